@@ -1,0 +1,1 @@
+"""Cross-products, criterion, solvers: the numerical core, on numpy and scipy alone."""

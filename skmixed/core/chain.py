@@ -1,0 +1,177 @@
+"""Elimination of nested factors: finest first, every level in one batch, nothing dense.
+
+Let V_t contain the random effects of the t finest factors. With N_t = lambda (lambda'A lambda +
+I)^-1 lambda' of every level of factor t, where A = Z_t'V_{t-1}^-1 Z_t,
+
+    a'V_t^-1 b = a'V_{t-1}^-1 b - sum over levels of (Z_t'V_{t-1}^-1 a)' N_t (Z_t'V_{t-1}^-1 b).
+
+No step divides by lambda, so the boundary is an ordinary point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmixed.core.elimination import Blocks
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import FloatArray
+from skmixed.core.levels import (
+    LevelFactor,
+    multiply_levels,
+    multiply_transposed,
+    sum_children,
+    sum_of_grams,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """Factors each of whose levels lies within one level of the next; one factor, or none, too.
+
+    Parameters
+    ----------
+    order : list of int
+        The factors, finest first.
+    own : list of ndarray of shape (k, k, n_levels)
+        Z'W Z of every level, by position in `order`.
+    between : dict of (int, int) to ndarray of shape (k_s, k_t, n_levels_s)
+        Z_s'W Z_t of every level of the finer factor, by positions s < t.
+    parents : dict of (int, int) to ndarray of int
+        The level of t that contains each level of s.
+    """
+
+    order: list[int]
+    own: Blocks
+    between: dict[tuple[int, int], FloatArray]
+    parents: dict[tuple[int, int], IntArray]
+
+    def factorise(self, factors: list[FloatArray]) -> ChainFactorisation:
+        """Factor V at the lambdas given, one a factor in the caller's order."""
+        own, between = list(self.own), dict(self.between)
+        stages = range(len(own))
+        levels: list[LevelFactor] = []
+        for s in stages:
+            levels.append(LevelFactor.at(own[s], factors[self.order[s]]))
+            white = {t: multiply_levels(levels[s].whitener, between[s, t]) for t in stages[s + 1 :]}
+            for t in stages[s + 1 :]:
+                for u in stages[t:]:
+                    lost = multiply_transposed(white[t], white[u])
+                    lost = sum_children(lost, self.parents[s, t], own[t].shape[2])
+                    if u == t:
+                        own[t] = own[t] - lost
+                    else:
+                        between[t, u] = between[t, u] - lost
+        return ChainFactorisation(self, levels, own, between)
+
+
+class ChainFactorisation:
+    """V of a chain of nested factors, in factored form.
+
+    Parameters
+    ----------
+    chain : Chain
+        What was factored.
+    levels : list of LevelFactor
+        The factor of every stage.
+    own, between
+        Z_s'V_{s-1}^-1 Z_s and Z_s'V_{s-1}^-1 Z_t, arranged as in `chain`.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        levels: list[LevelFactor],
+        own: Blocks,
+        between: dict[tuple[int, int], FloatArray],
+    ) -> None:
+        self.chain = chain
+        self.levels = levels
+        self.own = own
+        self.between = between
+        self.log_det = sum(level.log_det for level in levels)
+        self._paths: dict[tuple[int, int], FloatArray] | None = None
+
+    def reduce(self, right: Blocks) -> ChainReduced:
+        """Eliminate the random effects from columns given as Z_f'R of every factor."""
+        chain, stages = self.chain, range(len(self.levels))
+        rest = [right[f] for f in chain.order]
+        white: Blocks = []
+        for s in stages:
+            white.append(multiply_levels(self.levels[s].whitener, rest[s]))
+            if s + 1 < len(stages):
+                undone = multiply_transposed(self.levels[s].whitener, white[s])
+            for t in stages[s + 1 :]:
+                lost = multiply_transposed(self.between[s, t], undone)
+                rest[t] = rest[t] - sum_children(lost, chain.parents[s, t], rest[t].shape[2])
+        return ChainReduced(self, rest, white)
+
+    def information(self, factor: int) -> FloatArray:
+        """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels)."""
+        s = self.chain.order.index(factor)
+        information = multiply_levels(self.levels[s].shrinker, self.own[s])
+        for t in range(s + 1, len(self.levels)):
+            whitener = self.levels[t].whitener[:, :, self.chain.parents[s, t]]
+            white = multiply_levels(whitener, self.paths[s, t].transpose(1, 0, 2))
+            information -= multiply_transposed(white, white)
+        return information
+
+    def total_information(self, factor: int) -> FloatArray:
+        """Return the sum of `information` over levels, of shape (k, k)."""
+        return np.asarray(self.information(factor).sum(axis=-1))
+
+    @property
+    def paths(self) -> dict[tuple[int, int], FloatArray]:
+        """Z_s'V_{t-1}^-1 Z_t of every level of s, for s < t."""
+        if self._paths is None:
+            self._paths = {}
+            for s in range(len(self.levels)):
+                self._add_paths(s, self._paths)
+        return self._paths
+
+    def _add_paths(self, s: int, paths: dict[tuple[int, int], FloatArray]) -> None:
+        later = range(s + 1, len(self.levels))
+        for u in later:
+            paths[s, u] = multiply_levels(self.levels[s].shrinker, self.between[s, u])
+        for t in later:
+            whitener, parents = self.levels[t].whitener, self.chain.parents[s, t]
+            for u in later[t - s :]:
+                white = multiply_levels(whitener, self.between[t, u])
+                step = multiply_transposed(whitener, white)[:, :, parents]
+                paths[s, u] -= multiply_levels(paths[s, t], step)
+
+
+class ChainReduced:
+    """Columns after elimination of a chain.
+
+    Parameters
+    ----------
+    factorisation : ChainFactorisation
+        V.
+    rest : list of ndarray of shape (k, m, n_levels)
+        Z_s'V_{s-1}^-1 R, by stage.
+    white : list of ndarray of shape (k, m, n_levels)
+        The same times the whitener of the stage.
+    """
+
+    def __init__(self, factorisation: ChainFactorisation, rest: Blocks, white: Blocks) -> None:
+        self.factorisation = factorisation
+        self.rest = rest
+        self.white = white
+
+    def gram(self) -> FloatArray:
+        """Return R'W R - R'V^-1 R, of shape (m, m)."""
+        return np.asarray(sum(sum_of_grams(white) for white in self.white))
+
+    def cross(self) -> Blocks:
+        """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""
+        v, chain = self.factorisation, self.factorisation.chain
+        result: Blocks = [np.empty(0)] * len(chain.order)
+        for s, factor in enumerate(chain.order):
+            value = multiply_levels(v.levels[s].shrinker, self.rest[s])
+            for t in range(s + 1, len(chain.order)):
+                step = multiply_transposed(v.levels[t].whitener, self.white[t])
+                value -= multiply_levels(v.paths[s, t], step[:, :, chain.parents[s, t]])
+            result[factor] = value
+        return result

@@ -1,0 +1,305 @@
+"""Elimination of crossed factors: the largest in batch, the others by a dense complement.
+
+With H_l = lambda_1 (lambda_1'A_l lambda_1 + I)^-1 lambda_1' for every level l of the eliminated
+factor, the others keep the complement A' = Z_2'Z_2 - sum_l A_21,l H_l A_12,l, of as many rows as
+they have random effects together, and V follows from one Cholesky factorisation of
+Lambda_2'A'Lambda_2 + I (Bates et al. 2015, doi:10.18637/jss.v067.i01, section 3).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import lapack, solve_triangular
+
+from skmixed.core.coupling import Coupling, Matrix, dense_product, level_products
+from skmixed.core.elimination import Blocks
+from skmixed.core.layout import FloatArray
+from skmixed.core.levels import (
+    LevelFactor,
+    multiply_levels,
+    sum_of_grams,
+)
+
+_NEARLY_SINGULAR = 1e-3
+_CHUNK_BYTES = 2**27
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crossed:
+    """Factors in any relation to each other.
+
+    Parameters
+    ----------
+    eliminated : int
+        The factor eliminated first.
+    rest : list of int
+        The others.
+    own : ndarray of shape (k, k, n_levels)
+        Z_1'W Z_1 of every level of the eliminated factor.
+    coupling : Coupling
+        Z_1'W Z_2; column ``offset_f + column * n_levels_f + level`` of Z_2.
+    others : sparse.csr_matrix of shape (width, width)
+        Z_2'W Z_2.
+    shapes : list of (int, int)
+        (k, n_levels) of the others.
+    """
+
+    eliminated: int
+    rest: list[int]
+    own: FloatArray
+    coupling: Coupling
+    others: sparse.csr_matrix
+    shapes: list[tuple[int, int]]
+
+    @property
+    def places(self) -> list[slice]:
+        """Where the columns of every other factor stand in Z_2."""
+        ends = np.cumsum([k * n_levels for k, n_levels in self.shapes])
+        return [
+            slice(int(end) - k * n_levels, int(end))
+            for end, (k, n_levels) in zip(ends, self.shapes, strict=True)
+        ]
+
+    def factorise(self, factors: list[FloatArray]) -> CrossedFactorisation:
+        """Factor V at the lambdas given, one a factor in the caller's order."""
+        level = LevelFactor.at(self.own, factors[self.eliminated])
+        white = [self.coupling.combine(row) for row in level.whitener]
+        complement = self.others.toarray(order="F")
+        for matrix in white:
+            complement -= dense_product(matrix, matrix)
+        scale = sparse.block_diag(
+            [
+                sparse.kron(factors[f], sparse.identity(n_levels))
+                for f, (_, n_levels) in zip(self.rest, self.shapes, strict=True)
+            ],
+            format="csr",
+        )
+        scaled = np.asfortranarray((scale.T @ (scale.T @ complement).T).T)
+        scaled[np.diag_indices_from(scaled)] += 1.0
+        lower, info = lapack.dpotrf(scaled, lower=1, clean=1, overwrite_a=1)
+        if info:
+            raise np.linalg.LinAlgError("the complement of the crossed factors lost its digits")
+        return CrossedFactorisation(self, factors, level, white, complement, scale, lower)
+
+    def stack(self, right: Blocks) -> FloatArray:
+        """Stack blocks of the other factors as rows of Z_2'R, of shape (width, m)."""
+        parts = [right[f].transpose(0, 2, 1).reshape(-1, right[f].shape[1]) for f in self.rest]
+        return np.concatenate(parts)
+
+    def unstack(self, stacked: FloatArray) -> Blocks:
+        """Cut rows of Z_2'R into a block of shape (k, m, n_levels) a factor."""
+        return [
+            stacked[place].reshape(k, n_levels, -1).transpose(0, 2, 1)
+            for place, (k, n_levels) in zip(self.places, self.shapes, strict=True)
+        ]
+
+
+class CrossedFactorisation:
+    """V of crossed factors, in factored form.
+
+    Parameters
+    ----------
+    crossed : Crossed
+        What was factored.
+    factors : list of ndarray
+        The lambdas.
+    level : LevelFactor
+        Of the eliminated factor.
+    white : list of matrices of shape (n_levels, width)
+        The coupling times the whitener of the eliminated factor.
+    complement : ndarray of shape (width, width)
+        A'.
+    scale : sparse.csr_matrix of shape (width, width)
+        Lambda_2.
+    lower : ndarray of shape (width, width)
+        Cholesky factor of Lambda_2'A'Lambda_2 + I.
+    """
+
+    def __init__(
+        self,
+        crossed: Crossed,
+        factors: list[FloatArray],
+        level: LevelFactor,
+        white: list[Matrix],
+        complement: FloatArray,
+        scale: sparse.csr_matrix,
+        lower: FloatArray,
+    ) -> None:
+        self.crossed = crossed
+        self.factors = factors
+        self.level = level
+        self.white = white
+        self.complement = complement
+        self.scale = scale
+        self.lower = lower
+        self.log_det = level.log_det + 2.0 * float(np.log(np.diag(lower)).sum())
+
+    def reduce(self, right: Blocks) -> CrossedReduced:
+        """Eliminate the random effects from columns given as Z_f'R of every factor."""
+        crossed = self.crossed
+        first = multiply_levels(self.level.whitener, right[crossed.eliminated])
+        rest = crossed.stack(right)
+        for matrix, values in zip(self.white, first, strict=True):
+            rest = rest - matrix.T @ values.T
+        return CrossedReduced(self, right[crossed.eliminated], first, rest, self.whiten(rest))
+
+    def whiten(self, rest: FloatArray) -> FloatArray:
+        """Return L^-1 Lambda_2' times columns of shape (width, m)."""
+        scaled = self.scale.T @ rest
+        return np.asarray(
+            solve_triangular(self.lower, scaled, lower=True, check_finite=False, overwrite_b=True)
+        )
+
+    def unwhiten(self, white: FloatArray) -> FloatArray:
+        """Return Lambda_2 L^-T times columns of shape (width, m)."""
+        solved = solve_triangular(self.lower, white, lower=True, trans="T", check_finite=False)
+        return np.asarray(self.scale @ solved)
+
+    @cached_property
+    def inverse(self) -> FloatArray:
+        """(Lambda_2'A'Lambda_2 + I)^-1."""
+        inverse, _ = lapack.dpotri(self.lower, lower=1)
+        return np.asarray(inverse + np.tril(inverse, -1).T)
+
+    @cached_property
+    def middle(self) -> FloatArray:
+        """N = Lambda_2 (Lambda_2'A'Lambda_2 + I)^-1 Lambda_2'."""
+        return np.ascontiguousarray(self.scale @ (self.scale @ self.inverse).T)
+
+    def information(self, factor: int) -> FloatArray:
+        """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels)."""
+        if factor == self.crossed.eliminated:
+            return self._first_information()
+        position = self.crossed.rest.index(factor)
+        k, n_levels = self.crossed.shapes[position]
+        start = self.crossed.places[position].start
+        columns = [slice(start + a * n_levels, start + (a + 1) * n_levels) for a in range(k)]
+        white = [self.whiten(self.complement[:, column]) for column in columns]
+        information = np.empty((k, k, n_levels))
+        for a in range(k):
+            for b in range(k):
+                block = self.complement[columns[a], columns[b]]
+                information[a, b] = np.diag(block) - np.einsum("ij,ij->j", white[a], white[b])
+        return information
+
+    def total_information(self, factor: int) -> FloatArray:
+        """Return the sum of `information` over levels, of shape (k, k)."""
+        if factor == self.crossed.eliminated:
+            return self._first_total_information()
+        lam = self.factors[factor]
+        if np.linalg.svd(lam, compute_uv=False)[-1] < _NEARLY_SINGULAR:
+            return np.asarray(self.information(factor).sum(axis=-1))
+        position = self.crossed.rest.index(factor)
+        k, n_levels = self.crossed.shapes[position]
+        place = self.crossed.places[position]
+        blocks = self.inverse[place, place].reshape(k, n_levels, k, n_levels)
+        kept = n_levels * np.eye(k) - np.einsum("albl->ab", blocks)
+        return np.asarray(np.linalg.solve(lam.T, np.linalg.solve(lam.T, kept).T))
+
+    def _first_total_information(self) -> FloatArray:
+        shrinker = self.level.shrinker
+        total = np.asarray(multiply_levels(shrinker, self.crossed.own).sum(axis=-1))
+        shrunk = [self.crossed.coupling.combine(row) for row in shrinker]
+        for a in range(len(shrunk)):
+            for b in range(a + 1):
+                lost = np.vdot(self.middle, dense_product(shrunk[a], shrunk[b]))
+                total[a, b] -= lost
+                if a != b:
+                    total[b, a] -= lost
+        return total
+
+    def _first_information(self) -> FloatArray:
+        coupling, shrinker = self.crossed.coupling, self.level.shrinker
+        k, _, n_levels = shrinker.shape
+        through = np.empty((k, k, n_levels))
+        chunk = max(1, _CHUNK_BYTES // (8 * len(self.middle)))
+        for start in range(0, n_levels, chunk):
+            levels = slice(start, start + chunk)
+            for a in range(k):
+                half = coupling[a][levels] @ self.middle
+                for b in range(k):
+                    through[a, b, levels] = level_products(coupling[b][levels], half)
+        lost = multiply_levels(multiply_levels(shrinker, through), shrinker.transpose(1, 0, 2))
+        return multiply_levels(shrinker, self.crossed.own) - lost
+
+
+class CrossedReduced:
+    """Columns after elimination of crossed factors.
+
+    Parameters
+    ----------
+    factorisation : CrossedFactorisation
+        V.
+    right : ndarray of shape (k, m, n_levels)
+        Z_1'R of the eliminated factor.
+    first : ndarray of shape (k, m, n_levels)
+        The same times its whitener.
+    rest : ndarray of shape (width, m)
+        Z_2'V_1^-1 R.
+    white : ndarray of shape (width, m)
+        L^-1 Lambda_2' times `rest`.
+    """
+
+    def __init__(
+        self,
+        factorisation: CrossedFactorisation,
+        right: FloatArray,
+        first: FloatArray,
+        rest: FloatArray,
+        white: FloatArray,
+    ) -> None:
+        self.factorisation = factorisation
+        self.right = right
+        self.first = first
+        self.rest = rest
+        self.white = white
+
+    def gram(self) -> FloatArray:
+        """Return R'W R - R'V^-1 R, of shape (m, m)."""
+        return sum_of_grams(self.first) + self.white.T @ self.white
+
+    def cross(self) -> Blocks:
+        """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""
+        v = self.factorisation
+        crossed = v.crossed
+        through = v.unwhiten(self.white)
+        result: Blocks = [np.empty(0)] * (len(crossed.rest) + 1)
+        seen = np.stack([(crossed.coupling[a] @ through).T for a in range(len(crossed.coupling))])
+        result[crossed.eliminated] = multiply_levels(v.level.shrinker, self.right - seen)
+        rest = self.rest - v.complement @ through
+        for factor, block in zip(crossed.rest, crossed.unstack(rest), strict=True):
+            result[factor] = block
+        return result
+
+
+def memory_needed(width: int, n_entries: int, k: int) -> int:
+    """Estimate the bytes that eliminating crossed factors takes.
+
+    Parameters
+    ----------
+    width : int
+        Random effects of the factors that are not eliminated.
+    n_entries : int
+        Entries of the coupling, for one column of the eliminated factor.
+    k : int
+        Random columns of the eliminated factor.
+
+    Returns
+    -------
+    int
+        For the complement, its factor, inverse and work space, and for the coupling twice.
+    """
+    return 8 * (5 * width**2 + 4 * k * n_entries)
+
+
+def memory_installed() -> int | None:
+    """Return the bytes of memory of this machine, None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -1,0 +1,51 @@
+"""What the criterion asks of any way to eliminate the random effects.
+
+V = W^-1 + sum over factors of Z_f (I x Omega_f) Z_f', relative to the residual variance. Blocks of
+cross-products have the levels along their last axis.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from skmixed.core.layout import FloatArray
+
+Blocks = list[FloatArray]
+
+
+class Reduced(Protocol):
+    """Columns R, given as Z_f'R of every factor, after the random effects are eliminated."""
+
+    def gram(self) -> FloatArray:
+        """Return R'W R - R'V^-1 R, of shape (m, m)."""
+        ...
+
+    def cross(self) -> Blocks:
+        """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""
+        ...
+
+
+class Factorisation(Protocol):
+    """V at one value of the lambdas, in factored form."""
+
+    log_det: float
+
+    def reduce(self, right: Blocks) -> Reduced:
+        """Eliminate the random effects from columns given as Z_f'R of every factor."""
+        ...
+
+    def information(self, factor: int) -> FloatArray:
+        """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels)."""
+        ...
+
+    def total_information(self, factor: int) -> FloatArray:
+        """Return the sum of `information` over levels, of shape (k, k)."""
+        ...
+
+
+class Elimination(Protocol):
+    """Cross-products of the random columns, arranged for one order of elimination."""
+
+    def factorise(self, factors: list[FloatArray]) -> Factorisation:
+        """Factor V at the lambdas given."""
+        ...

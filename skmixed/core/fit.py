@@ -1,0 +1,305 @@
+"""A fitted linear mixed model, free of rows, in the units of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from skmixed.core.covariance import Block, Structure
+from skmixed.core.crossproducts import CrossProducts
+from skmixed.core.elimination import Blocks
+from skmixed.core.layout import FloatArray
+from skmixed.core.problem import Evaluation, Problem
+from skmixed.core.solvers.newton import Newton
+from skmixed.core.solvers.report import SolverReport
+from skmixed.core.spec import Method, ModelSpec, Term
+
+_NO_SEARCH = SolverReport("none", True, 0, "there is no variance to estimate", ())
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A linear mixed model with its estimates.
+
+    Everything but the cross-products and the optimum is computed from them when asked for; a
+    pickle holds no more than these two.
+
+    Parameters
+    ----------
+    products : CrossProducts
+        The data.
+    spec : ModelSpec
+        The model.
+    scaled_factors : tuple of ndarray of shape (k, k)
+        lambda of every used factor at the optimum, in scaled units.
+    report : SolverReport
+        How it was found.
+    """
+
+    products: CrossProducts
+    spec: ModelSpec
+    scaled_factors: tuple[FloatArray, ...]
+    report: SolverReport
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, products: CrossProducts, spec: ModelSpec, solver: Newton | None = None) -> Fit:
+        """Fit a model.
+
+        Parameters
+        ----------
+        products : CrossProducts
+            The data.
+        spec : ModelSpec
+            The model.
+        solver : Newton, optional
+            The search and its settings.
+
+        Returns
+        -------
+        Fit
+            At the optimum. Where nothing is left for the residual (as many independent fixed
+            columns as rows, or an exact fit), all variances are zero.
+        """
+        problem = Problem.of(products, spec)
+        zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
+        if not spec.terms or not problem.is_determined:
+            return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
+        evaluation, report = (solver or Newton()).solve(problem)
+        cache = {"problem": problem, "evaluation": evaluation}
+        return cls(products, spec, tuple(evaluation.factors), report, cache)
+
+    def refit(self, **changes: Any) -> Fit:
+        """Fit a variant of the model to the same data.
+
+        Parameters
+        ----------
+        **changes
+            Fields of `ModelSpec` to replace, such as ``method="ml"``.
+
+        Returns
+        -------
+        Fit
+            A new fit; this one is untouched.
+        """
+        return Fit.of(self.products, replace(self.spec, **changes))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be computed again."""
+        return {**self.__dict__, "_cache": {}}
+
+    @property
+    def problem(self) -> Problem:
+        """The criterion."""
+        if "problem" not in self._cache:
+            self._cache["problem"] = Problem.of(self.products, self.spec)
+        problem: Problem = self._cache["problem"]
+        return problem
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The model at the optimum, in scaled units."""
+        if "evaluation" not in self._cache:
+            self._cache["evaluation"] = self.problem.evaluate(self.scaled_factors)
+        evaluation: Evaluation = self._cache["evaluation"]
+        return evaluation
+
+    @property
+    def is_determined(self) -> bool:
+        """Whether anything is left for the residual."""
+        return self.problem.is_determined
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Positions in `ModelSpec.fixed` of the fixed columns that are independent."""
+        return self.problem.model.kept
+
+    @property
+    def rank(self) -> int:
+        """Number of independent fixed columns."""
+        return self.problem.rank
+
+    @property
+    def sigma2(self) -> float:
+        """Residual variance, in squared units of y."""
+        if not self.is_determined:
+            return 0.0
+        return self.evaluation.sigma2 / self.problem.model.response_scale**2
+
+    @property
+    def beta(self) -> FloatArray:
+        """Coefficients of all fixed columns; 0 for those that depend on others before them."""
+        model, spec = self.problem.model, self.spec
+        scaled = self.evaluation.beta if self.is_determined else _least_squares(model.gram)
+        raw = (model.to_raw[:, :-1] @ scaled - model.to_raw[:, -1]) / model.response_scale
+        return np.asarray(raw[list(spec.fixed)])
+
+    @property
+    def beta_covariance(self) -> FloatArray:
+        """Covariance matrix of `beta`; zero rows for columns that depend on others."""
+        width = len(self.spec.fixed)
+        if not self.is_determined:
+            return np.full((width, width), np.nan)
+        model = self.problem.model
+        maps = model.to_raw[list(self.spec.fixed), :-1]
+        relative = maps @ self.evaluation.beta_covariance @ maps.T
+        return np.asarray(self.sigma2 * relative)
+
+    @property
+    def factors(self) -> Blocks:
+        """Lower-triangular lambda of every used factor, relative to sigma, in raw units."""
+        maps = self.problem.model.random_maps
+        return [
+            _lower_triangular(random_map, lam)
+            for random_map, lam in zip(maps, self.scaled_factors, strict=True)
+        ]
+
+    @property
+    def covariances(self) -> Blocks:
+        """Covariance matrix of the random effects of every used factor."""
+        return [self.sigma2 * (lam @ lam.T) for lam in self.factors]
+
+    @property
+    def theta(self) -> FloatArray:
+        """Entries of lambda in lme4's order: by falling number of levels, column by column."""
+        parts = [self._term_theta(term) for term in self.ordered_terms]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    @property
+    def ordered_terms(self) -> list[Term]:
+        """The terms by falling number of levels, ties in the order of the formula."""
+        sizes = {f: len(self.products.factors[f].index) for f in self.spec.used_factors}
+        return sorted(self.spec.terms, key=lambda term: -sizes[term.factor])
+
+    def _term_theta(self, term: Term) -> FloatArray:
+        position, block = self._place(term)
+        lam = self.factors[position][block, block]
+        if term.kind == "unstructured":
+            return np.concatenate([lam[j:, j] for j in range(len(lam))])
+        return np.diag(lam).copy() if term.kind == "diagonal" else np.diag(lam)[:1].copy()
+
+    def _place(self, term: Term) -> tuple[int, slice]:
+        """Return the position of a term's factor and the term's columns within it."""
+        siblings = self.spec.factor_terms(term.factor)
+        number = next(n for n, sibling in enumerate(siblings) if sibling is term)
+        start = sum(len(sibling.columns) for sibling in siblings[:number])
+        position = self.spec.used_factors.index(term.factor)
+        return position, slice(start, start + len(term.columns))
+
+    def criterion_at(self, theta: FloatArray) -> float:
+        """Evaluate the profiled criterion anywhere.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (n_theta,)
+            In lme4's order and raw units, as `theta`.
+
+        Returns
+        -------
+        float
+            -2 log-likelihood, restricted for REML.
+        """
+        theta = np.asarray(theta, dtype=np.float64)
+        if theta.shape != self.theta.shape:
+            raise ValueError(f"theta has shape {theta.shape}, expected {self.theta.shape}")
+        structures = self.problem.structures
+        factors = [np.zeros((structure.size, structure.size)) for structure in structures]
+        start = 0
+        for term in self.ordered_terms:
+            position, block = self._place(term)
+            single = Structure((Block(term.kind, len(term.columns)),))
+            stop = start + single.n_theta
+            factors[position][block, block] = single.factor(theta[start:stop])
+            start = stop
+        scaled = [
+            np.linalg.solve(random_map, lam)
+            for random_map, lam in zip(self.problem.model.random_maps, factors, strict=True)
+        ]
+        return self.problem.evaluate(scaled).criterion
+
+    @property
+    def criterion(self) -> float:
+        """-2 log-likelihood, restricted for REML; minus infinity for an exact fit."""
+        return self.evaluation.criterion if self.is_determined else -np.inf
+
+    @property
+    def deviance(self) -> float:
+        """-2 log-likelihood by maximum likelihood, of the ML fit of the same model."""
+        return self.with_method("ml").criterion
+
+    def with_method(self, method: Method) -> Fit:
+        """Return the fit of the same model by another criterion, this one if it is the same."""
+        if method == self.spec.method:
+            return self
+        key = f"refit {method}"
+        if key not in self._cache:
+            self._cache[key] = self.refit(method=method)
+        fit: Fit = self._cache[key]
+        return fit
+
+    @property
+    def n_parameters(self) -> int:
+        """Independent coefficients, entries of theta, and the residual variance."""
+        return self.rank + len(self.theta) + 1
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether some covariance matrix of the random effects is singular."""
+        return any(
+            np.linalg.svd(lam[columns, columns], compute_uv=False)[-1] == 0.0
+            or bool((np.diag(lam[columns, columns]) == 0.0).any())
+            for lam, structure in zip(
+                self.scaled_factors, self.problem.structures, strict=True
+            )
+            for _, columns, _ in structure.slices()
+        )
+
+    @property
+    def modes(self) -> Blocks:
+        """BLUPs of the random effects of every used factor, of shape (n_levels, k)."""
+        model = self.problem.model
+        if not self.is_determined:
+            return [np.zeros((own.shape[2], own.shape[0])) for own in model.own]
+        return [
+            (random_map @ mode).T / model.response_scale
+            for random_map, mode in zip(model.random_maps, self.evaluation.modes(), strict=True)
+        ]
+
+    def conditional_covariance(self, position: int) -> FloatArray:
+        """Covariance of the random effects of every level, given y, beta and theta.
+
+        Parameters
+        ----------
+        position : int
+            Position among the used factors.
+
+        Returns
+        -------
+        ndarray of shape (n_levels, k, k)
+            lme4's ``postVar``.
+        """
+        model = self.problem.model
+        if not self.is_determined:
+            k, _, n_levels = model.own[position].shape
+            return np.zeros((n_levels, k, k))
+        relative = self.evaluation.conditional_covariance(position)
+        random_map = model.random_maps[position]
+        raw = np.einsum("ab,bcl,dc->lad", random_map, relative, random_map, optimize=True)
+        return np.asarray(self.sigma2 * raw)
+
+
+def _least_squares(gram: FloatArray) -> FloatArray:
+    p = len(gram) - 1
+    return np.asarray(np.linalg.solve(gram[:p, :p], gram[:p, p]))
+
+
+def _lower_triangular(random_map: FloatArray, lam: FloatArray) -> FloatArray:
+    """Return the lower-triangular square root of the covariance in raw units."""
+    raw = random_map @ lam
+    if not np.count_nonzero(random_map - np.diag(np.diag(random_map))):
+        return raw
+    upper = np.linalg.qr(raw.T, mode="r")
+    upper[np.abs(upper) <= 1e-14 * np.abs(raw).max(initial=0.0)] = 0.0
+    return np.asarray((upper * np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None]).T)

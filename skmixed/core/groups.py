@@ -1,0 +1,115 @@
+"""The levels of one grouping factor and how two sets of them are brought together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.intp]
+LabelArray = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupIndex:
+    """Levels of a grouping factor, in code order.
+
+    Parameters
+    ----------
+    key : tuple of str
+        The grouping columns whose combination makes a level. Levels are compared column by
+        column, so ``("a:b", "c")`` and ``("a", "b:c")`` are different levels.
+    labels : tuple of ndarray of shape (n_levels,)
+        One array a column of `key`.
+    """
+
+    key: tuple[str, ...]
+    labels: tuple[LabelArray, ...]
+
+    def __len__(self) -> int:
+        """Return the number of levels."""
+        return len(self.labels[0])
+
+    @property
+    def name(self) -> str:
+        """Name of the factor as lme4 prints it, such as ``"class:school"``."""
+        return ":".join(self.key)
+
+    def take(self, codes: IntArray) -> GroupIndex:
+        """Return the index of a selection of levels, in the order given."""
+        return GroupIndex(self.key, tuple(column[codes] for column in self.labels))
+
+    def union(self, other: GroupIndex) -> tuple[GroupIndex, IntArray, IntArray]:
+        """Merge two sets of levels.
+
+        Parameters
+        ----------
+        other : GroupIndex
+            Levels of the same factor.
+
+        Returns
+        -------
+        merged : GroupIndex
+            The sorted union.
+        codes_self, codes_other : ndarray of int
+            Where the levels of either side stand in `merged`.
+
+        Raises
+        ------
+        ValueError
+            If the two sides are levels of different factors.
+        """
+        if self.key != other.key:
+            raise ValueError(f"cannot merge levels of factor {self.name!r} with {other.name!r}")
+        columns = [
+            concatenated_labels(mine, theirs)
+            for mine, theirs in zip(self.labels, other.labels, strict=True)
+        ]
+        codes, first = unique_rows(columns)
+        merged = GroupIndex(self.key, tuple(column[first] for column in columns))
+        return merged, codes[: len(self)], codes[len(self) :]
+
+
+def concatenated_labels(first: LabelArray, second: LabelArray) -> LabelArray:
+    """Concatenate two label arrays without turning labels of one kind into another.
+
+    Integers and strings, say, stay what they are in an object array; numpy alone would turn
+    both into strings.
+    """
+    if first.dtype.kind != second.dtype.kind:
+        first, second = first.astype(object), second.astype(object)
+    return np.concatenate([first, second])
+
+
+def unique_rows(columns: list[LabelArray]) -> tuple[IntArray, IntArray]:
+    """Number the distinct rows of a table of labels in sorted order.
+
+    Parameters
+    ----------
+    columns : list of ndarray of shape (n,)
+        The columns of the table.
+
+    Returns
+    -------
+    codes : ndarray of int of shape (n,)
+        The number of every row.
+    first : ndarray of int of shape (n_distinct,)
+        Where each distinct row is found first.
+    """
+    codes = np.zeros(len(columns[0]), dtype=np.intp)
+    for column in columns:
+        column_codes = _codes(column)
+        codes = codes * (column_codes.max(initial=-1) + 1) + column_codes
+        codes = np.unique(codes, return_inverse=True)[1].astype(np.intp, copy=False)
+    first = np.unique(codes, return_index=True)[1].astype(np.intp, copy=False)
+    return codes, first
+
+
+def _codes(column: LabelArray) -> IntArray:
+    try:
+        return np.unique(column, return_inverse=True)[1].astype(np.intp, copy=False)
+    except TypeError:  # labels of mixed types have no order: number them as they appear
+        numbers: dict[Any, int] = {}
+        return np.array([numbers.setdefault(label, len(numbers)) for label in column], np.intp)

@@ -1,0 +1,89 @@
+"""Which columns a model has, and the plain record of arrays that one pass over rows reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmixed.core.groups import GroupIndex, IntArray
+
+FloatArray = NDArray[np.float64]
+
+CONSTANT = 0
+"""Position of the constant column in every table of columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactorLayout:
+    """The columns whose effects vary over the levels of one grouping factor.
+
+    Parameters
+    ----------
+    key : tuple of str
+        Grouping columns.
+    columns : tuple of int
+        Positions in `Layout.columns`, the constant first. It is carried for every factor, also
+        where the model has no random intercept, so that any shift of a column is a linear map
+        of the stored cross-products.
+    """
+
+    key: tuple[str, ...]
+    columns: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Check that the constant comes first and nothing twice."""
+        if not self.columns or self.columns[0] != CONSTANT:
+            raise ValueError("the constant must be the first random column of a factor")
+        if len(set(self.columns)) != len(self.columns):
+            raise ValueError(f"repeated random columns in factor {':'.join(self.key)!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Names of the columns W = [1, features, y] and of the grouping factors.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Names of the columns of W: the constant first, the response last.
+    factors : tuple of FactorLayout
+        The grouping factors.
+    """
+
+    columns: tuple[str, ...]
+    factors: tuple[FactorLayout, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that the random columns exist and that none is the response."""
+        for factor in self.factors:
+            if max(factor.columns) >= self.response:
+                raise ValueError(f"factor {':'.join(factor.key)!r} has a column out of range")
+
+    @property
+    def response(self) -> int:
+        """Position of the response, the last column."""
+        return len(self.columns) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """A block of rows, ready to be summed.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n, n_columns)
+        The columns of `Layout.columns` in C order; column 0 is all ones.
+    codes : tuple of ndarray of int of shape (n,)
+        Level of every row, an array a factor.
+    indexes : tuple of GroupIndex
+        The levels the codes refer to; every level occurs.
+    weights : ndarray of shape (n,) or None
+        Positive weights; None means one for every row.
+    """
+
+    columns: FloatArray
+    codes: tuple[IntArray, ...] = ()
+    indexes: tuple[GroupIndex, ...] = ()
+    weights: FloatArray | None = None

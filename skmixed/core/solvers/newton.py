@@ -1,0 +1,269 @@
+"""Newton's method on the relative factors, in which the boundary is an interior point.
+
+Omega = lambda lambda' makes the criterion smooth across singular covariances: near one it grows with
+the square of theta, so that Newton's method converges quadratically to an exact zero. The second
+derivatives in theta have a term 2 tr(G L_a L_b') beside those in Omega; it is what makes them right
+there. Rows of lambda are kept in an order of falling variance (pivoting), which avoids the curved
+valley that a vanishing first variance leaves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmixed.core.derivatives import Directions, average_information, exact_hessian, gradient
+from skmixed.core.elimination import Blocks
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import FloatArray
+from skmixed.core.problem import Evaluation, LostPrecisionError, Problem
+from skmixed.core.solvers.boundary import snapped, way_off
+from skmixed.core.solvers.report import Iteration, SolverReport
+from skmixed.core.solvers.trust_region import trust_region_step
+
+Callback = Callable[[Iteration], None]
+
+_SNAP_RISE = 1e-8
+_ESCAPE_GAIN = 1e-9
+_SMALLEST_RADIUS = 1e-8
+
+
+@dataclass(frozen=True, slots=True)
+class Newton:
+    """Trust-region Newton search with the exact Hessian or the average information.
+
+    Parameters
+    ----------
+    tol : float
+        The search ends when the predicted decrease of the criterion is below it.
+    max_iter : int
+        Most evaluations of the criterion.
+    callback : callable or None
+        Called with every `Iteration`.
+    """
+
+    tol: float = 1e-8
+    max_iter: int = 200
+    callback: Callback | None = None
+
+    def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
+        """Minimise the criterion from the identity.
+
+        Parameters
+        ----------
+        problem : Problem
+            The criterion; at least one random term.
+
+        Returns
+        -------
+        evaluation : Evaluation
+            The model at the optimum, with lower-triangular factors.
+        report : SolverReport
+            How it got there.
+        """
+        search = _Search(problem, self)
+        search.run()
+        return search.finish()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Coordinates:
+    """theta of all factors, given the pivot orders."""
+
+    problem: Problem
+    orders: list[IntArray]
+    patterns: Blocks
+
+    @classmethod
+    def of(cls, problem: Problem, orders: list[IntArray]) -> _Coordinates:
+        patterns = [s.patterns(o) for s, o in zip(problem.structures, orders, strict=True)]
+        return cls(problem, orders, patterns)
+
+    def factors(self, theta: FloatArray) -> Blocks:
+        parts = np.split(theta, np.cumsum([len(p) for p in self.patterns])[:-1])
+        return [np.tensordot(t, p, axes=1) for t, p in zip(parts, self.patterns, strict=True)]
+
+    def theta(self, omegas: Blocks) -> FloatArray:
+        zipped = zip(self.problem.structures, omegas, self.orders, strict=True)
+        return np.concatenate([structure.theta(omega, order) for structure, omega, order in zipped])
+
+    def pivoted(self, omegas: Blocks) -> _Coordinates:
+        zipped = zip(self.problem.structures, omegas, self.orders, strict=True)
+        orders = [structure.pivot(omega, order) for structure, omega, order in zipped]
+        if all(np.array_equal(new, old) for new, old in zip(orders, self.orders, strict=True)):
+            return self
+        return _Coordinates.of(self.problem, orders)
+
+
+class _Search:
+    def __init__(self, problem: Problem, settings: Newton) -> None:
+        self.problem = problem
+        self.settings = settings
+        self.began = time.perf_counter()
+        self.trace: list[Iteration] = []
+        self.n_evaluations = 0
+        natural = [structure.natural_order for structure in problem.structures]
+        self.coordinates = _Coordinates.of(problem, natural)
+        self.move_to(problem.start())
+
+    def evaluate(self, factors: Blocks) -> Evaluation:
+        self.n_evaluations += 1
+        return self.problem.evaluate(factors)
+
+    def move_to(self, omegas: Blocks) -> None:
+        """Start afresh from given covariances."""
+        self.coordinates = self.coordinates.pivoted(omegas)
+        self.theta = self.coordinates.theta(omegas)
+        self.current = self.evaluate(self.coordinates.factors(self.theta))
+        self.radius = max(1.0, float(np.linalg.norm(self.theta)) / 2.0)
+
+    @property
+    def omegas(self) -> Blocks:
+        return [lam @ lam.T for lam in self.current.factors]
+
+    def run(self) -> None:
+        self.converged, self.message = False, "the number of evaluations reached max_iter"
+        while self.n_evaluations < self.settings.max_iter:
+            self.pivot()
+            gradients = gradient(self.current)
+            if self.descend(gradients):
+                if self.leave_boundary():
+                    continue
+                self.converged = True
+                self.message = "the criterion cannot be lowered further"
+                return
+
+    def pivot(self) -> None:
+        omegas = self.omegas
+        better = self.coordinates.pivoted(omegas)
+        if better is not self.coordinates:
+            self.coordinates = better
+            self.theta = better.theta(omegas)
+            self.current = self.current.with_factors(better.factors(self.theta))
+
+    def descend(self, gradients: Blocks) -> bool:
+        """Try one step; return whether the search has arrived."""
+        slope, hessian = _in_theta(self.current, self.coordinates.patterns, gradients)
+        step = trust_region_step(slope, hessian, self.radius)
+        predicted = -float(slope @ step + step @ hessian @ step / 2.0)
+        before = self.current.criterion
+        if predicted < min(1e-12, self.settings.tol):
+            return True
+        theta = self.theta + step
+        length = float(np.linalg.norm(step))
+        try:
+            trial = self.evaluate(self.coordinates.factors(theta))
+        except LostPrecisionError:
+            self.radius = length / 4.0
+            if self.radius < _SMALLEST_RADIUS:
+                raise
+            return False
+        gained = before - trial.criterion
+        interior = length < 0.99 * self.radius
+        ratio = _ratio(gained, predicted, before)
+        self.adapt_radius(ratio, length, interior)
+        accepted = ratio > 1e-3
+        if accepted:
+            self.theta, self.current = theta, trial
+        self.record(float(np.linalg.norm(slope)), length, accepted)
+        if accepted:
+            return predicted < self.settings.tol and interior
+        return self.radius < _SMALLEST_RADIUS
+
+    def adapt_radius(self, ratio: float, length: float, interior: bool) -> None:
+        if ratio < 0.1:
+            self.radius = length / 4.0
+        elif ratio < 0.25:
+            self.radius = length / 2.0
+        elif ratio > 0.75 and not interior:
+            self.radius *= 2.5
+
+    def leave_boundary(self) -> bool:
+        """Step off the boundary if that lowers the criterion; return whether it did."""
+        omegas = self.omegas
+        found = way_off(self.problem.structures, omegas, gradient(self.current))
+        if found is None:
+            return False
+        factor, direction = found
+        size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
+        before = self.current
+        for exponent in range(1, 7):
+            moved = list(omegas)
+            moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
+            self.move_to(moved)
+            if before.criterion - self.current.criterion > _ESCAPE_GAIN:
+                return True
+        self.move_to(omegas)
+        return False
+
+    def record(self, gradient_norm: float, step: float, accepted: bool) -> None:
+        seconds = time.perf_counter() - self.began
+        line = Iteration(self.current.criterion, gradient_norm, step, accepted, seconds)
+        self.trace.append(line)
+        if self.settings.callback is not None:
+            self.settings.callback(line)
+
+    def finish(self) -> tuple[Evaluation, SolverReport]:
+        """Put exact zeros where they cost nothing and rows back in their natural order."""
+        self.snap()
+        natural = _Coordinates.of(
+            self.problem, [structure.natural_order for structure in self.problem.structures]
+        )
+        factors = natural.factors(natural.theta(self.omegas))
+        report = SolverReport(
+            "newton", self.converged, self.n_evaluations, self.message, tuple(self.trace)
+        )
+        return self.current.with_factors(factors), report
+
+    def snap(self) -> None:
+        omegas = self.omegas
+        for factor, structure in enumerate(self.problem.structures):
+            trial = list(omegas)
+            trial[factor] = snapped(structure, omegas[factor])
+            if np.array_equal(trial[factor], omegas[factor]):
+                continue
+            evaluation = self.evaluate(self.coordinates.factors(self.coordinates.theta(trial)))
+            if evaluation.criterion - self.current.criterion < _SNAP_RISE:
+                self.current, omegas = evaluation, trial
+
+
+def _ratio(gained: float, predicted: float, value: float) -> float:
+    """Return achieved over predicted decrease, one where both drown in rounding."""
+    noise = 1e-13 * abs(value) + 1e-12
+    if predicted < max(1e-7, 1e-12 * abs(value)) and gained > -10.0 * noise:
+        return 1.0
+    return gained / predicted
+
+
+def _in_theta(
+    evaluation: Evaluation, patterns: Blocks, gradients: Blocks
+) -> tuple[FloatArray, FloatArray]:
+    """Return the gradient and a second-order matrix of the criterion in theta."""
+    slopes, directions, curvatures = [], Directions(), []
+    for factor, (lam, pattern, g) in enumerate(
+        zip(evaluation.factors, patterns, gradients, strict=True)
+    ):
+        slopes.append(2.0 * np.einsum("aij,ij->a", pattern, g @ lam))
+        half = pattern @ lam.T
+        directions.extend((factor, matrix) for matrix in half + half.transpose(0, 2, 1))
+        curvatures.append(2.0 * np.einsum("aij,bij->ab", pattern, g @ pattern))
+    curvature = _block_diagonal(curvatures)
+    if len(patterns) == 1:
+        hessian = exact_hessian(evaluation, directions) + curvature
+        if np.linalg.eigvalsh(hessian)[0] > 0:
+            return np.concatenate(slopes), hessian
+    return np.concatenate(slopes), average_information(evaluation, directions) + curvature
+
+
+def _block_diagonal(blocks: Blocks) -> FloatArray:
+    size = sum(len(block) for block in blocks)
+    result = np.zeros((size, size))
+    start = 0
+    for block in blocks:
+        stop = start + len(block)
+        result[start:stop, start:stop] = block
+        start = stop
+    return result

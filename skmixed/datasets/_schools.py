@@ -1,0 +1,105 @@
+"""Simulated pupils in classes in schools."""
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+
+_INTERCEPT = 60.0
+_SD_SCHOOL = 9.7
+_SD_CLASS = 2.9
+_SD_PUPIL = 1.0
+# Mean and standard deviation of the three traits, none of which has an effect.
+_TRAITS = {"open": (40.0, 6.0), "agree": (35.0, 5.0), "social": (100.0, 15.0)}
+_ROMAN = [
+    (1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"),
+    (50, "L"), (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"),
+]  # fmt: skip
+
+
+def make_schools(n_schools=6, n_classes=4, n_pupils=50, *, random_state=0):
+    """Simulate the extroversion of pupils who sit in classes, which sit in schools.
+
+    Schools differ a lot (standard deviation 9.7), classes within a school some (2.9), pupils
+    within a class little (1.0), around a mean of 60. The three other traits have no effect, so
+    a model that ignores the groups is a poor one whatever its columns.
+
+    The classes of every school are called ``a``, ``b``, ...: class ``a`` of school ``I`` and
+    class ``a`` of school ``II`` are different classes. The model is therefore
+    ``(1 | school/class)``; ``(1 | school) + (1 | class)`` is a mistake that these data show.
+
+    Parameters
+    ----------
+    n_schools : int, default=6
+        Number of schools.
+
+    n_classes : int, default=4
+        Number of classes in every school.
+
+    n_pupils : int, default=50
+        Number of pupils in every class.
+
+    random_state : int, RandomState instance or None, default=0
+        The source of the random numbers. With the default every call returns the same table.
+
+    Returns
+    -------
+    pandas.DataFrame of shape (n_schools * n_classes * n_pupils, 6)
+        One row per pupil, the schools one after the other. The columns are
+
+        - ``extro``, ``open``, ``agree``, ``social``: scores of the pupil, floats;
+        - ``class``: letter of the class, a string that repeats across schools;
+        - ``school``: Roman numeral of the school, a string.
+
+    See Also
+    --------
+    make_mixed_regression : Simulated data of any size, with the parameters that made them.
+    load_sleepstudy : Real data, with random slopes.
+
+    Examples
+    --------
+    >>> from skmixed.datasets import make_schools
+    >>> pupils = make_schools()
+    >>> pupils.shape
+    (1200, 6)
+    >>> pupils.groupby(["school", "class"]).size().shape
+    (24,)
+    """
+    if min(n_schools, n_classes, n_pupils) < 1:
+        raise ValueError(
+            "n_schools, n_classes and n_pupils must be at least 1, "
+            f"got {n_schools}, {n_classes} and {n_pupils}."
+        )
+    rng = check_random_state(random_state)
+    n_rows = n_schools * n_classes * n_pupils
+    room = np.repeat(np.arange(n_schools * n_classes), n_pupils)  # a class of a given school
+    school = room // n_classes
+    of_school = _SD_SCHOOL * rng.standard_normal(n_schools)
+    of_class = _SD_CLASS * rng.standard_normal(n_schools * n_classes)
+    noise = _SD_PUPIL * rng.standard_normal(n_rows)
+    columns = {"extro": _INTERCEPT + of_school[school] + of_class[room] + noise}
+    for name, (mean, sd) in _TRAITS.items():
+        columns[name] = mean + sd * rng.standard_normal(n_rows)
+    letters = np.array([_letters(i) for i in range(n_classes)], dtype=object)
+    numerals = np.array([_roman(i + 1) for i in range(n_schools)], dtype=object)
+    columns["class"] = letters[room % n_classes]
+    columns["school"] = numerals[school]
+    return pd.DataFrame(columns)
+
+
+def _letters(index):
+    """Count a, b, ..., z, aa, ab, ..., as the columns of a spreadsheet."""
+    text = ""
+    index += 1
+    while index:
+        index, digit = divmod(index - 1, 26)
+        text = chr(ord("a") + digit) + text
+    return text
+
+
+def _roman(number):
+    """Write a positive integer in Roman numerals."""
+    text = ""
+    for value, symbol in _ROMAN:
+        count, number = divmod(number, value)
+        text += symbol * count
+    return text

@@ -1,0 +1,29 @@
+"""What importing the package costs, and what its modules may be called."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import skmixed
+
+# Optional, or heavy: loaded only by the function that needs it.
+LAZY = ["dask", "formulaic", "matplotlib", "polars", "pyspark"]
+# A module is named after what it is about.
+NAMELESS = {"common", "helpers", "misc", "util", "utils"}
+
+MODULES = sorted(Path(skmixed.__file__).parent.rglob("*.py"))
+
+
+def test_import_loads_no_optional_dependency():
+    program = f"import skmixed, sys; print(*(set({LAZY!r}) & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_module_is_named_after_its_subject(path):
+    assert path.stem.lstrip("_") not in NAMELESS
