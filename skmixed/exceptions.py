@@ -26,3 +26,11 @@ class FormulaSyntaxError(ValueError):
         """Return the reason, the formula, and a caret beneath the place."""
         line = re.sub(r"\s", " ", self.text)
         return f"{self.expected}\n    {line}\n    {' ' * self.position}^"
+
+
+class UnidentifiedWarning(UserWarning):
+    """A parameter that the data cannot tell from others was set by convention."""
+
+
+class UnknownLevelWarning(UserWarning):
+    """Predictions leave out random effects because the groups of the rows were not given."""

@@ -86,11 +86,14 @@ def model_data(figures, table):
 
 
 def ordered(table, factor_levels):
-    """Make a categorical of each column whose levels are not in the order of their strings."""
+    """Make a categorical of each column whose levels are not in the order of their strings.
+
+    R's figures only count the levels of large factors, which are in that order.
+    """
     explicit = {
         name: pd.Categorical(table[name], categories=levels)
         for name, levels in factor_levels.items()
-        if name in table and levels != sorted(levels)
+        if name in table and isinstance(levels, list) and levels != sorted(levels)
     }
     return table.assign(**explicit)
 

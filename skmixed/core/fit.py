@@ -239,6 +239,32 @@ class Fit:
         fit: Fit = self._cache[key]
         return fit
 
+    def term_covariance(self, term: Term) -> FloatArray:
+        """Return the covariance matrix of the random effects of one term."""
+        position, block = self._place(term)
+        return self.covariances[position][block, block]
+
+    @property
+    def log_likelihood(self) -> float:
+        """Log-likelihood; restricted for a REML fit, but not of a model without random terms.
+
+        There the restricted likelihood only sets the divisor of the residual variance, and the
+        full one is what R's logLik, AIC and BIC of a linear model are made of.
+        """
+        value = self.deviance if not self.spec.terms else self.criterion
+        return -0.5 * value
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion."""
+        return -2.0 * self.log_likelihood + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion, with the number of observations."""
+        n = self.problem.n_observations
+        return -2.0 * self.log_likelihood + float(np.log(n)) * self.n_parameters
+
     @property
     def n_parameters(self) -> int:
         """Independent coefficients, entries of theta, and the residual variance."""
@@ -255,6 +281,11 @@ class Fit:
             )
             for _, columns, _ in structure.slices()
         )
+
+    @property
+    def unidentified(self) -> tuple[int, ...]:
+        """Factors whose variance was set to zero because nothing tells it from other parts."""
+        return tuple(self.spec.used_factors[position] for position in self.report.confounded)
 
     @property
     def modes(self) -> Blocks:

@@ -110,19 +110,6 @@ class Problem:
             return False
         return bool(schur_last(gram) > _EXACT_FIT * len(gram) * gram[-1, -1])
 
-    def start(self) -> Blocks:
-        """Return covariances to search from, in scaled units.
-
-        The identity, but zero for a random intercept that the residual or the fixed part cannot
-        be told from: one level only, or a level for every row.
-        """
-        return [
-            np.zeros((structure.size, structure.size))
-            if own.shape[2] == 1 or (structure.size == 1 and own.shape[2] >= self.n_observations)
-            else np.eye(structure.size)
-            for structure, own in zip(self.structures, self.model.own, strict=True)
-        ]
-
     def evaluate(self, factors: Sequence[FloatArray]) -> Evaluation:
         """Evaluate the criterion.
 

@@ -102,7 +102,8 @@ class _Naming:
 
     The names differ where the column's own name would break a Python expression (``total.fruits``,
     ``class``) or hide a function. `given` is the expression in the user's words, `labels` holds the
-    columns whose values only tell categories apart, and `available` all columns of the table.
+    columns whose values only tell categories apart, `categorical` those of a categorical type, and
+    `available` all columns of the table.
     """
 
     given: str
@@ -110,6 +111,7 @@ class _Naming:
     columns: tuple[str, ...]
     aliases: tuple[str, ...]
     labels: frozenset[str]
+    categorical: frozenset[str]
     available: tuple[str, ...]
 
     def restore(self, text: str) -> str:
@@ -197,14 +199,14 @@ def variables(expression: str, columns: Collection[str]) -> tuple[str, ...]:
     """
     used = [reference.column for reference in column_references(expression, columns)]
     if uses_all_columns(expression):
-        used += [column for column in columns if isinstance(column, str)]
+        used.extend(columns)
     return tuple(dict.fromkeys(used))
 
 
 def _learn(
     given: str, expression: str, frame: pd.DataFrame
 ) -> tuple[FormulaMatrix, NDArray[np.float64]]:
-    naming = _name_columns(given, expression, list(frame.columns))
+    naming = _name_columns(given, expression, frame)
     spec, values = _replay(naming.expression, _prepare(frame, naming), naming)
     intercept = _intercept_position(spec)
     names = [naming.restore(name) for name in spec.column_names]
@@ -223,8 +225,10 @@ def _learn(
     return learned, values
 
 
-def _name_columns(given: str, expression: str, columns: list[str]) -> _Naming:
+def _name_columns(given: str, expression: str, frame: pd.DataFrame) -> _Naming:
     """Translate an expression for formulaic, giving awkward columns another name."""
+    columns = [column for column in frame.columns if isinstance(column, str)]
+    dtypes = dict(zip(frame.columns, frame.dtypes, strict=True))
     translated = translate_r(expression, columns)
     used = variables(translated, columns)
     functions = _function_names()
@@ -244,7 +248,8 @@ def _name_columns(given: str, expression: str, columns: list[str]) -> _Naming:
         columns=used,
         aliases=tuple(aliases.values()),
         labels=frozenset(reference.column for reference in references if reference.as_label),
-        available=tuple(column for column in columns if isinstance(column, str)),
+        categorical=frozenset(column for column in used if _is_categorical(dtypes[column])),
+        available=tuple(columns),
     )
 
 
@@ -254,10 +259,13 @@ def _is_awkward(column: str, functions: Collection[str]) -> bool:
 
 def _prepare(frame: pd.DataFrame, naming: _Naming) -> pd.DataFrame:
     """Pick the columns an expression needs, refuse missing values, and unify the types."""
-    prepared = {
-        alias: _prepare_column(_pick(frame, column), column in naming.labels)
-        for column, alias in zip(naming.columns, naming.aliases, strict=True)
-    }
+    prepared = {}
+    for name, alias in zip(naming.columns, naming.aliases, strict=True):
+        column = _pick(frame, name)
+        is_label = name in naming.labels
+        if not is_label:
+            _check_kind(column, name in naming.categorical)
+        prepared[alias] = _prepare_column(column, is_label)
     return pd.DataFrame(prepared, index=pd.RangeIndex(len(frame)))
 
 
@@ -271,6 +279,21 @@ def _pick(frame: pd.DataFrame, name: str) -> "pd.Series[Any]":
     if missing.size:
         raise ValueError(f"the column '{name}' has missing values in {_rows(missing)}")
     return column.reset_index(drop=True)
+
+
+def _is_categorical(dtype: Any) -> bool:
+    """Return whether a type stands for categories: strings, objects and the category type."""
+    return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
+
+
+def _check_kind(column: "pd.Series[Any]", was_categorical: bool) -> None:
+    """Refuse numbers for categories and the reverse, which formulaic would take."""
+    if _is_categorical(column.dtype) != was_categorical:
+        kinds = ("categorical", "numeric") if was_categorical else ("numeric", "categorical")
+        raise ValueError(
+            f"the column '{column.name}' was {kinds[0]} in fitting and is {kinds[1]} now, "
+            f"of type {column.dtype}"
+        )
 
 
 def _prepare_column(column: "pd.Series[Any]", is_label: bool) -> "pd.Series[Any]":
@@ -287,7 +310,7 @@ def _prepare_column(column: "pd.Series[Any]", is_label: bool) -> "pd.Series[Any]
         return column.astype("int64" if is_label else "float64")
     if pd.api.types.is_float_dtype(dtype):
         return column.astype("float64")
-    if pd.api.types.is_string_dtype(dtype) and dtype != "str":
+    if _is_categorical(dtype) and dtype != "str":
         return column.astype("object")
     return column
 

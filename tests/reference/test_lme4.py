@@ -136,6 +136,8 @@ def compare_random_part(comparison, model, figures):
             np.outer(unit, unit),
         )
         compare_effects(comparison, model, factor, figures["ranef"][factor], unit)
+        if not flat:
+            compare_conditional_variances(comparison, model, factor, figures, unit)
 
 
 def compare_effects(comparison, model, factor, theirs, unit):
@@ -157,6 +159,12 @@ def compare_effects(comparison, model, factor, theirs, unit):
         square,
         np.maximum(square, floor),
     )
+
+
+def compare_conditional_variances(comparison, model, factor, figures, unit):
+    theirs = figures["ranef"][factor]
+    labels = level_labels(model.random_effects_[factor].index)
+    rows = [labels[level] for level in theirs["levels"]]
     comparison.close(
         f"conditional variances of {factor}",
         np.asarray(model.random_effects_covariance_[factor])[rows],

@@ -26,6 +26,8 @@ from skmixed.core.solvers.trust_region import trust_region_step
 
 Callback = Callable[[Iteration], None]
 
+_FLAT = 1e-9
+_LINEAR = 1e-3  # the average information converges linearly: what is left is not yet negligible
 _SNAP_RISE = 1e-8
 _ESCAPE_GAIN = 1e-9
 _SMALLEST_RADIUS = 1e-8
@@ -107,11 +109,38 @@ class _Search:
         self.n_evaluations = 0
         natural = [structure.natural_order for structure in problem.structures]
         self.coordinates = _Coordinates.of(problem, natural)
-        self.move_to(problem.start())
+        self.confounded: tuple[int, ...] = ()
+        self.start()
 
     def evaluate(self, factors: Blocks) -> Evaluation:
         self.n_evaluations += 1
         return self.problem.evaluate(factors)
+
+    def start(self) -> None:
+        """Start from the identity, but from zero where a variance does not matter.
+
+        It does not where a factor is part of the fixed columns, has one level, or has a level
+        for every row: then the criterion does not depend on it at all.
+        """
+        omegas = [np.eye(structure.size) for structure in self.problem.structures]
+        self.move_to(omegas)
+        slopes = gradient(self.current)
+        flat = [
+            f
+            for f, slope in enumerate(slopes)
+            if np.abs(slope).max()
+            < _FLAT * np.abs(self.current.factorisation.total_information(f)).max()
+        ]
+        if not flat:
+            return
+        before = self.current.criterion
+        for f in flat:
+            omegas[f] = np.zeros_like(omegas[f])
+        self.move_to(omegas)
+        if abs(self.current.criterion - before) < _SNAP_RISE:
+            self.confounded = tuple(flat)
+        else:
+            self.move_to([np.eye(structure.size) for structure in self.problem.structures])
 
     def move_to(self, omegas: Blocks) -> None:
         """Start afresh from given covariances."""
@@ -146,11 +175,12 @@ class _Search:
 
     def descend(self, gradients: Blocks) -> bool:
         """Try one step; return whether the search has arrived."""
-        slope, hessian = _in_theta(self.current, self.coordinates.patterns, gradients)
+        slope, hessian, is_exact = _in_theta(self.current, self.coordinates.patterns, gradients)
+        tol = self.settings.tol if is_exact else _LINEAR * self.settings.tol
         step = trust_region_step(slope, hessian, self.radius)
         predicted = -float(slope @ step + step @ hessian @ step / 2.0)
         before = self.current.criterion
-        if predicted < min(1e-12, self.settings.tol):
+        if predicted < min(1e-12, tol):
             return True
         theta = self.theta + step
         length = float(np.linalg.norm(step))
@@ -170,7 +200,7 @@ class _Search:
             self.theta, self.current = theta, trial
         self.record(float(np.linalg.norm(slope)), length, accepted)
         if accepted:
-            return predicted < self.settings.tol and interior
+            return predicted < tol and interior
         return self.radius < _SMALLEST_RADIUS
 
     def adapt_radius(self, ratio: float, length: float, interior: bool) -> None:
@@ -214,7 +244,12 @@ class _Search:
         )
         factors = natural.factors(natural.theta(self.omegas))
         report = SolverReport(
-            "newton", self.converged, self.n_evaluations, self.message, tuple(self.trace)
+            "newton",
+            self.converged,
+            self.n_evaluations,
+            self.message,
+            tuple(self.trace),
+            self.confounded,
         )
         return self.current.with_factors(factors), report
 
@@ -240,8 +275,8 @@ def _ratio(gained: float, predicted: float, value: float) -> float:
 
 def _in_theta(
     evaluation: Evaluation, patterns: Blocks, gradients: Blocks
-) -> tuple[FloatArray, FloatArray]:
-    """Return the gradient and a second-order matrix of the criterion in theta."""
+) -> tuple[FloatArray, FloatArray, bool]:
+    """Return gradient and second derivatives in theta, and whether these are exact."""
     slopes, directions, curvatures = [], Directions(), []
     for factor, (lam, pattern, g) in enumerate(
         zip(evaluation.factors, patterns, gradients, strict=True)
@@ -251,11 +286,12 @@ def _in_theta(
         directions.extend((factor, matrix) for matrix in half + half.transpose(0, 2, 1))
         curvatures.append(2.0 * np.einsum("aij,bij->ab", pattern, g @ pattern))
     curvature = _block_diagonal(curvatures)
+    slope = np.concatenate(slopes)
     if len(patterns) == 1:
         hessian = exact_hessian(evaluation, directions) + curvature
         if np.linalg.eigvalsh(hessian)[0] > 0:
-            return np.concatenate(slopes), hessian
-    return np.concatenate(slopes), average_information(evaluation, directions) + curvature
+            return slope, hessian, True
+    return slope, average_information(evaluation, directions) + curvature, False
 
 
 def _block_diagonal(blocks: Blocks) -> FloatArray:

@@ -47,6 +47,9 @@ class SolverReport:
         Why the search ended, in a sentence.
     trace : tuple of Iteration
         A line an iteration.
+    confounded : tuple of int
+        Positions of the factors whose variance the criterion does not depend on; it is set to
+        zero.
     """
 
     solver: str
@@ -54,6 +57,7 @@ class SolverReport:
     n_evaluations: int
     message: str
     trace: tuple[Iteration, ...]
+    confounded: tuple[int, ...] = ()
 
     @property
     def n_iter(self) -> int:

@@ -1,0 +1,333 @@
+"""From a table to the columns and codes that are summed, learned once and replayed on new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from skmixed.core.covariance import KINDS, Kind
+from skmixed.core.layout import CONSTANT, FactorLayout, Layout, Rows
+from skmixed.core.spec import Term
+from skmixed.design.formula import FormulaMatrix, evaluate_expression, learn_matrix
+from skmixed.design.grouping import Grouping
+from skmixed.design.syntax import FormulaParts
+from skmixed.design.tables import IntArray, to_pandas
+from skmixed.design.terms import RandomTerm
+
+FloatArray = NDArray[np.float64]
+
+INTERCEPT = "(Intercept)"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Rows as they come: what a design is learned from, and replayed on.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    names : tuple of str
+        Names of the columns of `numeric`.
+    numeric : ndarray of shape (n_rows, len(names)) or None
+        The columns that are no grouping columns; None where formulas pick the columns.
+    frame : data frame or None
+        The table formulas are evaluated on.
+    groups : mapping of str to Series or array of shape (n_rows,)
+        The grouping columns.
+    """
+
+    n_rows: int
+    names: tuple[str, ...] = ()
+    numeric: FloatArray | None = None
+    frame: Any = None
+    groups: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def pandas(self) -> pd.DataFrame:
+        """The table as one of pandas."""
+        if self.frame is None:
+            raise ValueError("a formula picks columns by name: X must be a data frame")
+        return to_pandas(self.frame)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Expression:
+    """Columns of a formula and where they stand among the columns of the layout.
+
+    Parameters
+    ----------
+    matrix : FormulaMatrix
+        How to make them.
+    chosen : tuple of int
+        Which of its columns are wanted.
+    places : tuple of int
+        Where each stands.
+    """
+
+    matrix: FormulaMatrix
+    chosen: tuple[int, ...]
+    places: tuple[int, ...]
+
+    def fill(self, columns: FloatArray, frame: pd.DataFrame) -> None:
+        """Write the columns where they stand."""
+        columns[:, list(self.places)] = self.matrix.matrix(frame)[:, list(self.chosen)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """Everything learned about the columns of a model.
+
+    Parameters
+    ----------
+    layout : Layout
+        Columns [1, fixed, further slopes, y] and factors.
+    fixed : tuple of int
+        The fixed columns, 0 for the intercept.
+    terms : tuple of Term
+        The random-effects terms.
+    grouping : Grouping
+        The levels.
+    offsets : tuple of str
+        Expressions with coefficient one.
+    """
+
+    layout: Layout
+    fixed: tuple[int, ...]
+    terms: tuple[Term, ...]
+    grouping: Grouping
+    offsets: tuple[str, ...]
+    _plain: tuple[str, ...]
+    _expressions: tuple[_Expression, ...]
+
+    @classmethod
+    def learn(
+        cls,
+        source: Source,
+        random: Sequence[RandomTerm],
+        fixed: FormulaParts | None,
+        *,
+        fit_intercept: bool = True,
+        covariance: str | Mapping[str, str] = "unstructured",
+    ) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
+        """Learn a design from a table.
+
+        Parameters
+        ----------
+        source : Source
+            The table.
+        random : sequence of RandomTerm
+            The random-effects terms.
+        fixed : FormulaParts or None
+            The fixed part; None for all numeric columns.
+        fit_intercept : bool
+            Whether there is an intercept, where no formula says so.
+        covariance : str or mapping of str to str
+            Covariance structure of all terms, or of those of each factor.
+
+        Returns
+        -------
+        design : Design
+            What was learned.
+        columns : ndarray of shape (n_rows, n_columns)
+            The columns of the layout; the last one, the response, is not filled in.
+        codes : tuple of ndarray of int of shape (n_rows,)
+            Level of every row, a factor each.
+        """
+        table = _Columns(source)
+        fixed_places = table.add_fixed(fixed, fit_intercept)
+        slopes = [table.add_slopes(term) for term in random]
+        keys = tuple(dict.fromkeys(term.group for term in random))
+        kinds = _kinds(covariance, [term.name for term in random])
+        grouping, codes = Grouping.learn(source.groups, keys)
+        terms = tuple(
+            Term(keys.index(term.group), (CONSTANT,) * term.intercept + places, kind)
+            for term, places, kind in zip(random, slopes, kinds, strict=True)
+        )
+        layout = Layout((*table.names, "y"), _factor_layouts(keys, terms))
+        offsets = () if fixed is None else fixed.offsets
+        design = cls(
+            layout, fixed_places, terms, grouping, offsets, table.plain, tuple(table.expressions)
+        )
+        return design, table.filled(), codes
+
+    @property
+    def fixed_names(self) -> tuple[str, ...]:
+        """Names of the fixed columns, the intercept among them."""
+        return tuple(self.layout.columns[place] for place in self.fixed)
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether the constant is a fixed column."""
+        return CONSTANT in self.fixed
+
+    @property
+    def uses_formulas(self) -> bool:
+        """Whether some column is made by a formula."""
+        return bool(self._expressions or self.offsets)
+
+    def rows(
+        self, columns: FloatArray, codes: tuple[IntArray, ...], weights: FloatArray | None
+    ) -> Rows:
+        """Return rows ready to be summed.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n, n_columns)
+            The columns of the layout, the response filled in.
+        codes : tuple of ndarray of int of shape (n,)
+            Level of every row, a factor each.
+        weights : ndarray of shape (n,) or None
+            Positive weights.
+
+        Returns
+        -------
+        Rows
+            With the levels of this design.
+        """
+        indexes = tuple(factor.index for factor in self.grouping.factors)
+        return Rows(columns, codes, indexes, weights)
+
+    def columns(self, source: Source) -> FloatArray:
+        """Make the columns of the layout for new rows, without the response.
+
+        Parameters
+        ----------
+        source : Source
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_columns - 1)
+            The columns.
+        """
+        columns = np.empty((source.n_rows, len(self.layout.columns) - 1))
+        columns[:, CONSTANT] = 1.0
+        if self._plain and source.numeric is not None:
+            columns[:, 1 : 1 + len(self._plain)] = source.numeric
+        for expression in self._expressions:
+            expression.fill(columns, source.pandas)
+        return columns
+
+    def offset(self, source: Source) -> FloatArray | None:
+        """Evaluate the offsets.
+
+        Parameters
+        ----------
+        source : Source
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or None
+            Their sum; None where the model has none.
+        """
+        if not self.offsets:
+            return None
+        total = np.zeros(source.n_rows)
+        for expression in self.offsets:
+            total += evaluate_expression(expression, source.pandas)
+        return total
+
+
+class _Columns:
+    """The columns of a layout while they are being collected."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.names: list[str] = [INTERCEPT]
+        self.values: list[FloatArray] = [np.ones(source.n_rows)]
+        self.plain: tuple[str, ...] = ()
+        self.expressions: list[_Expression] = []
+
+    def add_fixed(self, fixed: FormulaParts | None, fit_intercept: bool) -> tuple[int, ...]:
+        """Add the fixed columns; return the places of all of them."""
+        if fixed is not None:
+            matrix, values = learn_matrix(fixed.fixed, self.source.pandas)
+            return self._add_expression(matrix, values)
+        assert self.source.numeric is not None
+        self.plain = self.source.names
+        self.names += self.source.names
+        self.values += list(self.source.numeric.T)
+        places = tuple(range(1, len(self.names)))
+        return (CONSTANT, *places) if fit_intercept else places
+
+    def add_slopes(self, term: RandomTerm) -> tuple[int, ...]:
+        """Add the columns whose effects vary, but for the constant; return their places."""
+        if all(slope.strip("`") in self.plain for slope in term.slopes):
+            return tuple(1 + self.plain.index(slope.strip("`")) for slope in term.slopes)
+        if self.source.frame is None:
+            missing = [slope for slope in term.slopes if slope.strip("`") not in self.plain]
+            raise ValueError(
+                f"random slopes {missing} of {term.name!r} are not among the columns "
+                f"{list(self.plain)}; expressions need X to be a data frame"
+            )
+        matrix, values = learn_matrix(term.expression, self.source.pandas)
+        places = self._add_expression(matrix, values)
+        return tuple(place for place in places if place != CONSTANT)
+
+    def _add_expression(self, matrix: FormulaMatrix, values: FloatArray) -> tuple[int, ...]:
+        places = [
+            self._place(name, values[:, j]) for j, name in enumerate(matrix.names)
+        ]
+        wanted = [j for j, place in enumerate(places) if place != CONSTANT]
+        if wanted:
+            chosen = tuple(places[j] for j in wanted)
+            self.expressions.append(_Expression(matrix, tuple(wanted), chosen))
+        return tuple(places)
+
+    def _place(self, name: str, values: FloatArray) -> int:
+        """Return where a column stands, adding it unless it is there."""
+        if name in self.names:
+            place = self.names.index(name)
+            if np.array_equal(self.values[place], values):
+                return place
+            name = f"{name} [{len(self.names)}]"
+        self.names.append(name)
+        self.values.append(values)
+        return len(self.names) - 1
+
+    def filled(self) -> FloatArray:
+        """Return all columns side by side, with room for the response."""
+        columns = np.empty((self.source.n_rows, len(self.names) + 1))
+        for place, values in enumerate(self.values):
+            columns[:, place] = values
+        return columns
+
+
+def _kinds(covariance: str | Mapping[str, str], factors: Sequence[str]) -> list[Kind]:
+    """Return the covariance structure of every term."""
+    if not isinstance(covariance, str):
+        unknown = sorted(set(covariance) - set(factors))
+        if unknown:
+            raise ValueError(
+                f"covariance names factors {unknown} that the model does not have; "
+                f"it has {sorted(set(factors))}"
+            )
+    wanted = [
+        covariance if isinstance(covariance, str) else covariance.get(name, "unstructured")
+        for name in factors
+    ]
+    known = {kind: kind for kind in KINDS}
+    for kind in wanted:
+        if kind not in known:
+            raise ValueError(f"covariance {kind!r} is not one of {', '.join(map(repr, KINDS))}")
+    return [known[kind] for kind in wanted]  # type: ignore[index]
+
+
+def _factor_layouts(
+    keys: Sequence[tuple[str, ...]], terms: Sequence[Term]
+) -> tuple[FactorLayout, ...]:
+    layouts = []
+    for number, key in enumerate(keys):
+        slopes = {
+            column for term in terms if term.factor == number for column in term.columns
+        } - {CONSTANT}
+        layouts.append(FactorLayout(key, (CONSTANT, *sorted(slopes))))
+    return tuple(layouts)

@@ -1,0 +1,155 @@
+"""Grouping columns turned into the levels of factors, and looked up again on new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skmixed.core.groups import GroupIndex
+from skmixed.design.tables import UNKNOWN, IntArray, Labels
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factor:
+    """Levels of one grouping factor.
+
+    Parameters
+    ----------
+    index : GroupIndex
+        The levels.
+    combinations : Labels or None
+        For a factor of several columns, the number of each combination that occurs.
+    """
+
+    index: GroupIndex
+    combinations: Labels | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """What was learned about the grouping columns.
+
+    Parameters
+    ----------
+    columns : dict of str to Labels
+        The labels of every column.
+    factors : tuple of Factor
+        The factors made of them.
+    """
+
+    columns: dict[str, Labels]
+    factors: tuple[Factor, ...]
+
+    @classmethod
+    def learn(
+        cls, columns: Mapping[str, Any], keys: Sequence[tuple[str, ...]]
+    ) -> tuple[Grouping, tuple[IntArray, ...]]:
+        """Learn the levels that occur.
+
+        Parameters
+        ----------
+        columns : mapping of str to Series or array of shape (n,)
+            The grouping columns.
+        keys : sequence of tuple of str
+            For every factor, the columns whose combination makes a level.
+
+        Returns
+        -------
+        grouping : Grouping
+            The levels.
+        codes : tuple of ndarray of int of shape (n,)
+            The level of every row, a factor each.
+
+        Raises
+        ------
+        ValueError
+            If a grouping column has missing values.
+        """
+        used = dict.fromkeys(name for key in keys for name in key)
+        labels: dict[str, Labels] = {}
+        column_codes: dict[str, IntArray] = {}
+        for name in used:
+            labels[name], column_codes[name] = Labels.learn(columns[name])
+            _refuse_missing(name, column_codes[name])
+        factors, codes = [], []
+        for key in keys:
+            factor, of_rows = _learn_factor(key, labels, column_codes)
+            factors.append(factor)
+            codes.append(of_rows)
+        return cls(labels, tuple(factors)), tuple(codes)
+
+    def codes(self, columns: Mapping[str, Any], n_rows: int) -> tuple[IntArray, ...]:
+        """Look up the levels of new rows.
+
+        Parameters
+        ----------
+        columns : mapping of str to Series or array of shape (n,)
+            The grouping columns; where one is not there, none of its labels is known.
+        n_rows : int
+            Number of rows.
+
+        Returns
+        -------
+        tuple of ndarray of int of shape (n,)
+            A factor each; `UNKNOWN` for levels that were not learned.
+        """
+        missing = np.full(n_rows, UNKNOWN, dtype=np.intp)
+        by_column = {
+            name: labels.codes(columns[name]) if name in columns else missing
+            for name, labels in self.columns.items()
+        }
+        return tuple(self._factor_codes(factor, by_column) for factor in self.factors)
+
+    def _factor_codes(self, factor: Factor, by_column: dict[str, IntArray]) -> IntArray:
+        key = factor.index.key
+        if factor.combinations is None:
+            return by_column[key[0]]
+        combined = _combine(key, self.columns, by_column)
+        return factor.combinations.codes(combined)
+
+
+def _learn_factor(
+    key: tuple[str, ...], labels: dict[str, Labels], codes: dict[str, IntArray]
+) -> tuple[Factor, IntArray]:
+    if len(key) == 1:
+        return Factor(GroupIndex(key, (labels[key[0]].values,)), None), codes[key[0]]
+    combinations, of_rows = Labels.learn(_combine(key, labels, codes))
+    sizes = [len(labels[name]) for name in key]
+    parts = np.unravel_index(combinations.values, sizes)
+    arrays = tuple(labels[name].values[part] for name, part in zip(key, parts, strict=True))
+    return Factor(GroupIndex(key, arrays), combinations), of_rows
+
+
+def _combine(
+    key: tuple[str, ...], labels: Mapping[str, Labels], codes: Mapping[str, IntArray]
+) -> IntArray:
+    """Number the combinations of several columns; `UNKNOWN` where one of them is."""
+    size = 1
+    for name in key:
+        size *= max(1, len(labels[name]))
+    if size > np.iinfo(np.intp).max:
+        raise ValueError(f"the columns {key} have too many combinations of labels to number")
+    combined = np.zeros(len(codes[key[0]]), dtype=np.intp)
+    unknown = np.zeros(len(combined), dtype=bool)
+    for name in key:
+        unknown |= codes[name] == UNKNOWN
+        combined = combined * len(labels[name]) + codes[name]
+    combined[unknown] = UNKNOWN
+    return combined
+
+
+def _refuse_missing(name: str, codes: IntArray) -> None:
+    rows = np.flatnonzero(codes == UNKNOWN)
+    if not len(rows):
+        return
+    shown = ", ".join(str(row) for row in rows[:_SHOWN])
+    more = f", ... ({len(rows)} in all)" if len(rows) > _SHOWN else ""
+    raise ValueError(
+        f"Input groups contain NaN: grouping column {name!r} is missing in rows {shown}{more}. "
+        "Drop these rows or give them a label of their own"
+    )

@@ -1,0 +1,211 @@
+"""Columns of any table, and labels turned into codes.
+
+narwhals reads the tables; pandas does the hashing of labels, for which narwhals has no function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.intp]
+LabelArray = NDArray[Any]
+
+UNKNOWN = -1
+"""Code of a label that was not there when the levels were learned."""
+
+_COUNTABLE = 4
+
+
+def is_frame(table: Any) -> bool:
+    """Return whether a table is a data frame of pandas, polars, pyarrow or another library."""
+    return isinstance(nw.from_native(table, pass_through=True), nw.DataFrame)
+
+
+def column_names(frame: Any) -> list[str]:
+    """Return the names of the columns of a data frame, as strings."""
+    if isinstance(frame, pd.DataFrame):
+        return [str(name) for name in frame.columns]
+    return list(nw.from_native(frame, eager_only=True).columns)
+
+
+def column(frame: Any, position: int) -> Any:
+    """Return one column of a data frame: a Series of pandas, otherwise an array.
+
+    Parameters
+    ----------
+    frame : data frame
+        Of any library.
+    position : int
+        Which column.
+
+    Returns
+    -------
+    Series or ndarray
+        The column.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return frame.iloc[:, position]
+    native = nw.from_native(frame, eager_only=True)
+    return _as_array(native[native.columns[position]])
+
+
+def select(frame: Any, positions: Sequence[int]) -> Any:
+    """Return some columns of a data frame, as a data frame of the same library."""
+    if isinstance(frame, pd.DataFrame):
+        return frame.iloc[:, list(positions)]
+    native = nw.from_native(frame, eager_only=True)
+    return native.select([native.columns[position] for position in positions]).to_native()
+
+
+def to_pandas(frame: Any) -> pd.DataFrame:
+    """Return a data frame of any library as one of pandas; no copy of one that is.
+
+    Parameters
+    ----------
+    frame : data frame
+        Of any library.
+
+    Returns
+    -------
+    DataFrame
+        Columns of categories stay categories.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    native = nw.from_native(frame, eager_only=True)
+    return pd.DataFrame({name: _as_series(native[name]) for name in native.columns})
+
+
+def _as_series(values: nw.Series[Any]) -> pd.Series[Any]:
+    array = _as_array(values)
+    if values.dtype in (nw.Categorical, nw.Enum):
+        categories = None
+        if values.dtype == nw.Enum:
+            categories = list(values.cat.get_categories().to_numpy())
+        return pd.Series(pd.Categorical(array, categories=categories))
+    return pd.Series(array)
+
+
+def _as_array(values: nw.Series[Any]) -> LabelArray:
+    return np.asarray(values.to_numpy())
+
+
+@dataclass(slots=True, eq=False)
+class Labels:
+    """Known labels of one column, in code order.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_levels,)
+        The labels, sorted where they have an order.
+    """
+
+    values: LabelArray
+    _index: pd.Index[Any] | None = field(default=None, repr=False)
+
+    @classmethod
+    def learn(cls, values: Any) -> tuple[Labels, IntArray]:
+        """Learn the labels that occur in a column.
+
+        Parameters
+        ----------
+        values : Series or array of shape (n,)
+            Labels of any type; of a column of categories the order is kept and those that do
+            not occur are left out.
+
+        Returns
+        -------
+        labels : Labels
+            What occurs.
+        codes : ndarray of int of shape (n,)
+            Which label every row has; `UNKNOWN` where it is missing.
+        """
+        if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
+            return cls._of_categories(pd.Series(values))
+        if isinstance(values, pd.Series) and not values.hasnans:
+            values = _plain(values)
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and len(values):
+            counted = cls._of_small_integers(values)
+            if counted is not None:
+                return counted
+        codes, uniques = pd.factorize(pd.Series(values))
+        found = _plain(uniques)
+        order, ranks = _sorted(found)
+        return cls(found[order]), ranks[codes] if len(found) else codes
+
+    @classmethod
+    def _of_categories(cls, values: pd.Series[Any]) -> tuple[Labels, IntArray]:
+        codes = values.cat.codes.to_numpy().astype(np.intp)
+        categories = _plain(values.cat.categories)
+        present = np.bincount(codes[codes >= 0], minlength=len(categories)) > 0
+        ranks = np.append(np.cumsum(present) - 1, UNKNOWN)
+        return cls(categories[present]), ranks[codes]
+
+    @classmethod
+    def _of_small_integers(cls, values: LabelArray) -> tuple[Labels, IntArray] | None:
+        low, high = int(values.min()), int(values.max())
+        if high - low >= _COUNTABLE * len(values):
+            return None
+        shifted = (values - values.dtype.type(low)).astype(np.intp)
+        present = np.bincount(shifted, minlength=high - low + 1) > 0
+        ranks = np.cumsum(present) - 1
+        known = (np.flatnonzero(present) + low).astype(values.dtype)
+        return cls(known), ranks[shifted]
+
+    def __len__(self) -> int:
+        """Return the number of labels."""
+        return len(self.values)
+
+    def __getstate__(self) -> LabelArray:
+        """Leave out the hash table."""
+        return self.values
+
+    def __setstate__(self, values: LabelArray) -> None:
+        """Restore without the hash table."""
+        self.values, self._index = values, None
+
+    def codes(self, values: Any) -> IntArray:
+        """Look labels up.
+
+        Parameters
+        ----------
+        values : Series or array of shape (n,)
+            Labels, known or not.
+
+        Returns
+        -------
+        ndarray of int of shape (n,)
+            Their codes; `UNKNOWN` for labels that are not known and for missing ones.
+        """
+        if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
+            series = pd.Series(values)
+            by_category = np.append(self.codes(_plain(series.cat.categories)), UNKNOWN)
+            return np.asarray(by_category[series.cat.codes.to_numpy()])
+        if self._index is None:
+            self._index = pd.Index(self.values)
+        return np.asarray(self._index.get_indexer(pd.Index(values)), dtype=np.intp)
+
+
+def _plain(values: Any) -> LabelArray:
+    """Return labels as a numpy array, strings as objects."""
+    if isinstance(values.dtype, pd.StringDtype):
+        return np.asarray(values.to_numpy(dtype=object))
+    return np.asarray(values)
+
+
+def _sorted(labels: LabelArray) -> tuple[IntArray, IntArray]:
+    """Return the order that sorts labels, and the place of each in it and of a missing one."""
+    try:
+        order = np.argsort(labels, kind="stable")
+    except TypeError:  # labels of mixed types: leave them as they came
+        order = np.arange(len(labels))
+    ranks = np.full(len(labels) + 1, UNKNOWN, dtype=np.intp)
+    ranks[order] = np.arange(len(labels))
+    return order, ranks

@@ -1,0 +1,1 @@
+"""Mixed models as scikit-learn estimators."""

@@ -1,0 +1,340 @@
+"""What a mixed model's fit and predict make of their arguments."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_consistent_length
+
+from skmixed.design.design import Design, Source
+from skmixed.design.syntax import FormulaParts, parse_random, split_formula
+from skmixed.design.terms import RandomTerm
+from skmixed.estimators._inputs import (
+    Columns,
+    choose_groups,
+    names_of,
+    read_groups,
+    read_weights,
+    read_X,
+    read_y,
+)
+from skmixed.exceptions import UnknownLevelWarning
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """Validated arguments of a fit.
+
+    Parameters
+    ----------
+    source : Source
+        The rows.
+    columns : Columns
+        What each column of X is.
+    terms : tuple of RandomTerm
+        The random part.
+    fixed : FormulaParts or None
+        The fixed part, if a formula gives it.
+    y : ndarray of shape (n,)
+        The response.
+    weights : ndarray of shape (n,) or None
+        Positive weights.
+    n_features : int
+        Number of columns of X.
+    feature_names : ndarray of str or None
+        Their names, if they have any.
+    """
+
+    source: Source
+    columns: Columns
+    terms: tuple[RandomTerm, ...]
+    fixed: FormulaParts | None
+    y: FloatArray
+    weights: FloatArray | None
+    n_features: int
+    feature_names: NDArray[Any] | None
+
+
+def read_training_data(
+    estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, groups: Any
+) -> TrainingData:
+    """Validate the arguments of a fit; the estimator is not touched.
+
+    Parameters
+    ----------
+    estimator : MixedLinearRegressor
+        Its parameters say what the columns are.
+    X, y, sample_weight, groups
+        As in `MixedLinearRegressor.fit`.
+
+    Returns
+    -------
+    TrainingData
+        Without rows of weight zero.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, "
+            "but the target y is None"
+        )
+    weights = read_weights(sample_weight, X)
+    if weights is not None and not weights.all():
+        kept = np.flatnonzero(weights)
+        X, y, weights = _safe_indexing(X, kept), _safe_indexing(y, kept), weights[kept]
+        groups = None if groups is None else _safe_indexing(groups, kept)
+    fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
+    given = None if groups is None else read_groups(groups)
+    terms, columns = _declared(estimator, names_of(X), given, fixed)
+    scratch = type(estimator)()  # a fit that fails leaves the estimator as it was
+    source = read_X(scratch, X, columns, reset=True)
+    values = read_y(y, source.n_rows)
+    if given is not None:
+        check_consistent_length(values, *given.values())
+        source = replace(source, groups=given)
+    return TrainingData(
+        source,
+        columns,
+        terms,
+        fixed,
+        values,
+        weights,
+        scratch.n_features_in_,
+        getattr(scratch, "feature_names_in_", None),
+    )
+
+
+def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:
+    """Read the formula of the fixed part.
+
+    Parameters
+    ----------
+    fixed : str or None
+        Its right-hand side.
+    fit_intercept : bool
+        Parameter of the estimator.
+
+    Returns
+    -------
+    FormulaParts or None
+        None where all columns are meant.
+    """
+    if fixed is None:
+        return None
+    if not fit_intercept:
+        raise ValueError(
+            "fit_intercept=False has no meaning beside a formula: write '0 + ...' in `fixed`"
+        )
+    parts = split_formula(fixed)
+    if parts.response is not None:
+        raise ValueError(f"`fixed` is a right-hand side; leave out '{parts.response} ~'")
+    if parts.random:
+        raise ValueError("`fixed` has random terms; they belong in `random`")
+    return parts
+
+
+def _declared(
+    estimator: BaseEstimator,
+    names: tuple[str, ...],
+    given: dict[str, Any] | None,
+    fixed: FormulaParts | None,
+) -> tuple[tuple[RandomTerm, ...], Columns]:
+    """Return the random terms and what each column is."""
+    declared = None if estimator.random is None else parse_random(estimator.random)
+    used = list(dict.fromkeys(name for term in declared or () for name in term.group))
+    if given is None:
+        in_X = choose_groups(names, estimator.group_features, used)
+        columns = Columns(names, in_X, (), fixed is not None)
+    else:
+        _check_given(given, estimator.group_features, used, names)
+        columns = Columns(names, (), tuple(given), fixed is not None)
+    if declared is None:
+        declared = tuple(
+            RandomTerm((name,), intercept=True) for name in columns.groups + columns.from_argument
+        )
+    return declared, columns
+
+
+def _check_given(
+    given: Iterable[str], group_features: Any, used: Sequence[str], names: Sequence[str]
+) -> None:
+    if group_features is not None:
+        raise ValueError(
+            "the grouping columns are given twice, by `groups` and by `group_features`; "
+            "use one of them"
+        )
+    missing = [name for name in used if name not in given]
+    if missing:
+        both = [name for name in missing if name in names]
+        hint = f"; {both} are columns of X: leave out `groups` or put all of them there"
+        raise ValueError(
+            f"grouping columns {missing} named in `random` are not among `groups`, which has "
+            f"{list(given)}" + (hint if both else "")
+        )
+
+
+def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> Source:
+    """Validate the arguments of a prediction.
+
+    Parameters
+    ----------
+    estimator : MixedLinearRegressor
+        Fitted.
+    X, groups
+        As in `MixedLinearRegressor.predict`.
+    need_groups : bool
+        Whether random effects are asked for.
+
+    Returns
+    -------
+    Source
+        The rows; grouping columns that are not there are left out.
+    """
+    columns: Columns = estimator._columns
+    source = read_X(estimator, X, columns, reset=False)
+    if groups is None:
+        missing = columns.from_argument or [
+            name for name in columns.groups if name not in source.groups
+        ]
+        if need_groups and missing and estimator.handle_unknown == "population":
+            warnings.warn(
+                f"no labels of {list(missing)} are given to a model that was fitted with them, so "
+                "its random effects are left out. Pass groups=..., or random='none' if that is "
+                "meant",
+                UnknownLevelWarning,
+                stacklevel=3,
+            )
+        return source
+    if not need_groups and not columns.from_argument:
+        return source
+    if not columns.from_argument:
+        raise ValueError(
+            "groups were given, but the model was fitted "
+            + (
+                f"with grouping columns {list(columns.groups)} of X"
+                if columns.groups
+                else "without any"
+            )
+        )
+    found = _by_name(read_groups(groups), columns.from_argument)
+    check_consistent_length(np.empty(source.n_rows), *found.values())
+    return replace(source, groups=found)
+
+
+def _by_name(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Match the columns of `groups` with those of the fit: by name, else by place."""
+    if all(name in found for name in names):
+        return {name: found[name] for name in names}
+    unnamed = all(name.startswith("group") for name in found)
+    if len(found) == len(names) and (unnamed or len(names) == 1):
+        return dict(zip(names, found.values(), strict=True))
+    raise ValueError(f"groups has the columns {list(found)}; the model was fitted with {list(names)}")
+
+
+def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[str]:
+    """Return the factors whose random effects are wanted.
+
+    Parameters
+    ----------
+    random : {"all", "none"} or sequence of str
+        Argument of `predict`.
+    factors : sequence of str
+        The model's.
+
+    Returns
+    -------
+    set of str
+        Names of factors.
+    """
+    if isinstance(random, str):
+        if random not in ("all", "none"):
+            raise ValueError(f"random={random!r} is not 'all', 'none' or a list of factors")
+        return set(factors) if random == "all" else set()
+    unknown = [name for name in random if name not in factors]
+    if unknown:
+        raise ValueError(f"random names factors {unknown}; the model has {list(factors)}")
+    return set(random)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomLabels:
+    """Labels of the random effects of one factor.
+
+    Parameters
+    ----------
+    name : str
+        The factor.
+    columns : list of str
+        The columns whose effects vary.
+    levels : Index
+        The levels; a MultiIndex for a factor of several columns.
+    """
+
+    name: str
+    columns: list[str]
+    levels: pd.Index[Any]
+
+    @classmethod
+    def of(cls, design: Design, factor: int, places: Sequence[int]) -> RandomLabels:
+        """Read the labels off a design.
+
+        Parameters
+        ----------
+        design : Design
+            Of the fitted model.
+        factor : int
+            Position of the factor.
+        places : sequence of int
+            The columns whose effects vary.
+
+        Returns
+        -------
+        RandomLabels
+            Labels of the factor.
+        """
+        index = design.grouping.factors[factor].index
+        if len(index.key) == 1:
+            levels: pd.Index[Any] = pd.Index(index.labels[0], name=index.key[0])
+        else:
+            levels = pd.MultiIndex.from_arrays(index.labels, names=index.key)
+        return cls(index.name, [design.layout.columns[place] for place in places], levels)
+
+
+def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | None) -> str:
+    """Write the model as a formula.
+
+    Parameters
+    ----------
+    design : Design
+        Of the fitted model.
+    terms : sequence of RandomTerm
+        The random part.
+    fixed : FormulaParts or None
+        The fixed part, if a formula gave it.
+
+    Returns
+    -------
+    str
+        In lme4's syntax; many columns are only counted.
+    """
+    if fixed is not None:
+        parts = [fixed.fixed, *(f"offset({offset})" for offset in fixed.offsets)]
+    else:
+        names = [name for place, name in zip(design.fixed, design.fixed_names, strict=True) if place]
+        parts = names if len(names) <= _SHOWN_COLUMNS else [f"<{len(names)} columns>"]
+        if not design.has_intercept:
+            parts = ["0", *parts]
+    bars = [f"({term.expression} | {term.name})" for term in terms]
+    return "y ~ " + (" + ".join([*parts, *bars]) or "1")
+
+
+_SHOWN_COLUMNS = 10

@@ -1,0 +1,108 @@
+"""What is said about a model before and after it is fitted."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skmixed.core.crossproducts import CrossProducts
+from skmixed.core.fit import Fit
+from skmixed.core.solvers.report import Iteration
+from skmixed.core.spec import ModelSpec
+from skmixed.exceptions import UnidentifiedWarning
+
+
+def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
+    """Warn about weights that are no frequencies.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n,) or None
+        Positive weights.
+    spec : ModelSpec
+        The model.
+    """
+    if weights is None or spec.weighting != "frequency" or not spec.terms:
+        return
+    if not np.array_equal(weights, np.round(weights)):
+        warnings.warn(
+            "sample weights that are not whole numbers are taken as frequencies, and the variances "
+            "depend on their scale; weighting='precision' takes them as inverse variances",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
+    """Refuse frequency weights that stand for too few rows.
+
+    Parameters
+    ----------
+    products : CrossProducts
+        The data.
+    spec : ModelSpec
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If the weights sum to no more than the number of fixed columns, while there are more rows.
+    """
+    p = len(spec.fixed)
+    if spec.weighting == "frequency" and spec.terms and products.sum_weights <= p < products.n_rows:
+        raise ValueError(
+            f"the sample weights sum to {products.sum_weights:g}, and as frequencies they stand for "
+            f"that many rows, too few for {p} fixed columns; weighting='precision' takes them as "
+            "inverse variances"
+        )
+
+
+def warn_about(fit: Fit) -> None:
+    """Warn where the search has not arrived or a variance is a convention.
+
+    Parameters
+    ----------
+    fit : Fit
+        The fitted model.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the criterion can still be lowered.
+    UnidentifiedWarning
+        If a variance cannot be told from the residual, or there is no residual left.
+    """
+    if not fit.report.converged:
+        warnings.warn(
+            f"the search did not converge: {fit.report.message}. Raise max_iter",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    if not fit.spec.terms:
+        return
+    if not fit.is_determined:
+        warnings.warn(
+            "the fixed part fits the data exactly: all variances are set to zero",
+            UnidentifiedWarning,
+            stacklevel=4,
+        )
+        return
+    for factor in fit.unidentified:
+        name = fit.products.factors[factor].index.name
+        warnings.warn(
+            f"the likelihood does not depend on the variance of {name!r}, which is set to zero: the "
+            "factor has one level, a level for every row, or is part of the fixed columns",
+            UnidentifiedWarning,
+            stacklevel=4,
+        )
+
+
+def print_iteration(line: Iteration) -> None:
+    """Print one line of the trace of a search."""
+    mark = "" if line.accepted else " (rejected)"
+    print(
+        f"criterion {line.criterion:.6f}  gradient {line.gradient_norm:.2e}  step {line.step:.2e}  "
+        f"{line.seconds:.3f} s{mark}"
+    )

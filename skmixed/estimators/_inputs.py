@@ -1,0 +1,295 @@
+"""Reading X, y, groups and weights as scikit-learn hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    check_array,
+    check_consistent_length,
+    validate_data,
+)
+
+from skmixed.design.design import Source
+from skmixed.design.tables import column, column_names, is_frame, select, to_pandas
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of X are what.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Names of all columns; "x0", "x1", ... for an array.
+    groups : tuple of str
+        The grouping columns among them.
+    from_argument : tuple of str
+        Names of the grouping columns that come by the argument `groups`.
+    by_formula : bool
+        Whether formulas pick the fixed columns.
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    from_argument: tuple[str, ...]
+    by_formula: bool
+
+    @property
+    def numeric(self) -> list[int]:
+        """Positions of the columns that are no grouping columns."""
+        return [i for i, name in enumerate(self.names) if name not in self.groups]
+
+
+def names_of(X: Any) -> tuple[str, ...]:
+    """Return the names of the columns of X, made up for an array."""
+    if is_frame(X):
+        return tuple(column_names(X))
+    shape = np.shape(X)
+    return tuple(f"x{i}" for i in range(shape[1])) if len(shape) == 2 else ()
+
+
+def read_groups(groups: Any) -> dict[str, Any]:
+    """Return the grouping columns of the argument `groups` by name.
+
+    Parameters
+    ----------
+    groups : array-like or data frame
+        One column a factor. A Series or a data frame brings names; others are called "group", or
+        "group0", "group1", ....
+
+    Returns
+    -------
+    dict of str to Series or ndarray of shape (n,)
+        The columns.
+
+    Raises
+    ------
+    TypeError
+        For a mapping, which scikit-learn would not split into folds.
+    """
+    if isinstance(groups, Mapping):
+        raise TypeError(
+            "groups is a dict, which scikit-learn cannot split into folds: "
+            "pass a data frame or a 2-D array with one column per grouping factor"
+        )
+    if is_frame(groups):
+        names = column_names(groups)
+        return {name: column(groups, i) for i, name in enumerate(names)}
+    if not isinstance(groups, pd.Series):
+        name = getattr(groups, "name", None)
+        values = _label_array(groups)
+        if values.ndim == 2 and values.shape[1] != 1:
+            return {f"group{i}": values[:, i] for i in range(values.shape[1])}
+        return {name if isinstance(name, str) and name else "group": _one_column(values)}
+    name = groups.name
+    return {str(name) if name not in (None, "") else "group": groups}
+
+
+def _label_array(groups: Any) -> NDArray[Any]:
+    """Return labels as an array, integers and strings each as they are."""
+    if isinstance(groups, pd.Categorical | pd.Index):
+        return np.asarray(groups)
+    values = np.asarray(groups)
+    if values.dtype.kind in "US" and not isinstance(groups, np.ndarray):
+        values = np.asarray(groups, dtype=object)
+    return values.astype(object) if values.dtype.kind in "US" else values
+
+
+def _one_column(values: NDArray[Any]) -> NDArray[Any]:
+    if values.ndim == 0 or values.ndim > 2:
+        raise ValueError(f"groups has shape {values.shape}; expected (n_samples,) or one column a factor")
+    return values.reshape(len(values))
+
+
+def choose_groups(
+    names: Sequence[str], group_features: Any, used: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the columns of X that are grouping columns.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the columns of X.
+    group_features : None, str, int or sequence of these
+        Columns named by the user, by name or position.
+    used : sequence of str
+        Columns that the random terms name.
+
+    Returns
+    -------
+    tuple of str
+        In the order of X.
+
+    Raises
+    ------
+    ValueError
+        If a column is not there.
+    """
+    wanted = set(used)
+    if group_features is not None:
+        listed = [group_features] if isinstance(group_features, str | int) else group_features
+        for entry in list(listed):
+            wanted.add(_named(entry, names))
+    missing = [name for name in dict.fromkeys(used) if name not in names]
+    if missing:
+        raise ValueError(
+            f"grouping columns {missing} named in `random` are not there: X has the columns "
+            f"{list(names)}. Name a column of X, or pass the labels as `groups`"
+        )
+    return tuple(name for name in names if name in wanted)
+
+
+def _named(entry: Any, names: Sequence[str]) -> str:
+    if isinstance(entry, str):
+        if entry not in names:
+            raise ValueError(f"group_features names {entry!r}; X has the columns {list(names)}")
+        return entry
+    if not -len(names) <= int(entry) < len(names):
+        raise ValueError(f"group_features has position {entry}; X has {len(names)} columns")
+    return names[int(entry)]
+
+
+def read_X(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
+    """Validate X and cut it into numeric and grouping columns.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose `n_features_in_` and `feature_names_in_` are set or compared.
+    X : array-like or data frame of shape (n, n_features)
+        The columns.
+    columns : Columns
+        What each is.
+    reset : bool
+        Whether this is a fit.
+
+    Returns
+    -------
+    Source
+        Without the grouping columns that come by argument.
+    """
+    if columns.by_formula:
+        return _by_formula(estimator, X, columns, reset=reset)
+    if not columns.groups:
+        return _numbers(estimator, X, columns, reset=reset)
+    if not is_frame(X):
+        X = check_array(X, dtype=None, ensure_all_finite=False)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    place = {name: i for i, name in enumerate(columns.names)}
+    if is_frame(X):
+        groups = {name: column(X, place[name]) for name in columns.groups}
+        numeric = _numeric_frame(select(X, columns.numeric), allow_empty=True)
+    else:
+        groups = {name: X[:, place[name]] for name in columns.groups}
+        numeric = _numeric_array(X[:, columns.numeric])
+    names = tuple(columns.names[i] for i in columns.numeric)
+    return Source(_num_samples(X), names, numeric, X if is_frame(X) else None, groups)
+
+
+def _numbers(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
+    frame = X if is_frame(X) else None
+    if frame is not None:
+        _refuse_labels(frame)
+        X = to_pandas(X)
+    numeric = validate_data(estimator, X, reset=reset, dtype=np.float64)
+    return Source(len(numeric), columns.names, numeric, frame, {})
+
+
+def _by_formula(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
+    if not is_frame(X):
+        raise ValueError(
+            "`fixed` is a formula, which picks columns by name: X must be a data frame, got "
+            f"{type(X).__name__}"
+        )
+    if reset:
+        validate_data(estimator, X, reset=True, skip_check_array=True)
+    place = {name: i for i, name in enumerate(column_names(X))}
+    groups = {name: column(X, place[name]) for name in columns.groups if name in place}
+    return Source(_num_samples(X), (), None, X, groups)
+
+
+def _numeric_frame(frame: Any, *, allow_empty: bool) -> FloatArray:
+    if allow_empty and not column_names(frame):
+        return np.empty((_num_samples(frame), 0))
+    _refuse_labels(frame)
+    return check_array(to_pandas(frame), dtype=np.float64, input_name="X")
+
+
+def _numeric_array(values: NDArray[Any]) -> FloatArray:
+    if not values.shape[1]:
+        return np.empty(values.shape)
+    return check_array(values, dtype=np.float64, input_name="X")
+
+
+def _refuse_labels(frame: Any) -> None:
+    """Refuse columns that are not numbers, saying what to do with them."""
+    table = to_pandas(frame)
+    labels = [
+        str(name)
+        for name, dtype in zip(table.columns, table.dtypes, strict=True)
+        if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype)
+        or pd.api.types.is_datetime64_any_dtype(dtype)
+    ]
+    if labels:
+        raise ValueError(
+            f"columns {labels} are not numeric: encode them, name them as grouping columns in "
+            "`random` or `group_features`, or choose the columns of the fixed part by `fixed`"
+        )
+
+
+def read_y(y: Any, n_rows: int) -> FloatArray:
+    """Validate the response.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        The response.
+    n_rows : int
+        Number of rows of X.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Finite numbers.
+    """
+    values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    values = column_or_1d(values, warn=True)
+    check_consistent_length(values, np.empty(n_rows))
+    return values
+
+
+def read_weights(sample_weight: Any, like: FloatArray) -> FloatArray | None:
+    """Validate the weights of the rows.
+
+    Parameters
+    ----------
+    sample_weight : None, float or array-like of shape (n,)
+        Nonnegative weights.
+    like : ndarray of shape (n, ...)
+        Rows to be weighted.
+
+    Returns
+    -------
+    ndarray of shape (n,) or None
+        None where no weights were given.
+    """
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(
+        sample_weight, like, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():
+        raise ValueError("all sample weights are zero")
+    return np.asarray(weights)

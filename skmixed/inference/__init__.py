@@ -1,0 +1,1 @@
+"""Reading a fitted model: pure functions of its row-free `Fit`."""

@@ -1,0 +1,218 @@
+"""A model at a glance, in the layout that arm::display and print(lmer) made familiar."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skmixed.core.fit import Fit
+from skmixed.core.layout import CONSTANT
+from skmixed.core.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary:
+    """What a fitted model says in one screen; prints as text, shows as HTML in a notebook.
+
+    Parameters
+    ----------
+    formula : str
+        The model.
+    coefficients : DataFrame of shape (p, 2)
+        Estimate and standard error of every fixed coefficient, in units of y per unit of x.
+    error_terms : DataFrame or None
+        Groups, name, standard deviation and correlations of every random effect, then the
+        residual; None for a model without random terms.
+    notes : tuple of str
+        Sizes and criteria, a line each.
+    digits : int
+        Decimals of estimates, standard errors and deviations.
+    """
+
+    formula: str
+    coefficients: pd.DataFrame
+    error_terms: pd.DataFrame | None
+    notes: tuple[str, ...]
+    digits: int = 2
+
+    def __str__(self) -> str:
+        """Return the summary as text."""
+        parts = [self.formula, _as_text(_rounded(self.coefficients, self.digits))]
+        if self.error_terms is not None:
+            table = _rounded(self.error_terms, self.digits)
+            parts += ["", "Error terms:", _as_text(table, index=False)]
+        return "\n".join([*parts, "---", *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        parts = [
+            f"<p><code>{html.escape(self.formula)}</code></p>",
+            _rounded(self.coefficients, self.digits).to_html(border=0),
+        ]
+        if self.error_terms is not None:
+            parts.append("<p>Error terms</p>")
+            parts.append(_rounded(self.error_terms, self.digits).to_html(border=0, index=False))
+        parts.append("<p>" + "<br>".join(map(html.escape, self.notes)) + "</p>")
+        return "<div>" + "\n".join(parts) + "</div>"
+
+
+def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Summary:
+    """Summarise a fitted model.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    formula : str
+        How it was written.
+    n_dropped : int
+        Rows left out because of missing values.
+    digits : int
+        Decimals of estimates, standard errors and deviations.
+
+    Returns
+    -------
+    Summary
+        Estimates, error terms, sizes and criteria.
+
+    Notes
+    -----
+    The criteria are those of arm::display: deviance is -2 log-likelihood of the fit by maximum
+    likelihood, also where REML was used, AIC = criterion + 2 (number of parameters), and
+    DIC = 2 deviance - criterion.
+    """
+    names = [fit.products.layout.columns[place] for place in fit.spec.fixed]
+    errors = np.sqrt(np.diag(fit.beta_covariance))
+    coefficients = pd.DataFrame({"coef.est": fit.beta, "coef.se": errors}, index=names)
+    notes = _mixed_notes(fit) if fit.spec.terms else _linear_notes(fit)
+    dropped = [name for i, name in enumerate(names) if i not in fit.kept]
+    if dropped:
+        notes.append(f"not estimated, they depend on the columns before them: {', '.join(dropped)}")
+    if n_dropped:
+        notes.append(f"{n_dropped} rows with missing values were left out")
+    terms = error_terms(fit) if fit.spec.terms else None
+    return Summary(formula, coefficients, terms, tuple(notes), digits)
+
+
+def error_terms(fit: Fit) -> pd.DataFrame:
+    """Tabulate standard deviations and correlations of the random effects and the residual.
+
+    Parameters
+    ----------
+    fit : Fit
+        A model with random terms.
+
+    Returns
+    -------
+    DataFrame
+        Columns Groups, Name, Std.Dev. and, where there are correlations, Corr and further ones.
+    """
+    rows: list[list[Any]] = []
+    for term in fit.ordered_terms:
+        covariance = fit.term_covariance(term)
+        deviations = np.sqrt(np.diag(covariance))
+        factor = fit.products.layout.factors[term.factor]
+        for i, place in enumerate(term.columns):
+            first = ":".join(factor.key) if i == 0 else ""
+            correlations: list[float] = []
+            if term.kind == "unstructured":
+                with np.errstate(invalid="ignore"):
+                    correlations = list(covariance[i, :i] / (deviations[i] * deviations[:i]))
+            rows.append([first, fit.products.layout.columns[place], deviations[i], *correlations])
+    rows.append(["Residual", "", np.sqrt(fit.sigma2)])
+    width = max(map(len, rows))
+    columns = ["Groups", "Name", "Std.Dev.", "Corr", *[""] * width][:width]
+    return pd.DataFrame([row + [np.nan] * (width - len(row)) for row in rows], columns=columns)
+
+
+def _mixed_notes(fit: Fit) -> list[str]:
+    layout = fit.products.layout
+    sizes = {term.factor: len(fit.products.factors[term.factor].index) for term in fit.ordered_terms}
+    groups = "; ".join(f"{':'.join(layout.factors[f].key)}, {n}" for f, n in sizes.items())
+    deviance = fit.deviance
+    restricted = fit.spec.method == "reml"
+    notes = [
+        f"number of obs: {fit.problem.n_observations:g}, groups: {groups}",
+        f"AIC = {fit.aic:.1f}, DIC = {2.0 * deviance - fit.criterion:.1f}",
+        f"deviance = {deviance:.1f}"
+        + (f", REML criterion = {fit.criterion:.1f}" if restricted else ""),
+        _state(fit),
+    ]
+    return notes
+
+
+def _state(fit: Fit) -> str:
+    """Say in one sentence whether the search arrived, and where."""
+    if not fit.is_determined:
+        return "The fixed part fits the data exactly, so no variance is left to estimate."
+    if not fit.report.converged:
+        return f"The search did not converge: {fit.report.message}."
+    if fit.is_singular:
+        return (
+            "The search converged to a singular fit: a variance is zero or a correlation is +-1."
+        )
+    return "The search converged."
+
+
+def _linear_notes(fit: Fit) -> list[str]:
+    n = fit.problem.n_observations
+    return [
+        f"n = {n:g}, k = {fit.rank}",
+        f"residual sd = {np.sqrt(fit.sigma2):.2f}, R-Squared = {r_squared(fit):.2f}",
+    ]
+
+
+def r_squared(fit: Fit) -> float:
+    """Return the share of the variance of y that a model without random terms explains.
+
+    Parameters
+    ----------
+    fit : Fit
+        An ordinary linear model.
+
+    Returns
+    -------
+    float
+        About the mean if there is an intercept, otherwise about zero, as R does.
+    """
+    fixed = (CONSTANT,) if fit.spec.has_intercept else ()
+    null = Fit.of(fit.products, ModelSpec(fixed, (), fit.spec.method, fit.spec.weighting))
+    residual = fit.sigma2 * fit.problem.degrees
+    total = null.sigma2 * null.problem.degrees
+    return 1.0 - residual / total if total > 0 else float("nan")
+
+
+def _rounded(table: pd.DataFrame, digits: int) -> pd.DataFrame:
+    def text(value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        return "" if np.isnan(value) else f"{value:.{digits}f}"
+
+    return table.map(text)
+
+
+def _as_text(table: pd.DataFrame, *, index: bool = True) -> str:
+    """Lay a table of texts out: names to the left, numbers to the right."""
+    columns = [list(table.iloc[:, i]) for i in range(table.shape[1])]
+    heads = [str(name) for name in table.columns]
+    if index:
+        columns.insert(0, [str(label) for label in table.index])
+        heads.insert(0, "")
+    lines = []
+    widths = [
+        max(len(text) for text in [head, *column])
+        for head, column in zip(heads, columns, strict=True)
+    ]
+    left = 1 if index else 2
+    for cells in [heads, *zip(*columns, strict=True)]:
+        padded = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        lines.append((" " if not index else "") + " ".join(padded).rstrip())
+    return "\n".join(lines)
