@@ -67,9 +67,7 @@ def arrange(own: Blocks, pairs: dict[tuple[int, int], PairBlock]) -> Elimination
     sizes = [block.shape[2] for block in own]
     order = sorted(range(len(own)), key=lambda factor: -sizes[factor])
     ordered = {
-        (s, t): _oriented(pairs, order[s], order[t])
-        for t in range(len(order))
-        for s in range(t)
+        (s, t): _oriented(pairs, order[s], order[t]) for t in range(len(order)) for s in range(t)
     }
     parents = {st: pair.parents(sizes[order[st[0]]]) for st, pair in ordered.items()}
     nested = {st: parent for st, parent in parents.items() if parent is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import lstsq, solve_triangular
 
 from skmixed.core.layout import CONSTANT, FloatArray
 
@@ -47,7 +47,7 @@ def choose_basis(columns: FloatArray) -> FloatArray:
 def _dominant_coef(sample: FloatArray) -> FloatArray:
     """Least-squares coefficients if they explain nearly all of the response, else zeros."""
     features, response = sample[:, :-1], sample[:, -1]
-    coef: FloatArray = np.linalg.lstsq(features, response, rcond=1e-10)[0]
+    coef = np.asarray(lstsq(features, response, cond=1e-10)[0])
     unexplained = (response - features @ coef).std() / (response.std() or 1.0)
     return coef if _EXPLAINED_EXACTLY < unexplained < _DOMINATED else np.zeros_like(coef)
 

@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.linalg import lapack, solve_triangular
 
 from skmixed.core.coupling import Coupling, Matrix, dense_product, level_products
-from skmixed.core.elimination import Blocks
+from skmixed.core.elimination import Blocks, LostPrecisionError
 from skmixed.core.layout import FloatArray
 from skmixed.core.levels import (
     LevelFactor,
@@ -72,18 +72,19 @@ class Crossed:
         complement = self.others.toarray(order="F")
         for matrix in white:
             complement -= dense_product(matrix, matrix)
-        scale = sparse.block_diag(
-            [
-                sparse.kron(factors[f], sparse.identity(n_levels))
-                for f, (_, n_levels) in zip(self.rest, self.shapes, strict=True)
-            ],
-            format="csr",
+        scale = sparse.csr_matrix(
+            sparse.block_diag(
+                [
+                    sparse.kron(factors[f], sparse.identity(n_levels))
+                    for f, (_, n_levels) in zip(self.rest, self.shapes, strict=True)
+                ]
+            )
         )
         scaled = np.asfortranarray((scale.T @ (scale.T @ complement).T).T)
         scaled[np.diag_indices_from(scaled)] += 1.0
         lower, info = lapack.dpotrf(scaled, lower=1, clean=1, overwrite_a=1)
         if info:
-            raise np.linalg.LinAlgError("the complement of the crossed factors lost its digits")
+            raise LostPrecisionError("the complement of the crossed factors lost its digits")
         return CrossedFactorisation(self, factors, level, white, complement, scale, lower)
 
     def stack(self, right: Blocks) -> FloatArray:

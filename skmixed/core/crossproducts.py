@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from skmixed.core.basis import apply_basis, change_of_basis, choose_basis
-from skmixed.core.groups import GroupIndex, IntArray
+from skmixed.core.groups import GroupIndex, IntArray, Union
 from skmixed.core.layout import FloatArray, Layout, Rows
 
 
@@ -171,7 +171,7 @@ class CrossProducts:
             sum_log_weights=self.sum_log_weights + other.sum_log_weights,
             gram=self.gram + other.gram,
             factors=tuple(
-                _add_factors(mine, theirs, *union)
+                _add_factors(mine, theirs, union)
                 for mine, theirs, union in zip(self.factors, other.factors, merged, strict=True)
             ),
             pairs={
@@ -231,7 +231,8 @@ def transform(products: FloatArray, left: FloatArray, right: FloatArray) -> Floa
     """
     a, _, n_levels = products.shape
     half = np.matmul(right.T, products)
-    return (left.T @ half.reshape(a, -1)).reshape(left.shape[1], right.shape[1], n_levels)
+    product: FloatArray = left.T @ half.reshape(a, -1)
+    return product.reshape(left.shape[1], right.shape[1], n_levels)
 
 
 def level_sums(codes: IntArray, n_levels: int, data: FloatArray, columns: FloatArray) -> FloatArray:
@@ -313,28 +314,21 @@ def _nested_pairs(fine: FactorBlock, coarse: FactorBlock, parents: IntArray) -> 
     )
 
 
-def _add_factors(
-    first: FactorBlock, second: FactorBlock, index: GroupIndex, at: IntArray, other: IntArray
-) -> FactorBlock:
-    counts = np.zeros(len(index), dtype=first.counts.dtype)
-    products = np.zeros((*first.products.shape[:2], len(index)))
-    for block, where in ((first, at), (second, other)):
+def _add_factors(first: FactorBlock, second: FactorBlock, union: Union) -> FactorBlock:
+    counts = np.zeros(len(union.index), dtype=first.counts.dtype)
+    products = np.zeros((*first.products.shape[:2], len(union.index)))
+    for block, where in ((first, union.first), (second, union.second)):
         counts[where] += block.counts
         products[:, :, where] += block.products
-    return FactorBlock(index, first.columns, counts, products)
+    return FactorBlock(union.index, first.columns, counts, products)
 
 
-def _add_pairs(
-    first: PairBlock,
-    second: PairBlock,
-    rows: tuple[GroupIndex, IntArray, IntArray],
-    columns: tuple[GroupIndex, IntArray, IntArray],
-) -> PairBlock:
-    width = len(columns[0])
+def _add_pairs(first: PairBlock, second: PairBlock, rows: Union, columns: Union) -> PairBlock:
+    width = len(columns.index)
     keys = np.concatenate(
         [
-            rows[side][pair.rows].astype(np.int64) * width + columns[side][pair.columns]
-            for side, pair in ((1, first), (2, second))
+            rows.first[first.rows].astype(np.int64) * width + columns.first[first.columns],
+            rows.second[second.rows].astype(np.int64) * width + columns.second[second.columns],
         ]
     )
     pairs, which = np.unique(keys, return_inverse=True)

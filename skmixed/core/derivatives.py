@@ -1,8 +1,8 @@
 """Gradient and second derivatives of the criterion in the relative covariances Omega.
 
-Notation: w = (-beta, 1), U = Z'V^-1[X y] and F = Z'V^-1 Z of every level, W_m = blockdiag(V_b, 0) +
-w w'/sigma^2 (REML) or w w'/sigma^2 (ML) with V_b = (X'V^-1 X)^-1. E and D are symmetric directions of
-Omega of one factor each, Y_E = sum U'E U over its levels and q_E = w'Y_E w / sigma^2.
+Notation: w = (-beta, 1), U = Z'V^-1[X y] and F = Z'V^-1 Z of every level, W_m = blockdiag(V_b, 0)
++ w w'/sigma^2 (REML) or w w'/sigma^2 (ML) with V_b = (X'V^-1 X)^-1. E and D are symmetric
+directions of Omega of one factor each, Y_E = sum U'E U over its levels, q_E = w'Y_E w / sigma^2.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def middle_matrix(evaluation: Evaluation) -> FloatArray:
 
 
 def gradient(evaluation: Evaluation) -> Blocks:
-    """Derivative of the criterion in Omega of every factor.
+    """Differentiate the criterion in Omega of every factor.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def average_information(evaluation: Evaluation, directions: Directions) -> Float
         np.einsum("aml,anl->mn", variate, product, optimize=True)
         for variate, product in zip(variates, products, strict=True)
     )
-    through_v = plain - evaluation.factorisation.reduce(products).gram()
+    through_v = np.asarray(plain - evaluation.factorisation.reduce(products).gram())
     h, q = _response_terms(evaluation, directions)
     fixed = h @ evaluation.beta_covariance @ h.T
     return (through_v - fixed) / sigma2 - np.outer(q, q) / problem.degrees

@@ -13,6 +13,10 @@ from skmixed.core.layout import FloatArray
 Blocks = list[FloatArray]
 
 
+class LostPrecisionError(ArithmeticError):
+    """The cross-products have too few digits for this model."""
+
+
 class Reduced(Protocol):
     """Columns R, given as Z_f'R of every factor, after the random effects are eliminated."""
 

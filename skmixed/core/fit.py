@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from scipy import linalg
 
 from skmixed.core.covariance import Block, Structure
 from skmixed.core.crossproducts import CrossProducts
@@ -214,7 +215,7 @@ class Fit:
             factors[position][block, block] = single.factor(theta[start:stop])
             start = stop
         scaled = [
-            np.linalg.solve(random_map, lam)
+            np.asarray(linalg.solve(random_map, lam))
             for random_map, lam in zip(self.problem.model.random_maps, factors, strict=True)
         ]
         return self.problem.evaluate(scaled).criterion
@@ -276,9 +277,7 @@ class Fit:
         return any(
             np.linalg.svd(lam[columns, columns], compute_uv=False)[-1] == 0.0
             or bool((np.diag(lam[columns, columns]) == 0.0).any())
-            for lam, structure in zip(
-                self.scaled_factors, self.problem.structures, strict=True
-            )
+            for lam, structure in zip(self.scaled_factors, self.problem.structures, strict=True)
             for _, columns, _ in structure.slices()
         )
 
@@ -331,6 +330,6 @@ def _lower_triangular(random_map: FloatArray, lam: FloatArray) -> FloatArray:
     raw = random_map @ lam
     if not np.count_nonzero(random_map - np.diag(np.diag(random_map))):
         return raw
-    upper = np.linalg.qr(raw.T, mode="r")
+    upper = linalg.qr(raw.T, mode="r")[0]
     upper[np.abs(upper) <= 1e-14 * np.abs(raw).max(initial=0.0)] = 0.0
     return np.asarray((upper * np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None]).T)

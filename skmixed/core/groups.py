@@ -41,7 +41,7 @@ class GroupIndex:
         """Return the index of a selection of levels, in the order given."""
         return GroupIndex(self.key, tuple(column[codes] for column in self.labels))
 
-    def union(self, other: GroupIndex) -> tuple[GroupIndex, IntArray, IntArray]:
+    def union(self, other: GroupIndex) -> Union:
         """Merge two sets of levels.
 
         Parameters
@@ -51,10 +51,8 @@ class GroupIndex:
 
         Returns
         -------
-        merged : GroupIndex
-            The sorted union.
-        codes_self, codes_other : ndarray of int
-            Where the levels of either side stand in `merged`.
+        Union
+            The sorted union, and where the levels of either side stand in it.
 
         Raises
         ------
@@ -69,7 +67,24 @@ class GroupIndex:
         ]
         codes, first = unique_rows(columns)
         merged = GroupIndex(self.key, tuple(column[first] for column in columns))
-        return merged, codes[: len(self)], codes[len(self) :]
+        return Union(merged, codes[: len(self)], codes[len(self) :])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Union:
+    """Two sets of levels brought together.
+
+    Parameters
+    ----------
+    index : GroupIndex
+        All levels.
+    first, second : ndarray of int
+        Where the levels of either side stand among them.
+    """
+
+    index: GroupIndex
+    first: IntArray
+    second: IntArray
 
 
 def concatenated_labels(first: LabelArray, second: LabelArray) -> LabelArray:
@@ -84,7 +99,7 @@ def concatenated_labels(first: LabelArray, second: LabelArray) -> LabelArray:
 
 
 def unique_rows(columns: list[LabelArray]) -> tuple[IntArray, IntArray]:
-    """Number the distinct rows of a table of labels in sorted order.
+    """Give numbers to the distinct rows of a table of labels, in sorted order.
 
     Parameters
     ----------

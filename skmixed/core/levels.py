@@ -73,7 +73,7 @@ def _shrinker(
         ao = multiply_right(products, factor @ factor.T)
         (a, b), (c, d) = ao[0], ao[1]
         det = 1.0 + a + d + (a * d - b * c)
-        return np.stack([np.stack([1.0 + d, -b]), np.stack([-c, 1.0 + a])]) / det
+        return np.asarray(np.stack([np.stack([1.0 + d, -b]), np.stack([-c, 1.0 + a])]) / det)
     shrinker = -multiply_levels(products, multiply_transposed(whitener, whitener))
     shrinker[np.arange(k), np.arange(k)] += 1.0
     return shrinker
@@ -153,7 +153,8 @@ def multiply(left: FloatArray, products: FloatArray) -> FloatArray:
         The products.
     """
     b, c, n_levels = products.shape
-    return (left @ products.reshape(b, c * n_levels)).reshape(len(left), c, n_levels)
+    product: FloatArray = left @ products.reshape(b, c * n_levels)
+    return product.reshape(len(left), c, n_levels)
 
 
 def multiply_right(products: FloatArray, right: FloatArray) -> FloatArray:
@@ -171,7 +172,7 @@ def multiply_right(products: FloatArray, right: FloatArray) -> FloatArray:
     ndarray of shape (a, c, n_levels)
         The products.
     """
-    return np.matmul(right.T, products)
+    return np.asarray(np.matmul(right.T, products))
 
 
 def multiply_levels(left: FloatArray, right: FloatArray) -> FloatArray:

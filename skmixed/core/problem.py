@@ -19,17 +19,12 @@ from scipy.linalg import lapack
 from skmixed.core.arrangement import arrange, scaled_pairs
 from skmixed.core.covariance import Structure
 from skmixed.core.crossproducts import CrossProducts, PairBlock
-from skmixed.core.elimination import Blocks, Elimination, Factorisation, Reduced
+from skmixed.core.elimination import Blocks, Elimination, Factorisation, LostPrecisionError, Reduced
 from skmixed.core.layout import FloatArray
 from skmixed.core.scaling import ScaledModel
 from skmixed.core.spec import ModelSpec
 
-
 _EXACT_FIT = 1e-14
-
-
-class LostPrecisionError(ArithmeticError):
-    """The cross-products have too few digits for this model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -260,7 +255,7 @@ class Evaluation:
 
     @property
     def contrast(self) -> FloatArray:
-        """w = (-beta, 1), so that [X y] w = y - X beta."""
+        """W = (-beta, 1), so that [X y] w = y - X beta."""
         return np.asarray(self.inverse[-1] * self.lower[-1, -1])
 
     @property
@@ -307,4 +302,4 @@ class Evaluation:
         omega = self.factors[factor] @ self.factors[factor].T
         information = self.factorisation.information(factor)
         through = np.einsum("ab,bcl,cd->adl", omega, information, omega, optimize=True)
-        return omega[:, :, None] - through
+        return np.asarray(omega[:, :, None] - through)

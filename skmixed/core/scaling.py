@@ -174,9 +174,7 @@ def _random_map(
     """Express the random columns of a factor in the columns its block carries."""
     carried = list(products.factors[factor].columns)
     return np.concatenate(
-        [
-            _term_map(products, term, carried, undo) for term in spec.factor_terms(factor)
-        ],
+        [_term_map(products, term, carried, undo) for term in spec.factor_terms(factor)],
         axis=1,
     )
 

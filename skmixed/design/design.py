@@ -273,9 +273,7 @@ class _Columns:
         return tuple(place for place in places if place != CONSTANT)
 
     def _add_expression(self, matrix: FormulaMatrix, values: FloatArray) -> tuple[int, ...]:
-        places = [
-            self._place(name, values[:, j]) for j, name in enumerate(matrix.names)
-        ]
+        places = [self._place(name, values[:, j]) for j, name in enumerate(matrix.names)]
         wanted = [j for j, place in enumerate(places) if place != CONSTANT]
         if wanted:
             chosen = tuple(places[j] for j in wanted)
@@ -326,8 +324,8 @@ def _factor_layouts(
 ) -> tuple[FactorLayout, ...]:
     layouts = []
     for number, key in enumerate(keys):
-        slopes = {
-            column for term in terms if term.factor == number for column in term.columns
-        } - {CONSTANT}
+        slopes = {column for term in terms if term.factor == number for column in term.columns} - {
+            CONSTANT
+        }
         layouts.append(FactorLayout(key, (CONSTANT, *sorted(slopes))))
     return tuple(layouts)

@@ -128,7 +128,7 @@ def _learn_factor(
 def _combine(
     key: tuple[str, ...], labels: Mapping[str, Labels], codes: Mapping[str, IntArray]
 ) -> IntArray:
-    """Number the combinations of several columns; `UNKNOWN` where one of them is."""
+    """Give numbers to the combinations of several columns; `UNKNOWN` where one of them is."""
     size = 1
     for name in key:
         size *= max(1, len(labels[name]))

@@ -21,9 +21,9 @@ from skmixed.estimators._inputs import (
     Columns,
     choose_groups,
     names_of,
+    read_features,
     read_groups,
     read_weights,
-    read_X,
     read_y,
 )
 from skmixed.exceptions import UnknownLevelWarning
@@ -96,7 +96,7 @@ def read_training_data(
     given = None if groups is None else read_groups(groups)
     terms, columns = _declared(estimator, names_of(X), given, fixed)
     scratch = type(estimator)()  # a fit that fails leaves the estimator as it was
-    source = read_X(scratch, X, columns, reset=True)
+    source = read_features(scratch, X, columns, reset=True)
     values = read_y(y, source.n_rows)
     if given is not None:
         check_consistent_length(values, *given.values())
@@ -200,7 +200,7 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
         The rows; grouping columns that are not there are left out.
     """
     columns: Columns = estimator._columns
-    source = read_X(estimator, X, columns, reset=False)
+    source = read_features(estimator, X, columns, reset=False)
     if groups is None:
         missing = columns.from_argument or [
             name for name in columns.groups if name not in source.groups
@@ -237,7 +237,9 @@ def _by_name(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     unnamed = all(name.startswith("group") for name in found)
     if len(found) == len(names) and (unnamed or len(names) == 1):
         return dict(zip(names, found.values(), strict=True))
-    raise ValueError(f"groups has the columns {list(found)}; the model was fitted with {list(names)}")
+    raise ValueError(
+        f"groups has the columns {list(found)}; the model was fitted with {list(names)}"
+    )
 
 
 def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[str]:
@@ -329,7 +331,9 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
     if fixed is not None:
         parts = [fixed.fixed, *(f"offset({offset})" for offset in fixed.offsets)]
     else:
-        names = [name for place, name in zip(design.fixed, design.fixed_names, strict=True) if place]
+        names = [
+            name for place, name in zip(design.fixed, design.fixed_names, strict=True) if place
+        ]
         parts = names if len(names) <= _SHOWN_COLUMNS else [f"<{len(names)} columns>"]
         if not design.has_intercept:
             parts = ["0", *parts]

@@ -53,7 +53,7 @@ def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
     p = len(spec.fixed)
     if spec.weighting == "frequency" and spec.terms and products.sum_weights <= p < products.n_rows:
         raise ValueError(
-            f"the sample weights sum to {products.sum_weights:g}, and as frequencies they stand for "
+            f"the sample weights sum to {products.sum_weights:g}; as frequencies they stand for "
             f"that many rows, too few for {p} fixed columns; weighting='precision' takes them as "
             "inverse variances"
         )
@@ -92,8 +92,8 @@ def warn_about(fit: Fit) -> None:
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
         warnings.warn(
-            f"the likelihood does not depend on the variance of {name!r}, which is set to zero: the "
-            "factor has one level, a level for every row, or is part of the fixed columns",
+            f"the likelihood does not depend on the variance of {name!r}, which is set to zero: "
+            "the factor has one level, a level for every row, or is part of the fixed columns",
             UnidentifiedWarning,
             stacklevel=4,
         )

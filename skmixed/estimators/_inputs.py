@@ -109,7 +109,9 @@ def _label_array(groups: Any) -> NDArray[Any]:
 
 def _one_column(values: NDArray[Any]) -> NDArray[Any]:
     if values.ndim == 0 or values.ndim > 2:
-        raise ValueError(f"groups has shape {values.shape}; expected (n_samples,) or one column a factor")
+        raise ValueError(
+            f"groups has shape {values.shape}; expected (n_samples,) or one column a factor"
+        )
     return values.reshape(len(values))
 
 
@@ -161,7 +163,7 @@ def _named(entry: Any, names: Sequence[str]) -> str:
     return names[int(entry)]
 
 
-def read_X(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
+def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
     """Validate X and cut it into numeric and grouping columns.
 
     Parameters
@@ -287,9 +289,7 @@ def read_weights(sample_weight: Any, like: FloatArray) -> FloatArray | None:
     """
     if sample_weight is None:
         return None
-    weights = _check_sample_weight(
-        sample_weight, like, dtype=np.float64, ensure_non_negative=True
-    )
+    weights = _check_sample_weight(sample_weight, like, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
         raise ValueError("all sample weights are zero")
     return np.asarray(weights)

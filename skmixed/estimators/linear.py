@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
 from skmixed.core.solvers.newton import Newton
-from skmixed.core.spec import ModelSpec
+from skmixed.core.spec import Method, ModelSpec, Weighting
 from skmixed.design.design import Design, Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._data import (
@@ -182,9 +182,9 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         fixed: str | None = None,
         group_features: Any = None,
         covariance: str | Mapping[str, str] = "unstructured",
-        method: str = "reml",
+        method: Method = "reml",
         fit_intercept: bool = True,
-        weighting: str = "frequency",
+        weighting: Weighting = "frequency",
         handle_unknown: str = "population",
         solver: str = "auto",
         max_iter: int | None = None,
@@ -279,9 +279,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         self.converged_ = fit.report.converged
         self.is_singular_ = fit.is_singular
         self.solver_ = fit.report.solver
-        self.n_groups_ = {
-            factor.index.name: len(factor.index) for factor in fit.products.factors
-        }
+        self.n_groups_ = {factor.index.name: len(factor.index) for factor in fit.products.factors}
         self.formula_ = describe(design, data.terms, data.fixed)
         warn_about(fit)
 
@@ -430,9 +428,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         return {
             factor.name: pd.DataFrame(covariance, index=factor.columns, columns=factor.columns)
-            for factor, covariance in zip(
-                self._random_frames(), self.fit_.covariances, strict=True
-            )
+            for factor, covariance in zip(self._random_frames(), self.fit_.covariances, strict=True)
         }
 
     @property

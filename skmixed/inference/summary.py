@@ -132,7 +132,8 @@ def error_terms(fit: Fit) -> pd.DataFrame:
 
 def _mixed_notes(fit: Fit) -> list[str]:
     layout = fit.products.layout
-    sizes = {term.factor: len(fit.products.factors[term.factor].index) for term in fit.ordered_terms}
+    blocks = fit.products.factors
+    sizes = {term.factor: len(blocks[term.factor].index) for term in fit.ordered_terms}
     groups = "; ".join(f"{':'.join(layout.factors[f].key)}, {n}" for f, n in sizes.items())
     deviance = fit.deviance
     restricted = fit.spec.method == "reml"
@@ -153,9 +154,7 @@ def _state(fit: Fit) -> str:
     if not fit.report.converged:
         return f"The search did not converge: {fit.report.message}."
     if fit.is_singular:
-        return (
-            "The search converged to a singular fit: a variance is zero or a correlation is +-1."
-        )
+        return "The search converged to a singular fit: a variance is zero or a correlation is +-1."
     return "The search converged."
 
 

@@ -1,10 +1,10 @@
 """Newton's method on the relative factors, in which the boundary is an interior point.
 
-Omega = lambda lambda' makes the criterion smooth across singular covariances: near one it grows with
-the square of theta, so that Newton's method converges quadratically to an exact zero. The second
-derivatives in theta have a term 2 tr(G L_a L_b') beside those in Omega; it is what makes them right
-there. Rows of lambda are kept in an order of falling variance (pivoting), which avoids the curved
-valley that a vanishing first variance leaves.
+Omega = lambda lambda' makes the criterion smooth across singular covariances: near one it grows
+with the square of theta, so that Newton's method converges quadratically to an exact zero. The
+second derivatives in theta have a term 2 tr(G L_a L_b') beside those in Omega; it is what makes
+them right there. Rows of lambda are kept in an order of falling variance (pivoting), which avoids
+the curved valley that a vanishing first variance leaves.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from skmixed.core.derivatives import Directions, average_information, exact_hessian, gradient
-from skmixed.core.elimination import Blocks
+from skmixed.core.elimination import Blocks, LostPrecisionError
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
-from skmixed.core.problem import Evaluation, LostPrecisionError, Problem
+from skmixed.core.problem import Evaluation, Problem
 from skmixed.core.solvers.boundary import snapped, way_off
 from skmixed.core.solvers.report import Iteration, SolverReport
 from skmixed.core.solvers.trust_region import trust_region_step
