@@ -75,8 +75,10 @@ class ChainFactorisation:
         What was factored.
     levels : list of LevelFactor
         The factor of every stage.
-    own, between
-        Z_s'V_{s-1}^-1 Z_s and Z_s'V_{s-1}^-1 Z_t, arranged as in `chain`.
+    own : list of ndarray
+        Z_s'V_{s-1}^-1 Z_s, arranged as in `chain`.
+    between : dict of (int, int) to ndarray
+        Z_s'V_{s-1}^-1 Z_t, arranged as in `chain`.
     """
 
     def __init__(

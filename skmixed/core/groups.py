@@ -92,6 +92,16 @@ def concatenated_labels(first: LabelArray, second: LabelArray) -> LabelArray:
 
     Integers and strings, say, stay what they are in an object array; numpy alone would turn
     both into strings.
+
+    Parameters
+    ----------
+    first, second : ndarray
+        Labels.
+
+    Returns
+    -------
+    ndarray
+        Those of `first`, then those of `second`.
     """
     if first.dtype.kind != second.dtype.kind:
         first, second = first.astype(object), second.astype(object)

@@ -74,8 +74,14 @@ def read_training_data(
     ----------
     estimator : MixedLinearRegressor
         Its parameters say what the columns are.
-    X, y, sample_weight, groups
+    X : array-like or data frame
         As in `MixedLinearRegressor.fit`.
+    y : array-like
+        As there.
+    sample_weight : None or array-like
+        As there.
+    groups : None, array-like or data frame
+        As there.
 
     Returns
     -------
@@ -189,8 +195,10 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
     ----------
     estimator : MixedLinearRegressor
         Fitted.
-    X, groups
+    X : array-like or data frame
         As in `MixedLinearRegressor.predict`.
+    groups : None, array-like or data frame
+        As there.
     need_groups : bool
         Whether random effects are asked for.
 
