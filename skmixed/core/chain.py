@@ -11,6 +11,7 @@ No step divides by lambda, so the boundary is an ordinary point.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -93,7 +94,7 @@ class ChainFactorisation:
         self.own = own
         self.between = between
         self.log_det = sum(level.log_det for level in levels)
-        self._paths: dict[tuple[int, int], FloatArray] | None = None
+        self._information: dict[int, FloatArray] = {}
 
     def reduce(self, right: Blocks) -> ChainReduced:
         """Eliminate the random effects from columns given as Z_f'R of every factor."""
@@ -111,7 +112,11 @@ class ChainFactorisation:
 
     def information(self, factor: int) -> FloatArray:
         """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels)."""
-        s = self.chain.order.index(factor)
+        if factor not in self._information:
+            self._information[factor] = self._stage_information(self.chain.order.index(factor))
+        return self._information[factor]
+
+    def _stage_information(self, s: int) -> FloatArray:
         information = multiply_levels(self.levels[s].shrinker, self.own[s])
         for t in range(s + 1, len(self.levels)):
             whitener = self.levels[t].whitener[:, :, self.chain.parents[s, t]]
@@ -123,14 +128,13 @@ class ChainFactorisation:
         """Return the sum of `information` over levels, of shape (k, k)."""
         return np.asarray(self.information(factor).sum(axis=-1))
 
-    @property
+    @cached_property
     def paths(self) -> dict[tuple[int, int], FloatArray]:
         """Z_s'V_{t-1}^-1 Z_t of every level of s, for s < t."""
-        if self._paths is None:
-            self._paths = {}
-            for s in range(len(self.levels)):
-                self._add_paths(s, self._paths)
-        return self._paths
+        paths: dict[tuple[int, int], FloatArray] = {}
+        for s in range(len(self.levels)):
+            self._add_paths(s, paths)
+        return paths
 
     def _add_paths(self, s: int, paths: dict[tuple[int, int], FloatArray]) -> None:
         later = range(s + 1, len(self.levels))

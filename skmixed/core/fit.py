@@ -11,8 +11,9 @@ from scipy import linalg
 from skmixed.core.covariance import Block, Structure
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.elimination import Blocks
+from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
-from skmixed.core.problem import Evaluation, Problem
+from skmixed.core.problem import Problem
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.solvers.report import SolverReport
 from skmixed.core.spec import Method, ModelSpec, Term

@@ -11,7 +11,7 @@ square of the last pivot of L, the criterion (-2 log-likelihood, beta and sigma^
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import lapack
@@ -19,8 +19,10 @@ from scipy.linalg import lapack
 from skmixed.core.arrangement import arrange, scaled_pairs
 from skmixed.core.covariance import Structure
 from skmixed.core.crossproducts import CrossProducts, PairBlock
-from skmixed.core.elimination import Blocks, Elimination, Factorisation, LostPrecisionError, Reduced
+from skmixed.core.elimination import Blocks, Elimination, LostPrecisionError
+from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
+from skmixed.core.levels import multiply_levels
 from skmixed.core.scaling import ScaledModel
 from skmixed.core.spec import ModelSpec
 
@@ -134,8 +136,7 @@ class Problem:
                 "by an offset, by a covariate or by the differences between groups. Rescale or "
                 "centre the columns"
             )
-        inverse, _ = lapack.dtrtri(lower, lower=1)
-        return Evaluation(self, lams, factorisation, reduced, lower, inverse)
+        return Evaluation(self, lams, factorisation, reduced, lower)
 
     def multiply(self, effects: Blocks) -> Blocks:
         """Return Z_f'W times the columns sum over g of Z_g effects_g.
@@ -151,7 +152,7 @@ class Problem:
             The products, for every factor.
         """
         result = [
-            np.einsum("abl,bml->aml", own, effect, optimize=True)
+            multiply_levels(own, effect)
             for own, effect in zip(self.model.own, effects, strict=True)
         ]
         for (i, j), pair in self.pairs.items():
@@ -189,117 +190,3 @@ def schur_last(gram: FloatArray) -> float:
         return float(gram[-1, -1])
     coef = np.linalg.solve(gram[:p, :p], gram[:p, p])
     return float(gram[p, p] - gram[:p, p] @ coef)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
-    """The model at one value of the relative factors, in scaled units.
-
-    Parameters
-    ----------
-    problem : Problem
-        What was evaluated.
-    factors : list of ndarray of shape (k, k)
-        lambda of every used factor.
-    factorisation : Factorisation
-        V in factored form.
-    reduced : Reduced
-        [X y] after elimination of the random effects.
-    lower : ndarray of shape (p + 1, p + 1)
-        L.
-    inverse : ndarray of shape (p + 1, p + 1)
-        L^-1.
-    """
-
-    problem: Problem
-    factors: list[FloatArray]
-    factorisation: Factorisation
-    reduced: Reduced
-    lower: FloatArray
-    inverse: FloatArray
-    _cache: dict[str, object] = field(default_factory=dict)
-
-    def with_factors(self, factors: list[FloatArray]) -> Evaluation:
-        """Return the same evaluation under other square roots of the same covariances.
-
-        Parameters
-        ----------
-        factors : list of ndarray of shape (k, k)
-            With ``factors[f] @ factors[f].T`` unchanged up to rounding.
-
-        Returns
-        -------
-        Evaluation
-            Shares all arrays with this one.
-        """
-        return replace(self, factors=factors)
-
-    @property
-    def residual_squares(self) -> float:
-        """r^2 = y'P y, the generalised residual sum of squares."""
-        return float(self.lower[-1, -1] ** 2)
-
-    @property
-    def sigma2(self) -> float:
-        """Residual variance."""
-        return self.residual_squares / self.problem.degrees
-
-    @property
-    def criterion(self) -> float:
-        """-2 log-likelihood, restricted for REML, in the units of the data."""
-        nu = self.problem.degrees
-        value = self.factorisation.log_det + nu * (1.0 + np.log(2.0 * np.pi * self.sigma2))
-        if self.problem.spec.method == "reml":
-            value += 2.0 * np.log(np.diag(self.lower)[:-1]).sum()
-        return float(value + self.problem.constant)
-
-    @property
-    def contrast(self) -> FloatArray:
-        """W = (-beta, 1), so that [X y] w = y - X beta."""
-        return np.asarray(self.inverse[-1] * self.lower[-1, -1])
-
-    @property
-    def beta(self) -> FloatArray:
-        """Coefficients of the kept fixed columns, of shape (p,)."""
-        return -self.contrast[:-1]
-
-    @property
-    def beta_covariance(self) -> FloatArray:
-        """(X'V^-1 X)^-1, relative to sigma^2, of shape (p, p)."""
-        root = self.inverse[:-1, :-1]
-        return np.asarray(root.T @ root)
-
-    @property
-    def cross(self) -> Blocks:
-        """U = Z'V^-1[X y] of every factor, of shape (k, p + 1, n_levels)."""
-        if "cross" not in self._cache:
-            self._cache["cross"] = self.reduced.cross()
-        return self._cache["cross"]  # type: ignore[return-value]
-
-    def scores(self) -> Blocks:
-        """Return u = Z'V^-1(y - X beta) of every factor, of shape (k, n_levels)."""
-        return [np.einsum("kpl,p->kl", cross, self.contrast) for cross in self.cross]
-
-    def modes(self) -> Blocks:
-        """Return the BLUPs b = Omega u of every factor, of shape (k, n_levels)."""
-        return [
-            lam @ (lam.T @ score) for lam, score in zip(self.factors, self.scores(), strict=True)
-        ]
-
-    def conditional_covariance(self, factor: int) -> FloatArray:
-        """Return var(b | y, beta, theta) / sigma^2 of every level of one factor.
-
-        Parameters
-        ----------
-        factor : int
-            Position among the used factors.
-
-        Returns
-        -------
-        ndarray of shape (k, k, n_levels)
-            Omega - Omega Z'V^-1 Z Omega.
-        """
-        omega = self.factors[factor] @ self.factors[factor].T
-        information = self.factorisation.information(factor)
-        through = np.einsum("ab,bcl,cd->adl", omega, information, omega, optimize=True)
-        return np.asarray(omega[:, :, None] - through)

@@ -10,6 +10,7 @@ import numpy as np
 
 from skmixed.core.covariance import Block, Structure
 from skmixed.core.elimination import Blocks
+from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
 
 _ON_BOUNDARY = 1e-6
@@ -18,7 +19,7 @@ _NEARLY_ZERO = 1e-4
 
 
 def way_off(
-    structures: tuple[Structure, ...], omegas: Blocks, gradients: Blocks
+    structures: tuple[Structure, ...], omegas: Blocks, evaluation: Evaluation
 ) -> tuple[int, FloatArray] | None:
     """Find the steepest direction that leaves the boundary and lowers the criterion.
 
@@ -28,8 +29,8 @@ def way_off(
         Of every factor.
     omegas : list of ndarray of shape (k, k)
         Relative covariances in scaled units.
-    gradients : list of ndarray of shape (k, k)
-        Derivatives of the criterion in them.
+    evaluation : Evaluation
+        The model there; its gradient is asked for on the boundary only.
 
     Returns
     -------
@@ -40,11 +41,13 @@ def way_off(
         where the Karush-Kuhn-Tucker conditions hold.
     """
     best, found = _DESCENDS, None
-    for factor, (structure, omega, gradient) in enumerate(
-        zip(structures, omegas, gradients, strict=True)
-    ):
+    for factor, (structure, omega) in enumerate(zip(structures, omegas, strict=True)):
         for block, columns, _ in structure.slices():
-            slope, direction = _steepest(block, omega[columns, columns], gradient[columns, columns])
+            part = omega[columns, columns]
+            if not _is_on_boundary(part):
+                continue
+            gradient = evaluation.gradient[factor][columns, columns]
+            slope, direction = _steepest(block, part, gradient)
             if slope < best:
                 full = np.zeros_like(omega)
                 full[columns, columns] = direction
@@ -52,19 +55,20 @@ def way_off(
     return found
 
 
+def _is_on_boundary(omega: FloatArray) -> bool:
+    values = np.linalg.eigvalsh(omega)
+    return bool(values[0] < _ON_BOUNDARY * max(1.0, values[-1]))
+
+
 def _steepest(block: Block, omega: FloatArray, gradient: FloatArray) -> tuple[float, FloatArray]:
     if block.kind == "unstructured":
         values, vectors = np.linalg.eigh(omega)
         null = vectors[:, values < _ON_BOUNDARY * max(1.0, values[-1])]
-        if not null.shape[1]:
-            return 0.0, omega
         slopes, inner = np.linalg.eigh(null.T @ gradient @ null)
         direction = null @ inner[:, 0]
         return float(slopes[0]), np.outer(direction, direction)
     variances = np.diag(omega)
     on_boundary = variances < _ON_BOUNDARY * max(1.0, variances.max())
-    if not on_boundary.any():
-        return 0.0, omega
     if block.kind == "identity":
         return float(np.trace(gradient)), np.eye(block.size)
     slopes = np.where(on_boundary, np.diag(gradient), np.inf)

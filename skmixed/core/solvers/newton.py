@@ -14,13 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 
-from skmixed.core.derivatives import Directions, average_information, exact_hessian, gradient
+from skmixed.core.derivatives import Directions, average_information, exact_hessian
 from skmixed.core.elimination import Blocks, LostPrecisionError
+from skmixed.core.evaluation import Evaluation
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
-from skmixed.core.problem import Evaluation, Problem
+from skmixed.core.problem import Problem
 from skmixed.core.solvers.boundary import snapped, way_off
+from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.report import Iteration, SolverReport
 from skmixed.core.solvers.trust_region import trust_region_step
 
@@ -117,30 +120,27 @@ class _Search:
         return self.problem.evaluate(factors)
 
     def start(self) -> None:
-        """Start from the identity, but from zero where a variance does not matter.
+        """Start from MINQUE(0), but from zero where a variance does not matter.
 
         It does not where a factor is part of the fixed columns, has one level, or has a level
         for every row: then the criterion does not depend on it at all.
         """
-        omegas = [np.eye(structure.size) for structure in self.problem.structures]
+        omegas = minque_start(self.problem)
         self.move_to(omegas)
-        slopes = gradient(self.current)
         flat = [
             f
-            for f, slope in enumerate(slopes)
+            for f, slope in enumerate(self.current.gradient)
             if np.abs(slope).max()
-            < _FLAT * np.abs(self.current.factorisation.total_information(f)).max()
+            < _FLAT * np.trace(self.current.factorisation.total_information(f))
         ]
         if not flat:
             return
         before = self.current.criterion
-        for f in flat:
-            omegas[f] = np.zeros_like(omegas[f])
-        self.move_to(omegas)
+        self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
         if abs(self.current.criterion - before) < _SNAP_RISE:
             self.confounded = tuple(flat)
         else:
-            self.move_to([np.eye(structure.size) for structure in self.problem.structures])
+            self.move_to(omegas)
 
     def move_to(self, omegas: Blocks) -> None:
         """Start afresh from given covariances."""
@@ -157,8 +157,7 @@ class _Search:
         self.converged, self.message = False, "the number of evaluations reached max_iter"
         while self.n_evaluations < self.settings.max_iter:
             self.pivot()
-            gradients = gradient(self.current)
-            if self.descend(gradients):
+            if self.descend():
                 if self.leave_boundary():
                     continue
                 self.converged = True
@@ -173,9 +172,9 @@ class _Search:
             self.theta = better.theta(omegas)
             self.current = self.current.with_factors(better.factors(self.theta))
 
-    def descend(self, gradients: Blocks) -> bool:
+    def descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
-        slope, hessian, is_exact = _in_theta(self.current, self.coordinates.patterns, gradients)
+        slope, hessian, is_exact = _in_theta(self.current, self.coordinates.patterns)
         tol = self.settings.tol if is_exact else _LINEAR * self.settings.tol
         step = trust_region_step(slope, hessian, self.radius)
         predicted = -float(slope @ step + step @ hessian @ step / 2.0)
@@ -214,7 +213,7 @@ class _Search:
     def leave_boundary(self) -> bool:
         """Step off the boundary if that lowers the criterion; return whether it did."""
         omegas = self.omegas
-        found = way_off(self.problem.structures, omegas, gradient(self.current))
+        found = way_off(self.problem.structures, omegas, self.current)
         if found is None:
             return False
         factor, direction = found
@@ -273,33 +272,20 @@ def _ratio(gained: float, predicted: float, value: float) -> float:
     return gained / predicted
 
 
-def _in_theta(
-    evaluation: Evaluation, patterns: Blocks, gradients: Blocks
-) -> tuple[FloatArray, FloatArray, bool]:
+def _in_theta(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, FloatArray, bool]:
     """Return gradient and second derivatives in theta, and whether these are exact."""
     slopes, directions, curvatures = [], Directions(), []
     for factor, (lam, pattern, g) in enumerate(
-        zip(evaluation.factors, patterns, gradients, strict=True)
+        zip(evaluation.factors, patterns, evaluation.gradient, strict=True)
     ):
-        slopes.append(2.0 * np.einsum("aij,ij->a", pattern, g @ lam))
+        flat = pattern.reshape(len(pattern), -1)
+        slopes.append(2.0 * (flat @ (g @ lam).ravel()))
         half = pattern @ lam.T
-        directions.extend((factor, matrix) for matrix in half + half.transpose(0, 2, 1))
-        curvatures.append(2.0 * np.einsum("aij,bij->ab", pattern, g @ pattern))
-    curvature = _block_diagonal(curvatures)
-    slope = np.concatenate(slopes)
+        directions.append((factor, half + half.transpose(0, 2, 1)))
+        curvatures.append(2.0 * (flat @ (g @ pattern).reshape(len(pattern), -1).T))
+    slope, curvature = np.concatenate(slopes), block_diag(*curvatures)
     if len(patterns) == 1:
         hessian = exact_hessian(evaluation, directions) + curvature
         if np.linalg.eigvalsh(hessian)[0] > 0:
             return slope, hessian, True
     return slope, average_information(evaluation, directions) + curvature, False
-
-
-def _block_diagonal(blocks: Blocks) -> FloatArray:
-    size = sum(len(block) for block in blocks)
-    result = np.zeros((size, size))
-    start = 0
-    for block in blocks:
-        stop = start + len(block)
-        result[start:stop, start:stop] = block
-        start = stop
-    return result

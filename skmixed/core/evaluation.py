@@ -1,0 +1,176 @@
+"""The criterion at one value of the relative factors, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import lapack
+
+from skmixed.core.elimination import Blocks, Factorisation, Reduced
+from skmixed.core.layout import FloatArray
+
+if TYPE_CHECKING:
+    from skmixed.core.problem import Problem
+
+_INDEPENDENT_OF_ROOT = ("sigma2", "contrast", "beta_covariance", "cross", "grams", "gradient")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The model at one value of the relative factors, in scaled units.
+
+    Parameters
+    ----------
+    problem : Problem
+        What was evaluated.
+    factors : list of ndarray of shape (k, k)
+        lambda of every used factor.
+    factorisation : Factorisation
+        V in factored form.
+    reduced : Reduced
+        [X y] after elimination of the random effects.
+    lower : ndarray of shape (p + 1, p + 1)
+        L, with L L' = [X y]'V^-1[X y].
+    """
+
+    problem: Problem
+    factors: list[FloatArray]
+    factorisation: Factorisation
+    reduced: Reduced
+    lower: FloatArray
+
+    def with_factors(self, factors: list[FloatArray]) -> Evaluation:
+        """Return the same evaluation under other square roots of the same covariances.
+
+        Parameters
+        ----------
+        factors : list of ndarray of shape (k, k)
+            With ``factors[f] @ factors[f].T`` unchanged up to rounding.
+
+        Returns
+        -------
+        Evaluation
+            Shares all arrays with this one.
+        """
+        same = replace(self, factors=factors)
+        for name in _INDEPENDENT_OF_ROOT:
+            if name in self.__dict__:
+                same.__dict__[name] = self.__dict__[name]
+        return same
+
+    @cached_property
+    def inverse(self) -> FloatArray:
+        """L^-1, of shape (p + 1, p + 1)."""
+        return np.asarray(lapack.dtrtri(self.lower, lower=1)[0])
+
+    @cached_property
+    def sigma2(self) -> float:
+        """Residual variance r^2 / nu, with r^2 = y'P y the square of the last pivot of L."""
+        return float(self.lower[-1, -1] ** 2) / self.problem.degrees
+
+    @cached_property
+    def criterion(self) -> float:
+        """-2 log-likelihood, restricted for REML, in the units of the data."""
+        nu = self.problem.degrees
+        value = self.factorisation.log_det + nu * (1.0 + np.log(2.0 * np.pi * self.sigma2))
+        if self.problem.spec.method == "reml":
+            value += 2.0 * np.log(self.lower.diagonal()[:-1]).sum()
+        return float(value + self.problem.constant)
+
+    @cached_property
+    def contrast(self) -> FloatArray:
+        """The vector w = (-beta, 1), so that [X y] w = y - X beta."""
+        return np.asarray(self.inverse[-1] * self.lower[-1, -1])
+
+    @property
+    def beta(self) -> FloatArray:
+        """Coefficients of the kept fixed columns, of shape (p,)."""
+        return -self.contrast[:-1]
+
+    @cached_property
+    def beta_covariance(self) -> FloatArray:
+        """The matrix V_b = (X'V^-1 X)^-1, relative to sigma^2, of shape (p, p)."""
+        root = self.inverse[:-1, :-1]
+        return np.asarray(root.T @ root)
+
+    @cached_property
+    def middle(self) -> FloatArray:
+        """W_m: blockdiag(V_b, 0) + w w'/sigma^2 for REML, w w'/sigma^2 for ML."""
+        w = self.contrast
+        middle = np.outer(w, w / self.sigma2)
+        if self.problem.spec.method == "reml":
+            middle[:-1, :-1] += self.beta_covariance
+        return middle
+
+    @cached_property
+    def cross(self) -> Blocks:
+        """U = Z'V^-1[X y] of every factor, of shape (k, p + 1, n_levels)."""
+        return self.reduced.cross()
+
+    @cached_property
+    def grams(self) -> Blocks:
+        """Sum over levels of u_a u_b', a and b columns of Z, of shape (k * k, (p + 1)^2)."""
+        return [level_grams(cross) for cross in self.cross]
+
+    @cached_property
+    def gradient(self) -> Blocks:
+        """Derivative of the criterion in Omega of every factor, of shape (k, k).
+
+        G = sum F - sum U W_m U' over levels, with F = Z'V^-1 Z: the criterion changes by
+        tr(G dOmega).
+        """
+        middle = self.middle.ravel()
+        return [
+            self.factorisation.total_information(factor) - (gram @ middle).reshape(lam.shape)
+            for factor, (gram, lam) in enumerate(zip(self.grams, self.factors, strict=True))
+        ]
+
+    def scores(self) -> Blocks:
+        """Return u = Z'V^-1(y - X beta) of every factor, of shape (k, n_levels)."""
+        return [np.matmul(self.contrast, cross) for cross in self.cross]
+
+    def modes(self) -> Blocks:
+        """Return the BLUPs b = Omega u of every factor, of shape (k, n_levels)."""
+        return [
+            lam @ (lam.T @ score) for lam, score in zip(self.factors, self.scores(), strict=True)
+        ]
+
+    def conditional_covariance(self, factor: int) -> FloatArray:
+        """Return var(b | y, beta, theta) / sigma^2 of every level of one factor.
+
+        Parameters
+        ----------
+        factor : int
+            Position among the used factors.
+
+        Returns
+        -------
+        ndarray of shape (k, k, n_levels)
+            Omega - Omega Z'V^-1 Z Omega.
+        """
+        omega = self.factors[factor] @ self.factors[factor].T
+        information = self.factorisation.information(factor)
+        through = np.einsum("ab,bcl,cd->adl", omega, information, omega, optimize=True)
+        return np.asarray(omega[:, :, None] - through)
+
+
+def level_grams(cross: FloatArray) -> FloatArray:
+    """Sum over levels the products of the columns of U with each other.
+
+    Parameters
+    ----------
+    cross : ndarray of shape (k, m, n_levels)
+        U.
+
+    Returns
+    -------
+    ndarray of shape (k * k, m * m)
+        In row a, b of the columns of Z the sum of u_a u_b'.
+    """
+    k, m, n_levels = cross.shape
+    flat = cross.reshape(k * m, n_levels)
+    gram = (flat @ flat.T).reshape(k, m, k, m)
+    return np.asarray(gram.transpose(0, 2, 1, 3).reshape(k * k, m * m))
