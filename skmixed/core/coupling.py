@@ -1,8 +1,13 @@
-"""Cross-products of an eliminated factor with the columns of all the others."""
+"""Cross-products of an eliminated factor with the columns of all the others.
+
+They meet in two ways: the dense complement subtracts, level by level, the outer products of their
+rows, and the gradient needs the form of every row in a dense matrix.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -10,11 +15,13 @@ from scipy import sparse
 from skmixed.core.layout import FloatArray
 
 _DENSE_ABOVE = 0.2
+_MOST_PAIRS = 5_000_000
+_CHUNK_BYTES = 2**27
 
 Matrix = FloatArray | sparse.csr_matrix
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Coupling:
     """Z_1'W Z_2, one matrix of shape (n_levels, width) for each of the k columns of Z_1.
 
@@ -58,9 +65,12 @@ class Coupling:
             dense = np.zeros((len(values), *shape))
             dense[:, rows, columns] = values
             return cls(None, dense, np.empty(0, dtype=np.intp))
-        order = np.lexsort((columns, rows))
-        indptr = np.searchsorted(rows[order], np.arange(shape[0] + 1))
-        pattern = sparse.csr_matrix((np.ones(len(order)), columns[order], indptr), shape=shape)
+        numbers = sparse.csr_matrix((np.arange(len(rows)), (rows, columns)), shape=shape)
+        numbers.sort_indices()
+        order = numbers.data
+        pattern = sparse.csr_matrix(
+            (np.ones(len(order)), numbers.indices, numbers.indptr), shape=shape
+        )
         return cls(pattern, np.ascontiguousarray(values[:, order]), rows[order])
 
     def __len__(self) -> int:
@@ -85,6 +95,8 @@ class Coupling:
             The weighted sum.
         """
         spread = weights[:, :, None] if self.pattern is None else weights[:, self.levels]
+        if len(self) == 1:
+            return self._matrix(spread[0] * self.values[0])
         return self._matrix(np.asarray((spread * self.values).sum(axis=0)))
 
     def _matrix(self, values: FloatArray) -> Matrix:
@@ -92,6 +104,112 @@ class Coupling:
             return values
         pattern = self.pattern
         return sparse.csr_matrix((values, pattern.indices, pattern.indptr), shape=pattern.shape)
+
+    @cached_property
+    def pairs(self) -> sparse.csc_matrix | None:
+        """Outer products of the rows of the only matrix, a column a level.
+
+        Shape (width * width, n_levels): the lower triangle in Fortran order. None where that is
+        not worth its memory: dense or several matrices, more than five million entries.
+        """
+        if self.pattern is None or len(self) > 1:
+            return None
+        counts = np.diff(self.pattern.indptr).astype(np.int64)
+        if int((counts * (counts + 1)).sum()) // 2 > _MOST_PAIRS:
+            return None
+        width = self.pattern.shape[1]
+        starts = self.pattern.indptr[self.levels]
+        places = np.arange(len(self.levels)) - starts
+        first = np.repeat(np.arange(len(self.levels)), places + 1)
+        ends = np.cumsum(places + 1)
+        second = np.arange(len(first)) - np.repeat(ends - places - 1 - starts, places + 1)
+        columns = self.pattern.indices.astype(np.int64)
+        where = columns[second] * width + columns[first]
+        indptr = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)])
+        data = self.values[0, first] * self.values[0, second]
+        return sparse.csc_matrix((data, where, indptr), shape=(width * width, len(counts)))
+
+    def outer_sum(self, white: list[Matrix], weights: FloatArray) -> FloatArray:
+        """Sum over levels the outer products of the rows.
+
+        Parameters
+        ----------
+        white : list of matrices of shape (n_levels, width)
+            k matrices whose Gram matrices add up to the sum wanted.
+        weights : ndarray of shape (k, k, n_levels)
+            H: the sum is of Z_2'Z_1 H Z_1'Z_2.
+
+        Returns
+        -------
+        ndarray of shape (width, width)
+            In Fortran order; the lower triangle counts.
+        """
+        if self.pairs is not None:
+            width = white[0].shape[1]
+            return np.asarray(self.pairs @ weights[0, 0]).reshape((width, width), order="F")
+        total = dense_product(white[0], white[0])
+        for matrix in white[1:]:
+            total += dense_product(matrix, matrix)
+        return total.T
+
+    def level_forms(self, middle: FloatArray) -> FloatArray:
+        """Return the form of every level's rows in a symmetric matrix.
+
+        Parameters
+        ----------
+        middle : ndarray of shape (width, width)
+            Its lower triangle in Fortran order, zero above.
+
+        Returns
+        -------
+        ndarray of shape (k, k, n_levels)
+            Rows a and b of a level with the matrix between them.
+        """
+        k, n_levels = len(self), self[0].shape[0]
+        doubled = 2.0 * middle
+        doubled[np.diag_indices_from(doubled)] *= 0.5
+        if self.pairs is not None:
+            return np.asarray(self.pairs.T @ doubled.ravel(order="F")).reshape(1, 1, n_levels)
+        full = (doubled + doubled.T) * 0.5
+        forms = np.empty((k, k, n_levels))
+        chunk = max(1, _CHUNK_BYTES // (8 * len(full)))
+        for start in range(0, n_levels, chunk):
+            levels = slice(start, start + chunk)
+            for a in range(k):
+                half = self[a][levels] @ full
+                for b in range(k):
+                    forms[a, b, levels] = level_products(self[b][levels], half)
+        return forms
+
+    def form_sum(self, weights: FloatArray, middle: FloatArray) -> FloatArray:
+        """Return the sum over levels of B form B', where form is that of `level_forms`.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (k, k, n_levels)
+            B.
+        middle : ndarray of shape (width, width)
+            As in `level_forms`.
+
+        Returns
+        -------
+        ndarray of shape (k, k)
+            The sum.
+        """
+        k = len(self)
+        if self.pairs is not None:
+            return np.asarray((weights**2 * self.level_forms(middle)).sum(axis=2))
+        doubled = 2.0 * middle.T
+        doubled[np.diag_indices_from(doubled)] *= 0.5
+        shrunk = [self.combine(row) for row in weights]
+        total = np.empty((k, k))
+        for a in range(k):
+            for b in range(a + 1):
+                product = dense_product(shrunk[a], shrunk[b])
+                if a != b:
+                    product = (product + product.T) / 2.0
+                total[a, b] = total[b, a] = np.vdot(doubled, product)
+        return total
 
 
 def dense_product(left: Matrix, right: Matrix) -> FloatArray:

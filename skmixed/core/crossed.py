@@ -14,19 +14,20 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import blas, lapack, solve_triangular
 
-from skmixed.core.coupling import Coupling, Matrix, dense_product, level_products
+from skmixed.core.coupling import Coupling, Matrix
 from skmixed.core.elimination import Blocks, LostPrecisionError
 from skmixed.core.layout import FloatArray
 from skmixed.core.levels import (
     LevelFactor,
     multiply_levels,
+    multiply_transposed,
     sum_of_grams,
 )
+from skmixed.core.stacked_scale import StackedScale, symmetric
 
 _NEARLY_SINGULAR = 1e-3
-_CHUNK_BYTES = 2**27
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,18 +70,11 @@ class Crossed:
         """Factor V at the lambdas given, one a factor in the caller's order."""
         level = LevelFactor.at(self.own, factors[self.eliminated])
         white = [self.coupling.combine(row) for row in level.whitener]
+        weights = multiply_transposed(level.whitener, level.whitener)
         complement = self.others.toarray(order="F")
-        for matrix in white:
-            complement -= dense_product(matrix, matrix)
-        scale = sparse.csr_matrix(
-            sparse.block_diag(
-                [
-                    sparse.kron(factors[f], sparse.identity(n_levels))
-                    for f, (_, n_levels) in zip(self.rest, self.shapes, strict=True)
-                ]
-            )
-        )
-        scaled = np.asfortranarray((scale.T @ (scale.T @ complement).T).T)
+        complement -= self.coupling.outer_sum(white, weights)
+        scale = StackedScale.of([factors[f] for f in self.rest], [n for _, n in self.shapes])
+        scaled = scale.inner(complement)
         scaled[np.diag_indices_from(scaled)] += 1.0
         lower, info = lapack.dpotrf(scaled, lower=1, clean=1, overwrite_a=1)
         if info:
@@ -114,8 +108,8 @@ class CrossedFactorisation:
     white : list of matrices of shape (n_levels, width)
         The coupling times the whitener of the eliminated factor.
     complement : ndarray of shape (width, width)
-        A'.
-    scale : sparse.csr_matrix of shape (width, width)
+        A', its lower triangle in Fortran order.
+    scale : StackedScale
         Lambda_2.
     lower : ndarray of shape (width, width)
         Cholesky factor of Lambda_2'A'Lambda_2 + I.
@@ -128,7 +122,7 @@ class CrossedFactorisation:
         level: LevelFactor,
         white: list[Matrix],
         complement: FloatArray,
-        scale: sparse.csr_matrix,
+        scale: StackedScale,
         lower: FloatArray,
     ) -> None:
         self.crossed = crossed
@@ -138,6 +132,7 @@ class CrossedFactorisation:
         self.complement = complement
         self.scale = scale
         self.lower = lower
+        self._totals: dict[int, FloatArray] = {}
         self.log_det = level.log_det + 2.0 * float(np.log(np.diag(lower)).sum())
 
     def reduce(self, right: Blocks) -> CrossedReduced:
@@ -151,7 +146,7 @@ class CrossedFactorisation:
 
     def whiten(self, rest: FloatArray) -> FloatArray:
         """Return L^-1 Lambda_2' times columns of shape (width, m)."""
-        scaled = self.scale.T @ rest
+        scaled = self.scale.transpose_times(rest)
         return np.asarray(
             solve_triangular(self.lower, scaled, lower=True, check_finite=False, overwrite_b=True)
         )
@@ -159,39 +154,49 @@ class CrossedFactorisation:
     def unwhiten(self, white: FloatArray) -> FloatArray:
         """Return Lambda_2 L^-T times columns of shape (width, m)."""
         solved = solve_triangular(self.lower, white, lower=True, trans="T", check_finite=False)
-        return np.asarray(self.scale @ solved)
+        return self.scale.times(solved)
 
     @cached_property
     def inverse(self) -> FloatArray:
-        """(Lambda_2'A'Lambda_2 + I)^-1."""
-        inverse, _ = lapack.dpotri(self.lower, lower=1)
-        return np.asarray(inverse + np.tril(inverse, -1).T)
+        """Lower triangle of (Lambda_2'A'Lambda_2 + I)^-1, zero above."""
+        return np.asarray(lapack.dpotri(self.lower, lower=1)[0])
 
     @cached_property
     def middle(self) -> FloatArray:
-        """N = Lambda_2 (Lambda_2'A'Lambda_2 + I)^-1 Lambda_2'."""
-        return np.ascontiguousarray(self.scale @ (self.scale @ self.inverse).T)
+        """Lower triangle of N = Lambda_2 (Lambda_2'A'Lambda_2 + I)^-1 Lambda_2', zero above."""
+        return self.scale.outer(self.inverse)
 
     def information(self, factor: int) -> FloatArray:
         """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels)."""
         if factor == self.crossed.eliminated:
-            return self._first_information()
+            shrinker = self.level.shrinker
+            through = multiply_levels(shrinker, self.crossed.coupling.level_forms(self.middle))
+            lost = multiply_levels(through, shrinker.transpose(1, 0, 2))
+            return multiply_levels(shrinker, self.crossed.own) - lost
         position = self.crossed.rest.index(factor)
         k, n_levels = self.crossed.shapes[position]
         start = self.crossed.places[position].start
         columns = [slice(start + a * n_levels, start + (a + 1) * n_levels) for a in range(k)]
-        white = [self.whiten(self.complement[:, column]) for column in columns]
+        full = symmetric(self.complement)
+        white = [self.whiten(full[:, column]) for column in columns]
         information = np.empty((k, k, n_levels))
         for a in range(k):
             for b in range(k):
-                block = self.complement[columns[a], columns[b]]
-                information[a, b] = np.diag(block) - np.einsum("ij,ij->j", white[a], white[b])
+                block = full[columns[a], columns[b]]
+                information[a, b] = block.diagonal() - np.einsum("ij,ij->j", white[a], white[b])
         return information
 
     def total_information(self, factor: int) -> FloatArray:
         """Return the sum of `information` over levels, of shape (k, k)."""
+        if factor not in self._totals:
+            self._totals[factor] = self._sum_information(factor)
+        return self._totals[factor]
+
+    def _sum_information(self, factor: int) -> FloatArray:
         if factor == self.crossed.eliminated:
-            return self._first_total_information()
+            shrinker = self.level.shrinker
+            kept = multiply_levels(shrinker, self.crossed.own).sum(axis=-1)
+            return np.asarray(kept - self.crossed.coupling.form_sum(shrinker, self.middle))
         lam = self.factors[factor]
         if np.linalg.svd(lam, compute_uv=False)[-1] < _NEARLY_SINGULAR:
             return np.asarray(self.information(factor).sum(axis=-1))
@@ -199,34 +204,9 @@ class CrossedFactorisation:
         k, n_levels = self.crossed.shapes[position]
         place = self.crossed.places[position]
         blocks = self.inverse[place, place].reshape(k, n_levels, k, n_levels)
-        kept = n_levels * np.eye(k) - np.einsum("albl->ab", blocks)
+        traces = np.tril(np.einsum("albl->ab", blocks))
+        kept = n_levels * np.eye(k) - traces - np.tril(traces, -1).T
         return np.asarray(np.linalg.solve(lam.T, np.linalg.solve(lam.T, kept).T))
-
-    def _first_total_information(self) -> FloatArray:
-        shrinker = self.level.shrinker
-        total = np.asarray(multiply_levels(shrinker, self.crossed.own).sum(axis=-1))
-        shrunk = [self.crossed.coupling.combine(row) for row in shrinker]
-        for a in range(len(shrunk)):
-            for b in range(a + 1):
-                lost = np.vdot(self.middle, dense_product(shrunk[a], shrunk[b]))
-                total[a, b] -= lost
-                if a != b:
-                    total[b, a] -= lost
-        return total
-
-    def _first_information(self) -> FloatArray:
-        coupling, shrinker = self.crossed.coupling, self.level.shrinker
-        k, _, n_levels = shrinker.shape
-        through = np.empty((k, k, n_levels))
-        chunk = max(1, _CHUNK_BYTES // (8 * len(self.middle)))
-        for start in range(0, n_levels, chunk):
-            levels = slice(start, start + chunk)
-            for a in range(k):
-                half = coupling[a][levels] @ self.middle
-                for b in range(k):
-                    through[a, b, levels] = level_products(coupling[b][levels], half)
-        lost = multiply_levels(multiply_levels(shrinker, through), shrinker.transpose(1, 0, 2))
-        return multiply_levels(shrinker, self.crossed.own) - lost
 
 
 class CrossedReduced:
@@ -272,7 +252,7 @@ class CrossedReduced:
         result: Blocks = [np.empty(0)] * (len(crossed.rest) + 1)
         seen = np.stack([(crossed.coupling[a] @ through).T for a in range(len(crossed.coupling))])
         result[crossed.eliminated] = multiply_levels(v.level.shrinker, self.right - seen)
-        rest = self.rest - v.complement @ through
+        rest = self.rest - blas.dsymm(1.0, v.complement, through, lower=1)
         for factor, block in zip(crossed.rest, crossed.unstack(rest), strict=True):
             result[factor] = block
         return result

@@ -30,7 +30,8 @@ from skmixed.core.solvers.trust_region import trust_region_step
 Callback = Callable[[Iteration], None]
 
 _FLAT = 1e-9
-_LINEAR = 1e-3  # the average information converges linearly: what is left is not yet negligible
+_LEFT = 1e-5
+_ROUNDING = 1e-17
 _SNAP_RISE = 1e-8
 _ESCAPE_GAIN = 1e-9
 _SMALLEST_RADIUS = 1e-8
@@ -43,7 +44,8 @@ class Newton:
     Parameters
     ----------
     tol : float
-        The search ends when the predicted decrease of the criterion is below it.
+        Decrease of the criterion that does not matter. The search ends when a step, predicted to
+        gain little, converges at such a rate that a negligible part of it is left.
     max_iter : int
         Most evaluations of the criterion.
     callback : callable or None
@@ -109,6 +111,7 @@ class _Search:
         self.settings = settings
         self.began = time.perf_counter()
         self.trace: list[Iteration] = []
+        self.predicted = 0.0
         self.n_evaluations = 0
         natural = [structure.natural_order for structure in problem.structures]
         self.coordinates = _Coordinates.of(problem, natural)
@@ -174,12 +177,11 @@ class _Search:
 
     def descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
-        slope, hessian, is_exact = _in_theta(self.current, self.coordinates.patterns)
-        tol = self.settings.tol if is_exact else _LINEAR * self.settings.tol
+        slope, hessian = _in_theta(self.current, self.coordinates.patterns)
         step = trust_region_step(slope, hessian, self.radius)
         predicted = -float(slope @ step + step @ hessian @ step / 2.0)
         before = self.current.criterion
-        if predicted < min(1e-12, tol):
+        if predicted < min(1e-12, self.settings.tol):
             return True
         theta = self.theta + step
         length = float(np.linalg.norm(step))
@@ -199,7 +201,12 @@ class _Search:
             self.theta, self.current = theta, trial
         self.record(float(np.linalg.norm(slope)), length, accepted)
         if accepted:
-            return predicted < tol and interior
+            left = predicted
+            if predicted < self.predicted:
+                left *= predicted / self.predicted
+            self.predicted = predicted
+            negligible = max(_LEFT * self.settings.tol, _ROUNDING * abs(before))
+            return left < negligible and interior
         return self.radius < _SMALLEST_RADIUS
 
     def adapt_radius(self, ratio: float, length: float, interior: bool) -> None:
@@ -272,8 +279,8 @@ def _ratio(gained: float, predicted: float, value: float) -> float:
     return gained / predicted
 
 
-def _in_theta(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, FloatArray, bool]:
-    """Return gradient and second derivatives in theta, and whether these are exact."""
+def _in_theta(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, FloatArray]:
+    """Return the gradient and the second derivatives, or an approximation to them, in theta."""
     slopes, directions, curvatures = [], Directions(), []
     for factor, (lam, pattern, g) in enumerate(
         zip(evaluation.factors, patterns, evaluation.gradient, strict=True)
@@ -287,5 +294,5 @@ def _in_theta(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, Flo
     if len(patterns) == 1:
         hessian = exact_hessian(evaluation, directions) + curvature
         if np.linalg.eigvalsh(hessian)[0] > 0:
-            return slope, hessian, True
-    return slope, average_information(evaluation, directions) + curvature, False
+            return slope, hessian
+    return slope, average_information(evaluation, directions) + curvature
