@@ -6,6 +6,7 @@ import numpy as np
 from scipy.linalg import lstsq, solve_triangular
 
 from skmixed.core.layout import CONSTANT, FloatArray
+from skmixed.core.least_squares import least_squares
 
 _SAMPLE = 4096
 _FAR_FROM_ZERO = 4.0
@@ -46,6 +47,9 @@ def choose_basis(columns: FloatArray) -> FloatArray:
 
 def _dominant_coef(sample: FloatArray) -> FloatArray:
     """Least-squares coefficients if they explain nearly all of the response, else zeros."""
+    gram = sample.T @ sample
+    if least_squares(gram)[1] > _DOMINATED * gram[-1, -1]:  # the usual case, without a doubt
+        return np.zeros(len(gram) - 1)
     features, response = sample[:, :-1], sample[:, -1]
     coef = np.asarray(lstsq(features, response, cond=1e-10)[0])
     unexplained = (response - features @ coef).std() / (response.std() or 1.0)

@@ -235,8 +235,10 @@ def transform(products: FloatArray, left: FloatArray, right: FloatArray) -> Floa
     return product.reshape(left.shape[1], right.shape[1], n_levels)
 
 
-def level_sums(codes: IntArray, n_levels: int, data: FloatArray, columns: FloatArray) -> FloatArray:
-    """Sum ``data * columns`` within levels, in one pass and without sorting.
+def level_sums(
+    codes: IntArray, n_levels: int, factors: FloatArray, columns: FloatArray
+) -> FloatArray:
+    """Sum products of two sets of columns within levels, in a pass each and without sorting.
 
     Parameters
     ----------
@@ -244,20 +246,24 @@ def level_sums(codes: IntArray, n_levels: int, data: FloatArray, columns: FloatA
         Level of every row.
     n_levels : int
         Number of levels.
-    data : ndarray of shape (n,)
-        Factor of every row.
+    factors : ndarray of shape (k, n)
+        First columns.
     columns : ndarray of shape (n, n_columns)
-        In C order.
+        Second columns, in C order.
 
     Returns
     -------
-    ndarray of shape (n_levels, n_columns)
+    ndarray of shape (k, n_columns, n_levels)
         The sums.
     """
     n = len(codes)
+    sums = np.empty((len(factors), columns.shape[1], n_levels))
     indptr = np.arange(n + 1, dtype=codes.dtype)
-    selector = sparse.csc_matrix((data, codes, indptr), shape=(n_levels, n))
-    return np.asarray(selector @ columns)
+    selector = sparse.csc_matrix((factors[0], codes, indptr), shape=(n_levels, n))
+    for factor, target in zip(factors, sums, strict=True):
+        selector.data = factor
+        target[:] = (selector @ columns).T
+    return sums
 
 
 def _factor_block(
@@ -267,11 +273,10 @@ def _factor_block(
     index: GroupIndex,
     z_columns: tuple[int, ...],
 ) -> FactorBlock:
-    products = np.empty((len(z_columns), columns.shape[1], len(index)))
-    for a, j in enumerate(z_columns):
-        data = np.ascontiguousarray(columns[:, j])
-        data = data if weights is None else data * weights
-        products[a] = level_sums(codes, len(index), data, columns).T
+    factors = np.ascontiguousarray(columns[:, list(z_columns)].T)
+    if weights is not None:
+        factors = factors * weights
+    products = level_sums(codes, len(index), factors, columns)
     counts = np.bincount(codes, minlength=len(index))
     return FactorBlock(index, z_columns, counts, products)
 

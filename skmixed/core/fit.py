@@ -13,6 +13,7 @@ from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.elimination import Blocks
 from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
+from skmixed.core.least_squares import least_squares
 from skmixed.core.problem import Problem
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.solvers.report import SolverReport
@@ -134,7 +135,7 @@ class Fit:
     def beta(self) -> FloatArray:
         """Coefficients of all fixed columns; 0 for those that depend on others before them."""
         model, spec = self.problem.model, self.spec
-        scaled = self.evaluation.beta if self.is_determined else _least_squares(model.gram)
+        scaled = self.evaluation.beta if self.is_determined else least_squares(model.gram)[0]
         raw = (model.to_raw[:, :-1] @ scaled - model.to_raw[:, -1]) / model.response_scale
         return np.asarray(raw[list(spec.fixed)])
 
@@ -319,11 +320,6 @@ class Fit:
         random_map = model.random_maps[position]
         raw = np.einsum("ab,bcl,dc->lad", random_map, relative, random_map, optimize=True)
         return np.asarray(self.sigma2 * raw)
-
-
-def _least_squares(gram: FloatArray) -> FloatArray:
-    p = len(gram) - 1
-    return np.asarray(np.linalg.solve(gram[:p, :p], gram[:p, p]))
 
 
 def _lower_triangular(random_map: FloatArray, lam: FloatArray) -> FloatArray:

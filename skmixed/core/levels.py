@@ -73,7 +73,10 @@ def _shrinker(
         ao = multiply_right(products, factor @ factor.T)
         (a, b), (c, d) = ao[0], ao[1]
         det = 1.0 + a + d + (a * d - b * c)
-        return np.asarray(np.stack([np.stack([1.0 + d, -b]), np.stack([-c, 1.0 + a])]) / det)
+        shrinker = np.empty_like(ao)
+        shrinker[0, 0], shrinker[0, 1] = (1.0 + d) / det, -b / det
+        shrinker[1, 0], shrinker[1, 1] = -c / det, (1.0 + a) / det
+        return shrinker
     shrinker = -multiply_levels(products, multiply_transposed(whitener, whitener))
     shrinker[np.arange(k), np.arange(k)] += 1.0
     return shrinker

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import lapack
@@ -22,6 +23,7 @@ from skmixed.core.crossproducts import CrossProducts, PairBlock
 from skmixed.core.elimination import Blocks, Elimination, LostPrecisionError
 from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
+from skmixed.core.least_squares import least_squares
 from skmixed.core.levels import multiply_levels
 from skmixed.core.scaling import ScaledModel
 from skmixed.core.spec import ModelSpec
@@ -29,7 +31,7 @@ from skmixed.core.spec import ModelSpec
 _EXACT_FIT = 1e-14
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A linear mixed model on its cross-products, ready to be evaluated.
 
@@ -99,13 +101,13 @@ class Problem:
         reml = self.spec.method == "reml"
         return self.n_observations - self.rank if reml else self.n_observations
 
-    @property
+    @cached_property
     def is_determined(self) -> bool:
         """Whether anything is left for the residual: more rows than fixed columns, no exact fit."""
         gram = self.model.gram
         if self.n_observations <= self.rank:
             return False
-        return bool(schur_last(gram) > _EXACT_FIT * len(gram) * gram[-1, -1])
+        return bool(least_squares(gram)[1] > _EXACT_FIT * len(gram) * gram[-1, -1])
 
     def evaluate(self, factors: Sequence[FloatArray]) -> Evaluation:
         """Evaluate the criterion.
@@ -170,23 +172,3 @@ def _add_pairs(
         for m in range(target.shape[1]):
             values = products[a, b] * effects[b, m, of]
             target[a, m] += np.bincount(at, values, minlength=n_levels)
-
-
-def schur_last(gram: FloatArray) -> float:
-    """Return what is left of the last diagonal entry after elimination of the others.
-
-    Parameters
-    ----------
-    gram : ndarray of shape (p + 1, p + 1)
-        Positive semidefinite, its first p columns independent.
-
-    Returns
-    -------
-    float
-        The residual sum of squares of the last column on the first p.
-    """
-    p = len(gram) - 1
-    if p == 0:
-        return float(gram[-1, -1])
-    coef = np.linalg.solve(gram[:p, :p], gram[:p, p])
-    return float(gram[p, p] - gram[:p, p] @ coef)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from skmixed.core.crossproducts import CrossProducts, transform
 from skmixed.core.elimination import Blocks
@@ -73,7 +72,9 @@ class ScaledModel:
         ScaledModel
             Its cross-products.
         """
-        undo = _inverse(products.basis)
+        undo: FloatArray = np.asarray(
+            np.linalg.inv(products.basis), dtype=np.float64
+        )  # unit triangular: nothing is rounded
         fixed, response = _fixed_maps(products, spec, undo)
         scales = _power_of_two_scales(fixed, products)
         fixed = fixed * scales
@@ -128,10 +129,6 @@ def independent_columns(gram: FloatArray) -> tuple[int, ...]:
             column = rest[:, j] / np.sqrt(rest[j, j])
             rest -= np.outer(column, column)
     return tuple(kept)
-
-
-def _inverse(basis: FloatArray) -> FloatArray:
-    return np.asarray(solve_triangular(basis, np.eye(len(basis)), unit_diagonal=True))
 
 
 def _fixed_maps(

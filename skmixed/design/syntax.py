@@ -6,6 +6,7 @@ Only text is handled here. What the pieces mean for a table is learned in `skmix
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -543,6 +544,7 @@ def _join(summands: Iterable[tuple[int, _Phrase]]) -> str:
     return text.removeprefix("+ ")
 
 
+@lru_cache(maxsize=128)
 def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
     phrase = _read(text)
     for token in phrase.tokens:

@@ -25,6 +25,8 @@ _COUNTABLE = 4
 
 def is_frame(table: Any) -> bool:
     """Return whether a table is a data frame of pandas, polars, pyarrow or another library."""
+    if isinstance(table, np.ndarray | list | tuple | pd.DataFrame):
+        return isinstance(table, pd.DataFrame)
     return isinstance(nw.from_native(table, pass_through=True), nw.DataFrame)
 
 

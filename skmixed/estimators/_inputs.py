@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import column_or_1d
+from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.validation import (
     _check_sample_weight,
     _num_samples,
@@ -23,6 +23,8 @@ from skmixed.design.design import Source
 from skmixed.design.tables import column, column_names, is_frame, select, to_pandas
 
 FloatArray = NDArray[np.float64]
+
+_COLUMN_BY_COLUMN = 64  # fewer columns than this are read faster one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: 
     place = {name: i for i, name in enumerate(columns.names)}
     if is_frame(X):
         groups = {name: column(X, place[name]) for name in columns.groups}
-        numeric = _numeric_frame(select(X, columns.numeric), allow_empty=True)
+        numeric = _numeric_frame(X, columns.numeric)
     else:
         groups = {name: X[:, place[name]] for name in columns.groups}
         numeric = _numeric_array(X[:, columns.numeric])
@@ -222,11 +224,22 @@ def _by_formula(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bo
     return Source(_num_samples(X), (), None, X, groups)
 
 
-def _numeric_frame(frame: Any, *, allow_empty: bool) -> FloatArray:
-    if allow_empty and not column_names(frame):
-        return np.empty((_num_samples(frame), 0))
-    _refuse_labels(frame)
-    return check_array(to_pandas(frame), dtype=np.float64, input_name="X")
+def _numeric_frame(frame: Any, positions: Sequence[int]) -> FloatArray:
+    """Return some columns of a data frame as finite numbers."""
+    n_rows = _num_samples(frame)
+    if not positions:
+        return np.empty((n_rows, 0))
+    if isinstance(frame, pd.DataFrame) and len(positions) <= _COLUMN_BY_COLUMN:
+        arrays = [frame.iloc[:, position].to_numpy() for position in positions]
+        if all(array.dtype.kind in "biuf" for array in arrays):
+            numeric = np.empty((n_rows, len(arrays)))
+            for place, array in enumerate(arrays):
+                numeric[:, place] = array
+            assert_all_finite(numeric, input_name="X")
+            return numeric
+    chosen = select(frame, positions)
+    _refuse_labels(chosen)
+    return check_array(to_pandas(chosen), dtype=np.float64, input_name="X")
 
 
 def _numeric_array(values: NDArray[Any]) -> FloatArray:
@@ -266,8 +279,8 @@ def read_y(y: Any, n_rows: int) -> FloatArray:
     ndarray of shape (n,)
         Finite numbers.
     """
-    values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-    values = column_or_1d(values, warn=True)
+    values = column_or_1d(y, dtype=np.float64, input_name="y", warn=True)
+    assert_all_finite(values, input_name="y")
     check_consistent_length(values, np.empty(n_rows))
     return values
 

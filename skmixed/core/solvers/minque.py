@@ -11,14 +11,17 @@ In a balanced design it is the REML estimate itself.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, lstsq, solve_triangular
+from scipy.linalg import solve_triangular
 
 from skmixed.core.covariance import Structure
 from skmixed.core.crossproducts import PairBlock
 from skmixed.core.elimination import Blocks
 from skmixed.core.evaluation import level_grams
 from skmixed.core.layout import FloatArray
+from skmixed.core.least_squares import least_squares
 from skmixed.core.problem import Problem
 
 _PROJECTED = 8
@@ -45,7 +48,8 @@ def minque_start(problem: Problem) -> Blocks:
     """
     gram = problem.model.gram
     p = len(gram) - 1
-    contrast, residual = _least_squares(gram)
+    beta, residual = least_squares(gram)
+    contrast = np.append(-beta, 1.0)
     directions = [_directions(structure) for structure in problem.structures]
     root = _projection_root(gram[:p, :p])
     projected = [_projected(right[:, : len(root)], root) for right in problem.model.right]
@@ -62,22 +66,13 @@ def minque_start(problem: Problem) -> Blocks:
     full = np.block(
         [[system, t[:, None]], [t[None, :], np.full((1, 1), problem.n_observations - p)]]
     )
-    solution = lstsq(full, np.append(q, residual), cond=1e-12)[0]
+    solution = np.linalg.lstsq(full, np.append(q, residual), rcond=1e-12)[0]
     noise = max(float(solution[-1]), 1e-3 * residual / (problem.n_observations - p))
     parts = np.split(solution[:-1] / noise, np.cumsum([len(m) for m in directions])[:-1])
     return [
         _positive(structure, np.tensordot(part, matrices, axes=1))
         for structure, part, matrices in zip(problem.structures, parts, directions, strict=True)
     ]
-
-
-def _least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
-    """Return (-beta, 1) and the residual sum of squares of least squares."""
-    p = len(gram) - 1
-    if p == 0:
-        return np.ones(1), float(gram[0, 0])
-    beta = cho_solve(cho_factor(gram[:p, :p]), gram[:p, p])
-    return np.append(-beta, 1.0), float(gram[p, p] - gram[:p, p] @ beta)
 
 
 def _projection_root(gram: FloatArray) -> FloatArray:
@@ -96,6 +91,7 @@ def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
     return np.asarray(solved.reshape(p, k, n_levels).transpose(1, 0, 2))
 
 
+@lru_cache(maxsize=64)
 def _directions(structure: Structure) -> FloatArray:
     """Return a basis of the symmetric matrices of a structure, of shape (t, k, k)."""
     basis = []

@@ -89,9 +89,20 @@ class _Coordinates:
         patterns = [s.patterns(o) for s, o in zip(problem.structures, orders, strict=True)]
         return cls(problem, orders, patterns)
 
+    @property
+    def places(self) -> list[slice]:
+        """Where the parameters of every factor stand in theta."""
+        ends = np.cumsum([len(pattern) for pattern in self.patterns])
+        return [
+            slice(int(end) - len(pattern), int(end))
+            for end, pattern in zip(ends, self.patterns, strict=True)
+        ]
+
     def factors(self, theta: FloatArray) -> Blocks:
-        parts = np.split(theta, np.cumsum([len(p) for p in self.patterns])[:-1])
-        return [np.tensordot(t, p, axes=1) for t, p in zip(parts, self.patterns, strict=True)]
+        return [
+            (theta[place] @ pattern.reshape(len(pattern), -1)).reshape(pattern.shape[1:])
+            for place, pattern in zip(self.places, self.patterns, strict=True)
+        ]
 
     def theta(self, omegas: Blocks) -> FloatArray:
         zipped = zip(self.problem.structures, omegas, self.orders, strict=True)
@@ -112,6 +123,7 @@ class _Search:
         self.began = time.perf_counter()
         self.trace: list[Iteration] = []
         self.predicted = 0.0
+        self._local: tuple[Evaluation, FloatArray, FloatArray] | None = None
         self.n_evaluations = 0
         natural = [structure.natural_order for structure in problem.structures]
         self.coordinates = _Coordinates.of(problem, natural)
@@ -130,12 +142,7 @@ class _Search:
         """
         omegas = minque_start(self.problem)
         self.move_to(omegas)
-        flat = [
-            f
-            for f, slope in enumerate(self.current.gradient)
-            if np.abs(slope).max()
-            < _FLAT * np.trace(self.current.factorisation.total_information(f))
-        ]
+        flat = self.flat_factors()
         if not flat:
             return
         before = self.current.criterion
@@ -144,6 +151,24 @@ class _Search:
             self.confounded = tuple(flat)
         else:
             self.move_to(omegas)
+
+    def flat_factors(self) -> list[int]:
+        """Return the factors in which neither slope nor curvature is felt."""
+        flat = []
+        for f, (slope, columns) in enumerate(
+            zip(self.current.gradient, self.coordinates.places, strict=True)
+        ):
+            felt = _FLAT * np.trace(self.current.factorisation.total_information(f))
+            if np.abs(slope).max() < felt and np.abs(self.local[1][columns]).max() < felt:
+                flat.append(f)
+        return flat
+
+    @property
+    def local(self) -> tuple[FloatArray, FloatArray]:
+        """Gradient and second derivatives in theta where the search stands."""
+        if self._local is None or self._local[0] is not self.current:
+            self._local = (self.current, *_in_theta(self.current, self.coordinates.patterns))
+        return self._local[1:]
 
     def move_to(self, omegas: Blocks) -> None:
         """Start afresh from given covariances."""
@@ -177,7 +202,7 @@ class _Search:
 
     def descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
-        slope, hessian = _in_theta(self.current, self.coordinates.patterns)
+        slope, hessian = self.local
         step = trust_region_step(slope, hessian, self.radius)
         predicted = -float(slope @ step + step @ hessian @ step / 2.0)
         before = self.current.criterion
@@ -290,9 +315,9 @@ def _in_theta(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, Flo
         half = pattern @ lam.T
         directions.append((factor, half + half.transpose(0, 2, 1)))
         curvatures.append(2.0 * (flat @ (g @ pattern).reshape(len(pattern), -1).T))
-    slope, curvature = np.concatenate(slopes), block_diag(*curvatures)
+    slope = np.concatenate(slopes)
     if len(patterns) == 1:
-        hessian = exact_hessian(evaluation, directions) + curvature
+        hessian = exact_hessian(evaluation, directions) + curvatures[0]
         if np.linalg.eigvalsh(hessian)[0] > 0:
             return slope, hessian
-    return slope, average_information(evaluation, directions) + curvature
+    return slope, average_information(evaluation, directions) + block_diag(*curvatures)

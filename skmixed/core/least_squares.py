@@ -1,0 +1,32 @@
+"""Ordinary least squares from cross-products."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skmixed.core.layout import FloatArray
+
+
+def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
+    """Regress the last column on the others.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (p + 1, p + 1)
+        Cross-products of the columns.
+
+    Returns
+    -------
+    coef : ndarray of shape (p,)
+        Coefficients; of several solutions the shortest.
+    residual : float
+        Residual sum of squares.
+    """
+    p = len(gram) - 1
+    if p == 0:
+        return np.empty(0), float(gram[0, 0])
+    try:
+        coef = np.asarray(np.linalg.solve(gram[:p, :p], gram[:p, p]), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        coef = np.asarray(np.linalg.lstsq(gram[:p, :p], gram[:p, p], rcond=None)[0])
+    return coef, float(gram[p, p] - gram[:p, p] @ coef)
