@@ -10,7 +10,8 @@ from skmixed.core.least_squares import least_squares
 
 _SAMPLE = 4096
 _FAR_FROM_ZERO = 4.0
-_DOMINATED = 1e-4
+_DOMINATED = 1e-3
+_WITHOUT_DOUBT = 1e-4
 _EXPLAINED_EXACTLY = 1e-12
 
 
@@ -20,7 +21,7 @@ def choose_basis(columns: FloatArray) -> FloatArray:
     Columns that lie within four standard deviations of zero stay as they are, so integers stay
     integers. A constant column is shifted to zero; any other by its mean, rounded to a power of
     two near its spread, so that the shifted values are exact. Where the features explain the
-    response but for a fraction 1e-4 of its spread, their contribution is taken off as well.
+    response but for a thousandth of its spread, their contribution is taken off as well.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def choose_basis(columns: FloatArray) -> FloatArray:
 def _dominant_coef(sample: FloatArray) -> FloatArray:
     """Least-squares coefficients if they explain nearly all of the response, else zeros."""
     gram = sample.T @ sample
-    if least_squares(gram)[1] > _DOMINATED * gram[-1, -1]:  # the usual case, without a doubt
+    if least_squares(gram)[1] > _WITHOUT_DOUBT * gram[-1, -1]:
         return np.zeros(len(gram) - 1)
     features, response = sample[:, :-1], sample[:, -1]
     coef = np.asarray(lstsq(features, response, cond=1e-10)[0])

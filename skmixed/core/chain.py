@@ -166,9 +166,15 @@ class ChainReduced:
         self.rest = rest
         self.white = white
 
-    def gram(self) -> FloatArray:
-        """Return R'W R - R'V^-1 R, of shape (m, m)."""
-        return np.asarray(sum(sum_of_grams(white) for white in self.white))
+    def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
+        """Return R'V^-1 R, of shape (m, m), as `Reduced` says."""
+        for s, white in enumerate(self.white):
+            if s == 0 and within is not None:
+                shrinker, own = self.factorisation.levels[0].shrinker, self.factorisation.own[0]
+                gram = within + sum_of_grams(self.rest[0] * np.sqrt(shrinker / own))
+            else:
+                gram = gram - sum_of_grams(white)
+        return gram
 
     def cross(self) -> Blocks:
         """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""

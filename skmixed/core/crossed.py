@@ -240,9 +240,15 @@ class CrossedReduced:
         self.rest = rest
         self.white = white
 
-    def gram(self) -> FloatArray:
-        """Return R'W R - R'V^-1 R, of shape (m, m)."""
-        return sum_of_grams(self.first) + self.white.T @ self.white
+    def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
+        """Return R'V^-1 R, of shape (m, m), as `Reduced` says."""
+        if within is None:
+            gram = gram - sum_of_grams(self.first)
+        else:
+            v = self.factorisation
+            scale = np.sqrt(v.level.shrinker / v.crossed.own)
+            gram = within + sum_of_grams(self.right * scale)
+        return gram - self.white.T @ self.white
 
     def cross(self) -> Blocks:
         """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""

@@ -15,6 +15,13 @@ from scipy import sparse
 from skmixed.core.basis import apply_basis, change_of_basis, choose_basis
 from skmixed.core.groups import GroupIndex, IntArray, Union
 from skmixed.core.layout import FloatArray, Layout, Rows
+from skmixed.core.within import (
+    Within,
+    between_parts,
+    by_subtraction,
+    is_far_apart,
+    within_levels,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +105,8 @@ class CrossProducts:
         One a factor of the layout.
     pairs : dict of (int, int) to PairBlock
         One for every two factors i < j.
+    within : Within or None
+        Sums of squares within the levels of the largest factor, kept where they lie far apart.
 
     Notes
     -----
@@ -113,6 +122,7 @@ class CrossProducts:
     gram: FloatArray
     factors: tuple[FactorBlock, ...]
     pairs: dict[tuple[int, int], PairBlock]
+    within: Within | None = None
 
     @classmethod
     def of(cls, layout: Layout, rows: Rows, basis: FloatArray | None = None) -> CrossProducts:
@@ -141,18 +151,20 @@ class CrossProducts:
             for factor, codes, index in zip(layout.factors, rows.codes, rows.indexes, strict=True)
         )
         n = len(columns)
+        gram = columns.T @ weighted
         return cls(
             layout,
             basis,
             n_rows=n,
             sum_weights=float(n) if weights is None else float(weights.sum()),
             sum_log_weights=0.0 if weights is None else float(np.log(weights).sum()),
-            gram=columns.T @ weighted,
+            gram=gram,
             factors=factors,
             pairs={
                 (i, j): _pair_block(columns, weights, rows.codes, factors, i, j)
                 for i, j in combinations(range(len(factors)), 2)
             },
+            within=_within(columns, weights, rows.codes, gram, factors),
         )
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
@@ -178,6 +190,7 @@ class CrossProducts:
                 (i, j): _add_pairs(self.pairs[i, j], other.pairs[i, j], merged[i], merged[j])
                 for i, j in self.pairs
             },
+            within=_add_within(self, other, merged),
         )
 
     def rebased(self, basis: FloatArray) -> CrossProducts:
@@ -209,6 +222,7 @@ class CrossProducts:
                 (i, j): replace(pair, products=transform(pair.products, own[i], own[j]))
                 for (i, j), pair in self.pairs.items()
             },
+            within=self.within and replace(self.within, gram=change.T @ self.within.gram @ change),
         )
 
 
@@ -317,6 +331,41 @@ def _nested_pairs(fine: FactorBlock, coarse: FactorBlock, parents: IntArray) -> 
     return PairBlock(
         np.arange(len(fine.index)), parents, fine.products[:, list(coarse.columns), :].copy()
     )
+
+
+def _within(
+    columns: FloatArray,
+    weights: FloatArray | None,
+    codes: tuple[IntArray, ...],
+    gram: FloatArray,
+    factors: tuple[FactorBlock, ...],
+) -> Within | None:
+    if not factors:
+        return None
+    largest = max(range(len(factors)), key=lambda i: len(factors[i].index))
+    products = factors[largest].products
+    if not is_far_apart(gram, products):
+        return None
+    return Within(largest, within_levels(columns, weights, codes[largest], products))
+
+
+def _add_within(first: CrossProducts, second: CrossProducts, merged: list[Union]) -> Within | None:
+    kept = first.within or second.within
+    if kept is None:
+        return None
+    gram = np.zeros_like(first.gram)
+    for part in (first, second):
+        if part.within is not None and part.within.factor == kept.factor:
+            gram += part.within.gram
+        else:
+            gram += by_subtraction(part.gram, part.factors[kept.factor].products)
+    union = merged[kept.factor]
+    _, mine, theirs = np.intersect1d(union.first, union.second, return_indices=True)
+    sums = (
+        first.factors[kept.factor].products[0][:, mine],
+        second.factors[kept.factor].products[0][:, theirs],
+    )
+    return Within(kept.factor, gram + between_parts(*sums))
 
 
 def _add_factors(first: FactorBlock, second: FactorBlock, union: Union) -> FactorBlock:

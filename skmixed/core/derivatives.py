@@ -44,10 +44,11 @@ def average_information(evaluation: Evaluation, directions: Directions) -> Float
         variates[factor][:, start:stop] = np.matmul(matrices, scores[factor]).transpose(1, 0, 2)
         start = stop
     products = evaluation.problem.multiply(variates)
-    through = -evaluation.factorisation.reduce(products).gram()
+    through = np.zeros((n_directions, n_directions))
     for variate, product in zip(variates, products, strict=True):
         for rows, columns in zip(variate, product, strict=True):
             through += rows @ columns.T
+    through = evaluation.factorisation.reduce(products).remaining(through)
     y = _response_terms(evaluation, directions)
     h, q = y @ evaluation.contrast, _quadratic(evaluation, y)
     fixed = h[:, :-1] @ evaluation.beta_covariance @ h[:, :-1].T

@@ -20,8 +20,17 @@ class LostPrecisionError(ArithmeticError):
 class Reduced(Protocol):
     """Columns R, given as Z_f'R of every factor, after the random effects are eliminated."""
 
-    def gram(self) -> FloatArray:
-        """Return R'W R - R'V^-1 R, of shape (m, m)."""
+    def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
+        """Return R'V^-1 R, of shape (m, m).
+
+        Parameters
+        ----------
+        gram : ndarray of shape (m, m)
+            R'W R.
+        within : ndarray of shape (m, m), optional
+            The same of deviations from the means of the levels of the factor that is eliminated
+            first, a random intercept; from them nothing is lost by subtraction.
+        """
         ...
 
     def cross(self) -> Blocks:

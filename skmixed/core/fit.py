@@ -15,6 +15,7 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
 from skmixed.core.least_squares import least_squares
 from skmixed.core.problem import Problem
+from skmixed.core.solvers.base import Solver
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.solvers.report import SolverReport
 from skmixed.core.spec import Method, ModelSpec, Term
@@ -48,7 +49,7 @@ class Fit:
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, products: CrossProducts, spec: ModelSpec, solver: Newton | None = None) -> Fit:
+    def of(cls, products: CrossProducts, spec: ModelSpec, solver: Solver | None = None) -> Fit:
         """Fit a model.
 
         Parameters
@@ -57,7 +58,7 @@ class Fit:
             The data.
         spec : ModelSpec
             The model.
-        solver : Newton, optional
+        solver : Solver, optional
             The search and its settings.
 
         Returns

@@ -130,7 +130,7 @@ class Problem:
         lams = list(factors)
         factorisation = self.elimination.factorise(lams)
         reduced = factorisation.reduce(self.model.right)
-        gram = self.model.gram - reduced.gram()
+        gram = reduced.remaining(self.model.gram, self.model.within)
         lower, info = lapack.dpotrf(gram, lower=1, clean=1)
         if info:
             raise LostPrecisionError(

@@ -44,6 +44,9 @@ class ScaledModel:
         Z'W[X y] of every used factor.
     pairs : dict of (int, int) to ndarray of shape (k_i, k_j, n_pairs)
         Z_i'W Z_j, by positions among the used factors.
+    within : ndarray of shape (p + 1, p + 1) or None
+        [X y]'W[X y] of deviations from the means of levels, where they are kept and the factor
+        they belong to is a random intercept with more levels than any other.
     """
 
     kept: tuple[int, ...]
@@ -55,6 +58,7 @@ class ScaledModel:
     own: Blocks
     right: Blocks
     pairs: dict[tuple[int, int], FloatArray]
+    within: FloatArray | None
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
@@ -103,6 +107,7 @@ class ScaledModel:
                 for block, z_map in zip(blocks, maps, strict=True)
             ],
             pairs=_scaled_pairs(products, spec, maps),
+            within=_scaled_within(products, spec, right_map),
         )
 
 
@@ -215,3 +220,20 @@ def _scaled_pairs(
         for (i, j), pair in products.pairs.items()
         if i in position and j in position
     }
+
+
+def _scaled_within(
+    products: CrossProducts, spec: ModelSpec, right_map: FloatArray
+) -> FloatArray | None:
+    within = products.within
+    if within is None or within.factor not in spec.used_factors:
+        return None
+    if spec.factor_columns(within.factor) != (CONSTANT,):
+        return None
+    widths = {
+        factor: len(spec.factor_columns(factor)) * len(products.factors[factor].index)
+        for factor in spec.used_factors
+    }
+    if any(widths[factor] > widths[within.factor] for factor in widths):
+        return None
+    return np.asarray(right_map.T @ within.gram @ right_map)

@@ -74,7 +74,7 @@ class Grouping:
         labels: dict[str, Labels] = {}
         column_codes: dict[str, IntArray] = {}
         for name in used:
-            labels[name], column_codes[name] = Labels.learn(columns[name])
+            labels[name], column_codes[name] = _learn_labels(name, columns[name])
             _refuse_missing(name, column_codes[name])
         factors, codes = [], []
         for key in keys:
@@ -141,6 +141,16 @@ def _combine(
         combined = combined * len(labels[name]) + codes[name]
     combined[unknown] = UNKNOWN
     return combined
+
+
+def _learn_labels(name: str, values: Any) -> tuple[Labels, IntArray]:
+    try:
+        return Labels.learn(values)
+    except TypeError as error:
+        raise TypeError(
+            f"a label of the grouping column {name!r} cannot be looked up ({error}): every "
+            "argument must be a string, a number or another hashable value"
+        ) from error
 
 
 def _refuse_missing(name: str, codes: IntArray) -> None:

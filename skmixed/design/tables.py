@@ -27,7 +27,10 @@ def is_frame(table: Any) -> bool:
     """Return whether a table is a data frame of pandas, polars, pyarrow or another library."""
     if isinstance(table, np.ndarray | list | tuple | pd.DataFrame):
         return isinstance(table, pd.DataFrame)
-    return isinstance(nw.from_native(table, pass_through=True), nw.DataFrame)
+    known = nw.from_native(table, pass_through=True)
+    if isinstance(known, nw.LazyFrame):
+        raise TypeError(f"a {type(table).__name__} is lazy and has no rows yet: collect it first")
+    return isinstance(known, nw.DataFrame)
 
 
 def column_names(frame: Any) -> list[str]:
@@ -155,10 +158,11 @@ class Labels:
         low, high = int(values.min()), int(values.max())
         if high - low >= _COUNTABLE * len(values):
             return None
-        shifted = (values - values.dtype.type(low)).astype(np.intp)
+        wide = np.uint64 if values.dtype.kind == "u" else np.int64
+        shifted = (values.astype(wide, copy=False) - wide(low)).astype(np.intp)
         present = np.bincount(shifted, minlength=high - low + 1) > 0
         ranks = np.cumsum(present) - 1
-        known = (np.flatnonzero(present) + low).astype(values.dtype)
+        known = (np.flatnonzero(present).astype(wide) + wide(low)).astype(values.dtype)
         return cls(known), ranks[shifted]
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -94,12 +95,14 @@ def read_training_data(
             "but the target y is None"
         )
     weights = read_weights(sample_weight, X)
+    given = None if groups is None else read_groups(groups)
     if weights is not None and not weights.all():
+        check_consistent_length(X, y, *(given or {}).values())
         kept = np.flatnonzero(weights)
         X, y, weights = _safe_indexing(X, kept), _safe_indexing(y, kept), weights[kept]
-        groups = None if groups is None else _safe_indexing(groups, kept)
+        if given is not None:
+            given = {name: _safe_indexing(labels, kept) for name, labels in given.items()}
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
-    given = None if groups is None else read_groups(groups)
     terms, columns = _declared(estimator, names_of(X), given, fixed)
     scratch = type(estimator)()  # a fit that fails leaves the estimator as it was
     source = read_features(scratch, X, columns, reset=True)
@@ -186,6 +189,12 @@ def _check_given(
             f"grouping columns {missing} named in `random` are not among `groups`, which has "
             f"{list(given)}" + (hint if both else "")
         )
+    twice = [name for name in used if name in names]
+    if twice:
+        raise ValueError(
+            f"the grouping columns {twice} are given twice, by `groups` and as columns of X; "
+            "leave one of them out"
+        )
 
 
 def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> Source:
@@ -242,7 +251,7 @@ def _by_name(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """Match the columns of `groups` with those of the fit: by name, else by place."""
     if all(name in found for name in names):
         return {name: found[name] for name in names}
-    unnamed = all(name.startswith("group") for name in found)
+    unnamed = all(re.fullmatch(r"group\d*", name) for name in found)
     if len(found) == len(names) and (unnamed or len(names) == 1):
         return dict(zip(names, found.values(), strict=True))
     raise ValueError(
@@ -265,7 +274,7 @@ def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[s
     set of str
         Names of factors.
     """
-    if isinstance(random, str):
+    if isinstance(random, str) or not isinstance(random, Iterable):
         if random not in ("all", "none"):
             raise ValueError(f"random={random!r} is not 'all', 'none' or a list of factors")
         return set(factors) if random == "all" else set()

@@ -78,7 +78,7 @@ def warn_about(fit: Fit) -> None:
         warnings.warn(
             f"the search did not converge: {fit.report.message}. Raise max_iter",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     if not fit.spec.terms:
         return
@@ -86,7 +86,7 @@ def warn_about(fit: Fit) -> None:
         warnings.warn(
             "the fixed part fits the data exactly: all variances are set to zero",
             UnidentifiedWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         return
     for factor in fit.unidentified:
@@ -95,7 +95,7 @@ def warn_about(fit: Fit) -> None:
             f"the likelihood does not depend on the variance of {name!r}, which is set to zero: "
             "the factor has one level, a level for every row, or is part of the fixed columns",
             UnidentifiedWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,11 @@ def names_of(X: Any) -> tuple[str, ...]:
     """Return the names of the columns of X, made up for an array."""
     if is_frame(X):
         return tuple(column_names(X))
-    shape = np.shape(X)
-    return tuple(f"x{i}" for i in range(shape[1])) if len(shape) == 2 else ()
+    return _made_up(check_array(X, dtype=None, ensure_all_finite=False).shape[1])
+
+
+def _made_up(n_columns: int) -> tuple[str, ...]:
+    return tuple(f"x{i}" for i in range(n_columns))
 
 
 def read_groups(groups: Any) -> dict[str, Any]:
@@ -88,11 +92,13 @@ def read_groups(groups: Any) -> dict[str, Any]:
         )
     if is_frame(groups):
         names = column_names(groups)
+        if len(set(names)) < max(1, len(names)):
+            raise ValueError(f"groups has the columns {names}; each needs a name of its own")
         return {name: column(groups, i) for i, name in enumerate(names)}
     if not isinstance(groups, pd.Series):
         name = getattr(groups, "name", None)
         values = _label_array(groups)
-        if values.ndim == 2 and values.shape[1] != 1:
+        if values.ndim == 2 and values.shape[1] > 1:
             return {f"group{i}": values[:, i] for i in range(values.shape[1])}
         return {name if isinstance(name, str) and name else "group": _one_column(values)}
     name = groups.name
@@ -110,7 +116,7 @@ def _label_array(groups: Any) -> NDArray[Any]:
 
 
 def _one_column(values: NDArray[Any]) -> NDArray[Any]:
-    if values.ndim == 0 or values.ndim > 2:
+    if values.ndim == 0 or values.shape[1:] not in ((), (1,)):
         raise ValueError(
             f"groups has shape {values.shape}; expected (n_samples,) or one column a factor"
         )
@@ -143,15 +149,24 @@ def choose_groups(
     """
     wanted = set(used)
     if group_features is not None:
-        listed = [group_features] if isinstance(group_features, str | int) else group_features
+        listed = [group_features] if isinstance(group_features, str | Integral) else group_features
         for entry in list(listed):
             wanted.add(_named(entry, names))
     missing = [name for name in dict.fromkeys(used) if name not in names]
     if missing:
+        hint = "Name a column of X, or pass the labels as `groups`"
+        if tuple(names) == _made_up(len(names)):
+            hint = (
+                "X came as an array, which has no names (some meta-estimators make one of a data "
+                "frame): give positions, as group_features=[0]"
+            )
         raise ValueError(
             f"grouping columns {missing} named in `random` are not there: X has the columns "
-            f"{list(names)}. Name a column of X, or pass the labels as `groups`"
+            f"{list(names)}. {hint}"
         )
+    repeated = [name for name in wanted if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"the names {sorted(repeated)} of grouping columns occur twice in X")
     return tuple(name for name in names if name in wanted)
 
 
@@ -160,6 +175,10 @@ def _named(entry: Any, names: Sequence[str]) -> str:
         if entry not in names:
             raise ValueError(f"group_features names {entry!r}; X has the columns {list(names)}")
         return entry
+    if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
+        raise ValueError(
+            f"group_features holds {entry!r}; it takes names and positions of columns of X"
+        )
     if not -len(names) <= int(entry) < len(names):
         raise ValueError(f"group_features has position {entry}; X has {len(names)} columns")
     return names[int(entry)]

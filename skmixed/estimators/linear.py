@@ -16,6 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
+from skmixed.core.solvers.base import Solver
+from skmixed.core.solvers.em import EM
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.spec import Method, ModelSpec, Weighting
 from skmixed.design.design import Design, Source
@@ -72,12 +74,14 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
     handle_unknown : {"population", "error", "nan"}, default="population"
         What a row of an unknown or missing level gets in predictions: no effect of that factor,
         an error, or NaN.
-    solver : {"auto", "newton"}, default="auto"
-        Search for the optimum; both are Newton's method with a trust region.
+    solver : {"auto", "newton", "em"}, default="auto"
+        Search for the optimum: Newton's method with a trust region ("auto" and "newton"), or the
+        EM algorithm (slow, but no step of it raises the criterion) with a last few Newton steps.
     max_iter : int or None, default=None
-        Most evaluations of the criterion; None is 200.
+        Most evaluations of the criterion for Newton's method, most steps for EM; None is 200 and
+        10,000.
     tol : float, default=1e-8
-        The search ends when the criterion is predicted to fall by less.
+        Decrease of the criterion that does not matter.
     n_jobs : int or None, default=None
         Accepted for uniformity; fitting is one batched computation.
     verbose : int, default=0
@@ -111,7 +115,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
     rank_ : int
         Number of independent fixed columns.
     n_iter_ : int
-        Number of iterations of the search.
+        Number of iterations of the search; 1 where a closed form needs none.
     converged_, is_singular_ : bool
         Whether the criterion cannot be lowered further, and whether a variance is zero or a
         correlation is +-1 at the optimum.
@@ -164,7 +168,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         "fit_intercept": ["boolean"],
         "weighting": [StrOptions({"frequency", "precision"})],
         "handle_unknown": [StrOptions({"population", "error", "nan"})],
-        "solver": [StrOptions({"auto", "newton"})],
+        "solver": [StrOptions({"auto", "newton", "em"})],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="neither")],
         "n_jobs": [Integral, None],
@@ -254,14 +258,16 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         self._adopt(data, design, fit)
         return self
 
-    def _solver(self) -> Newton:
+    def _solver(self) -> Solver:
+        search, most = (EM, 10_000) if self.solver == "em" else (Newton, 200)
         callback = print_iteration if self.verbose else None
-        return Newton(tol=self.tol, max_iter=self.max_iter or 200, callback=callback)
+        return search(tol=self.tol, max_iter=self.max_iter or most, callback=callback)
 
     def _adopt(self, data: TrainingData, design: Design, fit: Fit) -> None:
         """Set the fitted attributes, all at once and only after everything has worked."""
         self.n_features_in_ = data.n_features
-        self.__dict__.pop("feature_names_in_", None)
+        for name in ("feature_names_in_", "n_dropped_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
         if data.feature_names is not None:
             self.feature_names_in_ = data.feature_names
         self.fit_ = fit
@@ -275,7 +281,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         self.theta_ = fit.theta
         self.criterion_ = fit.criterion
         self.rank_ = fit.rank
-        self.n_iter_ = fit.report.n_iter
+        self.n_iter_ = max(1, fit.report.n_iter)
         self.converged_ = fit.report.converged
         self.is_singular_ = fit.is_singular
         self.solver_ = fit.report.solver

@@ -89,12 +89,17 @@ def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Su
     names = [fit.products.layout.columns[place] for place in fit.spec.fixed]
     errors = np.sqrt(np.diag(fit.beta_covariance))
     coefficients = pd.DataFrame({"coef.est": fit.beta, "coef.se": errors}, index=names)
-    notes = _mixed_notes(fit) if fit.spec.terms else _linear_notes(fit)
+    notes = _mixed_notes(fit) if fit.spec.terms else _linear_notes(fit, digits)
     dropped = [name for i, name in enumerate(names) if i not in fit.kept]
     if dropped:
         notes.append(f"not estimated, they depend on the columns before them: {', '.join(dropped)}")
     if n_dropped:
-        notes.append(f"{n_dropped} rows with missing values were left out")
+        rows = (
+            "1 row with missing values was"
+            if n_dropped == 1
+            else (f"{n_dropped} rows with missing values were")
+        )
+        notes.append(f"{rows} left out")
     terms = error_terms(fit) if fit.spec.terms else None
     return Summary(formula, coefficients, terms, tuple(notes), digits)
 
@@ -135,16 +140,20 @@ def _mixed_notes(fit: Fit) -> list[str]:
     blocks = fit.products.factors
     sizes = {term.factor: len(blocks[term.factor].index) for term in fit.ordered_terms}
     groups = "; ".join(f"{':'.join(layout.factors[f].key)}, {n}" for f, n in sizes.items())
+    notes = [f"number of obs: {fit.problem.n_observations:.15g}, groups: {groups}"]
+    if fit.is_determined:
+        notes += _criteria(fit)
+    return [*notes, _state(fit)]
+
+
+def _criteria(fit: Fit) -> list[str]:
     deviance = fit.deviance
     restricted = fit.spec.method == "reml"
-    notes = [
-        f"number of obs: {fit.problem.n_observations:g}, groups: {groups}",
+    return [
         f"AIC = {fit.aic:.1f}, DIC = {2.0 * deviance - fit.criterion:.1f}",
         f"deviance = {deviance:.1f}"
         + (f", REML criterion = {fit.criterion:.1f}" if restricted else ""),
-        _state(fit),
     ]
-    return notes
 
 
 def _state(fit: Fit) -> str:
@@ -158,11 +167,11 @@ def _state(fit: Fit) -> str:
     return "The search converged."
 
 
-def _linear_notes(fit: Fit) -> list[str]:
+def _linear_notes(fit: Fit, digits: int) -> list[str]:
     n = fit.problem.n_observations
     return [
-        f"n = {n:g}, k = {fit.rank}",
-        f"residual sd = {np.sqrt(fit.sigma2):.2f}, R-Squared = {r_squared(fit):.2f}",
+        f"n = {n:.15g}, k = {fit.rank}",
+        f"residual sd = {np.sqrt(fit.sigma2):.{digits}f}, R-Squared = {r_squared(fit):.2f}",
     ]
 
 

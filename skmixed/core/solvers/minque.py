@@ -67,12 +67,30 @@ def minque_start(problem: Problem) -> Blocks:
         [[system, t[:, None]], [t[None, :], np.full((1, 1), problem.n_observations - p)]]
     )
     solution = np.linalg.lstsq(full, np.append(q, residual), rcond=1e-12)[0]
-    noise = max(float(solution[-1]), 1e-3 * residual / (problem.n_observations - p))
+    noise = _noise(problem, float(solution[-1]), residual, scores)
     parts = np.split(solution[:-1] / noise, np.cumsum([len(m) for m in directions])[:-1])
     return [
         _positive(structure, np.tensordot(part, matrices, axes=1))
         for structure, part, matrices in zip(problem.structures, parts, directions, strict=True)
     ]
+
+
+def _noise(problem: Problem, estimate: float, residual: float, scores: Blocks) -> float:
+    """Keep the residual variance off zero, by what varies within levels.
+
+    Where the levels lie so far apart that the sums within them are kept, these give it.
+    """
+    model = problem.model
+    if model.within is not None:
+        degrees = problem.n_observations - max(own.shape[2] for own in model.own)
+        if degrees > 0 and model.within[-1, -1] > 0:
+            return float(model.within[-1, -1]) / degrees
+    within = [
+        residual - float(np.sum(score[0] ** 2 / np.maximum(own[0, 0], 1e-300)))
+        for own, score in zip(model.own, scores, strict=True)
+    ]
+    floor = 1e-3 * max(min(within), 1e-12 * residual) / (problem.n_observations - problem.rank)
+    return float(max(estimate, floor))
 
 
 def _projection_root(gram: FloatArray) -> FloatArray:

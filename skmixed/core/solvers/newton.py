@@ -10,7 +10,6 @@ the curved valley that a vanishing first variance leaves.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +21,12 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
+from skmixed.core.solvers.base import Callback
 from skmixed.core.solvers.boundary import snapped, way_off
+from skmixed.core.solvers.ecme import ecme_step
 from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.report import Iteration, SolverReport
 from skmixed.core.solvers.trust_region import trust_region_step
-
-Callback = Callable[[Iteration], None]
 
 _FLAT = 1e-9
 _LEFT = 1e-5
@@ -35,6 +34,7 @@ _ROUNDING = 1e-17
 _SNAP_RISE = 1e-8
 _ESCAPE_GAIN = 1e-9
 _SMALLEST_RADIUS = 1e-8
+_PATIENCE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,17 @@ class Newton:
     max_iter: int = 200
     callback: Callback | None = None
 
-    def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
-        """Minimise the criterion from the identity.
+    def solve(
+        self, problem: Problem, start: Blocks | None = None
+    ) -> tuple[Evaluation, SolverReport]:
+        """Minimise the criterion.
 
         Parameters
         ----------
         problem : Problem
             The criterion; at least one random term.
+        start : list of ndarray of shape (k, k), optional
+            Relative covariances to start from, in scaled units; by default those of MINQUE(0).
 
         Returns
         -------
@@ -71,7 +75,7 @@ class Newton:
         report : SolverReport
             How it got there.
         """
-        search = _Search(problem, self)
+        search = _Search(problem, self, start or minque_start(problem))
         search.run()
         return search.finish()
 
@@ -117,7 +121,7 @@ class _Coordinates:
 
 
 class _Search:
-    def __init__(self, problem: Problem, settings: Newton) -> None:
+    def __init__(self, problem: Problem, settings: Newton, start: Blocks) -> None:
         self.problem = problem
         self.settings = settings
         self.began = time.perf_counter()
@@ -128,19 +132,19 @@ class _Search:
         natural = [structure.natural_order for structure in problem.structures]
         self.coordinates = _Coordinates.of(problem, natural)
         self.confounded: tuple[int, ...] = ()
-        self.start()
+        self.rejected = 0
+        self.start(start)
 
     def evaluate(self, factors: Blocks) -> Evaluation:
         self.n_evaluations += 1
         return self.problem.evaluate(factors)
 
-    def start(self) -> None:
-        """Start from MINQUE(0), but from zero where a variance does not matter.
+    def start(self, omegas: Blocks) -> None:
+        """Start from given covariances, but from zero where a variance does not matter.
 
         It does not where a factor is part of the fixed columns, has one level, or has a level
         for every row: then the criterion does not depend on it at all.
         """
-        omegas = minque_start(self.problem)
         self.move_to(omegas)
         flat = self.flat_factors()
         if not flat:
@@ -175,7 +179,7 @@ class _Search:
         self.coordinates = self.coordinates.pivoted(omegas)
         self.theta = self.coordinates.theta(omegas)
         self.current = self.evaluate(self.coordinates.factors(self.theta))
-        self.radius = max(1.0, float(np.linalg.norm(self.theta)) / 2.0)
+        self.radius = max(1.0, float(np.linalg.norm(self.theta / self.units())) / 2.0)
 
     @property
     def omegas(self) -> Blocks:
@@ -202,13 +206,14 @@ class _Search:
 
     def descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
-        slope, hessian = self.local
+        units = self.units()
+        slope, hessian = self.local[0] * units, self.local[1] * np.outer(units, units)
         step = trust_region_step(slope, hessian, self.radius)
         predicted = -float(slope @ step + step @ hessian @ step / 2.0)
         before = self.current.criterion
         if predicted < min(1e-12, self.settings.tol):
             return True
-        theta = self.theta + step
+        theta = self.theta + units * step
         length = float(np.linalg.norm(step))
         try:
             trial = self.evaluate(self.coordinates.factors(theta))
@@ -225,6 +230,7 @@ class _Search:
         if accepted:
             self.theta, self.current = theta, trial
         self.record(float(np.linalg.norm(slope)), length, accepted)
+        self.rejected = 0 if accepted else self.rejected + 1
         if accepted:
             left = predicted
             if predicted < self.predicted:
@@ -232,7 +238,23 @@ class _Search:
             self.predicted = predicted
             negligible = max(_LEFT * self.settings.tol, _ROUNDING * abs(before))
             return left < negligible and interior
+        if self.rejected == _PATIENCE:
+            self.step_by_em()
         return self.radius < _SMALLEST_RADIUS
+
+    def step_by_em(self) -> None:
+        """Take the step that cannot fail."""
+        before = self.current.criterion
+        self.move_to(ecme_step(self.current))
+        self.rejected = 0
+        self.record(0.0, 0.0, self.current.criterion <= before)
+
+    def units(self) -> FloatArray:
+        """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
+        units = np.ones_like(self.theta)
+        for place in self.coordinates.places:
+            units[place] = max(1.0, float(np.abs(self.theta[place]).max()))
+        return units
 
     def adapt_radius(self, ratio: float, length: float, interior: bool) -> None:
         if ratio < 0.1:

@@ -7,6 +7,8 @@ from scipy.optimize import brentq
 
 from skmixed.core.layout import FloatArray
 
+_FLAT = 1e-11
+
 
 def trust_region_step(gradient: FloatArray, hessian: FloatArray, radius: float) -> FloatArray:
     """Minimise g's + s'Hs/2 over |s| <= radius.
@@ -23,17 +25,20 @@ def trust_region_step(gradient: FloatArray, hessian: FloatArray, radius: float) 
     Returns
     -------
     ndarray of shape (t,)
-        The step. In the hard case (g has nothing along the lowest eigenvector) that eigenvector
-        is added (Nocedal & Wright 2006, doi:10.1007/978-0-387-40065-5, section 4.3).
+        The step; nothing along directions that are flat to rounding. In the hard case (g has
+        nothing along the lowest eigenvector) that eigenvector is added (Nocedal & Wright 2006,
+        doi:10.1007/978-0-387-40065-5, section 4.3).
     """
     values, vectors = np.linalg.eigh(hessian)
     along = vectors.T @ gradient
-    floor = 1e-12 * max(1.0, float(np.abs(values).max()))
+    floor = _FLAT * float(np.abs(values).max()) + np.finfo(float).tiny
+    along[np.abs(values) <= floor] = 0.0
 
     def step(shift: float) -> FloatArray:
         return np.asarray(-along / np.maximum(values + shift, floor))
 
-    if values[0] > floor and np.linalg.norm(step(0.0)) <= radius:
+    convex = values[0] >= -floor
+    if convex and np.linalg.norm(step(0.0)) <= radius:
         return np.asarray(vectors @ step(0.0))
     low = max(0.0, -float(values[0])) + floor
     if np.linalg.norm(step(low)) <= radius:  # hard case

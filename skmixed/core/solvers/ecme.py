@@ -1,0 +1,55 @@
+"""One step of the expectation-conditional maximisation either algorithm.
+
+With sigma^2 and beta at their conditional optima (Liu & Rubin 1994, doi:10.1093/biomet/81.4.633),
+the expected second moment of the random effects of a factor of q levels, relative to sigma^2, is
+
+    (1/q) sum over levels of E[b b'] / sigma^2 = Omega - Omega G Omega / q
+
+with G the derivative of the criterion in Omega: an EM step is a step along the gradient. It never
+raises the criterion and stays positive semidefinite.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skmixed.core.elimination import Blocks
+from skmixed.core.evaluation import Evaluation
+
+
+def ecme_step(evaluation: Evaluation) -> Blocks:
+    """Return the relative covariances of the next iteration.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        The model where the search stands.
+
+    Returns
+    -------
+    list of ndarray of shape (k, k)
+        Of the structure of every factor.
+    """
+    problem = evaluation.problem
+    result: Blocks = []
+    for structure, lam, gradient, own in zip(
+        problem.structures,
+        evaluation.factors,
+        evaluation.gradient,
+        problem.model.own,
+        strict=True,
+    ):
+        omega = lam @ lam.T
+        moment = omega - omega @ gradient @ omega / own.shape[2]
+        update = np.zeros_like(omega)
+        for block, columns, _ in structure.slices():
+            part = moment[columns, columns]
+            if block.kind == "unstructured":
+                update[columns, columns] = (part + part.T) / 2.0
+            else:
+                variances = np.maximum(np.diag(part), 0.0)
+                if block.kind == "identity":
+                    variances = np.full(block.size, variances.mean())
+                update[columns, columns] = np.diag(variances)
+        result.append(update)
+    return result

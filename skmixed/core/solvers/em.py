@@ -1,0 +1,94 @@
+"""The EM algorithm: slow, but it never raises the criterion."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skmixed.core.elimination import Blocks
+from skmixed.core.evaluation import Evaluation
+from skmixed.core.problem import Problem
+from skmixed.core.solvers.base import Callback
+from skmixed.core.solvers.ecme import ecme_step
+from skmixed.core.solvers.minque import minque_start
+from skmixed.core.solvers.newton import Newton
+from skmixed.core.solvers.report import Iteration, SolverReport
+
+
+@dataclass(frozen=True, slots=True)
+class EM:
+    """ECME steps until the criterion stands still, then Newton's method from there.
+
+    EM approaches a variance of zero for ever without reaching it; the last few steps by Newton's
+    method put exact zeros.
+
+    Parameters
+    ----------
+    tol : float
+        The steps end when one lowers the criterion by less.
+    max_iter : int
+        Most EM steps.
+    callback : callable or None
+        Called with every `Iteration`.
+    """
+
+    tol: float = 1e-8
+    max_iter: int = 10_000
+    callback: Callback | None = None
+
+    def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
+        """Minimise the criterion.
+
+        Parameters
+        ----------
+        problem : Problem
+            The criterion; at least one random term.
+
+        Returns
+        -------
+        evaluation : Evaluation
+            The model at the optimum.
+        report : SolverReport
+            Trace of the EM steps and of the last steps.
+        """
+        began = time.perf_counter()
+        trace: list[Iteration] = []
+        omegas = minque_start(problem)
+        current = _evaluate(problem, omegas)
+        converged = False
+        while not converged and len(trace) < self.max_iter:
+            update = ecme_step(current)
+            step = _distance(omegas, update)
+            slope = float(np.sqrt(sum(np.sum(g**2) for g in current.gradient)))
+            before, omegas = current.criterion, update
+            current = _evaluate(problem, omegas)
+            seconds = time.perf_counter() - began
+            trace.append(Iteration(current.criterion, slope, step, True, seconds))
+            if self.callback is not None:
+                self.callback(trace[-1])
+            converged = before - current.criterion < self.tol
+        polish = Newton(tol=self.tol, callback=self.callback)
+        evaluation, report = polish.solve(problem, omegas)
+        return evaluation, replace(
+            report,
+            solver="em",
+            converged=converged and report.converged,
+            n_evaluations=report.n_evaluations + len(trace) + 1,
+            message=report.message if converged else "the number of EM steps reached max_iter",
+            trace=(*trace, *report.trace),
+        )
+
+
+def _evaluate(problem: Problem, omegas: Blocks) -> Evaluation:
+    orders = [structure.natural_order for structure in problem.structures]
+    zipped = zip(problem.structures, omegas, orders, strict=True)
+    thetas = [structure.theta(omega, order) for structure, omega, order in zipped]
+    return problem.evaluate(
+        [s.factor(theta) for s, theta in zip(problem.structures, thetas, strict=True)]
+    )
+
+
+def _distance(first: Blocks, second: Blocks) -> float:
+    return float(np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(first, second, strict=True))))
