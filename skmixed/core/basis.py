@@ -10,8 +10,8 @@ from skmixed.core.least_squares import least_squares
 
 _SAMPLE = 4096
 _FAR_FROM_ZERO = 4.0
-_DOMINATED = 1e-3
-_WITHOUT_DOUBT = 1e-4
+_DOMINATED = 0.03
+_WITHOUT_DOUBT = 0.1
 _EXPLAINED_EXACTLY = 1e-12
 
 
@@ -21,7 +21,7 @@ def choose_basis(columns: FloatArray) -> FloatArray:
     Columns that lie within four standard deviations of zero stay as they are, so integers stay
     integers. A constant column is shifted to zero; any other by its mean, rounded to a power of
     two near its spread, so that the shifted values are exact. Where the features explain the
-    response but for a thousandth of its spread, their contribution is taken off as well.
+    response but for three percent of its spread, their contribution is taken off as well.
 
     Parameters
     ----------

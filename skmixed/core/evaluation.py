@@ -80,6 +80,18 @@ class Evaluation:
             value += 2.0 * np.log(self.lower.diagonal()[:-1]).sum()
         return float(value + self.problem.constant)
 
+    @property
+    def rounding(self) -> float:
+        """Error to expect in the criterion from rounding.
+
+        The residual sum of squares is what is left of that of y, which loses digits in proportion
+        where the sums within levels are not kept.
+        """
+        model, residual = self.problem.model, float(self.lower[-1, -1] ** 2)
+        total = model.gram[-1, -1] if model.within is None else residual
+        lost = np.finfo(float).eps * float(total) / residual
+        return 1e-13 * abs(self.criterion) + 1e-12 + lost * self.problem.degrees
+
     @cached_property
     def contrast(self) -> FloatArray:
         """The vector w = (-beta, 1), so that [X y] w = y - X beta."""

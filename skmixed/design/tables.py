@@ -93,7 +93,7 @@ def _as_series(values: nw.Series[Any]) -> pd.Series[Any]:
     if values.dtype in (nw.Categorical, nw.Enum):
         categories = None
         if values.dtype == nw.Enum:
-            categories = list(values.cat.get_categories().to_numpy())
+            categories = list(values.to_native().dtype.categories)
         return pd.Series(pd.Categorical(array, categories=categories))
     return pd.Series(array)
 
@@ -132,6 +132,7 @@ class Labels:
         codes : ndarray of int of shape (n,)
             Which label every row has; `UNKNOWN` where it is missing.
         """
+        values = _native(values)
         if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
             return cls._of_categories(pd.Series(values))
         if isinstance(values, pd.Series) and not values.hasnans:
@@ -190,6 +191,7 @@ class Labels:
         ndarray of int of shape (n,)
             Their codes; `UNKNOWN` for labels that are not known and for missing ones.
         """
+        values = _native(values)
         if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
             series = pd.Series(values)
             by_category = np.append(self.codes(_plain(series.cat.categories)), UNKNOWN)
@@ -197,6 +199,14 @@ class Labels:
         if self._index is None:
             self._index = pd.Index(self.values)
         return np.asarray(self._index.get_indexer(pd.Index(values)), dtype=np.intp)
+
+
+def _native(values: Any) -> Any:
+    """Return numbers of another machine's byte order in this one's, which pandas hashes."""
+    dtype = getattr(values, "dtype", None)
+    if isinstance(dtype, np.dtype) and not dtype.isnative:
+        return np.asarray(values).astype(dtype.newbyteorder("="))
+    return values
 
 
 def _plain(values: Any) -> LabelArray:

@@ -231,9 +231,9 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
                 stacklevel=3,
             )
         return source
-    if not need_groups and not columns.from_argument:
-        return source
     if not columns.from_argument:
+        if columns.groups and not need_groups:
+            return source
         raise ValueError(
             "groups were given, but the model was fitted "
             + (

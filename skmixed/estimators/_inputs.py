@@ -249,11 +249,11 @@ def _numeric_frame(frame: Any, positions: Sequence[int]) -> FloatArray:
     if not positions:
         return np.empty((n_rows, 0))
     if isinstance(frame, pd.DataFrame) and len(positions) <= _COLUMN_BY_COLUMN:
-        arrays = [frame.iloc[:, position].to_numpy() for position in positions]
-        if all(array.dtype.kind in "biuf" for array in arrays):
-            numeric = np.empty((n_rows, len(arrays)))
-            for place, array in enumerate(arrays):
-                numeric[:, place] = array
+        series = [frame.iloc[:, position] for position in positions]
+        if all(isinstance(s.dtype, np.dtype) and s.dtype.kind in "biuf" for s in series):
+            numeric = np.empty((n_rows, len(series)))
+            for place, values in enumerate(series):
+                numeric[:, place] = values.to_numpy()
             assert_all_finite(numeric, input_name="X")
             return numeric
     chosen = select(frame, positions)

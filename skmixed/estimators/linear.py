@@ -79,7 +79,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         EM algorithm (slow, but no step of it raises the criterion) with a last few Newton steps.
     max_iter : int or None, default=None
         Most evaluations of the criterion for Newton's method, most steps for EM; None is 200 and
-        10,000.
+        2,000.
     tol : float, default=1e-8
         Decrease of the criterion that does not matter.
     n_jobs : int or None, default=None
@@ -259,7 +259,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         return self
 
     def _solver(self) -> Solver:
-        search, most = (EM, 10_000) if self.solver == "em" else (Newton, 200)
+        search, most = (EM, 2_000) if self.solver == "em" else (Newton, 200)
         callback = print_iteration if self.verbose else None
         return search(tol=self.tol, max_iter=self.max_iter or most, callback=callback)
 
@@ -442,7 +442,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         """BLUPs of every factor."""
         check_is_fitted(self)
         return {
-            factor.name: pd.DataFrame(effects, index=factor.levels, columns=factor.columns)
+            factor.name: pd.DataFrame(effects, factor.levels, factor.columns, copy=True)
             for factor, effects in zip(self._random_frames(), self._effects, strict=True)
         }
 

@@ -16,6 +16,8 @@ from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.solvers.report import Iteration, SolverReport
 
+_LIMIT = "the number of EM steps reached max_iter"
+
 
 @dataclass(frozen=True, slots=True)
 class EM:
@@ -35,7 +37,7 @@ class EM:
     """
 
     tol: float = 1e-8
-    max_iter: int = 10_000
+    max_iter: int = 2_000
     callback: Callback | None = None
 
     def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
@@ -57,8 +59,8 @@ class EM:
         trace: list[Iteration] = []
         omegas = minque_start(problem)
         current = _evaluate(problem, omegas)
-        converged = False
-        while not converged and len(trace) < self.max_iter:
+        settled = False
+        while not settled and len(trace) < self.max_iter:
             update = ecme_step(current)
             step = _distance(omegas, update)
             slope = float(np.sqrt(sum(np.sum(g**2) for g in current.gradient)))
@@ -68,15 +70,14 @@ class EM:
             trace.append(Iteration(current.criterion, slope, step, True, seconds))
             if self.callback is not None:
                 self.callback(trace[-1])
-            converged = before - current.criterion < self.tol
+            settled = before - current.criterion < self.tol
         polish = Newton(tol=self.tol, callback=self.callback)
         evaluation, report = polish.solve(problem, omegas)
         return evaluation, replace(
             report,
             solver="em",
-            converged=converged and report.converged,
             n_evaluations=report.n_evaluations + len(trace) + 1,
-            message=report.message if converged else "the number of EM steps reached max_iter",
+            message=report.message if settled else f"{_LIMIT}; then {report.message}",
             trace=(*trace, *report.trace),
         )
 

@@ -84,12 +84,13 @@ def _noise(problem: Problem, estimate: float, residual: float, scores: Blocks) -
     if model.within is not None:
         degrees = problem.n_observations - max(own.shape[2] for own in model.own)
         if degrees > 0 and model.within[-1, -1] > 0:
-            return float(model.within[-1, -1]) / degrees
+            return float(model.within[-1, -1] / degrees)
     within = [
         residual - float(np.sum(score[0] ** 2 / np.maximum(own[0, 0], 1e-300)))
         for own, score in zip(model.own, scores, strict=True)
     ]
-    floor = 1e-3 * max(min(within), 1e-12 * residual) / (problem.n_observations - problem.rank)
+    degrees = problem.n_observations - problem.rank
+    floor = 1e-3 * max(min(within), 1e-12 * residual) / degrees
     return float(max(estimate, floor))
 
 

@@ -10,19 +10,17 @@ the curved valley that a vanishing first variance leaves.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import block_diag
 
-from skmixed.core.derivatives import Directions, average_information, exact_hessian
 from skmixed.core.elimination import Blocks, LostPrecisionError
 from skmixed.core.evaluation import Evaluation
-from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
 from skmixed.core.solvers.base import Callback
 from skmixed.core.solvers.boundary import snapped, way_off
+from skmixed.core.solvers.coordinates import Coordinates, local_model
 from skmixed.core.solvers.ecme import ecme_step
 from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.report import Iteration, SolverReport
@@ -35,6 +33,8 @@ _SNAP_RISE = 1e-8
 _ESCAPE_GAIN = 1e-9
 _SMALLEST_RADIUS = 1e-8
 _PATIENCE = 6
+_WIDE = 10.0
+_SMALL = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,49 +75,27 @@ class Newton:
         report : SolverReport
             How it got there.
         """
-        search = _Search(problem, self, start or minque_start(problem))
+        found, report = self._search(problem, start or minque_start(problem))
+        if start is not None or not _may_be_local(found):
+            return found, report
+        wide = [_WIDE * np.eye(structure.size) for structure in problem.structures]
+        other, second = self._search(problem, wide)
+        spent = report.n_evaluations + second.n_evaluations
+        if other.criterion < found.criterion - _ESCAPE_GAIN - found.rounding:
+            found, report = other, second
+        return found, replace(report, n_evaluations=spent)
+
+    def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
+        search = _Search(problem, self, start)
         search.run()
         return search.finish()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Coordinates:
-    """theta of all factors, given the pivot orders."""
-
-    problem: Problem
-    orders: list[IntArray]
-    patterns: Blocks
-
-    @classmethod
-    def of(cls, problem: Problem, orders: list[IntArray]) -> _Coordinates:
-        patterns = [s.patterns(o) for s, o in zip(problem.structures, orders, strict=True)]
-        return cls(problem, orders, patterns)
-
-    @property
-    def places(self) -> list[slice]:
-        """Where the parameters of every factor stand in theta."""
-        ends = np.cumsum([len(pattern) for pattern in self.patterns])
-        return [
-            slice(int(end) - len(pattern), int(end))
-            for end, pattern in zip(ends, self.patterns, strict=True)
-        ]
-
-    def factors(self, theta: FloatArray) -> Blocks:
-        return [
-            (theta[place] @ pattern.reshape(len(pattern), -1)).reshape(pattern.shape[1:])
-            for place, pattern in zip(self.places, self.patterns, strict=True)
-        ]
-
-    def theta(self, omegas: Blocks) -> FloatArray:
-        zipped = zip(self.problem.structures, omegas, self.orders, strict=True)
-        return np.concatenate([structure.theta(omega, order) for structure, omega, order in zipped])
-
-    def pivoted(self, omegas: Blocks) -> _Coordinates:
-        zipped = zip(self.problem.structures, omegas, self.orders, strict=True)
-        orders = [structure.pivot(omega, order) for structure, omega, order in zipped]
-        if all(np.array_equal(new, old) for new, old in zip(orders, self.orders, strict=True)):
-            return self
-        return _Coordinates.of(self.problem, orders)
+def _may_be_local(evaluation: Evaluation) -> bool:
+    """Tell whether a second search pays: several factors, one singular, and a small problem."""
+    sizes = [own.shape[0] * own.shape[2] for own in evaluation.problem.model.own]
+    singular = any((np.diag(lam) == 0.0).any() for lam in evaluation.factors)
+    return singular and len(sizes) > 1 and sum(sizes) <= _SMALL
 
 
 class _Search:
@@ -129,8 +107,7 @@ class _Search:
         self.predicted = 0.0
         self._local: tuple[Evaluation, FloatArray, FloatArray] | None = None
         self.n_evaluations = 0
-        natural = [structure.natural_order for structure in problem.structures]
-        self.coordinates = _Coordinates.of(problem, natural)
+        self.coordinates = Coordinates.natural(problem)
         self.confounded: tuple[int, ...] = ()
         self.rejected = 0
         self.start(start)
@@ -151,7 +128,7 @@ class _Search:
             return
         before = self.current.criterion
         self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
-        if abs(self.current.criterion - before) < _SNAP_RISE:
+        if abs(self.current.criterion - before) < _SNAP_RISE + self.current.rounding:
             self.confounded = tuple(flat)
         else:
             self.move_to(omegas)
@@ -171,7 +148,7 @@ class _Search:
     def local(self) -> tuple[FloatArray, FloatArray]:
         """Gradient and second derivatives in theta where the search stands."""
         if self._local is None or self._local[0] is not self.current:
-            self._local = (self.current, *_in_theta(self.current, self.coordinates.patterns))
+            self._local = (self.current, *local_model(self.current, self.coordinates.patterns))
         return self._local[1:]
 
     def move_to(self, omegas: Blocks) -> None:
@@ -224,7 +201,7 @@ class _Search:
             return False
         gained = before - trial.criterion
         interior = length < 0.99 * self.radius
-        ratio = _ratio(gained, predicted, before)
+        ratio = _ratio(gained, predicted, self.current.rounding)
         self.adapt_radius(ratio, length, interior)
         accepted = ratio > 1e-3
         if accepted:
@@ -277,7 +254,7 @@ class _Search:
             moved = list(omegas)
             moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
             self.move_to(moved)
-            if before.criterion - self.current.criterion > _ESCAPE_GAIN:
+            if before.criterion - self.current.criterion > _ESCAPE_GAIN + before.rounding:
                 return True
         self.move_to(omegas)
         return False
@@ -292,9 +269,7 @@ class _Search:
     def finish(self) -> tuple[Evaluation, SolverReport]:
         """Put exact zeros where they cost nothing and rows back in their natural order."""
         self.snap()
-        natural = _Coordinates.of(
-            self.problem, [structure.natural_order for structure in self.problem.structures]
-        )
+        natural = Coordinates.natural(self.problem)
         factors = natural.factors(natural.theta(self.omegas))
         report = SolverReport(
             "newton",
@@ -314,32 +289,13 @@ class _Search:
             if np.array_equal(trial[factor], omegas[factor]):
                 continue
             evaluation = self.evaluate(self.coordinates.factors(self.coordinates.theta(trial)))
-            if evaluation.criterion - self.current.criterion < _SNAP_RISE:
+            rise = evaluation.criterion - self.current.criterion
+            if rise < _SNAP_RISE + self.current.rounding:
                 self.current, omegas = evaluation, trial
 
 
-def _ratio(gained: float, predicted: float, value: float) -> float:
+def _ratio(gained: float, predicted: float, rounding: float) -> float:
     """Return achieved over predicted decrease, one where both drown in rounding."""
-    noise = 1e-13 * abs(value) + 1e-12
-    if predicted < max(1e-7, 1e-12 * abs(value)) and gained > -10.0 * noise:
+    if predicted < max(1e-7, 10.0 * rounding) and gained > -10.0 * rounding:
         return 1.0
     return gained / predicted
-
-
-def _in_theta(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, FloatArray]:
-    """Return the gradient and the second derivatives, or an approximation to them, in theta."""
-    slopes, directions, curvatures = [], Directions(), []
-    for factor, (lam, pattern, g) in enumerate(
-        zip(evaluation.factors, patterns, evaluation.gradient, strict=True)
-    ):
-        flat = pattern.reshape(len(pattern), -1)
-        slopes.append(2.0 * (flat @ (g @ lam).ravel()))
-        half = pattern @ lam.T
-        directions.append((factor, half + half.transpose(0, 2, 1)))
-        curvatures.append(2.0 * (flat @ (g @ pattern).reshape(len(pattern), -1).T))
-    slope = np.concatenate(slopes)
-    if len(patterns) == 1:
-        hessian = exact_hessian(evaluation, directions) + curvatures[0]
-        if np.linalg.eigvalsh(hessian)[0] > 0:
-            return slope, hessian
-    return slope, average_information(evaluation, directions) + block_diag(*curvatures)

@@ -1,0 +1,109 @@
+"""Coordinates of the search: the entries of theta under a pivot order of the random columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from skmixed.core.derivatives import Directions, average_information, exact_hessian
+from skmixed.core.elimination import Blocks
+from skmixed.core.evaluation import Evaluation
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import FloatArray
+from skmixed.core.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coordinates:
+    """theta of all factors, given the pivot orders.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is searched.
+    orders : list of ndarray of int of shape (k,)
+        Pivot order of every factor.
+    patterns : list of ndarray of shape (t_f, k, k)
+        lambda of a factor is the combination of its patterns with coefficients theta.
+    """
+
+    problem: Problem
+    orders: list[IntArray]
+    patterns: Blocks
+
+    @classmethod
+    def of(cls, problem: Problem, orders: list[IntArray]) -> Coordinates:
+        """Set up coordinates for given pivot orders."""
+        patterns = [s.patterns(o) for s, o in zip(problem.structures, orders, strict=True)]
+        return cls(problem, orders, patterns)
+
+    @property
+    def places(self) -> list[slice]:
+        """Where the parameters of every factor stand in theta."""
+        ends = np.cumsum([len(pattern) for pattern in self.patterns])
+        return [
+            slice(int(end) - len(pattern), int(end))
+            for end, pattern in zip(ends, self.patterns, strict=True)
+        ]
+
+    @classmethod
+    def natural(cls, problem: Problem) -> Coordinates:
+        """Set up coordinates in which every column stays in its place."""
+        return cls.of(problem, [structure.natural_order for structure in problem.structures])
+
+    def factors(self, theta: FloatArray) -> Blocks:
+        """Return lambda of every factor."""
+        return [
+            (theta[place] @ pattern.reshape(len(pattern), -1)).reshape(pattern.shape[1:])
+            for place, pattern in zip(self.places, self.patterns, strict=True)
+        ]
+
+    def theta(self, omegas: Blocks) -> FloatArray:
+        """Return theta of given relative covariances."""
+        zipped = zip(self.problem.structures, omegas, self.orders, strict=True)
+        return np.concatenate([structure.theta(omega, order) for structure, omega, order in zipped])
+
+    def pivoted(self, omegas: Blocks) -> Coordinates:
+        """Return better coordinates for given covariances, these where they are good enough."""
+        zipped = zip(self.problem.structures, omegas, self.orders, strict=True)
+        orders = [structure.pivot(omega, order) for structure, omega, order in zipped]
+        if all(np.array_equal(new, old) for new, old in zip(orders, self.orders, strict=True)):
+            return self
+        return Coordinates.of(self.problem, orders)
+
+
+def local_model(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, FloatArray]:
+    """Return the gradient and the second derivatives of the criterion in theta.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        The model where the search stands.
+    patterns : list of ndarray of shape (t_f, k, k)
+        Of the coordinates the search is in.
+
+    Returns
+    -------
+    gradient : ndarray of shape (t,)
+        2 <G lambda, L_a>.
+    hessian : ndarray of shape (t, t)
+        Exact for one factor where that is positive definite, otherwise with the average
+        information in place of the second derivatives in Omega.
+    """
+    slopes, directions, curvatures = [], Directions(), []
+    for factor, (lam, pattern, g) in enumerate(
+        zip(evaluation.factors, patterns, evaluation.gradient, strict=True)
+    ):
+        flat = pattern.reshape(len(pattern), -1)
+        slopes.append(2.0 * (flat @ (g @ lam).ravel()))
+        half = pattern @ lam.T
+        directions.append((factor, half + half.transpose(0, 2, 1)))
+        curvatures.append(2.0 * (flat @ (g @ pattern).reshape(len(pattern), -1).T))
+    slope = np.concatenate(slopes)
+    if len(patterns) == 1:
+        hessian = exact_hessian(evaluation, directions) + curvatures[0]
+        if np.linalg.eigvalsh(hessian)[0] > 0:
+            return slope, hessian
+    return slope, average_information(evaluation, directions) + block_diag(*curvatures)
