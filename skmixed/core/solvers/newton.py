@@ -24,6 +24,7 @@ from skmixed.core.solvers.coordinates import Coordinates, local_model
 from skmixed.core.solvers.ecme import ecme_step
 from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.report import Iteration, SolverReport
+from skmixed.core.solvers.restarts import other_starts
 from skmixed.core.solvers.trust_region import trust_region_step
 
 _FLAT = 1e-9
@@ -33,8 +34,6 @@ _SNAP_RISE = 1e-8
 _ESCAPE_GAIN = 1e-9
 _SMALLEST_RADIUS = 1e-8
 _PATIENCE = 6
-_WIDE = 10.0
-_SMALL = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +75,20 @@ class Newton:
             How it got there.
         """
         found, report = self._search(problem, start or minque_start(problem))
-        if start is not None or not _may_be_local(found):
+        if start is not None:
             return found, report
-        wide = [_WIDE * np.eye(structure.size) for structure in problem.structures]
-        other, second = self._search(problem, wide)
-        spent = report.n_evaluations + second.n_evaluations
-        if other.criterion < found.criterion - _ESCAPE_GAIN - found.rounding:
-            found, report = other, second
+        spent = report.n_evaluations
+        for other in other_starts(found):
+            again, second = self._search(problem, other)
+            spent += second.n_evaluations
+            if again.criterion < found.criterion - _ESCAPE_GAIN - found.rounding:
+                found, report = again, second
         return found, replace(report, n_evaluations=spent)
 
     def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
         search = _Search(problem, self, start)
         search.run()
         return search.finish()
-
-
-def _may_be_local(evaluation: Evaluation) -> bool:
-    """Tell whether a second search pays: several factors, one singular, and a small problem."""
-    sizes = [own.shape[0] * own.shape[2] for own in evaluation.problem.model.own]
-    singular = any((np.diag(lam) == 0.0).any() for lam in evaluation.factors)
-    return singular and len(sizes) > 1 and sum(sizes) <= _SMALL
 
 
 class _Search:

@@ -1,0 +1,82 @@
+"""When one search is not enough, and where to begin others.
+
+The criterion of several factors that resemble each other, or of one variance shared by columns of
+different size, can have more than one minimum. On small problems more searches cost little.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skmixed.core.chain import Chain
+from skmixed.core.elimination import Blocks
+from skmixed.core.evaluation import Evaluation
+from skmixed.core.layout import FloatArray
+from skmixed.core.problem import Problem
+
+_SMALL = 20_000
+_LARGE, _LITTLE = 10.0, 0.1
+_ALIKE = 4.0
+
+
+def other_starts(found: Evaluation) -> list[Blocks]:
+    """Return covariances to search from again.
+
+    Parameters
+    ----------
+    found : Evaluation
+        Where the first search ended.
+
+    Returns
+    -------
+    list of list of ndarray of shape (k, k)
+        For every term, that term large and the others small, if the fit is singular or factors
+        cross each other; for a variance shared by columns of different size, the size that fits
+        each of them. Empty for a single term, and for more than 20,000 random effects.
+    """
+    problem = found.problem
+    if sum(own.shape[0] * own.shape[2] for own in problem.model.own) > _SMALL:
+        return []
+    starts = _shared_variance_starts(problem)
+    n_terms = sum(len(structure.blocks) for structure in problem.structures)
+    if n_terms > 1 and (_is_singular(found) or not isinstance(problem.elimination, Chain)):
+        starts += [_with_large(problem, number) for number in range(n_terms)]
+    return starts
+
+
+def _is_singular(found: Evaluation) -> bool:
+    return any(bool((np.diag(lam) == 0.0).any()) for lam in found.factors)
+
+
+def _with_large(problem: Problem, wanted: int) -> Blocks:
+    """Return a start in which one term, counted over all factors, is large."""
+    number, omegas = 0, []
+    for structure in problem.structures:
+        diagonal = np.empty(structure.size)
+        for _, columns, _ in structure.slices():
+            diagonal[columns] = _LARGE if number == wanted else _LITTLE
+            number += 1
+        omegas.append(np.diag(diagonal))
+    return omegas
+
+
+def _shared_variance_starts(problem: Problem) -> list[Blocks]:
+    starts = []
+    for factor, structure in enumerate(problem.structures):
+        for block, columns, _ in structure.slices():
+            if block.kind != "identity":
+                continue
+            for size in _distinct(np.diag(problem.model.own[factor].sum(axis=2))[columns]):
+                omegas: Blocks = [np.eye(other.size) for other in problem.structures]
+                omegas[factor][columns, columns] *= problem.n_observations / size
+                starts.append(omegas)
+    return starts
+
+
+def _distinct(sizes: FloatArray) -> list[float]:
+    """Return the sizes that differ by a factor of more than four, none if all are alike."""
+    kept: list[float] = []
+    for size in sorted(float(size) for size in sizes if size > 0):
+        if not kept or size > _ALIKE * kept[-1]:
+            kept.append(size)
+    return kept if len(kept) > 1 else []
