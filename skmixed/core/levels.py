@@ -104,6 +104,7 @@ def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, float]:
         pivot = 1.0 + products[j, j]
         for i in range(j):
             pivot -= lower[j, i] ** 2
+        np.maximum(pivot, 1.0, out=pivot)  # what it is at least, whatever rounding says
         log_det += float(np.log(pivot).sum())
         lower[j, j] = np.sqrt(pivot)
         for i in range(j + 1, k):

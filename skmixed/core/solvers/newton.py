@@ -34,6 +34,8 @@ _SNAP_RISE = 1e-8
 _ESCAPE_GAIN = 1e-9
 _SMALLEST_RADIUS = 1e-8
 _PATIENCE = 6
+_IDLE = 5
+_LOST = "towards its end the cross-products have too few digits, the residual being nearly nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,10 @@ class Newton:
             return found, report
         spent = report.n_evaluations
         for other in other_starts(found):
-            again, second = self._search(problem, other)
+            try:
+                again, second = self._search(problem, other)
+            except LostPrecisionError:
+                continue
             spent += second.n_evaluations
             if again.criterion < found.criterion - _ESCAPE_GAIN - found.rounding:
                 found, report = again, second
@@ -103,6 +108,8 @@ class _Search:
         self.coordinates = Coordinates.natural(problem)
         self.confounded: tuple[int, ...] = ()
         self.rejected = 0
+        self.is_lost = False
+        self.idle = 0
         self.start(start)
 
     def evaluate(self, factors: Blocks) -> Evaluation:
@@ -160,6 +167,9 @@ class _Search:
         while self.n_evaluations < self.settings.max_iter:
             self.pivot()
             if self.descend():
+                if self.is_lost:
+                    self.message = _LOST
+                    return
                 if self.leave_boundary():
                     continue
                 self.converged = True
@@ -189,9 +199,8 @@ class _Search:
             trial = self.evaluate(self.coordinates.factors(theta))
         except LostPrecisionError:
             self.radius = length / 4.0
-            if self.radius < _SMALLEST_RADIUS:
-                raise
-            return False
+            self.is_lost = self.radius < _SMALLEST_RADIUS
+            return self.is_lost
         gained = before - trial.criterion
         interior = length < 0.99 * self.radius
         ratio = _ratio(gained, predicted, self.current.rounding)
@@ -200,6 +209,10 @@ class _Search:
         if accepted:
             self.theta, self.current = theta, trial
         self.record(float(np.linalg.norm(slope)), length, accepted)
+        small = predicted < max(self.settings.tol, self.current.rounding)
+        self.idle = self.idle + 1 if small else 0
+        if self.idle == _IDLE:
+            return True
         self.rejected = 0 if accepted else self.rejected + 1
         if accepted:
             left = predicted

@@ -17,6 +17,7 @@ from skmixed.core.problem import Problem
 _SMALL = 20_000
 _LARGE, _LITTLE = 10.0, 0.1
 _ALIKE = 4.0
+_RESEMBLING = 0.4
 
 
 def other_starts(found: Evaluation) -> list[Blocks]:
@@ -30,22 +31,41 @@ def other_starts(found: Evaluation) -> list[Blocks]:
     Returns
     -------
     list of list of ndarray of shape (k, k)
-        For every term, that term large and the others small, if the fit is singular or factors
-        cross each other; for a variance shared by columns of different size, the size that fits
-        each of them. Empty for a single term, and for more than 20,000 random effects.
+        For every term, that term large and the others small, if the fit is singular or crossed
+        factors resemble each other; for a variance shared by columns of different size, the size
+        that fits each of them. Empty for a single term, and for more than 20,000 random effects.
     """
     problem = found.problem
     if sum(own.shape[0] * own.shape[2] for own in problem.model.own) > _SMALL:
         return []
     starts = _shared_variance_starts(problem)
     n_terms = sum(len(structure.blocks) for structure in problem.structures)
-    if n_terms > 1 and (_is_singular(found) or not isinstance(problem.elimination, Chain)):
+    if n_terms > 1 and (_is_singular(found) or _has_resembling_factors(problem)):
         starts += [_with_large(problem, number) for number in range(n_terms)]
     return starts
 
 
 def _is_singular(found: Evaluation) -> bool:
     return any(bool((np.diag(lam) == 0.0).any()) for lam in found.factors)
+
+
+def _has_resembling_factors(problem: Problem) -> bool:
+    """Tell whether two crossed factors of similar size have much the same levels.
+
+    With n_lm rows in a pair of levels, the sum of n_lm^2 / (n_l n_m) is 1 for independent factors
+    and the number of levels of the coarser one for nested factors.
+    """
+    if isinstance(problem.elimination, Chain):
+        return False
+    sizes = [own[0, 0] for own in problem.model.own]
+    for (i, j), pair in problem.pairs.items():
+        few, many = sorted((len(sizes[i]), len(sizes[j])))
+        if many > _ALIKE * few:
+            continue
+        shares = pair.products[0, 0] ** 2 / (sizes[i][pair.rows] * sizes[j][pair.columns])
+        if shares.sum() > _RESEMBLING * few:
+            return True
+    return False
 
 
 def _with_large(problem: Problem, wanted: int) -> Blocks:
