@@ -44,7 +44,9 @@ def scaled_pairs(
     }
 
 
-def arrange(own: Blocks, pairs: dict[tuple[int, int], PairBlock]) -> Elimination:
+def arrange(
+    own: Blocks, pairs: dict[tuple[int, int], PairBlock], first: int | None = None
+) -> Elimination:
     """Arrange the random columns for elimination.
 
     Parameters
@@ -53,6 +55,8 @@ def arrange(own: Blocks, pairs: dict[tuple[int, int], PairBlock]) -> Elimination
         Z'W Z of every factor.
     pairs : dict of (int, int) to PairBlock
         Z_i'W Z_j of every two factors.
+    first : int, optional
+        The factor to eliminate first if others are of the same size.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def arrange(own: Blocks, pairs: dict[tuple[int, int], PairBlock]) -> Elimination
         If the dense complement of crossed factors cannot fit into this machine.
     """
     sizes = [block.shape[2] for block in own]
-    order = sorted(range(len(own)), key=lambda factor: -sizes[factor])
+    order = sorted(range(len(own)), key=lambda factor: (-sizes[factor], factor != first))
     ordered = {
         (s, t): _oriented(pairs, order[s], order[t]) for t in range(len(order)) for s in range(t)
     }
@@ -74,16 +78,16 @@ def arrange(own: Blocks, pairs: dict[tuple[int, int], PairBlock]) -> Elimination
     if len(nested) == len(parents):
         between = {st: pair.products for st, pair in ordered.items()}
         return Chain(order, [own[f] for f in order], between, nested)
-    return _crossed(own, pairs)
+    return _crossed(own, pairs, first)
 
 
 def _oriented(pairs: dict[tuple[int, int], PairBlock], i: int, j: int) -> PairBlock:
     return pairs[i, j] if (i, j) in pairs else pairs[j, i].transposed
 
 
-def _crossed(own: Blocks, pairs: dict[tuple[int, int], PairBlock]) -> Crossed:
+def _crossed(own: Blocks, pairs: dict[tuple[int, int], PairBlock], first: int | None) -> Crossed:
     widths = [block.shape[0] * block.shape[2] for block in own]
-    eliminated = int(np.argmax(widths))
+    eliminated = max(range(len(own)), key=lambda factor: (widths[factor], factor == first))
     rest = [f for f in range(len(own)) if f != eliminated]
     shapes = [(own[f].shape[0], own[f].shape[2]) for f in rest]
     coupled = [_oriented(pairs, eliminated, f) for f in rest]

@@ -88,7 +88,9 @@ class Problem:
         if not frequency:
             constant -= products.sum_log_weights
         structures = tuple(spec.structure(factor) for factor in spec.used_factors)
-        return cls(spec, model, structures, arrange(model.own, pairs), pairs, n, constant)
+        return cls(
+            spec, model, structures, arrange(model.own, pairs, model.first), pairs, n, constant
+        )
 
     @property
     def rank(self) -> int:

@@ -45,8 +45,10 @@ class ScaledModel:
     pairs : dict of (int, int) to ndarray of shape (k_i, k_j, n_pairs)
         Z_i'W Z_j, by positions among the used factors.
     within : ndarray of shape (p + 1, p + 1) or None
-        [X y]'W[X y] of deviations from the means of levels, where they are kept and the factor
-        they belong to is a random intercept with more levels than any other.
+        [X y]'W[X y] of deviations from the means of the levels of a factor, where they are kept,
+        it has a random intercept only, and no other has more random effects.
+    first : int or None
+        Position of that factor, which is to be eliminated first.
     """
 
     kept: tuple[int, ...]
@@ -59,6 +61,7 @@ class ScaledModel:
     right: Blocks
     pairs: dict[tuple[int, int], FloatArray]
     within: FloatArray | None
+    first: int | None
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
@@ -91,6 +94,7 @@ class ScaledModel:
             transform(block.products[:, list(block.columns)], z_map, z_map)
             for block, z_map in zip(blocks, maps, strict=True)
         ]
+        within = _scaled_within(products, spec, right_map)
         return cls(
             kept=kept,
             to_raw=products.basis @ right_map,
@@ -107,7 +111,8 @@ class ScaledModel:
                 for block, z_map in zip(blocks, maps, strict=True)
             ],
             pairs=_scaled_pairs(products, spec, maps),
-            within=_scaled_within(products, spec, right_map),
+            within=None if within is None else within[1],
+            first=None if within is None else within[0],
         )
 
 
@@ -144,7 +149,11 @@ def _fixed_maps(
     columns = list(spec.fixed)
     fixed = (np.eye(width) if spec.has_intercept else undo)[:, columns]
     foreign = [j for j in range(width - 1) if j not in spec.fixed]
-    response = np.eye(width)[:, -1] - undo[:, foreign] @ products.basis[foreign, -1]
+    response = np.eye(width)[:, -1]
+    if spec.has_intercept:  # their shifts may stay
+        response[foreign] = -products.basis[foreign, -1]
+    else:
+        response -= undo[:, foreign] @ products.basis[foreign, -1]
     return fixed, response
 
 
@@ -224,16 +233,18 @@ def _scaled_pairs(
 
 def _scaled_within(
     products: CrossProducts, spec: ModelSpec, right_map: FloatArray
-) -> FloatArray | None:
+) -> tuple[int, FloatArray] | None:
+    """Return the sums within levels where eliminating their factor first can use them."""
     within = products.within
     if within is None or within.factor not in spec.used_factors:
         return None
     if spec.factor_columns(within.factor) != (CONSTANT,):
         return None
-    widths = {
+    n_effects = {
         factor: len(spec.factor_columns(factor)) * len(products.factors[factor].index)
         for factor in spec.used_factors
     }
-    if any(widths[factor] > widths[within.factor] for factor in widths):
+    if max(n_effects.values()) > n_effects[within.factor]:
         return None
-    return np.asarray(right_map.T @ within.gram @ right_map)
+    position = spec.used_factors.index(within.factor)
+    return position, np.asarray(right_map.T @ within.gram @ right_map)

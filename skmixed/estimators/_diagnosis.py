@@ -89,6 +89,15 @@ def warn_about(fit: Fit) -> None:
             stacklevel=5,
         )
         return
+    for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
+        name, (k, _, n_levels) = fit.products.factors[factor].index.name, own.shape
+        if factor not in fit.unidentified and k * n_levels >= fit.products.n_rows:
+            warnings.warn(
+                f"factor {name!r} has {k * n_levels} random effects for {fit.products.n_rows} "
+                "rows: the variances and the residual variance can hardly be told apart",
+                UnidentifiedWarning,
+                stacklevel=4,
+            )
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
         warnings.warn(

@@ -199,7 +199,9 @@ def _rounded(table: pd.DataFrame, digits: int) -> pd.DataFrame:
     def text(value: Any) -> str:
         if isinstance(value, str):
             return value
-        return "" if np.isnan(value) else f"{value:.{digits}f}"
+        if np.isnan(value):
+            return ""
+        return f"{value if round(value, digits) else 0.0:.{digits}f}"
 
     return table.map(text)
 

@@ -76,9 +76,13 @@ class Newton:
         report : SolverReport
             How it got there.
         """
-        found, report = self._search(problem, start or minque_start(problem))
         if start is not None:
-            return found, report
+            return self._search(problem, start)
+        try:
+            found, report = self._search(problem, minque_start(problem))
+        except LostPrecisionError:
+            identity = [np.eye(structure.size) for structure in problem.structures]
+            return self._search(problem, identity)
         spent = report.n_evaluations
         for other in other_starts(found):
             try:
@@ -148,7 +152,11 @@ class _Search:
     def local(self) -> tuple[FloatArray, FloatArray]:
         """Gradient and second derivatives in theta where the search stands."""
         if self._local is None or self._local[0] is not self.current:
-            self._local = (self.current, *local_model(self.current, self.coordinates.patterns))
+            slope, hessian = local_model(self.current, self.coordinates.patterns)
+            for factor in self.confounded:  # nothing but rounding is there
+                place = self.coordinates.places[factor]
+                slope[place], hessian[place], hessian[:, place] = 0.0, 0.0, 0.0
+            self._local = (self.current, slope, hessian)
         return self._local[1:]
 
     def move_to(self, omegas: Blocks) -> None:
@@ -209,7 +217,7 @@ class _Search:
         if accepted:
             self.theta, self.current = theta, trial
         self.record(float(np.linalg.norm(slope)), length, accepted)
-        small = predicted < max(self.settings.tol, self.current.rounding)
+        small = predicted < 10.0 * max(self.settings.tol, self.current.rounding)
         self.idle = self.idle + 1 if small else 0
         if self.idle == _IDLE:
             return True
