@@ -1,6 +1,6 @@
 """Each package behind one call: set the data up, return a function that fits and a criterion.
 
-`prepare_<peer>(case)` raises `Unfit` where the package cannot fit the model. Everything is REML.
+`prepare_<peer>(case)` raises `UnfitError` where the package cannot fit the model. Everything is REML.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 
-class Unfit(Exception):
+class UnfitError(Exception):
     """The package cannot fit this model."""
 
 
@@ -55,7 +55,7 @@ def prepare_mixedlm_rs(case):
     from mixedlm_rs import MixedLM
 
     if len(case.groups) > 1:
-        raise Unfit("one grouping factor only")
+        raise UnfitError("one grouping factor only")
     X, groups, y = _arrays(case)
     one = np.ones(len(y))
     exog = np.column_stack([one, X])
@@ -79,7 +79,7 @@ def prepare_statsmodels(case):
     from statsmodels.regression.mixed_linear_model import MixedLM
 
     if len(case.groups) > 1 or len(case.data) > 200_000:
-        raise Unfit("crossed or too large")
+        raise UnfitError("crossed or too large")
     X, groups, y = _arrays(case)
     one = np.ones(len(y))
     exog = np.column_stack([one, X])

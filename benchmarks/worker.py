@@ -11,10 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from cases import CASES
-from peers import Unfit, run_lme4
-
 import peers
+from cases import CASES
+from peers import UnfitError, run_lme4
 
 
 def resident():
@@ -55,7 +54,7 @@ def main():
         else:
             fit = getattr(peers, f"prepare_{peer}")(case)
             seconds, criterion, memory = measure(fit, budget)
-    except Unfit as reason:
+    except UnfitError as reason:
         print(json.dumps({"unfit": str(reason)}))
         return
     print(json.dumps({"seconds": seconds, "criterion": criterion, "memory": memory}))

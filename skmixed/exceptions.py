@@ -34,3 +34,7 @@ class UnidentifiedWarning(UserWarning):
 
 class UnknownLevelWarning(UserWarning):
     """Predictions leave out random effects because the groups of the rows were not given."""
+
+
+class LostPrecisionWarning(UserWarning):
+    """Estimates have few digits, because the residual is tiny beside what explains the response."""

@@ -36,7 +36,9 @@ def choose_basis(columns: FloatArray) -> FloatArray:
     n, width = columns.shape
     sample = columns[:: max(1, n // _SAMPLE)]
     basis = np.eye(width)
-    mean, spread = sample.mean(axis=0), sample.std(axis=0)
+    mean = sample.mean(axis=0)
+    with np.errstate(over="ignore"):
+        spread = np.where(np.ptp(sample, axis=0) == 0.0, 0.0, sample.std(axis=0))
     far = np.abs(mean) > _FAR_FROM_ZERO * spread
     far[CONSTANT] = False
     for j in np.flatnonzero(far):
@@ -80,14 +82,16 @@ def apply_basis(columns: FloatArray, basis: FloatArray) -> FloatArray:
     ndarray of shape (n, n_columns)
         `columns` itself where nothing changes, otherwise a new array.
     """
-    changes = basis - np.eye(len(basis))
-    changed = np.flatnonzero(changes.any(axis=0))
-    if not len(changed):
+    shifts, coef = basis[CONSTANT, 1:], basis[1:-1, -1]
+    if not shifts.any() and not coef.any():
         return columns
     result = columns.copy()
-    for j in changed:
-        sources = np.flatnonzero(changes[:, j])
-        result[:, j] += columns[:, sources] @ changes[sources, j]
+    for j in np.flatnonzero(shifts[:-1]) + 1:
+        result[:, j] += basis[CONSTANT, j]
+    response = result[:, -1]
+    if coef.any():  # of shifted features, or offsets would drown the response
+        response += result[:, 1:-1] @ coef
+    response += shifts[-1] - coef @ shifts[:-1]
     return result
 
 

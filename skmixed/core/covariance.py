@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -84,7 +85,7 @@ class Block:
             Diagonal entries are nonnegative, and exactly zero where `omega` is singular.
         """
         if self.kind == "unstructured":
-            factor = semidefinite_cholesky(omega[np.ix_(order, order)])
+            factor = semidefinite_cholesky(omega[order][:, order])
             return np.concatenate([factor[j:, j] for j in range(self.size)])
         scales = np.sqrt(np.maximum(np.diag(omega), 0.0))
         return scales if self.kind == "diagonal" else scales[:1]
@@ -162,10 +163,7 @@ class Structure:
         ndarray of shape (n_theta, size, size)
             lambda is their combination with coefficients theta.
         """
-        patterns = np.zeros((self.n_theta, self.size, self.size))
-        for block, columns, parameters in self.slices():
-            patterns[parameters, columns, columns] = block.patterns(order[columns] - columns.start)
-        return patterns
+        return _patterns(self, tuple(order.tolist()))
 
     def theta(self, omega: FloatArray, order: IntArray) -> FloatArray:
         """Return theta of a relative covariance matrix of this structure.
@@ -227,6 +225,16 @@ class Structure:
         )
 
 
+@lru_cache(maxsize=256)
+def _patterns(structure: Structure, order: tuple[int, ...]) -> FloatArray:
+    patterns = np.zeros((structure.n_theta, structure.size, structure.size))
+    places = np.array(order)
+    for block, columns, parameters in structure.slices():
+        patterns[parameters, columns, columns] = block.patterns(places[columns] - columns.start)
+    patterns.flags.writeable = False
+    return patterns
+
+
 def semidefinite_cholesky(matrix: FloatArray) -> FloatArray:
     """Lower Cholesky factor of a positive semidefinite matrix.
 
@@ -243,7 +251,9 @@ def semidefinite_cholesky(matrix: FloatArray) -> FloatArray:
     rest = np.array(matrix, dtype=np.float64)
     factor = np.zeros_like(rest)
     for j in range(len(rest)):
-        if rest[j, j] > _ZERO_PIVOT * matrix[j, j]:
-            factor[j:, j] = rest[j:, j] / np.sqrt(rest[j, j])
-            rest -= np.outer(factor[:, j], factor[:, j])
+        pivot = float(rest[j, j])
+        if pivot > _ZERO_PIVOT * matrix[j, j]:
+            column = rest[j:, j] / pivot**0.5
+            factor[j:, j] = column
+            rest[j:, j:] -= column[:, None] * column
     return factor

@@ -171,6 +171,8 @@ class CrossProducts:
         """Merge with the cross-products of other rows; levels are matched by label."""
         if self.layout != other.layout:
             raise ValueError("cannot add cross-products of different columns or factors")
+        if other.n_rows > self.n_rows:  # the larger part knows the better shift
+            return other + self
         other = other.rebased(self.basis)
         merged = [
             mine.index.union(theirs.index)

@@ -81,16 +81,20 @@ class Evaluation:
         return float(value + self.problem.constant)
 
     @property
-    def rounding(self) -> float:
-        """Error to expect in the criterion from rounding.
+    def lost(self) -> float:
+        """Relative error to expect in the residual variance from rounding.
 
         The residual sum of squares is what is left of that of y, which loses digits in proportion
         where the sums within levels are not kept.
         """
         model, residual = self.problem.model, float(self.lower[-1, -1] ** 2)
-        total = model.gram[-1, -1] if model.within is None else residual
-        lost = np.finfo(float).eps * float(total) / residual
-        return 1e-13 * abs(self.criterion) + 1e-12 + lost * self.problem.degrees
+        total = float(model.gram[-1, -1]) if model.within is None else residual
+        return float(np.finfo(float).eps) * total / residual
+
+    @property
+    def rounding(self) -> float:
+        """Error to expect in the criterion from rounding."""
+        return 1e-13 * abs(self.criterion) + 1e-12 + self.lost * self.problem.degrees
 
     @cached_property
     def contrast(self) -> FloatArray:

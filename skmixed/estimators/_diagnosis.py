@@ -11,7 +11,9 @@ from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
 from skmixed.core.solvers.report import Iteration
 from skmixed.core.spec import ModelSpec
-from skmixed.exceptions import UnidentifiedWarning
+from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning
+
+_MOST_LOST = 1e-6
 
 
 def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
@@ -71,6 +73,8 @@ def warn_about(fit: Fit) -> None:
     -----
     ConvergenceWarning
         If the criterion can still be lowered.
+    LostPrecisionWarning
+        If rounding leaves the residual variance fewer than six digits.
     UnidentifiedWarning
         If a variance cannot be told from the residual, or there is no residual left.
     """
@@ -89,6 +93,13 @@ def warn_about(fit: Fit) -> None:
             stacklevel=5,
         )
         return
+    if fit.evaluation.lost > _MOST_LOST:
+        warnings.warn(
+            f"the residual variance is {fit.evaluation.lost * 2**52:.0e} times smaller than that "
+            f"of the response, which leaves it {-np.log10(fit.evaluation.lost):.0f} digits or so",
+            LostPrecisionWarning,
+            stacklevel=4,
+        )
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
         name, (k, _, n_levels) = fit.products.factors[factor].index.name, own.shape
         if factor not in fit.unidentified and k * n_levels >= fit.products.n_rows:

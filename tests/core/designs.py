@@ -29,7 +29,7 @@ FAR = 2.0**8
 
 # How a factor lies to the one before it.
 RELATIONS = ["nested", "crossed", "partial", "same"]
-# The terms of a factor: (1 + x | g), (1 + x || g), one variance, (0 + x | g), (1 | g) + (0 + x | g).
+# (1 + x | g), (1 + x || g), one variance, (0 + x | g), and (1 | g) + (0 + x | g).
 TERMS = ["unstructured", "diagonal", "identity", "no intercept", "split"]
 TRAITS = [
     "offset",  # a feature lies far from zero

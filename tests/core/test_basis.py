@@ -63,7 +63,7 @@ def test_shifted_values_are_exact(seed, offset, column):
         assert Fraction(before) - Fraction(shift) == Fraction(after)
 
 
-@pytest.mark.parametrize("value", [1.0, 3.0, -1e9, 0.1])
+@pytest.mark.parametrize("value", [1.0, 3.0, -1e9, 0.1, 1e12 + 0.1, -1e150, 1e-300])
 def test_constant_column_is_shifted_to_zero(value):
     columns = table(0)
     columns[:, 2] = value
@@ -108,6 +108,11 @@ def test_an_exact_fit_stays_in_the_response():
     columns = table(0, dominant=2.0**20, noise=0.0)
     basis = choose_basis(columns)
     assert (basis[1:-1, -1] == 0.0).all()
+
+
+def test_few_rows_explain_nothing():
+    columns = table(0, n=6, dominant=2.0**20)
+    assert (choose_basis(columns)[1:-1, -1] == 0.0).all()
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -137,6 +137,23 @@ def test_gradient_near_the_boundary(size):
     assert_gradient_agrees(design, lambdas)
 
 
+def differences_of_gradients(point):
+    """Return second derivatives in plain units by differences of the textbook's slopes."""
+
+    def slope_at(along, step, of):
+        return Textbook(point.design, moved(point.omegas, along, step)).slope(of)
+
+    return np.array(
+        [
+            [
+                finite_difference(lambda h, d=d, e=e: slope_at(d, h, e), SMALL_STEP)
+                for e in point.plain_directions
+            ]
+            for d in point.plain_directions
+        ]
+    )
+
+
 @METHODS
 @pytest.mark.parametrize("boundary", ["inside", "edge", "zero"])
 @pytest.mark.parametrize("weights", [None, "fractional"])
@@ -149,15 +166,7 @@ def test_exact_hessian_is_the_slope_of_the_gradient(method, boundary, weights, n
         )  # fmt: skip
         lambdas = draw_lambdas(design, np.random.default_rng(seed), boundary)
         point = Point(design, lambdas)
-        theirs = np.array([
-            [
-                finite_difference(
-                    lambda h, d=d, e=e: Textbook(design, moved(point.omegas, d, h)).slope(e), SMALL_STEP
-                )
-                for e in point.plain_directions
-            ]
-            for d in point.plain_directions
-        ])  # fmt: skip
+        theirs = differences_of_gradients(point)
         hessian = exact_hessian(point.evaluation, point.directions)
         assert_close(hessian, theirs, DIFFERENCES)
         np.testing.assert_allclose(hessian, hessian.T, rtol=1e-10, atol=1e-12)

@@ -1,5 +1,7 @@
 """Levels of grouping factors and their union, whatever the labels are."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -106,6 +108,17 @@ def test_numbers_stay_numbers_beside_texts():
     second = GroupIndex(("g",), (np.array(["1", "x"]),))
     union = first.union(second)
     assert set(levels(union.index)) == {(1,), (2,), ("1",), ("x",)}
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_mixed_labels_find_their_place_in_any_order_of_merging(order):
+    parts = [np.array([1, 5]), np.array(["a", "1"]), np.array([5, 7])]
+    indexes = [GroupIndex(("g",), (labels,)) for labels in parts]
+    first, second, third = (indexes[n] for n in order)
+    union = first.union(second).index.union(third)
+    assert [levels(union.index)[n] for n in union.second] == levels(third)
+    assert len(union.index) == 5
+    assert set(levels(union.index)) == {(1,), (5,), (7,), ("a",), ("1",)}
 
 
 def test_longer_texts_are_not_cut():

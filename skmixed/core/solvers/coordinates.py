@@ -74,6 +74,27 @@ class Coordinates:
         return Coordinates.of(self.problem, orders)
 
 
+def theta_gradient(evaluation: Evaluation, patterns: Blocks) -> FloatArray:
+    """Return the gradient of the criterion in theta.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        The model at one value of theta.
+    patterns : list of ndarray of shape (t_f, k, k)
+        Of the coordinates.
+
+    Returns
+    -------
+    ndarray of shape (t,)
+        2 <G lambda, L_a>.
+    """
+    zipped = zip(evaluation.factors, patterns, evaluation.gradient, strict=True)
+    return np.concatenate(
+        [2.0 * (p.reshape(len(p), -1) @ (g @ lam).ravel()) for lam, p, g in zipped]
+    )
+
+
 def local_model(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, FloatArray]:
     """Return the gradient and the second derivatives of the criterion in theta.
 
@@ -92,16 +113,15 @@ def local_model(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, F
         Exact for one factor where that is positive definite, otherwise with the average
         information in place of the second derivatives in Omega.
     """
-    slopes, directions, curvatures = [], Directions(), []
+    directions, curvatures = Directions(), []
     for factor, (lam, pattern, g) in enumerate(
         zip(evaluation.factors, patterns, evaluation.gradient, strict=True)
     ):
         flat = pattern.reshape(len(pattern), -1)
-        slopes.append(2.0 * (flat @ (g @ lam).ravel()))
         half = pattern @ lam.T
         directions.append((factor, half + half.transpose(0, 2, 1)))
         curvatures.append(2.0 * (flat @ (g @ pattern).reshape(len(pattern), -1).T))
-    slope = np.concatenate(slopes)
+    slope = theta_gradient(evaluation, patterns)
     if len(patterns) == 1:
         hessian = exact_hessian(evaluation, directions) + curvatures[0]
         if np.linalg.eigvalsh(hessian)[0] > 0:

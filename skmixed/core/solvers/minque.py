@@ -14,7 +14,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from skmixed.core.covariance import Structure
 from skmixed.core.crossproducts import PairBlock
@@ -63,9 +62,9 @@ def minque_start(problem: Problem) -> Blocks:
         squares.append(matrices @ (score @ score.T).ravel())
     system = _system(problem, flat, projected)
     t, q = np.concatenate(traces), np.concatenate(squares)
-    full = np.block(
-        [[system, t[:, None]], [t[None, :], np.full((1, 1), problem.n_observations - p)]]
-    )
+    full = np.empty((len(t) + 1, len(t) + 1))
+    full[:-1, :-1], full[:-1, -1], full[-1, :-1] = system, t, t
+    full[-1, -1] = problem.n_observations - p
     solution = np.linalg.lstsq(full, np.append(q, residual), rcond=1e-12)[0]
     noise = _noise(problem, float(solution[-1]), residual, scores)
     parts = np.split(solution[:-1] / noise, np.cumsum([len(m) for m in directions])[:-1])
@@ -106,7 +105,7 @@ def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
     if p == 0:
         return right
     flat = right.transpose(1, 0, 2).reshape(p, k * n_levels)
-    solved = solve_triangular(root, flat, lower=True, check_finite=False)
+    solved = np.linalg.inv(root) @ flat
     return np.asarray(solved.reshape(p, k, n_levels).transpose(1, 0, 2))
 
 

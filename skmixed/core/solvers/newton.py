@@ -20,11 +20,11 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
 from skmixed.core.solvers.base import Callback
 from skmixed.core.solvers.boundary import snapped, way_off
-from skmixed.core.solvers.coordinates import Coordinates, local_model
+from skmixed.core.solvers.coordinates import Coordinates, local_model, theta_gradient
 from skmixed.core.solvers.ecme import ecme_step
 from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.report import Iteration, SolverReport
-from skmixed.core.solvers.restarts import other_starts
+from skmixed.core.solvers.restarts import is_like_residual, other_starts
 from skmixed.core.solvers.trust_region import trust_region_step
 
 _FLAT = 1e-9
@@ -35,6 +35,8 @@ _ESCAPE_GAIN = 1e-9
 _SMALLEST_RADIUS = 1e-8
 _PATIENCE = 6
 _IDLE = 5
+_SLOW, _SLOW_RATE = 4, 0.3
+_DIFFERENCE = 1e-6
 _LOST = "towards its end the cross-products have too few digits, the residual being nearly nothing"
 
 
@@ -114,6 +116,7 @@ class _Search:
         self.rejected = 0
         self.is_lost = False
         self.idle = 0
+        self.slow = 0
         self.start(start)
 
     def evaluate(self, factors: Blocks) -> Evaluation:
@@ -132,7 +135,11 @@ class _Search:
             return
         before = self.current.criterion
         self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
-        if abs(self.current.criterion - before) < _SNAP_RISE + self.current.rounding:
+        residual_like = all(is_like_residual(self.problem, f) for f in flat)
+        if (
+            residual_like
+            or abs(self.current.criterion - before) < _SNAP_RISE + self.current.rounding
+        ):
             self.confounded = tuple(flat)
         else:
             self.move_to(omegas)
@@ -143,6 +150,9 @@ class _Search:
         for f, (slope, columns) in enumerate(
             zip(self.current.gradient, self.coordinates.places, strict=True)
         ):
+            if is_like_residual(self.problem, f):
+                flat.append(f)
+                continue
             felt = _FLAT * np.trace(self.current.factorisation.total_information(f))
             if np.abs(slope).max() < felt and np.abs(self.local[1][columns]).max() < felt:
                 flat.append(f)
@@ -153,11 +163,27 @@ class _Search:
         """Gradient and second derivatives in theta where the search stands."""
         if self._local is None or self._local[0] is not self.current:
             slope, hessian = local_model(self.current, self.coordinates.patterns)
+            if self.slow >= _SLOW:
+                hessian = self.difference_hessian(slope)
             for factor in self.confounded:  # nothing but rounding is there
                 place = self.coordinates.places[factor]
                 slope[place], hessian[place], hessian[:, place] = 0.0, 0.0, 0.0
             self._local = (self.current, slope, hessian)
         return self._local[1:]
+
+    def difference_hessian(self, slope: FloatArray) -> FloatArray:
+        """Second derivatives in theta by differences of the gradient, an evaluation a column.
+
+        For several factors, where the average information converges too slowly.
+        """
+        hessian = np.empty((len(self.theta), len(self.theta)))
+        steps = _DIFFERENCE * self.units()
+        for column, step in enumerate(steps):
+            theta = self.theta.copy()
+            theta[column] += step
+            nearby = self.evaluate(self.coordinates.factors(theta))
+            hessian[column] = (theta_gradient(nearby, self.coordinates.patterns) - slope) / step
+        return (hessian + hessian.T) / 2.0
 
     def move_to(self, omegas: Blocks) -> None:
         """Start afresh from given covariances."""
@@ -224,6 +250,8 @@ class _Search:
         self.rejected = 0 if accepted else self.rejected + 1
         if accepted:
             left = predicted
+            is_slow = self.predicted > 0 and predicted > _SLOW_RATE * self.predicted and interior
+            self.slow = self.slow + 1 if is_slow or self.slow >= _SLOW else 0
             if predicted < self.predicted:
                 left *= predicted / self.predicted
             self.predicted = predicted

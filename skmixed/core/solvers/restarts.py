@@ -18,6 +18,7 @@ _SMALL = 20_000
 _LARGE, _LITTLE = 10.0, 0.1
 _ALIKE = 4.0
 _RESEMBLING = 0.4
+_WEAK = 0.3
 
 
 def other_starts(found: Evaluation) -> list[Blocks]:
@@ -33,16 +34,53 @@ def other_starts(found: Evaluation) -> list[Blocks]:
     list of list of ndarray of shape (k, k)
         For every term, that term large and the others small, if the fit is singular or crossed
         factors resemble each other; for a variance shared by columns of different size, the size
-        that fits each of them. Empty for a single term, and for more than 20,000 random effects.
+        that fits each of them; each term of small variance left out. Empty for more than 20,000
+        random effects.
     """
     problem = found.problem
     if sum(own.shape[0] * own.shape[2] for own in problem.model.own) > _SMALL:
         return []
     starts = _shared_variance_starts(problem)
     n_terms = sum(len(structure.blocks) for structure in problem.structures)
+    if n_terms == 1 and _is_singular(found):
+        starts.append([np.eye(structure.size) for structure in problem.structures])
     if n_terms > 1 and (_is_singular(found) or _has_resembling_factors(problem)):
         starts += [_with_large(problem, number) for number in range(n_terms)]
+    return starts + _without_weak_terms(found)
+
+
+def _without_weak_terms(found: Evaluation) -> list[Blocks]:
+    """Return starts in which one term of small variance is left out."""
+    omegas = [lam @ lam.T for lam in found.factors]
+    starts = []
+    for factor, structure in enumerate(found.problem.structures):
+        for _, columns, _ in structure.slices():
+            variances = np.diag(omegas[factor])[columns]
+            if 0.0 < variances.max() < _WEAK:
+                without = [omega.copy() for omega in omegas]
+                without[factor][columns, columns] = 0.0
+                starts.append(without)
     return starts
+
+
+def is_like_residual(problem: Problem, factor: int) -> bool:
+    """Tell whether the random effects of a factor are the residuals under another name.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    factor : int
+        Position among the used factors.
+
+    Returns
+    -------
+    bool
+        True for a random intercept with a level for every row, all of one weight.
+    """
+    own = problem.model.own[factor]
+    is_intercept = own.shape[0] == 1 and own.shape[2] >= problem.n_observations
+    return is_intercept and bool(np.all(own == own[0, 0, 0]))
 
 
 def _is_singular(found: Evaluation) -> bool:
@@ -62,7 +100,8 @@ def _has_resembling_factors(problem: Problem) -> bool:
         few, many = sorted((len(sizes[i]), len(sizes[j])))
         if many > _ALIKE * few:
             continue
-        shares = pair.products[0, 0] ** 2 / (sizes[i][pair.rows] * sizes[j][pair.columns])
+        product = sizes[i][pair.rows] * sizes[j][pair.columns]
+        shares = pair.products[0, 0] ** 2 / np.where(product > 0, product, 1.0)
         if shares.sum() > _RESEMBLING * few:
             return True
     return False
