@@ -1,6 +1,6 @@
 """Each package behind one call: set the data up, return a function that fits and a criterion.
 
-`prepare_<peer>(case)` raises `UnfitError` where the package cannot fit the model. Everything is REML.
+`prepare_<peer>(case)` raises `UnfitError` where the package cannot fit the model. All by REML.
 """
 
 from __future__ import annotations

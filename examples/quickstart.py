@@ -20,10 +20,12 @@ print(model.summary(), end="\n\n")
 print("Deviations from the average line (BLUPs), first subjects:")
 print(model.random_effects_["Subject"].head(3).round(2), end="\n\n")
 
-rows = pd.DataFrame({"Days": [0, 9, 0, 9], "Subject": ["308", "308", "new", "new"]})
 print("A subject the model knows, and one it has never met (who gets the average line):")
+rows = pd.DataFrame({"Days": [0, 9, 0, 9], "Subject": ["308", "308", "new", "new"]})
 print(rows.assign(prediction=model.predict(rows).round(1)), end="\n\n")
 
+# KFold leaves days of every subject in the training part; GroupKFold takes whole subjects
+# out, so that only the average line is left to predict them by.
 known = cross_val_score(model, X, y, cv=KFold(5, shuffle=True, random_state=0))
 new = cross_val_score(model, X, y, groups=X["Subject"], cv=GroupKFold(6))
 print("How well does it predict ...")

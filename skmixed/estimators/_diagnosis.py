@@ -33,7 +33,7 @@ def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
             "sample weights that are not whole numbers are taken as frequencies, and the variances "
             "depend on their scale; weighting='precision' takes them as inverse variances",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -78,12 +78,6 @@ def warn_about(fit: Fit) -> None:
     UnidentifiedWarning
         If a variance cannot be told from the residual, or there is no residual left.
     """
-    if not fit.report.converged:
-        warnings.warn(
-            f"the search did not converge: {fit.report.message}. Raise max_iter",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
     if not fit.spec.terms:
         return
     if not fit.is_determined:
@@ -98,7 +92,13 @@ def warn_about(fit: Fit) -> None:
             f"the residual variance is {fit.evaluation.lost * 2**52:.0e} times smaller than that "
             f"of the response, which leaves it {-np.log10(fit.evaluation.lost):.0f} digits or so",
             LostPrecisionWarning,
-            stacklevel=4,
+            stacklevel=5,
+        )
+    elif not fit.report.converged:
+        warnings.warn(
+            f"the search did not converge: {fit.report.message}",
+            ConvergenceWarning,
+            stacklevel=5,
         )
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
         name, (k, _, n_levels) = fit.products.factors[factor].index.name, own.shape
@@ -107,7 +107,7 @@ def warn_about(fit: Fit) -> None:
                 f"factor {name!r} has {k * n_levels} random effects for {fit.products.n_rows} "
                 "rows: the variances and the residual variance can hardly be told apart",
                 UnidentifiedWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name

@@ -69,7 +69,7 @@ def test_known_cases_end_without_numerical_errors(name):
     assert_ends(random_design(seed, **options))
 
 
-@examples(40)
+@examples(20)
 @given(st.data(), st.integers(6, 12))
 def test_few_rows_end_without_numerical_errors(data, n_rows):
     assert_ends(data.draw(designs(n_factors=(1, 2), n_rows=n_rows, n_fixed=1)))

@@ -34,6 +34,7 @@ _SNAP_RISE = 1e-8
 _ESCAPE_GAIN = 1e-9
 _SMALLEST_RADIUS = 1e-8
 _PATIENCE = 6
+_FEW_DIGITS = 1e-7
 _IDLE = 5
 _SLOW, _SLOW_RATE = 4, 0.3
 _DIFFERENCE = 1e-6
@@ -258,6 +259,9 @@ class _Search:
             negligible = max(_LEFT * self.settings.tol, _ROUNDING * abs(before))
             return left < negligible and interior
         if self.rejected == _PATIENCE:
+            self.is_lost = self.current.lost > _FEW_DIGITS
+            if self.is_lost:
+                return True
             self.step_by_em()
         return self.radius < _SMALLEST_RADIUS
 
