@@ -33,7 +33,7 @@ def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
             "sample weights that are not whole numbers are taken as frequencies, and the variances "
             "depend on their scale; weighting='precision' takes them as inverse variances",
             UserWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
 
 
@@ -95,8 +95,9 @@ def warn_about(fit: Fit) -> None:
             stacklevel=5,
         )
     elif not fit.report.converged:
+        hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
         warnings.warn(
-            f"the search did not converge: {fit.report.message}",
+            f"the search did not converge: {fit.report.message}{hint}",
             ConvergenceWarning,
             stacklevel=5,
         )

@@ -298,7 +298,7 @@ def read_y(y: Any, n_rows: int) -> FloatArray:
     ndarray of shape (n,)
         Finite numbers.
     """
-    values = column_or_1d(y, dtype=np.float64, input_name="y", warn=True)
+    values = column_or_1d(y, dtype=np.float64, warn=True)
     assert_all_finite(values, input_name="y")
     check_consistent_length(values, np.empty(n_rows))
     return values

@@ -1,9 +1,13 @@
-"""The README's examples print what it says."""
+"""The README's examples print what it says, and what it points at is there."""
 
 import doctest
+import re
 from pathlib import Path
 
-README = Path(__file__).parents[2] / "README.md"
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 
 
 def test_examples_of_the_readme():
@@ -20,3 +24,14 @@ def test_readme_has_exactly_two_setup_commands():
         'python -m pip install ".[formula]" && python examples/quickstart.py',
         'python -m pip install -e ".[test]" && python -m pytest',
     ]
+
+
+def test_readme_is_short():
+    assert README.read_text(encoding="utf-8").count("\n") < 130
+
+
+@pytest.mark.parametrize("page", [README, *sorted(ROOT.glob("docs/*.md"))], ids=lambda p: p.stem)
+def test_links_to_files_of_the_project(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
