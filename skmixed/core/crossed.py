@@ -78,7 +78,10 @@ class Crossed:
         scaled[np.diag_indices_from(scaled)] += 1.0
         lower, info = lapack.dpotrf(scaled, lower=1, clean=1, overwrite_a=1)
         if info:
-            raise LostPrecisionError("the complement of the crossed factors lost its digits")
+            raise LostPrecisionError(
+                "too few digits are left for the random effects of crossed factors: some are "
+                "nearly determined by the others. Drop random terms or rescale the columns"
+            )
         return CrossedFactorisation(self, factors, level, white, complement, scale, lower)
 
     def stack(self, right: Blocks) -> FloatArray:

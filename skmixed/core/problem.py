@@ -136,9 +136,9 @@ class Problem:
         lower, info = lapack.dpotrf(gram, lower=1, clean=1)
         if info:
             raise LostPrecisionError(
-                "the cross-products have lost their digits: the response or a column is dominated "
-                "by an offset, by a covariate or by the differences between groups. Rescale or "
-                "centre the columns"
+                "too few digits are left for the residual: it is nearly nothing beside an offset, "
+                "a covariate or the differences between groups, or the model can follow every row. "
+                "Rescale or centre the columns, or drop random terms"
             )
         return Evaluation(self, lams, factorisation, reduced, lower)
 

@@ -69,6 +69,13 @@ def select(frame: Any, positions: Sequence[int]) -> Any:
     return native.select([native.columns[position] for position in positions]).to_native()
 
 
+def take(frame: Any, rows: IntArray) -> Any:
+    """Return some rows of a data frame, as a data frame of the same library."""
+    if isinstance(frame, pd.DataFrame):
+        return frame.iloc[rows]
+    return nw.from_native(frame, eager_only=True)[rows].to_native()
+
+
 def to_pandas(frame: Any) -> pd.DataFrame:
     """Return a data frame of any library as one of pandas; no copy of one that is.
 
@@ -197,7 +204,9 @@ class Labels:
             by_category = np.append(self.codes(_plain(series.cat.categories)), UNKNOWN)
             return np.asarray(by_category[series.cat.codes.to_numpy()])
         if self._index is None:
-            self._index = pd.Index(self.values)
+            index = pd.Index(self.values)
+            index.get_indexer(index[:1])  # the hash table is whole before other threads see it
+            self._index = index
         return np.asarray(self._index.get_indexer(pd.Index(values)), dtype=np.intp)
 
 
@@ -207,6 +216,23 @@ def _native(values: Any) -> Any:
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         return np.asarray(values).astype(dtype.newbyteorder("="))
     return values
+
+
+def is_text(values: Any) -> bool:
+    """Tell whether labels are text rather than numbers, dates or truth values.
+
+    Parameters
+    ----------
+    values : Series or array of shape (n,)
+        Labels; of mixed ones the first decides.
+
+    Returns
+    -------
+    bool
+        False for no labels at all.
+    """
+    array = _plain(pd.Series(values).head(1).astype(object))
+    return bool(len(array)) and isinstance(array[0], str)
 
 
 def _plain(values: Any) -> LabelArray:

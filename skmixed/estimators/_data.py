@@ -16,7 +16,9 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
 from skmixed.design.design import Design, Source
+from skmixed.design.grouping import Grouping
 from skmixed.design.syntax import FormulaParts, parse_random, split_formula
+from skmixed.design.tables import is_frame, is_text, take
 from skmixed.design.terms import RandomTerm
 from skmixed.estimators._inputs import (
     Columns,
@@ -99,7 +101,8 @@ def read_training_data(
     if weights is not None and not weights.all():
         check_consistent_length(X, y, *(given or {}).values())
         kept = np.flatnonzero(weights)
-        X, y, weights = _safe_indexing(X, kept), _safe_indexing(y, kept), weights[kept]
+        X = take(X, kept) if is_frame(X) else _safe_indexing(X, kept)
+        y, weights = np.asarray(y)[kept], weights[kept]
         if given is not None:
             given = {name: _safe_indexing(labels, kept) for name, labels in given.items()}
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
@@ -223,10 +226,10 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
             name for name in columns.groups if name not in source.groups
         ]
         if need_groups and missing and estimator.handle_unknown == "population":
+            remedy = "Pass groups=..." if columns.from_argument else "Add these columns to X"
             warnings.warn(
                 f"no labels of {list(missing)} are given to a model that was fitted with them, so "
-                "its random effects are left out. Pass groups=..., or random='none' if that is "
-                "meant",
+                f"its random effects are left out. {remedy}, or say random='none' if that is meant",
                 UnknownLevelWarning,
                 stacklevel=3,
             )
@@ -245,6 +248,35 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
     found = _by_name(read_groups(groups), columns.from_argument)
     check_consistent_length(np.empty(source.n_rows), *found.values())
     return replace(source, groups=found)
+
+
+def warn_about_kinds(grouping: Grouping, key: Sequence[str], source: Source) -> None:
+    """Warn where no label is known because numbers were fitted and text is given, or vice versa.
+
+    Parameters
+    ----------
+    grouping : Grouping
+        Of the fitted model.
+    key : sequence of str
+        The grouping columns of a factor of which no level is known.
+    source : Source
+        The new rows.
+
+    Warns
+    -----
+    UnknownLevelWarning
+        If the labels differ in kind.
+    """
+    for name in key:
+        known, given = grouping.columns[name].values, source.groups.get(name)
+        if given is not None and len(given) and is_text(known) != is_text(given):
+            kinds = ("text", "numbers") if is_text(known) else ("numbers", "text")
+            warnings.warn(
+                f"no label of {name!r} is known: they were {kinds[0]} in fit and are {kinds[1]} "
+                "now, which are different labels",
+                UnknownLevelWarning,
+                stacklevel=4,
+            )
 
 
 def _by_name(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
@@ -276,7 +308,10 @@ def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[s
     """
     if isinstance(random, str) or not isinstance(random, Iterable):
         if random not in ("all", "none"):
-            raise ValueError(f"random={random!r} is not 'all', 'none' or a list of factors")
+            raise ValueError(
+                f"random={random!r} is not 'all', 'none' or a list of factors; the model has "
+                f"{list(factors)}"
+            )
         return set(factors) if random == "all" else set()
     unknown = [name for name in random if name not in factors]
     if unknown:

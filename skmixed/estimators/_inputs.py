@@ -272,9 +272,13 @@ def _refuse_labels(frame: Any) -> None:
     table = to_pandas(frame)
     labels = [
         str(name)
-        for name, dtype in zip(table.columns, table.dtypes, strict=True)
+        for i, (name, dtype) in enumerate(zip(table.columns, table.dtypes, strict=True))
         if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype)
         or pd.api.types.is_datetime64_any_dtype(dtype)
+        or (
+            pd.api.types.is_object_dtype(dtype)
+            and any(isinstance(value, str) for value in table.iloc[:, i])
+        )
     ]
     if labels:
         raise ValueError(

@@ -29,6 +29,7 @@ from skmixed.estimators._data import (
     describe,
     read_new_data,
     read_training_data,
+    warn_about_kinds,
 )
 from skmixed.estimators._diagnosis import (
     check_sizes,
@@ -342,13 +343,15 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         spec = self.fit_.spec
         codes = self.design_.grouping.codes(source.groups, source.n_rows)
         for factor, effects in zip(spec.used_factors, self._effects, strict=True):
-            name = self.design_.grouping.factors[factor].index.name
-            if name not in wanted:
+            index = self.design_.grouping.factors[factor].index
+            if index.name not in wanted:
                 continue
             level = codes[factor]
             unknown = level == UNKNOWN
             if unknown.any():
-                self._meet_unknown(name, unknown, prediction)
+                if unknown.all():
+                    warn_about_kinds(self.design_.grouping, index.key, source)
+                self._meet_unknown(index.name, unknown, prediction)
             for column, effect in zip(spec.factor_columns(factor), effects.T, strict=True):
                 prediction += np.where(unknown, 0.0, effect[level]) * columns[:, column]
 

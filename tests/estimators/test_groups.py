@@ -248,7 +248,7 @@ def test_labels_of_every_type(kind):
     assert_allclose(model.predict(X.iloc[some], groups=of_some), fitted_values()[some])
     # Effects are found by label.
     effects = model.random_effects_[next(iter(model.n_groups_))]
-    assert set(effects.index) == set(labels)
+    assert set(effects.index) == set(pd.Series(labels))
 
     table = X.assign(g=labels)
     by_name = MixedLinearRegressor("(1 | g)").fit(table, Y)

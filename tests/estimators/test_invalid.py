@@ -194,6 +194,7 @@ def test_bad_tables(table, error, message, params):
     "column",
     [
         SCHOOL,
+        SCHOOL.astype(object),
         SCHOOL.astype("category"),
         SCHOOL.astype("string"),
         pd.Series(pd.date_range("2024", periods=150)),
@@ -210,7 +211,7 @@ def test_columns_that_are_no_numbers_say_what_to_do(column):
         MixedLinearRegressor().fit(X.assign(town=column), Y)
     with pytest.raises(ValueError, match=message):
         MixedLinearRegressor().fit(X.assign(town=column), Y, groups=SCHOOL)
-    if column.dtype != "category":
+    if not isinstance(column.dtype, pd.CategoricalDtype):
         with pytest.raises(ValueError, match=message):
             MixedLinearRegressor("(1 | school)").fit(pl.from_pandas(table), Y)
 

@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmixed import MixedLinearRegressor, lmer
+from skmixed.datasets import load_sleepstudy
 from skmixed.exceptions import UnknownLevelWarning
 from tests.estimators.example import pupils
 
@@ -322,3 +323,15 @@ def test_fit_and_predict_on_tables_of_different_libraries():
             predicted = model.predict(table)
             assert isinstance(predicted, np.ndarray)
             assert_allclose(predicted, MODEL.predict(NAMED), rtol=1e-7)
+
+
+def test_labels_of_another_kind_are_pointed_out():
+    X, y = load_sleepstudy(return_X_y=True)
+    model = MixedLinearRegressor("(Days | Subject)").fit(X, y)
+    numbers = X.assign(Subject=X["Subject"].astype(int))
+    with pytest.warns(UnknownLevelWarning, match="'Subject' is known: they were text in fit"):
+        prediction = model.predict(numbers)
+    assert_allclose(prediction, model.predict(X, random="none"))
+    model.fit(numbers, y)
+    with pytest.warns(UnknownLevelWarning, match="they were numbers in fit and are text"):
+        model.predict(X)

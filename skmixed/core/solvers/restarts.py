@@ -121,15 +121,19 @@ def _with_large(problem: Problem, wanted: int) -> Blocks:
 
 def _shared_variance_starts(problem: Problem) -> list[Blocks]:
     starts = []
+    together: Blocks = [np.eye(structure.size) for structure in problem.structures]
     for factor, structure in enumerate(problem.structures):
         for block, columns, _ in structure.slices():
             if block.kind != "identity":
                 continue
             for size in _distinct(np.diag(problem.model.own[factor].sum(axis=2))[columns]):
                 omegas: Blocks = [np.eye(other.size) for other in problem.structures]
-                omegas[factor][columns, columns] *= problem.n_observations / size
+                natural = np.eye(block.size) * problem.n_observations / size
+                omegas[factor][columns, columns] = natural
                 starts.append(omegas)
-    return starts
+                if together[factor][columns, columns][0, 0] < natural[0, 0]:
+                    together[factor][columns, columns] = natural
+    return [*starts, together] if starts else []
 
 
 def _distinct(sizes: FloatArray) -> list[float]:

@@ -45,6 +45,11 @@ def trust_region_step(gradient: FloatArray, hessian: FloatArray, radius: float) 
         inner = step(low)
         inner[0] = np.copysign(np.sqrt(radius**2 - np.sum(inner[1:] ** 2)), -along[0])
         return np.asarray(vectors @ inner)
-    high = low + float(np.linalg.norm(along)) / radius + floor
-    shift = brentq(lambda mu: 1.0 / np.linalg.norm(step(mu)) - 1.0 / radius, low, high)
-    return np.asarray(vectors @ step(shift))
+    high = low + 1.001 * float(np.linalg.norm(along)) / radius + floor
+
+    def excess(shift: float) -> float:
+        return float(1.0 / np.linalg.norm(step(shift)) - 1.0 / radius)
+
+    if not excess(low) < 0.0 < excess(high):  # nothing but rounding between them
+        return np.asarray(vectors @ step(high))
+    return np.asarray(vectors @ step(brentq(excess, low, high)))
