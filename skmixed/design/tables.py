@@ -218,21 +218,21 @@ def _native(values: Any) -> Any:
     return values
 
 
-def is_text(values: Any) -> bool:
+def is_text(values: Any) -> bool | None:
     """Tell whether labels are text rather than numbers, dates or truth values.
 
     Parameters
     ----------
     values : Series or array of shape (n,)
-        Labels; of mixed ones the first decides.
+        Labels; of mixed ones the first that is not missing decides.
 
     Returns
     -------
-    bool
-        False for no labels at all.
+    bool or None
+        None where there are no labels.
     """
-    array = _plain(pd.Series(values).head(1).astype(object))
-    return bool(len(array)) and isinstance(array[0], str)
+    first = pd.Series(values).dropna().head(1).tolist()
+    return isinstance(first[0], str) if first else None
 
 
 def _plain(values: Any) -> LabelArray:

@@ -269,7 +269,8 @@ def warn_about_kinds(grouping: Grouping, key: Sequence[str], source: Source) -> 
     """
     for name in key:
         known, given = grouping.columns[name].values, source.groups.get(name)
-        if given is not None and len(given) and is_text(known) != is_text(given):
+        now = None if given is None else is_text(given)
+        if now is not None and now != is_text(known):
             kinds = ("text", "numbers") if is_text(known) else ("numbers", "text")
             warnings.warn(
                 f"no label of {name!r} is known: they were {kinds[0]} in fit and are {kinds[1]} "

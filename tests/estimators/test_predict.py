@@ -137,7 +137,8 @@ def test_labels_of_another_type_are_unknown():
     model = MixedLinearRegressor(RANDOM).fit(codes, Y)
     same = model.predict(codes.astype({"school": float}))
     assert_allclose(same, model.predict(codes), rtol=1e-12)
-    other = model.predict(codes.astype({"school": str}))
+    with pytest.warns(UnknownLevelWarning, match="are text now"):
+        other = model.predict(codes.astype({"school": str}))
     assert_allclose(other, model.predict(codes, random=["class"]), rtol=1e-12)
 
 
