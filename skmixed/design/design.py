@@ -16,6 +16,7 @@ from skmixed.core.layout import CONSTANT, FactorLayout, Layout, Rows
 from skmixed.core.spec import Term
 from skmixed.design.formula import FormulaMatrix, evaluate_expression, learn_matrix
 from skmixed.design.grouping import Grouping
+from skmixed.design.references import uses_all_columns
 from skmixed.design.syntax import FormulaParts
 from skmixed.design.tables import IntArray, to_pandas
 from skmixed.design.terms import RandomTerm
@@ -249,7 +250,10 @@ class _Columns:
     def add_fixed(self, fixed: FormulaParts | None, fit_intercept: bool) -> tuple[int, ...]:
         """Add the fixed columns; return the places of all of them."""
         if fixed is not None:
-            matrix, values = learn_matrix(fixed.fixed, self.source.pandas)
+            table = self.source.pandas
+            if uses_all_columns(fixed.fixed):  # "." is every column that is no grouping column
+                table = table.drop(columns=[n for n in self.source.groups if n in table])
+            matrix, values = learn_matrix(fixed.fixed, table)
             return self._add_expression(matrix, values)
         assert self.source.numeric is not None
         self.plain = self.source.names

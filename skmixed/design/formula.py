@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.design.syntax import (
+from skmixed.design.references import (
     column_references,
     replace_spans,
     translate_r,

@@ -379,7 +379,8 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
     Returns
     -------
     str
-        In lme4's syntax; many columns are only counted.
+        In lme4's syntax, which has no word for one variance shared by several columns; many
+        columns are only counted.
     """
     if fixed is not None:
         parts = [fixed.fixed, *(f"offset({offset})" for offset in fixed.offsets)]
@@ -390,8 +391,12 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
         parts = names if len(names) <= _SHOWN_COLUMNS else [f"<{len(names)} columns>"]
         if not design.has_intercept:
             parts = ["0", *parts]
-    bars = [f"({term.expression} | {term.name})" for term in terms]
+    bars = [
+        f"({term.expression} {_BARS[spec.kind] if len(spec.columns) > 1 else '|'} {term.name})"
+        for term, spec in zip(terms, design.terms, strict=True)
+    ]
     return "y ~ " + (" + ".join([*parts, *bars]) or "1")
 
 
 _SHOWN_COLUMNS = 10
+_BARS = {"unstructured": "|", "diagonal": "||", "identity": "|identity|"}

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.design.formula import evaluate_expression, variables
-from skmixed.design.syntax import FormulaParts, split_formula, uses_all_columns
+from skmixed.design.references import uses_all_columns
+from skmixed.design.syntax import FormulaParts, split_formula
 from skmixed.design.tables import is_frame, to_pandas
 from skmixed.design.terms import RandomTerm
 from skmixed.estimators.linear import MixedLinearRegressor

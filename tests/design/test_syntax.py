@@ -4,14 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmixed.design.syntax import (
-    FormulaParts,
-    column_references,
-    parse_random,
-    split_formula,
-    translate_r,
-    uses_all_columns,
-)
+from skmixed.design.references import column_references, translate_r, uses_all_columns
+from skmixed.design.syntax import FormulaParts, parse_random, split_formula
 from skmixed.design.terms import RandomTerm
 from skmixed.exceptions import FormulaSyntaxError
 

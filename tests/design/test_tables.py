@@ -95,8 +95,10 @@ def test_any_integers(values):
     assert_array_equal(labels.values, sorted(set(values)))
 
 
-# pandas 2 takes the character of code 0 for the end of a string.
-@given(st.lists(st.text(st.characters(exclude_characters="\0"), max_size=3), min_size=1))
+# pandas 2 takes the character of code 0 for the end of a string; half a surrogate pair is no text.
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=3), min_size=1)
+)
 def test_any_strings(values):
     labels, _ = check_round_trip(pd.Series(values, dtype=object))
     assert list(labels.values) == sorted(set(values))

@@ -373,3 +373,11 @@ def test_the_data_stay_as_they_were():
     table = HOLES.copy()
     lmer(FORMULA, table, weights="1 + Days")
     pd.testing.assert_frame_equal(table, HOLES)
+
+
+def test_a_dot_is_every_column_but_the_response_and_the_groups():
+    data = load_sleepstudy().assign(age=np.arange(180) % 18)
+    dot = lmer("Reaction ~ . + (1 | Subject)", data)
+    named = lmer("Reaction ~ Days + age + (1 | Subject)", data)
+    assert dot.criterion_ == pytest.approx(named.criterion_)
+    assert_allclose(dot.predict(data), named.predict(data))
