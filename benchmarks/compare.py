@@ -46,7 +46,7 @@ def installed():
 
 def run(peer, case, scale, limit):
     """Run one fit in a fresh process; return its figures or a reason."""
-    command = [sys.executable, str(HERE / "worker.py"), peer, case, str(scale), "10"]
+    command = [sys.executable, str(HERE / "worker.py"), peer, case, str(scale), "5"]
     threads = dict.fromkeys(["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"], "1")
     try:
         done = subprocess.run(
@@ -97,7 +97,7 @@ def write(path, results, peers, scale):
         "# Benchmarks",
         "",
         "Made by `python benchmarks/compare.py`: fit only, data in memory, REML (gpboost: maximum",
-        "likelihood, uncorrelated), one BLAS thread, medians of the fits that 10 seconds allow; in",
+        "likelihood, uncorrelated), one BLAS thread, medians of the fits that 5 seconds allow; in",
         "brackets, how many times as long as skmixed. `linear_regression` is scikit-learn's",
         "least squares on the same columns, without groups.",
         "",

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+_LARGE = 200_000  # rows beyond which gpboost and statsmodels take many minutes
+
 
 class UnfitError(Exception):
     """The package cannot fit this model."""
@@ -78,8 +80,8 @@ def prepare_statsmodels(case):
     """MixedLM; one grouping factor, or nested ones by variance components."""
     from statsmodels.regression.mixed_linear_model import MixedLM
 
-    if len(case.groups) > 1 or len(case.data) > 200_000:
-        raise UnfitError("crossed or too large")
+    if len(case.groups) > 1 or len(case.data) > _LARGE:
+        raise UnfitError("crossed, or not run at this size")
     X, groups, y = _arrays(case)
     one = np.ones(len(y))
     exog = np.column_stack([one, X])
@@ -98,6 +100,8 @@ def prepare_gpboost(case):
     """Its grouped random effects: maximum likelihood, uncorrelated, so the criterion differs."""
     import gpboost
 
+    if len(case.data) > _LARGE:
+        raise UnfitError("not run at this size")
     X, groups, y = _arrays(case)
     exog = np.column_stack([np.ones(len(y)), X])
     settings = {"group_data": np.column_stack(groups), "likelihood": "gaussian"}

