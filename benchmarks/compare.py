@@ -55,7 +55,8 @@ def run(peer, case, scale, limit):
     except subprocess.TimeoutExpired:
         return {"unfit": f"> {limit:.0f} s"}
     if done.returncode:
-        return {"unfit": f"failed: {done.stderr.strip().splitlines()[-1][:60]}"}
+        print(done.stderr[-2000:], file=sys.stderr)
+        return {"unfit": "failed"}
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
