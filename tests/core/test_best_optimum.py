@@ -30,4 +30,4 @@ def test_never_above_the_best_of_other_searches_in_a_thousand_models():
     fits = [check(seed) for seed in range(1000, 2000)]
     singular = sum(fit.is_singular for fit in fits)
     assert 100 < singular < 900
-    assert np.median([fit.report.n_evaluations for fit in fits]) < 30
+    assert np.median([fit.report.n_evaluations for fit in fits]) < 60  # further searches included
