@@ -23,10 +23,8 @@ from skmixed.core.spec import Method, ModelSpec, Weighting
 from skmixed.design.design import Design, Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._data import (
-    RandomLabels,
     TrainingData,
     chosen_factors,
-    describe,
     read_new_data,
     read_training_data,
     warn_about_kinds,
@@ -37,6 +35,7 @@ from skmixed.estimators._diagnosis import (
     print_iteration,
     warn_about,
 )
+from skmixed.estimators._labels import RandomLabels, describe
 from skmixed.inference.summary import Summary, summarise
 
 FloatArray = NDArray[np.float64]

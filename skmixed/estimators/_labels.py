@@ -1,0 +1,94 @@
+"""What the parts of a fitted model are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from skmixed.design.design import Design
+from skmixed.design.syntax import FormulaParts
+from skmixed.design.terms import RandomTerm
+
+_SHOWN_COLUMNS = 10
+_BARS = {"unstructured": "|", "diagonal": "||", "identity": "|identity|"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomLabels:
+    """Labels of the random effects of one factor.
+
+    Parameters
+    ----------
+    name : str
+        The factor.
+    columns : list of str
+        The columns whose effects vary.
+    levels : Index
+        The levels; a MultiIndex for a factor of several columns.
+    """
+
+    name: str
+    columns: list[str]
+    levels: pd.Index[Any]
+
+    @classmethod
+    def of(cls, design: Design, factor: int, places: Sequence[int]) -> RandomLabels:
+        """Read the labels off a design.
+
+        Parameters
+        ----------
+        design : Design
+            Of the fitted model.
+        factor : int
+            Position of the factor.
+        places : sequence of int
+            The columns whose effects vary.
+
+        Returns
+        -------
+        RandomLabels
+            Labels of the factor.
+        """
+        index = design.grouping.factors[factor].index
+        if len(index.key) == 1:
+            levels: pd.Index[Any] = pd.Index(index.labels[0], name=index.key[0])
+        else:
+            levels = pd.MultiIndex.from_arrays(index.labels, names=index.key)
+        return cls(index.name, [design.layout.columns[place] for place in places], levels)
+
+
+def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | None) -> str:
+    """Write the model as a formula.
+
+    Parameters
+    ----------
+    design : Design
+        Of the fitted model.
+    terms : sequence of RandomTerm
+        The random part.
+    fixed : FormulaParts or None
+        The fixed part, if a formula gave it.
+
+    Returns
+    -------
+    str
+        In lme4's syntax, which has no word for one variance shared by several columns; many
+        columns are only counted.
+    """
+    if fixed is not None:
+        parts = [fixed.fixed, *(f"offset({offset})" for offset in fixed.offsets)]
+    else:
+        names = [
+            name for place, name in zip(design.fixed, design.fixed_names, strict=True) if place
+        ]
+        parts = names if len(names) <= _SHOWN_COLUMNS else [f"<{len(names)} columns>"]
+        if not design.has_intercept:
+            parts = ["0", *parts]
+    bars = [
+        f"({term.expression} {_BARS[spec.kind] if len(spec.columns) > 1 else '|'} {term.name})"
+        for term, spec in zip(terms, design.terms, strict=True)
+    ]
+    return "y ~ " + (" + ".join([*parts, *bars]) or "1")
