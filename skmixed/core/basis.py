@@ -38,7 +38,7 @@ def choose_basis(columns: FloatArray) -> FloatArray:
     basis = np.eye(width)
     mean = sample.mean(axis=0)
     with np.errstate(over="ignore"):
-        spread = np.where(np.ptp(sample, axis=0) == 0.0, 0.0, sample.std(axis=0))
+        spread = np.sqrt(np.square(sample - mean).mean(axis=0))
     far = np.abs(mean) > _FAR_FROM_ZERO * spread
     far[CONSTANT] = False
     for j in np.flatnonzero(far):

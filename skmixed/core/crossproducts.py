@@ -14,7 +14,7 @@ from scipy import sparse
 
 from skmixed.core.basis import apply_basis, change_of_basis, choose_basis
 from skmixed.core.groups import GroupIndex, IntArray, Union
-from skmixed.core.layout import FloatArray, Layout, Rows
+from skmixed.core.layout import CONSTANT, FloatArray, Layout, Rows
 from skmixed.core.within import (
     Within,
     between_parts,
@@ -252,9 +252,13 @@ def transform(products: FloatArray, left: FloatArray, right: FloatArray) -> Floa
 
 
 def level_sums(
-    codes: IntArray, n_levels: int, factors: FloatArray, columns: FloatArray
+    codes: IntArray,
+    n_levels: int,
+    columns: FloatArray,
+    first: tuple[int, ...],
+    weights: FloatArray | None = None,
 ) -> FloatArray:
-    """Sum products of two sets of columns within levels, in a pass each and without sorting.
+    """Sum products of columns within levels, in one pass each and without sorting.
 
     Parameters
     ----------
@@ -262,10 +266,12 @@ def level_sums(
         Level of every row.
     n_levels : int
         Number of levels.
-    factors : ndarray of shape (k, n)
-        First columns.
     columns : ndarray of shape (n, n_columns)
-        Second columns, in C order.
+        The columns, in C order.
+    first : tuple of int
+        Positions of the k columns that are multiplied with all.
+    weights : ndarray of shape (n,) or None
+        Weights of the rows.
 
     Returns
     -------
@@ -273,11 +279,12 @@ def level_sums(
         The sums.
     """
     n = len(codes)
-    sums = np.empty((len(factors), columns.shape[1], n_levels))
+    sums = np.empty((len(first), columns.shape[1], n_levels))
     indptr = np.arange(n + 1, dtype=codes.dtype)
-    selector = sparse.csc_matrix((factors[0], codes, indptr), shape=(n_levels, n))
-    for factor, target in zip(factors, sums, strict=True):
-        selector.data = factor
+    for place, target in zip(first, sums, strict=True):
+        values = columns[:, place] if weights is None else columns[:, place] * weights
+        values = np.ascontiguousarray(values)
+        selector = sparse.csc_matrix((values, codes, indptr), shape=(n_levels, n))
         target[:] = (selector @ columns).T
     return sums
 
@@ -289,11 +296,11 @@ def _factor_block(
     index: GroupIndex,
     z_columns: tuple[int, ...],
 ) -> FactorBlock:
-    factors = np.ascontiguousarray(columns[:, list(z_columns)].T)
-    if weights is not None:
-        factors = factors * weights
-    products = level_sums(codes, len(index), factors, columns)
-    counts = np.bincount(codes, minlength=len(index))
+    products = level_sums(codes, len(index), columns, z_columns, weights)
+    if weights is None:  # sums of ones are exact
+        counts = products[0, CONSTANT].astype(np.intp)
+    else:
+        counts = np.bincount(codes, minlength=len(index))
     return FactorBlock(index, z_columns, counts, products)
 
 

@@ -57,6 +57,8 @@ class Columns:
 
 def names_of(X: Any) -> tuple[str, ...]:
     """Return the names of the columns of X, made up for an array."""
+    if isinstance(X, np.ndarray) and X.ndim == 2:
+        return _made_up(X.shape[1])
     if is_frame(X):
         return tuple(column_names(X))
     return _made_up(check_array(X, dtype=None, ensure_all_finite=False).shape[1])
@@ -304,7 +306,8 @@ def read_y(y: Any, n_rows: int) -> FloatArray:
     """
     values = column_or_1d(y, dtype=np.float64, warn=True)
     assert_all_finite(values, input_name="y")
-    check_consistent_length(values, np.empty(n_rows))
+    if len(values) != n_rows:
+        check_consistent_length(values, np.empty(n_rows))
     return values
 
 

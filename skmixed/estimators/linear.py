@@ -241,6 +241,16 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
             If `random` or `fixed` cannot be read.
         """
         data = read_training_data(self, X, y, sample_weight, groups)
+        design, products = self._summed(data)
+        spec = ModelSpec(design.fixed, design.terms, self.method, self.weighting)
+        check_weights(data.weights, spec)
+        check_sizes(products, spec)
+        fit = Fit.of(products, spec, self._solver())
+        self._adopt(data, design, fit)
+        return self
+
+    def _summed(self, data: TrainingData) -> tuple[Design, CrossProducts]:
+        """Learn the design and sum over the rows, of which nothing is kept."""
         design, columns, codes = Design.learn(
             data.source,
             data.terms,
@@ -250,13 +260,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         )
         offset = design.offset(data.source)
         columns[:, -1] = data.y if offset is None else data.y - offset
-        products = CrossProducts.of(design.layout, design.rows(columns, codes, data.weights))
-        spec = ModelSpec(design.fixed, design.terms, self.method, self.weighting)
-        check_weights(data.weights, spec)
-        check_sizes(products, spec)
-        fit = Fit.of(products, spec, self._solver())
-        self._adopt(data, design, fit)
-        return self
+        return design, CrossProducts.of(design.layout, design.rows(columns, codes, data.weights))
 
     def _solver(self) -> Solver:
         search, most = (EM, 2_000) if self.solver == "em" else (Newton, 200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -27,31 +28,33 @@ class Coordinates:
         Pivot order of every factor.
     patterns : list of ndarray of shape (t_f, k, k)
         lambda of a factor is the combination of its patterns with coefficients theta.
+    places : list of slice
+        Where the parameters of every factor stand in theta.
     """
 
     problem: Problem
     orders: list[IntArray]
     patterns: Blocks
+    places: list[slice]
 
     @classmethod
     def of(cls, problem: Problem, orders: list[IntArray]) -> Coordinates:
         """Set up coordinates for given pivot orders."""
         patterns = [s.patterns(o) for s, o in zip(problem.structures, orders, strict=True)]
-        return cls(problem, orders, patterns)
-
-    @property
-    def places(self) -> list[slice]:
-        """Where the parameters of every factor stand in theta."""
-        ends = np.cumsum([len(pattern) for pattern in self.patterns])
-        return [
-            slice(int(end) - len(pattern), int(end))
-            for end, pattern in zip(ends, self.patterns, strict=True)
-        ]
+        ends = list(accumulate((len(pattern) for pattern in patterns), initial=0))
+        return cls(problem, orders, patterns, [slice(*place) for place in pairwise(ends)])
 
     @classmethod
     def natural(cls, problem: Problem) -> Coordinates:
         """Set up coordinates in which every column stays in its place."""
         return cls.of(problem, [structure.natural_order for structure in problem.structures])
+
+    def are_natural(self, factors: Blocks) -> bool:
+        """Return whether factors in these coordinates are Cholesky factors as they stand."""
+        return all(
+            bool((lam.diagonal() >= 0.0).all()) and order.tolist() == list(range(len(order)))
+            for lam, order in zip(factors, self.orders, strict=True)
+        )
 
     def factors(self, theta: FloatArray) -> Blocks:
         """Return lambda of every factor."""

@@ -200,7 +200,6 @@ class _Search:
     def run(self) -> None:
         self.converged, self.message = False, "the number of evaluations reached max_iter"
         while self.n_evaluations < self.settings.max_iter:
-            self.pivot()
             if self.descend():
                 if self.is_lost:
                     self.message = _LOST
@@ -243,6 +242,7 @@ class _Search:
         accepted = ratio > 1e-3
         if accepted:
             self.theta, self.current = theta, trial
+            self.pivot()
         self.record(float(np.linalg.norm(slope)), length, accepted)
         small = predicted < 10.0 * max(self.settings.tol, self.current.rounding)
         self.idle = self.idle + 1 if small else 0
@@ -315,8 +315,10 @@ class _Search:
     def finish(self) -> tuple[Evaluation, SolverReport]:
         """Put exact zeros where they cost nothing and rows back in their natural order."""
         self.snap()
-        natural = Coordinates.natural(self.problem)
-        factors = natural.factors(natural.theta(self.omegas))
+        found = self.current
+        if not self.coordinates.are_natural(found.factors):
+            natural = Coordinates.natural(self.problem)
+            found = found.with_factors(natural.factors(natural.theta(self.omegas)))
         report = SolverReport(
             "newton",
             self.converged,
@@ -325,7 +327,7 @@ class _Search:
             tuple(self.trace),
             self.confounded,
         )
-        return self.current.with_factors(factors), report
+        return found, report
 
     def snap(self) -> None:
         omegas = self.omegas
