@@ -285,7 +285,7 @@ def level_sums(
         values = columns[:, place] if weights is None else columns[:, place] * weights
         values = np.ascontiguousarray(values)
         selector = sparse.csc_matrix((values, codes, indptr), shape=(n_levels, n))
-        target[:] = (selector @ columns).T
+        target[:] = np.asarray(selector @ columns).T
     return sums
 
 

@@ -57,7 +57,7 @@ class Columns:
 
 def names_of(X: Any) -> tuple[str, ...]:
     """Return the names of the columns of X, made up for an array."""
-    if isinstance(X, np.ndarray) and X.ndim == 2:
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.size:
         return _made_up(X.shape[1])
     if is_frame(X):
         return tuple(column_names(X))
