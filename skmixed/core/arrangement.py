@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import sparse
 
+from skmixed.core.blocks import PairBlock
 from skmixed.core.chain import Chain
 from skmixed.core.coupling import Coupling
 from skmixed.core.crossed import Crossed, memory_installed, memory_needed
-from skmixed.core.crossproducts import CrossProducts, PairBlock
+from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.elimination import Blocks, Elimination
 from skmixed.core.scaling import ScaledModel
 from skmixed.core.spec import ModelSpec
@@ -35,11 +38,7 @@ def scaled_pairs(
     """
     used = spec.used_factors
     return {
-        (i, j): PairBlock(
-            products.pairs[used[i], used[j]].rows,
-            products.pairs[used[i], used[j]].columns,
-            scaled,
-        )
+        (i, j): replace(products.pairs[used[i], used[j]], products=scaled)
         for (i, j), scaled in model.pairs.items()
     }
 
@@ -143,8 +142,7 @@ def _others(
             values.append(pair.products[a, b])
 
     for i, f in enumerate(rest):
-        levels = np.arange(own[f].shape[2])
-        place(PairBlock(levels, levels, own[f]), i, i)
+        place(PairBlock.diagonal(own[f]), i, i)
         for j in range(i):
             pair = _oriented(pairs, f, rest[j])
             place(pair, i, j)

@@ -1,88 +1,29 @@
 """Weighted cross-products of the columns [Z X y]: everything fitting needs to know of the data.
 
-They are sums over rows, so they are built in one pass, in any order and split, and added. Sums are
-kept about a shift of every column (`skmixed.core.basis`), which changes no information.
+They are sums over rows, so they are built in one pass, in any order and split, added, and taken out
+again. Sums are kept about a shift of every column (`skmixed.core.basis`), which changes no
+information.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
-from scipy import sparse
 
 from skmixed.core.basis import apply_basis, change_of_basis, choose_basis
-from skmixed.core.groups import GroupIndex, IntArray, Union
-from skmixed.core.layout import CONSTANT, FloatArray, Layout, Rows
-from skmixed.core.within import (
-    Within,
-    between_parts,
-    by_subtraction,
-    is_far_apart,
-    within_levels,
+from skmixed.core.blocks import FactorBlock, PairBlock, transform
+from skmixed.core.groups import Union
+from skmixed.core.layout import FloatArray, Layout, Rows
+from skmixed.core.summation import (
+    factor_blocks,
+    gram_matrix,
+    pair_blocks,
+    pair_blocks_like,
+    within_block,
+    within_of,
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FactorBlock:
-    """Cross-products within the levels of one grouping factor.
-
-    Parameters
-    ----------
-    index : GroupIndex
-        The levels.
-    columns : tuple of int
-        Positions in `Layout.columns` of the k random columns carried, the constant first.
-    counts : ndarray of int of shape (n_levels,)
-        Rows in every level, whatever their weights.
-    products : ndarray of shape (k, n_columns, n_levels)
-        Z'W[1, features, y] of every level.
-    """
-
-    index: GroupIndex
-    columns: tuple[int, ...]
-    counts: IntArray
-    products: FloatArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairBlock:
-    """Cross-products of the random columns of two factors over the pairs of levels that occur.
-
-    Parameters
-    ----------
-    rows, columns : ndarray of int of shape (n_pairs,)
-        Levels of the first and of the second factor; sorted by row, then column.
-    products : ndarray of shape (k_first, k_second, n_pairs)
-        Z_first'W Z_second of every pair.
-    """
-
-    rows: IntArray
-    columns: IntArray
-    products: FloatArray
-
-    @property
-    def transposed(self) -> PairBlock:
-        """The same pairs, seen from the other factor."""
-        order = np.lexsort((self.rows, self.columns))
-        products = np.ascontiguousarray(self.products.transpose(1, 0, 2)[:, :, order])
-        return PairBlock(self.columns[order], self.rows[order], products)
-
-    def parents(self, n_levels: int) -> IntArray | None:
-        """Return the level of the second factor that contains each level of the first.
-
-        Parameters
-        ----------
-        n_levels : int
-            Number of levels of the first factor.
-
-        Returns
-        -------
-        ndarray of int of shape (n_levels,) or None
-            None where some level of the first factor meets several of the second.
-        """
-        return self.columns if len(self.rows) == n_levels else None
+from skmixed.core.within import Within, between_parts, by_subtraction
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,28 +84,19 @@ class CrossProducts:
             Of these rows.
         """
         basis = choose_basis(rows.columns) if basis is None else basis
-        columns = apply_basis(rows.columns, basis)
-        weights = rows.weights
-        weighted = columns if weights is None else columns * weights[:, None]
-        factors = tuple(
-            _factor_block(columns, weights, codes, index, factor.columns)
-            for factor, codes, index in zip(layout.factors, rows.codes, rows.indexes, strict=True)
-        )
-        n = len(columns)
-        gram = columns.T @ weighted
+        shifted = replace(rows, columns=apply_basis(rows.columns, basis))
+        gram = gram_matrix(shifted)
+        factors = factor_blocks(layout, shifted)
         return cls(
             layout,
             basis,
-            n_rows=n,
-            sum_weights=float(n) if weights is None else float(weights.sum()),
-            sum_log_weights=0.0 if weights is None else float(np.log(weights).sum()),
+            n_rows=len(rows.columns),
+            sum_weights=rows.sum_weights,
+            sum_log_weights=rows.sum_log_weights,
             gram=gram,
             factors=factors,
-            pairs={
-                (i, j): _pair_block(columns, weights, rows.codes, factors, i, j)
-                for i, j in combinations(range(len(factors)), 2)
-            },
-            within=_within(columns, weights, rows.codes, gram, factors),
+            pairs=pair_blocks(shifted, factors),
+            within=within_block(shifted, gram, factors),
         )
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
@@ -185,14 +117,101 @@ class CrossProducts:
             sum_log_weights=self.sum_log_weights + other.sum_log_weights,
             gram=self.gram + other.gram,
             factors=tuple(
-                _add_factors(mine, theirs, union)
+                mine.plus(theirs, union)
                 for mine, theirs, union in zip(self.factors, other.factors, merged, strict=True)
             ),
             pairs={
-                (i, j): _add_pairs(self.pairs[i, j], other.pairs[i, j], merged[i], merged[j])
-                for i, j in self.pairs
+                (i, j): pair.plus(other.pairs[i, j], merged[i], merged[j])
+                for (i, j), pair in self.pairs.items()
             },
             within=_add_within(self, other, merged),
+        )
+
+    def __sub__(self, other: CrossProducts) -> CrossProducts:
+        """Take out the rows that `other` sums; levels are matched by label, empty ones dropped."""
+        if self.layout != other.layout:
+            raise ValueError("cannot subtract cross-products of different columns or factors")
+        other = other.rebased(self.basis)
+        places = [
+            mine.index.find(theirs.index)
+            for mine, theirs in zip(self.factors, other.factors, strict=True)
+        ]
+        within = self.within
+        if within is not None:
+            within = replace(within, gram=_within_gram(other, within.factor))
+        return self._minus(
+            replace(
+                other,
+                factors=tuple(
+                    theirs.spread(place, mine.index)
+                    for mine, theirs, place in zip(self.factors, other.factors, places, strict=True)
+                ),
+                pairs={
+                    (i, j): pair.spread(
+                        self.pairs[i, j], places[i], places[j], len(self.factors[j].index)
+                    )
+                    for (i, j), pair in other.pairs.items()
+                },
+                within=within,
+            )
+        )
+
+    def without(self, rows: Rows) -> CrossProducts:
+        """Take out some of the rows that were summed.
+
+        Parameters
+        ----------
+        rows : Rows
+            The rows, in the columns of the layout; their codes count the levels of `factors`.
+
+        Returns
+        -------
+        CrossProducts
+            Of the other rows and the levels they have. The cost is that of the rows taken out,
+            and no label is looked at.
+
+        Raises
+        ------
+        ValueError
+            If nothing is left, or rows are taken out that are not there.
+        """
+        shifted = replace(rows, columns=apply_basis(rows.columns, self.basis))
+        factors = factor_blocks(self.layout, shifted)
+        within = self.within and within_of(shifted, factors, self.within.factor)
+        return self._minus(
+            replace(
+                self,
+                n_rows=len(rows.columns),
+                sum_weights=rows.sum_weights,
+                sum_log_weights=rows.sum_log_weights,
+                gram=gram_matrix(shifted),
+                factors=factors,
+                pairs=pair_blocks_like(shifted, factors, self.pairs),
+                within=within,
+            )
+        )
+
+    def _minus(self, part: CrossProducts) -> CrossProducts:
+        """Subtract sums over the same levels and pairs, zeros among them."""
+        if part.n_rows >= self.n_rows:
+            raise ValueError(f"{part.n_rows} of {self.n_rows} rows are taken out: nothing is left")
+        zipped = zip(self.factors, part.factors, strict=True)
+        left = [mine.minus(theirs.counts, theirs.products) for mine, theirs in zipped]
+        places = [place for _, place in left]
+        return replace(
+            self,
+            n_rows=self.n_rows - part.n_rows,
+            sum_weights=self.sum_weights - part.sum_weights,
+            sum_log_weights=self.sum_log_weights - part.sum_log_weights,
+            gram=self.gram - part.gram,
+            factors=tuple(block for block, _ in left),
+            pairs={
+                (i, j): pair.minus(
+                    part.pairs[i, j].counts, part.pairs[i, j].products, places[i], places[j]
+                )
+                for (i, j), pair in self.pairs.items()
+            },
+            within=_within_left(self, part),
         )
 
     def rebased(self, basis: FloatArray) -> CrossProducts:
@@ -228,146 +247,11 @@ class CrossProducts:
         )
 
 
-def transform(products: FloatArray, left: FloatArray, right: FloatArray) -> FloatArray:
-    """Return ``left.T @ products[:, :, l] @ right`` for every level l.
-
-    Parameters
-    ----------
-    products : ndarray of shape (a, b, n_levels)
-        Cross-products of a columns with b others.
-    left : ndarray of shape (a, c)
-        Linear map of the first columns.
-    right : ndarray of shape (b, d)
-        Linear map of the others.
-
-    Returns
-    -------
-    ndarray of shape (c, d, n_levels)
-        Cross-products of the mapped columns.
-    """
-    a, _, n_levels = products.shape
-    half = np.matmul(right.T, products)
-    product: FloatArray = left.T @ half.reshape(a, -1)
-    return product.reshape(left.shape[1], right.shape[1], n_levels)
-
-
-def level_sums(
-    codes: IntArray,
-    n_levels: int,
-    columns: FloatArray,
-    first: tuple[int, ...],
-    weights: FloatArray | None = None,
-) -> FloatArray:
-    """Sum products of columns within levels, in one pass each and without sorting.
-
-    Parameters
-    ----------
-    codes : ndarray of int of shape (n,)
-        Level of every row.
-    n_levels : int
-        Number of levels.
-    columns : ndarray of shape (n, n_columns)
-        The columns, in C order.
-    first : tuple of int
-        Positions of the k columns that are multiplied with all.
-    weights : ndarray of shape (n,) or None
-        Weights of the rows.
-
-    Returns
-    -------
-    ndarray of shape (k, n_columns, n_levels)
-        The sums.
-    """
-    n = len(codes)
-    sums = np.empty((len(first), columns.shape[1], n_levels))
-    indptr = np.arange(n + 1, dtype=codes.dtype)
-    for place, target in zip(first, sums, strict=True):
-        values = columns[:, place] if weights is None else columns[:, place] * weights
-        values = np.ascontiguousarray(values)
-        selector = sparse.csc_matrix((values, codes, indptr), shape=(n_levels, n))
-        target[:] = np.asarray(selector @ columns).T
-    return sums
-
-
-def _factor_block(
-    columns: FloatArray,
-    weights: FloatArray | None,
-    codes: IntArray,
-    index: GroupIndex,
-    z_columns: tuple[int, ...],
-) -> FactorBlock:
-    products = level_sums(codes, len(index), columns, z_columns, weights)
-    if weights is None:  # sums of ones are exact
-        counts = products[0, CONSTANT].astype(np.intp)
-    else:
-        counts = np.bincount(codes, minlength=len(index))
-    return FactorBlock(index, z_columns, counts, products)
-
-
-def _pair_block(
-    columns: FloatArray,
-    weights: FloatArray | None,
-    codes: tuple[IntArray, ...],
-    factors: tuple[FactorBlock, ...],
-    i: int,
-    j: int,
-) -> PairBlock:
-    first, second = factors[i], factors[j]
-    if (parents := _containing_levels(codes[i], codes[j], len(first.index))) is not None:
-        return _nested_pairs(first, second, parents)
-    if (parents := _containing_levels(codes[j], codes[i], len(second.index))) is not None:
-        return _nested_pairs(second, first, parents).transposed
-    keys = codes[i].astype(np.int64) * len(second.index) + codes[j]
-    pairs, which = np.unique(keys, return_inverse=True)
-    products = np.empty((len(first.columns), len(second.columns), len(pairs)))
-    for a, u in enumerate(first.columns):
-        data = columns[:, u] if weights is None else columns[:, u] * weights
-        for b, v in enumerate(second.columns):
-            products[a, b] = np.bincount(which, data * columns[:, v], minlength=len(pairs))
-    rows, cols = np.divmod(pairs, len(second.index))
-    return PairBlock(rows.astype(np.intp), cols.astype(np.intp), products)
-
-
-def _containing_levels(fine: IntArray, coarse: IntArray, n_fine: int) -> IntArray | None:
-    """Return the coarse level of every fine one, None where the factors are not nested."""
-    parents = np.empty(n_fine, dtype=np.intp)
-    parents[fine] = coarse
-    return parents if np.array_equal(parents[fine], coarse) else None
-
-
-def _nested_pairs(fine: FactorBlock, coarse: FactorBlock, parents: IntArray) -> PairBlock:
-    """Read the pairs of nested factors off the products of the finer one."""
-    return PairBlock(
-        np.arange(len(fine.index)), parents, fine.products[:, list(coarse.columns), :].copy()
-    )
-
-
-def _within(
-    columns: FloatArray,
-    weights: FloatArray | None,
-    codes: tuple[IntArray, ...],
-    gram: FloatArray,
-    factors: tuple[FactorBlock, ...],
-) -> Within | None:
-    if not factors:
-        return None
-    largest = max(range(len(factors)), key=lambda i: len(factors[i].index))
-    products = factors[largest].products
-    if not is_far_apart(gram, products):
-        return None
-    return Within(largest, within_levels(columns, weights, codes[largest], products))
-
-
 def _add_within(first: CrossProducts, second: CrossProducts, merged: list[Union]) -> Within | None:
     kept = first.within or second.within
     if kept is None:
         return None
-    gram = np.zeros_like(first.gram)
-    for part in (first, second):
-        if part.within is not None and part.within.factor == kept.factor:
-            gram += part.within.gram
-        else:
-            gram += by_subtraction(part.gram, part.factors[kept.factor].products)
+    gram = _within_gram(first, kept.factor) + _within_gram(second, kept.factor)
     union = merged[kept.factor]
     _, mine, theirs = np.intersect1d(union.first, union.second, return_indices=True)
     sums = (
@@ -377,26 +261,20 @@ def _add_within(first: CrossProducts, second: CrossProducts, merged: list[Union]
     return Within(kept.factor, gram + between_parts(*sums))
 
 
-def _add_factors(first: FactorBlock, second: FactorBlock, union: Union) -> FactorBlock:
-    counts = np.zeros(len(union.index), dtype=first.counts.dtype)
-    products = np.zeros((*first.products.shape[:2], len(union.index)))
-    for block, where in ((first, union.first), (second, union.second)):
-        counts[where] += block.counts
-        products[:, :, where] += block.products
-    return FactorBlock(union.index, first.columns, counts, products)
+def _within_gram(products: CrossProducts, factor: int) -> FloatArray:
+    """Return the sums within the levels of a factor, by subtraction where they are not kept."""
+    if products.within is not None and products.within.factor == factor:
+        return products.within.gram
+    return by_subtraction(products.gram, products.factors[factor].products)
 
 
-def _add_pairs(first: PairBlock, second: PairBlock, rows: Union, columns: Union) -> PairBlock:
-    width = len(columns.index)
-    keys = np.concatenate(
-        [
-            rows.first[first.rows].astype(np.int64) * width + columns.first[first.columns],
-            rows.second[second.rows].astype(np.int64) * width + columns.second[second.columns],
-        ]
-    )
-    pairs, which = np.unique(keys, return_inverse=True)
-    products = np.zeros((*first.products.shape[:2], len(pairs)))
-    products[:, :, which[: len(first.rows)]] += first.products
-    products[:, :, which[len(first.rows) :]] += second.products
-    merged_rows, merged_columns = np.divmod(pairs, width)
-    return PairBlock(merged_rows.astype(np.intp), merged_columns.astype(np.intp), products)
+def _within_left(total: CrossProducts, part: CrossProducts) -> Within | None:
+    """Return the sums within levels when a part of the rows is gone."""
+    if total.within is None or part.within is None:
+        return None
+    factor = total.within.factor
+    theirs = part.factors[factor]
+    left = total.factors[factor].products[0] - theirs.products[0]
+    both = (theirs.counts > 0) & (total.factors[factor].counts > theirs.counts)
+    between = between_parts(left[:, both], theirs.products[0][:, both])
+    return Within(factor, total.within.gram - part.within.gram - between)

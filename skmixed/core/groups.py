@@ -41,6 +41,32 @@ class GroupIndex:
         """Return the index of a selection of levels, in the order given."""
         return GroupIndex(self.key, tuple(column[codes] for column in self.labels))
 
+    def find(self, other: GroupIndex) -> IntArray:
+        """Return where the levels of another index stand in this one.
+
+        Parameters
+        ----------
+        other : GroupIndex
+            Levels of the same factor, all of them in this index.
+
+        Returns
+        -------
+        ndarray of int of shape (len(other),)
+            Their codes here.
+
+        Raises
+        ------
+        ValueError
+            If a level is not there.
+        """
+        union = self.union(other)
+        places = np.full(len(union.index), -1, dtype=np.intp)
+        places[union.first] = np.arange(len(self))
+        found = places[union.second]
+        if found.min(initial=0) < 0:
+            raise ValueError(f"{int((found < 0).sum())} levels of {self.name!r} are not there")
+        return found
+
     def union(self, other: GroupIndex) -> Union:
         """Merge two sets of levels.
 

@@ -87,3 +87,22 @@ class Rows:
     codes: tuple[IntArray, ...] = ()
     indexes: tuple[GroupIndex, ...] = ()
     weights: FloatArray | None = None
+
+    @property
+    def sum_weights(self) -> float:
+        """Sum of the weights, the number of rows where there are none."""
+        return float(len(self.columns) if self.weights is None else self.weights.sum())
+
+    @property
+    def sum_log_weights(self) -> float:
+        """Sum of the logarithms of the weights."""
+        return 0.0 if self.weights is None else float(np.log(self.weights).sum())
+
+    def take(self, chosen: IntArray) -> Rows:
+        """Return some of the rows, their codes still counting all levels."""
+        return Rows(
+            self.columns[chosen],
+            tuple(codes[chosen] for codes in self.codes),
+            self.indexes,
+            None if self.weights is None else self.weights[chosen],
+        )

@@ -18,8 +18,9 @@ import numpy as np
 from scipy.linalg import lapack
 
 from skmixed.core.arrangement import arrange, scaled_pairs
+from skmixed.core.blocks import PairBlock
 from skmixed.core.covariance import Structure
-from skmixed.core.crossproducts import CrossProducts, PairBlock
+from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.elimination import Blocks, Elimination, LostPrecisionError
 from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skmixed.core.crossproducts import CrossProducts, transform
+from skmixed.core.blocks import transform
+from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.elimination import Blocks
 from skmixed.core.layout import CONSTANT, FloatArray
 from skmixed.core.spec import ModelSpec, Term

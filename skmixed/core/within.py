@@ -73,7 +73,7 @@ def within_levels(
     ndarray of shape (n_columns, n_columns)
         The sums.
     """
-    means = products[0] / products[0, 0]
+    means = products[0] / np.where(products[0, 0] > 0, products[0, 0], 1.0)
     deviations = columns - np.ascontiguousarray(means.T)[codes]
     weighted = deviations if weights is None else deviations * weights[:, None]
     return np.asarray(deviations.T @ weighted)

@@ -15,8 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from skmixed.core.blocks import PairBlock
 from skmixed.core.covariance import Structure
-from skmixed.core.crossproducts import PairBlock
 from skmixed.core.elimination import Blocks
 from skmixed.core.evaluation import level_grams
 from skmixed.core.layout import FloatArray
@@ -134,8 +134,7 @@ def _system(problem: Problem, flat: Blocks, projected: Blocks) -> FloatArray:
     system = np.empty((ends[-1], ends[-1]))
     grams = [level_grams(block) for block in projected]
     for i, own in enumerate(problem.model.own):
-        levels = np.arange(own.shape[2])
-        pairs = [(i, PairBlock(levels, levels, own))]
+        pairs = [(i, PairBlock.diagonal(own))]
         pairs += [(j, pair) for (first, j), pair in problem.pairs.items() if first == i]
         for j, pair in pairs:
             form = _pair_form(pair, projected[i], projected[j])

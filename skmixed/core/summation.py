@@ -1,0 +1,155 @@
+"""One pass over rows: sums of products of their columns, within levels and pairs of levels."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from scipy import sparse
+
+from skmixed.core.blocks import FactorBlock, PairBlock, pair_keys
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import CONSTANT, FloatArray, Layout, Rows
+from skmixed.core.within import Within, is_far_apart, within_levels
+
+Pairs = dict[tuple[int, int], PairBlock]
+
+
+def gram_matrix(rows: Rows) -> FloatArray:
+    """Return [1, features, y]'W[1, features, y], of shape (n_columns, n_columns)."""
+    columns = rows.columns
+    weighted = columns if rows.weights is None else columns * rows.weights[:, None]
+    return np.asarray(columns.T @ weighted)
+
+
+def level_sums(
+    codes: IntArray,
+    n_levels: int,
+    columns: FloatArray,
+    first: tuple[int, ...],
+    weights: FloatArray | None = None,
+) -> FloatArray:
+    """Sum products of columns within levels, in one pass each and without sorting.
+
+    Parameters
+    ----------
+    codes : ndarray of int of shape (n,)
+        Level of every row.
+    n_levels : int
+        Number of levels.
+    columns : ndarray of shape (n, n_columns)
+        The columns, in C order.
+    first : tuple of int
+        Positions of the k columns that are multiplied with all.
+    weights : ndarray of shape (n,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    ndarray of shape (k, n_columns, n_levels)
+        The sums.
+    """
+    n = len(codes)
+    sums = np.empty((len(first), columns.shape[1], n_levels))
+    indptr = np.arange(n + 1, dtype=codes.dtype)
+    for place, target in zip(first, sums, strict=True):
+        values = columns[:, place] if weights is None else columns[:, place] * weights
+        values = np.ascontiguousarray(values)
+        selector = sparse.csc_matrix((values, codes, indptr), shape=(n_levels, n))
+        target[:] = np.asarray(selector @ columns).T
+    return sums
+
+
+def factor_blocks(layout: Layout, rows: Rows) -> tuple[FactorBlock, ...]:
+    """Sum within the levels of every factor; a level without rows gets zeros."""
+    return tuple(
+        _factor_block(rows, number, factor.columns) for number, factor in enumerate(layout.factors)
+    )
+
+
+def _factor_block(rows: Rows, number: int, z_columns: tuple[int, ...]) -> FactorBlock:
+    codes, index = rows.codes[number], rows.indexes[number]
+    products = level_sums(codes, len(index), rows.columns, z_columns, rows.weights)
+    if rows.weights is None:  # sums of ones are exact
+        counts = products[0, CONSTANT].astype(np.intp)
+    else:
+        counts = np.bincount(codes, minlength=len(index))
+    return FactorBlock(index, z_columns, counts, products)
+
+
+def pair_blocks(rows: Rows, factors: tuple[FactorBlock, ...]) -> Pairs:
+    """Sum within the pairs of levels that occur, for every two factors i < j."""
+    return {
+        (i, j): _pair_block(rows, factors, i, j) for i, j in combinations(range(len(factors)), 2)
+    }
+
+
+def _pair_block(rows: Rows, factors: tuple[FactorBlock, ...], i: int, j: int) -> PairBlock:
+    first, second = factors[i], factors[j]
+    codes = rows.codes
+    if (parents := _containing_levels(codes[i], codes[j], len(first.index))) is not None:
+        return _nested_pairs(first, second, parents)
+    if (parents := _containing_levels(codes[j], codes[i], len(second.index))) is not None:
+        return _nested_pairs(second, first, parents).transposed
+    width = len(second.index)
+    pairs, which = np.unique(pair_keys(codes[i], codes[j], width), return_inverse=True)
+    counts, products = _pair_sums(rows, which, len(pairs), first.columns, second.columns)
+    of_first, of_second = np.divmod(pairs, width)
+    return PairBlock(of_first.astype(np.intp), of_second.astype(np.intp), counts, products)
+
+
+def pair_blocks_like(rows: Rows, factors: tuple[FactorBlock, ...], pairs: Pairs) -> Pairs:
+    """Sum within pairs of levels that are known; a pair without rows gets zeros."""
+    result = {}
+    for (i, j), known in pairs.items():
+        if known.parents(len(factors[i].index)) is not None:
+            which = rows.codes[i]
+        else:
+            which = known.find(rows.codes[i], rows.codes[j], len(factors[j].index))
+        counts, products = _pair_sums(
+            rows, which, len(known.rows), factors[i].columns, factors[j].columns
+        )
+        result[i, j] = PairBlock(known.rows, known.columns, counts, products)
+    return result
+
+
+def _pair_sums(
+    rows: Rows, which: IntArray, n_pairs: int, first: tuple[int, ...], second: tuple[int, ...]
+) -> tuple[IntArray, FloatArray]:
+    products = np.empty((len(first), len(second), n_pairs))
+    counts = np.bincount(which, minlength=n_pairs)
+    columns, weights = rows.columns, rows.weights
+    for a, u in enumerate(first):
+        data = columns[:, u] if weights is None else columns[:, u] * weights
+        for b, v in enumerate(second):
+            products[a, b] = np.bincount(which, data * columns[:, v], minlength=n_pairs)
+    return counts, products
+
+
+def _containing_levels(fine: IntArray, coarse: IntArray, n_fine: int) -> IntArray | None:
+    """Return the coarse level of every fine one, None where the factors are not nested."""
+    parents = np.empty(n_fine, dtype=np.intp)
+    parents[fine] = coarse
+    return parents if np.array_equal(parents[fine], coarse) else None
+
+
+def _nested_pairs(fine: FactorBlock, coarse: FactorBlock, parents: IntArray) -> PairBlock:
+    """Read the pairs of nested factors off the products of the finer one."""
+    products = fine.products[:, list(coarse.columns), :].copy()
+    return PairBlock(np.arange(len(fine.index)), parents, fine.counts, products)
+
+
+def within_block(rows: Rows, gram: FloatArray, factors: tuple[FactorBlock, ...]) -> Within | None:
+    """Sum products of deviations within the levels of the largest factor, if they lie far apart."""
+    if not factors:
+        return None
+    largest = max(range(len(factors)), key=lambda i: len(factors[i].index))
+    if not is_far_apart(gram, factors[largest].products):
+        return None
+    return within_of(rows, factors, largest)
+
+
+def within_of(rows: Rows, factors: tuple[FactorBlock, ...], factor: int) -> Within:
+    """Sum products of deviations within the levels of one factor."""
+    products = factors[factor].products
+    return Within(factor, within_levels(rows.columns, rows.weights, rows.codes[factor], products))
