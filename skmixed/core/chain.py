@@ -128,6 +128,23 @@ class ChainFactorisation:
         """Return the sum of `information` over levels, of shape (k, k)."""
         return np.asarray(self.information(factor).sum(axis=-1))
 
+    def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
+        """Return var(z'b | y, beta) / sigma^2 of rows, as `Factorisation` says."""
+        chain = self.chain
+        rest = [random[f][:, None] for f in chain.order]
+        variances = np.zeros(rest[0].shape[2] if rest else 0)
+        for s, level in enumerate(self.levels):
+            of_rows = codes[chain.order[s]]
+            whitener = level.whitener[:, :, of_rows]
+            white = multiply_levels(whitener, rest[s])
+            variances += np.square(white[:, 0]).sum(axis=0)
+            if s + 1 < len(self.levels):
+                undone = multiply_transposed(whitener, white)
+            for t in range(s + 1, len(self.levels)):
+                between = self.between[s, t][:, :, of_rows]
+                rest[t] = rest[t] - multiply_transposed(between, undone)
+        return variances
+
     @cached_property
     def paths(self) -> dict[tuple[int, int], FloatArray]:
         """Z_s'V_{t-1}^-1 Z_t of every level of s, for s < t."""

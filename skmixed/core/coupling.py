@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
+from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 
 _DENSE_ABOVE = 0.2
@@ -180,6 +181,46 @@ class Coupling:
                 for b in range(k):
                     forms[a, b, levels] = level_products(self[b][levels], half)
         return forms
+
+    def entries_times(
+        self,
+        middle: FloatArray,
+        levels: IntArray,
+        places: list[IntArray],
+        values: list[FloatArray],
+    ) -> FloatArray:
+        """Multiply the rows of levels, through a symmetric matrix, with sparse vectors.
+
+        Parameters
+        ----------
+        middle : ndarray of shape (width, width)
+            The symmetric matrix, in full.
+        levels : ndarray of int of shape (n,)
+            The level whose rows each vector meets.
+        places : list of ndarray of int of shape (n,)
+            Where the entries of the vectors stand.
+        values : list of ndarray of shape (n,)
+            The entries.
+
+        Returns
+        -------
+        ndarray of shape (k, n)
+            One product for each of the k rows of a level.
+        """
+        result = np.zeros((len(self), len(levels)))
+        order = np.argsort(levels, kind="stable")
+        sorted_levels = levels[order]
+        chunk = max(1, _CHUNK_BYTES // (8 * len(middle)))
+        for start in range(0, self[0].shape[0], chunk):
+            first, last = np.searchsorted(sorted_levels, [start, start + chunk])
+            chosen = order[first:last]
+            if not len(chosen):
+                continue
+            for row, matrix in zip(result, map(self.__getitem__, range(len(self))), strict=True):
+                half = matrix[start : start + chunk] @ middle
+                for place, value in zip(places, values, strict=True):
+                    row[chosen] += value[chosen] * half[levels[chosen] - start, place[chosen]]
+        return result
 
     def form_sum(self, weights: FloatArray, middle: FloatArray) -> FloatArray:
         """Return the sum over levels of B form B', where form is that of `level_forms`.

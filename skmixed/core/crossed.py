@@ -18,6 +18,7 @@ from scipy.linalg import blas, lapack, solve_triangular
 
 from skmixed.core.coupling import Coupling, Matrix
 from skmixed.core.elimination import Blocks, LostPrecisionError
+from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 from skmixed.core.levels import (
     LevelFactor,
@@ -210,6 +211,41 @@ class CrossedFactorisation:
         traces = np.tril(np.einsum("albl->ab", blocks))
         kept = n_levels * np.eye(k) - traces - np.tril(traces, -1).T
         return np.asarray(np.linalg.solve(lam.T, np.linalg.solve(lam.T, kept).T))
+
+    def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
+        """Return var(z'b | y, beta) / sigma^2 of rows, as `Factorisation` says.
+
+        With N of the level in the eliminated factor and M = `middle`, it is z_1'N z_1 + r'M r
+        for r = z_2 - A_21 N z_1.
+        """
+        crossed = self.crossed
+        first, level = random[crossed.eliminated][:, None], codes[crossed.eliminated]
+        white = multiply_levels(self.level.whitener[:, :, level], first)
+        through = multiply_transposed(self.level.whitener[:, :, level], white)
+        middle = symmetric(self.middle)
+        places, values = self._entries(random, codes)
+        forms = crossed.coupling.level_forms(self.middle)[:, :, level]
+        variances = np.square(white[:, 0]).sum(axis=0)
+        variances += (through * multiply_levels(forms, through)).sum(axis=0)[0]
+        for place, value in zip(places, values, strict=True):
+            for other, factor in zip(places, values, strict=True):
+                variances += value * factor * middle[place, other]
+        seen = crossed.coupling.entries_times(middle, level, places, values)
+        return np.asarray(variances - 2.0 * (through[:, 0] * seen).sum(axis=0))
+
+    def _entries(
+        self, random: Blocks, codes: list[IntArray]
+    ) -> tuple[list[IntArray], list[FloatArray]]:
+        """Return the entries of the rows of Z_2: their columns and their values."""
+        crossed = self.crossed
+        places, values = [], []
+        for f, place, (k, n_levels) in zip(
+            crossed.rest, crossed.places, crossed.shapes, strict=True
+        ):
+            for a in range(k):
+                places.append(place.start + a * n_levels + codes[f])
+                values.append(random[f][a])
+        return places, values
 
 
 class CrossedReduced:

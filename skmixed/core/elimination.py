@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 
 Blocks = list[FloatArray]
@@ -53,6 +54,23 @@ class Factorisation(Protocol):
 
     def total_information(self, factor: int) -> FloatArray:
         """Return the sum of `information` over levels, of shape (k, k)."""
+        ...
+
+    def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
+        """Return var(z'b | y, beta) / sigma^2 of rows, those of the fit or others.
+
+        Parameters
+        ----------
+        random : list of ndarray of shape (k_f, n)
+            z of every factor; zeros where a row has no known level of it.
+        codes : list of ndarray of int of shape (n,)
+            Level of every row, any level where there is none.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            z'C z with C the conditional covariance of all random effects, across factors too.
+        """
         ...
 
 

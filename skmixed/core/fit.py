@@ -21,6 +21,7 @@ from skmixed.core.solvers.report import SolverReport
 from skmixed.core.spec import Method, ModelSpec, Term
 
 _NO_SEARCH = SolverReport("none", True, 0, "there is no variance to estimate", ())
+_GIVEN = SolverReport("none", True, 0, "the relative covariances were given", ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,26 @@ class Fit:
         evaluation, report = (solver or Newton()).solve(problem)
         cache = {"problem": problem, "evaluation": evaluation}
         return cls(products, spec, tuple(evaluation.factors), report, cache)
+
+    def at(self, products: CrossProducts) -> Fit:
+        """Fit other data of the same layout at the relative covariances of this fit.
+
+        Parameters
+        ----------
+        products : CrossProducts
+            The other data.
+
+        Returns
+        -------
+        Fit
+            Its coefficients, residual variance and BLUPs are those of the other data.
+        """
+        problem = Problem.of(products, self.spec)
+        scaled = tuple(
+            np.asarray(linalg.solve(random_map, lam))
+            for random_map, lam in zip(problem.model.random_maps, self.factors, strict=True)
+        )
+        return Fit(products, self.spec, scaled, _GIVEN, {"problem": problem})
 
     def refit(self, **changes: Any) -> Fit:
         """Fit a variant of the model to the same data.

@@ -25,8 +25,8 @@ def gram_matrix(rows: Rows) -> FloatArray:
 def level_sums(
     codes: IntArray,
     n_levels: int,
+    first: list[FloatArray],
     columns: FloatArray,
-    first: tuple[int, ...],
     weights: FloatArray | None = None,
 ) -> FloatArray:
     """Sum products of columns within levels, in one pass each and without sorting.
@@ -37,10 +37,10 @@ def level_sums(
         Level of every row.
     n_levels : int
         Number of levels.
+    first : list of ndarray of shape (n,)
+        The k columns that are multiplied with all others.
     columns : ndarray of shape (n, n_columns)
-        The columns, in C order.
-    first : tuple of int
-        Positions of the k columns that are multiplied with all.
+        The others, in C order.
     weights : ndarray of shape (n,) or None
         Weights of the rows.
 
@@ -52,9 +52,8 @@ def level_sums(
     n = len(codes)
     sums = np.empty((len(first), columns.shape[1], n_levels))
     indptr = np.arange(n + 1, dtype=codes.dtype)
-    for place, target in zip(first, sums, strict=True):
-        values = columns[:, place] if weights is None else columns[:, place] * weights
-        values = np.ascontiguousarray(values)
+    for column, target in zip(first, sums, strict=True):
+        values = np.ascontiguousarray(column if weights is None else column * weights)
         selector = sparse.csc_matrix((values, codes, indptr), shape=(n_levels, n))
         target[:] = np.asarray(selector @ columns).T
     return sums
@@ -69,7 +68,8 @@ def factor_blocks(layout: Layout, rows: Rows) -> tuple[FactorBlock, ...]:
 
 def _factor_block(rows: Rows, number: int, z_columns: tuple[int, ...]) -> FactorBlock:
     codes, index = rows.codes[number], rows.indexes[number]
-    products = level_sums(codes, len(index), rows.columns, z_columns, rows.weights)
+    first = [rows.columns[:, place] for place in z_columns]
+    products = level_sums(codes, len(index), first, rows.columns, rows.weights)
     if rows.weights is None:  # sums of ones are exact
         counts = products[0, CONSTANT].astype(np.intp)
     else:
