@@ -7,7 +7,7 @@ from inspect import signature
 from typing import Any
 
 from sklearn.metrics import get_scorer, make_scorer, r2_score
-from sklearn.utils.metadata_routing import MetadataRequest
+from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
 from skmixed.model_selection._rows import OnRows, Rows
 
@@ -198,21 +198,42 @@ def _takes_groups(scorer: Callable[..., Any]) -> bool:
     return "groups" in signature(scorer).parameters
 
 
-def for_rows(scoring: Any) -> Any:
+class _DefaultScorer:
+    """The estimator's own `score`, whose requests routing finds in every scikit-learn."""
+
+    def __init__(self, estimator: Any) -> None:
+        self._estimator = estimator
+
+    def __call__(self, estimator: OnRows, X: Rows, y: Any = None, **params: Any) -> Any:
+        return estimator.score(X, y, **params)
+
+    def __repr__(self) -> str:
+        return f"{type(self._estimator).__name__}.score"
+
+    def get_metadata_routing(self) -> Any:
+        """Return the requests of the estimator."""
+        return get_routing_for_object(self._estimator)
+
+
+def for_rows(scoring: Any, estimator: Any) -> Any:
     """Return a `scoring` argument whose scorers work on `OnRows` and `Rows`.
 
     Parameters
     ----------
     scoring : None, str, callable, list, tuple, set or dict
         As in `sklearn.model_selection.cross_validate`.
+    estimator : estimator
+        Whose `score` is meant by None.
 
     Returns
     -------
-    None, str, callable, list, tuple, set or dict
+    str, callable, list, tuple, set or dict
         scikit-learn's own scorers as they are, since they only call methods of the estimator.
     """
+    if scoring is None:
+        return _DefaultScorer(estimator)
     if isinstance(scoring, Mapping):
-        return {name: for_rows(scorer) for name, scorer in scoring.items()}
+        return {name: for_rows(scorer, estimator) for name, scorer in scoring.items()}
     if not callable(scoring) or isinstance(scoring, _SklearnScorer):
         return scoring
     return _Unpacking(scoring)

@@ -114,7 +114,7 @@ class Task:
             estimator, X = OnRows(estimator), Rows(X, self.for_model)
             if "scoring" in settings:
                 check_scoring(self.estimator, scoring=settings["scoring"])
-                settings["scoring"] = for_rows(settings["scoring"])
+                settings["scoring"] = for_rows(settings["scoring"], self.estimator)
         return function(estimator, X, self.y, cv=splits, params=self.params or None, **settings)
 
     def splits(self, cv: Any, split_by: Any) -> Splits:

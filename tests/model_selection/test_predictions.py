@@ -8,7 +8,7 @@ import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 from sklearn.model_selection import cross_val_predict as sklearn_cross_val_predict
@@ -96,8 +96,8 @@ def test_probabilities():
     assert (np.array(["high", "low"])[shares.argmax(axis=1)] == high).mean() > 0.8
     scores = cross_validate(Shares(), X, high, groups=SHOP, scoring=["roc_auc", "accuracy"])
     assert (scores["test_roc_auc"] > 0.8).all()
-    theirs = sklearn_cross_val_predict(LogisticRegression(), X, high, method="decision_function")
-    ours = cross_val_predict(LogisticRegression(), X, high, groups=SHOP, method="decision_function")
+    theirs = sklearn_cross_val_predict(RidgeClassifier(), X, high, method="decision_function")
+    ours = cross_val_predict(RidgeClassifier(), X, high, groups=SHOP, method="decision_function")
     assert_array_equal(ours, theirs)
 
 
