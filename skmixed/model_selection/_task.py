@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.base import is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GroupKFold, check_cv
@@ -115,7 +116,13 @@ class Task:
             if "scoring" in settings:
                 check_scoring(self.estimator, scoring=settings["scoring"])
                 settings["scoring"] = for_rows(settings["scoring"], self.estimator)
-        return function(estimator, X, self.y, cv=splits, params=self.params or None, **settings)
+        settings |= {"cv": splits, "params": self.params or None}
+        if X is self.X:
+            return function(estimator, X, self.y, **settings)
+        with config_context(
+            array_api_dispatch=False
+        ):  # which wants to know what kind of array X is
+            return function(estimator, X, self.y, **settings)
 
     def splits(self, cv: Any, split_by: Any) -> Splits:
         """Return the folds of a splitter.
