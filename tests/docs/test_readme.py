@@ -1,4 +1,4 @@
-"""The README's examples print what it says, and what it points at is there."""
+"""The examples of the pages print what these say, and what they point at is there."""
 
 import doctest
 import re
@@ -10,9 +10,12 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 
 
-def test_examples_of_the_readme():
+@pytest.mark.parametrize(
+    "page", [README, ROOT / "docs/cross_validation.md"], ids=lambda page: page.stem
+)
+def test_examples_of_a_page(page):
     flags = doctest.NORMALIZE_WHITESPACE
-    result = doctest.testfile(str(README), module_relative=False, optionflags=flags)
+    result = doctest.testfile(str(page), module_relative=False, optionflags=flags)
     assert result.attempted >= 10
     assert result.failed == 0
 

@@ -1,0 +1,185 @@
+"""Rows that carry their groups, and an estimator that takes such rows.
+
+scikit-learn's cross-validation slices X and hands it to everything. It does not hand `groups` to
+`predict`. So X and its groups travel as one table through its functions, and are taken apart again
+where the model is called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn import get_config
+from sklearn.base import clone, is_regressor
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.metrics import r2_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples
+
+from skmixed.design.tables import is_frame, take
+from skmixed.model_selection._taking import accepts, fit_names, takes
+
+
+def _pick(table: Any, rows: Any) -> Any:
+    return take(table, rows) if is_frame(table) else _safe_indexing(table, rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows of X with their groups, sliced together.
+
+    Parameters
+    ----------
+    X : array-like or data frame of shape (n, n_features)
+        The columns.
+    groups : array-like or data frame of shape (n,) or (n, n_factors)
+        The labels.
+    """
+
+    X: Any
+    groups: Any
+
+    def __len__(self) -> int:
+        return _num_samples(self.X)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Return the number of rows, by which scikit-learn knows an array."""
+        return (len(self),)
+
+    def __getitem__(self, key: Any) -> Rows:
+        rows = key[0] if isinstance(key, tuple) else key
+        return Rows(_pick(self.X, rows), _pick(self.groups, rows))
+
+
+class OnRows:
+    """An estimator that takes `Rows` for X and hands the groups on to another.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose methods are called with X and, where they take them, the groups.
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def __sklearn_clone__(self) -> OnRows:
+        return OnRows(clone(self.estimator))
+
+    def __sklearn_tags__(self) -> Any:
+        return get_tags(self.estimator)
+
+    def get_metadata_routing(self) -> Any:
+        """Return the requests of the estimator inside.
+
+        Returns
+        -------
+        MetadataRequest or MetadataRouter
+            What else than groups is handed on.
+        """
+        return get_routing_for_object(self.estimator)
+
+    @property
+    def classes_(self) -> Any:
+        """The classes of a fitted classifier."""
+        return self.estimator.classes_
+
+    def fit(self, X: Rows, y: Any = None, **params: Any) -> OnRows:
+        """Fit the estimator inside.
+
+        Parameters
+        ----------
+        X : Rows
+            The training rows.
+        y : None or array-like of shape (n,), default=None
+            Their response.
+        **params : dict
+            Further arguments of its `fit`.
+
+        Returns
+        -------
+        OnRows
+            This object.
+        """
+        handed = dict.fromkeys(fit_names(self.estimator), X.groups)
+        self.estimator.fit(X.X, *_given(y), **handed, **params)
+        return self
+
+    def _call(self, method: str, X: Rows, **params: Any) -> Any:
+        # A search over parameters does not hand groups to its best model.
+        model = getattr(self.estimator, "best_estimator_", self.estimator)
+        if takes(model, method):
+            params["groups"] = X.groups
+        return getattr(model, method)(X.X, **params)
+
+    def predict(self, X: Rows, **params: Any) -> Any:
+        """Predict by the estimator inside.
+
+        Parameters
+        ----------
+        X : Rows
+            New rows.
+        **params : dict
+            Further arguments of its `predict`.
+
+        Returns
+        -------
+        ndarray
+            What it returns.
+        """
+        return self._call("predict", X, **params)
+
+    @available_if(lambda self: hasattr(self.estimator, "predict_proba"))
+    def predict_proba(self, X: Rows, **params: Any) -> Any:
+        """Call the method of this name with X and groups, as all the following do."""
+        return self._call("predict_proba", X, **params)
+
+    @available_if(lambda self: hasattr(self.estimator, "predict_log_proba"))
+    def predict_log_proba(self, X: Rows, **params: Any) -> Any:
+        """See `predict_proba`."""
+        return self._call("predict_log_proba", X, **params)
+
+    @available_if(lambda self: hasattr(self.estimator, "decision_function"))
+    def decision_function(self, X: Rows, **params: Any) -> Any:
+        """See `predict_proba`."""
+        return self._call("decision_function", X, **params)
+
+    @available_if(lambda self: hasattr(self.estimator, "score"))
+    def score(self, X: Rows, y: Any = None, **params: Any) -> Any:
+        """Return the default score of the estimator inside.
+
+        Parameters
+        ----------
+        X : Rows
+            Test rows.
+        y : None or array-like of shape (n,), default=None
+            Their response.
+        **params : dict
+            Further arguments of its `score`.
+
+        Returns
+        -------
+        float
+            The score with the groups known.
+        """
+        model = self.estimator
+        if isinstance(model, Pipeline) and not get_config()["enable_metadata_routing"]:
+            # Its own `score` would leave the groups out.
+            inner = model[:-1].transform(X.X) if len(model) > 1 else X.X
+            return OnRows(model[-1]).score(Rows(inner, X.groups), y, **params)
+        if accepts(model, "score"):
+            return model.score(X.X, *_given(y), groups=X.groups, **params)
+        if isinstance(model, TransformedTargetRegressor) or (
+            is_regressor(model) and takes(model, "predict")
+        ):
+            return float(r2_score(y, self.predict(X), **params))
+        return model.score(X.X, *_given(y), **params)
+
+
+def _given(y: Any) -> tuple[Any, ...]:
+    return () if y is None else (y,)

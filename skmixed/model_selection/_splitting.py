@@ -1,0 +1,193 @@
+"""Which groups the model gets and which the splitter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmixed.design.syntax import parse_random
+from skmixed.design.tables import UNKNOWN, Labels, column, column_names, is_frame
+from skmixed.estimators._inputs import read_groups
+from skmixed.model_selection._taking import check_reach, fit_names, innermost, takes
+
+
+def groups_for_model(estimator: Any, X: Any, groups: Any) -> Any:
+    """Return the groups that `fit` and `predict` get.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Any.
+    X : array-like or data frame of shape (n, n_features)
+        The columns.
+    groups : None, array-like or data frame
+        What the user gave.
+
+    Returns
+    -------
+    None, array-like or data frame
+        None for an estimator that takes no groups or finds them among the columns of X.
+    """
+    if groups is None or not (fit_names(estimator) or takes(estimator, "predict")):
+        return None
+    if _reads_columns(estimator, X):
+        return None
+    check_reach(estimator)
+    return groups
+
+
+def _reads_columns(estimator: Any, X: Any) -> bool:
+    """Tell whether the grouping columns that a model declares are columns of X."""
+    model = innermost(estimator)
+    if getattr(model, "group_features", None) is not None:
+        return True
+    used = {name for factor in _factors(model) for name in factor}
+    return bool(used) and used <= set(_names(X))
+
+
+def _factors(model: Any) -> list[tuple[str, ...]]:
+    """Return the grouping columns of every factor that a model declares, if any."""
+    if not hasattr(model, "group_features"):  # some other estimator
+        return []
+    if model.random is not None:
+        return [term.group for term in parse_random(model.random)]
+    return []
+
+
+def declared_columns(estimator: Any, finest: bool) -> list[Any]:
+    """Return the columns by which to split, as the model inside an estimator declares them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Any.
+    finest : bool
+        Whether the levels of the factors nested in the coarsest one are wanted.
+
+    Returns
+    -------
+    list of str or int
+        Of nested factors the coarsest column first; of crossed ones the first declared only.
+        Empty if the estimator declares none.
+    """
+    model = innermost(estimator)
+    factors = _factors(model)
+    if not factors:
+        features = getattr(model, "group_features", None)
+        if features is None:
+            return []
+        return [features] if isinstance(features, str | Integral) else list(features)[:1]
+    coarse = min(factors, key=len)
+    if not finest:
+        return list(coarse)
+    fine = max((factor for factor in factors if set(coarse) <= set(factor)), key=len)
+    return [*coarse, *(name for name in reversed(fine) if name not in coarse)]
+
+
+def groups_for_splitter(
+    estimator: Any, X: Any, groups: Any, split_by: Any, *, search: bool, finest: bool = False
+) -> Any:
+    """Return the labels that the splitter gets.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose declarations are looked at if nothing else is given.
+    X : array-like or data frame of shape (n, n_features)
+        The columns.
+    groups : None, array-like or data frame
+        What the user gave.
+    split_by : None, str, int, list of these, or array-like of shape (n,)
+        Names of columns, or labels.
+    search : bool
+        Whether to look for the labels among the columns of X if none are given.
+    finest : bool, default=False
+        Whether nested factors are wanted at their finest.
+
+    Returns
+    -------
+    None or array-like of shape (n,)
+        One label a row.
+    """
+    if split_by is not None:
+        names = _as_names(split_by, len_of(X))
+        return split_by if names is None else _combined(names, X, groups)
+    if groups is None:
+        names = declared_columns(estimator, finest) if search else []
+        return _combined(names, X, None) if names else None
+    found = read_groups(groups)
+    names = declared_columns(estimator, finest)
+    if len(found) > 1 and names and all(name in found for name in names):
+        return _combined(names, X, groups)
+    return next(iter(found.values()))
+
+
+def len_of(X: Any) -> int:
+    """Return the number of rows."""
+    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+
+
+def _as_names(split_by: Any, n_rows: int) -> list[Any] | None:
+    """Return the columns that `split_by` names, None if it is labels."""
+    if isinstance(split_by, str | Integral):
+        return [split_by]
+    named = isinstance(split_by, list | tuple) and len(split_by) != n_rows
+    if named and split_by and all(isinstance(entry, str | Integral) for entry in split_by):
+        return list(split_by)
+    return None
+
+
+def _combined(names: Sequence[Any], X: Any, groups: Any) -> Any:
+    """Return one column, or codes of the combinations of several, sorted by the first."""
+    columns = [_named(name, X, groups) for name in names]
+    if len(columns) == 1:
+        return columns[0]
+    codes: NDArray[np.intp] = np.zeros(len_of(X), dtype=np.intp)
+    for name, values in zip(names, columns, strict=True):
+        labels, of_row = Labels.learn(values)
+        missing = np.flatnonzero(of_row == UNKNOWN)
+        if len(missing):
+            raise ValueError(
+                f"{len(missing)} rows have no label of {name!r}, the first is row {missing[0]}: "
+                "leave them out or give them a label"
+            )
+        codes = codes * len(labels) + of_row
+    return codes
+
+
+def _named(name: Any, X: Any, groups: Any) -> Any:
+    found = {} if groups is None else read_groups(groups)
+    if isinstance(name, str):
+        if name in found:
+            return found[name]
+        names = _names(X)
+        if name in names:
+            return _column_of(X, names.index(name))
+        raise ValueError(
+            f"there is no column {name!r} to split by: groups has {list(found)} and X has {names}. "
+            "Name one of them in `split_by`, or give the labels themselves"
+        )
+    places = list(found.values()) if found else range(len(_names(X)))
+    if not -len(places) <= name < len(places):
+        raise ValueError(
+            f"there is no column {name} to split by: {'groups' if found else 'X'} has "
+            f"{len(places)} columns"
+        )
+    return places[name] if found else _column_of(X, places[name])
+
+
+def _names(X: Any) -> list[str]:
+    if is_frame(X):
+        return column_names(X)
+    shape = X.shape if hasattr(X, "shape") else np.shape(X)
+    return [f"x{i}" for i in range(shape[1])] if len(shape) == 2 else []
+
+
+def _column_of(X: Any, place: int) -> Any:
+    if is_frame(X):
+        return column(X, place)
+    return X[:, place] if hasattr(X, "shape") else np.asarray(X, dtype=object)[:, place]

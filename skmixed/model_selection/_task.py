@@ -1,0 +1,183 @@
+"""What is cross-validated, on which folds, with which groups."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import config_context
+from sklearn.base import is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import GroupKFold, check_cv
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import get_routing_for_object
+
+from skmixed.estimators._inputs import read_groups
+from skmixed.model_selection._rows import OnRows, Rows
+from skmixed.model_selection._scorers import for_rows
+from skmixed.model_selection._splitters import WithinGroupKFold
+from skmixed.model_selection._splitting import groups_for_model, groups_for_splitter
+from skmixed.model_selection._taking import fit_names
+
+Splits = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """What is to be cross-validated.
+
+    Parameters
+    ----------
+    estimator : estimator
+        To be fitted.
+    X : array-like or data frame of shape (n, n_features)
+        The columns.
+    y : None or array-like of shape (n,)
+        The response.
+    groups : None, array-like or data frame
+        What the user gave.
+    params : dict
+        Further arguments of `fit`.
+    for_model : None, array-like or data frame
+        The groups that the model gets.
+    """
+
+    estimator: Any
+    X: Any
+    y: Any
+    groups: Any
+    params: dict[str, Any]
+    for_model: Any
+
+    @classmethod
+    def of(cls, estimator: Any, X: Any, y: Any, groups: Any, params: Any) -> Task:
+        """Read the arguments of a cross-validation.
+
+        Parameters
+        ----------
+        estimator : estimator
+            To be fitted.
+        X : array-like or data frame of shape (n, n_features)
+            The columns.
+        y : None or array-like of shape (n,)
+            The response.
+        groups : None, array-like or data frame
+            What the user gave.
+        params : None or dict
+            Further arguments of `fit`, groups perhaps among them.
+
+        Returns
+        -------
+        Task
+            Groups that cannot reach the model are refused here.
+        """
+        params = dict(params or {})
+        if "groups" in params:
+            if groups is not None:
+                raise ValueError("groups are given twice, by `groups` and in `params`")
+            groups = params.pop("groups")
+        if groups is not None:
+            read_groups(groups)  # refuses what cannot be groups
+        X, y, groups = indexable(X, y, groups)
+        for_model = groups_for_model(estimator, X, groups)
+        if for_model is not None:
+            twice = sorted(set(fit_names(estimator)) & set(params))
+            if twice:
+                raise ValueError(
+                    f"groups are given twice, by `groups` and as {twice} in `params`; leave the "
+                    "latter out, the groups are handed on"
+                )
+        return cls(estimator, X, y, groups, params, for_model)
+
+    def run(self, function: Callable[..., Any], splits: Any, **settings: Any) -> Any:
+        """Call a function of scikit-learn, on rows that carry the groups if the model gets any.
+
+        Parameters
+        ----------
+        function : callable
+            `sklearn.model_selection.cross_validate` or one of its kind.
+        splits : list of tuple of ndarray
+            The folds.
+        **settings : dict
+            Its other arguments.
+
+        Returns
+        -------
+        object
+            What it returns.
+        """
+        estimator, X = self.estimator, self.X
+        if self.for_model is not None:
+            estimator, X = OnRows(estimator), Rows(X, self.for_model)
+            if "scoring" in settings:
+                check_scoring(self.estimator, scoring=settings["scoring"])
+                settings["scoring"] = for_rows(settings["scoring"], self.estimator)
+        settings |= {"cv": splits, "params": self.params or None}
+        if X is self.X:
+            return function(estimator, X, self.y, **settings)
+        with config_context(
+            array_api_dispatch=False
+        ):  # which wants to know what kind of array X is
+            return function(estimator, X, self.y, **settings)
+
+    def splits(self, cv: Any, split_by: Any) -> Splits:
+        """Return the folds of a splitter.
+
+        Parameters
+        ----------
+        cv : None, int, splitter or iterable of pairs
+            As the user gave it.
+        split_by : None, str, int, list or array-like
+            As the user gave it.
+
+        Returns
+        -------
+        list of tuple of ndarray
+            Rows of the training and the test parts.
+        """
+        cv = check_cv(cv, self.y, classifier=is_classifier(self.estimator))
+        search = bool(get_routing_for_object(cv).consumes("split", ["groups"]))
+        labels = groups_for_splitter(self.estimator, self.X, self.groups, split_by, search=search)
+        return self._split(cv, labels)
+
+    def splits_for(self, question: str, n_splits: int, split_by: Any, random_state: Any) -> Splits:
+        """Return the folds that answer a question.
+
+        Parameters
+        ----------
+        question : {"known_groups", "new_groups"}
+            What the model should generalise to.
+        n_splits : int
+            Number of folds.
+        split_by : None, str, int, list or array-like
+            As the user gave it.
+        random_state : None, int or RandomState instance
+            Shuffle if it is not None.
+
+        Returns
+        -------
+        list of tuple of ndarray
+            Rows of the training and the test parts.
+        """
+        known = question == "known_groups"
+        labels = groups_for_splitter(
+            self.estimator, self.X, self.groups, split_by, search=True, finest=known
+        )
+        if labels is None:
+            raise ValueError(
+                f"generalize_to={question!r} needs groups, and the model names none in `random` or "
+                "`group_features`: give their labels as `groups`, or name a column in `split_by`"
+            )
+        splitter = WithinGroupKFold if known else GroupKFold
+        shuffle = random_state is not None
+        return self._split(splitter(n_splits, shuffle=shuffle, random_state=random_state), labels)
+
+    def _split(self, cv: Any, labels: Any) -> Splits:
+        with warnings.catch_warnings():
+            # The groups are for the model then.
+            warnings.filterwarnings("ignore", "The groups parameter is ignored by")
+            return list(cv.split(self.X, self.y, labels))

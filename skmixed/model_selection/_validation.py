@@ -1,0 +1,266 @@
+"""scikit-learn's cross-validation, with groups handed to fit, predict and score."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn import model_selection
+
+from skmixed.model_selection._task import Task
+
+_QUESTIONS = ("known_groups", "new_groups")
+
+
+def cross_validate(
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    scoring: Any = None,
+    cv: Any = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+    params: dict[str, Any] | None = None,
+    pre_dispatch: int | str = "2*n_jobs",
+    return_train_score: bool = False,
+    return_estimator: bool = False,
+    return_indices: bool = False,
+    error_score: float | str = np.nan,
+    split_by: Any = None,
+    generalize_to: str | None = None,
+    random_state: Any = None,
+) -> dict[str, Any]:
+    """Cross-validate a model, handing groups to its fit, its predictions and its scores.
+
+    It is `sklearn.model_selection.cross_validate`, which hands `groups` to the splitter only, for
+    models that take them as an argument; and it puts a name to the two questions that grouped data
+    allow: how well are further rows of the same groups predicted, and how well are new groups?
+
+    Parameters
+    ----------
+    estimator : estimator
+        To be fitted: a model that takes `groups`, a pipeline that ends in one, a model whose
+        groups are columns of X, or any other.
+    X : array-like or data frame of shape (n, n_features)
+        The columns.
+    y : None or array-like of shape (n,), default=None
+        The response.
+    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+        Labels, one column a grouping factor. They go to the splitter, and to the estimator if it
+        takes groups and does not find those it declares among the columns of X.
+    scoring : None, str, callable, list, tuple or dict, default=None
+        As in scikit-learn. A callable of your own gets the groups of the rows it scores if it has
+        a parameter `groups`.
+    cv : None, int, splitter or iterable of pairs, default=None
+        As in scikit-learn; with `generalize_to` the number of folds, 5 if None. A splitter that
+        needs groups gets them from the columns of X that the model declares if they are given in
+        no other way.
+    n_jobs : int or None, default=None
+        Number of jobs over which the folds are spread.
+    verbose : int, default=0
+        How much is printed.
+    params : dict or None, default=None
+        Further arguments of `fit`; with metadata routing enabled, also of the scorers. Groups
+        in it are the same as `groups`.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Number of jobs that are dispatched in advance.
+    return_train_score : bool, default=False
+        Whether to score the training rows too.
+    return_estimator : bool, default=False
+        Whether to return the fitted estimators.
+    return_indices : bool, default=False
+        Whether to return the rows of the folds.
+    error_score : "raise" or float, default=nan
+        What the score of a fold is in which fit or scoring fails.
+    split_by : str, int, list of these, or array-like of shape (n,), default=None
+        Groups for the splitter only: columns of `groups` or else of X by name, or by position (of
+        `groups` if they are given); several columns are combined. Or labels; a list as long as X
+        is labels. None is the coarsest factor that the model declares, else the first column of
+        `groups`.
+    generalize_to : {"known_groups", "new_groups", "both"} or None, default=None
+        The question. "known_groups" splits the rows of every group over the folds
+        (`WithinGroupKFold`; of nested factors the rows of the finest), "new_groups" splits the
+        groups (`GroupKFold`), "both" answers one after the other. None leaves it to `cv`.
+    random_state : int, RandomState instance or None, default=None
+        With `generalize_to`, source of a random order of the rows within their groups and of the
+        groups. None takes them as they come.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_splits,) or list
+        "test_score" or "test_<metric>", "fit_time", "score_time" and whatever is asked for, as in
+        scikit-learn. With ``generalize_to="both"`` every key has an ending,
+        "test_score_known_groups" and "test_score_new_groups".
+
+    Raises
+    ------
+    TypeError
+        If `groups` is a dict.
+    ValueError
+        For groups that cannot reach the model or are given twice, a column that is not there,
+        and what scikit-learn refuses.
+
+    See Also
+    --------
+    cross_val_predict : The predictions themselves.
+    make_group_scorer : Scorers for scikit-learn's own tools, with metadata routing.
+    WithinGroupKFold : Folds within groups.
+    sklearn.model_selection.cross_validate : Without groups for the model.
+
+    Notes
+    -----
+    With metadata routing the requests of the estimator decide whether it takes groups; without it,
+    the parameter does, in steps of pipelines and in `TransformedTargetRegressor` too.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.model_selection import cross_validate
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> scores = cross_validate(
+    ...     MixedLinearRegressor(), X[["Days"]], y, groups=X["Subject"], generalize_to="both"
+    ... )
+    >>> for question in ["known_groups", "new_groups"]:
+    ...     print(question, scores[f"test_score_{question}"].mean().round(2))
+    known_groups 0.65
+    new_groups 0.09
+    """
+    settings = {
+        "scoring": scoring,
+        "n_jobs": n_jobs,
+        "verbose": verbose,
+        "pre_dispatch": pre_dispatch,
+        "return_train_score": return_train_score,
+        "return_estimator": return_estimator,
+        "return_indices": return_indices,
+        "error_score": error_score,
+    }
+    _check_question(generalize_to, cv, random_state)
+    task = Task.of(estimator, X, y, groups, params)
+    if generalize_to is None:
+        return _scores(task, task.splits(cv, split_by), settings)
+    questions = _QUESTIONS if generalize_to == "both" else (generalize_to,)
+    splits = {
+        question: task.splits_for(question, 5 if cv is None else cv, split_by, random_state)
+        for question in questions
+    }
+    found = {question: _scores(task, splits[question], settings) for question in questions}
+    if generalize_to != "both":
+        return found[generalize_to]
+    keys = list(found[_QUESTIONS[0]])
+    return {f"{key}_{question}": found[question][key] for key in keys for question in questions}
+
+
+def _scores(task: Task, splits: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    scores = task.run(model_selection.cross_validate, splits, **settings)
+    if "estimator" in scores and task.for_model is not None:
+        scores["estimator"] = [fitted.estimator for fitted in scores["estimator"]]
+    return scores
+
+
+def _check_question(generalize_to: Any, cv: Any, random_state: Any) -> None:
+    if generalize_to is None:
+        if random_state is not None:
+            raise ValueError(
+                "random_state goes with generalize_to; otherwise give it to the splitter, "
+                "cv=KFold(shuffle=True, random_state=...)"
+            )
+        return
+    if generalize_to not in (*_QUESTIONS, "both"):
+        raise ValueError(
+            f"generalize_to is 'known_groups', 'new_groups', 'both' or None, got {generalize_to!r}"
+        )
+    if cv is not None and (isinstance(cv, bool) or not isinstance(cv, Integral)):
+        raise ValueError(
+            f"generalize_to={generalize_to!r} chooses the splitter, so cv is a number of folds or "
+            f"None, got {cv!r}; leave out one of the two"
+        )
+
+
+def cross_val_predict(
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    cv: Any = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+    params: dict[str, Any] | None = None,
+    pre_dispatch: int | str = "2*n_jobs",
+    method: str = "predict",
+    split_by: Any = None,
+) -> Any:
+    """Predict every row by a model fitted without it, handing groups to fit and prediction.
+
+    It is `sklearn.model_selection.cross_val_predict`, which hands `groups` to the splitter only,
+    for models that take them as an argument.
+
+    Parameters
+    ----------
+    estimator : estimator
+        To be fitted, as in `cross_validate`.
+    X : array-like or data frame of shape (n, n_features)
+        The columns.
+    y : None or array-like of shape (n,), default=None
+        The response.
+    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+        Labels for the splitter and, if it takes them, the estimator; see `cross_validate`.
+    cv : None, int, splitter or iterable of pairs, default=None
+        As in scikit-learn; the test parts must make up the table.
+    n_jobs : int or None, default=None
+        Number of jobs over which the folds are spread.
+    verbose : int, default=0
+        How much is printed.
+    params : dict or None, default=None
+        Further arguments of `fit`.
+    pre_dispatch : int, str or None, default="2*n_jobs"
+        Number of jobs that are dispatched in advance.
+    method : {"predict", "predict_proba", "predict_log_proba", "decision_function"}, \
+default="predict"
+        The method that predicts.
+    split_by : str, int, list of these, or array-like of shape (n,), default=None
+        Groups for the splitter only; see `cross_validate`.
+
+    Returns
+    -------
+    ndarray of shape (n,) or (n, n_classes)
+        The predictions, in the order of the rows.
+
+    Raises
+    ------
+    TypeError
+        If `groups` is a dict.
+    ValueError
+        For groups that cannot reach the model or are given twice, a column that is not there,
+        and what scikit-learn refuses.
+
+    See Also
+    --------
+    cross_validate : Scores of the folds.
+    sklearn.model_selection.cross_val_predict : Without groups for the model.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.model_selection import WithinGroupKFold, cross_val_predict
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> cross_val_predict(
+    ...     MixedLinearRegressor(), X[["Days"]], y, groups=X["Subject"], cv=WithinGroupKFold()
+    ... )[:3].round(1)
+    array([286.8, 304.3, 329.4])
+    """
+    task = Task.of(estimator, X, y, groups, params)
+    return task.run(
+        model_selection.cross_val_predict,
+        task.splits(cv, split_by),
+        n_jobs=n_jobs,
+        verbose=verbose,
+        pre_dispatch=pre_dispatch,
+        method=method,
+    )
