@@ -129,10 +129,23 @@ class ChainFactorisation:
         return np.asarray(self.information(factor).sum(axis=-1))
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
-        """Return var(z'b | y, beta) / sigma^2 of rows, as `Factorisation` says."""
+        """Return var(z'b | y, beta) / sigma^2 of rows, those of the fit or others.
+
+        Parameters
+        ----------
+        random : list of ndarray of shape (k_f, n)
+            z of every factor; zeros where a row has no known level of it.
+        codes : list of ndarray of int of shape (n,)
+            Level of every row.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            z'C z with C the conditional covariance of all random effects.
+        """
         chain = self.chain
         rest = [random[f][:, None] for f in chain.order]
-        variances = np.zeros(rest[0].shape[2] if rest else 0)
+        variances = np.zeros(rest[0].shape[2])
         for s, level in enumerate(self.levels):
             of_rows = codes[chain.order[s]]
             whitener = level.whitener[:, :, of_rows]

@@ -213,10 +213,24 @@ class CrossedFactorisation:
         return np.asarray(np.linalg.solve(lam.T, np.linalg.solve(lam.T, kept).T))
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
-        """Return var(z'b | y, beta) / sigma^2 of rows, as `Factorisation` says.
+        """Return var(z'b | y, beta) / sigma^2 of rows, those of the fit or others.
 
-        With N of the level in the eliminated factor and M = `middle`, it is z_1'N z_1 + r'M r
-        for r = z_2 - A_21 N z_1.
+        Parameters
+        ----------
+        random : list of ndarray of shape (k_f, n)
+            z of every factor; zeros where a row has no known level of it.
+        codes : list of ndarray of int of shape (n,)
+            Level of every row.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            z'C z with C the conditional covariance of all random effects.
+
+        Notes
+        -----
+        With N of the level in the eliminated factor and M = `middle`, it is z_1'N z_1 + r'M r for
+        r = z_2 - A_21 N z_1.
         """
         crossed = self.crossed
         first, level = random[crossed.eliminated][:, None], codes[crossed.eliminated]

@@ -13,7 +13,7 @@ import numpy as np
 
 from skmixed.core.basis import apply_basis, change_of_basis, choose_basis
 from skmixed.core.blocks import FactorBlock, PairBlock, transform
-from skmixed.core.groups import Union
+from skmixed.core.groups import GroupIndex, Union
 from skmixed.core.layout import FloatArray, Layout, Rows
 from skmixed.core.summation import (
     factor_blocks,
@@ -64,6 +64,11 @@ class CrossProducts:
     factors: tuple[FactorBlock, ...]
     pairs: dict[tuple[int, int], PairBlock]
     within: Within | None = None
+
+    @property
+    def levels(self) -> tuple[GroupIndex, ...]:
+        """The levels of every factor."""
+        return tuple(block.index for block in self.factors)
 
     @classmethod
     def of(cls, layout: Layout, rows: Rows, basis: FloatArray | None = None) -> CrossProducts:

@@ -87,6 +87,9 @@ class GroupIndex:
         """
         if self.key != other.key:
             raise ValueError(f"cannot merge levels of factor {self.name!r} with {other.name!r}")
+        if self is other or all(map(_same_labels, self.labels, other.labels)):
+            places = np.arange(len(self))
+            return Union(self, places, places)
         columns = [
             concatenated_labels(mine, theirs)
             for mine, theirs in zip(self.labels, other.labels, strict=True)
@@ -111,6 +114,10 @@ class Union:
     index: GroupIndex
     first: IntArray
     second: IntArray
+
+
+def _same_labels(first: LabelArray, second: LabelArray) -> bool:
+    return first.dtype == second.dtype and np.array_equal(first, second)
 
 
 def concatenated_labels(first: LabelArray, second: LabelArray) -> LabelArray:

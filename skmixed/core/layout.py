@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +98,14 @@ class Rows:
     def sum_log_weights(self) -> float:
         """Sum of the logarithms of the weights."""
         return 0.0 if self.weights is None else float(np.log(self.weights).sum())
+
+    def at_levels(self, indexes: Sequence[GroupIndex]) -> Rows:
+        """Return the same rows with codes that count other levels, theirs among them."""
+        codes = [
+            wanted.find(own)[of_rows]
+            for wanted, own, of_rows in zip(indexes, self.indexes, self.codes, strict=True)
+        ]
+        return Rows(self.columns, tuple(codes), tuple(indexes), self.weights)
 
     def take(self, chosen: IntArray) -> Rows:
         """Return some of the rows, their codes still counting all levels."""

@@ -45,7 +45,7 @@ def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
     fit : Fit
         The model.
     rows : Rows
-        The rows it was fitted to, in any order; their codes count the levels of the fit.
+        The rows it was fitted to, in any order.
 
     Returns
     -------
@@ -57,11 +57,13 @@ def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
     One evaluation of the criterion and a pass over the rows. Rows without which a coefficient is
     no longer determined are rare and cost an evaluation each.
     """
-    check_rows(fit, rows)
+    rows = aligned(fit, rows)
     table = _Table.of(fit, rows)
     evaluation = fit.evaluation
     weights = np.ones(table.n_rows) if rows.weights is None else rows.weights
-    leverage = evaluation.factorisation.effect_variances(table.random, table.codes)
+    leverage = np.zeros(table.n_rows)
+    if table.random:
+        leverage += evaluation.factorisation.effect_variances(table.random, table.codes)
     residuals = np.empty(table.n_rows)
     p = len(evaluation.contrast) - 1
     root = linalg.cholesky(evaluation.beta_covariance, lower=True) if p else np.empty((0, 0))
@@ -100,7 +102,7 @@ def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
     a single one included. For one that is crossed with others or lies within one, an evaluation a
     level.
     """
-    check_rows(fit, rows)
+    rows = aligned(fit, rows)
     codes = rows.codes[position]
     if _contains_all(fit, position):
         predictions, lost = _without_outer_levels(fit, rows, position)
@@ -115,26 +117,42 @@ def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
     return predictions
 
 
-def check_rows(fit: Fit, rows: Rows) -> None:
-    """Refuse rows that are not those of the fit.
+def aligned(fit: Fit, rows: Rows) -> Rows:
+    """Return the rows of a fit with codes that count its levels.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        Its rows, their levels in any order.
+
+    Returns
+    -------
+    Rows
+        The same rows.
 
     Raises
     ------
     ValueError
-        If their number or their sums of squares differ.
+        If these are other rows: their number, their levels or sums of squares differ.
     """
     known = fit.products
-    same = len(rows.columns) == known.n_rows
-    if same:
-        shifted = replace(rows, columns=apply_basis(rows.columns, known.basis))
-        gram = gram_matrix(shifted)
-        roots = np.sqrt(np.diag(known.gram))
-        same = bool((np.abs(gram - known.gram) <= _SAME * np.outer(roots, roots)).all())
-    if not same:
-        raise ValueError(
-            "these are not the rows the model was fitted to: leaving rows out needs the same X, "
-            "y, sample_weight and groups as fit, in any order"
-        )
+    other = ValueError(
+        "these are not the rows the model was fitted to: leaving rows out needs the same X, y, "
+        "sample_weight and groups as fit, in any order"
+    )
+    if len(rows.columns) != known.n_rows:
+        raise other
+    try:
+        rows = rows.at_levels(known.levels)
+    except ValueError:
+        raise other from None
+    gram = gram_matrix(replace(rows, columns=apply_basis(rows.columns, known.basis)))
+    roots = np.sqrt(np.diag(known.gram))
+    if (np.abs(gram - known.gram) > _SAME * np.outer(roots, roots)).any():
+        raise other
+    return rows
 
 
 def predict_without(fit: Fit, rows: Rows, chosen: IntArray) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.covariance import KINDS, Kind
+from skmixed.core.groups import GroupIndex
 from skmixed.core.layout import CONSTANT, FactorLayout, Layout, Rows
 from skmixed.core.spec import Term
 from skmixed.design.formula import FormulaMatrix, evaluate_expression, learn_matrix
@@ -196,6 +197,49 @@ class Design:
         """
         indexes = tuple(factor.index for factor in self.grouping.factors)
         return Rows(columns, codes, indexes, weights)
+
+    def new_rows(self, source: Source, y: FloatArray, weights: FloatArray | None) -> Rows:
+        """Return other rows, ready to be summed under this design.
+
+        Parameters
+        ----------
+        source : Source
+            The rows.
+        y : ndarray of shape (n_rows,)
+            Their response.
+        weights : ndarray of shape (n_rows,) or None
+            Positive weights.
+
+        Returns
+        -------
+        Rows
+            With the levels that occur among them, known ones and new.
+
+        Raises
+        ------
+        ValueError
+            If a transform in a formula would learn something else from these rows, so that the
+            columns would not be those of a fit to all rows together.
+        """
+        for expression in self._expressions:
+            if not expression.matrix.learns_the_same(source.pandas):
+                raise ValueError(
+                    f"{expression.matrix.expression!r} has a transform that learns from all rows "
+                    "at once, so that rows cannot be added later: make its columns beforehand, or "
+                    "say all it would learn, as in bs(x, knots=[...], lower_bound=..., "
+                    "upper_bound=...)"
+                )
+        columns = np.column_stack([self.columns(source), y])
+        offset = self.offset(source)
+        if offset is not None:
+            columns[:, -1] -= offset
+        grouping, codes = Grouping.learn(source.groups, [f.key for f in self.layout.factors])
+        indexes = tuple(factor.index for factor in grouping.factors)
+        return Rows(columns, codes, indexes, weights)
+
+    def with_levels(self, indexes: Sequence[GroupIndex]) -> Design:
+        """Return the same design with other levels, an index a factor."""
+        return replace(self, grouping=Grouping.of_levels(indexes))
 
     def columns(self, source: Source) -> FloatArray:
         """Make the columns of the layout for new rows, without the response.

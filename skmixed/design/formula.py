@@ -95,6 +95,25 @@ class FormulaMatrix:
         """
         return _replay(self._spec, _prepare(frame, self._naming), self._naming)[1]
 
+    def learns_the_same(self, frame: pd.DataFrame) -> bool:
+        """Tell whether the transforms would learn the same from another table.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            A table with at least `variables`.
+
+        Returns
+        -------
+        bool
+            True where nothing is learned, and where the expression gives all there is to learn,
+            as ``bs(x, knots=[2, 4], lower_bound=0, upper_bound=9)`` does.
+        """
+        if not self.is_stateful:
+            return True
+        other = learn_matrix(self.expression, frame)[0]
+        return _same_state(self._spec.transform_state, other._spec.transform_state)
+
 
 @dataclass(frozen=True, slots=True)
 class _Naming:
@@ -120,6 +139,15 @@ class _Naming:
             if alias != column:
                 text = text.replace(alias, column)
         return text
+
+
+def _same_state(first: Any, second: Any) -> bool:
+    """Compare what transforms learned: nested dictionaries of numbers and arrays."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(
+            _same_state(first[key], second[key]) for key in first
+        )
+    return bool(np.array_equal(np.asarray(first), np.asarray(second)))
 
 
 def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, NDArray[np.float64]]:

@@ -83,6 +83,29 @@ class Grouping:
             codes.append(of_rows)
         return cls(labels, tuple(factors)), tuple(codes)
 
+    @classmethod
+    def of_levels(cls, indexes: Sequence[GroupIndex]) -> Grouping:
+        """Make the grouping of known levels.
+
+        Parameters
+        ----------
+        indexes : sequence of GroupIndex
+            The levels of every factor, in code order.
+
+        Returns
+        -------
+        Grouping
+            It looks up just these.
+        """
+        columns: dict[str, Labels] = {}
+        for index in sorted(indexes, key=lambda index: len(index.key)):
+            for name, labels in zip(index.key, index.labels, strict=True):
+                # A factor of one column comes first: the codes of its labels are its levels.
+                if name not in columns:
+                    alone = len(index.key) == 1
+                    columns[name] = Labels(labels) if alone else Labels.learn(labels)[0]
+        return cls(columns, tuple(_factor_of_levels(index, columns) for index in indexes))
+
     def codes(self, columns: Mapping[str, Any], n_rows: int) -> tuple[IntArray, ...]:
         """Look up the levels of new rows.
 
@@ -123,6 +146,14 @@ def _learn_factor(
     parts = np.unravel_index(combinations.values, sizes)
     arrays = tuple(labels[name].values[part] for name, part in zip(key, parts, strict=True))
     return Factor(GroupIndex(key, arrays), combinations), of_rows
+
+
+def _factor_of_levels(index: GroupIndex, columns: Mapping[str, Labels]) -> Factor:
+    if len(index.key) == 1:
+        return Factor(index, None)
+    zipped = zip(index.key, index.labels, strict=True)
+    codes = {name: columns[name].codes(labels) for name, labels in zipped}
+    return Factor(index, Labels(_combine(index.key, columns, codes)))
 
 
 def _combine(

@@ -95,15 +95,7 @@ def read_training_data(
             f"This {type(estimator).__name__} estimator requires y to be passed, "
             "but the target y is None"
         )
-    weights = read_weights(sample_weight, X)
-    given = None if groups is None else read_groups(groups)
-    if weights is not None and not weights.all():
-        check_consistent_length(X, y, *(given or {}).values())
-        kept = np.flatnonzero(weights)
-        X = take(X, kept) if is_frame(X) else _safe_indexing(X, kept)
-        y, weights = np.asarray(y)[kept], weights[kept]
-        if given is not None:
-            given = {name: _safe_indexing(labels, kept) for name, labels in given.items()}
+    X, y, weights, given = read_rows(X, y, sample_weight, groups)
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
     terms, columns = _declared(estimator, names_of(X), given, fixed)
     scratch = type(estimator)()  # a fit that fails leaves the estimator as it was
@@ -122,6 +114,45 @@ def read_training_data(
         scratch.n_features_in_,
         getattr(scratch, "feature_names_in_", None),
     )
+
+
+def read_rows(
+    X: Any, y: Any, sample_weight: Any, groups: Any
+) -> tuple[Any, Any, FloatArray | None, dict[str, Any] | None]:
+    """Read weights and groups, and drop rows of weight zero.
+
+    Parameters
+    ----------
+    X : array-like or data frame
+        As in `MixedLinearRegressor.fit`.
+    y : array-like
+        As there.
+    sample_weight : None or array-like
+        As there.
+    groups : None, array-like or data frame
+        As there.
+
+    Returns
+    -------
+    X : array-like or data frame
+        Its rows of positive weight.
+    y : array-like
+        Of these rows.
+    weights : ndarray or None
+        Of these rows.
+    groups : dict of str to Series or ndarray, or None
+        Of these rows, by name.
+    """
+    weights = read_weights(sample_weight, X)
+    given = None if groups is None else read_groups(groups)
+    if weights is None or weights.all():
+        return X, y, weights, given
+    check_consistent_length(X, y, *(given or {}).values())
+    kept = np.flatnonzero(weights)
+    X = take(X, kept) if is_frame(X) else _safe_indexing(X, kept)
+    if given is not None:
+        given = {name: _safe_indexing(labels, kept) for name, labels in given.items()}
+    return X, np.asarray(y)[kept], weights[kept], given
 
 
 def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:
@@ -208,8 +239,8 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
         Fitted.
     X : array-like or data frame
         As in `MixedLinearRegressor.predict`.
-    groups : None, array-like or data frame
-        As there.
+    groups : None or dict of str to Series or ndarray
+        The columns of the argument `groups`, as `read_groups` returns them.
     need_groups : bool
         Whether random effects are asked for.
 
@@ -244,7 +275,7 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
                 else "without any"
             )
         )
-    found = _by_name(read_groups(groups), columns.from_argument)
+    found = _by_name(groups, columns.from_argument)
     check_consistent_length(np.empty(source.n_rows), *found.values())
     return replace(source, groups=found)
 
@@ -275,7 +306,7 @@ def warn_about_kinds(grouping: Grouping, key: Sequence[str], source: Source) -> 
                 f"no label of {name!r} is known: they were {kinds[0]} in fit and are {kinds[1]} "
                 "now, which are different labels",
                 UnknownLevelWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

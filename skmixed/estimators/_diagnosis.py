@@ -61,6 +61,26 @@ def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
         )
 
 
+def check_residual(fit: Fit) -> None:
+    """Refuse a fit that left nothing for the residual.
+
+    Parameters
+    ----------
+    fit : Fit
+        The fitted model.
+
+    Raises
+    ------
+    ValueError
+        If the fixed part fits the data exactly, so that no variance was estimated.
+    """
+    if not fit.is_determined:
+        raise ValueError(
+            "the fixed part fits the data exactly: no variance was estimated, so that nothing can "
+            "be said of the random effects or of rows left out"
+        )
+
+
 def warn_about(fit: Fit) -> None:
     """Warn where the search has not arrived or a variance is a convention.
 
@@ -84,7 +104,7 @@ def warn_about(fit: Fit) -> None:
         warnings.warn(
             "the fixed part fits the data exactly: all variances are set to zero",
             UnidentifiedWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
         return
     if fit.evaluation.lost > _MOST_LOST:
@@ -92,14 +112,14 @@ def warn_about(fit: Fit) -> None:
             f"the residual variance is {fit.evaluation.lost * 2**52:.0e} times smaller than that "
             f"of the response, which leaves it {-np.log10(fit.evaluation.lost):.0f} digits or so",
             LostPrecisionWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     elif not fit.report.converged:
         hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
         warnings.warn(
             f"the search did not converge: {fit.report.message}{hint}",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
         name, (k, _, n_levels) = fit.products.factors[factor].index.name, own.shape
@@ -108,7 +128,7 @@ def warn_about(fit: Fit) -> None:
                 f"factor {name!r} has {k * n_levels} random effects for {fit.products.n_rows} "
                 "rows: the variances and the residual variance can hardly be told apart",
                 UnidentifiedWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
@@ -116,7 +136,7 @@ def warn_about(fit: Fit) -> None:
             f"the likelihood does not depend on the variance of {name!r}, which is set to zero: "
             "the factor has one level, a level for every row, or is part of the fixed columns",
             UnidentifiedWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

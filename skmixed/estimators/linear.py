@@ -3,45 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
+from skmixed.core.leave_out import leave_levels_out, leave_rows_out
+from skmixed.core.posterior import Posterior
 from skmixed.core.solvers.base import Solver
 from skmixed.core.solvers.em import EM
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.spec import Method, ModelSpec, Weighting
-from skmixed.design.design import Design, Source
-from skmixed.design.tables import UNKNOWN
+from skmixed.design.design import Design
+from skmixed.estimators._attributes import LabelledAttributes
+from skmixed.estimators._batches import declaration, read_batch
 from skmixed.estimators._data import (
     TrainingData,
     chosen_factors,
     read_new_data,
     read_training_data,
-    warn_about_kinds,
 )
 from skmixed.estimators._diagnosis import (
+    check_residual,
     check_sizes,
     check_weights,
     print_iteration,
     warn_about,
 )
-from skmixed.estimators._labels import RandomLabels, describe
+from skmixed.estimators._inputs import read_groups
+from skmixed.estimators._labels import describe
+from skmixed.estimators._prediction import predict_rows
 from skmixed.inference.summary import Summary, summarise
 
 FloatArray = NDArray[np.float64]
 
 
-class MixedLinearRegressor(RegressorMixin, BaseEstimator):
+class MixedLinearRegressor(LabelledAttributes, RegressorMixin, BaseEstimator):
     """Linear mixed-effects model, fitted by restricted or full maximum likelihood.
 
     ``y = X beta + Z b + e`` with ``b ~ N(0, sigma^2 Lambda Lambda')`` and ``e ~ N(0, sigma^2)``:
@@ -176,6 +181,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
     }
 
     __metadata_request__fit: ClassVar = {"groups": True}
+    __metadata_request__partial_fit: ClassVar = {"groups": True}
     __metadata_request__predict: ClassVar = {"groups": True}
     __metadata_request__score: ClassVar = {"groups": True}
 
@@ -247,6 +253,7 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         check_sizes(products, spec)
         fit = Fit.of(products, spec, self._solver())
         self._adopt(data, design, fit)
+        warn_about(fit)
         return self
 
     def _summed(self, data: TrainingData) -> tuple[Design, CrossProducts]:
@@ -274,11 +281,14 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
             self.__dict__.pop(name, None)
         if data.feature_names is not None:
             self.feature_names_in_ = data.feature_names
-        self.fit_ = fit
-        self.design_ = design
         self._columns = data.columns
+        self._declaration = declaration(self)
+        self.formula_ = describe(design, data.terms, data.fixed)
+        self._adopt_fit(design, fit)
+
+    def _adopt_fit(self, design: Design, fit: Fit) -> None:
+        self.fit_ = fit
         self._beta = fit.beta
-        self._effects = fit.modes
         self.coef_ = self._beta[1:] if design.has_intercept else self._beta.copy()
         self.intercept_ = float(self._beta[0]) if design.has_intercept else 0.0
         self.residual_variance_ = fit.sigma2
@@ -289,9 +299,167 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         self.converged_ = fit.report.converged
         self.is_singular_ = fit.is_singular
         self.solver_ = fit.report.solver
-        self.n_groups_ = {factor.index.name: len(factor.index) for factor in fit.products.factors}
-        self.formula_ = describe(design, data.terms, data.fixed)
+        self._adopt_effects(design, fit)
+
+    def _adopt_effects(self, design: Design, posterior: Fit | Posterior) -> None:
+        self.design_ = design
+        self._posterior = posterior
+        self._effects = posterior.modes
+        self.n_groups_ = {
+            block.index.name: len(block.index) for block in posterior.products.factors
+        }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
+    ) -> MixedLinearRegressor:
+        """Fit to further rows beside those seen before.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `fit`.
+        y : array-like of shape (n,)
+            The response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`; new levels are welcome.
+
+        Returns
+        -------
+        MixedLinearRegressor
+            The estimator, fitted to all rows so far: equal to `fit` on them in any split and
+            order. Rows of earlier calls, those of `update_groups` among them, are kept as
+            cross-products only.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`; if parameters that say what the columns are have changed since the first
+            call; and if a formula has a transform that learns from all rows at once.
+        """
+        if not hasattr(self, "fit_"):
+            return self.fit(X, y, sample_weight, groups=groups)
+        rows = read_batch(self, X, y, sample_weight, groups)
+        products = self._posterior.products + CrossProducts.of(self.design_.layout, rows)
+        spec = replace(self.fit_.spec, method=self.method, weighting=self.weighting)
+        check_weights(rows.weights, spec)
+        check_sizes(products, spec)
+        fit = Fit.of(products, spec, self._solver())
+        self._adopt_fit(self.design_.with_levels(products.levels), fit)
         warn_about(fit)
+        return self
+
+    def update_groups(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
+    ) -> MixedLinearRegressor:
+        """Learn the random effects of old and new levels from further rows, and nothing else.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `fit`.
+        y : array-like of shape (n,)
+            The response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        MixedLinearRegressor
+            The estimator, its `random_effects_`, their covariances and its predictions given all
+            rows so far, at the coefficients and variances of the last fit.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `partial_fit`, and if the fit left no residual.
+        """
+        check_is_fitted(self)
+        check_residual(self.fit_)
+        rows = read_batch(self, X, y, sample_weight, groups)
+        products = self._posterior.products + CrossProducts.of(self.design_.layout, rows)
+        posterior = Posterior.of(self.fit_, products)
+        self._adopt_effects(self.design_.with_levels(products.levels), posterior)
+        return self
+
+    def loo_predict(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        leave_out: str | None = None,
+    ) -> FloatArray:
+        """Predict every row the model was fitted to by the model of the other rows.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The rows that `fit` was given, in any order; the model does not keep them.
+        y : array-like of shape (n,)
+            Their response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Their weights, all positive.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Their labels, if they were given as `groups` to `fit`.
+        leave_out : str or None, default=None
+            None leaves out each row by itself; the name of a factor leaves out all rows of the
+            same level.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Predictions in units of y: of a known group without the row itself, or, with
+            `leave_out`, of a new group.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If these are not the rows of the fit, for an unknown factor, and if the fit left no
+            residual.
+
+        Notes
+        -----
+        The relative variances stay those of all rows, so that no refit is needed; coefficients and
+        random effects are those of the other rows, exactly. The cost is that of one evaluation of
+        the criterion and a pass over the rows; to leave out levels of a factor that is crossed with
+        another or lies within one takes an evaluation a level.
+
+        Examples
+        --------
+        >>> from skmixed import MixedLinearRegressor
+        >>> from skmixed.datasets import load_sleepstudy
+        >>> X, y = load_sleepstudy(return_X_y=True)
+        >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+        >>> model.loo_predict(X, y)[:3].round(1)
+        array([254.9, 276.3, 299.1])
+        >>> model.loo_predict(X, y, leave_out="Subject")[:3].round(1)
+        array([251.8, 261.6, 271.4])
+        """
+        check_is_fitted(self)
+        check_residual(self.fit_)
+        rows = read_batch(self, X, y, sample_weight, groups)
+        if len(rows.columns) != _num_samples(X):
+            raise ValueError(
+                "rows of weight zero are no part of the fit: leave them out of X and y"
+            )
+        if leave_out is None:
+            return leave_rows_out(self.fit_, rows)
+        if leave_out not in self.n_groups_:
+            raise ValueError(
+                f"leave_out={leave_out!r} is no factor of the model, which has "
+                f"{list(self.n_groups_)}; None leaves out single rows"
+            )
+        return leave_levels_out(self.fit_, rows, list(self.n_groups_).index(leave_out))
 
     def predict(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
@@ -330,46 +498,9 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         wanted = chosen_factors(random, list(self.n_groups_))
-        source = read_new_data(self, X, groups, need_groups=bool(wanted))
-        columns = self.design_.columns(source)
-        prediction = columns[:, list(self.design_.fixed)] @ self._beta
-        offset = self.design_.offset(source)
-        if offset is not None:
-            prediction += offset
-        if wanted:
-            self._add_random_effects(prediction, columns, source, wanted)
-        return prediction
-
-    def _add_random_effects(
-        self, prediction: FloatArray, columns: FloatArray, source: Source, wanted: set[str]
-    ) -> None:
-        spec = self.fit_.spec
-        codes = self.design_.grouping.codes(source.groups, source.n_rows)
-        for factor, effects in zip(spec.used_factors, self._effects, strict=True):
-            index = self.design_.grouping.factors[factor].index
-            if index.name not in wanted:
-                continue
-            level = codes[factor]
-            unknown = level == UNKNOWN
-            if unknown.any():
-                if unknown.all():
-                    warn_about_kinds(self.design_.grouping, index.key, source)
-                self._meet_unknown(index.name, unknown, prediction)
-            for column, effect in zip(spec.factor_columns(factor), effects.T, strict=True):
-                prediction += np.where(unknown, 0.0, effect[level]) * columns[:, column]
-
-    def _meet_unknown(
-        self, factor: str, unknown: NDArray[np.bool_], prediction: FloatArray
-    ) -> None:
-        if self.handle_unknown == "error":
-            rows = np.flatnonzero(unknown)
-            raise ValueError(
-                f"{len(rows)} rows have levels of {factor!r} that were not seen in fit, or "
-                f"missing ones, the first in row {rows[0]}; handle_unknown='population' predicts "
-                "them without that factor's effect"
-            )
-        if self.handle_unknown == "nan":
-            prediction[unknown] = np.nan
+        given = None if groups is None else read_groups(groups)
+        source = read_new_data(self, X, given, need_groups=bool(wanted))
+        return predict_rows(self, source, wanted)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
         """Return the coefficient of determination of the predictions.
@@ -408,61 +539,3 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return summarise(self.fit_, self.formula_, getattr(self, "n_dropped_", 0), digits)
-
-    @property
-    def coef_covariance_(self) -> pd.DataFrame:
-        """Covariance matrix of the fixed coefficients, the intercept first if there is one."""
-        check_is_fitted(self)
-        names = self.design_.fixed_names
-        return pd.DataFrame(self.fit_.beta_covariance, index=names, columns=names)
-
-    @property
-    def log_likelihood_(self) -> float:
-        """Log-likelihood, restricted for a REML fit with random terms."""
-        check_is_fitted(self)
-        return self.fit_.log_likelihood
-
-    @property
-    def aic_(self) -> float:
-        """Akaike's information criterion."""
-        check_is_fitted(self)
-        return self.fit_.aic
-
-    @property
-    def bic_(self) -> float:
-        """Bayesian information criterion."""
-        check_is_fitted(self)
-        return self.fit_.bic
-
-    @property
-    def random_covariance_(self) -> dict[str, pd.DataFrame]:
-        """Covariance matrix of the random effects of every factor."""
-        check_is_fitted(self)
-        return {
-            factor.name: pd.DataFrame(covariance, index=factor.columns, columns=factor.columns)
-            for factor, covariance in zip(self._random_frames(), self.fit_.covariances, strict=True)
-        }
-
-    @property
-    def random_effects_(self) -> dict[str, pd.DataFrame]:
-        """BLUPs of every factor."""
-        check_is_fitted(self)
-        return {
-            factor.name: pd.DataFrame(effects, factor.levels, factor.columns, copy=True)
-            for factor, effects in zip(self._random_frames(), self._effects, strict=True)
-        }
-
-    @property
-    def random_effects_covariance_(self) -> dict[str, FloatArray]:
-        """Conditional covariance of the random effects of every factor."""
-        check_is_fitted(self)
-        return {
-            factor.name: self.fit_.conditional_covariance(position)
-            for position, factor in enumerate(self._random_frames())
-        }
-
-    def _random_frames(self) -> list[RandomLabels]:
-        return [
-            RandomLabels.of(self.design_, factor, self.fit_.spec.factor_columns(factor))
-            for factor in self.fit_.spec.used_factors
-        ]

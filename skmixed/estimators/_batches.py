@@ -1,0 +1,62 @@
+"""Further rows for a fitted model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skmixed.core.layout import Rows
+from skmixed.estimators._data import read_new_data, read_rows
+from skmixed.estimators._inputs import read_y
+
+_DECLARING = ("random", "fixed", "group_features", "covariance", "fit_intercept")
+
+
+def declaration(estimator: Any) -> dict[str, str]:
+    """Return the parameters that say what the columns are, as text that can be compared."""
+    return {name: repr(getattr(estimator, name)) for name in _DECLARING}
+
+
+def read_batch(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> Rows:
+    """Validate further rows for a fitted model and make their columns.
+
+    Parameters
+    ----------
+    estimator : MixedLinearRegressor
+        Fitted.
+    X : array-like or data frame
+        As in `MixedLinearRegressor.fit`.
+    y : array-like
+        As there.
+    sample_weight : None or array-like
+        As there.
+    groups : None, array-like or data frame
+        As there.
+
+    Returns
+    -------
+    Rows
+        Without rows of weight zero, with levels of their own.
+
+    Raises
+    ------
+    ValueError
+        For invalid input, missing groups, and changed parameters.
+    """
+    changed = [
+        name
+        for name, value in declaration(estimator).items()
+        if value != estimator._declaration[name]
+    ]
+    if changed:
+        raise ValueError(
+            f"the parameters {changed} have changed since fit, and with them the columns of the "
+            "model: call fit with all rows"
+        )
+    X, y, weights, given = read_rows(X, y, sample_weight, groups)
+    source = read_new_data(estimator, X, given, need_groups=False)
+    missing = [name for name in estimator.design_.grouping.columns if name not in source.groups]
+    if missing:
+        raise ValueError(
+            f"no labels of the grouping columns {missing} are given; further rows need them"
+        )
+    return estimator.design_.new_rows(source, read_y(y, source.n_rows), weights)
