@@ -287,7 +287,8 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         self.solver_ = fit.report.solver
         self.n_groups_ = {factor.index.name: len(factor.index) for factor in fit.products.factors}
         self.formula_ = describe(design, data.terms, data.fixed)
-        warn_about(fit)
+        by_position = data.columns.groups if data.feature_names is None else ()
+        warn_about(fit, by_position)
 
     def predict(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
@@ -298,7 +299,8 @@ class MixedLinearRegressor(RegressorMixin, BaseEstimator):
         ----------
         X : array-like or data frame of shape (n, n_features)
             The columns as in `fit`. A model with a formula picks its columns by name: others, the
-            response and their order do not matter.
+            response and their order do not matter. With ``random="none"`` grouping columns may be
+            missing from a data frame.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
             Labels, if they were given as `groups` to `fit`.
         random : {"all", "none"} or list of str, default="all"
