@@ -285,7 +285,7 @@ def test_the_population_needs_no_grouping_columns(convert):
             model.predict(convert(bad), random="none")
     for random in ("all", ["school"]):
         with pytest.raises(ValueError, match="now missing:\n- class\n- school"):
-            model.predict(convert(table[["x", "z"]]), random=random)
+            model.predict(table[["x", "z"]], random=random)
     unnamed = MixedLinearRegressor(group_features=[0, 2]).fit(table.to_numpy(), Y)
     with pytest.raises(ValueError, match="X has 2 features"):
         unnamed.predict(table[["x", "z"]].to_numpy(), random="none")
