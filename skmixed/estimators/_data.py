@@ -32,6 +32,11 @@ from skmixed.exceptions import UnknownLevelWarning
 
 FloatArray = NDArray[np.float64]
 
+_ROUTED = (
+    "Where metadata routing handed on the groups of a splitter, such as GroupKFold, keep them from "
+    "the model by .set_fit_request(groups=False).set_score_request(groups=False)"
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
@@ -212,12 +217,12 @@ def _check_given(
     if group_features is not None:
         raise ValueError(
             "the grouping columns are given twice, by `groups` and by `group_features`; "
-            "use one of them"
+            f"use one of them. {_ROUTED}"
         )
     missing = [name for name in used if name not in given]
     if missing:
         both = [name for name in missing if name in names]
-        hint = f"; {both} are columns of X: leave out `groups` or put all of them there"
+        hint = f"; {both} are columns of X: leave out `groups` or put all of them there. {_ROUTED}"
         raise ValueError(
             f"grouping columns {missing} named in `random` are not among `groups`, which has "
             f"{list(given)}" + (hint if both else "")
@@ -226,7 +231,7 @@ def _check_given(
     if twice:
         raise ValueError(
             f"the grouping columns {twice} are given twice, by `groups` and as columns of X; "
-            "leave one of them out"
+            f"leave one of them out. {_ROUTED}"
         )
 
 
@@ -250,7 +255,7 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
         The rows; grouping columns that are not there are left out.
     """
     columns: Columns = estimator._columns
-    source = read_features(estimator, X, columns, reset=False)
+    source = read_features(estimator, X, columns, reset=False, optional_groups=not need_groups)
     if groups is None:
         missing = columns.from_argument or [
             name for name in columns.groups if name not in source.groups
@@ -270,7 +275,7 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
         raise ValueError(
             "groups were given, but the model was fitted "
             + (
-                f"with grouping columns {list(columns.groups)} of X"
+                f"with grouping columns {list(columns.groups)} of X. {_ROUTED}"
                 if columns.groups
                 else "without any"
             )

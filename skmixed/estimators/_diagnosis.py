@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -81,13 +82,15 @@ def check_residual(fit: Fit) -> None:
         )
 
 
-def warn_about(fit: Fit) -> None:
+def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
     """Warn where the search has not arrived or a variance is a convention.
 
     Parameters
     ----------
     fit : Fit
         The fitted model.
+    by_position : sequence of str, default=()
+        Grouping columns of an array, which may not be the ones that were meant.
 
     Warns
     -----
@@ -126,7 +129,8 @@ def warn_about(fit: Fit) -> None:
         if factor not in fit.unidentified and k * n_levels >= fit.products.n_rows:
             warnings.warn(
                 f"factor {name!r} has {k * n_levels} random effects for {fit.products.n_rows} "
-                "rows: the variances and the residual variance can hardly be told apart",
+                "rows: the variances and the residual variance can hardly be told apart"
+                + _doubt(name, by_position),
                 UnidentifiedWarning,
                 stacklevel=4,
             )
@@ -134,10 +138,21 @@ def warn_about(fit: Fit) -> None:
         name = fit.products.factors[factor].index.name
         warnings.warn(
             f"the likelihood does not depend on the variance of {name!r}, which is set to zero: "
-            "the factor has one level, a level for every row, or is part of the fixed columns",
+            "the factor has one level, a level for every row, or is part of the fixed columns"
+            + _doubt(name, by_position),
             UnidentifiedWarning,
             stacklevel=4,
         )
+
+
+def _doubt(name: str, by_position: Sequence[str]) -> str:
+    """Point at positions, which shift where a meta-estimator selects columns."""
+    if name not in by_position:
+        return ""
+    return (
+        f". {name!r} is a grouping column by its position in an array; make sure that it is the "
+        "one you mean, also where a meta-estimator hands on some of the columns only"
+    )
 
 
 def print_iteration(line: Iteration) -> None:

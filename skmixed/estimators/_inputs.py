@@ -22,10 +22,15 @@ from sklearn.utils.validation import (
 
 from skmixed.design.design import Source
 from skmixed.design.tables import column, column_names, is_frame, select, to_pandas
+from skmixed.estimators._text import refuse_labels, refuse_text
 
 FloatArray = NDArray[np.float64]
 
 _COLUMN_BY_COLUMN = 64  # fewer columns than this are read faster one by one
+_FROM_ARRAY = (
+    "X came as an array, which has no names (some meta-estimators make one of a data frame): "
+    "give positions, as group_features=[0]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +163,7 @@ def choose_groups(
     if missing:
         hint = "Name a column of X, or pass the labels as `groups`"
         if tuple(names) == _made_up(len(names)):
-            hint = (
-                "X came as an array, which has no names (some meta-estimators make one of a data "
-                "frame): give positions, as group_features=[0]"
-            )
+            hint = _FROM_ARRAY
         raise ValueError(
             f"grouping columns {missing} named in `random` are not there: X has the columns "
             f"{list(names)}. {hint}"
@@ -175,18 +177,32 @@ def choose_groups(
 def _named(entry: Any, names: Sequence[str]) -> str:
     if isinstance(entry, str):
         if entry not in names:
-            raise ValueError(f"group_features names {entry!r}; X has the columns {list(names)}")
+            hint = f". {_FROM_ARRAY}" if tuple(names) == _made_up(len(names)) else ""
+            raise ValueError(
+                f"group_features names {entry!r}; X has the columns {list(names)}{hint}"
+            )
         return entry
     if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
         raise ValueError(
             f"group_features holds {entry!r}; it takes names and positions of columns of X"
         )
     if not -len(names) <= int(entry) < len(names):
-        raise ValueError(f"group_features has position {entry}; X has {len(names)} columns")
+        raise ValueError(
+            f"group_features has position {entry}; X has {len(names)} columns. Where a "
+            "meta-estimator selects columns, as BaggingRegressor does with max_features, positions "
+            "shift: let it keep all columns"
+        )
     return names[int(entry)]
 
 
-def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
+def read_features(
+    estimator: BaseEstimator,
+    X: Any,
+    columns: Columns,
+    *,
+    reset: bool,
+    optional_groups: bool = False,
+) -> Source:
     """Validate X and cut it into numeric and grouping columns.
 
     Parameters
@@ -199,6 +215,8 @@ def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: 
         What each is.
     reset : bool
         Whether this is a fit.
+    optional_groups : bool, default=False
+        Whether a data frame may lack grouping columns, because nobody looks at their labels.
 
     Returns
     -------
@@ -211,6 +229,8 @@ def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: 
         return _numbers(estimator, X, columns, reset=reset)
     if not is_frame(X):
         X = check_array(X, dtype=None, ensure_all_finite=False)
+    elif optional_groups and hasattr(estimator, "feature_names_in_"):
+        X = _with_placeholders(X, columns)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     place = {name: i for i, name in enumerate(columns.names)}
     if is_frame(X):
@@ -218,17 +238,33 @@ def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: 
         numeric = _numeric_frame(X, columns.numeric)
     else:
         groups = {name: X[:, place[name]] for name in columns.groups}
-        numeric = _numeric_array(X[:, columns.numeric])
+        numeric = _numeric_array(X, columns.numeric, reset=reset)
     names = tuple(columns.names[i] for i in columns.numeric)
     return Source(_num_samples(X), names, numeric, X if is_frame(X) else None, groups)
+
+
+def _with_placeholders(frame: Any, columns: Columns) -> Any:
+    """Put empty grouping columns where they are missing, for scikit-learn's check of names."""
+    present = column_names(frame)
+    missing = [name for name in columns.groups if name not in present]
+    if not missing:
+        return frame
+    table = to_pandas(frame).copy(deep=False)
+    for name in missing:
+        table.insert(min(columns.names.index(name), table.shape[1]), name, np.nan)
+    return table
 
 
 def _numbers(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
     frame = X if is_frame(X) else None
     if frame is not None:
-        _refuse_labels(frame)
+        refuse_labels(frame)
         X = to_pandas(X)
-    numeric = validate_data(estimator, X, reset=reset, dtype=np.float64)
+    try:
+        numeric = validate_data(estimator, X, reset=reset, dtype=np.float64)
+    except ValueError:
+        refuse_text(X, fitting=reset)
+        raise
     return Source(len(numeric), columns.names, numeric, frame, {})
 
 
@@ -259,34 +295,19 @@ def _numeric_frame(frame: Any, positions: Sequence[int]) -> FloatArray:
             assert_all_finite(numeric, input_name="X")
             return numeric
     chosen = select(frame, positions)
-    _refuse_labels(chosen)
+    refuse_labels(chosen)
     return check_array(to_pandas(chosen), dtype=np.float64, input_name="X")
 
 
-def _numeric_array(values: NDArray[Any]) -> FloatArray:
-    if not values.shape[1]:
-        return np.empty(values.shape)
-    return check_array(values, dtype=np.float64, input_name="X")
-
-
-def _refuse_labels(frame: Any) -> None:
-    """Refuse columns that are not numbers, saying what to do with them."""
-    table = to_pandas(frame)
-    labels = [
-        str(name)
-        for i, (name, dtype) in enumerate(zip(table.columns, table.dtypes, strict=True))
-        if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype)
-        or pd.api.types.is_datetime64_any_dtype(dtype)
-        or (
-            pd.api.types.is_object_dtype(dtype)
-            and any(isinstance(value, str) for value in table.iloc[:, i])
-        )
-    ]
-    if labels:
-        raise ValueError(
-            f"columns {labels} are not numeric: encode them, name them as grouping columns in "
-            "`random` or `group_features`, or choose the columns of the fixed part by `fixed`"
-        )
+def _numeric_array(X: NDArray[Any], positions: Sequence[int], *, reset: bool) -> FloatArray:
+    """Return some columns of an array as finite numbers."""
+    if not positions:
+        return np.empty((len(X), 0))
+    try:
+        return check_array(X[:, positions], dtype=np.float64, input_name="X")
+    except ValueError:
+        refuse_text(X, positions, fitting=reset)
+        raise
 
 
 def read_y(y: Any, n_rows: int) -> FloatArray:

@@ -16,6 +16,18 @@ from skmixed.design.tables import is_frame, to_pandas
 from skmixed.design.terms import RandomTerm
 from skmixed.estimators.linear import MixedLinearRegressor
 
+# What the formula and the arguments of R decide already, and where.
+_DECIDED = {
+    "method": "write reml=True or reml=False",
+    "REML": "write reml=True or reml=False",
+    "random": "write the random terms into the formula",
+    "fixed": "write the fixed part into the formula",
+    "groups": "name the grouping columns in the formula",
+    "weighting": "weights are inverse variances, as in R; frequencies are the `sample_weight` of "
+    "MixedLinearRegressor",
+    "sample_weight": "write weights=...",
+}
+
 
 def lmer(
     formula: str,
@@ -55,6 +67,8 @@ def lmer(
     ------
     FormulaSyntaxError
         If the formula cannot be read; the message points at the place.
+    TypeError
+        For parameters that the formula or `reml` decides, and data that is no data frame.
     ValueError
         For a formula without a response, columns that are not there, and, with
         na_action="raise", missing values.
@@ -71,6 +85,9 @@ def lmer(
     >>> round(model.criterion_, 4)
     1743.6283
     """
+    for name, instead in _DECIDED.items():
+        if name in params:
+            raise TypeError(f"lmer takes no {name!r}: {instead}")
     if na_action not in ("drop", "raise"):
         raise ValueError(f"na_action={na_action!r} is not 'drop' or 'raise'")
     parts = split_formula(formula)

@@ -253,7 +253,7 @@ class MixedLinearRegressor(LabelledAttributes, RegressorMixin, BaseEstimator):
         check_sizes(products, spec)
         fit = Fit.of(products, spec, self._solver())
         self._adopt(data, design, fit)
-        warn_about(fit)
+        warn_about(fit, data.columns.groups if data.feature_names is None else ())
         return self
 
     def _summed(self, data: TrainingData) -> tuple[Design, CrossProducts]:
@@ -470,7 +470,8 @@ class MixedLinearRegressor(LabelledAttributes, RegressorMixin, BaseEstimator):
         ----------
         X : array-like or data frame of shape (n, n_features)
             The columns as in `fit`. A model with a formula picks its columns by name: others, the
-            response and their order do not matter.
+            response and their order do not matter. With ``random="none"`` grouping columns may be
+            missing from a data frame.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
             Labels, if they were given as `groups` to `fit`.
         random : {"all", "none"} or list of str, default="all"

@@ -23,7 +23,8 @@ class Summary:
     formula : str
         The model.
     coefficients : DataFrame of shape (p, 2)
-        Estimate and standard error of every fixed coefficient, in units of y per unit of x.
+        Estimate and standard error of every fixed coefficient, in units of y per unit of x; NaN
+        for columns that depend on those before them, which are shown as dropped.
     error_terms : DataFrame or None
         Groups, name, standard deviation and correlations of every random effect, then the
         residual; None for a model without random terms.
@@ -41,7 +42,7 @@ class Summary:
 
     def __str__(self) -> str:
         """Return the summary as text."""
-        parts = [self.formula, _as_text(_rounded(self.coefficients, self.digits))]
+        parts = [self.formula, _as_text(self._coefficient_texts())]
         if self.error_terms is not None:
             table = _rounded(self.error_terms, self.digits)
             parts += ["", "Error terms:", _as_text(table, index=False)]
@@ -49,10 +50,15 @@ class Summary:
 
     __repr__ = __str__
 
+    def _coefficient_texts(self) -> pd.DataFrame:
+        texts = _rounded(self.coefficients, self.digits)
+        texts.loc[self.coefficients["coef.est"].isna(), "coef.est"] = "dropped"
+        return texts
+
     def _repr_html_(self) -> str:
         parts = [
             f"<p><code>{html.escape(self.formula)}</code></p>",
-            _rounded(self.coefficients, self.digits).to_html(border=0),
+            self._coefficient_texts().to_html(border=0),
         ]
         if self.error_terms is not None:
             parts.append("<p>Error terms</p>")
@@ -89,10 +95,12 @@ def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Su
     names = [fit.products.layout.columns[place] for place in fit.spec.fixed]
     errors = np.sqrt(np.diag(fit.beta_covariance))
     coefficients = pd.DataFrame({"coef.est": fit.beta, "coef.se": errors}, index=names)
+    is_dropped = ~np.isin(np.arange(len(names)), fit.kept)
+    coefficients.loc[is_dropped] = np.nan
     notes = _mixed_notes(fit) if fit.spec.terms else _linear_notes(fit, digits)
-    dropped = [name for i, name in enumerate(names) if i not in fit.kept]
-    if dropped:
-        notes.append(f"not estimated, they depend on the columns before them: {', '.join(dropped)}")
+    if is_dropped.any():
+        dropped = ", ".join(coefficients.index[is_dropped])
+        notes.append(f"dropped, because they depend on the columns before them: {dropped}")
     if n_dropped:
         rows = (
             "1 row with missing values was"

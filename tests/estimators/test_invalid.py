@@ -217,8 +217,43 @@ def test_columns_that_are_no_numbers_say_what_to_do(column):
 
 
 def test_columns_that_are_no_numbers_in_an_array():
-    with pytest.raises(ValueError, match="could not convert string to float"):
-        MixedLinearRegressor(group_features=[2]).fit(NAMED.assign(town="a").to_numpy(), Y)
+    message = r"text in the columns at positions \[3\]\. Encode .*: group_features=\[3\]"
+    array = NAMED.assign(town="a").to_numpy()
+    for values in (array, array.tolist(), array.astype(str)):
+        with pytest.raises(ValueError, match=message):
+            MixedLinearRegressor(group_features=[2]).fit(values, Y)
+    with pytest.raises(ValueError, match=r"positions \[2, 3\]\. Encode"):
+        MixedLinearRegressor().fit(array, Y)
+    with pytest.raises(ValueError, match=r"positions \[3\]\. Encode"):
+        MixedLinearRegressor().fit(NAMED.assign(school=1, town="a").to_numpy(), Y, groups=SCHOOL)
+    model = MixedLinearRegressor(group_features=[2]).fit(
+        NAMED.assign(town=TABLE["z"] ** 2).to_numpy(), Y
+    )
+    with pytest.raises(ValueError, match=r"positions \[3\], which were numbers in fit"):
+        model.predict(array)
+    # Digits are numbers, for scikit-learn as well.
+    digits = MixedLinearRegressor().fit(X.to_numpy().astype(str), Y)
+    assert_allclose(digits.coef_, MixedLinearRegressor().fit(X, Y).coef_)
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        MixedLinearRegressor().fit([[1, "a"], [2]], [1, 2])
+
+
+def test_names_and_positions_that_an_array_does_not_have():
+    with pytest.raises(ValueError, match=r"names 'school'; .* came as an array, .* give positions"):
+        MixedLinearRegressor(group_features="school").fit(NAMED.to_numpy(), Y)
+    with pytest.raises(ValueError, match=r"position 3; X has 3 columns\. .* positions shift"):
+        MixedLinearRegressor(group_features=[3]).fit(NAMED.to_numpy(), Y)
+
+
+def test_a_measured_column_that_is_taken_for_groups_by_position():
+    message = "'x1' is a grouping column by its position in an array; make sure"
+    with pytest.warns(UnidentifiedWarning, match=message):
+        MixedLinearRegressor(group_features=[1]).fit(X.to_numpy(), Y)
+    with pytest.warns(UnidentifiedWarning, match=message):
+        MixedLinearRegressor("(1 + x0 | x1)").fit(X.to_numpy(), Y)
+    with pytest.warns(UnidentifiedWarning) as caught:
+        MixedLinearRegressor(group_features=["z"]).fit(X, Y)
+    assert "position" not in str(caught[0].message)
 
 
 # --- parameters ---

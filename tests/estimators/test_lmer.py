@@ -363,6 +363,23 @@ def test_bad_formulas(formula, error, message):
         lmer(formula, SLEEP)
 
 
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"method": "ml"}, "no 'method': write reml=True or reml=False"),
+        ({"REML": False}, "no 'REML': write reml="),
+        ({"random": "(1 | Subject)"}, "no 'random': write the random terms into the formula"),
+        ({"fixed": "Days"}, "no 'fixed'"),
+        ({"groups": SLEEP["Subject"]}, "no 'groups': name the grouping columns in the formula"),
+        ({"weighting": "frequency"}, "no 'weighting': weights are inverse variances, as in R"),
+        ({"sample_weight": SLEEP["Days"]}, "no 'sample_weight': write weights="),
+    ],
+)
+def test_what_the_formula_and_reml_decide(params, message):
+    with pytest.raises(TypeError, match=message):
+        lmer(FORMULA, SLEEP, **params)
+
+
 @pytest.mark.parametrize("data", [SLEEP.to_numpy(), dict(SLEEP), SLEEP.to_numpy().tolist(), None])
 def test_data_must_be_a_data_frame(data):
     with pytest.raises(TypeError, match="a formula needs a data frame"):

@@ -266,6 +266,31 @@ def test_the_number_of_features_is_checked_without_a_formula():
         MODEL.predict(NAMED.to_numpy())
 
 
+@pytest.mark.parametrize(
+    "convert", [lambda t: t, pl.from_pandas, pa.Table.from_pandas], ids=["pandas", "polars", "pa"]
+)
+def test_the_population_needs_no_grouping_columns(convert):
+    table = NAMED[["school", "x", "class", "z"]]
+    model = MixedLinearRegressor(RANDOM).fit(table, Y)
+    expected = population(model)
+    for names in (["x", "z"], ["x", "class", "z"], ["school", "x", "z"]):
+        assert_allclose(model.predict(convert(table[names]), random="none"), expected)
+    # The other columns are looked at as ever.
+    for bad, message in [
+        (table[["z", "x"]], "must be in the same order"),
+        (table[["x"]], "now missing:\n- z"),
+        (table[["x", "z"]].assign(w=1.0), "unseen at fit time:\n- w"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model.predict(convert(bad), random="none")
+    for random in ("all", ["school"]):
+        with pytest.raises(ValueError, match="now missing:\n- class\n- school"):
+            model.predict(table[["x", "z"]], random=random)
+    unnamed = MixedLinearRegressor(group_features=[0, 2]).fit(table.to_numpy(), Y)
+    with pytest.raises(ValueError, match="X has 2 features"):
+        unnamed.predict(table[["x", "z"]].to_numpy(), random="none")
+
+
 def test_a_formula_picks_its_columns_by_name():
     model = lmer("y ~ x * z + (x | school/class)", TABLE)
     expected = model.predict(TABLE)

@@ -217,12 +217,18 @@ def test_a_correlation_that_does_not_exist_is_left_out():
 def test_dependent_columns_are_named():
     table = SLEEP.assign(twice=2 * SLEEP["Days"], one=1.0)
     text = str(lmer("Reaction ~ Days + twice + one + (1 | Subject)", table).summary())
-    assert text.endswith("not estimated, they depend on the columns before them: twice, one")
+    note = "dropped, because they depend on the columns before them: "
+    assert text.endswith(note + "twice, one")
     assert "nan" not in text
-    text = str(lmer("Reaction ~ Days + twice", table).summary())
+    model = lmer("Reaction ~ Days + twice", table)
+    text = str(model.summary())
+    assert "Days           10.47    1.24\ntwice        dropped\n---" in text
+    assert model.summary()._repr_html_().count("dropped") == 2
+    assert model.summary().coefficients.loc["twice"].isna().all()
+    assert model.coef_[1] == 0.0
     assert "n = 180, k = 2" in text
-    assert text.endswith("not estimated, they depend on the columns before them: twice")
-    assert "not estimated" not in str(lmer("Reaction ~ Days", table).summary())
+    assert text.endswith(note + "twice")
+    assert "dropped" not in str(lmer("Reaction ~ Days", table).summary())
 
 
 def test_nested_factors_are_ordered_by_their_number_of_levels():

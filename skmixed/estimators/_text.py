@@ -1,0 +1,91 @@
+"""Columns of text among those that should be numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skmixed.design.tables import to_pandas
+
+
+def refuse_labels(frame: Any) -> None:
+    """Refuse columns of a data frame that are not numbers, saying what to do with them.
+
+    Parameters
+    ----------
+    frame : data frame
+        Columns that should be numeric.
+
+    Raises
+    ------
+    ValueError
+        If there are categories, dates or text among them.
+    """
+    table = to_pandas(frame)
+    labels = [
+        str(name)
+        for i, (name, dtype) in enumerate(zip(table.columns, table.dtypes, strict=True))
+        if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype)
+        or pd.api.types.is_datetime64_any_dtype(dtype)
+        or (
+            pd.api.types.is_object_dtype(dtype)
+            and any(isinstance(value, str) for value in table.iloc[:, i])
+        )
+    ]
+    if labels:
+        raise ValueError(
+            f"columns {labels} are not numeric: encode them, name them as grouping columns in "
+            "`random` or `group_features`, or choose the columns of the fixed part by `fixed`"
+        )
+
+
+def refuse_text(X: Any, positions: Iterable[int] | None = None, *, fitting: bool) -> None:
+    """Refuse columns of an array that hold text, saying what to do with them.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, n_features)
+        Values that could not be read as numbers.
+    positions : iterable of int or None
+        Columns that should be numeric; None is all.
+    fitting : bool
+        Whether this is a fit.
+
+    Raises
+    ------
+    ValueError
+        If one of them has text that is no number.
+    """
+    try:
+        values = np.asarray(X, dtype=object)
+    except ValueError:  # rows of unequal length
+        return
+    if values.ndim != 2:
+        return
+    places = range(values.shape[1]) if positions is None else positions
+    found = [place for place in places if any(map(_is_word, values[:, place]))]
+    if not found:
+        return
+    remedy = ", which were numbers in fit"
+    if fitting:
+        remedy = (
+            ". Encode them or, if they are grouping columns, name their positions: "
+            f"group_features={found}. If that was done, a meta-estimator handed on some of the "
+            "columns only, which shifts positions: let it keep all of them"
+        )
+    raise ValueError(
+        f"X is an array with text in the columns at positions {found}{remedy}"
+    ) from None
+
+
+def _is_word(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
