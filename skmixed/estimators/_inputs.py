@@ -1,4 +1,4 @@
-"""Reading X, y, groups and weights as scikit-learn hands them over."""
+"""Reading X and groups as scikit-learn hands them over: which columns are labels, and which."""
 
 from __future__ import annotations
 
@@ -10,22 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import assert_all_finite, column_or_1d
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    check_array,
-    check_consistent_length,
-    validate_data,
-)
+from sklearn.utils.validation import _num_samples, check_array, validate_data
 
 from skmixed.design.design import Source
-from skmixed.design.tables import column, column_names, is_frame, select, to_pandas
-
-FloatArray = NDArray[np.float64]
-
-_COLUMN_BY_COLUMN = 64  # fewer columns than this are read faster one by one
+from skmixed.design.tables import column, column_names, is_frame, list_rows, to_pandas
+from skmixed.estimators._numbers import (
+    numeric_array,
+    numeric_frame,
+    refuse_dates,
+    refuse_labels,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +79,15 @@ def read_groups(groups: Any) -> dict[str, Any]:
     Raises
     ------
     TypeError
-        For a mapping, which scikit-learn would not split into folds.
+        For a mapping, which scikit-learn would not split into folds, and for a sparse matrix.
     """
     if isinstance(groups, Mapping):
         raise TypeError(
             "groups is a dict, which scikit-learn cannot split into folds: "
             "pass a data frame or a 2-D array with one column per grouping factor"
         )
+    if sparse.issparse(groups):
+        raise TypeError(f"groups is a sparse {type(groups).__name__}: pass groups.toarray()")
     if is_frame(groups):
         names = column_names(groups)
         if len(set(names)) < max(1, len(names)):
@@ -121,6 +119,53 @@ def _one_column(values: NDArray[Any]) -> NDArray[Any]:
             f"groups has shape {values.shape}; expected (n_samples,) or one column a factor"
         )
     return values.reshape(len(values))
+
+
+def refuse_infinite(groups: Mapping[str, Any], source: str) -> None:
+    """Refuse labels that are infinite numbers.
+
+    Parameters
+    ----------
+    groups : mapping of str to Series or ndarray of shape (n,)
+        Grouping columns. Objects are not looked into.
+    source : {"X", "groups"}
+        The argument they come from.
+
+    Raises
+    ------
+    ValueError
+        If there is one; names column and rows.
+    """
+    for name, labels in groups.items():
+        numbers = _floats(labels)
+        if numbers is not None and np.isinf(numbers).any():
+            raise ValueError(
+                f"infinite labels in {source}: grouping column {name!r} is infinite in rows "
+                f"{list_rows(np.flatnonzero(np.isinf(numbers)))}. Give these rows a label of their "
+                "own"
+            )
+
+
+def _refuse_missing(groups: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse NaN among the labels in an array of numbers, where it cannot be told from a slip."""
+    for name, labels in groups.items():
+        numbers = _floats(labels)
+        if numbers is not None and np.isnan(numbers).any():
+            raise ValueError(
+                f"Input X contains NaN: grouping column {name!r} is missing in rows "
+                f"{list_rows(np.flatnonzero(np.isnan(numbers)))}. In an array of numbers this is "
+                "an error; pass a data frame, where a missing label is an unknown level, or give "
+                "these rows a label of their own"
+            )
+
+
+def _floats(labels: Any) -> NDArray[Any] | None:
+    """Return labels that are floating-point numbers as an array, others not."""
+    if not pd.api.types.is_float_dtype(labels.dtype):
+        return None
+    if isinstance(labels, pd.Series):
+        return labels.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(labels)
 
 
 def choose_groups(
@@ -213,10 +258,13 @@ def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: 
     place = {name: i for i, name in enumerate(columns.names)}
     if is_frame(X):
         groups = {name: column(X, place[name]) for name in columns.groups}
-        numeric = _numeric_frame(X, columns.numeric)
+        numeric = numeric_frame(X, columns.numeric)
     else:
         groups = {name: X[:, place[name]] for name in columns.groups}
-        numeric = _numeric_array(X[:, columns.numeric])
+        if not reset:  # in fit every missing label is an error
+            _refuse_missing(groups)
+        numeric = numeric_array(X[:, columns.numeric])
+    refuse_infinite(groups, "X")
     names = tuple(columns.names[i] for i in columns.numeric)
     return Source(_num_samples(X), names, numeric, X if is_frame(X) else None, groups)
 
@@ -224,8 +272,10 @@ def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: 
 def _numbers(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
     frame = X if is_frame(X) else None
     if frame is not None:
-        _refuse_labels(frame)
+        refuse_labels(frame)
         X = to_pandas(X)
+    else:
+        refuse_dates(X, "X")
     numeric = validate_data(estimator, X, reset=reset, dtype=np.float64)
     return Source(len(numeric), columns.names, numeric, frame, {})
 
@@ -240,92 +290,5 @@ def _by_formula(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bo
         validate_data(estimator, X, reset=True, skip_check_array=True)
     place = {name: i for i, name in enumerate(column_names(X))}
     groups = {name: column(X, place[name]) for name in columns.groups if name in place}
+    refuse_infinite(groups, "X")
     return Source(_num_samples(X), (), None, X, groups)
-
-
-def _numeric_frame(frame: Any, positions: Sequence[int]) -> FloatArray:
-    """Return some columns of a data frame as finite numbers."""
-    n_rows = _num_samples(frame)
-    if not positions:
-        return np.empty((n_rows, 0))
-    if isinstance(frame, pd.DataFrame) and len(positions) <= _COLUMN_BY_COLUMN:
-        series = [frame.iloc[:, position] for position in positions]
-        if all(isinstance(s.dtype, np.dtype) and s.dtype.kind in "biuf" for s in series):
-            numeric = np.empty((n_rows, len(series)))
-            for place, values in enumerate(series):
-                numeric[:, place] = values.to_numpy()
-            assert_all_finite(numeric, input_name="X")
-            return numeric
-    chosen = select(frame, positions)
-    _refuse_labels(chosen)
-    return check_array(to_pandas(chosen), dtype=np.float64, input_name="X")
-
-
-def _numeric_array(values: NDArray[Any]) -> FloatArray:
-    if not values.shape[1]:
-        return np.empty(values.shape)
-    return check_array(values, dtype=np.float64, input_name="X")
-
-
-def _refuse_labels(frame: Any) -> None:
-    """Refuse columns that are not numbers, saying what to do with them."""
-    table = to_pandas(frame)
-    labels = [
-        str(name)
-        for i, (name, dtype) in enumerate(zip(table.columns, table.dtypes, strict=True))
-        if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype)
-        or pd.api.types.is_datetime64_any_dtype(dtype)
-        or (
-            pd.api.types.is_object_dtype(dtype)
-            and any(isinstance(value, str) for value in table.iloc[:, i])
-        )
-    ]
-    if labels:
-        raise ValueError(
-            f"columns {labels} are not numeric: encode them, name them as grouping columns in "
-            "`random` or `group_features`, or choose the columns of the fixed part by `fixed`"
-        )
-
-
-def read_y(y: Any, n_rows: int) -> FloatArray:
-    """Validate the response.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        The response.
-    n_rows : int
-        Number of rows of X.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Finite numbers.
-    """
-    values = column_or_1d(y, dtype=np.float64, warn=True)
-    assert_all_finite(values, input_name="y")
-    check_consistent_length(values, np.empty(n_rows))
-    return values
-
-
-def read_weights(sample_weight: Any, like: FloatArray) -> FloatArray | None:
-    """Validate the weights of the rows.
-
-    Parameters
-    ----------
-    sample_weight : None, float or array-like of shape (n,)
-        Nonnegative weights.
-    like : ndarray of shape (n, ...)
-        Rows to be weighted.
-
-    Returns
-    -------
-    ndarray of shape (n,) or None
-        None where no weights were given.
-    """
-    if sample_weight is None:
-        return None
-    weights = _check_sample_weight(sample_weight, like, dtype=np.float64, ensure_non_negative=True)
-    if not weights.any():
-        raise ValueError("all sample weights are zero")
-    return np.asarray(weights)
