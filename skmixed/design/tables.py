@@ -266,11 +266,23 @@ class Labels:
 
 
 def _native(values: Any) -> Any:
-    """Return numbers of another machine's byte order in this one's, which pandas hashes."""
+    """Return labels that pandas cannot hash, or not in every version, in a form that it can.
+
+    These are numbers of another machine's byte order, and dates and durations of Arrow.
+    """
     dtype = getattr(values, "dtype", None)
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         return np.asarray(values).astype(dtype.newbyteorder("="))
+    if isinstance(dtype, pd.ArrowDtype) and dtype.kind in "mM":
+        return values.astype(_of_numpy(dtype))
     return values
+
+
+def _of_numpy(dtype: pd.ArrowDtype) -> Any:
+    kind = dtype.pyarrow_dtype
+    if dtype.kind == "m":
+        return f"timedelta64[{kind.unit}]"
+    return pd.DatetimeTZDtype(kind.unit, kind.tz) if kind.tz else f"datetime64[{kind.unit}]"
 
 
 def is_text(values: Any) -> bool | None:
