@@ -232,7 +232,8 @@ class MixedLinearRegressor(DocumentedMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given.
+            The columns, grouping columns among them unless `groups` is given. Not sparse; numbers
+            of any type are read into double precision.
         y : array-like of shape (n,)
             The response.
         sample_weight : None or array-like of shape (n,), default=None
@@ -321,8 +322,9 @@ class MixedLinearRegressor(DocumentedMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,)
-            X beta + Z b, in units of y. A row whose level of a factor is unknown or missing gets
-            no effect of that factor, unless `handle_unknown` says otherwise.
+            X beta + Z b, in units of y and double precision. A row whose level of a factor is
+            unknown or missing gets no effect of that factor, unless `handle_unknown` says
+            otherwise.
 
         Raises
         ------
