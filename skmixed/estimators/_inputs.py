@@ -254,7 +254,7 @@ def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: 
         return _numbers(estimator, X, columns, reset=reset)
     if not is_frame(X):
         X = check_array(X, dtype=None, ensure_all_finite=False)
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    validate_data(estimator, _header(X), reset=reset, skip_check_array=True)
     place = {name: i for i, name in enumerate(columns.names)}
     if is_frame(X):
         groups = {name: column(X, place[name]) for name in columns.groups}
@@ -267,6 +267,13 @@ def read_features(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: 
     refuse_infinite(groups, "X")
     names = tuple(columns.names[i] for i in columns.numeric)
     return Source(_num_samples(X), names, numeric, X if is_frame(X) else None, groups)
+
+
+def _header(X: Any) -> Any:
+    """Return X, or a table that has its names only where scikit-learn may not know the library."""
+    if is_frame(X) and not isinstance(X, pd.DataFrame):
+        return pd.DataFrame(columns=column_names(X))
+    return X
 
 
 def _numbers(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
@@ -287,7 +294,7 @@ def _by_formula(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bo
             f"{type(X).__name__}"
         )
     if reset:
-        validate_data(estimator, X, reset=True, skip_check_array=True)
+        validate_data(estimator, _header(X), reset=True, skip_check_array=True)
     place = {name: i for i, name in enumerate(column_names(X))}
     groups = {name: column(X, place[name]) for name in columns.groups if name in place}
     refuse_infinite(groups, "X")
