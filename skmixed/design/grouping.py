@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from skmixed.core.groups import GroupIndex
-from skmixed.design.tables import UNKNOWN, IntArray, Labels
-
-_SHOWN = 10
+from skmixed.design.tables import UNKNOWN, IntArray, Labels, list_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,9 +186,7 @@ def _refuse_missing(name: str, codes: IntArray) -> None:
     rows = np.flatnonzero(codes == UNKNOWN)
     if not len(rows):
         return
-    shown = ", ".join(str(row) for row in rows[:_SHOWN])
-    more = f", ... ({len(rows)} in all)" if len(rows) > _SHOWN else ""
     raise ValueError(
-        f"Input groups contain NaN: grouping column {name!r} is missing in rows {shown}{more}. "
-        "Drop these rows or give them a label of their own"
+        f"Input groups contain NaN: grouping column {name!r} is missing in rows "
+        f"{list_rows(rows)}. Drop these rows or give them a label of their own"
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Number
 from typing import Any
 
 import narwhals as nw
@@ -21,6 +23,8 @@ UNKNOWN = -1
 """Code of a label that was not there when the levels were learned."""
 
 _COUNTABLE = 4
+_SHOWN = 10
+_NUMBERS = (Number, Decimal, np.bool_, type(None), type(pd.NA))
 
 
 def is_frame(table: Any) -> bool:
@@ -74,6 +78,57 @@ def take(frame: Any, rows: IntArray) -> Any:
     if isinstance(frame, pd.DataFrame):
         return frame.iloc[rows]
     return nw.from_native(frame, eager_only=True)[rows].to_native()
+
+
+def not_numeric(frame: Any) -> list[str]:
+    """Return the names of the columns of a data frame that are not numbers or truth values.
+
+    Parameters
+    ----------
+    frame : data frame
+        Of any library.
+
+    Returns
+    -------
+    list of str
+        Columns of text, categories, dates, durations, lists and so on. Missing values have no
+        kind.
+    """
+    if isinstance(frame, pd.DataFrame):
+        columns = ((str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns))
+        return [name for name, values in columns if not _holds_numbers(values)]
+    native = nw.from_native(frame, eager_only=True)
+    return [name for name in native.columns if not _are_numbers(native[name])]
+
+
+def _are_numbers(values: nw.Series[Any]) -> bool:
+    dtype = values.dtype
+    if dtype in (nw.Object, nw.Unknown):
+        return _holds_numbers(pd.Series(_as_array(values)))
+    return dtype.is_numeric() or dtype == nw.Boolean
+
+
+def _holds_numbers(values: pd.Series[Any]) -> bool:
+    if pd.api.types.is_object_dtype(values.dtype):
+        return all(issubclass(kind, _NUMBERS) for kind in set(map(type, values)))
+    return pd.api.types.is_numeric_dtype(values.dtype)
+
+
+def list_rows(rows: Sequence[int] | IntArray) -> str:
+    """Write the first of some row numbers, and how many there are.
+
+    Parameters
+    ----------
+    rows : sequence of int
+        Row numbers.
+
+    Returns
+    -------
+    str
+        Such as "4, 77".
+    """
+    shown = ", ".join(str(row) for row in rows[:_SHOWN])
+    return shown + (f", ... ({len(rows)} in all)" if len(rows) > _SHOWN else "")
 
 
 def to_pandas(frame: Any) -> pd.DataFrame:
@@ -211,11 +266,23 @@ class Labels:
 
 
 def _native(values: Any) -> Any:
-    """Return numbers of another machine's byte order in this one's, which pandas hashes."""
+    """Return labels that pandas cannot hash, or not in every version, in a form that it can.
+
+    These are numbers of another machine's byte order, and dates and durations of Arrow.
+    """
     dtype = getattr(values, "dtype", None)
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         return np.asarray(values).astype(dtype.newbyteorder("="))
+    if isinstance(dtype, pd.ArrowDtype) and dtype.kind in "mM":
+        return values.astype(_of_numpy(dtype))
     return values
+
+
+def _of_numpy(dtype: pd.ArrowDtype) -> Any:
+    kind = dtype.pyarrow_dtype
+    if dtype.kind == "m":
+        return f"timedelta64[{kind.unit}]"
+    return pd.DatetimeTZDtype(kind.unit, kind.tz) if kind.tz else f"datetime64[{kind.unit}]"
 
 
 def is_text(values: Any) -> bool | None:

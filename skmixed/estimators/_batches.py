@@ -6,7 +6,7 @@ from typing import Any
 
 from skmixed.core.layout import Rows
 from skmixed.estimators._data import read_new_data, read_rows
-from skmixed.estimators._inputs import read_y
+from skmixed.estimators._numbers import read_y
 
 _DECLARING = ("random", "fixed", "group_features", "covariance", "fit_intercept")
 

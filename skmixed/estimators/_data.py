@@ -25,9 +25,9 @@ from skmixed.estimators._inputs import (
     names_of,
     read_features,
     read_groups,
-    read_weights,
-    read_y,
+    refuse_infinite,
 )
+from skmixed.estimators._numbers import read_weights, read_y
 from skmixed.exceptions import UnknownLevelWarning
 
 FloatArray = NDArray[np.float64]
@@ -108,6 +108,7 @@ def read_training_data(
     values = read_y(y, source.n_rows)
     if given is not None:
         check_consistent_length(values, *given.values())
+        refuse_infinite(given, "groups")
         source = replace(source, groups=given)
     return TrainingData(
         source,
@@ -282,6 +283,7 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
         )
     found = _by_name(groups, columns.from_argument)
     check_consistent_length(np.empty(source.n_rows), *found.values())
+    refuse_infinite(found, "groups")
     return replace(source, groups=found)
 
 

@@ -1,4 +1,4 @@
-"""Reading X, y, groups and weights as scikit-learn hands them over."""
+"""Reading X and groups as scikit-learn hands them over: which columns are labels, and which."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import assert_all_finite, column_or_1d
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    check_array,
-    check_consistent_length,
-    validate_data,
-)
+from sklearn.utils.validation import _num_samples, check_array, validate_data
 
 from skmixed.design.design import Source
-from skmixed.design.tables import column, column_names, is_frame, select, to_pandas
-from skmixed.estimators._text import refuse_labels, refuse_text
+from skmixed.design.tables import column, column_names, is_frame, list_rows, to_pandas
+from skmixed.estimators._numbers import numeric_array, numeric_frame, refuse_dates, refuse_labels
+from skmixed.estimators._text import refuse_text
 
 FloatArray = NDArray[np.float64]
 
-_COLUMN_BY_COLUMN = 64  # fewer columns than this are read faster one by one
 _FROM_ARRAY = (
     "X came as an array, which has no names (some meta-estimators make one of a data frame): "
     "give positions, as group_features=[0]"
@@ -90,13 +84,15 @@ def read_groups(groups: Any) -> dict[str, Any]:
     Raises
     ------
     TypeError
-        For a mapping, which scikit-learn would not split into folds.
+        For a mapping, which scikit-learn would not split into folds, and for a sparse matrix.
     """
     if isinstance(groups, Mapping):
         raise TypeError(
             "groups is a dict, which scikit-learn cannot split into folds: "
             "pass a data frame or a 2-D array with one column per grouping factor"
         )
+    if sparse.issparse(groups):
+        raise TypeError(f"groups is a sparse {type(groups).__name__}: pass groups.toarray()")
     if is_frame(groups):
         names = column_names(groups)
         if len(set(names)) < max(1, len(names)):
@@ -128,6 +124,53 @@ def _one_column(values: NDArray[Any]) -> NDArray[Any]:
             f"groups has shape {values.shape}; expected (n_samples,) or one column a factor"
         )
     return values.reshape(len(values))
+
+
+def refuse_infinite(groups: Mapping[str, Any], source: str) -> None:
+    """Refuse labels that are infinite numbers.
+
+    Parameters
+    ----------
+    groups : mapping of str to Series or ndarray of shape (n,)
+        Grouping columns. Objects are not looked into.
+    source : {"X", "groups"}
+        The argument they come from.
+
+    Raises
+    ------
+    ValueError
+        If there is one; names column and rows.
+    """
+    for name, labels in groups.items():
+        numbers = _floats(labels)
+        if numbers is not None and np.isinf(numbers).any():
+            raise ValueError(
+                f"infinite labels in {source}: grouping column {name!r} is infinite in rows "
+                f"{list_rows(np.flatnonzero(np.isinf(numbers)))}. Give these rows a label of their "
+                "own"
+            )
+
+
+def _refuse_missing(groups: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse NaN among the labels in an array of numbers, where it cannot be told from a slip."""
+    for name, labels in groups.items():
+        numbers = _floats(labels)
+        if numbers is not None and np.isnan(numbers).any():
+            raise ValueError(
+                f"Input X contains NaN: grouping column {name!r} is missing in rows "
+                f"{list_rows(np.flatnonzero(np.isnan(numbers)))}. In an array of numbers this is "
+                "an error; pass a data frame, where a missing label is an unknown level, or give "
+                "these rows a label of their own"
+            )
+
+
+def _floats(labels: Any) -> NDArray[Any] | None:
+    """Return labels that are floating-point numbers as an array, others not."""
+    if not pd.api.types.is_float_dtype(labels.dtype):
+        return None
+    if isinstance(labels, pd.Series):
+        return labels.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(labels)
 
 
 def choose_groups(
@@ -231,14 +274,17 @@ def read_features(
         X = check_array(X, dtype=None, ensure_all_finite=False)
     elif optional_groups and hasattr(estimator, "feature_names_in_"):
         X = _with_placeholders(X, columns)
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    validate_data(estimator, _header(X), reset=reset, skip_check_array=True)
     place = {name: i for i, name in enumerate(columns.names)}
     if is_frame(X):
         groups = {name: column(X, place[name]) for name in columns.groups}
-        numeric = _numeric_frame(X, columns.numeric)
+        numeric = numeric_frame(X, columns.numeric)
     else:
         groups = {name: X[:, place[name]] for name in columns.groups}
-        numeric = _numeric_array(X, columns.numeric, reset=reset)
+        if not reset:  # in fit every missing label is an error
+            _refuse_missing(groups)
+        numeric = numeric_array(X, columns.numeric, fitting=reset)
+    refuse_infinite(groups, "X")
     names = tuple(columns.names[i] for i in columns.numeric)
     return Source(_num_samples(X), names, numeric, X if is_frame(X) else None, groups)
 
@@ -255,11 +301,20 @@ def _with_placeholders(frame: Any, columns: Columns) -> Any:
     return table
 
 
+def _header(X: Any) -> Any:
+    """Return X, or a table that has its names only where scikit-learn may not know the library."""
+    if is_frame(X) and not isinstance(X, pd.DataFrame):
+        return pd.DataFrame(columns=column_names(X))
+    return X
+
+
 def _numbers(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
     frame = X if is_frame(X) else None
     if frame is not None:
         refuse_labels(frame)
         X = to_pandas(X)
+    else:
+        refuse_dates(X, "X")
     try:
         numeric = validate_data(estimator, X, reset=reset, dtype=np.float64)
     except ValueError:
@@ -275,81 +330,8 @@ def _by_formula(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bo
             f"{type(X).__name__}"
         )
     if reset:
-        validate_data(estimator, X, reset=True, skip_check_array=True)
+        validate_data(estimator, _header(X), reset=True, skip_check_array=True)
     place = {name: i for i, name in enumerate(column_names(X))}
     groups = {name: column(X, place[name]) for name in columns.groups if name in place}
+    refuse_infinite(groups, "X")
     return Source(_num_samples(X), (), None, X, groups)
-
-
-def _numeric_frame(frame: Any, positions: Sequence[int]) -> FloatArray:
-    """Return some columns of a data frame as finite numbers."""
-    n_rows = _num_samples(frame)
-    if not positions:
-        return np.empty((n_rows, 0))
-    if isinstance(frame, pd.DataFrame) and len(positions) <= _COLUMN_BY_COLUMN:
-        series = [frame.iloc[:, position] for position in positions]
-        if all(isinstance(s.dtype, np.dtype) and s.dtype.kind in "biuf" for s in series):
-            numeric = np.empty((n_rows, len(series)))
-            for place, values in enumerate(series):
-                numeric[:, place] = values.to_numpy()
-            assert_all_finite(numeric, input_name="X")
-            return numeric
-    chosen = select(frame, positions)
-    refuse_labels(chosen)
-    return check_array(to_pandas(chosen), dtype=np.float64, input_name="X")
-
-
-def _numeric_array(X: NDArray[Any], positions: Sequence[int], *, reset: bool) -> FloatArray:
-    """Return some columns of an array as finite numbers."""
-    if not positions:
-        return np.empty((len(X), 0))
-    try:
-        return check_array(X[:, positions], dtype=np.float64, input_name="X")
-    except ValueError:
-        refuse_text(X, positions, fitting=reset)
-        raise
-
-
-def read_y(y: Any, n_rows: int) -> FloatArray:
-    """Validate the response.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        The response.
-    n_rows : int
-        Number of rows of X.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Finite numbers.
-    """
-    values = column_or_1d(y, dtype=np.float64, warn=True)
-    assert_all_finite(values, input_name="y")
-    if len(values) != n_rows:
-        check_consistent_length(values, np.empty(n_rows))
-    return values
-
-
-def read_weights(sample_weight: Any, like: FloatArray) -> FloatArray | None:
-    """Validate the weights of the rows.
-
-    Parameters
-    ----------
-    sample_weight : None, float or array-like of shape (n,)
-        Nonnegative weights.
-    like : ndarray of shape (n, ...)
-        Rows to be weighted.
-
-    Returns
-    -------
-    ndarray of shape (n,) or None
-        None where no weights were given.
-    """
-    if sample_weight is None:
-        return None
-    weights = _check_sample_weight(sample_weight, like, dtype=np.float64, ensure_non_negative=True)
-    if not weights.any():
-        raise ValueError("all sample weights are zero")
-    return np.asarray(weights)

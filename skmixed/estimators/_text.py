@@ -1,4 +1,4 @@
-"""Columns of text among those that should be numbers."""
+"""Columns of text in arrays that should hold numbers."""
 
 from __future__ import annotations
 
@@ -6,40 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pandas as pd
-
-from skmixed.design.tables import to_pandas
-
-
-def refuse_labels(frame: Any) -> None:
-    """Refuse columns of a data frame that are not numbers, saying what to do with them.
-
-    Parameters
-    ----------
-    frame : data frame
-        Columns that should be numeric.
-
-    Raises
-    ------
-    ValueError
-        If there are categories, dates or text among them.
-    """
-    table = to_pandas(frame)
-    labels = [
-        str(name)
-        for i, (name, dtype) in enumerate(zip(table.columns, table.dtypes, strict=True))
-        if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype)
-        or pd.api.types.is_datetime64_any_dtype(dtype)
-        or (
-            pd.api.types.is_object_dtype(dtype)
-            and any(isinstance(value, str) for value in table.iloc[:, i])
-        )
-    ]
-    if labels:
-        raise ValueError(
-            f"columns {labels} are not numeric: encode them, name them as grouping columns in "
-            "`random` or `group_features`, or choose the columns of the fixed part by `fixed`"
-        )
 
 
 def refuse_text(X: Any, positions: Iterable[int] | None = None, *, fitting: bool) -> None:

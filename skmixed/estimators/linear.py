@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
@@ -38,6 +39,7 @@ from skmixed.estimators._diagnosis import (
     print_iteration,
     warn_about,
 )
+from skmixed.estimators._documentation import DocumentedMixin
 from skmixed.estimators._inputs import read_groups
 from skmixed.estimators._labels import describe
 from skmixed.estimators._prediction import predict_rows
@@ -46,7 +48,7 @@ from skmixed.inference.summary import Summary, summarise
 FloatArray = NDArray[np.float64]
 
 
-class MixedLinearRegressor(LabelledAttributes, RegressorMixin, BaseEstimator):
+class MixedLinearRegressor(LabelledAttributes, DocumentedMixin, RegressorMixin, BaseEstimator):
     """Linear mixed-effects model, fitted by restricted or full maximum likelihood.
 
     ``y = X beta + Z b + e`` with ``b ~ N(0, sigma^2 Lambda Lambda')`` and ``e ~ N(0, sigma^2)``:
@@ -78,7 +80,9 @@ class MixedLinearRegressor(LabelledAttributes, RegressorMixin, BaseEstimator):
         its residual variance is sigma^2 / w, as lme4's ``weights``.
     handle_unknown : {"population", "error", "nan"}, default="population"
         What a row of an unknown or missing level gets in predictions: no effect of that factor,
-        an error, or NaN.
+        an error, or NaN. Labels are missing where data frames, arrays of objects and `groups` say
+        so. In a plain array of numbers X, NaN among the labels is an error as elsewhere in X;
+        an infinite label is one everywhere.
     solver : {"auto", "newton", "em"}, default="auto"
         Search for the optimum: Newton's method with a trust region ("auto" and "newton"), or the
         EM algorithm (slow, but no step of it raises the criterion) with a last few Newton steps.
@@ -216,6 +220,15 @@ class MixedLinearRegressor(LabelledAttributes, RegressorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        # `categorical` stays False: to scikit-learn it says that all of X is whole numbers.
+        tags.input_tags.string = any(
+            part is not None for part in (self.random, self.fixed, self.group_features)
+        )
+        tags.input_tags.two_d_array = self.fixed is None  # a formula needs a data frame
+        return tags
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
@@ -225,7 +238,8 @@ class MixedLinearRegressor(LabelledAttributes, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given.
+            The columns, grouping columns among them unless `groups` is given. Not sparse; numbers
+            of any type are read into double precision.
         y : array-like of shape (n,)
             The response.
         sample_weight : None or array-like of shape (n,), default=None
@@ -481,8 +495,9 @@ class MixedLinearRegressor(LabelledAttributes, RegressorMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,)
-            X beta + Z b, in units of y. A row whose level of a factor is unknown or missing gets
-            no effect of that factor, unless `handle_unknown` says otherwise.
+            X beta + Z b, in units of y and double precision. A row whose level of a factor is
+            unknown or missing gets no effect of that factor, unless `handle_unknown` says
+            otherwise.
 
         Raises
         ------

@@ -18,6 +18,8 @@ from skmixed.design.tables import (
     column,
     column_names,
     is_frame,
+    list_rows,
+    not_numeric,
     select,
     to_pandas,
 )
@@ -231,3 +233,44 @@ def test_categories_of_other_libraries_stay_categories():
 
 def test_column_names_are_strings():
     assert column_names(pd.DataFrame({0: [1], 1: [2]})) == ["0", "1"]
+
+
+def test_columns_that_are_not_numeric():
+    table = pd.DataFrame(
+        {
+            "number": [1.0, 2.0],
+            "whole": pd.Series([1, None], dtype="Int64"),
+            "truth": [True, False],
+            "objects": pd.Series([1, Decimal(2)], dtype=object),
+            "nothing": pd.Series([None, None], dtype=object),
+            "arrow": pd.Series([1, 2], dtype=pd.ArrowDtype(pa.int8())),
+            "text": ["1", "2"],
+            "mixed": pd.Series([1, "2"], dtype=object),
+            "days": DAYS[:2],
+            "kinds": pd.Categorical([1, 2]),
+        }
+    )
+    assert not_numeric(table) == ["text", "mixed", "days", "kinds"]
+    polars = pl.DataFrame({"a": [1], "b": [True], "c": [None], "d": ["1"], "e": [b"1"]})
+    assert not_numeric(polars) == ["d", "e"]
+    assert not_numeric(polars.to_arrow()) == ["d", "e"]
+
+
+def test_rows_are_listed_up_to_ten():
+    assert list_rows([4, 77]) == "4, 77"
+    assert list_rows(np.arange(12)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... (12 in all)"
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_dates_and_durations_of_arrow(unit, zone):
+    dates = pd.Series(DAYS)
+    in_arrow = dates.dt.tz_localize(zone).astype(pd.ArrowDtype(pa.timestamp(unit, zone)))
+    durations = (dates - dates[0]).astype(pd.ArrowDtype(pa.duration(unit)))
+    for values in (in_arrow, durations):
+        labels, codes = Labels.learn(values)
+        assert_array_equal(codes, range(4))
+        assert_array_equal(labels.codes(values), codes)
+        missing = values.copy()
+        missing[1] = None
+        assert_array_equal(labels.codes(missing), [0, -1, 2, 3])

@@ -34,7 +34,7 @@ def with_hole(values, row=4, hole=np.nan):
         (with_hole(SCHOOL, hole=None), "school"),
         (with_hole(SCHOOL).astype("category"), "school"),
         (with_hole(SCHOOL).tolist(), "group"),
-        (pl.from_pandas(with_hole(SCHOOL).rename("s")), "s"),
+        (pl.Series("s", [*SCHOOL[:4], None, *SCHOOL[5:]]), "s"),
         (with_hole(pd.Series(np.arange(150.0) // 10)).to_numpy(), "group"),
         (with_hole(pd.Series(np.arange(150) // 10, dtype="Int64"), hole=pd.NA), "group"),
         (with_hole(pd.Series(pd.to_datetime("2024")).repeat(150), hole=pd.NaT), "group"),

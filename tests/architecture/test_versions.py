@@ -1,0 +1,26 @@
+"""The oldest versions that are tested are the lower bounds of pyproject.toml."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def lower_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["formula"], *extras["plot"], *extras["test"]]
+    return dict(entry.split(">=") for entry in wanted if ">=" in entry)
+
+
+def pinned():
+    lines = (ROOT / ".ci" / "oldest.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def test_every_lower_bound_is_pinned():
+    bounds, pins = lower_bounds(), pinned()
+    assert pins.keys() == bounds.keys()
+    for name, bound in bounds.items():
+        assert re.match(rf"{re.escape(bound)}(\.\d+)*$", pins[name]), name

@@ -1,0 +1,34 @@
+"""The public estimators in the settings worth checking; one line adds another."""
+
+from skmixed import MixedLinearRegressor
+
+# For scikit-learn's checks, whose X is an array of numbers or has names of their own choice.
+ON_ARRAYS = [
+    MixedLinearRegressor(),
+    MixedLinearRegressor(method="ml"),
+    MixedLinearRegressor(covariance="diagonal"),
+    MixedLinearRegressor(solver="em"),
+    MixedLinearRegressor(fit_intercept=False),
+    MixedLinearRegressor(weighting="precision"),
+    MixedLinearRegressor(group_features=[0]),
+    MixedLinearRegressor(group_features=[0], handle_unknown="nan"),
+    MixedLinearRegressor(group_features=[0], method="ml"),
+    MixedLinearRegressor(group_features=[0], covariance="diagonal"),
+    MixedLinearRegressor(group_features=[0], solver="em"),
+    MixedLinearRegressor(group_features=[0], fit_intercept=False),
+]
+
+# For the checks of this folder: columns x and z, grouping columns school and class.
+ON_GROUPS = [
+    MixedLinearRegressor(),
+    MixedLinearRegressor(method="ml"),
+    MixedLinearRegressor(fit_intercept=False),
+    MixedLinearRegressor(handle_unknown="nan"),
+    MixedLinearRegressor(handle_unknown="error"),
+    MixedLinearRegressor("(x | school)"),
+    MixedLinearRegressor("(x | school) + (1 | class)", covariance="diagonal"),
+    MixedLinearRegressor("(x | school)", weighting="precision"),
+    MixedLinearRegressor("(1 | school/class)"),
+    MixedLinearRegressor("(1 | school)", solver="em"),
+    MixedLinearRegressor("(x | school)", fixed="x * z"),
+]

@@ -1,0 +1,28 @@
+"""Every public estimator keeps the promises of this package, in every setting."""
+
+import pytest
+
+from tests.contract import fit_checks, input_checks
+from tests.contract.instances import ON_GROUPS
+
+
+def checks_of(module):
+    return [check for name, check in vars(module).items() if name.startswith("check_")]
+
+
+def checks_for(estimator):
+    """Yield the checks that apply to an estimator."""
+    for check in checks_of(fit_checks) + checks_of(input_checks):
+        precision = estimator.get_params().get("weighting") == "precision"
+        if check is fit_checks.check_weights_are_repetitions and precision:
+            continue
+        yield check
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [(estimator, check) for estimator in ON_GROUPS for check in checks_for(estimator)],
+    ids=lambda value: getattr(value, "__name__", None) or str(value),
+)
+def test_check(estimator, check):
+    check(estimator)

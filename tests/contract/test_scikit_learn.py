@@ -1,0 +1,34 @@
+"""The estimators pass scikit-learn's own checks, all of them."""
+
+import pytest
+import sklearn
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.fixes import parse_version
+
+from tests.contract.instances import ON_ARRAYS
+
+# How many checks there are, by kind of estimator and version of scikit-learn.
+N_CHECKS = {"regressor": {(1, 6): 58, (1, 7): 58, (1, 8): 58, (1, 9): 59}}
+VERSION = parse_version(sklearn.__version__).release[:2]
+
+
+# The checks make data in which every row has a label of its own, or weights of any size, or
+# levels that explain the response without a rest, where the likelihood has no maximum.
+@pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
+@pytest.mark.filterwarnings("ignore:sample weights that are not whole numbers:UserWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(ON_ARRAYS)
+def test_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", ON_ARRAYS, ids=str)
+def test_number_of_checks(estimator):
+    number = len(list(estimator_checks_generator(estimator)))
+    known = N_CHECKS[get_tags(estimator).estimator_type]
+    if VERSION in known:
+        assert number == known[VERSION]
+    else:
+        assert max(known) < VERSION
+        assert number >= known[max(known)]
