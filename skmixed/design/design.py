@@ -176,6 +176,14 @@ class Design:
         """Whether some column is made by a formula."""
         return bool(self._expressions or self.offsets)
 
+    @property
+    def learns_from_rows(self) -> bool:
+        """Whether some column depends on the rows it was learned from, not on its own row only."""
+        return any(
+            expression.matrix.is_stateful or expression.matrix.has_categorical
+            for expression in self._expressions
+        )
+
     def rows(
         self, columns: FloatArray, codes: tuple[IntArray, ...], weights: FloatArray | None
     ) -> Rows:
