@@ -3,7 +3,15 @@
 from skmixed import datasets, exceptions, model_selection
 from skmixed.estimators.formulas import lmer
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.model_selection import MixedLinearRegressorCV
 
 __version__ = "0.1.0"
 
-__all__ = ["MixedLinearRegressor", "datasets", "exceptions", "lmer", "model_selection"]
+__all__ = [
+    "MixedLinearRegressor",
+    "MixedLinearRegressorCV",
+    "datasets",
+    "exceptions",
+    "lmer",
+    "model_selection",
+]

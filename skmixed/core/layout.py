@@ -110,8 +110,8 @@ class Rows:
     def take(self, chosen: IntArray) -> Rows:
         """Return some of the rows, their codes still counting all levels."""
         return Rows(
-            self.columns[chosen],
-            tuple(codes[chosen] for codes in self.codes),
+            self.columns.take(chosen, axis=0),  # several times as fast as indexing by a list
+            tuple(codes.take(chosen) for codes in self.codes),
             self.indexes,
-            None if self.weights is None else self.weights[chosen],
+            None if self.weights is None else self.weights.take(chosen),
         )

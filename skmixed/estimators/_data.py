@@ -122,6 +122,26 @@ def read_training_data(
     )
 
 
+def read_for_random(estimator: BaseEstimator, data: TrainingData) -> TrainingData:
+    """Return the same data as an estimator reads them that differs in its random part.
+
+    Parameters
+    ----------
+    estimator : MixedLinearRegressor
+        Its grouping columns are among those of `data`.
+    data : TrainingData
+        What another estimator has read.
+
+    Returns
+    -------
+    TrainingData
+        With other terms; no row is looked at.
+    """
+    given = dict.fromkeys(data.columns.from_argument) or None
+    terms, columns = _declared(estimator, data.columns.names, given, data.fixed)
+    return replace(data, terms=terms, columns=columns)
+
+
 def read_rows(
     X: Any, y: Any, sample_weight: Any, groups: Any
 ) -> tuple[Any, Any, FloatArray | None, dict[str, Any] | None]:

@@ -13,7 +13,7 @@ from skmixed.core.groups import IntArray
 from skmixed.core.layout import Rows
 from skmixed.core.spec import Term
 from skmixed.design.design import Design
-from skmixed.estimators._data import TrainingData, read_training_data
+from skmixed.estimators._data import TrainingData
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,40 +41,29 @@ class Summed:
     products: CrossProducts
 
     @classmethod
-    def of(
-        cls, models: Sequence[Any], X: Any, y: Any, sample_weight: Any, groups: Any
-    ) -> Summed | None:
+    def of(cls, model: Any, data: Sequence[TrainingData]) -> Summed | None:
         """Sum over a table.
 
         Parameters
         ----------
-        models : sequence of MixedLinearRegressor
-            Equal but for `random`; all of them read the same columns as grouping columns.
-        X : array-like or data frame of shape (n, n_features)
-            As in `MixedLinearRegressor.fit`.
-        y : array-like of shape (n,)
-            As there.
-        sample_weight : None or array-like of shape (n,)
-            As there.
-        groups : None, array-like or data frame
-            As there.
+        model : MixedLinearRegressor
+            Of the models that will be fitted; they are equal but for `random`.
+        data : sequence of TrainingData
+            The table as each of them reads it.
 
         Returns
         -------
         Summed or None
-            None where the columns of a part of the rows are not those of the whole: with rows of
-            weight zero, and with formulas that learn categories or transforms from their rows.
+            None where the columns of a part of the rows are not those of the whole: with formulas
+            that learn categories or transforms from their rows.
         """
-        data = tuple(read_training_data(model, X, y, sample_weight, groups) for model in models)
         first, last = data[0], np.cumsum([len(part.terms) for part in data])
-        if first.weights is not None and len(first.weights) != len(sample_weight):
-            return None
         design, columns, codes = Design.learn(
             first.source,
             [term for part in data for term in part.terms],
             first.fixed,
-            fit_intercept=models[0].fit_intercept,
-            covariance=models[0].covariance,
+            fit_intercept=model.fit_intercept,
+            covariance=model.covariance,
         )
         if design.learns_from_rows:
             return None
@@ -84,13 +73,31 @@ class Summed:
         terms = tuple(
             design.terms[end - len(part.terms) : end] for part, end in zip(data, last, strict=True)
         )
-        return cls(data, terms, design, rows, CrossProducts.of(design.layout, rows))
+        return cls(tuple(data), terms, design, rows, CrossProducts.of(design.layout, rows))
 
-    def without(self, left_out: IntArray) -> CrossProducts:
-        """Return the sums of all rows but some."""
-        if not len(left_out):
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the rows have weights."""
+        return self.rows.weights is not None
+
+    def part(self, places: IntArray) -> CrossProducts:
+        """Return the sums of some rows: those of all less those of the others.
+
+        Parameters
+        ----------
+        places : ndarray of int of shape (m,)
+            The rows, each once.
+
+        Returns
+        -------
+        CrossProducts
+            The cost is that of summing the others.
+        """
+        others = np.ones(len(self.rows.columns), dtype=bool)
+        others[places] = False
+        if not others.any():
             return self.products
-        return self.products.without(self.rows.take(left_out))
+        return self.products.without(self.rows.take(np.flatnonzero(others)))
 
     def fit(self, model: Any, products: CrossProducts, number: int = 0) -> None:
         """Fit a model to a part of the rows.

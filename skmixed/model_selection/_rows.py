@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sklearn import get_config
 from sklearn.base import clone, is_regressor
 from sklearn.compose import TransformedTargetRegressor
@@ -20,7 +21,10 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples
 
+from skmixed.core.crossproducts import CrossProducts
+from skmixed.core.groups import IntArray
 from skmixed.design.tables import is_frame, take
+from skmixed.estimators._summed import Summed
 from skmixed.model_selection._taking import accepts, fit_names, takes
 
 
@@ -30,21 +34,39 @@ def _pick(table: Any, rows: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows of X with their groups, sliced together.
+    """Rows of a table with their groups, sliced together, and cut out when they are asked for.
 
     Parameters
     ----------
-    X : array-like or data frame of shape (n, n_features)
-        The columns.
-    groups : array-like or data frame of shape (n,) or (n, n_factors)
-        The labels.
+    table : array-like or data frame of shape (n, n_features)
+        X of all rows.
+    labels : None, array-like or data frame of shape (n,) or (n, n_factors)
+        Groups of all rows.
+    summed : Summed or None
+        The cross-products of all rows.
+    places : ndarray of int or None
+        Which rows these are; None is all.
     """
 
-    X: Any
-    groups: Any
+    table: Any
+    labels: Any
+    summed: Summed | None = None
+    places: IntArray | None = None
+
+    @property
+    def X(self) -> Any:  # noqa: N802 - as in scikit-learn
+        """X of these rows."""
+        return self.table if self.places is None else _pick(self.table, self.places)
+
+    @property
+    def groups(self) -> Any:
+        """Groups of these rows."""
+        if self.labels is None or self.places is None:
+            return self.labels
+        return _pick(self.labels, self.places)
 
     def __len__(self) -> int:
-        return _num_samples(self.X)
+        return _num_samples(self.table) if self.places is None else len(self.places)
 
     @property
     def shape(self) -> tuple[int]:
@@ -53,7 +75,13 @@ class Rows:
 
     def __getitem__(self, key: Any) -> Rows:
         rows = key[0] if isinstance(key, tuple) else key
-        return Rows(_pick(self.X, rows), _pick(self.groups, rows))
+        places = np.arange(len(self)) if self.places is None else self.places
+        return Rows(self.table, self.labels, self.summed, places[rows])
+
+    def products(self) -> CrossProducts:
+        """Return the cross-products of these rows: those of all, `summed`, less the others'."""
+        assert self.summed is not None
+        return self.summed.products if self.places is None else self.summed.part(self.places)
 
 
 class OnRows:
@@ -106,6 +134,10 @@ class OnRows:
         OnRows
             This object.
         """
+        summed = X.summed
+        if summed is not None and summed.is_weighted == ("sample_weight" in params):
+            summed.fit(self.estimator, X.products())
+            return self
         handed = dict.fromkeys(fit_names(self.estimator), X.groups)
         self.estimator.fit(X.X, *_given(y), **handed, **params)
         return self

@@ -15,13 +15,19 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.validation import _num_samples
 
+from skmixed.estimators._data import read_training_data
 from skmixed.estimators._inputs import read_groups
+from skmixed.estimators._summed import Summed
+from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.model_selection._rows import OnRows, Rows
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._splitters import WithinGroupKFold
 from skmixed.model_selection._splitting import groups_for_model, groups_for_splitter
 from skmixed.model_selection._taking import fit_names
+
+_WEIGHTS = {"sample_weight"}
 
 Splits = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
@@ -111,8 +117,9 @@ class Task:
             What it returns.
         """
         estimator, X = self.estimator, self.X
-        if self.for_model is not None:
-            estimator, X = OnRows(estimator), Rows(X, self.for_model)
+        summed = self.summed(splits)
+        if self.for_model is not None or summed is not None:
+            estimator, X = OnRows(estimator), Rows(X, self.for_model, summed)
             if "scoring" in settings:
                 check_scoring(self.estimator, scoring=settings["scoring"])
                 settings["scoring"] = for_rows(settings["scoring"], self.estimator)
@@ -123,6 +130,34 @@ class Task:
             array_api_dispatch=False
         ):  # which wants to know what kind of array X is
             return function(estimator, X, self.y, **settings)
+
+    def summed(self, splits: Splits) -> Summed | None:
+        """Return the cross-products of all rows, from which every training set is fitted.
+
+        Parameters
+        ----------
+        splits : list of tuple of ndarray
+            The folds.
+
+        Returns
+        -------
+        Summed or None
+            None where that is not possible: for another estimator than `MixedLinearRegressor`,
+            arguments of `fit` other than weights, training sets that repeat rows, and whatever
+            the model refuses; scikit-learn then says so in its own way.
+        """
+        if type(self.estimator) is not MixedLinearRegressor or set(self.params) - _WEIGHTS:
+            return None
+        if any(np.bincount(train).max(initial=0) > 1 for train, _ in splits):
+            return None
+        weights = self.params.get("sample_weight")
+        try:
+            data = read_training_data(self.estimator, self.X, self.y, weights, self.for_model)
+            if data.source.n_rows != _num_samples(self.X):  # rows of weight zero are gone
+                return None
+            return Summed.of(self.estimator, [data])
+        except (TypeError, ValueError, ArithmeticError):
+            return None
 
     def splits(self, cv: Any, split_by: Any) -> Splits:
         """Return the folds of a splitter.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn import model_selection
 
+from skmixed.model_selection._rows import OnRows
 from skmixed.model_selection._task import Task
 
 _QUESTIONS = ("known_groups", "new_groups")
@@ -157,8 +158,11 @@ def cross_validate(
 
 def _scores(task: Task, splits: Any, settings: dict[str, Any]) -> dict[str, Any]:
     scores = task.run(model_selection.cross_validate, splits, **settings)
-    if "estimator" in scores and task.for_model is not None:
-        scores["estimator"] = [fitted.estimator for fitted in scores["estimator"]]
+    if "estimator" in scores:
+        scores["estimator"] = [
+            fitted.estimator if isinstance(fitted, OnRows) else fitted
+            for fitted in scores["estimator"]
+        ]
     return scores
 
 

@@ -1,6 +1,6 @@
 """The public estimators in the settings worth checking; one line adds another."""
 
-from skmixed import MixedLinearRegressor
+from skmixed import MixedLinearRegressor, MixedLinearRegressorCV
 
 # For scikit-learn's checks, whose X is an array of numbers or has names of their own choice.
 ON_ARRAYS = [
@@ -16,6 +16,8 @@ ON_ARRAYS = [
     MixedLinearRegressor(group_features=[0], covariance="diagonal"),
     MixedLinearRegressor(group_features=[0], solver="em"),
     MixedLinearRegressor(group_features=[0], fit_intercept=False),
+    MixedLinearRegressorCV(),
+    MixedLinearRegressorCV(group_features=[0]),
 ]
 
 # For the checks of this folder: columns x and z, grouping columns school and class.
@@ -31,4 +33,5 @@ ON_GROUPS = [
     MixedLinearRegressor("(1 | school/class)"),
     MixedLinearRegressor("(1 | school)", solver="em"),
     MixedLinearRegressor("(x | school)", fixed="x * z"),
+    MixedLinearRegressorCV("(x | school)", cv=3),
 ]

@@ -1,0 +1,307 @@
+"""Choosing the random part by cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.base import _fit_context, clone
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.utils import indexable
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _num_samples
+
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import FloatArray
+from skmixed.core.spec import Method, Weighting
+from skmixed.design.syntax import parse_random
+from skmixed.estimators._base import BaseMixedRegressor
+from skmixed.estimators._data import TrainingData, read_for_random, read_training_data
+from skmixed.estimators._inputs import names_of
+from skmixed.estimators._numbers import read_weights
+from skmixed.estimators._summed import Summed
+from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.model_selection._rows import OnRows, Rows
+from skmixed.model_selection._scorers import for_rows
+from skmixed.model_selection._task import Splits, Task
+
+
+class MixedLinearRegressorCV(BaseMixedRegressor):
+    """Linear mixed-effects model whose random part is chosen by cross-validation.
+
+    It is to `MixedLinearRegressor` what `sklearn.linear_model.RidgeCV` is to `Ridge`: the rows are
+    summed once, every training set is the whole less its test rows, and the folds and candidates
+    cost little more than their optimisations. The candidate of the best mean score is fitted to
+    all rows.
+
+    Parameters
+    ----------
+    random : str, dict, None, or list of these, default=None
+        The candidates, each as in `MixedLinearRegressor`; ties go to the one that comes first. A
+        column of X that one of them names as a grouping column is one for all.
+    cv : None, int, splitter or iterable of pairs, default=None
+        The folds, as in scikit-learn; 5 if None. A splitter that needs groups gets the coarsest
+        grouping column of the first candidate: `GroupKFold` chooses for new groups, `KFold` or
+        `WithinGroupKFold` for known ones.
+    scoring : None, str or callable, default=None
+        As in scikit-learn; R^2 if None.
+    fixed : str or None, default=None
+        As in `MixedLinearRegressor`, as are all the following.
+    group_features : str, int or list of these, default=None
+        Columns of X that are grouping columns.
+    covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
+        Covariance structure of the random effects.
+    method : {"reml", "ml"}, default="reml"
+        Restricted or full maximum likelihood.
+    fit_intercept : bool, default=True
+        Whether the fixed part has an intercept.
+    weighting : {"frequency", "precision"}, default="frequency"
+        What `sample_weight` means. The scores are weighted as well, as in `GridSearchCV`.
+    handle_unknown : {"population", "error", "nan"}, default="population"
+        What a row of an unknown level gets in predictions, those that are scored among them.
+    solver : {"auto", "newton", "em"}, default="auto"
+        Search for the optimum.
+    max_iter : int or None, default=None
+        Most evaluations of the criterion, or steps.
+    tol : float, default=1e-8
+        Decrease of the criterion that does not matter.
+    n_jobs : int or None, default=None
+        Number of jobs over which the folds are spread.
+    verbose : int, default=0
+        Print a line an iteration of the last fit if 1 or more.
+
+    Attributes
+    ----------
+    random_ : str, dict or None
+        The candidate chosen.
+    best_index_ : int
+        Its place among the candidates.
+    best_score_ : float
+        Its mean score over the folds.
+    cv_results_ : dict of str to ndarray or list
+        A line a candidate, as in `sklearn.model_selection.GridSearchCV`: "params",
+        "split0_test_score" and so on, "mean_test_score", "std_test_score", "rank_test_score".
+    n_splits_ : int
+        Number of folds.
+    coef_, intercept_, random_effects_, ...
+        Those of `MixedLinearRegressor`, of the candidate chosen.
+
+    See Also
+    --------
+    MixedLinearRegressor : One random part.
+    cross_validate : Scores of any one model.
+    sklearn.model_selection.GridSearchCV : A search over any parameters, by refits.
+
+    Notes
+    -----
+    With formulas that learn categories or transforms from their rows, and with weights of zero,
+    every training set is read and fitted anew.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressorCV
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.model_selection import WithinGroupKFold
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> candidates = ["(1 | Subject)", "(1 + Days | Subject)"]
+    >>> model = MixedLinearRegressorCV(candidates, cv=WithinGroupKFold(5)).fit(X, y)
+    >>> model.random_
+    '(1 + Days | Subject)'
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMixedRegressor._parameter_constraints,
+        "random": [str, Mapping, list, tuple, None],
+        "cv": ["cv_object"],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
+    }
+
+    def __init__(
+        self,
+        random: str | Mapping[str, Any] | Sequence[Any] | None = None,
+        *,
+        cv: Any = None,
+        scoring: Any = None,
+        fixed: str | None = None,
+        group_features: Any = None,
+        covariance: str | Mapping[str, str] = "unstructured",
+        method: Method = "reml",
+        fit_intercept: bool = True,
+        weighting: Weighting = "frequency",
+        handle_unknown: str = "population",
+        solver: str = "auto",
+        max_iter: int | None = None,
+        tol: float = 1e-8,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.random = random
+        self.cv = cv
+        self.scoring = scoring
+        self.fixed = fixed
+        self.group_features = group_features
+        self.covariance = covariance
+        self.method = method
+        self.fit_intercept = fit_intercept
+        self.weighting = weighting
+        self.handle_unknown = handle_unknown
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
+    ) -> MixedLinearRegressorCV:
+        """Choose the random part and fit the model.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, grouping columns among them unless `groups` is given.
+        y : array-like of shape (n,)
+            The response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, one column a grouping factor, for model and splitter.
+
+        Returns
+        -------
+        MixedLinearRegressorCV
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            As in `MixedLinearRegressor`, for no candidates, and for scores that are not numbers.
+        """
+        X, y, groups = indexable(X, y, groups)
+        models = self._models([] if groups is not None else names_of(X))
+        data = [read_training_data(models[0], X, y, sample_weight, groups)]
+        data += [read_for_random(model, data[0]) for model in models[1:]]
+        splits = Task.of(models[0], X, y, groups, None).splits(self.cv, None)
+        rows = Rows(X, groups, self._sum_once(models, data, splits, _num_samples(X)))
+        scores = self._scores(models, rows, np.asarray(y), sample_weight, splits)
+        results = _results([model.random for model in models], scores)
+        best = int(np.argmin(results["rank_test_score"]))
+        design, products = self._summed(data[best])
+        fit = self._search(design, products, data[best].weights)
+        self._adopt(data[best], design)
+        self._adopt_fit(design, fit)
+        self.random_ = models[best].random
+        self.best_index_, self.best_score_ = best, float(results["mean_test_score"][best])
+        self.cv_results_, self.n_splits_ = results, len(splits)
+        return self
+
+    def _models(self, names: Sequence[str]) -> list[MixedLinearRegressor]:
+        """Return a model for every candidate, all with the same grouping columns."""
+        one = self.random is None or isinstance(self.random, str | Mapping)
+        candidates: list[Any] = [self.random] if one else list(self.random or ())
+        if not candidates:
+            raise ValueError("random is an empty list; give one candidate at least")
+        shared = self.get_params(deep=False)
+        for name in ("random", "cv", "scoring", "verbose", "n_jobs"):
+            del shared[name]
+        if names:
+            shared["group_features"] = self._grouping_columns(candidates, names)
+        return [MixedLinearRegressor(candidate, **shared) for candidate in candidates]
+
+    def _grouping_columns(self, candidates: Sequence[Any], names: Sequence[str]) -> Any:
+        """Return the columns of X that are grouping columns of any candidate."""
+        used = [
+            name
+            for candidate in candidates
+            if candidate is not None
+            for term in parse_random(candidate)
+            for name in term.group
+            if name in names
+        ]
+        if not used:
+            return self.group_features
+        given = self.group_features
+        listed = (
+            [given] if isinstance(given, str | Integral) else list(() if given is None else given)
+        )
+        return [*listed, *dict.fromkeys(used)]
+
+    def _sum_once(
+        self,
+        models: list[MixedLinearRegressor],
+        data: list[TrainingData],
+        splits: Splits,
+        n_rows: int,
+    ) -> Summed | None:
+        """Return the cross-products of all rows, None where every fold has to be read anew."""
+        repeats = any(np.bincount(train).max(initial=0) > 1 for train, _ in splits)
+        if repeats or data[0].source.n_rows != n_rows:
+            return None
+        return Summed.of(models[0], data)
+
+    def _scores(
+        self,
+        models: list[MixedLinearRegressor],
+        rows: Rows,
+        y: Any,
+        sample_weight: Any,
+        splits: Splits,
+    ) -> FloatArray:
+        """Return the scores of the candidates, of shape (n_candidates, n_splits)."""
+        scoring = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
+        scorer = for_rows(scoring, models[0])
+        weights = read_weights(sample_weight, np.empty(len(y)))
+        by_fold = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fold_scores)(models, rows, y, weights, train, test, scorer)
+            for train, test in splits
+        )
+        return np.asarray(by_fold, dtype=np.float64).T
+
+
+def _fold_scores(
+    models: list[MixedLinearRegressor],
+    rows: Rows,
+    y: Any,
+    weights: FloatArray | None,
+    train: IntArray,
+    test: IntArray,
+    scorer: Any,
+) -> list[float]:
+    """Return the scores of all candidates on one fold."""
+    given = rows[train]
+    tested = Rows(rows[test].X, rows[test].groups)
+    products = given.products() if rows.summed is not None else None
+    weighted = {} if weights is None else {"sample_weight": weights[test]}
+    scores = []
+    for number, model in enumerate(map(clone, models)):
+        if products is not None and rows.summed is not None:
+            rows.summed.fit(model, products, number)
+        else:
+            part = None if weights is None else weights[train]
+            model.fit(given.X, y[train], part, groups=given.groups)
+        scores.append(float(scorer(OnRows(model), tested, y[test], **weighted)))
+    return scores
+
+
+def _results(candidates: list[Any], scores: FloatArray) -> dict[str, Any]:
+    """Return the table of scores, best rank first."""
+    mean = scores.mean(axis=1)
+    if np.isnan(mean).any():
+        number = int(np.flatnonzero(np.isnan(mean))[0])
+        raise ValueError(
+            f"the score of candidate {candidates[number]!r} is not a number: some prediction is "
+            "NaN (handle_unknown='nan'?) or a fold has too few rows for the metric"
+        )
+    splits = {f"split{n}_test_score": column for n, column in enumerate(scores.T)}
+    return {
+        "params": [{"random": candidate} for candidate in candidates],
+        **splits,
+        "mean_test_score": mean,
+        "std_test_score": scores.std(axis=1),
+        "rank_test_score": rankdata(-mean, method="min").astype(np.int32),
+    }
