@@ -16,6 +16,7 @@ VERSION = parse_version(sklearn.__version__).release[:2]
 # The checks make data in which every row has a label of its own, or weights of any size, or
 # levels that explain the response without a rest, where the likelihood has no maximum.
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
+@pytest.mark.filterwarnings("ignore::skmixed.exceptions.LostPrecisionWarning")
 @pytest.mark.filterwarnings("ignore:sample weights that are not whole numbers:UserWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(ON_ARRAYS)
