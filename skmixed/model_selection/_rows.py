@@ -75,8 +75,13 @@ class Rows:
 
     def __getitem__(self, key: Any) -> Rows:
         rows = key[0] if isinstance(key, tuple) else key
-        places = np.arange(len(self)) if self.places is None else self.places
-        return Rows(self.table, self.labels, self.summed, places[rows])
+        if self.places is not None:
+            places = self.places[rows]
+        elif isinstance(rows, np.ndarray) and rows.dtype.kind == "i":
+            places = rows
+        else:
+            places = np.arange(len(self))[rows]
+        return Rows(self.table, self.labels, self.summed, places)
 
     def products(self) -> CrossProducts:
         """Return the cross-products of these rows: those of all, `summed`, less the others'."""
