@@ -100,6 +100,13 @@ class BaseMixedRegressor(LabelledAttributes, DocumentedMixin, RegressorMixin, Ba
         callback = print_iteration if self.verbose else None
         return search(tol=self.tol, max_iter=self.max_iter or most, callback=callback)
 
+    def _fit_to(self, data: TrainingData) -> None:
+        """Fit to a table."""
+        design, products = self._summed(data)
+        fit = self._search(design, products, data.weights)
+        self._adopt(data, design)
+        self._adopt_fit(design, fit)
+
     def _search(self, design: Design, products: CrossProducts, weights: FloatArray | None) -> Fit:
         """Fit to cross-products; nothing is set."""
         spec = ModelSpec(design.fixed, design.terms, self.method, self.weighting)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from skmixed.core.layout import Rows
+from skmixed.design.design import Source
+from skmixed.design.tables import is_text
 from skmixed.estimators._data import read_new_data, read_rows
 from skmixed.estimators._numbers import read_y
 
@@ -59,4 +61,17 @@ def read_batch(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any) 
         raise ValueError(
             f"no labels of the grouping columns {missing} are given; further rows need them"
         )
+    _check_kinds(estimator, source)
     return estimator.design_.new_rows(source, read_y(y, source.n_rows), weights)
+
+
+def _check_kinds(estimator: Any, source: Source) -> None:
+    """Refuse text where labels were numbers, or numbers where they were text."""
+    for name, labels in estimator.design_.grouping.columns.items():
+        known, now = is_text(labels.values), is_text(source.groups[name])
+        if None not in (known, now) and known != now:
+            kinds = ("text", "numbers") if known else ("numbers", "text")
+            raise ValueError(
+                f"labels of {name!r} are {kinds[1]}, but were {kinds[0]} in fit, so that all would "
+                "be new levels: turn them into the same kind"
+            )

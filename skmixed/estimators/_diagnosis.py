@@ -34,7 +34,7 @@ def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
             "sample weights that are not whole numbers are taken as frequencies, and the variances "
             "depend on their scale; weighting='precision' takes them as inverse variances",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 
@@ -107,7 +107,7 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
         warnings.warn(
             "the fixed part fits the data exactly: all variances are set to zero",
             UnidentifiedWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
         return
     if fit.evaluation.lost > _MOST_LOST:
@@ -115,14 +115,14 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
             f"the residual variance is {fit.evaluation.lost * 2**52:.0e} times smaller than that "
             f"of the response, which leaves it {-np.log10(fit.evaluation.lost):.0f} digits or so",
             LostPrecisionWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     elif not fit.report.converged:
         hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
         warnings.warn(
             f"the search did not converge: {fit.report.message}{hint}",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
         name, (k, _, n_levels) = fit.products.factors[factor].index.name, own.shape
@@ -132,7 +132,7 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
                 "rows: the variances and the residual variance can hardly be told apart"
                 + _doubt(name, by_position),
                 UnidentifiedWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
@@ -141,7 +141,7 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
             "the factor has one level, a level for every row, or is part of the fixed columns"
             + _doubt(name, by_position),
             UnidentifiedWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
 

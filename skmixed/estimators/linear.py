@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import _fit_context
 
 from skmixed.core.crossproducts import CrossProducts
+from skmixed.core.layout import Rows
 from skmixed.core.spec import Method, Weighting
 from skmixed.estimators._base import BaseMixedRegressor
 from skmixed.estimators._batches import read_batch
@@ -202,11 +203,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
         FormulaSyntaxError
             If `random` or `fixed` cannot be read.
         """
-        data = read_training_data(self, X, y, sample_weight, groups)
-        design, products = self._summed(data)
-        fit = self._search(design, products, data.weights)
-        self._adopt(data, design)
-        self._adopt_fit(design, fit)
+        self._fit_to(read_training_data(self, X, y, sample_weight, groups))
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -240,9 +237,13 @@ class MixedLinearRegressor(BaseMixedRegressor):
             call; and if a formula has a transform that learns from all rows at once.
         """
         if not hasattr(self, "fit_"):
-            return self.fit(X, y, sample_weight, groups=groups)
-        rows = read_batch(self, X, y, sample_weight, groups)
+            self._fit_to(read_training_data(self, X, y, sample_weight, groups))
+        else:
+            self._add(read_batch(self, X, y, sample_weight, groups))
+        return self
+
+    def _add(self, rows: Rows) -> None:
+        """Fit to further rows and those seen before."""
         products = self._posterior.products + CrossProducts.of(self.design_.layout, rows)
         design = self.design_.with_levels(products.levels)
         self._adopt_fit(design, self._search(design, products, rows.weights))
-        return self

@@ -191,10 +191,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         scores = self._scores(models, rows, np.asarray(y), sample_weight, splits)
         results = _results([model.random for model in models], scores)
         best = int(np.argmin(results["rank_test_score"]))
-        design, products = self._summed(data[best])
-        fit = self._search(design, products, data[best].weights)
-        self._adopt(data[best], design)
-        self._adopt_fit(design, fit)
+        self._fit_to(data[best])
         self.random_ = models[best].random
         self.best_index_, self.best_score_ = best, float(results["mean_test_score"][best])
         self.cv_results_, self.n_splits_ = results, len(splits)

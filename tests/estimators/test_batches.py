@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from skmixed import MixedLinearRegressor, lmer
 from skmixed.datasets import load_sleepstudy
+from skmixed.exceptions import UnidentifiedWarning
 from tests.estimators.example import pupils
 
 SLEEP, REACTION = load_sleepstudy(return_X_y=True)
@@ -181,3 +182,22 @@ def test_formula_models_take_batches():
     model.partial_fit(table[100:], table["Reaction"][100:])
     assert_same_model(model, lmer("Reaction ~ Days + (1 + Days | Subject)", table))
     assert model.formula_ == "Reaction ~ Days + (1 + Days | Subject)"
+
+
+def test_labels_of_another_kind_are_refused():
+    numbers = SLEEP.assign(Subject=SLEEP["Subject"].astype(int))
+    model = MixedLinearRegressor("(1 | Subject)").fit(numbers, REACTION)
+    for method in (model.partial_fit, model.update_groups):
+        with pytest.raises(ValueError, match="'Subject' are text, but were numbers in fit"):
+            method(SLEEP, REACTION)
+
+
+def test_warnings_point_at_the_call():
+    for method in ("fit", "partial_fit"):
+        with pytest.warns(UnidentifiedWarning) as caught:
+            getattr(MixedLinearRegressor("(1 | Subject)"), method)(SLEEP[:3], REACTION[:3])
+        assert caught[0].filename == __file__
+    start = MixedLinearRegressor("(1 | Subject)")
+    with pytest.warns(UnidentifiedWarning) as caught:
+        start.partial_fit(SLEEP[:3], REACTION[:3]).partial_fit(SLEEP[3:6], REACTION[3:6])
+    assert {warning.filename for warning in caught} == {__file__}
