@@ -73,7 +73,7 @@ class Fit:
         if not spec.terms or not problem.is_determined:
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
         evaluation, report = (solver or Newton()).solve(problem)
-        cache = {"problem": problem, "evaluation": evaluation}
+        cache = {"problem": evaluation.problem, "evaluation": evaluation}
         return cls(products, spec, tuple(evaluation.factors), report, cache)
 
     def at(self, products: CrossProducts) -> Fit:
@@ -119,9 +119,10 @@ class Fit:
     def problem(self) -> Problem:
         """The criterion."""
         if "problem" not in self._cache:
-            self._cache["problem"] = Problem.of(self.products, self.spec)
-        problem: Problem = self._cache["problem"]
-        return problem
+            problem = Problem.of(self.products, self.spec)
+            self._cache["problem"] = problem.with_noise() if self.report.is_unbounded else problem
+        cached: Problem = self._cache["problem"]
+        return cached
 
     @property
     def evaluation(self) -> Evaluation:
