@@ -234,9 +234,15 @@ def transform(products: FloatArray, left: FloatArray, right: FloatArray) -> Floa
     Returns
     -------
     ndarray of shape (c, d, n_levels)
-        Cross-products of the mapped columns.
+        Cross-products of the mapped columns; `products` itself where nothing changes.
     """
     a, _, n_levels = products.shape
-    half = np.matmul(right.T, products)
+    half = products if _is_identity(right) else np.matmul(right.T, products)
+    if _is_identity(left):
+        return half
     product: FloatArray = left.T @ half.reshape(a, -1)
     return product.reshape(left.shape[1], right.shape[1], n_levels)
+
+
+def _is_identity(matrix: FloatArray) -> bool:
+    return matrix.shape[0] == matrix.shape[1] and bool((matrix == np.eye(len(matrix))).all())

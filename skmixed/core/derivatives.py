@@ -115,7 +115,8 @@ def _quartic(evaluation: Evaluation) -> FloatArray:
     information = evaluation.factorisation.information(0)
     k, _, n_levels = information.shape
     weighted = np.matmul(2.0 * evaluation.middle, cross)
-    second = -information
+    times = evaluation.problem.model.times
+    second = -information if times is None else -information * times
     for a in range(k):
         for b in range(k):
             second[a, b] += np.einsum("pl,pl->l", cross[a], weighted[b])

@@ -50,6 +50,9 @@ class ScaledModel:
         it has a random intercept only, and no other has more random effects.
     first : int or None
         Position of that factor, which is to be eliminated first.
+    times : ndarray of shape (n_levels,) or None
+        How many levels each level of the only factor stands for, where levels are put together
+        (`skmixed.core.collapse`); None for one each.
     """
 
     kept: tuple[int, ...]
@@ -63,6 +66,7 @@ class ScaledModel:
     pairs: dict[tuple[int, int], FloatArray]
     within: FloatArray | None
     first: int | None
+    times: FloatArray | None = None
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
@@ -115,6 +119,17 @@ class ScaledModel:
             within=None if within is None else within[1],
             first=None if within is None else within[0],
         )
+
+    def n_levels(self, factor: int) -> float:
+        """Return the number of levels of a used factor."""
+        if self.times is None:
+            return float(self.own[factor].shape[2])
+        return float(np.round(self.times.sum()))
+
+    def total(self, factor: int) -> FloatArray:
+        """Return Z'W Z of a used factor, summed over its levels."""
+        own = self.own[factor]
+        return np.asarray(own.sum(axis=2) if self.times is None else own @ self.times)
 
 
 def independent_columns(gram: FloatArray) -> tuple[int, ...]:

@@ -68,7 +68,8 @@ def factor_blocks(layout: Layout, rows: Rows) -> tuple[FactorBlock, ...]:
 
 def _factor_block(rows: Rows, number: int, z_columns: tuple[int, ...]) -> FactorBlock:
     codes, index = rows.codes[number], rows.indexes[number]
-    first = [rows.columns[:, place] for place in z_columns]
+    ones = np.ones(len(codes))  # column 0 again, without its stride
+    first = [ones if place == CONSTANT else rows.columns[:, place] for place in z_columns]
     products = level_sums(codes, len(index), first, rows.columns, rows.weights)
     if rows.weights is None:  # sums of ones are exact
         counts = products[0, CONSTANT].astype(np.intp)

@@ -56,8 +56,8 @@ def minque_start(problem: Problem) -> Blocks:
     flat = [matrices.reshape(len(matrices), -1) for matrices in directions]
 
     traces, squares = [], []
-    for matrices, own, block, score in zip(flat, problem.model.own, projected, scores, strict=True):
-        kept = own.sum(axis=2) - np.einsum("apl,bpl->ab", block, block)
+    for factor, (matrices, block, score) in enumerate(zip(flat, projected, scores, strict=True)):
+        kept = problem.model.total(factor) - np.einsum("apl,bpl->ab", block, block)
         traces.append(matrices @ kept.ravel())
         squares.append(matrices @ (score @ score.T).ravel())
     system = _system(problem, flat, projected)
@@ -81,7 +81,7 @@ def _noise(problem: Problem, estimate: float, residual: float, scores: Blocks) -
     """
     model = problem.model
     if model.within is not None:
-        degrees = problem.n_observations - max(own.shape[2] for own in model.own)
+        degrees = problem.n_observations - max(map(model.n_levels, range(len(model.own))))
         if degrees > 0 and model.within[-1, -1] > 0:
             return float(model.within[-1, -1] / degrees)
     within = [
@@ -137,14 +137,16 @@ def _system(problem: Problem, flat: Blocks, projected: Blocks) -> FloatArray:
         pairs = [(i, PairBlock.diagonal(own))]
         pairs += [(j, pair) for (first, j), pair in problem.pairs.items() if first == i]
         for j, pair in pairs:
-            form = _pair_form(pair, projected[i], projected[j])
+            form = _pair_form(pair, projected[i], projected[j], problem.model.times)
             part = flat[i] @ form @ flat[j].T + (flat[i] @ grams[i]) @ (flat[j] @ grams[j]).T
             system[ends[i] : ends[i + 1], ends[j] : ends[j + 1]] = part
             system[ends[j] : ends[j + 1], ends[i] : ends[i + 1]] = part.T
     return system
 
 
-def _pair_form(pair: PairBlock, first: FloatArray, second: FloatArray) -> FloatArray:
+def _pair_form(
+    pair: PairBlock, first: FloatArray, second: FloatArray, times: FloatArray | None
+) -> FloatArray:
     """Return the matrix whose form in vec E and vec D is tr(V_E V_D) - 2 tr(X K X'V_E V_D).
 
     With A the products of a pair of levels and R = Z_i'X K X'Z_j those of their projections on
@@ -159,7 +161,8 @@ def _pair_form(pair: PairBlock, first: FloatArray, second: FloatArray) -> FloatA
         right = second[:, column] if is_own else second[:, column][:, pair.columns]
         through += left[:, None] * right[None]
     products = pair.products.reshape(k * m, n_pairs)
-    mixed = products @ (products - 2.0 * through.reshape(k * m, n_pairs)).T
+    counted = products if times is None else products * times
+    mixed = products @ (counted - 2.0 * through.reshape(k * m, n_pairs)).T
     form = mixed.reshape(k, m, k, m).transpose(0, 2, 1, 3).reshape(k * k, m * m)
     return np.asarray(form)
 

@@ -126,7 +126,8 @@ def is_unbounded(problem: Problem) -> bool:
 def _far_out(problem: Problem, size: float) -> Evaluation:
     """Evaluate where the random effects have `size` times the information of the rows."""
     factors = []
-    for own in problem.model.own:
-        information = float(np.einsum("aal->", own)) / (own.shape[0] * own.shape[2])
-        factors.append(np.sqrt(size / information) * np.eye(own.shape[0]))
+    for factor, own in enumerate(problem.model.own):
+        k, n_levels = own.shape[0], problem.model.n_levels(factor)
+        information = float(np.trace(problem.model.total(factor))) / (k * n_levels)
+        factors.append(np.sqrt(size / information) * np.eye(k))
     return problem.evaluate(factors)
