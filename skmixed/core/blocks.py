@@ -234,15 +234,11 @@ def transform(products: FloatArray, left: FloatArray, right: FloatArray) -> Floa
     Returns
     -------
     ndarray of shape (c, d, n_levels)
-        Cross-products of the mapped columns; `products` itself where nothing changes.
+        Cross-products of the mapped columns.
     """
     a, _, n_levels = products.shape
-    half = products if _is_identity(right) else np.matmul(right.T, products)
-    if _is_identity(left):
+    half: FloatArray = np.matmul(right.T, products)
+    if left.shape == (1, 1) and left[0, 0] == 1.0:
         return half
     product: FloatArray = left.T @ half.reshape(a, -1)
     return product.reshape(left.shape[1], right.shape[1], n_levels)
-
-
-def _is_identity(matrix: FloatArray) -> bool:
-    return matrix.shape[0] == matrix.shape[1] and bool((matrix == np.eye(len(matrix))).all())

@@ -15,6 +15,7 @@ from skmixed.core.chain import Chain
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
+from skmixed.core.symmetric import eigenpairs
 
 _FEW_LEVELS = 5_000
 _LARGEST_SIZE = 2**16 - 1
@@ -71,5 +72,5 @@ def _gram_root(columns: FloatArray) -> FloatArray:
     """Return at most as many columns as rows whose products sum to the same."""
     if columns.shape[1] <= columns.shape[0]:
         return columns
-    values, vectors = np.linalg.eigh(columns @ columns.T)
+    values, vectors = eigenpairs(columns @ columns.T)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

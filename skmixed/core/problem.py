@@ -123,12 +123,17 @@ class Problem:
         return self.n_observations - self.rank if reml else self.n_observations
 
     @cached_property
+    def least_squares(self) -> tuple[FloatArray, float]:
+        """Coefficients and residual sum of squares without random effects."""
+        return least_squares(self.model.gram)
+
+    @cached_property
     def is_determined(self) -> bool:
         """Whether anything is left for the residual: more rows than fixed columns, no exact fit."""
         gram = self.model.gram
         if self.n_observations <= self.rank:
             return False
-        return bool(least_squares(gram)[1] > _EXACT_FIT * len(gram) * gram[-1, -1])
+        return bool(self.least_squares[1] > _EXACT_FIT * len(gram) * gram[-1, -1])
 
     def evaluate(self, factors: Sequence[FloatArray]) -> Evaluation:
         """Evaluate the criterion.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lapack
 
 from skmixed.core.blocks import transform
 from skmixed.core.crossproducts import CrossProducts
@@ -84,9 +85,7 @@ class ScaledModel:
         ScaledModel
             Its cross-products.
         """
-        undo: FloatArray = np.asarray(
-            np.linalg.inv(products.basis), dtype=np.float64
-        )  # unit triangular: nothing is rounded
+        undo = np.asarray(lapack.dtrtri(products.basis, unitdiag=1)[0])
         fixed, response = _fixed_maps(products, spec, undo)
         scales = _power_of_two_scales(fixed, products)
         fixed = fixed * scales
@@ -223,7 +222,7 @@ def _raw_effects(
 ) -> FloatArray:
     """Return R with effects of the raw columns = R @ effects of the scaled ones."""
     carried = list(products.factors[factor].columns)
-    raw = products.basis[np.ix_(carried, carried)] @ z_map
+    raw = products.basis[carried][:, carried] @ z_map
     effects = []
     start = 0
     size = z_map.shape[1]

@@ -14,14 +14,15 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from scipy.linalg import lapack
 
 from skmixed.core.blocks import PairBlock
 from skmixed.core.covariance import Structure
 from skmixed.core.elimination import Blocks
 from skmixed.core.evaluation import level_grams
 from skmixed.core.layout import FloatArray
-from skmixed.core.least_squares import least_squares
 from skmixed.core.problem import Problem
+from skmixed.core.symmetric import eigenpairs
 
 _PROJECTED = 8
 _SMALLEST = 0.01
@@ -47,7 +48,7 @@ def minque_start(problem: Problem) -> Blocks:
     """
     gram = problem.model.gram
     p = len(gram) - 1
-    beta, residual = least_squares(gram)
+    beta, residual = problem.least_squares
     contrast = np.append(-beta, 1.0)
     directions = [_directions(structure) for structure in problem.structures]
     root = _projection_root(gram[:p, :p])
@@ -65,12 +66,12 @@ def minque_start(problem: Problem) -> Blocks:
     full = np.empty((len(t) + 1, len(t) + 1))
     full[:-1, :-1], full[:-1, -1], full[-1, :-1] = system, t, t
     full[-1, -1] = problem.n_observations - p
-    solution = np.linalg.lstsq(full, np.append(q, residual), rcond=1e-12)[0]
+    solution = lapack.dgelss(full, np.append(q, residual), cond=1e-12)[1]
     noise = _noise(problem, float(solution[-1]), residual, scores)
     parts = np.split(solution[:-1] / noise, np.cumsum([len(m) for m in directions])[:-1])
     return [
-        _positive(structure, np.tensordot(part, matrices, axes=1))
-        for structure, part, matrices in zip(problem.structures, parts, directions, strict=True)
+        _positive(structure, (part @ matrices).reshape(structure.size, structure.size))
+        for structure, part, matrices in zip(problem.structures, parts, flat, strict=True)
     ]
 
 
@@ -105,7 +106,7 @@ def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
     if p == 0:
         return right
     flat = right.transpose(1, 0, 2).reshape(p, k * n_levels)
-    solved = np.linalg.inv(root) @ flat
+    solved = lapack.dtrtri(root, lower=1)[0] @ flat
     return np.asarray(solved.reshape(p, k, n_levels).transpose(1, 0, 2))
 
 
@@ -173,7 +174,7 @@ def _positive(structure: Structure, omega: FloatArray) -> FloatArray:
     for block, columns, _ in structure.slices():
         part = omega[columns, columns]
         if block.kind == "unstructured":
-            values, vectors = np.linalg.eigh(part)
+            values, vectors = eigenpairs(part)
             floor = _SMALLEST * max(float(values[-1]), _SMALLEST)
             result[columns, columns] = (vectors * np.maximum(values, floor)) @ vectors.T
         else:

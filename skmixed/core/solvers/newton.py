@@ -27,6 +27,7 @@ from skmixed.core.solvers.report import Iteration, SolverReport
 from skmixed.core.solvers.restarts import is_like_residual, other_starts
 from skmixed.core.solvers.trust_region import trust_region_step
 from skmixed.core.solvers.unbounded import evaluate, solve_bounded
+from skmixed.core.symmetric import eigenvalues
 
 _FLAT = 1e-9
 _LEFT = 1e-5
@@ -298,7 +299,7 @@ class _Search:
         if found is None:
             return False
         factor, direction = found
-        size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
+        size = max(1.0, float(eigenvalues(omegas[factor])[-1]))
         before = self.current
         for exponent in range(1, 7):
             moved = list(omegas)
