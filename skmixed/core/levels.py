@@ -200,10 +200,9 @@ def multiply_levels(left: FloatArray, right: FloatArray) -> FloatArray:
     ndarray of shape (a, c, n_levels)
         ``left[:, :, l] @ right[:, :, l]``.
     """
-    out = left[:, 0, None, :] * right[None, 0, :, :]
-    for b in range(1, left.shape[1]):
-        out += left[:, b, None, :] * right[None, b, :, :]
-    return out
+    if left.shape[1] == 1:
+        return left[:, 0, None, :] * right[None, 0, :, :]
+    return np.asarray(np.einsum("abl,bcl->acl", left, right))
 
 
 def multiply_transposed(left: FloatArray, right: FloatArray) -> FloatArray:
