@@ -237,6 +237,8 @@ def transform(products: FloatArray, left: FloatArray, right: FloatArray) -> Floa
         Cross-products of the mapped columns.
     """
     a, _, n_levels = products.shape
-    half = np.matmul(right.T, products)
+    half: FloatArray = np.matmul(right.T, products)
+    if left.shape == (1, 1) and left[0, 0] == 1.0:
+        return half
     product: FloatArray = left.T @ half.reshape(a, -1)
     return product.reshape(left.shape[1], right.shape[1], n_levels)

@@ -41,12 +41,15 @@ class Chain:
         Z_s'W Z_t of every level of the finer factor, by positions s < t.
     parents : dict of (int, int) to ndarray of int
         The level of t that contains each level of s.
+    times : ndarray of shape (n_levels,) or None
+        How many levels each level of the only factor stands for.
     """
 
     order: list[int]
     own: Blocks
     between: dict[tuple[int, int], FloatArray]
     parents: dict[tuple[int, int], IntArray]
+    times: FloatArray | None = None
 
     def factorise(self, factors: list[FloatArray]) -> ChainFactorisation:
         """Factor V at the lambdas given, one a factor in the caller's order."""
@@ -54,7 +57,7 @@ class Chain:
         stages = range(len(own))
         levels: list[LevelFactor] = []
         for s in stages:
-            levels.append(LevelFactor.at(own[s], factors[self.order[s]]))
+            levels.append(LevelFactor.at(own[s], factors[self.order[s]], self.times))
             white = {t: multiply_levels(levels[s].whitener, between[s, t]) for t in stages[s + 1 :]}
             for t in stages[s + 1 :]:
                 for u in stages[t:]:
@@ -126,7 +129,8 @@ class ChainFactorisation:
 
     def total_information(self, factor: int) -> FloatArray:
         """Return the sum of `information` over levels, of shape (k, k)."""
-        return np.asarray(self.information(factor).sum(axis=-1))
+        information, times = self.information(factor), self.chain.times
+        return np.asarray(information.sum(axis=-1) if times is None else information @ times)
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
         """Return var(z'b | y, beta) / sigma^2 of rows, those of the fit or others.

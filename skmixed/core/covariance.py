@@ -200,7 +200,8 @@ class Structure:
         ndarray of shape (size, size)
             Lower triangular.
         """
-        return np.tensordot(theta, self.patterns(self.natural_order), axes=1)
+        patterns = self.patterns(self.natural_order)
+        return (theta @ patterns.reshape(len(patterns), -1)).reshape(self.size, self.size)
 
     def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
         """Return the better pivot order of every block.

@@ -115,9 +115,8 @@ def _quartic(evaluation: Evaluation) -> FloatArray:
     information = evaluation.factorisation.information(0)
     k, _, n_levels = information.shape
     weighted = np.matmul(2.0 * evaluation.middle, cross)
-    second = -information
-    for a in range(k):
-        for b in range(k):
-            second[a, b] += np.einsum("pl,pl->l", cross[a], weighted[b])
+    times = evaluation.problem.model.times
+    second = np.einsum("apl,bpl->abl", cross, weighted)
+    second -= information if times is None else information * times
     quartic = information.reshape(k * k, n_levels) @ second.reshape(k * k, n_levels).T
     return np.asarray(quartic.reshape(k, k, k, k).transpose(1, 2, 3, 0).reshape(k * k, k * k))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
+from skmixed.core.collapse import collapsed
 from skmixed.core.covariance import Block, Structure
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.elimination import Blocks
@@ -72,8 +73,10 @@ class Fit:
         zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
         if not spec.terms or not problem.is_determined:
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
-        evaluation, report = (solver or Newton()).solve(problem)
-        cache = {"problem": problem, "evaluation": evaluation}
+        evaluation, report = (solver or Newton()).solve(collapsed(problem))
+        cache: dict[str, Any] = {"problem": evaluation.problem, "evaluation": evaluation}
+        if evaluation.problem.model.times is not None:  # its levels stand for others
+            cache = {"problem": problem.with_noise() if report.is_unbounded else problem}
         return cls(products, spec, tuple(evaluation.factors), report, cache)
 
     def at(self, products: CrossProducts) -> Fit:
@@ -119,9 +122,10 @@ class Fit:
     def problem(self) -> Problem:
         """The criterion."""
         if "problem" not in self._cache:
-            self._cache["problem"] = Problem.of(self.products, self.spec)
-        problem: Problem = self._cache["problem"]
-        return problem
+            problem = Problem.of(self.products, self.spec)
+            self._cache["problem"] = problem.with_noise() if self.report.is_unbounded else problem
+        cached: Problem = self._cache["problem"]
+        return cached
 
     @property
     def evaluation(self) -> Evaluation:

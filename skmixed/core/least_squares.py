@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import lapack
 
 from skmixed.core.layout import FloatArray
 
@@ -25,8 +26,7 @@ def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
     p = len(gram) - 1
     if p == 0:
         return np.empty(0), float(gram[0, 0])
-    try:
-        coef = np.asarray(np.linalg.solve(gram[:p, :p], gram[:p, p]), dtype=np.float64)
-    except np.linalg.LinAlgError:
+    *_, coef, info = lapack.dgesv(gram[:p, :p], gram[:p, p])
+    if info:
         coef = np.asarray(np.linalg.lstsq(gram[:p, :p], gram[:p, p], rcond=None)[0])
     return coef, float(gram[p, p] - gram[:p, p] @ coef)

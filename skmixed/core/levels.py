@@ -34,7 +34,9 @@ class LevelFactor:
     shrinker: FloatArray
 
     @classmethod
-    def at(cls, products: FloatArray, factor: FloatArray) -> LevelFactor:
+    def at(
+        cls, products: FloatArray, factor: FloatArray, times: FloatArray | None = None
+    ) -> LevelFactor:
         """Factor every level.
 
         Parameters
@@ -43,6 +45,8 @@ class LevelFactor:
             A, symmetric positive semidefinite.
         factor : ndarray of shape (k, k)
             lambda; any square root of Omega.
+        times : ndarray of shape (n_levels,) or None
+            How many levels each stands for; for k = 1.
 
         Returns
         -------
@@ -51,7 +55,7 @@ class LevelFactor:
         """
         k = len(factor)
         if k == 1:
-            return _scalar(products, float(factor[0, 0]))
+            return _scalar(products, float(factor[0, 0]), times)
         half = multiply(factor.T, products)
         lower, log_det = cholesky_plus_identity(multiply_right(half, factor))
         whitener = forward_substitute(lower, factor.T)
@@ -59,9 +63,11 @@ class LevelFactor:
         return cls(log_det, whitener, shrinker)
 
 
-def _scalar(products: FloatArray, factor: float) -> LevelFactor:
+def _scalar(products: FloatArray, factor: float, times: FloatArray | None) -> LevelFactor:
     d = 1.0 + factor**2 * products
-    return LevelFactor(float(np.log(d).sum()), factor / np.sqrt(d), 1.0 / d)
+    logs = np.log(d)
+    log_det = float(logs.sum() if times is None else (logs @ times)[0, 0])
+    return LevelFactor(log_det, factor / np.sqrt(d), 1.0 / d)
 
 
 def _shrinker(
@@ -194,10 +200,9 @@ def multiply_levels(left: FloatArray, right: FloatArray) -> FloatArray:
     ndarray of shape (a, c, n_levels)
         ``left[:, :, l] @ right[:, :, l]``.
     """
-    out = left[:, 0, None, :] * right[None, 0, :, :]
-    for b in range(1, left.shape[1]):
-        out += left[:, b, None, :] * right[None, b, :, :]
-    return out
+    if left.shape[1] == 1:
+        return left[:, 0, None, :] * right[None, 0, :, :]
+    return np.asarray(np.einsum("abl,bcl->acl", left, right))
 
 
 def multiply_transposed(left: FloatArray, right: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ square of the last pivot of L, the criterion (-2 log-likelihood, beta and sigma^
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,7 @@ from skmixed.core.scaling import ScaledModel
 from skmixed.core.spec import ModelSpec
 
 _EXACT_FIT = 1e-14
+_NOISE = 2.0**-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,23 @@ class Problem:
             spec, model, structures, arrange(model.own, pairs, model.first), pairs, n, constant
         )
 
+    def with_noise(self) -> Problem:
+        """Return the same model for the response with a little noise.
+
+        Returns
+        -------
+        Problem
+            With noise that has nothing to do with any column and a sum of squares of 1e-9 of that
+            of the response. It keeps the criterion from falling without end.
+        """
+        gram, within = self.model.gram.copy(), self.model.within
+        noise = _NOISE * gram[-1, -1]
+        gram[-1, -1] += noise
+        if within is not None:
+            within = within.copy()
+            within[-1, -1] += noise
+        return replace(self, model=replace(self.model, gram=gram, within=within))
+
     @property
     def rank(self) -> int:
         """Number of independent fixed columns."""
@@ -105,12 +123,17 @@ class Problem:
         return self.n_observations - self.rank if reml else self.n_observations
 
     @cached_property
+    def least_squares(self) -> tuple[FloatArray, float]:
+        """Coefficients and residual sum of squares without random effects."""
+        return least_squares(self.model.gram)
+
+    @cached_property
     def is_determined(self) -> bool:
         """Whether anything is left for the residual: more rows than fixed columns, no exact fit."""
         gram = self.model.gram
         if self.n_observations <= self.rank:
             return False
-        return bool(least_squares(gram)[1] > _EXACT_FIT * len(gram) * gram[-1, -1])
+        return bool(self.least_squares[1] > _EXACT_FIT * len(gram) * gram[-1, -1])
 
     def evaluate(self, factors: Sequence[FloatArray]) -> Evaluation:
         """Evaluate the criterion.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lapack
 
 from skmixed.core.blocks import transform
 from skmixed.core.crossproducts import CrossProducts
@@ -50,6 +51,9 @@ class ScaledModel:
         it has a random intercept only, and no other has more random effects.
     first : int or None
         Position of that factor, which is to be eliminated first.
+    times : ndarray of shape (n_levels,) or None
+        How many levels each level of the only factor stands for, where levels are put together
+        (`skmixed.core.collapse`); None for one each.
     """
 
     kept: tuple[int, ...]
@@ -63,6 +67,7 @@ class ScaledModel:
     pairs: dict[tuple[int, int], FloatArray]
     within: FloatArray | None
     first: int | None
+    times: FloatArray | None = None
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
@@ -80,9 +85,7 @@ class ScaledModel:
         ScaledModel
             Its cross-products.
         """
-        undo: FloatArray = np.asarray(
-            np.linalg.inv(products.basis), dtype=np.float64
-        )  # unit triangular: nothing is rounded
+        undo = np.asarray(lapack.dtrtri(products.basis, unitdiag=1)[0])
         fixed, response = _fixed_maps(products, spec, undo)
         scales = _power_of_two_scales(fixed, products)
         fixed = fixed * scales
@@ -115,6 +118,17 @@ class ScaledModel:
             within=None if within is None else within[1],
             first=None if within is None else within[0],
         )
+
+    def n_levels(self, factor: int) -> float:
+        """Return the number of levels of a used factor."""
+        if self.times is None:
+            return float(self.own[factor].shape[2])
+        return float(np.round(self.times.sum()))
+
+    def total(self, factor: int) -> FloatArray:
+        """Return Z'W Z of a used factor, summed over its levels."""
+        own = self.own[factor]
+        return np.asarray(own.sum(axis=2) if self.times is None else own @ self.times)
 
 
 def independent_columns(gram: FloatArray) -> tuple[int, ...]:
@@ -208,7 +222,7 @@ def _raw_effects(
 ) -> FloatArray:
     """Return R with effects of the raw columns = R @ effects of the scaled ones."""
     carried = list(products.factors[factor].columns)
-    raw = products.basis[np.ix_(carried, carried)] @ z_map
+    raw = products.basis[carried][:, carried] @ z_map
     effects = []
     start = 0
     size = z_map.shape[1]

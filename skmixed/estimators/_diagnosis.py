@@ -99,7 +99,8 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
     LostPrecisionWarning
         If rounding leaves the residual variance fewer than six digits.
     UnidentifiedWarning
-        If a variance cannot be told from the residual, or there is no residual left.
+        If a variance cannot be told from the residual, or there is no residual left, be it beside
+        the fixed part or beside the random effects.
     """
     if not fit.spec.terms:
         return
@@ -110,6 +111,8 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
             stacklevel=6,
         )
         return
+    if fit.report.is_unbounded:
+        warnings.warn(_no_maximum(fit), UnidentifiedWarning, stacklevel=4)
     if fit.evaluation.lost > _MOST_LOST:
         warnings.warn(
             f"the residual variance is {fit.evaluation.lost * 2**52:.0e} times smaller than that "
@@ -143,6 +146,20 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
             UnidentifiedWarning,
             stacklevel=6,
         )
+
+
+def _no_maximum(fit: Fit) -> str:
+    names = [
+        repr(fit.products.factors[factor].index.name)
+        for factor, lam in zip(fit.spec.used_factors, fit.scaled_factors, strict=True)
+        if lam.any()
+    ]
+    return (
+        f"the random effects of {' and '.join(names)} explain the response without a rest, so "
+        "that the likelihood has no maximum: the residual variance is set to next to nothing. "
+        "Keep one of several rows that are the same, drop a random term, or see whether the "
+        "response is computed from the groups"
+    )
 
 
 def _doubt(name: str, by_position: Sequence[str]) -> str:

@@ -18,7 +18,6 @@ VERSION = parse_version(sklearn.__version__).release[:2]
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.LostPrecisionWarning")
 @pytest.mark.filterwarnings("ignore:sample weights that are not whole numbers:UserWarning")
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(ON_ARRAYS)
 def test_check(estimator, check):
     check(estimator)

@@ -12,6 +12,7 @@ from skmixed.core.covariance import Block, Structure
 from skmixed.core.elimination import Blocks
 from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
+from skmixed.core.symmetric import eigenpairs, eigenvalues
 
 _ON_BOUNDARY = 1e-6
 _DESCENDS = -1e-4
@@ -56,15 +57,15 @@ def way_off(
 
 
 def _is_on_boundary(omega: FloatArray) -> bool:
-    values = np.linalg.eigvalsh(omega)
+    values = eigenvalues(omega)
     return bool(values[0] < _ON_BOUNDARY * max(1.0, values[-1]))
 
 
 def _steepest(block: Block, omega: FloatArray, gradient: FloatArray) -> tuple[float, FloatArray]:
     if block.kind == "unstructured":
-        values, vectors = np.linalg.eigh(omega)
+        values, vectors = eigenpairs(omega)
         null = vectors[:, values < _ON_BOUNDARY * max(1.0, values[-1])]
-        slopes, inner = np.linalg.eigh(null.T @ gradient @ null)
+        slopes, inner = eigenpairs(null.T @ gradient @ null)
         direction = null @ inner[:, 0]
         return float(slopes[0]), np.outer(direction, direction)
     variances = np.diag(omega)
@@ -95,7 +96,7 @@ def snapped(structure: Structure, omega: FloatArray) -> FloatArray:
     for block, columns, _ in structure.slices():
         part = omega[columns, columns]
         if block.kind == "unstructured":
-            values, vectors = np.linalg.eigh(part)
+            values, vectors = eigenpairs(part)
             small = values < _NEARLY_ZERO * max(1.0, values[-1])
             if small.any():
                 result[columns, columns] = (vectors * np.where(small, 0.0, values)) @ vectors.T

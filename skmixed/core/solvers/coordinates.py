@@ -14,6 +14,7 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
+from skmixed.core.symmetric import is_positive_definite
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +128,6 @@ def local_model(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, F
     slope = theta_gradient(evaluation, patterns)
     if len(patterns) == 1:
         hessian = exact_hessian(evaluation, directions) + curvatures[0]
-        if np.linalg.eigvalsh(hessian)[0] > 0:
+        if is_positive_definite(hessian):
             return slope, hessian
     return slope, average_information(evaluation, directions) + block_diag(*curvatures)

@@ -32,15 +32,10 @@ def ecme_step(evaluation: Evaluation) -> Blocks:
     """
     problem = evaluation.problem
     result: Blocks = []
-    for structure, lam, gradient, own in zip(
-        problem.structures,
-        evaluation.factors,
-        evaluation.gradient,
-        problem.model.own,
-        strict=True,
-    ):
+    zipped = zip(problem.structures, evaluation.factors, evaluation.gradient, strict=True)
+    for factor, (structure, lam, gradient) in enumerate(zipped):
         omega = lam @ lam.T
-        moment = omega - omega @ gradient @ omega / own.shape[2]
+        moment = omega - omega @ gradient @ omega / problem.model.n_levels(factor)
         update = np.zeros_like(omega)
         for block, columns, _ in structure.slices():
             part = moment[columns, columns]

@@ -15,6 +15,7 @@ from skmixed.core.solvers.ecme import ecme_step
 from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.solvers.report import Iteration, SolverReport
+from skmixed.core.solvers.unbounded import evaluate, solve_bounded
 
 _LIMIT = "the number of EM steps reached max_iter"
 
@@ -55,6 +56,9 @@ class EM:
         report : SolverReport
             Trace of the EM steps and of the last steps.
         """
+        return solve_bounded(self._search, problem)
+
+    def _search(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
         began = time.perf_counter()
         trace: list[Iteration] = []
         omegas = minque_start(problem)
@@ -86,8 +90,9 @@ def _evaluate(problem: Problem, omegas: Blocks) -> Evaluation:
     orders = [structure.natural_order for structure in problem.structures]
     zipped = zip(problem.structures, omegas, orders, strict=True)
     thetas = [structure.theta(omega, order) for structure, omega, order in zipped]
-    return problem.evaluate(
-        [s.factor(theta) for s, theta in zip(problem.structures, thetas, strict=True)]
+    return evaluate(
+        problem,
+        [s.factor(theta) for s, theta in zip(problem.structures, thetas, strict=True)],
     )
 
 

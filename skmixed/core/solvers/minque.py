@@ -14,14 +14,15 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from scipy.linalg import lapack
 
 from skmixed.core.blocks import PairBlock
 from skmixed.core.covariance import Structure
 from skmixed.core.elimination import Blocks
 from skmixed.core.evaluation import level_grams
 from skmixed.core.layout import FloatArray
-from skmixed.core.least_squares import least_squares
 from skmixed.core.problem import Problem
+from skmixed.core.symmetric import eigenpairs
 
 _PROJECTED = 8
 _SMALLEST = 0.01
@@ -47,7 +48,7 @@ def minque_start(problem: Problem) -> Blocks:
     """
     gram = problem.model.gram
     p = len(gram) - 1
-    beta, residual = least_squares(gram)
+    beta, residual = problem.least_squares
     contrast = np.append(-beta, 1.0)
     directions = [_directions(structure) for structure in problem.structures]
     root = _projection_root(gram[:p, :p])
@@ -56,8 +57,8 @@ def minque_start(problem: Problem) -> Blocks:
     flat = [matrices.reshape(len(matrices), -1) for matrices in directions]
 
     traces, squares = [], []
-    for matrices, own, block, score in zip(flat, problem.model.own, projected, scores, strict=True):
-        kept = own.sum(axis=2) - np.einsum("apl,bpl->ab", block, block)
+    for factor, (matrices, block, score) in enumerate(zip(flat, projected, scores, strict=True)):
+        kept = problem.model.total(factor) - np.einsum("apl,bpl->ab", block, block)
         traces.append(matrices @ kept.ravel())
         squares.append(matrices @ (score @ score.T).ravel())
     system = _system(problem, flat, projected)
@@ -65,12 +66,12 @@ def minque_start(problem: Problem) -> Blocks:
     full = np.empty((len(t) + 1, len(t) + 1))
     full[:-1, :-1], full[:-1, -1], full[-1, :-1] = system, t, t
     full[-1, -1] = problem.n_observations - p
-    solution = np.linalg.lstsq(full, np.append(q, residual), rcond=1e-12)[0]
+    solution = lapack.dgelss(full, np.append(q, residual), cond=1e-12)[1]
     noise = _noise(problem, float(solution[-1]), residual, scores)
     parts = np.split(solution[:-1] / noise, np.cumsum([len(m) for m in directions])[:-1])
     return [
-        _positive(structure, np.tensordot(part, matrices, axes=1))
-        for structure, part, matrices in zip(problem.structures, parts, directions, strict=True)
+        _positive(structure, (part @ matrices).reshape(structure.size, structure.size))
+        for structure, part, matrices in zip(problem.structures, parts, flat, strict=True)
     ]
 
 
@@ -81,7 +82,7 @@ def _noise(problem: Problem, estimate: float, residual: float, scores: Blocks) -
     """
     model = problem.model
     if model.within is not None:
-        degrees = problem.n_observations - max(own.shape[2] for own in model.own)
+        degrees = problem.n_observations - max(map(model.n_levels, range(len(model.own))))
         if degrees > 0 and model.within[-1, -1] > 0:
             return float(model.within[-1, -1] / degrees)
     within = [
@@ -105,7 +106,7 @@ def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
     if p == 0:
         return right
     flat = right.transpose(1, 0, 2).reshape(p, k * n_levels)
-    solved = np.linalg.inv(root) @ flat
+    solved = lapack.dtrtri(root, lower=1)[0] @ flat
     return np.asarray(solved.reshape(p, k, n_levels).transpose(1, 0, 2))
 
 
@@ -137,14 +138,16 @@ def _system(problem: Problem, flat: Blocks, projected: Blocks) -> FloatArray:
         pairs = [(i, PairBlock.diagonal(own))]
         pairs += [(j, pair) for (first, j), pair in problem.pairs.items() if first == i]
         for j, pair in pairs:
-            form = _pair_form(pair, projected[i], projected[j])
+            form = _pair_form(pair, projected[i], projected[j], problem.model.times)
             part = flat[i] @ form @ flat[j].T + (flat[i] @ grams[i]) @ (flat[j] @ grams[j]).T
             system[ends[i] : ends[i + 1], ends[j] : ends[j + 1]] = part
             system[ends[j] : ends[j + 1], ends[i] : ends[i + 1]] = part.T
     return system
 
 
-def _pair_form(pair: PairBlock, first: FloatArray, second: FloatArray) -> FloatArray:
+def _pair_form(
+    pair: PairBlock, first: FloatArray, second: FloatArray, times: FloatArray | None
+) -> FloatArray:
     """Return the matrix whose form in vec E and vec D is tr(V_E V_D) - 2 tr(X K X'V_E V_D).
 
     With A the products of a pair of levels and R = Z_i'X K X'Z_j those of their projections on
@@ -159,7 +162,8 @@ def _pair_form(pair: PairBlock, first: FloatArray, second: FloatArray) -> FloatA
         right = second[:, column] if is_own else second[:, column][:, pair.columns]
         through += left[:, None] * right[None]
     products = pair.products.reshape(k * m, n_pairs)
-    mixed = products @ (products - 2.0 * through.reshape(k * m, n_pairs)).T
+    counted = products if times is None else products * times
+    mixed = products @ (counted - 2.0 * through.reshape(k * m, n_pairs)).T
     form = mixed.reshape(k, m, k, m).transpose(0, 2, 1, 3).reshape(k * k, m * m)
     return np.asarray(form)
 
@@ -170,7 +174,7 @@ def _positive(structure: Structure, omega: FloatArray) -> FloatArray:
     for block, columns, _ in structure.slices():
         part = omega[columns, columns]
         if block.kind == "unstructured":
-            values, vectors = np.linalg.eigh(part)
+            values, vectors = eigenpairs(part)
             floor = _SMALLEST * max(float(values[-1]), _SMALLEST)
             result[columns, columns] = (vectors * np.maximum(values, floor)) @ vectors.T
         else:

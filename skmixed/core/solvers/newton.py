@@ -26,6 +26,8 @@ from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.report import Iteration, SolverReport
 from skmixed.core.solvers.restarts import is_like_residual, other_starts
 from skmixed.core.solvers.trust_region import trust_region_step
+from skmixed.core.solvers.unbounded import evaluate, solve_bounded
+from skmixed.core.symmetric import eigenvalues
 
 _FLAT = 1e-9
 _LEFT = 1e-5
@@ -81,6 +83,9 @@ class Newton:
         """
         if start is not None:
             return self._search(problem, start)
+        return solve_bounded(self._search_thoroughly, problem)
+
+    def _search_thoroughly(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
         try:
             found, report = self._search(problem, minque_start(problem))
         except LostPrecisionError:
@@ -122,7 +127,7 @@ class _Search:
 
     def evaluate(self, factors: Blocks) -> Evaluation:
         self.n_evaluations += 1
-        return self.problem.evaluate(factors)
+        return evaluate(self.problem, factors)
 
     def start(self, omegas: Blocks) -> None:
         """Start from given covariances, but from zero where a variance does not matter.
@@ -294,7 +299,7 @@ class _Search:
         if found is None:
             return False
         factor, direction = found
-        size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
+        size = max(1.0, float(eigenvalues(omegas[factor])[-1]))
         before = self.current
         for exponent in range(1, 7):
             moved = list(omegas)

@@ -50,6 +50,9 @@ class SolverReport:
     confounded : tuple of int
         Positions of the factors whose variance the criterion does not depend on; it is set to
         zero.
+    is_unbounded : bool
+        Whether the random effects explain the response without a rest, so that the likelihood has
+        no maximum; the optimum is that of the response with a little noise.
     """
 
     solver: str
@@ -58,6 +61,7 @@ class SolverReport:
     message: str
     trace: tuple[Iteration, ...]
     confounded: tuple[int, ...] = ()
+    is_unbounded: bool = False
 
     @property
     def n_iter(self) -> int:

@@ -38,7 +38,8 @@ def other_starts(found: Evaluation) -> list[Blocks]:
         small variance left out. Empty for more than 20,000 random effects.
     """
     problem = found.problem
-    n_effects = sum(own.shape[0] * own.shape[2] for own in problem.model.own)
+    model = problem.model
+    n_effects = sum(own.shape[0] * model.n_levels(f) for f, own in enumerate(model.own))
     if n_effects > _SMALL:
         return []
     starts = _shared_variance_starts(problem)
@@ -82,8 +83,8 @@ def is_like_residual(problem: Problem, factor: int) -> bool:
         True for a random intercept with a level for every row, all of one weight.
     """
     own = problem.model.own[factor]
-    is_intercept = own.shape[0] == 1 and own.shape[2] >= problem.n_observations
-    return is_intercept and bool(np.all(own == own[0, 0, 0]))
+    of_rows = problem.model.n_levels(factor) >= problem.n_observations
+    return of_rows and own.shape[0] == 1 and bool(np.all(own == own[0, 0, 0]))
 
 
 def _is_singular(found: Evaluation) -> bool:
@@ -129,7 +130,7 @@ def _shared_variance_starts(problem: Problem) -> list[Blocks]:
         for block, columns, _ in structure.slices():
             if block.kind != "identity":
                 continue
-            for size in _distinct(np.diag(problem.model.own[factor].sum(axis=2))[columns]):
+            for size in _distinct(np.diag(problem.model.total(factor))[columns]):
                 omegas: Blocks = [np.eye(other.size) for other in problem.structures]
                 natural = np.eye(block.size) * problem.n_observations / size
                 omegas[factor][columns, columns] = natural

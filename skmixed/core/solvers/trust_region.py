@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from skmixed.core.layout import FloatArray
+from skmixed.core.symmetric import eigenpairs
 
 _FLAT = 1e-11
 
@@ -29,7 +30,7 @@ def trust_region_step(gradient: FloatArray, hessian: FloatArray, radius: float) 
         nothing along the lowest eigenvector) that eigenvector is added (Nocedal & Wright 2006,
         doi:10.1007/978-0-387-40065-5, section 4.3).
     """
-    values, vectors = np.linalg.eigh(hessian)
+    values, vectors = eigenpairs(hessian)
     along = vectors.T @ gradient
     floor = _FLAT * float(np.abs(values).max()) + np.finfo(float).tiny
     along[np.abs(values) <= floor] = 0.0
