@@ -112,7 +112,7 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
         )
         return
     if fit.report.is_unbounded:
-        warnings.warn(_no_maximum(fit), UnidentifiedWarning, stacklevel=4)
+        warnings.warn(_no_maximum(fit), UnidentifiedWarning, stacklevel=6)
     if fit.evaluation.lost > _MOST_LOST:
         warnings.warn(
             f"the residual variance is {fit.evaluation.lost * 2**52:.0e} times smaller than that "

@@ -31,7 +31,9 @@ def predict_rows(model: Any, source: Source, wanted: set[str]) -> FloatArray:
         In units of y; `handle_unknown` decides about rows of unknown levels.
     """
     columns = model.design_.columns(source)
-    prediction: FloatArray = columns[:, list(model.design_.fixed)] @ model._beta
+    # BLAS would round by the number of rows, and a row must not depend on the others.
+    fixed = columns[:, list(model.design_.fixed)]
+    prediction: FloatArray = np.einsum("ij,j->i", fixed, model._beta)
     offset = model.design_.offset(source)
     if offset is not None:
         prediction += offset
