@@ -67,11 +67,14 @@ class KenwardRoger:
         Returns
         -------
         KenwardRoger
-            The cost is that of all blocks of Z'V^-1 Z: the square of the number of random effects
+            Variances that nothing tells from other parts of the model are left out. The cost is that of all blocks of Z'V^-1 Z: the square of the number of random effects
             for several factors, linear for one.
         """
         evaluation = fit.evaluation
-        directions = [symmetric_basis(structure) for structure in fit.problem.structures]
+        directions = [
+            symmetric_basis(structure)[: 0 if factor in fit.report.confounded else None]
+            for factor, structure in enumerate(fit.problem.structures)
+        ]
         p_terms, q_terms = _fixed_terms(evaluation, directions)
         traces = _traces(evaluation, directions, fit.problem.n_observations)
         v_b = evaluation.beta_covariance
@@ -154,8 +157,10 @@ def _fixed_terms(
     p_terms, q_terms = np.empty((r, p, p)), np.empty((r, r, p, p))
     xvx = evaluation.lower[:-1, :-1] @ evaluation.lower[:-1, :-1].T
     p_terms[0], q_terms[0, 0] = -xvx, xvx
-    applied = [np.matmul(d, u.reshape(len(u), -1)).reshape(-1, *u.shape)
-               for d, u in zip(directions, cross, strict=True)]  # fmt: skip
+    applied = [
+        np.matmul(d, u.reshape(len(u), -1)).reshape(len(d), *u.shape)
+        for d, u in zip(directions, cross, strict=True)
+    ]
     start = 1
     for factor, products in enumerate(applied):
         for product in products:
@@ -182,7 +187,7 @@ def _through(evaluation: Evaluation, factor: int, product: FloatArray) -> Blocks
 
 def _traces(evaluation: Evaluation, directions: list[FloatArray], n: float) -> FloatArray:
     """Return tr(V^-1 G_r V^-1 G_s)."""
-    flat = [matrices.reshape(len(matrices), -1) for matrices in directions]
+    flat = [d.reshape(len(d), d.shape[1] * d.shape[2]) for d in directions]
     ends = np.cumsum([1] + [len(matrices) for matrices in flat])
     traces = np.empty((ends[-1], ends[-1]))
     traces[0, 0] = n
