@@ -1,9 +1,16 @@
 """Mixed-effects models as scikit-learn estimators."""
 
-from skmixed import datasets, exceptions, model_selection
+from skmixed import datasets, exceptions, inference, model_selection
 from skmixed.estimators.formulas import lmer
 from skmixed.estimators.linear import MixedLinearRegressor
 
 __version__ = "0.1.0"
 
-__all__ = ["MixedLinearRegressor", "datasets", "exceptions", "lmer", "model_selection"]
+__all__ = [
+    "MixedLinearRegressor",
+    "datasets",
+    "exceptions",
+    "inference",
+    "lmer",
+    "model_selection",
+]

@@ -52,7 +52,9 @@ def _pieces(matrix: FormulaMatrix, scoped_factor: Any, names: list[str]) -> list
     if coding is not None:
         return [(name, codes) for codes in coding.T]
     indices = dict.fromkeys(
-        index for column in names for index in re.findall(re.escape(expression) + r"\[(.*?)\]", column)
+        index
+        for column in names
+        for index in re.findall(re.escape(expression) + r"\[(.*?)\]", column)
     )
     return [(name, f"{name}[{index}]") for index in indices] or [(name, name)]
 

@@ -47,7 +47,7 @@ def anova(
 
     See Also
     --------
-    coefficient_table : t tests of single coefficients.
+    coefficient_table : Tests of single coefficients.
     compare_models : Likelihood-ratio tests between models.
     ranova : Tests of the random terms.
 

@@ -74,8 +74,8 @@ def compare_models(
     ----------
     .. [1] Stram, D. O. & Lee, J. W. (1994). Variance components testing in the longitudinal mixed
        effects model. Biometrics 50, 1171-1177, :doi:`10.2307/2533455`, section 3.
-    .. [2] Vaida, F. & Blanchard, S. (2005). Conditional Akaike information for mixed-effects models.
-       Biometrika 92, 351-370, :doi:`10.1093/biomet/92.2.351`, eq. 8.
+    .. [2] Vaida, F. & Blanchard, S. (2005). Conditional Akaike information for mixed-effects
+       models. Biometrika 92, 351-370, :doi:`10.1093/biomet/92.2.351`, eq. 8.
 
     Examples
     --------
@@ -98,9 +98,7 @@ def compare_models(
         raise ValueError(f"names has {len(labels)} entries for {len(models)} models")
     fits = [determined_fit_of(model) for model in models]
     check_same_data(fits, labels)
-    titles = [
-        f"{label}: {formula_of(model)}" for label, model in zip(labels, models, strict=True)
-    ]
+    titles = [f"{label}: {formula_of(model)}" for label, model in zip(labels, models, strict=True)]
     if method == "auto" and not any(fit.spec.terms for fit in fits):
         return _f_table(fits, labels, titles)
     chosen = _method(fits, method)

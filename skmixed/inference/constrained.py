@@ -7,8 +7,8 @@ With sigma and the absolute factors Lambda = sigma lambda in raw units as coordi
 is smooth, on the boundary too. Put first in the pivot order, a standard deviation is the one entry
 of its row of Lambda; put second, a row is its standard deviation times (cos a, sin a), where cos a
 is the correlation with the first. There both deviations are squares of coordinates, since with the
-sign of one that of the correlation would change. A coefficient that is held changes the others by generalised
-least squares. The gradient is exact.
+sign of one that of the correlation would change. A coefficient that is held changes the others by
+generalised least squares. The gradient is exact.
 """
 
 from __future__ import annotations
@@ -153,7 +153,9 @@ class Held:
         """The free coordinates at the optimum, log sigma last unless it is held."""
         parts = []
         for term in self._terms:
-            covariance = self.fit.term_covariance(term)[np.ix_(self._order(term), self._order(term))]
+            covariance = self.fit.term_covariance(term)[
+                np.ix_(self._order(term), self._order(term))
+            ]
             parts.append(self._free_start(term, covariance))
         sigma = [] if self.component.kind == "sigma" else [0.5 * np.log(self.fit.sigma2)]
         x = np.concatenate([*parts, sigma]).astype(np.float64)
@@ -166,7 +168,9 @@ class Held:
         sigma = float(np.sqrt(self.fit.sigma2))
         units = []
         for term, (position, block) in zip(self._terms, self._places, strict=True):
-            rows = np.linalg.norm(self.fit.problem.model.random_maps[position][block, block], axis=1)
+            rows = np.linalg.norm(
+                self.fit.problem.model.random_maps[position][block, block], axis=1
+            )
             sizes = np.sqrt(np.diag(self.fit.term_covariance(term)))
             sizes = np.maximum(sizes, _SMALL * sigma * rows)
             patterns = self._patterns(term, 1.0)[1]

@@ -73,10 +73,12 @@ class Curvature:
         return cls(hessian, _inverse(hessian), shares, slopes, fit.problem.degrees)
 
     def log_covariance(self) -> FloatArray:
-        """Return the covariance of theta and log sigma^2, of shape (t + 1, t + 1).
+        """Return the covariance of theta and log sigma^2.
 
-        It is twice the inverse of the second derivatives of the criterion, which is -2
-        log-likelihood.
+        Returns
+        -------
+        ndarray of shape (t + 1, t + 1)
+            Twice the inverse of the second derivatives of the criterion, -2 log-likelihood.
         """
         t = len(self.shares)
         lean = self.shares / self.degrees
@@ -89,9 +91,7 @@ class Curvature:
 
 def theta_directions(evaluation: Evaluation, patterns: Blocks) -> list[FloatArray]:
     """Return dOmega / d theta of every factor, of shape (t_f, k, k)."""
-    halves = [
-        pattern @ lam.T for pattern, lam in zip(patterns, evaluation.factors, strict=True)
-    ]
+    halves = [pattern @ lam.T for pattern, lam in zip(patterns, evaluation.factors, strict=True)]
     return [half + half.transpose(0, 2, 1) for half in halves]
 
 

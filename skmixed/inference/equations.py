@@ -136,4 +136,4 @@ def _starts_with(text: str, name: str) -> bool:
 
 
 def _in_word(character: str) -> bool:
-    return character.isalnum() or character in ("_", ".") and bool(character)
+    return character.isalnum() or (character != "" and character in "_.")

@@ -24,13 +24,31 @@ class RSquared:
         By the fixed part.
     conditional : float
         By the fixed part and the random effects.
+
+    See Also
+    --------
+    r2 : The function that returns it.
+
+    Examples
+    --------
+    >>> from skmixed.inference import RSquared
+    >>> RSquared(marginal=0.25, conditional=0.75).to_frame()
+                 estimate
+    marginal         0.25
+    conditional      0.75
     """
 
     marginal: float
     conditional: float
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the shares as a data frame with rows marginal and conditional."""
+        """Return the shares as a data frame.
+
+        Returns
+        -------
+        DataFrame
+            A column estimate; rows marginal and conditional.
+        """
         index = ["marginal", "conditional"]
         return pd.DataFrame({"estimate": [self.marginal, self.conditional]}, index=index)
 
@@ -136,8 +154,10 @@ def icc(model: Any) -> Table:
     >>> from skmixed.datasets import load_sleepstudy
     >>> from skmixed.inference import icc
     >>> model = lmer("Reaction ~ 1 + (1 | Subject)", load_sleepstudy())
-    >>> round(icc(model).to_frame().loc["Subject", "estimate"], 4)
-    0.3949
+    >>> icc(model).to_frame().round(4)
+                 estimate
+    Subject        0.3949
+    all factors    0.3949
     """
     fit = fit_of(model)
     if not fit.spec.terms:

@@ -55,7 +55,7 @@ def fit_of(model: Any) -> Fit:
     if hasattr(model, "fit"):
         if not hasattr(model, "random"):
             raise TypeError(
-                f"a {type(model).__name__} is no mixed model; if one is a step of it, pass that step"
+                f"a {type(model).__name__} is no mixed model; pass the step of it that is one"
             )
         raise ValueError(f"this {type(model).__name__} is not fitted yet: call fit first")
     raise TypeError(f"a fitted mixed model is needed, not a {type(model).__name__}")

@@ -33,6 +33,19 @@ class LinearHypothesis:
         Denominator degrees of freedom.
     p_value : float
         Probability of a larger F.
+
+    See Also
+    --------
+    linear_hypothesis : The function that returns it.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import linear_hypothesis
+    >>> model = lmer("Reaction ~ Days + (1 | Subject)", load_sleepstudy())
+    >>> linear_hypothesis(model, ["(Intercept) = 250", "Days = 10"]).num_df
+    2
     """
 
     table: Table
@@ -42,7 +55,13 @@ class LinearHypothesis:
     p_value: float
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the single tests as a data frame; a column rhs has the values tested against."""
+        """Return the single tests as a data frame.
+
+        Returns
+        -------
+        DataFrame
+            A row a function; a column rhs has the values tested against where they are not 0.
+        """
         return self.table.to_frame()
 
     def __str__(self) -> str:
@@ -136,9 +155,7 @@ def linear_hypothesis(
     return LinearHypothesis(table, joint.statistic, joint.num_df, joint.df, joint.p_value)
 
 
-def _read(
-    L: Any, rhs: Any, names: Sequence[str]
-) -> tuple[FloatArray, list[str], FloatArray]:
+def _read(L: Any, rhs: Any, names: Sequence[str]) -> tuple[FloatArray, list[str], FloatArray]:
     """Return the functions, their labels and the values they are tested against."""
     texts = [L] if isinstance(L, str) else L
     if not isinstance(texts, pd.DataFrame) and all(isinstance(text, str) for text in texts):

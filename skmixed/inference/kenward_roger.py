@@ -67,8 +67,9 @@ class KenwardRoger:
         Returns
         -------
         KenwardRoger
-            Variances that nothing tells from other parts of the model are left out. The cost is that of all blocks of Z'V^-1 Z: the square of the number of random effects
-            for several factors, linear for one.
+            Variances that nothing tells from other parts of the model are left out. The cost
+            is that of all blocks of Z'V^-1 Z: the square of the number of random effects for
+            several factors, linear for one.
         """
         evaluation = fit.evaluation
         directions = [
@@ -248,4 +249,6 @@ def _inverse(information: FloatArray) -> FloatArray:
     """Invert, or nearly so where some variance is not identified."""
     scale = 1.0 / np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
     scaled = information * np.outer(scale, scale)
-    return np.asarray(np.outer(scale, scale) * np.linalg.pinv(scaled, rcond=_SINGULAR, hermitian=True))
+    return np.asarray(
+        np.outer(scale, scale) * np.linalg.pinv(scaled, rcond=_SINGULAR, hermitian=True)
+    )

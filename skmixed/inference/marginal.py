@@ -30,6 +30,20 @@ class MarginalMeans:
         A row a combination, with its interval and the test that it is zero.
     functions : ndarray of shape (m, n_fixed)
         The means as functions of the coefficients.
+
+    See Also
+    --------
+    marginal_means : The function that returns it.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import marginal_means
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
+    >>> marginal_means(model, "Days", at={"Days": [0, 9]}).pairs().to_frame()["estimate"].round(1)
+    0 - 9   -94.2
+    Name: estimate, dtype: float64
     """
 
     table: Table
@@ -38,7 +52,13 @@ class MarginalMeans:
     _level: float
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the means as a data frame, indexed by the levels."""
+        """Return the means as a data frame.
+
+        Returns
+        -------
+        DataFrame
+            A row a combination of levels, which are the index.
+        """
         return self.table.to_frame()
 
     def pairs(self) -> Table:
@@ -173,7 +193,9 @@ def _values(fit: Fit, part: FixedPart, name: str, at: dict[str, Any]) -> list[An
     if name in at:
         given = at[name]
         chosen = [given] if isinstance(given, str) or np.ndim(given) == 0 else list(given)
-        missing = [value for value in chosen if name in part.levels and value not in part.levels[name]]
+        missing = [
+            value for value in chosen if name in part.levels and value not in part.levels[name]
+        ]
         if missing or not chosen:
             raise ValueError(f"{name!r} has no levels {missing}; it has {list(part.levels[name])}")
         return chosen
@@ -216,9 +238,7 @@ def _with_interval(
 
 
 def _fixed_numbers(part: FixedPart, grid: pd.DataFrame, wanted: list[str]) -> list[str]:
-    held = [
-        f"{name} = {grid[name].iloc[0]:.6g}" for name in part.numbers if name not in wanted
-    ]
+    held = [f"{name} = {grid[name].iloc[0]:.6g}" for name in part.numbers if name not in wanted]
     return [f"At {', '.join(held)}."] if held else []
 
 

@@ -55,9 +55,7 @@ class ProfileCurve:
 
     def _minimised(self, t: float) -> tuple[float, float, FloatArray]:
         optimum = self.held.optimum
-        between = [
-            other for other in self._known if min(optimum, t) <= other <= max(optimum, t)
-        ]
+        between = [other for other in self._known if min(optimum, t) <= other <= max(optimum, t)]
         nearest = min(between, key=lambda other: abs(other - t))
         x, unit = self._known[nearest][2], self._unit
         if len(x):
@@ -187,4 +185,4 @@ def _updated(unit: FloatArray, inverse: FloatArray) -> FloatArray:
     """Take over what a search learned of the curvature."""
     values, vectors = np.linalg.eigh((inverse + inverse.T) / 2.0)
     root = vectors * np.sqrt(np.clip(values, 1e-2, 1e2))
-    return unit @ root
+    return np.asarray(unit @ root)

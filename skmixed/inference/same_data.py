@@ -46,7 +46,7 @@ def _difference(first: Fit, second: Fit) -> str:
     if first.spec.weighting != second.spec.weighting and _is_weighted(first):
         return "weights are frequencies in one and precisions in the other"
     weights = [(f.products.sum_weights, f.products.sum_log_weights) for f in (first, second)]
-    if not np.allclose(*weights, rtol=_CLOSE, atol=_CLOSE):
+    if not np.allclose(weights[0], weights[1], rtol=_CLOSE, atol=_CLOSE):
         return "their weights differ"
     if not np.allclose(_moments(first), _moments(second), rtol=_CLOSE, atol=0.0):
         return "the responses or offsets differ"

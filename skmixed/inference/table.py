@@ -26,6 +26,20 @@ class Table:
         upper where they are these.
     notes : tuple of str
         How the figures were computed, a line each.
+
+    See Also
+    --------
+    coefficient_table : A function that returns one.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skmixed.inference import Table
+    >>> print(Table("Lengths", pd.DataFrame({"estimate": [1.5]}, index=["x"]), ("In metres.",)))
+    Lengths
+      estimate
+    x      1.5
+    In metres.
     """
 
     title: str
@@ -33,7 +47,13 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the figures as a data frame of one's own."""
+        """Return the figures as a data frame of one's own.
+
+        Returns
+        -------
+        DataFrame
+            The figures.
+        """
         return self.frame.copy()
 
     def __str__(self) -> str:

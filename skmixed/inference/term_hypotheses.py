@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from functools import reduce
 
 import numpy as np
 from scipy import linalg
@@ -144,9 +143,7 @@ def _kept_places(fit: Fit, places: list[int]) -> list[int]:
     return [fit.kept.index(place) for place in places if place in fit.kept]
 
 
-def mean_hypotheses(
-    part: FixedPart, places: list[int]
-) -> Iterator[tuple[FloatArray, list[int]]]:
+def mean_hypotheses(part: FixedPart, places: list[int]) -> Iterator[tuple[FloatArray, list[int]]]:
     """State the type III hypothesis of a term.
 
     The columns that share the numbers of the term span a function on the combinations of levels
@@ -174,7 +171,9 @@ def mean_hypotheses(
             factor: len(codes) for n in sharing for factor, codes in part.columns[n].codes.items()
         }
         sides = [_side(factor, size, own) for factor, size in sizes.items()]
-        combine = reduce(np.kron, sides, np.ones((1, 1)))
+        combine: FloatArray = np.ones((1, 1))
+        for side in sides:
+            combine = np.asarray(np.kron(combine, side))
         cells = np.column_stack([_on_cells(part.columns[n], sizes) for n in sharing])
         functions = np.zeros((len(combine), len(part.columns)))
         functions[:, sharing] = combine @ cells

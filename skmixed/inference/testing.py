@@ -134,12 +134,13 @@ class CoefficientTests:
         """Return standard errors of linear functions, shape (m,), NaN as in `estimates`."""
         rows = self.scaled(functions)
         covariance = self._covariance
-        return np.sqrt(np.einsum("mi,ij,mj->m", rows, covariance, rows) * self.fit.sigma2)
+        variances = np.einsum("mi,ij,mj->m", rows, covariance, rows) * self.fit.sigma2
+        return np.asarray(np.sqrt(variances))
 
     def degrees(self, functions: FloatArray) -> FloatArray:
         """Return the degrees of freedom of linear functions, shape (m,), NaN as in `estimates`."""
         rows = self.scaled(functions)
-        undefined = np.isnan(rows).any(axis=1)
+        undefined = np.asarray(np.isnan(rows).any(axis=1))
         if self.method == "normal":
             degrees = np.full(len(rows), np.inf)
         elif self.method == "residual" or self.is_exact:
