@@ -13,7 +13,7 @@ from skmixed.inference.constrained import Held
 
 _STEP = 1e-4
 _GRADIENT = 1e-6
-_CLOSE = 1e-7
+_CLOSE, _NARROW = 1e-7, 1e-9
 _TRIALS = 60
 _GROWTH = 3.0
 _FIRST = 0.05
@@ -88,8 +88,8 @@ class ProfileCurve:
         optimum = self.held.optimum
         sign = float(np.sign(target))
         bound = self.held.bounds[int(target > 0)]
-        if bound == optimum:
-            return bound, 0.0
+        if bound in self._known and abs(self._known[bound][0]) <= abs(target):
+            return bound, self._known[bound][0]
         inner, outer = optimum, bound
         t = self._first(sign, target)
         for _ in range(_TRIALS):
@@ -102,6 +102,8 @@ class ProfileCurve:
                 return bound, zeta
             else:
                 inner = t
+            if abs(outer - inner) < _NARROW * abs(inner - optimum):
+                return t, zeta  # another minimum takes over here, or rounding is felt
             t = self._next(t, inner, outer, slope and (target - zeta) / slope)
             if abs(t - optimum) > _FAR * max(1.0, abs(optimum)):
                 break
