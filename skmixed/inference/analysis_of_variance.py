@@ -55,9 +55,9 @@ def anova(
     -----
     In R: ``anova(model, type = ...)`` of lmerTest. A term contains another if it has the same
     numeric columns and its factors and more. Under treatment contrasts or any others, type III
-    tests are the same. Where combinations of levels are missing, only what the data determine of a
-    hypothesis is tested. With precision weights, types I and II go by weighted sums of squares,
-    where lmerTest takes unweighted ones.
+    tests are the same. Where combinations of levels are missing, type III tests only what the data
+    determine of a hypothesis, and lmerTest something else, with a warning. With precision weights,
+    types I and II go by weighted sums of squares, where lmerTest takes unweighted ones.
 
     References
     ----------

@@ -73,6 +73,10 @@ def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
         return sequential_tests(tests, part)
     found = {}
     for term, places in tested_terms(part).items():
+        if is_full(part, term):
+            kept = _kept_places(tests.fit, places)
+            found[term] = _scaled_test(tests, _raw_map(tests.fit)[kept])
+            continue
         hypotheses = [
             estimable_combinations(tests.fit, functions, sharing)
             for functions, sharing in mean_hypotheses(part, places)
@@ -110,6 +114,21 @@ def contains(part: FixedPart, larger: str, smaller: str) -> bool:
         number for column in second for number in column.numbers
     }
     return same_numbers and set(first[0].codes) > set(second[0].codes)
+
+
+def is_full(part: FixedPart, term: str) -> bool:
+    """Tell whether a term has a column for every level of a factor and no other term contains it.
+
+    So it is without an intercept, or with slopes for levels only; its hypothesis is that all its
+    coefficients are zero.
+    """
+    columns = [part.columns[place] for place in part.terms[term]]
+    if any(contains(part, other, term) for other in part.terms):
+        return False
+    return any(
+        len({tuple(column.codes[factor]) for column in columns}) >= len(codes)
+        for factor, codes in columns[0].codes.items()
+    )
 
 
 def _scaled_test(tests: CoefficientTests, rows: FloatArray) -> JointTest:
