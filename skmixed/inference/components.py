@@ -61,6 +61,32 @@ def components_of(fit: Fit) -> list[Component]:
     return found
 
 
+def is_identified(fit: Fit, component: Component) -> bool:
+    """Tell whether the data say anything of a parameter."""
+    if np.isnan(component.estimate):
+        return False
+    return component.term is None or component.term.factor not in fit.unidentified
+
+
+def identified_part(fit: Fit) -> Fit:
+    """Return a fit without the terms that nothing tells from other parts of the model.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+
+    Returns
+    -------
+    Fit
+        The same where there are none; otherwise of the same likelihood.
+    """
+    if not fit.unidentified:
+        return fit
+    kept = tuple(term for term in fit.spec.terms if term.factor not in fit.unidentified)
+    return fit.refit(terms=kept)
+
+
 def _of_term(fit: Fit, term: Term) -> list[Component]:
     layout = fit.products.layout
     factor = ":".join(layout.factors[term.factor].key)

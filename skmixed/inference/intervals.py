@@ -10,7 +10,12 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.fit import Fit
-from skmixed.inference.components import Component, components_of
+from skmixed.inference.components import (
+    Component,
+    components_of,
+    identified_part,
+    is_identified,
+)
 from skmixed.inference.constrained import Held
 from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of
 from skmixed.inference.profiling import ProfileCurve
@@ -49,7 +54,8 @@ def confidence_intervals(
         Columns estimate, lower and upper; rows named as in lme4 (``sd_x|g``, ``cor_x.z|g``,
         ``sigma``), then the coefficients. A Wald interval of a variance that is zero, or a
         correlation of one, is NaN; a profile interval goes up to the boundary where that is not
-        rejected. The correlation of an effect that does not vary is NaN.
+        rejected. NaN are also the correlation of an effect that does not vary, and the interval of
+        a variance that nothing tells from other parts of the model.
 
     Raises
     ------
@@ -131,14 +137,18 @@ def _profile(model: Any, level: float, df: DfMethod) -> Intervals:
     fit = given.with_method("ml")
     target = float(np.sqrt(stats.chi2.ppf(level, 1)))
     components = components_of(fit)
-    limits = [_profile_limits(fit, component, target) for component in components]
+    identified = identified_part(fit)
+    limits = [
+        _profile_limits(identified, component, target)
+        if is_identified(fit, component)
+        else (float("nan"), float("nan"))
+        for component in components
+    ]
     note = "Profile likelihood." if fit is given else "Profile likelihood, of the fit by ML."
     return components, limits, (note,)
 
 
 def _profile_limits(fit: Fit, component: Component, target: float) -> Limits:
-    if np.isnan(component.estimate):
-        return float("nan"), float("nan")
     held = Held(fit, component)
     curve = ProfileCurve(held, fit.criterion)
     low, high = sorted(held.value(curve.solve(sign * target)[0]) for sign in (-1.0, 1.0))

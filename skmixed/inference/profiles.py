@@ -12,7 +12,12 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.fit import Fit
-from skmixed.inference.components import Component, components_of
+from skmixed.inference.components import (
+    Component,
+    components_of,
+    identified_part,
+    is_identified,
+)
 from skmixed.inference.constrained import Held
 from skmixed.inference.fitted import determined_fit_of, formula_of
 from skmixed.inference.profiling import ProfileCurve
@@ -106,7 +111,7 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
     -------
     Profile
         ``to_frame()`` has columns parameter, value and zeta. Parameters are named as by
-        `confidence_intervals`; a correlation that is undefined is left out.
+        `confidence_intervals`; those of which the data say nothing are left out.
 
     Raises
     ------
@@ -147,11 +152,14 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
         raise ValueError(f"points={points!r} is not a positive number")
     fit = determined_fit_of(model).with_method("ml")
     farthest = float(np.sqrt(stats.chi2.ppf(level, 1)))
+    identified = identified_part(fit)
     rows = [
         (component.name, value, zeta)
         for component in components_of(fit)
-        if not np.isnan(component.estimate)
-        for value, zeta in _curve(fit, component, farthest * np.arange(1, points + 1) / points)
+        if is_identified(fit, component)
+        for value, zeta in _curve(
+            identified, component, farthest * np.arange(1, points + 1) / points
+        )
     ]
     curves = pd.DataFrame(rows, columns=["parameter", "value", "zeta"])
     return Profile(f"Profile likelihood: {formula_of(model)}", curves)

@@ -73,7 +73,7 @@ def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
         return sequential_tests(tests, part)
     found = {}
     for term, places in tested_terms(part).items():
-        if is_full(part, term):
+        if _is_full(part, term):
             kept = _kept_places(tests.fit, places)
             found[term] = _scaled_test(tests, _raw_map(tests.fit)[kept])
             continue
@@ -116,7 +116,7 @@ def contains(part: FixedPart, larger: str, smaller: str) -> bool:
     return same_numbers and set(first[0].codes) > set(second[0].codes)
 
 
-def is_full(part: FixedPart, term: str) -> bool:
+def _is_full(part: FixedPart, term: str) -> bool:
     """Tell whether a term has a column for every level of a factor and no other term contains it.
 
     So it is without an intercept, or with slopes for levels only; its hypothesis is that all its

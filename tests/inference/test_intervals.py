@@ -7,7 +7,15 @@ from scipy import stats
 
 from skmixed import MixedLinearRegressor, lmer
 from skmixed.datasets import load_sleepstudy
-from skmixed.inference import confidence_intervals, icc, profile, r2, variance_partition
+from skmixed.exceptions import UnidentifiedWarning
+from skmixed.inference import (
+    coefficient_table,
+    confidence_intervals,
+    icc,
+    profile,
+    r2,
+    variance_partition,
+)
 from skmixed.inference.components import components_of
 from skmixed.inference.constrained import Held
 from tests.inference.test_degrees import crossed
@@ -97,6 +105,26 @@ def test_profile_intervals_reach_the_boundary():
     wald = confidence_intervals(model).to_frame()
     assert wald.loc["sd_(Intercept)|g", ["lower", "upper"]].isna().all()
     assert wald.loc[["sigma", "x"]].notna().all(axis=None)
+
+
+def test_what_nothing_tells_apart_has_no_interval():
+    table, _ = crossed()
+    X = table[["x", "g"]].assign(row=np.arange(60))
+    with pytest.warns(UnidentifiedWarning):
+        model = MixedLinearRegressor("(1 | g) + (1 | row)").fit(X, table["y"])
+    plain = MixedLinearRegressor("(1 | g)").fit(X[["x", "g"]], table["y"])
+    for method in ["wald", "profile"]:
+        ours = confidence_intervals(model, method=method).to_frame()
+        assert ours.loc["sd_(Intercept)|row", ["lower", "upper"]].isna().all()
+        expected = confidence_intervals(plain, method=method).to_frame()
+        pd.testing.assert_frame_equal(ours.loc[expected.index], expected, rtol=1e-5)
+    assert "sd_(Intercept)|row" not in set(profile(model, points=1).to_frame()["parameter"])
+    for df in ["satterthwaite", "kenward-roger"]:
+        pd.testing.assert_frame_equal(
+            coefficient_table(model, df=df).to_frame(),
+            coefficient_table(plain, df=df).to_frame(),
+            rtol=1e-5,
+        )
 
 
 def test_profiles_do_not_depend_on_units(sleep):
