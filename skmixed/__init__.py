@@ -1,6 +1,6 @@
 """Mixed-effects models as scikit-learn estimators."""
 
-from skmixed import datasets, exceptions, model_selection
+from skmixed import datasets, exceptions, inference, model_selection
 from skmixed.estimators.formulas import lmer
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.model_selection import MixedLinearRegressorCV
@@ -12,6 +12,7 @@ __all__ = [
     "MixedLinearRegressorCV",
     "datasets",
     "exceptions",
+    "inference",
     "lmer",
     "model_selection",
 ]

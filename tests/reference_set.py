@@ -15,10 +15,11 @@ import pandas as pd
 import pytest
 
 from skmixed.datasets import load_sleepstudy
-from tests.reference.extract_figures import reduce
+from tests.reference.extract_figures import reduce, reduce_inference
 
 PROJECT = Path(__file__).resolve().parents[1]
 FIGURES = PROJECT / "tests" / "reference" / "figures"
+INFERENCE = PROJECT / "tests" / "reference" / "inference"
 TABLES = PROJECT / "tests" / "reference" / "data"
 WHOLE_SET = Path(os.environ.get("SKMIXED_REFERENCE", PROJECT / ".." / "shared" / "reference"))
 
@@ -60,6 +61,39 @@ def whole_set_names():
     """Names of all linear mixed models of the whole set, none where it is absent."""
     paths = sorted((WHOLE_SET / "fits").glob("*.json"))
     return [path.stem for path in paths if '"type": "lmm"' in _head(path)]
+
+
+def inference_names():
+    """Names of the fits with tests and intervals, the committed ones and the whole set's."""
+    committed = [path.stem for path in INFERENCE.glob("*.json")]
+    fits = [name for name in committed if not name.startswith("l")]
+    return sorted({*fits, *whole_set_names()})
+
+
+def inference_figures(name):
+    """Tests and intervals of one fit: the committed figures, or else the whole set's."""
+    path = INFERENCE / f"{name}.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    return whole_set_inference(name)
+
+
+def whole_set_inference(name):
+    """Tests and intervals of one fit of the whole set."""
+    path = WHOLE_SET / "fits" / f"{name}.json"
+    return reduce_inference(json.loads(path.read_text(encoding="utf-8")))
+
+
+def comparison(name):
+    """Figures of one comparison of models that the project carries."""
+    return json.loads((INFERENCE / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table(dataset):
+    """The table of a data set, the project's own or the whole set's."""
+    if dataset == "sleepstudy" or (TABLES / f"{dataset}.json").exists():
+        return committed_table(dataset)
+    return whole_set_table(dataset)
 
 
 def whole_set_figures(name):

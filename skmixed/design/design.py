@@ -12,10 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.covariance import KINDS, Kind
+from skmixed.core.fixed_part import FixedColumn, FixedPart
 from skmixed.core.groups import GroupIndex
 from skmixed.core.layout import CONSTANT, FactorLayout, Layout, Rows
 from skmixed.core.spec import Term
-from skmixed.design.formula import FormulaMatrix, evaluate_expression, learn_matrix
+from skmixed.design.coding import fixed_part_of
+from skmixed.design.formula import INTERCEPT, FormulaMatrix, evaluate_expression, learn_matrix
 from skmixed.design.grouping import Grouping
 from skmixed.design.references import uses_all_columns
 from skmixed.design.syntax import FormulaParts
@@ -23,8 +25,6 @@ from skmixed.design.tables import IntArray, to_pandas
 from skmixed.design.terms import RandomTerm
 
 FloatArray = NDArray[np.float64]
-
-INTERCEPT = "(Intercept)"
 
 _TOGETHER = 3  # so many columns are copied faster in one go than one by one
 
@@ -109,6 +109,8 @@ class Design:
     offsets: tuple[str, ...]
     _plain: tuple[str, ...]
     _expressions: tuple[_Expression, ...]
+    _fixed_matrix: FormulaMatrix | None = None
+    _slopes: tuple[tuple[tuple[str, tuple[int, ...]], ...], ...] = ()
 
     @classmethod
     def learn(
@@ -157,7 +159,15 @@ class Design:
         layout = Layout((*table.names, "y"), _factor_layouts(keys, terms))
         offsets = () if fixed is None else fixed.offsets
         design = cls(
-            layout, fixed_places, terms, grouping, offsets, table.plain, tuple(table.expressions)
+            layout,
+            fixed_places,
+            terms,
+            grouping,
+            offsets,
+            table.plain,
+            tuple(table.expressions),
+            table.fixed_matrix,
+            tuple(table.slopes),
         )
         return design, table.filled(), codes
 
@@ -170,6 +180,41 @@ class Design:
     def has_intercept(self) -> bool:
         """Whether the constant is a fixed column."""
         return CONSTANT in self.fixed
+
+    @property
+    def fixed_part(self) -> FixedPart:
+        """What the fixed columns stand for; without a formula every column is a term."""
+        if self._fixed_matrix is not None:
+            return fixed_part_of(self._fixed_matrix)
+        names = [self.layout.columns[place] for place in self.fixed if place != CONSTANT]
+        columns = [FixedColumn(name, {}, (name,)) for name in names]
+        constant = [FixedColumn(INTERCEPT)] if self.has_intercept else []
+        return FixedPart((*constant, *columns), {}, tuple(names))
+
+    @property
+    def slopes(self) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], ...]:
+        """For every random term the slopes as they were written, with their columns' places."""
+        return self._slopes
+
+    def fixed_matrix(self, frame: pd.DataFrame) -> FloatArray:
+        """Make the fixed columns for rows that have the variables of the fixed part alone.
+
+        Parameters
+        ----------
+        frame : DataFrame of shape (n, ...)
+            A column for every variable of `fixed_part`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_fixed)
+            The fixed columns, the constant among them.
+        """
+        if self._fixed_matrix is not None:
+            return self._fixed_matrix.matrix(frame)
+        names = list(self.fixed_part.numbers)
+        values = frame[names].to_numpy(dtype=np.float64)
+        constant = np.ones((len(frame), int(self.has_intercept)))
+        return np.concatenate([constant, values], axis=1)
 
     @property
     def uses_formulas(self) -> bool:
@@ -300,6 +345,8 @@ class _Columns:
         self.values: list[FloatArray] = [np.ones(source.n_rows)]
         self.plain: tuple[str, ...] = ()
         self.expressions: list[_Expression] = []
+        self.fixed_matrix: FormulaMatrix | None = None
+        self.slopes: list[tuple[tuple[str, tuple[int, ...]], ...]] = []
 
     def add_fixed(self, fixed: FormulaParts | None, fit_intercept: bool) -> tuple[int, ...]:
         """Add the fixed columns; return the places of all of them."""
@@ -308,6 +355,7 @@ class _Columns:
             if uses_all_columns(fixed.fixed):  # "." is every column that is no grouping column
                 table = table.drop(columns=[n for n in self.source.groups if n in table])
             matrix, values = learn_matrix(fixed.fixed, table)
+            self.fixed_matrix = matrix
             return self._add_expression(matrix, values)
         assert self.source.numeric is not None
         self.plain = self.source.names
@@ -319,7 +367,9 @@ class _Columns:
     def add_slopes(self, term: RandomTerm) -> tuple[int, ...]:
         """Add the columns whose effects vary, but for the constant; return their places."""
         if all(slope.strip("`") in self.plain for slope in term.slopes):
-            return tuple(1 + self.plain.index(slope.strip("`")) for slope in term.slopes)
+            places = tuple(1 + self.plain.index(slope.strip("`")) for slope in term.slopes)
+            self.slopes.append(tuple((self.names[place], (place,)) for place in places))
+            return places
         if self.source.frame is None:
             missing = [slope for slope in term.slopes if slope.strip("`") not in self.plain]
             raise ValueError(
@@ -328,6 +378,11 @@ class _Columns:
             )
         matrix, values = learn_matrix(term.expression, self.source.pandas)
         places = self._add_expression(matrix, values)
+        slopes: dict[str, tuple[int, ...]] = {}
+        for column, place in zip(fixed_part_of(matrix).columns, places, strict=True):
+            if place != CONSTANT:
+                slopes[column.term] = (*slopes.get(column.term, ()), place)
+        self.slopes.append(tuple(slopes.items()))
         return tuple(place for place in places if place != CONSTANT)
 
     def _add_expression(self, matrix: FormulaMatrix, values: FloatArray) -> tuple[int, ...]:

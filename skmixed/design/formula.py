@@ -38,6 +38,9 @@ _FUNCTIONS: Mapping[str, Any] = {
 }
 _SHOWN = 10
 
+INTERCEPT = "(Intercept)"
+"""Name of the constant column."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormulaMatrix:
@@ -94,6 +97,48 @@ class FormulaMatrix:
             a value at which the expression is not finite.
         """
         return _replay(self._spec, _prepare(frame, self._naming), self._naming)[1]
+
+    @property
+    def structure(self) -> list[tuple[Any, list[Any], list[str]]]:
+        """The terms as formulaic has them, with their scoped terms and names of columns."""
+        return [(term, list(scoped), list(names)) for term, scoped, names in self._spec.structure]
+
+    @property
+    def levels(self) -> dict[str, list[Any] | None]:
+        """Levels of every categorical expression, in the user's names; None where it has none."""
+        found = _categorical_factors(self._spec)
+        return {self.restore(factor): levels for factor, levels in found.items()}
+
+    def restore(self, text: str) -> str:
+        """Return a text of formulaic with the columns' own names."""
+        return self._naming.restore(text)
+
+    def coding(self, factor: str, *, reduced: bool) -> NDArray[np.float64] | None:
+        """Return the columns of a categorical factor at each of its levels.
+
+        Parameters
+        ----------
+        factor : str
+            The factor, in formulaic's words.
+        reduced : bool
+            Whether the constant is left out of what the columns span.
+
+        Returns
+        -------
+        ndarray of shape (n_levels, n_columns) or None
+            None if the factor is numeric.
+        """
+        kind, state = self._spec.encoder_state.get(factor, (None, {}))
+        if kind is None or kind.value != "categorical":
+            return None
+        contrasts = state.get("contrasts")
+        if contrasts is None:
+            return np.eye(len(state.get("categories", ())))
+        levels = list(contrasts.levels)
+        if reduced and len(levels) == 1:
+            return np.empty((1, 0))
+        coding = contrasts.contrasts.get_coding_matrix(levels, reduced_rank=reduced)
+        return np.asarray(coding, dtype=np.float64)
 
     def learns_the_same(self, frame: pd.DataFrame) -> bool:
         """Tell whether the transforms would learn the same from another table.
@@ -239,7 +284,7 @@ def _learn(
     intercept = _intercept_position(spec)
     names = [naming.restore(name) for name in spec.column_names]
     if intercept is not None:
-        names[intercept] = "(Intercept)"
+        names[intercept] = INTERCEPT
     learned = FormulaMatrix(
         expression=given,
         names=tuple(names),

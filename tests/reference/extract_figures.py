@@ -4,9 +4,9 @@ Run from the project's root where the whole reference set is at hand:
 
     python -m tests.reference.extract_figures PATH_OF_THE_REFERENCE_SET
 
-It rewrites tests/reference/figures/ (one file per fit named below) and tests/reference/data/
-(small published tables, with their sources). The figures were computed by lme4 with an optimum
-polished by Newton steps; their versions are in every file.
+It rewrites tests/reference/figures/ and tests/reference/inference/ (one file per fit or comparison
+named below) and tests/reference/data/ (small published tables, with their sources). The figures
+were computed by lme4 with an optimum polished by Newton steps; their versions are in every file.
 """
 
 import csv
@@ -30,6 +30,16 @@ FITS = [
     "pastes_explicit_reml", "penicillin_samplefixed_reml", "machines_cell_reml",
     "machines_nested_reml", "machines_noint_ml", "ergo_reml",
 ]  # fmt: skip
+
+# Fits whose tests, intervals and explained variance are kept: by lmerTest and pbkrtest, limits of
+# the likelihood ratio by root finding.
+INFERENCE = [
+    "sleep_slope_reml", "sleep_slope_ml", "sleep_uncorr_ml", "sleep_ri_ml", "sleep_rankdef_reml",
+    "sleep_poly_reml", "sleep_w1_reml", "dyestuff_ml", "dyestuff_reml", "dyestuff2_reml",
+    "pastes_ml", "penicillin_ml", "penicillin_reml", "machines_nested_reml", "machines_slopes_reml",
+    "machines_noint_reml", "ergo_reml",
+]  # fmt: skip
+COMPARISONS = ["lrt_sleep", "lrt_sleep_reml", "lrt_machines", "lsmeans_ergo"]
 
 SOURCES = {
     "Dyestuff": "Davies, O. L. and Goldsmith, P. L. (1972), Statistical Methods in Research and "
@@ -69,6 +79,23 @@ def reduce(fit):
     }
     figures["predict"] = _predictions(fit)
     return figures
+
+
+def reduce_inference(fit):
+    """Keep of a full reference fit its tests, intervals and parts of the variance."""
+    described = ["name", "dataset", "formula", "REML", "weights", "prep", "factor_levels"]
+    figures = {key: fit[key] for key in described}
+    figures["versions"] = fit["versions"]
+    kept = ["lmerTest", "kenward_roger", "confint_wald", "confint_profile",
+            "confint_profile_exact", "r2", "icc"]  # fmt: skip
+    figures |= {key: fit.get(key) for key in kept}
+    figures["effective_parameters"] = (fit.get("hatvalues") or {}).get("sum")
+    return figures
+
+
+def reduce_comparison(comparison):
+    """Keep all but the classification."""
+    return {key: value for key, value in comparison.items() if key not in ("type", "kind", "set")}
 
 
 def _effects(effects):
@@ -143,6 +170,10 @@ def main(reference):
         figures = reduce(json.loads((reference / "fits" / f"{name}.json").read_text("utf-8")))
         nested = {key: figures.pop(key) for key in ["ranef", "predict"]}
         _write(HERE / "figures" / f"{name}.json", figures, nested)
+    for names, keep in [(INFERENCE, reduce_inference), (COMPARISONS, reduce_comparison)]:
+        for name in names:
+            figures = keep(json.loads((reference / "fits" / f"{name}.json").read_text("utf-8")))
+            _write(HERE / "inference" / f"{name}.json", figures)
 
 
 if __name__ == "__main__":

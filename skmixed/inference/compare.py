@@ -1,0 +1,207 @@
+"""Comparisons of whole models fitted to the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from skmixed.core.fit import Fit
+from skmixed.core.spec import Method
+from skmixed.inference.boundary_tests import mixture_p_value, random_change
+from skmixed.inference.conditional_aic import conditional_aic
+from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of
+from skmixed.inference.same_data import check_same_data
+from skmixed.inference.table import Table
+
+_SMALL = 1e-8
+
+BOUNDARY_NOTE = (
+    "p_boundary: a variance is zero under the smaller model, so that the ratio is a mixture of "
+    "chi-squared; p_value ignores this and is too large."
+)
+
+
+def compare_models(
+    *models: Any,
+    names: Sequence[str] | None = None,
+    method: Literal["auto", "ml", "reml"] = "auto",
+) -> Table:
+    """Compare models by likelihood-ratio tests and information criteria.
+
+    Parameters
+    ----------
+    *models : estimators
+        Two fitted models or more, of the same data. They are not changed.
+    names : sequence of str, default=None
+        What to call them; None is "model 1" and so on.
+    method : {"auto", "ml", "reml"}, default="auto"
+        The likelihood that is compared. "auto" is the restricted one if all are fitted by REML and
+        have the same fixed columns, and the full one otherwise; models fitted by the other are
+        refitted, from their cross-products.
+
+    Returns
+    -------
+    Table
+        A row a model, by number of parameters. Columns n_parameters, log_likelihood, aic, bic,
+        caic (conditional AIC), and against the row above statistic, df, p_value (chi-squared) and
+        p_boundary (the mixture that holds where one variance is added; NaN where there is no
+        simple one). Models without random terms alone are compared by F tests: residual_df, rss,
+        num_df, df, statistic and p_value.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two models, models of different data, and method="reml" with different
+        fixed columns.
+
+    See Also
+    --------
+    ranova : Drops every random term in turn.
+    anova : F tests of fixed terms, better in small samples.
+
+    Notes
+    -----
+    In R: ``anova(m1, m2)``, which compares by maximum likelihood unless ``refit = FALSE``. Whether
+    the data are the same is checked by their numbers, weights and sums of the response, over levels
+    too; whether models are nested is not. The F test of ordinary linear models takes its residual
+    variance from the largest.
+
+    References
+    ----------
+    .. [1] Stram, D. O. & Lee, J. W. (1994). Variance components testing in the longitudinal mixed
+       effects model. Biometrics 50, 1171-1177, :doi:`10.2307/2533455`, section 3.
+    .. [2] Vaida, F. & Blanchard, S. (2005). Conditional Akaike information for mixed-effects
+       models. Biometrika 92, 351-370, :doi:`10.1093/biomet/92.2.351`, eq. 8.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import compare_models
+    >>> data = load_sleepstudy()
+    >>> small = lmer("Reaction ~ Days + (1 | Subject)", data)
+    >>> large = lmer("Reaction ~ Days + (Days || Subject)", data)
+    >>> table = compare_models(small, large).to_frame()
+    >>> table[["aic", "statistic", "df"]].round(2)
+                 aic  statistic   df
+    model 1  1794.47        NaN  NaN
+    model 2  1753.67       42.8  1.0
+    """
+    if len(models) < 2:
+        raise ValueError(f"{len(models)} models were given; two or more can be compared")
+    labels = [f"model {n + 1}" for n in range(len(models))] if names is None else list(names)
+    if len(labels) != len(models):
+        raise ValueError(f"names has {len(labels)} entries for {len(models)} models")
+    fits = [determined_fit_of(model) for model in models]
+    check_same_data(fits, labels)
+    titles = [f"{label}: {formula_of(model)}" for label, model in zip(labels, models, strict=True)]
+    if method == "auto" and not any(fit.spec.terms for fit in fits):
+        return _f_table(fits, labels, titles)
+    chosen = _method(fits, method)
+    compared = [fit.with_method(chosen) for fit in fits]
+    order = sorted(range(len(fits)), key=lambda n: compared[n].n_parameters)
+    frame = _likelihood_frame([compared[n] for n in order])
+    frame.index = pd.Index([labels[n] for n in order])
+    title = "\n".join(["Likelihood-ratio tests:", *titles])
+    return Table(title, frame, _notes(fits, compared, chosen, frame))
+
+
+def _method(fits: list[Fit], wanted: str) -> Method:
+    if wanted not in ("auto", "ml", "reml"):
+        raise ValueError(f"method={wanted!r} is not one of 'auto', 'ml' and 'reml'")
+    alike = all(set(coefficient_names(fit)) == set(coefficient_names(fits[0])) for fit in fits)
+    if wanted == "reml" and not alike:
+        raise ValueError(
+            "restricted likelihoods of models with different fixed columns cannot be compared: "
+            "take method='ml'"
+        )
+    if wanted == "reml" or (
+        wanted == "auto" and alike and all(fit.spec.method == "reml" for fit in fits)
+    ):
+        return "reml"
+    return "ml"
+
+
+def _likelihood_frame(fits: list[Fit]) -> pd.DataFrame:
+    rows = []
+    for place, fit in enumerate(fits):
+        n = fit.problem.n_observations
+        row = {
+            "n_parameters": fit.n_parameters,
+            "log_likelihood": -0.5 * fit.criterion,
+            "aic": fit.criterion + 2.0 * fit.n_parameters,
+            "bic": fit.criterion + float(np.log(n)) * fit.n_parameters,
+            "caic": conditional_aic(fit),
+        }
+        rows.append({**row, **(ratio_test(fits[place - 1], fit) if place else _NO_TEST)})
+    return pd.DataFrame(rows)
+
+
+_NO_TEST = dict.fromkeys(["statistic", "df", "p_value", "p_boundary"], np.nan)
+
+
+def ratio_test(smaller: Fit, larger: Fit) -> dict[str, float]:
+    """Compare two fits by the same method.
+
+    Parameters
+    ----------
+    smaller, larger : Fit
+        The first has no more parameters than the second.
+
+    Returns
+    -------
+    dict of str to float
+        The columns statistic, df, p_value and p_boundary.
+    """
+    statistic = smaller.criterion - larger.criterion
+    if abs(statistic) < _SMALL:  # the searches end within that of each other
+        statistic = max(statistic, 0.0)
+    df = larger.n_parameters - smaller.n_parameters
+    return {
+        "statistic": statistic,
+        "df": float(df),
+        "p_value": float(stats.chi2.sf(statistic, df)) if df else float("nan"),
+        "p_boundary": mixture_p_value(
+            statistic, random_change(smaller, larger), larger.rank - smaller.rank
+        ),
+    }
+
+
+def _notes(
+    fits: list[Fit], compared: list[Fit], method: Method, frame: pd.DataFrame
+) -> tuple[str, ...]:
+    notes = [
+        "By restricted likelihood." if method == "reml" else "By maximum likelihood.",
+    ]
+    if any(before is not after for before, after in zip(fits, compared, strict=True)):
+        notes[0] = f"{notes[0][:-1]}, to which models were refitted."
+    if not frame["p_boundary"].isna().all():
+        notes.append(BOUNDARY_NOTE)
+    if not all(fit.report.converged for fit in compared):
+        notes.append("The search of some model did not converge: its figures may be wrong.")
+    return tuple(notes)
+
+
+def _f_table(fits: list[Fit], labels: list[str], titles: list[str]) -> Table:
+    n = fits[0].problem.n_observations
+    order = sorted(range(len(fits)), key=lambda place: fits[place].rank)
+    squares = [fits[place].sigma2 * fits[place].problem.degrees for place in order]
+    left = [n - fits[place].rank for place in order]
+    scale = squares[-1] / left[-1]
+    rows = []
+    for place, (square, residual) in enumerate(zip(squares, left, strict=True)):
+        row = {"residual_df": residual, "rss": square}
+        row.update(num_df=np.nan, df=np.nan, statistic=np.nan, p_value=np.nan)
+        num_df = left[place - 1] - residual
+        if place and num_df:
+            statistic = (squares[place - 1] - square) / num_df / scale
+            p_value = float(stats.f.sf(statistic, num_df, left[-1]))
+            row.update(num_df=num_df, df=left[-1], statistic=statistic, p_value=p_value)
+        rows.append(row)
+    frame = pd.DataFrame(rows, index=pd.Index([labels[place] for place in order]))
+    title = "\n".join(["F tests of ordinary linear models:", *titles])
+    return Table(title, frame, ("The residual variance is that of the largest model.",))

@@ -1,0 +1,108 @@
+"""Names and values of the parameters of a fit that intervals are made for.
+
+Names are those of lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``, and the coefficients' own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from skmixed.core.fit import Fit
+from skmixed.core.spec import Term
+from skmixed.inference.fitted import coefficient_names
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One parameter.
+
+    Parameters
+    ----------
+    name : str
+        What it is called.
+    kind : {"sd", "cor", "sigma", "coefficient"}
+        What it is.
+    estimate : float
+        Its value, in raw units; NaN for the correlation of what does not vary.
+    term : Term or None
+        The random term it belongs to.
+    columns : tuple of int
+        Positions in the term of the columns it is about, or of the fixed column.
+    """
+
+    name: str
+    kind: Literal["sd", "cor", "sigma", "coefficient"]
+    estimate: float
+    term: Term | None = None
+    columns: tuple[int, ...] = ()
+
+
+def components_of(fit: Fit) -> list[Component]:
+    """List the parameters of a fit: of the random terms, sigma, and the coefficients.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+
+    Returns
+    -------
+    list of Component
+        Terms by falling number of levels; without the coefficients of dropped columns.
+    """
+    found = [part for term in fit.ordered_terms for part in _of_term(fit, term)]
+    found.append(Component("sigma", "sigma", float(np.sqrt(fit.sigma2))))
+    names, beta = coefficient_names(fit), fit.beta
+    for place in fit.kept:
+        found.append(Component(names[place], "coefficient", float(beta[place]), None, (place,)))
+    return found
+
+
+def is_identified(fit: Fit, component: Component) -> bool:
+    """Tell whether the data say anything of a parameter."""
+    if np.isnan(component.estimate):
+        return False
+    return component.term is None or component.term.factor not in fit.unidentified
+
+
+def identified_part(fit: Fit) -> Fit:
+    """Return a fit without the terms that nothing tells from other parts of the model.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+
+    Returns
+    -------
+    Fit
+        The same where there are none; otherwise of the same likelihood.
+    """
+    if not fit.unidentified:
+        return fit
+    kept = tuple(term for term in fit.spec.terms if term.factor not in fit.unidentified)
+    return fit.refit(terms=kept)
+
+
+def _of_term(fit: Fit, term: Term) -> list[Component]:
+    layout = fit.products.layout
+    factor = ":".join(layout.factors[term.factor].key)
+    names = [layout.columns[place] for place in term.columns]
+    covariance = fit.term_covariance(term)
+    deviations = np.sqrt(np.diag(covariance))
+    if term.kind == "identity":
+        name = f"sd_{','.join(names)}|{factor}"
+        return [Component(name, "sd", float(deviations[0]), term, tuple(range(len(names))))]
+    found = []
+    for i, name in enumerate(names):
+        found.append(Component(f"sd_{name}|{factor}", "sd", float(deviations[i]), term, (i,)))
+        for j in range(i + 1, len(names) if term.kind == "unstructured" else 0):
+            product = float(deviations[i] * deviations[j])
+            value = float(covariance[i, j]) / product if product > 0 else float("nan")
+            label = f"cor_{names[j]}.{name}|{factor}"
+            value = float(np.clip(value, -1.0, 1.0))
+            found.append(Component(label, "cor", value, term, (i, j)))
+    return found

@@ -1,0 +1,72 @@
+"""The conditional Akaike information criterion, which counts random effects as fitted.
+
+With rho = tr(H) the trace of the hat matrix of the fitted values X beta + Z b,
+
+    cAIC = -2 log f(y | b) + 2 (rho + 1)
+
+(Vaida & Blanchard 2005, doi:10.1093/biomet/92.2.351, eq. 8, with the residual variance counted and
+the relative covariances taken for known). With u = Z'V^-1(y - X beta), U = Z'V^-1 X and
+F = Z'V^-1 Z of every level,
+
+    e'W e = r^2 - sum u'Omega u,     rho = p + sum tr(Omega F) - tr(V_b sum U'Omega U).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skmixed.core.fit import Fit
+from skmixed.core.layout import FloatArray
+
+
+def conditional_aic(fit: Fit) -> float:
+    """Return the conditional AIC of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        By any method, leaving a residual.
+
+    Returns
+    -------
+    float
+        Without random terms and by ML it is the ordinary AIC.
+    """
+    evaluation, problem = fit.evaluation, fit.problem
+    omegas = [lam @ lam.T for lam in evaluation.factors]
+    explained = sum(
+        float((score * (omega @ score)).sum())
+        for omega, score in zip(omegas, evaluation.scores(), strict=True)
+    )
+    scale = problem.model.response_scale**2
+    square = (float(evaluation.lower[-1, -1] ** 2) - explained) / scale
+    n = problem.n_observations
+    deviance = n * float(np.log(2.0 * np.pi * fit.sigma2)) + square / fit.sigma2
+    if fit.spec.weighting == "precision":
+        deviance -= fit.products.sum_log_weights
+    return deviance + 2.0 * (effective_parameters(fit, omegas) + 1.0)
+
+
+def effective_parameters(fit: Fit, omegas: list[FloatArray]) -> float:
+    """Return the trace of the hat matrix.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    omegas : list of ndarray of shape (k, k)
+        Its relative covariances, in scaled units.
+
+    Returns
+    -------
+    float
+        Between the number of coefficients and that of coefficients and random effects.
+    """
+    evaluation = fit.evaluation
+    m = len(evaluation.contrast)
+    rho = float(fit.rank)
+    for factor, (omega, gram) in enumerate(zip(omegas, evaluation.grams, strict=True)):
+        rho += float((omega * evaluation.factorisation.total_information(factor)).sum())
+        through = (omega.ravel() @ gram).reshape(m, m)[:-1, :-1]
+        rho -= float((evaluation.beta_covariance * through).sum())
+    return rho

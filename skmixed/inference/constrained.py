@@ -1,0 +1,321 @@
+"""The deviance with one parameter held, in coordinates in which holding it is holding a number.
+
+With sigma and the absolute factors Lambda = sigma lambda in raw units as coordinates, the deviance
+
+    f = log|V| + n log(2 pi sigma^2) + (y - X beta)'V^-1(y - X beta) / sigma^2
+
+is smooth, on the boundary too. Put first in the pivot order, a standard deviation is the one entry
+of its row of Lambda; put second, a row is its standard deviation times (cos a, sin a), where cos a
+is the correlation with the first. There both deviations are squares of coordinates, since with the
+sign of one that of the correlation would change. A coefficient that is held changes the others by
+generalised least squares. The gradient is exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg
+
+from skmixed.core.covariance import Block, semidefinite_cholesky
+from skmixed.core.elimination import Blocks
+from skmixed.core.fit import Fit
+from skmixed.core.layout import FloatArray
+from skmixed.core.spec import Term
+from skmixed.inference.components import Component
+
+_SMALL = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deviance:
+    """The deviance at one point, with its derivatives.
+
+    Parameters
+    ----------
+    value : float
+        -2 log-likelihood.
+    by_factors : list of ndarray of shape (k, k)
+        Derivative in Lambda of every factor.
+    by_log_sigma : float
+        Derivative in log sigma at given Lambda.
+    by_held : float
+        Derivative in the coefficient that is held; 0 without.
+    """
+
+    value: float
+    by_factors: Blocks
+    by_log_sigma: float
+    by_held: float
+
+
+def deviance_at(
+    fit: Fit, factors: Blocks, log_sigma: float, held: tuple[int, float] | None = None
+) -> Deviance:
+    """Evaluate the deviance.
+
+    Parameters
+    ----------
+    fit : Fit
+        By maximum likelihood.
+    factors : list of ndarray of shape (k, k)
+        Lambda of every factor, in raw units; any square root of the covariance.
+    log_sigma : float
+        Logarithm of the residual standard deviation.
+    held : tuple of (int, float), optional
+        Position among the fixed columns, and value, of the coefficient that is held.
+
+    Returns
+    -------
+    Deviance
+        Minimised over the other coefficients.
+    """
+    problem, model = fit.problem, fit.problem.model
+    sigma = float(np.exp(log_sigma))
+    scaled = [
+        np.asarray(linalg.solve(random_map, factor / sigma))
+        for random_map, factor in zip(model.random_maps, factors, strict=True)
+    ]
+    evaluation = problem.evaluate(scaled)
+    s = (sigma * model.response_scale) ** 2
+    square = float(evaluation.lower[-1, -1] ** 2)
+    contrast, by_held = evaluation.contrast, 0.0
+    if held is not None:
+        place = fit.spec.fixed[held[0]]
+        row = model.to_raw[place, :-1]
+        target = held[1] * model.response_scale + model.to_raw[place, -1]
+        along = evaluation.beta_covariance @ row
+        off = (target - float(row @ evaluation.beta)) / float(row @ along)
+        contrast = contrast - np.append(along * off, 0.0)
+        square += off**2 * float(row @ along)
+        by_held = 2.0 * off * model.response_scale / s
+    n = problem.n_observations
+    value = evaluation.factorisation.log_det + n * np.log(2.0 * np.pi * s) + square / s
+    outer = np.outer(contrast, contrast / s).ravel()
+    by_scaled = [
+        2.0
+        * (evaluation.factorisation.total_information(f) - (gram @ outer).reshape(lam.shape))
+        @ lam
+        for f, (gram, lam) in enumerate(zip(evaluation.grams, scaled, strict=True))
+    ]
+    by_factors = [
+        np.asarray(linalg.solve(random_map, slope, transposed=True)) / sigma
+        for random_map, slope in zip(model.random_maps, by_scaled, strict=True)
+    ]
+    by_log_sigma = 2.0 * (n - square / s) - sum(
+        float((slope * lam).sum()) for slope, lam in zip(by_scaled, scaled, strict=True)
+    )
+    return Deviance(float(value + problem.constant), by_factors, by_log_sigma, by_held)
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """The model with one parameter held at a value t.
+
+    t is the value itself, its logarithm for sigma, and the angle of a correlation.
+
+    Parameters
+    ----------
+    fit : Fit
+        By maximum likelihood.
+    component : Component
+        The parameter.
+    """
+
+    fit: Fit
+    component: Component
+
+    @cached_property
+    def optimum(self) -> float:
+        """The value of t at the optimum."""
+        value = self.component.estimate
+        if self.component.kind == "sigma":
+            return float(np.log(value))
+        return float(np.arccos(value)) if self.component.kind == "cor" else value
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and largest t."""
+        if self.component.kind == "cor":
+            return 0.0, float(np.pi)
+        return (0.0, np.inf) if self.component.kind == "sd" else (-np.inf, np.inf)
+
+    def value(self, t: float) -> float:
+        """Return the parameter at a value of t."""
+        if self.component.kind == "sigma":
+            return float(np.exp(t))
+        return float(np.cos(t)) if self.component.kind == "cor" else t
+
+    @cached_property
+    def start(self) -> FloatArray:
+        """The free coordinates at the optimum, log sigma last unless it is held."""
+        parts = []
+        for term in self._terms:
+            covariance = self.fit.term_covariance(term)[
+                np.ix_(self._order(term), self._order(term))
+            ]
+            parts.append(self._free_start(term, covariance))
+        sigma = [] if self.component.kind == "sigma" else [0.5 * np.log(self.fit.sigma2)]
+        x = np.concatenate([*parts, sigma]).astype(np.float64)
+        x[self._squared] **= 0.5
+        return x
+
+    @cached_property
+    def units(self) -> FloatArray:
+        """Sizes of the free coordinates: deviations of the random effects, 1 for log sigma."""
+        sigma = float(np.sqrt(self.fit.sigma2))
+        units = []
+        for term, (position, block) in zip(self._terms, self._places, strict=True):
+            rows = np.linalg.norm(
+                self.fit.problem.model.random_maps[position][block, block], axis=1
+            )
+            sizes = np.sqrt(np.diag(self.fit.term_covariance(term)))
+            sizes = np.maximum(sizes, _SMALL * sigma * rows)
+            patterns = self._patterns(term, 1.0)[1]
+            units.append(np.array([sizes[p.any(axis=1)].max() for p in patterns]))
+        joint = np.concatenate([*units, np.ones(int(self.component.kind != "sigma"))])
+        joint[self._squared] **= 0.5
+        return joint
+
+    def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
+        """Evaluate the deviance with the parameter held.
+
+        Parameters
+        ----------
+        x : ndarray of shape (m,)
+            The free coordinates.
+        t : float
+            Where the parameter is held.
+
+        Returns
+        -------
+        value : float
+            The deviance.
+        gradient : ndarray of shape (m,)
+            In x.
+        slope : float
+            In t.
+        """
+        kind, columns = self.component.kind, self.component.columns
+        log_sigma = t if kind == "sigma" else float(x[-1])
+        held = (columns[0], t) if kind == "coefficient" else None
+        factors = [np.zeros((s.size, s.size)) for s in self.fit.problem.structures]
+        start = 0
+        x, by_coordinate = self._unfolded(x)
+        for term, (position, block) in zip(self._terms, self._places, strict=True):
+            constant, patterns = self._patterns(term, t)
+            stop = start + len(patterns)
+            factors[position][block, block] = constant + np.tensordot(x[start:stop], patterns, 1)
+            start = stop
+        found = deviance_at(self.fit, factors, log_sigma, held)
+        gradient, slope = [], found.by_held
+        start = 0
+        for term, (position, block) in zip(self._terms, self._places, strict=True):
+            by = found.by_factors[position][block, block]
+            patterns = self._patterns(term, t)[1]
+            gradient.append(np.einsum("aij,ij->a", patterns, by))
+            if term is self.component.term:
+                slope += self._slope(by, x[start : start + len(patterns)], t)
+            start += len(patterns)
+        if kind == "sigma":
+            slope += found.by_log_sigma
+        else:
+            gradient.append(np.array([found.by_log_sigma]))
+        return found.value, np.concatenate([np.empty(0), *gradient]) * by_coordinate, slope
+
+    def _unfolded(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Square the coordinates that stand for deviations; return the derivatives too."""
+        x, derivative = x.copy(), np.ones(len(x))
+        derivative[self._squared] = 2.0 * x[self._squared]
+        x[self._squared] **= 2
+        return x, derivative
+
+    @cached_property
+    def _squared(self) -> list[int]:
+        """Return the places of the deviations whose correlation is held."""
+        if self.component.kind != "cor":
+            return []
+        start = 0
+        for term in self._terms:
+            if term is self.component.term:
+                break
+            start += len(self._all_patterns(term))
+        return [start, start + 1]
+
+    @cached_property
+    def _terms(self) -> list[Term]:
+        return list(self.fit.spec.terms)
+
+    @cached_property
+    def _places(self) -> list[tuple[int, slice]]:
+        """Position of the factor of every term, and the term's columns within it."""
+        starts: dict[int, int] = {}
+        places = []
+        for term in self._terms:
+            start = starts.get(term.factor, 0)
+            starts[term.factor] = start + len(term.columns)
+            position = self.fit.spec.used_factors.index(term.factor)
+            places.append((position, slice(start, start + len(term.columns))))
+        return places
+
+    def _order(self, term: Term) -> list[int]:
+        """Return the pivot order of a term: what is held comes first."""
+        first = list(self.component.columns) if term is self.component.term else []
+        if term.kind != "unstructured":
+            first = []
+        return first + [i for i in range(len(term.columns)) if i not in first]
+
+    def _all_patterns(self, term: Term) -> FloatArray:
+        order = np.array(self._order(term))
+        return Block(term.kind, len(term.columns)).patterns(order)
+
+    def _patterns(self, term: Term, t: float) -> tuple[FloatArray, FloatArray]:
+        """Return Lambda of a term as a constant and the patterns of its free coordinates."""
+        patterns = self._all_patterns(term)
+        constant = np.zeros(patterns.shape[1:])
+        if term is not self.component.term:
+            return constant, patterns
+        if self.component.kind == "sd":
+            held = self._held_pattern(term)
+            free = np.array([p for n, p in enumerate(patterns) if n != held])
+            return t * patterns[held], free.reshape(-1, *constant.shape)
+        second = self._second(term)
+        turned = np.cos(t) * patterns[1] + np.sin(t) * patterns[second]
+        others = [p for n, p in enumerate(patterns) if n not in (0, 1, second)]
+        return constant, np.array([patterns[0], turned, *others])
+
+    def _held_pattern(self, term: Term) -> int:
+        if term.kind == "diagonal":
+            return self.component.columns[0]
+        return 0
+
+    def _second(self, term: Term) -> int:
+        """Return the number of the pattern of the second diagonal entry."""
+        return len(term.columns)
+
+    def _slope(self, by: FloatArray, x: FloatArray, t: float) -> float:
+        """Return the derivative in t through Lambda of the term."""
+        assert self.component.term is not None
+        patterns = self._all_patterns(self.component.term)
+        if self.component.kind == "sd":
+            return float((patterns[self._held_pattern(self.component.term)] * by).sum())
+        second = patterns[self._second(self.component.term)]
+        return float(x[1] * ((np.cos(t) * second - np.sin(t) * patterns[1]) * by).sum())
+
+    def _free_start(self, term: Term, covariance: FloatArray) -> FloatArray:
+        k = len(covariance)
+        if term.kind != "unstructured":
+            theta = np.sqrt(np.diag(covariance))
+            theta = theta if term.kind == "diagonal" else theta[:1]
+        else:
+            lower = semidefinite_cholesky(covariance)
+            theta = np.concatenate([lower[j:, j] for j in range(k)])
+        if term is not self.component.term:
+            return theta
+        if self.component.kind == "sd":
+            return np.delete(theta, self._held_pattern(term))
+        second = self._second(term)
+        length = np.hypot(theta[1], theta[second])
+        return np.concatenate([[theta[0], length], np.delete(theta, [0, 1, second])])

@@ -1,0 +1,257 @@
+"""How much of the variance belongs to which part of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skmixed.core.fit import Fit
+from skmixed.core.layout import CONSTANT
+from skmixed.inference.fitted import fit_of, formula_of
+from skmixed.inference.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class RSquared:
+    """Shares of variance that a mixed model explains.
+
+    Parameters
+    ----------
+    marginal : float
+        By the fixed part.
+    conditional : float
+        By the fixed part and the random effects.
+
+    See Also
+    --------
+    r2 : The function that returns it.
+
+    Examples
+    --------
+    >>> from skmixed.inference import RSquared
+    >>> RSquared(marginal=0.25, conditional=0.75).to_frame()
+                 estimate
+    marginal         0.25
+    conditional      0.75
+    """
+
+    marginal: float
+    conditional: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the shares as a data frame.
+
+        Returns
+        -------
+        DataFrame
+            A column estimate; rows marginal and conditional.
+        """
+        index = ["marginal", "conditional"]
+        return pd.DataFrame({"estimate": [self.marginal, self.conditional]}, index=index)
+
+    def __str__(self) -> str:
+        """Return the shares as text."""
+        return f"R2: marginal {self.marginal:.4f}, conditional {self.conditional:.4f}"
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(border=0)
+
+
+def r2(model: Any) -> RSquared:
+    """Return the share of variance explained by the fixed part, and with the random effects.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model.
+
+    Returns
+    -------
+    RSquared
+        Attributes marginal and conditional, between 0 and 1. Without random terms both are the
+        variance of the fixed part over that and the residual variance.
+
+    See Also
+    --------
+    variance_partition : The parts themselves.
+    icc : Shares of the factors.
+
+    Notes
+    -----
+    With var_f the variance of X beta over rows, var_r the mean over rows of z'Psi z, Psi being the
+    covariance of the random effects, and sigma^2: marginal = var_f / (var_f + var_r + sigma^2),
+    conditional = (var_f + var_r) / (var_f + var_r + sigma^2). In R: ``r.squaredGLMM`` of MuMIn,
+    ``r2_nakagawa`` of performance. With weights both are means weighted by them.
+
+    References
+    ----------
+    .. [1] Nakagawa, S. & Schielzeth, H. (2013). A general and simple method for obtaining R2 from
+       generalized linear mixed-effects models. Methods in Ecology and Evolution 4, 133-142,
+       :doi:`10.1111/j.2041-210x.2012.00261.x`, eqs 29 and 30.
+    .. [2] Johnson, P. C. D. (2014). Extension of Nakagawa & Schielzeth's R2GLMM to random slopes
+       models. Methods in Ecology and Evolution 5, 944-946, :doi:`10.1111/2041-210X.12225`, eq. 10.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import r2
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
+    >>> print(r2(model))
+    R2: marginal 0.2787, conditional 0.7992
+    """
+    variances = _variances(fit_of(model))
+    total = sum(variances.values())
+    if total == 0.0:
+        return RSquared(float("nan"), float("nan"))
+    unexplained = variances["residual"]
+    return RSquared(variances["fixed"] / total, (total - unexplained) / total)
+
+
+def icc(model: Any) -> Table:
+    """Return the share of every factor in the variance that the fixed part leaves.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model.
+
+    Returns
+    -------
+    Table
+        Column estimate; a row a factor, and one for all of them together, which is the adjusted
+        intraclass correlation.
+
+    Raises
+    ------
+    ValueError
+        If the model has no random terms.
+
+    See Also
+    --------
+    variance_partition : Shares that count the fixed part too.
+    r2 : Explained variance.
+
+    Notes
+    -----
+    For random intercepts it is the correlation between two rows of a level that the other factors
+    do not share. With random slopes the correlation depends on the rows, and variances are means
+    over rows. In R: ``icc`` of performance, ``ICC`` of merTools.
+
+    References
+    ----------
+    .. [1] Nakagawa, S., Johnson, P. C. D. & Schielzeth, H. (2017). The coefficient of determination
+       R2 and intra-class correlation coefficient from generalized linear mixed-effects models
+       revisited and expanded. Journal of the Royal Society Interface 14, 20170213,
+       :doi:`10.1098/rsif.2017.0213`, eq. 2.5.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import icc
+    >>> model = lmer("Reaction ~ 1 + (1 | Subject)", load_sleepstudy())
+    >>> icc(model).to_frame().round(4)
+                 estimate
+    Subject        0.3949
+    all factors    0.3949
+    """
+    fit = fit_of(model)
+    if not fit.spec.terms:
+        raise ValueError("the model has no random terms: there are no groups to be alike within")
+    variances = _variances(fit)
+    del variances["fixed"]
+    total = sum(variances.values())
+    residual = variances.pop("residual")
+    shares = {name: _share(value, total) for name, value in variances.items()}
+    shares["all factors"] = _share(total - residual, total)
+    frame = pd.DataFrame({"estimate": list(shares.values())}, index=pd.Index(list(shares)))
+    return Table(f"Intraclass correlation: {formula_of(model)}", frame, _note(fit))
+
+
+def variance_partition(model: Any) -> Table:
+    """Split the variance of the response among the fixed part, the factors and the residual.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model.
+
+    Returns
+    -------
+    Table
+        Columns estimate, the variance in squared units of y, and share, which adds up to one; rows
+        fixed, a row a factor, and residual.
+
+    See Also
+    --------
+    icc : Shares that leave the fixed part out.
+    r2 : Sums of these shares.
+
+    Notes
+    -----
+    The parts are those of `r2`: the variance of X beta over rows and means of z'Psi z over rows.
+
+    References
+    ----------
+    .. [1] Johnson, P. C. D. (2014). Extension of Nakagawa & Schielzeth's R2GLMM to random slopes
+       models. Methods in Ecology and Evolution 5, 944-946, :doi:`10.1111/2041-210X.12225`, eq. 10.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import variance_partition
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
+    >>> variance_partition(model).to_frame().round(2)
+              estimate  share
+    fixed       908.95   0.28
+    Subject    1698.07   0.52
+    residual    654.94   0.20
+    """
+    fit = fit_of(model)
+    variances = _variances(fit)
+    total = sum(variances.values())
+    values = list(variances.values())
+    shares = [_share(value, total) for value in values]
+    frame = pd.DataFrame({"estimate": values, "share": shares}, index=pd.Index(list(variances)))
+    return Table(f"Parts of the variance: {formula_of(model)}", frame, _note(fit))
+
+
+def _variances(fit: Fit) -> dict[str, float]:
+    """Return the variance of the fixed part, of every factor and of the residual."""
+    parts = {"fixed": _fixed_variance(fit)}
+    layout, products = fit.products.layout, fit.products
+    undo = np.linalg.inv(products.basis)
+    for factor, covariance in zip(fit.spec.used_factors, fit.covariances, strict=True):
+        columns = list(fit.spec.factor_columns(factor))
+        squares = undo[:, columns].T @ products.gram @ undo[:, columns]
+        mean = float((covariance * squares).sum() / products.sum_weights)
+        parts[":".join(layout.factors[factor].key)] = mean
+    parts["residual"] = fit.sigma2
+    return parts
+
+
+def _fixed_variance(fit: Fit) -> float:
+    """Return the variance of X beta over rows, with divisor n - 1."""
+    products = fit.products
+    undo = np.linalg.inv(products.basis)
+    contrast = undo[:, list(fit.spec.fixed)] @ fit.beta
+    weights = products.sum_weights
+    mean = float(products.gram[CONSTANT] @ contrast) / weights
+    contrast[CONSTANT] -= mean
+    square = float(contrast @ products.gram @ contrast) / weights
+    n = fit.problem.n_observations
+    return max(square, 0.0) * n / (n - 1.0) if n > 1 else 0.0
+
+
+def _share(value: float, total: float) -> float:
+    return value / total if total > 0 else float("nan")
+
+
+def _note(fit: Fit) -> tuple[str, ...]:
+    has_slopes = any(term.columns != (CONSTANT,) for term in fit.spec.terms)
+    return ("Variances of random slopes are means over rows.",) if has_slopes else ()

@@ -1,0 +1,123 @@
+"""The fitted models that this package reads, and what it reads of them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import pandas as pd
+
+from skmixed.core.fit import Fit
+from skmixed.core.fixed_part import FixedPart
+from skmixed.core.layout import FloatArray
+
+
+class Design(Protocol):
+    """What is read of the design of an estimator."""
+
+    @property
+    def fixed_part(self) -> FixedPart:
+        """What the fixed columns stand for."""
+        ...
+
+    @property
+    def slopes(self) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], ...]:
+        """For every random term the slopes as they were written, with their columns' places."""
+        ...
+
+    def fixed_matrix(self, frame: pd.DataFrame) -> FloatArray:
+        """Make the fixed columns of other rows."""
+        ...
+
+
+def fit_of(model: Any) -> Fit:
+    """Return the fit of a fitted estimator, or of one that is a fit itself.
+
+    Parameters
+    ----------
+    model : estimator or Fit
+        A fitted mixed model.
+
+    Returns
+    -------
+    Fit
+        Its fit.
+
+    Raises
+    ------
+    TypeError
+        If it is no mixed model of this package.
+    ValueError
+        If it is not fitted yet.
+    """
+    fit = model if isinstance(model, Fit) else getattr(model, "fit_", None)
+    if isinstance(fit, Fit):
+        return fit
+    if hasattr(model, "fit"):
+        if not hasattr(model, "random"):
+            raise TypeError(
+                f"a {type(model).__name__} is no mixed model; pass the step of it that is one"
+            )
+        raise ValueError(f"this {type(model).__name__} is not fitted yet: call fit first")
+    raise TypeError(f"a fitted mixed model is needed, not a {type(model).__name__}")
+
+
+def determined_fit_of(model: Any) -> Fit:
+    """Return the fit of a model that leaves a residual.
+
+    Parameters
+    ----------
+    model : estimator or Fit
+        A fitted mixed model.
+
+    Returns
+    -------
+    Fit
+        Its fit.
+
+    Raises
+    ------
+    ValueError
+        If the fixed part fits the data exactly.
+    """
+    fit = fit_of(model)
+    if not fit.is_determined:
+        raise ValueError(
+            "the fixed part fits the data exactly, so that no variance is left to judge estimates "
+            "by: leave columns out or add rows"
+        )
+    return fit
+
+
+def design_of(model: Any) -> Design:
+    """Return the design of a fitted estimator.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model.
+
+    Returns
+    -------
+    Design
+        What it learned of its columns.
+
+    Raises
+    ------
+    TypeError
+        If it is a bare fit.
+    """
+    design: Design | None = getattr(model, "design_", None)
+    if design is None:
+        fit_of(model)
+        raise TypeError("a fitted estimator is needed: a bare fit does not know its terms")
+    return design
+
+
+def formula_of(model: Any) -> str:
+    """Return how a fitted model was written, in one line."""
+    return " ".join(str(getattr(model, "formula_", "linear mixed model")).split())
+
+
+def coefficient_names(fit: Fit) -> list[str]:
+    """Return the names of all fixed columns."""
+    return [fit.products.layout.columns[place] for place in fit.spec.fixed]

@@ -1,0 +1,205 @@
+"""Tests of linear hypotheses about the fixed coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skmixed.core.layout import FloatArray
+from skmixed.inference.coefficients import function_frame
+from skmixed.inference.equations import read_equation
+from skmixed.inference.fitted import coefficient_names, formula_of
+from skmixed.inference.table import Table
+from skmixed.inference.testing import CoefficientTests, DfMethod
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LinearHypothesis:
+    """Linear functions of the coefficients, tested one by one and together.
+
+    Parameters
+    ----------
+    table : Table
+        A row a function, each with its t test.
+    statistic : float
+        F of all together.
+    num_df : int
+        Number of independent restrictions.
+    df : float
+        Denominator degrees of freedom.
+    p_value : float
+        Probability of a larger F.
+
+    See Also
+    --------
+    linear_hypothesis : The function that returns it.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import linear_hypothesis
+    >>> model = lmer("Reaction ~ Days + (1 | Subject)", load_sleepstudy())
+    >>> linear_hypothesis(model, ["(Intercept) = 250", "Days = 10"]).num_df
+    2
+    """
+
+    table: Table
+    statistic: float
+    num_df: int
+    df: float
+    p_value: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the single tests as a data frame.
+
+        Returns
+        -------
+        DataFrame
+            A row a function; a column rhs has the values tested against where they are not 0.
+        """
+        return self.table.to_frame()
+
+    def __str__(self) -> str:
+        """Return the tests as text."""
+        return str(self.table)
+
+    def __repr__(self) -> str:
+        """Return the tests as text, for the prompt."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+def linear_hypothesis(
+    model: Any, L: Any, rhs: Any = None, *, df: DfMethod = "satterthwaite"
+) -> LinearHypothesis:
+    """Test linear hypotheses about the fixed coefficients.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model.
+    L : str, list of str, DataFrame or array-like of shape (m, n_fixed) or (n_fixed,)
+        Equations in the names of the coefficients, ``"Days = 10"`` or ``"2 * a - b"`` (which is
+        about 0), or a matrix with a row for every function and a column for every coefficient,
+        the intercept first if there is one.
+    rhs : float or array-like of shape (m,), default=None
+        Values that the functions are tested against, with a matrix; None is 0.
+    df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+        Where degrees of freedom come from, as in `coefficient_table`.
+
+    Returns
+    -------
+    LinearHypothesis
+        A t test of every function, and in statistic, num_df, df and p_value an F test of all.
+
+    Raises
+    ------
+    ValueError
+        If an equation cannot be read, shapes do not fit, hypotheses contradict each other, or the
+        data do not determine a function because columns depend on others.
+
+    See Also
+    --------
+    coefficient_table : Each coefficient by itself.
+    anova : Hypotheses about whole terms.
+    marginal_means : Means and comparisons of levels.
+
+    Notes
+    -----
+    In R: ``contest(model, L)`` of lmerTest, ``KRmodcomp`` of pbkrtest. With Satterthwaite's method
+    the F statistic is a mean of squares of independent t statistics, whose degrees of freedom give
+    those of F.
+
+    References
+    ----------
+    .. [1] Kuznetsova, A., Brockhoff, P. B. & Christensen, R. H. B. (2017). lmerTest package: tests
+       in linear mixed effects models. Journal of Statistical Software 82(13),
+       :doi:`10.18637/jss.v082.i13`, section 2.
+    .. [2] Halekoh, U. & Hojsgaard, S. (2014). A Kenward-Roger approximation and parametric
+       bootstrap methods for tests in linear mixed models. Journal of Statistical Software 59(9),
+       :doi:`10.18637/jss.v059.i09`, section 3.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import linear_hypothesis
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
+    >>> test = linear_hypothesis(model, "Days = 10")
+    >>> round(test.p_value, 3)
+    0.766
+    """
+    tests = CoefficientTests.of(model, df)
+    names = coefficient_names(tests.fit)
+    functions, labels, values = _read(L, rhs, names)
+    if np.isnan(tests.estimates(functions)).any():
+        kept = set(tests.fit.kept)
+        dropped = [name for place, name in enumerate(names) if place not in kept]
+        raise ValueError(
+            f"the data do not determine this: the columns {dropped} depend on those before them "
+            "and were dropped; state the hypothesis in the other coefficients"
+        )
+    joint = tests.joint(functions, values)
+    frame = function_frame(tests, functions, labels, values)
+    if values.any():
+        frame.insert(1, "rhs", values)
+    line = f"F({joint.num_df}, {joint.df:.5g}) = {joint.statistic:.5g}, p = {joint.p_value:.4g}"
+    table = Table(formula_of(model), frame, (line, tests.note))
+    return LinearHypothesis(table, joint.statistic, joint.num_df, joint.df, joint.p_value)
+
+
+def _read(L: Any, rhs: Any, names: Sequence[str]) -> tuple[FloatArray, list[str], FloatArray]:
+    """Return the functions, their labels and the values they are tested against."""
+    texts = [L] if isinstance(L, str) else L
+    if not isinstance(texts, pd.DataFrame) and all(isinstance(text, str) for text in texts):
+        if rhs is not None:
+            raise ValueError("rhs goes with a matrix; write the value into the equation: 'x = 1'")
+        if not len(texts):
+            raise ValueError("L holds no hypothesis")
+        read = [read_equation(text, names) for text in texts]
+        return np.array([row for row, _ in read]), list(texts), np.array([v for _, v in read])
+    functions = _matrix(L, names)
+    values = np.zeros(len(functions)) if rhs is None else np.asarray(rhs, dtype=np.float64)
+    if values.shape not in ((), (len(functions),)) or not np.isfinite(values).all():
+        raise ValueError(
+            f"rhs has shape {values.shape}; {len(functions)} finite numbers are needed"
+        )
+    labels = [str(label) for label in L.index] if isinstance(L, pd.DataFrame) else [
+        _label(row, names) for row in functions
+    ]  # fmt: skip
+    return functions, labels, np.broadcast_to(values, len(functions)).copy()
+
+
+def _matrix(L: Any, names: Sequence[str]) -> FloatArray:
+    if isinstance(L, pd.DataFrame):
+        unknown = [name for name in L.columns if name not in names]
+        if unknown:
+            raise ValueError(f"L has columns {unknown}; the coefficients are {list(names)}")
+        L = L.reindex(columns=list(names), fill_value=0.0)
+    functions = np.atleast_2d(np.asarray(L, dtype=np.float64))
+    if functions.ndim != 2 or functions.shape[1] != len(names):
+        raise ValueError(
+            f"L has shape {functions.shape}; it needs a column for each of the {len(names)} "
+            f"coefficients {list(names)}"
+        )
+    if not np.isfinite(functions).all() or not functions.any(axis=1).all():
+        raise ValueError("every row of L needs finite numbers that are not all zero")
+    return functions
+
+
+def _label(row: FloatArray, names: Sequence[str]) -> str:
+    parts = []
+    for value, name in zip(row, names, strict=True):
+        if value:
+            sign = "-" if value < 0 else "+"
+            size = "" if abs(value) == 1.0 else f"{abs(value):.4g}*"
+            parts.append(f"{sign} {size}{name}")
+    text = " ".join(parts)
+    return text[2:] if text.startswith("+ ") else text.replace("- ", "-", 1)

@@ -1,0 +1,162 @@
+"""Confidence intervals of coefficients and variance components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from skmixed.core.fit import Fit
+from skmixed.inference.components import (
+    Component,
+    components_of,
+    identified_part,
+    is_identified,
+)
+from skmixed.inference.constrained import Held
+from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of
+from skmixed.inference.profiling import ProfileCurve
+from skmixed.inference.table import Table
+from skmixed.inference.testing import CoefficientTests, DfMethod, t_quantiles
+from skmixed.inference.wald import Limits, variance_limits
+
+Intervals = tuple[list[Component], list[Limits], tuple[str, ...]]
+
+
+def confidence_intervals(
+    model: Any,
+    *,
+    method: Literal["wald", "profile"] = "wald",
+    level: float = 0.95,
+    df: DfMethod = "satterthwaite",
+) -> Table:
+    """Return intervals of standard deviations, correlations, sigma and the coefficients.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model.
+    method : {"wald", "profile"}, default="wald"
+        "wald": from the curvature at the optimum; t intervals for coefficients, symmetric ones on
+        a logarithmic scale for deviations and on that of Fisher's z for correlations. "profile":
+        all values that a likelihood-ratio test does not reject.
+    level : float, default=0.95
+        Probability of the intervals.
+    df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+        For "wald": where the degrees of freedom of coefficients come from.
+
+    Returns
+    -------
+    Table
+        Columns estimate, lower and upper; rows named as in lme4 (``sd_x|g``, ``cor_x.z|g``,
+        ``sigma``), then the coefficients. A Wald interval of a variance that is zero, or a
+        correlation of one, is NaN; a profile interval goes up to the boundary where that is not
+        rejected. NaN are also the correlation of an effect that does not vary, and the interval of
+        a variance that nothing tells from other parts of the model.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method, and as in `coefficient_table`.
+
+    See Also
+    --------
+    profile : The curves behind profile intervals.
+    coefficient_table : Tests of the coefficients.
+
+    Notes
+    -----
+    In R: ``confint(model)`` is ``method="profile"``, and ``confint(model, method = "Wald")`` is
+    ``df="normal"``, without the variance components. As in R, profiles are those of the full
+    likelihood; a model fitted by REML is refitted for them, and estimates are those of that fit.
+    Limits are found by Newton's method on the root of the profile deviance, with exact derivatives.
+
+    References
+    ----------
+    .. [1] Bates, D., Maechler, M., Bolker, B. & Walker, S. (2015). Fitting linear mixed-effects
+       models using lme4. Journal of Statistical Software 67(1), :doi:`10.18637/jss.v067.i01`,
+       section 5.1.
+    .. [2] Pinheiro, J. C. & Bates, D. M. (2000). Mixed-Effects Models in S and S-PLUS. Springer,
+       :doi:`10.1007/b98882`, section 2.4.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import confidence_intervals
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
+    >>> confidence_intervals(model, method="profile").to_frame().round(2)
+                                  estimate   lower   upper
+    sd_(Intercept)|Subject           23.78   14.38   37.72
+    cor_Days.(Intercept)|Subject      0.08   -0.48    0.69
+    sd_Days|Subject                   5.72    3.80    8.75
+    sigma                            25.59   22.90   28.86
+    (Intercept)                     251.41  237.68  265.13
+    Days                             10.47    7.36   13.58
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, METHODS))}")
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level={level!r} is no probability between 0 and 1")
+    components, limits, notes = METHODS[method](model, level, df)
+    frame = pd.DataFrame(
+        {
+            "estimate": [component.estimate for component in components],
+            "lower": [low for low, _ in limits],
+            "upper": [high for _, high in limits],
+        },
+        index=pd.Index([component.name for component in components]),
+    )
+    title = f"{100 * level:.4g}% intervals: {formula_of(model)}"
+    return Table(title, frame, notes)
+
+
+def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
+    tests = CoefficientTests.of(model, df)
+    fit = tests.fit
+    components = components_of(fit)
+    of_variances = [part for part in components if part.kind != "coefficient"]
+    limits = variance_limits(fit, of_variances, float(stats.norm.ppf((1.0 + level) / 2.0)))
+    functions = np.eye(len(coefficient_names(fit)))[list(fit.kept)]
+    half = t_quantiles(level, tests.degrees(functions)) * tests.errors(functions)
+    limits += [
+        (float(value - width), float(value + width))
+        for value, width in zip(tests.estimates(functions), half, strict=True)
+    ]
+    scale = "Deviations on a logarithmic scale"
+    has_correlations = any(part.kind == "cor" for part in components)
+    scale += ", correlations on that of Fisher's z." if has_correlations else "."
+    return components, limits, (tests.note, scale)
+
+
+def _profile(model: Any, level: float, df: DfMethod) -> Intervals:
+    given = determined_fit_of(model)
+    fit = given.with_method("ml")
+    target = float(np.sqrt(stats.chi2.ppf(level, 1)))
+    components = components_of(fit)
+    identified = identified_part(fit)
+    limits = [
+        _profile_limits(identified, component, target)
+        if is_identified(fit, component)
+        else (float("nan"), float("nan"))
+        for component in components
+    ]
+    note = "Profile likelihood." if fit is given else "Profile likelihood, of the fit by ML."
+    return components, limits, (note,)
+
+
+def _profile_limits(fit: Fit, component: Component, target: float) -> Limits:
+    held = Held(fit, component)
+    curve = ProfileCurve(held, fit.criterion)
+    low, high = sorted(held.value(curve.solve(sign * target)[0]) for sign in (-1.0, 1.0))
+    return low, high
+
+
+METHODS: dict[str, Callable[[Any, float, DfMethod], Intervals]] = {
+    "wald": _wald,
+    "profile": _profile,
+}
+"""How intervals are made, by name: components, their limits, and notes."""

@@ -1,0 +1,254 @@
+"""The Kenward-Roger approximation, from Z'V^-1 X and Z'V^-1 Z alone.
+
+The covariance of y is linear in the variance parameters: V times sigma^2 is the sum of phi_r G_r.
+With V_b = (X'V^-1 X)^-1 and the expected information,
+
+    P_r = -X'V^-1 G_r V^-1 X,     Q_rs = X'V^-1 G_r V^-1 G_s V^-1 X,
+    I_rs = (tr(V^-1 G_r V^-1 G_s) - 2 tr(V_b Q_rs) + tr(V_b P_r V_b P_s)) / 2,     W = I^-1,
+    adjusted covariance = V_b + 2 V_b (sum of W_rs (Q_rs - P_r V_b P_s)) V_b
+
+(Kenward & Roger 1997, doi:10.2307/2533558; the scheme of Halekoh & Hojsgaard 2014,
+doi:10.18637/jss.v059.i09). The result does not depend on the basis G_r. Taken are V itself, for
+which all is known, and Z E Z' for a basis of symmetric matrices E, where
+
+    X'V^-1 Z E Z'V^-1 X = sum U'E U,     tr(V^-1 Z E Z'V^-1 Z D Z') = sum tr(E F_lm D F_lm')
+
+over levels l and pairs of levels l, m, with U and F the blocks of Z'V^-1 X and Z'V^-1 Z.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmixed.core.blocks import PairBlock
+from skmixed.core.covariance import Structure
+from skmixed.core.elimination import Blocks
+from skmixed.core.evaluation import Evaluation
+from skmixed.core.fit import Fit
+from skmixed.core.layout import FloatArray
+
+_CHUNK_BYTES = 2**26
+_SINGULAR = 1e-10
+_NEAR_TWO = 1e-2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KenwardRoger:
+    """What tests of the coefficients need.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (p, p)
+        V_b, relative to sigma^2 and in scaled units, as all here.
+    adjusted : ndarray of shape (p, p)
+        The adjusted covariance.
+    weights : ndarray of shape (r, r)
+        W.
+    slopes : ndarray of shape (r, p, p)
+        V_b P_r V_b.
+    """
+
+    covariance: FloatArray
+    adjusted: FloatArray
+    weights: FloatArray
+    slopes: FloatArray
+
+    @classmethod
+    def of(cls, fit: Fit) -> KenwardRoger:
+        """Compute the adjustment.
+
+        Parameters
+        ----------
+        fit : Fit
+            By REML, leaving a residual.
+
+        Returns
+        -------
+        KenwardRoger
+            Variances that nothing tells from other parts of the model are left out. The cost
+            is that of all blocks of Z'V^-1 Z: the square of the number of random effects for
+            several factors, linear for one.
+        """
+        evaluation = fit.evaluation
+        directions = [
+            symmetric_basis(structure)[: 0 if factor in fit.report.confounded else None]
+            for factor, structure in enumerate(fit.problem.structures)
+        ]
+        p_terms, q_terms = _fixed_terms(evaluation, directions)
+        traces = _traces(evaluation, directions, fit.problem.n_observations)
+        v_b = evaluation.beta_covariance
+        vp = v_b @ p_terms
+        information = traces - 2.0 * np.einsum("ij,rsji->rs", v_b, q_terms)
+        information += np.einsum("rij,sji->rs", vp, vp)
+        weights = 2.0 * _inverse(information)
+        middle = np.einsum("rs,rsij->ij", weights, q_terms)
+        middle -= np.einsum("rs,rij,sjk->ik", weights, p_terms, vp)
+        adjusted = v_b + 2.0 * v_b @ ((middle + middle.T) / 2.0) @ v_b
+        return cls(v_b, adjusted, weights, vp @ v_b)
+
+    def joint(self, rows: FloatArray) -> tuple[float, float]:
+        """Return the scale and the denominator degrees of freedom of an F test.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (q, p)
+            The hypothesis, of full row rank, in scaled units.
+
+        Returns
+        -------
+        scale : float
+            Multiplier of Wald's statistic, by the adjusted covariance, over q.
+        degrees : float
+            Denominator degrees of freedom.
+        """
+        q = len(rows)
+        root = np.linalg.inv(rows @ self.covariance @ rows.T)
+        parts = root @ (rows @ self.slopes @ rows.T)
+        traces = np.einsum("rii->r", parts)
+        first = float(traces @ self.weights @ traces)
+        second = float(np.einsum("rs,rij,sji->", self.weights, parts, parts))
+        return _scale_and_degrees(q, first, second)
+
+
+def _scale_and_degrees(q: int, first: float, second: float) -> tuple[float, float]:
+    """Match the first two moments of F; A_1 and A_2 of Kenward & Roger (1997), section 3."""
+    if second <= 0.0:
+        return 1.0, float("inf")
+    b = (first + 6.0 * second) / (2.0 * q)
+    g = ((q + 1) * first - (q + 4) * second) / ((q + 2) * second)
+    d = 3.0 * q + 2.0 * (1.0 - g)
+    c1, c2, c3 = g / d, (q - g) / d, (q + 2.0 - g) / d
+    v0, v1, v2 = 1.0 + c1 * b, 1.0 - c2 * b, 1.0 - c3 * b
+    v0 = 0.0 if abs(v0) < _SINGULAR else v0
+    shrink = 1.0 - second / q
+    ratio = 1.0 if abs(v1) < _SINGULAR and abs(shrink) < _SINGULAR else shrink / v1
+    rho = ratio**2 * v0 / v2 / q
+    degrees = 4.0 + (q + 2.0) / (q * rho - 1.0)
+    scale = 1.0 if abs(degrees - 2.0) < _NEAR_TWO else degrees * shrink / (degrees - 2.0)
+    return float(scale), float(degrees)
+
+
+def symmetric_basis(structure: Structure) -> FloatArray:
+    """Return symmetric matrices that span the covariances of a structure, shape (t, k, k)."""
+    basis = []
+    for block, columns, _ in structure.slices():
+        places = range(columns.start, columns.stop)
+        pairs = [(i, j) for i in places for j in range(columns.start, i + 1)]
+        if block.kind == "identity":
+            basis.append([(i, i) for i in places])
+        elif block.kind == "diagonal":
+            basis += [[(i, i)] for i in places]
+        else:
+            basis += [[pair] for pair in pairs]
+    matrices = np.zeros((len(basis), structure.size, structure.size))
+    for matrix, entries in zip(matrices, basis, strict=True):
+        for i, j in entries:
+            matrix[i, j] = matrix[j, i] = 1.0
+    return matrices
+
+
+def _fixed_terms(
+    evaluation: Evaluation, directions: list[FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Return P and Q; the first parameter multiplies V itself."""
+    cross = [u[:, :-1] for u in evaluation.cross]
+    p, r = cross[0].shape[1], 1 + sum(map(len, directions))
+    p_terms, q_terms = np.empty((r, p, p)), np.empty((r, r, p, p))
+    xvx = evaluation.lower[:-1, :-1] @ evaluation.lower[:-1, :-1].T
+    p_terms[0], q_terms[0, 0] = -xvx, xvx
+    applied = [
+        np.matmul(d, u.reshape(len(u), -1)).reshape(len(d), *u.shape)
+        for d, u in zip(directions, cross, strict=True)
+    ]
+    start = 1
+    for factor, products in enumerate(applied):
+        for product in products:
+            p_terms[start] = -np.einsum("apl,aql->pq", cross[factor], product)
+            through = _through(evaluation, factor, product)
+            others = [
+                np.einsum("eapl,aql->epq", other, block)
+                for other, block in zip(applied, through, strict=True)
+            ]
+            q_terms[1:, start] = np.concatenate(others)
+            q_terms[0, start] = q_terms[start, 0] = -p_terms[start]
+            start += 1
+    return p_terms, q_terms
+
+
+def _through(evaluation: Evaluation, factor: int, product: FloatArray) -> Blocks:
+    """Return Z_f'V^-1 Z_g e of every factor f for columns of effects e of the factor g."""
+    effects = [
+        product if g == factor else np.zeros((own.shape[0], product.shape[1], own.shape[2]))
+        for g, own in enumerate(evaluation.problem.model.own)
+    ]
+    return evaluation.factorisation.reduce(evaluation.problem.multiply(effects)).cross()
+
+
+def _traces(evaluation: Evaluation, directions: list[FloatArray], n: float) -> FloatArray:
+    """Return tr(V^-1 G_r V^-1 G_s)."""
+    flat = [d.reshape(len(d), d.shape[1] * d.shape[2]) for d in directions]
+    ends = np.cumsum([1] + [len(matrices) for matrices in flat])
+    traces = np.empty((ends[-1], ends[-1]))
+    traces[0, 0] = n
+    for f, (matrices, stop) in enumerate(zip(flat, ends[1:], strict=True)):
+        total = matrices @ evaluation.factorisation.total_information(f).ravel()
+        traces[0, stop - len(matrices) : stop] = traces[stop - len(matrices) : stop, 0] = total
+    for g, right in enumerate(flat):
+        for f, form in enumerate(_forms(evaluation, g)):
+            part = flat[f] @ form @ right.T
+            traces[ends[f] : ends[f + 1], ends[g] : ends[g + 1]] = part
+    return (traces + traces.T) / 2.0
+
+
+def _forms(evaluation: Evaluation, g: int) -> Blocks:
+    """Return for every factor f the matrix of sum tr(E F_lm D F_lm') in vec E and vec D.
+
+    Columns of Z_g'V^-1 Z_f are made a chunk of levels at a time.
+    """
+    own = evaluation.problem.model.own
+    if len(own) == 1:
+        return [_form(evaluation.factorisation.information(0)[..., None])]
+    k, _, n_levels = own[g].shape
+    forms = [np.zeros((block.shape[0] ** 2, k * k)) for block in own]
+    n_effects = sum(block.shape[0] * block.shape[2] for block in own)
+    chunk = max(1, _CHUNK_BYTES // (8 * k * n_effects))
+    for start in range(0, n_levels, chunk):
+        levels = np.arange(start, min(start + chunk, n_levels))
+        right = [_columns(evaluation, f, g, levels) for f in range(len(own))]
+        for form, block in zip(forms, evaluation.factorisation.reduce(right).cross(), strict=True):
+            split = block.reshape(block.shape[0], k, len(levels), -1)
+            form += _form(split.transpose(0, 1, 3, 2))
+    return forms
+
+
+def _form(blocks: FloatArray) -> FloatArray:
+    """Sum F_bc F_ad over blocks F of shape (k_f, k_g, ...): rows (a, b), columns (c, d)."""
+    k, m = blocks.shape[:2]
+    flat = blocks.reshape(k * m, -1)
+    products = (flat @ flat.T).reshape(k, m, k, m)  # b, c, a, d
+    return np.asarray(products.transpose(2, 0, 1, 3).reshape(k * k, m * m))
+
+
+def _columns(evaluation: Evaluation, f: int, g: int, levels: np.ndarray) -> FloatArray:
+    """Return Z_f'W Z_g for some levels of g, of shape (k_f, k_g * len(levels), n_levels_f)."""
+    own, pairs = evaluation.problem.model.own, evaluation.problem.pairs
+    if f == g:
+        pair = PairBlock.diagonal(own[f])
+    else:
+        pair = pairs[f, g] if (f, g) in pairs else pairs[g, f].transposed
+    chosen = (pair.columns >= levels[0]) & (pair.columns <= levels[-1])
+    result = np.zeros((own[f].shape[0], own[g].shape[0], len(levels), own[f].shape[2]))
+    rows, columns = pair.rows[chosen], pair.columns[chosen] - levels[0]
+    result[:, :, columns, rows] = pair.products[:, :, chosen]
+    return result.reshape(len(result), -1, own[f].shape[2])
+
+
+def _inverse(information: FloatArray) -> FloatArray:
+    """Invert, or nearly so where some variance is not identified."""
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
+    scaled = information * np.outer(scale, scale)
+    return np.asarray(
+        np.outer(scale, scale) * np.linalg.pinv(scaled, rcond=_SINGULAR, hermitian=True)
+    )

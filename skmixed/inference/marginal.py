@@ -1,0 +1,246 @@
+"""Marginal means: what the model expects at chosen levels, averaged evenly over all others."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skmixed.core.fit import Fit
+from skmixed.core.fixed_part import FixedPart
+from skmixed.core.layout import CONSTANT, FloatArray
+from skmixed.inference.coefficients import function_frame
+from skmixed.inference.estimable import is_determined
+from skmixed.inference.fitted import design_of, formula_of
+from skmixed.inference.table import Table
+from skmixed.inference.testing import CoefficientTests, DfMethod, t_quantiles
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MarginalMeans:
+    """Means at combinations of levels.
+
+    Parameters
+    ----------
+    table : Table
+        A row a combination, with its interval and the test that it is zero.
+    functions : ndarray of shape (m, n_fixed)
+        The means as functions of the coefficients.
+
+    See Also
+    --------
+    marginal_means : The function that returns it.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import marginal_means
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
+    >>> marginal_means(model, "Days", at={"Days": [0, 9]}).pairs().to_frame()["estimate"].round(1)
+    0 - 9   -94.2
+    Name: estimate, dtype: float64
+    """
+
+    table: Table
+    functions: FloatArray
+    _tests: CoefficientTests
+    _level: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the means as a data frame.
+
+        Returns
+        -------
+        DataFrame
+            A row a combination of levels, which are the index.
+        """
+        return self.table.to_frame()
+
+    def pairs(self) -> Table:
+        """Compare every two means.
+
+        Returns
+        -------
+        Table
+            The first minus the second of each pair, in the order of the rows. Intervals and
+            p-values are those of single comparisons.
+        """
+        index = self.table.frame.index
+        names = [_label(label) for label in index]
+        pairs = list(itertools.combinations(range(len(names)), 2))
+        rows = np.array([self.functions[i] - self.functions[j] for i, j in pairs])
+        labels = [f"{names[i]} - {names[j]}" for i, j in pairs]
+        rows = rows.reshape(len(pairs), self.functions.shape[1])
+        frame = _with_interval(self._tests, rows, labels, self._level)
+        notes = (*self.table.notes, "p-values and intervals are not adjusted for their number.")
+        return Table(f"Differences of {self.table.title}", frame, notes)
+
+    def __str__(self) -> str:
+        """Return the means as text."""
+        return str(self.table)
+
+    def __repr__(self) -> str:
+        """Return the means as text, for the prompt."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self.table._repr_html_()
+
+
+def marginal_means(
+    model: Any,
+    specs: str | Sequence[str],
+    *,
+    at: Mapping[str, Any] | None = None,
+    df: DfMethod = "satterthwaite",
+    level: float = 0.95,
+) -> MarginalMeans:
+    """Estimate means at the levels of factors, averaged evenly over the levels of the others.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model.
+    specs : str or list of str
+        The variables at whose levels the means are wanted.
+    at : mapping of str to value or list of values, default=None
+        Values of variables: several for those in `specs`, one for others. By default a categorical
+        variable takes all its levels and a number its mean.
+    df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+        Where degrees of freedom come from, as in `coefficient_table`.
+    level : float, default=0.95
+        Probability of the intervals.
+
+    Returns
+    -------
+    MarginalMeans
+        Columns estimate, std_error, df, statistic, p_value, lower and upper; a row for every
+        combination. A mean that the data do not determine, as at a combination of levels that
+        does not occur, is NaN. ``pairs()`` compares them.
+
+    Raises
+    ------
+    ValueError
+        For variables that are not in the fixed part, and where a number that enters only within a
+        transform has no mean to be found without rows: give its value in `at`.
+
+    See Also
+    --------
+    anova : Whether any of them differ.
+    linear_hypothesis : Other comparisons.
+
+    Notes
+    -----
+    In R: ``emmeans(model, specs)`` or ``ls_means`` of lmerTest. The means are those of the
+    population, random effects being zero. Offsets are left out. Weighted rows enter the mean of a
+    number by their weights.
+
+    References
+    ----------
+    .. [1] Searle, S. R., Speed, F. M. & Milliken, G. A. (1980). Population marginal means in the
+       linear model: an alternative to least squares means. The American Statistician 34, 216-221,
+       :doi:`10.1080/00031305.1980.10483031`, section 2.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import marginal_means
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
+    >>> marginal_means(model, "Days", at={"Days": [0, 9]}).to_frame()[["estimate", "df"]].round(1)
+          estimate    df
+    Days
+    0        251.4  17.0
+    9        345.6  17.0
+    """
+    tests = CoefficientTests.of(model, df)
+    design = design_of(model)
+    wanted = [specs] if isinstance(specs, str) else list(specs)
+    grid = _grid(tests.fit, design.fixed_part, wanted, dict(at or {}))
+    rows = design.fixed_matrix(grid.reset_index(drop=True))
+    functions, labels = _averaged(rows, grid, wanted)
+    functions[~is_determined(tests.fit, functions)] = np.nan
+    frame = _with_interval(tests, functions, labels, level)
+    notes = [tests.note, *_fixed_numbers(design.fixed_part, grid, wanted)]
+    table = Table(f"Marginal means: {formula_of(model)}", frame, tuple(notes))
+    return MarginalMeans(table, functions, tests, level)
+
+
+def _grid(fit: Fit, part: FixedPart, wanted: list[str], at: dict[str, Any]) -> pd.DataFrame:
+    """Return every combination of levels and values."""
+    known = [*part.levels, *part.numbers]
+    unknown = [name for name in (*wanted, *at) if name not in known]
+    if unknown or not wanted:
+        raise ValueError(
+            f"{unknown or 'no variables'} cannot be taken for the means: the fixed part has the "
+            f"variables {known}"
+        )
+    values = {}
+    for name in known:
+        values[name] = _values(fit, part, name, at)
+        if name not in wanted and name in part.numbers and len(values[name]) > 1:
+            raise ValueError(f"at gives {name!r} several values: name it in specs, or give one")
+    combinations = pd.MultiIndex.from_product(list(values.values()), names=list(values))
+    return combinations.to_frame()
+
+
+def _values(fit: Fit, part: FixedPart, name: str, at: dict[str, Any]) -> list[Any]:
+    if name in at:
+        given = at[name]
+        chosen = [given] if isinstance(given, str) or np.ndim(given) == 0 else list(given)
+        missing = [
+            value for value in chosen if name in part.levels and value not in part.levels[name]
+        ]
+        if missing or not chosen:
+            raise ValueError(f"{name!r} has no levels {missing}; it has {list(part.levels[name])}")
+        return chosen
+    if name in part.levels:
+        return list(part.levels[name])
+    columns = fit.products.layout.columns
+    if name not in columns:
+        raise ValueError(
+            f"the mean of {name!r} is not known, because it enters the model only within a "
+            f"transform: give a value, at={{{name!r}: ...}}"
+        )
+    return [_mean(fit, columns.index(name))]
+
+
+def _mean(fit: Fit, place: int) -> float:
+    """Return the weighted mean of a column."""
+    products = fit.products
+    sums = products.gram[CONSTANT] @ np.linalg.inv(products.basis)
+    return float(sums[place] / products.sum_weights)
+
+
+def _averaged(
+    rows: FloatArray, grid: pd.DataFrame, wanted: list[str]
+) -> tuple[FloatArray, pd.Index[Any]]:
+    """Average rows of the grid within combinations of the variables wanted."""
+    table = pd.DataFrame(rows)
+    keys = [grid[name].to_numpy() for name in wanted]
+    means = table.groupby(keys, sort=False).mean()
+    index = means.index
+    index.names = wanted
+    return means.to_numpy(copy=True), index
+
+
+def _with_interval(
+    tests: CoefficientTests, functions: FloatArray, names: Any, level: float
+) -> pd.DataFrame:
+    frame = function_frame(tests, functions, names)
+    half = t_quantiles(level, frame["df"].to_numpy()) * frame["std_error"].to_numpy()
+    return frame.assign(lower=frame["estimate"] - half, upper=frame["estimate"] + half)
+
+
+def _fixed_numbers(part: FixedPart, grid: pd.DataFrame, wanted: list[str]) -> list[str]:
+    held = [f"{name} = {grid[name].iloc[0]:.6g}" for name in part.numbers if name not in wanted]
+    return [f"At {', '.join(held)}."] if held else []
+
+
+def _label(label: Any) -> str:
+    return ", ".join(map(str, label)) if isinstance(label, tuple) else str(label)

@@ -1,0 +1,219 @@
+"""What tests of type I, II and III say that the coefficients of a term satisfy.
+
+With R the upper Cholesky factor of X'X, the rows of R beta that belong to a term are what it adds
+to the terms before it: type I. Type II puts the term, and those that contain it, last. Type III
+compares means over the levels of the other factors, every combination counting alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from scipy import linalg
+
+from skmixed.core.fit import Fit
+from skmixed.core.fixed_part import FixedColumn, FixedPart
+from skmixed.core.layout import FloatArray
+from skmixed.inference.estimable import dropped_places, estimable_combinations
+from skmixed.inference.testing import CoefficientTests, JointTest
+
+TermTests = dict[str, JointTest]
+
+
+def sequential_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
+    """Test every term after those before it (type I).
+
+    Parameters
+    ----------
+    tests : CoefficientTests
+        Of the model.
+    part : FixedPart
+        Its fixed part.
+
+    Returns
+    -------
+    dict of str to JointTest
+        A test a term, but for the constant; without restrictions where all columns are dropped.
+    """
+    fit = tests.fit
+    rows = _sequential_rows(fit, list(range(fit.rank)))
+    return {
+        term: _scaled_test(tests, rows[_kept_places(fit, places)])
+        for term, places in tested_terms(part).items()
+    }
+
+
+def marginal_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
+    """Test every term after all that do not contain it (type II); arguments as above."""
+    if len(tested_terms(part)) == 1:
+        return sequential_tests(tests, part)
+    fit = tests.fit
+    terms = part.terms
+    found = {}
+    for term, places in tested_terms(part).items():
+        own = _kept_places(fit, places)
+        containing = [other for other in terms if contains(part, other, term)]
+        if not containing:  # every order with the term at the end says the same
+            found[term] = _scaled_test(tests, _raw_map(fit)[own])
+            continue
+        above = [place for other in containing for place in _kept_places(fit, terms[other])]
+        last = {*own, *above}
+        order = [place for place in range(fit.rank) if place not in last] + sorted(last)
+        rows = np.zeros((fit.rank, fit.rank))
+        rows[np.ix_(order, order)] = _sequential_rows(fit, order)
+        found[term] = _scaled_test(tests, rows[own])
+    return found
+
+
+def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
+    """Test every term at means over the other factors (type III); arguments as above."""
+    if len(tested_terms(part)) == 1:
+        return sequential_tests(tests, part)
+    found = {}
+    for term, places in tested_terms(part).items():
+        if _is_full(part, term):
+            kept = _kept_places(tests.fit, places)
+            found[term] = _scaled_test(tests, _raw_map(tests.fit)[kept])
+            continue
+        hypotheses = [
+            estimable_combinations(tests.fit, functions, sharing)
+            for functions, sharing in mean_hypotheses(part, places)
+        ]
+        functions = np.concatenate(hypotheses)
+        functions[:, dropped_places(tests.fit)] = 0.0
+        functions = functions[functions.any(axis=1)]
+        found[term] = tests.joint(functions) if len(functions) else _NOTHING
+    return found
+
+
+_NOTHING = JointTest(np.nan, 0, np.nan, np.nan)
+
+BY_TYPE: dict[str, Callable[[CoefficientTests, FixedPart], TermTests]] = {
+    "I": sequential_tests,
+    "II": marginal_tests,
+    "III": mean_tests,
+}
+
+
+def tested_terms(part: FixedPart) -> dict[str, list[int]]:
+    """Return the positions of the columns of every term but the constant."""
+    return {
+        term: places
+        for term, places in part.terms.items()
+        if part.columns[places[0]].codes or part.columns[places[0]].numbers
+    }
+
+
+def contains(part: FixedPart, larger: str, smaller: str) -> bool:
+    """Tell whether one term has the numbers of another, and its factors and more."""
+    first = [part.columns[place] for place in part.terms[larger]]
+    second = [part.columns[place] for place in part.terms[smaller]]
+    same_numbers = {number for column in first for number in column.numbers} == {
+        number for column in second for number in column.numbers
+    }
+    return same_numbers and set(first[0].codes) > set(second[0].codes)
+
+
+def _is_full(part: FixedPart, term: str) -> bool:
+    """Tell whether a term has a column for every level of a factor and no other term contains it.
+
+    So it is without an intercept, or with slopes for levels only; its hypothesis is that all its
+    coefficients are zero.
+    """
+    columns = [part.columns[place] for place in part.terms[term]]
+    if any(contains(part, other, term) for other in part.terms):
+        return False
+    return any(
+        len({tuple(column.codes[factor]) for column in columns}) >= len(codes)
+        for factor, codes in columns[0].codes.items()
+    )
+
+
+def _scaled_test(tests: CoefficientTests, rows: FloatArray) -> JointTest:
+    if not len(rows):
+        return _NOTHING
+    fit = tests.fit
+    scaled = np.linalg.solve(_raw_map(fit), fit.beta[list(fit.kept)])
+    return tests.joint_scaled(rows, rows @ scaled)
+
+
+def _raw_map(fit: Fit) -> FloatArray:
+    """Return the map of scaled to raw coefficients of the kept columns."""
+    fixed = [fit.spec.fixed[place] for place in fit.kept]
+    return np.asarray(fit.problem.model.to_raw[fixed, :-1])
+
+
+def _sequential_rows(fit: Fit, order: list[int]) -> FloatArray:
+    """Return the rows of R for columns in a given order, in raw units each with 1 for its own."""
+    root = _root(fit, order)
+    return root * (np.diag(_raw_map(fit))[order] / np.diag(root))[:, None]
+
+
+def _root(fit: Fit, order: list[int]) -> FloatArray:
+    """Return the upper Cholesky factor of X'X with the columns in another order."""
+    gram = fit.problem.model.gram[:-1, :-1]
+    return np.asarray(linalg.cholesky(gram[np.ix_(order, order)], lower=False))
+
+
+def _kept_places(fit: Fit, places: list[int]) -> list[int]:
+    """Return where columns stand among those kept."""
+    return [fit.kept.index(place) for place in places if place in fit.kept]
+
+
+def mean_hypotheses(part: FixedPart, places: list[int]) -> Iterator[tuple[FloatArray, list[int]]]:
+    """State the type III hypothesis of a term.
+
+    The columns that share the numbers of the term span a function on the combinations of levels
+    of their factors: a mean, or the slope in the numbers. Its contrasts over the factors of the
+    term, averaged over the other factors, are zero.
+
+    Parameters
+    ----------
+    part : FixedPart
+        The fixed part.
+    places : list of int
+        The columns of the term.
+
+    Yields
+    ------
+    functions : ndarray of shape (m, n_fixed)
+        Functions of the coefficients.
+    sharing : list of int
+        The columns they are about.
+    """
+    for numbers in dict.fromkeys(_numbers(part.columns[place]) for place in places):
+        own = [part.columns[place] for place in places if _numbers(part.columns[place]) == numbers]
+        sharing = [n for n, column in enumerate(part.columns) if _numbers(column) == numbers]
+        sizes = {
+            factor: len(codes) for n in sharing for factor, codes in part.columns[n].codes.items()
+        }
+        sides = [_side(factor, size, own) for factor, size in sizes.items()]
+        combine: FloatArray = np.ones((1, 1))
+        for side in sides:
+            combine = np.asarray(np.kron(combine, side))
+        cells = np.column_stack([_on_cells(part.columns[n], sizes) for n in sharing])
+        functions = np.zeros((len(combine), len(part.columns)))
+        functions[:, sharing] = combine @ cells
+        yield functions, sharing
+
+
+def _numbers(column: FixedColumn) -> tuple[str, ...]:
+    return tuple(sorted(column.numbers))
+
+
+def _side(factor: str, size: int, own: list[FixedColumn]) -> FloatArray:
+    """Return what is asked of the levels of a factor: their mean, differences, or every one."""
+    codes = {tuple(column.codes[factor]) for column in own if factor in column.codes}
+    if not codes:
+        return np.full((1, size), 1.0 / size)
+    if len(codes) >= size:
+        return np.eye(size)
+    return np.asarray(np.eye(size)[1:] - np.eye(size)[:1])
+
+
+def _on_cells(column: FixedColumn, sizes: dict[str, int]) -> FloatArray:
+    """Return a column at all combinations of levels, its numbers being one."""
+    values = [column.codes.get(factor, np.ones(size)) for factor, size in sizes.items()]
+    return np.array([np.prod(cell) for cell in itertools.product(*values)])

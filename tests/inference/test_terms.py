@@ -1,0 +1,207 @@
+"""F tests of terms, linear hypotheses and marginal means.
+
+The figures of unbalanced designs are those of lmerTest 3.1.3 and pbkrtest 0.5.2, for the table in
+unbalanced.py.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skmixed import MixedLinearRegressor, lmer
+from skmixed.datasets import load_sleepstudy
+from skmixed.inference import anova, coefficient_table, linear_hypothesis, marginal_means
+from tests.inference.unbalanced import unbalanced
+
+FULL = "Reaction ~ A*B + x + A:x + (1|Subject)"
+SUMS = "Reaction ~ C(A, contr.sum)*B + x + C(A, contr.sum):x + (1|Subject)"
+TYPES = {
+    "I": ([120.164565, 119.179804, 118.016830, 122.050802, 118.421747],
+          [1.98427384, 0.0873368616, 144.922322, 3.45536374, 6.49965532]),
+    "II": ([118.254044, 119.176330, 118.028228, 122.049268, 118.421746],
+           [2.44085843, 0.00291494063, 141.910377, 3.42261154, 6.49965532]),
+    "III": ([118.245078, 119.175580, 118.028258, 122.049268, 118.421746],
+            [2.56830230, 0.00147083529, 141.900659, 3.42261154, 6.49965532]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table():
+    return unbalanced()
+
+
+@pytest.fixture(scope="module")
+def full(table):
+    return lmer(FULL, table)
+
+
+@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize("formula", [FULL, SUMS], ids=["treatment", "sum"])
+def test_unbalanced_interactions(formula, type, table):
+    ours = anova(lmer(formula, table), type).to_frame()
+    degrees, statistics = TYPES[type]
+    np.testing.assert_allclose(ours["df"], degrees, rtol=1e-5)
+    np.testing.assert_allclose(ours["statistic"], statistics, rtol=1e-6)
+    assert ours["num_df"].tolist() == [2, 1, 1, 2, 2]
+
+
+def test_kenward_roger_of_unbalanced_interactions(full):
+    ours = anova(full, df="kenward-roger").to_frame()
+    degrees = [118.229643, 119.160887, 118.012652, 122.036987, 118.406451]
+    statistics = [2.56762720, 0.00146887571, 141.898751, 3.40687521, 6.49669834]
+    np.testing.assert_allclose(ours["df"], degrees, rtol=1e-6)
+    np.testing.assert_allclose(ours["statistic"], statistics, rtol=1e-6)
+
+
+def test_terms_without_an_intercept(table):
+    model = lmer("Reaction ~ 0 + A + B + (1|Subject)", table)
+    for type, df, expected in [
+        ("I", "satterthwaite", [[38.1775425, 355.617267], [125.738011, 0.0674930124]]),
+        ("II", "satterthwaite", [[48.9561699, 308.280145], [125.738011, 0.0674930124]]),
+        ("III", "satterthwaite", [[48.9561699, 308.280145], [125.738011, 0.0674930124]]),
+        ("III", "kenward-roger", [[72.7588562, 304.273077], [125.717731, 0.0672907238]]),
+    ]:
+        ours = anova(model, type, df=df).to_frame()
+        np.testing.assert_allclose(ours[["df", "statistic"]], expected, rtol=1e-6)
+    slopes = anova(lmer("Reaction ~ A + A:x + (x|Subject)", table)).to_frame()
+    expected = [[116.907706, 2.81682828], [37.7559832, 19.0916482]]
+    np.testing.assert_allclose(slopes[["df", "statistic"]], expected, rtol=2e-5)
+
+
+def test_missing_combinations_are_left_out(table):
+    model = lmer(
+        "Reaction ~ A*B + (1|Subject)", table[~((table["A"] == "c") & (table["B"] == "v"))]
+    )
+    ours = anova(model, 2).to_frame()
+    np.testing.assert_allclose(ours["df"], [104.531627, 103.927882, 108.068387], rtol=1e-6)
+    np.testing.assert_allclose(ours["statistic"], [2.15468866, 1.59218556, 0.141069721], rtol=1e-6)
+    third = anova(model, "III").to_frame()
+    assert third["num_df"].tolist() == [1, 0, 1]  # of A only a - b is seen at both levels of B
+    assert third.loc["B"].isna().sum() == 3
+    means = marginal_means(model, ["A", "B"]).to_frame()["estimate"]
+    assert np.isnan(means.loc["c", "v"])
+    assert means.isna().sum() == 1
+    assert marginal_means(model, "A").to_frame()["estimate"].isna().tolist() == [False, False, True]
+
+
+def test_columns_are_terms_without_a_formula():
+    X, y = load_sleepstudy(return_X_y=True)
+    X = X.assign(square=X["Days"] ** 2)
+    model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    ours = anova(model, "I").to_frame()
+    assert list(ours.index) == ["Days", "square"]
+    np.testing.assert_allclose(ours["statistic"], [45.8530059, 1.65575009], rtol=1e-6)
+
+
+def test_t_and_f_agree(full):
+    single = coefficient_table(full).to_frame()
+    for name in ["x", "B[T.v]"]:
+        joint = linear_hypothesis(full, name)
+        assert joint.statistic == pytest.approx(single.loc[name, "statistic"] ** 2)
+        assert joint.df == pytest.approx(single.loc[name, "df"])
+        assert joint.p_value == pytest.approx(single.loc[name, "p_value"])
+
+
+def test_linear_hypotheses_are_read_from_text_and_matrices(full):
+    names = list(full.coef_covariance_.index)
+    text = linear_hypothesis(full, ["2 * x - A[T.b]:x = 3", "B[T.v] = A[T.b] + 1"])
+    rows = pd.DataFrame(
+        [{"x": 2.0, "A[T.b]:x": -1.0}, {"B[T.v]": 1.0, "A[T.b]": -1.0}], columns=names
+    ).fillna(0.0)
+    for L in [rows, rows.to_numpy()]:
+        matrix = linear_hypothesis(full, L, [3.0, 1.0])
+        assert matrix.statistic == pytest.approx(text.statistic)
+        assert matrix.num_df == 2
+        np.testing.assert_allclose(matrix.to_frame()["rhs"], [3.0, 1.0])
+    repeated = linear_hypothesis(full, ["x = 3", "2 * x = 6", "B[T.v]"])
+    assert repeated.num_df == 2
+
+
+def test_the_estimate_satisfies_its_own_hypothesis(full):
+    for df in ["satterthwaite", "kenward-roger", "residual", "normal"]:
+        test = linear_hypothesis(full, np.eye(len(full.coef_) + 1), full.fit_.beta, df=df)
+        assert test.statistic == pytest.approx(0.0, abs=1e-15)
+        assert test.p_value == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("L", "rhs", "message"),
+    [
+        ("y = 1", None, "a coefficient or a number is expected"),
+        ("x = ", None, "a coefficient or a number"),
+        ("x * x", None, "not linear"),
+        ("x = 1 2", None, "or the end is expected"),
+        ("xx = 1", None, "cannot read"),
+        ("1 = 2", None, "about no coefficient"),
+        ("x", 1.0, "write the value into the equation"),
+        ([], None, "no hypothesis"),
+        ([[1.0, 2.0]], None, "a column for each of the 9 coefficients"),
+        (np.zeros((1, 9)), None, "not all zero"),
+        (np.eye(9), [1.0, 2.0], "rhs has shape"),
+        (pd.DataFrame({"nothing": [1.0]}), None, "L has columns"),
+        (["x = 1", "x = 2"], None, "contradict each other"),
+    ],
+)
+def test_bad_hypotheses_are_explained(full, L, rhs, message):
+    with pytest.raises(ValueError, match=message):
+        linear_hypothesis(full, L, rhs)
+
+
+def test_hypotheses_about_dropped_columns_are_refused():
+    model = lmer("Reaction ~ Days + I(2 * Days) + (1 | Subject)", load_sleepstudy())
+    with pytest.raises(ValueError, match="depend on those before them"):
+        linear_hypothesis(model, "I(2 * Days)")
+    # Their sum is determined: Days + 2 * (2 Days) has this slope.
+    sum_of_both = linear_hypothesis(model, "Days + 2 * I(2 * Days)").to_frame()
+    alone = coefficient_table(model).to_frame()
+    assert sum_of_both["estimate"].iloc[0] == pytest.approx(alone.loc["Days", "estimate"])
+    assert alone.loc["I(2 * Days)"].isna().all()
+
+
+def test_marginal_means_of_an_unbalanced_design(full):
+    single = marginal_means(full, "A").to_frame()
+    np.testing.assert_allclose(single["estimate"], [302.668242, 307.725579, 295.627275], rtol=1e-7)
+    np.testing.assert_allclose(single["std_error"], [9.98486205, 10.0000268, 9.98617579], rtol=1e-6)
+    np.testing.assert_allclose(single["df"], [22.5801110, 22.7141071, 22.5927690], rtol=1e-6)
+    pair = marginal_means(full, ["B", "A"], at={"A": "b"}).to_frame()
+    assert list(pair.index) == [("u", "b"), ("v", "b")]
+    np.testing.assert_allclose(pair["estimate"], [316.233910, 299.217248], rtol=1e-7)
+    assert "At x = " in str(marginal_means(full, "A"))
+
+
+def test_marginal_means_by_hand(full):
+    ours = marginal_means(full, ["A", "x"], at={"x": [1.0, 2.0], "B": "u"}).to_frame()
+    frame = pd.DataFrame({"A": ["a", "a"], "B": ["u", "u"], "x": [1.0, 2.0], "Subject": ["?"] * 2})
+    expected = full.predict(frame, random="none")
+    np.testing.assert_allclose(ours.loc["a", "estimate"], expected)
+
+
+@pytest.mark.parametrize(
+    ("specs", "at", "message"),
+    [
+        ("C", None, r"\['C'\] cannot be taken"),
+        ([], None, "no variables"),
+        ("A", {"y": 1.0}, "cannot be taken"),
+        ("A", {"A": ["z"]}, "has no levels"),
+        ("A", {"x": [1.0, 2.0]}, "several values"),
+    ],
+)
+def test_bad_marginal_means_are_explained(full, specs, at, message):
+    with pytest.raises(ValueError, match=message):
+        marginal_means(full, specs, at=at)
+
+
+def test_means_within_transforms_are_asked_for(table):
+    model = lmer("Reaction ~ A + log(x + 1) + (1 | Subject)", table)
+    with pytest.raises(ValueError, match="give a value, at="):
+        marginal_means(model, "A")
+    ours = marginal_means(model, "A", at={"x": 2.0}).to_frame()
+    frame = pd.DataFrame({"A": list("abc"), "x": [2.0] * 3, "Subject": ["?"] * 3})
+    np.testing.assert_allclose(ours["estimate"], model.predict(frame, random="none"))
+
+
+def test_bad_types_are_explained(full):
+    with pytest.raises(ValueError, match="type='IV' is not one of"):
+        anova(full, "IV")
+    with pytest.raises(TypeError, match="a bare fit does not know its terms"):
+        anova(full.fit_)
