@@ -215,7 +215,7 @@ def multiply_transposed(left: FloatArray, right: FloatArray) -> FloatArray:
     ndarray of shape (a, c, n_levels)
         ``left[:, :, l].T @ right[:, :, l]``.
     """
-    return multiply_levels(left.transpose(1, 0, 2), right)
+    return multiply_levels(left.swapaxes(0, 1), right)
 
 
 def sum_of_grams(values: FloatArray) -> FloatArray:

@@ -135,7 +135,7 @@ class Grouping:
 
 
 def number_levels(columns: Mapping[str, Any], key: tuple[str, ...]) -> IntArray:
-    """Number the levels of one factor among rows, whether or not a fit knows them.
+    """Give numbers to the levels of one factor among rows, whether or not a fit knows them.
 
     Parameters
     ----------
