@@ -56,9 +56,33 @@ def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
     no longer determined are rare and cost an evaluation each.
     """
     rows = aligned(fit, rows)
-    table = ScaledTable.of(fit, rows)
-    evaluation = fit.evaluation
-    weights = np.ones(table.n_rows) if rows.weights is None else rows.weights
+    residuals, leverage = residuals_and_leverage(fit, rows)
+    left = 1.0 - leverage
+    lost = left < _UNDETERMINED
+    predictions = rows.columns[:, -1] - residuals / np.where(lost, 1.0, left)
+    for row in np.flatnonzero(lost):
+        predictions[row] = predict_without(fit, rows, np.array([row]))[0]
+    return predictions
+
+
+def residuals_and_leverage(fit: Fit, rows: Rows) -> tuple[FloatArray, FloatArray]:
+    """Compute what is left of every row and how much its response pulls its fitted value.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        Its rows, with codes that count its levels.
+
+    Returns
+    -------
+    residuals : ndarray of shape (n,)
+        y - X beta - Z b, in units of y.
+    leverage : ndarray of shape (n,)
+        h, the diagonal of the hat matrix of the fitted values at the variances of the fit.
+    """
+    table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
     leverage = np.zeros(table.n_rows)
     if table.random:
         leverage += evaluation.factorisation.effect_variances(table.random, table.codes)
@@ -68,12 +92,7 @@ def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
     for chosen, reduced in table.reduced(evaluation.factors, evaluation.cross):
         residuals[chosen] = reduced[:, p] - reduced[:, :p] @ evaluation.beta
         leverage[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
-    left = 1.0 - weights * leverage
-    lost = left < _UNDETERMINED
-    predictions = rows.columns[:, -1] - residuals / np.where(lost, 1.0, left) / table.scale
-    for row in np.flatnonzero(lost):
-        predictions[row] = predict_without(fit, rows, np.array([row]))[0]
-    return predictions
+    return residuals / table.scale, leverage if rows.weights is None else leverage * rows.weights
 
 
 def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
@@ -192,8 +211,55 @@ def _contains_all(fit: Fit, position: int) -> bool:
     return fit.spec.used_factors.index(position) == elimination.order[-1]
 
 
+def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArray:
+    """Estimate the coefficients without each level of a factor, at the variances of the fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        Its rows, with codes that count its levels.
+    position : int
+        Position of the factor in the layout.
+
+    Returns
+    -------
+    ndarray of shape (n_levels, n_fixed)
+        In units of the data; where the other levels do not determine a coefficient, one of several
+        solutions. NaN where there are no others.
+    """
+    codes, n_levels = rows.codes[position], len(rows.indexes[position])
+    beta = np.full((n_levels, len(fit.spec.fixed)), np.nan)
+    if n_levels == 1:
+        return beta
+    lost = np.arange(n_levels)
+    if _contains_all(fit, position):
+        model = fit.problem.model
+        scaled, determined, _ = _outer_coefficients(fit, rows, position)
+        to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
+        beta = fit.beta + (scaled - fit.evaluation.beta) @ to_fixed.T
+        lost = np.flatnonzero(~determined)
+    order = np.argsort(codes, kind="stable")
+    ends = np.searchsorted(codes[order], np.stack([lost, lost + 1]))
+    for level, first, last in zip(lost, *ends, strict=True):
+        beta[level] = fit.at(fit.products.without(rows.take(order[first:last]))).beta
+    return beta
+
+
 def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArray, IntArray]:
     """Predict by the coefficients without each level; return the levels they depend on, too."""
+    beta, determined, table = _outer_coefficients(fit, rows, position)
+    p = beta.shape[1]
+    codes = rows.codes[position]
+    residuals = table.fixed[:, p] - (table.fixed[:, :p] * beta[codes]).sum(axis=1)
+    return rows.columns[:, -1] - residuals / table.scale, np.flatnonzero(~determined)
+
+
+def _outer_coefficients(
+    fit: Fit, rows: Rows, position: int
+) -> tuple[FloatArray, NDArray[np.bool_], ScaledTable]:
+    """Return the scaled coefficients without each level, and whether the others determine them."""
     table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
     p, n_levels = len(evaluation.beta), len(rows.indexes[position])
     fixed = table.fixed[:, :p]
@@ -203,7 +269,7 @@ def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArr
     reduced[:, p] -= reduced[:, :p] @ evaluation.beta
     total = fixed.T @ _weighted(reduced[:, :p], rows.weights)
     beta = np.empty((n_levels, p))
-    lost = [np.empty(0, dtype=np.intp)]
+    known = np.empty(n_levels, dtype=bool)
     codes = rows.codes[position]
     order = np.argsort(codes, kind="stable")
     chunk = max(1, _CHUNK_BYTES // (8 * max(1, p * (p + 1))))
@@ -215,10 +281,8 @@ def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArr
         sums = level_sums(
             codes[chosen] - start, stop - start, list(fixed[chosen].T), reduced[chosen], weights
         )
-        beta[start:stop], determined = _downdated(evaluation.beta, total, sums)
-        lost.append(start + np.flatnonzero(~determined))
-    residuals = table.fixed[:, p] - (fixed * beta[codes]).sum(axis=1)
-    return rows.columns[:, -1] - residuals / table.scale, np.concatenate(lost)
+        beta[start:stop], known[start:stop] = _downdated(evaluation.beta, total, sums)
+    return beta, known, table
 
 
 def _downdated(

@@ -1,8 +1,8 @@
 """The criterion of many data sets of one design at once, each at its own relative factor.
 
-One grouping factor, so that everything is a batched sum over levels. Blocks have the data sets along
-their last axis but one, the levels along the last; what all data sets share has length one there.
-Formulas and letters are those of `skmixed.core.evaluation` and `skmixed.core.derivatives`.
+One grouping factor, so that everything is a batched sum over levels. Blocks have the data sets
+along their last axis but one, the levels along the last; what all data sets share has length one
+there. Formulas and letters are those of `skmixed.core.evaluation` and `skmixed.core.derivatives`.
 """
 
 from __future__ import annotations
@@ -145,13 +145,13 @@ def evaluate_stack(stack: Stack, factors: FloatArray, patterns: FloatArray) -> P
 def _cholesky(matrices: FloatArray) -> tuple[FloatArray, np.ndarray]:
     """Return Cholesky factors, and which matrices have none: theirs is the identity."""
     try:
-        return np.linalg.cholesky(matrices), np.zeros(len(matrices), dtype=bool)
+        return np.asarray(np.linalg.cholesky(matrices)), np.zeros(len(matrices), dtype=bool)
     except np.linalg.LinAlgError:
-        finite = np.isfinite(matrices).all(axis=(1, 2))
+        finite = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
         safe = np.where(finite[:, None, None], matrices, 0.0)
-        lost = ~(np.linalg.eigvalsh(safe)[:, 0] > 0.0)
+        lost = np.asarray(np.linalg.eigvalsh(safe)[:, 0] <= 0.0) | ~finite
         safe[lost] = np.eye(matrices.shape[1])
-        return np.linalg.cholesky(safe), lost
+        return np.asarray(np.linalg.cholesky(safe)), lost
 
 
 def _is_dependent(lower: FloatArray, gram: FloatArray) -> np.ndarray:

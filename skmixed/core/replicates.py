@@ -310,6 +310,6 @@ def stack_of_levels(fit: Fit, rows: Rows, draws: IntArray) -> Stack:
         response=right[:, p][:, draws],
         gram=(counts @ flat.T).reshape(len(draws), p + 1, p + 1),
         structure=fit.problem.structures[0],
-        degrees=counts @ sizes - p * reml,
+        degrees=np.asarray(counts @ sizes - p * reml, dtype=np.float64),
         reml=reml,
     )

@@ -2,8 +2,8 @@
 
 A response is X beta + Z b + e at the coefficients of the fit; kept are the sums of its deviation
 from X beta with the stored columns. They are drawn without any row: given Z and X, the sums
-[Z X]'W e are normal with covariance sigma^2 [Z X]'W[Z X], and what is left of e'W e is sigma^2 times
-a chi-square variable with as many degrees of freedom as rows are left.
+[Z X]'W e are normal with covariance sigma^2 [Z X]'W[Z X], and what is left of e'W e is sigma^2
+times a chi-square variable with as many degrees of freedom as rows are left.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skmixed.core.covariance import Structure
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
-from skmixed.core.lockstep import Point, Stack, evaluate_stack
+from skmixed.core.lockstep import Stack, evaluate_stack
 
 BoolArray = NDArray[np.bool_]
 
@@ -104,7 +104,7 @@ class _Search:
         self.run()
 
     def factors(self, which: IntArray) -> FloatArray:
-        return np.einsum("ra,raij->rij", self.theta[which], self.patterns[which])
+        return np.asarray(np.einsum("ra,raij->rij", self.theta[which], self.patterns[which]))
 
     def move_to(self, omegas: FloatArray, which: IntArray) -> None:
         """Put some data sets at given covariances, in the best order of their columns."""
