@@ -243,6 +243,30 @@ def _collected(fit: Fit, found: list[tuple[Evaluation | None, SolverReport]]) ->
     return Refits.of_scaled(fit, beta, sigma2, factors, converged)
 
 
+def refit_light(fit: Fit, scaled: ScaledResponses, refits: Refits, number: int) -> Fit:
+    """Return the fit of one replicate for what needs no cross-products of its own.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    scaled : ScaledResponses
+        The responses of the replicates.
+    refits : Refits
+        Their estimates.
+    number : int
+        Which of them.
+
+    Returns
+    -------
+    Fit
+        Its estimates, effects and variances are right; it cannot be refitted.
+    """
+    factors = tuple(lam[number] for lam in refits.scaled_factors)
+    problem = replicate_problem(fit, scaled, number)
+    return Fit(fit.products, fit.spec, factors, _REFIT, {"problem": problem})
+
+
 def refit_at(fit: Fit, responses: Responses, refits: Refits, number: int) -> Fit:
     """Return the whole fit of one replicate.
 

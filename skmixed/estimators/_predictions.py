@@ -19,6 +19,7 @@ from skmixed.design.design import Design, Source
 from skmixed.estimators._data import chosen_factors, read_new_data
 from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._inputs import read_groups
+from skmixed.estimators._pivots import prediction_pivots
 from skmixed.estimators._prediction import Predicted
 from skmixed.estimators._simulation import simulate_rows
 
@@ -113,6 +114,9 @@ class Predictions:
         *,
         level: float = 0.95,
         kind: str = "observation",
+        method: str = "analytic",
+        n_samples: int = 1000,
+        random_state: Any = None,
     ) -> FloatArray:
         """Predict intervals that hold the response, or its mean, with a given probability.
 
@@ -127,6 +131,13 @@ class Predictions:
         kind : {"observation", "mean"}, default="observation"
             Whether the interval is for a new observation of the row, or for X beta + Z b, the mean
             of all observations that could be made of it in its groups.
+        method : {"analytic", "bootstrap"}, default="analytic"
+            Whether the quantiles are those of a t distribution, or of the standardised errors of a
+            parametric bootstrap, which has the uncertainty of the variances in it.
+        n_samples : int, default=1000
+            Replicates of the bootstrap.
+        random_state : None, int, RandomState or Generator, default=None
+            Seed of the bootstrap.
 
         Returns
         -------
@@ -139,6 +150,7 @@ class Predictions:
             Before `fit`.
         ValueError
             As in `predict`; for a level that is no probability, and if the fit left no residual.
+            For the bootstrap after `update_groups`, and with several large factors.
 
         See Also
         --------
@@ -153,12 +165,19 @@ class Predictions:
         freedom of s^2, row by row: n - p without random terms, where this is the interval of
         ordinary least squares, and about the number of levels less one for a new level.
 
+        The bootstrap draws data from the fitted model, refits, and takes the quantiles of
+        (truth - prediction) / s over the replicates in the place of those of t. It costs a refit
+        and a pass over the rows a replicate.
+
         References
         ----------
         .. [1] Henderson, C. R. (1975). Best linear unbiased estimation and prediction under a
            selection model. Biometrics 31(2), :doi:`10.2307/2529430`.
         .. [2] Satterthwaite, F. E. (1946). An approximate distribution of estimates of variance
            components. Biometrics Bulletin 2(6), :doi:`10.2307/3002019`, eq. 17.
+        .. [3] Chatterjee, S., Lahiri, P. & Li, H. (2008). Parametric bootstrap approximation to the
+           distribution of EBLUP and related prediction intervals in linear mixed models. Annals of
+           Statistics 36(3), :doi:`10.1214/07-AOS512`, section 3.
 
         Examples
         --------
@@ -173,20 +192,48 @@ class Predictions:
                [213.7, 477.6]])
         """
         check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
-        if kind not in ("observation", "mean"):
-            raise ValueError(f"kind={kind!r} is neither 'observation' nor 'mean'")
+        _check_choice("kind", kind, ("observation", "mean"))
+        _check_choice("method", method, ("analytic", "bootstrap"))
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         _, predicted = self._read_new(X, groups, "all")
         check_residual(self.fit_)
-        means = predicted.means(self)
-        observation = kind == "observation"
+        means, observation = predicted.means(self), kind == "observation"
         variances = np.square(predicted.deviations(self))
         if observation:
             variances += self.fit_.sigma2
-        degrees = prediction_degrees(
-            self.fit_, self._posterior, predicted.rows, observation=observation
+        tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+        if method == "analytic":
+            degrees = prediction_degrees(
+                self.fit_, self._posterior, predicted.rows, observation=observation
+            )
+            quantiles = stats.t.ppf(tails[:, None], degrees)
+        else:
+            quantiles = self._bootstrap_quantiles(
+                predicted, tails, observation, n_samples, random_state
+            )
+        return np.asarray(means + quantiles * np.sqrt(variances)).T
+
+    def _bootstrap_quantiles(
+        self,
+        predicted: Predicted,
+        tails: FloatArray,
+        observation: bool,
+        n_samples: int,
+        random_state: Any,
+    ) -> FloatArray:
+        if self._posterior is not self.fit_:
+            raise ValueError(
+                "method='bootstrap' refits the model to its data, which update_groups has added "
+                "to: call partial_fit with the rows instead, or use method='analytic'"
+            )
+        pivots = prediction_pivots(
+            self.fit_,
+            predicted.rows,
+            observation=observation,
+            n_samples=n_samples,
+            generator=generator_of(random_state),
         )
-        half = stats.t.isf((1.0 - level) / 2.0, degrees) * np.sqrt(variances)
-        return means[:, None] + np.stack([-half, half], axis=1)
+        return np.quantile(pivots, tails, axis=0)
 
     def simulate(
         self,
@@ -253,9 +300,13 @@ class Predictions:
         (180, 3)
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        if random not in ("new", "fitted"):
-            raise ValueError(f"random={random!r} is neither 'new' nor 'fitted'")
+        _check_choice("random", random, ("new", "fitted"))
         source, predicted = self._read_new(X, groups, "all")
         check_residual(self.fit_)
         generator = generator_of(random_state)
         return simulate_rows(self, source, predicted, n_samples, random, generator)
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}")
