@@ -1,4 +1,4 @@
-"""How far predictions of rows may be off: their variance, and its degrees of freedom.
+"""How far predictions of rows may be off.
 
 With hats for estimates and d = x - (z'Omega Z'V^-1 X)', C the conditional covariance of the random
 effects relative to sigma^2 and V_b = (X'V^-1 X)^-1,
@@ -11,6 +11,7 @@ not known are estimated by zero, so that they add their own variance, sigma^2 z'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ from skmixed.core.solvers.coordinates import Coordinates, local_model
 from skmixed.core.solvers.report import SolverReport
 from skmixed.core.table import ScaledTable
 
-_STEP = 1e-4
+_STEP = 1e-3
 _FLAT = 1e-10
 _FEWEST = 1.0
 _NEARBY = SolverReport("none", True, 0, "a step away from the optimum", ())
@@ -94,9 +95,34 @@ def _root(covariance: FloatArray) -> FloatArray:
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
+def mean_predictions(model: Fit | Posterior, rows: Rows) -> FloatArray:
+    """Predict X beta + Z b of rows.
+
+    Parameters
+    ----------
+    model : Fit or Posterior
+        What is known of the coefficients and random effects.
+    rows : Rows
+        As in `mean_variances`.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        In units of y; levels that are not known have no effect.
+    """
+    spec = model.spec if isinstance(model, Fit) else model.at.spec
+    prediction: FloatArray = rows.columns[:, list(spec.fixed)] @ model.beta
+    for factor, effects in zip(spec.used_factors, model.modes, strict=True):
+        level = rows.codes[factor]
+        known = (level >= 0)[:, None]
+        z = rows.columns[:, list(spec.factor_columns(factor))]
+        prediction += (np.where(known, effects[level], 0.0) * z).sum(axis=1)
+    return prediction
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearby:
-    """The model a small step of each variance parameter away from its optimum.
+    """A model a small step of each variance parameter away from its optimum.
 
     The parameters are the entries theta of the relative factors, in scaled units, with sigma^2
     profiled out. Their covariance is twice the inverse of the second derivatives of the criterion;
@@ -126,11 +152,10 @@ class Nearby:
 
     @classmethod
     def _evaluated(cls, fit: Fit) -> Nearby:
-        coordinates = Coordinates.natural(fit.problem)
-        omegas = [lam @ lam.T for lam in fit.scaled_factors]
-        if not omegas:
+        if not fit.scaled_factors:
             return cls(np.empty(0), [], np.empty((0, 0)))
-        theta = coordinates.theta(omegas)
+        coordinates = Coordinates.natural(fit.problem)
+        theta = coordinates.theta([lam @ lam.T for lam in fit.scaled_factors])
         evaluation = fit.evaluation.with_factors(coordinates.factors(theta))
         hessian = local_model(evaluation, coordinates.patterns)[1]
         steps = _STEP * np.maximum(1.0, np.abs(theta))
@@ -143,6 +168,24 @@ class Nearby:
         pairs = [(moved(n, step), moved(n, -step)) for n, step in enumerate(steps)]
         return cls(steps, pairs, 2.0 * _inverse(hessian))
 
+    def spread(self, values: Callable[[Fit], FloatArray]) -> FloatArray:
+        """Compute g'S g, the variance that functions of the parameters get from their estimation.
+
+        Parameters
+        ----------
+        values : callable
+            Returns an array of shape (n,) from a model.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            With S the covariance of the parameters and g the derivatives of the values.
+        """
+        up = np.stack([values(first) for first, _ in self.pairs])
+        down = np.stack([values(second) for _, second in self.pairs])
+        slopes = (up - down) / (2.0 * self.steps[:, None])
+        return np.asarray(np.einsum("an,ab,bn->n", slopes, self.covariance, slopes, optimize=True))
+
 
 def _inverse(hessian: FloatArray) -> FloatArray:
     """Invert a Hessian along the directions in which it is felt."""
@@ -151,48 +194,62 @@ def _inverse(hessian: FloatArray) -> FloatArray:
     return np.asarray((vectors[:, felt] / values[felt]) @ vectors[:, felt].T)
 
 
-def prediction_degrees(
-    fit: Fit, model: Fit | Posterior, rows: Rows, *, observation: bool
-) -> FloatArray:
-    """Degrees of freedom of the estimated variance of predictions, a row each.
-
-    By Satterthwaite's method: a variance v estimated with error variance var(v) has 2 v^2 / var(v)
-    of them. var(log v) = 2 / nu + g'S g, with S the covariance of the relative parameters and g the
-    derivatives in them of log v, sigma^2 following them.
+@dataclass(frozen=True, slots=True, eq=False)
+class Accuracy:
+    """How far predictions of rows may be off, the variances being estimates too.
 
     Parameters
     ----------
-    fit : Fit
-        The model whose variances were estimated.
-    model : Fit or Posterior
-        What the predictions are made from: the fit, or other data at its parameters.
-    rows : Rows
-        As in `mean_variances`.
-    observation : bool
-        Whether sigma^2 is part of v.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        At least one; nu = n - p for a model without random terms, where the t distribution is
-        exact.
-
-    References
-    ----------
-    .. [1] Satterthwaite, F. E. (1946). An approximate distribution of estimates of variance
-       components. Biometrics Bulletin 2(6), :doi:`10.2307/3002019`, eq. 17.
+    squares : ndarray of shape (n,)
+        Mean squared errors.
+    degrees : ndarray of shape (n,)
+        Degrees of freedom of the t distribution that the standardised errors are taken to have.
     """
-    log_variance = np.full(len(rows.columns), 2.0 / fit.problem.degrees)
-    nearby = Nearby.of(fit)
-    if nearby.pairs:
+
+    squares: FloatArray
+    degrees: FloatArray
+
+    @classmethod
+    def of(cls, fit: Fit, model: Fit | Posterior, rows: Rows, *, observation: bool) -> Accuracy:
+        """Assess the predictions of rows.
+
+        The estimated variance v at given variances is too small by about g3, the variance that the
+        prediction has from their estimation (Kackar & Harville 1984, doi:10.2307/2288715), and does
+        not contain g3 itself, so that v + 2 g3 is nearly unbiased (Prasad & Rao 1990,
+        doi:10.2307/2289570). The degrees of freedom are those of v by Satterthwaite's method
+        (1946, doi:10.2307/3002019), 2 / var(log v), with var(log v) = 2 / nu + g'S g.
+
+        Parameters
+        ----------
+        fit : Fit
+            The model whose variances were estimated.
+        model : Fit or Posterior
+            What the predictions are made from: the fit, or other data at its parameters.
+        rows : Rows
+            As in `mean_variances`.
+        observation : bool
+            Whether sigma^2 is part of v.
+
+        Returns
+        -------
+        Accuracy
+            Of a model without random terms that of ordinary least squares, exactly.
+        """
+
+        def there(moved: Fit) -> Fit | Posterior:
+            return moved if isinstance(model, Fit) else Posterior.of(moved, model.products)
+
+        def variances(moved: Fit) -> FloatArray:
+            noise = moved.sigma2 if observation else 0.0
+            return mean_variances(there(moved), rows) + noise
 
         def logs(moved: Fit) -> FloatArray:
-            there = moved if isinstance(model, Fit) else Posterior.of(moved, model.products)
-            extra = moved.sigma2 if observation else 0.0
-            return np.log(np.maximum(mean_variances(there, rows) + extra, np.finfo(float).tiny))
+            return np.log(np.maximum(variances(moved), np.finfo(float).tiny))
 
-        up = np.stack([logs(first) for first, _ in nearby.pairs])
-        down = np.stack([logs(second) for _, second in nearby.pairs])
-        slopes = (up - down) / (2.0 * nearby.steps[:, None])
-        log_variance += np.einsum("an,ab,bn->n", slopes, nearby.covariance, slopes, optimize=True)
-    return np.asarray(np.maximum(_FEWEST, 2.0 / log_variance))
+        squares = mean_variances(model, rows) + (fit.sigma2 if observation else 0.0)
+        spread = np.full(len(squares), 2.0 / fit.problem.degrees)
+        nearby = Nearby.of(fit)
+        if nearby.pairs:
+            squares += 2.0 * nearby.spread(lambda moved: mean_predictions(there(moved), rows))
+            spread += nearby.spread(logs)
+        return cls(squares, np.maximum(_FEWEST, 2.0 / spread))

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, check_scalar
 from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray
 from skmixed.core.posterior import Posterior
-from skmixed.core.prediction import prediction_degrees
+from skmixed.core.prediction import Accuracy
 from skmixed.core.seeding import generator_of
 from skmixed.design.design import Design, Source
 from skmixed.estimators._data import chosen_factors, read_new_data
@@ -158,24 +158,32 @@ class Predictions:
 
         Notes
         -----
-        The interval is prediction -+ t s. The variance s^2 is that of the joint errors of the
-        coefficients and random effects at the estimated variances; a level that is not known adds
-        the variance of its effects, and an observation adds sigma^2, the residual variance of a row
-        of weight one. t is the quantile of the t distribution with Satterthwaite's degrees of
-        freedom of s^2, row by row: n - p without random terms, where this is the interval of
-        ordinary least squares, and about the number of levels less one for a new level.
+        The interval is prediction -+ t s. s^2 is the square of the standard error that `predict`
+        returns, in which a level that is not known has the variance of its effects; for an
+        observation plus sigma^2, the residual variance of a row of weight one; and plus twice the
+        variance that the prediction has because the variances are estimates [2]_ [3]_. t is the
+        quantile of the t distribution with Satterthwaite's degrees of freedom [4]_, row by row:
+        n - p without random terms, where this is the interval of ordinary least squares, and about
+        the number of levels less one for a new level.
 
         The bootstrap draws data from the fitted model, refits, and takes the quantiles of
-        (truth - prediction) / s over the replicates in the place of those of t. It costs a refit
+        (truth - prediction) / s over the replicates, s^2 being the first two parts, in the place of
+        those of t [5]_. It costs a refit
         and a pass over the rows a replicate.
 
         References
         ----------
         .. [1] Henderson, C. R. (1975). Best linear unbiased estimation and prediction under a
            selection model. Biometrics 31(2), :doi:`10.2307/2529430`.
-        .. [2] Satterthwaite, F. E. (1946). An approximate distribution of estimates of variance
+        .. [2] Kackar, R. N. & Harville, D. A. (1984). Approximations for standard errors of
+           estimators of fixed and random effects in mixed linear models. Journal of the American
+           Statistical Association 79(388), :doi:`10.2307/2288715`, eq. 3.
+        .. [3] Prasad, N. G. N. & Rao, J. N. K. (1990). The estimation of the mean squared error of
+           small-area estimators. Journal of the American Statistical Association 85(409),
+           :doi:`10.2307/2289570`, section 3.
+        .. [4] Satterthwaite, F. E. (1946). An approximate distribution of estimates of variance
            components. Biometrics Bulletin 2(6), :doi:`10.2307/3002019`, eq. 17.
-        .. [3] Chatterjee, S., Lahiri, P. & Li, H. (2008). Parametric bootstrap approximation to the
+        .. [5] Chatterjee, S., Lahiri, P. & Li, H. (2008). Parametric bootstrap approximation to the
            distribution of EBLUP and related prediction intervals in linear mixed models. Annals of
            Statistics 36(3), :doi:`10.1214/07-AOS512`, section 3.
 
@@ -188,7 +196,7 @@ class Predictions:
         >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
         >>> rows = pd.DataFrame({"Days": [9, 9], "Subject": ["308", "new"]})
         >>> model.predict_interval(rows, kind="mean").round(1)
-        array([[403.3, 458. ],
+        array([[401.5, 459.8],
                [213.7, 477.6]])
         """
         check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
@@ -198,20 +206,20 @@ class Predictions:
         _, predicted = self._read_new(X, groups, "all")
         check_residual(self.fit_)
         means, observation = predicted.means(self), kind == "observation"
-        variances = np.square(predicted.deviations(self))
-        if observation:
-            variances += self.fit_.sigma2
         tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
         if method == "analytic":
-            degrees = prediction_degrees(
+            accuracy = Accuracy.of(
                 self.fit_, self._posterior, predicted.rows, observation=observation
             )
-            quantiles = stats.t.ppf(tails[:, None], degrees)
+            squares = accuracy.squares
+            quantiles = stats.t.ppf(tails[:, None], accuracy.degrees)
         else:
+            squares = np.square(predicted.deviations(self))
+            squares += self.fit_.sigma2 if observation else 0.0
             quantiles = self._bootstrap_quantiles(
                 predicted, tails, observation, n_samples, random_state
             )
-        return np.asarray(means + quantiles * np.sqrt(variances)).T
+        return np.asarray(means + quantiles * np.sqrt(squares)).T
 
     def _bootstrap_quantiles(
         self,

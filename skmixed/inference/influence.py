@@ -76,7 +76,7 @@ def influence(
     >>> float(influence(model, X, y)["leverage"].sum().round(2))
     29.02
     >>> influence(model, X, y, by="Subject")["cooks_distance"].idxmax()
-    '337'
+    '309'
     """
     fit = check_fitted(model)
     if by is not None and by not in model.n_groups_:
