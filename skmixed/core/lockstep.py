@@ -39,6 +39,8 @@ class Stack:
         nu.
     reml : bool
         Whether the criterion is restricted.
+    counts : ndarray of shape (n_levels,) or None
+        How many levels each stands for, in all that does not depend on X and y; None is one each.
     """
 
     own: FloatArray
@@ -48,6 +50,7 @@ class Stack:
     structure: Structure
     degrees: FloatArray
     reml: bool
+    counts: FloatArray | None = None
 
     def __len__(self) -> int:
         """Return the number of data sets."""
@@ -64,6 +67,62 @@ class Stack:
             gram=self.gram[chosen],
             degrees=self.degrees[chosen],
         )
+
+
+def compressed(stack: Stack) -> Stack:
+    """Put levels together that differ in their responses only.
+
+    Levels with the same Z'W Z and Z'W X may be turned into each other by any rotation. One turns m
+    of them so that the first has all of X, and k others all that is left of y.
+
+    Parameters
+    ----------
+    stack : Stack
+        The data.
+
+    Returns
+    -------
+    Stack
+        With the same criterion everywhere and, in balanced designs, few levels.
+    """
+    k, p, shared, n_levels = stack.fixed.shape
+    if shared != 1 or stack.counts is not None:
+        return stack
+    own, fixed = stack.own[:, :, 0], stack.fixed[:, :, 0]
+    table = np.concatenate([own.reshape(k * k, n_levels), fixed.reshape(k * p, n_levels)])
+    classes = np.unique(table, axis=1, return_inverse=True)[1].ravel()
+    sizes = np.bincount(classes)
+    if not (sizes > k + 1).any():
+        return stack
+    n = len(stack)
+    parts: list[tuple[FloatArray, ...]] = []
+    alone = np.flatnonzero(sizes[classes] <= k + 1)
+    parts.append(
+        (own[:, :, alone], fixed[:, :, alone], stack.response[:, :, alone], np.ones(len(alone)))
+    )
+    for number in np.flatnonzero(sizes > k + 1):
+        members = np.flatnonzero(classes == number)
+        m = float(len(members))
+        y = stack.response[:, :, members]
+        mean = y.mean(axis=2, keepdims=True)
+        centred = (y - mean).transpose(1, 0, 2)
+        values, vectors = np.linalg.eigh(centred @ centred.transpose(0, 2, 1))
+        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        x = np.zeros((k, p, k + 1))
+        x[:, :, 0] = np.sqrt(m) * fixed[:, :, members[0]]
+        response = np.empty((k, n, k + 1))
+        response[:, :, :1], response[:, :, 1:] = np.sqrt(m) * mean, root.transpose(1, 0, 2)
+        counts = np.zeros(k + 1)
+        counts[0] = m
+        parts.append((np.repeat(own[:, :, members[:1]], k + 1, axis=2), x, response, counts))
+    merged = [np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)]
+    return replace(
+        stack,
+        own=merged[0][:, :, None],
+        fixed=merged[1][:, :, None],
+        response=merged[2],
+        counts=merged[3],
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +228,9 @@ class _Levels:
         own = stack.own
         lower, _ = cholesky_plus_identity(multiply_levels(multiply_transposed(lam, own), lam))
         pivots = np.log(np.stack([lower[j, j] for j in range(len(lower))]))
-        self.log_det = 2.0 * pivots.sum(axis=(0, 2))
+        counts = stack.counts
+        logs = pivots.sum(axis=0)
+        self.log_det = 2.0 * (logs.sum(axis=1) if counts is None else logs @ counts)
         whitener = _substitute(lower, lam)
         n, n_levels = len(factors), own.shape[3]
         p = stack.fixed.shape[1]
@@ -218,9 +279,10 @@ class _Derivatives:
         self.grams = grams.transpose(0, 1, 3, 2, 4).reshape(n, k * k, m * m)
         information = np.ascontiguousarray(level.information.transpose(2, 0, 1, 3))
         lost = (self.grams @ middle.reshape(n, m * m, 1)).reshape(n, k, k)
-        self.gradient = information.sum(axis=3) - lost
+        counted = information if stack.counts is None else information * stack.counts
+        self.gradient = counted.sum(axis=3) - lost
         weighted = 2.0 * middle[:, None] @ cross
-        second = -information
+        second = -counted
         for a in range(k):
             for b in range(k):
                 second[:, a, b] += (cross[:, a] * weighted[:, b]).sum(axis=1)

@@ -13,7 +13,7 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.fit import Fit
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.lockstep import Stack
+from skmixed.core.lockstep import Stack, compressed
 from skmixed.core.problem import Problem
 from skmixed.core.responses import (
     Responses,
@@ -175,7 +175,7 @@ def refit_stack(fit: Fit, stack: Stack) -> Refits:
         The few that did not settle in lock-step were searched for one by one.
     """
     (lam,) = fit.scaled_factors
-    optima = solve_stack(stack, lam @ lam.T)
+    optima = solve_stack(compressed(stack), lam @ lam.T)
     beta, sigma2 = optima.beta.copy(), optima.sigma2.copy()
     factors, converged = optima.factors.copy(), optima.settled.copy()
     for number in np.flatnonzero(~converged):

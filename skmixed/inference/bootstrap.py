@@ -25,8 +25,8 @@ from skmixed.inference.resampling import (
 )
 from skmixed.inference.rows import check_fitted, rows_of_fit
 
-_BLOCK, _FEW = 250, 25
-_CELLS = 2e7
+_BLOCK, _FEW = 1_000, 25
+_CELLS = 4e6
 _KINDS = ("parametric", "residual", "cases")
 
 Statistic = Callable[[Fit], Any]
@@ -227,9 +227,10 @@ class _Draw:
         """Replicates made together; it depends on the data alone, so that results do."""
         if not takes_lockstep(self.fit):
             return _FEW
-        if self.rows is None:
-            return _BLOCK
-        return int(max(1, min(_BLOCK, _CELLS // len(self.rows.columns))))
+        size = sum(block.products.size for block in self.fit.products.factors)
+        if self.rows is not None:
+            size = max(size, len(self.rows.columns))
+        return int(max(1, min(_BLOCK, _CELLS // size)))
 
     def __call__(self, n_samples: int, generator: np.random.Generator) -> _Part:
         if self.kind == "cases":

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
+from skmixed import MixedLinearRegressor
 from skmixed.core.derivatives import exact_hessian
 from skmixed.core.fit import Fit
-from skmixed.core.lockstep import evaluate_stack
+from skmixed.core.lockstep import compressed, evaluate_stack
 from skmixed.core.replicates import (
     _shared_stack,
     refit_at,
@@ -144,6 +145,30 @@ def test_summed_responses_are_refitted_as_rows_are(design, seed):
     assert again.criterion == pytest.approx(
         theirs.criterion, abs=1e-5 + 1e-9 * abs(again.criterion)
     )
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_levels_that_are_alike_are_put_together(method):
+    rng = np.random.default_rng(0)
+    g = np.repeat(np.arange(30), np.resize([4, 5], 30))
+    x = np.concatenate([np.arange(size) for size in np.resize([4.0, 5.0], 30)])
+    model = MixedLinearRegressor("(1 + x0 | group)", method=method)
+    y = (
+        rng.standard_normal(len(g))
+        + rng.standard_normal(30)[g]
+        + 0.3 * x * rng.standard_normal(30)[g]
+    )
+    fit = model.fit(x[:, None], y, groups=g).fit_
+    scaled = ScaledResponses.of(fit, draw_responses(fit, 5, rng))
+    stack = _shared_stack(fit, scaled)
+    small = compressed(stack)
+    assert small.response.shape == (2, 5, 6)
+    assert small.counts.sum() == 30
+    lam, patterns = fit.scaled_factors[0], fit.problem.structures[0].patterns(np.arange(2))
+    arguments = np.tile(lam, (5, 1, 1)), np.tile(patterns, (5, 1, 1, 1))
+    ours, theirs = evaluate_stack(small, *arguments), evaluate_stack(stack, *arguments)
+    for name in ("criterion", "slope", "hessian", "gradient", "contrast", "sigma2"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-8, atol=1e-8)
 
 
 def test_all_levels_once_are_the_data():

@@ -26,7 +26,7 @@ _SNAP_RISE = 1e-8
 _DESCENDS = -1e-4
 _SMALLEST_RADIUS = 1e-8
 _PIVOT_RATIO = 4.0
-_ELEMENTS = 2**17
+_ELEMENTS = 2**16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
