@@ -147,20 +147,55 @@ class ChainFactorisation:
         ndarray of shape (n,)
             z'C z with C the conditional covariance of all random effects.
         """
-        chain = self.chain
-        rest = [random[f][:, None] for f in chain.order]
-        variances = np.zeros(rest[0].shape[2])
-        for s, level in enumerate(self.levels):
-            of_rows = codes[chain.order[s]]
-            whitener = level.whitener[:, :, of_rows]
-            white = multiply_levels(whitener, rest[s])
-            variances += np.square(white[:, 0]).sum(axis=0)
-            if s + 1 < len(self.levels):
-                undone = multiply_transposed(whitener, white)
-            for t in range(s + 1, len(self.levels)):
-                between = self.between[s, t][:, :, of_rows]
-                rest[t] = rest[t] - multiply_transposed(between, undone)
+        stages = range(len(self.levels))
+        paths = [
+            self._whitened(s, random[self.chain.order[s]], codes[self.chain.order[s]])
+            for s in stages
+        ]
+        variances = np.zeros(codes[0].shape[0])
+        for t in stages:
+            here = [path[t] for path in paths[: t + 1]]
+            for n, (level, white) in enumerate(here):
+                variances += np.square(white).sum(axis=0)
+                for other, further in here[:n]:
+                    variances += 2.0 * (level == other) * (white * further).sum(axis=0)
         return variances
+
+    def _whitened(
+        self, s: int, z: FloatArray, of_rows: IntArray
+    ) -> dict[int, tuple[IntArray, FloatArray]]:
+        """Take effects of one factor up the chain.
+
+        A row may say that a level lies within another than in the fit, or within none that is
+        known, so that each factor goes up by the levels that contained its own.
+
+        Parameters
+        ----------
+        s : int
+            Stage of the factor.
+        z : ndarray of shape (k, n)
+            Coefficients of the effects.
+        of_rows : ndarray of int of shape (n,)
+            Their levels.
+
+        Returns
+        -------
+        dict of int to (ndarray of int of shape (n,), ndarray of shape (k_t, n))
+            For each stage from s on the level and the whitened coefficients.
+        """
+        found: dict[int, tuple[IntArray, FloatArray]] = {}
+        rest: dict[int, FloatArray] = {s: z[:, None]}
+        for t in range(s, len(self.levels)):
+            level = of_rows if t == s else self.chain.parents[s, t][of_rows]
+            whitener = self.levels[t].whitener[:, :, level]
+            white = multiply_levels(whitener, rest[t])
+            found[t] = (level, white[:, 0])
+            if t + 1 < len(self.levels):
+                undone = multiply_transposed(whitener, white)
+            for u in range(t + 1, len(self.levels)):
+                lost = multiply_transposed(self.between[t, u][:, :, level], undone)
+                rest[u] = rest[u] - lost if u in rest else -lost
+        return found
 
     @cached_property
     def paths(self) -> dict[tuple[int, int], FloatArray]:

@@ -203,13 +203,13 @@ class Fit:
         return sorted(self.spec.terms, key=lambda term: -sizes[term.factor])
 
     def _term_theta(self, term: Term) -> FloatArray:
-        position, block = self._place(term)
+        position, block = self.place_of(term)
         lam = self.factors[position][block, block]
         if term.kind == "unstructured":
             return np.concatenate([lam[j:, j] for j in range(len(lam))])
         return np.diag(lam).copy() if term.kind == "diagonal" else np.diag(lam)[:1].copy()
 
-    def _place(self, term: Term) -> tuple[int, slice]:
+    def place_of(self, term: Term) -> tuple[int, slice]:
         """Return the position of a term's factor and the term's columns within it."""
         siblings = self.spec.factor_terms(term.factor)
         number = next(n for n, sibling in enumerate(siblings) if sibling is term)
@@ -237,7 +237,7 @@ class Fit:
         factors = [np.zeros((structure.size, structure.size)) for structure in structures]
         start = 0
         for term in self.ordered_terms:
-            position, block = self._place(term)
+            position, block = self.place_of(term)
             single = Structure((Block(term.kind, len(term.columns)),))
             stop = start + single.n_theta
             factors[position][block, block] = single.factor(theta[start:stop])
@@ -270,7 +270,7 @@ class Fit:
 
     def term_covariance(self, term: Term) -> FloatArray:
         """Return the covariance matrix of the random effects of one term."""
-        position, block = self._place(term)
+        position, block = self.place_of(term)
         return self.covariances[position][block, block]
 
     @property

@@ -16,8 +16,7 @@ coarser factor contains, with S_l = X_l'V_l^-1 X_l,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +24,12 @@ from scipy import linalg
 
 from skmixed.core.basis import apply_basis
 from skmixed.core.chain import Chain
-from skmixed.core.elimination import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.summation import gram_matrix, level_sums
+from skmixed.core.table import ScaledTable
 
-_CHUNK = 2**16
 _CHUNK_BYTES = 2**26
 _UNDETERMINED = 1e-9
 _SAME = 1e-8
@@ -58,9 +56,33 @@ def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
     no longer determined are rare and cost an evaluation each.
     """
     rows = aligned(fit, rows)
-    table = _Table.of(fit, rows)
-    evaluation = fit.evaluation
-    weights = np.ones(table.n_rows) if rows.weights is None else rows.weights
+    residuals, leverage = residuals_and_leverage(fit, rows)
+    left = 1.0 - leverage
+    lost = left < _UNDETERMINED
+    predictions = rows.columns[:, -1] - residuals / np.where(lost, 1.0, left)
+    for row in np.flatnonzero(lost):
+        predictions[row] = predict_without(fit, rows, np.array([row]))[0]
+    return predictions
+
+
+def residuals_and_leverage(fit: Fit, rows: Rows) -> tuple[FloatArray, FloatArray]:
+    """Compute what is left of every row and how much its response pulls its fitted value.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        Its rows, with codes that count its levels.
+
+    Returns
+    -------
+    residuals : ndarray of shape (n,)
+        y - X beta - Z b, in units of y.
+    leverage : ndarray of shape (n,)
+        h, the diagonal of the hat matrix of the fitted values at the variances of the fit.
+    """
+    table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
     leverage = np.zeros(table.n_rows)
     if table.random:
         leverage += evaluation.factorisation.effect_variances(table.random, table.codes)
@@ -70,12 +92,7 @@ def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
     for chosen, reduced in table.reduced(evaluation.factors, evaluation.cross):
         residuals[chosen] = reduced[:, p] - reduced[:, :p] @ evaluation.beta
         leverage[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
-    left = 1.0 - weights * leverage
-    lost = left < _UNDETERMINED
-    predictions = rows.columns[:, -1] - residuals / np.where(lost, 1.0, left) / table.scale
-    for row in np.flatnonzero(lost):
-        predictions[row] = predict_without(fit, rows, np.array([row]))[0]
-    return predictions
+    return residuals / table.scale, leverage if rows.weights is None else leverage * rows.weights
 
 
 def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
@@ -187,63 +204,6 @@ def predict_without(fit: Fit, rows: Rows, chosen: IntArray) -> FloatArray:
     return prediction
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Table:
-    """Rows in the scaled units of a fit.
-
-    Parameters
-    ----------
-    fixed : ndarray of shape (n, p + 1)
-        [X y].
-    random : list of ndarray of shape (k_f, n)
-        z of every used factor.
-    codes : list of ndarray of int of shape (n,)
-        Their levels.
-    scale : float
-        Multiplier of the response.
-    """
-
-    fixed: FloatArray
-    random: Blocks
-    codes: list[IntArray]
-    scale: float
-
-    @classmethod
-    def of(cls, fit: Fit, rows: Rows) -> _Table:
-        model, basis = fit.problem.model, fit.products.basis
-        right_map = linalg.solve_triangular(basis, model.to_raw, unit_diagonal=True)
-        random = [
-            np.ascontiguousarray((rows.columns[:, list(columns)] @ random_map).T)
-            for columns, random_map in zip(
-                map(fit.spec.factor_columns, fit.spec.used_factors), model.random_maps, strict=True
-            )
-        ]
-        codes = [rows.codes[factor] for factor in fit.spec.used_factors]
-        fixed = apply_basis(rows.columns, basis) @ right_map
-        return cls(fixed, random, codes, model.response_scale)
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.fixed)
-
-    def reduced(self, factors: Blocks, cross: Blocks) -> Iterator[tuple[slice, FloatArray]]:
-        """Yield [X y] less what the random effects take of each column, some rows at a time.
-
-        Times the weight of the row it is a row of V^-1[X y].
-        """
-        shrunk = [
-            lam @ (lam.T @ u.reshape(len(u), -1)) for lam, u in zip(factors, cross, strict=True)
-        ]
-        for start in range(0, self.n_rows, _CHUNK):
-            chosen = slice(start, start + _CHUNK)
-            reduced = self.fixed[chosen].copy()
-            for z, codes, effects, u in zip(self.random, self.codes, shrunk, cross, strict=True):
-                by_level = effects.reshape(u.shape)
-                for column, effect in zip(z[:, chosen], by_level, strict=True):
-                    reduced -= column[:, None] * effect.T[codes[chosen]]
-            yield chosen, reduced
-
-
 def _contains_all(fit: Fit, position: int) -> bool:
     elimination = fit.problem.elimination
     if not isinstance(elimination, Chain):
@@ -251,9 +211,56 @@ def _contains_all(fit: Fit, position: int) -> bool:
     return fit.spec.used_factors.index(position) == elimination.order[-1]
 
 
+def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArray:
+    """Estimate the coefficients without each level of a factor, at the variances of the fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        Its rows, with codes that count its levels.
+    position : int
+        Position of the factor in the layout.
+
+    Returns
+    -------
+    ndarray of shape (n_levels, n_fixed)
+        In units of the data; where the other levels do not determine a coefficient, one of several
+        solutions. NaN where there are no others.
+    """
+    codes, n_levels = rows.codes[position], len(rows.indexes[position])
+    beta = np.full((n_levels, len(fit.spec.fixed)), np.nan)
+    if n_levels == 1:
+        return beta
+    lost = np.arange(n_levels)
+    if _contains_all(fit, position):
+        model = fit.problem.model
+        scaled, determined, _ = _outer_coefficients(fit, rows, position)
+        to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
+        beta = fit.beta + (scaled - fit.evaluation.beta) @ to_fixed.T
+        lost = np.flatnonzero(~determined)
+    order = np.argsort(codes, kind="stable")
+    ends = np.searchsorted(codes[order], np.stack([lost, lost + 1]))
+    for level, first, last in zip(lost, *ends, strict=True):
+        beta[level] = fit.at(fit.products.without(rows.take(order[first:last]))).beta
+    return beta
+
+
 def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArray, IntArray]:
     """Predict by the coefficients without each level; return the levels they depend on, too."""
-    table, evaluation = _Table.of(fit, rows), fit.evaluation
+    beta, determined, table = _outer_coefficients(fit, rows, position)
+    p = beta.shape[1]
+    codes = rows.codes[position]
+    residuals = table.fixed[:, p] - (table.fixed[:, :p] * beta[codes]).sum(axis=1)
+    return rows.columns[:, -1] - residuals / table.scale, np.flatnonzero(~determined)
+
+
+def _outer_coefficients(
+    fit: Fit, rows: Rows, position: int
+) -> tuple[FloatArray, NDArray[np.bool_], ScaledTable]:
+    """Return the scaled coefficients without each level, and whether the others determine them."""
+    table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
     p, n_levels = len(evaluation.beta), len(rows.indexes[position])
     fixed = table.fixed[:, :p]
     reduced = np.concatenate(
@@ -262,7 +269,7 @@ def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArr
     reduced[:, p] -= reduced[:, :p] @ evaluation.beta
     total = fixed.T @ _weighted(reduced[:, :p], rows.weights)
     beta = np.empty((n_levels, p))
-    lost = [np.empty(0, dtype=np.intp)]
+    known = np.empty(n_levels, dtype=bool)
     codes = rows.codes[position]
     order = np.argsort(codes, kind="stable")
     chunk = max(1, _CHUNK_BYTES // (8 * max(1, p * (p + 1))))
@@ -274,10 +281,8 @@ def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArr
         sums = level_sums(
             codes[chosen] - start, stop - start, list(fixed[chosen].T), reduced[chosen], weights
         )
-        beta[start:stop], determined = _downdated(evaluation.beta, total, sums)
-        lost.append(start + np.flatnonzero(~determined))
-    residuals = table.fixed[:, p] - (fixed * beta[codes]).sum(axis=1)
-    return rows.columns[:, -1] - residuals / table.scale, np.concatenate(lost)
+        beta[start:stop], known[start:stop] = _downdated(evaluation.beta, total, sums)
+    return beta, known, table
 
 
 def _downdated(

@@ -190,19 +190,19 @@ def multiply_levels(left: FloatArray, right: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    left : ndarray of shape (a, b, n_levels)
+    left : ndarray of shape (a, b, ..., n_levels)
         First factors.
-    right : ndarray of shape (b, c, n_levels)
-        Second factors.
+    right : ndarray of shape (b, c, ..., n_levels)
+        Second factors; further axes between are broadcast.
 
     Returns
     -------
-    ndarray of shape (a, c, n_levels)
+    ndarray of shape (a, c, ..., n_levels)
         ``left[:, :, l] @ right[:, :, l]``.
     """
     if left.shape[1] == 1:
         return left[:, 0, None, :] * right[None, 0, :, :]
-    return np.asarray(np.einsum("abl,bcl->acl", left, right))
+    return np.asarray(np.einsum("ab...,bc...->ac...", left, right))
 
 
 def multiply_transposed(left: FloatArray, right: FloatArray) -> FloatArray:
@@ -220,7 +220,7 @@ def multiply_transposed(left: FloatArray, right: FloatArray) -> FloatArray:
     ndarray of shape (a, c, n_levels)
         ``left[:, :, l].T @ right[:, :, l]``.
     """
-    return multiply_levels(left.transpose(1, 0, 2), right)
+    return multiply_levels(left.swapaxes(0, 1), right)
 
 
 def sum_of_grams(values: FloatArray) -> FloatArray:

@@ -22,12 +22,15 @@ class Posterior:
         The data, at the relative covariances.
     beta : ndarray of shape (n_fixed,)
         Coefficients of the fixed columns, in raw units.
+    beta_covariance : ndarray of shape (n_fixed, n_fixed)
+        Their covariance.
     sigma2 : float
         Residual variance, in squared units of y.
     """
 
     at: Fit
     beta: FloatArray
+    beta_covariance: FloatArray
     sigma2: float
 
     @classmethod
@@ -46,7 +49,7 @@ class Posterior:
         Posterior
             Of the random effects of the levels in `products`.
         """
-        return cls(fit.at(products), fit.beta, fit.sigma2)
+        return cls(fit.at(products), fit.beta, fit.beta_covariance, fit.sigma2)
 
     @property
     def products(self) -> CrossProducts:

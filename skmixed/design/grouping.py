@@ -134,6 +134,29 @@ class Grouping:
         return factor.combinations.codes(combined)
 
 
+def number_levels(columns: Mapping[str, Any], key: tuple[str, ...]) -> IntArray:
+    """Give numbers to the levels of one factor among rows, whether or not a fit knows them.
+
+    Parameters
+    ----------
+    columns : mapping of str to Series or array of shape (n,)
+        The grouping columns.
+    key : tuple of str
+        The columns whose combination makes a level.
+
+    Returns
+    -------
+    ndarray of int of shape (n,)
+        Numbers from 0; a row with a missing label is a level of its own.
+    """
+    learned = {name: _learn_labels(name, columns[name]) for name in key}
+    labels = {name: known for name, (known, _) in learned.items()}
+    combined = _combine(key, labels, {name: codes for name, (_, codes) in learned.items()})
+    missing = np.flatnonzero(combined == UNKNOWN)
+    combined[missing] = -1 - np.arange(len(missing))
+    return np.unique(combined, return_inverse=True)[1].astype(np.intp, copy=False)
+
+
 def _learn_factor(
     key: tuple[str, ...], labels: dict[str, Labels], codes: dict[str, IntArray]
 ) -> tuple[Factor, IntArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -16,6 +16,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
+from skmixed.core.layout import Rows
 from skmixed.core.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.posterior import Posterior
 from skmixed.core.solvers.base import Solver
@@ -25,11 +26,7 @@ from skmixed.core.spec import ModelSpec
 from skmixed.design.design import Design
 from skmixed.estimators._attributes import LabelledAttributes
 from skmixed.estimators._batches import declaration, read_batch
-from skmixed.estimators._data import (
-    TrainingData,
-    chosen_factors,
-    read_new_data,
-)
+from skmixed.estimators._data import TrainingData
 from skmixed.estimators._diagnosis import (
     check_residual,
     check_sizes,
@@ -38,15 +35,16 @@ from skmixed.estimators._diagnosis import (
     warn_about,
 )
 from skmixed.estimators._documentation import DocumentedMixin
-from skmixed.estimators._inputs import read_groups
 from skmixed.estimators._labels import describe
-from skmixed.estimators._prediction import predict_rows
+from skmixed.estimators._predictions import Predictions
 from skmixed.inference.summary import Summary, summarise
 
 FloatArray = NDArray[np.float64]
 
 
-class BaseMixedRegressor(LabelledAttributes, DocumentedMixin, RegressorMixin, BaseEstimator):
+class BaseMixedRegressor(
+    Predictions, LabelledAttributes, DocumentedMixin, RegressorMixin, BaseEstimator
+):
     """Fitted attributes and predictions of a linear mixed model.
 
     A subclass has the parameters of `MixedLinearRegressor` and its own `fit`.
@@ -149,49 +147,6 @@ class BaseMixedRegressor(LabelledAttributes, DocumentedMixin, RegressorMixin, Ba
         levels = posterior.products.levels
         used = (levels[factor] for factor in self.fit_.spec.used_factors)
         self.n_groups_ = {index.name: len(index) for index in used}
-
-    def predict(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
-    ) -> FloatArray:
-        """Predict the response.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`. A model with a formula picks its columns by name: others, the
-            response and their order do not matter. With ``random="none"`` grouping columns may be
-            missing from a data frame.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Which factors' random effects are added: all, none (the population), or those named
-            (lme4's ``re.form``).
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            X beta + Z b, in units of y and double precision. A row whose level of a factor is
-            unknown or missing gets no effect of that factor, unless `handle_unknown` says
-            otherwise.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
-
-        Warns
-        -----
-        UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
-        """
-        check_is_fitted(self)
-        wanted = chosen_factors(random, list(self.n_groups_))
-        given = None if groups is None else read_groups(groups)
-        source = read_new_data(self, X, given, need_groups=bool(wanted))
-        return predict_rows(self, source, wanted)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
         """Return the coefficient of determination of the predictions.
@@ -325,13 +280,7 @@ class BaseMixedRegressor(LabelledAttributes, DocumentedMixin, RegressorMixin, Ba
         >>> model.loo_predict(X, y, leave_out="Subject")[:3].round(1)
         array([251.8, 261.6, 271.4])
         """
-        check_is_fitted(self)
-        check_residual(self.fit_)
-        rows = read_batch(self, X, y, sample_weight, groups)
-        if len(rows.columns) != _num_samples(X):
-            raise ValueError(
-                "rows of weight zero are no part of the fit: leave them out of X and y"
-            )
+        rows = self._rows_of_fit(X, y, sample_weight, groups)
         if leave_out is None:
             return leave_rows_out(self.fit_, rows)
         if leave_out not in self.n_groups_:
@@ -341,3 +290,14 @@ class BaseMixedRegressor(LabelledAttributes, DocumentedMixin, RegressorMixin, Ba
             )
         names = [index.name for index in self.fit_.products.levels]
         return leave_levels_out(self.fit_, rows, names.index(leave_out))
+
+    def _rows_of_fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Rows:
+        """Read the rows of the fit once more, for what its cross-products cannot tell."""
+        check_is_fitted(self)
+        check_residual(self.fit_)
+        rows = read_batch(self, X, y, sample_weight, groups)
+        if len(rows.columns) != _num_samples(X):
+            raise ValueError(
+                "rows of weight zero are no part of the fit: leave them out of X and y"
+            )
+        return rows

@@ -287,7 +287,7 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
                 f"no labels of {list(missing)} are given to a model that was fitted with them, so "
                 f"its random effects are left out. {remedy}, or say random='none' if that is meant",
                 UnknownLevelWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return source
     if not columns.from_argument:

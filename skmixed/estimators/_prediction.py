@@ -2,63 +2,144 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skmixed.core.layout import FloatArray
+from skmixed.core.groups import GroupIndex, IntArray
+from skmixed.core.layout import FloatArray, Rows
+from skmixed.core.prediction import mean_variances
 from skmixed.design.design import Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._data import warn_about_kinds
 
 
-def predict_rows(model: Any, source: Source, wanted: set[str]) -> FloatArray:
-    """Return X beta + Z b of some factors.
+@dataclass(frozen=True, slots=True, eq=False)
+class Predicted:
+    """Rows ready to be predicted.
 
     Parameters
     ----------
-    model : MixedLinearRegressor
-        Fitted.
-    source : Source
-        The rows.
-    wanted : set of str
-        The factors whose random effects are added.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        In units of y; `handle_unknown` decides about rows of unknown levels.
+    columns : ndarray of shape (n, n_columns - 1)
+        The columns of the layout but for the response.
+    codes : tuple of ndarray of int of shape (n,)
+        The level of every row, a factor each; `UNKNOWN` where it is not known.
+    indexes : tuple of GroupIndex
+        The known levels.
+    offset : ndarray of shape (n,) or None
+        What is added to every prediction.
+    wanted : tuple of bool
+        Which of the used factors are part of the prediction.
     """
-    columns = model.design_.columns(source)
-    # BLAS would round by the number of rows, and a row must not depend on the others.
-    fixed = columns[:, list(model.design_.fixed)]
-    prediction: FloatArray = np.einsum("ij,j->i", fixed, model._beta)
-    offset = model.design_.offset(source)
-    if offset is not None:
-        prediction += offset
-    if wanted:
-        _add_random_effects(model, prediction, columns, source, wanted)
-    return prediction
 
+    columns: FloatArray
+    codes: tuple[IntArray, ...]
+    indexes: tuple[GroupIndex, ...]
+    offset: FloatArray | None
+    wanted: tuple[bool, ...]
 
-def _add_random_effects(
-    model: Any, prediction: FloatArray, columns: FloatArray, source: Source, wanted: set[str]
-) -> None:
-    spec, grouping = model.fit_.spec, model.design_.grouping
-    codes = grouping.codes(source.groups, source.n_rows)
-    for factor, effects in zip(spec.used_factors, model._effects, strict=True):
-        index = grouping.factors[factor].index
-        if index.name not in wanted:
-            continue
-        level = codes[factor]
-        unknown = level == UNKNOWN
-        if unknown.any():
-            if unknown.all():
-                warn_about_kinds(grouping, index.key, source)
-            _meet_unknown(model.handle_unknown, index.name, unknown, prediction)
-        for column, effect in zip(spec.factor_columns(factor), effects.T, strict=True):
-            prediction += np.where(unknown, 0.0, effect[level]) * columns[:, column]
+    @classmethod
+    def read(cls, model: Any, source: Source, wanted: set[str]) -> Predicted:
+        """Make the columns and look up the levels.
+
+        Parameters
+        ----------
+        model : MixedLinearRegressor
+            Fitted.
+        source : Source
+            The rows.
+        wanted : set of str
+            The factors whose random effects are part of the prediction.
+
+        Returns
+        -------
+        Predicted
+            The rows.
+        """
+        design, spec = model.design_, model.fit_.spec
+        columns = design.columns(source)
+        grouping = design.grouping
+        indexes = tuple(factor.index for factor in grouping.factors)
+        chosen = tuple(indexes[factor].name in wanted for factor in spec.used_factors)
+        codes: tuple[IntArray, ...] = tuple(
+            np.full(source.n_rows, UNKNOWN, dtype=np.intp) for _ in indexes
+        )
+        if any(chosen):
+            codes = grouping.codes(source.groups, source.n_rows)
+        for factor, keep in zip(spec.used_factors, chosen, strict=True):
+            if keep and source.n_rows and (codes[factor] == UNKNOWN).all():
+                warn_about_kinds(grouping, indexes[factor].key, source)
+        return cls(columns, codes, indexes, design.offset(source), chosen)
+
+    @property
+    def rows(self) -> Rows:
+        """The same as rows of the layout, zeros standing for the response."""
+        response = np.zeros(len(self.columns))
+        return Rows(np.column_stack([self.columns, response]), self.codes, self.indexes, None)
+
+    def fixed_part(self, model: Any) -> FloatArray:
+        """Return X beta and the offset, in units of y.
+
+        Parameters
+        ----------
+        model : MixedLinearRegressor
+            Fitted.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            The means of the population.
+        """
+        # BLAS would round by the number of rows, and a row must not depend on the others.
+        fixed = self.columns[:, list(model.design_.fixed)]
+        prediction: FloatArray = np.einsum("ij,j->i", fixed, model._beta)
+        if self.offset is not None:
+            prediction += self.offset
+        return prediction
+
+    def means(self, model: Any) -> FloatArray:
+        """Return X beta + Z b of the wanted factors, in units of y.
+
+        Parameters
+        ----------
+        model : MixedLinearRegressor
+            Fitted.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            `handle_unknown` decides about rows of unknown levels.
+        """
+        spec, prediction = model.fit_.spec, self.fixed_part(model)
+        zipped = zip(spec.used_factors, model._effects, self.wanted, strict=True)
+        for factor, effects, keep in zipped:
+            if not keep:
+                continue
+            level = self.codes[factor]
+            unknown = level == UNKNOWN
+            if unknown.any():
+                name = self.indexes[factor].name
+                _meet_unknown(model.handle_unknown, name, unknown, prediction)
+            for column, effect in zip(spec.factor_columns(factor), effects.T, strict=True):
+                prediction += np.where(unknown, 0.0, effect[level]) * self.columns[:, column]
+        return prediction
+
+    def deviations(self, model: Any) -> FloatArray:
+        """Return the standard errors of `means`, in units of y.
+
+        Parameters
+        ----------
+        model : MixedLinearRegressor
+            Fitted.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Roots of `mean_variances`.
+        """
+        return np.sqrt(mean_variances(model._posterior, self.rows, self.wanted))
 
 
 def _meet_unknown(

@@ -1,31 +1,45 @@
-"""Tests, intervals and comparisons of fitted mixed models, from what a fit holds without rows."""
+"""Tests, intervals, comparisons and simulation of fitted mixed models.
+
+From what a fit holds without rows; what needs rows asks for them.
+"""
 
 from skmixed.inference.analysis_of_variance import anova
+from skmixed.inference.bootstrap import Bootstrap, bootstrap, bootstrap_intervals
 from skmixed.inference.coefficients import coefficient_table
 from skmixed.inference.compare import compare_models
 from skmixed.inference.explained import RSquared, icc, r2, variance_partition
 from skmixed.inference.hypotheses import LinearHypothesis, linear_hypothesis
+from skmixed.inference.influence import influence
 from skmixed.inference.intervals import confidence_intervals
 from skmixed.inference.marginal import MarginalMeans, marginal_means
 from skmixed.inference.profiles import Profile, profile
+from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.random_terms import ranova
+from skmixed.inference.simulation import Draws, sim
 from skmixed.inference.table import Table
 
 __all__ = [
+    "Bootstrap",
+    "Draws",
     "LinearHypothesis",
     "MarginalMeans",
     "Profile",
     "RSquared",
     "Table",
     "anova",
+    "bootstrap",
+    "bootstrap_intervals",
     "coefficient_table",
     "compare_models",
     "confidence_intervals",
     "icc",
+    "influence",
     "linear_hypothesis",
     "marginal_means",
     "profile",
     "r2",
+    "random_effects_table",
     "ranova",
+    "sim",
     "variance_partition",
 ]

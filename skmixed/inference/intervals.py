@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.fit import Fit
+from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import (
     Component,
     components_of,
@@ -29,9 +30,11 @@ Intervals = tuple[list[Component], list[Limits], tuple[str, ...]]
 def confidence_intervals(
     model: Any,
     *,
-    method: Literal["wald", "profile"] = "wald",
+    method: Literal["wald", "profile", "bootstrap"] = "wald",
     level: float = 0.95,
     df: DfMethod = "satterthwaite",
+    n_samples: int = 1000,
+    random_state: Any = None,
 ) -> Table:
     """Return intervals of standard deviations, correlations, sigma and the coefficients.
 
@@ -39,14 +42,19 @@ def confidence_intervals(
     ----------
     model : estimator
         A fitted mixed model.
-    method : {"wald", "profile"}, default="wald"
+    method : {"wald", "profile", "bootstrap"}, default="wald"
         "wald": from the curvature at the optimum; t intervals for coefficients, symmetric ones on
         a logarithmic scale for deviations and on that of Fisher's z for correlations. "profile":
-        all values that a likelihood-ratio test does not reject.
+        all values that a likelihood-ratio test does not reject. "bootstrap": percentiles of a
+        parametric bootstrap.
     level : float, default=0.95
         Probability of the intervals.
     df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
         For "wald": where the degrees of freedom of coefficients come from.
+    n_samples : int, default=1000
+        For "bootstrap": number of replicates.
+    random_state : None, int, or numpy.random.Generator, default=None
+        For "bootstrap": source of its draws.
 
     Returns
     -------
@@ -65,6 +73,7 @@ def confidence_intervals(
     See Also
     --------
     profile : The curves behind profile intervals.
+    bootstrap : The replicates behind bootstrap intervals, and other kinds of them.
     coefficient_table : Tests of the coefficients.
 
     Notes
@@ -97,11 +106,16 @@ def confidence_intervals(
     (Intercept)                     251.41  237.68  265.13
     Days                             10.47    7.36   13.58
     """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, METHODS))}")
+    makers: dict[str, Callable[[], Intervals]] = {
+        "wald": lambda: _wald(model, level, df),
+        "profile": lambda: _profile(model, level),
+        "bootstrap": lambda: _bootstrap(model, level, n_samples, random_state),
+    }
+    if method not in makers:
+        raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, makers))}")
     if not 0.0 < level < 1.0:
         raise ValueError(f"level={level!r} is no probability between 0 and 1")
-    components, limits, notes = METHODS[method](model, level, df)
+    components, limits, notes = makers[method]()
     frame = pd.DataFrame(
         {
             "estimate": [component.estimate for component in components],
@@ -132,7 +146,16 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
     return components, limits, (tests.note, scale)
 
 
-def _profile(model: Any, level: float, df: DfMethod) -> Intervals:
+def _bootstrap(model: Any, level: float, n_samples: int, random_state: Any) -> Intervals:
+    components = components_of(determined_fit_of(model))
+    result = bootstrap(model, n_samples, random_state=random_state)
+    found = bootstrap_intervals(result, level)
+    names = [part.name for part in components]  # a component that was not drawn gets NaN
+    limits = [tuple(row) for row in found.reindex(names)[["lower", "upper"]].to_numpy(np.float64)]
+    return components, limits, (f"Percentiles of {n_samples} replicates, parametric bootstrap.",)
+
+
+def _profile(model: Any, level: float) -> Intervals:
     given = determined_fit_of(model)
     fit = given.with_method("ml")
     target = float(np.sqrt(stats.chi2.ppf(level, 1)))
@@ -153,10 +176,3 @@ def _profile_limits(fit: Fit, component: Component, target: float) -> Limits:
     curve = ProfileCurve(held, fit.criterion)
     low, high = sorted(held.value(curve.solve(sign * target)[0]) for sign in (-1.0, 1.0))
     return low, high
-
-
-METHODS: dict[str, Callable[[Any, float, DfMethod], Intervals]] = {
-    "wald": _wald,
-    "profile": _profile,
-}
-"""How intervals are made, by name: components, their limits, and notes."""

@@ -1,0 +1,339 @@
+"""Refits of one model to many data sets: in lock-step for one factor, otherwise one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmixed.core.arrangement import arrange
+from skmixed.core.elimination import Blocks, LostPrecisionError
+from skmixed.core.evaluation import Evaluation
+from skmixed.core.fit import Fit
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import FloatArray, Rows
+from skmixed.core.lockstep import Stack, compressed
+from skmixed.core.problem import Problem
+from skmixed.core.responses import (
+    Responses,
+    ScaledResponses,
+    replicate_problem,
+    replicate_products,
+)
+from skmixed.core.solvers.lockstep import solve_stack
+from skmixed.core.solvers.newton import Newton
+from skmixed.core.solvers.report import SolverReport
+from skmixed.core.summation import level_sums
+from skmixed.core.table import ScaledTable
+
+_REFIT = SolverReport("newton", True, 0, "refitted to a replicate", ())
+_LOST = SolverReport("newton", False, 0, "a replicate could not be fitted", ())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refits:
+    """Estimates of R replicates, in units of the data.
+
+    Parameters
+    ----------
+    beta : ndarray of shape (R, n_fixed)
+        Coefficients; NaN where a replicate could not be fitted.
+    sigma2 : ndarray of shape (R,)
+        Residual variances.
+    scaled_factors : list of ndarray of shape (R, k_f, k_f)
+        lambda of every used factor in the scaled units of the fit.
+    covariances : list of ndarray of shape (R, k_f, k_f)
+        Covariance matrices of the random effects.
+    converged : ndarray of bool of shape (R,)
+        Whether the search arrived.
+    """
+
+    beta: FloatArray
+    sigma2: FloatArray
+    scaled_factors: Blocks
+    covariances: Blocks
+    converged: NDArray[np.bool_]
+
+    @property
+    def singular(self) -> NDArray[np.bool_]:
+        """Whether some covariance matrix is singular, a replicate each."""
+        found = np.zeros(len(self.sigma2), dtype=bool)
+        for lam in self.scaled_factors:
+            found |= (np.diagonal(lam, axis1=1, axis2=2) == 0.0).any(axis=1)
+        return found
+
+    @classmethod
+    def of_scaled(
+        cls,
+        fit: Fit,
+        beta: FloatArray,
+        sigma2: FloatArray,
+        factors: Blocks,
+        converged: NDArray[np.bool_],
+    ) -> Refits:
+        """Bring estimates to the units of the data.
+
+        Parameters
+        ----------
+        fit : Fit
+            The model; its coefficients are what responses deviate from.
+        beta : ndarray of shape (R, p)
+            Coefficients of the scaled columns.
+        sigma2 : ndarray of shape (R,)
+            In scaled units.
+        factors : list of ndarray of shape (R, k_f, k_f)
+            In scaled units.
+        converged : ndarray of bool of shape (R,)
+            Whether the search arrived.
+
+        Returns
+        -------
+        Refits
+            The estimates.
+        """
+        model = fit.problem.model
+        to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
+        raw_sigma2 = sigma2 / model.response_scale**2
+        covariances = []
+        for lam, random_map in zip(factors, model.random_maps, strict=True):
+            raw = random_map @ lam
+            covariances.append(raw_sigma2[:, None, None] * (raw @ raw.transpose(0, 2, 1)))
+        return cls(fit.beta + beta @ to_fixed.T, raw_sigma2, factors, covariances, converged)
+
+
+def takes_lockstep(fit: Fit) -> bool:
+    """Tell whether replicates of a model can be refitted in lock-step.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+
+    Returns
+    -------
+    bool
+        True for one factor whose variance is identified.
+    """
+    return len(fit.spec.used_factors) == 1 and not fit.report.confounded
+
+
+def refit_responses(fit: Fit, responses: Responses) -> Refits:
+    """Fit the model of a fit to other responses.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model; the searches start from its covariances.
+    responses : Responses
+        The responses.
+
+    Returns
+    -------
+    Refits
+        Their estimates.
+    """
+    scaled = ScaledResponses.of(fit, responses)
+    if takes_lockstep(fit):
+        return refit_stack(fit, _shared_stack(fit, scaled))
+    found = [
+        solve_replicate(fit, replicate_problem(fit, scaled, number))
+        for number in range(len(responses))
+    ]
+    return _collected(fit, found)
+
+
+def _shared_stack(fit: Fit, scaled: ScaledResponses) -> Stack:
+    model, p = fit.problem.model, len(fit.problem.model.kept)
+    gram = np.tile(model.gram, (len(scaled.squares), 1, 1))
+    gram[:, :p, p] = gram[:, p, :p] = scaled.fixed
+    gram[:, p, p] = scaled.squares
+    return Stack(
+        own=model.own[0][:, :, None],
+        fixed=model.right[0][:, :p, None],
+        response=scaled.levels[0],
+        gram=gram,
+        structure=fit.problem.structures[0],
+        degrees=np.full(len(gram), fit.problem.degrees),
+        reml=fit.spec.method == "reml",
+    )
+
+
+def refit_stack(fit: Fit, stack: Stack) -> Refits:
+    """Fit data sets with one factor, in the scaled units of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    stack : Stack
+        The data; its responses deviate from the fitted means.
+
+    Returns
+    -------
+    Refits
+        The few that did not settle in lock-step were searched for one by one.
+    """
+    (lam,) = fit.scaled_factors
+    optima = solve_stack(compressed(stack), lam @ lam.T)
+    beta, sigma2 = optima.beta.copy(), optima.sigma2.copy()
+    factors, converged = optima.factors.copy(), optima.settled.copy()
+    for number in np.flatnonzero(~converged):
+        evaluation, report = solve_replicate(fit, _stack_problem(fit, stack, int(number)))
+        converged[number] = report.converged
+        if evaluation is None:
+            beta[number], sigma2[number], factors[number] = np.nan, np.nan, np.nan
+        else:
+            beta[number], sigma2[number] = evaluation.beta, evaluation.sigma2
+            factors[number] = evaluation.factors[0]
+    return Refits.of_scaled(fit, beta, sigma2, [factors], converged)
+
+
+def _stack_problem(fit: Fit, stack: Stack, number: int) -> Problem:
+    one = stack.take(slice(number, number + 1))
+    own = one.own[:, :, 0]
+    right = np.concatenate([one.fixed[:, :, 0], one.response], axis=1)
+    model = replace(
+        fit.problem.model, own=[own], right=[right], gram=one.gram[0], within=None, first=None
+    )
+    change = float(one.degrees[0]) - fit.problem.degrees
+    n = fit.problem.n_observations + change
+    return replace(fit.problem, model=model, elimination=arrange([own], {}), n_observations=n)
+
+
+def solve_replicate(fit: Fit, problem: Problem) -> tuple[Evaluation | None, SolverReport]:
+    """Search from the covariances of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    problem : Problem
+        The same model of other data.
+
+    Returns
+    -------
+    evaluation : Evaluation or None
+        At the optimum; None if it cannot be evaluated anywhere.
+    report : SolverReport
+        How it was found.
+    """
+    try:
+        if not fit.spec.terms:
+            return problem.evaluate([]), _REFIT
+        evaluation, report = Newton().solve(problem, [lam @ lam.T for lam in fit.scaled_factors])
+        if not report.converged or any((np.diag(lam) == 0.0).any() for lam in evaluation.factors):
+            evaluation, report = Newton().solve(problem)
+    except (LostPrecisionError, np.linalg.LinAlgError):
+        return None, _LOST
+    return evaluation, report
+
+
+def _collected(fit: Fit, found: list[tuple[Evaluation | None, SolverReport]]) -> Refits:
+    p = len(fit.kept)
+    beta = np.full((len(found), p), np.nan)
+    sigma2 = np.full(len(found), np.nan)
+    factors = [np.full((len(found), *lam.shape), np.nan) for lam in fit.scaled_factors]
+    for number, (evaluation, _) in enumerate(found):
+        if evaluation is not None:
+            beta[number], sigma2[number] = evaluation.beta, evaluation.sigma2
+            for target, lam in zip(factors, evaluation.factors, strict=True):
+                target[number] = lam
+    converged = np.array([report.converged for _, report in found], dtype=bool)
+    return Refits.of_scaled(fit, beta, sigma2, factors, converged)
+
+
+def refit_light(fit: Fit, scaled: ScaledResponses, refits: Refits, number: int) -> Fit:
+    """Return the fit of one replicate for what needs no cross-products of its own.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    scaled : ScaledResponses
+        The responses of the replicates.
+    refits : Refits
+        Their estimates.
+    number : int
+        Which of them.
+
+    Returns
+    -------
+    Fit
+        Its estimates, effects and variances are right; it cannot be refitted.
+    """
+    factors = tuple(lam[number] for lam in refits.scaled_factors)
+    problem = replicate_problem(fit, scaled, number)
+    return Fit(fit.products, fit.spec, factors, _REFIT, {"problem": problem})
+
+
+def refit_at(fit: Fit, responses: Responses, refits: Refits, number: int) -> Fit:
+    """Return the whole fit of one replicate.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    responses : Responses
+        The responses of the replicates.
+    refits : Refits
+        Their estimates.
+    number : int
+        Which of them.
+
+    Returns
+    -------
+    Fit
+        With cross-products of its own.
+    """
+    factors = tuple(lam[number] for lam in refits.scaled_factors)
+    one = Responses(
+        responses.fixed[number : number + 1],
+        responses.squares[number : number + 1],
+        [sums[:, number : number + 1] for sums in responses.levels],
+        [],
+    )
+    problem = replicate_problem(fit, ScaledResponses.of(fit, one), 0)
+    products = replicate_products(fit, one, 0)
+    return Fit(products, fit.spec, factors, _REFIT, {"problem": problem})
+
+
+def stack_of_levels(fit: Fit, rows: Rows, draws: IntArray) -> Stack:
+    """Make data sets of whole levels of the only factor.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        Its rows, with codes that count its levels.
+    draws : ndarray of int of shape (R, n_draws)
+        The levels of every data set; one drawn twice counts as two.
+
+    Returns
+    -------
+    Stack
+        Their cross-products; responses deviate from the fitted means.
+    """
+    model, (factor,) = fit.problem.model, fit.spec.used_factors
+    p = len(model.kept)
+    table = ScaledTable.of(fit, rows)
+    columns = table.fixed.copy()
+    columns[:, p] -= columns[:, :p] @ fit.evaluation.beta
+    codes, n_levels = rows.codes[factor], len(fit.products.factors[factor].index)
+    by_level = level_sums(codes, n_levels, list(columns.T), columns, rows.weights)
+    right = level_sums(codes, n_levels, list(table.random[0]), columns, rows.weights)
+    flat = by_level.reshape(-1, n_levels)
+    counts = np.stack([np.bincount(of, minlength=n_levels) for of in draws]).astype(float)
+    frequency = fit.spec.weighting == "frequency" and rows.weights is not None
+    sizes = np.bincount(codes, rows.weights if frequency else None, minlength=n_levels)
+    reml = fit.spec.method == "reml"
+    return Stack(
+        own=model.own[0][:, :, draws],
+        fixed=right[:, :p][:, :, draws],
+        response=right[:, p][:, draws],
+        gram=(counts @ flat.T).reshape(len(draws), p + 1, p + 1),
+        structure=fit.problem.structures[0],
+        degrees=np.asarray(counts @ sizes - p * reml, dtype=np.float64),
+        reml=reml,
+    )

@@ -1,0 +1,93 @@
+"""Bootstrap distributions of the errors of predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skmixed.core.fit import Fit
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import FloatArray, Rows
+from skmixed.core.prediction import mean_variances
+from skmixed.core.replicates import refit_light, refit_responses
+from skmixed.core.responses import NeedsRowsError, Responses, ScaledResponses, draw_responses
+
+_BLOCK = 250
+
+
+def prediction_pivots(
+    fit: Fit, rows: Rows, *, observation: bool, n_samples: int, generator: np.random.Generator
+) -> FloatArray:
+    """Draw errors of predictions over their standard errors, the variances estimated anew.
+
+    Every replicate draws random effects and data, refits, and predicts the rows; the error is what
+    was to be predicted, at the effects drawn, less the prediction. All rows share the random
+    numbers of their noise and of unknown levels, so that a row does not depend on the others.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        As in `mean_variances`.
+    observation : bool
+        Whether noise is part of what is predicted.
+    n_samples : int
+        Number of replicates.
+    generator : Generator
+        Where the numbers come from.
+
+    Returns
+    -------
+    ndarray of shape (R, n)
+        Of the R replicates that could be fitted.
+
+    Raises
+    ------
+    ValueError
+        For several factors with too many random effects.
+    """
+    parts = []
+    for first in range(0, n_samples, _BLOCK):
+        size = min(_BLOCK, n_samples - first)
+        try:
+            responses = draw_responses(fit, size, generator)
+        except NeedsRowsError:
+            raise ValueError(
+                "this model has too many random effects of several factors to be simulated from "
+                "sums: use method='analytic'"
+            ) from None
+        noise = np.sqrt(fit.sigma2) * generator.standard_normal(size)
+        fresh = [
+            np.sqrt(fit.sigma2) * generator.standard_normal((size, len(lam))) @ lam.T
+            for lam in fit.factors
+        ]
+        refits = refit_responses(fit, responses)
+        scaled = ScaledResponses.of(fit, responses)
+        for number in np.flatnonzero(np.isfinite(refits.sigma2)):
+            again = refit_light(fit, scaled, refits, int(number))
+            error = _missed(fit, again, rows, responses, [b[number] for b in fresh], int(number))
+            variance = mean_variances(again, rows)
+            if observation:
+                error = error + noise[number]
+                variance = variance + again.sigma2
+            parts.append(error / np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
+    return np.stack(parts)
+
+
+def _missed(
+    fit: Fit,
+    again: Fit,
+    rows: Rows,
+    responses: Responses,
+    fresh: list[FloatArray],
+    number: int,
+) -> FloatArray:
+    """Return X beta + Z b as drawn less its prediction, of every row."""
+    error = rows.columns[:, list(fit.spec.fixed)] @ (fit.beta - again.beta)
+    used = zip(fit.spec.used_factors, again.modes, responses.effects, fresh, strict=True)
+    for factor, modes, drawn, new in used:
+        level: IntArray = rows.codes[factor]
+        difference = drawn[:, number].T - modes
+        effects = np.where((level >= 0)[:, None], difference[level], new)
+        error += (effects * rows.columns[:, list(fit.spec.factor_columns(factor))]).sum(axis=1)
+    return error

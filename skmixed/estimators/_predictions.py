@@ -1,0 +1,320 @@
+"""The predictions of linear mixed models, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.utils.validation import check_is_fitted, check_scalar
+
+from skmixed.core.fit import Fit
+from skmixed.core.layout import FloatArray
+from skmixed.core.posterior import Posterior
+from skmixed.core.prediction import Accuracy
+from skmixed.core.seeding import generator_of
+from skmixed.design.design import Design, Source
+from skmixed.estimators._data import chosen_factors, read_new_data
+from skmixed.estimators._diagnosis import check_residual
+from skmixed.estimators._inputs import read_groups
+from skmixed.estimators._pivots import prediction_pivots
+from skmixed.estimators._prediction import Predicted
+from skmixed.estimators._simulation import simulate_rows
+
+
+class Predictions:
+    """What a fitted linear mixed model says of new rows.
+
+    Attributes
+    ----------
+    fit_ : Fit
+        The fit.
+    design_ : Design
+        Names of columns and levels.
+    n_groups_ : dict of str to int
+        Number of levels of every factor.
+    """
+
+    fit_: Fit
+    design_: Design
+    n_groups_: dict[str, int]
+    _posterior: Fit | Posterior
+
+    def predict(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        return_std: bool = False,
+    ) -> Any:
+        """Predict the response.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`. A model with a formula picks its columns by name: others, the
+            response and their order do not matter. With ``random="none"`` grouping columns may be
+            missing from a data frame.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Which factors' random effects are added: all, none (the population), or those named
+            (lme4's ``re.form``).
+        return_std : bool, default=False
+            Whether to return standard errors too.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n,)
+            X beta + Z b, in units of y and double precision. A row whose level of a factor is
+            unknown or missing gets no effect of that factor, unless `handle_unknown` says
+            otherwise.
+        y_std : ndarray of shape (n,)
+            Standard errors of these, if return_std is True: the standard deviation of X beta + Z b
+            about its prediction, at the estimated variances. An unknown level widens it by the
+            variance of its effects. The noise of single observations is not in it; see
+            `predict_interval`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
+            unknown levels.
+
+        Warns
+        -----
+        UnknownLevelWarning
+            If no groups are given to a model that was fitted with them.
+        """
+        _, predicted = self._read_new(X, groups, random)
+        means = predicted.means(self)
+        if not return_std:
+            return means
+        check_residual(self.fit_)
+        return means, np.where(np.isnan(means), np.nan, predicted.deviations(self))
+
+    def _read_new(
+        self, X: Any, groups: Any, random: str | Sequence[str]
+    ) -> tuple[Source, Predicted]:
+        check_is_fitted(self)
+        wanted = chosen_factors(random, list(self.n_groups_))
+        given = None if groups is None else read_groups(groups)
+        source = read_new_data(self, X, given, need_groups=bool(wanted))
+        return source, Predicted.read(self, source, wanted)
+
+    def predict_interval(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        level: float = 0.95,
+        kind: str = "observation",
+        method: str = "analytic",
+        n_samples: int = 1000,
+        random_state: Any = None,
+    ) -> FloatArray:
+        """Predict intervals that hold the response, or its mean, with a given probability.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `predict`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+        level : float, default=0.95
+            Probability, between 0 and 1.
+        kind : {"observation", "mean"}, default="observation"
+            Whether the interval is for a new observation of the row, or for X beta + Z b, the mean
+            of all observations that could be made of it in its groups.
+        method : {"analytic", "bootstrap"}, default="analytic"
+            Whether the quantiles are those of a t distribution, or of the standardised errors of a
+            parametric bootstrap, which has the uncertainty of the variances in it.
+        n_samples : int, default=1000
+            Replicates of the bootstrap.
+        random_state : None, int, RandomState or Generator, default=None
+            Seed of the bootstrap.
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            Lower and upper ends, in units of y. NaN for rows whose prediction is.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`; for a level that is no probability, and if the fit left no residual.
+            For the bootstrap after `update_groups`, and with several large factors.
+
+        See Also
+        --------
+        predict : Predictions, with standard errors if return_std is True.
+
+        Notes
+        -----
+        The interval is prediction -+ t s. s^2 is the square of the standard error that `predict`
+        returns, in which a level that is not known has the variance of its effects; for an
+        observation plus sigma^2, the residual variance of a row of weight one; and plus twice the
+        variance that the prediction has because the variances are estimates [2]_ [3]_. t is the
+        quantile of the t distribution with Satterthwaite's degrees of freedom [4]_, row by row:
+        n - p without random terms, where this is the interval of ordinary least squares, and about
+        the number of levels less one for a new level.
+
+        The bootstrap draws data from the fitted model, refits, and takes the quantiles of
+        (truth - prediction) / s over the replicates, s^2 being the first two parts, in the place of
+        those of t [5]_. It costs a refit
+        and a pass over the rows a replicate.
+
+        References
+        ----------
+        .. [1] Henderson, C. R. (1975). Best linear unbiased estimation and prediction under a
+           selection model. Biometrics 31(2), :doi:`10.2307/2529430`.
+        .. [2] Kackar, R. N. & Harville, D. A. (1984). Approximations for standard errors of
+           estimators of fixed and random effects in mixed linear models. Journal of the American
+           Statistical Association 79(388), :doi:`10.2307/2288715`, eq. 3.
+        .. [3] Prasad, N. G. N. & Rao, J. N. K. (1990). The estimation of the mean squared error of
+           small-area estimators. Journal of the American Statistical Association 85(409),
+           :doi:`10.2307/2289570`, section 3.
+        .. [4] Satterthwaite, F. E. (1946). An approximate distribution of estimates of variance
+           components. Biometrics Bulletin 2(6), :doi:`10.2307/3002019`, eq. 17.
+        .. [5] Chatterjee, S., Lahiri, P. & Li, H. (2008). Parametric bootstrap approximation to the
+           distribution of EBLUP and related prediction intervals in linear mixed models. Annals of
+           Statistics 36(3), :doi:`10.1214/07-AOS512`, section 3.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skmixed import MixedLinearRegressor
+        >>> from skmixed.datasets import load_sleepstudy
+        >>> X, y = load_sleepstudy(return_X_y=True)
+        >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+        >>> rows = pd.DataFrame({"Days": [9, 9], "Subject": ["308", "new"]})
+        >>> model.predict_interval(rows, kind="mean").round(1)
+        array([[401.5, 459.8],
+               [213.7, 477.6]])
+        """
+        check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
+        _check_choice("kind", kind, ("observation", "mean"))
+        _check_choice("method", method, ("analytic", "bootstrap"))
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        _, predicted = self._read_new(X, groups, "all")
+        check_residual(self.fit_)
+        means, observation = predicted.means(self), kind == "observation"
+        tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+        if method == "analytic":
+            accuracy = Accuracy.of(
+                self.fit_, self._posterior, predicted.rows, observation=observation
+            )
+            squares = accuracy.squares
+            quantiles = stats.t.ppf(tails[:, None], accuracy.degrees)
+        else:
+            squares = np.square(predicted.deviations(self))
+            squares += self.fit_.sigma2 if observation else 0.0
+            quantiles = self._bootstrap_quantiles(
+                predicted, tails, observation, n_samples, random_state
+            )
+        return np.asarray(means + quantiles * np.sqrt(squares)).T
+
+    def _bootstrap_quantiles(
+        self,
+        predicted: Predicted,
+        tails: FloatArray,
+        observation: bool,
+        n_samples: int,
+        random_state: Any,
+    ) -> FloatArray:
+        if self._posterior is not self.fit_:
+            raise ValueError(
+                "method='bootstrap' refits the model to its data, which update_groups has added "
+                "to: call partial_fit with the rows instead, or use method='analytic'"
+            )
+        pivots = prediction_pivots(
+            self.fit_,
+            predicted.rows,
+            observation=observation,
+            n_samples=n_samples,
+            generator=generator_of(random_state),
+        )
+        return np.quantile(pivots, tails, axis=0)
+
+    def simulate(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        n_samples: int = 1,
+        random_state: Any = None,
+        random: str = "new",
+    ) -> FloatArray:
+        """Draw new responses from the fitted model.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `predict`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`. Rows of one label share an effect,
+            whether or not the model knows it; a row with a missing label has one of its own.
+        n_samples : int, default=1
+            Number of draws.
+        random_state : None, int, RandomState or Generator, default=None
+            Seed of the random numbers.
+        random : {"new", "fitted"}, default="new"
+            Random effects: new ones from their estimated distribution in every draw, as
+            ``simulate`` of lme4, or the BLUPs of the levels that the model knows (lme4's
+            ``use.u``); levels that it does not know get new ones.
+
+        Returns
+        -------
+        ndarray of shape (n, n_samples)
+            Responses in units of y; a column a draw. The residual variance is that of a row of
+            weight one.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`, if labels are not given, and if the fit left no residual.
+
+        See Also
+        --------
+        predict_interval : Where single responses lie.
+
+        Notes
+        -----
+        Coefficients and variances are the estimated ones; `skmixed.inference.sim` draws
+        coefficients too.
+
+        References
+        ----------
+        .. [1] Bates, D., Maechler, M., Bolker, B. & Walker, S. (2015). Fitting linear mixed-effects
+           models using lme4. Journal of Statistical Software 67(1), :doi:`10.18637/jss.v067.i01`,
+           section 5.
+
+        Examples
+        --------
+        >>> from skmixed import MixedLinearRegressor
+        >>> from skmixed.datasets import load_sleepstudy
+        >>> X, y = load_sleepstudy(return_X_y=True)
+        >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+        >>> model.simulate(X, n_samples=3, random_state=0).shape
+        (180, 3)
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        _check_choice("random", random, ("new", "fitted"))
+        source, predicted = self._read_new(X, groups, "all")
+        check_residual(self.fit_)
+        generator = generator_of(random_state)
+        return simulate_rows(self, source, predicted, n_samples, random, generator)
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}")

@@ -1,0 +1,72 @@
+"""New responses drawn from a fitted linear mixed model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skmixed.core.layout import FloatArray
+from skmixed.design.design import Source
+from skmixed.design.grouping import number_levels
+from skmixed.design.tables import UNKNOWN
+from skmixed.estimators._prediction import Predicted
+
+
+def simulate_rows(
+    model: Any,
+    source: Source,
+    predicted: Predicted,
+    n_samples: int,
+    random: str,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Draw responses of rows.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor
+        Fitted.
+    source : Source
+        The rows.
+    predicted : Predicted
+        The same, all factors wanted.
+    n_samples : int
+        Number of draws.
+    random : {"new", "fitted"}
+        Whether the effects of known levels are drawn too, or are their BLUPs.
+    generator : Generator
+        Where the numbers come from.
+
+    Returns
+    -------
+    ndarray of shape (n, n_samples)
+        In units of y.
+
+    Raises
+    ------
+    ValueError
+        If labels are not given.
+    """
+    spec = model.fit_.spec
+    drawn = np.repeat(predicted.fixed_part(model)[:, None], n_samples, axis=1)
+    for position, factor in enumerate(spec.used_factors):
+        key = predicted.indexes[factor].key
+        missing = [name for name in key if name not in source.groups]
+        if missing:
+            raise ValueError(
+                f"no labels of the grouping columns {missing} are given: rows that share an effect "
+                "must be known to draw it"
+            )
+        numbers = number_levels(source.groups, key)
+        shape = (numbers.max(initial=-1) + 1, len(spec.factor_columns(factor)), n_samples)
+        root = np.sqrt(model.fit_.sigma2) * model.fit_.factors[position]
+        effects = np.einsum("ab,lbs->las", root, generator.standard_normal(shape))[numbers]
+        if random == "fitted":
+            level = predicted.codes[factor]
+            known = level != UNKNOWN
+            effects[known] = model._effects[position][level[known]][:, :, None]
+        for column, place in enumerate(spec.factor_columns(factor)):
+            drawn += predicted.columns[:, place, None] * effects[:, column]
+    noise = generator.standard_normal(drawn.shape)
+    return np.asarray(drawn + np.sqrt(model.residual_variance_) * noise)

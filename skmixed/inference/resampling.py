@@ -1,0 +1,219 @@
+"""Replicates made from the rows of a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from skmixed.core.chain import Chain
+from skmixed.core.crossproducts import CrossProducts
+from skmixed.core.elimination import Blocks
+from skmixed.core.fit import Fit
+from skmixed.core.groups import GroupIndex, IntArray
+from skmixed.core.layout import FloatArray, Rows
+from skmixed.core.replicates import Refits, refit_stack, stack_of_levels, takes_lockstep
+from skmixed.core.responses import Responses, draw_effects, sum_responses
+
+_NULL = 1e-10
+
+
+def responses_of_rows(
+    fit: Fit, rows: Rows, n_samples: int, generator: np.random.Generator
+) -> Responses:
+    """Draw responses from the model, row by row.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        Its rows.
+    n_samples : int
+        How many.
+    generator : Generator
+        Where the numbers come from.
+
+    Returns
+    -------
+    Responses
+        Their sums. A row of frequency weight w has one error of variance sigma^2 / w, the mean of
+        w rows; the sum of squares within it is drawn apart.
+    """
+    effects, _ = draw_effects(fit, n_samples, generator)
+    noise = generator.standard_normal((len(rows.columns), n_samples)) * np.sqrt(fit.sigma2)
+    if rows.weights is not None:
+        noise /= np.sqrt(rows.weights)[:, None]
+    drawn = sum_responses(fit, rows, noise + _spread(fit, rows, effects))
+    within = fit.problem.n_observations - len(rows.columns)
+    if within > 0:
+        more = fit.sigma2 * generator.chisquare(within, n_samples)
+        drawn = replace(drawn, squares=drawn.squares + more)
+    return replace(drawn, effects=effects)
+
+
+def _spread(fit: Fit, rows: Rows, effects: Blocks) -> FloatArray:
+    """Return Z b, of shape (n, R)."""
+    total = np.zeros((len(rows.columns), effects[0].shape[1] if effects else 1))
+    for factor, b in zip(fit.spec.used_factors, effects, strict=True):
+        for column, values in zip(fit.spec.factor_columns(factor), b, strict=True):
+            total += rows.columns[:, column, None] * values.T[rows.codes[factor]]
+    return total
+
+
+def resample_residuals(
+    fit: Fit, rows: Rows, n_samples: int, generator: np.random.Generator
+) -> Responses:
+    """Resample random effects and residuals.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        Its rows.
+    n_samples : int
+        How many replicates.
+    generator : Generator
+        Where the numbers come from.
+
+    Returns
+    -------
+    Responses
+        Sums of the responses. Both parts are centred and given the estimated covariances first:
+        BLUPs are shrunk, and residuals are too small.
+
+    Raises
+    ------
+    ValueError
+        If rows stand for several, whose residuals are not known.
+    """
+    if fit.spec.weighting == "frequency" and rows.weights is not None and np.ptp(rows.weights):
+        raise ValueError(
+            "residuals of rows that stand for several are not known one by one: repeat the rows, "
+            "or use kind='parametric'"
+        )
+    modes = fit.modes
+    fitted = rows.columns[:, list(fit.spec.fixed)] @ fit.beta
+    fitted += _spread(fit, rows, [b.T[:, None] for b in modes])[:, 0]
+    residuals = rows.columns[:, -1] - fitted
+    root = np.ones(len(residuals)) if rows.weights is None else np.sqrt(rows.weights)
+    pool = residuals * root
+    pool -= pool.mean()
+    pool *= np.sqrt(fit.sigma2 / np.mean(np.square(pool)))
+    effects = []
+    for b, covariance in zip(modes, fit.covariances, strict=True):
+        levels = generator.integers(0, len(b), (n_samples, len(b)))
+        effects.append(_with_covariance(b, covariance).T[:, levels])
+    chosen = generator.integers(0, len(pool), (len(pool), n_samples))
+    drawn = pool[chosen] / root[:, None] + _spread(fit, rows, effects)
+    return replace(sum_responses(fit, rows, drawn), effects=effects)
+
+
+def _with_covariance(effects: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Centre effects and map them to a given covariance, as far as they span it."""
+    centred = effects - effects.mean(axis=0)
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+    kept = values > _NULL * max(float(values[-1]), np.finfo(float).tiny)
+    white = centred @ (vectors[:, kept] / np.sqrt(values[kept]))
+    target, axes = np.linalg.eigh(covariance)
+    root = axes * np.sqrt(np.maximum(target, 0.0))
+    # Of all square roots the one nearest to stretching the effects where they lie.
+    turned, _, back = np.linalg.svd(root.T @ (vectors[:, kept] * np.sqrt(values[kept])))
+    return np.asarray(white @ (turned[:, : int(kept.sum())] @ back).T @ root.T)
+
+
+def outer_factor(fit: Fit) -> int:
+    """Return the factor that contains all others.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+
+    Returns
+    -------
+    int
+        Its position in the layout.
+
+    Raises
+    ------
+    ValueError
+        Without factors, and where none contains the others.
+    """
+    if not fit.spec.used_factors:
+        raise ValueError("a model without groups has no levels to resample")
+    elimination = fit.problem.elimination
+    if not isinstance(elimination, Chain):
+        raise ValueError(
+            "the factors are crossed: no levels can be drawn that leave the others whole. Use "
+            "kind='parametric' or kind='residual'"
+        )
+    return fit.spec.used_factors[elimination.order[-1]]
+
+
+def resample_levels(
+    fit: Fit, rows: Rows, n_samples: int, generator: np.random.Generator, with_fits: bool
+) -> tuple[Refits, Iterable[Fit]]:
+    """Refit to levels of the outermost factor drawn with replacement.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    rows : Rows
+        Its rows.
+    n_samples : int
+        How many replicates.
+    generator : Generator
+        Where the numbers come from.
+    with_fits : bool
+        Whether whole fits are wanted.
+
+    Returns
+    -------
+    refits : Refits
+        The estimates.
+    fits : iterable of Fit
+        The fits; empty if they are not wanted.
+    """
+    factor = outer_factor(fit)
+    n_levels = len(rows.indexes[factor])
+    draws = generator.integers(0, n_levels, (n_samples, n_levels))
+    if takes_lockstep(fit) and not with_fits:
+        return refit_stack(fit, stack_of_levels(fit, rows, draws)), ()
+    fits = [_fit_levels(fit, rows, factor, draw) for draw in draws]
+    return _estimates(fit, fits), fits
+
+
+def _fit_levels(fit: Fit, rows: Rows, factor: int, draw: IntArray) -> Fit:
+    codes = rows.codes[factor]
+    order = np.argsort(codes, kind="stable")
+    ends = np.searchsorted(codes[order], np.arange(len(rows.indexes[factor]) + 1))
+    lengths = np.diff(ends)[draw]
+    copies = np.repeat(np.arange(len(draw)), lengths)
+    within = np.arange(len(copies)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    chosen = order[np.repeat(ends[draw], lengths) + within]
+    taken = rows.take(chosen)
+    indexes, new_codes = [], []
+    for number, index in enumerate(taken.indexes):
+        pairs = copies * len(index) + taken.codes[number]
+        labels, of_rows = np.unique(pairs, return_inverse=True)
+        columns = (labels, *[labels] * (len(index.key) - 1))
+        indexes.append(GroupIndex(index.key, columns))
+        new_codes.append(of_rows.astype(np.intp, copy=False))
+    drawn = replace(taken, codes=tuple(new_codes), indexes=tuple(indexes))
+    products = CrossProducts.of(fit.products.layout, drawn, fit.products.basis)
+    return Fit.of(products, fit.spec)
+
+
+def _estimates(fit: Fit, fits: list[Fit]) -> Refits:
+    full = [len(other.kept) == len(fit.kept) and other.is_determined for other in fits]
+    return Refits(
+        np.stack([other.beta for other in fits]),
+        np.array([other.sigma2 for other in fits]),
+        [np.stack(lams) for lams in zip(*[other.scaled_factors for other in fits], strict=True)],
+        [np.stack(omegas) for omegas in zip(*[other.covariances for other in fits], strict=True)],
+        np.array([o.report.converged and f for o, f in zip(fits, full, strict=True)], dtype=bool),
+    )

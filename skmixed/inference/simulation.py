@@ -1,0 +1,206 @@
+"""Draws of all parameters given the data, at the estimated relative variances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skmixed.core.elimination import Blocks
+from skmixed.core.fit import Fit
+from skmixed.core.layout import FloatArray
+from skmixed.core.responses import NeedsRowsError, ScaledResponses, draw_responses
+from skmixed.core.seeding import generator_of
+from skmixed.inference.rows import check_fitted
+
+_BLOCK_CELLS = 2e7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draws:
+    """Draws of coefficients, random effects and residual standard deviation.
+
+    Parameters
+    ----------
+    coef : DataFrame of shape (n_samples, p)
+        Fixed coefficients, the intercept first if there is one.
+    random_effects : dict of str to ndarray of shape (n_samples, n_levels, k)
+        Of every factor, in the order of `random_effects_`.
+    sigma : ndarray of shape (n_samples,)
+        Residual standard deviations.
+    labels : dict of str to (Index, Index)
+        Levels and columns of every factor.
+
+    See Also
+    --------
+    sim : Makes them.
+    """
+
+    coef: pd.DataFrame
+    random_effects: dict[str, FloatArray]
+    sigma: FloatArray
+    labels: dict[str, tuple[pd.Index[Any], pd.Index[Any]]]
+
+    def __repr__(self) -> str:
+        """Return one line that says what it is."""
+        return f"<{len(self.sigma)} draws of {list(self.coef.columns)} and random effects>"
+
+    def coef_table(self) -> pd.DataFrame:
+        """Summarise the draws of the coefficients.
+
+        Returns
+        -------
+        DataFrame
+            Columns mean, median and sd, a row a coefficient, as merTools::FEsim.
+        """
+        draws = self.coef
+        return pd.DataFrame({"mean": draws.mean(), "median": draws.median(), "sd": draws.std()})
+
+    def random_effects_table(self) -> pd.DataFrame:
+        """Summarise the draws of the random effects.
+
+        Returns
+        -------
+        DataFrame
+            Columns factor, level, column, mean, median and sd, as merTools::REsim.
+        """
+        parts = []
+        for name, draws in self.random_effects.items():
+            levels, columns = self.labels[name]
+            level = np.empty(len(levels), dtype=object)
+            level[:] = list(levels)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "factor": name,
+                        "level": np.repeat(level, len(columns)),
+                        "column": np.tile(np.asarray(columns, dtype=object), len(levels)),
+                        "mean": draws.mean(axis=0).ravel(),
+                        "median": np.median(draws, axis=0).ravel(),
+                        "sd": draws.std(axis=0, ddof=1).ravel(),
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True)
+
+
+def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws:
+    """Draw coefficients, random effects and residual standard deviation, as arm::sim.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor
+        Fitted.
+    n_samples : int, default=1000
+        Number of draws.
+    random_state : None, int, RandomState or Generator, default=None
+        Seed.
+
+    Returns
+    -------
+    Draws
+        From sigma^2 times nu over a chi-square variable with nu = n - p degrees of freedom, and the
+        joint normal distribution of coefficients and random effects given it.
+
+    Raises
+    ------
+    ValueError
+        If the fit left no residual, after `update_groups`, and for several factors with too many
+        random effects.
+
+    See Also
+    --------
+    bootstrap : Draws that take the relative variances as estimated, too.
+
+    Notes
+    -----
+    The relative variances stay as estimated. The joint distribution is drawn without a matrix of
+    its size: the errors of the estimates from simulated data have it, at any true values.
+
+    References
+    ----------
+    .. [1] Gelman, A. & Hill, J. (2007). Data analysis using regression and multilevel/hierarchical
+       models. Cambridge University Press, :doi:`10.1017/CBO9780511790942`, section 7.2.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import sim
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    >>> draws = sim(model, 100, random_state=0)
+    >>> draws.random_effects["Subject"].shape
+    (100, 18, 2)
+    """
+    fit = check_fitted(model)
+    if n_samples < 1:
+        raise ValueError(f"n_samples={n_samples}: at least one draw is needed")
+    if model._posterior is not fit:
+        raise ValueError(
+            "sim draws from the joint distribution of a fit, which update_groups does not make: "
+            "call partial_fit with the rows instead"
+        )
+    generator = generator_of(random_state)
+    degrees = fit.problem.n_observations - fit.rank
+    stretch = np.sqrt(degrees / generator.chisquare(degrees, n_samples))
+    size = int(max(1, _BLOCK_CELLS // max(1, sum(b.size for b in fit.modes))))
+    parts = [
+        _errors(fit, min(size, n_samples - first), generator) for first in range(0, n_samples, size)
+    ]
+    beta = np.concatenate([beta for beta, _ in parts])
+    coef = fit.beta + stretch[:, None] * beta
+    effects = {}
+    labels = {name: (frame.index, frame.columns) for name, frame in model.random_effects_.items()}
+    for position, name in enumerate(labels):
+        errors = np.concatenate([blocks[position] for _, blocks in parts])
+        effects[name] = fit.modes[position] + stretch[:, None, None] * errors
+    names = [fit.products.layout.columns[place] for place in fit.spec.fixed]
+    sigma = np.sqrt(fit.sigma2) * stretch
+    return Draws(pd.DataFrame(coef, columns=names), effects, sigma, labels)
+
+
+def _errors(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[FloatArray, Blocks]:
+    """Draw errors of the estimated coefficients and random effects, at the true variances.
+
+    Returns
+    -------
+    beta : ndarray of shape (R, n_fixed)
+        Errors of the coefficients.
+    effects : list of ndarray of shape (R, n_levels, k)
+        Errors of the random effects.
+    """
+    try:
+        responses = draw_responses(fit, n_samples, generator)
+    except NeedsRowsError:
+        raise ValueError(
+            "this model has too many random effects of several factors for joint draws; "
+            "random_effects_table gives the variance of each"
+        ) from None
+    model, evaluation = fit.problem.model, fit.evaluation
+    scaled, p = ScaledResponses.of(fit, responses), fit.rank
+    through = scaled.fixed.copy()  # X'V^-1 y
+    for lam, cross, sums in zip(evaluation.factors, evaluation.cross, scaled.levels, strict=True):
+        shrunk = (lam @ lam.T) @ sums.reshape(len(sums), -1)
+        for row, column in zip(shrunk.reshape(sums.shape), cross, strict=True):
+            through -= row @ column[:p].T
+    beta = through @ evaluation.beta_covariance
+    effects = []
+    found = evaluation.factorisation.reduce(scaled.levels).cross() if scaled.levels else []
+    zipped = zip(
+        evaluation.factors,
+        evaluation.cross,
+        found,
+        model.random_maps,
+        responses.effects,
+        strict=True,
+    )
+    for lam, cross, of_responses, random_map, true in zipped:
+        score = of_responses - np.einsum("apl,rp->arl", cross[:, :p], beta)
+        root = random_map @ (lam @ lam.T) / model.response_scale
+        modes = (root @ score.reshape(len(score), -1)).reshape(true.shape)
+        effects.append((modes - true).transpose(1, 2, 0))
+    to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
+    return beta @ to_fixed.T, effects
