@@ -53,6 +53,16 @@ class Bootstrap:
     --------
     bootstrap : Makes it.
     bootstrap_intervals : Intervals from it.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import bootstrap
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> result = bootstrap(MixedLinearRegressor("(1 | Subject)").fit(X, y), 200, random_state=0)
+    >>> result.replicates.shape
+    (200, 4)
     """
 
     kind: str
@@ -78,7 +88,7 @@ class Bootstrap:
         """Share of the replicates whose search did not arrive."""
         return 1.0 - float(self.converged.mean())
 
-    def table(self) -> pd.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """Return estimate, bias and standard error of every quantity.
 
         Returns

@@ -36,6 +36,16 @@ class Draws:
     See Also
     --------
     sim : Makes them.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import sim
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> draws = sim(MixedLinearRegressor("(1 | Subject)").fit(X, y), 200, random_state=0)
+    >>> draws.random_effects["Subject"].shape
+    (200, 18, 1)
     """
 
     coef: pd.DataFrame

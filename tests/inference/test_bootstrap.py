@@ -63,7 +63,7 @@ def test_dyestuff_as_bootmer():
 def test_kinds_from_rows(sleep, kind):
     model, X, y = sleep
     result = bootstrap(model, 800, kind=kind, X=X, y=y, random_state=2)
-    table = result.table()
+    table = result.to_frame()
     # All of them know the standard errors of the coefficients.
     errors = np.sqrt(np.diag(model.coef_covariance_))
     np.testing.assert_allclose(table["std_error"].iloc[:2], errors, rtol=0.15)
@@ -139,14 +139,14 @@ def test_models_without_random_terms_and_with_weights():
     for kind in ("parametric", "residual"):
         result = bootstrap(model, 400, kind=kind, X=X[["Days"]], y=y, random_state=0)
         errors = np.sqrt(np.diag(model.coef_covariance_))
-        np.testing.assert_allclose(result.table()["std_error"].iloc[:2], errors, rtol=0.15)
+        np.testing.assert_allclose(result.to_frame()["std_error"].iloc[:2], errors, rtol=0.15)
     weights = np.resize([1.0, 2.0, 3.0], len(y))
     for weighting in ("frequency", "precision"):
         weighted = MixedLinearRegressor("(1 | Subject)", weighting=weighting)
         weighted.fit(X, y, weights)
-        free = bootstrap(weighted, 1000, random_state=0).table()["std_error"]
+        free = bootstrap(weighted, 1000, random_state=0).to_frame()["std_error"]
         rows = bootstrap(weighted, 1000, X=X, y=y, sample_weight=weights, random_state=1)
-        np.testing.assert_allclose(free, rows.table()["std_error"], rtol=0.12)
+        np.testing.assert_allclose(free, rows.to_frame()["std_error"], rtol=0.12)
 
 
 def test_what_cannot_be_done_is_said(sleep):
