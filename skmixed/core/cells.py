@@ -102,7 +102,7 @@ class Cells:
         Cells
             As if summed over the rows.
         """
-        counts = np.bincount(parents, self.counts, minlength=n_parents)
+        counts = np.bincount(parents, self.counts, minlength=n_parents).astype(float)
         products = sum_children(self.products, parents, n_parents)
         means = np.zeros((len(self.origin), n_parents))
         if self.centred:
@@ -204,13 +204,13 @@ def _inverses(matrices: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
     if p == 0:
         return matrices, np.ones(n, dtype=bool)
     try:
-        inverse = np.linalg.inv(matrices)
+        inverse = np.asarray(np.linalg.inv(matrices), dtype=float)
     except np.linalg.LinAlgError:  # some matrix of the batch is exactly singular
         values, vectors = np.linalg.eigh(matrices)
         safe = np.maximum(values, np.finfo(float).eps)
         inverse = (vectors / safe[:, None, :]) @ vectors.transpose(0, 2, 1)
     inflation = np.einsum("gii->gi", inverse)
-    determined = np.asarray(((inflation > 0.0) & (inflation < _COLLINEAR)).all(axis=1))
+    determined = np.asarray(((inflation > 0.0) & (inflation < _COLLINEAR)).all(axis=1), dtype=bool)
     if not determined.all():
         doubtful = np.flatnonzero(~determined)
         inverse[doubtful] = np.linalg.pinv(
@@ -226,4 +226,4 @@ def _residuals(products: FloatArray, p: int, slopes: FloatArray) -> FloatArray:
     contrast[:, :p] = -slopes
     contrast[np.arange(t), p + np.arange(t)] = 1.0
     rss = np.einsum("tig,ijg,tjg->tg", contrast, products, contrast, optimize=True)
-    return np.maximum(rss, 0.0)
+    return np.asarray(np.maximum(rss, 0.0))

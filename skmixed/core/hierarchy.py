@@ -6,7 +6,6 @@ the next stage up. The scale s^2 is found in the finest stage and known in the o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np

@@ -78,7 +78,7 @@ class Stage:
     @property
     def k(self) -> int:
         """Number of coefficients."""
-        return self.precision.shape[1]
+        return int(self.precision.shape[1])
 
     @property
     def s2_within(self) -> float | None:
@@ -151,15 +151,13 @@ class Stage:
             The stage at Omega.
         """
         half = self.precision @ factor
-        middle = factor.T @ half
-        middle = 0.5 * (middle + _transposed(middle)) + np.eye(self.k)
-        log_det = 2.0 * float(np.log(np.einsum("gii->gi", np.linalg.cholesky(middle))).sum())
-        inner = np.linalg.inv(middle)
-        weight = self.precision - half @ inner @ _transposed(half)
-        weight = 0.5 * (weight + _transposed(weight))
+        lower = np.asarray(np.linalg.cholesky(factor.T @ half + np.eye(self.k)), dtype=float)
+        log_det = 2.0 * float(np.log(np.einsum("gii->gi", lower)).sum())
+        root = _forward(lower, _transposed(half))
+        weight = self.precision - _transposed(root) @ root
         pull = weight @ self.estimate[:, :, None]
         total = self.by_parent(weight)
-        covariance = np.linalg.inv(total + self.null_space)
+        covariance = np.asarray(np.linalg.inv(total + self.null_space), dtype=float)
         mean = (covariance @ self.by_parent(pull))[:, :, 0]
         deviation = self.estimate - mean[self.parents]
         score = (weight @ deviation[:, :, None])[:, :, 0]
@@ -169,7 +167,7 @@ class Stage:
         if self.noise is not None:
             s2 = max((self.noise.rss + quadratic) / self.degrees, _LEAST)
             criterion = log_det + self.degrees * float(np.log(s2))
-        return Pooled(self, factor, criterion, s2, inner, weight, total, covariance, mean, score)
+        return Pooled(self, factor, criterion, s2, lower, weight, total, covariance, mean, score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,8 +184,8 @@ class Pooled:
         -2 restricted log-likelihood up to a constant.
     s2 : float
         s^2.
-    inner : ndarray of shape (n_groups, k, k)
-        (lambda'P lambda + I)^-1.
+    lower : ndarray of shape (n_groups, k, k)
+        Cholesky factor of lambda'P lambda + I.
     weight : ndarray of shape (n_groups, k, k)
         W.
     total : ndarray of shape (n_parents, k, k)
@@ -204,7 +202,7 @@ class Pooled:
     factor: FloatArray
     criterion: float
     s2: float
-    inner: FloatArray
+    lower: FloatArray
     weight: FloatArray
     total: FloatArray
     covariance: FloatArray
@@ -236,7 +234,10 @@ class Pooled:
         pairs = (self.score[:, :, None] * self.score[:, None]).reshape(n_groups, k * k)
         info = (pairs.T @ self.weight.reshape(n_groups, k * k)).reshape(k, k, k, k)
         info = info.transpose(0, 2, 3, 1)  # from [a, d, b, c]
-        images = self.stage.by_parent(self.score[:, :, None, None] * self.weight[:, None])
+        if self.stage.n_parents == 1:
+            images = (self.score.T @ self.weight.reshape(n_groups, k * k)).reshape(1, k, k, k)
+        else:
+            images = self.stage.by_parent(self.score[:, :, None, None] * self.weight[:, None])
         covered = (images.reshape(-1, k * k, k) @ self.covariance).transpose(0, 2, 1)
         covered = covered.reshape(-1, k * k).T @ images.transpose(0, 3, 1, 2).reshape(-1, k * k)
         info = info - covered.reshape(k, k, k, k).transpose(0, 1, 3, 2)
@@ -264,7 +265,9 @@ class Pooled:
     @property
     def conditional(self) -> FloatArray:
         """Covariance of every group given data and parent, of shape (n_groups, k, k)."""
-        return np.asarray(self.s2 * (self.factor @ self.inner @ self.factor.T))
+        size = self.lower.shape
+        root = _forward(self.lower, np.broadcast_to(self.factor.T, size))
+        return np.asarray(self.s2 * (_transposed(root) @ root))
 
     def posterior_mean(self, mean: FloatArray) -> FloatArray:
         """Return the estimates of the groups, given those of their parents.
@@ -303,3 +306,14 @@ class Pooled:
 
 def _transposed(matrices: FloatArray) -> FloatArray:
     return matrices.transpose(0, 2, 1)
+
+
+def _forward(lower: FloatArray, right: FloatArray) -> FloatArray:
+    """Solve ``lower @ x = right`` in every group; one step a row, all groups at once."""
+    solution = np.empty(right.shape)
+    for i in range(lower.shape[1]):
+        row = right[:, i]
+        if i:
+            row = row - (lower[:, i, None, :i] @ solution[:, :i])[:, 0]
+        solution[:, i] = row / lower[:, i, i, None]
+    return solution

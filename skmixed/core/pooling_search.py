@@ -24,7 +24,6 @@ _ROUNDING = 1e-12  # of the criterion, relative
 _LEAST_START = 1e-3  # relative to the largest variance
 _EXACT = 1e-13  # share of the sum of squares that is taken for rounding
 _UNKNOWN = 1e-10
-_NOTHING = 1e-300
 
 
 def solve_stage(stage: Stage) -> Pooled:
@@ -46,13 +45,8 @@ def solve_stage(stage: Stage) -> Pooled:
     if stage.noise is not None and stage.degrees <= 0.0:
         stage = replace(stage, noise=None)
         return stage.at(np.zeros((k, k)))
-    null = stage.at(np.zeros((k, k)))
-    if stage.degrees_between < 1 or null.s2 <= _NOTHING:
-        return null
-    if stage.noise is not None:
-        everything = null.s2 * stage.degrees
-        noise = replace(stage.noise, rss=max(stage.noise.rss, _EXACT * everything))
-        stage = replace(stage, noise=noise)
+    if stage.degrees_between < 1:
+        return stage.at(np.zeros((k, k)))
     is_full = k < stage.degrees_between and k <= _LARGEST
     search = _Full(k) if is_full else _Diagonal(k)
     units, inverse = _units(stage.precision.mean(axis=0), is_full)
@@ -62,6 +56,15 @@ def solve_stage(stage: Stage) -> Pooled:
         estimate=stage.estimate @ inverse.T,
     )
     null = scaled.at(np.zeros((k, k)))
+    if stage.noise is not None:
+        explained = np.einsum("gi,gij,gj->", stage.estimate, stage.precision, stage.estimate)
+        if null.s2 * stage.degrees <= _EXACT * float(explained):  # the parents' means fit exactly
+            return stage.at(np.zeros((k, k)))
+        rss = max(stage.noise.rss, _EXACT * null.s2 * stage.degrees)
+        if rss > stage.noise.rss:
+            noise = replace(stage.noise, rss=rss)
+            stage, scaled = replace(stage, noise=noise), replace(scaled, noise=noise)
+            null = scaled.at(np.zeros((k, k)))
     start = scaled.at(search.start(null))
     found = _descend(search, start if start.criterion < null.criterion else null)
     return stage.at(units @ found.factor)

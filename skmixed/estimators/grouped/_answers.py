@@ -17,13 +17,13 @@ PROBABILITIES = ("predict_proba", "predict_log_proba")
 
 
 def answers(
-    estimators: Sequence[Any], method: str, table: Any, groups: IntArray, classes: Any
+    estimators: Any, method: str, table: Any, groups: IntArray, classes: Any
 ) -> NDArray[Any]:
     """Ask the estimator of each row's group.
 
     Parameters
     ----------
-    estimators : sequence
+    estimators : sequence or mapping
         A fitted estimator for every group that occurs.
     method : str
         What to call.

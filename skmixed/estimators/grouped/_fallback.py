@@ -47,12 +47,13 @@ class Failures:
         what : str
             What needs them.
         """
+        texts: dict[float, str] = {}
         for level in range(1, self.tree.depth + 1):
             counts = self.tree.counts[level]
             for group in np.flatnonzero(counts < needed).tolist():
-                self.reasons.setdefault(
-                    (level, group), f"{counts[group]:.15g} rows are too few for {what}"
-                )
+                n = float(counts[group])
+                text = texts.setdefault(n, f"{n:.15g} rows are too few for {what}")
+                self.reasons.setdefault((level, group), text)
 
     def table(self) -> pd.DataFrame:
         """Tabulate the groups, whose estimate stands in for theirs, and why.

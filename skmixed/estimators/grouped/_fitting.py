@@ -16,7 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
-from skmixed.estimators.grouped._rows import take_rows
+from skmixed.estimators.grouped._rows import Training, take_rows
 
 IntArray = NDArray[np.intp]
 
@@ -96,6 +96,34 @@ def fit_params(estimator: Any, weights: NDArray[np.float64] | None) -> dict[str,
             "estimator that does"
         )
     return {name: weights}
+
+
+def fit_pooled(estimator: Any, training: Training) -> Any:
+    """Fit a clone of an estimator to all rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted.
+    training : Training
+        The rows.
+
+    Returns
+    -------
+    estimator
+        Fitted.
+    """
+    pooled = clone(estimator)
+    try:
+        pooled.fit(training.table, training.y, **fit_params(estimator, training.weights))
+    except ValueError as error:
+        if training.inner_names:
+            raise
+        raise ValueError(
+            f"X has n_features = {training.n_features}, all of them grouping columns: nothing is "
+            f"left for {type(estimator).__name__}"
+        ) from error
+    return pooled
 
 
 def fit_all(

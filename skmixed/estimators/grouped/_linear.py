@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ from skmixed.core.hierarchy import PooledHierarchy, pool
 from skmixed.core.pooling import Noise
 from skmixed.estimators.grouped._fallback import Failures
 from skmixed.estimators.grouped._rows import Training
-from skmixed.estimators.grouped._shares import BLUP, Scheme, Shares, shares_of, without
+from skmixed.estimators.grouped._shares import BLUP, Scheme, shares_of, without
 from skmixed.estimators.grouped._tree import Tree, deepest_known
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 _CHUNK = 2**16
+_NOISELESS = 1e-13
 _LOST = 1e-8  # share of y's sum of squares below which residuals are summed over the rows
 
 
@@ -91,8 +92,8 @@ class LinearRoad:
         Their residual sums of squares.
     final : list of ndarray of shape (n_groups, n_outputs, k)
         Coefficients that predict, by level from the root, the intercept first if there is one.
-    shares : list of ndarray or None
-        What they are made of, for every scheme but "blup".
+    shares : ndarray of shape (n_groups, depth + 1) or None
+        What those of the finest groups are made of, for every scheme but "blup".
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class LinearRoad:
         self.tree, self.kind, self.scheme, self.failures = tree, kind, scheme, failures
         self.n_outputs, self.pooled = n_outputs, pooled
         self.exact: dict[tuple[int, int], FloatArray] = {}
-        self.shares: Shares | None = None
+        self.shares: FloatArray | None = None
         self.final: list[FloatArray] = []
 
     @property
@@ -137,20 +138,16 @@ class LinearRoad:
         min_samples : int or None
             Least number of rows of a group.
         """
-        columns = np.column_stack([training.table, training.y])
-        self.cells = Cells.of(
-            columns,
-            codes[-1],
-            self.tree.hierarchy.sizes[-1],
-            training.weights,
-            centred=self.kind.fit_intercept,
-        )
+        columns = np.column_stack([training.table, training.y])  # in C order, as both are
+        n_cells, centred = self.tree.hierarchy.sizes[-1], self.kind.fit_intercept
+        cells = Cells.of(columns, codes[-1], n_cells, training.weights, centred=centred)
+        self.cells = replace(cells, counts=self.tree.counts[-1])  # the same, kept once
         fits = self.fits(self.cells)
         self.rss = self._exact_rss(fits, columns, codes[-1], training.weights)
         if min_samples is not None:
             self.failures.add_small(min_samples, f"min_samples={min_samples}")
         if self.scheme.name == BLUP:
-            means = [found.means for found in self.pooled_outputs()]
+            means = [found.means for found in self.pooled_outputs(fits)]
             self.final = [
                 np.stack([self.uncentred(of_output[level]) for of_output in means], axis=1)
                 for level in range(self.tree.depth + 1)
@@ -239,14 +236,14 @@ class LinearRoad:
             cells = cells.merged(hierarchy.parents[at - 1], hierarchy.sizes[at - 1])
         return cells
 
-    def pooled_outputs(self) -> list[PooledHierarchy]:
+    def pooled_outputs(self, fits: CellFits | None = None) -> list[PooledHierarchy]:
         """Shrink the coefficients of the groups to their parents', for every output."""
         usable = self.failures.usable()[-1]
         precision = np.moveaxis(self.cells.gram(self.p), -1, 0).copy()
         slopes = np.arange(self.k - self.p, self.k)
         precision[:, slopes, slopes] += self.kind.penalty
         precision[~usable] = 0.0
-        fits = self.fits(self.cells)
+        fits = fits or self.fits(self.cells)
         found = []
         for output in range(self.n_outputs):
             estimate = np.ascontiguousarray(fits.coef[output].T)
@@ -266,8 +263,11 @@ class LinearRoad:
         own = self.cells.products[: self.p, : self.p]
         traces = np.einsum("ijg,jig->g", fits.inverse, own)[usable] + (self.k - self.p)
         degrees = float(counts.sum() - traces.sum())
-        if degrees < 1.0 or rss <= 0.0:
-            return 1.0, Noise(rss, float(counts.sum()) + self.p * len(counts), degrees)
+        place = self.p + output
+        total = float(self.cells.products[place, place, usable].sum())
+        total += float(counts @ self.cells.means[place, usable] ** 2)
+        if degrees < 1.0 or rss <= _NOISELESS * total:
+            return total / float(counts.sum()) or 1.0, None  # at most; little is kept then
         return rss / degrees, None
 
     def residual_variance(self, output: int, pooled: PooledHierarchy) -> float:
@@ -321,7 +321,7 @@ class LinearRoad:
             own.append(self.own(level))
         usable = self.failures.usable()
         shares = without(shares_of(self.scheme, hierarchy, self.tree.counts), usable, hierarchy)
-        self.shares = shares
+        self.shares = shares[-1]
         for level in range(hierarchy.depth + 1):
             total = np.zeros_like(own[level])
             for at, group in enumerate(hierarchy.ancestors(level)):

@@ -77,7 +77,7 @@ def blend(
     truth = _truth(training.y, classes)
     parent, result = own[0], []
     for level in range(1, tree.depth + 1):
-        known = np.isfinite(own[level]).all(axis=1) & np.isfinite(parent).all(axis=1)
+        known = np.asarray(np.isfinite(own[level] + parent).all(axis=1))
         found = _blend_level(
             (truth - parent)[known],
             (own[level] - parent)[known],
@@ -89,7 +89,8 @@ def blend(
         result.append(found)
         kept = np.zeros(len(parent))
         kept[known] = found.components.share(sizes[level][known])
-        parent = parent + kept[:, None] * np.where(known[:, None], own[level] - parent, 0.0)
+        change = np.where(known[:, np.newaxis], own[level] - parent, 0.0)
+        parent = np.asarray(parent + kept[:, np.newaxis] * change)
     return result
 
 
@@ -151,7 +152,8 @@ def _predictions(
             rows = outside[np.isin(codes[level][outside], list(of_level))]
             if len(rows):
                 groups = codes[level][rows]
-                part = answers(of_level, method, take_rows(training.table, rows), groups, classes)  # type: ignore[arg-type]
+                table = take_rows(training.table, rows)
+                part = answers(of_level, method, table, groups, classes)
                 own[level][rows] = part.reshape(len(rows), -1)
                 sizes[level][rows] = np.vectorize(counts[level].get, otypes=[float])(groups)
     return own, sizes
@@ -178,8 +180,8 @@ def _blend_level(
     ]
     _, part = np.unique(groups * N_FOLDS + fold, return_inverse=True)
     first = np.unique(part, return_index=True)[1]
-    squares, products, differences = (np.bincount(part, values) for values in sums)
-    counts = np.bincount(part, weights) * max(int(use.sum()), 1)
+    squares, products, differences = (np.bincount(part, values).astype(float) for values in sums)
+    counts = np.bincount(part, weights).astype(float) * max(int(use.sum()), 1)
     found = components(squares, products, differences, counts, sizes[first])
     mean_scale = float(scale.mean())
     found = Components(

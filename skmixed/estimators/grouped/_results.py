@@ -75,8 +75,8 @@ class GroupedResults:
         road, depth = self._road, self._tree.depth
         if road.scheme.name == BLUP and (pooled := self._pooled()) is not None:
             return reliability_table(self._tree, pooled, self._origin(), self._names)
-        assert road.shares is not None
-        return pd.DataFrame(road.shares[-1], self._tree.index(depth), self._tree.level_names)
+        shares = road.shares if isinstance(road, LinearRoad) else road.shares[-1]
+        return pd.DataFrame(shares, self._tree.index(depth), self._tree.level_names)
 
     def _check_groups(self, what: str) -> None:
         check_is_fitted(self)
@@ -178,9 +178,9 @@ class GroupedResults:
                     {"coef.est": found.coef[group, output], "coef.se": found.se[group, output]},
                     index=names,
                 )
-                notes = self._notes(group, output, found.sd[group, output], digits, shrunk)
+                lines = self._notes(group, output, found.sd[group, output], digits, shrunk)
                 of_output = f"{title}, output {output}" if found.coef.shape[1] > 1 else title
-                models.append(GroupModel(of_output, table, notes))
+                models.append(GroupModel(of_output, table, lines))
         sizes = "; ".join(f"{name}, {n}" for name, n in self._group_sizes().items())
         notes = [f"number of obs: {counts.sum():.15g}, groups: {sizes}"]
         if len(keys) > _MOST_SHOWN:

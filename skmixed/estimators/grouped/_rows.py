@@ -234,7 +234,7 @@ def _read_table(
     """Cut X into the columns of the inner estimator and the labels."""
     if kind.is_linear:
         source = read_features(estimator, X, columns, reset=reset)
-        return source.numeric, dict(source.groups)
+        return np.ascontiguousarray(source.numeric), dict(source.groups)
     place = {name: i for i, name in enumerate(columns.names)}
     if is_frame(X):
         validate_data(estimator, header(X), reset=reset, skip_check_array=True)
@@ -253,7 +253,7 @@ def _read_table(
 
 
 def _plain_frame(frame: Any, kind: Kind) -> Any:
-    """Return numbers in double precision under their names; leave other columns to the estimator."""
+    """Return numbers in double precision, under their names; other columns stay as they are."""
     if not_numeric(frame):
         return frame
     table = to_pandas(frame)
@@ -261,7 +261,7 @@ def _plain_frame(frame: Any, kind: Kind) -> Any:
         return table
     finite = "allow-nan" if kind.allow_nan else True
     values = check_array(table, dtype=np.float64, ensure_all_finite=finite, input_name="X")
-    return pd.DataFrame(values, columns=table.columns)
+    return pd.DataFrame(np.ascontiguousarray(values), columns=table.columns)
 
 
 def _plain_array(values: NDArray[Any], kind: Kind) -> NDArray[Any]:
@@ -276,12 +276,12 @@ def _plain_array(values: NDArray[Any], kind: Kind) -> NDArray[Any]:
     table: NDArray[Any] = check_array(
         values, dtype=np.float64, ensure_all_finite=finite, ensure_min_features=0, input_name="X"
     )
-    return table
+    return np.ascontiguousarray(table)
 
 
 def _read_response(y: Any, kind: Kind) -> NDArray[Any]:
     refuse_dates(y, "y")
-    shape = np.shape(y)
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     if kind.is_classifier:
         if len(shape) == 2 and shape[1] > 1:
             raise ValueError(
@@ -289,8 +289,8 @@ def _read_response(y: Any, kind: Kind) -> NDArray[Any]:
                 "fit a model for each"
             )
         values = column_or_1d(y, warn=True)
-        check_classification_targets(values)
         check_array(values, dtype=None, ensure_2d=False, input_name="y")
+        check_classification_targets(values)
         return np.asarray(values)
     if len(shape) == 2 and shape[1] > 1:
         return np.asarray(check_array(y, dtype=np.float64, input_name="y"))

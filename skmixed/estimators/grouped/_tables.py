@@ -88,7 +88,7 @@ def _shrunk_linear(road: LinearRoad) -> Estimates:
     if road.scheme.name != BLUP:
         own = _own_linear(road)
         assert road.shares is not None
-        alone = road.shares[-1][:, -1] == 1.0
+        alone = road.shares[:, -1] == 1.0
         se = np.where(alone[:, None, None], own.se, np.nan)
         return Estimates(coef, se, np.where(alone[:, None], own.sd, np.nan))
     turn = _turn(road.k, road.cells.origin[: road.p], road.kind.fit_intercept)
@@ -150,7 +150,7 @@ def _sampling(precision: FloatArray, turn: FloatArray) -> FloatArray:
     scale = np.sqrt(np.einsum("gii->gi", precision))
     scale = np.where(scale > 0.0, scale, 1.0)
     values, vectors = np.linalg.eigh(precision / (scale[:, :, None] * scale[:, None]))
-    known = (values > _SINGULAR).all(axis=1)
+    known = np.asarray((values > _SINGULAR).all(axis=1))
     roots = np.where(known[:, None], 1.0 / np.sqrt(np.where(values > _SINGULAR, values, 1.0)), 0.0)
     half = turn @ (vectors / scale[:, :, None] * roots[:, None])
     return np.where(known[:, None], (half**2).sum(axis=2), np.nan)

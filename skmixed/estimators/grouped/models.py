@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import Tags, get_tags
@@ -20,7 +20,7 @@ from skmixed.estimators._documentation import DocumentedMixin
 from skmixed.estimators._inputs import read_groups
 from skmixed.estimators.grouped._estimators import EstimatorsRoad
 from skmixed.estimators.grouped._fallback import Failures, refuse_unknown
-from skmixed.estimators.grouped._fitting import fit_params
+from skmixed.estimators.grouped._fitting import fit_pooled
 from skmixed.estimators.grouped._linear import LinearRoad, linear_kind
 from skmixed.estimators.grouped._results import GroupedResults
 from skmixed.estimators.grouped._rows import Kind, Training, read_new, read_training
@@ -191,7 +191,8 @@ class GroupedModels(GroupedResults, DocumentedMixin, BaseEstimator):
         tags.target_tags = inner.target_tags
         tags.target_tags.required = True
         tags.non_deterministic = inner.non_deterministic
-        tags.input_tags.allow_nan = inner.input_tags.allow_nan
+        # To scikit-learn this says that every column may have missing values.
+        tags.input_tags.allow_nan = inner.input_tags.allow_nan and self.group_features is None
         tags.input_tags.string = self.group_features is not None
         if inner.classifier_tags is not None:
             tags.classifier_tags.multi_label = False
@@ -242,8 +243,7 @@ class GroupedModels(GroupedResults, DocumentedMixin, BaseEstimator):
         training = read_training(self, X, y, sample_weight, groups, self._kind())
         tree, codes = Tree.learn(training.groups, len(training.y), training.weights)
         inner, failures = self._inner(), Failures(tree)
-        pooled = clone(inner)
-        pooled.fit(training.table, training.y, **fit_params(inner, training.weights))
+        pooled = fit_pooled(inner, training)
         linear = linear_kind(inner)
         road: LinearRoad | EstimatorsRoad
         if linear is not None and tree.depth:
