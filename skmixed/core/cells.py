@@ -79,7 +79,7 @@ class Cells:
         d = columns.shape[1]
         origin, means = np.zeros(d), np.zeros((d, n_cells))
         if centred:
-            origin = columns.mean(axis=0)
+            origin = np.asarray(np.average(columns, axis=0, weights=weights))
             columns = columns - origin
             ones = np.ones(len(columns))
             means = level_sums(codes, n_cells, [ones], columns, weights)[0] / counts

@@ -267,7 +267,7 @@ class LinearRoad:
         total = float(self.cells.products[place, place, usable].sum())
         total += float(counts @ self.cells.means[place, usable] ** 2)
         if degrees < 1.0 or rss <= _NOISELESS * total:
-            return total / float(counts.sum()) or 1.0, None  # at most; little is kept then
+            return total / max(float(counts.sum()), 1.0) or 1.0, None  # too large if anything
         return rss / degrees, None
 
     def residual_variance(self, output: int, pooled: PooledHierarchy) -> float:
