@@ -265,9 +265,13 @@ class Pooled:
     @property
     def conditional(self) -> FloatArray:
         """Covariance of every group given data and parent, of shape (n_groups, k, k)."""
-        size = self.lower.shape
-        root = _forward(self.lower, np.broadcast_to(self.factor.T, size))
-        return np.asarray(self.s2 * (_transposed(root) @ root))
+        return np.asarray(self.s2 * self._shrunk)
+
+    @cached_property
+    def _shrunk(self) -> FloatArray:
+        """lambda (lambda'P lambda + I)^-1 lambda', which does not cancel where Omega is large."""
+        root = _forward(self.lower, np.broadcast_to(self.factor.T, self.lower.shape))
+        return np.asarray(_transposed(root) @ root)
 
     def posterior_mean(self, mean: FloatArray) -> FloatArray:
         """Return the estimates of the groups, given those of their parents.
@@ -283,8 +287,8 @@ class Pooled:
             Posterior means of the groups.
         """
         of_parent = mean[self.stage.parents]
-        pull = self.weight @ (self.stage.estimate - of_parent)[:, :, None]
-        return np.asarray(of_parent + pull[:, :, 0] @ self.omega)
+        pull = self.stage.precision @ (self.stage.estimate - of_parent)[:, :, None]
+        return np.asarray(of_parent + (self._shrunk @ pull)[:, :, 0])
 
     def posterior_covariance(self, covariance: FloatArray) -> FloatArray:
         """Return how sure the estimates of the groups are, given how sure those of their parents.
@@ -299,7 +303,7 @@ class Pooled:
         ndarray of shape (n_groups, k, k)
             Posterior covariances of the groups.
         """
-        passed = np.eye(self.stage.k) - self.omega @ self.weight
+        passed = np.eye(self.stage.k) - self._shrunk @ self.stage.precision
         spread = passed @ covariance[self.stage.parents] @ _transposed(passed)
         return np.asarray(self.conditional + spread)
 

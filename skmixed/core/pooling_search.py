@@ -23,6 +23,7 @@ _ENOUGH = 1e-10  # predicted decrease of the criterion
 _ROUNDING = 1e-12  # of the criterion, relative
 _LEAST_START = 1e-3  # relative to the largest variance
 _EXACT = 1e-13  # share of the sum of squares that is taken for rounding
+_LEAST_NOISE = 1e-9  # share of the variance within parents; with less, W would lose its digits
 _UNKNOWN = 1e-10
 
 
@@ -60,7 +61,7 @@ def solve_stage(stage: Stage) -> Pooled:
         explained = np.einsum("gi,gij,gj->", stage.estimate, stage.precision, stage.estimate)
         if null.s2 * stage.degrees <= _EXACT * float(explained):  # the parents' means fit exactly
             return stage.at(np.zeros((k, k)))
-        rss = max(stage.noise.rss, _EXACT * null.s2 * stage.degrees)
+        rss = max(stage.noise.rss, _LEAST_NOISE * null.s2 * stage.degrees)
         if rss > stage.noise.rss:
             noise = replace(stage.noise, rss=rss)
             stage, scaled = replace(stage, noise=noise), replace(scaled, noise=noise)
