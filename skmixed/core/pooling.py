@@ -29,7 +29,7 @@ from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 
 _NULL = 1e-10
-_LEAST = 1e-300
+_LEAST = 1e-60
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +269,7 @@ class Pooled:
 
     @cached_property
     def _shrunk(self) -> FloatArray:
-        """lambda (lambda'P lambda + I)^-1 lambda', which does not cancel where Omega is large."""
+        """Omega (P Omega + I)^-1, without subtraction, which loses digits where Omega is large."""
         root = _forward(self.lower, np.broadcast_to(self.factor.T, self.lower.shape))
         return np.asarray(_transposed(root) @ root)
 

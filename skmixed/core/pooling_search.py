@@ -38,34 +38,51 @@ def solve_stage(stage: Stage) -> Pooled:
     Returns
     -------
     Pooled
-        At the optimum. The covariance is unstructured if there are more groups, beyond one a
-        parent, than coefficients, and diagonal otherwise; zero if every parent has one group or
-        nothing varies at all.
+        At the optimum with an unstructured covariance, if there are more groups, beyond one a
+        parent, than coefficients. Where Akaike's criterion finds that this is no better than no
+        difference between groups at all, a diagonal covariance is tried; and where that is no
+        better either, Omega is zero.
     """
     k = stage.k
     if stage.noise is not None and stage.degrees <= 0.0:
-        stage = replace(stage, noise=None)
+        stage = replace(stage, noise=None)  # nothing is left to tell of s^2
         return stage.at(np.zeros((k, k)))
-    if stage.degrees_between < 1:
-        return stage.at(np.zeros((k, k)))
-    is_full = k < stage.degrees_between and k <= _LARGEST
-    search = _Full(k) if is_full else _Diagonal(k)
-    units, inverse = _units(stage.precision.mean(axis=0), is_full)
+    null = stage.at(np.zeros((k, k)))
+    if stage.degrees_between < 1 or _is_exact(null):
+        return null
+    if stage.noise is not None:
+        rss = max(stage.noise.rss, _LEAST_NOISE * null.s2 * stage.degrees)
+        if rss > stage.noise.rss:
+            stage = replace(stage, noise=replace(stage.noise, rss=rss))
+            null = stage.at(np.zeros((k, k)))
+    searches: list[_Full | _Diagonal] = [_Diagonal(k)]
+    if k < stage.degrees_between and k <= _LARGEST:
+        searches.insert(0, _Full(k))
+    for search in searches:
+        found = _searched(search, stage)
+        if null.criterion - found.criterion > 2.0 * search.n_parameters:
+            return found
+    return null
+
+
+def _is_exact(null: Pooled) -> bool:
+    """Tell whether the means of the parents leave nothing but rounding."""
+    stage = null.stage
+    if stage.noise is None:
+        return False
+    explained = np.einsum("gi,gij,gj->", stage.estimate, stage.precision, stage.estimate)
+    return bool(null.s2 * stage.degrees <= _EXACT * explained)
+
+
+def _searched(search: _Full | _Diagonal, stage: Stage) -> Pooled:
+    """Return the optimum of one structure, found in units that suit it."""
+    units, inverse = _units(stage.precision.mean(axis=0), isinstance(search, _Full))
     scaled = replace(
         stage,
         precision=units.T @ stage.precision @ units,
         estimate=stage.estimate @ inverse.T,
     )
-    null = scaled.at(np.zeros((k, k)))
-    if stage.noise is not None:
-        explained = np.einsum("gi,gij,gj->", stage.estimate, stage.precision, stage.estimate)
-        if null.s2 * stage.degrees <= _EXACT * float(explained):  # the parents' means fit exactly
-            return stage.at(np.zeros((k, k)))
-        rss = max(stage.noise.rss, _LEAST_NOISE * null.s2 * stage.degrees)
-        if rss > stage.noise.rss:
-            noise = replace(stage.noise, rss=rss)
-            stage, scaled = replace(stage, noise=noise), replace(scaled, noise=noise)
-            null = scaled.at(np.zeros((k, k)))
+    null = scaled.at(np.zeros((stage.k, stage.k)))
     start = scaled.at(search.start(null))
     found = _descend(search, start if start.criterion < null.criterion else null)
     return stage.at(units @ found.factor)
@@ -144,6 +161,7 @@ class _Full:
 
     def __init__(self, k: int) -> None:
         self.rows, self.columns = np.tril_indices(k)
+        self.n_parameters = len(self.rows)
 
     def start(self, null: Pooled) -> FloatArray:
         """Return a square root of a first estimate, one scoring step from zero."""
@@ -186,7 +204,7 @@ class _Diagonal:
     """
 
     def __init__(self, k: int) -> None:
-        self.k = k
+        self.n_parameters = k
 
     def start(self, null: Pooled) -> FloatArray:
         """Return a square root of a first estimate, one scoring step from zero."""

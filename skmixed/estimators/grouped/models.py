@@ -109,9 +109,11 @@ class GroupedModels(GroupedResults, DocumentedMixin, BaseEstimator):
     *Coefficients* are shrunk for `LinearRegression`, `Ridge`, `PoissonRegressor`, `GammaRegressor`,
     `TweedieRegressor` and `LogisticRegression` of two classes. Two stages: the estimates of the
     groups with their information matrices; then the covariance between groups by restricted
-    maximum likelihood [1]_, of all coefficients, or of each by itself where there are no more
-    groups than coefficients. For least squares on one grouping column this is the linear mixed
-    model in which all coefficients vary. A penalty counts as information.
+    maximum likelihood [1]_. For least squares on one grouping column this is the linear mixed model
+    in which all coefficients vary. Where there are no more groups than coefficients, or Akaike's
+    criterion finds an unstructured covariance no better than none, coefficients vary independently
+    of each other, and if that is no better either, not at all: estimating many variances from few
+    groups does more harm than leaving groups alike. A penalty counts as information.
 
     *Predictions* are blended for any other estimator. Five more fits a group predict the rows left
     out of them; the variance components of these predictions give every group its share.

@@ -64,11 +64,26 @@ def test_a_balanced_hierarchy_is_the_nested_mixed_model():
 
 def test_a_variance_of_zero():
     X, y = balanced()
-    residual = np.random.default_rng(1).normal(size=len(y))
-    model = GroupedModels(group_features="group").fit(X, residual)
-    mixed = MixedLinearRegressor("(x0 + x1 | group)", tol=1e-10).fit(X, residual)
+    same = y.to_numpy() if hasattr(y, "to_numpy") else y
+    slopes = np.column_stack([np.ones(9), X[["x0", "x1"]].head(9)])
+    only = same.reshape(12, 9)
+    fitted = slopes @ np.linalg.lstsq(slopes, only.T, rcond=None)[0]
+    level = fitted.mean(axis=0) - fitted.mean()
+    y = 3.0 * level[X["group"]] + np.random.default_rng(2).normal(size=len(X))
+    model = GroupedModels(group_features="group").fit(X, y)
+    mixed = MixedLinearRegressor("(x0 + x1 | group)", tol=1e-10).fit(X, y)
     assert mixed.is_singular_
     assert_allclose(model.predict(X), mixed.predict(X), atol=1e-4)
+
+
+def test_groups_that_do_not_differ_are_left_alike():
+    X, y = balanced()
+    residual = np.random.default_rng(1).normal(size=len(y))
+    model = GroupedModels(group_features="group").fit(X, residual)
+    pooled_fit = LinearRegression().fit(X[["x0", "x1"]], residual)
+    assert_allclose(model.predict(X), pooled_fit.predict(X[["x0", "x1"]]))
+    assert (model.weights_ == 0.0).all(axis=None)
+    assert (model.heterogeneity()["p-value"] > 0.01).all()
 
 
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
