@@ -59,7 +59,7 @@ def solve_stage(stage: Stage) -> Pooled:
     if k < stage.degrees_between and k <= _LARGEST:
         searches.insert(0, _Full(k))
     for search in searches:
-        found = _searched(search, stage)
+        found = _searched(search, stage, null)
         if null.criterion - found.criterion > 2.0 * search.n_parameters:
             return found
     return null
@@ -74,7 +74,7 @@ def _is_exact(null: Pooled) -> bool:
     return bool(null.s2 * stage.degrees <= _EXACT * explained)
 
 
-def _searched(search: _Full | _Diagonal, stage: Stage) -> Pooled:
+def _searched(search: _Full | _Diagonal, stage: Stage, null: Pooled) -> Pooled:
     """Return the optimum of one structure, found in units that suit it."""
     units, inverse = _units(stage.precision.mean(axis=0), isinstance(search, _Full))
     scaled = replace(
@@ -82,9 +82,8 @@ def _searched(search: _Full | _Diagonal, stage: Stage) -> Pooled:
         precision=units.T @ stage.precision @ units,
         estimate=stage.estimate @ inverse.T,
     )
-    null = scaled.at(np.zeros((stage.k, stage.k)))
-    start = scaled.at(search.start(null))
-    found = _descend(search, start if start.criterion < null.criterion else null)
+    start = search.start(scaled, units.T @ _excess(null) @ units)
+    found = _descend(search, scaled.at(start))
     return stage.at(units @ found.factor)
 
 
@@ -163,12 +162,12 @@ class _Full:
         self.rows, self.columns = np.tril_indices(k)
         self.n_parameters = len(self.rows)
 
-    def start(self, null: Pooled) -> FloatArray:
+    def start(self, stage: Stage, excess: FloatArray) -> FloatArray:
         """Return a square root of a first estimate, one scoring step from zero."""
-        k = null.stage.k
-        p = null.stage.precision.reshape(-1, k * k)
+        k = stage.k
+        p = stage.precision.reshape(-1, k * k)
         information = (p.T @ p).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
-        omega = np.linalg.lstsq(information, _excess(null).ravel(), rcond=None)[0].reshape(k, k)
+        omega = np.linalg.lstsq(information, excess.ravel(), rcond=None)[0].reshape(k, k)
         values, vectors = np.linalg.eigh(0.5 * (omega + omega.T))
         least = max(_LEAST_START * float(values[-1]), 1e-6)
         return np.asarray(vectors * np.sqrt(np.maximum(values, least)))
@@ -206,11 +205,11 @@ class _Diagonal:
     def __init__(self, k: int) -> None:
         self.n_parameters = k
 
-    def start(self, null: Pooled) -> FloatArray:
+    def start(self, stage: Stage, excess: FloatArray) -> FloatArray:
         """Return a square root of a first estimate, one scoring step from zero."""
-        p = null.stage.precision
+        p = stage.precision
         information = np.einsum("gij,gij->ij", p, p)
-        omega = np.linalg.lstsq(information, np.diag(_excess(null)), rcond=None)[0]
+        omega = np.linalg.lstsq(information, np.diag(excess), rcond=None)[0]
         least = max(_LEAST_START * float(omega.max()), 1e-6)
         return np.diag(np.sqrt(np.maximum(omega, least)))
 

@@ -204,13 +204,15 @@ class LinearRoad:
         result[..., 0] -= coef[..., 1:] @ self.cells.origin[: self.p]
         return result
 
-    def own(self, level: int) -> FloatArray:
+    def own(self, level: int, fits: CellFits | None = None) -> FloatArray:
         """Return the estimates of the groups of a level by themselves.
 
         Parameters
         ----------
         level : int
             Below the root.
+        fits : CellFits or None
+            Of this level, if they were made before.
 
         Returns
         -------
@@ -218,7 +220,7 @@ class LinearRoad:
             NaN where the rows of a group do not determine them.
         """
         cells = self.cells_of(level)
-        fits = self.fits(cells)
+        fits = fits or self.fits(cells)
         coef = self.uncentred(fits.coef.transpose(2, 0, 1))
         if self.kind.fit_intercept:
             coef[:, :, 0] += cells.origin[self.p :]
@@ -317,8 +319,9 @@ class LinearRoad:
         hierarchy = self.tree.hierarchy
         own = [_of_estimator(self.pooled, self)]
         for level in range(1, hierarchy.depth + 1):
-            self._solve_exactly(level, training, codes[level])
-            own.append(self.own(level))
+            fits = self.fits(self.cells_of(level))
+            self._solve_exactly(level, fits, training, codes[level])
+            own.append(self.own(level, fits))
         usable = self.failures.usable()
         shares = without(shares_of(self.scheme, hierarchy, self.tree.counts), usable, hierarchy)
         self.shares = shares[-1]
@@ -331,10 +334,12 @@ class LinearRoad:
                 )
             self.final.append(total)
 
-    def _solve_exactly(self, level: int, training: Training, codes: IntArray) -> None:
+    def _solve_exactly(
+        self, level: int, fits: CellFits, training: Training, codes: IntArray
+    ) -> None:
         """Hand collinear groups, whose cross-products lack the digits, to the estimator itself."""
         usable = self.failures.usable()[level]
-        doubtful = ~self.fits(self.cells_of(level)).determined & usable
+        doubtful = ~fits.determined & usable
         for group in np.flatnonzero(doubtful).tolist():
             rows = np.flatnonzero(codes == group)
             model = clone(self.pooled)
