@@ -2,12 +2,14 @@
 
 from skmixed import datasets, exceptions, inference, model_selection
 from skmixed.estimators.formulas import lmer
+from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.model_selection import MixedLinearRegressorCV
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "GroupedModels",
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
     "datasets",

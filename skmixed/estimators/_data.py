@@ -223,7 +223,7 @@ def _declared(
         in_X = choose_groups(names, estimator.group_features, used)
         columns = Columns(names, in_X, (), fixed is not None)
     else:
-        _check_given(given, estimator.group_features, used, names)
+        check_given(given, estimator.group_features, used, names)
         columns = Columns(names, (), tuple(given), fixed is not None)
     if declared is None:
         declared = tuple(
@@ -232,9 +232,27 @@ def _declared(
     return declared, columns
 
 
-def _check_given(
+def check_given(
     given: Iterable[str], group_features: Any, used: Sequence[str], names: Sequence[str]
 ) -> None:
+    """Refuse grouping columns that are given twice, or not at all.
+
+    Parameters
+    ----------
+    given : iterable of str
+        Columns of the argument `groups`.
+    group_features : None, str, int or sequence of these
+        Columns of X named by the user.
+    used : sequence of str
+        Columns that the random terms name.
+    names : sequence of str
+        Columns of X.
+
+    Raises
+    ------
+    ValueError
+        Says which, and what to do.
+    """
     if group_features is not None:
         raise ValueError(
             "the grouping columns are given twice, by `groups` and by `group_features`; "
@@ -301,7 +319,7 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
                 else "without any"
             )
         )
-    found = _by_name(groups, columns.from_argument)
+    found = match_names(groups, columns.from_argument)
     check_consistent_length(np.empty(source.n_rows), *found.values())
     refuse_infinite(found, "groups")
     return replace(source, groups=found)
@@ -337,8 +355,26 @@ def warn_about_kinds(grouping: Grouping, key: Sequence[str], source: Source) -> 
             )
 
 
-def _by_name(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Match the columns of `groups` with those of the fit: by name, else by place."""
+def match_names(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Match the columns of `groups` with those of the fit: by name, else by place.
+
+    Parameters
+    ----------
+    found : dict of str to Series or ndarray
+        The columns given.
+    names : tuple of str
+        Those of the fit.
+
+    Returns
+    -------
+    dict of str to Series or ndarray
+        The columns under the names of the fit.
+
+    Raises
+    ------
+    ValueError
+        If they do not match.
+    """
     if all(name in found for name in names):
         return {name: found[name] for name in names}
     unnamed = all(re.fullmatch(r"group\d*", name) for name in found)

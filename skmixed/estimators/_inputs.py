@@ -151,8 +151,19 @@ def refuse_infinite(groups: Mapping[str, Any], source: str) -> None:
             )
 
 
-def _refuse_missing(groups: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse NaN among the labels in an array of numbers, where it cannot be told from a slip."""
+def refuse_missing(groups: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse NaN among the labels in an array of numbers, where it cannot be told from a slip.
+
+    Parameters
+    ----------
+    groups : mapping of str to ndarray of shape (n,)
+        Grouping columns.
+
+    Raises
+    ------
+    ValueError
+        If there is one; names column and rows.
+    """
     for name, labels in groups.items():
         numbers = _floats(labels)
         if numbers is not None and np.isnan(numbers).any():
@@ -274,7 +285,7 @@ def read_features(
         X = check_array(X, dtype=None, ensure_all_finite=False)
     elif optional_groups and hasattr(estimator, "feature_names_in_"):
         X = _with_placeholders(X, columns)
-    validate_data(estimator, _header(X), reset=reset, skip_check_array=True)
+    validate_data(estimator, header(X), reset=reset, skip_check_array=True)
     place = {name: i for i, name in enumerate(columns.names)}
     if is_frame(X):
         groups = {name: column(X, place[name]) for name in columns.groups}
@@ -282,7 +293,7 @@ def read_features(
     else:
         groups = {name: X[:, place[name]] for name in columns.groups}
         if not reset:  # in fit every missing label is an error
-            _refuse_missing(groups)
+            refuse_missing(groups)
         numeric = numeric_array(X, columns.numeric, fitting=reset)
     refuse_infinite(groups, "X")
     names = tuple(columns.names[i] for i in columns.numeric)
@@ -301,8 +312,19 @@ def _with_placeholders(frame: Any, columns: Columns) -> Any:
     return table
 
 
-def _header(X: Any) -> Any:
-    """Return X, or a table that has its names only where scikit-learn may not know the library."""
+def header(X: Any) -> Any:
+    """Return X, or a table that has its names only where scikit-learn may not know the library.
+
+    Parameters
+    ----------
+    X : array-like or data frame
+        The columns.
+
+    Returns
+    -------
+    array-like or data frame
+        For scikit-learn's check of names and counts.
+    """
     if is_frame(X) and not isinstance(X, pd.DataFrame):
         return pd.DataFrame(columns=column_names(X))
     return X
@@ -330,7 +352,7 @@ def _by_formula(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bo
             f"{type(X).__name__}"
         )
     if reset:
-        validate_data(estimator, _header(X), reset=True, skip_check_array=True)
+        validate_data(estimator, header(X), reset=True, skip_check_array=True)
     place = {name: i for i, name in enumerate(column_names(X))}
     groups = {name: column(X, place[name]) for name in columns.groups if name in place}
     refuse_infinite(groups, "X")

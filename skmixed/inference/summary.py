@@ -42,16 +42,16 @@ class Summary:
 
     def __str__(self) -> str:
         """Return the summary as text."""
-        parts = [self.formula, _as_text(self._coefficient_texts())]
+        parts = [self.formula, as_text(self._coefficient_texts())]
         if self.error_terms is not None:
-            table = _rounded(self.error_terms, self.digits)
-            parts += ["", "Error terms:", _as_text(table, index=False)]
+            table = rounded(self.error_terms, self.digits)
+            parts += ["", "Error terms:", as_text(table, index=False)]
         return "\n".join([*parts, "---", *self.notes])
 
     __repr__ = __str__
 
     def _coefficient_texts(self) -> pd.DataFrame:
-        texts = _rounded(self.coefficients, self.digits)
+        texts = rounded(self.coefficients, self.digits)
         texts.loc[self.coefficients["coef.est"].isna(), "coef.est"] = "dropped"
         return texts
 
@@ -62,7 +62,7 @@ class Summary:
         ]
         if self.error_terms is not None:
             parts.append("<p>Error terms</p>")
-            parts.append(_rounded(self.error_terms, self.digits).to_html(border=0, index=False))
+            parts.append(rounded(self.error_terms, self.digits).to_html(border=0, index=False))
         parts.append("<p>" + "<br>".join(map(html.escape, self.notes)) + "</p>")
         return "<div>" + "\n".join(parts) + "</div>"
 
@@ -203,7 +203,22 @@ def r_squared(fit: Fit) -> float:
     return 1.0 - residual / total if total > 0 else float("nan")
 
 
-def _rounded(table: pd.DataFrame, digits: int) -> pd.DataFrame:
+def rounded(table: pd.DataFrame, digits: int) -> pd.DataFrame:
+    """Write the numbers of a table as texts.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Numbers and texts.
+    digits : int
+        Decimals.
+
+    Returns
+    -------
+    DataFrame
+        Texts; NaN is an empty one.
+    """
+
     def text(value: Any) -> str:
         if isinstance(value, str):
             return value
@@ -214,8 +229,21 @@ def _rounded(table: pd.DataFrame, digits: int) -> pd.DataFrame:
     return table.map(text)
 
 
-def _as_text(table: pd.DataFrame, *, index: bool = True) -> str:
-    """Lay a table of texts out: names to the left, numbers to the right."""
+def as_text(table: pd.DataFrame, *, index: bool = True) -> str:
+    """Lay a table of texts out: names to the left, numbers to the right.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Texts.
+    index : bool, default=True
+        Whether the index is the first column.
+
+    Returns
+    -------
+    str
+        The lines.
+    """
     columns = [list(table.iloc[:, i]) for i in range(table.shape[1])]
     heads = [str(name) for name in table.columns]
     if index:

@@ -53,7 +53,7 @@ def _factors(model: Any) -> list[tuple[str, ...]]:
     """Return the grouping columns of every factor that a model declares, if any."""
     if not hasattr(model, "group_features"):  # some other estimator
         return []
-    if model.random is not None:
+    if getattr(model, "random", None) is not None:
         return [term.group for term in parse_random(model.random)]
     return []
 

@@ -29,6 +29,8 @@ def answer(model, table=X, groups=None):
 
 def population(model, table):
     """Return what it makes of rows that belong to no known group."""
+    if hasattr(model, "pooled_"):
+        return np.asarray(model.parent_estimators_[()].predict(table[NUMBERS]))
     return np.asarray(model.predict(table, random="none"))
 
 

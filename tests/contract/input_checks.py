@@ -85,7 +85,7 @@ def check_unknown_levels(estimator):
     for school, letter in [("new", "new"), (None, None), (np.nan, "new")]:
         table = X.copy()
         table.loc[unknown, GROUPS] = [school, letter]
-        kind = estimator.get_params().get("handle_unknown")
+        kind = estimator.get_params().get("handle_unknown", estimator.get_params().get("fallback"))
         if kind == "error":
             with pytest.raises(ValueError, match="not seen in fit"):
                 answer(model, table)

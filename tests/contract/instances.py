@@ -1,6 +1,9 @@
 """The public estimators in the settings worth checking; one line adds another."""
 
-from skmixed import MixedLinearRegressor, MixedLinearRegressorCV
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from skmixed import GroupedModels, MixedLinearRegressor, MixedLinearRegressorCV
 
 # For scikit-learn's checks, whose X is an array of numbers or has names of their own choice.
 ON_ARRAYS = [
@@ -18,6 +21,18 @@ ON_ARRAYS = [
     MixedLinearRegressor(group_features=[0], fit_intercept=False),
     MixedLinearRegressorCV(),
     MixedLinearRegressorCV(group_features=[0]),
+    GroupedModels(),
+    GroupedModels(Ridge()),
+    GroupedModels(DecisionTreeRegressor(random_state=0)),
+    GroupedModels(LogisticRegression()),
+    GroupedModels(DecisionTreeClassifier(random_state=0), shrinkage=None),
+    GroupedModels(group_features=[0]),
+    GroupedModels(Ridge(), group_features=[0]),
+    GroupedModels(LinearRegression(fit_intercept=False), group_features=[0]),
+    GroupedModels(group_features=[0], shrinkage=None),
+    GroupedModels(group_features=[0], shrinkage=0.5),
+    GroupedModels(PoissonRegressor(), group_features=[0]),
+    GroupedModels(DecisionTreeRegressor(random_state=0), group_features=[0], shrinkage=None),
 ]
 
 # For the checks of this folder: columns x and z, grouping columns school and class.
@@ -34,4 +49,11 @@ ON_GROUPS = [
     MixedLinearRegressor("(1 | school)", solver="em"),
     MixedLinearRegressor("(x | school)", fixed="x * z"),
     MixedLinearRegressorCV("(x | school)", cv=3),
+    GroupedModels(),
+    GroupedModels(fallback="error"),
+    GroupedModels(shrinkage=None),
+    GroupedModels(shrinkage="relative"),
+    GroupedModels(LinearRegression(fit_intercept=False), shrinkage=0.5),
+    GroupedModels(Ridge(), min_samples=3),
+    GroupedModels(LinearRegression(positive=True), shrinkage="equal"),
 ]

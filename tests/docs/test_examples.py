@@ -105,6 +105,16 @@ def test_tutorial_on_simulated_schools():
     assert "number of obs: 1200, groups: class:school, 24; school, 6" in models[8]
 
 
+def test_grouped_models():
+    text = run("examples/grouped_models.py")
+    assert "school = I, class = a" in text
+    scores = dict(re.findall(r"^  (\S.*?\S) +(-?\d+\.\d+)$", text, re.MULTILINE))
+    assert float(scores["pooled by REML"]) > 0.97
+    assert float(scores["pooled by REML"]) > max(
+        float(scores["each class apart"]), float(scores["half"])
+    )
+
+
 @reference_set.needs_whole_set
 def test_tutorial_prints_the_published_figures(published):
     assert coefficients(published[6]) == {

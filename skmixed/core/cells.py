@@ -1,0 +1,229 @@
+"""Moments of columns within cells, and the least squares of every cell at once.
+
+Sums of squares are of deviations from the means of the cells, in two passes over the rows, so that
+cells that lie far from each other cost no digits. Those of coarser cells follow by adding positive
+terms (Chan, Golub & LeVeque 1983, doi:10.1080/00031305.1983.10483115).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import FloatArray
+from skmixed.core.levels import sum_children
+from skmixed.core.summation import level_sums
+
+_COLLINEAR = 1e7  # of a variance inflation factor; half the digits are gone there
+_NO_SPREAD = 64 * np.finfo(float).eps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """Weighted moments of columns in every cell.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_cells,)
+        Sums of the weights.
+    origin : ndarray of shape (d,)
+        What the means are counted from.
+    means : ndarray of shape (d, n_cells)
+        Means less the origin; zeros where `centred` is false.
+    products : ndarray of shape (d, d, n_cells)
+        Sums of products of deviations from the means.
+    centred : bool
+        Whether means are taken off; if not, origin and means are zero.
+    """
+
+    counts: FloatArray
+    origin: FloatArray
+    means: FloatArray
+    products: FloatArray
+    centred: bool
+
+    @classmethod
+    def of(
+        cls,
+        columns: FloatArray,
+        codes: IntArray,
+        n_cells: int,
+        weights: FloatArray | None,
+        *,
+        centred: bool,
+    ) -> Cells:
+        """Sum over rows.
+
+        Parameters
+        ----------
+        columns : ndarray of shape (n, d)
+            The columns.
+        codes : ndarray of int of shape (n,)
+            Cell of every row; every cell has a row.
+        n_cells : int
+            Number of cells.
+        weights : ndarray of shape (n,) or None
+            Positive weights.
+        centred : bool
+            Whether means are taken off.
+
+        Returns
+        -------
+        Cells
+            Their moments.
+        """
+        counts = np.bincount(codes, weights, minlength=n_cells).astype(float)
+        d = columns.shape[1]
+        origin, means = np.zeros(d), np.zeros((d, n_cells))
+        if centred:
+            origin = np.asarray(np.average(columns, axis=0, weights=weights))
+            columns = columns - origin
+            ones = np.ones(len(columns))
+            means = level_sums(codes, n_cells, [ones], columns, weights)[0] / counts
+            columns = columns - np.ascontiguousarray(means.T)[codes]
+        products = level_sums(codes, n_cells, list(columns.T), columns, weights)
+        return cls(counts, origin, means, products, centred)
+
+    def merged(self, parents: IntArray, n_parents: int) -> Cells:
+        """Return the moments of the coarser cells that these make up.
+
+        Parameters
+        ----------
+        parents : ndarray of int of shape (n_cells,)
+            The coarser cell of each.
+        n_parents : int
+            Number of coarser cells.
+
+        Returns
+        -------
+        Cells
+            As if summed over the rows.
+        """
+        counts = np.bincount(parents, self.counts, minlength=n_parents).astype(float)
+        products = sum_children(self.products, parents, n_parents)
+        means = np.zeros((len(self.origin), n_parents))
+        if self.centred:
+            means = sum_children((self.counts * self.means)[None], parents, n_parents)[0] / counts
+            apart = self.means - means[:, parents]
+            between = apart[:, None] * (self.counts * apart)[None, :]
+            products = products + sum_children(between, parents, n_parents)
+        return Cells(counts, self.origin, means, products, self.centred)
+
+    def gram(self, p: int) -> FloatArray:
+        """Return the cross-products of the constant and the first columns, from the origin.
+
+        Parameters
+        ----------
+        p : int
+            Number of columns.
+
+        Returns
+        -------
+        ndarray of shape (k, k, n_cells)
+            With k = p + 1; without the constant and k = p where means are not taken off.
+        """
+        means = self.means[:p]
+        inner = self.products[:p, :p] + self.counts * means[:, None] * means[None]
+        if not self.centred:
+            return inner
+        full = np.empty((p + 1, p + 1, len(self.counts)))
+        full[0, 0] = self.counts
+        full[0, 1:] = full[1:, 0] = self.counts * means
+        full[1:, 1:] = inner
+        return full
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellFits:
+    """Least squares, or ridge regression, in every cell.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (t, k, n_cells)
+        Coefficients of the t responses; the first is the intercept, at the origin, if the cells
+        are centred.
+    rss : ndarray of shape (t, n_cells)
+        Residual sums of squares.
+    inverse : ndarray of shape (p, p, n_cells)
+        Inverse of the penalised sums of squares and products of the p features.
+    determined : ndarray of bool of shape (n_cells,)
+        Whether the sums of products keep enough digits to say what the coefficients are; the
+        others have the shortest of many solutions in units of the spread of the columns.
+    """
+
+    coef: FloatArray
+    rss: FloatArray
+    inverse: FloatArray
+    determined: NDArray[np.bool_]
+
+
+def fit_cells(cells: Cells, p: int, penalty: FloatArray | float = 0.0) -> CellFits:
+    """Regress the last columns on the first p in every cell.
+
+    Parameters
+    ----------
+    cells : Cells
+        Moments of the p features and the t responses.
+    p : int
+        Number of features.
+    penalty : float
+        What is added to the sums of squares of the features: ridge regression.
+
+    Returns
+    -------
+    CellFits
+        Columns without spread in a cell have coefficient 0 there.
+    """
+    products, means = cells.products, cells.means
+    own, right = products[:p, :p], products[:p, p:]
+    squares = np.einsum("iig->ig", own)
+    size = np.abs(means[:p]) + np.abs(means[:p] + cells.origin[:p, None]) * cells.centred
+    flat = squares <= (_NO_SPREAD * size) ** 2 * cells.counts
+    flat &= np.asarray(penalty) == 0.0
+    scale = np.where(flat, 1.0, np.sqrt(np.where(flat, 1.0, squares + penalty)))
+    scaled = own / (scale[:, None] * scale[None])
+    scaled = np.where(flat[:, None] | flat[None], 0.0, scaled)
+    diagonal = np.arange(p)
+    scaled[diagonal, diagonal] = 1.0
+    inverse, determined = _inverses(np.moveaxis(scaled, -1, 0))
+    inverse = np.moveaxis(inverse, 0, -1) / (scale[:, None] * scale[None])
+    slopes = np.einsum("ijg,jtg->tig", inverse, np.where(flat[:, None], 0.0, right))
+    coef = slopes
+    if cells.centred:
+        intercept = means[p:] - np.einsum("tig,ig->tg", slopes, means[:p])
+        coef = np.concatenate([intercept[:, None], slopes], axis=1)
+    return CellFits(coef, _residuals(products, p, slopes), inverse, determined)
+
+
+def _inverses(matrices: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Invert matrices of unit diagonal, by pseudo-inverse where they are nearly singular."""
+    n, p = matrices.shape[:2]
+    if p == 0:
+        return matrices, np.ones(n, dtype=bool)
+    try:
+        inverse = np.asarray(np.linalg.inv(matrices), dtype=float)
+    except np.linalg.LinAlgError:  # some matrix of the batch is exactly singular
+        values, vectors = np.linalg.eigh(matrices)
+        safe = np.maximum(values, np.finfo(float).eps)
+        inverse = (vectors / safe[:, None, :]) @ vectors.transpose(0, 2, 1)
+    inflation = np.einsum("gii->gi", inverse)
+    determined = np.asarray(((inflation > 0.0) & (inflation < _COLLINEAR)).all(axis=1), dtype=bool)
+    if not determined.all():
+        doubtful = np.flatnonzero(~determined)
+        inverse[doubtful] = np.linalg.pinv(
+            matrices[doubtful], rcond=1.0 / _COLLINEAR, hermitian=True
+        )
+    return inverse, determined
+
+
+def _residuals(products: FloatArray, p: int, slopes: FloatArray) -> FloatArray:
+    """Return the residual sums of squares, as quadratic forms, which do not become negative."""
+    t = len(products) - p
+    contrast = np.zeros((t, len(products), slopes.shape[2]))
+    contrast[:, :p] = -slopes
+    contrast[np.arange(t), p + np.arange(t)] = 1.0
+    rss = np.einsum("tig,ijg,tjg->tg", contrast, products, contrast, optimize=True)
+    return np.asarray(np.maximum(rss, 0.0))

@@ -1,0 +1,122 @@
+"""Pooling in a hierarchy of groups: up from fine to coarse, then down again.
+
+What the children say of their parent, m with information sum of W, is the parent's own estimate in
+the next stage up. The scale s^2 is found in the finest stage and known in the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import FloatArray
+from skmixed.core.pooling import Noise, Pooled, Stage
+from skmixed.core.pooling_search import solve_stage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hierarchy:
+    """Groups in levels, each within a group of the level above.
+
+    Parameters
+    ----------
+    parents : tuple of ndarray of int
+        For every level, coarse to fine, the parent of each group; those of the first level have
+        the root, 0, as parent.
+    """
+
+    parents: tuple[IntArray, ...]
+
+    @property
+    def depth(self) -> int:
+        """Number of levels below the root."""
+        return len(self.parents)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of groups of every level, the root first."""
+        return (1, *(len(parents) for parents in self.parents))
+
+    def ancestors(self, level: int) -> list[IntArray]:
+        """Return, for the groups of a level, their ancestors in levels 0 to `level`.
+
+        Parameters
+        ----------
+        level : int
+            0 is the root.
+
+        Returns
+        -------
+        list of ndarray of int of shape (n_groups,)
+            The last are the groups themselves.
+        """
+        chain = [np.arange(self.sizes[level])]
+        for parents in reversed(self.parents[:level]):
+            chain.insert(0, parents[chain[0]])
+        return chain
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PooledHierarchy:
+    """Posterior of all groups of a hierarchy.
+
+    Parameters
+    ----------
+    stages : tuple of Pooled
+        One a level below the root, coarse to fine; the finest relative to s^2.
+    means : tuple of ndarray of shape (n_groups, k)
+        Posterior means in every level, the root first.
+    """
+
+    stages: tuple[Pooled, ...]
+    means: tuple[FloatArray, ...]
+
+    @property
+    def s2(self) -> float:
+        """Residual variance; 1 where it was known."""
+        return self.stages[-1].s2
+
+    @property
+    def covariances(self) -> tuple[FloatArray, ...]:
+        """Posterior covariances in every level, the root first, of shape (n_groups, k, k)."""
+        root = self.stages[0]
+        found = [root.covariance * root.s2]
+        for stage in self.stages:
+            found.append(stage.posterior_covariance(found[-1]))
+        return tuple(found)
+
+
+def pool(
+    precision: FloatArray, estimate: FloatArray, hierarchy: Hierarchy, noise: Noise | None = None
+) -> PooledHierarchy:
+    """Shrink every group to its parent by as much as the data say.
+
+    Parameters
+    ----------
+    precision : ndarray of shape (n_groups, k, k)
+        Information of the estimates of the finest groups, times s^2.
+    estimate : ndarray of shape (n_groups, k)
+        The estimates; those of groups without information may be anything finite.
+    hierarchy : Hierarchy
+        The groups.
+    noise : Noise or None
+        Residual of the first stage; None where s^2 = 1.
+
+    Returns
+    -------
+    PooledHierarchy
+        Estimates of every group of every level.
+    """
+    stages: list[Pooled] = []
+    for level in range(hierarchy.depth, 0, -1):
+        parents, n_parents = hierarchy.parents[level - 1], hierarchy.sizes[level - 1]
+        point = solve_stage(Stage(precision, estimate, parents, n_parents, noise))
+        stages.insert(0, point)
+        precision = point.total / point.s2
+        estimate, noise = point.mean, None
+    means = [estimate]
+    for stage in stages:
+        means.append(stage.posterior_mean(means[-1]))
+    return PooledHierarchy(tuple(stages), tuple(means))

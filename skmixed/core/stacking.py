@@ -1,0 +1,116 @@
+"""Variance components of predictions: how far groups differ, how far their own models err.
+
+Of a row outside the fits, r is the residual of the prediction by the parent, and d the difference
+of the group's own prediction from it. With f the group's true deviation from its parent, r = f + e
+and d = f + error, the error being that of a model fitted to m rows:
+
+    (r, d) ~ N(0, [[a + s, a], [a, a + v / m]]),     a = var f, s = var e, v / m = var error.
+
+The three are estimated by maximum likelihood, rows taken as independent; having no mean, this is
+the restricted likelihood too. The best share of the own prediction is a / (a + v / m), the
+regression of r on d, which is the shrinkage of a random effect (Robinson 1991,
+doi:10.1214/ss/1177011926) and, for models that are stacked, Breiman's (1996,
+doi:10.1007/BF00117832).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from skmixed.core.layout import FloatArray
+
+_STARTS = (-4.0, 0.0)
+_WIDE = 25.0  # logarithms of ratios of variances beyond this are 0 or infinity
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Variance components of predictions.
+
+    Parameters
+    ----------
+    between : float
+        a: variance of the deviations of groups from their parent.
+    noise : float
+        s: variance about the true predictions.
+    error : float
+        v: squared error of a group's own model, times its number of rows.
+    """
+
+    between: float
+    noise: float
+    error: float
+
+    def share(self, n_rows: FloatArray) -> FloatArray:
+        """Return the share that the own prediction of groups gets.
+
+        Parameters
+        ----------
+        n_rows : ndarray of shape (n_groups,)
+            Their numbers of rows.
+
+        Returns
+        -------
+        ndarray of shape (n_groups,)
+            Between 0 and 1.
+        """
+        if self.between <= 0.0:
+            return np.zeros(len(n_rows))
+        return np.asarray(self.between / (self.between + self.error / n_rows))
+
+
+def components(
+    residual_squares: FloatArray,
+    products: FloatArray,
+    difference_squares: FloatArray,
+    counts: FloatArray,
+    n_rows: FloatArray,
+) -> Components:
+    """Estimate the variance components.
+
+    Parameters
+    ----------
+    residual_squares, products, difference_squares : ndarray of shape (n_parts,)
+        Sums of r^2, r d and d^2 over the rows of parts that are predicted by the same models.
+    counts : ndarray of shape (n_parts,)
+        Numbers of values summed.
+    n_rows : ndarray of shape (n_parts,)
+        m, numbers of rows the own models were fitted to.
+
+    Returns
+    -------
+    Components
+        Zero between groups where the own predictions are of no use.
+    """
+    total, number = float(residual_squares.sum()), float(counts.sum())
+    typical = float((counts * n_rows).sum()) / number if number else 1.0
+    if not total > 0.0 or not float(difference_squares.sum()) > 0.0:
+        return Components(0.0, total / max(number, 1.0), 0.0)
+    unit = total / number
+    sums = np.array([residual_squares, products, difference_squares]) / unit
+    relative = n_rows / typical
+
+    def criterion(logs: FloatArray) -> float:
+        a, s, v = np.exp(logs)
+        first, second = a + s, a + v / relative
+        det = first * second - a * a
+        inverse = second * sums[0] - 2.0 * a * sums[1] + first * sums[2]
+        return float(np.sum(counts * np.log(det) + inverse / det)) / number
+
+    found = min(
+        (
+            minimize(
+                criterion,
+                np.array([start, 0.0, start]),
+                method="L-BFGS-B",
+                bounds=[(-_WIDE, _WIDE), (-_WIDE, _WIDE), (-_WIDE, _WIDE)],
+            )
+            for start in _STARTS
+        ),
+        key=lambda result: float(result.fun),
+    )
+    a, s, v = np.exp(found.x) * (found.x > -_WIDE + 1.0)
+    return Components(float(a * unit), float(s * unit), float(v * unit * typical))

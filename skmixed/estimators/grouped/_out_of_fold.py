@@ -1,0 +1,195 @@
+"""Shares for any estimator, from predictions of rows outside the fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from skmixed.core.stacking import Components, components
+from skmixed.estimators.grouped._answers import answers
+from skmixed.estimators.grouped._fitting import Job, jobs_of
+from skmixed.estimators.grouped._rows import Training, take_rows
+from skmixed.estimators.grouped._tree import Tree
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+N_FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """What one level keeps of its own predictions.
+
+    Parameters
+    ----------
+    components : Components
+        Variance components.
+    statistic, p_value : float
+        One-sided t test that own predictions of the groups help.
+    n_groups : int
+        Number of groups that it rests on.
+    """
+
+    components: Components
+    statistic: float
+    p_value: float
+    n_groups: int
+
+
+def blend(
+    training: Training,
+    codes: Sequence[IntArray],
+    tree: Tree,
+    fit: Callable[[list[Job]], list[Any]],
+    method: str,
+    classes: Any,
+) -> list[Blend]:
+    """Estimate what the groups of every level keep of their own predictions.
+
+    Parameters
+    ----------
+    training : Training
+        The rows.
+    codes : sequence of ndarray of int of shape (n,)
+        Their groups, by level from the root.
+    tree : Tree
+        The groups.
+    fit : callable
+        Fits the inner estimator to each of a list of jobs.
+    method : str
+        Which answers are blended.
+    classes : ndarray or None
+        All classes; None for a regressor.
+
+    Returns
+    -------
+    list of Blend
+        One a level below the root.
+    """
+    fold = folds(codes[-1], training.y if classes is not None else None)
+    own, sizes = _predictions(training, codes, fold, fit, method, classes)
+    truth = _truth(training.y, classes)
+    parent, result = own[0], []
+    for level in range(1, tree.depth + 1):
+        known = np.asarray(np.isfinite(own[level] + parent).all(axis=1))
+        found = _blend_level(
+            (truth - parent)[known],
+            (own[level] - parent)[known],
+            sizes[level][known],
+            codes[level][known],
+            fold[known],
+            None if training.weights is None else training.weights[known],
+        )
+        result.append(found)
+        kept = np.zeros(len(parent))
+        kept[known] = found.components.share(sizes[level][known])
+        change = np.where(known[:, np.newaxis], own[level] - parent, 0.0)
+        parent = np.asarray(parent + kept[:, np.newaxis] * change)
+    return result
+
+
+def folds(groups: IntArray, y: NDArray[Any] | None) -> IntArray:
+    """Deal the rows of every group, class by class, to the folds.
+
+    Parameters
+    ----------
+    groups : ndarray of int of shape (n,)
+        Group of every row.
+    y : ndarray of shape (n,) or None
+        Classes.
+
+    Returns
+    -------
+    ndarray of int of shape (n,)
+        Fold of every row.
+    """
+    order = np.argsort(groups, kind="stable") if y is None else np.lexsort((y, groups))
+    fold = np.empty(len(groups), dtype=np.intp)
+    fold[order] = np.arange(len(groups)) % N_FOLDS
+    return fold
+
+
+def _truth(y: NDArray[Any], classes: Any) -> FloatArray:
+    if classes is None:
+        return np.asarray(y.reshape(len(y), -1), dtype=np.float64)
+    return np.asarray(y[:, None] == classes, dtype=np.float64)
+
+
+def _predictions(
+    training: Training,
+    codes: Sequence[IntArray],
+    fold: IntArray,
+    fit: Callable[[list[Job]], list[Any]],
+    method: str,
+    classes: Any,
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Predict every row, in every level, by models of the other folds; NaN where there is none."""
+    n = len(training.y)
+    n_columns = len(classes) if classes is not None else np.reshape(training.y, (n, -1)).shape[1]
+    own = [np.full((n, n_columns), np.nan) for _ in codes]
+    sizes = [np.zeros(n) for _ in codes]
+    for number in range(N_FOLDS):
+        inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        if not len(inside) or not len(outside):
+            continue
+        jobs = jobs_of(codes, inside, range(len(codes)))
+        models: list[dict[int, Any]] = [{} for _ in codes]
+        counts: list[dict[int, float]] = [{} for _ in codes]
+        for job, model in zip(jobs, fit(jobs), strict=True):
+            if not isinstance(model, str):
+                models[job.level][job.group] = model
+                weights = training.weights
+                counts[job.level][job.group] = (
+                    len(job.rows) if weights is None else float(weights[job.rows].sum())
+                )
+        for level, of_level in enumerate(models):
+            rows = outside[np.isin(codes[level][outside], list(of_level))]
+            if len(rows):
+                groups = codes[level][rows]
+                table = take_rows(training.table, rows)
+                part = answers(of_level, method, table, groups, classes)
+                own[level][rows] = part.reshape(len(rows), -1)
+                sizes[level][rows] = np.vectorize(counts[level].get, otypes=[float])(groups)
+    return own, sizes
+
+
+def _blend_level(
+    residual: FloatArray,
+    difference: FloatArray,
+    sizes: FloatArray,
+    groups: IntArray,
+    fold: IntArray,
+    weights: FloatArray | None,
+) -> Blend:
+    """Estimate the components of one level; outputs are put on one scale."""
+    if not len(residual):
+        return Blend(Components(0.0, 0.0, 0.0), np.nan, np.nan, 0)
+    weights = np.ones(len(residual)) if weights is None else weights
+    scale = np.average(residual**2, axis=0, weights=weights)
+    use = scale > 0.0
+    unit = np.where(use, scale, 1.0)
+    sums = [
+        weights * (product[:, use] / unit[use]).sum(axis=1)
+        for product in (residual**2, residual * difference, difference**2)
+    ]
+    _, part = np.unique(groups * N_FOLDS + fold, return_inverse=True)
+    first = np.unique(part, return_index=True)[1]
+    squares, products, differences = (np.bincount(part, values).astype(float) for values in sums)
+    counts = np.bincount(part, weights).astype(float) * max(int(use.sum()), 1)
+    found = components(squares, products, differences, counts, sizes[first])
+    mean_scale = float(scale.mean())
+    found = Components(
+        found.between * mean_scale, found.noise * mean_scale, found.error * mean_scale
+    )
+    distinct, of_group = np.unique(groups, return_inverse=True)
+    means = np.bincount(of_group, sums[1]) / np.bincount(of_group, weights)
+    if len(distinct) < 2 or not np.ptp(means) > 0.0:
+        return Blend(found, np.nan, np.nan, len(distinct))
+    test = stats.ttest_1samp(means, 0.0, alternative="greater")
+    return Blend(found, float(test.statistic), float(test.pvalue), len(distinct))

@@ -1,0 +1,205 @@
+"""What fitted grouped models tell people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+from skmixed.core.hierarchy import PooledHierarchy
+from skmixed.estimators.grouped._estimators import EstimatorsRoad
+from skmixed.estimators.grouped._linear import LinearRoad
+from skmixed.estimators.grouped._mapping import GroupMapping
+from skmixed.estimators.grouped._shares import BLUP
+from skmixed.estimators.grouped._tables import (
+    blend_table,
+    coefficient_names,
+    coefficient_table,
+    estimates,
+    heterogeneity_table,
+    reliability_table,
+)
+from skmixed.estimators.grouped._tree import Tree
+from skmixed.inference.group_summary import GroupModel, GroupSummary, deviance_notes
+
+_MOST_SHOWN = 30
+
+
+class GroupedResults:
+    """Tables and estimators of fitted grouped models.
+
+    Attributes
+    ----------
+    pooled_ : estimator
+        Fitted to all rows.
+    """
+
+    pooled_: Any
+    _tree: Tree
+    _road: LinearRoad | EstimatorsRoad
+    _names: tuple[str, ...]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn whether `fit` has worked."""
+        return hasattr(self, "pooled_")
+
+    @property
+    def estimators_(self) -> GroupMapping:
+        """A fitted estimator for every group, by its labels."""
+        check_is_fitted(self)
+        depth = self._tree.depth
+        levels = range(depth, depth + 1) if depth else range(0)
+        return GroupMapping(self._tree, levels, self._estimator)
+
+    @property
+    def parent_estimators_(self) -> GroupMapping:
+        """A fitted estimator for every larger group, by its labels; ``()`` is for all rows."""
+        check_is_fitted(self)
+        return GroupMapping(self._tree, range(max(self._tree.depth, 1)), self._estimator)
+
+    def _estimator(self, level: int, group: int) -> Any:
+        return self._road.estimator(level, group)
+
+    @property
+    def fallback_(self) -> pd.DataFrame:
+        """Groups without an estimate of their own, what stands in, and why."""
+        check_is_fitted(self)
+        return self._road.failures.table()
+
+    @property
+    def weights_(self) -> pd.DataFrame:
+        """How much of its own estimate each group keeps."""
+        self._check_groups("weights_")
+        road, depth = self._road, self._tree.depth
+        if road.scheme.name == BLUP and (pooled := self._pooled()) is not None:
+            return reliability_table(self._tree, pooled, self._origin(), self._names)
+        shares = road.shares if isinstance(road, LinearRoad) else road.shares[-1]
+        return pd.DataFrame(shares, self._tree.index(depth), self._tree.level_names)
+
+    def _check_groups(self, what: str) -> None:
+        check_is_fitted(self)
+        if not self._tree.depth:
+            raise ValueError(f"the model was fitted without groups, so there is no {what}")
+
+    def _pooled(self) -> list[PooledHierarchy] | None:
+        """Return the pooled coefficients of every output; None where there are none."""
+        if isinstance(self._road, LinearRoad):
+            return self._road.pooled_outputs()
+        return None if self._road.pooled is None else [self._road.pooled]
+
+    def _origin(self) -> Any:
+        if isinstance(self._road, LinearRoad):
+            return self._road.cells.origin[: self._road.p]
+        return self._road.origin
+
+    def coef_table(self, *, shrunk: bool = False) -> pd.DataFrame:
+        """Tabulate the coefficients of the groups.
+
+        Parameters
+        ----------
+        shrunk : bool, default=False
+            Whether the coefficients that predict are wanted, with their standard errors given the
+            variances, rather than the estimates of each group by itself.
+
+        Returns
+        -------
+        DataFrame
+            One row a group (and output): n, coefficients, standard errors, residual standard
+            deviation. NaN where rows do not determine a coefficient, or the error is not known.
+
+        Raises
+        ------
+        ValueError
+            If there are no groups or no coefficients.
+        """
+        self._check_groups("coef_table()")
+        return coefficient_table(self._road, self._names, shrunk=shrunk)
+
+    def heterogeneity(self) -> pd.DataFrame:
+        """Tabulate how much of the variance of each coefficient is between groups.
+
+        Returns
+        -------
+        DataFrame
+            A row for every level of groups and coefficient, the intercept being at zero: "sd"
+            between groups; "share", its part in the variance of the estimates of the groups, the
+            rest being sampling error; and Cochran's Q as "statistic" with "df" and "p-value", of
+            the hypothesis that groups do not differ (F with the residual's degrees of freedom for
+            least squares, otherwise chi-squared). Where predictions are blended, a row a level: sd
+            of the deviations of groups, its share in their variance and the noise's, and a t test
+            that own predictions help.
+
+        Raises
+        ------
+        ValueError
+            If nothing was estimated.
+        """
+        self._check_groups("heterogeneity()")
+        pooled = self._pooled()
+        if pooled is not None:
+            return heterogeneity_table(self._tree, pooled, self._origin(), self._names)
+        assert isinstance(self._road, EstimatorsRoad)
+        if not self._road.blends:
+            raise ValueError(
+                f"shrinkage={self._road.scheme.name!r} of {type(self.pooled_).__name__} estimates "
+                "no variances; shrinkage='blup' does"
+            )
+        return blend_table(self._road)
+
+    def summary(self, digits: int = 2, *, shrunk: bool = False) -> GroupSummary:
+        """Summarise the model of each group, as arm::display does.
+
+        Parameters
+        ----------
+        digits : int, default=2
+            Decimals of estimates, standard errors and standard deviations.
+        shrunk : bool, default=False
+            Whether the coefficients that predict are shown, rather than the estimates of each
+            group by itself.
+
+        Returns
+        -------
+        GroupSummary
+            Prints as text and shows as HTML in a notebook; the first 30 groups.
+        """
+        self._check_groups("summary()")
+        found = estimates(self._road, shrunk=shrunk)
+        names = coefficient_names(self._names, found.coef.shape[2])
+        keys, counts = self._tree.keys(self._tree.depth), self._tree.counts[-1]
+        models = []
+        for group, key in enumerate(keys[:_MOST_SHOWN]):
+            title = ", ".join(
+                f"{name} = {label}" for name, label in zip(self._tree.names, key, strict=True)
+            )
+            for output in range(found.coef.shape[1]):
+                table = pd.DataFrame(
+                    {"coef.est": found.coef[group, output], "coef.se": found.se[group, output]},
+                    index=names,
+                )
+                lines = self._notes(group, output, found.sd[group, output], digits, shrunk)
+                of_output = f"{title}, output {output}" if found.coef.shape[1] > 1 else title
+                models.append(GroupModel(of_output, table, lines))
+        sizes = "; ".join(f"{name}, {n}" for name, n in self._group_sizes().items())
+        notes = [f"number of obs: {counts.sum():.15g}, groups: {sizes}"]
+        if len(keys) > _MOST_SHOWN:
+            notes.append(f"{len(keys) - _MOST_SHOWN} more groups are in coef_table()")
+        what = "shrunk to parents" if shrunk else "by itself"
+        title = f"{type(self.pooled_).__name__}, each group {what}"
+        return GroupSummary(title, tuple(models), tuple(notes), digits)
+
+    def _group_sizes(self) -> dict[str, int]:
+        return dict(zip(self._tree.names, self._tree.hierarchy.sizes[1:], strict=True))
+
+    def _notes(
+        self, group: int, output: int, sd: float, digits: int, shrunk: bool
+    ) -> tuple[str, ...]:
+        road, n = self._road, float(self._tree.counts[-1][group])
+        if not isinstance(road, LinearRoad):
+            return (f"n = {n:.15g}",)
+        if shrunk:
+            known = f", residual sd = {sd:.{digits}f}" if np.isfinite(sd) else ""
+            return (f"n = {n:.15g}, k = {road.k}{known}",)
+        null = float(road.cells.products[road.p + output, road.p + output, group])
+        return deviance_notes(n, road.k, float(road.rss[output, group]), null, sd, digits)

@@ -1,0 +1,298 @@
+"""What GroupedModels makes of its arguments: a table without labels, and the groups of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _num_samples,
+    check_array,
+    check_consistent_length,
+    validate_data,
+)
+
+from skmixed.design.tables import column, is_frame, not_numeric, select, take, to_pandas
+from skmixed.estimators._data import check_given, match_names, read_rows
+from skmixed.estimators._inputs import (
+    Columns,
+    choose_groups,
+    header,
+    names_of,
+    read_features,
+    refuse_infinite,
+    refuse_missing,
+)
+from skmixed.estimators._numbers import refuse_dates
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the inner estimator takes.
+
+    Parameters
+    ----------
+    is_classifier : bool
+        Whether y are classes.
+    is_linear : bool
+        Whether all columns have to be numbers, because all groups are solved at once.
+    allow_nan : bool
+        Whether X may have missing values.
+    """
+
+    is_classifier: bool
+    is_linear: bool
+    allow_nan: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Training:
+    """Validated arguments of a fit, without rows of weight zero.
+
+    Parameters
+    ----------
+    table : ndarray or data frame of shape (n, n_columns)
+        The columns of X that are no grouping columns.
+    groups : dict of str to Series or ndarray of shape (n,)
+        The grouping columns, coarse to fine.
+    y : ndarray of shape (n,) or (n, n_outputs)
+        The response.
+    weights : ndarray of shape (n,) or None
+        Positive weights.
+    columns : Columns
+        What each column of X is.
+    n_features : int
+        Number of columns of X.
+    feature_names : ndarray of str or None
+        Their names, if they have any.
+    """
+
+    table: Any
+    groups: Mapping[str, Any]
+    y: NDArray[Any]
+    weights: FloatArray | None
+    columns: Columns
+    n_features: int
+    feature_names: NDArray[Any] | None
+
+    @property
+    def inner_names(self) -> list[str]:
+        """Names of the columns of the table."""
+        return [self.columns.names[place] for place in self.columns.numeric]
+
+
+def read_training(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, kind: Kind
+) -> Training:
+    """Validate the arguments of a fit; the estimator is not touched.
+
+    Parameters
+    ----------
+    estimator : GroupedModels
+        Its parameters say which columns are labels.
+    X : array-like or data frame
+        As in `GroupedModels.fit`.
+    y : array-like
+        As there.
+    sample_weight : None or array-like
+        As there.
+    groups : None, array-like or data frame
+        As there.
+    kind : Kind
+        What the inner estimator takes.
+
+    Returns
+    -------
+    Training
+        The rows.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, "
+            "but the target y is None"
+        )
+    X, y, weights, given = read_rows(X, y, sample_weight, groups)
+    columns = _declared(estimator.group_features, names_of(X), given)
+    scratch = type(estimator)()  # a fit that fails leaves the estimator as it was
+    table, labels = _read_table(scratch, X, columns, kind, reset=True)
+    response = _read_response(y, kind)
+    check_consistent_length(table, response)
+    if given is not None:
+        check_consistent_length(response, *given.values())
+        refuse_infinite(given, "groups")
+        labels = given
+    else:
+        labels = {name: labels[name] for name in _order(estimator.group_features, columns)}
+    return Training(
+        table,
+        labels,
+        response,
+        weights,
+        columns,
+        scratch.n_features_in_,
+        getattr(scratch, "feature_names_in_", None),
+    )
+
+
+def read_new(
+    estimator: Any, X: Any, groups: Mapping[str, Any] | None, kind: Kind
+) -> tuple[Any, Mapping[str, Any] | None]:
+    """Validate the arguments of a prediction.
+
+    Parameters
+    ----------
+    estimator : GroupedModels
+        Fitted.
+    X : array-like or data frame
+        As in `GroupedModels.predict`.
+    groups : mapping of str to Series or ndarray, or None
+        The columns of the argument `groups`.
+    kind : Kind
+        What the inner estimator takes.
+
+    Returns
+    -------
+    table : ndarray or data frame
+        The columns without labels.
+    groups : mapping of str to Series or ndarray, or None
+        The labels; None if there are none, though the model was fitted with some.
+    """
+    columns: Columns = estimator._columns
+    table, labels = _read_table(estimator, X, columns, kind, reset=False)
+    if not columns.from_argument:
+        if groups is not None:
+            raise ValueError(
+                "groups were given, but the model was fitted "
+                + (
+                    f"with grouping columns {list(columns.groups)} of X"
+                    if columns.groups
+                    else "without any"
+                )
+            )
+        return table, labels
+    if groups is None:
+        return table, None
+    found = match_names(dict(groups), columns.from_argument)
+    check_consistent_length(np.empty(_num_samples(table)), *found.values())
+    refuse_infinite(found, "groups")
+    return table, found
+
+
+def take_rows(table: Any, rows: NDArray[np.intp] | slice) -> Any:
+    """Return some rows of a table.
+
+    Parameters
+    ----------
+    table : ndarray or data frame
+        Of any library.
+    rows : ndarray of int or slice
+        Which.
+
+    Returns
+    -------
+    ndarray or data frame
+        Of the same kind.
+    """
+    if isinstance(table, np.ndarray):
+        return table[rows]
+    if isinstance(rows, slice):
+        rows = np.arange(rows.start, rows.stop)
+    return take(table, rows)
+
+
+def _declared(
+    group_features: Any, names: Sequence[str], given: Mapping[str, Any] | None
+) -> Columns:
+    if given is not None:
+        check_given(given, group_features, (), names)
+        return Columns(tuple(names), (), tuple(given), by_formula=False)
+    chosen = choose_groups(names, group_features, ())
+    return Columns(tuple(names), chosen, (), by_formula=False)
+
+
+def _order(group_features: Any, columns: Columns) -> list[str]:
+    """Return the grouping columns of X in the order in which the user named them."""
+    if group_features is None:
+        return []
+    listed = [group_features] if isinstance(group_features, str | Integral) else group_features
+    named = [choose_groups(columns.names, [entry], ())[0] for entry in list(listed)]
+    return list(dict.fromkeys(named))
+
+
+def _read_table(
+    estimator: Any, X: Any, columns: Columns, kind: Kind, *, reset: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Cut X into the columns of the inner estimator and the labels."""
+    if kind.is_linear:
+        source = read_features(estimator, X, columns, reset=reset)
+        return np.ascontiguousarray(source.numeric), dict(source.groups)
+    place = {name: i for i, name in enumerate(columns.names)}
+    if is_frame(X):
+        validate_data(estimator, header(X), reset=reset, skip_check_array=True)
+        groups = {name: column(X, place[name]) for name in columns.groups}
+        table = _plain_frame(select(X, columns.numeric) if groups else X, kind)
+    else:
+        refuse_dates(X, "X")
+        X = check_array(X, dtype=None, ensure_all_finite=False)
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        groups = {name: X[:, place[name]] for name in columns.groups}
+        if not reset:  # in fit every missing label is an error
+            refuse_missing(groups)
+        table = _plain_array(X[:, columns.numeric] if groups else X, kind)
+    refuse_infinite(groups, "X")
+    return table, groups
+
+
+def _plain_frame(frame: Any, kind: Kind) -> Any:
+    """Return numbers in double precision, under their names; other columns stay as they are."""
+    if not_numeric(frame):
+        return frame
+    table = to_pandas(frame)
+    if not table.shape[1]:
+        return table
+    finite = "allow-nan" if kind.allow_nan else True
+    values = check_array(table, dtype=np.float64, ensure_all_finite=finite, input_name="X")
+    return pd.DataFrame(np.ascontiguousarray(values), columns=table.columns)
+
+
+def _plain_array(values: NDArray[Any], kind: Kind) -> NDArray[Any]:
+    if values.dtype.kind == "O":
+        try:
+            values = values.astype(np.float64)
+        except (TypeError, ValueError):
+            return values
+    if values.dtype.kind not in "biuf":
+        return values
+    finite = "allow-nan" if kind.allow_nan else True
+    table: NDArray[Any] = check_array(
+        values, dtype=np.float64, ensure_all_finite=finite, ensure_min_features=0, input_name="X"
+    )
+    return np.ascontiguousarray(table)
+
+
+def _read_response(y: Any, kind: Kind) -> NDArray[Any]:
+    refuse_dates(y, "y")
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+    if kind.is_classifier:
+        if len(shape) == 2 and shape[1] > 1:
+            raise ValueError(
+                f"y has {shape[1]} columns; classes of several outputs are not supported, "
+                "fit a model for each"
+            )
+        values = column_or_1d(y, warn=True)
+        check_array(values, dtype=None, ensure_2d=False, input_name="y")
+        check_classification_targets(values)
+        return np.asarray(values)
+    if len(shape) == 2 and shape[1] > 1:
+        return np.asarray(check_array(y, dtype=np.float64, input_name="y"))
+    values = column_or_1d(y, dtype=np.float64, warn=True)
+    return np.asarray(check_array(values, ensure_2d=False, dtype=np.float64, input_name="y"))

@@ -1,0 +1,409 @@
+"""One model per group, pooled by what the data say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import Tags, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from skmixed.estimators._documentation import DocumentedMixin
+from skmixed.estimators._inputs import read_groups
+from skmixed.estimators.grouped._estimators import EstimatorsRoad
+from skmixed.estimators.grouped._fallback import Failures, refuse_unknown
+from skmixed.estimators.grouped._fitting import fit_pooled
+from skmixed.estimators.grouped._linear import LinearRoad, linear_kind
+from skmixed.estimators.grouped._results import GroupedResults
+from skmixed.estimators.grouped._rows import Kind, Training, read_new, read_training
+from skmixed.estimators.grouped._shares import read_scheme
+from skmixed.estimators.grouped._tree import Tree
+from skmixed.estimators.grouped._warnings import warn_about_labels, warn_about_weights
+
+IntArray = NDArray[np.intp]
+
+
+def _has(name: str) -> Callable[[GroupedModels], bool]:
+    """Return a test whether the inner estimator has a method."""
+
+    def check(model: GroupedModels) -> bool:
+        getattr(getattr(model, "pooled_", None) or model._inner(), name)
+        return True
+
+    return check
+
+
+class GroupedModels(GroupedResults, DocumentedMixin, BaseEstimator):
+    """One model per group, each shrunk to the model of the next larger group.
+
+    Any scikit-learn regressor or classifier is fitted to the rows of every group. What a group has
+    too few rows to say, it takes from its parent: the coefficients of a group, or its predictions,
+    are pulled to those of the parent by as much as restricted maximum likelihood finds that the
+    group deserves. Several grouping columns are a hierarchy, coarse to fine; the parent of the
+    coarsest groups is all rows.
+
+    Parameters
+    ----------
+    estimator : estimator or None, default=None
+        The model of a group; None is `LinearRegression`.
+    group_features : str, int or list of these, default=None
+        Columns of X that are grouping columns, coarse to fine, by name or position.
+    shrinkage : None, "blup", float, str, tuple or callable, default="blup"
+        How a group is pooled with its parent. None: not at all. "blup": by estimated variances;
+        of coefficients for linear and generalized linear estimators, otherwise of predictions
+        (see Notes). A float: the share that a group keeps of its own predictions. scikit-lego's
+        rules give every level a weight: "equal"; "relative" to its number of rows;
+        ("constant", alpha), where the parent gets alpha; ("min_n_obs", n), the smallest group with
+        n rows. A function gets the numbers of rows from all rows down to the group and returns the
+        weights.
+    fallback : {"parent", "error"}, default="parent"
+        What is done about groups that were not there in `fit`, are too small, or whose fit fails:
+        their nearest parent stands in, or an error names them.
+    min_samples : int or None, default=None
+        Groups with fewer rows get no estimate of their own. None: fewer than coefficients, for
+        least squares without shrinkage.
+    n_jobs : int or None, default=None
+        Number of fits that joblib runs at a time. Not used for `LinearRegression` and `Ridge`,
+        all of whose groups are solved in one computation.
+    verbose : int, default=0
+        Whether fits are shown in a progress bar.
+
+    Attributes
+    ----------
+    pooled_ : estimator
+        Fitted to all rows, as if there were no groups.
+    estimators_ : mapping of tuple to estimator
+        The model of every group, by its labels; with one grouping column also by the label itself.
+        With shrunk coefficients, where coefficients are shrunk. Made when asked for.
+    parent_estimators_ : mapping of tuple to estimator
+        The same for the larger groups, down to ``()``: what rows of unknown groups get.
+    weights_ : DataFrame
+        How much of its own estimate each group keeps: of every coefficient where these are shrunk
+        (the share of the variance between groups that its data resolve), otherwise what the
+        predictions of every level count, which add up to 1.
+    fallback_ : DataFrame
+        Groups without an estimate of their own, the group that stands in, and the reason.
+    n_groups_ : dict of str to int
+        Number of groups, by grouping column.
+    classes_ : ndarray
+        Classes, for classifiers.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X, if it has names.
+
+    See Also
+    --------
+    MixedLinearRegressor : The linear mixed model; some coefficients can be common to all groups.
+
+    Notes
+    -----
+    *Coefficients* are shrunk for `LinearRegression`, `Ridge`, `PoissonRegressor`, `GammaRegressor`,
+    `TweedieRegressor` and `LogisticRegression` of two classes. Two stages: the estimates of the
+    groups with their information matrices; then the covariance between groups by restricted
+    maximum likelihood [1]_. For least squares on one grouping column this is the linear mixed model
+    in which all coefficients vary. Where there are no more groups than coefficients, or Akaike's
+    criterion finds an unstructured covariance no better than none, coefficients vary independently
+    of each other, and if that is no better either, not at all: estimating many variances from few
+    groups does more harm than leaving groups alike. A penalty counts as information.
+
+    *Predictions* are blended for any other estimator. Five more fits a group predict the rows left
+    out of them; the variance components of these predictions give every group its share.
+    Classes are blended by `predict_proba`.
+
+    Unlike scikit-lego's, groups that were not there in `fit` get the prediction of their parent
+    under every rule, and a function's weights may be any sequence. Its ("constant", alpha) gives
+    alpha to the parent, as the code there does.
+
+    Sample weights are frequencies, and are passed on to the estimator; in a pipeline, to its last
+    step.
+
+    References
+    ----------
+    .. [1] van Houwelingen, H. C., Arends, L. R. & Stijnen, T. (2002). Advanced methods in
+       meta-analysis: multivariate approach and meta-regression. Statistics in Medicine 21(4),
+       :doi:`10.1002/sim.1040`.
+    .. [2] Gelman, A. & Hill, J. (2006). Data Analysis Using Regression and Multilevel/Hierarchical
+       Models, chapters 12 and 13. Cambridge University Press, :doi:`10.1017/CBO9780511790942`.
+
+    Examples
+    --------
+    >>> from skmixed import GroupedModels
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = GroupedModels(group_features="Subject").fit(X, y)
+    >>> model.predict(X.head(2)).round(2)
+    array([253.66, 273.33])
+    >>> model.coef_table().head(2).round(2)
+              n  (Intercept)   Days  se (Intercept)  se Days  residual sd
+    Subject
+    308      10.0       244.19  21.76           28.08     5.26        47.78
+    309      10.0       205.05   2.26            5.22     0.98         8.87
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "group_features": [str, Integral, "array-like", None],
+        "shrinkage": [str, Real, tuple, list, callable, None],
+        "fallback": [StrOptions({"parent", "error"})],
+        "min_samples": [Interval(Integral, 1, None, closed="left"), None],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    __metadata_request__fit: ClassVar = {"groups": True}
+    __metadata_request__predict: ClassVar = {"groups": True}
+    __metadata_request__predict_proba: ClassVar = {"groups": True}
+    __metadata_request__predict_log_proba: ClassVar = {"groups": True}
+    __metadata_request__decision_function: ClassVar = {"groups": True}
+    __metadata_request__score: ClassVar = {"groups": True}
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        group_features: Any = None,
+        shrinkage: Any = "blup",
+        fallback: str = "parent",
+        min_samples: int | None = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.group_features = group_features
+        self.shrinkage = shrinkage
+        self.fallback = fallback
+        self.min_samples = min_samples
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Tags:
+        tags, inner = super().__sklearn_tags__(), get_tags(self._inner())
+        tags.estimator_type = inner.estimator_type
+        tags.regressor_tags = inner.regressor_tags
+        tags.classifier_tags = inner.classifier_tags
+        tags.target_tags = inner.target_tags
+        tags.target_tags.required = True
+        tags.non_deterministic = inner.non_deterministic
+        # To scikit-learn this says that every column may have missing values.
+        tags.input_tags.allow_nan = inner.input_tags.allow_nan and self.group_features is None
+        tags.input_tags.string = self.group_features is not None
+        if inner.classifier_tags is not None:
+            tags.classifier_tags.multi_label = False
+            tags.target_tags.multi_output = False
+        return tags
+
+    def _inner(self) -> Any:
+        """Return the estimator that is cloned for every group."""
+        return LinearRegression() if self.estimator is None else self.estimator
+
+    def _kind(self) -> Kind:
+        tags = get_tags(self._inner())
+        return Kind(
+            tags.estimator_type == "classifier",
+            linear_kind(self._inner()) is not None,
+            tags.input_tags.allow_nan,
+        )
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
+    ) -> GroupedModels:
+        """Fit a model to every group.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, grouping columns among them unless `groups` is given. Not sparse. The
+            others go to the estimator: numbers in double precision, anything else as it comes.
+        y : array-like of shape (n,) or (n, n_outputs)
+            The response; of a classifier of one output.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights; rows of weight 0 are left out.
+        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
+            Labels, one column a level of the hierarchy, coarse to fine.
+
+        Returns
+        -------
+        GroupedModels
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For invalid input, and, if fallback="error", for groups that cannot be fitted.
+        """
+        scheme = read_scheme(self.shrinkage, self.min_samples)
+        training = read_training(self, X, y, sample_weight, groups, self._kind())
+        tree, codes = Tree.learn(training.groups, len(training.y), training.weights)
+        inner, failures = self._inner(), Failures(tree)
+        pooled = fit_pooled(inner, training)
+        linear = linear_kind(inner)
+        road: LinearRoad | EstimatorsRoad
+        if linear is not None and tree.depth:
+            warn_about_weights(training.weights, scheme)
+            n_outputs = 1 if training.y.ndim == 1 else training.y.shape[1]
+            road = LinearRoad(tree, linear, scheme, failures, n_outputs, pooled)
+            road.fit(training, codes, self.min_samples)
+        else:
+            road = EstimatorsRoad(tree, scheme, failures, getattr(pooled, "classes_", None))
+            settings = self.get_params(deep=False)
+            road.fit(training, codes, pooled, {**settings, "estimator": inner})
+        if self.fallback == "error":
+            failures.refuse()
+        self._adopt(training, tree, road, pooled)
+        return self
+
+    def _adopt(
+        self, training: Training, tree: Tree, road: LinearRoad | EstimatorsRoad, pooled: Any
+    ) -> None:
+        """Set the fitted attributes, all at once and only after everything has worked."""
+        for name in ("feature_names_in_", "classes_"):  # of an earlier fit
+            self.__dict__.pop(name, None)
+        if training.feature_names is not None:
+            self.feature_names_in_ = training.feature_names
+            if not hasattr(pooled, "feature_names_in_"):
+                places = training.columns.numeric
+                pooled.feature_names_in_ = training.feature_names[places]
+        if hasattr(pooled, "classes_"):
+            self.classes_ = pooled.classes_
+        self.n_features_in_ = training.n_features
+        self._columns = training.columns
+        self._tree, self._road = tree, road
+        self._names = tuple(training.inner_names)
+        self._is_matrix = training.y.ndim == 2
+        self.pooled_ = pooled
+        self.n_groups_ = dict(zip(tree.names, tree.hierarchy.sizes[1:], strict=True))
+
+    def _answer(self, method: str, X: Any, groups: Any) -> NDArray[Any]:
+        check_is_fitted(self)
+        given = None if groups is None else read_groups(groups)
+        table, labels = read_new(self, X, given, self._kind())
+        codes = self._look_up(labels, _num_samples(table))
+        if isinstance(self._road, EstimatorsRoad):
+            return self._road.predict(method, table, codes)
+        values = self._road.predict(table, codes)
+        return values if self._is_matrix else values[:, 0]
+
+    def _look_up(self, labels: Any, n_rows: int) -> tuple[IntArray, ...]:
+        """Return the groups of the rows, by level from the root."""
+        codes = self._tree.codes(labels, n_rows)
+        if self._tree.depth:
+            if self.fallback == "error":
+                refuse_unknown(self._tree, codes)
+            warn_about_labels(self._tree, labels, codes, self._columns)
+        return codes
+
+    def predict(self, X: Any, groups: Any = None) -> NDArray[Any]:
+        """Predict the response.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, n_outputs)
+            A row whose group is unknown gets the prediction of the nearest parent that is known.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            For invalid input, and, if fallback="error", for unknown groups.
+
+        Warns
+        -----
+        UnknownLevelWarning
+            If no groups are given to a model that was fitted with them.
+        """
+        return self._answer("predict", X, groups)
+
+    @available_if(_has("predict_proba"))
+    def predict_proba(self, X: Any, groups: Any = None) -> NDArray[Any]:
+        """Predict the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            In the order of `classes_`; 0 for classes that a group never had.
+        """
+        return self._answer("predict_proba", X, groups)
+
+    @available_if(_has("predict_log_proba"))
+    def predict_log_proba(self, X: Any, groups: Any = None) -> NDArray[Any]:
+        """Predict the logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            In the order of `classes_`.
+        """
+        return self._answer("predict_log_proba", X, groups)
+
+    @available_if(_has("decision_function"))
+    def decision_function(self, X: Any, groups: Any = None) -> NDArray[Any]:
+        """Return the scores of the classes.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, n_classes)
+            As the estimator returns them; minus infinity for classes that a group never had.
+        """
+        return self._answer("decision_function", X, groups)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+        """Return R^2 of the predictions, or the accuracy of a classifier.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        y : array-like of shape (n,) or (n, n_outputs)
+            The true response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Weights of the rows.
+        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        float
+            The score.
+        """
+        prediction = self.predict(X, groups)
+        judge = accuracy_score if self._kind().is_classifier else r2_score
+        return float(judge(y, prediction, sample_weight=sample_weight))
