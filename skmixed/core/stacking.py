@@ -2,12 +2,13 @@
 
 Of a row outside the fits, r is the residual of the prediction by the parent, and d the difference
 of the group's own prediction from it. With f the group's true deviation from its parent, r = f + e
-and d = f + error, the error being that of a model fitted to m rows:
+and d = f + error, the error being that of a model fitted to m rows, part of which more rows do not
+mend:
 
-    (r, d) ~ N(0, [[a + s, a], [a, a + v / m]]),     a = var f, s = var e, v / m = var error.
+    (r, d) ~ N(0, [[a + s, a], [a, a + c + v / m]]),   a = var f, s = var e, c + v / m = var error.
 
-The three are estimated by maximum likelihood, rows taken as independent; having no mean, this is
-the restricted likelihood too. The best share of the own prediction is a / (a + v / m), the
+The four are estimated by maximum likelihood, rows taken as independent; having no mean, this is
+the restricted likelihood too. The best share of the own prediction is a / (a + c + v / m), the
 regression of r on d, which is the shrinkage of a random effect (Robinson 1991,
 doi:10.1214/ss/1177011926) and, for models that are stacked, Breiman's (1996,
 doi:10.1007/BF00117832).
@@ -37,12 +38,15 @@ class Components:
     noise : float
         s: variance about the true predictions.
     error : float
-        v: squared error of a group's own model, times its number of rows.
+        v: squared error of a group's own model that its rows mend, times their number.
+    bias : float
+        c: squared error that they do not.
     """
 
     between: float
     noise: float
     error: float
+    bias: float = 0.0
 
     def share(self, n_rows: FloatArray) -> FloatArray:
         """Return the share that the own prediction of groups gets.
@@ -59,7 +63,7 @@ class Components:
         """
         if self.between <= 0.0:
             return np.zeros(len(n_rows))
-        return np.asarray(self.between / (self.between + self.error / n_rows))
+        return np.asarray(self.between / (self.between + self.bias + self.error / n_rows))
 
 
 def components(
@@ -94,8 +98,8 @@ def components(
     relative = n_rows / typical
 
     def criterion(logs: FloatArray) -> float:
-        a, s, v = np.exp(logs)
-        first, second = a + s, a + v / relative
+        a, s, v, c = np.exp(logs)
+        first, second = a + s, a + c + v / relative
         det = first * second - a * a
         inverse = second * sums[0] - 2.0 * a * sums[1] + first * sums[2]
         return float(np.sum(counts * np.log(det) + inverse / det)) / number
@@ -104,13 +108,13 @@ def components(
         (
             minimize(
                 criterion,
-                np.array([start, 0.0, start]),
+                np.array([start, 0.0, start, start - 2.0]),
                 method="L-BFGS-B",
-                bounds=[(-_WIDE, _WIDE), (-_WIDE, _WIDE), (-_WIDE, _WIDE)],
+                bounds=[(-_WIDE, _WIDE)] * 4,
             )
             for start in _STARTS
         ),
         key=lambda result: float(result.fun),
     )
-    a, s, v = np.exp(found.x) * (found.x > -_WIDE + 1.0)
-    return Components(float(a * unit), float(s * unit), float(v * unit * typical))
+    a, s, v, c = unit * np.exp(found.x) * (found.x > -_WIDE + 1.0)
+    return Components(float(a), float(s), float(v * typical), float(c))

@@ -183,10 +183,10 @@ def _blend_level(
     squares, products, differences = (np.bincount(part, values).astype(float) for values in sums)
     counts = np.bincount(part, weights).astype(float) * max(int(use.sum()), 1)
     found = components(squares, products, differences, counts, sizes[first])
-    mean_scale = float(scale.mean())
-    found = Components(
-        found.between * mean_scale, found.noise * mean_scale, found.error * mean_scale
+    a, e, v, c = (
+        float(scale.mean()) * each for each in (found.between, found.noise, found.error, found.bias)
     )
+    found = Components(a, e, v, c)
     distinct, of_group = np.unique(groups, return_inverse=True)
     means = np.bincount(of_group, sums[1]) / np.bincount(of_group, weights)
     if len(distinct) < 2 or not np.ptp(means) > 0.0:

@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cros
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
+from sklearn.utils import get_tags
 
 from skmixed import GroupedModels
 from skmixed.model_selection import cross_val_predict as predict_with_groups
@@ -33,6 +34,19 @@ def by_hand(model):
 def test_it_is_what_its_estimator_is():
     assert is_regressor(GroupedModels())
     assert is_classifier(GroupedModels(LogisticRegression()))
+
+
+def test_tags_are_those_of_the_estimator():
+    for inner in (Ridge(), LogisticRegression(), HistGradientBoostingRegressor()):
+        tags, own = get_tags(GroupedModels(inner)), get_tags(inner)
+        assert tags.estimator_type == own.estimator_type
+        assert tags.input_tags.allow_nan == own.input_tags.allow_nan
+        assert tags.target_tags.multi_output == own.target_tags.multi_output
+        assert not tags.input_tags.sparse
+        assert not tags.no_validation
+    tags = get_tags(GroupedModels(HistGradientBoostingRegressor(), group_features=[0]))
+    assert tags.input_tags.string
+    assert not tags.input_tags.allow_nan  # a missing label is an error
 
 
 def test_cross_validation_with_groups_as_columns():
