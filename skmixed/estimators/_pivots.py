@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from skmixed.core.error_sums import NeedsRowsError
 from skmixed.core.fit import Fit
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.prediction import mean_variances
 from skmixed.core.replicates import refit_light, refit_responses
-from skmixed.core.responses import NeedsRowsError, Responses, ScaledResponses, draw_responses
+from skmixed.core.responses import Responses, ScaledResponses, draw_responses
 
 _BLOCK = 250
 

@@ -13,11 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from skmixed.core.error_sums import NeedsRowsError
 from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.replicates import Refits, refit_at, refit_responses, takes_lockstep
-from skmixed.core.responses import NeedsRowsError, Responses, draw_responses
+from skmixed.core.replicates import refit_at, refit_responses, takes_lockstep
+from skmixed.core.responses import Responses, draw_responses
 from skmixed.core.seeding import generator_of
+from skmixed.inference.parameters import estimates_of, parameter_names, parameter_values
 from skmixed.inference.resampling import (
     resample_levels,
     resample_residuals,
@@ -60,9 +62,9 @@ class Bootstrap:
     >>> from skmixed.datasets import load_sleepstudy
     >>> from skmixed.inference import bootstrap
     >>> X, y = load_sleepstudy(return_X_y=True)
-    >>> result = bootstrap(MixedLinearRegressor("(1 | Subject)").fit(X, y), 200, random_state=0)
-    >>> result.replicates.shape
-    (200, 4)
+    >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    >>> bootstrap(model, 200, random_state=0).to_frame().columns.tolist()
+    ['estimate', 'bias', 'std_error']
     """
 
     kind: str
@@ -199,7 +201,7 @@ def bootstrap(
     generators = generator_of(random_state).spawn(len(sizes))
     parts = list(_in_parallel(draw, sizes, generators, n_jobs, verbose))
     names = parameter_names(fit)
-    estimates = pd.Series(parameter_values(fit, _of_fit(fit))[0], index=names)
+    estimates = pd.Series(parameter_values(fit, estimates_of(fit))[0], index=names)
     replicates = pd.DataFrame(np.concatenate([part.values for part in parts]), columns=names)
     if statistic is not None:
         own = _as_series(statistic(fit))
@@ -300,74 +302,6 @@ def _as_series(value: Any) -> pd.Series[float]:
     single = len(values) == 1
     names = ["statistic"] if single else [f"statistic{n}" for n in range(len(values))]
     return pd.Series(values, index=names)
-
-
-def _of_fit(fit: Fit) -> Refits:
-    return Refits(
-        fit.beta[None],
-        np.array([fit.sigma2]),
-        [lam[None] for lam in fit.scaled_factors],
-        [covariance[None] for covariance in fit.covariances],
-        np.array([fit.report.converged]),
-    )
-
-
-def parameter_names(fit: Fit) -> list[str]:
-    """Name what a model estimates, in lme4's words.
-
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-
-    Returns
-    -------
-    list of str
-        The fixed columns, ``sd_Days|Subject`` and ``cor_Days.(Intercept)|Subject`` of the random
-        ones, then ``sigma``.
-    """
-    columns = fit.products.layout.columns
-    names = [columns[place] for place in fit.spec.fixed]
-    for term in fit.ordered_terms:
-        group = ":".join(fit.products.layout.factors[term.factor].key)
-        own = [columns[place] for place in term.columns]
-        names += [f"sd_{name}|{group}" for name in own]
-        if term.kind == "unstructured":
-            pairs = [(i, j) for j in range(len(own)) for i in range(j + 1, len(own))]
-            names += [f"cor_{own[i]}.{own[j]}|{group}" for i, j in pairs]
-    return [*names, "sigma"]
-
-
-def parameter_values(fit: Fit, refits: Refits) -> FloatArray:
-    """Tabulate estimates in the order of `parameter_names`.
-
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    refits : Refits
-        Estimates of R replicates.
-
-    Returns
-    -------
-    ndarray of shape (R, n_parameters)
-        Standard deviations rather than variances.
-    """
-    parts = [refits.beta]
-    for term in fit.ordered_terms:
-        position, block = fit.place_of(term)
-        covariances = refits.covariances[position][:, block, block]
-        deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
-        parts.append(deviations)
-        if term.kind == "unstructured":
-            size = deviations.shape[1]
-            with np.errstate(invalid="ignore"):
-                parts += [
-                    covariances[:, i, j, None] / (deviations[:, [i]] * deviations[:, [j]])
-                    for j in range(size)
-                    for i in range(j + 1, size)
-                ]
-    return np.concatenate([*parts, np.sqrt(refits.sigma2)[:, None]], axis=1)
 
 
 def bootstrap_intervals(

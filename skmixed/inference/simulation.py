@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.elimination import Blocks
+from skmixed.core.error_sums import NeedsRowsError
 from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray
-from skmixed.core.responses import NeedsRowsError, ScaledResponses, draw_responses
+from skmixed.core.responses import ScaledResponses, draw_responses
 from skmixed.core.seeding import generator_of
 from skmixed.inference.rows import check_fitted
 
@@ -43,9 +44,9 @@ class Draws:
     >>> from skmixed.datasets import load_sleepstudy
     >>> from skmixed.inference import sim
     >>> X, y = load_sleepstudy(return_X_y=True)
-    >>> draws = sim(MixedLinearRegressor("(1 | Subject)").fit(X, y), 200, random_state=0)
-    >>> draws.random_effects["Subject"].shape
-    (200, 18, 1)
+    >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    >>> sim(model, 100, random_state=0).coef_table().index.tolist()
+    ['(Intercept)', 'Days']
     """
 
     coef: pd.DataFrame

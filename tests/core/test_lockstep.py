@@ -6,6 +6,7 @@ from hypothesis import assume, given
 
 from skmixed import MixedLinearRegressor
 from skmixed.core.derivatives import exact_hessian
+from skmixed.core.error_sums import NeedsRowsError
 from skmixed.core.fit import Fit
 from skmixed.core.lockstep import compressed, evaluate_stack
 from skmixed.core.replicates import (
@@ -17,7 +18,6 @@ from skmixed.core.replicates import (
     takes_lockstep,
 )
 from skmixed.core.responses import (
-    NeedsRowsError,
     ScaledResponses,
     draw_responses,
     replicate_problem,
@@ -182,7 +182,7 @@ def test_all_levels_once_are_the_data():
 
 
 def test_large_crossed_factors_need_rows(monkeypatch):
-    monkeypatch.setattr("skmixed.core.responses._WIDEST", 3)
+    monkeypatch.setattr("skmixed.core.error_sums._WIDEST", 3)
     design = random_design(0, relations=("crossed",), n_slopes=(0, 0), terms=("unstructured",) * 2)
     fit = design.fit_at([np.eye(1), np.eye(1)])
     with pytest.raises(NeedsRowsError, match="give the rows"):

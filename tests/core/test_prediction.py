@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -11,9 +12,9 @@ from skmixed import MixedLinearRegressor, lmer
 from skmixed.core.layout import Rows
 from skmixed.core.posterior import Posterior
 from skmixed.core.prediction import Accuracy, Nearby, mean_predictions, mean_variances
-from tests.core.designs import draw_lambdas
+from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, SEEDS, designs, examples
-from tests.oracle import independent_columns
+from tests.oracle import independent_columns, levels_to_columns
 
 TAME = ["offset", "scaled", "spare factor", "collinear"]
 
@@ -109,6 +110,23 @@ def test_a_row_does_not_depend_on_the_others(design, seed, observation):
     part = Accuracy.of(fit, fit, rows.take(chosen), observation=observation)
     np.testing.assert_allclose(part.squares, whole.squares[chosen], rtol=1e-7)
     np.testing.assert_allclose(part.degrees, whole.degrees[chosen], rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_may_say_that_levels_lie_elsewhere_than_in_the_fit(seed):
+    rng = np.random.default_rng(seed)
+    design = random_design(
+        seed, relations=("nested", "nested"), n_slopes=(1, 0, 1), terms=("unstructured",) * 3
+    )
+    lambdas = draw_lambdas(design, rng, "inside")
+    fit, rows, dense = design.fit_at(lambdas), design.rows(), Dense(design, lambdas)
+    codes = tuple(rng.permutation(code) for code in rows.codes)
+    dense.Zs = [
+        levels_to_columns(codes[f], design.random(f).columns, rows.codes[f].max() + 1)
+        for f in design.spec.used_factors
+    ]
+    theirs = fit.sigma2 * dense.variances([np.ones(design.n_rows, dtype=bool)] * 3)
+    np.testing.assert_allclose(mean_variances(fit, replace(rows, codes=codes)), theirs, rtol=1e-8)
 
 
 def test_a_balanced_design_in_closed_form():
