@@ -16,8 +16,7 @@ coarser factor contains, with S_l = X_l'V_l^-1 X_l,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +24,12 @@ from scipy import linalg
 
 from skmixed.core.basis import apply_basis
 from skmixed.core.chain import Chain
-from skmixed.core.elimination import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.summation import gram_matrix, level_sums
+from skmixed.core.table import ScaledTable
 
-_CHUNK = 2**16
 _CHUNK_BYTES = 2**26
 _UNDETERMINED = 1e-9
 _SAME = 1e-8
@@ -58,7 +56,7 @@ def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
     no longer determined are rare and cost an evaluation each.
     """
     rows = aligned(fit, rows)
-    table = _Table.of(fit, rows)
+    table = ScaledTable.of(fit, rows)
     evaluation = fit.evaluation
     weights = np.ones(table.n_rows) if rows.weights is None else rows.weights
     leverage = np.zeros(table.n_rows)
@@ -187,63 +185,6 @@ def predict_without(fit: Fit, rows: Rows, chosen: IntArray) -> FloatArray:
     return prediction
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Table:
-    """Rows in the scaled units of a fit.
-
-    Parameters
-    ----------
-    fixed : ndarray of shape (n, p + 1)
-        [X y].
-    random : list of ndarray of shape (k_f, n)
-        z of every used factor.
-    codes : list of ndarray of int of shape (n,)
-        Their levels.
-    scale : float
-        Multiplier of the response.
-    """
-
-    fixed: FloatArray
-    random: Blocks
-    codes: list[IntArray]
-    scale: float
-
-    @classmethod
-    def of(cls, fit: Fit, rows: Rows) -> _Table:
-        model, basis = fit.problem.model, fit.products.basis
-        right_map = linalg.solve_triangular(basis, model.to_raw, unit_diagonal=True)
-        random = [
-            np.ascontiguousarray((rows.columns[:, list(columns)] @ random_map).T)
-            for columns, random_map in zip(
-                map(fit.spec.factor_columns, fit.spec.used_factors), model.random_maps, strict=True
-            )
-        ]
-        codes = [rows.codes[factor] for factor in fit.spec.used_factors]
-        fixed = apply_basis(rows.columns, basis) @ right_map
-        return cls(fixed, random, codes, model.response_scale)
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.fixed)
-
-    def reduced(self, factors: Blocks, cross: Blocks) -> Iterator[tuple[slice, FloatArray]]:
-        """Yield [X y] less what the random effects take of each column, some rows at a time.
-
-        Times the weight of the row it is a row of V^-1[X y].
-        """
-        shrunk = [
-            lam @ (lam.T @ u.reshape(len(u), -1)) for lam, u in zip(factors, cross, strict=True)
-        ]
-        for start in range(0, self.n_rows, _CHUNK):
-            chosen = slice(start, start + _CHUNK)
-            reduced = self.fixed[chosen].copy()
-            for z, codes, effects, u in zip(self.random, self.codes, shrunk, cross, strict=True):
-                by_level = effects.reshape(u.shape)
-                for column, effect in zip(z[:, chosen], by_level, strict=True):
-                    reduced -= column[:, None] * effect.T[codes[chosen]]
-            yield chosen, reduced
-
-
 def _contains_all(fit: Fit, position: int) -> bool:
     elimination = fit.problem.elimination
     if not isinstance(elimination, Chain):
@@ -253,7 +194,7 @@ def _contains_all(fit: Fit, position: int) -> bool:
 
 def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArray, IntArray]:
     """Predict by the coefficients without each level; return the levels they depend on, too."""
-    table, evaluation = _Table.of(fit, rows), fit.evaluation
+    table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
     p, n_levels = len(evaluation.beta), len(rows.indexes[position])
     fixed = table.fixed[:, :p]
     reduced = np.concatenate(
