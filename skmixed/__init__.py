@@ -1,6 +1,7 @@
 """Mixed-effects models as scikit-learn estimators."""
 
 from skmixed import datasets, exceptions, model_selection
+from skmixed.estimators.encoder import BLUPEncoder
 from skmixed.estimators.formulas import lmer
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.model_selection import MixedLinearRegressorCV
@@ -8,6 +9,7 @@ from skmixed.model_selection import MixedLinearRegressorCV
 __version__ = "0.1.0"
 
 __all__ = [
+    "BLUPEncoder",
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
     "datasets",

@@ -1,6 +1,6 @@
 """The public estimators in the settings worth checking; one line adds another."""
 
-from skmixed import MixedLinearRegressor, MixedLinearRegressorCV
+from skmixed import BLUPEncoder, MixedLinearRegressor, MixedLinearRegressorCV
 
 # For scikit-learn's checks, whose X is an array of numbers or has names of their own choice.
 ON_ARRAYS = [
@@ -18,6 +18,12 @@ ON_ARRAYS = [
     MixedLinearRegressor(group_features=[0], fit_intercept=False),
     MixedLinearRegressorCV(),
     MixedLinearRegressorCV(group_features=[0]),
+    BLUPEncoder(),
+    BLUPEncoder(columns=[0]),
+    BLUPEncoder(columns=[-1], slopes=[0]),
+    BLUPEncoder(joint=True),
+    BLUPEncoder(cross_fit="loo"),
+    BLUPEncoder(handle_missing="unknown", handle_unknown="nan"),
 ]
 
 # For the checks of this folder: columns x and z, grouping columns school and class.
