@@ -1,6 +1,7 @@
 """Mixed-effects models as scikit-learn estimators."""
 
 from skmixed import datasets, exceptions, model_selection
+from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.encoder import BLUPEncoder
 from skmixed.estimators.formulas import lmer
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -10,6 +11,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BLUPEncoder",
+    "MixedEffectsRegressor",
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
     "datasets",

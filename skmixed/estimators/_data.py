@@ -102,7 +102,7 @@ def read_training_data(
         )
     X, y, weights, given = read_rows(X, y, sample_weight, groups)
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
-    terms, columns = _declared(estimator, names_of(X), given, fixed)
+    terms, columns = declared(estimator, names_of(X), given, fixed)
     scratch = type(estimator)()  # a fit that fails leaves the estimator as it was
     source = read_features(scratch, X, columns, reset=True)
     values = read_y(y, source.n_rows)
@@ -138,7 +138,7 @@ def read_for_random(estimator: BaseEstimator, data: TrainingData) -> TrainingDat
         With other terms; no row is looked at.
     """
     given = dict.fromkeys(data.columns.from_argument) or None
-    terms, columns = _declared(estimator, data.columns.names, given, data.fixed)
+    terms, columns = declared(estimator, data.columns.names, given, data.fixed)
     return replace(data, terms=terms, columns=columns)
 
 
@@ -210,13 +210,32 @@ def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:
     return parts
 
 
-def _declared(
+def declared(
     estimator: BaseEstimator,
     names: tuple[str, ...],
     given: dict[str, Any] | None,
     fixed: FormulaParts | None,
 ) -> tuple[tuple[RandomTerm, ...], Columns]:
-    """Return the random terms and what each column is."""
+    """Return what an estimator declares of columns.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its parameters `random` and `group_features`.
+    names : tuple of str
+        Names of the columns of X.
+    given : dict of str to Series or ndarray, or None
+        The columns of the argument `groups`.
+    fixed : FormulaParts or None
+        The fixed part, if a formula gives it.
+
+    Returns
+    -------
+    terms : tuple of RandomTerm
+        The random part.
+    columns : Columns
+        What each column of X is.
+    """
     declared = None if estimator.random is None else parse_random(estimator.random)
     used = list(dict.fromkeys(name for term in declared or () for name in term.group))
     if given is None:
@@ -301,7 +320,7 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
                 else "without any"
             )
         )
-    found = _by_name(groups, columns.from_argument)
+    found = by_name(groups, columns.from_argument)
     check_consistent_length(np.empty(source.n_rows), *found.values())
     refuse_infinite(found, "groups")
     return replace(source, groups=found)
@@ -337,8 +356,21 @@ def warn_about_kinds(grouping: Grouping, key: Sequence[str], source: Source) -> 
             )
 
 
-def _by_name(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Match the columns of `groups` with those of the fit: by name, else by place."""
+def by_name(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Match the columns of `groups` with those of the fit: by name, else by place.
+
+    Parameters
+    ----------
+    found : dict of str to Series or ndarray
+        The columns given.
+    names : tuple of str
+        Those of the fit.
+
+    Returns
+    -------
+    dict of str to Series or ndarray
+        The columns under the names of the fit.
+    """
     if all(name in found for name in names):
         return {name: found[name] for name in names}
     unnamed = all(re.fullmatch(r"group\d*", name) for name in found)

@@ -82,7 +82,7 @@ def check_a_failed_fit_changes_nothing(estimator):
         new = by_column(estimator)
         with pytest.raises(ValueError, match=r"NaN|missing"):
             new.fit(table, y)
-        assert vars(new).keys() == new.get_params().keys()
+        assert vars(new).keys() == new.get_params(deep=False).keys()
 
 
 def check_a_fit_forgets_the_one_before(estimator):
@@ -101,12 +101,12 @@ def check_a_fit_forgets_the_one_before(estimator):
 
 def check_parameters(estimator):
     model = by_column(estimator)
-    params = model.get_params()
-    assert type(estimator)(**params).get_params() == params
-    assert type(estimator)().set_params(**params).get_params() == params
-    before = copy.deepcopy(params)
+    params = model.get_params(deep=False)
+    assert type(estimator)(**params).get_params(deep=False) == params
+    assert type(estimator)().set_params(**params).get_params(deep=False) == params
+    before = repr(model.get_params())
     model.fit(X, Y)
-    assert model.get_params() == before
+    assert repr(model.get_params()) == before
     assert all(getattr(model, name) is value for name, value in params.items())
     assert vars(clone(model)).keys() == params.keys()
 

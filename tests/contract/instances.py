@@ -1,6 +1,14 @@
 """The public estimators in the settings worth checking; one line adds another."""
 
-from skmixed import BLUPEncoder, MixedLinearRegressor, MixedLinearRegressorCV
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.tree import DecisionTreeRegressor
+
+from skmixed import (
+    BLUPEncoder,
+    MixedEffectsRegressor,
+    MixedLinearRegressor,
+    MixedLinearRegressorCV,
+)
 
 # For scikit-learn's checks, whose X is an array of numbers or has names of their own choice.
 ON_ARRAYS = [
@@ -18,6 +26,10 @@ ON_ARRAYS = [
     MixedLinearRegressor(group_features=[0], fit_intercept=False),
     MixedLinearRegressorCV(),
     MixedLinearRegressorCV(group_features=[0]),
+    MixedEffectsRegressor(LinearRegression()),
+    MixedEffectsRegressor(LinearRegression(), group_features=[0]),
+    MixedEffectsRegressor(DecisionTreeRegressor(max_depth=3, random_state=0)),
+    MixedEffectsRegressor(Ridge(), group_features=[0]),
     BLUPEncoder(),
     BLUPEncoder(columns=[0]),
     BLUPEncoder(columns=[-1], slopes=[0]),
@@ -40,4 +52,9 @@ ON_GROUPS = [
     MixedLinearRegressor("(1 | school)", solver="em"),
     MixedLinearRegressor("(x | school)", fixed="x * z"),
     MixedLinearRegressorCV("(x | school)", cv=3),
+    MixedEffectsRegressor(LinearRegression()),
+    MixedEffectsRegressor(LinearRegression(), "(x | school)", handle_unknown="nan"),
+    MixedEffectsRegressor(LinearRegression(), "(1 | school/class)", handle_unknown="error"),
+    MixedEffectsRegressor(Ridge(0.1), "(x | school)", weighting="precision"),
+    MixedEffectsRegressor(Ridge(0.1), cross_fit="none", tol=1e-6, max_iter=50),
 ]
