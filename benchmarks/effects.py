@@ -1,11 +1,11 @@
 """Compare regressors with random effects: held-out error for known and new groups, and time.
 
-Usage: python benchmarks/effects.py [--rows N ...] [--groups N] [--trees N] [--seed N] [--only NAME ...]
+Usage: python benchmarks/effects.py [--rows N ...] [--groups N] [--trees N] [--only NAME ...]
 
-Data are simulated from a non-linear f with known truth, a random intercept and, in one design, a
-feature that is constant within groups. Errors are root mean squared errors of the noiseless mean:
-of further rows of known groups, and of f for groups never seen. merf and gpboost are timed where
-they are installed.
+Data are simulated from a non-linear f with known truth and a random intercept; one feature is
+constant within groups, so that a flexible f could tell them by it. Errors are root mean squared
+errors of the noiseless mean: of further rows of known groups, and of f for groups never seen. merf
+and gpboost are timed where they are installed.
 """
 
 from __future__ import annotations
