@@ -4,9 +4,10 @@ Usage: SKMIXED_REFERENCE=... python benchmarks/encoders.py [accuracy] [leak] [sp
 
 Accuracy is that of nested cross-validation: each encoder is fitted in the training part of five
 outer folds, those of scikit-learn and of this package with their inner folds, and a regressor
-follows. Times are of the processor. Data: students' ratings of teachers (InstEval, from the reference data of the tests, where
+follows. Data: students' ratings of teachers (InstEval, from the reference data of the tests, where
 the environment variable says where they are) and scikit-learn's diabetes data, their measurements
 cut into classes of a few people. Encoders of category_encoders take part where it is installed.
+Times are of the processor.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ def root_mean_square(errors):
 
 def accuracy():
     print(
-        "| data | encoder | regressor | error, training | held out | CPU s |\n|---|---|---|---|---|---|"
+        "| data | encoder | regressor | error, training | held out | CPU s |\n"
+        "|---|---|---|---|---|---|"
     )
     for data, labels, numbers, y in data_sets():
         X = pd.concat([labels, numbers], axis=1)

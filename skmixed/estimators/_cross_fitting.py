@@ -10,6 +10,7 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.model_selection._split import GroupsConsumerMixin
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import _num_samples
@@ -116,10 +117,11 @@ def folds_of_groups(
 
 def _folds_given(kept: NDArray[np.bool_], codes: IntArray | None, cv: Any) -> list[IntArray]:
     """Return the folds of a splitter, which counts all rows, as places among those kept."""
-    groups = np.full(len(kept), -1)
-    if codes is not None:
+    splitter, groups = check_cv(cv), None
+    if codes is not None and isinstance(splitter, GroupsConsumerMixin):
+        groups = np.full(len(kept), -1)
         groups[kept] = codes
-    splits = check_cv(cv).split(np.empty(len(kept)), None, groups)
+    splits = splitter.split(np.empty(len(kept)), None, groups)
     places = np.cumsum(kept) - 1
     folds = [places[test[kept[test]]] for test in _test_parts(splits, len(kept))]
     return [fold for fold in folds if len(fold)]

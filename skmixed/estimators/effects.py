@@ -264,9 +264,9 @@ class MixedEffectsRegressor(
             covariance=self.covariance,
             method=self.method,
             weighting=self.weighting,
-            fit_intercept=regressor.fit_intercept if exact else True,
+            fit_intercept=roles.formulas or not exact or regressor.fit_intercept,
             handle_unknown=self.handle_unknown,
-            fixed="1" if roles.formulas else None,
+            fixed=_fixed_formula(regressor, exact=exact) if roles.formulas else None,
         )
         random = None
         if terms:
@@ -335,6 +335,13 @@ class MixedEffectsRegressor(
 
     def _regressor(self) -> Any:
         return HistGradientBoostingRegressor() if self.regressor is None else self.regressor
+
+
+def _fixed_formula(regressor: Any, *, exact: bool) -> str:
+    """Return the fixed part of a model of residuals whose slopes are expressions."""
+    if not exact:
+        return "1"
+    return "." if regressor.fit_intercept else "0 + ."
 
 
 def _positive(sample_weight: Any, X: Any) -> NDArray[np.bool_]:
