@@ -1,6 +1,8 @@
 """Mixed-effects models as scikit-learn estimators."""
 
 from skmixed import datasets, exceptions, inference, model_selection
+from skmixed.estimators.effects import MixedEffectsRegressor
+from skmixed.estimators.encoder import BLUPEncoder
 from skmixed.estimators.formulas import lmer
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -9,7 +11,9 @@ from skmixed.model_selection import MixedLinearRegressorCV
 __version__ = "0.1.0"
 
 __all__ = [
+    "BLUPEncoder",
     "GroupedModels",
+    "MixedEffectsRegressor",
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
     "datasets",

@@ -102,7 +102,7 @@ def read_training_data(
         )
     X, y, weights, given = read_rows(X, y, sample_weight, groups)
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
-    terms, columns = _declared(estimator, names_of(X), given, fixed)
+    terms, columns = declared(estimator, names_of(X), given, fixed)
     scratch = type(estimator)()  # a fit that fails leaves the estimator as it was
     source = read_features(scratch, X, columns, reset=True)
     values = read_y(y, source.n_rows)
@@ -138,7 +138,7 @@ def read_for_random(estimator: BaseEstimator, data: TrainingData) -> TrainingDat
         With other terms; no row is looked at.
     """
     given = dict.fromkeys(data.columns.from_argument) or None
-    terms, columns = _declared(estimator, data.columns.names, given, data.fixed)
+    terms, columns = declared(estimator, data.columns.names, given, data.fixed)
     return replace(data, terms=terms, columns=columns)
 
 
@@ -210,13 +210,32 @@ def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:
     return parts
 
 
-def _declared(
+def declared(
     estimator: BaseEstimator,
     names: tuple[str, ...],
     given: dict[str, Any] | None,
     fixed: FormulaParts | None,
 ) -> tuple[tuple[RandomTerm, ...], Columns]:
-    """Return the random terms and what each column is."""
+    """Return what an estimator declares of columns.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its parameters `random` and `group_features`.
+    names : tuple of str
+        Names of the columns of X.
+    given : dict of str to Series or ndarray, or None
+        The columns of the argument `groups`.
+    fixed : FormulaParts or None
+        The fixed part, if a formula gives it.
+
+    Returns
+    -------
+    terms : tuple of RandomTerm
+        The random part.
+    columns : Columns
+        What each column of X is.
+    """
     declared = None if estimator.random is None else parse_random(estimator.random)
     used = list(dict.fromkeys(name for term in declared or () for name in term.group))
     if given is None:

@@ -284,7 +284,7 @@ def read_features(
     if not is_frame(X):
         X = check_array(X, dtype=None, ensure_all_finite=False)
     elif optional_groups and hasattr(estimator, "feature_names_in_"):
-        X = _with_placeholders(X, columns)
+        X = with_placeholders(X, columns)
     validate_data(estimator, header(X), reset=reset, skip_check_array=True)
     place = {name: i for i, name in enumerate(columns.names)}
     if is_frame(X):
@@ -300,8 +300,21 @@ def read_features(
     return Source(_num_samples(X), names, numeric, X if is_frame(X) else None, groups)
 
 
-def _with_placeholders(frame: Any, columns: Columns) -> Any:
-    """Put empty grouping columns where they are missing, for scikit-learn's check of names."""
+def with_placeholders(frame: Any, columns: Columns) -> Any:
+    """Put empty grouping columns where they are missing, for scikit-learn's check of names.
+
+    Parameters
+    ----------
+    frame : data frame
+        Some of the columns.
+    columns : Columns
+        Those of the fit.
+
+    Returns
+    -------
+    data frame
+        With all grouping columns.
+    """
     present = column_names(frame)
     missing = [name for name in columns.groups if name not in present]
     if not missing:

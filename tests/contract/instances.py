@@ -3,7 +3,13 @@
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from skmixed import GroupedModels, MixedLinearRegressor, MixedLinearRegressorCV
+from skmixed import (
+    BLUPEncoder,
+    GroupedModels,
+    MixedEffectsRegressor,
+    MixedLinearRegressor,
+    MixedLinearRegressorCV,
+)
 
 # For scikit-learn's checks, whose X is an array of numbers or has names of their own choice.
 ON_ARRAYS = [
@@ -33,6 +39,16 @@ ON_ARRAYS = [
     GroupedModels(group_features=[0], shrinkage=0.5),
     GroupedModels(PoissonRegressor(), group_features=[0]),
     GroupedModels(DecisionTreeRegressor(random_state=0), group_features=[0], shrinkage=None),
+    MixedEffectsRegressor(LinearRegression()),
+    MixedEffectsRegressor(LinearRegression(), group_features=[0]),
+    MixedEffectsRegressor(DecisionTreeRegressor(max_depth=3, random_state=0)),
+    MixedEffectsRegressor(Ridge(), group_features=[0]),
+    BLUPEncoder(),
+    BLUPEncoder(columns=[0]),
+    BLUPEncoder(columns=[-1], slopes=[0]),
+    BLUPEncoder(joint=True),
+    BLUPEncoder(cross_fit="loo"),
+    BLUPEncoder(handle_missing="unknown", handle_unknown="nan"),
 ]
 
 # For the checks of this folder: columns x and z, grouping columns school and class.
@@ -56,4 +72,9 @@ ON_GROUPS = [
     GroupedModels(LinearRegression(fit_intercept=False), shrinkage=0.5),
     GroupedModels(Ridge(), min_samples=3),
     GroupedModels(LinearRegression(positive=True), shrinkage="equal"),
+    MixedEffectsRegressor(LinearRegression()),
+    MixedEffectsRegressor(LinearRegression(), "(x | school)", handle_unknown="nan"),
+    MixedEffectsRegressor(LinearRegression(), "(1 | school/class)", handle_unknown="error"),
+    MixedEffectsRegressor(Ridge(0.1), "(x | school)", weighting="precision"),
+    MixedEffectsRegressor(Ridge(0.1), cross_fit="none", tol=1e-6, max_iter=50),
 ]

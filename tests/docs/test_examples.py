@@ -96,6 +96,24 @@ def test_quickstart():
     assert "R2 = 0.02  (GroupKFold over subjects)" in text
 
 
+def test_encoder():
+    text = run("examples/encoder.py")
+    held_out = {name: float(value) for name, value in re.findall(r"^  (\S+) +(\S+)$", text, re.M)}
+    assert held_out["BLUPEncoder"] > held_out["TargetEncoder"] > held_out["one-hot"]
+    variances = re.findall(r"variance between labels of \w+: (\S+)", text)
+    assert [float(value) for value in variances] == pytest.approx([0.64, 0.0], abs=0.1)
+
+
+def test_boosting_with_groups():
+    text = run("examples/boosting_with_groups.py")
+    errors = dict(re.findall(r"^  (\D+?) +(\d\.\d\d) +\d\.\d\d$", text, re.M))
+    assert float(errors["boosting with random effects"]) < 1.15
+    assert float(errors["linear mixed model"]) > 1.25
+    for inside in re.findall(r"intervals hold (\d+)%", text):
+        assert 86 <= int(inside) <= 94
+    assert len(re.findall(r"intervals hold", text)) == 2
+
+
 def test_tutorial_on_simulated_schools():
     models = tutorial()
     assert sorted(models) == list(MODELS_IN_R)

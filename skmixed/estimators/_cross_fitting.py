@@ -1,0 +1,127 @@
+"""Folds in which every row is tested once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.model_selection._split import GroupsConsumerMixin
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.validation import _num_samples
+
+from skmixed.core.groups import IntArray
+
+
+def folds_of_rows(
+    estimator: Any, X: Any, y: Any, *, stratified: bool, params: dict[str, Any]
+) -> Iterator[IntArray]:
+    """Split rows into folds by the parameters of an encoder.
+
+    Parameters
+    ----------
+    estimator : BLUPEncoder
+        Its `cv`, `shuffle` and `random_state`.
+    X : array-like or data frame of shape (n, n_features)
+        The rows.
+    y : array-like of shape (n,)
+        Their target.
+    stratified : bool
+        Whether the target has classes.
+    params : dict
+        Metadata for the splitter.
+
+    Yields
+    ------
+    ndarray of int of shape (m,)
+        The rows of a fold.
+
+    Raises
+    ------
+    ValueError
+        If a row is in none or in several.
+    """
+    splitter = estimator.cv
+    if splitter is None or isinstance(splitter, Integral):
+        kind = StratifiedKFold if stratified else KFold
+        seed = estimator.random_state if estimator.shuffle else None
+        splitter = kind(splitter or 5, shuffle=estimator.shuffle, random_state=seed)
+    given = _for_splitter(estimator, X, params)
+    n_rows = _num_samples(X)
+    splits = check_cv(splitter, y, classifier=stratified).split(np.empty(n_rows), y, **given)
+    yield from _test_parts(splits, n_rows)
+
+
+def _test_parts(splits: Iterable[Any], n_rows: int) -> list[IntArray]:
+    """Return the test parts of splits, which must have every row once."""
+    folds = [np.asarray(test) for _, test in splits]
+    folds = [np.flatnonzero(test) if test.dtype == bool else test for test in folds]
+    if not np.array_equal(np.sort(np.concatenate(folds)), np.arange(n_rows)):
+        raise ValueError(
+            "cv does not test every row once: take a splitter whose test parts do not overlap and "
+            "cover all rows, such as KFold or GroupKFold"
+        )
+    return folds
+
+
+def _for_splitter(estimator: Any, X: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata that the splitter gets, with routing as its request says."""
+    given = {name: value for name, value in params.items() if value is not None}
+    indexable(X, *given.values())
+    if given and sklearn.get_config()["enable_metadata_routing"]:
+        return dict(process_routing(estimator, "fit_transform", **given).splitter.split)
+    return given
+
+
+def folds_of_groups(
+    kept: NDArray[np.bool_], codes: IntArray | None, *, cross_fit: str, cv: Any, random_state: Any
+) -> list[IntArray] | None:
+    """Split rows, or the levels of a factor with all of their rows.
+
+    Parameters
+    ----------
+    kept : ndarray of bool of shape (n_rows,)
+        Which rows have a positive weight, the others being left out.
+    codes : ndarray of int of shape (n_kept,) or None
+        Levels of the factor; None without groups.
+    cross_fit : {"groups", "rows", "oob", "none"}
+        What is asked for.
+    cv : int, splitter or iterable of pairs
+        The folds; of an integer fewer if there are fewer levels or rows.
+    random_state : int, RandomState instance or None
+        Of the folds of rows.
+
+    Returns
+    -------
+    list of ndarray of int, or None
+        The rows of each fold among those kept. Levels are dealt in turn, so that folds of groups
+        depend neither on the order of the rows nor on their number. None where no folds are asked
+        for, or there is only one row.
+    """
+    n_rows = int(kept.sum())
+    if cross_fit in ("oob", "none") or n_rows < 2:
+        return None
+    if not isinstance(cv, Integral):
+        return _folds_given(kept, codes, cv)
+    if cross_fit == "groups" and codes is not None and codes.max() > 0:
+        n_folds = min(int(cv), int(codes.max()) + 1)
+        return [np.flatnonzero(codes % n_folds == fold) for fold in range(n_folds)]
+    splitter = KFold(min(int(cv), n_rows), shuffle=True, random_state=random_state)
+    return [test for _, test in splitter.split(np.empty(n_rows))]
+
+
+def _folds_given(kept: NDArray[np.bool_], codes: IntArray | None, cv: Any) -> list[IntArray]:
+    """Return the folds of a splitter, which counts all rows, as places among those kept."""
+    splitter, groups = check_cv(cv), None
+    if codes is not None and isinstance(splitter, GroupsConsumerMixin):
+        groups = np.full(len(kept), -1)
+        groups[kept] = codes
+    splits = splitter.split(np.empty(len(kept)), None, groups)
+    places = np.cumsum(kept) - 1
+    folds = [places[test[kept[test]]] for test in _test_parts(splits, len(kept))]
+    return [fold for fold in folds if len(fold)]

@@ -1,0 +1,275 @@
+"""The levels of all encoded columns: what is known of them, and the rows it is learned from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from skmixed.core.fit import Fit
+from skmixed.core.groups import IntArray
+from skmixed.core.layout import FloatArray
+from skmixed.design.tables import Labels
+from skmixed.estimators._encoded_columns import Known
+from skmixed.estimators._encodings import Encodings, LevelModel
+from skmixed.estimators._labelled_columns import Roles, Table, learn_labels, look_up
+from skmixed.exceptions import UnidentifiedWarning
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownLevels:
+    """What an encoder keeps of the rows it was fitted to.
+
+    Parameters
+    ----------
+    roles : Roles
+        Which columns of X are encoded.
+    labels : list of Labels
+        The labels of every encoded column that are not missing.
+    sizes : list of int
+        Their number of levels.
+    members : list of tuple of int
+        Which of the encoded columns each model has.
+    encodings : list of list of Encodings
+        Of every model and target.
+    """
+
+    roles: Roles
+    labels: list[Labels]
+    sizes: list[int]
+    members: list[tuple[int, ...]]
+    encodings: list[list[Encodings]]
+
+    @property
+    def encoded_names(self) -> list[str]:
+        """Names of the encoded columns."""
+        return [self.roles.names[i] for i in self.roles.encoded]
+
+    @property
+    def categories(self) -> list[NDArray[np.generic]]:
+        """Labels of every encoded column; a missing one that is a level comes last."""
+        return [
+            labels.values
+            if size == len(labels)
+            else np.append(labels.values.astype(object), np.array([np.nan], dtype=object))
+            for labels, size in zip(self.labels, self.sizes, strict=True)
+        ]
+
+    @property
+    def effects(self) -> list[FloatArray]:
+        """Effects of the levels of every encoded column, targets side by side."""
+        found = {}
+        for members, of_targets in zip(self.members, self.encodings, strict=True):
+            for number, column in enumerate(members):
+                found[column] = np.hstack([known.effects[number] for known in of_targets])
+        return [found[column] for column in sorted(found)]
+
+    def codes(self, columns: Sequence[NDArray[np.generic]]) -> list[IntArray]:
+        """Look up the labels of further rows, negative where unknown."""
+        return [
+            look_up(labels, size, values)
+            for labels, size, values in zip(self.labels, self.sizes, columns, strict=True)
+        ]
+
+    def of_rows(self, codes: Sequence[IntArray]) -> Known:
+        """Return effects, standard deviations and counts of rows, by target and encoded column."""
+        n_targets = len(self.encodings[0])
+        known: Known = [[np.empty(0)] * len(codes) for _ in range(n_targets)]
+        for members, of_targets in zip(self.members, self.encodings, strict=True):
+            for target, encodings in enumerate(of_targets):
+                parts = encodings.of_rows([codes[column] for column in members])
+                for column, values in zip(members, parts, strict=True):
+                    known[target][column] = values
+        return known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingLevels:
+    """The rows an encoder is fitted to, and the models of them.
+
+    Parameters
+    ----------
+    roles : Roles
+        Which columns of X are encoded.
+    table : Table
+        X.
+    labels : list of Labels
+        The labels of every encoded column that are not missing.
+    sizes : list of int
+        Their number of levels.
+    codes : list of ndarray of int of shape (n,)
+        Their levels.
+    members : list of tuple of int
+        Which of the encoded columns each model has.
+    models : list of list of LevelModel
+        Of every set of columns and target.
+    fits : list of list of Fit
+        To all rows.
+    """
+
+    roles: Roles
+    table: Table
+    labels: list[Labels]
+    sizes: list[int]
+    codes: list[IntArray]
+    members: list[tuple[int, ...]]
+    models: list[list[LevelModel]]
+    fits: list[list[Fit]]
+
+    @classmethod
+    def of(
+        cls,
+        roles: Roles,
+        table: Table,
+        targets: FloatArray,
+        *,
+        joint: bool,
+        missing_is_level: bool,
+        deviations: bool,
+    ) -> TrainingLevels:
+        """Learn labels and fit to all rows.
+
+        Parameters
+        ----------
+        roles : Roles
+            Which columns of X are encoded.
+        table : Table
+            X.
+        targets : ndarray of shape (n, n_targets)
+            The responses.
+        joint : bool
+            Whether one model has all encoded columns.
+        missing_is_level : bool
+            Whether missing labels are a level.
+        deviations : bool
+            Whether conditional standard deviations are wanted.
+
+        Returns
+        -------
+        TrainingLevels
+            With their fits.
+        """
+        names = [roles.names[i] for i in roles.encoded]
+        learned = [
+            learn_labels(name, values, missing_is_level)
+            for name, values in zip(names, table.labels, strict=True)
+        ]
+        labels, codes, sizes = (list(part) for part in zip(*learned, strict=True))
+        every = range(len(names))
+        members: list[tuple[int, ...]] = [(column,) for column in every]
+        if joint:
+            members = [tuple(every)]
+        models = [
+            [
+                LevelModel.of(
+                    table.slopes,
+                    target,
+                    [f"{column}" for column in columns],
+                    [codes[column] for column in columns],
+                    [sizes[column] for column in columns],
+                    deviations=deviations,
+                )
+                for target in targets.T
+            ]
+            for columns in members
+        ]
+        fits = [[model.fit() for model in of_targets] for of_targets in models]
+        return cls(roles, table, labels, sizes, codes, members, models, fits)
+
+    def known(self) -> KnownLevels:
+        """Return what all rows say of the levels."""
+        encodings = [
+            [model.encodings(fit) for model, fit in zip(models, fits, strict=True)]
+            for models, fits in zip(self.models, self.fits, strict=True)
+        ]
+        return KnownLevels(self.roles, self.labels, self.sizes, self.members, encodings)
+
+    def without_folds(self, known: KnownLevels, folds: Iterable[IntArray]) -> Known:
+        """Return what of every row is known from the rows outside its fold.
+
+        Parameters
+        ----------
+        known : KnownLevels
+            From all rows.
+        folds : iterable of ndarray of int
+            The rows of each, every row in one.
+
+        Returns
+        -------
+        list of list of ndarray
+            As of `KnownLevels.of_rows`.
+        """
+        found = known.of_rows(self.codes)
+        for fold in folds:
+            for columns, models in zip(self.members, self.models, strict=True):
+                codes = [self.codes[column][fold] for column in columns]
+                for target, model in enumerate(models):
+                    parts = model.without(fold).of_rows(codes)
+                    for column, values in zip(columns, parts, strict=True):
+                        found[target][column][fold] = values
+        return found
+
+    def without_each_row(self, known: KnownLevels) -> Known:
+        """Return what of every row is known from the other rows.
+
+        Parameters
+        ----------
+        known : KnownLevels
+            From all rows.
+
+        Returns
+        -------
+        list of list of ndarray
+            As of `KnownLevels.of_rows`.
+        """
+        found = known.of_rows(self.codes)
+        for columns, models, fits in zip(self.members, self.models, self.fits, strict=True):
+            for of_target, model, fit in zip(found, models, fits, strict=True):
+                model.left_out(fit, [of_target[column] for column in columns])
+        return found
+
+    @property
+    def covariances(self) -> list[FloatArray]:
+        """Covariance of the effects of every encoded column, a matrix a target."""
+        found = {}
+        for columns, fits in zip(self.members, self.fits, strict=True):
+            for number, column in enumerate(columns):
+                found[column] = np.stack([fit.covariances[number] for fit in fits])
+        return [found[column] for column in sorted(found)]
+
+    @property
+    def residual_variances(self) -> FloatArray:
+        """Residual variance of every model and target."""
+        return np.array([[fit.sigma2 for fit in fits] for fits in self.fits])
+
+    def warn(self) -> None:
+        """Warn where encodings are zero for want of information, or a search did not end.
+
+        Warns
+        -----
+        UnidentifiedWarning
+            If a column has one level, or a level for every row.
+        ConvergenceWarning
+            If the criterion can still be lowered.
+        """
+        names = [self.roles.names[i] for i in self.roles.encoded]
+        for columns, fits in zip(self.members, self.fits, strict=True):
+            useless = [names[columns[f]] for f in fits[0].unidentified]
+            if useless:
+                warnings.warn(
+                    f"the encodings of {useless} are zero: a column with one level, or a level for "
+                    "every row, says nothing of the target beyond the rows it was learned from",
+                    UnidentifiedWarning,
+                    stacklevel=5,
+                )
+            if not all(fit.report.converged for fit in fits):
+                warnings.warn(
+                    f"the search for the variances of {[names[c] for c in columns]} did not "
+                    "converge",
+                    ConvergenceWarning,
+                    stacklevel=5,
+                )

@@ -1,0 +1,321 @@
+"""Categorical columns encoded by the target, shrunk by estimated variance components."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+
+from skmixed.core.layout import FloatArray
+from skmixed.estimators._cross_fitting import folds_of_rows
+from skmixed.estimators._documentation import DocumentedMixin
+from skmixed.estimators._encoded_columns import forget_unknown, names_out, side_by_side
+from skmixed.estimators._encoded_levels import TrainingLevels
+from skmixed.estimators._inputs import names_of
+from skmixed.estimators._labelled_columns import (
+    Target,
+    choose_roles,
+    read_header,
+    read_table,
+    refuse_unknown,
+)
+
+
+class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
+    """Encode categorical columns by the target, with shrinkage that is estimated.
+
+    A label becomes the BLUP of its random intercept in a linear mixed model of the target: the mean
+    of its rows less that of all, shrunk towards zero by as much as the number of its rows and the
+    variances between and within labels warrant. The variances are estimated by REML, so there is
+    nothing to tune. `fit_transform` encodes every row by a model of other rows, so that what
+    follows is not misled by encodings that know its own response.
+
+    Parameters
+    ----------
+    columns : str, int or list of these, default=None
+        Columns of X to encode, by name or position; None is all but the slopes. The others must be
+        numbers and are handed on, in their places.
+    slopes : str, int or list of these, default=None
+        Columns of numbers whose slopes vary over the labels, too: each gives one more encoding.
+    joint : bool, default=False
+        Whether one model has crossed effects of all encoded columns, each adjusted for the others,
+        or every column has a model of its own.
+    cv : int, splitter or iterable of pairs, default=5
+        The folds of `fit_transform`, in which every row must be tested once. An integer makes
+        `KFold`, or `StratifiedKFold` where the target has classes.
+    cross_fit : {"kfold", "loo"}, default="kfold"
+        Whether `fit_transform` encodes by models of the other folds, or by the model of all rows
+        without the row itself, at its variance components, in closed form.
+    shuffle : bool, default=True
+        Whether rows are shuffled before they are split, where `cv` is an integer.
+    random_state : int, RandomState instance or None, default=None
+        Of the shuffling.
+    handle_unknown : {"population", "nan", "error"}, default="population"
+        What a label gets in `transform` that was not there in `fit`: zero, which is the mean, NaN,
+        or an error.
+    handle_missing : {"level", "unknown"}, default="level"
+        Whether missing labels are a level of their own, as in scikit-learn's `TargetEncoder`, or
+        unknown labels, whose rows are left out of the fit.
+    extra : list of {"sd", "count"}, default=()
+        Columns to add to each encoding: the conditional standard deviation of the BLUP, and the
+        number of rows it comes from.
+    target_type : {"auto", "continuous", "binary", "multiclass"}, default="auto"
+        What y is, by default what `sklearn.utils.multiclass.type_of_target` says: whole numbers are
+        classes.
+
+    Attributes
+    ----------
+    categories_ : list of ndarray
+        Labels of every encoded column, in the order of its encodings.
+    encodings_ : list of ndarray of shape (n_labels, n_targets * k)
+        BLUPs of every encoded column, of its intercepts and then its slopes; of the label "missing"
+        the last line.
+    random_covariance_ : list of ndarray of shape (n_targets, k, k)
+        Estimated covariance of the random effects of every encoded column.
+    residual_variance_ : ndarray of shape (n_models, n_targets)
+        Estimated variance within labels, a line a model.
+    classes_ : ndarray or None
+        The classes, if the target has any.
+    target_type_ : str
+        What y was taken for.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X, if it has names.
+
+    See Also
+    --------
+    MixedLinearRegressor : The model as a regressor.
+    MixedEffectsRegressor : Any regressor together with random effects.
+    sklearn.preprocessing.TargetEncoder : Shrinkage by the variances of each label.
+
+    Notes
+    -----
+    ``fit(X, y).transform(X)`` does not equal ``fit_transform(X, y)``; use the latter on training
+    data. Classes are encoded on the scale of probabilities: the BLUP of the indicator of the second
+    of two classes, or of every class of more, in a linear model. It may leave [0, 1] together with
+    the mean, which matters to no learner that follows.
+
+    With ``cross_fit="loo"`` the encoding of a row falls as its own response rises, label by label,
+    by little but without noise. Linear models do not use this; trees can. Folds are the default for
+    that reason.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skmixed import BLUPEncoder
+    >>> X = pd.DataFrame({"shop": ["a"] * 6 + ["b"] * 3 + ["c"]})
+    >>> y = [3.0, 3.2, 2.9, 3.1, 2.8, 3.3, 1.0, 1.3, 0.9, 2.9]
+    >>> encoder = BLUPEncoder().fit(X, y)
+    >>> encoder.transform(pd.DataFrame({"shop": ["a", "b", "c", "new"]})).round(2)
+    array([[ 0.71],
+           [-1.26],
+           [ 0.55],
+           [ 0.  ]])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "columns": [str, Integral, "array-like", None],
+        "slopes": [str, Integral, "array-like", None],
+        "joint": ["boolean"],
+        "cv": ["cv_object"],
+        "cross_fit": [StrOptions({"kfold", "loo"})],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "handle_unknown": [StrOptions({"population", "nan", "error"})],
+        "handle_missing": [StrOptions({"level", "unknown"})],
+        "extra": [list, tuple],
+        "target_type": [StrOptions({"auto", "continuous", "binary", "multiclass"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        columns: Any = None,
+        slopes: Any = None,
+        joint: bool = False,
+        cv: Any = 5,
+        cross_fit: str = "kfold",
+        shuffle: bool = True,
+        random_state: Any = None,
+        handle_unknown: str = "population",
+        handle_missing: str = "level",
+        extra: Sequence[str] = (),
+        target_type: str = "auto",
+    ) -> None:
+        self.columns = columns
+        self.slopes = slopes
+        self.joint = joint
+        self.cv = cv
+        self.cross_fit = cross_fit
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.handle_unknown = handle_unknown
+        self.handle_missing = handle_missing
+        self.extra = extra
+        self.target_type = target_type
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = self.slopes is None
+        return tags
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Tell scikit-learn that the splitter may want metadata in `fit_transform`.
+
+        Returns
+        -------
+        MetadataRouter
+            Such as `groups` for a `GroupKFold`.
+        """
+        mapping = MethodMapping().add(caller="fit_transform", callee="split")
+        return MetadataRouter(owner=self).add(splitter=self.cv, method_mapping=mapping)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn the encodings from all rows.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns.
+        y : array-like of shape (n,)
+            The target.
+
+        Returns
+        -------
+        BLUPEncoder
+            The fitted encoder, for rows that are not those of X; for these use `fit_transform`.
+
+        Raises
+        ------
+        ValueError
+            For invalid X or y, and columns that are not there.
+        """
+        self._learn(X, y)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X: Any, y: Any, **params: Any) -> FloatArray:
+        """Learn the encodings from all rows and encode each of these by others.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns.
+        y : array-like of shape (n,)
+            The target.
+        **params : dict
+            Of the splitter: `groups`, say, for a `GroupKFold`. In a pipeline they need metadata
+            routing.
+
+        Returns
+        -------
+        ndarray of shape (n, n_columns)
+            The columns of `transform`, but not its values.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, and if the folds do not test every row once.
+        """
+        training = self._learn(X, y)
+        if self.cross_fit == "loo":
+            known = training.without_each_row(self._known)
+        else:
+            stratified = self.target_type_ != "continuous"
+            folds = folds_of_rows(self, X, y, stratified=stratified, params=params)
+            known = training.without_folds(self._known, folds)
+        return side_by_side(self._known.roles, training.table, known, self.extra)
+
+    def transform(self, X: Any) -> FloatArray:
+        """Encode rows by all rows of `fit`.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns.
+
+        Returns
+        -------
+        ndarray of shape (n, n_columns)
+            In the place of an encoded column its encodings: of every class or the one target the
+            BLUP of the intercept, then of the slopes; standard deviations in the same order, if
+            wanted; the count, if wanted. Other columns as they are.
+
+        Raises
+        ------
+        ValueError
+            For other columns than those of `fit`, and for unknown labels if
+            handle_unknown="error".
+        """
+        check_is_fitted(self)
+        table = read_table(read_header(self, X, reset=False), self._known.roles, fitting=False)
+        codes = self._known.codes(table.labels)
+        if self.handle_unknown == "error":
+            refuse_unknown(self._known.encoded_names, codes)
+        known = self._known.of_rows(codes)
+        if self.handle_unknown == "nan":
+            forget_unknown(known, codes)
+        return side_by_side(self._known.roles, table, known, self.extra)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Return the names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns of X, if it had none.
+
+        Returns
+        -------
+        ndarray of str objects
+            "shop" for an intercept, "shop_price" for a slope, "shop_sd", "shop_price_sd" and
+            "shop_count"; with a suffix for the class where there are more than two.
+        """
+        check_is_fitted(self)
+        names = list(_check_feature_names_in(self, input_features))
+        classes = [""]
+        if self.target_type_ == "multiclass" and self.classes_ is not None:
+            classes = [f"_{label}" for label in self.classes_]
+        return np.asarray(names_out(self._known.roles, names, classes, self.extra), dtype=object)
+
+    def _learn(self, X: Any, y: Any) -> TrainingLevels:
+        """Set the fitted attributes; return what knows the rows."""
+        unknown = [name for name in self.extra if name not in ("sd", "count")]
+        if unknown:
+            raise ValueError(f"extra has {unknown}; it takes 'sd' and 'count'")
+        scratch = type(self)()  # a fit that fails leaves the estimator as it was
+        X = read_header(scratch, X, reset=True)
+        roles = choose_roles(names_of(X), self.columns, self.slopes)
+        table = read_table(X, roles, fitting=True)
+        target = Target.read(y, self.target_type, table.n_rows)
+        training = TrainingLevels.of(
+            roles,
+            table,
+            target.values,
+            joint=self.joint,
+            missing_is_level=self.handle_missing == "level",
+            deviations="sd" in self.extra,
+        )
+        self.__dict__.pop("feature_names_in_", None)
+        self.__dict__.update({k: v for k, v in scratch.__dict__.items() if k.endswith("_in_")})
+        self._known = training.known()
+        self.target_type_, self.classes_ = target.kind, target.classes
+        self.categories_ = self._known.categories
+        self.encodings_ = self._known.effects
+        self.random_covariance_ = training.covariances
+        self.residual_variance_ = training.residual_variances
+        training.warn()
+        return training
