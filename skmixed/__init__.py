@@ -1,6 +1,6 @@
 """Mixed-effects models as scikit-learn estimators."""
 
-from skmixed import datasets, exceptions, model_selection
+from skmixed import datasets, distributed, exceptions, model_selection
 from skmixed.estimators.formulas import lmer
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.model_selection import MixedLinearRegressorCV
@@ -11,6 +11,7 @@ __all__ = [
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
     "datasets",
+    "distributed",
     "exceptions",
     "lmer",
     "model_selection",
