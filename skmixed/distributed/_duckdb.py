@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import Parameter, Signature
 from itertools import count
 from typing import Any
 
@@ -16,6 +17,7 @@ from skmixed.distributed._summing import Summing
 from skmixed.exceptions import PartitionError
 
 _ROWS = 2**20
+_POSITIONAL = Parameter.POSITIONAL_ONLY
 _numbers = count()
 
 
@@ -51,6 +53,8 @@ class DuckRelation:
             frame = pd.concat([pandas_of(b) for b in table.to_batches()], ignore_index=True)
             return pa.array(predicting(frame))
 
+        parameters = [Parameter(f"column_{i}", _POSITIONAL) for i in range(len(names))]
+        predict.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         name = f"skmixed_predict_{next(_numbers)}"
         (self._connection or duckdb).create_function(
             name,
