@@ -130,8 +130,7 @@ class FormulaMatrix:
 
     @property
     def categories(self) -> dict[str, tuple[Any, ...]]:
-        """The levels of every categorical factor, by its expression; those that are not known,
-        because the expression gives them, are left out."""
+        """The levels of every categorical factor that were learned, by its expression."""
         return {
             self._naming.restore(factor): tuple(levels)
             for factor, levels in _categorical_factors(self._spec).items()

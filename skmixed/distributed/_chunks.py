@@ -50,7 +50,7 @@ class Chunks:
 
 
 def _named(chunks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """Number the chunks; where one cannot be made, say which."""
+    """Give every chunk a name, and say which of them cannot be made."""
     remaining, number = iter(chunks), 0
     while True:
         name = f"chunk {number}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._files import pandas_of
+from skmixed.distributed._files import pandas_of, tables_of
 from skmixed.distributed._folding import folded
 from skmixed.distributed._partial import Partial
 from skmixed.distributed._predicting import Predicting
@@ -50,8 +50,7 @@ class DuckRelation:
 
         def predict(*columns: Any) -> Any:
             table = pa.table(dict(zip(names, columns, strict=True)))
-            frame = pd.concat([pandas_of(b) for b in table.to_batches()], ignore_index=True)
-            return pa.array(predicting(frame))
+            return pa.array(predicting(pandas_of(table)))
 
         parameters = [Parameter(f"column_{i}", _POSITIONAL) for i in range(len(names))]
         predict.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -72,7 +71,7 @@ class DuckRelation:
         chosen = self._relation.select(*map(duckdb.ColumnExpression, columns))
         number = 0
         try:
-            for number, batch in enumerate(chosen.to_arrow_reader(_ROWS)):
-                yield f"block {number} of {_ROWS} rows", pandas_of(batch)
+            for number, table in enumerate(tables_of(chosen.to_arrow_reader(_ROWS))):
+                yield f"block {number}", pandas_of(table)
         except (duckdb.Error, OSError) as error:
             raise PartitionError(f"the relation cannot be read: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import Any
 
@@ -61,20 +61,45 @@ class ArrowFiles:
                 scanner = fragment.scanner(
                     schema=self._dataset.schema, columns=columns, batch_size=_ROWS
                 )
-                for batch in scanner.to_batches():
-                    yield name, pandas_of(batch)
+                for table in tables_of(scanner.to_batches()):
+                    yield name, pandas_of(table)
             except (OSError, ValueError) as error:
                 if isinstance(error, PartitionError):
                     raise
                 raise PartitionError(f"{name} cannot be read: {error}") from error
 
 
-def pandas_of(batch: Any) -> pd.DataFrame:
-    """Return a record batch of pyarrow as a data frame; numbers without gaps are not copied.
+def tables_of(batches: Iterable[Any]) -> Iterator[Any]:
+    """Put record batches of pyarrow together.
 
     Parameters
     ----------
-    batch : pyarrow.RecordBatch
+    batches : iterable of pyarrow.RecordBatch
+        Of any size.
+
+    Yields
+    ------
+    pyarrow.Table
+        Of about a million rows, but for the last: every table costs as much as it has levels.
+    """
+    import pyarrow as pa
+
+    waiting: list[Any] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= _ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def pandas_of(table: Any) -> pd.DataFrame:
+    """Return a table of pyarrow as a data frame.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
         The rows.
 
     Returns
@@ -84,9 +109,9 @@ def pandas_of(batch: Any) -> pd.DataFrame:
     """
     import pyarrow as pa
 
-    for place, column in enumerate(batch.schema):
+    for place, column in enumerate(table.schema):
         if pa.types.is_decimal(column.type):
-            values = batch.column(place).cast(pa.float64())
-            batch = batch.set_column(place, column.name, values)
-    table: pd.DataFrame = batch.to_pandas(split_blocks=True)
-    return table
+            values = table.column(place).cast(pa.float64())
+            table = table.set_column(place, column.name, values)
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True)
+    return frame

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,9 +78,7 @@ def _united(indexes: list[GroupIndex]) -> tuple[GroupIndex, list[IntArray]]:
         combined = pd.factorize(combined * len(known) + of_column)[0].astype(np.intp, copy=False)
     first = np.empty(combined.max(initial=-1) + 1, dtype=np.intp)
     first[combined[::-1]] = np.arange(len(combined))[::-1]
-    found = tuple(
-        known[of_column[first]] for of_column, known in zip(codes, labels, strict=True)
-    )
+    found = tuple(known[of_column[first]] for of_column, known in zip(codes, labels, strict=True))
     return GroupIndex(key, found), np.split(combined, ends)
 
 
@@ -168,7 +167,7 @@ def _ranks(index: GroupIndex) -> IntArray | None:
     return unique_rows(list(index.labels))[0]
 
 
-def _increases(labels: NDArray[np.generic]) -> bool:
+def _increases(labels: NDArray[Any]) -> bool:
     try:
         return bool(np.all(labels[1:] > labels[:-1]))
     except TypeError:  # labels of mixed types have no order

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.arranging import arranged, united_layout
+from skmixed.core.blocks import FactorBlock, PairBlock
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
@@ -105,7 +106,10 @@ class Partial:
     @property
     def n_bytes(self) -> int:
         """Size of the largest arrays."""
-        blocks = [*self.products.factors, *self.products.pairs.values()]
+        blocks: list[FactorBlock | PairBlock] = [
+            *self.products.factors,
+            *self.products.pairs.values(),
+        ]
         return sum(block.products.nbytes + 4 * block.counts.nbytes for block in blocks)
 
     def whole(self) -> tuple[Design, CrossProducts]:
