@@ -8,6 +8,7 @@ and a level that does not occur in the part is a column of zeros.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,29 @@ def categorical_columns(design: Design) -> tuple[str, ...]:
     return tuple(found)
 
 
+def refuse_other_codings(design: Design) -> None:
+    """Refuse categories in formulas that are neither learned part by part nor given.
+
+    Parameters
+    ----------
+    design : Design
+        Learned from any rows.
+
+    Raises
+    ------
+    ValueError
+        If there are some, as in ``C(x, contr.sum)``.
+    """
+    learned = {text for name in categorical_columns(design) for text in (name, f"C({name})")}
+    for matrix in design.matrices:
+        for factor in matrix.categories:
+            if factor not in learned and not re.search(r"\blevels\s*=", factor):
+                raise ValueError(
+                    f"{factor!r} learns its levels from all rows at once: say them in the formula, "
+                    "as in C(x, contr.sum, levels=[...])"
+                )
+
+
 def coded(frame: pd.DataFrame, categories: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Return a table whose categorical columns have known levels.
 
@@ -98,7 +122,7 @@ def coded(frame: pd.DataFrame, categories: Mapping[str, Sequence[Any]]) -> pd.Da
         A new one; other columns are shared.
     """
     new = {
-        name: pd.Categorical(frame[name], categories=list(levels))
+        name: pd.Categorical(frame[name].astype(object), categories=list(levels))
         for name, levels in categories.items()
     }
     return frame.assign(**new)

@@ -12,7 +12,14 @@ from skmixed.core.arranging import arranged
 from skmixed.core.basis import choose_basis
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.layout import FactorLayout, FloatArray, Layout
-from skmixed.design.categories import NOBODY, Categories, categorical_columns, coded, template
+from skmixed.design.categories import (
+    NOBODY,
+    Categories,
+    categorical_columns,
+    coded,
+    refuse_other_codings,
+    template,
+)
 from skmixed.design.design import Design
 from skmixed.design.tables import column, column_names, is_frame, select
 from skmixed.distributed._partial import Header, Partial
@@ -121,6 +128,7 @@ class Summing:
         frame = data.source.pandas
         head = frame.head(_HEAD)
         design = header.learn_columns(head)
+        refuse_other_codings(design)
         names = categorical_columns(design)
         if not names:
             rows = design.new_rows(data.source, data.y, data.weights)
