@@ -71,7 +71,8 @@ class DuckRelation:
         chosen = self._relation.select(*map(duckdb.ColumnExpression, columns))
         number = 0
         try:
-            for number, table in enumerate(tables_of(chosen.to_arrow_reader(_ROWS))):
+            read = getattr(chosen, "to_arrow_reader", None) or chosen.fetch_record_batch
+            for number, table in enumerate(tables_of(read(_ROWS))):
                 yield f"block {number}", pandas_of(table)
         except (duckdb.Error, OSError) as error:
             raise PartitionError(f"the relation cannot be read: {error}") from error

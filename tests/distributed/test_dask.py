@@ -40,7 +40,7 @@ def client():
         LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True
         ) as cluster,
-        Client(cluster) as client,
+        Client(cluster, set_as_default=False) as client,
     ):
         yield client
 
@@ -82,7 +82,12 @@ def test_worker_that_is_killed_in_mid_fit_changes_nothing(client):
     before = client.run(os.getpid)
     rows = frame(delay=0.3)
     done = {}
-    thread = threading.Thread(target=lambda: done.update(fit=engine_fit(rows)))
+
+    def fit():
+        with client.as_current():
+            done["fit"] = engine_fit(rows)
+
+    thread = threading.Thread(target=fit)
     thread.start()
     time.sleep(1.5)
     assert not done
@@ -95,5 +100,8 @@ def test_worker_that_is_killed_in_mid_fit_changes_nothing(client):
 
 @pytest.mark.filterwarnings("ignore")
 def test_cluster_names_the_partition_that_is_broken(client):
-    with pytest.raises(PartitionError, match="partition 3 cannot be read: the disk is gone"):
+    with (
+        client.as_current(),
+        pytest.raises(PartitionError, match="partition 3 cannot be read: the disk is gone"),
+    ):
         engine_fit(frame(broken=3))

@@ -63,5 +63,5 @@ def test_invalid_value_names_the_file(files):
 
 
 def test_batches_are_put_together():
-    batch = pa.record_batch({"x": np.zeros(300_000)})
+    batch = pa.RecordBatch.from_pydict({"x": np.zeros(300_000)})
     assert [len(t) for t in tables_of(iter([batch] * 5))] == [1_200_000, 300_000]
