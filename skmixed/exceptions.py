@@ -38,3 +38,7 @@ class UnknownLevelWarning(UserWarning):
 
 class LostPrecisionWarning(UserWarning):
     """Estimates have few digits, because the residual is tiny beside what explains the response."""
+
+
+class PartitionError(ValueError):
+    """A part of the data could not be read or summed; the message names it."""

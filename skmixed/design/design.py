@@ -229,6 +229,11 @@ class Design:
             for expression in self._expressions
         )
 
+    @property
+    def matrices(self) -> tuple[FormulaMatrix, ...]:
+        """What was learned by the formulas that make columns."""
+        return tuple(expression.matrix for expression in self._expressions)
+
     def rows(
         self, columns: FloatArray, codes: tuple[IntArray, ...], weights: FloatArray | None
     ) -> Rows:

@@ -156,8 +156,31 @@ class FormulaMatrix:
         """
         if not self.is_stateful:
             return True
-        other = learn_matrix(self.expression, frame)[0]
+        return self.knows_the_same(learn_matrix(self.expression, frame)[0])
+
+    def knows_the_same(self, other: "FormulaMatrix") -> bool:
+        """Tell whether the transforms learned the same from another table.
+
+        Parameters
+        ----------
+        other : FormulaMatrix
+            The same expression, learned elsewhere.
+
+        Returns
+        -------
+        bool
+            Categories are not compared.
+        """
         return _same_state(self._spec.transform_state, other._spec.transform_state)
+
+    @property
+    def categories(self) -> dict[str, tuple[Any, ...]]:
+        """The levels of every categorical factor that were learned, by its expression."""
+        return {
+            self._naming.restore(factor): tuple(levels)
+            for factor, levels in _categorical_factors(self._spec).items()
+            if levels is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 import skmixed
 
 # Optional, or heavy: loaded only by the function that needs it.
-LAZY = ["dask", "formulaic", "matplotlib", "polars", "pyspark"]
+LAZY = ["dask", "distributed", "duckdb", "formulaic", "matplotlib", "polars", "pyspark"]
 # A module is named after what it is about.
 NAMELESS = {"common", "helpers", "misc", "util", "utils"}
 

@@ -1,0 +1,67 @@
+"""Fit a model to files that need not fit into memory, and write predictions beside them.
+
+The rows here are few, so that the example takes seconds: 200,000 orders of 5,000 customers in four
+parquet files. The same calls take a Dask or Spark DataFrame, a DuckDB relation, or any generator of
+data frames in the place of the files.
+
+Usage: python examples/streaming.py
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from skmixed import MixedLinearRegressor, distributed
+
+N_CUSTOMERS = 5_000
+
+
+def orders(rng, n):
+    """Orders of customers who differ in how much they spend and in what a discount does to it."""
+    customer = rng.integers(0, N_CUSTOMERS, n)
+    discount = rng.uniform(0, 0.5, n)
+    channel = rng.choice(["app", "shop", "web"], n, p=[0.3, 0.1, 0.6])
+    own = np.random.default_rng(7).normal(0, [[2.0], [4.0]], (2, N_CUSTOMERS))
+    spent = 40 + 8 * discount - 5 * (channel == "web") + own[0][customer]
+    spent += own[1][customer] * discount + rng.normal(0, 6, n)
+    return pd.DataFrame(
+        {"customer": customer, "discount": discount, "channel": channel, "spent": spent}
+    )
+
+
+def coefficients(model):
+    """Fixed coefficients by name."""
+    return dict(zip(model.coef_covariance_.columns[1:], model.coef_.round(2).tolist(), strict=True))
+
+
+def main():
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for number in range(4):
+            orders(rng, 50_000).to_parquet(folder / f"orders-{number}.parquet")
+
+        # One pass over the files. The levels of `customer` and of `channel` are found on the way.
+        model = MixedLinearRegressor("(discount | customer)", fixed="discount + channel")
+        distributed.fit(model, folder, target="spent")
+        print(model.summary())
+
+        # Nothing is predicted until the reader is read, a block of rows at a time.
+        reader = distributed.predict(model, folder)
+        with pq.ParquetWriter(folder / "predictions.parquet", reader.schema) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+        found = pq.read_table(folder / "predictions.parquet")["prediction"]
+        print(f"\n{len(found)} predictions, the first: {found[0].as_py():.1f}")
+
+        # Rows that come later are added to the sums; the old ones are not read again.
+        later = orders(rng, 10_000)
+        model.partial_fit(later.drop(columns="spent"), later["spent"])
+        print(f"after {model.fit_.products.n_rows} orders: {coefficients(model)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Rows that come as an iterable of data frames, read once and one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmixed.design.tables import column_names, is_frame
+from skmixed.distributed._folding import folded
+from skmixed.distributed._partial import Partial
+from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._summing import Summing
+from skmixed.exceptions import PartitionError
+
+
+class Chunks:
+    """An iterable of data frames of any library.
+
+    Parameters
+    ----------
+    chunks : iterable of data frame
+        A generator is used up.
+    """
+
+    def __init__(self, chunks: Iterable[Any]) -> None:
+        named = _named(chunks)
+        try:
+            first = next(named)
+        except StopIteration:
+            raise ValueError("there are no chunks") from None
+        if not is_frame(first[1]):
+            raise TypeError(
+                f"the first chunk is a {type(first[1]).__name__}; every chunk must be a data "
+                "frame, whose columns have names"
+            )
+        self.names = column_names(first[1])
+        self._named = chain([first], named)
+
+    def total(self, summing: Summing) -> Partial | None:
+        """Sum over the chunks in turn."""
+        return folded(summing, self._named)
+
+    def predicted(self, predicting: Predicting) -> Iterator[NDArray[np.float64]]:
+        """Yield an array a chunk."""
+        return (predicting(chunk, name) for name, chunk in self._named)
+
+
+def _named(chunks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Give every chunk a name, and say which of them cannot be made."""
+    remaining, number = iter(chunks), 0
+    while True:
+        name = f"chunk {number}"
+        try:
+            chunk = next(remaining)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise PartitionError(f"{name} cannot be read: {error}") from error
+        yield name, chunk
+        number += 1

@@ -1,0 +1,78 @@
+"""Rows of a DuckDB relation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from inspect import Parameter, Signature
+from itertools import count
+from typing import Any
+
+import pandas as pd
+
+from skmixed.distributed._files import pandas_of, tables_of
+from skmixed.distributed._folding import folded
+from skmixed.distributed._partial import Partial
+from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._summing import Summing
+from skmixed.exceptions import PartitionError
+
+_ROWS = 2**20
+_POSITIONAL = Parameter.POSITIONAL_ONLY
+_numbers = count()
+
+
+class DuckRelation:
+    """A DuckDB relation, streamed in blocks of rows.
+
+    Parameters
+    ----------
+    relation : duckdb.DuckDBPyRelation
+        DuckDB runs its query with its own threads while the blocks are summed.
+    connection : duckdb.DuckDBPyConnection, optional
+        The one the relation belongs to, for predictions.
+    """
+
+    def __init__(self, relation: Any, connection: Any = None) -> None:
+        self._relation, self._connection = relation, connection
+        self.names: list[str] = list(relation.columns)
+
+    def total(self, summing: Summing) -> Partial | None:
+        """Sum over the blocks in turn."""
+        return folded(summing, self._chunks(summing.columns))
+
+    def predicted(self, predicting: Predicting) -> Any:
+        """Register the model as a function and return the expression that calls it."""
+        import duckdb
+        import pyarrow as pa
+
+        names = predicting.columns
+        types = dict(zip(self._relation.columns, self._relation.types, strict=True))
+
+        def predict(*columns: Any) -> Any:
+            table = pa.table(dict(zip(names, columns, strict=True)))
+            return pa.array(predicting(pandas_of(table)))
+
+        parameters = [Parameter(f"column_{i}", _POSITIONAL) for i in range(len(names))]
+        predict.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        name = f"skmixed_predict_{next(_numbers)}"
+        (self._connection or duckdb).create_function(
+            name,
+            predict,
+            [types[column] for column in names],
+            "DOUBLE",
+            type="arrow",
+            null_handling="special",
+        )
+        return duckdb.FunctionExpression(name, *map(duckdb.ColumnExpression, names))
+
+    def _chunks(self, columns: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+        import duckdb
+
+        chosen = self._relation.select(*map(duckdb.ColumnExpression, columns))
+        number = 0
+        try:
+            read = getattr(chosen, "to_arrow_reader", None) or chosen.fetch_record_batch
+            for number, table in enumerate(tables_of(read(_ROWS))):
+                yield f"block {number}", pandas_of(table)
+        except (duckdb.Error, OSError) as error:
+            raise PartitionError(f"the relation cannot be read: {error}") from error

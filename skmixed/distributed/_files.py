@@ -1,0 +1,117 @@
+"""Rows in files that pyarrow reads: parquet above all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from os import PathLike, fspath
+from typing import Any
+
+import pandas as pd
+
+from skmixed.distributed._folding import folded
+from skmixed.distributed._partial import Partial
+from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._summing import Summing
+from skmixed.exceptions import PartitionError
+
+_ROWS = 2**20
+
+
+def parquet_files(paths: Sequence[str | PathLike[str]]) -> Any:
+    """Return parquet files, or folders of them, as one pyarrow Dataset."""
+    import pyarrow.dataset as ds
+
+    texts = [fspath(path) for path in paths]
+    return ds.dataset(texts[0] if len(texts) == 1 else texts, format="parquet")
+
+
+class ArrowFiles:
+    """A pyarrow Dataset, whose fragments are its partitions.
+
+    Parameters
+    ----------
+    dataset : pyarrow.dataset.Dataset
+        Its columns are read file by file, a block of rows at a time.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.names: list[str] = list(dataset.schema.names)
+
+    def total(self, summing: Summing) -> Partial | None:
+        """Sum over the files in turn; pyarrow reads ahead."""
+        return folded(summing, self._chunks(summing.columns))
+
+    def predicted(self, predicting: Predicting) -> Any:
+        """Return a pyarrow RecordBatchReader of one column, "prediction"."""
+        import pyarrow as pa
+
+        schema = pa.schema([("prediction", pa.float64())])
+        batches = (
+            pa.record_batch([pa.array(predicting(chunk, name))], schema=schema)
+            for name, chunk in self._chunks(predicting.columns)
+        )
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def _chunks(self, columns: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+        for number, fragment in enumerate(self._dataset.get_fragments()):
+            path = getattr(fragment, "path", None)
+            name = f"partition {number}" + (f" ({path})" if path else "")
+            try:
+                scanner = fragment.scanner(
+                    schema=self._dataset.schema, columns=columns, batch_size=_ROWS
+                )
+                for table in tables_of(scanner.to_batches()):
+                    yield name, pandas_of(table)
+            except (OSError, ValueError) as error:
+                if isinstance(error, PartitionError):
+                    raise
+                raise PartitionError(f"{name} cannot be read: {error}") from error
+
+
+def tables_of(batches: Iterable[Any]) -> Iterator[Any]:
+    """Put record batches of pyarrow together.
+
+    Parameters
+    ----------
+    batches : iterable of pyarrow.RecordBatch
+        Of any size.
+
+    Yields
+    ------
+    pyarrow.Table
+        Of about a million rows, but for the last: every table costs as much as it has levels.
+    """
+    import pyarrow as pa
+
+    waiting: list[Any] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= _ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def pandas_of(table: Any) -> pd.DataFrame:
+    """Return a table of pyarrow as a data frame.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The rows.
+
+    Returns
+    -------
+    DataFrame
+        Decimals are floating-point numbers.
+    """
+    import pyarrow as pa
+
+    for place, column in enumerate(table.schema):
+        if pa.types.is_decimal(column.type):
+            values = table.column(place).cast(pa.float64())
+            table = table.set_column(place, column.name, values)
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True)
+    return frame

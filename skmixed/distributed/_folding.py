@@ -1,0 +1,91 @@
+"""Chunks that come one after another, folded into one set of sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from skmixed.distributed._partial import Partial, merged
+from skmixed.distributed._summing import Summing
+
+_PENDING_BYTES = 2**28
+
+
+class Fold:
+    """Sums over the chunks so far.
+
+    A merge costs as much as the levels there are, so sums wait until together they are as large as
+    those that have been merged. Memory stays within a few times the size of the result.
+    """
+
+    def __init__(self, summing: Summing) -> None:
+        self._summing = summing
+        self._parts: list[Partial] = []
+
+    def add(self, chunk: Any, name: str) -> None:
+        """Sum over one more chunk; `name` is what it is called in errors."""
+        basis = self._parts[0].products.basis if self._parts else None
+        partial = self._summing(chunk, name, basis)
+        if partial is None:
+            return
+        self._parts.append(partial)
+        first, *others = (part.n_bytes for part in self._parts)
+        if sum(others) > max(first, _PENDING_BYTES):
+            self._merge()
+
+    def total(self) -> Partial | None:
+        """Return the sums over all chunks, None where no row has weight."""
+        self._merge()
+        return self._parts[0] if self._parts else None
+
+    def _merge(self) -> None:
+        total = merged(self._parts)
+        self._parts = [] if total is None else [total]
+
+
+def folded(summing: Summing, named_chunks: Iterable[tuple[str, Any]]) -> Partial | None:
+    """Sum over chunks in turn.
+
+    Parameters
+    ----------
+    summing : Summing
+        What to do with each.
+    named_chunks : iterable of (str, data frame)
+        The chunks, each with its name.
+
+    Returns
+    -------
+    Partial or None
+        None where no row has weight.
+    """
+    fold = Fold(summing)
+    for name, chunk in named_chunks:
+        fold.add(chunk, name)
+    return fold.total()
+
+
+def gathered(frames: Iterable[pd.DataFrame], n_rows: int) -> Iterator[pd.DataFrame]:
+    """Put small data frames together.
+
+    Parameters
+    ----------
+    frames : iterable of DataFrame
+        With the same columns.
+    n_rows : int
+        Number of rows from which on they are handed over.
+
+    Yields
+    ------
+    DataFrame
+        Of at least `n_rows` rows, but for the last.
+    """
+    waiting: list[pd.DataFrame] = []
+    for frame in frames:
+        waiting.append(frame)
+        if sum(map(len, waiting)) >= n_rows:
+            yield pd.concat(waiting, ignore_index=True)
+            waiting = []
+    if waiting:
+        yield pd.concat(waiting, ignore_index=True)

@@ -1,0 +1,85 @@
+"""Rows of a Spark DataFrame, summed by the executors."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from skmixed.distributed._folding import folded, gathered
+from skmixed.distributed._partial import Partial, merged
+from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._summing import Summing
+from skmixed.exceptions import PartitionError
+
+_FAN_IN = 8
+_ROWS = 2**18  # Spark hands over some thousands at a time
+_SCHEMA = "sums binary"
+
+
+class SparkFrame:
+    """A Spark DataFrame: one set of sums a partition, merged in a tree.
+
+    Parameters
+    ----------
+    frame : pyspark.sql.DataFrame
+        Spark places the tasks, and repeats those of lost executors.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+        self.names: list[str] = list(frame.columns)
+
+    def total(self, summing: Summing) -> Partial | None:
+        """Sum over the partitions; the driver merges the last few."""
+        chosen = self._frame.select(*map(_quoted, summing.columns))
+        number = chosen.rdd.getNumPartitions()
+
+        def sum_partition(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+            name = f"partition {_partition_number()}"
+            named = ((name, frame) for frame in gathered(frames, _ROWS))
+            yield _as_row(folded(summing, named))
+
+        sums = chosen.mapInPandas(sum_partition, _SCHEMA)
+        while number > _FAN_IN:
+            number = -(-number // _FAN_IN)
+            sums = sums.repartition(number).mapInPandas(_merge_rows, _SCHEMA)
+        try:
+            return merged(pickle.loads(row["sums"]) for row in sums.collect())
+        except Exception as error:
+            found = re.search(r"PartitionError: (.*)", str(error))
+            if found is None:
+                raise
+            raise PartitionError(found[1]) from error
+
+    def predicted(self, predicting: Predicting) -> Any:
+        """Return a Spark Column."""
+        from pyspark.sql.functions import pandas_udf, struct
+
+        def predict(frame: pd.DataFrame) -> pd.Series:
+            return pd.Series(predicting(frame, f"partition {_partition_number()}"))
+
+        columns = struct(*map(_quoted, predicting.columns))
+        return pandas_udf(predict, "double")(columns).alias("prediction")
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
+
+
+def _partition_number() -> int:
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return -1 if context is None else int(context.partitionId())
+
+
+def _as_row(partial: Partial | None) -> pd.DataFrame:
+    return pd.DataFrame({"sums": [pickle.dumps(partial, protocol=pickle.HIGHEST_PROTOCOL)]})
+
+
+def _merge_rows(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    yield _as_row(merged(pickle.loads(sums) for frame in frames for sums in frame["sums"]))

@@ -1,0 +1,193 @@
+"""From one part of the rows to their sums: what every engine does with every partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from skmixed.core.arranging import arranged
+from skmixed.core.basis import choose_basis
+from skmixed.core.crossproducts import CrossProducts
+from skmixed.core.layout import FactorLayout, FloatArray, Layout
+from skmixed.design.categories import (
+    NOBODY,
+    Categories,
+    categorical_columns,
+    coded,
+    refuse_other_codings,
+    template,
+)
+from skmixed.design.design import Design
+from skmixed.design.tables import column, column_names, is_frame, select
+from skmixed.distributed._partial import Header, Partial
+from skmixed.estimators._data import TrainingData, read_training_data
+from skmixed.exceptions import PartitionError
+
+_HEAD = 50  # rows from which the columns of formulas are learned
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summing:
+    """The columns of a model in any part of a table, summed.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor
+        Not fitted; its parameters say what the columns are.
+    target : str
+        Column of the response.
+    features : tuple of str
+        Columns of X.
+    groups : tuple of str
+        Columns that are handed over as `groups`.
+    weight : str or None
+        Column of the weights.
+    categories : mapping of str to sequence
+        Levels of categorical columns, where they are given.
+    """
+
+    model: Any
+    target: str
+    features: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    weight: str | None = None
+    categories: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        weight = [] if self.weight is None else [self.weight]
+        return list(dict.fromkeys([*self.features, *self.groups, self.target, *weight]))
+
+    def __call__(self, chunk: Any, name: str, basis: FloatArray | None = None) -> Partial | None:
+        """Sum over a part of the rows.
+
+        Parameters
+        ----------
+        chunk : data frame
+            The part, of any library.
+        name : str
+            What it is called in errors.
+        basis : ndarray, optional
+            Shift to sum about, that of another part; by default the part chooses it.
+
+        Returns
+        -------
+        Partial or None
+            None where no row has weight.
+
+        Raises
+        ------
+        PartitionError
+            Where the rows cannot be summed; the message starts with the name of the part.
+        """
+        try:
+            return self._sums(chunk, basis)
+        except (ValueError, TypeError, KeyError) as error:
+            raise PartitionError(f"{name}: {error}") from error
+
+    def _sums(self, chunk: Any, basis: FloatArray | None) -> Partial | None:
+        data = self._read(chunk)
+        if data is None:
+            return None
+        header = Header.of(self.model, data)
+        if _needs_formulas(data):
+            partial = self._by_formula(header, data)
+        else:
+            partial = _plain(header, data, basis)
+        if data.weights is None:
+            return partial
+        whole = np.array_equal(data.weights, np.round(data.weights))
+        return replace(partial, weights="whole" if whole else "fractional")
+
+    def _read(self, chunk: Any) -> TrainingData | None:
+        if not is_frame(chunk):
+            raise TypeError(
+                f"it is a {type(chunk).__name__}; every chunk must be a data frame, whose columns "
+                "have names"
+            )
+        if not len(chunk):
+            return None
+        place = {name: i for i, name in enumerate(column_names(chunk))}
+        missing = [name for name in self.columns if name not in place]
+        if missing:
+            raise ValueError(f"the columns {missing} are missing; there are {list(place)}")
+        weights = None if self.weight is None else column(chunk, place[self.weight])
+        if weights is not None:
+            weights = np.asarray(weights, dtype=np.float64)
+            if not weights.any():
+                return None
+        X = select(chunk, [place[name] for name in self.features])
+        groups = select(chunk, [place[name] for name in self.groups]) if self.groups else None
+        return read_training_data(self.model, X, column(chunk, place[self.target]), weights, groups)
+
+    def _by_formula(self, header: Header, data: TrainingData) -> Partial:
+        frame = data.source.pandas
+        head = frame.head(_HEAD)
+        design = header.learn_columns(head)
+        refuse_other_codings(design)
+        names = categorical_columns(design)
+        if not names:
+            rows = design.new_rows(data.source, data.y, data.weights)
+            return Partial(CrossProducts.of(design.layout, rows), design, header)
+        found = {name: self._categories(name, frame[name]) for name in names}
+        full = header.learn_columns(template(head, found, whole=False))
+        kept = header.learn_columns(template(head, found, whole=True)).layout
+        levels = {name: [NOBODY, *categories.levels] for name, categories in found.items()}
+        source = replace(data.source, frame=coded(frame, levels))
+        rows = full.new_rows(source, data.y, data.weights)
+        basis = _basis_of(rows.columns, full.layout, kept)
+        products = arranged(CrossProducts.of(full.layout, rows, basis), _without_nobody(full))
+        return Partial(products, design, header, head=head.head(1), categories=found)
+
+    def _categories(self, name: str, values: Any) -> Categories:
+        found = Categories.of(values)
+        if name not in self.categories:
+            return found
+        given = tuple(self.categories[name])
+        unknown = [level for level in found.levels if level not in given]
+        if unknown:
+            raise ValueError(
+                f"the column {name!r} has the values {unknown[:10]}, which are not among its "
+                f"`categories` {list(given)}"
+            )
+        return Categories(found.seen, given)
+
+
+def _needs_formulas(data: TrainingData) -> bool:
+    slopes = {slope.strip("`") for term in data.terms for slope in term.slopes}
+    return data.fixed is not None or not slopes <= set(data.source.names)
+
+
+def _plain(header: Header, data: TrainingData, basis: FloatArray | None) -> Partial:
+    design, columns, codes = header.learn(data.source)
+    columns[:, -1] = data.y
+    rows = design.rows(columns, codes, data.weights)
+    products = CrossProducts.of(design.layout, rows, basis)
+    first = [index.take(np.zeros(1, dtype=np.intp)) for index in products.levels]
+    return Partial(products, design.with_levels(first), header)
+
+
+def _basis_of(columns: FloatArray, layout: Layout, kept: Layout) -> FloatArray:
+    """Choose the shifts; the response is shifted by columns only that remain in the whole."""
+    chosen = [layout.columns.index(name) for name in kept.columns[:-1]] + [layout.response]
+    basis = np.eye(len(layout.columns))
+    basis[np.ix_(chosen, chosen)] = choose_basis(columns[:, chosen])
+    return basis
+
+
+def _without_nobody(design: Design) -> Layout:
+    """Leave out the columns of the level that does not occur."""
+    old = design.layout
+    names = [name for name in old.columns[:-1] if NOBODY not in name]
+    factors = tuple(
+        FactorLayout(
+            factor.key,
+            tuple(names.index(old.columns[i]) for i in factor.columns if old.columns[i] in names),
+        )
+        for factor in old.factors
+    )
+    return Layout((*names, old.columns[-1]), factors)

@@ -1,0 +1,67 @@
+"""Parquet files and Arrow datasets, streamed."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from skmixed import distributed
+from skmixed.distributed._files import tables_of
+from skmixed.exceptions import PartitionError
+from tests.distributed.rows import assert_same_fit, engine_fit, table, whole_fit
+
+
+@pytest.fixture
+def files(tmp_path):
+    rows = table()
+    paths = [tmp_path / f"part-{i}.parquet" for i in range(4)]
+    for i, path in enumerate(paths):
+        rows[i * 500 : (i + 1) * 500].to_parquet(path, row_group_size=200)
+    return rows, paths
+
+
+def test_every_way_to_name_files(files, tmp_path):
+    rows, paths = files
+    whole = whole_fit(rows)
+    for frame in (paths, list(map(str, paths)), tmp_path, str(tmp_path), ds.dataset(tmp_path)):
+        assert_same_fit(engine_fit(frame), whole, rtol=1e-9)
+
+
+def test_dictionaries_and_decimals(files, tmp_path):
+    rows, _ = files
+    arrow = pa.Table.from_pandas(rows, preserve_index=False)
+    arrow = arrow.set_column(3, "h", arrow["h"].combine_chunks().dictionary_encode())
+    whole_numbers = pa.array(np.round(rows["y"], 2)).cast(pa.decimal128(8, 2))
+    arrow = arrow.set_column(5, "y", whole_numbers)
+    fitted = engine_fit(ds.dataset(arrow))
+    assert_same_fit(fitted, whole_fit(rows.assign(y=np.round(rows["y"], 2))), rtol=1e-9)
+
+
+def test_predictions_are_read_when_asked_for(files):
+    rows, paths = files
+    fitted = whole_fit(rows)
+    reader = distributed.predict(fitted, paths)
+    assert isinstance(reader, pa.RecordBatchReader)
+    assert reader.schema.names == ["prediction"]
+    found = reader.read_all()["prediction"].to_numpy()
+    np.testing.assert_allclose(found, fitted.predict(rows), rtol=1e-12)
+
+
+def test_damaged_file_is_named(files):
+    _, paths = files
+    data = paths[2].read_bytes()
+    paths[2].write_bytes(data[:40] + bytes(len(data) - 400) + data[-360:])
+    with pytest.raises(PartitionError, match=r"partition 2 \(.*part-2\.parquet\) cannot be read"):
+        engine_fit(paths)
+
+
+def test_invalid_value_names_the_file(files):
+    rows, paths = files
+    rows[500:1000].assign(y=np.nan).to_parquet(paths[1])
+    with pytest.raises(PartitionError, match=r"partition 1 \(.*part-1\.parquet\): Input y"):
+        engine_fit(paths)
+
+
+def test_batches_are_put_together():
+    batch = pa.RecordBatch.from_pydict({"x": np.zeros(300_000)})
+    assert [len(t) for t in tables_of(iter([batch] * 5))] == [1_200_000, 300_000]
