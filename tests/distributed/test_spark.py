@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.distributed.rows import FEATURES, assert_same_fit, engine_fit, table,
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java, which is not there"),
+    pytest.mark.skipif(find_spec("pyspark") is None, reason="the extra spark is not there"),
     # pyspark has not caught up with pandas 3, and leaves sockets to the garbage collector
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
     pytest.mark.filterwarnings("ignore:distutils Version classes:DeprecationWarning"),
