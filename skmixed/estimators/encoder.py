@@ -104,9 +104,9 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
     of two classes, or of every class of more, in a linear model. It may leave [0, 1] together with
     the mean, which matters to no learner that follows.
 
-    With ``cross_fit="loo"`` the encoding of a row falls as its own response rises, label by label,
-    by little but without noise. Linear models do not use this; trees can. Folds are the default for
-    that reason.
+    With ``cross_fit="loo"`` the encoding of a row falls as its own response rises, label by label and
+    without noise. Linear models cannot use this. Trees can, and learn it instead of the target:
+    before trees, stay with the folds.
 
     Examples
     --------
