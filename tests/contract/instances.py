@@ -33,8 +33,8 @@ ON_ARRAYS = [
     BLUPEncoder(),
     BLUPEncoder(columns=[0]),
     BLUPEncoder(columns=[-1], slopes=[0]),
-    # Not with joint=True: in some checks columns are nearly equal and determine y, and which of them
-    # has the effects differs between folds and all rows, which these checks want to be alike.
+    # Not with joint=True: in some checks columns are nearly equal and determine y, and which of
+    # them has the effects differs between folds and all rows, which these checks want alike.
     BLUPEncoder(cross_fit="loo"),
     BLUPEncoder(handle_missing="unknown", handle_unknown="nan"),
 ]
