@@ -159,10 +159,9 @@ class TrainingLevels:
             for name, values in zip(names, table.labels, strict=True)
         ]
         labels, codes, sizes = (list(part) for part in zip(*learned, strict=True))
-        every = range(len(names))
-        members: list[tuple[int, ...]] = [(column,) for column in every]
+        members: list[tuple[int, ...]] = [(column,) for column in range(len(names))]
         if joint:
-            members = [tuple(every)]
+            members = _crossed(codes, sizes)
         models = [
             [
                 LevelModel.of(
@@ -273,3 +272,29 @@ class TrainingLevels:
                     ConvergenceWarning,
                     stacklevel=5,
                 )
+
+
+def _crossed(codes: Sequence[IntArray], sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Put columns into one model, but each that divides the rows as one before into its own.
+
+    Nothing would say which of the two has the effects.
+    """
+    together: list[int] = []
+    alone: list[tuple[int, ...]] = []
+    for column, size in enumerate(sizes):
+        twin = any(
+            size == sizes[other] and _divide_alike(codes[other], codes[column], size)
+            for other in together
+        )
+        if twin:
+            alone.append((column,))
+        else:
+            together.append(column)
+    return [tuple(together), *alone]
+
+
+def _divide_alike(first: IntArray, second: IntArray, size: int) -> bool:
+    """Tell whether two columns of as many levels have the same rows in each."""
+    partner = np.full(size + 1, -1, dtype=np.intp)  # the last place is that of no label
+    partner[first] = second
+    return np.array_equal(partner[first], second) and len(np.unique(partner[:-1])) == size

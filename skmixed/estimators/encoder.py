@@ -47,7 +47,8 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
         Columns of numbers whose slopes vary over the labels, too: each gives one more encoding.
     joint : bool, default=False
         Whether one model has crossed effects of all encoded columns, each adjusted for the others,
-        or every column has a model of its own.
+        or every column has a model of its own; so has, in any case, one whose labels divide the
+        rows as those of an earlier column do.
     cv : int, splitter or iterable of pairs, default=5
         The folds of `fit_transform`, in which every row must be tested once. An integer makes
         `KFold`, or `StratifiedKFold` where the target has classes.
@@ -104,9 +105,9 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
     of two classes, or of every class of more, in a linear model. It may leave [0, 1] together with
     the mean, which matters to no learner that follows.
 
-    With ``cross_fit="loo"`` the encoding of a row falls as its own response rises, label by label,
-    by little but without noise. Linear models do not use this; trees can. Folds are the default for
-    that reason.
+    With ``cross_fit="loo"`` the encoding of a row falls as its own response rises, label by label
+    and without noise. Linear models cannot use this. Trees can, and learn it instead of the
+    target: before trees, stay with the folds.
 
     Examples
     --------

@@ -50,15 +50,22 @@ def test_the_diagram_of_a_pipeline():
 @pytest.mark.parametrize("estimator", [*filter(is_mixed, [*ON_ARRAYS, *ON_GROUPS])], ids=str)
 def test_tags(estimator):
     tags = get_tags(estimator)
-    assert tags.estimator_type == "regressor"
+    encodes = hasattr(estimator, "transform")
+    assert tags.estimator_type == (None if encodes else "regressor")
     assert tags.target_tags.required
     assert tags.target_tags.single_output
     assert not tags.target_tags.multi_output
     assert not tags.target_tags.two_d_labels
-    assert not tags.regressor_tags.poor_score
+    assert encodes or not tags.regressor_tags.poor_score
     assert not tags.input_tags.sparse
-    assert not tags.input_tags.allow_nan
-    assert not tags.input_tags.categorical
+    assert tags.input_tags.categorical is encodes
+    if hasattr(estimator, "regressor"):
+        inner = get_tags(estimator.regressor).input_tags
+        assert tags.input_tags.allow_nan is inner.allow_nan
+    elif encodes:
+        assert tags.input_tags.allow_nan is (estimator.slopes is None)
+    else:
+        assert not tags.input_tags.allow_nan
     assert not tags.array_api_support
     assert not tags.no_validation
     assert not tags.non_deterministic

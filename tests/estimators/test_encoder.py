@@ -43,6 +43,13 @@ def test_joint_encodings_are_the_blups_of_one_crossed_model():
     assert encoder.residual_variance_.shape == (1, 1)
 
 
+def test_columns_that_divide_the_rows_alike_are_not_crossed():
+    table = X.assign(again=X["school"].str.upper())
+    found = BLUPEncoder(joint=True).fit(table, Y).transform(table)
+    assert_allclose(found[:, :2], BLUPEncoder(joint=True).fit(X, Y).transform(X))
+    assert_allclose(found[:, 2:], BLUPEncoder().fit(X[["school"]], Y).transform(X[["school"]]))
+
+
 def test_slopes_deviations_and_counts():
     table = TABLE[["x", "school"]]
     encoder = BLUPEncoder(slopes="x", extra=["sd", "count"]).fit(table, Y)
