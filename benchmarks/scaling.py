@@ -58,7 +58,7 @@ def sums_of(case):
     return [(["user"], products), (["item"], products)]
 
 
-def by_skmixed(folder, case):
+def by_skmixed(folder, case, n_jobs=1):
     """Return rows, seconds of the sums and of the search, and the criterion."""
     from skmixed import MixedLinearRegressor, distributed
     from skmixed.core.fit import Fit
@@ -74,7 +74,7 @@ def by_skmixed(folder, case):
         return fit
 
     Fit.of = classmethod(timed)
-    model = MixedLinearRegressor(CASES[case]["random"])
+    model = MixedLinearRegressor(CASES[case]["random"], n_jobs=n_jobs)
     start, busy = time.perf_counter(), time.process_time()
     files = sorted(map(str, folder.glob("*.parquet")))
     features = FEATURES + CASES[case]["columns"]
@@ -117,6 +117,7 @@ def by_duckdb(folder, case, pairs=False):
 
 METHODS = {
     "skmixed": by_skmixed,
+    "skmixed, n_jobs=2": lambda folder, case: by_skmixed(folder, case, n_jobs=2),
     "polars": by_polars,
     "duckdb": by_duckdb,
     "polars, pairs": lambda folder, case: by_polars(folder, case, pairs=True),

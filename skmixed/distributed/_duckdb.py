@@ -71,7 +71,7 @@ class DuckRelation:
         chosen = self._relation.select(*map(duckdb.ColumnExpression, columns))
         number = 0
         try:
-            read = getattr(chosen, "to_arrow_reader", None) or chosen.fetch_record_batch
+            read = getattr(chosen, "to_arrow_reader", None) or chosen.fetch_arrow_reader
             for number, table in enumerate(tables_of(read(_ROWS))):
                 yield f"block {number}", pandas_of(table)
         except (duckdb.Error, OSError) as error:

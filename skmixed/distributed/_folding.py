@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import pandas as pd
+from joblib import effective_n_jobs
+from sklearn.utils.parallel import Parallel, delayed
 
+from skmixed.core.layout import FloatArray
 from skmixed.distributed._partial import Partial, merged
 from skmixed.distributed._summing import Summing
 
@@ -25,14 +29,16 @@ class Fold:
         Makes the sums of a chunk.
     """
 
-    def __init__(self, summing: Summing) -> None:
-        self._summing = summing
+    def __init__(self) -> None:
         self._parts: list[Partial] = []
 
-    def add(self, chunk: Any, name: str) -> None:
-        """Sum over one more chunk; `name` is what it is called in errors."""
-        basis = self._parts[0].products.basis if self._parts else None
-        partial = self._summing(chunk, name, basis)
+    @property
+    def basis(self) -> FloatArray | None:
+        """The shift that further chunks should be summed about."""
+        return self._parts[0].products.basis if self._parts else None
+
+    def add(self, partial: Partial | None) -> None:
+        """Take in the sums over one more chunk, None if it has no rows."""
         if partial is None:
             return
         self._parts.append(partial)
@@ -51,23 +57,27 @@ class Fold:
 
 
 def folded(summing: Summing, named_chunks: Iterable[tuple[str, Any]]) -> Partial | None:
-    """Sum over chunks in turn.
+    """Sum over chunks, as many at a time as the parameter `n_jobs` of the model says.
 
     Parameters
     ----------
     summing : Summing
         What to do with each.
     named_chunks : iterable of (str, data frame)
-        The chunks, each with its name.
+        The chunks, each with its name. The first is summed alone and chooses the shift.
 
     Returns
     -------
     Partial or None
         None where no row has weight.
     """
-    fold = Fold(summing)
-    for name, chunk in named_chunks:
-        fold.add(chunk, name)
+    fold, remaining = Fold(), iter(named_chunks)
+    n_jobs = effective_n_jobs(summing.model.n_jobs)
+    while taken := list(islice(remaining, 1 if fold.basis is None else n_jobs)):
+        basis = fold.basis
+        tasks = (delayed(summing)(chunk, name, basis) for name, chunk in taken)
+        for partial in Parallel(n_jobs=len(taken), prefer="threads")(tasks):
+            fold.add(partial)
     return fold.total()
 
 

@@ -65,8 +65,9 @@ class MixedLinearRegressor(BaseMixedRegressor):
     tol : float, default=1e-8
         Decrease of the criterion that does not matter.
     n_jobs : int or None, default=None
-        Accepted for uniformity: summing over the rows is a quarter of a fit and limited by memory,
-        so that threads over blocks of rows do not pay (measured in docs/scaling.md).
+        Threads of `skmixed.distributed.fit` for rows that come as files or chunks. `fit` itself
+        takes one: summing is a quarter of it or less, so that threads over blocks of rows do not
+        pay (measured in docs/scaling.md).
     verbose : int, default=0
         Print a line an iteration if 1 or more.
 

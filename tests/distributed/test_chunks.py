@@ -48,6 +48,12 @@ def test_split_does_not_matter(size):
     assert_same_fit(engine_fit(chunks(rows, size)), whole_fit(rows), rtol=1e-7)
 
 
+@pytest.mark.parametrize("n_jobs", [2, -1])
+def test_threads_do_not_matter(n_jobs):
+    rows = table()
+    assert_same_fit(engine_fit(chunks(rows), n_jobs=n_jobs), engine_fit(chunks(rows)), rtol=1e-9)
+
+
 def test_order_of_categories_is_that_of_their_type_where_all_parts_share_it():
     rows = table()
     rows["c"] = pd.Categorical(rows["c"], categories=["red", "never", "green", "blue"])

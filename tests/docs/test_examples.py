@@ -160,6 +160,14 @@ def test_tutorial_reaches_the_optimum_of_its_last_model(published):
     assert any("singular fit" in line for line in published[9])
 
 
+def test_streaming():
+    text = run("examples/streaming.py")
+    assert "groups: customer, 5000" in text
+    assert re.search(r"^discount +7\.\d\d ", text, re.MULTILINE)
+    assert "200000 predictions" in text
+    assert "after 210000 orders" in text
+
+
 @reference_set.needs_whole_set
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_ordinary_regressions_are_those_of_r(number, published):
