@@ -22,11 +22,6 @@ class Fold:
 
     A merge costs as much as the levels there are, so sums wait until together they are as large as
     those that have been merged. Memory stays within a few times the size of the result.
-
-    Parameters
-    ----------
-    summing : callable
-        Makes the sums of a chunk.
     """
 
     def __init__(self) -> None:
