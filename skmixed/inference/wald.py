@@ -50,7 +50,8 @@ def variance_limits(fit: Fit, components: list[Component], quantile: float) -> l
         gradient = _gradient(fit, component, changes)
         half = quantile * float(np.sqrt(gradient @ covariance @ gradient))
         middle, back = scale
-        limits.append((float(back(middle - half)), float(back(middle + half))))
+        with np.errstate(over="ignore"):  # nothing is known of a variance next to zero
+            limits.append((float(back(middle - half)), float(back(middle + half))))
     return limits
 
 

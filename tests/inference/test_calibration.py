@@ -6,6 +6,7 @@ Takes minutes: python -m pytest -m study tests/inference
 import numpy as np
 import pytest
 
+from tests.inference import coefficient_calibration as coefficients
 from tests.inference.calibration import LEVELS, SCENARIOS, coverage
 
 N_SETS = 1000
@@ -25,3 +26,31 @@ def test_intervals_cover_what_they_say(scenario):
     assert (held <= LEVELS + error + above).all()
     observations = held[[1, 3]]
     assert (np.abs(observations - LEVELS) <= error).all()
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("scenario", coefficients.SCENARIOS, ids=lambda scenario: scenario.name)
+def test_satterthwaite_intervals_of_coefficients_cover(scenario):
+    held = coefficients.coverage(scenario, N_SETS, "wald")
+    error = 3.5 * np.sqrt(LEVELS * (1.0 - LEVELS) / N_SETS)
+    assert (held >= LEVELS - error).all()
+    # A variance is not known to be zero.
+    above = 0.05 if scenario.sd == 0.0 else 0.0
+    assert (held <= LEVELS + error + above).all()
+
+
+@pytest.mark.study
+def test_profile_intervals_of_coefficients_cover_with_many_groups():
+    n_sets = 200
+    held = coefficients.coverage(coefficients.SCENARIOS[2], n_sets, "profile")
+    assert (np.abs(held - LEVELS) <= 3.5 * np.sqrt(LEVELS * (1.0 - LEVELS) / n_sets)).all()
+
+
+@pytest.mark.study
+def test_size_of_the_test_of_a_variance_on_the_boundary():
+    n_sets, sizes = 2 * N_SETS, np.array(coefficients.SIZES)
+    plain, mixture = coefficients.rejections(coefficients.SCENARIOS[3], n_sets).T
+    error = 3.5 * np.sqrt(sizes * (1.0 - sizes) / n_sets)
+    assert (mixture <= sizes + error).all()
+    assert (plain < mixture).all()
+    assert (np.abs(mixture - sizes) < np.abs(plain - sizes)).all()
