@@ -179,7 +179,7 @@ def _fit_one(estimator: Any, table: Any, y: Any, weights: Any, is_classifier: bo
     if is_classifier:
         classes = np.unique(y)
         if len(classes) == 1:
-            return f"one class only, {classes[0]!r}"
+            return f"one class only, {classes.tolist()[0]!r}"
     try:
         estimator.fit(table, y, **fit_params(estimator, weights))
     except Exception as error:  # whatever an estimator of the user's may raise

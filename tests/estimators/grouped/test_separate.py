@@ -194,7 +194,7 @@ def test_groups_of_one_class_and_fits_that_fail():
     group = np.repeat(["a", "b", "c"], 10)
     y = np.where(group == "b", 1, np.arange(30) % 2)
     model = GroupedModels(LogisticRegression(), shrinkage=None).fit(x, y, groups=group)
-    assert model.fallback_["reason"].tolist() == ["one class only, np.int64(1)"]
+    assert model.fallback_["reason"].tolist() == ["one class only, 1"]
     counts = np.where(group == "c", -1.0, np.arange(30.0))
     counts[0] = 2.0
     with pytest.raises(ValueError, match="out of the valid range"):
