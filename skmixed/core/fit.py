@@ -93,11 +93,8 @@ class Fit:
             Its coefficients, residual variance and BLUPs are those of the other data.
         """
         problem = Problem.of(products, self.spec)
-        scaled = tuple(
-            np.asarray(linalg.solve(random_map, lam))
-            for random_map, lam in zip(problem.model.random_maps, self.factors, strict=True)
-        )
-        return Fit(products, self.spec, scaled, _GIVEN, {"problem": problem})
+        scaled = problem.scaled_factors(self.factors)
+        return Fit(products, self.spec, tuple(scaled), _GIVEN, {"problem": problem})
 
     def refit(self, **changes: Any) -> Fit:
         """Fit a variant of the model to the same data.
@@ -242,11 +239,7 @@ class Fit:
             stop = start + single.n_theta
             factors[position][block, block] = single.factor(theta[start:stop])
             start = stop
-        scaled = [
-            np.asarray(linalg.solve(random_map, lam))
-            for random_map, lam in zip(self.problem.model.random_maps, factors, strict=True)
-        ]
-        return self.problem.evaluate(scaled).criterion
+        return self.problem.evaluate(self.problem.scaled_factors(factors)).criterion
 
     @property
     def criterion(self) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy import linalg
 from scipy.linalg import lapack
 
 from skmixed.core.arrangement import arrange, scaled_pairs
@@ -110,6 +111,13 @@ class Problem:
             within = within.copy()
             within[-1, -1] += noise
         return replace(self, model=replace(self.model, gram=gram, within=within))
+
+    def scaled_factors(self, factors: Blocks) -> Blocks:
+        """Return lambda of every used factor in scaled units, given in those of the data."""
+        return [
+            np.asarray(linalg.solve(random_map, lam))
+            for random_map, lam in zip(self.model.random_maps, factors, strict=True)
+        ]
 
     @property
     def rank(self) -> int:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
@@ -23,9 +22,9 @@ from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.spec import ModelSpec
 from skmixed.design.design import Design
-from skmixed.design.tables import is_frame, take
 from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.estimators._diagnosis import check_sizes, check_weights
+from skmixed.estimators._inputs import pick_rows
 from skmixed.estimators.linear import MixedLinearRegressor
 
 Folds = Sequence[IntArray]
@@ -91,12 +90,8 @@ def _predicted(
     """Predict the rows of a fold by the other rows."""
     rest = np.setdiff1d(np.arange(len(y)), fold)
     known = None if weights is None else weights[rest]
-    model = _fitted(regressor, _rows(X, rest), y[rest], known)
-    return np.asarray(model.predict(_rows(X, fold)), dtype=np.float64).ravel()
-
-
-def _rows(X: Any, chosen: IntArray) -> Any:
-    return take(X, chosen) if is_frame(X) else _safe_indexing(X, chosen)
+    model = _fitted(regressor, pick_rows(X, rest), y[rest], known)
+    return np.asarray(model.predict(pick_rows(X, fold)), dtype=np.float64).ravel()
 
 
 def check_takes_weights(regressor: Any, weights: FloatArray | None) -> None:

@@ -37,6 +37,7 @@ from skmixed.estimators._diagnosis import (
 from skmixed.estimators._documentation import DocumentedMixin
 from skmixed.estimators._labels import describe
 from skmixed.estimators._predictions import Predictions
+from skmixed.estimators._summed import learn_rows
 from skmixed.inference.summary import Summary, summarise
 
 FloatArray = NDArray[np.float64]
@@ -82,16 +83,8 @@ class BaseMixedRegressor(
 
     def _summed(self, data: TrainingData) -> tuple[Design, CrossProducts]:
         """Learn the design and sum over the rows, of which nothing is kept."""
-        design, columns, codes = Design.learn(
-            data.source,
-            data.terms,
-            data.fixed,
-            fit_intercept=self.fit_intercept,
-            covariance=self.covariance,
-        )
-        offset = design.offset(data.source)
-        columns[:, -1] = data.y if offset is None else data.y - offset
-        return design, CrossProducts.of(design.layout, design.rows(columns, codes, data.weights))
+        design, rows = learn_rows(self, data, data.terms)
+        return design, CrossProducts.of(design.layout, rows)
 
     def _solver(self) -> Solver:
         search, most = (EM, 2_000) if self.solver == "em" else (Newton, 200)

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
 from skmixed.design.design import Source
 from skmixed.design.grouping import Grouping
 from skmixed.design.syntax import FormulaParts, parse_random, split_formula
-from skmixed.design.tables import is_frame, is_text, take
+from skmixed.design.tables import is_text
 from skmixed.design.terms import RandomTerm
 from skmixed.estimators._inputs import (
     Columns,
     choose_groups,
     names_of,
+    pick_rows,
     read_features,
     read_groups,
     refuse_infinite,
@@ -175,9 +175,9 @@ def read_rows(
         return X, y, weights, given
     check_consistent_length(X, y, *(given or {}).values())
     kept = np.flatnonzero(weights)
-    X = take(X, kept) if is_frame(X) else _safe_indexing(X, kept)
+    X = pick_rows(X, kept)
     if given is not None:
-        given = {name: _safe_indexing(labels, kept) for name, labels in given.items()}
+        given = {name: pick_rows(labels, kept) for name, labels in given.items()}
     return X, np.asarray(y)[kept], weights[kept], given
 
 

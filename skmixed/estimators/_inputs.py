@@ -12,10 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_array, validate_data
 
 from skmixed.design.design import Source
-from skmixed.design.tables import column, column_names, is_frame, list_rows, to_pandas
+from skmixed.design.tables import column, column_names, is_frame, list_rows, take, to_pandas
 from skmixed.estimators._numbers import numeric_array, numeric_frame, refuse_dates, refuse_labels
 from skmixed.estimators._text import refuse_text
 
@@ -65,6 +66,11 @@ def names_of(X: Any) -> tuple[str, ...]:
 
 def _made_up(n_columns: int) -> tuple[str, ...]:
     return tuple(f"x{i}" for i in range(n_columns))
+
+
+def pick_rows(table: Any, rows: Any) -> Any:
+    """Return some rows of an array, a list, a Series or a data frame of any library."""
+    return take(table, rows) if is_frame(table) else _safe_indexing(table, rows)
 
 
 def read_groups(groups: Any) -> dict[str, Any]:

@@ -13,7 +13,39 @@ from skmixed.core.groups import IntArray
 from skmixed.core.layout import Rows
 from skmixed.core.spec import Term
 from skmixed.design.design import Design
+from skmixed.design.terms import RandomTerm
 from skmixed.estimators._data import TrainingData
+
+
+def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:
+    """Learn a design, and make the rows that are summed under it.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor
+        Its parameters complete the design.
+    data : TrainingData
+        The table.
+    terms : sequence of RandomTerm
+        The random part.
+
+    Returns
+    -------
+    design : Design
+        What was learned.
+    rows : Rows
+        The rows, the response less any offset.
+    """
+    design, columns, codes = Design.learn(
+        data.source,
+        terms,
+        data.fixed,
+        fit_intercept=model.fit_intercept,
+        covariance=model.covariance,
+    )
+    offset = design.offset(data.source)
+    columns[:, -1] = data.y if offset is None else data.y - offset
+    return design, design.rows(columns, codes, data.weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,18 +90,9 @@ class Summed:
             that learn categories or transforms from their rows.
         """
         first, last = data[0], np.cumsum([len(part.terms) for part in data])
-        design, columns, codes = Design.learn(
-            first.source,
-            [term for part in data for term in part.terms],
-            first.fixed,
-            fit_intercept=model.fit_intercept,
-            covariance=model.covariance,
-        )
+        design, rows = learn_rows(model, first, [term for part in data for term in part.terms])
         if design.learns_from_rows:
             return None
-        offset = design.offset(first.source)
-        columns[:, -1] = first.y if offset is None else first.y - offset
-        rows = design.rows(columns, codes, first.weights)
         terms = tuple(
             design.terms[end - len(part.terms) : end] for part, end in zip(data, last, strict=True)
         )

@@ -62,10 +62,7 @@ def deviance_at(
     """
     problem, model = fit.problem, fit.problem.model
     sigma = float(np.exp(log_sigma))
-    scaled = [
-        np.asarray(linalg.solve(random_map, factor / sigma))
-        for random_map, factor in zip(model.random_maps, factors, strict=True)
-    ]
+    scaled = problem.scaled_factors([factor / sigma for factor in factors])
     evaluation = problem.evaluate(scaled)
     s = (sigma * model.response_scale) ** 2
     square = float(evaluation.lower[-1, -1] ** 2)

@@ -16,20 +16,16 @@ from sklearn.base import clone, is_regressor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.metrics import r2_score
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples
 
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.groups import IntArray
-from skmixed.design.tables import is_frame, take
+from skmixed.estimators._inputs import pick_rows
 from skmixed.estimators._summed import Summed
 from skmixed.model_selection._taking import accepts, fit_names, takes
-
-
-def _pick(table: Any, rows: Any) -> Any:
-    return take(table, rows) if is_frame(table) else _safe_indexing(table, rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,14 +52,14 @@ class Rows:
     @property
     def X(self) -> Any:  # noqa: N802 - as in scikit-learn
         """X of these rows."""
-        return self.table if self.places is None else _pick(self.table, self.places)
+        return self.table if self.places is None else pick_rows(self.table, self.places)
 
     @property
     def groups(self) -> Any:
         """Groups of these rows."""
         if self.labels is None or self.places is None:
             return self.labels
-        return _pick(self.labels, self.places)
+        return pick_rows(self.labels, self.places)
 
     def __len__(self) -> int:
         return _num_samples(self.table) if self.places is None else len(self.places)

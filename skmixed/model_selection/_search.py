@@ -20,14 +20,13 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.spec import Method, Weighting
 from skmixed.design.syntax import parse_random
 from skmixed.estimators._base import BaseMixedRegressor
-from skmixed.estimators._data import TrainingData, read_for_random, read_training_data
+from skmixed.estimators._data import read_for_random, read_training_data
 from skmixed.estimators._inputs import names_of
 from skmixed.estimators._numbers import read_weights
-from skmixed.estimators._summed import Summed
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.model_selection._rows import OnRows, Rows
 from skmixed.model_selection._scorers import for_rows
-from skmixed.model_selection._task import Splits, Task
+from skmixed.model_selection._task import Splits, Task, sum_for_folds
 
 
 class MixedLinearRegressorCV(BaseMixedRegressor):
@@ -187,7 +186,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         data = [read_training_data(models[0], X, y, sample_weight, groups)]
         data += [read_for_random(model, data[0]) for model in models[1:]]
         splits = Task.of(models[0], X, y, groups, None).splits(self.cv, None)
-        rows = Rows(X, groups, self._sum_once(models, data, splits, _num_samples(X)))
+        rows = Rows(X, groups, sum_for_folds(models[0], data, splits, _num_samples(X)))
         scores = self._scores(models, rows, np.asarray(y), sample_weight, splits)
         results = _results([model.random for model in models], scores)
         best = int(np.argmin(results["rank_test_score"]))
@@ -227,19 +226,6 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
             [given] if isinstance(given, str | Integral) else list(() if given is None else given)
         )
         return [*listed, *dict.fromkeys(used)]
-
-    def _sum_once(
-        self,
-        models: list[MixedLinearRegressor],
-        data: list[TrainingData],
-        splits: Splits,
-        n_rows: int,
-    ) -> Summed | None:
-        """Return the cross-products of all rows, None where every fold has to be read anew."""
-        repeats = any(np.bincount(train).max(initial=0) > 1 for train, _ in splits)
-        if repeats or data[0].source.n_rows != n_rows:
-            return None
-        return Summed.of(models[0], data)
 
     def _scores(
         self,

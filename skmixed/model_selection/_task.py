@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
-from skmixed.estimators._data import read_training_data
+from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.estimators._inputs import read_groups
 from skmixed.estimators._summed import Summed
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -148,14 +148,10 @@ class Task:
         """
         if type(self.estimator) is not MixedLinearRegressor or set(self.params) - _WEIGHTS:
             return None
-        if any(np.bincount(train).max(initial=0) > 1 for train, _ in splits):
-            return None
         weights = self.params.get("sample_weight")
         try:
             data = read_training_data(self.estimator, self.X, self.y, weights, self.for_model)
-            if data.source.n_rows != _num_samples(self.X):  # rows of weight zero are gone
-                return None
-            return Summed.of(self.estimator, [data])
+            return sum_for_folds(self.estimator, [data], splits, _num_samples(self.X))
         except (TypeError, ValueError, ArithmeticError):
             return None
 
@@ -216,3 +212,32 @@ class Task:
             # The groups are for the model then.
             warnings.filterwarnings("ignore", "The groups parameter is ignored by")
             return list(cv.split(self.X, self.y, labels))
+
+
+def sum_for_folds(
+    model: Any, data: Sequence[TrainingData], splits: Splits, n_rows: int
+) -> Summed | None:
+    """Sum over all rows once, if every training set can be made of them by subtraction.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor
+        Of the models that will be fitted; they are equal but for `random`.
+    data : sequence of TrainingData
+        The table as each of them reads it.
+    splits : list of tuple of ndarray
+        The folds.
+    n_rows : int
+        Number of rows of the table.
+
+    Returns
+    -------
+    Summed or None
+        None where rows of weight zero are gone, a training set repeats rows, or columns depend on
+        the rows they are learned from.
+    """
+    if data[0].source.n_rows != n_rows:
+        return None
+    if any(np.bincount(train).max(initial=0) > 1 for train, _ in splits):
+        return None
+    return Summed.of(model, data)
