@@ -1,6 +1,6 @@
 """Mixed-effects models as scikit-learn estimators."""
 
-from skmixed import datasets, distributed, exceptions, inference, model_selection
+from skmixed import datasets, display, distributed, exceptions, inference, model_selection
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.encoder import BLUPEncoder
 from skmixed.estimators.formulas import lmer
@@ -17,6 +17,7 @@ __all__ = [
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
     "datasets",
+    "display",
     "distributed",
     "exceptions",
     "inference",

@@ -13,7 +13,7 @@ import pytest
 from numpydoc.validate import validate
 
 import skmixed
-from skmixed import datasets, distributed, inference, model_selection
+from skmixed import datasets, display, distributed, inference, model_selection
 
 SETTINGS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
 IGNORED = set(SETTINGS["tool"]["numpydoc_validation"]["checks"]) - {"all"}
@@ -44,7 +44,7 @@ def objects_of(name):
 def public_objects():
     things = [
         getattr(module, name)
-        for module in (skmixed, datasets, distributed, inference, model_selection)
+        for module in (skmixed, datasets, display, distributed, inference, model_selection)
         for name in module.__all__
     ]
     classes = [thing for thing in things if inspect.isclass(thing)]

@@ -1,0 +1,309 @@
+"""Fixed coefficients with intervals, of one model or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from skmixed.display._drawing import (
+    MARKERS,
+    MOST_LABELLED,
+    PALETTE,
+    choose,
+    name_rows,
+    need_columns,
+    panels,
+    pyplot,
+    style,
+)
+from skmixed.display._models import mixed_model, response_of
+from skmixed.inference.intervals import confidence_intervals
+from skmixed.inference.testing import DfMethod
+
+_COLUMNS = ["model", "coefficient", "estimate", "lower", "upper"]
+_INTERCEPT = "(Intercept)"
+_SPREAD = 0.6
+
+
+class CoefficientDisplay:
+    """Fixed coefficients with their intervals; those of several models lie below each other.
+
+    Parameters
+    ----------
+    coefficients : DataFrame
+        A row for every model and coefficient: model, coefficient, estimate, lower and upper.
+    response : str, default="y"
+        Name of the response, the unit of the axis.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The picture.
+    axes_ : ndarray of Axes
+        The same, as the only entry.
+    figure_ : matplotlib Figure
+        The figure.
+    points_ : list of Line2D
+        The estimates, a model each.
+    intervals_ : list of LineCollection
+        Their intervals.
+    zero_ : Line2D
+        The line at zero.
+
+    See Also
+    --------
+    skmixed.inference.confidence_intervals : The figures.
+    skmixed.inference.coefficient_table : Tests of the same.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.display import CoefficientDisplay
+    >>> data = load_sleepstudy()
+    >>> models = {
+    ...     "intercepts vary": lmer("Reaction ~ Days + (1 | Subject)", data),
+    ...     "slopes vary, too": lmer("Reaction ~ Days + (Days | Subject)", data),
+    ... }
+    >>> display = CoefficientDisplay.from_estimators(models)
+    >>> display.coefficients.round(1)
+                  model coefficient  estimate  lower  upper
+    0   intercepts vary        Days      10.5    8.9   12.1
+    1  slopes vary, too        Days      10.5    7.2   13.7
+    """
+
+    def __init__(self, coefficients: pd.DataFrame, *, response: str = "y") -> None:
+        self.coefficients = need_columns(coefficients, _COLUMNS, "coefficients")
+        self.response = response
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        columns: str | list[str] | None = None,
+        level: float = 0.95,
+        method: Literal["wald", "profile", "bootstrap"] = "wald",
+        df: DfMethod = "satterthwaite",
+        n_samples: int = 1000,
+        random_state: Any = None,
+        ax: Any = None,
+        point_kwargs: dict[str, Any] | None = None,
+        interval_kwargs: dict[str, Any] | None = None,
+        zero_kwargs: dict[str, Any] | None = None,
+    ) -> CoefficientDisplay:
+        """Draw the coefficients of a fitted model.
+
+        Parameters
+        ----------
+        estimator : MixedLinearRegressor
+            Fitted.
+        columns : str, list of str or None, default=None
+            The coefficients; None is all but the intercept.
+        level : float, default=0.95
+            Probability of the intervals.
+        method : {"wald", "profile", "bootstrap"}, default="wald"
+            How the intervals are made, as in `confidence_intervals`.
+        df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+            For "wald": where degrees of freedom come from.
+        n_samples : int, default=1000
+            For "bootstrap": number of replicates.
+        random_state : None, int, or numpy.random.Generator, default=None
+            For "bootstrap": source of its draws.
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+        point_kwargs : dict, default=None
+            Settings of the estimates, for matplotlib's ``plot``.
+        interval_kwargs : dict, default=None
+            Settings of the intervals, for its ``hlines``.
+        zero_kwargs : dict, default=None
+            Settings of the line at zero, for its ``axvline``.
+
+        Returns
+        -------
+        CoefficientDisplay
+            The figures and what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            For an estimator without fixed coefficients.
+        ValueError
+            For unknown names, and as in `confidence_intervals`.
+        """
+        pyplot("CoefficientDisplay.from_estimator")
+        return cls.from_estimators(
+            {"": estimator},
+            columns=columns,
+            level=level,
+            method=method,
+            df=df,
+            n_samples=n_samples,
+            random_state=random_state,
+            ax=ax,
+            point_kwargs=point_kwargs,
+            interval_kwargs=interval_kwargs,
+            zero_kwargs=zero_kwargs,
+        )
+
+    @classmethod
+    def from_estimators(
+        cls,
+        estimators: Mapping[str, Any],
+        *,
+        columns: str | list[str] | None = None,
+        level: float = 0.95,
+        method: Literal["wald", "profile", "bootstrap"] = "wald",
+        df: DfMethod = "satterthwaite",
+        n_samples: int = 1000,
+        random_state: Any = None,
+        ax: Any = None,
+        point_kwargs: dict[str, Any] | None = None,
+        interval_kwargs: dict[str, Any] | None = None,
+        zero_kwargs: dict[str, Any] | None = None,
+    ) -> CoefficientDisplay:
+        """Draw the coefficients of several fitted models.
+
+        Parameters
+        ----------
+        estimators : dict of str to MixedLinearRegressor
+            Fitted models by the names they are to have in the legend.
+        columns : str, list of str or None, default=None
+            The coefficients; None is all but the intercept.
+        level : float, default=0.95
+            Probability of the intervals.
+        method : {"wald", "profile", "bootstrap"}, default="wald"
+            How the intervals are made, as in `confidence_intervals`.
+        df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+            For "wald": where degrees of freedom come from.
+        n_samples : int, default=1000
+            For "bootstrap": number of replicates.
+        random_state : None, int, or numpy.random.Generator, default=None
+            For "bootstrap": source of its draws.
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+        point_kwargs : dict, default=None
+            Settings of the estimates, for matplotlib's ``plot``.
+        interval_kwargs : dict, default=None
+            Settings of the intervals, for its ``hlines``.
+        zero_kwargs : dict, default=None
+            Settings of the line at zero, for its ``axvline``.
+
+        Returns
+        -------
+        CoefficientDisplay
+            The figures and what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            If these are no models by name, and for an estimator without fixed coefficients.
+        ValueError
+            For unknown names, and as in `confidence_intervals`.
+        """
+        pyplot("CoefficientDisplay.from_estimators")
+        if not isinstance(estimators, Mapping) or not estimators:
+            raise TypeError(
+                f"estimators is {estimators!r}: give a dict of fitted models by the names they are "
+                "to have in the legend"
+            )
+        tables = []
+        for name, estimator in estimators.items():
+            model = mixed_model(estimator, "CoefficientDisplay")
+            table = confidence_intervals(
+                model,
+                method=method,
+                level=level,
+                df=df,
+                n_samples=n_samples,
+                random_state=random_state,
+            ).to_frame()
+            found = table.iloc[len(table) - model.rank_ :]  # the variances come first
+            tables.append(found.rename_axis("coefficient").reset_index().assign(model=name))
+        coefficients = pd.concat(tables, ignore_index=True)[_COLUMNS]
+        known = list(coefficients["coefficient"].unique())
+        others = [column for column in known if column != _INTERCEPT]
+        wanted = choose("columns", columns, known) if columns is not None else others or known
+        chosen = coefficients[coefficients["coefficient"].isin(wanted)].reset_index(drop=True)
+        responses = dict.fromkeys(response_of(estimator) for estimator in estimators.values())
+        return cls(chosen, response=" or ".join(responses)).plot(
+            ax,
+            point_kwargs=point_kwargs,
+            interval_kwargs=interval_kwargs,
+            zero_kwargs=zero_kwargs,
+        )
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        point_kwargs: dict[str, Any] | None = None,
+        interval_kwargs: dict[str, Any] | None = None,
+        zero_kwargs: dict[str, Any] | None = None,
+    ) -> CoefficientDisplay:
+        """Draw the coefficients, the first one on top.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+        point_kwargs : dict, default=None
+            Settings of the estimates, for matplotlib's ``plot``.
+        interval_kwargs : dict, default=None
+            Settings of the intervals, for its ``hlines``.
+        zero_kwargs : dict, default=None
+            Settings of the line at zero, for its ``axvline``.
+
+        Returns
+        -------
+        CoefficientDisplay
+            This display, with what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        pyplot("CoefficientDisplay.plot")
+        names = list(self.coefficients["coefficient"].unique())[::-1]
+        models = list(self.coefficients["model"].unique())
+        a_row = 0.12 * len(models) + 0.18
+        height = 1.1 + a_row * len(names) if len(names) <= MOST_LABELLED else 6.4
+        size = (6.4, max(height, 2.2))
+        self.figure_, self.axes_ = panels(ax, 1, 1, size, "CoefficientDisplay.plot")
+        self.ax_ = self.axes_[0]
+        defaults = {"color": "black", "linestyle": "--", "linewidth": 0.8}
+        settings = style("line", defaults, zero_kwargs, "zero_kwargs")
+        self.zero_ = self.ax_.axvline(0.0, **settings)
+        named = name_rows(self.ax_, names, "coefficient")
+        if not named:  # a number from below would be no place from the top
+            self.ax_.set_yticks([])
+        shifts = np.linspace(0.5, -0.5, len(models)) * _SPREAD if len(models) > 1 else [0.0]
+        self.points_, self.intervals_ = [], []
+        for number, (model, shift) in enumerate(zip(models, shifts, strict=True)):
+            part = self.coefficients[self.coefficients["model"] == model]
+            places = np.array([names.index(each) for each in part["coefficient"]]) + shift
+            look = {"color": PALETTE[number % len(PALETTE)], "linewidth": 1.6 if named else 0.6}
+            settings = style("collection", look, interval_kwargs, "interval_kwargs")
+            lines = self.ax_.hlines(places, part["lower"], part["upper"], **settings)
+            self.intervals_.append(lines)
+            look = {"color": look["color"], "marker": MARKERS[number % len(MARKERS)]}
+            look |= {"linestyle": "none", "markersize": 5.0 if named else 1.5, "zorder": 3}
+            look |= {"label": model} if model else {}
+            settings = style("line", look, point_kwargs, "point_kwargs")
+            self.points_ += self.ax_.plot(part["estimate"], places, **settings)
+        self.ax_.set_xlabel(f"estimate [{self.response} per unit of the column]")
+        if len(models) > 1:
+            legend = {"handles": self.points_, "fontsize": "small", "ncols": min(len(models), 3)}
+            if ax is None:
+                self.figure_.legend(loc="outside upper center", **legend)
+            else:
+                self.ax_.legend(**legend)
+        return self

@@ -1,0 +1,242 @@
+"""Profile likelihoods, as the signed root of the deviance or as densities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.interpolate import CubicSpline
+
+from skmixed.display._drawing import (
+    BLUE,
+    GREY,
+    choose,
+    need_columns,
+    panels,
+    pyplot,
+    style,
+)
+from skmixed.display._models import mixed_model, response_of
+from skmixed.inference.profiles import profile
+
+_COLUMNS = ["parameter", "value", "zeta"]
+_FINE = 200
+_LEVELS = (0.5, 0.8, 0.95, 0.99)
+
+
+class ProfileDisplay:
+    """Profile likelihood of every parameter.
+
+    zeta is the signed root of what the deviance is above its minimum. Where the curve is straight a
+    Wald interval is right; where it bends the interval is askew. Grey lines lead to the ends of
+    50, 80, 95 and 99 % intervals, as far as the curve goes. The density is that of a parameter
+    whose zeta is standard normal.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Points of the curves: parameter, value and zeta, as `profile` returns.
+    response : str, default="y"
+        Name of the response, the unit of standard deviations and of the intercept.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The first panel.
+    axes_ : ndarray of Axes
+        All panels, in the order of `panels_`.
+    figure_ : matplotlib Figure
+        The figure.
+    panels_ : list of str
+        Parameter of every panel.
+    lines_ : list of Line2D
+        The curves.
+    points_ : list of Line2D
+        The points they go through; none of densities.
+    intervals_ : list of LineCollection
+        The lines to the ends of intervals; none of densities.
+
+    See Also
+    --------
+    skmixed.inference.profile : The figures.
+    skmixed.inference.confidence_intervals : The ends of intervals by ``method="profile"``.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.display import ProfileDisplay
+    >>> model = lmer("Reaction ~ Days + (1 | Subject)", load_sleepstudy())
+    >>> display = ProfileDisplay.from_estimator(model, kind="density")
+    >>> display.panels_
+    ['sd_(Intercept)|Subject', 'sigma', '(Intercept)', 'Days']
+    """
+
+    def __init__(self, curves: pd.DataFrame, *, response: str = "y") -> None:
+        self.curves = need_columns(curves, _COLUMNS, "curves")
+        self.response = response
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        kind: str = "zeta",
+        parameters: str | list[str] | None = None,
+        level: float = 0.99,
+        points: int = 6,
+        ax: Any = None,
+        line_kwargs: dict[str, Any] | None = None,
+        point_kwargs: dict[str, Any] | None = None,
+        interval_kwargs: dict[str, Any] | None = None,
+    ) -> ProfileDisplay:
+        """Draw the profile likelihood of a fitted model.
+
+        Parameters
+        ----------
+        estimator : MixedLinearRegressor
+            Fitted.
+        kind : {"zeta", "density"}, default="zeta"
+            What is drawn.
+        parameters : str, list of str or None, default=None
+            The parameters, named as by `confidence_intervals`; None is all.
+        level : float, default=0.99
+            How far the curves go: to the limits of the intervals of this probability.
+        points : int, default=6
+            Points on either side of the estimate.
+        ax : Axes or array of Axes, default=None
+            Where to draw: an axes for every parameter, or one that is divided. None makes a figure.
+        line_kwargs : dict, default=None
+            Settings of the curves, for matplotlib's ``plot``.
+        point_kwargs : dict, default=None
+            Settings of the points.
+        interval_kwargs : dict, default=None
+            Settings of the lines to the ends of intervals, for its ``vlines``.
+
+        Returns
+        -------
+        ProfileDisplay
+            The curves and what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            For an estimator without a likelihood.
+        ValueError
+            For an unknown kind or parameter, and as in `profile`.
+        """
+        pyplot("ProfileDisplay.from_estimator")
+        model = mixed_model(estimator, "ProfileDisplay")
+        curves = profile(model, level=level, points=points).to_frame()
+        known = list(curves["parameter"].unique())
+        wanted = choose("parameters", parameters, known)
+        curves = curves[curves["parameter"].isin(wanted)].reset_index(drop=True)
+        return cls(curves, response=response_of(model)).plot(
+            ax,
+            kind=kind,
+            line_kwargs=line_kwargs,
+            point_kwargs=point_kwargs,
+            interval_kwargs=interval_kwargs,
+        )
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        kind: str = "zeta",
+        line_kwargs: dict[str, Any] | None = None,
+        point_kwargs: dict[str, Any] | None = None,
+        interval_kwargs: dict[str, Any] | None = None,
+    ) -> ProfileDisplay:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : Axes or array of Axes, default=None
+            Where to draw: an axes for every parameter, or one that is divided. None makes a figure.
+        kind : {"zeta", "density"}, default="zeta"
+            What is drawn.
+        line_kwargs : dict, default=None
+            Settings of the curves, for matplotlib's ``plot``.
+        point_kwargs : dict, default=None
+            Settings of the points.
+        interval_kwargs : dict, default=None
+            Settings of the lines to the ends of intervals, for its ``vlines``.
+
+        Returns
+        -------
+        ProfileDisplay
+            This display, with what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            For an unknown kind, and a wrong number of axes.
+        """
+        pyplot("ProfileDisplay.plot")
+        if kind not in ("zeta", "density"):
+            raise ValueError(f"kind={kind!r} is neither 'zeta' nor 'density'")
+        parts = dict(list(self.curves.groupby("parameter", sort=False)))
+        self.figure_, self.axes_ = panels(ax, len(parts), 3, (3.2, 2.6), "ProfileDisplay.plot")
+        self.ax_, self.panels_ = self.axes_[0], list(parts)
+        self.lines_: list[Any] = []
+        self.points_: list[Any] = []
+        self.intervals_: list[Any] = []
+        look = style("line", {"color": BLUE, "linewidth": 1.6}, line_kwargs, "line_kwargs")
+        for axes, (name, part) in zip(self.axes_, parts.items(), strict=True):
+            value, zeta = part["value"].to_numpy(float), part["zeta"].to_numpy(float)
+            value, first = np.unique(value, return_index=True)
+            curve = _curve(value, zeta[first])
+            fine = np.linspace(value[0], value[-1], _FINE)
+            height = curve(fine)
+            if kind == "density":
+                slope = np.maximum(curve(fine, 1), 0.0)
+                height = stats.norm.pdf(height) * slope
+            self.lines_ += axes.plot(fine, height, **look)
+            if kind == "zeta":
+                self._mark(axes, value, curve, point_kwargs, interval_kwargs)
+            else:
+                axes.set_ylim(bottom=0.0)
+            axes.set(xlabel=_with_unit(str(name), self.response), ylabel=kind)
+        return self
+
+    def _mark(
+        self, ax: Any, value: np.ndarray, curve: Any, point_kwargs: Any, interval_kwargs: Any
+    ) -> None:
+        """Draw the points and the lines to the ends of intervals."""
+        defaults = {"color": BLUE, "linestyle": "none", "marker": "o", "markersize": 3.0}
+        settings = style("line", defaults, point_kwargs, "point_kwargs")
+        self.points_ += ax.plot(value, curve(value), **settings)
+        zeta = curve(value)
+        limits = stats.norm.ppf(0.5 + 0.5 * np.array(_LEVELS))
+        limits = np.concatenate([-limits, limits])
+        limits = limits[(limits >= zeta[0] - 1e-6) & (limits <= zeta[-1] + 1e-6)]
+        fine = np.linspace(value[0], value[-1], 10 * _FINE)
+        ends = np.interp(limits, curve(fine), fine)
+        defaults = {"color": GREY, "linewidth": 0.8}
+        settings = style("collection", defaults, interval_kwargs, "interval_kwargs")
+        self.intervals_.append(ax.vlines(ends, 0.0, limits, **settings))
+        ax.axhline(0.0, color="black", linewidth=0.8)
+
+
+def _curve(value: np.ndarray, zeta: np.ndarray) -> Any:
+    """Return zeta as a smooth function of the value."""
+    if len(value) < 2:
+        raise ValueError("a curve needs at least two points")
+    return CubicSpline(value, zeta, bc_type="natural")
+
+
+def _with_unit(name: str, response: str) -> str:
+    """Write a parameter with its unit below; correlations have none."""
+    if name.startswith("cor_"):
+        return name
+    column = name.removeprefix("sd_").partition("|")[0] if name.startswith("sd_") else name
+    if column in ("sigma", "(Intercept)"):
+        return f"{name}\n[{response}]"
+    return f"{name}\n[{response} per unit of {column}]"

@@ -1,0 +1,280 @@
+"""Caterpillar plots of random effects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skmixed.display._drawing import (
+    BLUE,
+    GREY,
+    MOST_LABELLED,
+    choose,
+    coefficient_unit,
+    name_rows,
+    need_columns,
+    panels,
+    pyplot,
+    style,
+)
+from skmixed.display._models import grouped_effects, mixed_model, response_of
+from skmixed.estimators.grouped.models import GroupedModels
+from skmixed.inference.random_effects import random_effects_table
+
+_COLUMNS = ["factor", "level", "column", "estimate", "lower", "upper"]
+
+
+class RandomEffectsDisplay:
+    """Caterpillar plot: the random effects of every level, sorted, with intervals.
+
+    A panel for every factor and every column whose effects vary. Levels whose interval does not
+    hold the reference, zero for random effects, are drawn in colour.
+
+    Parameters
+    ----------
+    effects : DataFrame
+        A row for every factor, level and column: factor, level, column, estimate, lower and upper,
+        as `random_effects_table` returns; and reference, if that is not 0.
+    response : str, default="y"
+        Name of the response, the unit of the axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The first panel.
+    axes_ : ndarray of Axes
+        All panels, in the order of `panels_`.
+    figure_ : matplotlib Figure
+        The figure.
+    panels_ : list of tuple of str
+        Factor and column of every panel.
+    points_ : list of Line2D
+        The estimates of every panel.
+    intervals_ : list of LineCollection
+        Their intervals, from below.
+    references_ : list of Line2D
+        The lines of the references.
+
+    See Also
+    --------
+    skmixed.inference.random_effects_table : The figures.
+    ShrinkageDisplay : What became of the estimates of each group by itself.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.display import RandomEffectsDisplay
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    >>> display = RandomEffectsDisplay.from_estimator(model)
+    >>> display.panels_
+    [('Subject', '(Intercept)'), ('Subject', 'Days')]
+    """
+
+    def __init__(self, effects: pd.DataFrame, *, response: str = "y") -> None:
+        self.effects = need_columns(effects, _COLUMNS, "effects")
+        if "reference" not in self.effects:
+            self.effects["reference"] = 0.0
+        self.response = response
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        factor: str | list[str] | None = None,
+        columns: str | list[str] | None = None,
+        level: float = 0.95,
+        sort_by: str | None = None,
+        max_levels: int | None = None,
+        ax: Any = None,
+        point_kwargs: dict[str, Any] | None = None,
+        interval_kwargs: dict[str, Any] | None = None,
+        reference_kwargs: dict[str, Any] | None = None,
+    ) -> RandomEffectsDisplay:
+        """Draw the random effects of a fitted model.
+
+        Parameters
+        ----------
+        estimator : MixedLinearRegressor, MixedEffectsRegressor or GroupedModels
+            Fitted. Of `GroupedModels` the coefficients of the finest groups are drawn, about those
+            of all rows; intervals are left out where no standard error is known.
+        factor : str, list of str or None, default=None
+            The grouping factors; None is all.
+        columns : str, list of str or None, default=None
+            The columns whose effects are drawn; None is all.
+        level : float, default=0.95
+            Probability of the intervals.
+        sort_by : str or None, default=None
+            Column by whose effects all panels of a factor are sorted; None sorts every panel by its
+            own.
+        max_levels : int or None, default=None
+            Draw only so many levels a panel, half of them the lowest and half the highest.
+        ax : Axes or array of Axes, default=None
+            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+        point_kwargs : dict, default=None
+            Settings of the estimates, for matplotlib's ``plot``.
+        interval_kwargs : dict, default=None
+            Settings of the intervals, for its ``hlines``.
+        reference_kwargs : dict, default=None
+            Settings of the line at the reference, for its ``axvline``.
+
+        Returns
+        -------
+        RandomEffectsDisplay
+            The figures and what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            For an estimator without random effects or coefficients of groups.
+        ValueError
+            For unknown names, a level that is no probability, and a model that is not fitted.
+        """
+        pyplot("RandomEffectsDisplay.from_estimator")
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level={level} is no probability between 0 and 1")
+        if isinstance(estimator, GroupedModels):
+            effects = grouped_effects(estimator, level)
+        else:
+            model = mixed_model(estimator, "RandomEffectsDisplay", effects=True)
+            effects = random_effects_table(model, level, ranks=False)
+        factors = choose("factor", factor, list(effects["factor"].unique()))
+        effects = effects[effects["factor"].isin(factors)]
+        wanted = choose("columns", columns, list(effects["column"].unique()))
+        effects = effects[effects["column"].isin(wanted)].reset_index(drop=True)
+        return cls(effects, response=response_of(estimator)).plot(
+            ax,
+            sort_by=sort_by,
+            max_levels=max_levels,
+            point_kwargs=point_kwargs,
+            interval_kwargs=interval_kwargs,
+            reference_kwargs=reference_kwargs,
+        )
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        sort_by: str | None = None,
+        max_levels: int | None = None,
+        point_kwargs: dict[str, Any] | None = None,
+        interval_kwargs: dict[str, Any] | None = None,
+        reference_kwargs: dict[str, Any] | None = None,
+    ) -> RandomEffectsDisplay:
+        """Draw the effects.
+
+        Parameters
+        ----------
+        ax : Axes or array of Axes, default=None
+            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+        sort_by : str or None, default=None
+            Column by whose effects all panels of a factor are sorted; None sorts every panel by its
+            own.
+        max_levels : int or None, default=None
+            Draw only so many levels a panel, half of them the lowest and half the highest.
+        point_kwargs : dict, default=None
+            Settings of the estimates, for matplotlib's ``plot``.
+        interval_kwargs : dict, default=None
+            Settings of the intervals, for its ``hlines``.
+        reference_kwargs : dict, default=None
+            Settings of the line at the reference, for its ``axvline``.
+
+        Returns
+        -------
+        RandomEffectsDisplay
+            This display, with what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            For an unknown column to sort by, fewer than two levels, and a wrong number of axes.
+        """
+        pyplot("RandomEffectsDisplay.plot")
+        if max_levels is not None and max_levels < 2:
+            raise ValueError(f"max_levels={max_levels!r} is less than 2, a level on either side")
+        parts = {
+            key: _sorted(part, self.effects, sort_by)
+            for key, part in self.effects.groupby(["factor", "column"], sort=False)
+        }
+        shown = max(min(len(part), max_levels or len(part)) for part in parts.values())
+        height = 1.1 + 0.18 * shown if shown <= MOST_LABELLED else 5.5
+        widest = max(part["column"].nunique() for _, part in self.effects.groupby("factor"))
+        beside = widest if widest > 1 else 3  # factors that have one column stand side by side
+        size = (4.4, max(height, 2.2))
+        self.figure_, self.axes_ = panels(ax, len(parts), beside, size, "RandomEffectsDisplay.plot")
+        self.panels_ = list(parts)
+        self.points_: list[Any] = []
+        self.intervals_: list[Any] = []
+        self.references_: list[Any] = []
+        for axes, ((factor, column), part) in zip(self.axes_, parts.items(), strict=True):
+            settings = point_kwargs, interval_kwargs, reference_kwargs
+            self._draw(axes, _extremes(part, max_levels), len(part), *settings)
+            axes.set_xlabel(coefficient_unit(str(column), self.response))
+            if len({name for name, _ in parts}) > 1:
+                axes.set_title(factor, fontsize="medium")
+        self.ax_ = self.axes_[0]
+        return self
+
+    def _draw(
+        self,
+        ax: Any,
+        part: pd.DataFrame,
+        n_levels: int,
+        points: Any,
+        intervals: Any,
+        reference: Any,
+    ) -> None:
+        """Draw one panel, its rows from below."""
+        gap = len(part) < n_levels
+        places = np.arange(len(part)) + gap * (np.arange(len(part)) >= len(part) // 2)
+        factor = str(part["factor"].iloc[0])
+        what = f"{factor}, {len(part)} of {n_levels:,}" if gap else factor
+        named = name_rows(ax, list(part["level"]), what, places)
+        lower, upper = part["lower"].to_numpy(float), part["upper"].to_numpy(float)
+        zero = float(part["reference"].iloc[0])
+        apart = (lower > zero) | (upper < zero)
+        defaults = {
+            "color": np.where(apart, BLUE, GREY),
+            "linewidth": 1.6 if named else 0.6,
+            "alpha": 1.0 if named else 0.5,
+        }
+        settings = style("collection", defaults, intervals, "interval_kwargs")
+        self.intervals_.append(ax.hlines(places, lower, upper, **settings))
+        defaults = {"color": "black", "linestyle": "none", "marker": "o", "zorder": 3}
+        defaults["markersize"] = 4.0 if named else 1.2
+        settings = style("line", defaults, points, "point_kwargs")
+        self.points_ += ax.plot(part["estimate"].to_numpy(float), places, **settings)
+        defaults = {"color": "black", "linestyle": "--", "linewidth": 0.8}
+        settings = style("line", defaults, reference, "reference_kwargs")
+        self.references_.append(ax.axvline(zero, **settings))
+        if gap:
+            ax.axhline(len(part) // 2, color=GREY, linestyle=":", linewidth=0.8)
+
+
+def _sorted(part: pd.DataFrame, effects: pd.DataFrame, sort_by: str | None) -> pd.DataFrame:
+    """Return the effects of a panel from the lowest to the highest."""
+    if sort_by is None:
+        return part.sort_values("estimate", kind="stable")
+    factor = part["factor"].iloc[0]
+    keys = effects[(effects["factor"] == factor) & (effects["column"] == sort_by)]
+    if keys.empty:
+        known = list(effects.loc[effects["factor"] == factor, "column"].unique())
+        raise ValueError(f"sort_by={sort_by!r} is no column of {factor!r}, which has {known}")
+    order = keys.sort_values("estimate", kind="stable")["level"]
+    return part.set_index("level", drop=False).loc[list(order)]
+
+
+def _extremes(part: pd.DataFrame, max_levels: int | None) -> pd.DataFrame:
+    """Return the lowest and the highest rows."""
+    if max_levels is None or len(part) <= max_levels:
+        return part
+    half = max_levels // 2
+    return pd.concat([part.iloc[:half], part.iloc[-half:]])

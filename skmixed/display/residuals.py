@@ -1,0 +1,353 @@
+"""Residuals against fitted values and groups, and quantiles of residuals and random effects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from skmixed.display._drawing import (
+    BLUE,
+    GREY,
+    MARKERS,
+    MOST_LABELLED,
+    PALETTE,
+    choose,
+    name_rows,
+    need_columns,
+    panels,
+    pyplot,
+    style,
+)
+from skmixed.display._models import response_of
+from skmixed.display._residual_data import residuals_of, standardised_effects
+
+_KINDS = ("fitted", "groups", "residuals_qq", "effects_qq")
+_MOST_POINTS = 1_000
+
+
+class ResidualsDisplay:
+    """What a model leaves: whether it depends on the prediction or group, and how it is spread.
+
+    Up to four panels: residuals against fitted values; residuals by group, sorted by their median;
+    quantiles of the residuals, and of the random effects, against those of the normal distribution.
+
+    Parameters
+    ----------
+    residuals : DataFrame
+        A row for every row of the data: fitted, residual (both in units of y) and, if there are
+        groups, group.
+    effects : DataFrame or None, default=None
+        Random effects: factor, column, and standardised, the effect by its standard deviation in
+        the model.
+    factor : str, default="group"
+        What the groups are called.
+    response : str, default="y"
+        Name of the response, the unit of the axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The first panel.
+    axes_ : ndarray of Axes
+        All panels, in the order of `panels_`.
+    figure_ : matplotlib Figure
+        The figure.
+    panels_ : list of str
+        What the panels show.
+    scatter_ : Line2D or None
+        The residuals against the fitted values.
+    groups_ : dict or PolyCollection or None
+        Boxes as matplotlib's ``bxp`` returns them, or the band of many groups.
+    residual_quantiles_ : Line2D or None
+        The ordered residuals.
+    effect_quantiles_ : list of Line2D or None
+        The ordered effects, a random column each.
+
+    See Also
+    --------
+    skmixed.inference.influence : Residuals with leverage and Cook's distance.
+    sklearn.metrics.PredictionErrorDisplay : Residuals of any regressor.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.display import ResidualsDisplay
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    >>> display = ResidualsDisplay.from_estimator(model, X, y)
+    >>> display.panels_
+    ['fitted', 'groups', 'residuals_qq', 'effects_qq']
+    """
+
+    def __init__(
+        self,
+        residuals: pd.DataFrame,
+        *,
+        effects: pd.DataFrame | None = None,
+        factor: str = "group",
+        response: str = "y",
+    ) -> None:
+        self.residuals = need_columns(residuals, ["fitted", "residual"], "residuals")
+        wanted = ["factor", "column", "standardised"]
+        self.effects = None if effects is None else need_columns(effects, wanted, "effects")
+        self.factor, self.response = factor, response
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        groups: Any = None,
+        kind: str | list[str] | None = None,
+        factor: str | None = None,
+        subsample: int | None = _MOST_POINTS,
+        random_state: Any = None,
+        ax: Any = None,
+        scatter_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+        group_kwargs: dict[str, Any] | None = None,
+    ) -> ResidualsDisplay:
+        """Draw the residuals of a fitted model.
+
+        Parameters
+        ----------
+        estimator : MixedLinearRegressor, MixedEffectsRegressor or GroupedModels
+            Fitted; a regressor.
+        X : array-like or data frame of shape (n, n_features)
+            Rows, those of the fit or others.
+        y : array-like of shape (n,)
+            Their response.
+        sample_weight : array-like of shape (n,), default=None
+            Their weights, where they are precisions: residuals are multiplied by their square
+            roots, so that their variance is that of a row of weight one. Others are ignored.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Their labels, if they were given as `groups` to `fit`.
+        kind : str, list of str or None, default=None
+            The panels, of "fitted", "groups", "residuals_qq" and "effects_qq"; None is all that
+            there are figures for.
+        factor : str or None, default=None
+            The factor of the panel "groups"; None is the one with most levels.
+        subsample : int or None, default=1000
+            Draw a sample of so many residuals against the fitted values, and so many quantiles, if
+            there are more; None draws all.
+        random_state : None, int or Generator, default=None
+            Seed of the sample.
+        ax : Axes or array of Axes, default=None
+            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+        scatter_kwargs : dict, default=None
+            Settings of the points, for matplotlib's ``plot``.
+        line_kwargs : dict, default=None
+            Settings of the lines of reference.
+        group_kwargs : dict, default=None
+            Settings of boxes and bands, for its ``bxp`` or ``fill_between``.
+
+        Returns
+        -------
+        ResidualsDisplay
+            The residuals and what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            For a classifier or another estimator.
+        ValueError
+            For unknown names, rows that do not fit together, and a model that is not fitted.
+
+        Notes
+        -----
+        Residuals are y less the predictions with all random effects. Those of the rows of a fit are
+        smaller than the noise, those of a flexible regressor much smaller; other rows tell more.
+        Effects are those of the fit, and, being shrunk, vary less than one standard deviation.
+        """
+        pyplot("ResidualsDisplay.from_estimator")
+        residuals, factor = residuals_of(estimator, X, y, sample_weight, groups, factor)
+        return cls(
+            residuals,
+            effects=standardised_effects(estimator),
+            factor=factor or "group",
+            response=response_of(estimator),
+        ).plot(
+            ax,
+            kind=kind,
+            subsample=subsample,
+            random_state=random_state,
+            scatter_kwargs=scatter_kwargs,
+            line_kwargs=line_kwargs,
+            group_kwargs=group_kwargs,
+        )
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        kind: str | list[str] | None = None,
+        subsample: int | None = _MOST_POINTS,
+        random_state: Any = None,
+        scatter_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+        group_kwargs: dict[str, Any] | None = None,
+    ) -> ResidualsDisplay:
+        """Draw the residuals.
+
+        Parameters
+        ----------
+        ax : Axes or array of Axes, default=None
+            Where to draw: an axes for every panel, or one that is divided. None makes a figure.
+        kind : str, list of str or None, default=None
+            The panels, of "fitted", "groups", "residuals_qq" and "effects_qq"; None is all that
+            there are figures for.
+        subsample : int or None, default=1000
+            Draw a sample of so many residuals against the fitted values, and so many quantiles, if
+            there are more; None draws all.
+        random_state : None, int or Generator, default=None
+            Seed of the sample.
+        scatter_kwargs : dict, default=None
+            Settings of the points, for matplotlib's ``plot``.
+        line_kwargs : dict, default=None
+            Settings of the lines of reference.
+        group_kwargs : dict, default=None
+            Settings of boxes and bands, for its ``bxp`` or ``fill_between``.
+
+        Returns
+        -------
+        ResidualsDisplay
+            This display, with what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            For a panel that there are no figures for, and a wrong number of axes.
+        """
+        pyplot("ResidualsDisplay.plot")
+        if subsample is not None and subsample < 1:
+            raise ValueError(f"subsample={subsample!r} is not a positive number")
+        self.panels_ = choose("kind", kind, self._possible())
+        self.figure_, self.axes_ = panels(
+            ax, len(self.panels_), 2, (4.4, 3.6), "ResidualsDisplay.plot"
+        )
+        self.ax_ = self.axes_[0]
+        self.scatter_ = self.groups_ = self.residual_quantiles_ = None
+        self.effect_quantiles_: list[Any] | None = None
+        lines = style("line", {"color": "black", "linewidth": 0.8}, line_kwargs, "line_kwargs")
+        draw = {
+            "fitted": lambda axes: self._fitted(axes, subsample, random_state, scatter_kwargs),
+            "groups": lambda axes: self._groups(axes, group_kwargs),
+            "residuals_qq": lambda axes: self._residuals(axes, subsample, scatter_kwargs, lines),
+            "effects_qq": lambda axes: self._effects(axes, subsample, scatter_kwargs, lines),
+        }
+        for axes, name in zip(self.axes_, self.panels_, strict=True):
+            draw[name](axes)
+            if name in ("fitted", "groups"):
+                axes.axhline(0.0, **lines)
+        return self
+
+    def _possible(self) -> list[str]:
+        """Return the panels that there are figures for."""
+        there = {"groups": "group" in self.residuals, "effects_qq": self.effects is not None}
+        return [name for name in _KINDS if there.get(name, True)]
+
+    def _fitted(self, ax: Any, subsample: int | None, random_state: Any, given: Any) -> None:
+        data = self.residuals[["fitted", "residual"]].to_numpy(float)
+        if subsample is not None and len(data) > subsample:
+            generator = np.random.default_rng(random_state)
+            data = data[np.sort(generator.choice(len(data), subsample, replace=False))]
+        few = len(data) <= _MOST_POINTS // 2
+        look = _dots(few)
+        (self.scatter_,) = ax.plot(*data.T, **style("line", look, given, "scatter_kwargs"))
+        unit = f"[{self.response}]"
+        ax.set(xlabel=f"fitted value {unit}", ylabel=f"residual {unit}")
+        if len(data) < len(self.residuals):
+            ax.set_title(f"{len(data):,} of {len(self.residuals):,} rows", fontsize="medium")
+
+    def _groups(self, ax: Any, given: Any) -> None:
+        quartiles = _quartiles(self.residuals)
+        if len(quartiles) <= MOST_LABELLED:
+            self.groups_ = _boxes(ax, quartiles, self.factor, given)
+        else:
+            places = np.arange(len(quartiles))
+            look = {"color": BLUE, "alpha": 0.35, "linewidth": 0.0, "label": "middle half"}
+            settings = style("collection", look, given, "group_kwargs")
+            self.groups_ = ax.fill_between(places, quartiles["q1"], quartiles["q3"], **settings)
+            ax.plot(places, quartiles["med"], color="black", linewidth=1.2, label="median")
+            ax.legend(fontsize="small", loc="upper left")
+            ax.set_xlabel(f"{self.factor}, {len(quartiles):,} in order")
+        ax.set_ylabel(f"residual [{self.response}]")
+
+    def _residuals(self, ax: Any, subsample: int | None, given: Any, lines: Any) -> None:
+        values = np.sort(self.residuals["residual"].to_numpy(float))
+        quarters = np.percentile(values, [25.0, 75.0])
+        expected, values = _quantiles(values, subsample)
+        look = _dots(True)
+        (self.residual_quantiles_,) = ax.plot(
+            expected, values, **style("line", look, given, "scatter_kwargs")
+        )
+        slope = float(np.diff(quarters)[0] / np.diff(stats.norm.ppf([0.25, 0.75]))[0])
+        ax.axline((0.0, float(quarters.mean())), slope=slope, **lines)
+        ax.set(xlabel="normal quantile", ylabel=f"residual [{self.response}]")
+
+    def _effects(self, ax: Any, subsample: int | None, given: Any, lines: Any) -> None:
+        assert self.effects is not None
+        self.effect_quantiles_ = []
+        parts = list(self.effects.groupby(["factor", "column"], sort=False))
+        several = self.effects["factor"].nunique() > 1
+        for number, ((factor, column), part) in enumerate(parts):
+            values = np.sort(part["standardised"].to_numpy(float))
+            look = _dots(True) | {"color": PALETTE[number % len(PALETTE)]}
+            look |= {"marker": MARKERS[number % len(MARKERS)]}
+            look |= {"label": f"{column} | {factor}" if several else str(column)}
+            settings = style("line", look, given, "scatter_kwargs")
+            self.effect_quantiles_ += ax.plot(*_quantiles(values, subsample), **settings)
+        ax.axline((0.0, 0.0), slope=1.0, **lines)
+        ax.legend(fontsize="small", loc="upper left")
+        ax.set(xlabel="normal quantile", ylabel="random effect [standard deviations]")
+
+
+def _dots(few: bool) -> dict[str, Any]:
+    """Return the settings of points."""
+    look = {"color": BLUE, "linestyle": "none", "marker": "o", "markeredgewidth": 0.0}
+    return look | {"markersize": 4.0 if few else 3.0, "alpha": 0.8 if few else 0.5}
+
+
+def _quartiles(residuals: pd.DataFrame) -> pd.DataFrame:
+    """Return quartiles and extremes of every group, in the order of the medians."""
+    grouped = residuals.groupby("group", sort=False)["residual"]
+    found = grouped.quantile(np.array([0.0, 0.25, 0.5, 0.75, 1.0])).unstack()
+    found.columns = ["whislo", "q1", "med", "q3", "whishi"]
+    return found.sort_values("med", kind="stable")
+
+
+def _boxes(ax: Any, quartiles: pd.DataFrame, factor: str, given: Any) -> Any:
+    """Draw a box a group, with whiskers to the extremes."""
+    entries = [dict(row, label=label, fliers=[]) for label, row in quartiles.iterrows()]
+    defaults = {"boxprops": {"color": BLUE}, "medianprops": {"color": "black"}}
+    defaults |= {"whiskerprops": {"color": GREY}, "capprops": {"color": GREY}}
+    places = np.arange(len(entries))
+    boxes = ax.bxp(entries, positions=places, showfliers=False, **{**defaults, **(given or {})})
+    name_rows(ax, list(quartiles.index), factor, places, along="x")
+    return boxes
+
+
+def _quantiles(
+    values: NDArray[np.float64], most: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return normal quantiles and ordered values, the outermost among them."""
+    n = len(values)
+    expected = stats.norm.ppf((np.arange(n) + 0.5) / n)
+    if most is not None and n > most:
+        # Evenly spaced in the normal quantile, so that the tails are complete.
+        targets = np.linspace(expected[0], expected[-1], most)
+        chosen = np.unique(np.searchsorted(expected, targets).clip(0, n - 1))
+        return expected[chosen], values[chosen]
+    return expected, values

@@ -1,0 +1,333 @@
+"""From the estimate of each group by itself to the one that predicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skmixed.display._drawing import (
+    BLACK,
+    BLUE,
+    GREY,
+    VERMILION,
+    choose,
+    coefficient_unit,
+    label_points,
+    need_columns,
+    panels,
+    pyplot,
+    style,
+)
+from skmixed.display._models import (
+    common_coefficients,
+    group_coefficients,
+    mixed_model,
+    response_of,
+)
+from skmixed.display._separate import separate_estimates
+from skmixed.estimators.grouped.models import GroupedModels
+
+_FEW = 100
+_TAIL = 0.01
+
+
+class ShrinkageDisplay:
+    """Shrinkage: an arrow a group, from its estimate by itself to the one that predicts.
+
+    With two coefficients the arrows lie in their plane and point towards what all groups have in
+    common. With one, estimates of the groups by themselves are on the horizontal axis and those
+    that predict on the vertical one: arrows start on the diagonal, where nothing is shrunk.
+
+    Parameters
+    ----------
+    own : DataFrame of shape (n_groups, n_coefficients)
+        Estimates of each group by itself; NaN where its rows do not determine them.
+    shrunk : DataFrame of shape (n_groups, n_coefficients)
+        Estimates that predict, for the same groups and coefficients.
+    common : Series of length n_coefficients
+        What all groups have in common, by coefficient.
+    factor : str, default="group"
+        What the groups are called.
+    response : str, default="y"
+        Name of the response, the unit of the axes.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The picture.
+    axes_ : ndarray of Axes
+        The same, as the only entry.
+    figure_ : matplotlib Figure
+        The figure.
+    arrows_ : Quiver
+        The arrows, in the order of the groups that have both estimates.
+    own_points_, shrunk_points_ : Line2D
+        Where arrows start and end.
+    common_ : Line2D
+        What all groups have in common: a point, or with one coefficient a line.
+
+    See Also
+    --------
+    RandomEffectsDisplay : The same with intervals, without the estimates of groups by themselves.
+    skmixed.GroupedModels : Gives the estimates of groups by themselves.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.display import ShrinkageDisplay
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    >>> display = ShrinkageDisplay.from_estimator(model, X, y)
+    >>> display.own.loc["335"].round(1).tolist(), display.shrunk.loc["335"].round(1).tolist()
+    ([263.0, -2.9], [251.1, -0.3])
+    """
+
+    def __init__(
+        self,
+        own: pd.DataFrame,
+        shrunk: pd.DataFrame,
+        *,
+        common: pd.Series,
+        factor: str = "group",
+        response: str = "y",
+    ) -> None:
+        self.shrunk = need_columns(shrunk, [], "shrunk")
+        self.own = need_columns(own, list(self.shrunk.columns), "own")[list(self.shrunk.columns)]
+        if not self.own.index.equals(self.shrunk.index):
+            raise ValueError("own and shrunk are about different groups: their indexes differ")
+        missing = [name for name in self.shrunk.columns if name not in common.index]
+        if missing:
+            raise ValueError(f"common lacks the coefficients {missing}")
+        self.common, self.factor, self.response = common, factor, response
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any = None,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        groups: Any = None,
+        factor: str | None = None,
+        columns: str | list[str] | None = None,
+        ax: Any = None,
+        arrow_kwargs: dict[str, Any] | None = None,
+        own_kwargs: dict[str, Any] | None = None,
+        shrunk_kwargs: dict[str, Any] | None = None,
+        common_kwargs: dict[str, Any] | None = None,
+    ) -> ShrinkageDisplay:
+        """Draw the shrinkage of a fitted model.
+
+        Parameters
+        ----------
+        estimator : MixedLinearRegressor or GroupedModels
+            Fitted. `GroupedModels` has the estimates of each group by itself; of the coefficients
+            of a mixed model they are fitted here.
+        X : array-like or data frame of shape (n, n_features), default=None
+            The rows the mixed model was fitted to, which it does not keep.
+        y : array-like of shape (n,), default=None
+            Their response.
+        sample_weight : array-like of shape (n,), default=None
+            Their weights.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Their labels, if they were given as `groups` to `fit`.
+        factor : str or None, default=None
+            The grouping factor; None is the only one, or the one with most levels.
+        columns : str, list of one or two str, or None, default=None
+            The coefficients; None is the first two of those that vary.
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+        arrow_kwargs : dict, default=None
+            Settings of the arrows, for matplotlib's ``quiver``.
+        own_kwargs : dict, default=None
+            Settings of the points where arrows start, for its ``plot``.
+        shrunk_kwargs : dict, default=None
+            Settings of the points where arrows end.
+        common_kwargs : dict, default=None
+            Settings of what all groups have in common.
+
+        Returns
+        -------
+        ShrinkageDisplay
+            The estimates and what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        TypeError
+            For an estimator without coefficients that vary between groups.
+        ValueError
+            If the rows of a mixed model are not given or not those of the fit, for unknown names,
+            and for a model that is not fitted.
+
+        Notes
+        -----
+        By itself a group of a mixed model is fitted by least squares of the columns that vary, to y
+        less all other parts of the model: its other coefficients and the effects of other factors.
+        Where all coefficients vary over one factor, that is the regression of y in each group.
+        """
+        pyplot("ShrinkageDisplay.from_estimator")
+        if isinstance(estimator, GroupedModels):
+            if factor is not None:
+                raise ValueError(
+                    "factor is for mixed models: arrows are those of the finest groups"
+                )
+            own, shrunk = (
+                pd.DataFrame(group_coefficients(estimator, "ShrinkageDisplay", shrunk=each)["coef"])
+                for each in (False, True)
+            )
+            factor = ":".join(map(str, own.index.names))
+            common = common_coefficients(estimator)
+        else:
+            model = mixed_model(estimator, "ShrinkageDisplay")
+            found = separate_estimates(model, X, y, sample_weight, groups, factor)
+            factor, own, shrunk, common = found.factor, found.own, found.shrunk, found.common
+        known = list(shrunk.columns)
+        wanted = choose("columns", known[:2] if columns is None else columns, known)
+        return cls(
+            own[wanted],
+            shrunk[wanted],
+            common=common[wanted],
+            factor=factor,
+            response=response_of(estimator),
+        ).plot(
+            ax,
+            arrow_kwargs=arrow_kwargs,
+            own_kwargs=own_kwargs,
+            shrunk_kwargs=shrunk_kwargs,
+            common_kwargs=common_kwargs,
+        )
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        arrow_kwargs: dict[str, Any] | None = None,
+        own_kwargs: dict[str, Any] | None = None,
+        shrunk_kwargs: dict[str, Any] | None = None,
+        common_kwargs: dict[str, Any] | None = None,
+    ) -> ShrinkageDisplay:
+        """Draw the arrows.
+
+        Parameters
+        ----------
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+        arrow_kwargs : dict, default=None
+            Settings of the arrows, for matplotlib's ``quiver``.
+        own_kwargs : dict, default=None
+            Settings of the points where arrows start, for its ``plot``.
+        shrunk_kwargs : dict, default=None
+            Settings of the points where arrows end.
+        common_kwargs : dict, default=None
+            Settings of what all groups have in common.
+
+        Returns
+        -------
+        ShrinkageDisplay
+            This display, with what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            For more than two coefficients.
+        """
+        pyplot("ShrinkageDisplay.plot")
+        names = list(self.shrunk.columns)
+        if len(names) > 2:
+            raise ValueError(f"arrows are drawn for one or two coefficients, not for {names}")
+        self.figure_, self.axes_ = panels(ax, 1, 1, (6.4, 4.8), "ShrinkageDisplay.plot")
+        self.ax_ = self.axes_[0]
+        start, end = self._ends()
+        self._draw_common(common_kwargs)
+        few = len(start) <= _FEW
+        moved = end - start
+        defaults = {"color": GREY, "width": 0.003 if few else 0.0012, "alpha": 0.8 if few else 0.25}
+        defaults |= {"headwidth": 5.0, "headlength": 6.0} if few else {"headwidth": 1.0}
+        self.arrows_ = self.ax_.quiver(
+            *start.T,
+            *moved.T,
+            angles="xy",
+            scale_units="xy",
+            scale=1.0,
+            **style("collection", defaults, arrow_kwargs, "arrow_kwargs"),
+        )
+        defaults = {"linestyle": "none", "marker": "o", "zorder": 3}
+        defaults |= {"markersize": 5.0 if few else 1.5}
+        first = {
+            "color": VERMILION,
+            "label": f"each {self.factor} by itself",
+            "markerfacecolor": "none",
+        }
+        settings = style("line", defaults | first, own_kwargs, "own_kwargs")
+        (self.own_points_,) = self.ax_.plot(*start.T, **settings)
+        last = {"color": BLUE, "label": "shrunk"}
+        settings = style("line", defaults | last, shrunk_kwargs, "shrunk_kwargs")
+        (self.shrunk_points_,) = self.ax_.plot(*end.T, **settings)
+        self._limit(start, end)
+        self._name_axes(start)
+        return self
+
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return where arrows start and end; groups without estimates have none."""
+        own, shrunk = self.own.to_numpy(float), self.shrunk.to_numpy(float)
+        known = np.isfinite(own).all(axis=1) & np.isfinite(shrunk).all(axis=1)
+        own, shrunk = own[known], shrunk[known]
+        if own.shape[1] == 1:
+            return np.repeat(own, 2, axis=1), np.column_stack([own, shrunk])
+        return own, shrunk
+
+    def _draw_common(self, common_kwargs: dict[str, Any] | None) -> None:
+        values = self.common[list(self.shrunk.columns)].to_numpy(float)
+        if len(values) == 1:
+            defaults = {"color": BLACK, "linestyle": "--", "linewidth": 0.8, "label": "in common"}
+            settings = style("line", defaults, common_kwargs, "common_kwargs")
+            self.common_ = self.ax_.axhline(values[0], **settings)
+            self.ax_.axline((values[0], values[0]), slope=1.0, color=GREY, linewidth=0.8)
+            return
+        defaults = {"color": BLACK, "marker": "+", "markersize": 12.0, "markeredgewidth": 2.0}
+        defaults |= {"linestyle": "none", "zorder": 4, "label": "in common"}
+        settings = style("line", defaults, common_kwargs, "common_kwargs")
+        (self.common_,) = self.ax_.plot(*values[:, None], **settings)
+
+    def _limit(self, start: np.ndarray, end: np.ndarray) -> None:
+        """Leave the wildest starts of many arrows outside, and name the groups of a few."""
+        if len(start) > _FEW:
+            low, high = np.quantile(start, [_TAIL, 1.0 - _TAIL], axis=0)
+            low, high = np.minimum(low, end.min(axis=0)), np.maximum(high, end.max(axis=0))
+            room = 0.05 * (high - low)
+            self.ax_.set(
+                xlim=(low[0] - room[0], high[0] + room[0]),
+                ylim=(low[1] - room[1], high[1] + room[1]),
+            )
+        else:
+            self.ax_.margins(0.1)
+            own, shrunk = self.own.to_numpy(float), self.shrunk.to_numpy(float)
+            known = np.isfinite(own).all(axis=1) & np.isfinite(shrunk).all(axis=1)
+            label_points(self.ax_, start, list(self.own.index[known]), np.vstack([start, end]))
+
+    def _outside(self, start: np.ndarray) -> int:
+        """Count arrows that start outside the picture."""
+        (left, right), (bottom, top) = self.ax_.get_xlim(), self.ax_.get_ylim()
+        x, y = start.T
+        return int(((x < left) | (x > right) | (y < bottom) | (y > top)).sum())
+
+    def _name_axes(self, start: np.ndarray) -> None:
+        names = [coefficient_unit(str(name), self.response) for name in self.shrunk.columns]
+        if len(names) == 1:
+            names = [f"{names[0]}, by itself", f"{names[0]}, shrunk"]
+        notes = [f"{len(start):,} levels of {self.factor}"]
+        if outside := self._outside(start):
+            notes.append(f"{outside:,} start outside")
+        if left := len(self.shrunk) - len(start):
+            notes.append(f"{left:,} more have no estimate of their own")
+        self.ax_.set(xlabel=names[0], ylabel=names[1])
+        self.ax_.set_title(", ".join(notes), fontsize="medium")
+        self.ax_.legend(fontsize="small", framealpha=0.9, markerscale=1.0)
