@@ -267,7 +267,10 @@ class Question:
         n = len(levels) * len(values)
         columns = {}
         dtypes = {**self.dtypes, **self.by_argument}
-        labels = dict(zip(self.key, zip(*map(self._label, levels), strict=True), strict=True))
+        labels = {
+            name: [level[place] if len(self.key) > 1 else level for level in levels]
+            for place, name in enumerate(self.key)
+        }
         for name, dtype in dtypes.items():
             if name == self.feature:
                 data: Any = np.tile(np.asarray(values, dtype=object), len(levels))
@@ -277,9 +280,6 @@ class Question:
                 data = [self.held.get(name, self.unseen.get(name))] * n
             columns[name] = typed(data, dtype)
         return pd.DataFrame(columns)
-
-    def _label(self, level: Any) -> tuple[Any, ...]:
-        return level if len(self.key) > 1 else (level,)
 
     def _arguments(self, rows: pd.DataFrame) -> tuple[Any, Any]:
         """Return X and the groups as the model takes them."""
