@@ -1,53 +1,6 @@
-"""A column with thousands of labels: what to give the regressor that follows.
+"""The example of the encoder under its short name: runs 06_high_cardinality.py."""
 
-Customers rate what they buy. There are 3,000 customers, few ratings of each, and a regressor wants
-numbers. A BLUP for every customer is their mean, shrunk by as much as the number of their ratings
-and the differences between customers warrant; nothing is tuned.
-"""
+import runpy
+from pathlib import Path
 
-import numpy as np
-import pandas as pd
-from sklearn.compose import make_column_transformer
-from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import KFold, cross_validate
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, TargetEncoder
-
-from skmixed import BLUPEncoder
-
-rng = np.random.default_rng(0)
-n_rows, n_customers = 12_000, 3_000
-customer = rng.integers(n_customers, size=n_rows)
-price = rng.normal(size=n_rows)
-liking = rng.normal(scale=0.8, size=n_customers)
-y = 3.0 - 0.5 * price + liking[customer] + rng.normal(size=n_rows)
-X = pd.DataFrame(
-    {
-        "customer": [f"c{number}" for number in customer],
-        "voucher": [f"v{number}" for number in rng.integers(2_000, size=n_rows)],  # noise
-        "price": price,
-    }
-)
-
-encoder = BLUPEncoder(columns=["customer", "voucher"], extra=["count"], random_state=0)
-encoder.set_output(transform="pandas")
-print("What the regressor is shown in training, every row encoded by the other folds:")
-print(encoder.fit_transform(X, y).head(3).round(2), end="\n\n")
-
-for name, covariance in zip(["customer", "voucher"], encoder.random_covariance_, strict=True):
-    print(f"variance between labels of {name}: {covariance[0, 0, 0]:.2f}")
-print("The truth is 0.64 and 0. Vouchers are encoded as next to nothing.", end="\n\n")
-
-labels = ["customer", "voucher"]
-folds = KFold(5, shuffle=True, random_state=0)
-encoders = {
-    "BLUPEncoder": BLUPEncoder(random_state=0),
-    "TargetEncoder": TargetEncoder(cv=folds),
-    "one-hot": OneHotEncoder(handle_unknown="ignore"),
-}
-print("Held-out R2 of least squares, five folds (the truth would have 0.47):")
-for name, encoder in encoders.items():
-    columns = make_column_transformer((encoder, labels), remainder="passthrough")
-    model = make_pipeline(columns, LinearRegression())
-    scores = cross_validate(model, X, y, cv=folds)
-    print(f"  {name:14} {scores['test_score'].mean():.3f}")
+runpy.run_path(str(Path(__file__).with_name("06_high_cardinality.py")), run_name="__main__")

@@ -18,7 +18,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LONGEST_LABEL = 24
 _INCHES_A_LABEL = 0.12
 _INCHES_A_LETTER = 0.14
-MOST_LABELLED = 50
+MOST_LABELLED = 60
 
 
 def pyplot(caller: str) -> Any:
@@ -204,7 +204,7 @@ def label_points(
     Parameters
     ----------
     ax : Axes
-        The panel, its limits set.
+        The panel.
     points : ndarray of shape (n, 2)
         The points.
     labels : sequence of length n
@@ -217,6 +217,7 @@ def label_points(
     list of Annotation
         The labels that were written.
     """
+    ax.figure.draw_without_rendering()  # settles the limits and the size of the axes
     width, height = 4.8 * ax.figure.dpi / 72.0, 8.0 * ax.figure.dpi / 72.0  # of a letter
     x, y = ax.transData.transform(points).T
     taken_x, taken_y = ax.transData.transform(occupied).T

@@ -205,7 +205,7 @@ class RandomEffectsDisplay:
             for key, part in self.effects.groupby(["factor", "column"], sort=False)
         }
         shown = max(min(len(part), max_levels or len(part)) for part in parts.values())
-        height = 1.1 + 0.18 * shown if shown <= MOST_LABELLED else 5.5
+        height = 1.1 + 0.16 * shown if shown <= MOST_LABELLED else 5.5
         widest = max(part["column"].nunique() for _, part in self.effects.groupby("factor"))
         beside = widest if widest > 1 else 3  # factors that have one column stand side by side
         size = (4.4, max(height, 2.2))
@@ -237,19 +237,19 @@ class RandomEffectsDisplay:
         places = np.arange(len(part)) + gap * (np.arange(len(part)) >= len(part) // 2)
         factor = str(part["factor"].iloc[0])
         what = f"{factor}, {len(part)} of {n_levels:,}" if gap else factor
-        named = name_rows(ax, list(part["level"]), what, places)
+        name_rows(ax, list(part["level"]), what, places)
         lower, upper = part["lower"].to_numpy(float), part["upper"].to_numpy(float)
         zero = float(part["reference"].iloc[0])
         apart = (lower > zero) | (upper < zero)
         defaults = {
             "color": np.where(apart, BLUE, GREY),
-            "linewidth": 1.6 if named else 0.6,
-            "alpha": 1.0 if named else 0.5,
+            "linewidth": np.clip(160.0 / len(part), 0.6, 1.6),
+            "alpha": np.clip(300.0 / len(part), 0.5, 1.0),
         }
         settings = style("collection", defaults, intervals, "interval_kwargs")
         self.intervals_.append(ax.hlines(places, lower, upper, **settings))
         defaults = {"color": "black", "linestyle": "none", "marker": "o", "zorder": 3}
-        defaults["markersize"] = 4.0 if named else 1.2
+        defaults["markersize"] = np.clip(240.0 / len(part), 1.2, 4.0)
         settings = style("line", defaults, points, "point_kwargs")
         self.points_ += ax.plot(part["estimate"].to_numpy(float), places, **settings)
         defaults = {"color": "black", "linestyle": "--", "linewidth": 0.8}

@@ -271,8 +271,9 @@ class ShrinkageDisplay:
         last = {"color": BLUE, "label": "shrunk"}
         settings = style("line", defaults | last, shrunk_kwargs, "shrunk_kwargs")
         (self.shrunk_points_,) = self.ax_.plot(*end.T, **settings)
+        self._name_axes(ax)
         self._limit(start, end)
-        self._name_axes(start)
+        self._note(start)
         return self
 
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
@@ -309,6 +310,7 @@ class ShrinkageDisplay:
             )
         else:
             self.ax_.margins(0.1)
+            self.ax_.set_title(" ", fontsize="medium")  # takes its room before labels are placed
             own, shrunk = self.own.to_numpy(float), self.shrunk.to_numpy(float)
             known = np.isfinite(own).all(axis=1) & np.isfinite(shrunk).all(axis=1)
             label_points(self.ax_, start, list(self.own.index[known]), np.vstack([start, end]))
@@ -319,15 +321,22 @@ class ShrinkageDisplay:
         x, y = start.T
         return int(((x < left) | (x > right) | (y < bottom) | (y > top)).sum())
 
-    def _name_axes(self, start: np.ndarray) -> None:
+    def _name_axes(self, ax: Any) -> None:
         names = [coefficient_unit(str(name), self.response) for name in self.shrunk.columns]
         if len(names) == 1:
             names = [f"{names[0]}, by itself", f"{names[0]}, shrunk"]
+        self.ax_.set(xlabel=names[0], ylabel=names[1])
+        handles = [self.own_points_, self.shrunk_points_, self.common_]
+        if ax is None:
+            self.figure_.legend(handles=handles, loc="outside upper center", ncols=3)
+        else:
+            self.ax_.legend(handles=handles, fontsize="small", framealpha=0.9)
+
+    def _note(self, start: np.ndarray) -> None:
+        """Say how many groups there are, and what is not seen of them."""
         notes = [f"{len(start):,} levels of {self.factor}"]
         if outside := self._outside(start):
             notes.append(f"{outside:,} start outside")
         if left := len(self.shrunk) - len(start):
             notes.append(f"{left:,} more have no estimate of their own")
-        self.ax_.set(xlabel=names[0], ylabel=names[1])
         self.ax_.set_title(", ".join(notes), fontsize="medium")
-        self.ax_.legend(fontsize="small", framealpha=0.9, markerscale=1.0)

@@ -41,14 +41,17 @@ def test_arrows_of_a_mixed_model(rows):
     assert len(labels) > 12
 
 
-def test_labels_do_not_overlap(rows):
-    X, y = rows
-    model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
-    display = ShrinkageDisplay.from_estimator(model, X, y)
+def test_labels_do_not_overlap_each_other_nor_points():
+    pupils = make_schools()
+    X = pupils[["open", "agree", "school", "class"]]
+    model = GroupedModels(group_features=["school", "class"]).fit(X, pupils["extro"])
+    display = ShrinkageDisplay.from_estimator(model, columns=["open", "agree"])
     display.figure_.canvas.draw()
     boxes = [text.get_window_extent() for text in display.ax_.texts]
-    pairs = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i]]
-    assert not any(a.overlaps(b) for a, b in pairs)
+    assert 10 < len(boxes) < 24
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    points = display.ax_.transData.transform(np.vstack(arrows(display)))
+    assert not any(box.contains(*point) for box in boxes for point in points)
 
 
 def test_what_does_not_vary_is_held_at_the_model(rows):
