@@ -16,7 +16,7 @@ from skmixed.display import RandomEffectsDisplay
 from skmixed.inference import variance_partition
 
 rng = np.random.default_rng(0)
-n_judges, n_wines, n_tastings = 40, 60, 400
+n_judges, n_wines, n_tastings = 25, 40, 300
 quality = rng.normal(scale=1.0, size=n_wines)
 mildness = rng.normal(scale=1.5, size=n_judges)
 wine, judge = rng.integers(n_wines, size=n_tastings), rng.integers(n_judges, size=n_tastings)

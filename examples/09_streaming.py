@@ -1,20 +1,23 @@
-"""Fit a model to files that need not fit into memory, and write predictions beside them.
+"""
+Streaming from disk
+===================
 
-The rows here are few, so that the example takes seconds: 200,000 orders of 5,000 customers in four
-parquet files. The same calls take a Dask or Spark DataFrame, a DuckDB relation, or any generator of
-data frames in the place of the files.
-
-Usage: python examples/streaming.py
+Fit a model to files that need not fit into memory, and write predictions beside them. The rows here
+are few, so that the example takes seconds: 200,000 orders of 5,000 customers in four parquet files.
+The same calls take a Dask or Spark DataFrame, a DuckDB relation, or any generator of data frames in
+the place of the files.
 """
 
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
 from skmixed import MixedLinearRegressor, distributed
+from skmixed.display import RandomEffectsDisplay
 
 N_CUSTOMERS = 5_000
 
@@ -32,36 +35,38 @@ def orders(rng, n):
     )
 
 
-def coefficients(model):
-    """Fixed coefficients by name."""
-    return dict(zip(model.coef_covariance_.columns[1:], model.coef_.round(2).tolist(), strict=True))
+rng = np.random.default_rng(0)
+temporary = tempfile.TemporaryDirectory()
+folder = Path(temporary.name)
+for number in range(4):
+    orders(rng, 50_000).to_parquet(folder / f"orders-{number}.parquet")
 
+# %%
+# One pass over the files. The levels of ``customer`` and of ``channel`` are found on the way.
+model = MixedLinearRegressor("(discount | customer)", fixed="discount + channel")
+distributed.fit(model, folder, target="spent")
+print(model.summary())
 
-def main():
-    rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for number in range(4):
-            orders(rng, 50_000).to_parquet(folder / f"orders-{number}.parquet")
+# %%
+# Nothing is predicted until the reader is read, a block of rows at a time.
+reader = distributed.predict(model, folder)
+with pq.ParquetWriter(folder / "predictions.parquet", reader.schema) as writer:
+    for batch in reader:
+        writer.write_batch(batch)
+found = pq.read_table(folder / "predictions.parquet")["prediction"]
+print(f"{len(found)} predictions, the first: {found[0].as_py():.1f}")
 
-        # One pass over the files. The levels of `customer` and of `channel` are found on the way.
-        model = MixedLinearRegressor("(discount | customer)", fixed="discount + channel")
-        distributed.fit(model, folder, target="spent")
-        print(model.summary())
+# %%
+# Rows that come later are added to the sums; the old ones are not read again.
+temporary.cleanup()
+later = orders(rng, 10_000)
+model.partial_fit(later.drop(columns="spent"), later["spent"])
+coefficients = dict(
+    zip(model.coef_covariance_.columns[1:], model.coef_.round(2).tolist(), strict=True)
+)
+print(f"after {model.fit_.products.n_rows} orders: {coefficients}")
 
-        # Nothing is predicted until the reader is read, a block of rows at a time.
-        reader = distributed.predict(model, folder)
-        with pq.ParquetWriter(folder / "predictions.parquet", reader.schema) as writer:
-            for batch in reader:
-                writer.write_batch(batch)
-        found = pq.read_table(folder / "predictions.parquet")["prediction"]
-        print(f"\n{len(found)} predictions, the first: {found[0].as_py():.1f}")
-
-        # Rows that come later are added to the sums; the old ones are not read again.
-        later = orders(rng, 10_000)
-        model.partial_fit(later.drop(columns="spent"), later["spent"])
-        print(f"after {model.fit_.products.n_rows} orders: {coefficients(model)}")
-
-
-if __name__ == "__main__":
-    main()
+# %%
+# All 5,000 customers in order. An interval in colour leaves out zero, the average customer.
+RandomEffectsDisplay.from_estimator(model)
+plt.show()

@@ -1,4 +1,4 @@
-"""Boosting with random effects under its short name: runs 07_boosting.py."""
+"""Another name of 07_boosting.py."""
 
 import runpy
 from pathlib import Path

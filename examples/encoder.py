@@ -1,4 +1,4 @@
-"""The example of the encoder under its short name: runs 06_high_cardinality.py."""
+"""Another name of 06_high_cardinality.py."""
 
 import runpy
 from pathlib import Path

@@ -1,7 +1,10 @@
-"""A first mixed model: reaction times of 18 people who slept three hours a night.
+"""
+A first mixed model
+===================
 
-Every subject has an intercept and a slope of their own; the model estimates how much these vary and
-shrinks each subject's pair towards the average by as much as its ten measurements warrant.
+Reaction times of 18 people who slept three hours a night. Every subject has an intercept and a
+slope of their own; the model estimates how much these vary and shrinks each subject's pair towards
+the average by as much as its ten measurements warrant.
 """
 
 import pandas as pd

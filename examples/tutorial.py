@@ -1,8 +1,11 @@
-"""The multilevel tutorial, model by model: pupils in classes in schools.
+"""
+The multilevel tutorial, model by model
+=======================================
 
-The models are those of "Getting started with mixed effect models in R", in its order, but for its
-fourth step, a separate regression for every class. With no argument they are fitted to simulated
-schools; `--data CSV` takes a file with the columns extro, open, agree, social, class and school.
+Pupils in classes in schools. The models are those of "Getting started with mixed effect models in
+R", in its order, but for its fourth step, a separate regression for every class. With no argument
+they are fitted to simulated schools; ``--data CSV`` takes a file with the columns extro, open,
+agree, social, class and school.
 """
 
 import argparse
@@ -82,7 +85,7 @@ def varying_slope(data, nested):
 
 def main():
     """Fit all models in order."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--data", help="CSV file; simulated schools by default")
     path = parser.parse_args().data
     data = pd.read_csv(path) if path else make_schools()

@@ -327,10 +327,12 @@ class ShrinkageDisplay:
             names = [f"{names[0]}, by itself", f"{names[0]}, shrunk"]
         self.ax_.set(xlabel=names[0], ylabel=names[1])
         handles = [self.own_points_, self.shrunk_points_, self.common_]
+        few = len(self.own_points_.get_xdata()) <= _FEW
+        look = {"fontsize": "small", "markerscale": 1.0 if few else 2.0}
         if ax is None:
-            self.figure_.legend(handles=handles, loc="outside upper center", ncols=3)
+            self.figure_.legend(handles=handles, loc="outside upper center", ncols=3, **look)
         else:
-            self.ax_.legend(handles=handles, fontsize="small", framealpha=0.9)
+            self.ax_.legend(handles=handles, **look)
 
     def _note(self, start: np.ndarray) -> None:
         """Say how many groups there are, and what is not seen of them."""

@@ -1,6 +1,7 @@
 """The examples run without a warning and print the right figures."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -27,13 +28,37 @@ MODELS_IN_R = {
 NUMBER = r"-?\d+\.\d+"
 
 
+# Without a screen; and the worker processes of a run share the cores already.
+ENVIRONMENT = {key: value for key, value in os.environ.items() if "DISPLAY" not in key}
+ENVIRONMENT |= {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
+DRAW = """
+import runpy, sys
+import matplotlib.pyplot as plt
+runpy.run_path(sys.argv[1], run_name="__main__")
+print("pictures:", len(plt.get_fignums()))
+"""
+
+
 def run(*arguments):
-    """Return what an example prints, every warning being an error."""
+    """Return what a program prints, every warning being an error."""
     command = [sys.executable, "-W", "error", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    settings = {"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True}
+    done = subprocess.run(command, check=False, **settings)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     return done.stdout
+
+
+def draw(name, pictures=1):
+    """Return what an example of the gallery prints, having drawn so many pictures."""
+    text, _, count = run("-c", DRAW, f"examples/{name}.py").rpartition("pictures:")
+    assert int(count) == pictures
+    return text
+
+
+def numbers(text, pattern):
+    """Numbers of the lines that match, by what stands before them."""
+    return {name.strip(): float(value) for name, value in re.findall(pattern, text, re.MULTILINE)}
 
 
 def coefficients(lines):
@@ -96,22 +121,110 @@ def test_quickstart():
     assert "R2 = 0.02  (GroupKFold over subjects)" in text
 
 
-def test_encoder():
-    text = run("examples/encoder.py")
-    held_out = {name: float(value) for name, value in re.findall(r"^  (\S+) +(\S+)$", text, re.M)}
+def test_01_shrinkage():
+    text = draw("01_shrinkage")
+    assert re.search(r"^335 +263\.0 +-2\.9 +251\.1 +-0\.3$", text, re.MULTILINE)
+    errors = numbers(text, r"^  (\w.*?) +(\d+\.\d) ms$")
+    assert errors["shrunk"] < min(errors["all people alike"], errors["each person by themselves"])
+
+
+def test_02_random_slopes():
+    text = draw("02_random_slopes", 2)
+    assert "intercepts vary   10.47 +- 0.80 ms" in text
+    assert "slopes vary, too  10.47 +- 1.55 ms" in text
+    assert re.search(r"model 2 .* 42\.837 +2 +<0\.0001", text)
+
+
+def test_03_crossed_effects():
+    text = draw("03_crossed_effects")
+    assert "groups: wine, 40; judge, 25" in text
+    errors = list(numbers(text, r"^  (\w.*?) +(\d\.\d\d)$").values())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.75 * errors[-2]
+
+
+def test_04_nested():
+    text = draw("04_nested")
+    assert float(re.search(r"^nested: .* residual (\S+);", text, re.MULTILINE)[1]) < 1.1
+    assert float(re.search(r"^crossed: .* residual (\S+);", text, re.MULTILINE)[1]) > 2.5
+    ends = re.findall(r"^  school .* from +(\S+) to +(\S+)$", text, re.MULTILINE)
+    widths = [float(high) - float(low) for low, high in ends]
+    assert len(widths) == 3
+    assert widths == sorted(widths)
+
+
+def test_05_grouped_models():
+    text = draw("05_grouped_models")
+    assert "school = I, class = a" in text
+    scores = numbers(text, r"^  (\S.*?\S) +(-?\d+\.\d+)$")
+    assert scores["pooled by REML"] > 0.97
+    assert scores["pooled by REML"] > max(scores["each class apart"], scores["half"])
+
+
+@pytest.mark.parametrize("name", ["06_high_cardinality", "encoder"])
+def test_06_high_cardinality(name):
+    text = draw(name)
+    held_out = numbers(text, r"^  (\S+) +(\S+)$")
     assert held_out["BLUPEncoder"] > held_out["TargetEncoder"] > held_out["one-hot"]
     variances = re.findall(r"variance between labels of \w+: (\S+)", text)
     assert [float(value) for value in variances] == pytest.approx([0.64, 0.0], abs=0.1)
 
 
-def test_boosting_with_groups():
-    text = run("examples/boosting_with_groups.py")
-    errors = dict(re.findall(r"^  (\D+?) +(\d\.\d\d) +\d\.\d\d$", text, re.M))
-    assert float(errors["boosting with random effects"]) < 1.15
-    assert float(errors["linear mixed model"]) > 1.25
+@pytest.mark.parametrize("name", ["07_boosting", "boosting_with_groups"])
+def test_07_boosting(name):
+    text = draw(name)
+    errors = numbers(text, r"^  (\D+?) +(\d\.\d\d) +\d\.\d\d$")
+    assert errors["boosting with random effects"] < 1.15
+    assert errors["linear mixed model"] > 1.25
     for inside in re.findall(r"intervals hold (\d+)%", text):
         assert 86 <= int(inside) <= 94
     assert len(re.findall(r"intervals hold", text)) == 2
+
+
+def test_08_new_customers():
+    text = draw("08_new_customers", 2)
+    rows = re.findall(r"^(\d+) +(\d+\.\d+) +(\S+)$", text, re.MULTILINE)
+    errors = {int(orders): (float(model), mean) for orders, model, mean in rows}
+    models = [model for model, _ in errors.values()]
+    assert list(errors) == [0, 1, 2, 5, 10]
+    assert models == sorted(models, reverse=True)
+    assert all(model < float(mean) for model, mean in errors.values() if mean != "-")
+    assert float(errors[1][1]) > errors[0][0]
+    assert text.endswith("Customers known: 1000\n")
+
+
+def test_09_streaming():
+    text = draw("09_streaming")
+    assert "groups: customer, 5000" in text
+    assert re.search(r"^discount +7\.\d\d ", text, re.MULTILINE)
+    assert "200000 predictions" in text
+    assert "after 210000 orders" in text
+
+
+def test_10_tests_and_intervals():
+    text = draw("10_tests_and_intervals", 4)
+    assert re.search(r"^Days +10\.467 +1\.5458 +17 +6\.7715 +<0\.0001$", text, re.MULTILINE)
+    assert re.search(r"^sd_Days\|Subject +5\.7168 +3\.8012 +8\.7534$", text, re.MULTILINE)
+    assert "slopes vary, too  from  7.21 to 13.73 ms" in text
+
+
+def test_11_grid_search():
+    text = draw("11_grid_search", 2)
+    rows = re.findall(r"^(\(.*\)) +(0\.\d+) +(0\.\d+)$", text, re.MULTILINE)
+    known = {random: float(score) for random, score, _ in rows}
+    new = {random: float(score) for random, _, score in rows}
+    assert len(known) == 5
+    with_slopes = [score for random, score in known.items() if "price" in random]
+    assert min(with_slopes) > 0.1 + max(known["(1 | shop)"], known["(1 | region/shop)"])
+    assert min(new[random] for random in new if "region" in random) > 0.03 + new["(1 | shop)"]
+    best = re.search(r"^Best for known shops: (.*)$", text, re.MULTILINE)[1]
+    assert known[best] == max(known.values())
+
+
+def test_every_example_of_the_gallery_is_run_here():
+    numbered = sorted(path.stem for path in (ROOT / "examples").glob("[0-9]*.py"))
+    assert [name[:2] for name in numbered] == [f"{n:02}" for n in range(1, len(numbered) + 1)]
+    assert all(f"test_{name}" in globals() for name in numbered)
 
 
 def test_tutorial_on_simulated_schools():
@@ -121,16 +234,6 @@ def test_tutorial_on_simulated_schools():
     assert figures(models[4], "AIC", "residual sd") == figures(models[5], "AIC", "residual sd")
     assert figures(models[4], "residual sd") == {"residual sd": "0.96"}
     assert "number of obs: 1200, groups: class:school, 24; school, 6" in models[8]
-
-
-def test_grouped_models():
-    text = run("examples/grouped_models.py")
-    assert "school = I, class = a" in text
-    scores = dict(re.findall(r"^  (\S.*?\S) +(-?\d+\.\d+)$", text, re.MULTILINE))
-    assert float(scores["pooled by REML"]) > 0.97
-    assert float(scores["pooled by REML"]) > max(
-        float(scores["each class apart"]), float(scores["half"])
-    )
 
 
 @reference_set.needs_whole_set
@@ -160,14 +263,6 @@ def test_tutorial_reaches_the_optimum_of_its_last_model(published):
     assert any("singular fit" in line for line in published[9])
 
 
-def test_streaming():
-    text = run("examples/streaming.py")
-    assert "groups: customer, 5000" in text
-    assert re.search(r"^discount +7\.\d\d ", text, re.MULTILINE)
-    assert "200000 predictions" in text
-    assert "after 210000 orders" in text
-
-
 @reference_set.needs_whole_set
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_ordinary_regressions_are_those_of_r(number, published):
@@ -195,3 +290,7 @@ def test_examples_are_short_and_explained(example):
     text = example.read_text(encoding="utf-8")
     assert text.startswith('"""')
     assert text.count("\n") < 120
+    if example.stem[0].isdigit():
+        title, line = text.splitlines()[1:3]
+        assert line == "=" * len(title)
+        assert text.count("# %%\n") >= 2

@@ -1,0 +1,78 @@
+"""
+New customers
+=============
+
+A model was fitted last year. Since then customers have come whom it does not know, and of each of
+them a few orders are there. ``update_groups`` learns the random effects of new groups, and more of
+old ones, from such orders: coefficients and variances stay, nothing is fitted again, and the rows
+of last year are not needed.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from skmixed import MixedLinearRegressor
+from skmixed.display import RandomEffectsDisplay
+
+rng = np.random.default_rng(0)
+spending = rng.normal(
+    scale=[[8.0], [12.0]], size=(2, 1_000)
+)  # of each: level, effect of a discount
+
+
+def orders(customer):
+    """Orders of given customers, whose number is their name."""
+    discount = rng.uniform(0.0, 0.5, len(customer))
+    spent = 50.0 + 20.0 * discount + spending[0][customer] + spending[1][customer] * discount
+    frame = pd.DataFrame({"discount": discount, "customer": customer})
+    return frame, spent + rng.normal(scale=10.0, size=len(customer))
+
+
+def rms(errors):
+    """Root mean square."""
+    return np.sqrt(np.mean(np.square(errors)))
+
+
+# %%
+# Last year: 500 customers with 4 to 12 orders.
+old = np.repeat(np.arange(500), rng.integers(4, 13, size=500))
+model = MixedLinearRegressor("(1 + discount | customer)").fit(*orders(old))
+deviations = np.sqrt(np.diag(model.random_covariance_["customer"]))
+print(f"Customers known: {model.n_groups_['customer']}; standard deviations of their")
+print(f"level {deviations[0]:.1f} (truth 8.0) and slope {deviations[1]:.1f} (truth 12.0)")
+
+# %%
+# This year 500 others come, and order once a week. After each week the model is told, and predicts
+# later orders of the same customers. Beside it: the mean of what each has spent so far.
+new = np.arange(500, 1_000)
+later, spent_later = orders(np.repeat(new, 4))
+so_far = np.zeros(500)
+errors = [{"orders": 0, "model": rms(spent_later - model.predict(later))}]
+for week in range(1, 11):
+    X, spent = orders(new)
+    model.update_groups(X, spent)
+    so_far += spent
+    row = {"orders": week, "model": rms(spent_later - model.predict(later))}
+    row["mean of own orders"] = rms(spent_later - so_far[later["customer"] - 500] / week)
+    errors.append(row)
+errors = pd.DataFrame(errors).set_index("orders")
+print("\nRoot mean squared error of later orders (the noise alone has 10.0):")
+print(errors.loc[[0, 1, 2, 5, 10]].round(2).to_string(na_rep="-"))
+
+# %%
+# One order helps already, because the model knows how little to believe it; the mean of one order
+# is worse than what an average customer is predicted.
+figure, ax = plt.subplots(layout="constrained")
+for (name, column), marker in zip(errors.items(), "os", strict=True):
+    ax.plot(column.index, column, marker=marker, label=name)
+ax.axhline(10.0, color="grey", linestyle="--", label="noise")
+ax.set(xlabel="orders of a new customer so far", ylabel="error of later orders")
+ax.legend()
+plt.show()
+
+# %%
+# The model holds 1,000 customers now; ten of each end.
+print(f"Customers known: {model.n_groups_['customer']}")
+RandomEffectsDisplay.from_estimator(model, max_levels=20)
+plt.show()
