@@ -85,7 +85,7 @@ def varying_slope(data, nested):
 
 def main():
     """Fit all models in order."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = argparse.ArgumentParser(description="Nine models of pupils in classes in schools.")
     parser.add_argument("--data", help="CSV file; simulated schools by default")
     path = parser.parse_args().data
     data = pd.read_csv(path) if path else make_schools()
