@@ -144,9 +144,7 @@ def panels(
         given[0].set_axis_off()
         cells = [parts[i // n_columns, i % n_columns] for i in range(n_panels)]
         return given[0].figure, np.array([given[0].figure.add_subplot(cell) for cell in cells])
-    raise ValueError(
-        f"there are {n_panels} panels, but ax has {len(given)} axes: give one for each"
-    )
+    raise ValueError(f"panels: {n_panels}, axes given: {len(given)}; give an axes for each panel")
 
 
 def label_text(label: Any) -> str:

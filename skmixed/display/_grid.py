@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import check_is_fitted
 
 from skmixed.design.tables import is_frame
 from skmixed.display._group_columns import frame_of, frame_of_groups, group_columns
@@ -110,11 +111,14 @@ class Question:
         ------
         TypeError
             For an estimator without predictions.
+        NotFittedError
+            If it is not fitted.
         ValueError
             For names that are not there.
         """
         if not hasattr(estimator, "predict"):
             raise TypeError(f"PredictionDisplay needs predictions; {estimator!r} has no predict")
+        check_is_fitted(estimator)
         if grid_resolution < 2:
             raise ValueError(f"grid_resolution={grid_resolution!r} is less than 2")
         table = frame_of(X)
@@ -218,12 +222,17 @@ class Question:
         parts = [self._ask(shown, "shown", interval, level)]
         if background:
             parts.append(self._ask(background, "background", None, level))
-        if new and self.key:
+        if new and self.key and self._answers_new_groups:
             label = tuple(self.unseen[name] for name in self.key)
             found = self._ask([label if len(self.key) > 1 else label[0]], "new", None, level)
             found["group"] = pd.Series([NEW] * len(found), dtype=object)
             parts.append(found)
         return pd.concat(parts, ignore_index=True)
+
+    @property
+    def _answers_new_groups(self) -> bool:
+        refusal = getattr(self.estimator, "handle_unknown", None) in ("error", "nan")
+        return not refusal and getattr(self.estimator, "fallback", None) != "error"
 
     def _chosen(self, levels: Sequence[Any] | None) -> tuple[list[Any], list[Any]]:
         """Return the groups in colour and those behind them."""

@@ -7,30 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+from sklearn.utils.validation import check_is_fitted
 
 from skmixed.core.fit import Fit
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.grouped._tables import coefficient_names
 from skmixed.estimators.grouped.models import GroupedModels
-
-
-def refuse_unfitted(estimator: Any, fitted: str) -> None:
-    """Refuse an estimator that is not fitted yet.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Of this package.
-    fitted : str
-        An attribute that it has once it is fitted.
-
-    Raises
-    ------
-    ValueError
-        If it is not there.
-    """
-    if not hasattr(estimator, fitted):
-        raise ValueError(f"this {type(estimator).__name__} is not fitted yet: call fit first")
 
 
 def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
@@ -54,8 +36,10 @@ def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
     ------
     TypeError
         If there is none in it.
-    ValueError
+    NotFittedError
         If it is not fitted.
+    ValueError
+        If it was fitted without groups, and these are needed.
     """
     kind = type(estimator).__name__
     if isinstance(estimator, MixedEffectsRegressor):
@@ -64,7 +48,7 @@ def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
                 f"{display} is about the coefficients of a fixed part, and that of a {kind} is a "
                 "regressor without any: fit a MixedLinearRegressor"
             )
-        refuse_unfitted(estimator, "regressor_")
+        check_is_fitted(estimator)
         if estimator.mixed_model_ is None:
             raise ValueError(f"this {kind} was fitted without groups")
         return estimator.mixed_model_
@@ -73,7 +57,7 @@ def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
             f"{display} shows a fitted mixed model, not a {kind}; of a pipeline or a search, pass "
             "the step or the best_estimator_ that is one"
         )
-    refuse_unfitted(estimator, "fit_")
+    check_is_fitted(estimator)
     assert isinstance(estimator.fit_, Fit)
     return estimator
 
@@ -106,7 +90,7 @@ def group_coefficients(model: GroupedModels, display: str, *, shrunk: bool) -> p
     ValueError
         Without groups, without coefficients, and for several outputs.
     """
-    refuse_unfitted(model, "pooled_")
+    check_is_fitted(model)
     if model._is_matrix:
         raise ValueError(f"{display} shows models of one output: fit one for each column of y")
     table = model.coef_table(shrunk=shrunk)

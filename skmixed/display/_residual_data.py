@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from skmixed.display._group_columns import group_columns, labels_of
-from skmixed.display._models import refuse_unfitted
-from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.grouped.models import GroupedModels
 
 
@@ -40,21 +38,18 @@ def residuals_of(
     ------
     TypeError
         For a classifier or another estimator.
+    NotFittedError
+        If it is not fitted.
     ValueError
         For an unknown factor.
     """
     kind = type(estimator).__name__
-    if isinstance(estimator, GroupedModels):
-        refuse_unfitted(estimator, "pooled_")
-    elif isinstance(estimator, MixedEffectsRegressor):
-        refuse_unfitted(estimator, "regressor_")
-    elif hasattr(estimator, "random"):
-        refuse_unfitted(estimator, "fit_")
-    else:
+    if not (isinstance(estimator, GroupedModels) or hasattr(estimator, "random")):
         raise TypeError(
             f"ResidualsDisplay shows fitted models of this package, not a {kind}; for others there "
             "is sklearn.metrics.PredictionErrorDisplay"
         )
+    check_is_fitted(estimator)
     if is_classifier(estimator):
         raise TypeError(f"ResidualsDisplay is about numbers, and this {kind} predicts classes")
     response = column_or_1d(y, dtype=np.float64)

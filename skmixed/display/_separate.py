@@ -11,6 +11,7 @@ from sklearn.linear_model import LinearRegression
 
 from skmixed.core.fit import Fit
 from skmixed.core.layout import CONSTANT, FloatArray, Rows
+from skmixed.estimators._labels import RandomLabels
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.inference.rows import rows_of_fit
 
@@ -26,7 +27,7 @@ class SeparateEstimates:
     own : DataFrame of shape (n_levels, k)
         Each level by itself; NaN where its rows do not determine the coefficients.
     shrunk : DataFrame of shape (n_levels, k)
-        Fixed coefficient plus BLUP.
+        Fixed coefficient plus BLUP given the rows of the fit.
     common : Series of length k
         The fixed coefficients; 0 of a column that is not fixed.
     """
@@ -73,7 +74,8 @@ def separate_estimates(
     place = names.index(factor)
     position = fit.spec.used_factors[place]
     columns = fit.spec.factor_columns(position)
-    effects = model.random_effects_[factor]
+    labels = RandomLabels.of(model.design_.with_levels(fit.products.levels), position, columns)
+    effects = pd.DataFrame(fit.modes[place], labels.levels, labels.columns)
     common = _fixed(fit, columns)
     left = rows.columns[:, -1] - _others(fit, rows, place, columns)
     own = _fitted(rows, position, columns, left, len(effects))

@@ -14,6 +14,7 @@ from skmixed.display._drawing import (
     MARKERS,
     PALETTE,
     label_text,
+    name_rows,
     need_columns,
     panels,
     pyplot,
@@ -143,7 +144,7 @@ class PredictionDisplay:
         level : float, default=0.95
             Probability of the intervals.
         new : bool, default=True
-            Whether to draw what a group that is not known is predicted.
+            Whether to draw what a group that is not known is predicted, if the model answers such.
         grid_resolution : int, default=50
             Number of values of a feature of numbers, between its extremes.
         ax : Axes, default=None
@@ -236,7 +237,9 @@ class PredictionDisplay:
         if not pd.api.types.is_numeric_dtype(values):
             categories = list(dict.fromkeys(values))
             place = {category: number for number, category in enumerate(categories)}
-            self.ax_.set_xticks(range(len(categories)), [label_text(each) for each in categories])
+            name_rows(self.ax_, categories, self.feature, along="x")
+        else:
+            self.ax_.set_xlabel(self.feature)
         parts = {
             role: dict(list(part.groupby("group", sort=False)))
             for role, part in self.predictions.groupby("role")
@@ -295,7 +298,7 @@ class PredictionDisplay:
             self.intervals_[group] = draw(where, low, high, **settings)
 
     def _name_axes(self) -> None:
-        self.ax_.set(xlabel=self.feature, ylabel=f"prediction [{self.response}]")
+        self.ax_.set_ylabel(f"prediction [{self.response}]")
         held = [f"{name} = {_value_text(value)}" for name, value in self.held.items()]
         if held:
             text = ", ".join(held[:_MOST_HELD]) + (", …" if len(held) > _MOST_HELD else "")

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from sklearn.cluster import DBSCAN
 from sklearn.compose import make_column_transformer
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -187,6 +188,26 @@ def test_a_pipeline_with_its_groups_named(pupils):
     assert display.new_ is None
 
 
+@pytest.mark.parametrize("answer", ["error", "nan"])
+def test_models_that_refuse_new_groups_are_not_asked(sleep, answer):
+    _, X = sleep
+    y = load_sleepstudy()["Reaction"]
+    model = MixedLinearRegressor("(1 | Subject)", handle_unknown=answer).fit(X, y)
+    display = PredictionDisplay.from_estimator(model, X, "Days", levels=["308"])
+    assert display.new_ is None
+    grouped = GroupedModels(group_features="Subject", fallback="error").fit(X, y)
+    assert PredictionDisplay.from_estimator(grouped, X, "Days").new_ is None
+
+
+def test_many_categories_are_counted_not_named(sleep):
+    _, X = sleep
+    table = X.assign(day=[f"a long name of day {i % 90}" for i in range(len(X))])
+    model = lmer("Days ~ 1 + (1 | Subject)", table)
+    display = PredictionDisplay.from_estimator(model, table, "day", levels=["308"])
+    assert display.ax_.get_xlabel() == "day, 90 in order"
+    assert len(display.ax_.get_xticks()) == 0
+
+
 def test_a_model_without_groups_has_one_line():
     data = make_mixed_regression(50, 1, n_levels=5, random_state=0)
     X = data.data[["x0"]]
@@ -219,6 +240,9 @@ def test_wrong_arguments(sleep, pupils):
         draw(model, X, "Days", grid_resolution=1)
     with pytest.raises(ValueError, match="the model was not fitted with groups"):
         draw(model, X, "Days", groups=X["Subject"])
+    for unfitted in [MixedLinearRegressor(), GroupedModels(), MixedEffectsRegressor()]:
+        with pytest.raises(NotFittedError):
+            draw(unfitted, X, "Days")
     with pytest.raises(TypeError, match="needs predictions"):
         draw(DBSCAN(), X, "Days")
     given = MixedLinearRegressor().fit(

@@ -136,7 +136,7 @@ def test_axes_may_be_given(model):
     assert len(display.axes_) == 2
     assert display.figure_ is ax.figure
     assert not ax.axison
-    with pytest.raises(ValueError, match="there are 2 panels, but ax has 3 axes"):
+    with pytest.raises(ValueError, match="panels: 2, axes given: 3"):
         display.plot(plt.subplots(1, 3)[1])
     with pytest.raises(TypeError, match="ax is a str, not matplotlib's Axes"):
         display.plot("left")
@@ -171,9 +171,9 @@ def test_wrong_arguments(model):
         draw(model, sort_by="x")
     with pytest.raises(ValueError, match="max_levels=1 is less than 2"):
         draw(model, max_levels=1)
-    with pytest.raises(ValueError, match="is not fitted yet: call fit first"):
+    with pytest.raises(ValueError, match="is not fitted yet"):
         draw(MixedLinearRegressor())
-    with pytest.raises(ValueError, match="is not fitted yet: call fit first"):
+    with pytest.raises(ValueError, match="is not fitted yet"):
         draw(GroupedModels())
     with pytest.raises(TypeError, match="pass the step or the best_estimator_ that is one"):
         draw(plt)

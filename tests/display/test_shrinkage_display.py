@@ -122,6 +122,16 @@ def test_thousands_of_groups_with_wild_estimates():
     assert not display.ax_.texts
 
 
+def test_later_rows_of_update_groups_are_no_part_of_it(rows):
+    X, y = rows
+    model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    before = ShrinkageDisplay.from_estimator(model, X, y)
+    model.update_groups(X.head(10).assign(Subject="0"), y.head(10))
+    after = ShrinkageDisplay.from_estimator(model, X, y)
+    pd.testing.assert_frame_equal(after.own, before.own)
+    pd.testing.assert_frame_equal(after.shrunk, before.shrunk)
+
+
 def test_grouped_models_have_both_estimates():
     pupils = make_schools()
     X = pupils[["open", "agree", "school", "class"]]

@@ -270,7 +270,7 @@ class GroupedModels(GroupedResults, DocumentedMixin, BaseEstimator):
             self.__dict__.pop(name, None)
         if training.feature_names is not None:
             self.feature_names_in_ = training.feature_names
-            if not hasattr(pooled, "feature_names_in_"):
+            if isinstance(road, LinearRoad) and not hasattr(pooled, "feature_names_in_"):
                 places = training.columns.numeric
                 pooled.feature_names_in_ = training.feature_names[places]
         if hasattr(pooled, "classes_"):

@@ -121,6 +121,17 @@ def test_without_groups_there_are_no_tables():
         GroupedModels(DecisionTreeRegressor()).fit(NUMBERS, Y, groups=GROUP).coef_table()
 
 
+def test_without_groups_a_data_frame_is_predicted_without_a_warning():
+    for inner in (None, Ridge(), DecisionTreeRegressor(max_depth=2)):
+        model = GroupedModels(inner).fit(X[["x", "z"]], Y)
+        assert_allclose(model.predict(X[["x", "z"]]), model.pooled_.predict(model_input(model)))
+
+
+def model_input(model):
+    """The columns as the estimator of all rows takes them."""
+    return X[["x", "z"]] if hasattr(model.pooled_, "feature_names_in_") else NUMBERS
+
+
 def test_summaries_are_text_and_html():
     model = GroupedModels(group_features="group").fit(X, Y)
     text = str(model.summary())
