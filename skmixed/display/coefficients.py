@@ -10,14 +10,16 @@ import pandas as pd
 
 from skmixed.display._drawing import (
     MARKERS,
-    MOST_LABELLED,
     PALETTE,
     choose,
-    name_rows,
     need_columns,
     panels,
     pyplot,
     style,
+)
+from skmixed.display._labels import (
+    MOST_LABELLED,
+    name_rows,
 )
 from skmixed.display._models import mixed_model, response_of
 from skmixed.inference.intervals import confidence_intervals
@@ -26,6 +28,7 @@ from skmixed.inference.testing import DfMethod
 _COLUMNS = ["model", "coefficient", "estimate", "lower", "upper"]
 _INTERCEPT = "(Intercept)"
 _SPREAD = 0.6
+_TALLEST = 12.0
 
 
 class CoefficientDisplay:
@@ -274,9 +277,9 @@ class CoefficientDisplay:
         pyplot("CoefficientDisplay.plot")
         names = list(self.coefficients["coefficient"].unique())[::-1]
         models = list(self.coefficients["model"].unique())
-        a_row = 0.12 * len(models) + 0.18
+        a_row = 0.1 * len(models) + 0.15
         height = 1.1 + a_row * len(names) if len(names) <= MOST_LABELLED else 6.4
-        size = (6.4, max(height, 2.2))
+        size = (6.4, min(max(height, 2.2), _TALLEST))
         self.figure_, self.axes_ = panels(ax, 1, 1, size, "CoefficientDisplay.plot")
         self.ax_ = self.axes_[0]
         defaults = {"color": "black", "linestyle": "--", "linewidth": 0.8}

@@ -13,14 +13,16 @@ from skmixed.display._drawing import (
     GREY,
     MARKERS,
     PALETTE,
-    label_text,
-    name_rows,
     need_columns,
     panels,
     pyplot,
     style,
 )
 from skmixed.display._grid import Question
+from skmixed.display._labels import (
+    label_text,
+    name_rows,
+)
 from skmixed.display._models import response_of
 
 _COLUMNS = ["group", "value", "prediction", "lower", "upper", "role"]

@@ -10,14 +10,16 @@ import pandas as pd
 from skmixed.display._drawing import (
     BLUE,
     GREY,
-    MOST_LABELLED,
     choose,
-    coefficient_unit,
-    name_rows,
     need_columns,
     panels,
     pyplot,
     style,
+)
+from skmixed.display._labels import (
+    MOST_LABELLED,
+    coefficient_unit,
+    name_rows,
 )
 from skmixed.display._models import grouped_effects, mixed_model, response_of
 from skmixed.estimators.grouped.models import GroupedModels

@@ -13,14 +13,16 @@ from skmixed.display._drawing import (
     BLUE,
     GREY,
     MARKERS,
-    MOST_LABELLED,
     PALETTE,
     choose,
-    name_rows,
     need_columns,
     panels,
     pyplot,
     style,
+)
+from skmixed.display._labels import (
+    MOST_LABELLED,
+    name_rows,
 )
 from skmixed.display._models import response_of
 from skmixed.display._residual_data import residuals_of, standardised_effects

@@ -13,12 +13,14 @@ from skmixed.display._drawing import (
     GREY,
     VERMILION,
     choose,
-    coefficient_unit,
-    label_points,
     need_columns,
     panels,
     pyplot,
     style,
+)
+from skmixed.display._labels import (
+    coefficient_unit,
+    label_points,
 )
 from skmixed.display._models import (
     common_coefficients,
@@ -30,7 +32,7 @@ from skmixed.display._separate import separate_estimates
 from skmixed.estimators.grouped.models import GroupedModels
 
 _FEW = 100
-_TAIL = 0.01
+_TAIL, _WILD = 0.01, 1.5
 
 
 class ShrinkageDisplay:
@@ -293,7 +295,7 @@ class ShrinkageDisplay:
             self.common_ = self.ax_.axhline(values[0], **settings)
             self.ax_.axline((values[0], values[0]), slope=1.0, color=GREY, linewidth=0.8)
             return
-        defaults = {"color": BLACK, "marker": "+", "markersize": 12.0, "markeredgewidth": 2.0}
+        defaults = {"color": BLACK, "marker": "+", "markersize": 8.0, "markeredgewidth": 2.0}
         defaults |= {"linestyle": "none", "zorder": 4, "label": "in common"}
         settings = style("line", defaults, common_kwargs, "common_kwargs")
         (self.common_,) = self.ax_.plot(*values[:, None], **settings)
@@ -303,6 +305,11 @@ class ShrinkageDisplay:
         if len(start) > _FEW:
             low, high = np.quantile(start, [_TAIL, 1.0 - _TAIL], axis=0)
             low, high = np.minimum(low, end.min(axis=0)), np.maximum(high, end.max(axis=0))
+            wild = np.ptp(start, axis=0) > _WILD * (high - low)
+            if self.shrunk.shape[1] == 1:  # the diagonal is to be seen as a whole
+                wild = np.repeat(wild[:1], 2)
+            low = np.where(wild, low, np.minimum(start, end).min(axis=0))
+            high = np.where(wild, high, np.maximum(start, end).max(axis=0))
             room = 0.05 * (high - low)
             self.ax_.set(
                 xlim=(low[0] - room[0], high[0] + room[0]),
