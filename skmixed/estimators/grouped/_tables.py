@@ -299,7 +299,7 @@ def _stage_table(point: Pooled, origin: FloatArray, names: Sequence[str]) -> pd.
     return pd.DataFrame(
         rows,
         index=coefficient_names(names, stage.k),
-        columns=["sd", "share", "statistic", "df", "p-value"],
+        columns=["sd", "share", "statistic", "df", "p_value"],
     )
 
 
@@ -335,4 +335,4 @@ def blend_table(road: EstimatorsRoad) -> pd.DataFrame:
         share = a / (a + s) if a + s > 0.0 else 0.0
         rows.append([np.sqrt(a), share, found.statistic, found.n_groups - 1, found.p_value])
     index = pd.Index(road.tree.level_names[1:], name="groups")
-    return pd.DataFrame(rows, index, ["sd", "share", "statistic", "df", "p-value"])
+    return pd.DataFrame(rows, index, ["sd", "share", "statistic", "df", "p_value"])
