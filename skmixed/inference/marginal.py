@@ -16,12 +16,12 @@ from skmixed.core.layout import CONSTANT, FloatArray
 from skmixed.inference.coefficients import function_frame
 from skmixed.inference.estimable import is_determined
 from skmixed.inference.fitted import design_of, formula_of
-from skmixed.inference.table import Table
+from skmixed.inference.table import Shown, Table
 from skmixed.inference.testing import CoefficientTests, DfMethod, t_quantiles
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class MarginalMeans:
+class MarginalMeans(Shown):
     """Means at combinations of levels.
 
     Parameters
@@ -51,15 +51,8 @@ class MarginalMeans:
     _tests: CoefficientTests
     _level: float
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return the means as a data frame.
-
-        Returns
-        -------
-        DataFrame
-            A row a combination of levels, which are the index.
-        """
-        return self.table.to_frame()
+    def _table(self) -> Table:
+        return self.table
 
     def pairs(self) -> Table:
         """Compare every two means.
@@ -79,17 +72,6 @@ class MarginalMeans:
         frame = _with_interval(self._tests, rows, labels, self._level)
         notes = (*self.table.notes, "p-values and intervals are not adjusted for their number.")
         return Table(f"Differences of {self.table.title}", frame, notes)
-
-    def __str__(self) -> str:
-        """Return the means as text."""
-        return str(self.table)
-
-    def __repr__(self) -> str:
-        """Return the means as text, for the prompt."""
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.table._repr_html_()
 
 
 def marginal_means(
