@@ -52,15 +52,15 @@ class Bootstrap(Shown):
     converged, singular : ndarray of bool of shape (n_samples,)
         Whether the refit arrived, and whether it is singular.
 
-    Notes
-    -----
-    It shows estimate, bias (the mean of the replicates less the estimate) and standard error of
-    every quantity.
-
     See Also
     --------
     bootstrap : Makes it.
     bootstrap_intervals : Intervals from it.
+
+    Notes
+    -----
+    It shows estimate, bias (the mean of the replicates less the estimate) and standard error of
+    every quantity.
 
     Examples
     --------

@@ -36,14 +36,14 @@ class Draws(Shown):
     labels : dict of str to (Index, Index)
         Levels and columns of every factor.
 
+    See Also
+    --------
+    sim : Makes them.
+
     Notes
     -----
     They show mean, median and standard deviation of the coefficients, as merTools::FEsim, and of
     sigma.
-
-    See Also
-    --------
-    sim : Makes them.
 
     Examples
     --------

@@ -38,14 +38,14 @@ class Shown(ABC):
 
     def __str__(self) -> str:
         """Return the figures as text."""
-        return self._table().text()
+        return _as_text(self._table())
 
     def __repr__(self) -> str:
         """Return the figures as text, for the prompt."""
         return str(self)
 
     def _repr_html_(self) -> str:
-        return self._table().html()
+        return _as_html(self._table())
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -84,29 +84,34 @@ class Table(Shown):
     def _table(self) -> Table:
         return self
 
-    def text(self) -> str:
-        """Return the table as text, without the middle if it is long."""
-        texts = self.frame.to_string(formatters=self._formatters(" "), **self._extent())
-        lines = [self.title, texts, *self._notes()]
-        return "\n".join(line.rstrip() for text in lines for line in text.splitlines())
 
-    def html(self) -> str:
-        """Return the table as HTML, without the middle if it is long."""
-        texts = self.frame.to_html(border=0, formatters=self._formatters(), **self._extent())
-        notes = "<br>".join(map(html.escape, self._notes()))
-        return f"<div><p>{html.escape(self.title)}</p>\n{texts}\n<p>{notes}</p></div>"
+def _as_text(table: Table) -> str:
+    """Return a table as text, without the middle if it is long."""
+    texts = table.frame.to_string(formatters=_formatters(table, " "), **_extent(table))
+    lines = [table.title, texts, *_notes(table)]
+    return "\n".join(line.rstrip() for text in lines for line in text.splitlines())
 
-    def _extent(self) -> dict[str, Any]:
-        is_long = len(self.frame) > _MOST_ROWS
-        shown = _FEW_ROWS if is_long else None
-        return {"max_rows": shown, "show_dimensions": False, "na_rep": ""}
 
-    def _notes(self) -> list[str]:
-        is_long = len(self.frame) > _MOST_ROWS
-        return [*([f"{len(self.frame)} rows; to_frame() has all."] if is_long else []), *self.notes]
+def _as_html(table: Table) -> str:
+    """Return a table as HTML, without the middle if it is long."""
+    texts = table.frame.to_html(border=0, formatters=_formatters(table), **_extent(table))
+    notes = "<br>".join(map(html.escape, _notes(table)))
+    return f"<div><p>{html.escape(table.title)}</p>\n{texts}\n<p>{notes}</p></div>"
 
-    def _formatters(self, space: str = "") -> dict[Any, Callable[[Any], str]]:
-        return {name: partial(_text, name, space=space) for name in self.frame.columns}
+
+def _extent(table: Table) -> dict[str, Any]:
+    shown = _FEW_ROWS if len(table.frame) > _MOST_ROWS else None
+    return {"max_rows": shown, "show_dimensions": False, "na_rep": ""}
+
+
+def _notes(table: Table) -> list[str]:
+    n_rows = len(table.frame)
+    more = [f"{n_rows} rows; to_frame() has all."] if n_rows > _MOST_ROWS else []
+    return [*more, *table.notes]
+
+
+def _formatters(table: Table, space: str = "") -> dict[Any, Callable[[Any], str]]:
+    return {name: partial(_text, name, space=space) for name in table.frame.columns}
 
 
 def _text(column: Any, value: Any, space: str) -> str:
