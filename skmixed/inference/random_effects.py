@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
-from scipy.special import ndtr
 
 from skmixed.core.layout import FloatArray
+from skmixed.inference.expected_ranks import expected_ranks
 from skmixed.inference.fitted import formula_of
 from skmixed.inference.rows import check_fitted
 from skmixed.inference.table import Table
-
-_CELLS = 2**22
 
 
 def random_effects_table(model: Any, level: float = 0.95, *, ranks: bool = True) -> Table:
@@ -28,8 +25,7 @@ def random_effects_table(model: Any, level: float = 0.95, *, ranks: bool = True)
     level : float, default=0.95
         Probability of the intervals, between 0 and 1.
     ranks : bool, default=True
-        Whether to compute expected ranks, which takes time in proportion to the square of the
-        number of levels.
+        Whether to compute expected ranks, which takes seconds for 100,000 levels.
 
     Returns
     -------
@@ -129,23 +125,7 @@ def _factor_table(
         index=effects_index(name, effects.index, effects.columns),
     )
     if ranks:
-        expected = np.stack([_expected_ranks(values[:, a], variances[:, a]) for a in range(k)], 1)
+        expected = np.stack([expected_ranks(values[:, a], variances[:, a]) for a in range(k)], 1)
         table["expected_rank"] = expected.ravel()
         table["percentile"] = 100.0 * (expected.ravel() - 0.5) / n_levels
     return table
-
-
-def _expected_ranks(values: NDArray[np.float64], variances: NDArray[np.float64]) -> FloatArray:
-    """Return 1 + the sum over other levels of the probability that theirs is lower."""
-    n = len(values)
-    expected = np.empty(n)
-    step = max(1, _CELLS // n)
-    for first in range(0, n, step):
-        chosen = slice(first, first + step)
-        spread = np.sqrt(variances[chosen, None] + variances)
-        apart = values[chosen, None] - values
-        tied = np.where(apart == 0.0, 0.5, apart > 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            lower = np.where(spread > 0.0, ndtr(apart / spread), tied)
-        expected[chosen] = lower.sum(axis=1) + 0.5  # a level against itself counted one half
-    return expected

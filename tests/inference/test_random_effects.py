@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from skmixed import MixedLinearRegressor
 from skmixed.datasets import load_sleepstudy
 from skmixed.inference import random_effects_table, sim
+from skmixed.inference.expected_ranks import expected_ranks
 
 # merTools::expectedRank of Reaction ~ Days + (Days | Subject) (fits/mertools_sleep.json of the
 # reference set).
@@ -72,6 +74,19 @@ def test_expected_ranks_as_mertools(sleep):
         np.testing.assert_allclose(own["expected_rank"], ranks, atol=2e-4)
         np.testing.assert_allclose(own["percentile"], 100 * (own["expected_rank"] - 0.5) / 18)
     np.testing.assert_allclose(table["std_error"], np.tile(SE, 18), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "ratio"), [(1.0, 1.0), (0.5, 20.0), (3.0, 200.0)])
+def test_ranks_of_many_levels_are_interpolated(scale, ratio):
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(12_000)
+    variances = scale * ratio ** rng.random(len(values))
+    found = expected_ranks(values, variances)
+    some = rng.choice(len(values), 50)
+    spread = np.sqrt(variances[some, None] + variances)
+    exact = norm.cdf((values[some, None] - values) / spread).sum(axis=1) + 0.5
+    np.testing.assert_allclose(found[some], exact, atol=1e-5)
+    assert np.any(found[some] != exact)
 
 
 def test_intervals_hold_the_estimates(sleep):
