@@ -22,11 +22,11 @@ from skmixed.estimators._encoded_levels import TrainingLevels
 from skmixed.estimators._inputs import names_of
 from skmixed.estimators._labelled_columns import (
     Target,
-    choose_roles,
     read_header,
     read_table,
     refuse_unknown,
 )
+from skmixed.estimators._roles import choose_roles
 
 
 class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
