@@ -57,7 +57,10 @@ def ratings(seed):
     new = table["group"].isin(teachers[: len(teachers) // 5]).to_numpy()
     held_out = ~new & (rng.random(len(table)) < 0.2)
     rows = {"train": ~new & ~held_out, "known": held_out, "new": new}
-    return {name: (table[chosen], y[chosen], y[chosen]) for name, chosen in rows.items()}
+    return {
+        name: (table[chosen].reset_index(drop=True), y[chosen], y[chosen])
+        for name, chosen in rows.items()
+    }
 
 
 def features_of(X):
