@@ -40,6 +40,6 @@ for subject, name, color in [("308", "a subject it has met", "C1"), ("new", "a n
     right.fill_between(days, low, high, color=color, alpha=0.25, lw=0)
     right.plot(days, model.predict(rows), color=color, label=f"{name}, 90 % interval")
 known = X["Subject"] == "308"
-right.plot(X["Days"][known], y[known], "o", mfc="white", color="C0", label="its rows")
+right.plot(X["Days"][known], y[known], "o", mfc="white", color="C0", label="rows of the former")
 right.set(xlabel="days of little sleep", ylabel="reaction time, ms", title="Known and new groups")
 right.legend(frameon=False, loc="upper left")
