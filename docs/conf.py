@@ -66,7 +66,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "footer_start": ["copyright"],
@@ -132,6 +132,19 @@ def public_names():
 PUBLIC = public_names()
 
 
+class TrimmedBlocks(SphinxTransform):
+    """Take off the blank line with which a session on a page ends."""
+
+    default_priority = 400
+
+    def apply(self, **kwargs):
+        """Cut the end of every literal block."""
+        for block in list(self.document.findall(nodes.literal_block)):
+            text = block.astext().rstrip()
+            block.rawsource, block.children = text, []  # they must agree, or there are no colours
+            block += nodes.Text(text)
+
+
 class ClassLinks(SphinxTransform):
     """Make links of the names of classes in the text of pages."""
 
@@ -170,5 +183,6 @@ def resolve_short_name(app, env, node, contnode):
 
 def setup(app):
     """Register what is above with Sphinx."""
+    app.add_transform(TrimmedBlocks)
     app.add_transform(ClassLinks)
     app.connect("missing-reference", resolve_short_name)
