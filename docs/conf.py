@@ -65,6 +65,8 @@ html_title = project
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+# Pages that have no others below or beside them.
+html_sidebars = {page: [] for page in ["changes", "limitations", "notation", "start", "which"]}
 html_theme_options = {
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
@@ -112,15 +114,16 @@ autosummary_context = {
     "machinery": ["__init__", "get_metadata_routing", "get_params", "set_params", "set_output"],
 }
 
+# Not `distributed`: `fit` and `predict` are methods where they stand without a module.
 MODULES = [
     name
-    for name in ("datasets", "display", "distributed", "exceptions", "inference", "model_selection")
+    for name in ("datasets", "display", "exceptions", "inference", "model_selection")
     if importlib.util.find_spec(f"skmixed.{name}")
 ]
 
 
 def public_names():
-    """Return the full name of everything public by its short name."""
+    """Return the full name of what is public by its short name."""
     names = {}
     for module in [*(importlib.import_module(f"skmixed.{name}") for name in MODULES), skmixed]:
         for name in getattr(module, "__all__", dir(module)):

@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 
 import skmixed
-from skmixed import datasets, distributed, exceptions, inference, model_selection
 from skmixed.estimators._documentation import DOCUMENTATION
 
+PUBLIC = [
+    skmixed,
+    *(
+        getattr(skmixed, name)
+        for name in skmixed.__all__
+        if inspect.ismodule(getattr(skmixed, name))
+    ),
+]
 API = Path(__file__).parents[2] / "docs" / "api"
 LISTING = re.compile(r"currentmodule:: (\S+)\n\n\.\. autosummary::\n(?:   :.*\n)+\n((?:   \w+\n)+)")
 
@@ -31,11 +38,7 @@ def names_of(module):
     return [name for name in names if not inspect.ismodule(getattr(module, name))]
 
 
-@pytest.mark.parametrize(
-    "module",
-    [datasets, distributed, exceptions, inference, model_selection, skmixed],
-    ids=lambda module: module.__name__,
-)
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
 def test_everything_public_is_listed(module):
     known = {entry.rpartition(".")[2] if module is not skmixed else entry for entry in listed()}
     for name in names_of(module):
