@@ -69,7 +69,8 @@ class MixedLinearRegressor(BaseMixedRegressor):
         takes one: summing is a quarter of it or less, so that threads over blocks of rows do not
         pay (measured in docs/benchmarks/scaling.md).
     verbose : int, default=0
-        Print a line an iteration if 1 or more.
+        Print a line an iteration if 1 or more; `skmixed.distributed.fit` shows a progress bar of
+        the rows, too.
 
     Attributes
     ----------

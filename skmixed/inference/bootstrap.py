@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skmixed.core.error_sums import NeedsRowsError
 from skmixed.core.fit import Fit
