@@ -5,7 +5,7 @@ other columns say how many times as long a package takes as skmixed in the same 
 ends more than 1e-3 above the lowest criterion is marked.
 
 Usage: python benchmarks/compare.py [--scale 1] [--limit 300] [--cases ...] [--peers ...]
-                                    [--output docs/benchmarks.md]
+                                    [--output docs/benchmarks/fits.md]
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def write(path, results, peers, scale):
     versions = [f"{name} {importlib.metadata.version(name)}" for name in DISTRIBUTIONS]
     models = [f"- `{name}`: {CASES[name].__doc__}" for name in results]
     lines = [
-        "# Benchmarks",
+        "# Fits, in other packages and here",
         "",
         "Made by `python benchmarks/compare.py`: fit only, data in memory, REML (gpboost: maximum",
         "likelihood, uncorrelated), one BLAS thread, medians of the fits that 5 seconds allow; in",
@@ -127,7 +127,7 @@ def main():
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for one package")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--peers", nargs="*", default=installed())
-    parser.add_argument("--output", default=str(HERE.parent / "docs" / "benchmarks.md"))
+    parser.add_argument("--output", default=str(HERE.parent / "docs/benchmarks/fits.md"))
     options = parser.parse_args()
     names = [name for name in options.cases if name != "insteval" or INSTEVAL.exists()]
     results = {}

@@ -37,13 +37,14 @@ SLOW = {"GLMM"}
 class FromCategoryEncoders(TransformerMixin, BaseEstimator):
     """An encoder of category_encoders on columns of text, which is what these look for."""
 
-    def __init__(self, name="GLMMEncoder"):
+    def __init__(self, name="GLMMEncoder", classes=False):
         self.name = name
+        self.classes = classes
 
     def fit(self, X, y):
         import category_encoders
 
-        settings = {"binomial_target": False} if self.name == "GLMMEncoder" else {}
+        settings = {"binomial_target": self.classes} if self.name == "GLMMEncoder" else {}
         self.encoder_ = getattr(category_encoders, self.name)(cols=list(X), **settings)
         self.encoder_.fit(X.astype(str), y)
         return self
@@ -63,19 +64,19 @@ class RandomNumbers(TransformerMixin, BaseEstimator):
         return self.rng_.normal(size=(len(X), 1))
 
 
-def encoders():
+def encoders(kind="continuous"):
     folds = KFold(5, shuffle=True, random_state=0)
-    yield "BLUP", BLUPEncoder(target_type="continuous", random_state=0)
-    yield "BLUP, joint", BLUPEncoder(target_type="continuous", joint=True, random_state=0)
-    yield "BLUP, leave one out", BLUPEncoder(target_type="continuous", cross_fit="loo")
-    yield "TargetEncoder", TargetEncoder(target_type="continuous", cv=folds)
+    yield "BLUP", BLUPEncoder(target_type=kind, random_state=0)
+    yield "BLUP, joint", BLUPEncoder(target_type=kind, joint=True, random_state=0)
+    yield "BLUP, leave one out", BLUPEncoder(target_type=kind, cross_fit="loo")
+    yield "TargetEncoder", TargetEncoder(target_type=kind, cv=folds)
     yield "one-hot", OneHotEncoder(handle_unknown="ignore")
     try:
         import category_encoders  # noqa: F401
     except ImportError:
         return
     yield "James-Stein", FromCategoryEncoders("JamesSteinEncoder")
-    yield "GLMM", FromCategoryEncoders("GLMMEncoder")
+    yield "GLMM", FromCategoryEncoders("GLMMEncoder", classes=kind == "binary")
 
 
 def data_sets():
@@ -172,20 +173,25 @@ def seconds(encoder, X, y, repeats=3):
 
 
 def speed():
-    print("| rows x levels, labels | encoder | CPU s |\n|---|---|---|")
-    for n_rows, n_levels in [(20_000, 500), (1_000_000, 100_000)]:
-        for text in (False, True):
-            rng = np.random.default_rng(0)
-            level = rng.integers(n_levels, size=n_rows)
-            y = rng.normal(size=n_levels)[level] + rng.normal(size=n_rows)
-            X = pd.DataFrame({"g": level.astype(str).astype(object) if text else level})
-            for name, encoder in encoders():
-                slow = name in SLOW and (n_rows > 100_000 or not text)
-                if slow or name == "one-hot" or name == "BLUP, joint":
-                    continue
-                spent = seconds(encoder, X, y, 1 if name in SLOW else 3)
-                what = f"{n_rows:,} x {n_levels:,}, {'text' if text else 'integers'}"
-                print(f"| {what} | {name} | {spent:.3f} |", flush=True)
+    print("| rows x levels, labels, y | encoder | CPU s |\n|---|---|---|")
+    for n_rows, n_levels, text, kind in [
+        (20_000, 500, True, "continuous"),
+        (20_000, 500, True, "binary"),
+        (1_000_000, 100_000, False, "continuous"),
+        (1_000_000, 100_000, True, "continuous"),
+    ]:
+        rng = np.random.default_rng(0)
+        level = rng.integers(n_levels, size=n_rows)
+        y = rng.normal(size=n_levels)[level] + rng.normal(size=n_rows)
+        y = (y > 0.0).astype(int) if kind == "binary" else y
+        X = pd.DataFrame({"g": level.astype(str).astype(object) if text else level})
+        for name, encoder in encoders(kind):
+            slow = name in SLOW and n_rows > 100_000
+            if slow or name == "one-hot" or name == "BLUP, joint":
+                continue
+            spent = seconds(encoder, X, y, 1 if name in SLOW else 3)
+            what = f"{n_rows:,} x {n_levels:,}, {'text' if text else 'integers'}, {kind}"
+            print(f"| {what} | {name} | {spent:.3f} |", flush=True)
 
 
 def main():

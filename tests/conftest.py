@@ -4,6 +4,7 @@ import os
 
 # The worker processes of a run share the cores already. Set before anything loads numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of boosting, whose threads wait for each other
 
 from hypothesis import settings
 

@@ -1,8 +1,9 @@
 """Moments of columns within cells, and the least squares of every cell at once.
 
-Sums of squares are of deviations from the means of the cells, in two passes over the rows, so that
-cells that lie far from each other cost no digits. Those of coarser cells follow by adding positive
-terms (Chan, Golub & LeVeque 1983, doi:10.1080/00031305.1983.10483115).
+Sums of squares are of deviations from the means of the cells. One pass over the rows has them about
+the mean of all rows; of cells that lie far from it, a second pass keeps the digits. Those of
+coarser cells follow by adding positive terms (Chan, Golub & LeVeque 1983,
+doi:10.1080/00031305.1983.10483115).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.levels import sum_children
 from skmixed.core.summation import level_sums
 
+_FAR = 1e-2  # share of a sum of squares about the mean of all rows that is within its cell
 _COLLINEAR = 1e7  # of a variance inflation factor; half the digits are gone there
 _NO_SPREAD = 64 * np.finfo(float).eps
 
@@ -77,14 +79,18 @@ class Cells:
         """
         counts = np.bincount(codes, weights, minlength=n_cells).astype(float)
         d = columns.shape[1]
-        origin, means = np.zeros(d), np.zeros((d, n_cells))
-        if centred:
-            origin = np.asarray(np.average(columns, axis=0, weights=weights))
-            columns = columns - origin
-            ones = np.ones(len(columns))
-            means = level_sums(codes, n_cells, [ones], columns, weights)[0] / counts
-            columns = columns - np.ascontiguousarray(means.T)[codes]
-        products = level_sums(codes, n_cells, list(columns.T), columns, weights)
+        if not centred:
+            products = level_sums(codes, n_cells, list(columns.T), columns, weights)
+            return cls(counts, np.zeros(d), np.zeros((d, n_cells)), products, centred)
+        ones = np.ones(len(columns))
+        origin = np.asarray((ones if weights is None else weights) @ columns / counts.sum())
+        columns = columns - origin
+        sums = level_sums(codes, n_cells, [ones, *columns.T], columns, weights)
+        means = sums[0] / counts
+        products = sums[1:] - counts * means[:, None] * means
+        far = np.einsum("iig->ig", products) < _FAR * np.einsum("iig->ig", sums[1:])
+        if (doubtful := far.any(axis=0)).any():
+            products[:, :, doubtful] = _deviations(columns, codes, weights, means, doubtful)
         return cls(counts, origin, means, products, centred)
 
     def merged(self, parents: IntArray, n_parents: int) -> Cells:
@@ -134,6 +140,22 @@ class Cells:
         full[0, 1:] = full[1:, 0] = self.counts * means
         full[1:, 1:] = inner
         return full
+
+
+def _deviations(
+    columns: FloatArray,
+    codes: IntArray,
+    weights: FloatArray | None,
+    means: FloatArray,
+    chosen: NDArray[np.bool_],
+) -> FloatArray:
+    """Sum products of deviations from the means of some cells."""
+    rows = np.flatnonzero(chosen[codes])
+    here = codes[rows]
+    columns = columns[rows] - np.ascontiguousarray(means.T)[here]
+    number = (np.cumsum(chosen) - 1).astype(codes.dtype)[here]
+    kept = None if weights is None else weights[rows]
+    return level_sums(number, int(chosen.sum()), list(columns.T), columns, kept)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

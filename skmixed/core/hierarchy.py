@@ -12,8 +12,9 @@ import numpy as np
 
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
-from skmixed.core.pooling import Noise, Pooled, Stage
+from skmixed.core.pooling import Pooled
 from skmixed.core.pooling_search import solve_stage
+from skmixed.core.pooling_stage import Noise, Stage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +67,7 @@ class PooledHierarchy:
     ----------
     stages : tuple of Pooled
         One a level below the root, coarse to fine; the finest relative to s^2.
-    means : tuple of ndarray of shape (n_groups, k)
+    means : tuple of ndarray of shape (k, n_groups)
         Posterior means in every level, the root first.
     """
 
@@ -80,7 +81,7 @@ class PooledHierarchy:
 
     @property
     def covariances(self) -> tuple[FloatArray, ...]:
-        """Posterior covariances in every level, the root first, of shape (n_groups, k, k)."""
+        """Posterior covariances in every level, the root first, of shape (k, k, n_groups)."""
         root = self.stages[0]
         found = [root.covariance * root.s2]
         for stage in self.stages:
@@ -95,9 +96,9 @@ def pool(
 
     Parameters
     ----------
-    precision : ndarray of shape (n_groups, k, k)
+    precision : ndarray of shape (k, k, n_groups)
         Information of the estimates of the finest groups, times s^2.
-    estimate : ndarray of shape (n_groups, k)
+    estimate : ndarray of shape (k, n_groups)
         The estimates; those of groups without information may be anything finite.
     hierarchy : Hierarchy
         The groups.

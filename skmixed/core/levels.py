@@ -58,7 +58,7 @@ class LevelFactor:
             return _scalar(products, float(factor[0, 0]), times)
         half = multiply(factor.T, products)
         lower, log_det = cholesky_plus_identity(multiply_right(half, factor))
-        whitener = forward_substitute(lower, factor.T)
+        whitener = forward_substitute(lower, factor.T[:, :, None])
         shrinker = _shrinker(products, factor, whitener, half)
         return cls(log_det, whitener, shrinker)
 
@@ -128,19 +128,20 @@ def forward_substitute(lower: FloatArray, right: FloatArray) -> FloatArray:
     ----------
     lower : ndarray of shape (k, k, n_levels)
         Lower triangular.
-    right : ndarray of shape (k, m)
-        The same for every level.
+    right : ndarray of shape (k, m, n_levels or 1)
+        One matrix a level, or the same for every level.
 
     Returns
     -------
     ndarray of shape (k, m, n_levels)
         The solutions.
     """
-    k, m = right.shape
-    solution = np.empty((k, m, lower.shape[2]))
+    k, m, n_levels = len(right), right.shape[1], lower.shape[2]
+    solution = np.empty((k, m, n_levels))
     for i in range(k):
         for c in range(m):
-            value = np.full(lower.shape[2], right[i, c])
+            value = np.empty(n_levels)
+            value[:] = right[i, c]
             for j in range(i):
                 value -= lower[i, j] * solution[j, c]
             solution[i, c] = value / lower[i, i]

@@ -15,6 +15,8 @@ likelihood of the linear mixed model in which all coefficients vary.
 A hierarchy is taken stage by stage, from fine to coarse: what the children know of their parent is
 again an estimate, sum of W_g, with its information. Going back down, the posterior of each parent
 is the prior mean of its children (Gelman & Hill 2006, ch. 12-13, doi:10.1017/CBO9780511790942).
+
+Groups, and parents, lie along the last axis.
 """
 
 from __future__ import annotations
@@ -23,151 +25,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 
-from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
+from skmixed.core.levels import (
+    cholesky_plus_identity,
+    forward_substitute,
+    multiply,
+    multiply_levels,
+    multiply_right,
+)
+from skmixed.core.pooling_stage import Stage
 
-_NULL = 1e-10
 _LEAST = 1e-60
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """What the first stage left over.
-
-    Parameters
-    ----------
-    rss : float
-        Residual sum of squares within groups.
-    n_rows : float
-        Number of rows, whose degrees of freedom the second stage shares.
-    degrees : float
-        Degrees of freedom within groups; the search starts from their variance.
-    """
-
-    rss: float
-    n_rows: float
-    degrees: float
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """Estimates of sibling groups and what they are shrunk to.
-
-    Parameters
-    ----------
-    precision : ndarray of shape (n_groups, k, k)
-        P, symmetric positive semidefinite.
-    estimate : ndarray of shape (n_groups, k)
-        b; only P b matters.
-    parents : ndarray of int of shape (n_groups,)
-        Parent of every group.
-    n_parents : int
-        Number of parents.
-    noise : Noise or None
-        None where s^2 = 1 is known.
-    """
-
-    precision: FloatArray
-    estimate: FloatArray
-    parents: IntArray
-    n_parents: int
-    noise: Noise | None = None
-
-    @property
-    def k(self) -> int:
-        """Number of coefficients."""
-        return int(self.precision.shape[1])
-
-    @property
-    def s2_within(self) -> float | None:
-        """Residual variance within groups, where it is known."""
-        if self.noise is None:
-            return 1.0
-        return self.noise.rss / self.noise.degrees if self.noise.degrees >= 1.0 else None
-
-    @property
-    def degrees_between(self) -> int:
-        """Number of groups with information beyond one a parent."""
-        informed = np.einsum("gii->g", self.precision) > 0.0
-        return int(informed.sum()) - len(np.unique(self.parents[informed]))
-
-    def by_parent(self, values: FloatArray) -> FloatArray:
-        """Sum over the groups of each parent.
-
-        Parameters
-        ----------
-        values : ndarray of shape (n_groups, ...)
-            One value, or array of values, a group.
-
-        Returns
-        -------
-        ndarray of shape (n_parents, ...)
-            The sums.
-        """
-        flat = values.reshape(len(values), -1)
-        if self.n_parents == 1:
-            sums = np.ones((1, len(flat))) @ flat
-        else:
-            sums = np.asarray(self._selector @ flat)
-        return sums.reshape(self.n_parents, *values.shape[1:])
-
-    @cached_property
-    def _selector(self) -> sparse.csr_matrix:
-        places = (self.parents, np.arange(len(self.parents)))
-        shape = (self.n_parents, len(self.parents))
-        return sparse.csr_matrix((np.ones(len(self.parents)), places), shape=shape)
-
-    @cached_property
-    def null_space(self) -> FloatArray:
-        """Projections on what the groups of a parent leave unknown, of shape (n_parents, k, k)."""
-        total = self.by_parent(self.precision)
-        scale = np.sqrt(np.einsum("gii->gi", total))
-        scale = np.where(scale > 0.0, scale, 1.0)
-        values, vectors = np.linalg.eigh(total / (scale[:, :, None] * scale[:, None]))
-        unknown = values < _NULL * self.k
-        basis = np.where(unknown[:, None], vectors, 0.0) / scale[:, :, None]
-        return np.asarray(basis @ _transposed(basis))
-
-    @cached_property
-    def degrees(self) -> float:
-        """Rows less the coefficients of the parents."""
-        unknown = np.linalg.matrix_rank(self.null_space, hermitian=True).sum()
-        rows = 0.0 if self.noise is None else self.noise.n_rows
-        return rows - float(self.k * self.n_parents - unknown)
-
-    def at(self, factor: FloatArray) -> Pooled:
-        """Evaluate the restricted likelihood.
-
-        Parameters
-        ----------
-        factor : ndarray of shape (k, k)
-            A square root of Omega.
-
-        Returns
-        -------
-        Pooled
-            The stage at Omega.
-        """
-        half = self.precision @ factor
-        lower = np.asarray(np.linalg.cholesky(factor.T @ half + np.eye(self.k)), dtype=float)
-        log_det = 2.0 * float(np.log(np.einsum("gii->gi", lower)).sum())
-        root = _forward(lower, _transposed(half))
-        weight = self.precision - _transposed(root) @ root
-        pull = weight @ self.estimate[:, :, None]
-        total = self.by_parent(weight)
-        covariance = np.asarray(np.linalg.inv(total + self.null_space), dtype=float)
-        mean = (covariance @ self.by_parent(pull))[:, :, 0]
-        deviation = self.estimate - mean[self.parents]
-        score = (weight @ deviation[:, :, None])[:, :, 0]
-        quadratic = float(np.vdot(score, deviation))
-        log_det += float(np.linalg.slogdet(total + self.null_space)[1].sum())
-        criterion, s2 = log_det + quadratic, 1.0
-        if self.noise is not None:
-            s2 = max((self.noise.rss + quadratic) / self.degrees, _LEAST)
-            criterion = log_det + self.degrees * float(np.log(s2))
-        return Pooled(self, factor, criterion, s2, lower, weight, total, covariance, mean, score)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,17 +53,17 @@ class Pooled:
         -2 restricted log-likelihood up to a constant.
     s2 : float
         s^2.
-    lower : ndarray of shape (n_groups, k, k)
+    lower : ndarray of shape (k, k, n_groups)
         Cholesky factor of lambda'P lambda + I.
-    weight : ndarray of shape (n_groups, k, k)
+    weight : ndarray of shape (k, k, n_groups)
         W.
-    total : ndarray of shape (n_parents, k, k)
+    total : ndarray of shape (k, k, n_parents)
         Sum of W over the groups of each parent: its information.
-    covariance : ndarray of shape (n_parents, k, k)
+    covariance : ndarray of shape (k, k, n_parents)
         Inverse of `total`, of the means.
-    mean : ndarray of shape (n_parents, k)
+    mean : ndarray of shape (k, n_parents)
         m.
-    score : ndarray of shape (n_groups, k)
+    score : ndarray of shape (k, n_groups)
         W (b - m).
     """
 
@@ -209,6 +78,39 @@ class Pooled:
     mean: FloatArray
     score: FloatArray
 
+    @classmethod
+    def at(cls, stage: Stage, factor: FloatArray) -> Pooled:
+        """Evaluate the restricted likelihood.
+
+        Parameters
+        ----------
+        stage : Stage
+            The data.
+        factor : ndarray of shape (k, k)
+            A square root of Omega.
+
+        Returns
+        -------
+        Pooled
+            The stage at Omega.
+        """
+        half = multiply(factor.T, stage.precision)
+        lower, log_det = cholesky_plus_identity(multiply_right(half, factor))
+        weight = stage.precision - _gram(forward_substitute(lower, half))
+        total = stage.by_parent(weight)
+        determinant, covariance = _inverses(total + stage.null_space)
+        pull = stage.by_parent(_image(weight, stage.estimate)[:, None])
+        mean = multiply_levels(covariance, pull)[:, 0]
+        deviation = stage.estimate - stage.of_parent(mean)
+        score = _image(weight, deviation)
+        quadratic = float(np.vdot(score, deviation))
+        log_det += determinant
+        criterion, s2 = log_det + quadratic, 1.0
+        if stage.noise is not None:
+            s2 = max((stage.noise.rss + quadratic) / stage.degrees, _LEAST)
+            criterion = log_det + stage.degrees * float(np.log(s2))
+        return cls(stage, factor, criterion, s2, lower, weight, total, covariance, mean, score)
+
     @property
     def omega(self) -> FloatArray:
         """Covariance between groups, relative to s^2."""
@@ -218,10 +120,13 @@ class Pooled:
     def gradient(self) -> FloatArray:
         """Derivative of the criterion in Omega, of shape (k, k)."""
         k = self.stage.k
-        fixed = self.weight @ self.covariance[self.stage.parents]
-        fixed = _transposed(fixed).reshape(-1, k).T @ self.weight.reshape(-1, k)
-        between = self.score.T @ self.score / self.s2
-        return np.asarray(self.weight.sum(axis=0) - fixed - between)
+        if self.stage.n_parents == 1:
+            fixed = multiply_right(self.weight, self.covariance[:, :, 0])
+        else:
+            fixed = multiply_levels(self.weight, self.stage.of_parent(self.covariance))
+        fixed = self.weight.reshape(k, -1) @ fixed.reshape(k, -1).T
+        between = self.score @ self.score.T / self.s2
+        return np.asarray(self.weight.sum(axis=2) - fixed - between)
 
     @cached_property
     def curvature(self) -> FloatArray:
@@ -230,30 +135,32 @@ class Pooled:
         D and E are unit matrices, of entries (a, b) and (c, d), and P is the projection
         W - W (sum of W)^-1 W of all groups of a parent.
         """
-        n_groups, k = self.score.shape
-        pairs = (self.score[:, :, None] * self.score[:, None]).reshape(n_groups, k * k)
-        info = (pairs.T @ self.weight.reshape(n_groups, k * k)).reshape(k, k, k, k)
-        info = info.transpose(0, 2, 3, 1)  # from [a, d, b, c]
+        k, score = self.stage.k, self.score
+        flat = self.weight.reshape(k * k, -1).T
+        pairs = (score[:, None] * score).reshape(k * k, -1)
+        info = (pairs @ flat).reshape(k, k, k, k).transpose(0, 2, 3, 1)  # from [a, d, b, c]
         if self.stage.n_parents == 1:
-            images = (self.score.T @ self.weight.reshape(n_groups, k * k)).reshape(1, k, k, k)
+            images = (score @ flat).reshape(k, k, k, 1)
         else:
-            images = self.stage.by_parent(self.score[:, :, None, None] * self.weight[:, None])
-        covered = (images.reshape(-1, k * k, k) @ self.covariance).transpose(0, 2, 1)
-        covered = covered.reshape(-1, k * k).T @ images.transpose(0, 3, 1, 2).reshape(-1, k * k)
+            images = np.array([self.stage.by_parent(own * self.weight) for own in score])
+        covered = np.einsum("abip,ijp->abjp", images, self.covariance).reshape(k * k, -1)
+        covered = covered @ images.reshape(k * k, -1).T
         info = info - covered.reshape(k, k, k, k).transpose(0, 1, 3, 2)
         if self.stage.noise is not None:
-            slope = self.score.T @ self.score
+            slope = score @ score.T
             info = info - slope[:, :, None, None] * slope / (self.s2 * self.stage.degrees)
         return np.asarray(info / self.s2)
 
     @cached_property
     def diagonal_curvature(self) -> FloatArray:
         """The same for the variances alone, of shape (k, k)."""
-        info = np.einsum("ga,gc,gac->ac", self.score, self.score, self.weight)
-        images = self.stage.by_parent(self.score[:, :, None] * self.weight)
-        info = info - np.einsum("pai,pij,pcj->ac", images, self.covariance, images, optimize=True)
+        k, score = self.stage.k, self.score
+        info = np.einsum("ag,cg,acg->ac", score, score, self.weight)
+        images = self.stage.by_parent(score[:, None] * self.weight)
+        covered = np.einsum("aip,ijp->ajp", images, self.covariance).reshape(k, -1)
+        info = info - covered @ images.reshape(k, -1).T
         if self.stage.noise is not None:
-            slope = (self.score**2).sum(axis=0)
+            slope = (score**2).sum(axis=1)
             info = info - np.outer(slope, slope) / (self.s2 * self.stage.degrees)
         return np.asarray(info / self.s2)
 
@@ -264,60 +171,67 @@ class Pooled:
 
     @property
     def conditional(self) -> FloatArray:
-        """Covariance of every group given data and parent, of shape (n_groups, k, k)."""
+        """Covariance of every group given data and parent, of shape (k, k, n_groups)."""
         return np.asarray(self.s2 * self._shrunk)
 
     @cached_property
     def _shrunk(self) -> FloatArray:
         """Omega (P Omega + I)^-1, without subtraction, which loses digits where Omega is large."""
-        root = _forward(self.lower, np.broadcast_to(self.factor.T, self.lower.shape))
-        return np.asarray(_transposed(root) @ root)
+        return _gram(forward_substitute(self.lower, self.factor.T[:, :, None]))
 
     def posterior_mean(self, mean: FloatArray) -> FloatArray:
         """Return the estimates of the groups, given those of their parents.
 
         Parameters
         ----------
-        mean : ndarray of shape (n_parents, k)
+        mean : ndarray of shape (k, n_parents)
             Posterior means of the parents.
 
         Returns
         -------
-        ndarray of shape (n_groups, k)
+        ndarray of shape (k, n_groups)
             Posterior means of the groups.
         """
-        of_parent = mean[self.stage.parents]
-        pull = self.stage.precision @ (self.stage.estimate - of_parent)[:, :, None]
-        return np.asarray(of_parent + (self._shrunk @ pull)[:, :, 0])
+        of_parent = self.stage.of_parent(mean)
+        pull = _image(self.stage.precision, self.stage.estimate - of_parent)
+        return np.asarray(of_parent + _image(self._shrunk, pull))
 
     def posterior_covariance(self, covariance: FloatArray) -> FloatArray:
         """Return how sure the estimates of the groups are, given how sure those of their parents.
 
         Parameters
         ----------
-        covariance : ndarray of shape (n_parents, k, k)
+        covariance : ndarray of shape (k, k, n_parents)
             Posterior covariances of the parents.
 
         Returns
         -------
-        ndarray of shape (n_groups, k, k)
+        ndarray of shape (k, k, n_groups)
             Posterior covariances of the groups.
         """
-        passed = np.eye(self.stage.k) - self._shrunk @ self.stage.precision
-        spread = passed @ covariance[self.stage.parents] @ _transposed(passed)
-        return np.asarray(self.conditional + spread)
+        passed = np.eye(self.stage.k)[:, :, None]
+        passed = passed - multiply_levels(self._shrunk, self.stage.precision)
+        spread = multiply_levels(passed, self.stage.of_parent(covariance))
+        return np.asarray(self.conditional + multiply_levels(spread, passed.swapaxes(0, 1)))
 
 
-def _transposed(matrices: FloatArray) -> FloatArray:
-    return matrices.transpose(0, 2, 1)
+def _image(matrices: FloatArray, vectors: FloatArray) -> FloatArray:
+    """Multiply matrix and vector of every group."""
+    return np.asarray(np.einsum("abg,bg->ag", matrices, vectors))
 
 
-def _forward(lower: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve ``lower @ x = right`` in every group; one step a row, all groups at once."""
-    solution = np.empty(right.shape)
-    for i in range(lower.shape[1]):
-        row = right[:, i]
-        if i:
-            row = row - (lower[:, i, None, :i] @ solution[:, :i])[:, 0]
-        solution[:, i] = row / lower[:, i, i, None]
-    return solution
+def _gram(roots: FloatArray) -> FloatArray:
+    """Return ``root.T @ root`` of every group."""
+    k = roots.shape[1]
+    result = np.empty((k, k, roots.shape[2]))
+    for a in range(k):
+        result[a, a:] = np.einsum("ig,ibg->bg", roots[:, a], roots[:, a:])
+        result[a:, a] = result[a, a:]
+    return result
+
+
+def _inverses(matrices: FloatArray) -> tuple[float, FloatArray]:
+    """Return the sum of the log-determinants and the inverses."""
+    first = np.moveaxis(matrices, 2, 0)
+    log_det = float(np.linalg.slogdet(first)[1].sum())
+    return log_det, np.moveaxis(np.asarray(np.linalg.inv(first), dtype=float), 0, 2)

@@ -15,7 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from skmixed.core.layout import FloatArray
-from skmixed.core.pooling import Pooled, Stage
+from skmixed.core.levels import multiply, multiply_right
+from skmixed.core.pooling import Pooled
+from skmixed.core.pooling_stage import Stage
 
 _LARGEST = 24  # more coefficients than this share no correlations: the curvature has k^4 entries
 _MOST_STEPS = 100
@@ -46,15 +48,15 @@ def solve_stage(stage: Stage) -> Pooled:
     k = stage.k
     if stage.noise is not None and stage.degrees <= 0.0:
         stage = replace(stage, noise=None)  # nothing is left to tell of s^2
-        return stage.at(np.zeros((k, k)))
-    null = stage.at(np.zeros((k, k)))
+        return Pooled.at(stage, np.zeros((k, k)))
+    null = Pooled.at(stage, np.zeros((k, k)))
     if stage.degrees_between < 1 or _is_exact(null):
         return null
     if stage.noise is not None:
         rss = max(stage.noise.rss, _LEAST_NOISE * null.s2 * stage.degrees)
         if rss > stage.noise.rss:
             stage = replace(stage, noise=replace(stage.noise, rss=rss))
-            null = stage.at(np.zeros((k, k)))
+            null = Pooled.at(stage, np.zeros((k, k)))
     searches: list[_Full | _Diagonal] = [_Diagonal(k)]
     if k < stage.degrees_between and k <= _LARGEST:
         searches.insert(0, _Full(k))
@@ -70,21 +72,22 @@ def _is_exact(null: Pooled) -> bool:
     stage = null.stage
     if stage.noise is None:
         return False
-    explained = np.einsum("gi,gij,gj->", stage.estimate, stage.precision, stage.estimate)
+    images = np.einsum("ijg,jg->ig", stage.precision, stage.estimate)
+    explained = float(np.vdot(stage.estimate, images))
     return bool(null.s2 * stage.degrees <= _EXACT * explained)
 
 
 def _searched(search: _Full | _Diagonal, stage: Stage, null: Pooled) -> Pooled:
     """Return the optimum of one structure, found in units that suit it."""
-    units, inverse = _units(stage.precision.mean(axis=0), isinstance(search, _Full))
+    units, inverse = _units(stage.precision.mean(axis=2), isinstance(search, _Full))
     scaled = replace(
         stage,
-        precision=units.T @ stage.precision @ units,
-        estimate=stage.estimate @ inverse.T,
+        precision=multiply_right(multiply(units.T, stage.precision), units),
+        estimate=inverse @ stage.estimate,
     )
     start = search.start(scaled, units.T @ _excess(null) @ units)
-    found = _descend(search, scaled.at(start))
-    return stage.at(units @ found.factor)
+    found = _descend(search, Pooled.at(scaled, start))
+    return Pooled.at(stage, units @ found.factor)
 
 
 def _units(average: FloatArray, is_full: bool) -> tuple[FloatArray, FloatArray]:
@@ -145,7 +148,7 @@ def _trust_step(slope: FloatArray, hessian: FloatArray, radius: float) -> tuple[
 def _excess(null: Pooled) -> FloatArray:
     """Return the products of scores beyond what the variance within groups explains."""
     within = null.stage.s2_within or null.s2
-    products = null.score.T @ null.score
+    products = null.score @ null.score.T
     return np.asarray(products / within - products / null.s2 - null.gradient)
 
 
@@ -165,8 +168,8 @@ class _Full:
     def start(self, stage: Stage, excess: FloatArray) -> FloatArray:
         """Return a square root of a first estimate, one scoring step from zero."""
         k = stage.k
-        p = stage.precision.reshape(-1, k * k)
-        information = (p.T @ p).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
+        p = stage.precision.reshape(k * k, -1)
+        information = (p @ p.T).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
         omega = np.linalg.lstsq(information, excess.ravel(), rcond=None)[0].reshape(k, k)
         values, vectors = np.linalg.eigh(0.5 * (omega + omega.T))
         least = max(_LEAST_START * float(values[-1]), 1e-6)
@@ -190,7 +193,7 @@ class _Full:
         u, roots, _ = np.linalg.svd(point.factor)
         root = np.diag(roots)
         root[self.rows, self.columns] += step
-        return point.stage.at(u @ root)
+        return Pooled.at(point.stage, u @ root)
 
 
 class _Diagonal:
@@ -208,7 +211,7 @@ class _Diagonal:
     def start(self, stage: Stage, excess: FloatArray) -> FloatArray:
         """Return a square root of a first estimate, one scoring step from zero."""
         p = stage.precision
-        information = np.einsum("gij,gij->ij", p, p)
+        information = np.einsum("ijg,ijg->ij", p, p)
         omega = np.linalg.lstsq(information, np.diag(excess), rcond=None)[0]
         least = max(_LEAST_START * float(omega.max()), 1e-6)
         return np.diag(np.sqrt(np.maximum(omega, least)))
@@ -221,4 +224,4 @@ class _Diagonal:
 
     def moved(self, point: Pooled, step: FloatArray) -> Pooled:
         """Evaluate the stage after a step."""
-        return point.stage.at(point.factor + np.diag(step))
+        return Pooled.at(point.stage, point.factor + np.diag(step))

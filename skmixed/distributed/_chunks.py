@@ -42,7 +42,7 @@ class Chunks:
 
     def total(self, summing: Summing) -> Partial | None:
         """Sum over the chunks in turn."""
-        return folded(summing, self._named)
+        return folded(summing, self._named, verbose=summing.verbose)
 
     def predicted(self, predicting: Predicting) -> Iterator[NDArray[np.float64]]:
         """Yield an array a chunk."""

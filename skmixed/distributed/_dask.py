@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pandas as pd
@@ -30,6 +31,7 @@ class DaskFrame:
     def total(self, summing: Summing) -> Partial | None:
         """Sum over the partitions, by the scheduler in charge."""
         import dask
+        from dask.diagnostics import ProgressBar
 
         parts = self._frame[summing.columns].to_delayed()
         sums = [
@@ -39,7 +41,8 @@ class DaskFrame:
             groups = [sums[i : i + _FAN_IN] for i in range(0, len(sums), _FAN_IN)]
             sums = [dask.delayed(merged)(group) for group in groups]
         try:
-            total: Partial | None = dask.compute(sums[0])[0]
+            with ProgressBar() if summing.verbose else nullcontext():
+                total: Partial | None = dask.compute(sums[0])[0]
         except PartitionError:
             raise
         except Exception as error:

@@ -38,7 +38,7 @@ class DuckRelation:
 
     def total(self, summing: Summing) -> Partial | None:
         """Sum over the blocks in turn."""
-        return folded(summing, self._chunks(summing.columns))
+        return folded(summing, self._chunks(summing.columns), verbose=summing.verbose)
 
     def predicted(self, predicting: Predicting) -> Any:
         """Register the model as a function and return the expression that calls it."""

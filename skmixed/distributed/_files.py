@@ -40,7 +40,9 @@ class ArrowFiles:
 
     def total(self, summing: Summing) -> Partial | None:
         """Sum over the files in turn; pyarrow reads ahead."""
-        return folded(summing, self._chunks(summing.columns))
+        n_rows = self._n_rows() if summing.verbose else None
+        chunks = self._chunks(summing.columns)
+        return folded(summing, chunks, n_rows=n_rows, verbose=summing.verbose)
 
     def predicted(self, predicting: Predicting) -> Any:
         """Return a pyarrow RecordBatchReader of one column, "prediction"."""
@@ -52,6 +54,13 @@ class ArrowFiles:
             for name, chunk in self._chunks(predicting.columns)
         )
         return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def _n_rows(self) -> int | None:
+        """Return the number of rows, None where a file cannot be read, which reading will name."""
+        try:
+            return int(self._dataset.count_rows())
+        except (OSError, ValueError):
+            return None
 
     def _chunks(self, columns: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
         for number, fragment in enumerate(self._dataset.get_fragments()):

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
+from tqdm.auto import tqdm
 
 from skmixed.core.layout import FloatArray
 from skmixed.distributed._partial import Partial, merged
@@ -51,7 +52,13 @@ class Fold:
         self._parts = [] if total is None else [total]
 
 
-def folded(summing: Summing, named_chunks: Iterable[tuple[str, Any]]) -> Partial | None:
+def folded(
+    summing: Summing,
+    named_chunks: Iterable[tuple[str, Any]],
+    *,
+    n_rows: int | None = None,
+    verbose: bool = False,
+) -> Partial | None:
     """Sum over chunks, as many at a time as the parameter `n_jobs` of the model says.
 
     Parameters
@@ -60,6 +67,10 @@ def folded(summing: Summing, named_chunks: Iterable[tuple[str, Any]]) -> Partial
         What to do with each.
     named_chunks : iterable of (str, data frame)
         The chunks, each with its name. The first is summed alone and chooses the shift.
+    n_rows : int or None
+        Number of rows of all, if it is known.
+    verbose : bool
+        Whether a progress bar counts the rows.
 
     Returns
     -------
@@ -68,11 +79,13 @@ def folded(summing: Summing, named_chunks: Iterable[tuple[str, Any]]) -> Partial
     """
     fold, remaining = Fold(), iter(named_chunks)
     n_jobs = effective_n_jobs(summing.model.n_jobs)
-    while taken := list(islice(remaining, 1 if fold.basis is None else n_jobs)):
-        basis = fold.basis
-        tasks = (delayed(summing)(chunk, name, basis) for name, chunk in taken)
-        for partial in Parallel(n_jobs=len(taken), prefer="threads")(tasks):
-            fold.add(partial)
+    with tqdm(total=n_rows, desc="rows", unit="", unit_scale=True, disable=not verbose) as bar:
+        while taken := list(islice(remaining, 1 if fold.basis is None else n_jobs)):
+            basis = fold.basis
+            tasks = (delayed(summing)(chunk, name, basis) for name, chunk in taken)
+            for partial in Parallel(n_jobs=len(taken), prefer="threads")(tasks):
+                fold.add(partial)
+            bar.update(sum(len(chunk) for _, chunk in taken))
     return fold.total()
 
 

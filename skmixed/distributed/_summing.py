@@ -62,6 +62,11 @@ class Summing:
         weight = [] if self.weight is None else [self.weight]
         return list(dict.fromkeys([*self.features, *self.groups, self.target, *weight]))
 
+    @property
+    def verbose(self) -> bool:
+        """Whether progress is shown."""
+        return bool(self.model.verbose)
+
     def __call__(self, chunk: Any, name: str, basis: FloatArray | None = None) -> Partial | None:
         """Sum over a part of the rows.
 

@@ -7,7 +7,8 @@ from typing import Any
 from skmixed.core.layout import Rows
 from skmixed.design.design import Source
 from skmixed.design.tables import is_text
-from skmixed.estimators._data import read_new_data, read_rows
+from skmixed.estimators._data import read_rows
+from skmixed.estimators._new_data import read_new_data
 from skmixed.estimators._numbers import read_y
 
 _DECLARING = ("random", "fixed", "group_features", "covariance", "fit_intercept")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,9 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length
 
 from skmixed.design.design import Source
-from skmixed.design.grouping import Grouping
 from skmixed.design.syntax import FormulaParts, parse_random, split_formula
-from skmixed.design.tables import is_text
 from skmixed.design.terms import RandomTerm
 from skmixed.estimators._inputs import (
     Columns,
@@ -28,11 +24,10 @@ from skmixed.estimators._inputs import (
     refuse_infinite,
 )
 from skmixed.estimators._numbers import read_weights, read_y
-from skmixed.exceptions import UnknownLevelWarning
 
 FloatArray = NDArray[np.float64]
 
-_ROUTED = (
+ROUTED = (
     "Where metadata routing handed on the groups of a splitter, such as GroupKFold, keep them from "
     "the model by .set_fit_request(groups=False).set_score_request(groups=False)"
 )
@@ -275,12 +270,12 @@ def check_given(
     if group_features is not None:
         raise ValueError(
             "the grouping columns are given twice, by `groups` and by `group_features`; "
-            f"use one of them. {_ROUTED}"
+            f"use one of them. {ROUTED}"
         )
     missing = [name for name in used if name not in given]
     if missing:
         both = [name for name in missing if name in names]
-        hint = f"; {both} are columns of X: leave out `groups` or put all of them there. {_ROUTED}"
+        hint = f"; {both} are columns of X: leave out `groups` or put all of them there. {ROUTED}"
         raise ValueError(
             f"grouping columns {missing} named in `random` are not among `groups`, which has "
             f"{list(given)}" + (hint if both else "")
@@ -289,144 +284,5 @@ def check_given(
     if twice:
         raise ValueError(
             f"the grouping columns {twice} are given twice, by `groups` and as columns of X; "
-            f"leave one of them out. {_ROUTED}"
+            f"leave one of them out. {ROUTED}"
         )
-
-
-def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> Source:
-    """Validate the arguments of a prediction.
-
-    Parameters
-    ----------
-    estimator : MixedLinearRegressor
-        Fitted.
-    X : array-like or data frame
-        As in `MixedLinearRegressor.predict`.
-    groups : None or dict of str to Series or ndarray
-        The columns of the argument `groups`, as `read_groups` returns them.
-    need_groups : bool
-        Whether random effects are asked for.
-
-    Returns
-    -------
-    Source
-        The rows; grouping columns that are not there are left out.
-    """
-    columns: Columns = estimator._columns
-    source = read_features(estimator, X, columns, reset=False, optional_groups=not need_groups)
-    if groups is None:
-        missing = columns.from_argument or [
-            name for name in columns.groups if name not in source.groups
-        ]
-        if need_groups and missing and estimator.handle_unknown == "population":
-            remedy = "Pass groups=..." if columns.from_argument else "Add these columns to X"
-            warnings.warn(
-                f"no labels of {list(missing)} are given to a model that was fitted with them, so "
-                f"its random effects are left out. {remedy}, or say random='none' if that is meant",
-                UnknownLevelWarning,
-                stacklevel=4,
-            )
-        return source
-    if not columns.from_argument:
-        if columns.groups and not need_groups:
-            return source
-        raise ValueError(
-            "groups were given, but the model was fitted "
-            + (
-                f"with grouping columns {list(columns.groups)} of X. {_ROUTED}"
-                if columns.groups
-                else "without any"
-            )
-        )
-    found = match_names(groups, columns.from_argument)
-    check_consistent_length(np.empty(source.n_rows), *found.values())
-    refuse_infinite(found, "groups")
-    return replace(source, groups=found)
-
-
-def warn_about_kinds(grouping: Grouping, key: Sequence[str], source: Source) -> None:
-    """Warn where no label is known because numbers were fitted and text is given, or vice versa.
-
-    Parameters
-    ----------
-    grouping : Grouping
-        Of the fitted model.
-    key : sequence of str
-        The grouping columns of a factor of which no level is known.
-    source : Source
-        The new rows.
-
-    Warns
-    -----
-    UnknownLevelWarning
-        If the labels differ in kind.
-    """
-    for name in key:
-        known, given = grouping.columns[name].values, source.groups.get(name)
-        now = None if given is None else is_text(given)
-        if now is not None and now != is_text(known):
-            kinds = ("text", "numbers") if is_text(known) else ("numbers", "text")
-            warnings.warn(
-                f"no label of {name!r} is known: they were {kinds[0]} in fit and are {kinds[1]} "
-                "now, which are different labels",
-                UnknownLevelWarning,
-                stacklevel=5,
-            )
-
-
-def match_names(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Match the columns of `groups` with those of the fit: by name, else by place.
-
-    Parameters
-    ----------
-    found : dict of str to Series or ndarray
-        The columns given.
-    names : tuple of str
-        Those of the fit.
-
-    Returns
-    -------
-    dict of str to Series or ndarray
-        The columns under the names of the fit.
-
-    Raises
-    ------
-    ValueError
-        If they do not match.
-    """
-    if all(name in found for name in names):
-        return {name: found[name] for name in names}
-    unnamed = all(re.fullmatch(r"group\d*", name) for name in found)
-    if len(found) == len(names) and (unnamed or len(names) == 1):
-        return dict(zip(names, found.values(), strict=True))
-    raise ValueError(
-        f"groups has the columns {list(found)}; the model was fitted with {list(names)}"
-    )
-
-
-def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[str]:
-    """Return the factors whose random effects are wanted.
-
-    Parameters
-    ----------
-    random : {"all", "none"} or sequence of str
-        Argument of `predict`.
-    factors : sequence of str
-        The model's.
-
-    Returns
-    -------
-    set of str
-        Names of factors.
-    """
-    if isinstance(random, str) or not isinstance(random, Iterable):
-        if random not in ("all", "none"):
-            raise ValueError(
-                f"random={random!r} is not 'all', 'none' or a list of factors; the model has "
-                f"{list(factors)}"
-            )
-        return set(factors) if random == "all" else set()
-    unknown = [name for name in random if name not in factors]
-    if unknown:
-        raise ValueError(f"random names factors {unknown}; the model has {list(factors)}")
-    return set(random)

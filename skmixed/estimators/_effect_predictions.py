@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from skmixed.core.layout import FloatArray
 from skmixed.design.design import Source
 from skmixed.design.tables import is_frame
-from skmixed.estimators._data import chosen_factors, match_names, read_new_data
 from skmixed.estimators._inputs import read_groups, with_placeholders
 from skmixed.estimators._labelled_columns import read_header
+from skmixed.estimators._new_data import chosen_factors, match_names, read_new_data
 from skmixed.estimators._prediction import Predicted
 from skmixed.estimators._random_columns import RandomColumns
 from skmixed.estimators._random_variances import effect_variances

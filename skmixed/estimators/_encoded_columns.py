@@ -8,7 +8,8 @@ import numpy as np
 
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
-from skmixed.estimators._labelled_columns import Roles, Table
+from skmixed.estimators._labelled_columns import Table
+from skmixed.estimators._roles import Roles
 
 Known = list[list[FloatArray]]
 """Of every target and encoded column effects, standard deviations and count of the rows."""

@@ -16,7 +16,8 @@ from skmixed.core.layout import FloatArray
 from skmixed.design.tables import Labels
 from skmixed.estimators._encoded_columns import Known
 from skmixed.estimators._encodings import Encodings, LevelModel
-from skmixed.estimators._labelled_columns import Roles, Table, learn_labels, look_up
+from skmixed.estimators._labelled_columns import Table, learn_labels, look_up
+from skmixed.estimators._roles import Roles
 from skmixed.exceptions import UnidentifiedWarning
 
 

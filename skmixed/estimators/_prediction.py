@@ -13,7 +13,7 @@ from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.prediction import mean_variances
 from skmixed.design.design import Source
 from skmixed.design.tables import UNKNOWN
-from skmixed.estimators._data import warn_about_kinds
+from skmixed.estimators._new_data import warn_about_kinds
 
 
 @dataclass(frozen=True, slots=True, eq=False)

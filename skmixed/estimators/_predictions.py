@@ -16,9 +16,9 @@ from skmixed.core.posterior import Posterior
 from skmixed.core.prediction import Accuracy
 from skmixed.core.seeding import generator_of
 from skmixed.design.design import Design, Source
-from skmixed.estimators._data import chosen_factors, read_new_data
 from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._inputs import read_groups
+from skmixed.estimators._new_data import chosen_factors, read_new_data
 from skmixed.estimators._pivots import prediction_pivots
 from skmixed.estimators._prediction import Predicted
 from skmixed.estimators._simulation import simulate_rows

@@ -116,7 +116,7 @@ class MixedEffectsRegressor(
         Whether the criterion had stopped falling.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X, if it has names.
 
     See Also

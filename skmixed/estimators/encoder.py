@@ -22,11 +22,11 @@ from skmixed.estimators._encoded_levels import TrainingLevels
 from skmixed.estimators._inputs import names_of
 from skmixed.estimators._labelled_columns import (
     Target,
-    choose_roles,
     read_header,
     read_table,
     refuse_unknown,
 )
+from skmixed.estimators._roles import choose_roles
 
 
 class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
@@ -89,7 +89,7 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
         What y was taken for.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X, if it has names.
 
     See Also

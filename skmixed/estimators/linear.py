@@ -67,9 +67,10 @@ class MixedLinearRegressor(BaseMixedRegressor):
     n_jobs : int or None, default=None
         Threads of `skmixed.distributed.fit` for rows that come as files or chunks. `fit` itself
         takes one: summing is a quarter of it or less, so that threads over blocks of rows do not
-        pay (measured in docs/scaling.md).
+        pay (measured in docs/benchmarks/scaling.md).
     verbose : int, default=0
-        Print a line an iteration if 1 or more.
+        Print a line an iteration if 1 or more; `skmixed.distributed.fit` shows a progress bar of
+        the rows, too.
 
     Attributes
     ----------
@@ -109,7 +110,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
         The fit itself, free of rows.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X, if it has names.
 
     See Also

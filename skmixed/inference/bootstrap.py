@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skmixed.core.error_sums import NeedsRowsError
 from skmixed.core.fit import Fit
@@ -26,6 +26,7 @@ from skmixed.inference.resampling import (
     responses_of_rows,
 )
 from skmixed.inference.rows import check_fitted, rows_of_fit
+from skmixed.inference.table import Shown, Table
 
 _BLOCK, _FEW = 1_000, 25
 _CELLS = 4e6
@@ -34,8 +35,8 @@ _KINDS = ("parametric", "residual", "cases")
 Statistic = Callable[[Fit], Any]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Bootstrap:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Bootstrap(Shown):
     """Estimates of a model from replicates of its data.
 
     Parameters
@@ -56,6 +57,11 @@ class Bootstrap:
     bootstrap : Makes it.
     bootstrap_intervals : Intervals from it.
 
+    Notes
+    -----
+    It shows estimate, bias (the mean of the replicates less the estimate) and standard error of
+    every quantity.
+
     Examples
     --------
     >>> from skmixed import MixedLinearRegressor
@@ -73,13 +79,6 @@ class Bootstrap:
     converged: NDArray[np.bool_]
     singular: NDArray[np.bool_]
 
-    def __repr__(self) -> str:
-        """Return one line that says what it is."""
-        return (
-            f"<{self.kind} bootstrap: {len(self.replicates)} replicates, {self.share_singular:.1%} "
-            f"singular, {self.share_not_converged:.1%} not converged>"
-        )
-
     @property
     def share_singular(self) -> float:
         """Share of the replicates whose fit is singular."""
@@ -90,21 +89,17 @@ class Bootstrap:
         """Share of the replicates whose search did not arrive."""
         return 1.0 - float(self.converged.mean())
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return estimate, bias and standard error of every quantity.
-
-        Returns
-        -------
-        DataFrame
-            Columns estimate, bias (mean of the replicates less the estimate) and std_error.
-        """
-        return pd.DataFrame(
+    def _table(self) -> Table:
+        frame = pd.DataFrame(
             {
                 "estimate": self.estimates,
                 "bias": self.replicates.mean() - self.estimates,
                 "std_error": self.replicates.std(),
             }
         )
+        note = f"{self.share_singular:.1%} singular, {self.share_not_converged:.1%} not converged."
+        title = f"{self.kind.capitalize()} bootstrap, {len(self.replicates)} replicates"
+        return Table(title, frame, (note,))
 
 
 def bootstrap(
@@ -306,7 +301,7 @@ def _as_series(value: Any) -> pd.Series[float]:
 
 def bootstrap_intervals(
     result: Bootstrap, level: float = 0.95, method: str = "percentile"
-) -> pd.DataFrame:
+) -> Table:
     """Compute confidence intervals from a bootstrap.
 
     Parameters
@@ -320,7 +315,7 @@ def bootstrap_intervals(
 
     Returns
     -------
-    DataFrame
+    Table
         Columns estimate, lower and upper, a row a quantity. Replicates that could not be fitted are
         left out.
 
@@ -346,7 +341,7 @@ def bootstrap_intervals(
     >>> X, y = load_sleepstudy(return_X_y=True)
     >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
     >>> intervals = bootstrap_intervals(bootstrap(model, 500, random_state=0))
-    >>> list(intervals.columns)
+    >>> intervals.to_frame().columns.tolist()
     ['estimate', 'lower', 'upper']
     """
     if not 0.0 < level < 1.0:
@@ -358,4 +353,6 @@ def bootstrap_intervals(
     lower, upper = ends.iloc[0], ends.iloc[1]
     if method == "basic":
         lower, upper = 2.0 * result.estimates - upper, 2.0 * result.estimates - lower
-    return pd.DataFrame({"estimate": result.estimates, "lower": lower, "upper": upper})
+    frame = pd.DataFrame({"estimate": result.estimates, "lower": lower, "upper": upper})
+    title = f"{100 * level:.4g}% {method} intervals, {result.kind} bootstrap"
+    return Table(title, frame, (f"From {len(result.replicates)} replicates.",))

@@ -11,11 +11,11 @@ import pandas as pd
 from skmixed.core.fit import Fit
 from skmixed.core.layout import CONSTANT
 from skmixed.inference.fitted import fit_of, formula_of
-from skmixed.inference.table import Table
+from skmixed.inference.table import Shown, Table
 
 
-@dataclass(frozen=True, slots=True)
-class RSquared:
+@dataclass(frozen=True, slots=True, repr=False)
+class RSquared(Shown):
     """Shares of variance that a mixed model explains.
 
     Parameters
@@ -41,23 +41,10 @@ class RSquared:
     marginal: float
     conditional: float
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return the shares as a data frame.
-
-        Returns
-        -------
-        DataFrame
-            A column estimate; rows marginal and conditional.
-        """
+    def _table(self) -> Table:
         index = ["marginal", "conditional"]
-        return pd.DataFrame({"estimate": [self.marginal, self.conditional]}, index=index)
-
-    def __str__(self) -> str:
-        """Return the shares as text."""
-        return f"R2: marginal {self.marginal:.4f}, conditional {self.conditional:.4f}"
-
-    def _repr_html_(self) -> str:
-        return self.to_frame().to_html(border=0)
+        frame = pd.DataFrame({"estimate": [self.marginal, self.conditional]}, index=index)
+        return Table("R2, shares of the variance", frame)
 
 
 def r2(model: Any) -> RSquared:
@@ -101,7 +88,10 @@ def r2(model: Any) -> RSquared:
     >>> from skmixed.inference import r2
     >>> model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
     >>> print(r2(model))
-    R2: marginal 0.2787, conditional 0.7992
+    R2, shares of the variance
+                 estimate
+    marginal      0.27865
+    conditional   0.79922
     """
     variances = _variances(fit_of(model))
     total = sum(variances.values())

@@ -13,18 +13,19 @@ from skmixed.core.layout import FloatArray
 from skmixed.inference.coefficients import function_frame
 from skmixed.inference.equations import read_equation
 from skmixed.inference.fitted import coefficient_names, formula_of
-from skmixed.inference.table import Table
+from skmixed.inference.table import Shown, Table
 from skmixed.inference.testing import CoefficientTests, DfMethod
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class LinearHypothesis:
+class LinearHypothesis(Shown):
     """Linear functions of the coefficients, tested one by one and together.
 
     Parameters
     ----------
     table : Table
-        A row a function, each with its t test.
+        A row a function, each with its t test; a column rhs has the values tested against where
+        they are not 0.
     statistic : float
         F of all together.
     num_df : int
@@ -54,26 +55,8 @@ class LinearHypothesis:
     df: float
     p_value: float
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return the single tests as a data frame.
-
-        Returns
-        -------
-        DataFrame
-            A row a function; a column rhs has the values tested against where they are not 0.
-        """
-        return self.table.to_frame()
-
-    def __str__(self) -> str:
-        """Return the tests as text."""
-        return str(self.table)
-
-    def __repr__(self) -> str:
-        """Return the tests as text, for the prompt."""
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.table._repr_html_()
+    def _table(self) -> Table:
+        return self.table
 
 
 def linear_hypothesis(

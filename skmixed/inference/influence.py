@@ -10,7 +10,9 @@ import pandas as pd
 from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.leave_out import coefficients_without_levels, residuals_and_leverage
+from skmixed.inference.fitted import formula_of
 from skmixed.inference.rows import check_fitted, rows_of_fit
+from skmixed.inference.table import Table
 
 
 def influence(
@@ -21,7 +23,7 @@ def influence(
     groups: Any = None,
     *,
     by: str | None = None,
-) -> pd.DataFrame:
+) -> Table:
     """Measure the influence of rows, or of whole levels of a factor.
 
     Parameters
@@ -35,7 +37,7 @@ def influence(
 
     Returns
     -------
-    DataFrame
+    Table
         A row for every row of X, under its index if it has one: residual (conditional, in units of
         y), leverage (diagonal of the hat matrix of the fitted values) and cooks_distance. With
         `by`, a row a level: leverage (the sum over its rows), cooks_distance (of the fixed
@@ -73,9 +75,9 @@ def influence(
     >>> from skmixed.inference import influence
     >>> X, y = load_sleepstudy(return_X_y=True)
     >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
-    >>> float(influence(model, X, y)["leverage"].sum().round(2))
+    >>> float(influence(model, X, y).to_frame()["leverage"].sum().round(2))
     29.02
-    >>> influence(model, X, y, by="Subject")["cooks_distance"].idxmax()
+    >>> influence(model, X, y, by="Subject").to_frame()["cooks_distance"].idxmax()
     '309'
     """
     fit = check_fitted(model)
@@ -83,8 +85,10 @@ def influence(
         raise ValueError(f"by={by!r} is no factor of the model, which has {list(model.n_groups_)}")
     rows = rows_of_fit(model, X, y, sample_weight, groups, "influence")
     if by is None:
-        return _by_row(fit, rows, getattr(X, "index", None))
-    return _by_level(fit, rows, by, model.random_effects_[by].index)
+        frame = _by_row(fit, rows, getattr(X, "index", None))
+        return Table(f"Influence of rows: {formula_of(model)}", frame)
+    frame = _by_level(fit, rows, by, model.random_effects_[by].index)
+    return Table(f"Influence of the levels of {by}: {formula_of(model)}", frame)
 
 
 def _by_row(fit: Fit, rows: Rows, index: Any) -> pd.DataFrame:

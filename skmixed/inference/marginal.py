@@ -13,15 +13,16 @@ import pandas as pd
 from skmixed.core.fit import Fit
 from skmixed.core.fixed_part import FixedPart
 from skmixed.core.layout import CONSTANT, FloatArray
+from skmixed.inference.adjusting import Adjustment, adjusted_pairs
 from skmixed.inference.coefficients import function_frame
 from skmixed.inference.estimable import is_determined
 from skmixed.inference.fitted import design_of, formula_of
-from skmixed.inference.table import Table
+from skmixed.inference.table import Shown, Table
 from skmixed.inference.testing import CoefficientTests, DfMethod, t_quantiles
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class MarginalMeans:
+class MarginalMeans(Shown):
     """Means at combinations of levels.
 
     Parameters
@@ -51,24 +52,37 @@ class MarginalMeans:
     _tests: CoefficientTests
     _level: float
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return the means as a data frame.
+    def _table(self) -> Table:
+        return self.table
 
-        Returns
-        -------
-        DataFrame
-            A row a combination of levels, which are the index.
-        """
-        return self.table.to_frame()
-
-    def pairs(self) -> Table:
+    def pairs(self, adjust: Adjustment | None = None) -> Table:
         """Compare every two means.
+
+        Parameters
+        ----------
+        adjust : {"tukey", "bonferroni", "holm"} or None, default=None
+            How p-values and intervals allow for the number of comparisons; None is not at all, as
+            in lmerTest. emmeans takes "tukey".
 
         Returns
         -------
         Table
-            The first minus the second of each pair, in the order of the rows. Intervals and
-            p-values are those of single comparisons.
+            The first minus the second of each pair, in the order of the rows.
+
+        Raises
+        ------
+        ValueError
+            For an unknown adjustment.
+
+        Notes
+        -----
+        "tukey" is exact for independent means of equal variance [1]_. "holm" has smaller p-values
+        than "bonferroni" at the same guarantee, and the intervals of the latter.
+
+        References
+        ----------
+        .. [1] Hochberg, Y. & Tamhane, A. C. (1987). Multiple comparison procedures. Wiley,
+           :doi:`10.1002/9780470316672`, chapters 2 and 3.
         """
         index = self.table.frame.index
         names = [_label(label) for label in index]
@@ -76,20 +90,9 @@ class MarginalMeans:
         rows = np.array([self.functions[i] - self.functions[j] for i, j in pairs])
         labels = [f"{names[i]} - {names[j]}" for i, j in pairs]
         rows = rows.reshape(len(pairs), self.functions.shape[1])
-        frame = _with_interval(self._tests, rows, labels, self._level)
-        notes = (*self.table.notes, "p-values and intervals are not adjusted for their number.")
-        return Table(f"Differences of {self.table.title}", frame, notes)
-
-    def __str__(self) -> str:
-        """Return the means as text."""
-        return str(self.table)
-
-    def __repr__(self) -> str:
-        """Return the means as text, for the prompt."""
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.table._repr_html_()
+        frame = function_frame(self._tests, rows, labels)
+        adjusted, note = adjusted_pairs(frame, len(index), self._level, adjust)
+        return Table(f"Differences of {self.table.title}", adjusted, (*self.table.notes, note))
 
 
 def marginal_means(

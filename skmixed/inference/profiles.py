@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +20,11 @@ from skmixed.inference.components import (
 from skmixed.inference.constrained import Held
 from skmixed.inference.fitted import determined_fit_of, formula_of
 from skmixed.inference.profiling import ProfileCurve
+from skmixed.inference.table import Shown, Table
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Profile:
+class Profile(Shown):
     """Signed roots of the profile deviance.
 
     Parameters
@@ -48,11 +48,11 @@ class Profile:
     >>> model = lmer("Reaction ~ 1 + (1 | Subject)", load_sleepstudy())
     >>> print(profile(model, points=1))
     Profile likelihood: Reaction ~ 1 + (1 | Subject)
-                            points   lower zeta_lower   upper zeta_upper
+                           points   lower zeta_lower   upper zeta_upper
     parameter
-    sd_(Intercept)|Subject       3  21.379      -2.58  59.946       2.58
-    sigma                        3  38.608      -2.58  51.435       2.58
-    (Intercept)                  3   273.6      -2.58  323.42       2.58
+    sd_(Intercept)|Subject      3  21.379    -2.5758  59.946     2.5758
+    sigma                       3  38.608    -2.5758  51.435     2.5758
+    (Intercept)                 3   273.6    -2.5758  323.42     2.5758
     """
 
     title: str
@@ -68,30 +68,17 @@ class Profile:
         """
         return self.curves.copy()
 
-    def __str__(self) -> str:
-        """Return the ranges of the curves as text."""
-        lines = [self.title, *self._ranges().to_string().splitlines()]
-        return "\n".join(line.rstrip() for line in lines)
-
-    def __repr__(self) -> str:
-        """Return the ranges of the curves as text, for the prompt."""
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return f"<div><p>{html.escape(self.title)}</p>{self._ranges().to_html(border=0)}</div>"
-
-    def _ranges(self) -> pd.DataFrame:
+    def _table(self) -> Table:
         grouped = self.curves.groupby("parameter", sort=False)
         lowest, highest = grouped.first(), grouped.last()
-        return pd.DataFrame(
-            {
-                "points": grouped.size(),
-                "lower": lowest["value"].map("{:.5g}".format),
-                "zeta_lower": lowest["zeta"].map("{:.2f}".format),
-                "upper": highest["value"].map("{:.5g}".format),
-                "zeta_upper": highest["zeta"].map("{:.2f}".format),
-            }
-        )
+        ranges = {
+            "points": grouped.size(),
+            "lower": lowest["value"],
+            "zeta_lower": lowest["zeta"],
+            "upper": highest["value"],
+            "zeta_upper": highest["zeta"],
+        }
+        return Table(self.title, pd.DataFrame(ranges))
 
 
 def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:

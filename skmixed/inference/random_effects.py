@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
-from scipy.special import ndtr
 
 from skmixed.core.layout import FloatArray
+from skmixed.inference.expected_ranks import expected_ranks
+from skmixed.inference.fitted import formula_of
 from skmixed.inference.rows import check_fitted
+from skmixed.inference.table import Table
 
-_CELLS = 2**22
 
-
-def random_effects_table(model: Any, level: float = 0.95, *, ranks: bool = True) -> pd.DataFrame:
+def random_effects_table(model: Any, level: float = 0.95, *, ranks: bool = True) -> Table:
     """Tabulate the random effects of a fitted model.
 
     Parameters
@@ -26,14 +25,13 @@ def random_effects_table(model: Any, level: float = 0.95, *, ranks: bool = True)
     level : float, default=0.95
         Probability of the intervals, between 0 and 1.
     ranks : bool, default=True
-        Whether to compute expected ranks, which takes time in proportion to the square of the
-        number of levels.
+        Whether to compute expected ranks, which takes seconds for 100,000 levels.
 
     Returns
     -------
-    DataFrame
-        A row for every level and column of every factor: factor, level, column, estimate (BLUP),
-        std_error (conditional, at the estimated parameters), lower and upper, and with `ranks` the
+    Table
+        A row for every factor, level and column, which are the index: estimate (BLUP), std_error
+        (conditional, at the estimated parameters), lower and upper, and with `ranks` the
         expected_rank among the levels, from 1 for the lowest, and its percentile.
 
     Raises
@@ -64,9 +62,12 @@ def random_effects_table(model: Any, level: float = 0.95, *, ranks: bool = True)
     >>> from skmixed.inference import random_effects_table
     >>> X, y = load_sleepstudy(return_X_y=True)
     >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
-    >>> table = random_effects_table(model)
-    >>> table.loc[1, ["estimate", "std_error", "expected_rank"]].astype(float).round(2).tolist()
-    [9.2, 2.3, 17.19]
+    >>> table = random_effects_table(model).to_frame()
+    >>> table.loc[("Subject", "308", "Days"), ["estimate", "std_error", "expected_rank"]].round(2)
+    estimate          9.20
+    std_error         2.30
+    expected_rank    17.19
+    Name: (Subject, 308, Days), dtype: float64
     """
     check_fitted(model)
     if not 0.0 < level < 1.0:
@@ -80,7 +81,31 @@ def random_effects_table(model: Any, level: float = 0.95, *, ranks: bool = True)
         _factor_table(name, frame, covariances[name], quantile, ranks)
         for name, frame in effects.items()
     ]
-    return pd.concat(parts, ignore_index=True)
+    notes = f"{100 * level:.4g}% intervals, at the estimated variances."
+    return Table(f"Random effects: {formula_of(model)}", pd.concat(parts), (notes,))
+
+
+def effects_index(factor: str, levels: pd.Index[Any], columns: pd.Index[Any]) -> pd.MultiIndex:
+    """Return the index of a table of random effects.
+
+    Parameters
+    ----------
+    factor : str
+        Its name.
+    levels, columns : Index
+        Levels and columns that vary.
+
+    Returns
+    -------
+    MultiIndex
+        Of factor, level and column; levels are tuples where several columns make them.
+    """
+    labels = np.empty(len(levels), dtype=object)
+    labels[:] = list(levels)
+    level = np.repeat(labels, len(columns))
+    column = np.tile(np.asarray(columns, dtype=object), len(levels))
+    arrays = [np.full(len(level), factor, dtype=object), level, column]
+    return pd.MultiIndex.from_arrays(arrays, names=["factor", "level", "column"])
 
 
 def _factor_table(
@@ -90,37 +115,17 @@ def _factor_table(
     variances = np.diagonal(covariance, axis1=1, axis2=2)
     errors = np.sqrt(np.maximum(variances, 0.0))
     n_levels, k = values.shape
-    levels = np.empty(n_levels, dtype=object)
-    levels[:] = list(effects.index)
     table = pd.DataFrame(
         {
-            "factor": name,
-            "level": np.repeat(levels, k),
-            "column": np.tile(np.asarray(effects.columns, dtype=object), n_levels),
             "estimate": values.ravel(),
             "std_error": errors.ravel(),
             "lower": (values - quantile * errors).ravel(),
             "upper": (values + quantile * errors).ravel(),
-        }
+        },
+        index=effects_index(name, effects.index, effects.columns),
     )
     if ranks:
-        expected = np.stack([_expected_ranks(values[:, a], variances[:, a]) for a in range(k)], 1)
+        expected = np.stack([expected_ranks(values[:, a], variances[:, a]) for a in range(k)], 1)
         table["expected_rank"] = expected.ravel()
         table["percentile"] = 100.0 * (expected.ravel() - 0.5) / n_levels
     return table
-
-
-def _expected_ranks(values: NDArray[np.float64], variances: NDArray[np.float64]) -> FloatArray:
-    """Return 1 + the sum over other levels of the probability that theirs is lower."""
-    n = len(values)
-    expected = np.empty(n)
-    step = max(1, _CELLS // n)
-    for first in range(0, n, step):
-        chosen = slice(first, first + step)
-        spread = np.sqrt(variances[chosen, None] + variances)
-        apart = values[chosen, None] - values
-        tied = np.where(apart == 0.0, 0.5, apart > 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            lower = np.where(spread > 0.0, ndtr(apart / spread), tied)
-        expected[chosen] = lower.sum(axis=1) + 0.5  # a level against itself counted one half
-    return expected

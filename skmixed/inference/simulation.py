@@ -14,13 +14,15 @@ from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray
 from skmixed.core.responses import ScaledResponses, draw_responses
 from skmixed.core.seeding import generator_of
+from skmixed.inference.random_effects import effects_index
 from skmixed.inference.rows import check_fitted
+from skmixed.inference.table import Shown, Table
 
 _BLOCK_CELLS = 2e7
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Draws:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Draws(Shown):
     """Draws of coefficients, random effects and residual standard deviation.
 
     Parameters
@@ -38,6 +40,11 @@ class Draws:
     --------
     sim : Makes them.
 
+    Notes
+    -----
+    They show mean, median and standard deviation of the coefficients, as merTools::FEsim, and of
+    sigma.
+
     Examples
     --------
     >>> from skmixed import MixedLinearRegressor
@@ -45,8 +52,8 @@ class Draws:
     >>> from skmixed.inference import sim
     >>> X, y = load_sleepstudy(return_X_y=True)
     >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
-    >>> sim(model, 100, random_state=0).coef_table().index.tolist()
-    ['(Intercept)', 'Days']
+    >>> sim(model, 100, random_state=0).to_frame().index.tolist()
+    ['(Intercept)', 'Days', 'sigma']
     """
 
     coef: pd.DataFrame
@@ -54,47 +61,29 @@ class Draws:
     sigma: FloatArray
     labels: dict[str, tuple[pd.Index[Any], pd.Index[Any]]]
 
-    def __repr__(self) -> str:
-        """Return one line that says what it is."""
-        return f"<{len(self.sigma)} draws of {list(self.coef.columns)} and random effects>"
+    def _table(self) -> Table:
+        draws = self.coef.assign(sigma=self.sigma)
+        frame = pd.DataFrame({"mean": draws.mean(), "median": draws.median(), "sd": draws.std()})
+        return Table(f"{len(self.sigma)} draws", frame)
 
-    def coef_table(self) -> pd.DataFrame:
-        """Summarise the draws of the coefficients.
-
-        Returns
-        -------
-        DataFrame
-            Columns mean, median and sd, a row a coefficient, as merTools::FEsim.
-        """
-        draws = self.coef
-        return pd.DataFrame({"mean": draws.mean(), "median": draws.median(), "sd": draws.std()})
-
-    def random_effects_table(self) -> pd.DataFrame:
+    def random_effects_table(self) -> Table:
         """Summarise the draws of the random effects.
 
         Returns
         -------
-        DataFrame
-            Columns factor, level, column, mean, median and sd, as merTools::REsim.
+        Table
+            Columns mean, median and sd, as merTools::REsim; a row for every factor, level and
+            column.
         """
         parts = []
         for name, draws in self.random_effects.items():
-            levels, columns = self.labels[name]
-            level = np.empty(len(levels), dtype=object)
-            level[:] = list(levels)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "factor": name,
-                        "level": np.repeat(level, len(columns)),
-                        "column": np.tile(np.asarray(columns, dtype=object), len(levels)),
-                        "mean": draws.mean(axis=0).ravel(),
-                        "median": np.median(draws, axis=0).ravel(),
-                        "sd": draws.std(axis=0, ddof=1).ravel(),
-                    }
-                )
-            )
-        return pd.concat(parts, ignore_index=True)
+            columns = {
+                "mean": draws.mean(axis=0).ravel(),
+                "median": np.median(draws, axis=0).ravel(),
+                "sd": draws.std(axis=0, ddof=1).ravel(),
+            }
+            parts.append(pd.DataFrame(columns, index=effects_index(name, *self.labels[name])))
+        return Table(f"Random effects, {len(self.sigma)} draws", pd.concat(parts))
 
 
 def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws:

@@ -1,9 +1,12 @@
-"""A table of results that prints, shows in a notebook and turns into a data frame."""
+"""Results that print, show in a notebook and turn into a data frame."""
 
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,42 @@ import pandas as pd
 
 _SMALLEST_P = 1e-4
 _MANY = 1e5
+_MOST_ROWS, _FEW_ROWS = 60, 20  # a longer table shows but a few
+
+
+class Shown(ABC):
+    """A result that shows as a table."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _table(self) -> Table:
+        """Return what is shown."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the figures as a data frame of one's own.
+
+        Returns
+        -------
+        DataFrame
+            The figures.
+        """
+        return self._table().frame.copy()
+
+    def __str__(self) -> str:
+        """Return the figures as text."""
+        return _as_text(self._table())
+
+    def __repr__(self) -> str:
+        """Return the figures as text, for the prompt."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return _as_html(self._table())
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Table:
+class Table(Shown):
     """Results with a row for every coefficient, term, component or model.
 
     Parameters
@@ -46,51 +81,50 @@ class Table:
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return the figures as a data frame of one's own.
-
-        Returns
-        -------
-        DataFrame
-            The figures.
-        """
-        return self.frame.copy()
-
-    def __str__(self) -> str:
-        """Return the table as text."""
-        lines = [self.title, self._texts().to_string(), *self.notes]
-        return "\n".join(line.rstrip() for text in lines for line in text.splitlines())
-
-    def __repr__(self) -> str:
-        """Return the table as text, for the prompt."""
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        notes = "<br>".join(map(html.escape, self.notes))
-        return "\n".join(
-            [
-                f"<div><p>{html.escape(self.title)}</p>",
-                self._texts().to_html(border=0),
-                f"<p>{notes}</p></div>",
-            ]
-        )
-
-    def _texts(self) -> pd.DataFrame:
-        texts = {
-            name: [_text(name, value) for value in self.frame[name]] for name in self.frame.columns
-        }
-        return pd.DataFrame(texts, index=self.frame.index, columns=self.frame.columns)
+    def _table(self) -> Table:
+        return self
 
 
-def _text(column: Any, value: Any) -> str:
+def _as_text(table: Table) -> str:
+    """Return a table as text, without the middle if it is long."""
+    texts = table.frame.to_string(formatters=_formatters(table, " "), **_extent(table))
+    lines = [table.title, texts, *_notes(table)]
+    return "\n".join(line.rstrip() for text in lines for line in text.splitlines())
+
+
+def _as_html(table: Table) -> str:
+    """Return a table as HTML, without the middle if it is long."""
+    texts = table.frame.to_html(border=0, formatters=_formatters(table), **_extent(table))
+    notes = "<br>".join(map(html.escape, _notes(table)))
+    return f"<div><p>{html.escape(table.title)}</p>\n{texts}\n<p>{notes}</p></div>"
+
+
+def _extent(table: Table) -> dict[str, Any]:
+    shown = _FEW_ROWS if len(table.frame) > _MOST_ROWS else None
+    return {"max_rows": shown, "show_dimensions": False, "na_rep": ""}
+
+
+def _notes(table: Table) -> list[str]:
+    n_rows = len(table.frame)
+    more = [f"{n_rows} rows; to_frame() has all."] if n_rows > _MOST_ROWS else []
+    return [*more, *table.notes]
+
+
+def _formatters(table: Table, space: str = "") -> dict[Any, Callable[[Any], str]]:
+    return {name: partial(_text, name, space=space) for name in table.frame.columns}
+
+
+def _text(column: Any, value: Any, space: str) -> str:
+    return space + _bare_text(str(column), value)
+
+
+def _bare_text(column: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None or np.isnan(value):
         return ""
-    if str(column).startswith("p_") and value < _SMALLEST_P:
-        return f"<{_SMALLEST_P:g}"
-    if str(column).startswith("p_"):
-        return f"{value:.4f}"
+    if column.startswith("p_"):
+        return f"<{_SMALLEST_P:g}" if value < _SMALLEST_P else f"{value:.4f}"
     if np.isinf(value) or float(value).is_integer():
         return f"{value:g}" if abs(value) < _MANY else f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= _MANY else f"{value:.5g}"

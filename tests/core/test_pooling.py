@@ -8,8 +8,9 @@ from scipy.optimize import minimize
 
 from skmixed.core.cells import Cells, fit_cells
 from skmixed.core.hierarchy import Hierarchy, pool
-from skmixed.core.pooling import Noise, Stage
+from skmixed.core.pooling import Pooled
 from skmixed.core.pooling_search import solve_stage
+from skmixed.core.pooling_stage import Noise, Stage
 from skmixed.core.stacking import Components, components
 
 K, GROUPS = 3, 20
@@ -20,14 +21,14 @@ NOISES = [None, Noise(50.0, 160.0, 100.0)]
 def stage_of(noise, seed=0, spread=(2.0, 1.0, 0.3)):
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(GROUPS, 8, K))
-    precision = rows.transpose(0, 2, 1) @ rows / 8
-    estimate = rng.normal(size=(GROUPS, K)) * np.array(spread)
+    precision = np.moveaxis(rows.transpose(0, 2, 1) @ rows / 8, 0, -1)
+    estimate = (rng.normal(size=(GROUPS, K)) * np.array(spread)).T
     return Stage(precision, estimate, PARENTS, 4, noise)
 
 
 def dense(stage, omega):
     """V and X of all estimates, and the projection."""
-    V = block_diag(*(omega + np.linalg.inv(p) for p in stage.precision))
+    V = block_diag(*(omega + np.linalg.inv(p) for p in np.moveaxis(stage.precision, -1, 0)))
     X = np.kron(np.eye(4)[PARENTS], np.eye(K))
     inverse = np.linalg.inv(V)
     P = inverse - inverse @ X @ np.linalg.inv(X.T @ inverse @ X) @ X.T @ inverse
@@ -36,9 +37,9 @@ def dense(stage, omega):
 
 def dense_criterion(stage, omega):
     V, X, P = dense(stage, omega)
-    y = stage.estimate.ravel()
+    y = stage.estimate.T.ravel()
     inner = X.T @ np.linalg.inv(V) @ X
-    known = sum(np.linalg.slogdet(p)[1] for p in stage.precision)
+    known = sum(np.linalg.slogdet(p)[1] for p in np.moveaxis(stage.precision, -1, 0))
     log_det = np.linalg.slogdet(V)[1] + known + np.linalg.slogdet(inner)[1]
     if stage.noise is None:
         return log_det + y @ P @ y
@@ -50,7 +51,7 @@ def dense_criterion(stage, omega):
 def test_criterion_gradient_and_curvature(noise):
     stage = stage_of(noise)
     factor = np.tril(np.random.default_rng(1).normal(size=(K, K)))
-    point = stage.at(factor)
+    point = Pooled.at(stage, factor)
     omega = factor @ factor.T
     assert_allclose(point.criterion, dense_criterion(stage, omega), rtol=1e-10)
     change = np.random.default_rng(2).normal(size=(K, K))
@@ -59,7 +60,7 @@ def test_criterion_gradient_and_curvature(noise):
     assert_allclose(np.sum(point.gradient * change), (above - below) / 2, rtol=1e-6)
     first, second = np.diag([1.0, 0.0, 0.0]), np.array([[0, 1, 0], [1, 0, 2], [0, 2, 0.5]])
     _, _, P = dense(stage, omega)
-    q = P @ stage.estimate.ravel()
+    q = P @ stage.estimate.T.ravel()
     left, right = (np.kron(np.eye(GROUPS), each) for each in (first, second))
     expected = q @ left @ P @ right @ q / point.s2
     if noise is not None:
@@ -80,7 +81,7 @@ def test_the_optimum(noise, spread):
     def criterion(theta):
         factor = np.zeros((K, K))
         factor[entries] = theta
-        return stage.at(factor).criterion
+        return Pooled.at(stage, factor).criterion
 
     rng = np.random.default_rng(0)
     best = min(minimize(criterion, rng.normal(size=6) * 3, method="BFGS").fun for _ in range(6))
@@ -89,12 +90,12 @@ def test_the_optimum(noise, spread):
 
 def test_groups_without_information_do_not_count():
     stage = stage_of(None)
-    empty = np.concatenate([stage.precision, np.zeros((2, K, K))])
-    estimate = np.concatenate([stage.estimate, np.full((2, K), 7.0)])
+    empty = np.concatenate([stage.precision, np.zeros((K, K, 2))], axis=2)
+    estimate = np.concatenate([stage.estimate, np.full((K, 2), 7.0)], axis=1)
     more = Stage(empty, estimate, np.append(PARENTS, [0, 3]), 4)
     found, other = solve_stage(more), solve_stage(stage)
     assert_allclose(found.omega, other.omega, rtol=1e-6, atol=1e-8)
-    assert_allclose(found.posterior_mean(found.mean)[-2:], found.mean[[0, 3]])
+    assert_allclose(found.posterior_mean(found.mean)[:, -2:], found.mean[:, [0, 3]])
 
 
 def test_posteriors_of_a_hierarchy_are_those_of_explicit_matrices():
@@ -102,18 +103,18 @@ def test_posteriors_of_a_hierarchy_are_those_of_explicit_matrices():
     hierarchy = Hierarchy((np.zeros(4, dtype=int), PARENTS))
     found = pool(stage.precision, stage.estimate, hierarchy)
     coarse, fine = (each.between for each in found.stages)
-    within = block_diag(*(np.linalg.inv(p) for p in stage.precision))
+    within = block_diag(*(np.linalg.inv(p) for p in np.moveaxis(stage.precision, -1, 0)))
     Z1, Z2 = np.kron(np.eye(4)[PARENTS], np.eye(K)), np.eye(GROUPS * K)
     between = Z1 @ np.kron(np.eye(4), coarse) @ Z1.T + Z2 @ np.kron(np.eye(GROUPS), fine) @ Z2.T
     V, X = within + between, np.kron(np.ones((GROUPS, 1)), np.eye(K))
-    y, inverse = stage.estimate.ravel(), np.linalg.inv(V)
+    y, inverse = stage.estimate.T.ravel(), np.linalg.inv(V)
     covariance = np.linalg.inv(X.T @ inverse @ X)
     mean = covariance @ X.T @ inverse @ y
     expected = X @ mean + between @ inverse @ (y - X @ mean)
-    assert_allclose(found.means[-1].ravel(), expected, rtol=1e-8)
+    assert_allclose(found.means[-1].T.ravel(), expected, rtol=1e-8)
     gap = X - between @ inverse @ X
     total = between - between @ inverse @ between + gap @ covariance @ gap.T
-    blocks = np.einsum("gigj->gij", total.reshape(GROUPS, K, GROUPS, K))
+    blocks = np.einsum("gigj->ijg", total.reshape(GROUPS, K, GROUPS, K))
     assert_allclose(found.covariances[-1], blocks, rtol=1e-6, atol=1e-9)
 
 

@@ -248,3 +248,8 @@ def test_fit_that_fails_changes_nothing():
     with pytest.raises(ValueError, match="are not there"):
         distributed.fit(fitted, [table(50)], target="nothing")
     np.testing.assert_array_equal(fitted.coef_, before)
+
+
+def test_progress_without_an_end(capsys):
+    engine_fit(iter(chunks(table())), verbose=1)
+    assert "rows: 2.00k" in capsys.readouterr().err

@@ -45,6 +45,12 @@ def client():
         yield client
 
 
+def test_progress(capsys):
+    with dask.config.set(scheduler="threads"):
+        engine_fit(frame(), verbose=1)
+    assert "100% Completed" in capsys.readouterr().out
+
+
 def test_threads():
     with dask.config.set(scheduler="threads"):
         assert_same_fit(engine_fit(frame()), whole_fit(table()), rtol=1e-9)

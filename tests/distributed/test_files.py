@@ -65,3 +65,18 @@ def test_invalid_value_names_the_file(files):
 def test_batches_are_put_together():
     batch = pa.RecordBatch.from_pydict({"x": np.zeros(300_000)})
     assert [len(t) for t in tables_of(iter([batch] * 5))] == [1_200_000, 300_000]
+
+
+def test_progress_counts_the_rows(files, capsys):
+    rows, paths = files
+    engine_fit(paths)
+    assert capsys.readouterr().err == ""
+    fitted = engine_fit(paths, verbose=1)
+    shown = capsys.readouterr().err
+    assert "rows: 100%" in shown
+    assert "2.00k/2.00k" in shown
+    assert_same_fit(fitted, whole_fit(rows), rtol=1e-9)
+    damaged = paths[1].read_bytes()[:-30]
+    paths[1].write_bytes(damaged)
+    with pytest.raises(PartitionError, match=r"part-1\.parquet"):
+        engine_fit(paths, verbose=1)

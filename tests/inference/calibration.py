@@ -1,6 +1,6 @@
 """How often prediction intervals hold what they predict, over simulated data sets.
 
-Run as a program it prints the table of docs/prediction.md:
+Run as a program it prints the tables of docs/benchmarks/calibration.md:
 
     python -m tests.inference.calibration
 """

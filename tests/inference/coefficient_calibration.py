@@ -1,6 +1,6 @@
 """How often intervals of coefficients hold the truth, and how often a test of no variance rejects.
 
-Run as a program it prints the tables of docs/inference.md:
+Run as a program it prints the tables of docs/benchmarks/calibration.md:
 
     python -m tests.inference.coefficient_calibration
 """

@@ -125,8 +125,8 @@ def test_statistics_see_whole_fits(sleep):
 
 def test_intervals(sleep):
     result = bootstrap(sleep[0], 500, random_state=0)
-    percentile = bootstrap_intervals(result, 0.9)
-    basic = bootstrap_intervals(result, 0.9, method="basic")
+    percentile = bootstrap_intervals(result, 0.9).to_frame()
+    basic = bootstrap_intervals(result, 0.9, method="basic").to_frame()
     quantiles = result.replicates.quantile([0.05, 0.95])
     np.testing.assert_allclose(percentile["lower"], quantiles.iloc[0])
     np.testing.assert_allclose(basic["lower"], 2 * result.estimates - quantiles.iloc[1])
@@ -185,6 +185,6 @@ def test_progress_is_shown_on_request(sleep, capsys):
 def test_intervals_of_coefficients_and_components_by_bootstrap():
     model = MixedLinearRegressor("(1 + Days | Subject)").fit(*load_sleepstudy(return_X_y=True))
     table = confidence_intervals(model, method="bootstrap", n_samples=200, random_state=3)
-    result = bootstrap_intervals(bootstrap(model, 200, random_state=3))
+    result = bootstrap_intervals(bootstrap(model, 200, random_state=3)).to_frame()
     frame = table.to_frame()
     pd.testing.assert_frame_equal(frame, result.loc[frame.index])

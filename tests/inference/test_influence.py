@@ -32,20 +32,21 @@ def sleep():
 def test_rows_as_lme4(sleep):
     X, y = sleep
     model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
-    table = influence(model, X, y)
+    table = influence(model, X, y).to_frame()
     np.testing.assert_allclose(table["leverage"].head(len(HAT)), HAT, rtol=1e-8)
     np.testing.assert_allclose(table["cooks_distance"].head(len(COOK)), COOK, rtol=1e-7)
     np.testing.assert_allclose(table["residual"], y - model.predict(X), atol=1e-9)
     assert table.index.equals(X.index)
     order = np.random.default_rng(0).permutation(len(y))
-    pd.testing.assert_frame_equal(influence(model, X.iloc[order], y.iloc[order]), table.iloc[order])
+    other = influence(model, X.iloc[order], y.iloc[order]).to_frame()
+    pd.testing.assert_frame_equal(other, table.iloc[order])
 
 
 def test_weighted_rows_as_lme4(sleep):
     X, y = sleep
     w = 1.0 + X["Days"] % 3
     model = MixedLinearRegressor("(1 + Days | Subject)", weighting="precision").fit(X, y, w)
-    table = influence(model, X, y, w)
+    table = influence(model, X, y, w).to_frame()
     np.testing.assert_allclose(table["leverage"].head(len(HAT)), WEIGHTED_HAT, rtol=1e-8)
     np.testing.assert_allclose(table["cooks_distance"].head(len(COOK)), WEIGHTED_COOK, rtol=1e-7)
 
@@ -63,7 +64,7 @@ def test_levels_left_out(formula, data, by):
     table = reference_set.committed_table(data)
     response = formula.split()[0]
     model = lmer(formula, table)
-    found = influence(model, table, table[response], by=by)
+    found = influence(model, table, table[response], by=by).to_frame()
     assert len(found) == model.n_groups_[by]
     covariance = model.coef_covariance_.to_numpy()
     fit = model.fit_
@@ -76,7 +77,7 @@ def test_levels_left_out(formula, data, by):
         np.testing.assert_allclose(found.iloc[level, 2:].astype(float), change, atol=1e-8)
         distance = change @ np.linalg.solve(covariance, change) / fit.rank
         assert found["cooks_distance"].iloc[level] == pytest.approx(distance, rel=1e-6)
-    by_row = influence(model, table, table[response])["leverage"].sum()
+    by_row = influence(model, table, table[response]).frame["leverage"].sum()
     assert found["leverage"].sum() == pytest.approx(by_row)
 
 
@@ -92,7 +93,7 @@ def _kept(rows, kept):
 def test_a_linear_model_has_the_usual_hat_matrix(sleep):
     X, y = sleep
     X = X[["Days"]]
-    table = influence(MixedLinearRegressor().fit(X, y), X, y)
+    table = influence(MixedLinearRegressor().fit(X, y), X, y).to_frame()
     full = np.column_stack([np.ones(len(X)), X])
     hat = np.einsum("ij,jk,ik->i", full, np.linalg.inv(full.T @ full), full)
     np.testing.assert_allclose(table["leverage"], hat)

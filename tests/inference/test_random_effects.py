@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from skmixed import MixedLinearRegressor
 from skmixed.datasets import load_sleepstudy
 from skmixed.inference import random_effects_table, sim
+from skmixed.inference.expected_ranks import expected_ranks
 
 # merTools::expectedRank of Reaction ~ Days + (Days | Subject) (fits/mertools_sleep.json of the
 # reference set).
@@ -66,16 +68,29 @@ def sleep():
 
 
 def test_expected_ranks_as_mertools(sleep):
-    table = random_effects_table(sleep[0])
+    table = random_effects_table(sleep[0]).to_frame()
     for column, ranks in RANKS.items():
-        own = table[table["column"] == column]
+        own = table.xs(column, level="column")
         np.testing.assert_allclose(own["expected_rank"], ranks, atol=2e-4)
         np.testing.assert_allclose(own["percentile"], 100 * (own["expected_rank"] - 0.5) / 18)
     np.testing.assert_allclose(table["std_error"], np.tile(SE, 18), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("scale", "ratio"), [(1.0, 1.0), (0.5, 20.0), (3.0, 200.0)])
+def test_ranks_of_many_levels_are_interpolated(scale, ratio):
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(12_000)
+    variances = scale * ratio ** rng.random(len(values))
+    found = expected_ranks(values, variances)
+    some = rng.choice(len(values), 50)
+    spread = np.sqrt(variances[some, None] + variances)
+    exact = norm.cdf((values[some, None] - values) / spread).sum(axis=1) + 0.5
+    np.testing.assert_allclose(found[some], exact, atol=1e-5)
+    assert np.any(found[some] != exact)
+
+
 def test_intervals_hold_the_estimates(sleep):
-    table = random_effects_table(sleep[0], level=0.5, ranks=False)
+    table = random_effects_table(sleep[0], level=0.5, ranks=False).to_frame()
     middle = (table["lower"] + table["upper"]) / 2.0
     np.testing.assert_allclose(middle, table["estimate"], atol=1e-9)
     np.testing.assert_allclose(table["upper"] - middle, 0.6744897501960817 * table["std_error"])
@@ -89,8 +104,8 @@ def test_nested_factors_have_rows_of_their_own():
     model = MixedLinearRegressor("(1 | group0/group1)").fit(
         rng.standard_normal((80, 1)), y, groups=labels
     )
-    table = random_effects_table(model)
-    assert table["factor"].value_counts().to_dict() == model.n_groups_
+    table = random_effects_table(model).to_frame()
+    assert table.groupby("factor").size().to_dict() == model.n_groups_
     ranks = table.groupby("factor")["expected_rank"].agg(["mean", "size"])
     np.testing.assert_allclose(ranks["mean"], (ranks["size"] + 1) / 2.0)  # ranks add up
 
@@ -100,7 +115,7 @@ def test_without_variance_all_levels_rank_the_same():
     model = MixedLinearRegressor().fit(
         np.arange(12.0)[:, None] % 3, y, groups=np.repeat(np.arange(4), 3)
     )
-    table = random_effects_table(model)
+    table = random_effects_table(model).to_frame()
     np.testing.assert_allclose(table["expected_rank"], 2.5)
 
 
@@ -109,7 +124,7 @@ def test_after_update_groups_the_table_has_all_levels(sleep):
     first = X["Subject"].isin(X["Subject"].unique()[:10])
     model = MixedLinearRegressor("(1 + Days | Subject)").fit(X[first], y[first])
     model.update_groups(X[~first], y[~first])
-    assert len(random_effects_table(model)) == 36
+    assert len(random_effects_table(model).frame) == 36
     with pytest.raises(ValueError, match="partial_fit"):
         sim(model)
 
@@ -124,8 +139,8 @@ def test_draws_as_arm(sleep):
     assert draws.sigma.std() == pytest.approx(ARM_SIGMA[1], rel=error)
     effects = draws.random_effects["Subject"]
     np.testing.assert_allclose(effects[:, :3, 0].std(axis=0), ARM_INTERCEPTS, rtol=error)
-    assert draws.coef_table().loc["Days", "mean"] == pytest.approx(10.467, abs=0.05)
-    summary = draws.random_effects_table()
+    assert draws.to_frame().loc["Days", "mean"] == pytest.approx(10.467, abs=0.05)
+    summary = draws.random_effects_table().to_frame()
     np.testing.assert_allclose(summary["mean"].iloc[:2], [2.26, 9.2], atol=0.4)
     assert "20000 draws" in repr(draws)
 

@@ -205,3 +205,42 @@ def test_bad_types_are_explained(full):
         anova(full, "IV")
     with pytest.raises(TypeError, match="a bare fit does not know its terms"):
         anova(full.fit_)
+
+
+# emmeans: summary(pairs(emmeans(m, "A", lmer.df = "satterthwaite")), adjust = ..., infer = TRUE)
+PAIRS = {
+    "tukey": ([0.7130655379, 0.5176185991, 0.1497952880],
+              [[-20.349681790, 10.23500743], [-8.186731798, 22.26866445],
+               [-3.197683892, 27.39429090]]),
+    "bonferroni": ([1.0, 0.8241419658, 0.1888288314],
+                   [[-20.703130550, 10.58845619], [-8.538696693, 22.62062934],
+                    [-3.551223699, 27.74783071]]),
+    "holm": ([0.5494279772, 0.5494279772, 0.1888288314],
+             [[-20.703130550, 10.58845619], [-8.538696693, 22.62062934],
+              [-3.551223699, 27.74783071]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("adjust", PAIRS)
+def test_pairs_allow_for_their_number(adjust, full):
+    pairs = marginal_means(full, "A").pairs(adjust)
+    p_values, limits = PAIRS[adjust]
+    np.testing.assert_allclose(pairs.frame["p_value"], p_values, rtol=1e-5)
+    np.testing.assert_allclose(pairs.frame[["lower", "upper"]], limits, rtol=1e-5)
+    assert adjust.capitalize() in str(pairs)
+
+
+def test_pairs_of_means_that_are_not_determined_do_not_count(table):
+    missing = table[(table["A"] != "c") | (table["B"] != "v")]
+    means = marginal_means(lmer("Reaction ~ A*B + (1|Subject)", missing), ["A", "B"])
+    single = means.pairs().frame["p_value"]
+    holm, bonferroni = (means.pairs(name).frame["p_value"] for name in ("holm", "bonferroni"))
+    assert single.isna().sum() == holm.isna().sum() == 5
+    np.testing.assert_allclose(bonferroni, np.minimum(10 * single, 1.0))
+    assert (holm.dropna() <= bonferroni.dropna()).all()
+    assert holm.min() == pytest.approx(10 * single.min())
+
+
+def test_unknown_adjustments_are_refused(full):
+    with pytest.raises(ValueError, match="adjust='scheffe' is not one of None, 'tukey'"):
+        marginal_means(full, "A").pairs("scheffe")

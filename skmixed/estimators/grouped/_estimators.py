@@ -163,16 +163,17 @@ class EstimatorsRoad:
                     family, own[job.group], table[job.rows], y[job.rows], weights, self.origin
                 )
         k = table.shape[1] + bool(self.own[0][0].fit_intercept)
-        precision, estimate = np.zeros((len(own), k, k)), np.zeros((len(own), k))
+        precision, estimate = np.zeros((k, k, len(own))), np.zeros((k, len(own)))
         known = [(place, each) for place, each in enumerate(found) if each is not None]
         if family.has_dispersion:
             self.dispersion = _dispersion([each for _, each in known], k)
         for place, each in known:
-            precision[place], estimate[place] = each.matrix / self.dispersion, each.estimate
-        self.precision, self.estimate = precision, estimate
+            precision[:, :, place] = each.matrix / self.dispersion
+            estimate[:, place] = each.estimate
+        self.precision = precision
         self.pooled = pool(precision, estimate, self.tree.hierarchy)
         self.final = [
-            [self._with_coefficients(row) for row in self.uncentred(means)]
+            [self._with_coefficients(row) for row in self.uncentred(means.T)]
             for means in self.pooled.means
         ]
         self.shares = [np.eye(level + 1)[[-1] * size] for level, size in self._sizes()]

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skmixed.estimators.grouped._rows import Training, take_rows
 

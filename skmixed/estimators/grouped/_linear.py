@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from skmixed.core.cells import CellFits, Cells, fit_cells
 from skmixed.core.hierarchy import PooledHierarchy, pool
-from skmixed.core.pooling import Noise
+from skmixed.core.pooling_stage import Noise
 from skmixed.estimators.grouped._fallback import Failures
 from skmixed.estimators.grouped._rows import Training
 from skmixed.estimators.grouped._shares import BLUP, Scheme, shares_of, without
@@ -149,7 +149,7 @@ class LinearRoad:
         if self.scheme.name == BLUP:
             means = [found.means for found in self.pooled_outputs(fits)]
             self.final = [
-                np.stack([self.uncentred(of_output[level]) for of_output in means], axis=1)
+                np.stack([self.uncentred(of_output[level].T) for of_output in means], axis=1)
                 for level in range(self.tree.depth + 1)
             ]
             for output in range(self.n_outputs):  # means of y were taken off
@@ -241,16 +241,15 @@ class LinearRoad:
     def pooled_outputs(self, fits: CellFits | None = None) -> list[PooledHierarchy]:
         """Shrink the coefficients of the groups to their parents', for every output."""
         usable = self.failures.usable()[-1]
-        precision = np.moveaxis(self.cells.gram(self.p), -1, 0).copy()
+        precision = self.cells.gram(self.p)
         slopes = np.arange(self.k - self.p, self.k)
-        precision[:, slopes, slopes] += self.kind.penalty
-        precision[~usable] = 0.0
+        precision[slopes, slopes] += self.kind.penalty
+        precision[:, :, ~usable] = 0.0
         fits = fits or self.fits(self.cells)
         found = []
         for output in range(self.n_outputs):
-            estimate = np.ascontiguousarray(fits.coef[output].T)
             scale, noise = self._noise(fits, output, usable)
-            found.append(pool(precision / scale, estimate, self.tree.hierarchy, noise))
+            found.append(pool(precision / scale, fits.coef[output], self.tree.hierarchy, noise))
         return found
 
     def _noise(

@@ -125,7 +125,7 @@ class GroupedResults:
         DataFrame
             A row for every level of groups and coefficient, the intercept being at zero: "sd"
             between groups; "share", its part in the variance of the estimates of the groups, the
-            rest being sampling error; and Cochran's Q as "statistic" with "df" and "p-value", of
+            rest being sampling error; and Cochran's Q as "statistic" with "df" and "p_value", of
             the hypothesis that groups do not differ (F with the residual's degrees of freedom for
             least squares, otherwise chi-squared). Where predictions are blended, a row a level: sd
             of the deviations of groups, its share in their variance and the noise's, and a t test

@@ -20,7 +20,7 @@ from sklearn.utils.validation import (
 )
 
 from skmixed.design.tables import column, is_frame, not_numeric, select, take, to_pandas
-from skmixed.estimators._data import check_given, match_names, read_rows
+from skmixed.estimators._data import check_given, read_rows
 from skmixed.estimators._inputs import (
     Columns,
     choose_groups,
@@ -30,6 +30,7 @@ from skmixed.estimators._inputs import (
     refuse_infinite,
     refuse_missing,
 )
+from skmixed.estimators._new_data import match_names
 from skmixed.estimators._numbers import refuse_dates
 
 FloatArray = NDArray[np.float64]

@@ -141,15 +141,16 @@ def _turn(k: int, origin: FloatArray, fit_intercept: bool) -> FloatArray:
 
 
 def _errors(covariances: FloatArray, turn: FloatArray) -> FloatArray:
-    turned = turn @ covariances @ turn.T
+    turned = turn @ np.moveaxis(covariances, -1, 0) @ turn.T
     return np.sqrt(np.maximum(np.einsum("gii->gi", turned), 0.0))
 
 
 def _sampling(precision: FloatArray, turn: FloatArray) -> FloatArray:
     """Return sampling variances of estimates; NaN where they are not determined."""
-    scale = np.sqrt(np.einsum("gii->gi", precision))
+    own = np.moveaxis(precision, -1, 0)
+    scale = np.sqrt(np.einsum("gii->gi", own))
     scale = np.where(scale > 0.0, scale, 1.0)
-    values, vectors = np.linalg.eigh(precision / (scale[:, :, None] * scale[:, None]))
+    values, vectors = np.linalg.eigh(own / (scale[:, :, None] * scale[:, None]))
     known = np.asarray((values > _SINGULAR).all(axis=1))
     roots = np.where(known[:, None], 1.0 / np.sqrt(np.where(values > _SINGULAR, values, 1.0)), 0.0)
     half = turn @ (vectors / scale[:, :, None] * roots[:, None])
@@ -236,7 +237,7 @@ def reliability_table(
         k = stage.stage.k
         turn = _turn(k, origin, k > len(origin))
         before = np.diag(turn @ stage.between @ turn.T)
-        after = np.einsum("gii->gi", turn @ stage.conditional @ turn.T)
+        after = _errors(stage.conditional, turn) ** 2
         kept = np.where(before > 0.0, 1.0 - after / np.where(before > 0.0, before, 1.0), 0.0)
         index = tree.index(tree.depth)
         columns = coefficient_names(names, k)
@@ -280,7 +281,7 @@ def _stage_table(point: Pooled, origin: FloatArray, names: Sequence[str]) -> pd.
     turn = _turn(stage.k, origin, stage.k > len(origin))
     within = stage.s2_within or point.s2
     sampling = _sampling(stage.precision, turn)
-    estimate = stage.estimate @ turn.T
+    estimate = (turn @ stage.estimate).T
     between = np.diag(turn @ point.between @ turn.T)
     rows = []
     for column in range(stage.k):
@@ -298,7 +299,7 @@ def _stage_table(point: Pooled, origin: FloatArray, names: Sequence[str]) -> pd.
     return pd.DataFrame(
         rows,
         index=coefficient_names(names, stage.k),
-        columns=["sd", "share", "statistic", "df", "p-value"],
+        columns=["sd", "share", "statistic", "df", "p_value"],
     )
 
 
@@ -334,4 +335,4 @@ def blend_table(road: EstimatorsRoad) -> pd.DataFrame:
         share = a / (a + s) if a + s > 0.0 else 0.0
         rows.append([np.sqrt(a), share, found.statistic, found.n_groups - 1, found.p_value])
     index = pd.Index(road.tree.level_names[1:], name="groups")
-    return pd.DataFrame(rows, index, ["sd", "share", "statistic", "df", "p-value"])
+    return pd.DataFrame(rows, index, ["sd", "share", "statistic", "df", "p_value"])

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmixed.design.design import Source
-from skmixed.estimators._data import warn_about_kinds
 from skmixed.estimators._inputs import Columns
+from skmixed.estimators._new_data import warn_about_kinds
 from skmixed.estimators.grouped._shares import BLUP, Scheme
 from skmixed.estimators.grouped._tree import Tree
 from skmixed.exceptions import UnknownLevelWarning

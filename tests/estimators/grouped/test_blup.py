@@ -83,7 +83,7 @@ def test_groups_that_do_not_differ_are_left_alike():
     pooled_fit = LinearRegression().fit(X[["x0", "x1"]], residual)
     assert_allclose(model.predict(X), pooled_fit.predict(X[["x0", "x1"]]))
     assert (model.weights_ == 0.0).all(axis=None)
-    assert (model.heterogeneity()["p-value"] > 0.01).all()
+    assert (model.heterogeneity()["p_value"] > 0.01).all()
 
 
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
@@ -250,7 +250,7 @@ def test_the_shares_of_blended_predictions():
     assert_allclose(weights.sum(axis=1), 1.0)
     assert weights["group"].between(0.3, 1.0).all()
     table = model.heterogeneity()
-    assert table.loc["group", "p-value"] < 0.05
+    assert table.loc["group", "p_value"] < 0.05
     own = model.estimators_["g0001"].predict(X)
     share = weights.loc["g0001", "group"]
     expected = share * own + (1 - share) * model.pooled_.predict(X)

@@ -113,6 +113,6 @@ def test_scikit_lego_agrees(name):
     from sklego.meta import GroupedPredictor
 
     settings = {"constant": {"alpha": 0.2}, "min_n_obs": {"min_n_obs": 25}}.get(name, {})
-    theirs = GroupedPredictor(LinearRegression(), GROUPS, shrinkage=name, **settings)
+    theirs = GroupedPredictor(LinearRegression(), GROUPS, shrinkage=name, shrinkage_kwargs=settings)
     ours = GroupedModels(group_features=GROUPS, shrinkage=RULES[name][0])
     assert_allclose(ours.fit(X, Y).predict(X), theirs.fit(X, Y).predict(X), rtol=1e-8)

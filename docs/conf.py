@@ -1,0 +1,193 @@
+"""Settings of the documentation site; contributing/index.md says how to build and check it."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.transforms import SphinxTransform
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))  # the package that the site is about, installed or not
+
+import skmixed  # noqa: E402
+
+project = "scikit-mixed"
+author = "the skmixed developers"
+copyright = f"2026, {author}"
+release = version = skmixed.__version__
+
+extensions = [
+    "matplotlib.sphinxext.plot_directive",
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+templates_path = ["_templates"]
+# The docstrings' single backticks: a link if it names something public, else code.
+default_role = "py:obj"
+smartquotes = False
+toc_object_entries_show_parents = "hide"
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:obj", r"(?!skmixed\.).*"),
+    ("py:class", r"(?!skmixed\.).*"),
+]
+exclude_patterns = ["pictures"]
+if importlib.util.find_spec("skmixed.display") is None:
+    exclude_patterns.append("api/display.md")
+extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
+if os.environ.get("SKMIXED_INTERSPHINX"):  # needs the internet
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_mapping = {
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "pandas": ("https://pandas.pydata.org/docs", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+    }
+
+# --- pages ---------------------------------------------------------------------------------------
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+html_theme = "pydata_sphinx_theme"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+# Pages that have no others below or beside them.
+html_sidebars = {page: [] for page in ["changes", "limitations", "notation", "start", "which"]}
+html_theme_options = {
+    "header_links_before_dropdown": 6,
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+# --- pictures and gallery ------------------------------------------------------------------------
+
+plot_basedir = str(HERE / "pictures")
+plot_formats = ["svg"]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_rcparams = {"savefig.bbox": "tight", "svg.hashsalt": project}
+plot_apply_rcparams = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "ignore_pattern": r"^(boosting_with_groups|encoder)\.py$",  # other names of 06 and 07
+    "within_subsection_order": "FileNameSortKey",
+    "backreferences_dir": "api/backreferences",
+    "doc_module": ("skmixed",),
+    "reference_url": {"skmixed": None},
+    "show_signature": False,
+    "show_memory": False,
+    "min_reported_time": 1e9,
+    "write_computation_times": False,
+    "abort_on_example_error": False,
+    "only_warn_on_example_error": False,
+}
+
+# --- API -----------------------------------------------------------------------------------------
+
+autosummary_generate = True
+# Two pages must not differ in case alone: some file systems would take them for one.
+autosummary_filename_map = {
+    "skmixed.inference.Bootstrap": "skmixed.inference.Bootstrap-class",
+    "skmixed.inference.Profile": "skmixed.inference.Profile-class",
+}
+autodoc_typehints = "none"  # docstrings say what parameters are
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+autosummary_context = {
+    "machinery": ["__init__", "get_metadata_routing", "get_params", "set_params", "set_output"],
+}
+
+# Not `distributed`: `fit` and `predict` are methods where they stand without a module.
+MODULES = [
+    name
+    for name in ("datasets", "display", "exceptions", "inference", "model_selection")
+    if importlib.util.find_spec(f"skmixed.{name}")
+]
+
+
+def public_names():
+    """Return the full name of what is public by its short name."""
+    names = {}
+    for module in [*(importlib.import_module(f"skmixed.{name}") for name in MODULES), skmixed]:
+        for name in getattr(module, "__all__", dir(module)):
+            if not name.startswith("_"):
+                names[name] = f"{module.__name__}.{name}"
+    return names
+
+
+PUBLIC = public_names()
+
+
+class TrimmedBlocks(SphinxTransform):
+    """Take off the blank line with which a session on a page ends."""
+
+    default_priority = 400
+
+    def apply(self, **kwargs):
+        """Cut the end of every literal block."""
+        for block in list(self.document.findall(nodes.literal_block)):
+            text = block.astext().rstrip()
+            block.rawsource, block.children = text, []  # they must agree, or there are no colours
+            block += nodes.Text(text)
+
+
+class ClassLinks(SphinxTransform):
+    """Make links of the names of classes in the text of pages."""
+
+    default_priority = 400
+
+    def apply(self, **kwargs):
+        """Put a reference around each name of a class that stands as code outside a link."""
+        for literal in list(self.document.findall(nodes.literal)):
+            text = literal.astext()
+            if text[:1].isupper() and text in PUBLIC and not in_link(literal):
+                link = pending_xref(
+                    "", refdomain="py", reftype="obj", reftarget=PUBLIC[text], refexplicit=True
+                )
+                link["refdoc"] = self.env.docname
+                literal.replace_self(link)
+                link += literal
+
+
+def in_link(node):
+    """Tell whether a node is part of a reference or a heading already."""
+    outer = (nodes.reference, nodes.title, pending_xref)
+    while node is not None and not isinstance(node, outer):
+        node = node.parent
+    return node is not None
+
+
+def resolve_short_name(app, env, node, contnode):
+    """Resolve a public name that stands without its module."""
+    full = PUBLIC.get(node.get("reftarget"))
+    if node.get("refdomain") != "py" or full is None:
+        return None
+    domain = env.get_domain("py")
+    document = node.get("refdoc", env.docname)
+    return domain.resolve_xref(env, document, app.builder, "obj", full, node, contnode)
+
+
+def setup(app):
+    """Register what is above with Sphinx."""
+    app.add_transform(TrimmedBlocks)
+    app.add_transform(ClassLinks)
+    app.connect("missing-reference", resolve_short_name)

@@ -1,0 +1,58 @@
+"""Everything public has a page of its own in the API reference, and diagrams link to these."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import skmixed
+from skmixed.estimators._documentation import DOCUMENTATION
+
+PUBLIC = [
+    skmixed,
+    *(
+        getattr(skmixed, name)
+        for name in skmixed.__all__
+        if inspect.ismodule(getattr(skmixed, name))
+    ),
+]
+API = Path(__file__).parents[2] / "docs" / "api"
+LISTING = re.compile(r"currentmodule:: (\S+)\n\n\.\. autosummary::\n(?:   :.*\n)+\n((?:   \w+\n)+)")
+
+
+def listed():
+    """Full name of everything that the pages list."""
+    return [
+        f"{module}.{name}"
+        for page in API.glob("*.md")
+        for module, names in LISTING.findall(page.read_text(encoding="utf-8"))
+        for name in names.split()
+    ]
+
+
+def names_of(module):
+    names = getattr(module, "__all__", None) or [
+        name for name, thing in vars(module).items() if inspect.isclass(thing)
+    ]
+    return [name for name in names if not inspect.ismodule(getattr(module, name))]
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
+def test_everything_public_is_listed(module):
+    known = {entry.rpartition(".")[2] if module is not skmixed else entry for entry in listed()}
+    for name in names_of(module):
+        assert name in known or f"{module.__name__}.{name}" in known
+
+
+def test_nothing_is_listed_twice():
+    assert len(listed()) == len(set(listed()))
+
+
+def test_diagrams_link_to_pages_of_the_site():
+    place = DOCUMENTATION.partition("/stable/")[2]
+    for name in names_of(skmixed):
+        if inspect.isclass(getattr(skmixed, name)):
+            page = place.format(name=name)
+            assert page == f"api/skmixed.{name}.html"
+            assert f"skmixed.{name}" in listed()
