@@ -24,6 +24,7 @@ from skmixed.display._labels import (
 from skmixed.display._models import grouped_effects, mixed_model, response_of
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.inference.random_effects import random_effects_table
+from skmixed.inference.table import Table
 
 _COLUMNS = ["factor", "level", "column", "estimate", "lower", "upper"]
 
@@ -36,9 +37,10 @@ class RandomEffectsDisplay:
 
     Parameters
     ----------
-    effects : DataFrame
-        A row for every factor, level and column: factor, level, column, estimate, lower and upper,
-        as `random_effects_table` returns; and reference, if that is not 0.
+    effects : Table or DataFrame
+        A row for every factor, level and column: these three, as the index or as columns,
+        estimate, lower and upper, as `random_effects_table` returns; and reference, if that is not
+        0.
     response : str, default="y"
         Name of the response, the unit of the axes.
 
@@ -76,8 +78,8 @@ class RandomEffectsDisplay:
     [('Subject', '(Intercept)'), ('Subject', 'Days')]
     """
 
-    def __init__(self, effects: pd.DataFrame, *, response: str = "y") -> None:
-        self.effects = need_columns(effects, _COLUMNS, "effects")
+    def __init__(self, effects: Table | pd.DataFrame, *, response: str = "y") -> None:
+        self.effects = need_columns(_as_columns(effects), _COLUMNS, "effects")
         if "reference" not in self.effects:
             self.effects["reference"] = 0.0
         self.response = response
@@ -145,7 +147,7 @@ class RandomEffectsDisplay:
             effects = grouped_effects(estimator, level)
         else:
             model = mixed_model(estimator, "RandomEffectsDisplay", effects=True)
-            effects = random_effects_table(model, level, ranks=False)
+            effects = _as_columns(random_effects_table(model, level, ranks=False))
         factors = choose("factor", factor, list(effects["factor"].unique()))
         effects = effects[effects["factor"].isin(factors)]
         wanted = choose("columns", columns, list(effects["column"].unique()))
@@ -259,6 +261,14 @@ class RandomEffectsDisplay:
         self.references_.append(ax.axvline(zero, **settings))
         if gap:
             ax.axhline(len(part) // 2, color=GREY, linestyle=":", linewidth=0.8)
+
+
+def _as_columns(effects: Any) -> Any:
+    """Return a table whose index names the effects with these names as columns."""
+    frame = effects.to_frame() if isinstance(effects, Table) else effects
+    if isinstance(frame, pd.DataFrame) and list(frame.index.names) == _COLUMNS[:3]:
+        return frame.reset_index()
+    return frame
 
 
 def _sorted(part: pd.DataFrame, effects: pd.DataFrame, sort_by: str | None) -> pd.DataFrame:

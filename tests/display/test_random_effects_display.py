@@ -26,7 +26,7 @@ def drawn(display, panel):
 
 def test_panels_hold_sorted_estimates_and_their_intervals(model):
     display = RandomEffectsDisplay.from_estimator(model, level=0.9)
-    table = random_effects_table(model, 0.9, ranks=False)
+    table = random_effects_table(model, 0.9, ranks=False).to_frame().reset_index()
     assert display.panels_ == [("Subject", "(Intercept)"), ("Subject", "Days")]
     for panel, (_, column) in enumerate(display.panels_):
         wanted = table[table["column"] == column].sort_values("estimate")
@@ -118,10 +118,12 @@ def test_effects_beside_any_regressor():
 
 def test_a_table_alone_is_enough(model):
     table = random_effects_table(model)
-    display = RandomEffectsDisplay(table, response="Reaction").plot()
-    assert display.ax_.get_xlabel() == "(Intercept) [Reaction]"
+    for given in (table, table.to_frame(), table.to_frame().reset_index()):
+        display = RandomEffectsDisplay(given, response="Reaction").plot()
+        assert display.ax_.get_xlabel() == "(Intercept) [Reaction]"
+        assert len(display.points_[0].get_xdata()) == 18
     with pytest.raises(ValueError, match=r"effects lacks the columns \['upper'\]"):
-        RandomEffectsDisplay(table.drop(columns="upper"))
+        RandomEffectsDisplay(table.to_frame().drop(columns="upper"))
     with pytest.raises(TypeError, match="effects is a dict, not a pandas DataFrame"):
         RandomEffectsDisplay({})
 

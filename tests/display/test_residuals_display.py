@@ -27,7 +27,7 @@ def test_four_panels_of_a_mixed_model(model, rows):
     assert display.panels_ == ["fitted", "groups", "residuals_qq", "effects_qq"]
     fitted, residual = display.scatter_.get_data()
     assert np.array_equal(fitted, model.predict(X))
-    assert np.allclose(residual, influence(model, X, y)["residual"])
+    assert np.allclose(residual, influence(model, X, y).to_frame()["residual"])
     assert np.array_equal(display.residual_quantiles_.get_ydata(), np.sort(residual))
     medians = [line.get_ydata()[0] for line in display.groups_["medians"]]
     by_subject = display.residuals["residual"].groupby(X["Subject"]).median().sort_values()
