@@ -22,9 +22,8 @@ X, y = load_sleepstudy(return_X_y=True)
 model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
 
 # %%
-# Each arrow leads from the regression of one person to the line that the model gives them. The
-# farther out and the less certain, the longer the arrow; all point towards the cross, the line of
-# all people together.
+# Each arrow leads from the regression of one person to the line that the model gives them, inwards
+# to the cross, the line that all people have in common. The farther out, the longer the arrow.
 display = ShrinkageDisplay.from_estimator(model, X, y)
 display.ax_.set(xlabel="reaction time on day 0 [ms]", ylabel="lengthening a day [ms]")
 plt.show()
