@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,71 +15,15 @@ from skmixed.core.groups import GroupIndex
 from skmixed.core.layout import CONSTANT, FactorLayout, Layout, Rows
 from skmixed.core.spec import Term
 from skmixed.design.coding import fixed_part_of
-from skmixed.design.formula import INTERCEPT, FormulaMatrix, evaluate_expression, learn_matrix
+from skmixed.design.collecting import ColumnCollection, Expression
+from skmixed.design.formula import INTERCEPT, FormulaMatrix, evaluate_expression
 from skmixed.design.grouping import Grouping
-from skmixed.design.references import uses_all_columns
+from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts
-from skmixed.design.tables import IntArray, to_pandas
+from skmixed.design.tables import IntArray
 from skmixed.design.terms import RandomTerm
 
 FloatArray = NDArray[np.float64]
-
-_TOGETHER = 3  # so many columns are copied faster in one go than one by one
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Rows as they come: what a design is learned from, and replayed on.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-    names : tuple of str
-        Names of the columns of `numeric`.
-    numeric : ndarray of shape (n_rows, len(names)) or None
-        The columns that are no grouping columns; None where formulas pick the columns.
-    frame : data frame or None
-        The table formulas are evaluated on.
-    groups : mapping of str to Series or array of shape (n_rows,)
-        The grouping columns.
-    """
-
-    n_rows: int
-    names: tuple[str, ...] = ()
-    numeric: FloatArray | None = None
-    frame: Any = None
-    groups: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def pandas(self) -> pd.DataFrame:
-        """The table as one of pandas."""
-        if self.frame is None:
-            raise ValueError("a formula picks columns by name: X must be a data frame")
-        return to_pandas(self.frame)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Expression:
-    """Columns of a formula and where they stand among the columns of the layout.
-
-    Parameters
-    ----------
-    matrix : FormulaMatrix
-        How to make them.
-    chosen : tuple of int
-        Which of its columns are wanted.
-    places : tuple of int
-        Where each stands.
-    """
-
-    matrix: FormulaMatrix
-    chosen: tuple[int, ...]
-    places: tuple[int, ...]
-
-    def fill(self, columns: FloatArray, frame: pd.DataFrame) -> None:
-        """Write the columns where they stand."""
-        columns[:, list(self.places)] = self.matrix.matrix(frame)[:, list(self.chosen)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +50,7 @@ class Design:
     grouping: Grouping
     offsets: tuple[str, ...]
     _plain: tuple[str, ...]
-    _expressions: tuple[_Expression, ...]
+    _expressions: tuple[Expression, ...]
     _fixed_matrix: FormulaMatrix | None = None
     _slopes: tuple[tuple[tuple[str, tuple[int, ...]], ...], ...] = ()
 
@@ -146,7 +88,7 @@ class Design:
         codes : tuple of ndarray of int of shape (n_rows,)
             Level of every row, a factor each.
         """
-        table = _Columns(source)
+        table = ColumnCollection(source)
         fixed_places = table.add_fixed(fixed, fit_intercept)
         slopes = [table.add_slopes(term) for term in random]
         keys = tuple(dict.fromkeys(term.group for term in random))
@@ -339,87 +281,6 @@ class Design:
         for expression in self.offsets:
             total += evaluate_expression(expression, source.pandas)
         return total
-
-
-class _Columns:
-    """The columns of a layout while they are being collected."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.names: list[str] = [INTERCEPT]
-        self.values: list[FloatArray] = [np.ones(source.n_rows)]
-        self.plain: tuple[str, ...] = ()
-        self.expressions: list[_Expression] = []
-        self.fixed_matrix: FormulaMatrix | None = None
-        self.slopes: list[tuple[tuple[str, tuple[int, ...]], ...]] = []
-
-    def add_fixed(self, fixed: FormulaParts | None, fit_intercept: bool) -> tuple[int, ...]:
-        """Add the fixed columns; return the places of all of them."""
-        if fixed is not None:
-            table = self.source.pandas
-            if uses_all_columns(fixed.fixed):  # "." is every column that is no grouping column
-                table = table.drop(columns=[n for n in self.source.groups if n in table])
-            matrix, values = learn_matrix(fixed.fixed, table)
-            self.fixed_matrix = matrix
-            return self._add_expression(matrix, values)
-        assert self.source.numeric is not None
-        self.plain = self.source.names
-        self.names += self.source.names
-        self.values += list(self.source.numeric.T)
-        places = tuple(range(1, len(self.names)))
-        return (CONSTANT, *places) if fit_intercept else places
-
-    def add_slopes(self, term: RandomTerm) -> tuple[int, ...]:
-        """Add the columns whose effects vary, but for the constant; return their places."""
-        if all(slope.strip("`") in self.plain for slope in term.slopes):
-            places = tuple(1 + self.plain.index(slope.strip("`")) for slope in term.slopes)
-            self.slopes.append(tuple((self.names[place], (place,)) for place in places))
-            return places
-        if self.source.frame is None:
-            missing = [slope for slope in term.slopes if slope.strip("`") not in self.plain]
-            raise ValueError(
-                f"random slopes {missing} of {term.name!r} are not among the columns "
-                f"{list(self.plain)}; expressions need X to be a data frame"
-            )
-        matrix, values = learn_matrix(term.expression, self.source.pandas)
-        places = self._add_expression(matrix, values)
-        slopes: dict[str, tuple[int, ...]] = {}
-        for column, place in zip(fixed_part_of(matrix).columns, places, strict=True):
-            if place != CONSTANT:
-                slopes[column.term] = (*slopes.get(column.term, ()), place)
-        self.slopes.append(tuple(slopes.items()))
-        return tuple(place for place in places if place != CONSTANT)
-
-    def _add_expression(self, matrix: FormulaMatrix, values: FloatArray) -> tuple[int, ...]:
-        places = [self._place(name, values[:, j]) for j, name in enumerate(matrix.names)]
-        wanted = [j for j, place in enumerate(places) if place != CONSTANT]
-        if wanted:
-            chosen = tuple(places[j] for j in wanted)
-            self.expressions.append(_Expression(matrix, tuple(wanted), chosen))
-        return tuple(places)
-
-    def _place(self, name: str, values: FloatArray) -> int:
-        """Return where a column stands, adding it unless it is there."""
-        if name in self.names:
-            place = self.names.index(name)
-            if np.array_equal(self.values[place], values):
-                return place
-            name = f"{name} [{len(self.names)}]"
-        self.names.append(name)
-        self.values.append(values)
-        return len(self.names) - 1
-
-    def filled(self) -> FloatArray:
-        """Return all columns side by side, with room for the response."""
-        columns = np.empty((self.source.n_rows, len(self.names) + 1))
-        first = 0
-        if len(self.plain) >= _TOGETHER and self.source.numeric is not None:
-            columns[:, CONSTANT] = 1.0
-            first = 1 + len(self.plain)
-            columns[:, 1:first] = self.source.numeric
-        for place in range(first, len(self.values)):
-            columns[:, place] = self.values[place]
-        return columns
 
 
 def _kinds(covariance: str | Mapping[str, str], factors: Sequence[str]) -> list[Kind]:

@@ -146,3 +146,24 @@ def _python_spelling(token: Token, called: bool) -> str | None:
     if called:
         return "C" if token.text in ("factor", "as.factor") else None
     return _PYTHON_CONSTANTS.get(token.text) if token.in_call else None
+
+
+def variables(expression: str, columns: Collection[str]) -> tuple[str, ...]:
+    """Return the columns of the data that an expression uses, by first appearance.
+
+    Parameters
+    ----------
+    expression : str
+        A fixed part, a response, an offset, or the left side of a bar.
+    columns : collection of str
+        The columns of the data. The term ``.`` uses all of them.
+
+    Returns
+    -------
+    tuple of str
+        The names, each once.
+    """
+    used = [reference.column for reference in column_references(expression, columns)]
+    if uses_all_columns(expression):
+        used.extend(columns)
+    return tuple(dict.fromkeys(used))

@@ -15,7 +15,8 @@ from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 from skmixed.design.categories import Categories, disagreement, template
-from skmixed.design.design import Design, Source
+from skmixed.design.design import Design
+from skmixed.design.source import Source
 from skmixed.distributed._merging import in_order, merge
 from skmixed.estimators._data import TrainingData
 

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_array, validate_data
 
-from skmixed.design.design import Source
+from skmixed.design.source import Source
 from skmixed.design.tables import column, column_names, is_frame, list_rows, take, to_pandas
 from skmixed.estimators._numbers import numeric_array, numeric_frame, refuse_dates, refuse_labels
 from skmixed.estimators._text import refuse_text

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
-from skmixed.design.design import Source
 from skmixed.design.grouping import Grouping
+from skmixed.design.source import Source
 from skmixed.design.tables import is_text
 from skmixed.estimators._data import ROUTED
 from skmixed.estimators._inputs import (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skmixed.core.groups import GroupIndex, IntArray
 from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.prediction import mean_variances
-from skmixed.design.design import Source
+from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._new_data import warn_about_kinds
 

@@ -15,7 +15,8 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.posterior import Posterior
 from skmixed.core.prediction import Accuracy
 from skmixed.core.seeding import generator_of
-from skmixed.design.design import Design, Source
+from skmixed.design.design import Design
+from skmixed.design.source import Source
 from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._inputs import read_groups
 from skmixed.estimators._new_data import chosen_factors, read_new_data

@@ -6,7 +6,7 @@ import numpy as np
 
 from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.table import ScaledTable
-from skmixed.design.design import Source
+from skmixed.design.source import Source
 from skmixed.estimators.linear import MixedLinearRegressor
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from skmixed.core.layout import FloatArray
-from skmixed.design.design import Source
 from skmixed.design.grouping import number_levels
+from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._prediction import Predicted
 

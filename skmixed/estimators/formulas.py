@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.design.formula import evaluate_expression, variables
-from skmixed.design.references import uses_all_columns
+from skmixed.design.formula import evaluate_expression
+from skmixed.design.references import uses_all_columns, variables
 from skmixed.design.syntax import FormulaParts, split_formula
 from skmixed.design.tables import is_frame, to_pandas
 from skmixed.design.terms import RandomTerm

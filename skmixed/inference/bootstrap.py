@@ -300,7 +300,7 @@ def _as_series(value: Any) -> pd.Series[float]:
 
 
 def bootstrap_intervals(
-    result: Bootstrap, level: float = 0.95, method: str = "percentile"
+    result: Bootstrap, *, level: float = 0.95, method: str = "percentile"
 ) -> Table:
     """Compute confidence intervals from a bootstrap.
 

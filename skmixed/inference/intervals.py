@@ -149,7 +149,7 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
 def _bootstrap(model: Any, level: float, n_samples: int, random_state: Any) -> Intervals:
     components = components_of(determined_fit_of(model))
     result = bootstrap(model, n_samples, random_state=random_state)
-    found = bootstrap_intervals(result, level).frame
+    found = bootstrap_intervals(result, level=level).frame
     names = [part.name for part in components]  # a component that was not drawn gets NaN
     limits = [tuple(row) for row in found.reindex(names)[["lower", "upper"]].to_numpy(np.float64)]
     return components, limits, (f"Percentiles of {n_samples} replicates, parametric bootstrap.",)

@@ -15,7 +15,7 @@ from skmixed.inference.rows import check_fitted
 from skmixed.inference.table import Table
 
 
-def random_effects_table(model: Any, level: float = 0.95, *, ranks: bool = True) -> Table:
+def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True) -> Table:
     """Tabulate the random effects of a fitted model.
 
     Parameters

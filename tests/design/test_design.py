@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skmixed.design.design import Design, Source
+from skmixed.design.design import Design
+from skmixed.design.source import Source
 from skmixed.design.syntax import parse_random, split_formula
 
 FRAME = pd.DataFrame(

@@ -125,8 +125,8 @@ def test_statistics_see_whole_fits(sleep):
 
 def test_intervals(sleep):
     result = bootstrap(sleep[0], 500, random_state=0)
-    percentile = bootstrap_intervals(result, 0.9).to_frame()
-    basic = bootstrap_intervals(result, 0.9, method="basic").to_frame()
+    percentile = bootstrap_intervals(result, level=0.9).to_frame()
+    basic = bootstrap_intervals(result, level=0.9, method="basic").to_frame()
     quantiles = result.replicates.quantile([0.05, 0.95])
     np.testing.assert_allclose(percentile["lower"], quantiles.iloc[0])
     np.testing.assert_allclose(basic["lower"], 2 * result.estimates - quantiles.iloc[1])
@@ -174,7 +174,7 @@ def test_what_cannot_be_done_is_said(sleep):
     with pytest.raises(ValueError, match="percentile"):
         bootstrap_intervals(result, method="bca")
     with pytest.raises(ValueError, match="probability"):
-        bootstrap_intervals(result, 95)
+        bootstrap_intervals(result, level=95)
 
 
 def test_progress_is_shown_on_request(sleep, capsys):

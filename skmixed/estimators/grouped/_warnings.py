@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmixed.design.design import Source
+from skmixed.design.source import Source
 from skmixed.estimators._inputs import Columns
 from skmixed.estimators._new_data import warn_about_kinds
 from skmixed.estimators.grouped._shares import BLUP, Scheme
