@@ -147,7 +147,7 @@ class RandomEffectsDisplay:
             effects = grouped_effects(estimator, level)
         else:
             model = mixed_model(estimator, "RandomEffectsDisplay", effects=True)
-            effects = _as_columns(random_effects_table(model, level, ranks=False))
+            effects = _as_columns(random_effects_table(model, level=level, ranks=False))
         factors = choose("factor", factor, list(effects["factor"].unique()))
         effects = effects[effects["factor"].isin(factors)]
         wanted = choose("columns", columns, list(effects["column"].unique()))

@@ -26,7 +26,7 @@ def drawn(display, panel):
 
 def test_panels_hold_sorted_estimates_and_their_intervals(model):
     display = RandomEffectsDisplay.from_estimator(model, level=0.9)
-    table = random_effects_table(model, 0.9, ranks=False).to_frame().reset_index()
+    table = random_effects_table(model, level=0.9, ranks=False).to_frame().reset_index()
     assert display.panels_ == [("Subject", "(Intercept)"), ("Subject", "Days")]
     for panel, (_, column) in enumerate(display.panels_):
         wanted = table[table["column"] == column].sort_values("estimate")
