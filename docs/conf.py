@@ -1,7 +1,6 @@
 """Settings of the documentation site; contributing/index.md says how to build and check it."""
 
 import importlib
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -42,8 +41,6 @@ nitpick_ignore_regex = [
     ("py:class", r"(?!skmixed\.).*"),
 ]
 exclude_patterns = ["pictures"]
-if importlib.util.find_spec("skmixed.display") is None:
-    exclude_patterns.append("api/display.md")
 extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
 if os.environ.get("SKMIXED_INTERSPHINX"):  # needs the internet
     extensions.append("sphinx.ext.intersphinx")
@@ -117,11 +114,7 @@ autosummary_context = {
 }
 
 # Not `distributed`: `fit` and `predict` are methods where they stand without a module.
-MODULES = [
-    name
-    for name in ("datasets", "display", "exceptions", "inference", "model_selection")
-    if importlib.util.find_spec(f"skmixed.{name}")
-]
+MODULES = ("datasets", "display", "exceptions", "inference", "model_selection")
 
 
 def public_names():
