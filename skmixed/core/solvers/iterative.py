@@ -1,0 +1,340 @@
+"""Average-information REML with random traces, for crossed factors that are solved iteratively.
+
+The gradient is estimated with the same random vectors in every evaluation, so that it is a smooth
+function of theta and the search converges as if it were exact (Gilmour, Thompson & Cullis 1995,
+doi:10.2307/2533274, with traces by random vectors). The criterion is not evaluated on the way: a
+step is judged by the gradients at both of its ends.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from skmixed.core.elimination import Blocks, LostPrecisionError
+from skmixed.core.evaluation import Evaluation
+from skmixed.core.iterative.factorisation import Iterative, IterativeFactorisation
+from skmixed.core.iterative.settings import Krylov
+from skmixed.core.layout import FloatArray
+from skmixed.core.problem import Problem
+from skmixed.core.solvers.base import Callback
+from skmixed.core.solvers.boundary import snapped, way_off
+from skmixed.core.solvers.coordinates import Coordinates, local_model, theta_gradient
+from skmixed.core.solvers.minque import minque_start
+from skmixed.core.solvers.newton import Newton
+from skmixed.core.solvers.report import Iteration, MonteCarlo, SolverReport
+from skmixed.core.solvers.restarts import is_like_residual
+from skmixed.core.solvers.trust_region import trust_region_step
+
+_FLAT = 1e-6
+_NOTHING_LEFT = 1e-10
+_SMALLEST_RADIUS = 1e-6
+_LEAST_TOL = 1e-5
+_SPARE = 1.1
+_FELT = 1e-9
+_NESTED = "the factors are nested, which is eliminated exactly without a dense matrix"
+
+
+@dataclass(frozen=True, slots=True)
+class IterativeSolver:
+    """Search for crossed factors whose dense complement does not fit into memory.
+
+    Equations are solved by preconditioned conjugate gradients, traces are estimated with random
+    vectors, and so is the log-determinant of the criterion. Estimates have a Monte Carlo error,
+    which is reported. For ``MixedLinearRegressor(solver=...)``; ``solver="iterative"`` is this with
+    the values below. Nested factors, or a single one, are eliminated exactly nonetheless.
+
+    Parameters
+    ----------
+    precision : float, default=1e-3
+        Monte Carlo standard error wanted of every variance, relative to it. The number of random
+        vectors is raised, at most to `max_probes`, until that is reached.
+    n_probes : int, default=16
+        Random vectors a factor to begin with. Factors of no more levels are computed exactly.
+    max_probes : int, default=512
+        Most random vectors a factor.
+    random_state : int, default=0
+        Seed of the random vectors. Another seed shows how far results depend on them.
+    tol : float, default=1e-8
+        Decrease of the criterion that does not matter; not less than 1e-5 is asked for.
+    max_iter : int, default=200
+        Most evaluations of the gradient.
+    callback : callable or None, default=None
+        Called with every `Iteration`, of which the criterion is NaN.
+
+    References
+    ----------
+    .. [1] Kuendig, P. & Sigrist, F. (2025). Scalable computations for generalized mixed effects
+       models with crossed random effects using Krylov subspace methods. arXiv:2505.09552.
+    .. [2] Gao, K. & Owen, A. (2017). Efficient moment calculations for variance components in
+       large unbalanced crossed random effects models. Electronic Journal of Statistics 11(1),
+       :doi:`10.1214/17-EJS1236`.
+
+    Examples
+    --------
+    >>> from skmixed import IterativeSolver, MixedLinearRegressor
+    >>> from skmixed.datasets import make_mixed_regression
+    """
+
+    precision: float = 1e-3
+    n_probes: int = 16
+    max_probes: int = 512
+    random_state: int = 0
+    tol: float = 1e-8
+    max_iter: int = 200
+    callback: Callback | None = None
+
+    @classmethod
+    def again(cls, krylov: Krylov) -> IterativeSolver:
+        """Return the search for another model of the same data, with the same random vectors."""
+        most = max(cls().max_probes, krylov.n_probes)
+        return cls(n_probes=krylov.n_probes, max_probes=most, random_state=krylov.seed)
+
+    @property
+    def krylov(self) -> Krylov:
+        """Settings of the elimination at the start."""
+        return Krylov(self.n_probes, self.random_state)
+
+    def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
+        """Minimise the criterion of a problem with at least one random term."""
+        if not isinstance(problem.elimination, Iterative):
+            found, report = Newton(self.tol, self.max_iter, self.callback).solve(problem)
+            return found, replace(report, reason=_NESTED)
+        search = _Search(problem, self)
+        search.run()
+        return search.finish()
+
+
+class _Search:
+    def __init__(self, problem: Problem, settings: IterativeSolver) -> None:
+        self.problem = problem
+        self.settings = settings
+        self.tol = max(settings.tol, _LEAST_TOL)
+        self.began = time.perf_counter()
+        self.trace: list[Iteration] = []
+        self.n_evaluations = 0
+        self.confounded: tuple[int, ...] = ()
+        self.converged, self.message = False, "the number of evaluations reached max_iter"
+        self.coordinates = Coordinates.natural(problem)
+        omegas = minque_start(problem)
+        self.move_to(omegas)
+        flat = self.flat_factors()
+        if flat:
+            self.confounded = tuple(flat)
+            self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
+
+    def evaluate(self, theta: FloatArray) -> Evaluation:
+        self.n_evaluations += 1
+        found = self.problem.evaluate(self.coordinates.factors(theta))
+        if found.lower[-1, -1] ** 2 < _NOTHING_LEFT * self.problem.model.gram[-1, -1]:
+            raise LostPrecisionError(
+                "the random effects explain the response almost without a rest, for which "
+                "solver='iterative' has too few digits: drop a random term, or see whether the "
+                "response is computed from the groups"
+            )
+        return found
+
+    def move_to(self, omegas: Blocks) -> None:
+        """Start afresh from given covariances."""
+        self.coordinates = self.coordinates.pivoted(omegas)
+        self.theta = self.coordinates.theta(omegas)
+        self.current = self.evaluate(self.theta)
+        self.look_around()
+        self.radius = max(1.0, float(np.linalg.norm(self.theta / self.units())) / 2.0)
+
+    def look_around(self) -> None:
+        """Compute gradient and average information where the search stands."""
+        self.slope, self.hessian = local_model(self.current, self.coordinates.patterns)
+        for factor in self.confounded:
+            place = self.coordinates.places[factor]
+            self.slope[place], self.hessian[place], self.hessian[:, place] = 0.0, 0.0, 0.0
+
+    def flat_factors(self) -> list[int]:
+        """Return the factors whose variance cannot be told from other parts of the model."""
+        flat = []
+        for f, place in enumerate(self.coordinates.places):
+            felt = _FLAT * np.trace(self.current.factorisation.total_information(f))
+            slope = np.abs(self.current.gradient[f]).max()
+            is_flat = slope < felt and np.abs(self.hessian[place]).max() < felt
+            if is_flat or is_like_residual(self.problem, f):
+                flat.append(f)
+        return flat
+
+    @property
+    def omegas(self) -> Blocks:
+        return [lam @ lam.T for lam in self.current.factors]
+
+    def units(self) -> FloatArray:
+        """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
+        units = np.ones_like(self.theta)
+        for place in self.coordinates.places:
+            units[place] = max(1.0, float(np.abs(self.theta[place]).max()))
+        return units
+
+    def run(self) -> None:
+        while self.n_evaluations < self.settings.max_iter:
+            if not self.descend():
+                continue
+            if self.snap() or self.leave_boundary() or self.take_more_probes():
+                continue
+            self.converged = True
+            self.message = "the criterion cannot be lowered further"
+            return
+
+    def descend(self) -> bool:
+        """Try one step; return whether the search has arrived."""
+        units = self.units()
+        slope, hessian = self.slope * units, self.hessian * np.outer(units, units)
+        step = trust_region_step(slope, hessian, self.radius)
+        predicted = -float(slope @ step + step @ hessian @ step / 2.0)
+        length = float(np.linalg.norm(step))
+        if predicted < self.tol or self.radius < _SMALLEST_RADIUS:
+            return True
+        theta = self.theta + units * step
+        try:
+            trial = self.evaluate(theta)
+        except LostPrecisionError:
+            if self.radius < 1e-3:
+                raise
+            self.radius = length / 4.0
+            return False
+        there = theta_gradient(trial, self.coordinates.patterns) * units
+        ratio = -float((slope + there) @ step) / 2.0 / predicted
+        if ratio < 0.25:
+            self.radius = length / 3.0
+        elif ratio > 0.75 and length > 0.99 * self.radius:
+            self.radius *= 2.5
+        accepted = ratio > 1e-3
+        if accepted:
+            self.theta, self.current = theta, trial
+            self.pivot()
+            self.look_around()
+        self.record(float(np.linalg.norm(slope)), length, accepted)
+        return False
+
+    def pivot(self) -> None:
+        omegas = self.omegas
+        better = self.coordinates.pivoted(omegas)
+        if better is not self.coordinates:
+            self.coordinates = better
+            self.theta = better.theta(omegas)
+            self.current = self.current.with_factors(better.factors(self.theta))
+
+    def snap(self) -> bool:
+        """Put exact zeros for variances that are nearly nothing; return whether that moved.
+
+        Only where the slope at zero leads nowhere, which tells that the optimum is there.
+        """
+        omegas = self.omegas
+        zipped = zip(self.problem.structures, omegas, strict=True)
+        trial = [snapped(structure, omega) for structure, omega in zipped]
+        if all(np.array_equal(a, b) for a, b in zip(trial, omegas, strict=True)):
+            return False
+        before = (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius)
+        self.move_to(trial)
+        if way_off(self.problem.structures, trial, self.current) is None:
+            return True
+        (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius) = before
+        return False
+
+    def leave_boundary(self) -> bool:
+        """Step off the boundary where the slope leads down; return whether it did."""
+        omegas = self.omegas
+        found = way_off(self.problem.structures, omegas, self.current)
+        if found is None or found[0] in self.confounded:
+            return False
+        factor, direction = found
+        size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
+        for exponent in range(1, 5):
+            moved = list(omegas)
+            moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
+            self.move_to(moved)
+            if float((self.current.gradient[factor] * direction).sum()) < 0.0:
+                return True  # still going down there
+        return False
+
+    def take_more_probes(self) -> bool:
+        """Raise the number of random vectors to what the precision asks for, if it is too low."""
+        elimination = self.problem.elimination
+        assert isinstance(elimination, Iterative)
+        n, most = elimination.settings.n_probes, self.settings.max_probes
+        worst = self.relative_error() / self.settings.precision
+        wanted = min(most, int(np.ceil(_SPARE * n * worst**2)))
+        if worst <= 1.0 or wanted <= n:
+            return False
+        settings = replace(elimination.settings, n_probes=wanted)
+        self.problem = replace(self.problem, elimination=replace(elimination, settings=settings))
+        self.current = self.evaluate(self.theta)
+        self.look_around()
+        return True
+
+    def relative_error(self) -> float:
+        """Return the largest Monte Carlo error of a variance, relative to it."""
+        covariance = self.theta_covariance()
+        worst = 0.0
+        zipped = zip(
+            self.coordinates.places, self.coordinates.patterns, self.current.factors, strict=True
+        )
+        for place, pattern, lam in zipped:
+            half = pattern @ lam.T
+            slopes = 2.0 * np.diagonal(half, axis1=1, axis2=2)
+            errors = np.einsum("ai,ab,bi->i", slopes, covariance[place, place], slopes)
+            variances = np.diag(lam @ lam.T)
+            seen = variances > 0
+            relative = np.sqrt(np.maximum(errors[seen], 0.0)) / variances[seen]
+            worst = max(worst, float(relative.max(initial=0.0)))
+        return worst
+
+    def theta_covariance(self) -> FloatArray:
+        """Return the Monte Carlo covariance of theta where the search stands."""
+        factorisation = self.current.factorisation
+        assert isinstance(factorisation, IterativeFactorisation)
+        noise = []
+        for f, (lam, pattern) in enumerate(
+            zip(self.current.factors, self.coordinates.patterns, strict=True)
+        ):
+            samples = factorisation.estimated(f).samples
+            n = len(samples)
+            slopes = np.einsum("tij,nij->nt", pattern, samples @ lam, optimize=True) * 2.0
+            spread = np.atleast_2d(np.cov(slopes.T)) / n if n > 1 else np.zeros((len(pattern),) * 2)
+            noise.append(spread)
+        inverse = _inverse(self.hessian)
+        return np.asarray(inverse @ block_diag(*noise) @ inverse)
+
+    def record(self, gradient_norm: float, step: float, accepted: bool) -> None:
+        seconds = time.perf_counter() - self.began
+        line = Iteration(np.nan, gradient_norm, step, accepted, seconds)
+        self.trace.append(line)
+        if self.settings.callback is not None:
+            self.settings.callback(line)
+
+    def finish(self) -> tuple[Evaluation, SolverReport]:
+        """Put rows back in their natural order and report."""
+        natural = Coordinates.natural(self.problem)
+        self.theta = natural.theta(self.omegas)
+        self.coordinates = natural
+        self.current = self.current.with_factors(natural.factors(self.theta))
+        self.look_around()
+        elimination = self.problem.elimination
+        assert isinstance(elimination, Iterative)
+        report = SolverReport(
+            "iterative",
+            self.converged,
+            self.n_evaluations,
+            self.message,
+            tuple(self.trace),
+            self.confounded,
+            reason="solver='iterative' was asked for",
+            monte_carlo=MonteCarlo(elimination.settings.n_probes, self.theta_covariance()),
+        )
+        return self.current, report
+
+
+def _inverse(hessian: FloatArray) -> FloatArray:
+    """Invert along the directions in which the Hessian is felt."""
+    values, vectors = np.linalg.eigh(hessian)
+    felt = values > _FELT * max(1.0, float(np.abs(values).max(initial=0.0)))
+    return np.asarray((vectors[:, felt] / values[felt]) @ vectors[:, felt].T)
