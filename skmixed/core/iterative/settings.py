@@ -8,6 +8,8 @@ import numpy as np
 
 from skmixed.core.layout import FloatArray
 
+_WORTHWHILE = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Krylov:
@@ -16,7 +18,8 @@ class Krylov:
     Parameters
     ----------
     n_probes : int
-        Random vectors a factor; their mean stands for a trace.
+        Random vectors of the log-determinant, and of every factor without a number of its own;
+        the mean over them stands for a trace.
     seed : int
         Of these vectors. Each has a stream of its own, so that more of them keep the first, and
         every evaluation uses the same: the estimated gradient is smooth in theta.
@@ -26,6 +29,8 @@ class Krylov:
         The same for the random vectors, whose quadratic forms err by its square.
     max_iter : int
         Most iterations of a solution.
+    by_factor : tuple of int
+        Random vectors of every factor; empty for `n_probes` each.
     """
 
     n_probes: int = 16
@@ -33,6 +38,15 @@ class Krylov:
     tol: float = 1e-8
     probe_tol: float = 1e-3
     max_iter: int = 2_000
+    by_factor: tuple[int, ...] = ()
+
+    def number(self, factor: int) -> int:
+        """Return the number of random vectors of a factor."""
+        return self.by_factor[factor] if self.by_factor else self.n_probes
+
+    def is_exact(self, factor: int, n_levels: int) -> bool:
+        """Tell whether a factor has so few levels that a unit vector for each is as well."""
+        return n_levels <= _WORTHWHILE * self.number(factor)
 
     def signs(self, purpose: int, n: int, chosen: range) -> FloatArray:
         """Return random signs (Rademacher vectors).

@@ -15,7 +15,7 @@ blocks of the diagonal of C in its place is computed and not estimated.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.levels import multiply_levels, multiply_transposed
 
 BATCH = 32
+_AFFORDABLE, _MANY = 2_000_000_000, 128
 
 Solver = Callable[[FloatArray, float], Solved]
 
@@ -140,13 +141,13 @@ def estimate_total(c: Complement, factor: int, settings: Krylov, solver: Solver)
     for vectors in _vectors(settings, factor, n_levels, k):
         m = vectors.shape[1]
         right = part.outward(_in_every_column(vectors, k))
-        solution = solver(right, _tol(settings, n_levels)).solution
+        solution = solver(right, _tol(settings, factor, n_levels)).solution
         left = right.reshape(-1, k, m)
         beyond = part.beyond(right, solution).reshape(-1, k, m)
         samples.append(np.einsum("iam,ibm->mab", left, beyond, optimize=True))
     found = np.concatenate(samples)
     found = (found + found.transpose(0, 2, 1)) / 2.0
-    if _is_exact(settings, n_levels):
+    if settings.is_exact(factor, n_levels):
         found = found.sum(axis=0, keepdims=True)
     return Information(part.known.sum(axis=2), found)
 
@@ -161,52 +162,58 @@ def estimate_levels(c: Complement, factor: int, settings: Krylov, solver: Solver
     factor : int
         Which factor.
     settings : Krylov
-        As in `estimate_total`.
+        Seed of the random vectors.
     solver : callable
         Solves with C.
 
     Returns
     -------
     ndarray of shape (k, k, n_levels)
-        The estimates; what is taken from the part that is known is not negative.
+        Computed with a unit vector for every level where that takes a minute or so, else estimated
+        with 128 random vectors or more.
     """
     part = _part(c, factor)
     k, _, n_levels = part.known.shape
     lost = np.zeros((k, k, n_levels))
+    settings = replace(settings, by_factor=(), n_probes=_number_for_levels(c, settings, n_levels))
     n_vectors = 0
     for vectors in _vectors(settings, factor, n_levels, k):
         m = vectors.shape[1]
         right = part.outward(_in_every_column(vectors, k))
-        solution = solver(right, _tol(settings, n_levels)).solution
+        solution = solver(right, _tol(settings, factor, n_levels)).solution
         seen = part.inward(part.beyond(right, solution)).reshape(k, n_levels, k, m)
         lost += np.einsum("albm,lm->abl", seen, vectors, optimize=True)
         n_vectors += m
-    if not _is_exact(settings, n_levels):
+    if not settings.is_exact(factor, n_levels):
         lost /= n_vectors
     return part.known - (lost + lost.transpose(1, 0, 2)) / 2.0
+
+
+def _number_for_levels(c: Complement, settings: Krylov, n_levels: int) -> int:
+    """Return a number of vectors: one for each level where that is affordable."""
+    n_pairs = sum(len(matrices.pair.rows) for matrices in c.products.between.values())
+    if n_levels * n_pairs <= _AFFORDABLE:
+        return n_levels
+    return max(settings.n_probes, _MANY)
 
 
 def _part(c: Complement, factor: int) -> _Eliminated | _Other:
     return _Eliminated(c) if factor == c.eliminated else _Other(c, factor)
 
 
-def _is_exact(settings: Krylov, n_levels: int) -> bool:
-    return n_levels <= settings.n_probes
-
-
-def _tol(settings: Krylov, n_levels: int) -> float:
-    return settings.tol if _is_exact(settings, n_levels) else settings.probe_tol
+def _tol(settings: Krylov, factor: int, n_levels: int) -> float:
+    return settings.tol if settings.is_exact(factor, n_levels) else settings.probe_tol
 
 
 def _vectors(settings: Krylov, factor: int, n_levels: int, k: int) -> Iterator[FloatArray]:
     """Yield vectors of random signs, or the unit vectors if these are no more."""
-    is_exact = _is_exact(settings, n_levels)
-    n_vectors = n_levels if is_exact else settings.n_probes
+    is_exact = settings.is_exact(factor, n_levels)
+    n_vectors = n_levels if is_exact else settings.number(factor)
     step = max(1, BATCH // k)
     for start in range(0, n_vectors, step):
         chosen = range(start, min(start + step, n_vectors))
         if is_exact:
-            yield np.eye(n_levels)[:, start : chosen.stop]
+            yield np.eye(n_levels, len(chosen), -start)
         else:
             yield settings.signs(factor, n_levels, chosen)
 

@@ -32,9 +32,9 @@ from skmixed.core.solvers.trust_region import trust_region_step
 _FLAT = 1e-6
 _NOTHING_LEFT = 1e-10
 _SMALLEST_RADIUS = 1e-6
-_LEAST_TOL = 1e-5
-_SPARE = 1.1
+_LARGEST_GAIN, _BESIDE_NOISE = 1e-4, 0.1
 _FELT = 1e-9
+_FEW = 3.0  # Student's t: three standard errors from n vectors cover what three do of many
 _NESTED = "the factors are nested, which is eliminated exactly without a dense matrix"
 
 
@@ -59,7 +59,8 @@ class IterativeSolver:
     random_state : int, default=0
         Seed of the random vectors. Another seed shows how far results depend on them.
     tol : float, default=1e-8
-        Decrease of the criterion that does not matter; not less than 1e-5 is asked for.
+        Decrease of the criterion that does not matter. The search also ends when the next step is
+        a tenth of the Monte Carlo error.
     max_iter : int, default=200
         Most evaluations of the gradient.
     callback : callable or None, default=None
@@ -112,7 +113,6 @@ class _Search:
     def __init__(self, problem: Problem, settings: IterativeSolver) -> None:
         self.problem = problem
         self.settings = settings
-        self.tol = max(settings.tol, _LEAST_TOL)
         self.began = time.perf_counter()
         self.trace: list[Iteration] = []
         self.n_evaluations = 0
@@ -191,7 +191,7 @@ class _Search:
         step = trust_region_step(slope, hessian, self.radius)
         predicted = -float(slope @ step + step @ hessian @ step / 2.0)
         length = float(np.linalg.norm(step))
-        if predicted < self.tol or self.radius < _SMALLEST_RADIUS:
+        if self.has_arrived(predicted, units * step):
             return True
         theta = self.theta + units * step
         try:
@@ -214,6 +214,15 @@ class _Search:
             self.look_around()
         self.record(float(np.linalg.norm(slope)), length, accepted)
         return False
+
+    def has_arrived(self, predicted: float, step: FloatArray) -> bool:
+        """Tell whether the step to go matters neither to the criterion nor beside the noise."""
+        if predicted < self.settings.tol or self.radius < _SMALLEST_RADIUS:
+            return True
+        if predicted > _LARGEST_GAIN:
+            return False
+        errors = np.sqrt(np.diag(self.theta_covariance()))
+        return bool((np.abs(step) <= _BESIDE_NOISE * errors).all())
 
     def pivot(self) -> None:
         omegas = self.omegas
@@ -257,35 +266,36 @@ class _Search:
         return False
 
     def take_more_probes(self) -> bool:
-        """Raise the number of random vectors to what the precision asks for, if it is too low."""
+        """Take as many random vectors as the precision asks for; return whether that is more."""
         elimination = self.problem.elimination
         assert isinstance(elimination, Iterative)
-        n, most = elimination.settings.n_probes, self.settings.max_probes
-        worst = self.relative_error() / self.settings.precision
-        wanted = min(most, int(np.ceil(_SPARE * n * worst**2)))
-        if worst <= 1.0 or wanted <= n:
+        settings, wanted = elimination.settings, []
+        for f, error in enumerate(self.relative_errors()):
+            n = settings.number(f)
+            worst = error / self.settings.precision
+            enough = n if worst <= 1.0 else int(np.ceil(n * worst**2))
+            wanted.append(max(n, min(enough, self.settings.max_probes)))
+        if wanted == [settings.number(f) for f in range(len(wanted))]:
             return False
-        settings = replace(elimination.settings, n_probes=wanted)
+        settings = replace(settings, by_factor=tuple(wanted))
         self.problem = replace(self.problem, elimination=replace(elimination, settings=settings))
         self.current = self.evaluate(self.theta)
         self.look_around()
         return True
 
-    def relative_error(self) -> float:
-        """Return the largest Monte Carlo error of a variance, relative to it."""
-        covariance = self.theta_covariance()
-        worst = 0.0
+    def relative_errors(self) -> list[float]:
+        """Return the largest Monte Carlo error of a variance of every factor, relative to it."""
+        covariance, worst = self.theta_covariance(), []
         zipped = zip(
             self.coordinates.places, self.coordinates.patterns, self.current.factors, strict=True
         )
         for place, pattern, lam in zipped:
-            half = pattern @ lam.T
-            slopes = 2.0 * np.diagonal(half, axis1=1, axis2=2)
+            slopes = 2.0 * np.diagonal(pattern @ lam.T, axis1=1, axis2=2)
             errors = np.einsum("ai,ab,bi->i", slopes, covariance[place, place], slopes)
             variances = np.diag(lam @ lam.T)
             seen = variances > 0
             relative = np.sqrt(np.maximum(errors[seen], 0.0)) / variances[seen]
-            worst = max(worst, float(relative.max(initial=0.0)))
+            worst.append(float(relative.max(initial=0.0)))
         return worst
 
     def theta_covariance(self) -> FloatArray:
@@ -300,9 +310,25 @@ class _Search:
             n = len(samples)
             slopes = np.einsum("tij,nij->nt", pattern, samples @ lam, optimize=True) * 2.0
             spread = np.atleast_2d(np.cov(slopes.T)) / n if n > 1 else np.zeros((len(pattern),) * 2)
-            noise.append(spread)
+            noise.append((1.0 + _FEW / n) ** 2 * spread)
         inverse = _inverse(self.hessian)
         return np.asarray(inverse @ block_diag(*noise) @ inverse)
+
+    def total_covariance(self) -> FloatArray:
+        """Return the Monte Carlo covariance of theta, with the step that was left undone."""
+        left = _inverse(self.hessian) @ self.slope
+        return self.theta_covariance() + np.outer(left, left)
+
+    @property
+    def n_probes(self) -> tuple[int, ...]:
+        """Random vectors of every factor; 0 where there was no need of any."""
+        elimination, model = self.problem.elimination, self.problem.model
+        assert isinstance(elimination, Iterative)
+        settings = elimination.settings
+        return tuple(
+            0 if settings.is_exact(f, own.shape[2]) else settings.number(f)
+            for f, own in enumerate(model.own)
+        )
 
     def record(self, gradient_norm: float, step: float, accepted: bool) -> None:
         seconds = time.perf_counter() - self.began
@@ -318,8 +344,6 @@ class _Search:
         self.coordinates = natural
         self.current = self.current.with_factors(natural.factors(self.theta))
         self.look_around()
-        elimination = self.problem.elimination
-        assert isinstance(elimination, Iterative)
         report = SolverReport(
             "iterative",
             self.converged,
@@ -328,7 +352,7 @@ class _Search:
             tuple(self.trace),
             self.confounded,
             reason="solver='iterative' was asked for",
-            monte_carlo=MonteCarlo(elimination.settings.n_probes, self.theta_covariance()),
+            monte_carlo=MonteCarlo(self.n_probes, self.total_covariance()),
         )
         return self.current, report
 

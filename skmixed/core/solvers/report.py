@@ -38,14 +38,14 @@ class MonteCarlo:
 
     Parameters
     ----------
-    n_probes : int
-        Random vectors a factor.
+    n_probes : tuple of int
+        Random vectors of every factor; 0 where there was no need of any.
     covariance : ndarray of shape (t, t)
         Of the entries theta of the relative factors, in scaled units and the order of the factors,
         over draws of the random vectors for the same data.
     """
 
-    n_probes: int
+    n_probes: tuple[int, ...]
     covariance: FloatArray
 
 
