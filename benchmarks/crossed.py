@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,7 @@ def simulate(folder, rows, users, items):
     activity = np.minimum(activity, items / 8)
     activity *= rows / activity.sum()
     effects = {
-        name: SDS[name] * rng.standard_normal(n)
-        for name, n in (("user", users), ("item", items))
+        name: SDS[name] * rng.standard_normal(n) for name, n in (("user", users), ("item", items))
     }
     for number, chunk in enumerate(np.array_split(rng.permutation(users), CHUNKS)):
         wanted = int(activity[chunk].sum())
@@ -83,7 +83,7 @@ def run(folder, solver, n_jobs):
     marks["end"] = now()
     order = ["start", "summed", "searched", "end"]
     stages = {}
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         wall, busy = (marks[after][n] - marks[before][n] for n in (0, 1))
         stages[after] = {"seconds": wall, "of processors": busy, "peak GB": marks[after][2]}
     fit = model.fit_
@@ -121,7 +121,9 @@ def main():
             simulate(folder, *(int(n) for n in (arguments.rows, arguments.users, arguments.items)))
         command = [sys.executable, __file__, "--one", "--folder", str(folder)]
         command += ["--solver", arguments.solver, "--jobs", str(arguments.jobs)]
-        done = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        done = json.loads(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        )
         print(f"{done['rows']:.3g} rows, {done['levels']}, pairs {done['pairs']}\n")
         print("| stage | s passed | s of processors | peak memory so far, GB |")
         print("|---|---|---|---|")

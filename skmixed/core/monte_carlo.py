@@ -78,6 +78,29 @@ class MonteCarloErrors:
         return cls(covariances, sigma2, evaluation.factorisation.log_det_estimate.error)
 
 
+def check_exact(fit: Fit, what: str) -> None:
+    """Refuse what needs the criterion or its parts exactly.
+
+    Parameters
+    ----------
+    fit : Fit
+        The model.
+    what : str
+        What is asked for, as the subject of a sentence.
+
+    Raises
+    ------
+    ValueError
+        If the fit was made with random vectors.
+    """
+    if fit.krylov is not None:
+        raise ValueError(
+            f"{what} would need the exact likelihood, and this model was fitted with "
+            "solver='iterative', which estimates it with random vectors: fit it with "
+            "solver='newton' if memory allows, or take Wald intervals and tests"
+        )
+
+
 def _errors(slopes: FloatArray, covariance: FloatArray) -> FloatArray:
     """Return standard errors of functions of theta, given their derivatives."""
     flat = slopes.reshape(len(slopes), -1)

@@ -67,9 +67,7 @@ class Problem:
     constant: float
 
     @classmethod
-    def of(
-        cls, products: CrossProducts, spec: ModelSpec, krylov: Krylov | None = None
-    ) -> Problem:
+    def of(cls, products: CrossProducts, spec: ModelSpec, krylov: Krylov | None = None) -> Problem:
         """Set up a model.
 
         Parameters

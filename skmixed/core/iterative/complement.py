@@ -1,6 +1,6 @@
 """The complement of crossed factors as an operator: what is left after the largest is eliminated.
 
-With H_l = lambda_1 (lambda_1'A_l lambda_1 + I)^-1 lambda_1' of every level of the eliminated factor,
+With H_l = lambda_1 (lambda_1'A_l lambda_1 + I)^-1 lambda_1' of a level of the eliminated factor,
 
     A' = Z_2'W Z_2 - A_21 H A_12,     C = Lambda_2'A'Lambda_2 + I
 

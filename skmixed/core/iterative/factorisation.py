@@ -65,12 +65,14 @@ class Iterative:
     def multiply(self, effects: Blocks) -> Blocks:
         """Return Z_f'W times sum over g of Z_g effects_g, blocks of shape (k, m, n_levels)."""
         columns = [np.ascontiguousarray(effect.transpose(0, 2, 1)) for effect in effects]
-        return [
-            sum(self.products.times(f, g, column) for g, column in enumerate(columns)).transpose(
-                0, 2, 1
-            )
-            for f in range(len(columns))
-        ]
+        result: Blocks = []
+        for f, column in enumerate(columns):
+            total = self.products.times(f, f, column)
+            for g, other in enumerate(columns):
+                if g != f:
+                    total += self.products.times(f, g, other)
+            result.append(total.transpose(0, 2, 1))
+        return result
 
 
 class IterativeFactorisation:

@@ -1,7 +1,7 @@
 """log|C| by stochastic Lanczos quadrature (Ubaru, Chen & Saad 2017, doi:10.1137/16M1104974).
 
-With C = R C~ R' and R R' the preconditioner, log|C| = log|R R'| + tr log C~. Random vectors of signs
-z give the trace as the mean of z'log(C~)z, by the Lanczos process that conjugate gradients go
+With C = R C~ R' and R R' the preconditioner, log|C| = log|R R'| + tr log C~. Random vectors of
+signs z give the trace as the mean of z'log(C~)z, by the Lanczos process that conjugate gradients go
 through. Two things are known of C~ and taken out of what is random: its diagonal is one, so that
 z'(C~ - I)z is zero on average; and its few eigenvalues near zero belong nearly to what the factors
 share, a constant for all levels.

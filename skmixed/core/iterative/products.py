@@ -35,7 +35,7 @@ def times_levels(blocks: FloatArray, columns: FloatArray) -> FloatArray:
     ndarray of shape (a, n_levels, m)
         The products.
     """
-    result = blocks[:, 0, :, None] * columns[0]
+    result: FloatArray = blocks[:, 0, :, None] * columns[0]
     for b in range(1, len(columns)):
         result += blocks[:, b, :, None] * columns[b]
     return result
@@ -45,7 +45,7 @@ def times_factor(factor: FloatArray, columns: FloatArray) -> FloatArray:
     """Multiply the same k x k matrix with the columns of every level, shape (k, n_levels, m)."""
     k, n_levels, m = columns.shape
     if k == 1:
-        return factor[0, 0] * columns
+        return np.asarray(factor[0, 0] * columns)
     return np.asarray((factor @ columns.reshape(k, n_levels * m)).reshape(k, n_levels, m))
 
 
@@ -62,7 +62,7 @@ class PairMatrices:
     """
 
     pair: PairBlock
-    matrices: list[list[sparse.csr_matrix]]
+    matrices: list[list[Any]]
 
     @classmethod
     def of(cls, pair: PairBlock, shape: tuple[int, int]) -> PairMatrices:
@@ -71,9 +71,8 @@ class PairMatrices:
         fits = max(len(pair.rows), *shape) < 2**31
         kind = np.int32 if fits else np.int64
         indices, indptr = pair.columns.astype(kind), indptr.astype(kind)
-        matrices = [
-            [sparse.csr_matrix((values, indices, indptr), shape=shape) for values in row]
-            for row in pair.products
+        matrices: list[list[Any]] = [
+            [_csr(values, indices, indptr, shape) for values in row] for row in pair.products
         ]
         return cls(pair, matrices)
 
@@ -84,6 +83,10 @@ class PairMatrices:
     def transposed_times(self, columns: FloatArray) -> FloatArray:
         """Return Z_j'W Z_i times columns of the first factor."""
         return _times([[m.T for m in row] for row in zip(*self.matrices, strict=True)], columns)
+
+
+def _csr(values: Any, indices: Any, indptr: Any, shape: tuple[int, int]) -> sparse.csr_matrix:
+    return sparse.csr_matrix((values, indices, indptr), shape=shape)
 
 
 def _times(matrices: list[list[Any]], columns: FloatArray) -> FloatArray:

@@ -59,12 +59,10 @@ class _Eliminated:
     def __init__(self, c: Complement) -> None:
         self.c = c
         own, shrinker = c.products.own[c.eliminated], c.level.shrinker
-        forms = sum(
-            c.products.paired_forms(
-                c.eliminated, f, multiply_transposed(level.whitener, level.whitener)
-            )
-            for f, level in c.levels.items()
-        )
+        forms = np.zeros_like(own)
+        for f, level in c.levels.items():
+            taken = multiply_transposed(level.whitener, level.whitener)
+            forms += c.products.paired_forms(c.eliminated, f, taken)
         loss = multiply_levels(multiply_levels(shrinker, forms), shrinker.transpose(1, 0, 2))
         self.known = multiply_levels(shrinker, own) - loss
 
