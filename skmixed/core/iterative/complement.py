@@ -160,6 +160,14 @@ class Complement:
                 target += self.products.times(f, g, part)
         return result
 
+    def beside(self, columns: FloatArray) -> FloatArray:
+        """Return A' less the blocks on its diagonal times columns of shape (width, m)."""
+        result = self.unscaled(columns)
+        targets, parts = self.stacking.parts(result), self.stacking.parts(columns)
+        for f, target, part in zip(self.stacking.factors, targets, parts, strict=True):
+            target -= times_levels(self.diagonal[f], part)
+        return result
+
     def __call__(self, columns: FloatArray) -> FloatArray:
         """Return C times columns of shape (width, m)."""
         return self.scaled_back(self.unscaled(self.scaled(columns))) + columns

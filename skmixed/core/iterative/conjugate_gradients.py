@@ -82,7 +82,7 @@ def solve(
     z = precondition(r)
     squares = np.einsum("ij,ij->j", r, z)
     goal = tol**2 * squares
-    p = z
+    p = z.copy()
     lengths: list[FloatArray] = []
     ratios: list[FloatArray] = []
     n_iter = 0

@@ -200,7 +200,11 @@ class IterativeReduced:
         through = c.scaled(self.solution)
         result: Blocks = [np.empty(0)] * (len(c.stacking.factors) + 1)
         result[c.eliminated] = times_levels(c.level.shrinker, self.right - c.seen(through))
-        rest = self.rest - c.unscaled(through)
-        for f, part in zip(c.stacking.factors, c.stacking.parts(rest), strict=True):
-            result[f] = part
+        for f, met, part in zip(
+            c.stacking.factors,
+            c.stacking.parts(self.rest - c.beside(through)),
+            c.levels.values(),
+            strict=True,
+        ):
+            result[f] = times_levels(part.shrinker, met)  # rather than cancelling rest and A'
         return [np.ascontiguousarray(block.transpose(0, 2, 1)) for block in result]

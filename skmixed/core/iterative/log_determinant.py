@@ -21,6 +21,7 @@ from skmixed.core.layout import FloatArray
 
 _PURPOSE = 2**31 - 1
 _ACCURACY = 1e-3
+_MOST, _PASSES = 128, 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def log_determinant(c: Complement, settings: Krylov) -> Estimate:
     c : Complement
         C.
     settings : Krylov
-        Number of random vectors, and their seed.
+        Number of random vectors, and their seed. Small designs take up to 128.
 
     Returns
     -------
@@ -57,8 +58,9 @@ def log_determinant(c: Complement, settings: Krylov) -> Estimate:
     width = c.stacking.width
     shared, values = _shared_directions(c)
     samples = []
-    for start in range(0, settings.n_probes, BATCH):
-        chosen = range(start, min(start + BATCH, settings.n_probes))
+    n_vectors = max(settings.n_probes, min(_MOST, _PASSES // c.products.n_pairs))
+    for start in range(0, n_vectors, BATCH):
+        chosen = range(start, min(start + BATCH, n_vectors))
         signs = settings.signs(_PURPOSE, width, chosen)
         solved = solve(
             c, c.precondition, c.root(signs), _ACCURACY, settings.max_iter, keep_all=True

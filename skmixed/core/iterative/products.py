@@ -123,6 +123,11 @@ class SparseProducts:
         }
         return cls(own, matrices)
 
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs of levels, over all pairs of factors."""
+        return sum(len(matrices.pair.rows) for matrices in self.between.values())
+
     def times(self, i: int, j: int, columns: FloatArray) -> FloatArray:
         """Return Z_i'W Z_j times columns of factor j."""
         if i == j:

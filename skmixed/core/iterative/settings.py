@@ -35,8 +35,8 @@ class Krylov:
 
     n_probes: int = 16
     seed: int = 0
-    tol: float = 1e-8
-    probe_tol: float = 1e-3
+    tol: float = 1e-10
+    probe_tol: float = 1e-4
     max_iter: int = 2_000
     by_factor: tuple[int, ...] = ()
 

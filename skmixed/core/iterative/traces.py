@@ -97,17 +97,13 @@ class _Other:
         shrunk = times_levels(self.shrinker.transpose(1, 0, 2), effects)
         spread = np.zeros((c.stacking.width, effects.shape[2]))
         c.stacking.part(spread, self.factor)[:] = shrunk
-        met = c.unscaled(spread)
-        c.stacking.part(met, self.factor)[:] -= times_levels(c.diagonal[self.factor], shrunk)
-        return c.scaled_back(met)
+        return c.scaled_back(c.beside(spread))
 
     def inward(self, columns: FloatArray) -> FloatArray:
         """Return S E Lambda_2 times columns."""
         c = self.c
-        scaled = c.scaled(columns)
-        met = c.stacking.part(c.unscaled(scaled), self.factor)
-        met = met - times_levels(c.diagonal[self.factor], c.stacking.part(scaled, self.factor))
-        return times_levels(self.shrinker, met)
+        met = c.beside(c.scaled(columns))
+        return times_levels(self.shrinker, c.stacking.part(met, self.factor))
 
     def beyond(self, right: FloatArray, solution: FloatArray) -> FloatArray:
         """Return the part of a solution that is not known beforehand: all of it."""
@@ -189,8 +185,7 @@ def estimate_levels(c: Complement, factor: int, settings: Krylov, solver: Solver
 
 def _number_for_levels(c: Complement, settings: Krylov, n_levels: int) -> int:
     """Return a number of vectors: one for each level where that is affordable."""
-    n_pairs = sum(len(matrices.pair.rows) for matrices in c.products.between.values())
-    if n_levels * n_pairs <= _AFFORDABLE:
+    if n_levels * c.products.n_pairs <= _AFFORDABLE:
         return n_levels
     return max(settings.n_probes, _MANY)
 

@@ -1,40 +1,18 @@
-"""Average-information REML with random traces, for crossed factors that are solved iteratively.
-
-The gradient is estimated with the same random vectors in every evaluation, so that it is a smooth
-function of theta and the search converges as if it were exact (Gilmour, Thompson & Cullis 1995,
-doi:10.2307/2533274, with traces by random vectors). The criterion is not evaluated on the way: a
-step is judged by the gradients at both of its ends.
-"""
+"""The search for crossed factors that are solved iteratively: its settings."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
-import numpy as np
-from scipy.linalg import block_diag
-
-from skmixed.core.elimination import Blocks, LostPrecisionError
 from skmixed.core.evaluation import Evaluation
-from skmixed.core.iterative.factorisation import Iterative, IterativeFactorisation
+from skmixed.core.iterative.factorisation import Iterative
 from skmixed.core.iterative.settings import Krylov
-from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
+from skmixed.core.solvers.average_information import Search
 from skmixed.core.solvers.base import Callback
-from skmixed.core.solvers.boundary import snapped, way_off
-from skmixed.core.solvers.coordinates import Coordinates, local_model, theta_gradient
-from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.newton import Newton
-from skmixed.core.solvers.report import Iteration, MonteCarlo, SolverReport
-from skmixed.core.solvers.restarts import is_like_residual
-from skmixed.core.solvers.trust_region import trust_region_step
+from skmixed.core.solvers.report import SolverReport
 
-_FLAT = 1e-6
-_NOTHING_LEFT = 1e-10
-_SMALLEST_RADIUS = 1e-6
-_LARGEST_GAIN, _BESIDE_NOISE = 1e-4, 0.1
-_FELT = 1e-9
-_FEW = 3.0  # Student's t: three standard errors from n vectors cover what three do of many
 _NESTED = "the factors are nested, which is eliminated exactly without a dense matrix"
 
 
@@ -53,7 +31,8 @@ class IterativeSolver:
         Monte Carlo standard error wanted of every variance, relative to it. The number of random
         vectors is raised, at most to `max_probes`, until that is reached.
     n_probes : int, default=16
-        Random vectors a factor to begin with. Factors of no more levels are computed exactly.
+        Random vectors a factor to begin with. Factors of not many more levels
+        are computed exactly.
     max_probes : int, default=512
         Most random vectors a factor.
     random_state : int, default=0
@@ -70,14 +49,23 @@ class IterativeSolver:
     ----------
     .. [1] Kuendig, P. & Sigrist, F. (2025). Scalable computations for generalized mixed effects
        models with crossed random effects using Krylov subspace methods. arXiv:2505.09552.
-    .. [2] Gao, K. & Owen, A. (2017). Efficient moment calculations for variance components in
-       large unbalanced crossed random effects models. Electronic Journal of Statistics 11(1),
-       :doi:`10.1214/17-EJS1236`.
+    .. [2] Ghosh, S., Hastie, T. & Owen, A. (2022). Backfitting for large scale crossed random
+       effects regressions. Annals of Statistics 50(1), arXiv:2007.10612.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from skmixed import IterativeSolver, MixedLinearRegressor
-    >>> from skmixed.datasets import make_mixed_regression
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.column_stack([rng.integers(0, 300, 5000), rng.integers(0, 200, 5000)])
+    >>> y = rng.normal(size=300)[X[:, 0]] + rng.normal(size=200)[X[:, 1]] + rng.normal(size=5000)
+    >>> solver = IterativeSolver(random_state=1)
+    >>> model = MixedLinearRegressor(group_features=[0, 1], solver=solver).fit(X, y)
+    >>> model.solver_
+    'iterative'
+    >>> exact = MixedLinearRegressor(group_features=[0, 1], solver="newton").fit(X, y)
+    >>> np.allclose(model.theta_, exact.theta_, rtol=0.005)
+    True
     """
 
     precision: float = 1e-3
@@ -87,6 +75,18 @@ class IterativeSolver:
     tol: float = 1e-8
     max_iter: int = 200
     callback: Callback | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not self.precision > 0.0:
+            raise ValueError(f"precision={self.precision!r} is not a positive number")
+        if not 2 <= self.n_probes <= self.max_probes:
+            raise ValueError(
+                f"n_probes={self.n_probes!r} and max_probes={self.max_probes!r}: two random "
+                "vectors are the least, and there cannot be more than max_probes"
+            )
+        if self.random_state < 0:
+            raise ValueError(f"random_state={self.random_state!r} is negative; a seed is not")
 
     @classmethod
     def again(cls, krylov: Krylov) -> IterativeSolver:
@@ -104,261 +104,6 @@ class IterativeSolver:
         if not isinstance(problem.elimination, Iterative):
             found, report = Newton(self.tol, self.max_iter, self.callback).solve(problem)
             return found, replace(report, reason=_NESTED)
-        search = _Search(problem, self)
+        search = Search(problem, self)
         search.run()
         return search.finish()
-
-
-class _Search:
-    def __init__(self, problem: Problem, settings: IterativeSolver) -> None:
-        self.problem = problem
-        self.settings = settings
-        self.began = time.perf_counter()
-        self.trace: list[Iteration] = []
-        self.n_evaluations = 0
-        self.confounded: tuple[int, ...] = ()
-        self.converged, self.message = False, "the number of evaluations reached max_iter"
-        self.coordinates = Coordinates.natural(problem)
-        omegas = minque_start(problem)
-        self.move_to(omegas)
-        flat = self.flat_factors()
-        if flat:
-            self.confounded = tuple(flat)
-            self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
-
-    def evaluate(self, theta: FloatArray) -> Evaluation:
-        self.n_evaluations += 1
-        found = self.problem.evaluate(self.coordinates.factors(theta))
-        if found.lower[-1, -1] ** 2 < _NOTHING_LEFT * self.problem.model.gram[-1, -1]:
-            raise LostPrecisionError(
-                "the random effects explain the response almost without a rest, for which "
-                "solver='iterative' has too few digits: drop a random term, or see whether the "
-                "response is computed from the groups"
-            )
-        return found
-
-    def move_to(self, omegas: Blocks) -> None:
-        """Start afresh from given covariances."""
-        self.coordinates = self.coordinates.pivoted(omegas)
-        self.theta = self.coordinates.theta(omegas)
-        self.current = self.evaluate(self.theta)
-        self.look_around()
-        self.radius = max(1.0, float(np.linalg.norm(self.theta / self.units())) / 2.0)
-
-    def look_around(self) -> None:
-        """Compute gradient and average information where the search stands."""
-        self.slope, self.hessian = local_model(self.current, self.coordinates.patterns)
-        for factor in self.confounded:
-            place = self.coordinates.places[factor]
-            self.slope[place], self.hessian[place], self.hessian[:, place] = 0.0, 0.0, 0.0
-
-    def flat_factors(self) -> list[int]:
-        """Return the factors whose variance cannot be told from other parts of the model."""
-        flat = []
-        for f, place in enumerate(self.coordinates.places):
-            felt = _FLAT * np.trace(self.current.factorisation.total_information(f))
-            slope = np.abs(self.current.gradient[f]).max()
-            is_flat = slope < felt and np.abs(self.hessian[place]).max() < felt
-            if is_flat or is_like_residual(self.problem, f):
-                flat.append(f)
-        return flat
-
-    @property
-    def omegas(self) -> Blocks:
-        return [lam @ lam.T for lam in self.current.factors]
-
-    def units(self) -> FloatArray:
-        """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
-        units = np.ones_like(self.theta)
-        for place in self.coordinates.places:
-            units[place] = max(1.0, float(np.abs(self.theta[place]).max()))
-        return units
-
-    def run(self) -> None:
-        while self.n_evaluations < self.settings.max_iter:
-            if not self.descend():
-                continue
-            if self.snap() or self.leave_boundary() or self.take_more_probes():
-                continue
-            self.converged = True
-            self.message = "the criterion cannot be lowered further"
-            return
-
-    def descend(self) -> bool:
-        """Try one step; return whether the search has arrived."""
-        units = self.units()
-        slope, hessian = self.slope * units, self.hessian * np.outer(units, units)
-        step = trust_region_step(slope, hessian, self.radius)
-        predicted = -float(slope @ step + step @ hessian @ step / 2.0)
-        length = float(np.linalg.norm(step))
-        if self.has_arrived(predicted, units * step):
-            return True
-        theta = self.theta + units * step
-        try:
-            trial = self.evaluate(theta)
-        except LostPrecisionError:
-            if self.radius < 1e-3:
-                raise
-            self.radius = length / 4.0
-            return False
-        there = theta_gradient(trial, self.coordinates.patterns) * units
-        ratio = -float((slope + there) @ step) / 2.0 / predicted
-        if ratio < 0.25:
-            self.radius = length / 3.0
-        elif ratio > 0.75 and length > 0.99 * self.radius:
-            self.radius *= 2.5
-        accepted = ratio > 1e-3
-        if accepted:
-            self.theta, self.current = theta, trial
-            self.pivot()
-            self.look_around()
-        self.record(float(np.linalg.norm(slope)), length, accepted)
-        return False
-
-    def has_arrived(self, predicted: float, step: FloatArray) -> bool:
-        """Tell whether the step to go matters neither to the criterion nor beside the noise."""
-        if predicted < self.settings.tol or self.radius < _SMALLEST_RADIUS:
-            return True
-        if predicted > _LARGEST_GAIN:
-            return False
-        errors = np.sqrt(np.diag(self.theta_covariance()))
-        return bool((np.abs(step) <= _BESIDE_NOISE * errors).all())
-
-    def pivot(self) -> None:
-        omegas = self.omegas
-        better = self.coordinates.pivoted(omegas)
-        if better is not self.coordinates:
-            self.coordinates = better
-            self.theta = better.theta(omegas)
-            self.current = self.current.with_factors(better.factors(self.theta))
-
-    def snap(self) -> bool:
-        """Put exact zeros for variances that are nearly nothing; return whether that moved.
-
-        Only where the slope at zero leads nowhere, which tells that the optimum is there.
-        """
-        omegas = self.omegas
-        zipped = zip(self.problem.structures, omegas, strict=True)
-        trial = [snapped(structure, omega) for structure, omega in zipped]
-        if all(np.array_equal(a, b) for a, b in zip(trial, omegas, strict=True)):
-            return False
-        before = (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius)
-        self.move_to(trial)
-        if way_off(self.problem.structures, trial, self.current) is None:
-            return True
-        (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius) = before
-        return False
-
-    def leave_boundary(self) -> bool:
-        """Step off the boundary where the slope leads down; return whether it did."""
-        omegas = self.omegas
-        found = way_off(self.problem.structures, omegas, self.current)
-        if found is None or found[0] in self.confounded:
-            return False
-        factor, direction = found
-        size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
-        for exponent in range(1, 5):
-            moved = list(omegas)
-            moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
-            self.move_to(moved)
-            if float((self.current.gradient[factor] * direction).sum()) < 0.0:
-                return True  # still going down there
-        return False
-
-    def take_more_probes(self) -> bool:
-        """Take as many random vectors as the precision asks for; return whether that is more."""
-        elimination = self.problem.elimination
-        assert isinstance(elimination, Iterative)
-        settings, wanted = elimination.settings, []
-        for f, error in enumerate(self.relative_errors()):
-            n = settings.number(f)
-            worst = error / self.settings.precision
-            enough = n if worst <= 1.0 else int(np.ceil(n * worst**2))
-            wanted.append(max(n, min(enough, self.settings.max_probes)))
-        if wanted == [settings.number(f) for f in range(len(wanted))]:
-            return False
-        settings = replace(settings, by_factor=tuple(wanted))
-        self.problem = replace(self.problem, elimination=replace(elimination, settings=settings))
-        self.current = self.evaluate(self.theta)
-        self.look_around()
-        return True
-
-    def relative_errors(self) -> list[float]:
-        """Return the largest Monte Carlo error of a variance of every factor, relative to it."""
-        covariance, worst = self.theta_covariance(), []
-        zipped = zip(
-            self.coordinates.places, self.coordinates.patterns, self.current.factors, strict=True
-        )
-        for place, pattern, lam in zipped:
-            slopes = 2.0 * np.diagonal(pattern @ lam.T, axis1=1, axis2=2)
-            errors = np.einsum("ai,ab,bi->i", slopes, covariance[place, place], slopes)
-            variances = np.diag(lam @ lam.T)
-            seen = variances > 0
-            relative = np.sqrt(np.maximum(errors[seen], 0.0)) / variances[seen]
-            worst.append(float(relative.max(initial=0.0)))
-        return worst
-
-    def theta_covariance(self) -> FloatArray:
-        """Return the Monte Carlo covariance of theta where the search stands."""
-        factorisation = self.current.factorisation
-        assert isinstance(factorisation, IterativeFactorisation)
-        noise = []
-        for f, (lam, pattern) in enumerate(
-            zip(self.current.factors, self.coordinates.patterns, strict=True)
-        ):
-            samples = factorisation.estimated(f).samples
-            n = len(samples)
-            slopes = np.einsum("tij,nij->nt", pattern, samples @ lam, optimize=True) * 2.0
-            spread = np.atleast_2d(np.cov(slopes.T)) / n if n > 1 else np.zeros((len(pattern),) * 2)
-            noise.append((1.0 + _FEW / n) ** 2 * spread)
-        inverse = _inverse(self.hessian)
-        return np.asarray(inverse @ block_diag(*noise) @ inverse)
-
-    def total_covariance(self) -> FloatArray:
-        """Return the Monte Carlo covariance of theta, with the step that was left undone."""
-        left = _inverse(self.hessian) @ self.slope
-        return self.theta_covariance() + np.outer(left, left)
-
-    @property
-    def n_probes(self) -> tuple[int, ...]:
-        """Random vectors of every factor; 0 where there was no need of any."""
-        elimination, model = self.problem.elimination, self.problem.model
-        assert isinstance(elimination, Iterative)
-        settings = elimination.settings
-        return tuple(
-            0 if settings.is_exact(f, own.shape[2]) else settings.number(f)
-            for f, own in enumerate(model.own)
-        )
-
-    def record(self, gradient_norm: float, step: float, accepted: bool) -> None:
-        seconds = time.perf_counter() - self.began
-        line = Iteration(np.nan, gradient_norm, step, accepted, seconds)
-        self.trace.append(line)
-        if self.settings.callback is not None:
-            self.settings.callback(line)
-
-    def finish(self) -> tuple[Evaluation, SolverReport]:
-        """Put rows back in their natural order and report."""
-        natural = Coordinates.natural(self.problem)
-        self.theta = natural.theta(self.omegas)
-        self.coordinates = natural
-        self.current = self.current.with_factors(natural.factors(self.theta))
-        self.look_around()
-        report = SolverReport(
-            "iterative",
-            self.converged,
-            self.n_evaluations,
-            self.message,
-            tuple(self.trace),
-            self.confounded,
-            reason="solver='iterative' was asked for",
-            monte_carlo=MonteCarlo(self.n_probes, self.total_covariance()),
-        )
-        return self.current, report
-
-
-def _inverse(hessian: FloatArray) -> FloatArray:
-    """Invert along the directions in which the Hessian is felt."""
-    values, vectors = np.linalg.eigh(hessian)
-    felt = values > _FELT * max(1.0, float(np.abs(values).max(initial=0.0)))
-    return np.asarray((vectors[:, felt] / values[felt]) @ vectors[:, felt].T)
