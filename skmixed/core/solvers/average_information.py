@@ -31,6 +31,7 @@ from skmixed.core.solvers.trust_region import trust_region_step
 _FLAT = 1e-6
 _NOTHING_LEFT = 1e-10
 _SMALLEST_RADIUS = 1e-6
+_SAME = 1e-12
 _LARGEST_GAIN, _BESIDE_NOISE = 1e-4, 0.1
 
 
@@ -209,7 +210,7 @@ class Search:
         omegas = self.omegas
         zipped = zip(self.problem.structures, omegas, strict=True)
         trial = [snapped(structure, omega) for structure, omega in zipped]
-        if all(np.array_equal(a, b) for a, b in zip(trial, omegas, strict=True)):
+        if all(np.allclose(a, b, rtol=0.0, atol=_SAME) for a, b in zip(trial, omegas, strict=True)):
             return False
         before = (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius)
         self.move_to(trial)
@@ -279,11 +280,19 @@ class Search:
             self.settings.callback(line)
 
     def finish(self) -> tuple[Evaluation, SolverReport]:
-        """Put rows back in their natural order and report."""
-        natural = Coordinates.natural(self.problem)
-        self.theta = natural.theta(self.omegas)
-        self.coordinates = natural
-        self.current = self.current.with_factors(natural.factors(self.theta))
+        """Put exact zeros, rows back in their natural order, and report."""
+        omegas, structures = self.omegas, self.problem.structures
+        exact = [snapped(s, o) for s, o in zip(structures, omegas, strict=True)]
+        close = [
+            np.allclose(a, b, rtol=0.0, atol=_SAME) for a, b in zip(exact, omegas, strict=True)
+        ]
+        ended = [a if same else b for a, b, same in zip(exact, omegas, close, strict=True)]
+        self.coordinates = Coordinates.natural(self.problem)
+        self.theta = self.coordinates.theta(ended)
+        if all(np.array_equal(a, b) for a, b in zip(ended, omegas, strict=True)):
+            self.current = self.current.with_factors(self.coordinates.factors(self.theta))
+        else:
+            self.current = self.evaluate(self.theta)
         self.look_around()
         report = SolverReport(
             "iterative",
