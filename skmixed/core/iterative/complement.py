@@ -185,11 +185,6 @@ class Complement:
         blocks = {f: lower.transpose(1, 0, 2) for f, (lower, _) in self.roots.items()}
         return self._by_levels(columns, blocks)
 
-    def normalised(self, columns: FloatArray) -> FloatArray:
-        """Return R^-1 C R'^-1 times columns."""
-        back = self.precondition(self.root(columns))  # R'^-1 = (R R')^-1 R
-        return self.root_transposed(self.precondition(self(back)))
-
     def _by_levels(self, columns: FloatArray, blocks: dict[int, FloatArray]) -> FloatArray:
         result = np.empty_like(columns)
         targets, parts = self.stacking.parts(result), self.stacking.parts(columns)

@@ -15,6 +15,7 @@ from skmixed.core.iterative.conjugate_gradients import Solved, solve
 from skmixed.core.iterative.log_determinant import Estimate, log_determinant
 from skmixed.core.iterative.products import SparseProducts, times_levels
 from skmixed.core.iterative.settings import Krylov
+from skmixed.core.iterative.shared import Shared
 from skmixed.core.iterative.traces import Information, estimate_levels, estimate_total
 from skmixed.core.iterative.variances import effect_variances
 from skmixed.core.layout import FloatArray
@@ -97,9 +98,14 @@ class IterativeFactorisation:
         return self.arranged.settings
 
     @cached_property
+    def shared(self) -> Shared:
+        """Directions in which C is hard to estimate."""
+        return Shared.of(self.complement)
+
+    @cached_property
     def log_det_estimate(self) -> Estimate:
         """log|C|, and its standard error."""
-        return log_determinant(self.complement, self.settings)
+        return log_determinant(self.complement, self.shared, self.settings)
 
     @property
     def log_det(self) -> float:
@@ -134,7 +140,7 @@ class IterativeFactorisation:
         """Return the estimate of the sum of Z_f'V^-1 Z_f over the levels of one factor."""
         if factor not in self._information:
             self._information[factor] = estimate_total(
-                self.complement, factor, self.settings, self.solve
+                self.complement, self.shared, factor, self.settings, self.solve
             )
         return self._information[factor]
 
@@ -144,7 +150,7 @@ class IterativeFactorisation:
 
     def information(self, factor: int) -> FloatArray:
         """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels), estimated."""
-        return estimate_levels(self.complement, factor, self.settings, self.solve)
+        return estimate_levels(self.complement, self.shared, factor, self.settings, self.solve)
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
         """Return var(z'b | y, beta) / sigma^2 of rows, a solution for every row that differs."""

@@ -3,8 +3,8 @@
 With C = R C~ R' and R R' the preconditioner, log|C| = log|R R'| + tr log C~. Random vectors of
 signs z give the trace as the mean of z'log(C~)z, by the Lanczos process that conjugate gradients go
 through. Two things are known of C~ and taken out of what is random: its diagonal is one, so that
-z'(C~ - I)z is zero on average; and its few eigenvalues near zero belong nearly to what the factors
-share, a constant for all levels.
+z'(C~ - I)z is zero on average; and its few eigenvalues near zero belong nearly to the directions
+that the factors share.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from skmixed.core.iterative.complement import Complement
 from skmixed.core.iterative.conjugate_gradients import quadrature, solve
 from skmixed.core.iterative.settings import Krylov
+from skmixed.core.iterative.shared import Shared
 from skmixed.core.iterative.traces import BATCH
-from skmixed.core.layout import FloatArray
 
 _PURPOSE = 2**31 - 1
-_ACCURACY = 1e-3
+_ACCURACY = 1e-5
 _MOST, _PASSES = 128, 200_000_000
 
 
@@ -40,13 +40,15 @@ class Estimate:
     error: float
 
 
-def log_determinant(c: Complement, settings: Krylov) -> Estimate:
+def log_determinant(c: Complement, shared: Shared, settings: Krylov) -> Estimate:
     """Estimate log|C|.
 
     Parameters
     ----------
     c : Complement
         C.
+    shared : Shared
+        Directions that are computed.
     settings : Krylov
         Number of random vectors, and their seed. Small designs take up to 128.
 
@@ -56,7 +58,8 @@ def log_determinant(c: Complement, settings: Krylov) -> Estimate:
         With the standard error of the mean over random vectors.
     """
     width = c.stacking.width
-    shared, values = _shared_directions(c)
+    values, vectors = np.linalg.eigh(shared.inner)
+    directions, known = shared.basis @ vectors, np.log(values) - (values - 1.0)
     samples = []
     n_vectors = max(settings.n_probes, min(_MOST, _PASSES // c.products.n_pairs))
     for start in range(0, n_vectors, BATCH):
@@ -67,23 +70,7 @@ def log_determinant(c: Complement, settings: Krylov) -> Estimate:
         )
         logs, first = quadrature(solved.lengths, solved.ratios, np.log)
         found = width * (logs - (first - 1.0))
-        along = np.square(shared.T @ signs) - 1.0
-        samples.append(found - (np.log(values) - (values - 1.0)) @ along)
+        samples.append(found - known @ (np.square(directions.T @ signs) - 1.0))
     sample = np.concatenate(samples)
     error = float(sample.std(ddof=1) / np.sqrt(len(sample))) if len(sample) > 1 else np.inf
     return Estimate(c.log_det_diagonal + float(sample.mean()), error)
-
-
-def _shared_directions(c: Complement) -> tuple[FloatArray, FloatArray]:
-    """Return unit vectors near the lowest eigenvectors of C~, and their Rayleigh quotients."""
-    constants = []
-    for f, (k, n_levels) in zip(c.stacking.factors, c.stacking.shapes, strict=True):
-        for a in range(k):
-            column = np.zeros((c.stacking.width, 1))
-            c.stacking.part(column, f)[a] = np.ones((n_levels, 1))
-            constants.append(column)
-    spread = c.root_transposed(np.concatenate(constants, axis=1))
-    basis = np.linalg.qr(spread)[0]
-    inner = basis.T @ c.normalised(basis)
-    values, vectors = np.linalg.eigh((inner + inner.T) / 2.0)
-    return basis @ vectors, np.maximum(values, np.finfo(float).tiny)

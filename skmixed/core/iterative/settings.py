@@ -8,7 +8,7 @@ import numpy as np
 
 from skmixed.core.layout import FloatArray
 
-_WORTHWHILE = 2
+_WORTHWHILE = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ The first is known, the second has nothing on the diagonal, and the last is z'S 
 over vectors z of random signs (Hutchinson 1990, doi:10.1080/03610919008812866). So what random
 vectors estimate is small where levels meet little, and vanishes with the variance. For the
 eliminated factor Z_1'V^-1 Z_1 = B A - B A_12 N A_21 B' in the same way, of which the part with the
-blocks of the diagonal of C in its place is computed and not estimated.
+blocks of the diagonal of C in its place is computed and not estimated. The part of N in the
+directions that factors share (`skmixed.core.iterative.shared`) is computed, too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from skmixed.core.iterative.complement import Complement
 from skmixed.core.iterative.conjugate_gradients import Solved
 from skmixed.core.iterative.products import times_levels
 from skmixed.core.iterative.settings import Krylov
+from skmixed.core.iterative.shared import Shared
 from skmixed.core.layout import FloatArray
 from skmixed.core.levels import multiply_levels, multiply_transposed
 
@@ -53,70 +55,97 @@ class Information:
         return np.asarray(self.known - self.samples.mean(axis=0))
 
 
-class _Eliminated:
-    """The factor that is eliminated."""
+class _Part:
+    """Z_f'V^-1 Z_f of one factor as a part that is computed less one that is estimated."""
 
-    def __init__(self, c: Complement) -> None:
+    known: FloatArray
+
+    def __init__(self, c: Complement, shared: Shared) -> None:
         self.c = c
+        self.shared = shared
+        met = self.inward(shared.unwhitened)
+        self.known = self.computed() - np.einsum(
+            "als,st,blt->abl", met, shared.middle, met, optimize=True
+        )
+
+    def computed(self) -> FloatArray:
+        """Return what is computed but for the directions that are shared."""
+        raise NotImplementedError
+
+    def outward(self, effects: FloatArray) -> FloatArray:
+        """Return Lambda_2'E S' or Lambda_2'A_21 B' times effects of shape (k, n_levels, m)."""
+        raise NotImplementedError
+
+    def inward(self, columns: FloatArray) -> FloatArray:
+        """Return the transpose of that times columns."""
+        raise NotImplementedError
+
+    def beyond(self, right: FloatArray, solution: FloatArray) -> FloatArray:
+        """Return the part of a solution that is not computed beforehand."""
+        shared = self.shared
+        return solution - shared.unwhitened @ (shared.middle @ (shared.unwhitened.T @ right))
+
+
+class _Eliminated(_Part):
+    """Of the factor that is eliminated."""
+
+    def computed(self) -> FloatArray:
+        c = self.c
         own, shrinker = c.products.own[c.eliminated], c.level.shrinker
         forms = np.zeros_like(own)
         for f, level in c.levels.items():
             taken = multiply_transposed(level.whitener, level.whitener)
             forms += c.products.paired_forms(c.eliminated, f, taken)
         loss = multiply_levels(multiply_levels(shrinker, forms), shrinker.transpose(1, 0, 2))
-        self.known = multiply_levels(shrinker, own) - loss
+        return multiply_levels(shrinker, own) - loss
 
     def outward(self, effects: FloatArray) -> FloatArray:
-        """Return Lambda_2'A_21 B' times effects of shape (k, n_levels, m)."""
         c = self.c
-        shrunk = times_levels(c.level.shrinker.transpose(1, 0, 2), effects)
-        return c.scaled_back(c.back(shrunk))
+        return c.scaled_back(c.back(times_levels(c.level.shrinker.transpose(1, 0, 2), effects)))
 
     def inward(self, columns: FloatArray) -> FloatArray:
-        """Return B A_12 Lambda_2 times columns."""
         c = self.c
         return times_levels(c.level.shrinker, c.seen(c.scaled(columns)))
 
     def beyond(self, right: FloatArray, solution: FloatArray) -> FloatArray:
-        """Return the part of a solution that is not known beforehand."""
-        return solution - self.c.precondition(right)
+        return super().beyond(right, solution) - self.c.precondition(right)
 
 
-class _Other:
-    """A factor that is not eliminated."""
+class _Other(_Part):
+    """Of a factor that is not eliminated."""
 
-    def __init__(self, c: Complement, factor: int) -> None:
-        self.c = c
+    def __init__(self, c: Complement, shared: Shared, factor: int) -> None:
         self.factor = factor
         self.shrinker = c.levels[factor].shrinker
-        self.known = multiply_levels(self.shrinker, c.diagonal[factor])
+        super().__init__(c, shared)
+
+    def computed(self) -> FloatArray:
+        return multiply_levels(self.shrinker, self.c.diagonal[self.factor])
 
     def outward(self, effects: FloatArray) -> FloatArray:
-        """Return Lambda_2'E S' times effects of shape (k, n_levels, m)."""
         c = self.c
-        shrunk = times_levels(self.shrinker.transpose(1, 0, 2), effects)
         spread = np.zeros((c.stacking.width, effects.shape[2]))
+        shrunk = times_levels(self.shrinker.transpose(1, 0, 2), effects)
         c.stacking.part(spread, self.factor)[:] = shrunk
         return c.scaled_back(c.beside(spread))
 
     def inward(self, columns: FloatArray) -> FloatArray:
-        """Return S E Lambda_2 times columns."""
         c = self.c
         met = c.beside(c.scaled(columns))
         return times_levels(self.shrinker, c.stacking.part(met, self.factor))
 
-    def beyond(self, right: FloatArray, solution: FloatArray) -> FloatArray:
-        """Return the part of a solution that is not known beforehand: all of it."""
-        return solution
 
-
-def estimate_total(c: Complement, factor: int, settings: Krylov, solver: Solver) -> Information:
+def estimate_total(
+    c: Complement, shared: Shared, factor: int, settings: Krylov, solver: Solver
+) -> Information:
     """Estimate the sum of Z_f'V^-1 Z_f of one factor over its levels.
 
     Parameters
     ----------
     c : Complement
         V, the largest factor eliminated.
+    shared : Shared
+        Directions that are computed.
     factor : int
         Which factor.
     settings : Krylov
@@ -129,7 +158,7 @@ def estimate_total(c: Complement, factor: int, settings: Krylov, solver: Solver)
     Information
         The estimate and its parts.
     """
-    part = _part(c, factor)
+    part = _part(c, shared, factor)
     k, _, n_levels = part.known.shape
     samples = []
     for vectors in _vectors(settings, factor, n_levels, k):
@@ -146,13 +175,17 @@ def estimate_total(c: Complement, factor: int, settings: Krylov, solver: Solver)
     return Information(part.known.sum(axis=2), found)
 
 
-def estimate_levels(c: Complement, factor: int, settings: Krylov, solver: Solver) -> FloatArray:
+def estimate_levels(
+    c: Complement, shared: Shared, factor: int, settings: Krylov, solver: Solver
+) -> FloatArray:
     """Estimate Z_f'V^-1 Z_f of every level of one factor.
 
     Parameters
     ----------
     c : Complement
         V, the largest factor eliminated.
+    shared : Shared
+        Directions that are computed.
     factor : int
         Which factor.
     settings : Krylov
@@ -166,7 +199,7 @@ def estimate_levels(c: Complement, factor: int, settings: Krylov, solver: Solver
         Computed with a unit vector for every level where that takes a minute or so, else estimated
         with 128 random vectors or more.
     """
-    part = _part(c, factor)
+    part = _part(c, shared, factor)
     k, _, n_levels = part.known.shape
     lost = np.zeros((k, k, n_levels))
     settings = replace(settings, by_factor=(), n_probes=_number_for_levels(c, settings, n_levels))
@@ -190,8 +223,8 @@ def _number_for_levels(c: Complement, settings: Krylov, n_levels: int) -> int:
     return max(settings.n_probes, _MANY)
 
 
-def _part(c: Complement, factor: int) -> _Eliminated | _Other:
-    return _Eliminated(c) if factor == c.eliminated else _Other(c, factor)
+def _part(c: Complement, shared: Shared, factor: int) -> _Part:
+    return _Eliminated(c, shared) if factor == c.eliminated else _Other(c, shared, factor)
 
 
 def _tol(settings: Krylov, factor: int, n_levels: int) -> float:

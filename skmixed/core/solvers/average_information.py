@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.iterative.factorisation import Iterative
 from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
-from skmixed.core.solvers.base import Callback
 from skmixed.core.solvers.boundary import snapped, way_off
 from skmixed.core.solvers.coordinates import Coordinates, local_model, theta_gradient
 from skmixed.core.solvers.minque import minque_start
@@ -28,40 +27,15 @@ from skmixed.core.solvers.report import Iteration, MonteCarlo, SolverReport
 from skmixed.core.solvers.restarts import is_like_residual
 from skmixed.core.solvers.trust_region import trust_region_step
 
+if TYPE_CHECKING:
+    from skmixed.core.solvers.iterative import IterativeSolver
+
 _FLAT = 1e-6
 _NOTHING_LEFT = 1e-10
 _SMALLEST_RADIUS = 1e-6
 _SAME = 1e-12
+_MOST_ESCAPES = 5
 _LARGEST_GAIN, _BESIDE_NOISE = 1e-4, 0.1
-
-
-class Settings(Protocol):
-    """What the search is told, as `IterativeSolver` says it."""
-
-    @property
-    def precision(self) -> float:
-        """Monte Carlo error wanted of every variance, relative to it."""
-        ...
-
-    @property
-    def max_probes(self) -> int:
-        """Most random vectors a factor."""
-        ...
-
-    @property
-    def tol(self) -> float:
-        """Decrease of the criterion that does not matter."""
-        ...
-
-    @property
-    def max_iter(self) -> int:
-        """Most evaluations."""
-        ...
-
-    @property
-    def callback(self) -> Callback | None:
-        """Called with every line of the trace."""
-        ...
 
 
 class Search:
@@ -71,16 +45,16 @@ class Search:
     ----------
     problem : Problem
         The model, its crossed factors arranged for iterative solution.
-    settings : Settings
+    settings : IterativeSolver
         When to stop.
     """
 
-    def __init__(self, problem: Problem, settings: Settings) -> None:
+    def __init__(self, problem: Problem, settings: IterativeSolver) -> None:
         self.problem = problem
         self.settings = settings
         self.began = time.perf_counter()
         self.trace: list[Iteration] = []
-        self.n_evaluations = 0
+        self.n_evaluations = self.escapes = 0
         self.confounded: tuple[int, ...] = ()
         self.converged, self.message = False, "the number of evaluations reached max_iter"
         self.coordinates = Coordinates.natural(problem)
@@ -223,8 +197,9 @@ class Search:
         """Step off the boundary where the slope leads down; return whether it did."""
         omegas = self.omegas
         found = way_off(self.problem.structures, omegas, self.current)
-        if found is None or found[0] in self.confounded:
+        if found is None or found[0] in self.confounded or self.escapes == _MOST_ESCAPES:
             return False
+        self.escapes += 1
         factor, direction = found
         size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
         for exponent in range(1, 5):
@@ -232,8 +207,8 @@ class Search:
             moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
             self.move_to(moved)
             if float((self.current.gradient[factor] * direction).sum()) < 0.0:
-                return True  # still going down there
-        return False
+                break  # still going down there
+        return True
 
     def take_more_probes(self) -> bool:
         """Take as many random vectors as the precision asks for; return whether that is more."""
