@@ -34,7 +34,7 @@ class Solved:
         Whether all residuals are as small as was asked for.
     lengths, ratios : list of ndarray of shape (m,)
         Step lengths and ratios of squared residuals of every iteration, where all columns were
-        kept to the end.
+        kept to the end; 1 and 0 for a column that has ended.
     """
 
     solution: FloatArray
@@ -69,7 +69,7 @@ def solve(
     max_iter : int
         Most iterations.
     keep_all : bool
-        Whether columns go on until the last has ended, for the coefficients.
+        Whether columns stay until the last has ended, for the coefficients.
 
     Returns
     -------
@@ -92,17 +92,20 @@ def solve(
             active = active[going]
             x, r, p = x[:, going], r[:, going], p[:, going]
             squares, goal = squares[going], goal[going]
+            going = going[going]
         q = operator(p)
-        curvature = np.einsum("ij,ij->j", p, q)
-        length = squares / np.where(curvature > 0, curvature, 1.0)
+        length = np.divide(
+            squares, np.einsum("ij,ij->j", p, q), out=np.zeros(len(q.T)), where=going
+        )
         x += length * p
         r -= length * q
         z = precondition(r)
         before, squares = squares, np.einsum("ij,ij->j", r, z)
-        ratio = squares / np.where(before > 0, before, 1.0)
+        goes_on = going & (squares > goal)
+        ratio = np.divide(squares, before, out=np.zeros(len(q.T)), where=goes_on)
         p = z + ratio * p
         n_iter += 1
-        lengths.append(length)
+        lengths.append(np.where(going, length, 1.0))
         ratios.append(ratio)
     solution[:, active] = x
     return Solved(solution, n_iter, not bool((squares > goal).any()), lengths, ratios)

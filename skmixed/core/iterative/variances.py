@@ -15,7 +15,7 @@ from skmixed.core.iterative.products import times_levels
 from skmixed.core.iterative.traces import BATCH, Solver
 from skmixed.core.layout import FloatArray
 
-_TOL = 1e-6
+_TOL = 1e-5
 
 
 def effect_variances(

@@ -177,10 +177,7 @@ class Search:
             self.current = self.current.with_factors(better.factors(self.theta))
 
     def snap(self) -> bool:
-        """Put exact zeros for variances that are nearly nothing; return whether that moved.
-
-        Only where the slope at zero leads nowhere, which tells that the optimum is there.
-        """
+        """Put exact zeros for variances that are nearly nothing; return whether that moved."""
         omegas = self.omegas
         zipped = zip(self.problem.structures, omegas, strict=True)
         trial = [snapped(structure, omega) for structure, omega in zipped]
@@ -188,7 +185,7 @@ class Search:
             return False
         before = (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius)
         self.move_to(trial)
-        if way_off(self.problem.structures, trial, self.current) is None:
+        if way_off(self.problem.structures, trial, self.current) is None:  # the optimum is there
             return True
         (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius) = before
         return False

@@ -45,6 +45,22 @@ class IterativeSolver:
     callback : callable or None, default=None
         Called with every `Iteration`, of which the criterion is NaN.
 
+    Raises
+    ------
+    ValueError
+        For settings that make no sense.
+
+    See Also
+    --------
+    skmixed.MixedLinearRegressor : Takes it as parameter `solver`.
+
+    Notes
+    -----
+    An evaluation costs some tens of passes over the pairs of levels that occur for every 32 random
+    vectors, and memory is a few times that of the pairs. Estimates, predictions and their standard
+    errors, Wald tests and intervals are available as ever; profiles, comparisons of likelihoods and
+    bootstraps, which need the likelihood exactly, are refused. There is one search from one start.
+
     References
     ----------
     .. [1] Kuendig, P. & Sigrist, F. (2025). Scalable computations for generalized mixed effects
@@ -90,7 +106,18 @@ class IterativeSolver:
 
     @classmethod
     def again(cls, krylov: Krylov) -> IterativeSolver:
-        """Return the search for another model of the same data, with the same random vectors."""
+        """Set the search up for another model of the same data.
+
+        Parameters
+        ----------
+        krylov : Krylov
+            Settings that an earlier search ended with.
+
+        Returns
+        -------
+        IterativeSolver
+            With the same random vectors.
+        """
         most = max(cls().max_probes, krylov.n_probes)
         return cls(n_probes=krylov.n_probes, max_probes=most, random_state=krylov.seed)
 
@@ -100,7 +127,20 @@ class IterativeSolver:
         return Krylov(self.n_probes, self.random_state)
 
     def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
-        """Minimise the criterion of a problem with at least one random term."""
+        """Minimise the criterion.
+
+        Parameters
+        ----------
+        problem : Problem
+            The model, with at least one random term.
+
+        Returns
+        -------
+        evaluation : Evaluation
+            The model at the optimum.
+        report : SolverReport
+            How it got there, and what random vectors leave uncertain.
+        """
         if not isinstance(problem.elimination, Iterative):
             found, report = Newton(self.tol, self.max_iter, self.callback).solve(problem)
             return found, replace(report, reason=_NESTED)
