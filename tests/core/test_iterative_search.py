@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+from skmixed.core import arrangement
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
 from skmixed.core.groups import GroupIndex
@@ -238,3 +239,11 @@ def test_nothing_is_chosen_where_factors_do_not_cross():
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         IterativeSolver(**settings)
+
+
+def test_the_exact_search_points_at_the_iterative_one_where_memory_is_short(monkeypatch):
+    products, spec = crossed(**SIZES["two factors"])
+    monkeypatch.setattr(arrangement, "memory_installed", lambda: 2**10)
+    with pytest.raises(MemoryError, match="Take solver='iterative'"):
+        Fit.of(products, spec, Newton())
+    assert Fit.of(products, spec, IterativeSolver()).report.converged

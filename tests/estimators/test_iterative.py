@@ -197,3 +197,10 @@ def test_university_ratings_as_lme4_fits_them(name):
     np.testing.assert_allclose(model.theta_**2, np.square(figures["theta"]), rtol=0.005)
     np.testing.assert_allclose(np.sqrt(model.residual_variance_), figures["sigma"], rtol=1e-4)
     np.testing.assert_allclose(model.criterion_, figures["criterion"], rtol=0, atol=2.0)
+
+
+def test_lines_of_the_trace_leave_out_the_criterion(fitted, capsys):
+    MixedLinearRegressor(RANDOM, solver="iterative", verbose=1).fit(*fitted[2:])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(line.startswith("gradient ") for line in lines)

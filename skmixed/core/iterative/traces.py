@@ -15,6 +15,7 @@ directions that factors share (`skmixed.core.iterative.shared`) is computed, too
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -55,7 +56,7 @@ class Information:
         return np.asarray(self.known - self.samples.mean(axis=0))
 
 
-class _Part:
+class _Part(ABC):
     """Z_f'V^-1 Z_f of one factor as a part that is computed less one that is estimated."""
 
     known: FloatArray
@@ -68,17 +69,17 @@ class _Part:
             "als,st,blt->abl", met, shared.middle, met, optimize=True
         )
 
+    @abstractmethod
     def computed(self) -> FloatArray:
         """Return what is computed but for the directions that are shared."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outward(self, effects: FloatArray) -> FloatArray:
         """Return Lambda_2'E S' or Lambda_2'A_21 B' times effects of shape (k, n_levels, m)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inward(self, columns: FloatArray) -> FloatArray:
         """Return the transpose of that times columns."""
-        raise NotImplementedError
 
     def beyond(self, right: FloatArray, solution: FloatArray) -> FloatArray:
         """Return the part of a solution that is not computed beforehand."""
