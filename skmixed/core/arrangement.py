@@ -124,7 +124,8 @@ def _check_memory(width: int, n_entries: int, k: int) -> None:
         raise MemoryError(
             f"these crossed factors need about {needed / 2**30:.1f} GiB, mostly for a dense matrix "
             f"of {width} x {width} random effects; this machine has {installed / 2**30:.1f} GiB. "
-            "Take solver='iterative', drop a factor or a random slope, or merge rare levels"
+            "MixedLinearRegressor(solver='iterative') does without it; or drop a factor or a "
+            "random slope, or merge rare levels"
         )
 
 

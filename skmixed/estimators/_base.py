@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -89,9 +90,9 @@ class BaseMixedRegressor(
         return design, CrossProducts.of(design.layout, rows)
 
     def _solver(self) -> Solver:
-        if isinstance(self.solver, IterativeSolver):
-            return self.solver
         callback = print_iteration if self.verbose else None
+        if isinstance(self.solver, IterativeSolver):
+            return replace(self.solver, callback=self.solver.callback or callback)
         if self.solver == "em":
             return EM(tol=self.tol, max_iter=self.max_iter or 2_000, callback=callback)
         most = self.max_iter or 200

@@ -199,8 +199,9 @@ def test_university_ratings_as_lme4_fits_them(name):
     np.testing.assert_allclose(model.criterion_, figures["criterion"], rtol=0, atol=2.0)
 
 
-def test_lines_of_the_trace_leave_out_the_criterion(fitted, capsys):
-    MixedLinearRegressor(RANDOM, solver="iterative", verbose=1).fit(*fitted[2:])
+@pytest.mark.parametrize("solver", ["iterative", IterativeSolver()])
+def test_lines_of_the_trace_leave_out_the_criterion(fitted, capsys, solver):
+    MixedLinearRegressor(RANDOM, solver=solver, verbose=1).fit(*fitted[2:])
     lines = capsys.readouterr().out.splitlines()
     assert lines
     assert all(line.startswith("gradient ") for line in lines)
