@@ -13,6 +13,8 @@ from skmixed.core.coupling import Coupling
 from skmixed.core.crossed import Crossed, memory_installed, memory_needed
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.elimination import Blocks, Elimination
+from skmixed.core.iterative.factorisation import Iterative
+from skmixed.core.iterative.settings import Krylov
 from skmixed.core.scaling import ScaledModel
 from skmixed.core.spec import ModelSpec
 
@@ -44,7 +46,10 @@ def scaled_pairs(
 
 
 def arrange(
-    own: Blocks, pairs: dict[tuple[int, int], PairBlock], first: int | None = None
+    own: Blocks,
+    pairs: dict[tuple[int, int], PairBlock],
+    first: int | None = None,
+    krylov: Krylov | None = None,
 ) -> Elimination:
     """Arrange the random columns for elimination.
 
@@ -56,6 +61,9 @@ def arrange(
         Z_i'W Z_j of every two factors.
     first : int, optional
         The factor to eliminate first if others are of the same size.
+    krylov : Krylov, optional
+        Solve for crossed factors by conjugate gradients, as these settings say, without their
+        dense complement.
 
     Returns
     -------
@@ -68,6 +76,8 @@ def arrange(
         If the dense complement of crossed factors cannot fit into this machine.
     """
     sizes = [block.shape[2] for block in own]
+    if krylov is not None and not _are_nested(sizes, pairs):
+        return Iterative.of(own, pairs, first, krylov)
     order = sorted(range(len(own)), key=lambda factor: (-sizes[factor], factor != first))
     ordered = {
         (s, t): _oriented(pairs, order[s], order[t]) for t in range(len(order)) for s in range(t)
@@ -78,6 +88,11 @@ def arrange(
         between = {st: pair.products for st, pair in ordered.items()}
         return Chain(order, [own[f] for f in order], between, nested)
     return _crossed(own, pairs, first)
+
+
+def _are_nested(sizes: list[int], pairs: dict[tuple[int, int], PairBlock]) -> bool:
+    """Tell whether of every two factors one lies within the other."""
+    return all(len(pair.rows) == max(sizes[i], sizes[j]) for (i, j), pair in pairs.items())
 
 
 def _oriented(pairs: dict[tuple[int, int], PairBlock], i: int, j: int) -> PairBlock:
@@ -109,7 +124,8 @@ def _check_memory(width: int, n_entries: int, k: int) -> None:
         raise MemoryError(
             f"these crossed factors need about {needed / 2**30:.1f} GiB, mostly for a dense matrix "
             f"of {width} x {width} random effects; this machine has {installed / 2**30:.1f} GiB. "
-            "Drop a factor or a random slope, or merge rare levels"
+            "MixedLinearRegressor(solver='iterative') does without it; or drop a factor or a "
+            "random slope, or merge rare levels"
         )
 
 

@@ -42,7 +42,10 @@ class Reduced(Protocol):
 class Factorisation(Protocol):
     """V at one value of the lambdas, in factored form."""
 
-    log_det: float
+    @property
+    def log_det(self) -> float:
+        """log|V|, less what the weights add."""
+        ...
 
     def reduce(self, right: Blocks) -> Reduced:
         """Eliminate the random effects from columns given as Z_f'R of every factor."""

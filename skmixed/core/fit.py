@@ -13,10 +13,14 @@ from skmixed.core.covariance import Block, Structure
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.elimination import Blocks
 from skmixed.core.evaluation import Evaluation
+from skmixed.core.iterative.factorisation import Iterative
+from skmixed.core.iterative.settings import Krylov
 from skmixed.core.layout import FloatArray
 from skmixed.core.least_squares import least_squares
 from skmixed.core.problem import Problem
+from skmixed.core.solvers.auto import Auto
 from skmixed.core.solvers.base import Solver
+from skmixed.core.solvers.iterative import IterativeSolver
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.solvers.report import SolverReport
 from skmixed.core.spec import Method, ModelSpec, Term
@@ -42,6 +46,8 @@ class Fit:
         lambda of every used factor at the optimum, in scaled units.
     report : SolverReport
         How it was found.
+    krylov : Krylov or None
+        How crossed factors are solved for, where that is done iteratively.
     """
 
     products: CrossProducts
@@ -49,6 +55,7 @@ class Fit:
     scaled_factors: tuple[FloatArray, ...]
     report: SolverReport
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    krylov: Krylov | None = None
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec, solver: Solver | None = None) -> Fit:
@@ -69,15 +76,22 @@ class Fit:
             At the optimum. Where nothing is left for the residual (as many independent fixed
             columns as rows, or an exact fit), all variances are zero.
         """
-        problem = Problem.of(products, spec)
+        search, reason = solver or Newton(), ""
+        if isinstance(search, Auto):
+            search, reason = search.choose(products, spec)
+        krylov = search.krylov if isinstance(search, IterativeSolver) else None
+        problem = Problem.of(products, spec, krylov)
         zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
         if not spec.terms or not problem.is_determined:
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
-        evaluation, report = (solver or Newton()).solve(collapsed(problem))
+        evaluation, report = search.solve(collapsed(problem))
+        report = replace(report, reason=reason or report.reason)
         cache: dict[str, Any] = {"problem": evaluation.problem, "evaluation": evaluation}
         if evaluation.problem.model.times is not None:  # its levels stand for others
             cache = {"problem": problem.with_noise() if report.is_unbounded else problem}
-        return cls(products, spec, tuple(evaluation.factors), report, cache)
+        elimination = evaluation.problem.elimination
+        krylov = elimination.settings if isinstance(elimination, Iterative) else None
+        return cls(products, spec, tuple(evaluation.factors), report, cache, krylov)
 
     def at(self, products: CrossProducts) -> Fit:
         """Fit other data of the same layout at the relative covariances of this fit.
@@ -92,9 +106,9 @@ class Fit:
         Fit
             Its coefficients, residual variance and BLUPs are those of the other data.
         """
-        problem = Problem.of(products, self.spec)
+        problem = Problem.of(products, self.spec, self.krylov)
         scaled = problem.scaled_factors(self.factors)
-        return Fit(products, self.spec, tuple(scaled), _GIVEN, {"problem": problem})
+        return Fit(products, self.spec, tuple(scaled), _GIVEN, {"problem": problem}, self.krylov)
 
     def refit(self, **changes: Any) -> Fit:
         """Fit a variant of the model to the same data.
@@ -109,7 +123,9 @@ class Fit:
         Fit
             A new fit; this one is untouched.
         """
-        return Fit.of(self.products, replace(self.spec, **changes))
+        spec = replace(self.spec, **changes)
+        again = None if self.krylov is None else IterativeSolver.again(self.krylov)
+        return Fit.of(self.products, spec, again)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be computed again."""
@@ -119,7 +135,7 @@ class Fit:
     def problem(self) -> Problem:
         """The criterion."""
         if "problem" not in self._cache:
-            problem = Problem.of(self.products, self.spec)
+            problem = Problem.of(self.products, self.spec, self.krylov)
             self._cache["problem"] = problem.with_noise() if self.report.is_unbounded else problem
         cached: Problem = self._cache["problem"]
         return cached

@@ -163,7 +163,7 @@ class Nearby:
         def moved(place: int, step: float) -> Fit:
             factors = coordinates.factors(theta + step * np.eye(len(theta))[place])
             cache = {"problem": fit.problem}
-            return Fit(fit.products, fit.spec, tuple(factors), _NEARBY, cache)
+            return Fit(fit.products, fit.spec, tuple(factors), _NEARBY, cache, fit.krylov)
 
         pairs = [(moved(n, step), moved(n, -step)) for n, step in enumerate(steps)]
         return cls(steps, pairs, 2.0 * _inverse(hessian))

@@ -24,6 +24,8 @@ from skmixed.core.covariance import Structure
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.elimination import Blocks, Elimination, LostPrecisionError
 from skmixed.core.evaluation import Evaluation
+from skmixed.core.iterative.factorisation import Iterative
+from skmixed.core.iterative.settings import Krylov
 from skmixed.core.layout import FloatArray
 from skmixed.core.least_squares import least_squares
 from skmixed.core.levels import multiply_levels
@@ -65,7 +67,7 @@ class Problem:
     constant: float
 
     @classmethod
-    def of(cls, products: CrossProducts, spec: ModelSpec) -> Problem:
+    def of(cls, products: CrossProducts, spec: ModelSpec, krylov: Krylov | None = None) -> Problem:
         """Set up a model.
 
         Parameters
@@ -74,6 +76,8 @@ class Problem:
             Of all columns.
         spec : ModelSpec
             The model.
+        krylov : Krylov, optional
+            Solve for crossed factors by conjugate gradients, as these settings say.
 
         Returns
         -------
@@ -92,7 +96,13 @@ class Problem:
             constant -= products.sum_log_weights
         structures = tuple(spec.structure(factor) for factor in spec.used_factors)
         return cls(
-            spec, model, structures, arrange(model.own, pairs, model.first), pairs, n, constant
+            spec,
+            model,
+            structures,
+            arrange(model.own, pairs, model.first, krylov),
+            pairs,
+            n,
+            constant,
         )
 
     def with_noise(self) -> Problem:
@@ -187,6 +197,8 @@ class Problem:
         list of ndarray of shape (k, m, n_levels)
             The products, for every factor.
         """
+        if isinstance(self.elimination, Iterative):
+            return self.elimination.multiply(effects)
         result = [
             multiply_levels(own, effect)
             for own, effect in zip(self.model.own, effects, strict=True)

@@ -14,6 +14,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.lockstep import Stack, compressed
+from skmixed.core.monte_carlo import check_exact
 from skmixed.core.problem import Problem
 from skmixed.core.responses import (
     Responses,
@@ -133,6 +134,7 @@ def refit_responses(fit: Fit, responses: Responses) -> Refits:
     Refits
         Their estimates.
     """
+    check_exact(fit, "a bootstrap")
     scaled = ScaledResponses.of(fit, responses)
     if takes_lockstep(fit):
         return refit_stack(fit, _shared_stack(fit, scaled))

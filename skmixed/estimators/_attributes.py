@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray
+from skmixed.core.monte_carlo import MonteCarloErrors
 from skmixed.core.posterior import Posterior
 from skmixed.design.design import Design
 from skmixed.estimators._labels import RandomLabels
@@ -80,6 +81,18 @@ class LabelledAttributes:
         return {
             factor.name: self._posterior.conditional_covariance(position)
             for position, factor in enumerate(self._random_labels())
+        }
+
+    @property
+    def monte_carlo_errors_(self) -> dict[str, pd.DataFrame]:
+        """Monte Carlo standard errors of `random_covariance_`; only of ``solver="iterative"``."""
+        check_is_fitted(self)
+        if self.fit_.report.monte_carlo is None:
+            raise AttributeError("no estimate of this model is random, so that none has this error")
+        errors = MonteCarloErrors.of(self.fit_).covariances
+        return {
+            factor.name: pd.DataFrame(error, index=factor.columns, columns=factor.columns)
+            for factor, error in zip(self._random_labels(), errors, strict=True)
         }
 
     def _random_labels(self) -> list[RandomLabels]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -19,8 +20,10 @@ from skmixed.core.fit import Fit
 from skmixed.core.layout import Rows
 from skmixed.core.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.posterior import Posterior
+from skmixed.core.solvers.auto import Auto
 from skmixed.core.solvers.base import Solver
 from skmixed.core.solvers.em import EM
+from skmixed.core.solvers.iterative import IterativeSolver
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.spec import ModelSpec
 from skmixed.design.design import Design
@@ -60,7 +63,7 @@ class BaseMixedRegressor(
         "fit_intercept": ["boolean"],
         "weighting": [StrOptions({"frequency", "precision"})],
         "handle_unknown": [StrOptions({"population", "error", "nan"})],
-        "solver": [StrOptions({"auto", "newton", "em"})],
+        "solver": [StrOptions({"auto", "newton", "em", "iterative"}), IterativeSolver],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="neither")],
         "n_jobs": [Integral, None],
@@ -87,9 +90,17 @@ class BaseMixedRegressor(
         return design, CrossProducts.of(design.layout, rows)
 
     def _solver(self) -> Solver:
-        search, most = (EM, 2_000) if self.solver == "em" else (Newton, 200)
         callback = print_iteration if self.verbose else None
-        return search(tol=self.tol, max_iter=self.max_iter or most, callback=callback)
+        if isinstance(self.solver, IterativeSolver):
+            return replace(self.solver, callback=self.solver.callback or callback)
+        if self.solver == "em":
+            return EM(tol=self.tol, max_iter=self.max_iter or 2_000, callback=callback)
+        most = self.max_iter or 200
+        newton = Newton(tol=self.tol, max_iter=most, callback=callback)
+        iterative = IterativeSolver(tol=self.tol, max_iter=most, callback=callback)
+        if self.solver == "iterative":
+            return iterative
+        return newton if self.solver == "newton" else Auto(newton, iterative)
 
     def _fit_to(self, data: TrainingData) -> None:
         """Fit to a table."""

@@ -175,7 +175,8 @@ def _doubt(name: str, by_position: Sequence[str]) -> str:
 def print_iteration(line: Iteration) -> None:
     """Print one line of the trace of a search."""
     mark = "" if line.accepted else " (rejected)"
+    criterion = "" if np.isnan(line.criterion) else f"criterion {line.criterion:.6f}  "
     print(
-        f"criterion {line.criterion:.6f}  gradient {line.gradient_norm:.2e}  step {line.step:.2e}  "
+        f"{criterion}gradient {line.gradient_norm:.2e}  step {line.step:.2e}  "
         f"{line.seconds:.3f} s{mark}"
     )

@@ -11,6 +11,7 @@ from sklearn.base import _fit_context
 
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.layout import Rows
+from skmixed.core.solvers.iterative import IterativeSolver
 from skmixed.core.spec import Method, Weighting
 from skmixed.estimators._base import BaseMixedRegressor
 from skmixed.estimators._batches import read_batch
@@ -56,12 +57,14 @@ class MixedLinearRegressor(BaseMixedRegressor):
         an error, or NaN. Labels are missing where data frames, arrays of objects and `groups` say
         so. In a plain array of numbers X, NaN among the labels is an error as elsewhere in X;
         an infinite label is one everywhere.
-    solver : {"auto", "newton", "em"}, default="auto"
-        Search for the optimum: Newton's method with a trust region ("auto" and "newton"), or the
-        EM algorithm (slow, but no step of it raises the criterion) with a last few Newton steps.
+    solver : {"auto", "newton", "em", "iterative"} or IterativeSolver, default="auto"
+        Search for the optimum: Newton's method with a trust region ("newton"); the EM algorithm
+        (slow, but no step of it raises the criterion) with a last few Newton steps; for massive
+        crossed factors conjugate gradients and random traces ("iterative", or an `IterativeSolver`
+        with settings). "auto" is Newton's method unless crossed factors would need more than half
+        of the memory of the machine, or very much longer, and then the iterative search.
     max_iter : int or None, default=None
-        Most evaluations of the criterion for Newton's method, most steps for EM; None is 200 and
-        2,000.
+        Most evaluations of the criterion, most steps for EM; None is 200 and 2,000.
     tol : float, default=1e-8
         Decrease of the criterion that does not matter.
     n_jobs : int or None, default=None
@@ -105,7 +108,9 @@ class MixedLinearRegressor(BaseMixedRegressor):
         Whether the criterion cannot be lowered further, and whether a variance is zero or a
         correlation is +-1 at the optimum.
     solver_ : str
-        The search that was used.
+        The search that was used; ``fit_.report.reason`` says why, where there was a choice.
+    monte_carlo_errors_ : dict of str to DataFrame of shape (k, k)
+        Monte Carlo standard errors of `random_covariance_`, for the iterative search only.
     fit_ : Fit
         The fit itself, free of rows.
     n_features_in_ : int
@@ -155,7 +160,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
         fit_intercept: bool = True,
         weighting: Weighting = "frequency",
         handle_unknown: str = "population",
-        solver: str = "auto",
+        solver: str | IterativeSolver = "auto",
         max_iter: int | None = None,
         tol: float = 1e-8,
         n_jobs: int | None = None,

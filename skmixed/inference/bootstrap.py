@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from skmixed.core.error_sums import NeedsRowsError
 from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray, Rows
+from skmixed.core.monte_carlo import check_exact
 from skmixed.core.replicates import refit_at, refit_responses, takes_lockstep
 from skmixed.core.responses import Responses, draw_responses
 from skmixed.core.seeding import generator_of
@@ -185,6 +186,7 @@ def bootstrap(
     fit = check_fitted(model)
     if kind not in _KINDS:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, _KINDS))}")
+    check_exact(fit, "a bootstrap")
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: at least one replicate is needed")
     rows = None

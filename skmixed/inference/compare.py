@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.fit import Fit
+from skmixed.core.monte_carlo import check_exact
 from skmixed.core.spec import Method
 from skmixed.inference.boundary_tests import mixture_p_value, random_change
 from skmixed.inference.conditional_aic import conditional_aic
@@ -97,6 +98,8 @@ def compare_models(
     if len(labels) != len(models):
         raise ValueError(f"names has {len(labels)} entries for {len(models)} models")
     fits = [determined_fit_of(model) for model in models]
+    for fit in fits:
+        check_exact(fit, "a comparison of likelihoods")
     check_same_data(fits, labels)
     titles = [f"{label}: {formula_of(model)}" for label, model in zip(labels, models, strict=True)]
     if method == "auto" and not any(fit.spec.terms for fit in fits):

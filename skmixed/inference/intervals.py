@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.fit import Fit
+from skmixed.core.monte_carlo import check_exact
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import (
     Component,
@@ -157,6 +158,7 @@ def _bootstrap(model: Any, level: float, n_samples: int, random_state: Any) -> I
 
 def _profile(model: Any, level: float) -> Intervals:
     given = determined_fit_of(model)
+    check_exact(given, "a profile")
     fit = given.with_method("ml")
     target = float(np.sqrt(stats.chi2.ppf(level, 1)))
     components = components_of(fit)

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.fit import Fit
+from skmixed.core.monte_carlo import check_exact
 from skmixed.inference.components import (
     Component,
     components_of,
@@ -137,7 +138,9 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
         raise ValueError(f"level={level!r} is no probability between 0 and 1")
     if points < 1:
         raise ValueError(f"points={points!r} is not a positive number")
-    fit = determined_fit_of(model).with_method("ml")
+    given = determined_fit_of(model)
+    check_exact(given, "a profile")
+    fit = given.with_method("ml")
     farthest = float(np.sqrt(stats.chi2.ppf(level, 1)))
     identified = identified_part(fit)
     rows = [

@@ -10,6 +10,7 @@ import pandas as pd
 
 from skmixed.core.fit import Fit
 from skmixed.core.layout import CONSTANT
+from skmixed.core.monte_carlo import check_exact
 from skmixed.core.spec import Term
 from skmixed.inference.compare import BOUNDARY_NOTE, ratio_test
 from skmixed.inference.fitted import design_of, determined_fit_of, formula_of
@@ -75,6 +76,7 @@ def ranova(model: Any, *, reduce_terms: bool = True) -> Table:
     Days in (Days | Subject)     42.837  2.0
     """
     fit = determined_fit_of(model)
+    check_exact(fit, "a comparison of likelihoods")
     if not fit.spec.terms:
         raise ValueError("the model has no random terms to drop")
     slopes = design_of(model).slopes

@@ -11,6 +11,8 @@ import pandas as pd
 
 from skmixed.core.fit import Fit
 from skmixed.core.layout import CONSTANT
+from skmixed.core.monte_carlo import MonteCarloErrors
+from skmixed.core.solvers.report import MonteCarlo
 from skmixed.core.spec import ModelSpec
 
 
@@ -155,12 +157,38 @@ def _mixed_notes(fit: Fit) -> list[str]:
 
 
 def _criteria(fit: Fit) -> list[str]:
+    if fit.report.monte_carlo is not None:
+        return _estimated(fit, fit.report.monte_carlo)
     deviance = fit.deviance
     restricted = fit.spec.method == "reml"
     return [
         f"AIC = {fit.aic:.1f}, DIC = {2.0 * deviance - fit.criterion:.1f}",
         f"deviance = {deviance:.1f}"
         + (f", REML criterion = {fit.criterion:.1f}" if restricted else ""),
+    ]
+
+
+def _estimated(fit: Fit, noise: MonteCarlo) -> list[str]:
+    """Say what is random in a fit by the iterative search, and why it was taken."""
+    errors = MonteCarloErrors.of(fit)
+    name = "REML criterion" if fit.spec.method == "reml" else "deviance"
+    names = [fit.products.factors[factor].index.name for factor in fit.spec.used_factors]
+    parts = []
+    for factor, covariance, error in zip(names, fit.covariances, errors.covariances, strict=True):
+        deviations = np.sqrt(np.diag(covariance))
+        halves = np.diag(error) / np.where(deviations > 0, 2.0 * deviations, np.inf)
+        parts.append(f"{factor} {', '.join(f'{half:.2g}' for half in halves)}")
+    parts.append(f"residual {errors.sigma2 / (2.0 * np.sqrt(fit.sigma2)):.2g}")
+    numbers = ", ".join(
+        f"{factor} {n}" if n else f"{factor} none"
+        for factor, n in zip(names, noise.n_probes, strict=True)
+    )
+    return [
+        f"AIC = {fit.aic:.1f}, {name} = {fit.criterion:.1f}, "
+        f"Monte Carlo s.e. {errors.criterion:.2g}",
+        f"solver: iterative ({fit.report.reason})",
+        f"random vectors: {numbers}",
+        f"Monte Carlo s.e. of Std.Dev.: {'; '.join(parts)}",
     ]
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray
+from skmixed.core.monte_carlo import check_exact
 from skmixed.inference.curvature import Curvature
 from skmixed.inference.estimable import kept_part
 from skmixed.inference.fitted import determined_fit_of
@@ -91,6 +92,8 @@ class CoefficientTests:
                 "the Kenward-Roger approximation is one of REML estimates, and this model was "
                 "fitted by maximum likelihood: fit it by REML, or take df='satterthwaite'"
             )
+        if method == "kenward-roger":
+            check_exact(fit, "the Kenward-Roger approximation")
         return cls(fit, method)
 
     @property

@@ -17,6 +17,7 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
+from skmixed.core.solvers.iterative import IterativeSolver
 from skmixed.core.spec import Method, Weighting
 from skmixed.design.syntax import parse_random
 from skmixed.estimators._base import BaseMixedRegressor
@@ -62,7 +63,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         What `sample_weight` means. The scores are weighted as well, as in `GridSearchCV`.
     handle_unknown : {"population", "error", "nan"}, default="population"
         What a row of an unknown level gets in predictions, those that are scored among them.
-    solver : {"auto", "newton", "em"}, default="auto"
+    solver : {"auto", "newton", "em", "iterative"} or IterativeSolver, default="auto"
         Search for the optimum.
     max_iter : int or None, default=None
         Most evaluations of the criterion, or steps.
@@ -132,7 +133,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         fit_intercept: bool = True,
         weighting: Weighting = "frequency",
         handle_unknown: str = "population",
-        solver: str = "auto",
+        solver: str | IterativeSolver = "auto",
         max_iter: int | None = None,
         tol: float = 1e-8,
         n_jobs: int | None = None,

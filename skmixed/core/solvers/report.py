@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from skmixed.core.layout import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +14,7 @@ class Iteration:
     Parameters
     ----------
     criterion : float
-        Value reached.
+        Value reached; NaN where the search goes by gradients alone.
     gradient_norm : float
         Euclidean norm of the gradient in theta, in scaled units, where the step began.
     step : float
@@ -28,6 +30,23 @@ class Iteration:
     step: float
     accepted: bool
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MonteCarlo:
+    """What random vectors leave uncertain.
+
+    Parameters
+    ----------
+    n_probes : tuple of int
+        Random vectors of every factor; 0 where there was no need of any.
+    covariance : ndarray of shape (t, t)
+        Of the entries theta of the relative factors, in scaled units and the order of the factors,
+        over draws of the random vectors for the same data.
+    """
+
+    n_probes: tuple[int, ...]
+    covariance: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +72,10 @@ class SolverReport:
     is_unbounded : bool
         Whether the random effects explain the response without a rest, so that the likelihood has
         no maximum; the optimum is that of the response with a little noise.
+    reason : str
+        Why this search was taken, where there was a choice.
+    monte_carlo : MonteCarlo or None
+        What random vectors leave uncertain; None for searches without.
     """
 
     solver: str
@@ -62,6 +85,8 @@ class SolverReport:
     trace: tuple[Iteration, ...]
     confounded: tuple[int, ...] = ()
     is_unbounded: bool = False
+    reason: str = ""
+    monte_carlo: MonteCarlo | None = field(default=None, compare=False)
 
     @property
     def n_iter(self) -> int:

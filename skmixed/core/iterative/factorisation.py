@@ -1,0 +1,216 @@
+"""V of crossed factors, its inverse by conjugate gradients and its traces by random vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skmixed.core.blocks import PairBlock
+from skmixed.core.elimination import Blocks, LostPrecisionError
+from skmixed.core.groups import IntArray
+from skmixed.core.iterative.complement import Complement, Stacking
+from skmixed.core.iterative.conjugate_gradients import Solved, solve
+from skmixed.core.iterative.log_determinant import Estimate, log_determinant
+from skmixed.core.iterative.products import SparseProducts, times_levels
+from skmixed.core.iterative.settings import Krylov
+from skmixed.core.iterative.shared import Shared
+from skmixed.core.iterative.traces import Information, estimate_levels, estimate_total
+from skmixed.core.iterative.variances import effect_variances
+from skmixed.core.layout import FloatArray
+from skmixed.core.levels import multiply_levels, sum_of_grams
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Iterative:
+    """Crossed factors, the largest eliminated in one batch, the others solved for iteratively.
+
+    Parameters
+    ----------
+    eliminated : int
+        The factor eliminated first.
+    products : SparseProducts
+        Z'W Z.
+    stacking : Stacking
+        Of the other factors.
+    settings : Krylov
+        How exact.
+    """
+
+    eliminated: int
+    products: SparseProducts
+    stacking: Stacking
+    settings: Krylov
+
+    @classmethod
+    def of(
+        cls,
+        own: Blocks,
+        pairs: dict[tuple[int, int], PairBlock],
+        first: int | None,
+        settings: Krylov,
+    ) -> Iterative:
+        """Arrange the random columns, as `skmixed.core.arrangement.arrange` does."""
+        widths = [block.shape[0] * block.shape[2] for block in own]
+        eliminated = max(range(len(own)), key=lambda f: (widths[f], f == first))
+        rest = [f for f in range(len(own)) if f != eliminated]
+        stacking = Stacking(rest, [(own[f].shape[0], own[f].shape[2]) for f in rest])
+        return cls(eliminated, SparseProducts.of(own, pairs), stacking, settings)
+
+    def factorise(self, factors: Blocks) -> IterativeFactorisation:
+        """Set V up at the lambdas given, one a factor in the caller's order."""
+        complement = Complement(self.products, self.eliminated, self.stacking, factors)
+        return IterativeFactorisation(self, complement)
+
+    def multiply(self, effects: Blocks) -> Blocks:
+        """Return Z_f'W times sum over g of Z_g effects_g, blocks of shape (k, m, n_levels)."""
+        columns = [np.ascontiguousarray(effect.transpose(0, 2, 1)) for effect in effects]
+        result: Blocks = []
+        for f, column in enumerate(columns):
+            total = self.products.times(f, f, column)
+            for g, other in enumerate(columns):
+                if g != f:
+                    total += self.products.times(f, g, other)
+            result.append(total.transpose(0, 2, 1))
+        return result
+
+
+class IterativeFactorisation:
+    """V at one value of the lambdas.
+
+    Parameters
+    ----------
+    arranged : Iterative
+        What is factored.
+    complement : Complement
+        C.
+    """
+
+    def __init__(self, arranged: Iterative, complement: Complement) -> None:
+        self.arranged = arranged
+        self.complement = complement
+        self._information: dict[int, Information] = {}
+
+    @property
+    def settings(self) -> Krylov:
+        """How exact."""
+        return self.arranged.settings
+
+    @cached_property
+    def shared(self) -> Shared:
+        """Directions in which C is hard to estimate."""
+        return Shared.of(self.complement)
+
+    @cached_property
+    def log_det_estimate(self) -> Estimate:
+        """log|C|, and its standard error."""
+        return log_determinant(self.complement, self.shared, self.settings)
+
+    @property
+    def log_det(self) -> float:
+        """log|V|, estimated."""
+        return self.complement.level.log_det + self.log_det_estimate.value
+
+    def solve(self, right: FloatArray, tol: float) -> Solved:
+        """Return C^-1 times columns of shape (width, m)."""
+        c = self.complement
+        solved = solve(c, c.precondition, right, tol, self.settings.max_iter)
+        if not solved.converged:
+            raise LostPrecisionError(
+                f"conjugate gradients did not arrive in {self.settings.max_iter} iterations: some "
+                "random effects are nearly determined by others. Drop random terms or rescale the "
+                "columns"
+            )
+        return solved
+
+    def reduce(self, right: Blocks) -> IterativeReduced:
+        """Eliminate the random effects from columns given as Z_f'R of every factor."""
+        c = self.complement
+        columns = [np.ascontiguousarray(block.transpose(0, 2, 1)) for block in right]
+        own = columns[c.eliminated]
+        rest = np.concatenate(
+            [columns[f].reshape(-1, own.shape[2]) for f in c.stacking.factors]
+        ) - c.back(times_levels(c.taken, own))
+        scaled = c.scaled_back(rest)
+        solution = self.solve(scaled, self.settings.tol).solution
+        return IterativeReduced(self, own, rest, scaled, solution)
+
+    def estimated(self, factor: int) -> Information:
+        """Return the estimate of the sum of Z_f'V^-1 Z_f over the levels of one factor."""
+        if factor not in self._information:
+            self._information[factor] = estimate_total(
+                self.complement, self.shared, factor, self.settings, self.solve
+            )
+        return self._information[factor]
+
+    def total_information(self, factor: int) -> FloatArray:
+        """Return the sum of Z_f'V^-1 Z_f over levels, of shape (k, k), estimated."""
+        return self.estimated(factor).total
+
+    def information(self, factor: int) -> FloatArray:
+        """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels), estimated."""
+        return estimate_levels(self.complement, self.shared, factor, self.settings, self.solve)
+
+    def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
+        """Return var(z'b | y, beta) / sigma^2 of rows, a solution for every row that differs."""
+        return effect_variances(self.complement, self.solve, random, codes)
+
+
+class IterativeReduced:
+    """Columns after elimination of crossed factors.
+
+    Parameters
+    ----------
+    factorisation : IterativeFactorisation
+        V.
+    right : ndarray of shape (k, n_levels, m)
+        Z_1'R of the eliminated factor.
+    rest : ndarray of shape (width, m)
+        Z_2'V_1^-1 R.
+    scaled : ndarray of shape (width, m)
+        Lambda_2' times `rest`.
+    solution : ndarray of shape (width, m)
+        C^-1 times `scaled`.
+    """
+
+    def __init__(
+        self,
+        factorisation: IterativeFactorisation,
+        right: FloatArray,
+        rest: FloatArray,
+        scaled: FloatArray,
+        solution: FloatArray,
+    ) -> None:
+        self.factorisation = factorisation
+        self.right = right
+        self.rest = rest
+        self.scaled = scaled
+        self.solution = solution
+
+    def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
+        """Return R'V^-1 R, of shape (m, m), as `Reduced` says."""
+        c = self.factorisation.complement
+        right = self.right.transpose(0, 2, 1)
+        if within is None:
+            gram = gram - sum_of_grams(multiply_levels(c.level.whitener, right))
+        else:
+            own = c.products.own[c.eliminated]
+            gram = within + sum_of_grams(right * np.sqrt(c.level.shrinker / own))
+        taken = self.scaled.T @ self.solution
+        return gram - (taken + taken.T) / 2.0
+
+    def cross(self) -> Blocks:
+        """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""
+        c = self.factorisation.complement
+        through = c.scaled(self.solution)
+        result: Blocks = [np.empty(0)] * (len(c.stacking.factors) + 1)
+        result[c.eliminated] = times_levels(c.level.shrinker, self.right - c.seen(through))
+        for f, met, part in zip(
+            c.stacking.factors,
+            c.stacking.parts(self.rest - c.beside(through)),
+            c.levels.values(),
+            strict=True,
+        ):
+            result[f] = times_levels(part.shrinker, met)  # rather than cancelling rest and A'
+        return [np.ascontiguousarray(block.transpose(0, 2, 1)) for block in result]

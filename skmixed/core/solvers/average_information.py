@@ -1,0 +1,279 @@
+"""Average-information REML with random traces, for crossed factors that are solved iteratively.
+
+The gradient is estimated with the same random vectors in every evaluation, so that it is a smooth
+function of theta and the search converges as if it were exact (Gilmour, Thompson & Cullis 1995,
+doi:10.2307/2533274, with traces by random vectors). The criterion is not evaluated on the way: a
+step is judged by the gradients at both of its ends.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from skmixed.core.elimination import Blocks, LostPrecisionError
+from skmixed.core.evaluation import Evaluation
+from skmixed.core.iterative.factorisation import Iterative
+from skmixed.core.layout import FloatArray
+from skmixed.core.problem import Problem
+from skmixed.core.solvers.boundary import snapped, way_off
+from skmixed.core.solvers.coordinates import Coordinates, local_model, theta_gradient
+from skmixed.core.solvers.minque import minque_start
+from skmixed.core.solvers.noise import inverse_felt, relative_errors, theta_noise
+from skmixed.core.solvers.report import Iteration, MonteCarlo, SolverReport
+from skmixed.core.solvers.restarts import is_like_residual
+from skmixed.core.solvers.trust_region import trust_region_step
+
+if TYPE_CHECKING:
+    from skmixed.core.solvers.iterative import IterativeSolver
+
+_FLAT = 1e-6
+_NOTHING_LEFT = 1e-10
+_SMALLEST_RADIUS = 1e-6
+_SAME = 1e-12
+_MOST_ESCAPES = 5
+_LARGEST_GAIN, _BESIDE_NOISE = 1e-4, 0.1
+
+
+class Search:
+    """A search with settings, where it stands, and how it got there.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model, its crossed factors arranged for iterative solution.
+    settings : IterativeSolver
+        When to stop.
+    """
+
+    def __init__(self, problem: Problem, settings: IterativeSolver) -> None:
+        self.problem = problem
+        self.settings = settings
+        self.began = time.perf_counter()
+        self.trace: list[Iteration] = []
+        self.n_evaluations = self.escapes = 0
+        self.confounded: tuple[int, ...] = ()
+        self.converged, self.message = False, "the number of evaluations reached max_iter"
+        self.coordinates = Coordinates.natural(problem)
+        omegas = minque_start(problem)
+        self.move_to(omegas)
+        flat = self.flat_factors()
+        if flat:
+            self.confounded = tuple(flat)
+            self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
+
+    def evaluate(self, theta: FloatArray) -> Evaluation:
+        """Set the model up at theta."""
+        self.n_evaluations += 1
+        found = self.problem.evaluate(self.coordinates.factors(theta))
+        if found.lower[-1, -1] ** 2 < _NOTHING_LEFT * self.problem.model.gram[-1, -1]:
+            raise LostPrecisionError(
+                "the random effects explain the response almost without a rest, for which "
+                "solver='iterative' has too few digits: drop a random term, or see whether the "
+                "response is computed from the groups"
+            )
+        return found
+
+    def move_to(self, omegas: Blocks) -> None:
+        """Start afresh from given covariances."""
+        self.coordinates = self.coordinates.pivoted(omegas)
+        self.theta = self.coordinates.theta(omegas)
+        self.current = self.evaluate(self.theta)
+        self.look_around()
+        self.radius = max(1.0, float(np.linalg.norm(self.theta / self.units())) / 2.0)
+
+    def look_around(self) -> None:
+        """Compute gradient and average information where the search stands."""
+        self.slope, self.hessian = local_model(self.current, self.coordinates.patterns)
+        for factor in self.confounded:
+            place = self.coordinates.places[factor]
+            self.slope[place], self.hessian[place], self.hessian[:, place] = 0.0, 0.0, 0.0
+
+    def flat_factors(self) -> list[int]:
+        """Return the factors whose variance cannot be told from other parts of the model."""
+        flat = []
+        for f, place in enumerate(self.coordinates.places):
+            felt = _FLAT * np.trace(self.current.factorisation.total_information(f))
+            slope = np.abs(self.current.gradient[f]).max()
+            is_flat = slope < felt and np.abs(self.hessian[place]).max() < felt
+            if is_flat or is_like_residual(self.problem, f):
+                flat.append(f)
+        return flat
+
+    @property
+    def omegas(self) -> Blocks:
+        """Relative covariances where the search stands."""
+        return [lam @ lam.T for lam in self.current.factors]
+
+    def units(self) -> FloatArray:
+        """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
+        units = np.ones_like(self.theta)
+        for place in self.coordinates.places:
+            units[place] = max(1.0, float(np.abs(self.theta[place]).max()))
+        return units
+
+    def run(self) -> None:
+        """Search until nothing is left to gain."""
+        while self.n_evaluations < self.settings.max_iter:
+            if not self.descend():
+                continue
+            if self.snap() or self.leave_boundary() or self.take_more_probes():
+                continue
+            self.converged = True
+            self.message = "the criterion cannot be lowered further"
+            return
+
+    def descend(self) -> bool:
+        """Try one step; return whether the search has arrived."""
+        units = self.units()
+        slope, hessian = self.slope * units, self.hessian * np.outer(units, units)
+        step = trust_region_step(slope, hessian, self.radius)
+        predicted = -float(slope @ step + step @ hessian @ step / 2.0)
+        length = float(np.linalg.norm(step))
+        if self.has_arrived(predicted, units * step):
+            return True
+        theta = self.theta + units * step
+        try:
+            trial = self.evaluate(theta)
+        except LostPrecisionError:
+            if self.radius < 1e-3:
+                raise
+            self.radius = length / 4.0
+            return False
+        there = theta_gradient(trial, self.coordinates.patterns) * units
+        ratio = -float((slope + there) @ step) / 2.0 / predicted
+        if ratio < 0.25:
+            self.radius = length / 3.0
+        elif ratio > 0.75 and length > 0.99 * self.radius:
+            self.radius *= 2.5
+        accepted = ratio > 1e-3
+        if accepted:
+            self.theta, self.current = theta, trial
+            self.pivot()
+            self.look_around()
+        self.record(float(np.linalg.norm(slope)), length, accepted)
+        return False
+
+    def has_arrived(self, predicted: float, step: FloatArray) -> bool:
+        """Tell whether the step to go matters neither to the criterion nor beside the noise."""
+        if predicted < self.settings.tol or self.radius < _SMALLEST_RADIUS:
+            return True
+        if predicted > _LARGEST_GAIN:
+            return False
+        noise = theta_noise(self.coordinates, self.current, self.hessian)
+        errors = np.sqrt(np.diag(noise))
+        return bool((np.abs(step) <= _BESIDE_NOISE * errors).all())
+
+    def pivot(self) -> None:
+        """Change to better coordinates where there are any."""
+        omegas = self.omegas
+        better = self.coordinates.pivoted(omegas)
+        if better is not self.coordinates:
+            self.coordinates = better
+            self.theta = better.theta(omegas)
+            self.current = self.current.with_factors(better.factors(self.theta))
+
+    def snap(self) -> bool:
+        """Put exact zeros for variances that are nearly nothing; return whether that moved."""
+        omegas = self.omegas
+        zipped = zip(self.problem.structures, omegas, strict=True)
+        trial = [snapped(structure, omega) for structure, omega in zipped]
+        if all(np.allclose(a, b, rtol=0.0, atol=_SAME) for a, b in zip(trial, omegas, strict=True)):
+            return False
+        before = (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius)
+        self.move_to(trial)
+        if way_off(self.problem.structures, trial, self.current) is None:  # the optimum is there
+            return True
+        (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius) = before
+        return False
+
+    def leave_boundary(self) -> bool:
+        """Step off the boundary where the slope leads down; return whether it did."""
+        omegas = self.omegas
+        found = way_off(self.problem.structures, omegas, self.current)
+        if found is None or found[0] in self.confounded or self.escapes == _MOST_ESCAPES:
+            return False
+        self.escapes += 1
+        factor, direction = found
+        size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
+        for exponent in range(1, 5):
+            moved = list(omegas)
+            moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
+            self.move_to(moved)
+            if float((self.current.gradient[factor] * direction).sum()) < 0.0:
+                break  # still going down there
+        return True
+
+    def take_more_probes(self) -> bool:
+        """Take as many random vectors as the precision asks for; return whether that is more."""
+        elimination = self.problem.elimination
+        assert isinstance(elimination, Iterative)
+        settings, wanted = elimination.settings, []
+        noise = theta_noise(self.coordinates, self.current, self.hessian)
+        for f, error in enumerate(relative_errors(self.coordinates, self.current, noise)):
+            n = settings.number(f)
+            worst = error / self.settings.precision
+            enough = n if worst <= 1.0 else int(np.ceil(n * worst**2))
+            wanted.append(max(n, min(enough, self.settings.max_probes)))
+        if wanted == [settings.number(f) for f in range(len(wanted))]:
+            return False
+        settings = replace(settings, by_factor=tuple(wanted))
+        self.problem = replace(self.problem, elimination=replace(elimination, settings=settings))
+        self.current = self.evaluate(self.theta)
+        self.look_around()
+        return True
+
+    def total_covariance(self) -> FloatArray:
+        """Return the Monte Carlo covariance of theta, with the step that was left undone."""
+        left = inverse_felt(self.hessian) @ self.slope
+        noise = theta_noise(self.coordinates, self.current, self.hessian)
+        return noise + np.outer(left, left)
+
+    @property
+    def n_probes(self) -> tuple[int, ...]:
+        """Random vectors of every factor; 0 where there was no need of any."""
+        elimination, model = self.problem.elimination, self.problem.model
+        assert isinstance(elimination, Iterative)
+        settings = elimination.settings
+        return tuple(
+            0 if settings.is_exact(f, own.shape[2]) else settings.number(f)
+            for f, own in enumerate(model.own)
+        )
+
+    def record(self, gradient_norm: float, step: float, accepted: bool) -> None:
+        """Write a line of the trace."""
+        seconds = time.perf_counter() - self.began
+        line = Iteration(np.nan, gradient_norm, step, accepted, seconds)
+        self.trace.append(line)
+        if self.settings.callback is not None:
+            self.settings.callback(line)
+
+    def finish(self) -> tuple[Evaluation, SolverReport]:
+        """Put exact zeros, rows back in their natural order, and report."""
+        omegas, structures = self.omegas, self.problem.structures
+        exact = [snapped(s, o) for s, o in zip(structures, omegas, strict=True)]
+        close = [
+            np.allclose(a, b, rtol=0.0, atol=_SAME) for a, b in zip(exact, omegas, strict=True)
+        ]
+        ended = [a if same else b for a, b, same in zip(exact, omegas, close, strict=True)]
+        self.coordinates = Coordinates.natural(self.problem)
+        self.theta = self.coordinates.theta(ended)
+        if all(np.array_equal(a, b) for a, b in zip(ended, omegas, strict=True)):
+            self.current = self.current.with_factors(self.coordinates.factors(self.theta))
+        else:
+            self.current = self.evaluate(self.theta)
+        self.look_around()
+        report = SolverReport(
+            "iterative",
+            self.converged,
+            self.n_evaluations,
+            self.message,
+            tuple(self.trace),
+            self.confounded,
+            reason="solver='iterative' was asked for",
+            monte_carlo=MonteCarlo(self.n_probes, self.total_covariance()),
+        )
+        return self.current, report
