@@ -4,7 +4,7 @@ Simulates parquet files, streams them through `skmixed.distributed.fit`, and let
 compute the sums of the same products from the same files by a group-by. Every measurement is a
 process of its own.
 
-Usage: python benchmarks/scaling.py [--rows 2e7] [--levels 1e6] [--folder DIR]
+Usage: python benchmarks/scaling.py [--rows 2e7] [--levels 1e6] [--folder DIR] [--cases ...]
 """
 
 from __future__ import annotations
@@ -139,13 +139,13 @@ def run_one(method, case, folder):
     print(json.dumps(result))
 
 
-def print_table(folder, rows, users):
-    """Measure every method on both cases."""
+def print_table(folder, rows, users, cases):
+    """Measure every method on some cases."""
     size = sum(path.stat().st_size for path in folder.glob("*.parquet")) / 1e9
     print(f"\n{rows:.0e} rows, {users:.0e} users, {ITEMS} items, {size:.2f} GB of parquet\n")
     print("| case | method | sums, s | of processors, s | search, s | peak memory, GB | pairs |")
     print("|---|---|---|---|---|---|---|")
-    for case in CASES:
+    for case in cases:
         for method in METHODS:
             if "pairs" in method and case != "crossed":
                 continue
@@ -162,6 +162,7 @@ def main():
     parser.add_argument("--rows", type=float, default=2e7)
     parser.add_argument("--levels", type=float, default=1e6)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -172,7 +173,7 @@ def main():
         rows, users = int(arguments.rows), int(arguments.levels)
         if not folder.exists():
             simulate(folder, rows, users)
-        print_table(folder, rows, users)
+        print_table(folder, rows, users, arguments.cases)
 
 
 if __name__ == "__main__":
