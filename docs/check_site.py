@@ -92,8 +92,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Serve the site, the page that looks at it, and take what that has found."""
 
     task: dict[str, list[str] | list[int]]
-    faults: list[str]
-    done = threading.Event()
+    faults: tuple[str, ...] = ()
+    started, done = threading.Event(), threading.Event()
 
     def answer(self, kind: str, body: str) -> None:
         """Send a text."""
@@ -105,6 +105,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         """Serve a file, or what the looker needs."""
         if self.path == "/.check/":
+            Handler.started.set()
             self.answer("text/html", LOOKER)
         elif self.path == "/.check/pages":
             self.answer("application/json", json.dumps(self.task))
@@ -113,7 +114,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Take the faults."""
-        Handler.faults = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        Handler.faults = tuple(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.answer("text/plain", "")
         Handler.done.set()
 
@@ -136,14 +137,16 @@ def seen_in_browser(site: Path, pages: list[str], widths: list[int], browser: st
         command = [browser, *options, size, "--remote-debugging-port=0", address]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
-            if not Handler.done.wait(timeout=10 + 5 * len(pages) * len(widths)):
+            if not Handler.started.wait(timeout=60):
+                print("The browser does not start: only links were checked.")
+            elif not Handler.done.wait(timeout=10 + 5 * len(pages) * len(widths)):
                 return ["the browser did not finish"]
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
             server.shutdown()
-    return Handler.faults
+    return list(Handler.faults)
 
 
 def main() -> int:
