@@ -43,7 +43,7 @@ ROWS = {
 def attributes(model):
     """Everything a user can read off a fitted model."""
     names = [name for name in dir(model) if name.endswith("_") and not name.startswith("_")]
-    return {name: getattr(model, name) for name in names}
+    return {name: getattr(model, name) for name in names if hasattr(model, name)}
 
 
 def assert_same(one, other, rtol):
