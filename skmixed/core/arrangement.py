@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-from skmixed.core.blocks import PairBlock
+from skmixed.core.blocks import PairBlock, are_nested
 from skmixed.core.chain import Chain
 from skmixed.core.coupling import Coupling
 from skmixed.core.crossed import Crossed, memory_installed, memory_needed
@@ -76,7 +76,9 @@ def arrange(
         If the dense complement of crossed factors cannot fit into this machine.
     """
     sizes = [block.shape[2] for block in own]
-    if krylov is not None and not _are_nested(sizes, pairs):
+    if krylov is not None and not are_nested(
+        sizes, {ij: len(pair.rows) for ij, pair in pairs.items()}
+    ):
         return Iterative.of(own, pairs, first, krylov)
     order = sorted(range(len(own)), key=lambda factor: (-sizes[factor], factor != first))
     ordered = {
@@ -88,11 +90,6 @@ def arrange(
         between = {st: pair.products for st, pair in ordered.items()}
         return Chain(order, [own[f] for f in order], between, nested)
     return _crossed(own, pairs, first)
-
-
-def _are_nested(sizes: list[int], pairs: dict[tuple[int, int], PairBlock]) -> bool:
-    """Tell whether of every two factors one lies within the other."""
-    return all(len(pair.rows) == max(sizes[i], sizes[j]) for (i, j), pair in pairs.items())
 
 
 def _oriented(pairs: dict[tuple[int, int], PairBlock], i: int, j: int) -> PairBlock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -205,6 +206,26 @@ class PairBlock:
             left[kept],
             self.products[:, :, kept] - products[:, :, kept],
         )
+
+
+def are_nested(
+    sizes: Mapping[int, int] | Sequence[int], n_pairs: Mapping[tuple[int, int], int]
+) -> bool:
+    """Tell whether of every two factors one lies within the other.
+
+    Parameters
+    ----------
+    sizes : mapping or sequence of int
+        Number of levels of every factor.
+    n_pairs : mapping of (int, int) to int
+        Number of pairs of levels that occur, for every two factors.
+
+    Returns
+    -------
+    bool
+        There are then no more pairs than levels of the finer factor.
+    """
+    return all(n == max(sizes[i], sizes[j]) for (i, j), n in n_pairs.items())
 
 
 def pair_keys(rows: IntArray, columns: IntArray, width: int) -> IntArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from skmixed.core.blocks import are_nested
 from skmixed.core.crossed import memory_installed, memory_needed
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.evaluation import Evaluation
@@ -66,7 +67,7 @@ class Effort:
             for (i, j), pair in products.pairs.items()
             if i in columns and j in columns
         }
-        if all(n == max(n_levels[i], n_levels[j]) for (i, j), n in pairs.items()):
+        if are_nested(n_levels, pairs):
             return None
         eliminated = max(used, key=lambda f: columns[f] * n_levels[f])
         width = sum(columns[f] * n_levels[f] for f in used if f != eliminated)

@@ -8,7 +8,6 @@ step is judged by the gradients at both of its ends.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,12 +19,12 @@ from skmixed.core.iterative.factorisation import Iterative
 from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
 from skmixed.core.solvers.boundary import snapped, way_off
-from skmixed.core.solvers.coordinates import Coordinates, local_model, theta_gradient
+from skmixed.core.solvers.coordinates import Coordinates, theta_gradient
 from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.noise import inverse_felt, relative_errors, theta_noise
-from skmixed.core.solvers.report import Iteration, MonteCarlo, SolverReport
-from skmixed.core.solvers.restarts import is_like_residual
+from skmixed.core.solvers.report import MonteCarlo, SolverReport
 from skmixed.core.solvers.trust_region import trust_region_step
+from skmixed.core.solvers.walk import Walk
 
 if TYPE_CHECKING:
     from skmixed.core.solvers.iterative import IterativeSolver
@@ -38,7 +37,7 @@ _MOST_ESCAPES = 5
 _LARGEST_GAIN, _BESIDE_NOISE = 1e-4, 0.1
 
 
-class Search:
+class Search(Walk):
     """A search with settings, where it stands, and how it got there.
 
     Parameters
@@ -50,17 +49,12 @@ class Search:
     """
 
     def __init__(self, problem: Problem, settings: IterativeSolver) -> None:
-        self.problem = problem
+        super().__init__(problem, settings)
         self.settings = settings
-        self.began = time.perf_counter()
-        self.trace: list[Iteration] = []
-        self.n_evaluations = self.escapes = 0
-        self.confounded: tuple[int, ...] = ()
-        self.converged, self.message = False, "the number of evaluations reached max_iter"
-        self.coordinates = Coordinates.natural(problem)
+        self.escapes = 0
         omegas = minque_start(problem)
         self.move_to(omegas)
-        flat = self.flat_factors()
+        flat = self.flat_factors(self.hessian, _FLAT)
         if flat:
             self.confounded = tuple(flat)
             self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
@@ -79,41 +73,13 @@ class Search:
 
     def move_to(self, omegas: Blocks) -> None:
         """Start afresh from given covariances."""
-        self.coordinates = self.coordinates.pivoted(omegas)
-        self.theta = self.coordinates.theta(omegas)
-        self.current = self.evaluate(self.theta)
+        super().move_to(omegas)
         self.look_around()
-        self.radius = max(1.0, float(np.linalg.norm(self.theta / self.units())) / 2.0)
 
     def look_around(self) -> None:
         """Compute gradient and average information where the search stands."""
-        self.slope, self.hessian = local_model(self.current, self.coordinates.patterns)
-        for factor in self.confounded:
-            place = self.coordinates.places[factor]
-            self.slope[place], self.hessian[place], self.hessian[:, place] = 0.0, 0.0, 0.0
-
-    def flat_factors(self) -> list[int]:
-        """Return the factors whose variance cannot be told from other parts of the model."""
-        flat = []
-        for f, place in enumerate(self.coordinates.places):
-            felt = _FLAT * np.trace(self.current.factorisation.total_information(f))
-            slope = np.abs(self.current.gradient[f]).max()
-            is_flat = slope < felt and np.abs(self.hessian[place]).max() < felt
-            if is_flat or is_like_residual(self.problem, f):
-                flat.append(f)
-        return flat
-
-    @property
-    def omegas(self) -> Blocks:
-        """Relative covariances where the search stands."""
-        return [lam @ lam.T for lam in self.current.factors]
-
-    def units(self) -> FloatArray:
-        """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
-        units = np.ones_like(self.theta)
-        for place in self.coordinates.places:
-            units[place] = max(1.0, float(np.abs(self.theta[place]).max()))
-        return units
+        self.slope, self.hessian = self.derivatives()
+        self.leave_confounded(self.slope, self.hessian)
 
     def run(self) -> None:
         """Search until nothing is left to gain."""
@@ -154,7 +120,7 @@ class Search:
             self.theta, self.current = theta, trial
             self.pivot()
             self.look_around()
-        self.record(float(np.linalg.norm(slope)), length, accepted)
+        self.record(np.nan, float(np.linalg.norm(slope)), length, accepted)
         return False
 
     def has_arrived(self, predicted: float, step: FloatArray) -> bool:
@@ -166,15 +132,6 @@ class Search:
         noise = theta_noise(self.coordinates, self.current, self.hessian)
         errors = np.sqrt(np.diag(noise))
         return bool((np.abs(step) <= _BESIDE_NOISE * errors).all())
-
-    def pivot(self) -> None:
-        """Change to better coordinates where there are any."""
-        omegas = self.omegas
-        better = self.coordinates.pivoted(omegas)
-        if better is not self.coordinates:
-            self.coordinates = better
-            self.theta = better.theta(omegas)
-            self.current = self.current.with_factors(better.factors(self.theta))
 
     def snap(self) -> bool:
         """Put exact zeros for variances that are nearly nothing; return whether that moved."""
@@ -242,14 +199,6 @@ class Search:
             0 if settings.is_exact(f, own.shape[2]) else settings.number(f)
             for f, own in enumerate(model.own)
         )
-
-    def record(self, gradient_norm: float, step: float, accepted: bool) -> None:
-        """Write a line of the trace."""
-        seconds = time.perf_counter() - self.began
-        line = Iteration(np.nan, gradient_norm, step, accepted, seconds)
-        self.trace.append(line)
-        if self.settings.callback is not None:
-            self.settings.callback(line)
 
     def finish(self) -> tuple[Evaluation, SolverReport]:
         """Put exact zeros, rows back in their natural order, and report."""

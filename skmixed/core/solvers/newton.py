@@ -9,7 +9,6 @@ the curved valley that a vanishing first variance leaves.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,13 +19,14 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
 from skmixed.core.solvers.base import Callback
 from skmixed.core.solvers.boundary import snapped, way_off
-from skmixed.core.solvers.coordinates import Coordinates, local_model, theta_gradient
+from skmixed.core.solvers.coordinates import Coordinates, theta_gradient
 from skmixed.core.solvers.ecme import ecme_step
 from skmixed.core.solvers.minque import minque_start
-from skmixed.core.solvers.report import Iteration, SolverReport
+from skmixed.core.solvers.report import SolverReport
 from skmixed.core.solvers.restarts import is_like_residual, other_starts
 from skmixed.core.solvers.trust_region import trust_region_step
 from skmixed.core.solvers.unbounded import evaluate, solve_bounded
+from skmixed.core.solvers.walk import Walk
 from skmixed.core.symmetric import eigenvalues
 
 _FLAT = 1e-9
@@ -108,26 +108,21 @@ class Newton:
         return search.finish()
 
 
-class _Search:
+class _Search(Walk):
     def __init__(self, problem: Problem, settings: Newton, start: Blocks) -> None:
-        self.problem = problem
+        super().__init__(problem, settings)
         self.settings = settings
-        self.began = time.perf_counter()
-        self.trace: list[Iteration] = []
         self.predicted = 0.0
         self._local: tuple[Evaluation, FloatArray, FloatArray] | None = None
-        self.n_evaluations = 0
-        self.coordinates = Coordinates.natural(problem)
-        self.confounded: tuple[int, ...] = ()
         self.rejected = 0
         self.is_lost = False
         self.idle = 0
         self.slow = 0
         self.start(start)
 
-    def evaluate(self, factors: Blocks) -> Evaluation:
+    def evaluate(self, theta: FloatArray) -> Evaluation:
         self.n_evaluations += 1
-        return evaluate(self.problem, factors)
+        return evaluate(self.problem, self.coordinates.factors(theta))
 
     def start(self, omegas: Blocks) -> None:
         """Start from given covariances, but from zero where a variance does not matter.
@@ -136,7 +131,7 @@ class _Search:
         for every row: then the criterion does not depend on it at all.
         """
         self.move_to(omegas)
-        flat = self.flat_factors()
+        flat = self.flat_factors(self.local[1], _FLAT)
         if not flat:
             return
         before = self.current.criterion
@@ -150,30 +145,14 @@ class _Search:
         else:
             self.move_to(omegas)
 
-    def flat_factors(self) -> list[int]:
-        """Return the factors in which neither slope nor curvature is felt."""
-        flat = []
-        for f, (slope, columns) in enumerate(
-            zip(self.current.gradient, self.coordinates.places, strict=True)
-        ):
-            if is_like_residual(self.problem, f):
-                flat.append(f)
-                continue
-            felt = _FLAT * np.trace(self.current.factorisation.total_information(f))
-            if np.abs(slope).max() < felt and np.abs(self.local[1][columns]).max() < felt:
-                flat.append(f)
-        return flat
-
     @property
     def local(self) -> tuple[FloatArray, FloatArray]:
         """Gradient and second derivatives in theta where the search stands."""
         if self._local is None or self._local[0] is not self.current:
-            slope, hessian = local_model(self.current, self.coordinates.patterns)
+            slope, hessian = self.derivatives()
             if self.slow >= _SLOW:
                 hessian = self.difference_hessian(slope)
-            for factor in self.confounded:  # nothing but rounding is there
-                place = self.coordinates.places[factor]
-                slope[place], hessian[place], hessian[:, place] = 0.0, 0.0, 0.0
+            self.leave_confounded(slope, hessian)
             self._local = (self.current, slope, hessian)
         return self._local[1:]
 
@@ -187,23 +166,11 @@ class _Search:
         for column, step in enumerate(steps):
             theta = self.theta.copy()
             theta[column] += step
-            nearby = self.evaluate(self.coordinates.factors(theta))
+            nearby = self.evaluate(theta)
             hessian[column] = (theta_gradient(nearby, self.coordinates.patterns) - slope) / step
         return (hessian + hessian.T) / 2.0
 
-    def move_to(self, omegas: Blocks) -> None:
-        """Start afresh from given covariances."""
-        self.coordinates = self.coordinates.pivoted(omegas)
-        self.theta = self.coordinates.theta(omegas)
-        self.current = self.evaluate(self.coordinates.factors(self.theta))
-        self.radius = max(1.0, float(np.linalg.norm(self.theta / self.units())) / 2.0)
-
-    @property
-    def omegas(self) -> Blocks:
-        return [lam @ lam.T for lam in self.current.factors]
-
     def run(self) -> None:
-        self.converged, self.message = False, "the number of evaluations reached max_iter"
         while self.n_evaluations < self.settings.max_iter:
             if self.descend():
                 if self.is_lost:
@@ -214,14 +181,6 @@ class _Search:
                 self.converged = True
                 self.message = "the criterion cannot be lowered further"
                 return
-
-    def pivot(self) -> None:
-        omegas = self.omegas
-        better = self.coordinates.pivoted(omegas)
-        if better is not self.coordinates:
-            self.coordinates = better
-            self.theta = better.theta(omegas)
-            self.current = self.current.with_factors(better.factors(self.theta))
 
     def descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
@@ -235,7 +194,7 @@ class _Search:
         theta = self.theta + units * step
         length = float(np.linalg.norm(step))
         try:
-            trial = self.evaluate(self.coordinates.factors(theta))
+            trial = self.evaluate(theta)
         except LostPrecisionError:
             self.radius = length / 4.0
             self.is_lost = self.radius < _SMALLEST_RADIUS
@@ -248,7 +207,7 @@ class _Search:
         if accepted:
             self.theta, self.current = theta, trial
             self.pivot()
-        self.record(float(np.linalg.norm(slope)), length, accepted)
+        self.record(self.current.criterion, float(np.linalg.norm(slope)), length, accepted)
         small = predicted < 10.0 * max(self.settings.tol, self.current.rounding)
         self.idle = self.idle + 1 if small else 0
         if self.idle == _IDLE:
@@ -275,14 +234,7 @@ class _Search:
         before = self.current.criterion
         self.move_to(ecme_step(self.current))
         self.rejected = 0
-        self.record(0.0, 0.0, self.current.criterion <= before)
-
-    def units(self) -> FloatArray:
-        """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
-        units = np.ones_like(self.theta)
-        for place in self.coordinates.places:
-            units[place] = max(1.0, float(np.abs(self.theta[place]).max()))
-        return units
+        self.record(self.current.criterion, 0.0, 0.0, self.current.criterion <= before)
 
     def adapt_radius(self, ratio: float, length: float, interior: bool) -> None:
         if ratio < 0.1:
@@ -310,13 +262,6 @@ class _Search:
         self.move_to(omegas)
         return False
 
-    def record(self, gradient_norm: float, step: float, accepted: bool) -> None:
-        seconds = time.perf_counter() - self.began
-        line = Iteration(self.current.criterion, gradient_norm, step, accepted, seconds)
-        self.trace.append(line)
-        if self.settings.callback is not None:
-            self.settings.callback(line)
-
     def finish(self) -> tuple[Evaluation, SolverReport]:
         """Put exact zeros where they cost nothing and rows back in their natural order."""
         self.snap()
@@ -341,7 +286,7 @@ class _Search:
             trial[factor] = snapped(structure, omegas[factor])
             if np.array_equal(trial[factor], omegas[factor]):
                 continue
-            evaluation = self.evaluate(self.coordinates.factors(self.coordinates.theta(trial)))
+            evaluation = self.evaluate(self.coordinates.theta(trial))
             rise = evaluation.criterion - self.current.criterion
             if rise < _SNAP_RISE + self.current.rounding:
                 self.current, omegas = evaluation, trial

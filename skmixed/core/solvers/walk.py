@@ -1,0 +1,128 @@
+"""Where a trust-region search in theta stands, and how it got there."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import numpy as np
+
+from skmixed.core.elimination import Blocks
+from skmixed.core.evaluation import Evaluation
+from skmixed.core.layout import FloatArray
+from skmixed.core.problem import Problem
+from skmixed.core.solvers.base import Callback
+from skmixed.core.solvers.coordinates import Coordinates, local_model
+from skmixed.core.solvers.report import Iteration
+from skmixed.core.solvers.restarts import is_like_residual
+
+
+class Settings(Protocol):
+    """What a search is told."""
+
+    @property
+    def callback(self) -> Callback | None:
+        """Called with every iteration."""
+        ...
+
+
+class Walk:
+    """State of a search, and the moves that do not depend on how steps are judged.
+
+    Parameters
+    ----------
+    problem : Problem
+        The model.
+    settings : Settings
+        Of the search.
+    """
+
+    current: Evaluation
+    theta: FloatArray
+    radius: float
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        self.problem = problem
+        self._callback = settings.callback
+        self.began = time.perf_counter()
+        self.trace: list[Iteration] = []
+        self.n_evaluations = 0
+        self.confounded: tuple[int, ...] = ()
+        self.converged, self.message = False, "the number of evaluations reached max_iter"
+        self.coordinates = Coordinates.natural(problem)
+
+    def evaluate(self, theta: FloatArray) -> Evaluation:
+        """Set the model up at theta."""
+        raise NotImplementedError
+
+    @property
+    def omegas(self) -> Blocks:
+        """Relative covariances where the search stands."""
+        return [lam @ lam.T for lam in self.current.factors]
+
+    def units(self) -> FloatArray:
+        """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
+        units = np.ones_like(self.theta)
+        for place in self.coordinates.places:
+            units[place] = max(1.0, float(np.abs(self.theta[place]).max()))
+        return units
+
+    def move_to(self, omegas: Blocks) -> None:
+        """Start afresh from given covariances."""
+        self.coordinates = self.coordinates.pivoted(omegas)
+        self.theta = self.coordinates.theta(omegas)
+        self.current = self.evaluate(self.theta)
+        self.radius = max(1.0, float(np.linalg.norm(self.theta / self.units())) / 2.0)
+
+    def pivot(self) -> None:
+        """Change to better coordinates where there are any."""
+        omegas = self.omegas
+        better = self.coordinates.pivoted(omegas)
+        if better is not self.coordinates:
+            self.coordinates = better
+            self.theta = better.theta(omegas)
+            self.current = self.current.with_factors(better.factors(self.theta))
+
+    def derivatives(self) -> tuple[FloatArray, FloatArray]:
+        """Return gradient and second derivatives in theta where the search stands."""
+        return local_model(self.current, self.coordinates.patterns)
+
+    def leave_confounded(self, slope: FloatArray, hessian: FloatArray) -> None:
+        """Take out, in place, what is but rounding: factors that cannot be told from others."""
+        for factor in self.confounded:
+            place = self.coordinates.places[factor]
+            slope[place], hessian[place], hessian[:, place] = 0.0, 0.0, 0.0
+
+    def flat_factors(self, hessian: FloatArray, least: float) -> list[int]:
+        """Return the factors in which neither slope nor curvature is felt.
+
+        Parameters
+        ----------
+        hessian : ndarray of shape (t, t)
+            Second derivatives in theta.
+        least : float
+            What is felt, relative to the information on the effects.
+
+        Returns
+        -------
+        list of int
+            Their variance cannot be told from other parts of the model.
+        """
+        flat = []
+        for f, place in enumerate(self.coordinates.places):
+            if is_like_residual(self.problem, f):
+                flat.append(f)
+                continue
+            felt = least * np.trace(self.current.factorisation.total_information(f))
+            slope = np.abs(self.current.gradient[f]).max()
+            if slope < felt and np.abs(hessian[place]).max() < felt:
+                flat.append(f)
+        return flat
+
+    def record(self, criterion: float, gradient_norm: float, step: float, accepted: bool) -> None:
+        """Write a line of the trace."""
+        seconds = time.perf_counter() - self.began
+        line = Iteration(criterion, gradient_norm, step, accepted, seconds)
+        self.trace.append(line)
+        if self._callback is not None:
+            self._callback(line)
