@@ -22,22 +22,7 @@ from skmixed.core.spec import ModelSpec
 def scaled_pairs(
     products: CrossProducts, spec: ModelSpec, model: ScaledModel
 ) -> dict[tuple[int, int], PairBlock]:
-    """Return the pairs of levels with the scaled products, by positions among the used factors.
-
-    Parameters
-    ----------
-    products : CrossProducts
-        Of all columns.
-    spec : ModelSpec
-        The model.
-    model : ScaledModel
-        Its scaled products.
-
-    Returns
-    -------
-    dict of (int, int) to PairBlock
-        One entry for every two used factors.
-    """
+    """Return the scaled products of pairs of levels, by positions i < j among used factors."""
     used = spec.used_factors
     return {
         (i, j): replace(products.pairs[used[i], used[j]], products=scaled)
@@ -51,29 +36,12 @@ def arrange(
     first: int | None = None,
     krylov: Krylov | None = None,
 ) -> Elimination:
-    """Arrange the random columns for elimination.
+    """Arrange the random columns for elimination: a chain of nested factors, or crossed ones.
 
-    Parameters
-    ----------
-    own : list of ndarray of shape (k, k, n_levels)
-        Z'W Z of every factor.
-    pairs : dict of (int, int) to PairBlock
-        Z_i'W Z_j of every two factors.
-    first : int, optional
-        The factor to eliminate first if others are of the same size.
-    krylov : Krylov, optional
-        Solve for crossed factors by conjugate gradients, as these settings say, without their
-        dense complement.
-
-    Returns
-    -------
-    Elimination
-        A chain where the factors are nested in each other, otherwise crossed.
-
-    Raises
-    ------
-    MemoryError
-        If the dense complement of crossed factors cannot fit into this machine.
+    `own` is Z'W Z of every factor, (k, k, n_levels), `pairs` Z_i'W Z_j of every two. Of factors of
+    one size `first` is eliminated first. With `krylov`, crossed factors are solved for by conjugate
+    gradients, without their dense complement; otherwise raises MemoryError if that cannot fit into
+    this machine.
     """
     sizes = [block.shape[2] for block in own]
     if krylov is not None and not are_nested(

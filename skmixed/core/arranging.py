@@ -12,26 +12,13 @@ from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FactorLayout, FloatArray, Layout
 
-_ABSENT = -1
+_ABSENT = -1  # the place of a column that is not there: any number below 0
 
 
 def united_layout(layouts: Sequence[Layout]) -> Layout:
-    """Return a layout with the columns of several, found by name.
+    """Return a layout with the columns of several, found by name, in the order they are met.
 
-    Parameters
-    ----------
-    layouts : sequence of Layout
-        With the same factors.
-
-    Returns
-    -------
-    Layout
-        The columns in the order in which they are met.
-
-    Raises
-    ------
-    ValueError
-        If the factors differ.
+    Raises ValueError if the layouts have different factors.
     """
     keys = [factor.key for factor in layouts[0].factors]
     if any([factor.key for factor in layout.factors] != keys for layout in layouts):
@@ -45,20 +32,10 @@ def united_layout(layouts: Sequence[Layout]) -> Layout:
 
 
 def arranged(products: CrossProducts, layout: Layout) -> CrossProducts:
-    """Return cross-products as if they had been summed over the columns of another layout.
+    """Return cross-products as if summed over the columns of another layout, found by name.
 
-    Parameters
-    ----------
-    products : CrossProducts
-        Of any columns. Where the response is kept less a multiple of a column, that column stays.
-    layout : Layout
-        The columns and random columns wanted, with the same factors. A column that `products`
-        does not have is zero in all of its rows.
-
-    Returns
-    -------
-    CrossProducts
-        With columns found by name.
+    The factors are the same. A column that `products` does not have is zero in all of its rows.
+    Raises ValueError if a column is left out that the response was shifted by.
     """
     old = products.layout
     if old == layout:

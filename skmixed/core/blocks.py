@@ -7,32 +7,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skmixed.core.groups import GroupIndex, IntArray, Union
+from skmixed.core.groups import GroupIndex, IntArray, LevelUnion
 from skmixed.core.layout import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FactorBlock:
-    """Cross-products within the levels of one grouping factor.
-
-    Parameters
-    ----------
-    index : GroupIndex
-        The levels.
-    columns : tuple of int
-        Positions in `Layout.columns` of the k random columns carried, the constant first.
-    counts : ndarray of int of shape (n_levels,)
-        Rows in every level, whatever their weights.
-    products : ndarray of shape (k, n_columns, n_levels)
-        Z'W[1, features, y] of every level.
-    """
+    """Cross-products within the levels of one grouping factor."""
 
     index: GroupIndex
-    columns: tuple[int, ...]
-    counts: IntArray
-    products: FloatArray
+    columns: tuple[int, ...]  # positions in `Layout.columns` of the k carried, the constant first
+    counts: IntArray  # (n_levels,) rows in every level, whatever their weights
+    products: FloatArray  # (k, n_columns, n_levels), Z'W[1, features, y] of every level
 
-    def plus(self, other: FactorBlock, union: Union) -> FactorBlock:
+    def plus(self, other: FactorBlock, union: LevelUnion) -> FactorBlock:
         """Merge with the block of other rows, given the union of the levels."""
         counts = np.zeros(len(union.index), dtype=self.counts.dtype)
         products = np.zeros((*self.products.shape[:2], len(union.index)))
@@ -49,22 +37,12 @@ class FactorBlock:
         return FactorBlock(index, self.columns, counts, products)
 
     def minus(self, counts: IntArray, products: FloatArray) -> tuple[FactorBlock, IntArray]:
-        """Take rows out.
+        """Take rows out: their counts, (n_levels,), and products, (k, n_columns, n_levels).
 
-        Parameters
-        ----------
-        counts : ndarray of int of shape (n_levels,)
-            How many, in every level.
-        products : ndarray of shape (k, n_columns, n_levels)
-            Their cross-products.
-
-        Returns
-        -------
-        block : FactorBlock
-            Of the levels that still have rows. Counts of rows decide, not sums of weights, of
-            which subtraction leaves a residue.
-        places : ndarray of int of shape (n_levels,)
-            Where each level stands among them; -1 for those that are gone.
+        Returns the block of the levels that still have rows, and where each level stands among
+        them, (n_levels,), -1 for those that are gone. Counts of rows decide, not sums of weights,
+        of which subtraction leaves a residue. Raises ValueError if a level has fewer rows than are
+        taken out.
         """
         left = self.counts - counts
         if left.min(initial=0) < 0:
@@ -78,22 +56,12 @@ class FactorBlock:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairBlock:
-    """Cross-products of the random columns of two factors over the pairs of levels that occur.
+    """Cross-products of the random columns of two factors over the pairs of levels that occur."""
 
-    Parameters
-    ----------
-    rows, columns : ndarray of int of shape (n_pairs,)
-        Levels of the first and of the second factor; sorted by row, then column.
-    counts : ndarray of int of shape (n_pairs,)
-        Rows in every pair, whatever their weights.
-    products : ndarray of shape (k_first, k_second, n_pairs)
-        Z_first'W Z_second of every pair.
-    """
-
-    rows: IntArray
-    columns: IntArray
-    counts: IntArray
-    products: FloatArray
+    rows: IntArray  # (n_pairs,) levels of the first factor; sorted by these, then by `columns`
+    columns: IntArray  # (n_pairs,) levels of the second factor
+    counts: IntArray  # (n_pairs,) rows in every pair, whatever their weights
+    products: FloatArray  # (k_first, k_second, n_pairs), Z_first'W Z_second of every pair
 
     @classmethod
     def diagonal(cls, products: FloatArray) -> PairBlock:
@@ -109,39 +77,17 @@ class PairBlock:
         return PairBlock(self.columns[order], self.rows[order], self.counts[order], products)
 
     def parents(self, n_levels: int) -> IntArray | None:
-        """Return the level of the second factor that contains each level of the first.
+        """Return the level of the second factor that contains each of the first, (n_levels,).
 
-        Parameters
-        ----------
-        n_levels : int
-            Number of levels of the first factor.
-
-        Returns
-        -------
-        ndarray of int of shape (n_levels,) or None
-            None where some level of the first factor meets several of the second.
+        The first factor has `n_levels`; None where one of them meets several of the second.
         """
         return self.columns if len(self.rows) == n_levels else None
 
     def find(self, rows: IntArray, columns: IntArray, width: int) -> IntArray:
-        """Return where pairs of levels stand.
+        """Return where pairs of levels, (n,) each, stand among those that occur, (n,).
 
-        Parameters
-        ----------
-        rows, columns : ndarray of int of shape (n,)
-            Levels of the first and of the second factor that occur together.
-        width : int
-            Number of levels of the second factor.
-
-        Returns
-        -------
-        ndarray of int of shape (n,)
-            Positions among the pairs.
-
-        Raises
-        ------
-        ValueError
-            If a pair is not there.
+        `width` is the number of levels of the second factor. Raises ValueError if a pair is not
+        there.
         """
         keys = pair_keys(self.rows, self.columns, width)
         wanted = pair_keys(rows, columns, width)
@@ -150,7 +96,7 @@ class PairBlock:
             raise ValueError("rows are taken out that are not there: their levels never met")
         return found
 
-    def plus(self, other: PairBlock, rows: Union, columns: Union) -> PairBlock:
+    def plus(self, other: PairBlock, rows: LevelUnion, columns: LevelUnion) -> PairBlock:
         """Merge with the pairs of other rows, given the unions of the levels."""
         width = len(columns.index)
         keys = np.concatenate(
@@ -172,7 +118,7 @@ class PairBlock:
         )
 
     def spread(self, like: PairBlock, rows: IntArray, columns: IntArray, width: int) -> PairBlock:
-        """Return the same block over more pairs, given where its own levels stand."""
+        """Return the same block over the pairs of `like`, given where its own levels stand."""
         where = like.find(rows[self.rows], columns[self.columns], width)
         counts = np.zeros(len(like.rows), dtype=self.counts.dtype)
         products = np.zeros_like(like.products)
@@ -182,21 +128,10 @@ class PairBlock:
     def minus(
         self, counts: IntArray, products: FloatArray, rows: IntArray, columns: IntArray
     ) -> PairBlock:
-        """Take rows out.
+        """Take rows out: their counts, (n_pairs,), and products, (k_first, k_second, n_pairs).
 
-        Parameters
-        ----------
-        counts : ndarray of int of shape (n_pairs,)
-            How many, in every pair.
-        products : ndarray of shape (k_first, k_second, n_pairs)
-            Their cross-products.
-        rows, columns : ndarray of int
-            New places of the levels of both factors, as `FactorBlock.minus` returns them.
-
-        Returns
-        -------
-        PairBlock
-            Of the pairs that still have rows.
+        `rows` and `columns` are the new places of the levels of both factors, as
+        `FactorBlock.minus` returns them. Returns the pairs that still have rows.
         """
         left = self.counts - counts
         kept, _ = _kept(left)
@@ -213,17 +148,8 @@ def are_nested(
 ) -> bool:
     """Tell whether of every two factors one lies within the other.
 
-    Parameters
-    ----------
-    sizes : mapping or sequence of int
-        Number of levels of every factor.
-    n_pairs : mapping of (int, int) to int
-        Number of pairs of levels that occur, for every two factors.
-
-    Returns
-    -------
-    bool
-        There are then no more pairs than levels of the finer factor.
+    `sizes` are the numbers of levels and `n_pairs` the numbers of pairs of levels that occur: of
+    nested factors no more than the finer one has levels.
     """
     return all(n == max(sizes[i], sizes[j]) for (i, j), n in n_pairs.items())
 
@@ -241,21 +167,9 @@ def _kept(counts: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def transform(products: FloatArray, left: FloatArray, right: FloatArray) -> FloatArray:
-    """Return ``left.T @ products[:, :, l] @ right`` for every level l.
+    """Return ``left.T @ products[:, :, l] @ right`` of every level l, (c, d, n_levels).
 
-    Parameters
-    ----------
-    products : ndarray of shape (a, b, n_levels)
-        Cross-products of a columns with b others.
-    left : ndarray of shape (a, c)
-        Linear map of the first columns.
-    right : ndarray of shape (b, d)
-        Linear map of the others.
-
-    Returns
-    -------
-    ndarray of shape (c, d, n_levels)
-        Cross-products of the mapped columns.
+    `products` is (a, b, n_levels), `left` (a, c), `right` (b, d).
     """
     a, _, n_levels = products.shape
     half: FloatArray = np.matmul(right.T, products)

@@ -18,34 +18,20 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.levels import sum_children
 from skmixed.core.summation import level_sums
 
-_FAR = 1e-2  # share of a sum of squares about the mean of all rows that is within its cell
+_FAR_CELL = 1e-2  # share of squares about the overall mean within a cell: less loses two digits
 _COLLINEAR = 1e7  # of a variance inflation factor; half the digits are gone there
-_NO_SPREAD = 64 * np.finfo(float).eps
+_NO_SPREAD = 64 * np.finfo(float).eps  # of the values: what rounding leaves of a constant column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Weighted moments of columns in every cell.
+    """Weighted moments of d columns in every cell."""
 
-    Parameters
-    ----------
-    counts : ndarray of shape (n_cells,)
-        Sums of the weights.
-    origin : ndarray of shape (d,)
-        What the means are counted from.
-    means : ndarray of shape (d, n_cells)
-        Means less the origin; zeros where `centred` is false.
-    products : ndarray of shape (d, d, n_cells)
-        Sums of products of deviations from the means.
-    centred : bool
-        Whether means are taken off; if not, origin and means are zero.
-    """
-
-    counts: FloatArray
-    origin: FloatArray
-    means: FloatArray
-    products: FloatArray
-    centred: bool
+    counts: FloatArray  # (n_cells,) sums of the weights
+    origin: FloatArray  # (d,) what the means are counted from
+    means: FloatArray  # (d, n_cells) less the origin; zeros where `centred` is false
+    products: FloatArray  # (d, d, n_cells) sums of products of deviations from the means
+    centred: bool  # whether means are taken off; if not, origin and means are zero
 
     @classmethod
     def of(
@@ -57,25 +43,10 @@ class Cells:
         *,
         centred: bool,
     ) -> Cells:
-        """Sum over rows.
+        """Sum `columns`, (n, d), over the rows of every cell; each of the cells has a row.
 
-        Parameters
-        ----------
-        columns : ndarray of shape (n, d)
-            The columns.
-        codes : ndarray of int of shape (n,)
-            Cell of every row; every cell has a row.
-        n_cells : int
-            Number of cells.
-        weights : ndarray of shape (n,) or None
-            Positive weights.
-        centred : bool
-            Whether means are taken off.
-
-        Returns
-        -------
-        Cells
-            Their moments.
+        `codes`, (n,), says which one; `weights`, (n,), are positive. Means are taken off if
+        `centred`.
         """
         counts = np.bincount(codes, weights, minlength=n_cells).astype(float)
         d = columns.shape[1]
@@ -88,25 +59,15 @@ class Cells:
         sums = level_sums(codes, n_cells, [ones, *columns.T], columns, weights)
         means = sums[0] / counts
         products = sums[1:] - counts * means[:, None] * means
-        far = np.einsum("iig->ig", products) < _FAR * np.einsum("iig->ig", sums[1:])
+        far = np.einsum("iig->ig", products) < _FAR_CELL * np.einsum("iig->ig", sums[1:])
         if (doubtful := far.any(axis=0)).any():
             products[:, :, doubtful] = _deviations(columns, codes, weights, means, doubtful)
         return cls(counts, origin, means, products, centred)
 
     def merged(self, parents: IntArray, n_parents: int) -> Cells:
-        """Return the moments of the coarser cells that these make up.
+        """Return the moments of coarser cells, as if summed over the rows.
 
-        Parameters
-        ----------
-        parents : ndarray of int of shape (n_cells,)
-            The coarser cell of each.
-        n_parents : int
-            Number of coarser cells.
-
-        Returns
-        -------
-        Cells
-            As if summed over the rows.
+        `parents`, (n_cells,), is the coarser cell of each, one of `n_parents`.
         """
         counts = np.bincount(parents, self.counts, minlength=n_parents).astype(float)
         products = sum_children(self.products, parents, n_parents)
@@ -119,17 +80,10 @@ class Cells:
         return Cells(counts, self.origin, means, products, self.centred)
 
     def gram(self, p: int) -> FloatArray:
-        """Return the cross-products of the constant and the first columns, from the origin.
+        """Return the cross-products of the constant and the first p columns, from the origin.
 
-        Parameters
-        ----------
-        p : int
-            Number of columns.
-
-        Returns
-        -------
-        ndarray of shape (k, k, n_cells)
-            With k = p + 1; without the constant and k = p where means are not taken off.
+        They are (p + 1, p + 1, n_cells); without the constant, (p, p, n_cells), where means are not
+        taken off.
         """
         means = self.means[:p]
         inner = self.products[:p, :p] + self.counts * means[:, None] * means[None]
@@ -149,7 +103,7 @@ def _deviations(
     means: FloatArray,
     chosen: NDArray[np.bool_],
 ) -> FloatArray:
-    """Sum products of deviations from the means of some cells."""
+    """Sum products of deviations from the means of the chosen cells, (d, d, n_chosen)."""
     rows = np.flatnonzero(chosen[codes])
     here = codes[rows]
     columns = columns[rows] - np.ascontiguousarray(means.T)[here]
@@ -160,44 +114,21 @@ def _deviations(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CellFits:
-    """Least squares, or ridge regression, in every cell.
+    """Least squares, or ridge regression, of t responses on p features in every cell."""
 
-    Parameters
-    ----------
-    coef : ndarray of shape (t, k, n_cells)
-        Coefficients of the t responses; the first is the intercept, at the origin, if the cells
-        are centred.
-    rss : ndarray of shape (t, n_cells)
-        Residual sums of squares.
-    inverse : ndarray of shape (p, p, n_cells)
-        Inverse of the penalised sums of squares and products of the p features.
-    determined : ndarray of bool of shape (n_cells,)
-        Whether the sums of products keep enough digits to say what the coefficients are; the
-        others have the shortest of many solutions in units of the spread of the columns.
-    """
-
-    coef: FloatArray
-    rss: FloatArray
-    inverse: FloatArray
-    determined: NDArray[np.bool_]
+    coef: FloatArray  # (t, k, n_cells), of centred cells with the intercept, at the origin, first
+    rss: FloatArray  # (t, n_cells) residual sums of squares
+    inverse: FloatArray  # (p, p, n_cells), of the penalised sums of products of the features
+    # Whether the products keep enough digits to say what the coefficients are; the others
+    # have the shortest of many solutions, in units of the spread of the columns
+    determined: NDArray[np.bool_]  # (n_cells,)
 
 
 def fit_cells(cells: Cells, p: int, penalty: FloatArray | float = 0.0) -> CellFits:
-    """Regress the last columns on the first p in every cell.
+    """Regress the last t columns on the first p in every cell.
 
-    Parameters
-    ----------
-    cells : Cells
-        Moments of the p features and the t responses.
-    p : int
-        Number of features.
-    penalty : float
-        What is added to the sums of squares of the features: ridge regression.
-
-    Returns
-    -------
-    CellFits
-        Columns without spread in a cell have coefficient 0 there.
+    The penalty is added to the sums of squares of the features: ridge regression. A column without
+    spread in a cell has coefficient 0 there.
     """
     products, means = cells.products, cells.means
     own, right = products[:p, :p], products[:p, p:]
@@ -221,7 +152,7 @@ def fit_cells(cells: Cells, p: int, penalty: FloatArray | float = 0.0) -> CellFi
 
 
 def _inverses(matrices: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Invert matrices of unit diagonal, by pseudo-inverse where they are nearly singular."""
+    """Invert matrices of unit diagonal, (n, p, p), by pseudo-inverse where nearly singular."""
     n, p = matrices.shape[:2]
     if p == 0:
         return matrices, np.ones(n, dtype=bool)
@@ -242,7 +173,7 @@ def _inverses(matrices: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
 
 
 def _residuals(products: FloatArray, p: int, slopes: FloatArray) -> FloatArray:
-    """Return the residual sums of squares, as quadratic forms, which do not become negative."""
+    """Return residual sums of squares, (t, n_cells), by quadratic forms, never negative."""
     t = len(products) - p
     contrast = np.zeros((t, len(products), slopes.shape[2]))
     contrast[:, :p] = -slopes

@@ -29,35 +29,21 @@ from skmixed.core.levels import (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """Factors each of whose levels lies within one level of the next; one factor, or none, too.
+    """Factors each of whose levels lies within one level of the next; one factor, or none, too."""
 
-    Parameters
-    ----------
-    order : list of int
-        The factors, finest first.
-    own : list of ndarray of shape (k, k, n_levels)
-        Z'W Z of every level, by position in `order`.
-    between : dict of (int, int) to ndarray of shape (k_s, k_t, n_levels_s)
-        Z_s'W Z_t of every level of the finer factor, by positions s < t.
-    parents : dict of (int, int) to ndarray of int
-        The level of t that contains each level of s.
-    times : ndarray of shape (n_levels,) or None
-        How many levels each level of the only factor stands for.
-    """
+    order: list[int]  # the factors, finest first
+    own: Blocks  # (k, k, n_levels) a stage: Z'W Z of every level
+    between: dict[tuple[int, int], FloatArray]  # (k_s, k_t, n_levels_s), Z_s'W Z_t, stages s < t
+    parents: dict[tuple[int, int], IntArray]  # (n_levels_s,) the level of t that contains each of s
+    times: FloatArray | None = None  # (n_levels,), how many levels each of one factor stands for
 
-    order: list[int]
-    own: Blocks
-    between: dict[tuple[int, int], FloatArray]
-    parents: dict[tuple[int, int], IntArray]
-    times: FloatArray | None = None
-
-    def factorise(self, factors: list[FloatArray]) -> ChainFactorisation:
+    def factorise(self, lambdas: list[FloatArray]) -> ChainFactorisation:
         """Factor V at the lambdas given, one a factor in the caller's order."""
         own, between = list(self.own), dict(self.between)
         stages = range(len(own))
         levels: list[LevelFactor] = []
         for s in stages:
-            levels.append(LevelFactor.at(own[s], factors[self.order[s]], self.times))
+            levels.append(LevelFactor.at(own[s], lambdas[self.order[s]], self.times))
             white = {t: multiply_levels(levels[s].whitener, between[s, t]) for t in stages[s + 1 :]}
             for t in stages[s + 1 :]:
                 for u in stages[t:]:
@@ -71,19 +57,7 @@ class Chain:
 
 
 class ChainFactorisation:
-    """V of a chain of nested factors, in factored form.
-
-    Parameters
-    ----------
-    chain : Chain
-        What was factored.
-    levels : list of LevelFactor
-        The factor of every stage.
-    own : list of ndarray
-        Z_s'V_{s-1}^-1 Z_s, arranged as in `chain`.
-    between : dict of (int, int) to ndarray
-        Z_s'V_{s-1}^-1 Z_t, arranged as in `chain`.
-    """
+    """V of a chain of nested factors, in factored form."""
 
     def __init__(
         self,
@@ -94,8 +68,8 @@ class ChainFactorisation:
     ) -> None:
         self.chain = chain
         self.levels = levels
-        self.own = own
-        self.between = between
+        self.own = own  # (k, k, n_levels) a stage s: Z_s'V_{s-1}^-1 Z_s
+        self.between = between  # (k_s, k_t, n_levels_s), Z_s'V_{s-1}^-1 Z_t
         self.log_det = sum(level.log_det for level in levels)
         self._information: dict[int, FloatArray] = {}
 
@@ -114,7 +88,7 @@ class ChainFactorisation:
         return ChainReduced(self, rest, white)
 
     def information(self, factor: int) -> FloatArray:
-        """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels)."""
+        """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels)."""
         if factor not in self._information:
             self._information[factor] = self._stage_information(self.chain.order.index(factor))
         return self._information[factor]
@@ -128,25 +102,12 @@ class ChainFactorisation:
         return information
 
     def total_information(self, factor: int) -> FloatArray:
-        """Return the sum of `information` over levels, of shape (k, k)."""
+        """Return the sum of `information` over levels, (k, k)."""
         information, times = self.information(factor), self.chain.times
         return np.asarray(information.sum(axis=-1) if times is None else information @ times)
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
-        """Return var(z'b | y, beta) / sigma^2 of rows, those of the fit or others.
-
-        Parameters
-        ----------
-        random : list of ndarray of shape (k_f, n)
-            z of every factor; zeros where a row has no known level of it.
-        codes : list of ndarray of int of shape (n,)
-            Level of every row.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            z'C z with C the conditional covariance of all random effects.
-        """
+        """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), as `Factorisation` says."""
         stages = range(len(self.levels))
         paths = [
             self._whitened(s, random[self.chain.order[s]], codes[self.chain.order[s]])
@@ -164,24 +125,11 @@ class ChainFactorisation:
     def _whitened(
         self, s: int, z: FloatArray, of_rows: IntArray
     ) -> dict[int, tuple[IntArray, FloatArray]]:
-        """Take effects of one factor up the chain.
+        """Return, for stages t from s on, the level of every row, (n,), and whitened z, (k_t, n).
 
-        A row may say that a level lies within another than in the fit, or within none that is
-        known, so that each factor goes up by the levels that contained its own.
-
-        Parameters
-        ----------
-        s : int
-            Stage of the factor.
-        z : ndarray of shape (k, n)
-            Coefficients of the effects.
-        of_rows : ndarray of int of shape (n,)
-            Their levels.
-
-        Returns
-        -------
-        dict of int to (ndarray of int of shape (n,), ndarray of shape (k_t, n))
-            For each stage from s on the level and the whitened coefficients.
+        `z`, (k, n), and `of_rows`, (n,), are the coefficients of the effects of stage s and their
+        levels. A row may say that a level lies within another than in the fit, or within none that
+        is known, so that each factor goes up by the levels that contained its own.
         """
         found: dict[int, tuple[IntArray, FloatArray]] = {}
         rest: dict[int, FloatArray] = {s: z[:, None]}
@@ -218,25 +166,15 @@ class ChainFactorisation:
 
 
 class ChainReduced:
-    """Columns after elimination of a chain.
-
-    Parameters
-    ----------
-    factorisation : ChainFactorisation
-        V.
-    rest : list of ndarray of shape (k, m, n_levels)
-        Z_s'V_{s-1}^-1 R, by stage.
-    white : list of ndarray of shape (k, m, n_levels)
-        The same times the whitener of the stage.
-    """
+    """Columns R after elimination of a chain."""
 
     def __init__(self, factorisation: ChainFactorisation, rest: Blocks, white: Blocks) -> None:
         self.factorisation = factorisation
-        self.rest = rest
-        self.white = white
+        self.rest = rest  # (k, m, n_levels) a stage s: Z_s'V_{s-1}^-1 R
+        self.white = white  # the same times the whitener of the stage
 
     def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
-        """Return R'V^-1 R, of shape (m, m), as `Reduced` says."""
+        """Return R'V^-1 R, (m, m), as `Reduced` says."""
         for s, white in enumerate(self.white):
             if s == 0 and within is not None:
                 shrinker, own = self.factorisation.levels[0].shrinker, self.factorisation.own[0]
@@ -246,7 +184,7 @@ class ChainReduced:
         return gram
 
     def cross(self) -> Blocks:
-        """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""
+        """Return Z_f'V^-1 R of every factor, (k_f, m, n_levels_f)."""
         v, chain = self.factorisation, self.factorisation.chain
         result: Blocks = [np.empty(0)] * len(chain.order)
         for s, factor in enumerate(chain.order):

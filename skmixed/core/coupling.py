@@ -15,9 +15,9 @@ from scipy import sparse
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 
-_DENSE_ABOVE = 0.2
-_MOST_PAIRS = 5_000_000
-_CHUNK_BYTES = 2**27
+_DENSE_ABOVE = 0.2  # share of entries that occur; with more, dense products are the faster ones
+_MOST_PAIRS = 5_000_000  # entries of the outer products: 80 megabytes with their places
+_WORK_BYTES = 2**27  # of the rows of some levels times a dense matrix: 128 megabytes at a time
 
 Matrix = FloatArray | sparse.csr_matrix
 
@@ -26,41 +26,20 @@ Matrix = FloatArray | sparse.csr_matrix
 class Coupling:
     """Z_1'W Z_2, one matrix of shape (n_levels, width) for each of the k columns of Z_1.
 
-    All share one sparsity pattern; nearly full ones are kept dense.
-
-    Parameters
-    ----------
-    pattern : sparse.csr_matrix of shape (n_levels, width) or None
-        Where entries stand; None for dense ones.
-    values : ndarray of shape (k, n_entries) or (k, n_levels, width)
-        The entries.
-    levels : ndarray of int of shape (n_entries,)
-        Level of every entry; empty for dense ones.
+    All share one sparsity pattern; where more than a fifth of the entries occur, they are dense.
     """
 
-    pattern: sparse.csr_matrix | None
-    values: FloatArray
-    levels: np.ndarray
+    pattern: sparse.csr_matrix | None  # (n_levels, width), where entries stand; None: dense
+    values: FloatArray  # (k, n_entries); dense: (k, n_levels, width)
+    levels: IntArray  # (n_entries,) level of every entry; dense: empty
 
     @classmethod
     def of(
-        cls, rows: np.ndarray, columns: np.ndarray, values: FloatArray, shape: tuple[int, int]
+        cls, rows: IntArray, columns: IntArray, values: FloatArray, shape: tuple[int, int]
     ) -> Coupling:
-        """Arrange entries given in any order.
+        """Arrange `values`, (k, n_entries), of entries in any order, no place given twice.
 
-        Parameters
-        ----------
-        rows, columns : ndarray of int of shape (n_entries,)
-            Their places, no place twice.
-        values : ndarray of shape (k, n_entries)
-            The entries.
-        shape : tuple of int
-            (n_levels, width).
-
-        Returns
-        -------
-        Coupling
-            Sparse, or dense where more than a fifth of the entries are there.
+        `rows` and `columns` are (n_entries,), `shape` is (n_levels, width).
         """
         if len(rows) > _DENSE_ABOVE * shape[0] * shape[1]:
             dense = np.zeros((len(values), *shape))
@@ -83,18 +62,7 @@ class Coupling:
         return self._matrix(self.values[column])
 
     def combine(self, weights: FloatArray) -> Matrix:
-        """Sum over the columns of Z_1, with weights that differ between levels.
-
-        Parameters
-        ----------
-        weights : ndarray of shape (k, n_levels)
-            Weight of every column and level.
-
-        Returns
-        -------
-        ndarray or sparse.csr_matrix of shape (n_levels, width)
-            The weighted sum.
-        """
+        """Sum over the columns of Z_1, with weights (k, n_levels), to (n_levels, width)."""
         spread = weights[:, :, None] if self.pattern is None else weights[:, self.levels]
         if len(self) == 1:
             return self._matrix(spread[0] * self.values[0])
@@ -108,10 +76,10 @@ class Coupling:
 
     @cached_property
     def pairs(self) -> sparse.csc_matrix | None:
-        """Outer products of the rows of the only matrix, a column a level.
+        """Outer products of the rows of the only matrix, (width * width, n_levels).
 
-        Shape (width * width, n_levels): the lower triangle in Fortran order. None where that is
-        not worth its memory: dense or several matrices, more than five million entries.
+        Every column is the lower triangle of a level in Fortran order. None where that is not worth
+        its memory: dense or several matrices, more than five million entries.
         """
         if self.pattern is None or len(self) > 1:
             return None
@@ -131,19 +99,10 @@ class Coupling:
         return sparse.csc_matrix((data, where, indptr), shape=(width * width, len(counts)))
 
     def outer_sum(self, white: list[Matrix], weights: FloatArray) -> FloatArray:
-        """Sum over levels the outer products of the rows.
+        """Return Z_2'Z_1 H Z_1'Z_2 summed over levels, (width, width).
 
-        Parameters
-        ----------
-        white : list of matrices of shape (n_levels, width)
-            k matrices whose Gram matrices add up to the sum wanted.
-        weights : ndarray of shape (k, k, n_levels)
-            H: the sum is of Z_2'Z_1 H Z_1'Z_2.
-
-        Returns
-        -------
-        ndarray of shape (width, width)
-            In Fortran order; the lower triangle counts.
+        H is `weights`, (k, k, n_levels); the Gram matrices of the k in `white`, (n_levels, width),
+        add up to the same sum. In Fortran order; only the lower triangle counts.
         """
         if self.pairs is not None:
             width = white[0].shape[1]
@@ -154,17 +113,9 @@ class Coupling:
         return total.T
 
     def level_forms(self, middle: FloatArray) -> FloatArray:
-        """Return the form of every level's rows in a symmetric matrix.
+        """Return A M A' of the rows A of every level and symmetric M, (k, k, n_levels).
 
-        Parameters
-        ----------
-        middle : ndarray of shape (width, width)
-            Its lower triangle in Fortran order, zero above.
-
-        Returns
-        -------
-        ndarray of shape (k, k, n_levels)
-            Rows a and b of a level with the matrix between them.
+        `middle`, (width, width), is the lower triangle of M in Fortran order, zero above.
         """
         k, n_levels = len(self), self[0].shape[0]
         doubled = 2.0 * middle
@@ -173,7 +124,7 @@ class Coupling:
             return np.asarray(self.pairs.T @ doubled.ravel(order="F")).reshape(1, 1, n_levels)
         full = (doubled + doubled.T) * 0.5
         forms = np.empty((k, k, n_levels))
-        chunk = max(1, _CHUNK_BYTES // (8 * len(full)))
+        chunk = max(1, _WORK_BYTES // (full.itemsize * len(full)))
         for start in range(0, n_levels, chunk):
             levels = slice(start, start + chunk)
             for a in range(k):
@@ -189,28 +140,16 @@ class Coupling:
         places: list[IntArray],
         values: list[FloatArray],
     ) -> FloatArray:
-        """Multiply the rows of levels, through a symmetric matrix, with sparse vectors.
+        """Multiply rows of levels, through a symmetric matrix, with n sparse vectors, (k, n).
 
-        Parameters
-        ----------
-        middle : ndarray of shape (width, width)
-            The symmetric matrix, in full.
-        levels : ndarray of int of shape (n,)
-            The level whose rows each vector meets.
-        places : list of ndarray of int of shape (n,)
-            Where the entries of the vectors stand.
-        values : list of ndarray of shape (n,)
-            The entries.
-
-        Returns
-        -------
-        ndarray of shape (k, n)
-            One product for each of the k rows of a level.
+        `middle` is the matrix in full, (width, width). `levels`, (n,), are those whose k rows each
+        vector meets; `places` and `values`, (n,) each, are where its entries stand and what they
+        are.
         """
         result = np.zeros((len(self), len(levels)))
         order = np.argsort(levels, kind="stable")
         sorted_levels = levels[order]
-        chunk = max(1, _CHUNK_BYTES // (8 * len(middle)))
+        chunk = max(1, _WORK_BYTES // (middle.itemsize * len(middle)))
         for start in range(0, self[0].shape[0], chunk):
             first, last = np.searchsorted(sorted_levels, [start, start + chunk])
             chosen = order[first:last]
@@ -223,19 +162,9 @@ class Coupling:
         return result
 
     def form_sum(self, weights: FloatArray, middle: FloatArray) -> FloatArray:
-        """Return the sum over levels of B form B', where form is that of `level_forms`.
+        """Return B A M A' B' summed over levels, (k, k), with A M A' of `level_forms`.
 
-        Parameters
-        ----------
-        weights : ndarray of shape (k, k, n_levels)
-            B.
-        middle : ndarray of shape (width, width)
-            As in `level_forms`.
-
-        Returns
-        -------
-        ndarray of shape (k, k)
-            The sum.
+        B is `weights`, (k, k, n_levels).
         """
         k = len(self)
         if self.pairs is not None:
@@ -254,37 +183,13 @@ class Coupling:
 
 
 def dense_product(left: Matrix, right: Matrix) -> FloatArray:
-    """Return ``left.T @ right`` as a dense array.
-
-    Parameters
-    ----------
-    left, right : ndarray or sparse.csr_matrix of shape (n_levels, width)
-        Both dense or both sparse.
-
-    Returns
-    -------
-    ndarray of shape (width, width)
-        The product.
-    """
+    """Return ``left.T @ right`` as a dense array; both are dense or both sparse."""
     product = left.T @ right
     return np.asarray(product.toarray() if sparse.issparse(product) else product)
 
 
 def level_products(left: Matrix, right: FloatArray) -> FloatArray:
-    """Return the row sums of ``left * right``.
-
-    Parameters
-    ----------
-    left : ndarray or sparse.csr_matrix of shape (n_levels, width)
-        First factor.
-    right : ndarray of shape (n_levels, width)
-        Second factor.
-
-    Returns
-    -------
-    ndarray of shape (n_levels,)
-        The sums.
-    """
+    """Return the row sums of ``left * right``, (n_levels,); the right one is dense."""
     if sparse.issparse(left):
         return np.asarray(left.multiply(right).sum(axis=1)).ravel()
     return np.asarray((left * right).sum(axis=1))

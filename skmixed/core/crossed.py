@@ -28,35 +28,19 @@ from skmixed.core.levels import (
 )
 from skmixed.core.stacked_scale import StackedScale, symmetric
 
-_NEARLY_SINGULAR = 1e-3
+_NEARLY_SINGULAR = 1e-3  # singular value of lambda, divided by twice: six digits may be lost
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crossed:
-    """Factors in any relation to each other.
+    """Factors in any relation to each other."""
 
-    Parameters
-    ----------
-    eliminated : int
-        The factor eliminated first.
-    rest : list of int
-        The others.
-    own : ndarray of shape (k, k, n_levels)
-        Z_1'W Z_1 of every level of the eliminated factor.
-    coupling : Coupling
-        Z_1'W Z_2; column ``offset_f + column * n_levels_f + level`` of Z_2.
-    others : sparse.csr_matrix of shape (width, width)
-        Z_2'W Z_2.
-    shapes : list of (int, int)
-        (k, n_levels) of the others.
-    """
-
-    eliminated: int
-    rest: list[int]
-    own: FloatArray
-    coupling: Coupling
-    others: sparse.csr_matrix
-    shapes: list[tuple[int, int]]
+    eliminated: int  # the factor eliminated first
+    rest: list[int]  # the others
+    own: FloatArray  # (k, k, n_levels), Z_1'W Z_1 of every level of the eliminated factor
+    coupling: Coupling  # Z_1'W Z_2; Z_2 has column ``offset_f + column * n_levels_f + level``
+    others: sparse.csr_matrix  # (width, width), Z_2'W Z_2
+    shapes: list[tuple[int, int]]  # (k, n_levels) of the others
 
     @property
     def places(self) -> list[slice]:
@@ -67,14 +51,18 @@ class Crossed:
             for end, (k, n_levels) in zip(ends, self.shapes, strict=True)
         ]
 
-    def factorise(self, factors: list[FloatArray]) -> CrossedFactorisation:
-        """Factor V at the lambdas given, one a factor in the caller's order."""
-        level = LevelFactor.at(self.own, factors[self.eliminated])
+    def factorise(self, lambdas: list[FloatArray]) -> CrossedFactorisation:
+        """Factor V at the lambdas given, one a factor in the caller's order.
+
+        Raises LostPrecisionError if too few digits are left for Lambda_2'A'Lambda_2 + I to be
+        positive definite.
+        """
+        level = LevelFactor.at(self.own, lambdas[self.eliminated])
         white = [self.coupling.combine(row) for row in level.whitener]
         weights = multiply_transposed(level.whitener, level.whitener)
         complement = self.others.toarray(order="F")
         complement -= self.coupling.outer_sum(white, weights)
-        scale = StackedScale.of([factors[f] for f in self.rest], [n for _, n in self.shapes])
+        scale = StackedScale.of([lambdas[f] for f in self.rest], [n for _, n in self.shapes])
         scaled = scale.inner(complement)
         scaled[np.diag_indices_from(scaled)] += 1.0
         lower, info = lapack.dpotrf(scaled, lower=1, clean=1, overwrite_a=1)
@@ -83,15 +71,15 @@ class Crossed:
                 "too few digits are left for the random effects of crossed factors: some are "
                 "nearly determined by the others. Drop random terms or rescale the columns"
             )
-        return CrossedFactorisation(self, factors, level, white, complement, scale, lower)
+        return CrossedFactorisation(self, lambdas, level, white, complement, scale, lower)
 
     def stack(self, right: Blocks) -> FloatArray:
-        """Stack blocks of the other factors as rows of Z_2'R, of shape (width, m)."""
+        """Stack blocks of the other factors as rows of Z_2'R, (width, m)."""
         parts = [right[f].transpose(0, 2, 1).reshape(-1, right[f].shape[1]) for f in self.rest]
         return np.concatenate(parts)
 
     def unstack(self, stacked: FloatArray) -> Blocks:
-        """Cut rows of Z_2'R into a block of shape (k, m, n_levels) a factor."""
+        """Cut rows of Z_2'R into a block a factor, (k, m, n_levels)."""
         return [
             stacked[place].reshape(k, n_levels, -1).transpose(0, 2, 1)
             for place, (k, n_levels) in zip(self.places, self.shapes, strict=True)
@@ -99,30 +87,12 @@ class Crossed:
 
 
 class CrossedFactorisation:
-    """V of crossed factors, in factored form.
-
-    Parameters
-    ----------
-    crossed : Crossed
-        What was factored.
-    factors : list of ndarray
-        The lambdas.
-    level : LevelFactor
-        Of the eliminated factor.
-    white : list of matrices of shape (n_levels, width)
-        The coupling times the whitener of the eliminated factor.
-    complement : ndarray of shape (width, width)
-        A', its lower triangle in Fortran order.
-    scale : StackedScale
-        Lambda_2.
-    lower : ndarray of shape (width, width)
-        Cholesky factor of Lambda_2'A'Lambda_2 + I.
-    """
+    """V of crossed factors, in factored form."""
 
     def __init__(
         self,
         crossed: Crossed,
-        factors: list[FloatArray],
+        lambdas: list[FloatArray],
         level: LevelFactor,
         white: list[Matrix],
         complement: FloatArray,
@@ -130,12 +100,12 @@ class CrossedFactorisation:
         lower: FloatArray,
     ) -> None:
         self.crossed = crossed
-        self.factors = factors
-        self.level = level
-        self.white = white
-        self.complement = complement
-        self.scale = scale
-        self.lower = lower
+        self.lambdas = lambdas
+        self.level = level  # of the eliminated factor
+        self.white = white  # k of (n_levels, width): coupling times whitener of that factor
+        self.complement = complement  # (width, width), A', lower triangle in Fortran order
+        self.scale = scale  # Lambda_2
+        self.lower = lower  # (width, width), L L' = Lambda_2'A'Lambda_2 + I
         self._totals: dict[int, FloatArray] = {}
         self.log_det = level.log_det + 2.0 * float(np.log(np.diag(lower)).sum())
 
@@ -149,14 +119,14 @@ class CrossedFactorisation:
         return CrossedReduced(self, right[crossed.eliminated], first, rest, self.whiten(rest))
 
     def whiten(self, rest: FloatArray) -> FloatArray:
-        """Return L^-1 Lambda_2' times columns of shape (width, m)."""
+        """Return L^-1 Lambda_2' times columns, (width, m)."""
         scaled = self.scale.transpose_times(rest)
         return np.asarray(
             solve_triangular(self.lower, scaled, lower=True, check_finite=False, overwrite_b=True)
         )
 
     def unwhiten(self, white: FloatArray) -> FloatArray:
-        """Return Lambda_2 L^-T times columns of shape (width, m)."""
+        """Return Lambda_2 L^-T times columns, (width, m)."""
         solved = solve_triangular(self.lower, white, lower=True, trans="T", check_finite=False)
         return self.scale.times(solved)
 
@@ -171,7 +141,7 @@ class CrossedFactorisation:
         return self.scale.outer(self.inverse)
 
     def information(self, factor: int) -> FloatArray:
-        """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels)."""
+        """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels)."""
         if factor == self.crossed.eliminated:
             shrinker = self.level.shrinker
             through = multiply_levels(shrinker, self.crossed.coupling.level_forms(self.middle))
@@ -191,7 +161,7 @@ class CrossedFactorisation:
         return information
 
     def total_information(self, factor: int) -> FloatArray:
-        """Return the sum of `information` over levels, of shape (k, k)."""
+        """Return the sum of `information` over levels, (k, k)."""
         if factor not in self._totals:
             self._totals[factor] = self._sum_information(factor)
         return self._totals[factor]
@@ -201,7 +171,7 @@ class CrossedFactorisation:
             shrinker = self.level.shrinker
             kept = multiply_levels(shrinker, self.crossed.own).sum(axis=-1)
             return np.asarray(kept - self.crossed.coupling.form_sum(shrinker, self.middle))
-        lam = self.factors[factor]
+        lam = self.lambdas[factor]
         if np.linalg.svd(lam, compute_uv=False)[-1] < _NEARLY_SINGULAR:
             return np.asarray(self.information(factor).sum(axis=-1))
         position = self.crossed.rest.index(factor)
@@ -213,24 +183,10 @@ class CrossedFactorisation:
         return np.asarray(np.linalg.solve(lam.T, np.linalg.solve(lam.T, kept).T))
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
-        """Return var(z'b | y, beta) / sigma^2 of rows, those of the fit or others.
+        """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), as `Factorisation` says.
 
-        Parameters
-        ----------
-        random : list of ndarray of shape (k_f, n)
-            z of every factor; zeros where a row has no known level of it.
-        codes : list of ndarray of int of shape (n,)
-            Level of every row.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            z'C z with C the conditional covariance of all random effects.
-
-        Notes
-        -----
-        With N of the level in the eliminated factor and M = `middle`, it is z_1'N z_1 + r'M r for
-        r = z_2 - A_21 N z_1.
+        With N of the level in the eliminated factor and M = `middle`, it is z_1'N z_1 + r'M r for r
+        = z_2 - A_21 N z_1.
         """
         crossed = self.crossed
         first, level = random[crossed.eliminated][:, None], codes[crossed.eliminated]
@@ -242,8 +198,8 @@ class CrossedFactorisation:
         variances = np.square(white[:, 0]).sum(axis=0)
         variances += (through * multiply_levels(forms, through)).sum(axis=0)[0]
         for place, value in zip(places, values, strict=True):
-            for other, factor in zip(places, values, strict=True):
-                variances += value * factor * middle[place, other]
+            for other, further in zip(places, values, strict=True):
+                variances += value * further * middle[place, other]
         seen = crossed.coupling.entries_times(middle, level, places, values)
         return np.asarray(variances - 2.0 * (through[:, 0] * seen).sum(axis=0))
 
@@ -263,21 +219,7 @@ class CrossedFactorisation:
 
 
 class CrossedReduced:
-    """Columns after elimination of crossed factors.
-
-    Parameters
-    ----------
-    factorisation : CrossedFactorisation
-        V.
-    right : ndarray of shape (k, m, n_levels)
-        Z_1'R of the eliminated factor.
-    first : ndarray of shape (k, m, n_levels)
-        The same times its whitener.
-    rest : ndarray of shape (width, m)
-        Z_2'V_1^-1 R.
-    white : ndarray of shape (width, m)
-        L^-1 Lambda_2' times `rest`.
-    """
+    """Columns R after elimination of crossed factors."""
 
     def __init__(
         self,
@@ -288,13 +230,13 @@ class CrossedReduced:
         white: FloatArray,
     ) -> None:
         self.factorisation = factorisation
-        self.right = right
-        self.first = first
-        self.rest = rest
-        self.white = white
+        self.right = right  # (k, m, n_levels), Z_1'R of the eliminated factor
+        self.first = first  # the same times its whitener
+        self.rest = rest  # (width, m), Z_2'V_1^-1 R
+        self.white = white  # (width, m), L^-1 Lambda_2' times `rest`
 
     def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
-        """Return R'V^-1 R, of shape (m, m), as `Reduced` says."""
+        """Return R'V^-1 R, (m, m), as `Reduced` says."""
         if within is None:
             gram = gram - sum_of_grams(self.first)
         else:
@@ -304,7 +246,7 @@ class CrossedReduced:
         return gram - self.white.T @ self.white
 
     def cross(self) -> Blocks:
-        """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""
+        """Return Z_f'V^-1 R of every factor, (k_f, m, n_levels_f)."""
         v = self.factorisation
         crossed = v.crossed
         through = v.unwhiten(self.white)
@@ -320,19 +262,8 @@ class CrossedReduced:
 def memory_needed(width: int, n_entries: int, k: int) -> int:
     """Estimate the bytes that eliminating crossed factors takes.
 
-    Parameters
-    ----------
-    width : int
-        Random effects of the factors that are not eliminated.
-    n_entries : int
-        Entries of the coupling, for one column of the eliminated factor.
-    k : int
-        Random columns of the eliminated factor.
-
-    Returns
-    -------
-    int
-        For the complement, its factor, inverse and work space, and for the coupling twice.
+    The complement, (width, width), with its Cholesky factor, inverse and work space; and the
+    coupling, k times `n_entries` and their places, twice.
     """
     return 8 * (5 * width**2 + 4 * k * n_entries)
 

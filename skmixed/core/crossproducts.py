@@ -13,7 +13,7 @@ import numpy as np
 
 from skmixed.core.basis import apply_basis, change_of_basis, choose_basis
 from skmixed.core.blocks import FactorBlock, PairBlock, transform
-from skmixed.core.groups import GroupIndex, Union
+from skmixed.core.groups import GroupIndex, LevelUnion
 from skmixed.core.layout import FloatArray, Layout, Rows
 from skmixed.core.summation import (
     factor_blocks,
@@ -30,40 +30,19 @@ from skmixed.core.within import Within, between_parts, by_subtraction
 class CrossProducts:
     """Sums of products of [Z X y] over rows; ``+`` merges those of disjoint sets of rows.
 
-    Parameters
-    ----------
-    layout : Layout
-        Names of the columns and factors.
-    basis : ndarray of shape (n_columns, n_columns)
-        T of `choose_basis`: the products are of the columns ``[1, features, y] @ T``.
-    n_rows : int
-        Number of rows.
-    sum_weights, sum_log_weights : float
-        Of the weights, and of their logarithms.
-    gram : ndarray of shape (n_columns, n_columns)
-        [1, features, y]'W[1, features, y].
-    factors : tuple of FactorBlock
-        One a factor of the layout.
-    pairs : dict of (int, int) to PairBlock
-        One for every two factors i < j.
-    within : Within or None
-        Sums of squares within the levels of the largest factor, kept where they lie far apart.
-
-    Notes
-    -----
     Memory is O(n_columns^2 + sum over factors of levels * k * n_columns + distinct pairs of
     levels), whatever the number of rows.
     """
 
     layout: Layout
-    basis: FloatArray
+    basis: FloatArray  # (n_columns, n_columns), T: the products are of [1, features, y] T
     n_rows: int
     sum_weights: float
     sum_log_weights: float
-    gram: FloatArray
-    factors: tuple[FactorBlock, ...]
-    pairs: dict[tuple[int, int], PairBlock]
-    within: Within | None = None
+    gram: FloatArray  # (n_columns, n_columns), [1, features, y]'W[1, features, y]
+    factors: tuple[FactorBlock, ...]  # one a factor of the layout
+    pairs: dict[tuple[int, int], PairBlock]  # one for every two factors i < j
+    within: Within | None = None  # of the largest factor, kept where its levels lie far apart
 
     @property
     def levels(self) -> tuple[GroupIndex, ...]:
@@ -72,22 +51,7 @@ class CrossProducts:
 
     @classmethod
     def of(cls, layout: Layout, rows: Rows, basis: FloatArray | None = None) -> CrossProducts:
-        """Sum over a block of rows.
-
-        Parameters
-        ----------
-        layout : Layout
-            Names of the columns and factors.
-        rows : Rows
-            The rows; their columns and factors are those of `layout`.
-        basis : ndarray of shape (n_columns, n_columns), optional
-            Shift to sum about; by default the rows choose it.
-
-        Returns
-        -------
-        CrossProducts
-            Of these rows.
-        """
+        """Sum over rows of the layout, about a shift that by default the rows choose."""
         basis = choose_basis(rows.columns) if basis is None else basis
         shifted = replace(rows, columns=apply_basis(rows.columns, basis))
         gram = gram_matrix(shifted)
@@ -162,23 +126,11 @@ class CrossProducts:
         )
 
     def without(self, rows: Rows) -> CrossProducts:
-        """Take out some of the rows that were summed.
+        """Take out some of the rows that were summed, and the levels that have no others.
 
-        Parameters
-        ----------
-        rows : Rows
-            The rows, in the columns of the layout; their codes count the levels of `factors`.
-
-        Returns
-        -------
-        CrossProducts
-            Of the other rows and the levels they have. The cost is that of the rows taken out,
-            and no label is looked at.
-
-        Raises
-        ------
-        ValueError
-            If nothing is left, or rows are taken out that are not there.
+        The codes of `rows` count the levels of `factors`. The cost is that of the rows taken out,
+        and no label is looked at. Raises ValueError if nothing is left, or rows are taken out that
+        are not there.
         """
         shifted = replace(rows, columns=apply_basis(rows.columns, self.basis))
         factors = factor_blocks(self.layout, shifted)
@@ -220,18 +172,7 @@ class CrossProducts:
         )
 
     def rebased(self, basis: FloatArray) -> CrossProducts:
-        """Return the same sums about another shift.
-
-        Parameters
-        ----------
-        basis : ndarray of shape (n_columns, n_columns)
-            The shift wanted.
-
-        Returns
-        -------
-        CrossProducts
-            Equal up to rounding to having summed about `basis` in the first place.
-        """
+        """Return the same sums about another shift, as if summed about it but for rounding."""
         change = change_of_basis(self.basis, basis)
         if change is None:
             return self
@@ -252,7 +193,10 @@ class CrossProducts:
         )
 
 
-def _add_within(first: CrossProducts, second: CrossProducts, merged: list[Union]) -> Within | None:
+def _add_within(
+    first: CrossProducts, second: CrossProducts, merged: list[LevelUnion]
+) -> Within | None:
+    """Merge sums within levels, kept by either side."""
     kept = first.within or second.within
     if kept is None:
         return None

@@ -22,20 +22,15 @@ class Reduced(Protocol):
     """Columns R, given as Z_f'R of every factor, after the random effects are eliminated."""
 
     def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
-        """Return R'V^-1 R, of shape (m, m).
+        """Return R'V^-1 R, (m, m), from R'W R, (m, m).
 
-        Parameters
-        ----------
-        gram : ndarray of shape (m, m)
-            R'W R.
-        within : ndarray of shape (m, m), optional
-            The same of deviations from the means of the levels of the factor that is eliminated
-            first, a random intercept; from them nothing is lost by subtraction.
+        `within` is the same of deviations from the means of the levels of the factor that is
+        eliminated first, a random intercept; from them nothing is lost by subtraction.
         """
         ...
 
     def cross(self) -> Blocks:
-        """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""
+        """Return Z_f'V^-1 R of every factor, (k_f, m, n_levels_f)."""
         ...
 
 
@@ -52,27 +47,19 @@ class Factorisation(Protocol):
         ...
 
     def information(self, factor: int) -> FloatArray:
-        """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels)."""
+        """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels)."""
         ...
 
     def total_information(self, factor: int) -> FloatArray:
-        """Return the sum of `information` over levels, of shape (k, k)."""
+        """Return the sum of `information` over levels, (k, k)."""
         ...
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
-        """Return var(z'b | y, beta) / sigma^2 of rows, those of the fit or others.
+        """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), those of the fit or others.
 
-        Parameters
-        ----------
-        random : list of ndarray of shape (k_f, n)
-            z of every factor; zeros where a row has no known level of it.
-        codes : list of ndarray of int of shape (n,)
-            Level of every row, any level where there is none.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            z'C z with C the conditional covariance of all random effects, across factors too.
+        It is z'C z with C the conditional covariance of all random effects, across factors too.
+        Every factor gives its z, (k_f, n), zeros where a row has no known level of it, and the
+        codes, (n,), any level where there is none.
         """
         ...
 
@@ -80,6 +67,6 @@ class Factorisation(Protocol):
 class Elimination(Protocol):
     """Cross-products of the random columns, arranged for one order of elimination."""
 
-    def factorise(self, factors: list[FloatArray]) -> Factorisation:
-        """Factor V at the lambdas given."""
+    def factorise(self, lambdas: list[FloatArray], /) -> Factorisation:
+        """Factor V at the lambdas given, one a factor in the caller's order."""
         ...

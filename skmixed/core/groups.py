@@ -16,17 +16,12 @@ LabelArray = NDArray[Any]
 class GroupIndex:
     """Levels of a grouping factor, in code order.
 
-    Parameters
-    ----------
-    key : tuple of str
-        The grouping columns whose combination makes a level. Levels are compared column by
-        column, so ``("a:b", "c")`` and ``("a", "b:c")`` are different levels.
-    labels : tuple of ndarray of shape (n_levels,)
-        One array a column of `key`.
+    Levels are compared column by column, so ``("a:b", "c")`` and ``("a", "b:c")`` are different
+    levels.
     """
 
-    key: tuple[str, ...]
-    labels: tuple[LabelArray, ...]
+    key: tuple[str, ...]  # grouping columns, whose combination makes a level
+    labels: tuple[LabelArray, ...]  # (n_levels,) a column of `key`
 
     def __len__(self) -> int:
         """Return the number of levels."""
@@ -42,22 +37,9 @@ class GroupIndex:
         return GroupIndex(self.key, tuple(column[codes] for column in self.labels))
 
     def find(self, other: GroupIndex) -> IntArray:
-        """Return where the levels of another index stand in this one.
+        """Return where the levels of another index stand in this one, (len(other),).
 
-        Parameters
-        ----------
-        other : GroupIndex
-            Levels of the same factor, all of them in this index.
-
-        Returns
-        -------
-        ndarray of int of shape (len(other),)
-            Their codes here.
-
-        Raises
-        ------
-        ValueError
-            If a level is not there.
+        Raises ValueError if one of them is not there.
         """
         union = self.union(other)
         places = np.full(len(union.index), -1, dtype=np.intp)
@@ -67,53 +49,32 @@ class GroupIndex:
             raise ValueError(f"{int((found < 0).sum())} levels of {self.name!r} are not there")
         return found
 
-    def union(self, other: GroupIndex) -> Union:
-        """Merge two sets of levels.
+    def union(self, other: GroupIndex) -> LevelUnion:
+        """Merge the levels of two indexes, sorted where their labels have an order.
 
-        Parameters
-        ----------
-        other : GroupIndex
-            Levels of the same factor.
-
-        Returns
-        -------
-        Union
-            The sorted union, and where the levels of either side stand in it.
-
-        Raises
-        ------
-        ValueError
-            If the two sides are levels of different factors.
+        Raises ValueError if they are of different factors.
         """
         if self.key != other.key:
             raise ValueError(f"cannot merge levels of factor {self.name!r} with {other.name!r}")
         if self is other or all(map(_same_labels, self.labels, other.labels)):
             places = np.arange(len(self))
-            return Union(self, places, places)
+            return LevelUnion(self, places, places)
         columns = [
             concatenated_labels(mine, theirs)
             for mine, theirs in zip(self.labels, other.labels, strict=True)
         ]
         codes, first = unique_rows(columns)
         merged = GroupIndex(self.key, tuple(column[first] for column in columns))
-        return Union(merged, codes[: len(self)], codes[len(self) :])
+        return LevelUnion(merged, codes[: len(self)], codes[len(self) :])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Union:
-    """Two sets of levels brought together.
-
-    Parameters
-    ----------
-    index : GroupIndex
-        All levels.
-    first, second : ndarray of int
-        Where the levels of either side stand among them.
-    """
+class LevelUnion:
+    """Two sets of levels brought together."""
 
     index: GroupIndex
-    first: IntArray
-    second: IntArray
+    first: IntArray  # (n_first,) where the levels of the first side stand in `index`
+    second: IntArray  # (n_second,) the same of the second side
 
 
 def _same_labels(first: LabelArray, second: LabelArray) -> bool:
@@ -123,18 +84,8 @@ def _same_labels(first: LabelArray, second: LabelArray) -> bool:
 def concatenated_labels(first: LabelArray, second: LabelArray) -> LabelArray:
     """Concatenate two label arrays without turning labels of one kind into another.
 
-    Integers and strings, say, stay what they are in an object array; numpy alone would turn
-    both into strings.
-
-    Parameters
-    ----------
-    first, second : ndarray
-        Labels.
-
-    Returns
-    -------
-    ndarray
-        Those of `first`, then those of `second`.
+    Integers and strings stay what they are, in an object array; numpy alone would turn both into
+    strings.
     """
     if first.dtype.kind != second.dtype.kind:
         first, second = first.astype(object), second.astype(object)
@@ -144,17 +95,8 @@ def concatenated_labels(first: LabelArray, second: LabelArray) -> LabelArray:
 def unique_rows(columns: list[LabelArray]) -> tuple[IntArray, IntArray]:
     """Give numbers to the distinct rows of a table of labels, in sorted order.
 
-    Parameters
-    ----------
-    columns : list of ndarray of shape (n,)
-        The columns of the table.
-
-    Returns
-    -------
-    codes : ndarray of int of shape (n,)
-        The number of every row.
-    first : ndarray of int of shape (n_distinct,)
-        Where each distinct row is found first.
+    Returns the number of every row, (n,), and where each distinct row is found first,
+    (n_distinct,).
     """
     codes = np.zeros(len(columns[0]), dtype=np.intp)
     for column in columns:

@@ -19,16 +19,9 @@ from skmixed.core.pooling_stage import Noise, Stage
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hierarchy:
-    """Groups in levels, each within a group of the level above.
+    """Groups in levels, each within a group of the level above."""
 
-    Parameters
-    ----------
-    parents : tuple of ndarray of int
-        For every level, coarse to fine, the parent of each group; those of the first level have
-        the root, 0, as parent.
-    """
-
-    parents: tuple[IntArray, ...]
+    parents: tuple[IntArray, ...]  # (n_groups,) a level, coarse to fine; first 0, the root
 
     @property
     def depth(self) -> int:
@@ -41,17 +34,9 @@ class Hierarchy:
         return (1, *(len(parents) for parents in self.parents))
 
     def ancestors(self, level: int) -> list[IntArray]:
-        """Return, for the groups of a level, their ancestors in levels 0 to `level`.
+        """Return the ancestors of the groups of a level, (n_groups,) for every level from the root.
 
-        Parameters
-        ----------
-        level : int
-            0 is the root.
-
-        Returns
-        -------
-        list of ndarray of int of shape (n_groups,)
-            The last are the groups themselves.
+        The last are the groups themselves.
         """
         chain = [np.arange(self.sizes[level])]
         for parents in reversed(self.parents[:level]):
@@ -61,18 +46,10 @@ class Hierarchy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PooledHierarchy:
-    """Posterior of all groups of a hierarchy.
+    """Posterior of all groups of a hierarchy."""
 
-    Parameters
-    ----------
-    stages : tuple of Pooled
-        One a level below the root, coarse to fine; the finest relative to s^2.
-    means : tuple of ndarray of shape (k, n_groups)
-        Posterior means in every level, the root first.
-    """
-
-    stages: tuple[Pooled, ...]
-    means: tuple[FloatArray, ...]
+    stages: tuple[Pooled, ...]  # a level below the root, coarse to fine; the finest relative to s^2
+    means: tuple[FloatArray, ...]  # (k, n_groups) a level, the root first: posterior means
 
     @property
     def s2(self) -> float:
@@ -81,7 +58,7 @@ class PooledHierarchy:
 
     @property
     def covariances(self) -> tuple[FloatArray, ...]:
-        """Posterior covariances in every level, the root first, of shape (k, k, n_groups)."""
+        """Posterior covariances in every level, the root first, (k, k, n_groups)."""
         root = self.stages[0]
         found = [root.covariance * root.s2]
         for stage in self.stages:
@@ -94,21 +71,9 @@ def pool(
 ) -> PooledHierarchy:
     """Shrink every group to its parent by as much as the data say.
 
-    Parameters
-    ----------
-    precision : ndarray of shape (k, k, n_groups)
-        Information of the estimates of the finest groups, times s^2.
-    estimate : ndarray of shape (k, n_groups)
-        The estimates; those of groups without information may be anything finite.
-    hierarchy : Hierarchy
-        The groups.
-    noise : Noise or None
-        Residual of the first stage; None where s^2 = 1.
-
-    Returns
-    -------
-    PooledHierarchy
-        Estimates of every group of every level.
+    `estimate`, (k, n_groups), and `precision`, (k, k, n_groups), their information times s^2, are
+    of the finest groups; estimates without information may be anything finite. Without `noise`, the
+    residual of the first stage, s^2 = 1.
     """
     stages: list[Pooled] = []
     for level in range(hierarchy.depth, 0, -1):

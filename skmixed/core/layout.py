@@ -12,26 +12,19 @@ from skmixed.core.groups import GroupIndex, IntArray
 
 FloatArray = NDArray[np.float64]
 
-CONSTANT = 0
-"""Position of the constant column in every table of columns."""
+CONSTANT = 0  # position of the constant column in every table of columns
 
 
 @dataclass(frozen=True, slots=True)
 class FactorLayout:
     """The columns whose effects vary over the levels of one grouping factor.
 
-    Parameters
-    ----------
-    key : tuple of str
-        Grouping columns.
-    columns : tuple of int
-        Positions in `Layout.columns`, the constant first. It is carried for every factor, also
-        where the model has no random intercept, so that any shift of a column is a linear map
-        of the stored cross-products.
+    The constant is carried for every factor, also where the model has no random intercept, so that
+    any shift of a column is a linear map of the stored cross-products.
     """
 
-    key: tuple[str, ...]
-    columns: tuple[int, ...]
+    key: tuple[str, ...]  # grouping columns
+    columns: tuple[int, ...]  # positions in `Layout.columns`, the constant first
 
     def __post_init__(self) -> None:
         """Check that the constant comes first and nothing twice."""
@@ -43,17 +36,9 @@ class FactorLayout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Names of the columns W = [1, features, y] and of the grouping factors.
+    """Names of the columns [1, features, y] and of the grouping factors."""
 
-    Parameters
-    ----------
-    columns : tuple of str
-        Names of the columns of W: the constant first, the response last.
-    factors : tuple of FactorLayout
-        The grouping factors.
-    """
-
-    columns: tuple[str, ...]
+    columns: tuple[str, ...]  # the constant first, the response last
     factors: tuple[FactorLayout, ...] = ()
 
     def __post_init__(self) -> None:
@@ -70,24 +55,12 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """A block of rows, ready to be summed.
+    """A block of rows, ready to be summed."""
 
-    Parameters
-    ----------
-    columns : ndarray of shape (n, n_columns)
-        The columns of `Layout.columns` in C order; column 0 is all ones.
-    codes : tuple of ndarray of int of shape (n,)
-        Level of every row, an array a factor.
-    indexes : tuple of GroupIndex
-        The levels the codes refer to; every level occurs.
-    weights : ndarray of shape (n,) or None
-        Positive weights; None means one for every row.
-    """
-
-    columns: FloatArray
-    codes: tuple[IntArray, ...] = ()
-    indexes: tuple[GroupIndex, ...] = ()
-    weights: FloatArray | None = None
+    columns: FloatArray  # (n, n_columns) in C order, of `Layout.columns`; column 0 is all ones
+    codes: tuple[IntArray, ...] = ()  # (n,) a factor: level of every row
+    indexes: tuple[GroupIndex, ...] = ()  # what the codes count; when summed, every level occurs
+    weights: FloatArray | None = None  # (n,), positive; None: one for every row
 
     @property
     def sum_weights(self) -> float:

@@ -9,19 +9,10 @@ from skmixed.core.layout import FloatArray
 
 
 def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
-    """Regress the last column on the others.
+    """Regress the last column on the others, given their cross-products, (p + 1, p + 1).
 
-    Parameters
-    ----------
-    gram : ndarray of shape (p + 1, p + 1)
-        Cross-products of the columns.
-
-    Returns
-    -------
-    coef : ndarray of shape (p,)
-        Coefficients; of several solutions the shortest.
-    residual : float
-        Residual sum of squares.
+    Returns the coefficients, (p,), the shortest solution if the matrix is exactly singular, and the
+    residual sum of squares, which rounding may make negative.
     """
     p = len(gram) - 1
     if p == 0:

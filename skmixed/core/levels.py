@@ -15,68 +15,44 @@ from skmixed.core.layout import FloatArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LevelFactor:
-    """What one set of levels contributes to V at a given lambda.
+    """What the levels of one factor contribute to V at a given lambda.
 
-    With A = Z'W Z of a level and D = lambda'A lambda + I = L L':
-
-    Parameters
-    ----------
-    log_det : float
-        Sum over levels of log|D|.
-    whitener : ndarray of shape (k, k, n_levels)
-        T = L^-1 lambda', so that T'T = lambda D^-1 lambda'.
-    shrinker : ndarray of shape (k, k, n_levels)
-        B = I - A T'T = (I + A Omega)^-1.
+    With A = Z'W Z of a level, D = lambda'A lambda + I = L L'; nothing is divided by lambda, which
+    may be singular.
     """
 
-    log_det: float
-    whitener: FloatArray
-    shrinker: FloatArray
+    log_det: float  # sum over levels of log|D|
+    whitener: FloatArray  # (k, k, n_levels), T = L^-1 lambda', so that T'T = lambda D^-1 lambda'
+    shrinker: FloatArray  # (k, k, n_levels), B = I - A T'T = (I + A Omega)^-1
 
     @classmethod
     def at(
-        cls, products: FloatArray, factor: FloatArray, times: FloatArray | None = None
+        cls, products: FloatArray, lam: FloatArray, times: FloatArray | None = None
     ) -> LevelFactor:
-        """Factor every level.
+        """Factor every level of A, (k, k, n_levels), at lambda, any square root of Omega.
 
-        Parameters
-        ----------
-        products : ndarray of shape (k, k, n_levels)
-            A, symmetric positive semidefinite.
-        factor : ndarray of shape (k, k)
-            lambda; any square root of Omega.
-        times : ndarray of shape (n_levels,) or None
-            How many levels each stands for; for k = 1.
-
-        Returns
-        -------
-        LevelFactor
-            Valid on the boundary, where lambda is singular.
+        `times`, (n_levels,), says for k = 1 how many levels each stands for.
         """
-        k = len(factor)
-        if k == 1:
-            return _scalar(products, float(factor[0, 0]), times)
-        half = multiply(factor.T, products)
-        lower, log_det = cholesky_plus_identity(multiply_right(half, factor))
-        whitener = forward_substitute(lower, factor.T[:, :, None])
-        shrinker = _shrinker(products, factor, whitener, half)
+        if len(lam) == 1:
+            return _scalar(products, float(lam[0, 0]), times)
+        lower, log_det = cholesky_plus_identity(multiply_right(multiply(lam.T, products), lam))
+        whitener = forward_substitute(lower, lam.T[:, :, None])
+        shrinker = _shrinker(products, lam, whitener)
         return cls(log_det, whitener, shrinker)
 
 
-def _scalar(products: FloatArray, factor: float, times: FloatArray | None) -> LevelFactor:
-    d = 1.0 + factor**2 * products
+def _scalar(products: FloatArray, lam: float, times: FloatArray | None) -> LevelFactor:
+    d = 1.0 + lam**2 * products
     logs = np.log(d)
     log_det = float(logs.sum() if times is None else (logs @ times)[0, 0])
-    return LevelFactor(log_det, factor / np.sqrt(d), 1.0 / d)
+    return LevelFactor(log_det, lam / np.sqrt(d), 1.0 / d)
 
 
-def _shrinker(
-    products: FloatArray, factor: FloatArray, whitener: FloatArray, half: FloatArray
-) -> FloatArray:
+def _shrinker(products: FloatArray, lam: FloatArray, whitener: FloatArray) -> FloatArray:
     """Return B = (I + A Omega)^-1; for k = 2 by its adjugate, which does not cancel."""
-    k = len(factor)
+    k = len(lam)
     if k == 2:
-        ao = multiply_right(products, factor @ factor.T)
+        ao = multiply_right(products, lam @ lam.T)
         (a, b), (c, d) = ao[0], ao[1]
         det = 1.0 + a + d + (a * d - b * c)
         shrinker = np.empty_like(ao)
@@ -89,19 +65,10 @@ def _shrinker(
 
 
 def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, float]:
-    """Cholesky factor of ``products + I`` of every level.
+    """Return the Cholesky factor of ``products + I`` of every level and the log-determinant.
 
-    Parameters
-    ----------
-    products : ndarray of shape (k, k, n_levels)
-        Symmetric positive semidefinite.
-
-    Returns
-    -------
-    lower : ndarray of shape (k, k, n_levels)
-        Lower triangular.
-    log_det : float
-        Sum over levels of the log-determinant.
+    `products` is positive semidefinite, the factor lower triangular, both (k, k, n_levels); the
+    log-determinant is summed over levels.
     """
     k = len(products)
     lower = np.zeros_like(products)
@@ -122,19 +89,9 @@ def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, float]:
 
 
 def forward_substitute(lower: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve ``lower @ x = right`` in every level.
+    """Solve ``lower @ x = right`` in every level, (k, m, n_levels).
 
-    Parameters
-    ----------
-    lower : ndarray of shape (k, k, n_levels)
-        Lower triangular.
-    right : ndarray of shape (k, m, n_levels or 1)
-        One matrix a level, or the same for every level.
-
-    Returns
-    -------
-    ndarray of shape (k, m, n_levels)
-        The solutions.
+    `lower` is (k, k, n_levels), `right` (k, m, n_levels), or (k, m, 1) for the same in every level.
     """
     k, m, n_levels = len(right), right.shape[1], lower.shape[2]
     solution = np.empty((k, m, n_levels))
@@ -149,57 +106,21 @@ def forward_substitute(lower: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def multiply(left: FloatArray, products: FloatArray) -> FloatArray:
-    """Return ``left @ products[:, :, l]`` of every level l.
-
-    Parameters
-    ----------
-    left : ndarray of shape (a, b)
-        The same for every level.
-    products : ndarray of shape (b, c, n_levels)
-        One matrix a level.
-
-    Returns
-    -------
-    ndarray of shape (a, c, n_levels)
-        The products.
-    """
+    """Return ``left @ products[:, :, l]`` of every level l, (a, c, n_levels)."""
     b, c, n_levels = products.shape
     product: FloatArray = left @ products.reshape(b, c * n_levels)
     return product.reshape(len(left), c, n_levels)
 
 
 def multiply_right(products: FloatArray, right: FloatArray) -> FloatArray:
-    """Return ``products[:, :, l] @ right`` of every level l.
-
-    Parameters
-    ----------
-    products : ndarray of shape (a, b, n_levels)
-        One matrix a level.
-    right : ndarray of shape (b, c)
-        The same for every level.
-
-    Returns
-    -------
-    ndarray of shape (a, c, n_levels)
-        The products.
-    """
+    """Return ``products[:, :, l] @ right`` of every level l, (a, c, n_levels)."""
     return np.asarray(np.matmul(right.T, products))
 
 
 def multiply_levels(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Multiply two matrices in every level.
+    """Return ``left[:, :, l] @ right[:, :, l]`` of every level l, (a, c, ..., n_levels).
 
-    Parameters
-    ----------
-    left : ndarray of shape (a, b, ..., n_levels)
-        First factors.
-    right : ndarray of shape (b, c, ..., n_levels)
-        Second factors; further axes between are broadcast.
-
-    Returns
-    -------
-    ndarray of shape (a, c, ..., n_levels)
-        ``left[:, :, l] @ right[:, :, l]``.
+    Axes between the first two and the last are broadcast.
     """
     if left.shape[1] == 1:
         return left[:, 0, None, :] * right[None, 0, :, :]
@@ -207,36 +128,12 @@ def multiply_levels(left: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def multiply_transposed(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Multiply the transpose of a matrix with another in every level.
-
-    Parameters
-    ----------
-    left : ndarray of shape (b, a, n_levels)
-        Matrices to transpose.
-    right : ndarray of shape (b, c, n_levels)
-        Second factors.
-
-    Returns
-    -------
-    ndarray of shape (a, c, n_levels)
-        ``left[:, :, l].T @ right[:, :, l]``.
-    """
+    """Return ``left[:, :, l].T @ right[:, :, l]`` of every level l, (a, c, n_levels)."""
     return multiply_levels(left.swapaxes(0, 1), right)
 
 
 def sum_of_grams(values: FloatArray) -> FloatArray:
-    """Sum ``values[a] @ values[a].T`` over the first axis.
-
-    Parameters
-    ----------
-    values : ndarray of shape (k, m, n_levels)
-        The k factors.
-
-    Returns
-    -------
-    ndarray of shape (m, m)
-        Symmetric positive semidefinite.
-    """
+    """Return the sum of ``values[a] @ values[a].T``, (m, m), of `values`, (k, m, n_levels)."""
     total = np.zeros((values.shape[1], values.shape[1]))
     for value in values:
         total += value @ value.T
@@ -244,22 +141,7 @@ def sum_of_grams(values: FloatArray) -> FloatArray:
 
 
 def sum_children(values: FloatArray, parents: IntArray, n_parents: int) -> FloatArray:
-    """Sum over the levels contained in each coarser level.
-
-    Parameters
-    ----------
-    values : ndarray of shape (a, b, n_levels)
-        One matrix a fine level.
-    parents : ndarray of int of shape (n_levels,)
-        Coarse level of every fine one.
-    n_parents : int
-        Number of coarse levels.
-
-    Returns
-    -------
-    ndarray of shape (a, b, n_parents)
-        The sums.
-    """
+    """Sum `values`, (a, b, n_levels), over the levels of each parent, (a, b, n_parents)."""
     a, b, n_levels = values.shape
     flat = values.reshape(a * b, n_levels)
     sums = np.empty((a * b, n_parents))

@@ -36,66 +36,29 @@ from skmixed.core.levels import (
 )
 from skmixed.core.pooling_stage import Stage
 
-_LEAST = 1e-60
+_LEAST_S2 = 1e-60  # below any s^2 of data: keeps its logarithm finite where nothing is left
 
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """A stage at one value of Omega.
-
-    Parameters
-    ----------
-    stage : Stage
-        The data.
-    factor : ndarray of shape (k, k)
-        lambda, a square root of Omega.
-    criterion : float
-        -2 restricted log-likelihood up to a constant.
-    s2 : float
-        s^2.
-    lower : ndarray of shape (k, k, n_groups)
-        Cholesky factor of lambda'P lambda + I.
-    weight : ndarray of shape (k, k, n_groups)
-        W.
-    total : ndarray of shape (k, k, n_parents)
-        Sum of W over the groups of each parent: its information.
-    covariance : ndarray of shape (k, k, n_parents)
-        Inverse of `total`, of the means.
-    mean : ndarray of shape (k, n_parents)
-        m.
-    score : ndarray of shape (k, n_groups)
-        W (b - m).
-    """
+    """A stage at one value of Omega."""
 
     stage: Stage
-    factor: FloatArray
-    criterion: float
+    lam: FloatArray  # (k, k), lambda, a square root of Omega
+    criterion: float  # -2 restricted log-likelihood up to a constant
     s2: float
-    lower: FloatArray
-    weight: FloatArray
-    total: FloatArray
-    covariance: FloatArray
-    mean: FloatArray
-    score: FloatArray
+    lower: FloatArray  # (k, k, n_groups), L L' = lambda'P lambda + I
+    weight: FloatArray  # (k, k, n_groups), W
+    total: FloatArray  # (k, k, n_parents), sum of W over the groups of a parent: its information
+    covariance: FloatArray  # (k, k, n_parents), inverse of `total`: of the means
+    mean: FloatArray  # (k, n_parents), m
+    score: FloatArray  # (k, n_groups), W (b - m)
 
     @classmethod
-    def at(cls, stage: Stage, factor: FloatArray) -> Pooled:
-        """Evaluate the restricted likelihood.
-
-        Parameters
-        ----------
-        stage : Stage
-            The data.
-        factor : ndarray of shape (k, k)
-            A square root of Omega.
-
-        Returns
-        -------
-        Pooled
-            The stage at Omega.
-        """
-        half = multiply(factor.T, stage.precision)
-        lower, log_det = cholesky_plus_identity(multiply_right(half, factor))
+    def at(cls, stage: Stage, lam: FloatArray) -> Pooled:
+        """Evaluate the restricted likelihood at lambda, (k, k), any square root of Omega."""
+        half = multiply(lam.T, stage.precision)
+        lower, log_det = cholesky_plus_identity(multiply_right(half, lam))
         weight = stage.precision - _gram(forward_substitute(lower, half))
         total = stage.by_parent(weight)
         determinant, covariance = _inverses(total + stage.null_space)
@@ -107,18 +70,18 @@ class Pooled:
         log_det += determinant
         criterion, s2 = log_det + quadratic, 1.0
         if stage.noise is not None:
-            s2 = max((stage.noise.rss + quadratic) / stage.degrees, _LEAST)
+            s2 = max((stage.noise.rss + quadratic) / stage.degrees, _LEAST_S2)
             criterion = log_det + stage.degrees * float(np.log(s2))
-        return cls(stage, factor, criterion, s2, lower, weight, total, covariance, mean, score)
+        return cls(stage, lam, criterion, s2, lower, weight, total, covariance, mean, score)
 
     @property
     def omega(self) -> FloatArray:
         """Covariance between groups, relative to s^2."""
-        return np.asarray(self.factor @ self.factor.T)
+        return np.asarray(self.lam @ self.lam.T)
 
     @cached_property
     def gradient(self) -> FloatArray:
-        """Derivative of the criterion in Omega, of shape (k, k)."""
+        """Derivative of the criterion in Omega, (k, k)."""
         k = self.stage.k
         if self.stage.n_parents == 1:
             fixed = multiply_right(self.weight, self.covariance[:, :, 0])
@@ -130,10 +93,10 @@ class Pooled:
 
     @cached_property
     def curvature(self) -> FloatArray:
-        """Average information on Omega, of shape (k, k, k, k): q'D P E q / s^2.
+        """Average information on Omega, (k, k, k, k): q'D P E q / s^2.
 
-        D and E are unit matrices, of entries (a, b) and (c, d), and P is the projection
-        W - W (sum of W)^-1 W of all groups of a parent.
+        D and E are unit matrices, of entries (a, b) and (c, d), and P is the projection W - W (sum
+        of W)^-1 W of all groups of a parent.
         """
         k, score = self.stage.k, self.score
         flat = self.weight.reshape(k * k, -1).T
@@ -153,7 +116,7 @@ class Pooled:
 
     @cached_property
     def diagonal_curvature(self) -> FloatArray:
-        """The same for the variances alone, of shape (k, k)."""
+        """The same for the variances alone, (k, k)."""
         k, score = self.stage.k, self.score
         info = np.einsum("ag,cg,acg->ac", score, score, self.weight)
         images = self.stage.by_parent(score[:, None] * self.weight)
@@ -166,49 +129,27 @@ class Pooled:
 
     @property
     def between(self) -> FloatArray:
-        """Covariance of the groups about their parents, of shape (k, k)."""
+        """Covariance of the groups about their parents, (k, k)."""
         return self.s2 * self.omega
 
     @property
     def conditional(self) -> FloatArray:
-        """Covariance of every group given data and parent, of shape (k, k, n_groups)."""
+        """Covariance of every group given data and parent, (k, k, n_groups)."""
         return np.asarray(self.s2 * self._shrunk)
 
     @cached_property
     def _shrunk(self) -> FloatArray:
         """Omega (P Omega + I)^-1, without subtraction, which loses digits where Omega is large."""
-        return _gram(forward_substitute(self.lower, self.factor.T[:, :, None]))
+        return _gram(forward_substitute(self.lower, self.lam.T[:, :, None]))
 
     def posterior_mean(self, mean: FloatArray) -> FloatArray:
-        """Return the estimates of the groups, given those of their parents.
-
-        Parameters
-        ----------
-        mean : ndarray of shape (k, n_parents)
-            Posterior means of the parents.
-
-        Returns
-        -------
-        ndarray of shape (k, n_groups)
-            Posterior means of the groups.
-        """
+        """Return the means of the groups, (k, n_groups), given those of the parents."""
         of_parent = self.stage.of_parent(mean)
         pull = _image(self.stage.precision, self.stage.estimate - of_parent)
         return np.asarray(of_parent + _image(self._shrunk, pull))
 
     def posterior_covariance(self, covariance: FloatArray) -> FloatArray:
-        """Return how sure the estimates of the groups are, given how sure those of their parents.
-
-        Parameters
-        ----------
-        covariance : ndarray of shape (k, k, n_parents)
-            Posterior covariances of the parents.
-
-        Returns
-        -------
-        ndarray of shape (k, k, n_groups)
-            Posterior covariances of the groups.
-        """
+        """Return covariances of the groups, (k, k, n_groups), given those of the parents."""
         passed = np.eye(self.stage.k)[:, :, None]
         passed = passed - multiply_levels(self._shrunk, self.stage.precision)
         spread = multiply_levels(passed, self.stage.of_parent(covariance))
@@ -216,12 +157,12 @@ class Pooled:
 
 
 def _image(matrices: FloatArray, vectors: FloatArray) -> FloatArray:
-    """Multiply matrix and vector of every group."""
+    """Multiply matrix and vector of every group, (k, n_groups)."""
     return np.asarray(np.einsum("abg,bg->ag", matrices, vectors))
 
 
 def _gram(roots: FloatArray) -> FloatArray:
-    """Return ``root.T @ root`` of every group."""
+    """Return ``root.T @ root`` of every group, (k, k, n_groups)."""
     k = roots.shape[1]
     result = np.empty((k, k, roots.shape[2]))
     for a in range(k):
@@ -231,7 +172,7 @@ def _gram(roots: FloatArray) -> FloatArray:
 
 
 def _inverses(matrices: FloatArray) -> tuple[float, FloatArray]:
-    """Return the sum of the log-determinants and the inverses."""
+    """Return the sum of the log-determinants and the inverses, (k, k, n_parents)."""
     first = np.moveaxis(matrices, 2, 0)
     log_det = float(np.linalg.slogdet(first)[1].sum())
     return log_det, np.moveaxis(np.asarray(np.linalg.inv(first), dtype=float), 0, 2)

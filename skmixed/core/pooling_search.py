@@ -17,33 +17,25 @@ import numpy as np
 from skmixed.core.layout import FloatArray
 from skmixed.core.levels import multiply, multiply_right
 from skmixed.core.pooling import Pooled
-from skmixed.core.pooling_stage import Stage
+from skmixed.core.pooling_stage import UNINFORMED, Stage
 
-_LARGEST = 24  # more coefficients than this share no correlations: the curvature has k^4 entries
-_MOST_STEPS = 100
-_ENOUGH = 1e-10  # predicted decrease of the criterion
-_ROUNDING = 1e-12  # of the criterion, relative
-_LEAST_START = 1e-3  # relative to the largest variance
-_EXACT = 1e-13  # share of the sum of squares that is taken for rounding
+_MOST_CORRELATED = 24  # coefficients; more get no correlations: the curvature has k^4 entries
+_MOST_STEPS = 100  # far more than Newton's method takes: ends a search that rounding keeps going
+_LEAST_DECREASE = 1e-10  # predicted, of the criterion: far below what any estimate shows
+_CRITERION_DIGITS = 1e-12  # of the criterion: a smaller predicted decrease cannot be judged
+_LEAST_START = 1e-3  # of the largest variance: off zero, where the slope in its root vanishes
+_LEAST_VARIANCE = 1e-6  # to start from where none is positive, in the units of the search
+_CURVATURE_DIGITS = 1e-12  # of the largest eigenvalue, or of 1: the sign of less is rounding
+_EXACT_MEANS = 1e-13  # share of the sum of squares that is taken for rounding
 _LEAST_NOISE = 1e-9  # share of the variance within parents; with less, W would lose its digits
-_UNKNOWN = 1e-10
 
 
 def solve_stage(stage: Stage) -> Pooled:
-    """Maximise the restricted likelihood of one stage.
+    """Maximise the restricted likelihood of one stage, with estimates in any units.
 
-    Parameters
-    ----------
-    stage : Stage
-        Estimates, in any units.
-
-    Returns
-    -------
-    Pooled
-        At the optimum with an unstructured covariance, if there are more groups, beyond one a
-        parent, than coefficients. Where Akaike's criterion finds that this is no better than no
-        difference between groups at all, a diagonal covariance is tried; and where that is no
-        better either, Omega is zero.
+    The covariance is unstructured if there are more groups, beyond one a parent, than coefficients.
+    Where Akaike's criterion finds that this is no better than no difference between groups at all,
+    a diagonal covariance is tried; and where that is no better either, Omega is zero.
     """
     k = stage.k
     if stage.noise is not None and stage.degrees <= 0.0:
@@ -57,12 +49,12 @@ def solve_stage(stage: Stage) -> Pooled:
         if rss > stage.noise.rss:
             stage = replace(stage, noise=replace(stage.noise, rss=rss))
             null = Pooled.at(stage, np.zeros((k, k)))
-    searches: list[_Full | _Diagonal] = [_Diagonal(k)]
-    if k < stage.degrees_between and k <= _LARGEST:
-        searches.insert(0, _Full(k))
+    searches: list[_UnstructuredSearch | _DiagonalSearch] = [_DiagonalSearch(k)]
+    if k < stage.degrees_between and k <= _MOST_CORRELATED:
+        searches.insert(0, _UnstructuredSearch(k))
     for search in searches:
-        found = _searched(search, stage, null)
-        if null.criterion - found.criterion > 2.0 * search.n_parameters:
+        found = _optimum(search, stage, null)
+        if null.criterion - found.criterion > 2.0 * search.n_parameters:  # Akaike's criterion
             return found
     return null
 
@@ -74,12 +66,12 @@ def _is_exact(null: Pooled) -> bool:
         return False
     images = np.einsum("ijg,jg->ig", stage.precision, stage.estimate)
     explained = float(np.vdot(stage.estimate, images))
-    return bool(null.s2 * stage.degrees <= _EXACT * explained)
+    return bool(null.s2 * stage.degrees <= _EXACT_MEANS * explained)
 
 
-def _searched(search: _Full | _Diagonal, stage: Stage, null: Pooled) -> Pooled:
+def _optimum(search: _UnstructuredSearch | _DiagonalSearch, stage: Stage, null: Pooled) -> Pooled:
     """Return the optimum of one structure, found in units that suit it."""
-    units, inverse = _units(stage.precision.mean(axis=2), isinstance(search, _Full))
+    units, inverse = _units(stage.precision.mean(axis=2), isinstance(search, _UnstructuredSearch))
     scaled = replace(
         stage,
         precision=multiply_right(multiply(units.T, stage.precision), units),
@@ -87,11 +79,11 @@ def _searched(search: _Full | _Diagonal, stage: Stage, null: Pooled) -> Pooled:
     )
     start = search.start(scaled, units.T @ _excess(null) @ units)
     found = _descend(search, Pooled.at(scaled, start))
-    return Pooled.at(stage, units @ found.factor)
+    return Pooled.at(stage, units @ found.lam)
 
 
 def _units(average: FloatArray, is_full: bool) -> tuple[FloatArray, FloatArray]:
-    """Return T with T'PT = I for the average precision P, or diagonal of unit diagonal; and T^-1.
+    """Return T with T'PT = I for the average P, (k, k), or diagonal of unit diagonal; and T^-1.
 
     Directions that no group knows anything about are left out of both.
     """
@@ -100,41 +92,43 @@ def _units(average: FloatArray, is_full: bool) -> tuple[FloatArray, FloatArray]:
     if not is_full:
         return np.diag(scale), np.diag(1.0 / scale)
     values, vectors = np.linalg.eigh(average * scale[:, None] * scale)
-    known = values > _UNKNOWN
+    known = values > UNINFORMED
     roots = np.where(known, 1.0 / np.sqrt(np.where(known, values, 1.0)), 0.0)
     units = scale[:, None] * vectors * roots
     return units, units.T @ average
 
 
-def _descend(search: _Full | _Diagonal, point: Pooled) -> Pooled:
-    radius = max(1.0, float(np.linalg.norm(point.factor)))
-    rounding = _ROUNDING * (1.0 + abs(point.criterion))
+def _descend(search: _UnstructuredSearch | _DiagonalSearch, point: Pooled) -> Pooled:
+    """Return the point that trust-region Newton steps lead to."""
+    radius = max(1.0, float(np.linalg.norm(point.lam)))
+    rounding = _CRITERION_DIGITS * (1.0 + abs(point.criterion))
     for _ in range(_MOST_STEPS):
-        step, predicted = _trust_step(*search.model(point), radius)
-        if predicted < _ENOUGH:
+        step, predicted = _trust_step(*search.derivatives(point), radius)
+        if predicted < _LEAST_DECREASE:
             break
         trial = search.moved(point, step)
         gain = point.criterion - trial.criterion
         length = float(np.linalg.norm(step))
-        if gain > 0.1 * predicted:
+        if gain > 0.1 * predicted:  # a tenth of what was predicted is worth the step
             point = trial
-            radius = max(radius, 2.0 * length) if gain > 0.7 * predicted else radius
+            if gain > 0.7 * predicted:  # the quadratic holds, and may hold farther away
+                radius = max(radius, 2.0 * length)
         elif predicted < rounding:  # the last step, too small to be judged
             return trial if gain > -rounding else point
         else:
-            radius = 0.3 * min(radius, length)
+            radius = 0.3 * min(radius, length)  # clearly shorter than the step that failed
     return point
 
 
 def _trust_step(slope: FloatArray, hessian: FloatArray, radius: float) -> tuple[FloatArray, float]:
     """Return a step no longer than the radius, and the decrease that the quadratic predicts.
 
-    Along an eigenvector of negative curvature it goes downhill as far as the radius, also where
-    the slope is zero, as it is at a variance of zero that should not be.
+    Along an eigenvector of negative curvature it goes downhill as far as the radius, also where the
+    slope is zero, as it is at a variance of zero that should not be.
     """
     values, vectors = np.linalg.eigh(hessian)
     along = vectors.T @ slope
-    floor = 1e-12 * max(1.0, float(np.abs(values).max()))
+    floor = _CURVATURE_DIGITS * max(1.0, float(np.abs(values).max()))
     step = -along / np.maximum(np.abs(values), floor)
     down = values < -floor
     step[down] = np.where(along[down] > 0.0, -radius, radius)
@@ -146,38 +140,32 @@ def _trust_step(slope: FloatArray, hessian: FloatArray, radius: float) -> tuple[
 
 
 def _excess(null: Pooled) -> FloatArray:
-    """Return the products of scores beyond what the variance within groups explains."""
+    """Return the products of scores beyond what the variance within groups explains, (k, k)."""
     within = null.stage.s2_within or null.s2
     products = null.score @ null.score.T
     return np.asarray(products / within - products / null.s2 - null.gradient)
 
 
-class _Full:
-    """Unstructured covariance: a lower triangular change in the eigenvectors of Omega.
-
-    Parameters
-    ----------
-    k : int
-        Number of coefficients.
-    """
+class _UnstructuredSearch:
+    """Unstructured covariance: a lower triangular change in the eigenvectors of Omega."""
 
     def __init__(self, k: int) -> None:
         self.rows, self.columns = np.tril_indices(k)
         self.n_parameters = len(self.rows)
 
     def start(self, stage: Stage, excess: FloatArray) -> FloatArray:
-        """Return a square root of a first estimate, one scoring step from zero."""
+        """Return a square root of a first estimate, (k, k), one scoring step from zero."""
         k = stage.k
         p = stage.precision.reshape(k * k, -1)
         information = (p @ p.T).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
         omega = np.linalg.lstsq(information, excess.ravel(), rcond=None)[0].reshape(k, k)
         values, vectors = np.linalg.eigh(0.5 * (omega + omega.T))
-        least = max(_LEAST_START * float(values[-1]), 1e-6)
+        least = max(_LEAST_START * float(values[-1]), _LEAST_VARIANCE)
         return np.asarray(vectors * np.sqrt(np.maximum(values, least)))
 
-    def model(self, point: Pooled) -> tuple[FloatArray, FloatArray]:
+    def derivatives(self, point: Pooled) -> tuple[FloatArray, FloatArray]:
         """Return gradient and Hessian in the entries of the change."""
-        u, roots, _ = np.linalg.svd(point.factor)
+        u, roots, _ = np.linalg.svd(point.lam)
         k, i, j = len(roots), self.rows, self.columns
         gradient = u.T @ point.gradient @ u
         turn = np.kron(u, u)
@@ -190,38 +178,32 @@ class _Full:
 
     def moved(self, point: Pooled, step: FloatArray) -> Pooled:
         """Evaluate the stage after a step."""
-        u, roots, _ = np.linalg.svd(point.factor)
+        u, roots, _ = np.linalg.svd(point.lam)
         root = np.diag(roots)
         root[self.rows, self.columns] += step
         return Pooled.at(point.stage, u @ root)
 
 
-class _Diagonal:
-    """Coefficients that vary independently of each other.
-
-    Parameters
-    ----------
-    k : int
-        Number of coefficients.
-    """
+class _DiagonalSearch:
+    """Coefficients that vary independently of each other."""
 
     def __init__(self, k: int) -> None:
         self.n_parameters = k
 
     def start(self, stage: Stage, excess: FloatArray) -> FloatArray:
-        """Return a square root of a first estimate, one scoring step from zero."""
+        """Return a square root of a first estimate, (k, k), one scoring step from zero."""
         p = stage.precision
         information = np.einsum("ijg,ijg->ij", p, p)
         omega = np.linalg.lstsq(information, np.diag(excess), rcond=None)[0]
-        least = max(_LEAST_START * float(omega.max()), 1e-6)
+        least = max(_LEAST_START * float(omega.max()), _LEAST_VARIANCE)
         return np.diag(np.sqrt(np.maximum(omega, least)))
 
-    def model(self, point: Pooled) -> tuple[FloatArray, FloatArray]:
+    def derivatives(self, point: Pooled) -> tuple[FloatArray, FloatArray]:
         """Return gradient and Hessian in the square roots of the variances."""
-        roots, slope = np.diag(point.factor), np.diag(point.gradient)
+        roots, slope = np.diag(point.lam), np.diag(point.gradient)
         hessian = 4.0 * roots[:, None] * roots * point.diagonal_curvature
         return 2.0 * slope * roots, hessian + np.diag(2.0 * slope)
 
     def moved(self, point: Pooled, step: FloatArray) -> Pooled:
         """Evaluate the stage after a step."""
-        return Pooled.at(point.stage, point.factor + np.diag(step))
+        return Pooled.at(point.stage, point.lam + np.diag(step))

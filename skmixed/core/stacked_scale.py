@@ -12,70 +12,43 @@ from skmixed.core.layout import FloatArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackedScale:
-    """Lambda_2 = blockdiag(lambda_f x I); a vector where every factor has one random column.
+    """Lambda_2 = blockdiag(lambda_f x I); a vector where every factor has one random column."""
 
-    Parameters
-    ----------
-    diagonal : ndarray of shape (width,) or None
-        Its diagonal, if that is all.
-    matrix : sparse.csr_matrix of shape (width, width) or None
-        Otherwise the matrix.
-    """
-
-    diagonal: FloatArray | None
-    matrix: sparse.csr_matrix | None
+    diagonal: FloatArray | None  # (width,), if that is all
+    matrix: sparse.csr_matrix | None  # (width, width), otherwise
 
     @classmethod
-    def of(cls, factors: list[FloatArray], n_levels: list[int]) -> StackedScale:
-        """Stack lambdas.
+    def of(cls, lambdas: list[FloatArray], n_levels: list[int]) -> StackedScale:
+        """Stack lambdas, (k, k) each, over the numbers of levels of their factors.
 
-        Parameters
-        ----------
-        factors : list of ndarray of shape (k, k)
-            lambda of every factor.
-        n_levels : list of int
-            Their numbers of levels.
-
-        Returns
-        -------
-        StackedScale
-            In the order column by column, and within a column level by level.
+        The order is column by column, and within a column level by level.
         """
-        if all(len(factor) == 1 for factor in factors):
-            scales = [factor[0, 0] for factor in factors]
+        if all(len(lam) == 1 for lam in lambdas):
+            scales = [lam[0, 0] for lam in lambdas]
             return cls(np.repeat(scales, n_levels), None)
         blocks = [
-            sparse.kron(factor, sparse.identity(n))
-            for factor, n in zip(factors, n_levels, strict=True)
+            sparse.kron(lam, sparse.identity(n)) for lam, n in zip(lambdas, n_levels, strict=True)
         ]
         return cls(None, sparse.csr_matrix(sparse.block_diag(blocks)))
 
     def times(self, columns: FloatArray) -> FloatArray:
-        """Return Lambda_2 times columns of shape (width, m)."""
+        """Return Lambda_2 times columns, (width, m)."""
         if self.diagonal is not None:
             return self.diagonal[:, None] * columns
         assert self.matrix is not None
         return np.asarray(self.matrix @ columns)
 
     def transpose_times(self, columns: FloatArray) -> FloatArray:
-        """Return Lambda_2' times columns of shape (width, m)."""
+        """Return Lambda_2' times columns, (width, m)."""
         if self.diagonal is not None:
             return self.diagonal[:, None] * columns
         assert self.matrix is not None
         return np.asarray(self.matrix.T @ columns)
 
     def inner(self, lower: FloatArray) -> FloatArray:
-        """Return the lower triangle of Lambda_2'A Lambda_2.
+        """Return the lower triangle of Lambda_2'A Lambda_2, (width, width).
 
-        Parameters
-        ----------
-        lower : ndarray of shape (width, width)
-            Lower triangle of A, in Fortran order.
-
-        Returns
-        -------
-        ndarray of shape (width, width)
-            In Fortran order; nothing is said of the upper triangle.
+        `lower` is that of A; both are in Fortran order, and nothing is said of the upper triangle.
         """
         if self.diagonal is not None:
             return (lower.T * self.diagonal[:, None] * self.diagonal).T
@@ -83,7 +56,7 @@ class StackedScale:
         return np.asfortranarray(self.transpose_times(full.T))
 
     def outer(self, lower: FloatArray) -> FloatArray:
-        """Return the lower triangle of Lambda_2 A Lambda_2', as `inner`."""
+        """Return the lower triangle of Lambda_2 A Lambda_2', zero above where `lower` is."""
         if self.diagonal is not None:
             return self.inner(lower)
         full = self.times(symmetric(lower))
@@ -91,17 +64,6 @@ class StackedScale:
 
 
 def symmetric(lower: FloatArray) -> FloatArray:
-    """Fill the upper triangle of a symmetric matrix.
-
-    Parameters
-    ----------
-    lower : ndarray of shape (width, width)
-        Its lower triangle; the upper one is not read.
-
-    Returns
-    -------
-    ndarray of shape (width, width)
-        In Fortran order.
-    """
+    """Return a symmetric matrix in full and in Fortran order, given its lower triangle."""
     strict = np.tril(lower, -1)
     return np.asfortranarray(np.tril(lower) + strict.T)

@@ -12,13 +12,13 @@ from skmixed.core.groups import IntArray
 from skmixed.core.layout import CONSTANT, FloatArray, Layout, Rows
 from skmixed.core.within import Within, is_far_apart, within_levels
 
-_SMALL = 10_000
+_DENSE_ENTRIES = 10_000  # of the selector, rows times levels: with more the sparse one is faster
 
 Pairs = dict[tuple[int, int], PairBlock]
 
 
 def gram_matrix(rows: Rows) -> FloatArray:
-    """Return [1, features, y]'W[1, features, y], of shape (n_columns, n_columns)."""
+    """Return [1, features, y]'W[1, features, y], (n_columns, n_columns)."""
     columns = rows.columns
     weighted = columns if rows.weights is None else columns * rows.weights[:, None]
     return np.asarray(columns.T @ weighted)
@@ -31,29 +31,14 @@ def level_sums(
     columns: FloatArray,
     weights: FloatArray | None = None,
 ) -> FloatArray:
-    """Sum products of columns within levels, in one pass each and without sorting.
+    """Sum products of columns within levels, (k, n_columns, n_levels), without sorting.
 
-    Parameters
-    ----------
-    codes : ndarray of int of shape (n,)
-        Level of every row.
-    n_levels : int
-        Number of levels.
-    first : list of ndarray of shape (n,)
-        The k columns that are multiplied with all others.
-    columns : ndarray of shape (n, n_columns)
-        The others, in C order.
-    weights : ndarray of shape (n,) or None
-        Weights of the rows.
-
-    Returns
-    -------
-    ndarray of shape (k, n_columns, n_levels)
-        The sums.
+    The k columns of `first`, (n,) each, are multiplied with all of `columns`, (n, n_columns) in C
+    order, in one pass each. `codes` and `weights` are (n,).
     """
     n = len(codes)
-    if n * n_levels <= _SMALL:
-        return _small_level_sums(codes, n_levels, first, columns, weights)
+    if n * n_levels <= _DENSE_ENTRIES:
+        return _dense_level_sums(codes, n_levels, first, columns, weights)
     sums = np.empty((len(first), columns.shape[1], n_levels))
     indptr = np.arange(n + 1, dtype=codes.dtype)
     for column, target in zip(first, sums, strict=True):
@@ -63,14 +48,14 @@ def level_sums(
     return sums
 
 
-def _small_level_sums(
+def _dense_level_sums(
     codes: IntArray,
     n_levels: int,
     first: list[FloatArray],
     columns: FloatArray,
     weights: FloatArray | None,
 ) -> FloatArray:
-    """Sum by one dense product, which a few rows take less time for than a sparse matrix."""
+    """Sum by one dense product, which takes less time for few rows than a sparse matrix."""
     selector = np.zeros((n_levels, len(codes)))
     selector[codes, np.arange(len(codes))] = 1.0 if weights is None else weights
     products = np.array(first)[:, None] * columns.T

@@ -9,53 +9,24 @@ from skmixed.core.layout import FloatArray
 
 
 def eigenvalues(matrix: FloatArray) -> FloatArray:
-    """Return the eigenvalues of a symmetric matrix, in ascending order.
-
-    Parameters
-    ----------
-    matrix : ndarray of shape (k, k)
-        Of which the lower triangle is read.
-
-    Returns
-    -------
-    ndarray of shape (k,)
-        The eigenvalues.
-    """
+    """Return the eigenvalues of a symmetric matrix, (k,), ascending; its lower triangle is read."""
     values, _, info = lapack.dsyev(matrix, compute_v=0, lower=1)
     return _checked(values, info)
 
 
 def eigenpairs(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the eigenvalues of a symmetric matrix, in ascending order, and its eigenvectors.
+    """Return the eigenvalues of a symmetric matrix, (k,), ascending, and eigenvectors, (k, k).
 
-    Parameters
-    ----------
-    matrix : ndarray of shape (k, k)
-        Of which the lower triangle is read.
-
-    Returns
-    -------
-    values : ndarray of shape (k,)
-        The eigenvalues.
-    vectors : ndarray of shape (k, k)
-        A column each.
+    A column is an eigenvector. The lower triangle of the matrix is read.
     """
     values, vectors, info = lapack.dsyev(matrix, lower=1)
     return _checked(values, info), np.asarray(vectors)
 
 
 def is_positive_definite(matrix: FloatArray) -> bool:
-    """Tell whether a symmetric matrix has a Cholesky factor.
+    """Tell whether a symmetric matrix has a Cholesky factor; its lower triangle is read.
 
-    Parameters
-    ----------
-    matrix : ndarray of shape (k, k)
-        Of which the lower triangle is read.
-
-    Returns
-    -------
-    bool
-        Whether all eigenvalues are positive, but for rounding.
+    It has one if all eigenvalues are positive, but for rounding.
     """
     return bool(lapack.dpotrf(matrix, lower=1)[1] == 0)
 

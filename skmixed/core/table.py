@@ -14,46 +14,21 @@ from skmixed.core.fit import Fit
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray, Rows
 
-_CHUNK = 2**16
+_ROWS_AT_ONCE = 2**16  # half a megabyte a column: copies stay small, and loops over them short
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScaledTable:
-    """Rows in the scaled units of a fit.
+    """Rows in the scaled units of a fit."""
 
-    Parameters
-    ----------
-    fixed : ndarray of shape (n, p + 1)
-        [X y].
-    random : list of ndarray of shape (k_f, n)
-        z of every used factor; zeros where a row has no known level of it.
-    codes : list of ndarray of int of shape (n,)
-        Their levels; any level where there is none.
-    scale : float
-        Multiplier of the response.
-    """
-
-    fixed: FloatArray
-    random: Blocks
-    codes: list[IntArray]
-    scale: float
+    fixed: FloatArray  # (n, p + 1), [X y]
+    random: Blocks  # (k_f, n) a used factor: z, zeros where a row has no known level of it
+    codes: list[IntArray]  # (n,) a used factor: levels, any level where there is none
+    scale: float  # multiplier of the response
 
     @classmethod
     def of(cls, fit: Fit, rows: Rows) -> ScaledTable:
-        """Scale rows.
-
-        Parameters
-        ----------
-        fit : Fit
-            The model.
-        rows : Rows
-            Rows of its layout; a negative code is no level.
-
-        Returns
-        -------
-        ScaledTable
-            The rows in the units that its search works in.
-        """
+        """Scale rows of the layout to the units of the search; a negative code is no level."""
         model, basis = fit.problem.model, fit.products.basis
         right_map = linalg.solve_triangular(basis, model.to_raw, unit_diagonal=True)
         random, codes = [], []
@@ -70,29 +45,17 @@ class ScaledTable:
         """Number of rows."""
         return len(self.fixed)
 
-    def reduced(self, factors: Blocks, cross: Blocks) -> Iterator[tuple[slice, FloatArray]]:
-        """Take from [X y] what the random effects take of each column, some rows at a time.
+    def reduced(self, lambdas: Blocks, cross: Blocks) -> Iterator[tuple[slice, FloatArray]]:
+        """Yield slices of the rows and their [X y] - Z Omega Z'V^-1[X y], (m, p + 1).
 
-        Parameters
-        ----------
-        factors : list of ndarray of shape (k, k)
-            lambda of every used factor.
-        cross : list of ndarray of shape (k, p + 1, n_levels)
-            Z'V^-1[X y] of every used factor.
-
-        Yields
-        ------
-        chosen : slice
-            Some of the rows.
-        reduced : ndarray of shape (m, p + 1)
-            [X y] - Z Omega Z'V^-1[X y] of these; of the rows of the fit, and times their weights,
-            it is V^-1[X y].
+        Of the rows of the fit, and times their weights, this is V^-1[X y]. Every used factor gives
+        its lambda, (k, k), and its Z'V^-1[X y], (k, p + 1, n_levels), in `cross`.
         """
         shrunk = [
-            lam @ (lam.T @ u.reshape(len(u), -1)) for lam, u in zip(factors, cross, strict=True)
+            lam @ (lam.T @ u.reshape(len(u), -1)) for lam, u in zip(lambdas, cross, strict=True)
         ]
-        for start in range(0, self.n_rows, _CHUNK):
-            chosen = slice(start, start + _CHUNK)
+        for start in range(0, self.n_rows, _ROWS_AT_ONCE):
+            chosen = slice(start, start + _ROWS_AT_ONCE)
             reduced = self.fixed[chosen].copy()
             for z, codes, effects, u in zip(self.random, self.codes, shrunk, cross, strict=True):
                 by_level = effects.reshape(u.shape)

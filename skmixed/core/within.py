@@ -14,39 +14,22 @@ import numpy as np
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 
-_FAR_APART = 1e-4
+_FAR_APART = 1e-4  # of y'y within levels; with less, subtraction loses more than four digits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Within:
-    """Products of deviations from the means of the levels of one factor.
+    """Products of deviations from the means of the levels of one factor."""
 
-    Parameters
-    ----------
-    factor : int
-        Position of the factor in the layout, the one with most levels.
-    gram : ndarray of shape (n_columns, n_columns)
-        Weighted products of the deviations of [1, features, y].
-    """
-
-    factor: int
-    gram: FloatArray
+    factor: int  # position in the layout, of the factor with most levels
+    gram: FloatArray  # (n_columns, n_columns), weighted products of deviations of [1, features, y]
 
 
 def is_far_apart(gram: FloatArray, products: FloatArray) -> bool:
-    """Return whether the means of the levels make up all but 1e-4 of the response.
+    """Tell whether all but 1e-4 of y'y is between levels: subtraction would lose digits.
 
-    Parameters
-    ----------
-    gram : ndarray of shape (n_columns, n_columns)
-        Weighted products of the columns.
-    products : ndarray of shape (k, n_columns, n_levels)
-        The same within every level, the constant first.
-
-    Returns
-    -------
-    bool
-        Then the residual would lose digits by subtraction.
+    `gram`, (n_columns, n_columns), is of all rows, `products`, (k, n_columns, n_levels), of every
+    level, the constant first.
     """
     between = float(np.sum(products[0, -1] ** 2 / products[0, 0]))
     return bool(gram[-1, -1] - between < _FAR_APART * gram[-1, -1])
@@ -55,23 +38,10 @@ def is_far_apart(gram: FloatArray, products: FloatArray) -> bool:
 def within_levels(
     columns: FloatArray, weights: FloatArray | None, codes: IntArray, products: FloatArray
 ) -> FloatArray:
-    """Sum the products of deviations from level means, in a second pass over the rows.
+    """Sum products of deviations from level means over the rows, (n_columns, n_columns).
 
-    Parameters
-    ----------
-    columns : ndarray of shape (n, n_columns)
-        [1, features, y].
-    weights : ndarray of shape (n,) or None
-        Positive weights.
-    codes : ndarray of int of shape (n,)
-        Level of every row.
-    products : ndarray of shape (k, n_columns, n_levels)
-        Products within every level, the constant first.
-
-    Returns
-    -------
-    ndarray of shape (n_columns, n_columns)
-        The sums.
+    A second pass over `columns` [1, features, y], (n, n_columns), with their level, (n,), and the
+    `products` within every level, (k, n_columns, n_levels), the constant first.
     """
     means = products[0] / np.where(products[0, 0] > 0, products[0, 0], 1.0)
     deviations = columns - np.ascontiguousarray(means.T)[codes]
@@ -80,36 +50,21 @@ def within_levels(
 
 
 def by_subtraction(gram: FloatArray, products: FloatArray) -> FloatArray:
-    """Return the same sums from the products alone, where the levels do not lie far apart.
+    """Return the same from the products alone, for levels that do not lie far apart.
 
-    Parameters
-    ----------
-    gram : ndarray of shape (n_columns, n_columns)
-        Weighted products of the columns.
-    products : ndarray of shape (k, n_columns, n_levels)
-        The same within every level, the constant first.
-
-    Returns
-    -------
-    ndarray of shape (n_columns, n_columns)
-        The sums.
+    `gram`, (n_columns, n_columns), is of all rows, `products`, (k, n_columns, n_levels), of every
+    level, the constant first.
     """
     return np.asarray(gram - (products[0] / products[0, 0]) @ products[0].T)
 
 
 def between_parts(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Return what two sets of rows add to the sums within levels by the difference of their means.
+    """Return what the difference of the means of two sets of rows adds to sums within levels.
 
-    Parameters
-    ----------
-    first, second : ndarray of shape (n_columns, n_levels)
-        Sums of the columns in the levels that both sets have, the constant first.
-
-    Returns
-    -------
-    ndarray of shape (n_columns, n_columns)
-        Sum of w_1 w_2 / (w_1 + w_2) times the products of the differences (Chan, Golub & LeVeque
-        1983, doi:10.1080/00031305.1983.10483115).
+    `first` and `second`, (n_columns, n_levels), are sums of the columns in the levels that both
+    sets have, the constant first. The result, (n_columns, n_columns), sums w_1 w_2 / (w_1 + w_2)
+    times the products of the differences (Chan, Golub & LeVeque 1983,
+    doi:10.1080/00031305.1983.10483115).
     """
     difference = first / first[0] - second / second[0]
     weight = first[0] * second[0] / (first[0] + second[0])

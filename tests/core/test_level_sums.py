@@ -16,7 +16,7 @@ def test_dense_and_sparse_sums(n_rows, n_levels, n_first, weighted, monkeypatch)
     weights = rng.uniform(0.5, 2.0, n_rows) if weighted else None
     given = (codes, n_levels, list(columns.T[:n_first]), columns, weights)
     dense = summation.level_sums(*given)
-    monkeypatch.setattr(summation, "_SMALL", 0)
+    monkeypatch.setattr(summation, "_DENSE_ENTRIES", 0)
     sparse = summation.level_sums(*given)
     assert dense.shape == (n_first, 4, n_levels)
     assert dense.flags.c_contiguous
