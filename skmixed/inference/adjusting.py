@@ -19,36 +19,17 @@ _NOTES = {
     "bonferroni": "p-values and intervals: Bonferroni's method for {n_pairs} comparisons.",
     "holm": "p-values: Holm's method for {n_pairs} comparisons; intervals: Bonferroni's.",
 }
-_NORMAL = 1e5  # degrees of freedom beyond which scipy takes infinity
+_INFINITE_DF = 1e5  # from here on scipy takes the studentized range for that of infinitely many
 
 
 def adjusted_pairs(
     frame: pd.DataFrame, n_means: int, level: float, adjust: Adjustment | None
 ) -> tuple[pd.DataFrame, str]:
-    """Adjust p-values of differences and add their intervals.
+    """Adjust p-values of differences, add their intervals, and say so in a note.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        estimate, std_error, df, statistic and p_value of every difference.
-    n_means : int
-        Number of the means.
-    level : float
-        Probability that all intervals hold.
-    adjust : {"tukey", "bonferroni", "holm"} or None
-        The method.
-
-    Returns
-    -------
-    frame : DataFrame
-        With lower and upper.
-    note : str
-        What was done.
-
-    Raises
-    ------
-    ValueError
-        For an unknown method.
+    `frame` has estimate, std_error, df, statistic and p_value of every difference between two of
+    `n_means` means; those whose p-value is NaN do not count. `level` is the probability that all
+    intervals hold; without an adjustment, that each does. Raises ValueError for an unknown method.
     """
     if adjust not in _NOTES:
         allowed = ", ".join(repr(name) for name in _NOTES)
@@ -59,7 +40,7 @@ def adjusted_pairs(
     n_pairs = int(known.sum())
     quantile = t_quantiles(level if adjust is None else 1.0 - (1.0 - level) / max(n_pairs, 1), df)
     if adjust == "tukey":
-        finite = np.minimum(df, _NORMAL)
+        finite = np.minimum(df, _INFINITE_DF)
         spread = np.sqrt(2.0) * np.abs(frame["statistic"].to_numpy(dtype=float))
         p_value = np.asarray(stats.studentized_range.sf(spread, n_means, finite))
         quantile = np.asarray(stats.studentized_range.isf(1.0 - level, n_means, finite))

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from skmixed.core.fit import Fit
 from skmixed.inference.fitted import design_of, formula_of
 from skmixed.inference.table import Table
 from skmixed.inference.term_hypotheses import BY_TYPE
@@ -82,8 +81,6 @@ def anova(
     if wanted not in BY_TYPE:
         raise ValueError(f"type={type!r} is not one of 'I', 'II' and 'III'")
     tests = CoefficientTests.of(model, df)
-    if isinstance(model, Fit):
-        design_of(model)
     results = BY_TYPE[str(wanted)](tests, design_of(model).fixed_part)
     frame = pd.DataFrame(
         {

@@ -27,17 +27,19 @@ from skmixed.inference.resampling import (
     responses_of_rows,
 )
 from skmixed.inference.rows import check_fitted, rows_of_fit
-from skmixed.inference.table import Shown, Table
+from skmixed.inference.table import Table, TabularResult
 
-_BLOCK, _FEW = 1_000, 25
-_CELLS = 4e6
+# A block of replicates has its own random generator, and is what a thread does at a time.
+_MOST_IN_BLOCK = 1_000  # replicates refitted in lock-step: a fifth of a second for a small factor
+_ONE_BY_ONE = 25  # replicates in a block where each is refitted by itself: threads get shares
+_BLOCK_CELLS = 4e6  # cross-products, or rows, times replicates: 32 MB
 _KINDS = ("parametric", "residual", "cases")
 
 Statistic = Callable[[Fit], Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Bootstrap(Shown):
+class Bootstrap(TabularResult):
     """Estimates of a model from replicates of its data.
 
     Parameters
@@ -192,56 +194,58 @@ def bootstrap(
     rows = None
     if X is not None or kind != "parametric":
         rows = rows_of_fit(model, X, y, sample_weight, groups, f"kind={kind!r}")
-    draw = _Draw(fit, kind, rows, statistic)
-    size = draw.block_size
+    replicator = _Replicator(fit, kind, rows, statistic)
+    size = replicator.block_size
     sizes = [min(size, n_samples - first) for first in range(0, n_samples, size)]
     generators = generator_of(random_state).spawn(len(sizes))
-    parts = list(_in_parallel(draw, sizes, generators, n_jobs, verbose))
+    blocks = list(_in_parallel(replicator, sizes, generators, n_jobs, verbose))
     names = parameter_names(fit)
     estimates = pd.Series(parameter_values(fit, estimates_of(fit))[0], index=names)
-    replicates = pd.DataFrame(np.concatenate([part.values for part in parts]), columns=names)
+    replicates = pd.DataFrame(np.concatenate([block.values for block in blocks]), columns=names)
     if statistic is not None:
         own = _as_series(statistic(fit))
         estimates = pd.concat([estimates, own])
-        more = pd.DataFrame([row for part in parts for row in part.statistics])
+        more = pd.DataFrame([row for block in blocks for row in block.statistics])
         replicates = pd.concat([replicates, more.set_axis(own.index, axis=1)], axis=1)
     return Bootstrap(
         kind,
         estimates,
         replicates,
-        np.concatenate([part.converged for part in parts]),
-        np.concatenate([part.singular for part in parts]),
+        np.concatenate([block.converged for block in blocks]),
+        np.concatenate([block.singular for block in blocks]),
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    values: FloatArray
-    converged: NDArray[np.bool_]
-    singular: NDArray[np.bool_]
-    statistics: list[pd.Series[float]]
+class _RefittedBlock:
+    """Estimates of R replicates."""
+
+    values: FloatArray  # (R, n_parameters), in the order of `parameter_names`
+    converged: NDArray[np.bool_]  # (R,)
+    singular: NDArray[np.bool_]  # (R,)
+    statistics: list[pd.Series[float]]  # one a replicate, if a statistic is wanted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Draw:
-    """Makes a block of replicates and their estimates."""
+class _Replicator:
+    """Makes replicates of the data, a block at a time, and refits the model to them."""
 
     fit: Fit
     kind: str
-    rows: Rows | None
+    rows: Rows | None  # None where replicates are drawn without rows
     statistic: Statistic | None
 
     @property
     def block_size(self) -> int:
-        """Replicates made together; it depends on the data alone, so that results do."""
+        """Replicates in a block; by the data alone, so that results do not depend on threads."""
         if not takes_lockstep(self.fit):
-            return _FEW
+            return _ONE_BY_ONE
         size = sum(block.products.size for block in self.fit.products.factors)
         if self.rows is not None:
             size = max(size, len(self.rows.columns))
-        return int(max(1, min(_BLOCK, _CELLS // size)))
+        return int(max(1, min(_MOST_IN_BLOCK, _BLOCK_CELLS // size)))
 
-    def __call__(self, n_samples: int, generator: np.random.Generator) -> _Part:
+    def __call__(self, n_samples: int, generator: np.random.Generator) -> _RefittedBlock:
         if self.kind == "cases":
             assert self.rows is not None
             refits, fits = resample_levels(
@@ -258,7 +262,7 @@ class _Draw:
                 for refit, s2 in zip(fits, refits.sigma2, strict=True)
             ]
         values = parameter_values(self.fit, refits)
-        return _Part(values, refits.converged, refits.singular, statistics)
+        return _RefittedBlock(values, refits.converged, refits.singular, statistics)
 
     def responses(self, n_samples: int, generator: np.random.Generator) -> Responses:
         if self.kind == "residual":
@@ -273,21 +277,21 @@ class _Draw:
 
 
 def _in_parallel(
-    draw: _Draw,
+    replicator: _Replicator,
     sizes: list[int],
     generators: list[np.random.Generator],
     n_jobs: int | None,
     verbose: int,
-) -> Iterator[_Part]:
+) -> Iterator[_RefittedBlock]:
     n_threads = (os.cpu_count() or 1) if n_jobs == -1 else max(1, n_jobs or 1)
     with (
         tqdm(total=sum(sizes), disable=not verbose, desc="bootstrap") as bar,
         ThreadPoolExecutor(n_threads) as pool,
     ):
-        made = map(draw, sizes, generators) if n_threads == 1 else pool.map(draw, sizes, generators)
-        for part in made:
-            bar.update(len(part.values))
-            yield part
+        run = replicator, sizes, generators
+        for block in map(*run) if n_threads == 1 else pool.map(*run):
+            bar.update(len(block.values))
+            yield block
 
 
 def _as_series(value: Any) -> pd.Series[float]:

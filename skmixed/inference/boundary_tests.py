@@ -18,98 +18,68 @@ from skmixed.core.spec import Term
 
 
 @dataclass(frozen=True, slots=True)
-class RandomChange:
-    """What a larger model adds to the random part of a smaller one.
-
-    Parameters
-    ----------
-    variances : int
-        Variances.
-    covariances : int
-        Covariances.
-    """
+class AddedRandomParameters:
+    """What a larger model adds to the random part of a smaller one."""
 
     variances: int
     covariances: int
 
 
-Part = tuple[tuple[str, ...], tuple[str, ...], str]
+NamedTerm = tuple[tuple[str, ...], tuple[str, ...], str]  # key of the factor, columns, kind
 
 
-def random_change(smaller: Fit, larger: Fit) -> RandomChange | None:
-    """Compare the random parts of two models by the names of factors and columns.
+def added_random_parameters(smaller: Fit, larger: Fit) -> AddedRandomParameters | None:
+    """Count what one random part adds to another; None where that is not contained in it.
 
-    Parameters
-    ----------
-    smaller, larger : Fit
-        The models.
-
-    Returns
-    -------
-    RandomChange or None
-        None where the smaller random part is not contained in the larger.
+    Terms are compared by the names of factors and columns: the models may have different layouts.
     """
-    few, many = _parts(smaller), _parts(larger)
+    few, many = _named_terms(smaller), _named_terms(larger)
     added, lost = list((many - few).elements()), list((few - many).elements())
-    taken: list[Part] = []
-    covariances_lost = 0
-    for part in lost:
-        holder = next((other for other in added if _holds(other, part)), None)
-        if holder is None:
-            return None
-        taken.append(part)
-        covariances_lost += _covariances(part)
-    variances = sum(map(_variances, added)) - sum(map(_variances, taken))
-    covariances = sum(map(_covariances, added)) - covariances_lost
+    if not all(any(_contains(larger_term, term) for larger_term in added) for term in lost):
+        return None
+    variances = sum(map(_variances, added)) - sum(map(_variances, lost))
+    covariances = sum(map(_covariances, added)) - sum(map(_covariances, lost))
     if variances < 0 or covariances < 0:
         return None
-    return RandomChange(variances, covariances)
+    return AddedRandomParameters(variances, covariances)
 
 
-def mixture_p_value(statistic: float, change: RandomChange | None, n_fixed: int) -> float:
-    """Return the p-value of a likelihood ratio that minds the boundary.
+def mixture_p_value(statistic: float, added: AddedRandomParameters | None, n_fixed: int) -> float:
+    """Return the p-value of a likelihood ratio that allows for the boundary.
 
-    Parameters
-    ----------
-    statistic : float
-        Twice the difference of the log-likelihoods.
-    change : RandomChange or None
-        What the larger model adds to the random part.
-    n_fixed : int
-        Coefficients it adds.
-
-    Returns
-    -------
-    float
-        NaN where more than one variance is added, or the models are not nested. Without a further
-        variance it is the ordinary p-value, which takes those of the smaller model to be positive.
+    `statistic` is twice the difference of the log-likelihoods, and `n_fixed` the number of
+    coefficients that the larger model adds. NaN where more than one variance is added, or the
+    models are not nested. Without a further variance it is the ordinary p-value, which takes those
+    of the smaller model to be positive.
     """
-    if change is None or change.variances > 1 or n_fixed < 0:
+    if added is None or added.variances > 1 or n_fixed < 0:
         return float("nan")
-    below = n_fixed + change.covariances
-    if change.variances == 0:
+    below = n_fixed + added.covariances
+    if added.variances == 0:
         return _tail(statistic, below) if below else float("nan")
     return 0.5 * (_tail(statistic, below) + _tail(statistic, below + 1))
 
 
 def _tail(statistic: float, df: int) -> float:
+    """Return the upper tail of chi-squared; with no degrees of freedom it is the constant zero."""
     if df == 0:
         return float(statistic <= 0.0)
     return float(stats.chi2.sf(max(statistic, 0.0), df))
 
 
-def _parts(fit: Fit) -> Counter[Part]:
+def _named_terms(fit: Fit) -> Counter[NamedTerm]:
     layout = fit.products.layout
 
-    def part(term: Term) -> Part:
+    def named(term: Term) -> NamedTerm:
         columns = tuple(layout.columns[place] for place in term.columns)
         kind = term.kind if len(columns) > 1 else "unstructured"
         return (layout.factors[term.factor].key, columns, kind)
 
-    return Counter(part(term) for term in fit.spec.terms)
+    return Counter(named(term) for term in fit.spec.terms)
 
 
-def _holds(larger: Part, smaller: Part) -> bool:
+def _contains(larger: NamedTerm, smaller: NamedTerm) -> bool:
+    """Tell whether a term can have every covariance matrix that another can."""
     return (
         set(larger[0]) == set(smaller[0])
         and set(larger[1]) >= set(smaller[1])
@@ -117,10 +87,10 @@ def _holds(larger: Part, smaller: Part) -> bool:
     )
 
 
-def _variances(part: Part) -> int:
-    return 1 if part[2] == "identity" else len(part[1])
+def _variances(term: NamedTerm) -> int:
+    return 1 if term[2] == "identity" else len(term[1])
 
 
-def _covariances(part: Part) -> int:
-    k = len(part[1])
-    return k * (k - 1) // 2 if part[2] == "unstructured" else 0
+def _covariances(term: NamedTerm) -> int:
+    k = len(term[1])
+    return k * (k - 1) // 2 if term[2] == "unstructured" else 0

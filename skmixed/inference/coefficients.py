@@ -88,23 +88,10 @@ def function_frame(
     names: Sequence[Any] | pd.Index[Any],
     rhs: FloatArray | None = None,
 ) -> pd.DataFrame:
-    """Tabulate linear functions of the coefficients with their t tests.
+    """Tabulate linear functions of the coefficients, (m, n_fixed), with their t tests.
 
-    Parameters
-    ----------
-    tests : CoefficientTests
-        Of the model.
-    functions : ndarray of shape (m, n_fixed)
-        The functions.
-    names : sequence or Index of length m
-        Their names.
-    rhs : ndarray of shape (m,), optional
-        Values they are tested against, by default 0.
-
-    Returns
-    -------
-    DataFrame
-        Columns estimate, std_error, df, statistic and p_value.
+    Columns estimate, std_error, df, statistic and p_value, indexed by the m `names`. `rhs`, (m,),
+    has the values that the functions are tested against, 0 by default.
     """
     estimates, errors = tests.estimates(functions), tests.errors(functions)
     degrees = tests.degrees(functions)

@@ -12,14 +12,15 @@ from scipy import stats
 from skmixed.core.fit import Fit
 from skmixed.core.monte_carlo import check_exact
 from skmixed.core.spec import Method
-from skmixed.inference.boundary_tests import mixture_p_value, random_change
+from skmixed.inference.boundary_tests import added_random_parameters, mixture_p_value
 from skmixed.inference.conditional_aic import conditional_aic
 from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of
 from skmixed.inference.same_data import check_same_data
 from skmixed.inference.table import Table
 
-_SMALL = 1e-8
+_SEARCH_ERROR = 1e-8  # in the criterion: searches end within that of each other
 
+NO_TEST = dict.fromkeys(["statistic", "df", "p_value", "p_boundary"], np.nan)
 BOUNDARY_NOTE = (
     "p_boundary: a variance is zero under the smaller model, so that the ratio is a mixture of "
     "chi-squared; p_value ignores this and is too large."
@@ -104,7 +105,7 @@ def compare_models(
     titles = [f"{label}: {formula_of(model)}" for label, model in zip(labels, models, strict=True)]
     if method == "auto" and not any(fit.spec.terms for fit in fits):
         return _f_table(fits, labels, titles)
-    chosen = _method(fits, method)
+    chosen = _common_method(fits, method)
     compared = [fit.with_method(chosen) for fit in fits]
     order = sorted(range(len(fits)), key=lambda n: compared[n].n_parameters)
     frame = _likelihood_frame([compared[n] for n in order])
@@ -113,7 +114,7 @@ def compare_models(
     return Table(title, frame, _notes(fits, compared, chosen, frame))
 
 
-def _method(fits: list[Fit], wanted: str) -> Method:
+def _common_method(fits: list[Fit], wanted: str) -> Method:
     if wanted not in ("auto", "ml", "reml"):
         raise ValueError(f"method={wanted!r} is not one of 'auto', 'ml' and 'reml'")
     alike = all(set(coefficient_names(fit)) == set(coefficient_names(fits[0])) for fit in fits)
@@ -140,28 +141,18 @@ def _likelihood_frame(fits: list[Fit]) -> pd.DataFrame:
             "bic": fit.criterion + float(np.log(n)) * fit.n_parameters,
             "caic": conditional_aic(fit),
         }
-        rows.append({**row, **(ratio_test(fits[place - 1], fit) if place else _NO_TEST)})
+        rows.append({**row, **(ratio_test(fits[place - 1], fit) if place else NO_TEST)})
     return pd.DataFrame(rows)
 
 
-_NO_TEST = dict.fromkeys(["statistic", "df", "p_value", "p_boundary"], np.nan)
-
-
 def ratio_test(smaller: Fit, larger: Fit) -> dict[str, float]:
-    """Compare two fits by the same method.
+    """Test a model against a larger one by their likelihood ratio.
 
-    Parameters
-    ----------
-    smaller, larger : Fit
-        The first has no more parameters than the second.
-
-    Returns
-    -------
-    dict of str to float
-        The columns statistic, df, p_value and p_boundary.
+    Both are fitted by the same method, and `smaller` has no more parameters. The keys statistic,
+    df, p_value and p_boundary are columns of a table; `NO_TEST` has the same.
     """
     statistic = smaller.criterion - larger.criterion
-    if abs(statistic) < _SMALL:  # the searches end within that of each other
+    if abs(statistic) < _SEARCH_ERROR:
         statistic = max(statistic, 0.0)
     df = larger.n_parameters - smaller.n_parameters
     return {
@@ -169,7 +160,7 @@ def ratio_test(smaller: Fit, larger: Fit) -> dict[str, float]:
         "df": float(df),
         "p_value": float(stats.chi2.sf(statistic, df)) if df else float("nan"),
         "p_boundary": mixture_p_value(
-            statistic, random_change(smaller, larger), larger.rank - smaller.rank
+            statistic, added_random_parameters(smaller, larger), larger.rank - smaller.rank
         ),
     }
 

@@ -17,41 +17,19 @@ from skmixed.inference.fitted import coefficient_names
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One parameter.
-
-    Parameters
-    ----------
-    name : str
-        What it is called.
-    kind : {"sd", "cor", "sigma", "coefficient"}
-        What it is.
-    estimate : float
-        Its value, in raw units; NaN for the correlation of what does not vary.
-    term : Term or None
-        The random term it belongs to.
-    columns : tuple of int
-        Positions in the term of the columns it is about, or of the fixed column.
-    """
+    """One parameter: a standard deviation, a correlation, sigma or a coefficient."""
 
     name: str
     kind: Literal["sd", "cor", "sigma", "coefficient"]
-    estimate: float
-    term: Term | None = None
-    columns: tuple[int, ...] = ()
+    estimate: float  # in raw units; NaN for the correlation of what does not vary
+    term: Term | None = None  # the random term it belongs to
+    columns: tuple[int, ...] = ()  # its columns' places in the term, or among the fixed columns
 
 
 def components_of(fit: Fit) -> list[Component]:
-    """List the parameters of a fit: of the random terms, sigma, and the coefficients.
+    """List the parameters of a fit: those of the random terms, sigma, and the coefficients.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-
-    Returns
-    -------
-    list of Component
-        Terms by falling number of levels; without the coefficients of dropped columns.
+    Terms come by falling number of levels; coefficients of dropped columns are left out.
     """
     found = [part for term in fit.ordered_terms for part in _of_term(fit, term)]
     found.append(Component("sigma", "sigma", float(np.sqrt(fit.sigma2))))
@@ -62,7 +40,7 @@ def components_of(fit: Fit) -> list[Component]:
 
 
 def is_identified(fit: Fit, component: Component) -> bool:
-    """Tell whether the data say anything of a parameter."""
+    """Tell whether the data say anything about a parameter."""
     if np.isnan(component.estimate):
         return False
     return component.term is None or component.term.factor not in fit.unidentified
@@ -71,15 +49,7 @@ def is_identified(fit: Fit, component: Component) -> bool:
 def identified_part(fit: Fit) -> Fit:
     """Return a fit without the terms that nothing tells from other parts of the model.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-
-    Returns
-    -------
-    Fit
-        The same where there are none; otherwise of the same likelihood.
+    It has the same likelihood, and is the fit itself where there are none.
     """
     if not fit.unidentified:
         return fit

@@ -15,22 +15,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from skmixed.core.elimination import Blocks
 from skmixed.core.fit import Fit
-from skmixed.core.layout import FloatArray
 
 
 def conditional_aic(fit: Fit) -> float:
-    """Return the conditional AIC of a fit.
+    """Return the conditional AIC of a fit that leaves a residual, by ML or REML.
 
-    Parameters
-    ----------
-    fit : Fit
-        By any method, leaving a residual.
-
-    Returns
-    -------
-    float
-        Without random terms and by ML it is the ordinary AIC.
+    Without random terms and by ML it is the ordinary AIC.
     """
     evaluation, problem = fit.evaluation, fit.problem
     omegas = [lam @ lam.T for lam in evaluation.factors]
@@ -47,26 +39,16 @@ def conditional_aic(fit: Fit) -> float:
     return deviance + 2.0 * (effective_parameters(fit, omegas) + 1.0)
 
 
-def effective_parameters(fit: Fit, omegas: list[FloatArray]) -> float:
-    """Return the trace of the hat matrix.
+def effective_parameters(fit: Fit, omegas: Blocks) -> float:
+    """Return rho, the trace of the hat matrix, for relative covariances in scaled units.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    omegas : list of ndarray of shape (k, k)
-        Its relative covariances, in scaled units.
-
-    Returns
-    -------
-    float
-        Between the number of coefficients and that of coefficients and random effects.
+    It lies between the number of coefficients and that of coefficients and random effects.
     """
     evaluation = fit.evaluation
     m = len(evaluation.contrast)
     rho = float(fit.rank)
     for factor, (omega, gram) in enumerate(zip(omegas, evaluation.grams, strict=True)):
         rho += float((omega * evaluation.factorisation.total_information(factor)).sum())
-        through = (omega.ravel() @ gram).reshape(m, m)[:-1, :-1]
-        rho -= float((evaluation.beta_covariance * through).sum())
+        crossed = (omega.ravel() @ gram).reshape(m, m)[:-1, :-1]
+        rho -= float((evaluation.beta_covariance * crossed).sum())
     return rho

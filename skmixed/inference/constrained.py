@@ -1,7 +1,7 @@
 """The deviance with one parameter held, in coordinates in which holding it is holding a number.
 
-With sigma and the absolute factors Lambda = sigma lambda in raw units as coordinates, the deviance
-is smooth, on the boundary too. Put first in the pivot order, a standard deviation is the one entry
+With sigma and the absolute Lambda = sigma lambda in raw units as coordinates, the deviance is
+smooth, on the boundary too. Put first in the pivot order, a standard deviation is the one entry
 of its row of Lambda; put second, a row is its standard deviation times (cos a, sin a), where cos a
 is the correlation with the first. There both deviations are squares of coordinates, since with the
 sign of one that of the correlation would change. The gradient is exact.
@@ -21,7 +21,7 @@ from skmixed.core.spec import Term
 from skmixed.inference.components import Component
 from skmixed.inference.deviance import deviance_at
 
-_SMALL = 0.1
+LEAST_DEVIATION = 0.1  # unit of a deviation near zero, in residual ones: neither nothing nor large
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +29,9 @@ class Held:
     """The model with one parameter held at a value t.
 
     t is the value itself, its logarithm for sigma, and the angle of a correlation.
-
-    Parameters
-    ----------
-    fit : Fit
-        By maximum likelihood.
-    component : Component
-        The parameter.
     """
 
-    fit: Fit
+    fit: Fit  # by maximum likelihood
     component: Component
 
     @cached_property
@@ -86,7 +79,7 @@ class Held:
                 self.fit.problem.model.random_maps[position][block, block], axis=1
             )
             sizes = np.sqrt(np.diag(self.fit.term_covariance(term)))
-            sizes = np.maximum(sizes, _SMALL * sigma * rows)
+            sizes = np.maximum(sizes, LEAST_DEVIATION * sigma * rows)
             patterns = self._patterns(term, 1.0)[1]
             units.append(np.array([sizes[p.any(axis=1)].max() for p in patterns]))
         joint = np.concatenate([*units, np.ones(int(self.component.kind != "sigma"))])
@@ -94,40 +87,23 @@ class Held:
         return joint
 
     def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
-        """Evaluate the deviance with the parameter held.
-
-        Parameters
-        ----------
-        x : ndarray of shape (m,)
-            The free coordinates.
-        t : float
-            Where the parameter is held.
-
-        Returns
-        -------
-        value : float
-            The deviance.
-        gradient : ndarray of shape (m,)
-            In x.
-        slope : float
-            In t.
-        """
+        """Return the deviance, its gradient in the free coordinates x, (m,), and its slope in t."""
         kind, columns = self.component.kind, self.component.columns
         log_sigma = t if kind == "sigma" else float(x[-1])
         held = (columns[0], t) if kind == "coefficient" else None
-        factors = [np.zeros((s.size, s.size)) for s in self.fit.problem.structures]
+        lambdas = [np.zeros((s.size, s.size)) for s in self.fit.problem.structures]
         start = 0
         x, by_coordinate = self._unfolded(x)
         for term, (position, block) in zip(self._terms, self._places, strict=True):
             constant, patterns = self._patterns(term, t)
             stop = start + len(patterns)
-            factors[position][block, block] = constant + np.tensordot(x[start:stop], patterns, 1)
+            lambdas[position][block, block] = constant + np.tensordot(x[start:stop], patterns, 1)
             start = stop
-        found = deviance_at(self.fit, factors, log_sigma, held)
+        found = deviance_at(self.fit, lambdas, log_sigma, held)
         gradient, slope = [], found.by_held
         start = 0
         for term, (position, block) in zip(self._terms, self._places, strict=True):
-            by = found.by_factors[position][block, block]
+            by = found.by_lambdas[position][block, block]
             patterns = self._patterns(term, t)[1]
             gradient.append(np.einsum("aij,ij->a", patterns, by))
             if term is self.component.term:
@@ -182,6 +158,7 @@ class Held:
         return first + [i for i in range(len(term.columns)) if i not in first]
 
     def _all_patterns(self, term: Term) -> FloatArray:
+        """Return the patterns that Lambda of a term is a combination of, (n_theta, k, k)."""
         order = np.array(self._order(term))
         return Block(term.kind, len(term.columns)).patterns(order)
 
@@ -201,6 +178,7 @@ class Held:
         return constant, np.array([patterns[0], turned, *others])
 
     def _held_pattern(self, term: Term) -> int:
+        """Return the number of the pattern that a standard deviation multiplies."""
         if term.kind == "diagonal":
             return self.component.columns[0]
         return 0
@@ -219,6 +197,7 @@ class Held:
         return float(x[1] * ((np.cos(t) * second - np.sin(t) * patterns[1]) * by).sum())
 
     def _free_start(self, term: Term, covariance: FloatArray) -> FloatArray:
+        """Return the free coordinates of a term, deviations not yet their roots."""
         k = len(covariance)
         if term.kind != "unstructured":
             theta = np.sqrt(np.diag(covariance))

@@ -18,67 +18,44 @@ from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray
 from skmixed.core.solvers.coordinates import Coordinates, theta_gradient
 
-_STEP = 1e-4
-_FLAT = 1e-8
+DIFFERENCE_STEP = 1e-4  # relative, of central differences of a gradient: they err by its square
+_FLAT_CURVATURE = 1e-8  # of the largest one: less is no more than the error of the differences
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curvature:
-    """Second derivatives at the optimum, and first derivatives of V_b.
+    """Second derivatives of the criterion at the optimum, and first derivatives of V_b.
 
-    Parameters
-    ----------
-    hessian : ndarray of shape (t, t)
-        K: second derivatives of the criterion in theta, sigma^2 being profiled out.
-    inverse : ndarray of shape (t, t)
-        Its inverse, without the directions in which the criterion is flat.
-    shares : ndarray of shape (t,)
-        q: -d log r^2 / d theta times nu, so that the second derivative of the criterion in theta
-        and log sigma^2 is q, and in log sigma^2 alone nu.
-    slopes : ndarray of shape (t, p, p)
-        dV_b / d theta.
-    degrees : float
-        nu.
+    The second derivative in theta and log sigma^2 is q, and in log sigma^2 alone nu.
     """
 
-    hessian: FloatArray
-    inverse: FloatArray
-    shares: FloatArray
-    slopes: FloatArray
-    degrees: float
+    hessian: FloatArray  # (t, t), K: in theta, sigma^2 being profiled out
+    inverse: FloatArray  # (t, t), of K, without the directions in which the criterion is flat
+    shares: FloatArray  # (t,), q: -d log r^2 / d theta, times nu
+    slopes: FloatArray  # (t, p, p), dV_b / d theta
+    degrees: float  # nu
 
     @classmethod
     def of(cls, fit: Fit) -> Curvature:
-        """Differentiate at the optimum.
+        """Differentiate at the optimum of a fit that leaves a residual.
 
-        Parameters
-        ----------
-        fit : Fit
-            A fit that leaves a residual.
-
-        Returns
-        -------
-        Curvature
-            Exact for one grouping factor; for several the second derivatives are central
-            differences of the exact gradient.
+        Exact for one grouping factor; for several, second derivatives are central differences of
+        the exact gradient.
         """
         evaluation = fit.evaluation
         coordinates = Coordinates.natural(fit.problem)
         directions = theta_directions(evaluation, coordinates.patterns)
-        responses = _responses(evaluation, directions)
+        forms = _forms_along(evaluation, directions)
         w, v_b = evaluation.contrast, evaluation.beta_covariance
-        shares = np.asarray(responses @ w @ w / evaluation.sigma2)
-        slopes = v_b @ responses[:, :-1, :-1] @ v_b
+        shares = np.asarray(forms @ w @ w / evaluation.sigma2)
+        slopes = v_b @ forms[:, :-1, :-1] @ v_b
         hessian = _hessian(evaluation, coordinates, directions)
         return cls(hessian, _inverse(hessian), shares, slopes, fit.problem.degrees)
 
     def log_covariance(self) -> FloatArray:
-        """Return the covariance of theta and log sigma^2.
+        """Return the covariance of theta and log sigma^2, (t + 1, t + 1).
 
-        Returns
-        -------
-        ndarray of shape (t + 1, t + 1)
-            Twice the inverse of the second derivatives of the criterion, -2 log-likelihood.
+        Twice the inverse of the second derivatives of the criterion, which is -2 log-likelihood.
         """
         t = len(self.shares)
         lean = self.shares / self.degrees
@@ -90,13 +67,13 @@ class Curvature:
 
 
 def theta_directions(evaluation: Evaluation, patterns: Blocks) -> list[FloatArray]:
-    """Return dOmega / d theta of every factor, of shape (t_f, k, k)."""
+    """Return dOmega / d theta of every factor, (t_f, k, k)."""
     halves = [pattern @ lam.T for pattern, lam in zip(patterns, evaluation.factors, strict=True)]
     return [half + half.transpose(0, 2, 1) for half in halves]
 
 
-def _responses(evaluation: Evaluation, directions: list[FloatArray]) -> FloatArray:
-    """Return the sum over levels of U'E U for every direction E, of shape (t, p + 1, p + 1)."""
+def _forms_along(evaluation: Evaluation, directions: list[FloatArray]) -> FloatArray:
+    """Return the sum over levels of U'E U for every direction E, (t, p + 1, p + 1)."""
     m = len(evaluation.contrast)
     parts = [
         matrices.reshape(len(matrices), -1) @ gram
@@ -108,6 +85,7 @@ def _responses(evaluation: Evaluation, directions: list[FloatArray]) -> FloatArr
 def _hessian(
     evaluation: Evaluation, coordinates: Coordinates, directions: list[FloatArray]
 ) -> FloatArray:
+    """Return K, (t, t): exact for one factor, by differences for several."""
     if len(directions) == 1:
         pattern, gradient = coordinates.patterns[0], evaluation.gradient[0]
         flat = pattern.reshape(len(pattern), -1)
@@ -117,39 +95,27 @@ def _hessian(
 
 
 def _differences(evaluation: Evaluation, coordinates: Coordinates) -> FloatArray:
+    """Return central differences of the exact gradient in theta, (t, t)."""
     theta = theta_of(evaluation.factors, coordinates.patterns)
     hessian = np.empty((len(theta), len(theta)))
     for place in coordinates.places:
-        step = _STEP * max(1.0, float(np.abs(theta[place]).max(initial=0.0)))
+        step = DIFFERENCE_STEP * max(1.0, float(np.abs(theta[place]).max(initial=0.0)))
         for column in range(place.start, place.stop):
             ends = []
             for sign in (1.0, -1.0):
                 moved = theta.copy()
                 moved[column] += sign * step
-                nearby = evaluation.problem.evaluate(coordinates.factors(moved))
-                ends.append(theta_gradient(nearby, coordinates.patterns))
+                at_moved = evaluation.problem.evaluate(coordinates.factors(moved))
+                ends.append(theta_gradient(at_moved, coordinates.patterns))
             hessian[column] = (ends[0] - ends[1]) / (2.0 * step)
     return np.asarray((hessian + hessian.T) / 2.0)
 
 
-def theta_of(factors: Blocks, patterns: Blocks) -> FloatArray:
-    """Read theta off lower-triangular factors.
-
-    Parameters
-    ----------
-    factors : list of ndarray of shape (k, k)
-        lambda of every factor.
-    patterns : list of ndarray of shape (t_f, k, k)
-        Of which lambda is a combination.
-
-    Returns
-    -------
-    ndarray of shape (t,)
-        The coefficients.
-    """
+def theta_of(lambdas: Blocks, patterns: Blocks) -> FloatArray:
+    """Return theta, (t,), of lambdas that are combinations of patterns, (t_f, k, k) a factor."""
     parts = [
         np.einsum("aij,ij->a", pattern, lam) / np.einsum("aij,aij->a", pattern, pattern)
-        for pattern, lam in zip(patterns, factors, strict=True)
+        for pattern, lam in zip(patterns, lambdas, strict=True)
     ]
     return np.concatenate([np.empty(0), *parts])
 
@@ -159,6 +125,6 @@ def _inverse(hessian: FloatArray) -> FloatArray:
     if not len(hessian):
         return hessian
     values, vectors = np.linalg.eigh(hessian)
-    curved = values > _FLAT * max(1.0, float(values[-1]))
+    curved = values > _FLAT_CURVATURE * max(1.0, float(values[-1]))
     kept = vectors[:, curved]
     return np.asarray((kept / values[curved]) @ kept.T)

@@ -1,4 +1,4 @@
-"""The deviance as a function of sigma and the absolute factors, with its gradient.
+"""The deviance as a function of sigma and Lambda = sigma lambda, with its gradient.
 
     f = log|V| + n log(2 pi sigma^2) + (y - X beta)'V^-1(y - X beta) / sigma^2,
 
@@ -19,50 +19,25 @@ from skmixed.core.fit import Fit
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deviance:
-    """The deviance at one point, with its derivatives.
+    """The deviance at one point, with its derivatives."""
 
-    Parameters
-    ----------
-    value : float
-        -2 log-likelihood.
-    by_factors : list of ndarray of shape (k, k)
-        Derivative in Lambda of every factor.
-    by_log_sigma : float
-        Derivative in log sigma at given Lambda.
-    by_held : float
-        Derivative in the coefficient that is held; 0 without.
-    """
-
-    value: float
-    by_factors: Blocks
-    by_log_sigma: float
-    by_held: float
+    value: float  # -2 log-likelihood
+    by_lambdas: Blocks  # (k, k) a factor, in Lambda
+    by_log_sigma: float  # at given Lambda
+    by_held: float  # in the coefficient that is held; 0 without
 
 
 def deviance_at(
-    fit: Fit, factors: Blocks, log_sigma: float, held: tuple[int, float] | None = None
+    fit: Fit, lambdas: Blocks, log_sigma: float, held: tuple[int, float] | None = None
 ) -> Deviance:
-    """Evaluate the deviance.
+    """Return the full deviance, minimised over the coefficients that are not held.
 
-    Parameters
-    ----------
-    fit : Fit
-        By maximum likelihood.
-    factors : list of ndarray of shape (k, k)
-        Lambda of every factor, in raw units; any square root of the covariance.
-    log_sigma : float
-        Logarithm of the residual standard deviation.
-    held : tuple of (int, float), optional
-        Position among the fixed columns, and value, of the coefficient that is held.
-
-    Returns
-    -------
-    Deviance
-        Minimised over the other coefficients.
+    `lambdas` are Lambda of every factor, (k, k) in raw units: any square roots of the covariances.
+    `held` is the place among the fixed columns, and the value, of a coefficient that is held.
     """
     problem, model = fit.problem, fit.problem.model
     sigma = float(np.exp(log_sigma))
-    scaled = problem.scaled_factors([factor / sigma for factor in factors])
+    scaled = problem.scaled_factors([lam / sigma for lam in lambdas])
     evaluation = problem.evaluate(scaled)
     s = (sigma * model.response_scale) ** 2
     square = float(evaluation.lower[-1, -1] ** 2)
@@ -85,11 +60,11 @@ def deviance_at(
         @ lam
         for f, (gram, lam) in enumerate(zip(evaluation.grams, scaled, strict=True))
     ]
-    by_factors = [
+    by_lambdas = [
         np.asarray(linalg.solve(random_map, slope, transposed=True)) / sigma
         for random_map, slope in zip(model.random_maps, by_scaled, strict=True)
     ]
     by_log_sigma = 2.0 * (n - square / s) - sum(
         float((slope * lam).sum()) for slope, lam in zip(by_scaled, scaled, strict=True)
     )
-    return Deviance(float(value + problem.constant), by_factors, by_log_sigma, by_held)
+    return Deviance(float(value + problem.constant), by_lambdas, by_log_sigma, by_held)

@@ -13,29 +13,13 @@ _NUMBER = re.compile(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?")
 
 
 def read_equation(text: str, names: Sequence[str]) -> tuple[FloatArray, float]:
-    """Read one equation.
+    """Read an equation; return what multiplies each coefficient, and the right-hand side.
 
-    Parameters
-    ----------
-    text : str
-        Sums of coefficients times numbers, on one or both sides of "="; without "=" it is
-        about zero.
-    names : sequence of str
-        Names of the coefficients. They may hold any characters; the longest that fits is taken.
-
-    Returns
-    -------
-    row : ndarray of shape (len(names),)
-        What multiplies each coefficient, all on the left side.
-    rhs : float
-        The number on the right side.
-
-    Raises
-    ------
-    ValueError
-        If the text cannot be read or names no coefficient.
+    The text has sums of coefficients times numbers on one or both sides of "="; without "=" it is
+    about zero. Names may hold any characters; the longest that fits is taken. Raises ValueError if
+    the text cannot be read or names no coefficient.
     """
-    reader = _Reader(text, names)
+    reader = _EquationReader(text, names)
     left = reader.side()
     right = np.zeros_like(left)
     if reader.take("="):
@@ -43,22 +27,24 @@ def read_equation(text: str, names: Sequence[str]) -> tuple[FloatArray, float]:
     reader.end()
     difference = left - right
     if not difference[:-1].any():
-        raise ValueError(f"the hypothesis {text!r} is about no coefficient; {_known(names)}")
+        raise ValueError(f"the hypothesis {text!r} is about no coefficient; {_listed(names)}")
     return difference[:-1], float(-difference[-1])
 
 
-def _known(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return f"the coefficients are {', '.join(map(repr, names))}"
 
 
-class _Reader:
+class _EquationReader:
+    """Reads a text from left to right; `place` is where the next thing begins."""
+
     def __init__(self, text: str, names: Sequence[str]) -> None:
         self.text = text
         self.names = names
         self.place = 0
 
     def side(self) -> FloatArray:
-        """Read a sum; return the factors of the coefficients and, last, the number."""
+        """Read a sum; return multipliers of the coefficients and, last, the number."""
         total = np.zeros(len(self.names) + 1)
         sign = -1.0 if self.take("-") else 1.0
         self.take("+")
@@ -72,19 +58,19 @@ class _Reader:
                 return total
 
     def product(self) -> FloatArray:
-        factor, coefficient = 1.0, None
+        multiplier, coefficient = 1.0, None
         while True:
             found = self.coefficient()
             if found is not None and coefficient is None:
                 coefficient = found
             elif found is None:
-                factor *= self.number()
+                multiplier *= self.number()
             else:
                 raise self.error("a product of two coefficients is not linear")
             if not self.take("*"):
                 break
         row = np.zeros(len(self.names) + 1)
-        row[-1 if coefficient is None else coefficient] = factor
+        row[-1 if coefficient is None else coefficient] = multiplier
         return row
 
     def coefficient(self) -> int | None:
@@ -123,7 +109,7 @@ class _Reader:
     def error(self, reason: str) -> ValueError:
         rest = self.text[self.place :] or "the end"
         return ValueError(
-            f"cannot read the hypothesis {self.text!r} at {rest!r}: {reason}; {_known(self.names)}"
+            f"cannot read the hypothesis {self.text!r} at {rest!r}: {reason}; {_listed(self.names)}"
         )
 
 

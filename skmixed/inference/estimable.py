@@ -14,24 +14,14 @@ from scipy import linalg
 from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray
 
-_ESTIMABLE = 1e-6
+_ESTIMABLE = 1e-6  # excess that is rounding: dropped columns repeat others to about that accuracy
 
 
 def excess(fit: Fit, functions: FloatArray) -> FloatArray:
-    """Return l_D - A'l_K, which vanishes for what the data determine.
+    """Return l_D - A'l_K of m functions, (m, n_dropped), zero for what the data determine.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    functions : ndarray of shape (m, n_fixed)
-        Functions of all fixed coefficients, in raw units.
-
-    Returns
-    -------
-    ndarray of shape (m, n_dropped)
-        Relative to the size of the function, in units in which columns have a root mean square
-        of one.
+    `functions`, (m, n_fixed), are of all fixed coefficients in raw units. The excess is relative to
+    the size of the function, in units in which columns have a root mean square of one.
     """
     products, spec = fit.products, fit.spec
     fixed = list(spec.fixed)
@@ -58,38 +48,18 @@ def dropped_places(fit: Fit) -> list[int]:
 
 
 def is_determined(fit: Fit, functions: FloatArray) -> NDArray[np.bool_]:
-    """Tell which functions have the same value whichever dependent columns are left out.
+    """Tell which of m functions have one value whichever dependent columns are left out, (m,).
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    functions : ndarray of shape (m, n_fixed)
-        Functions of all fixed coefficients, in raw units.
-
-    Returns
-    -------
-    ndarray of bool of shape (m,)
-        True throughout where no column was dropped.
+    `functions`, (m, n_fixed), are of all fixed coefficients in raw units.
     """
     return np.asarray(np.abs(excess(fit, functions)).max(axis=1, initial=0.0) <= _ESTIMABLE)
 
 
 def kept_part(fit: Fit, functions: FloatArray) -> FloatArray:
-    """Return functions of the coefficients that were kept.
+    """Return functions, (m, n_fixed), of the coefficients that were kept, in raw units.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    functions : ndarray of shape (m, n_fixed)
-        Functions of all fixed coefficients, in raw units.
-
-    Returns
-    -------
-    ndarray of shape (m, n_fixed)
-        Zeros for dropped columns; NaN throughout for functions of dropped columns that the data
-        do not determine. A function of the kept ones is one of the model without the others.
+    They are zero for dropped columns, and NaN throughout for functions of dropped columns that the
+    data do not determine. A function of kept columns alone is one of the model without the others.
     """
     kept = np.zeros_like(functions)
     kept[:, list(fit.kept)] = functions[:, list(fit.kept)]
@@ -99,21 +69,10 @@ def kept_part(fit: Fit, functions: FloatArray) -> FloatArray:
 
 
 def estimable_combinations(fit: Fit, functions: FloatArray, among: list[int]) -> FloatArray:
-    """Return the combinations of functions that the data determine.
+    """Return the combinations of m functions that the data determine, (r, n_fixed).
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    functions : ndarray of shape (m, n_fixed)
-        Functions of all fixed coefficients.
-    among : list of int
-        The columns in question; dropped ones beside them count as left out for good.
-
-    Returns
-    -------
-    ndarray of shape (r, n_fixed)
-        The functions themselves where all are determined.
+    `among` are the columns in question; dropped ones beside them count as left out for good. The
+    functions themselves are returned where all are determined.
     """
     chosen = [n for n, place in enumerate(dropped_places(fit)) if place in among]
     beyond = excess(fit, functions)[:, chosen]

@@ -8,34 +8,23 @@ from scipy.special import ndtr
 
 from skmixed.core.layout import FloatArray
 
-_CELLS = 2**22
-_GAIN = 4  # the sums are interpolated where that takes this many times fewer of them
+_RANK_CELLS = 2**22  # probabilities, or values of polynomials, computed together: 32 MB
+_INTERPOLATION_GAIN = 4  # the sums are interpolated where that takes this many times fewer of them
 
 
 def expected_ranks(values: FloatArray, variances: FloatArray) -> FloatArray:
-    """Return 1 plus the sum over other variables of the probability that they are lower.
+    """Return 1 plus the sum over other variables of the probability that they are lower, (n,).
 
-    Parameters
-    ----------
-    values, variances : ndarray of shape (n,)
-        Means and variances of the variables.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Expected ranks, from 1 for the lowest; to about 1e-6 where there are many variables.
-
-    Notes
-    -----
-    As a function of mean and variance of a variable, the sum of the probabilities is analytic: the
-    distribution functions in it are no narrower than two of the smallest variances. Of thousands of
-    variables, a Chebyshev series on a grid of both takes far fewer sums than there are variables.
+    To about 1e-6 where there are many. As a function of mean and variance of a variable the sum is
+    analytic, the distribution functions in it being no narrower than two of the smallest variances:
+    of thousands of variables, a Chebyshev series on a grid of both takes far fewer sums.
     """
     low, high = float(variances.min()), float(variances.max())
     if low > 0.0:
         widths = float(np.ptp(values)) / np.sqrt(2.0 * low)
+        # So many nodes of the series in mean and log-variance give about six digits.
         sizes = (int(4.0 * widths) + 10, 12 + int(4.0 * np.log(high / low)))
-        if _GAIN * sizes[0] * sizes[1] < len(values):
+        if _INTERPOLATION_GAIN * sizes[0] * sizes[1] < len(values):
             return _interpolated(values, variances, sizes) + 0.5
     return _sums(values, variances, values, variances) + 0.5  # a variable itself counted one half
 
@@ -45,7 +34,7 @@ def _sums(
 ) -> FloatArray:
     """Sum the probabilities that the variables are lower than others."""
     sums = np.empty(len(at))
-    step = max(1, _CELLS // len(values))
+    step = max(1, _RANK_CELLS // len(values))
     for first in range(0, len(at), step):
         chosen = slice(first, first + step)
         spread = np.sqrt(at_variances[chosen, None] + variances)
@@ -68,7 +57,7 @@ def _interpolated(values: FloatArray, variances: FloatArray, sizes: tuple[int, i
     sums = _sums(at, np.exp(at_logs), values, variances).reshape(sizes)
     series = of_mean @ sums @ of_log.T
     result = np.empty(len(values))
-    step = max(1, _CELLS // sum(sizes))
+    step = max(1, _RANK_CELLS // sum(sizes))
     for first in range(0, len(values), step):
         chosen = slice(first, first + step)
         across = chebyshev.chebvander(mean[chosen], sizes[0] - 1) @ series

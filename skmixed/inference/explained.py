@@ -11,11 +11,11 @@ import pandas as pd
 from skmixed.core.fit import Fit
 from skmixed.core.layout import CONSTANT
 from skmixed.inference.fitted import fit_of, formula_of
-from skmixed.inference.table import Shown, Table
+from skmixed.inference.table import Table, TabularResult
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RSquared(Shown):
+class RSquared(TabularResult):
     """Shares of variance that a mixed model explains.
 
     Parameters

@@ -11,8 +11,8 @@ from skmixed.core.fixed_part import FixedPart
 from skmixed.core.layout import FloatArray
 
 
-class Design(Protocol):
-    """What is read of the design of an estimator."""
+class FittedDesign(Protocol):
+    """What is read of the design of a fitted estimator."""
 
     @property
     def fixed_part(self) -> FixedPart:
@@ -32,22 +32,7 @@ class Design(Protocol):
 def fit_of(model: Any) -> Fit:
     """Return the fit of a fitted estimator, or of one that is a fit itself.
 
-    Parameters
-    ----------
-    model : estimator or Fit
-        A fitted mixed model.
-
-    Returns
-    -------
-    Fit
-        Its fit.
-
-    Raises
-    ------
-    TypeError
-        If it is no mixed model of this package.
-    ValueError
-        If it is not fitted yet.
+    Raises TypeError for what is no mixed model of this package, ValueError for one not fitted yet.
     """
     fit = model if isinstance(model, Fit) else getattr(model, "fit_", None)
     if isinstance(fit, Fit):
@@ -62,22 +47,9 @@ def fit_of(model: Any) -> Fit:
 
 
 def determined_fit_of(model: Any) -> Fit:
-    """Return the fit of a model that leaves a residual.
+    """Return the fit of a model that leaves a residual, as `fit_of`.
 
-    Parameters
-    ----------
-    model : estimator or Fit
-        A fitted mixed model.
-
-    Returns
-    -------
-    Fit
-        Its fit.
-
-    Raises
-    ------
-    ValueError
-        If the fixed part fits the data exactly.
+    Raises ValueError also where the fixed part fits the data exactly.
     """
     fit = fit_of(model)
     if not fit.is_determined:
@@ -88,25 +60,9 @@ def determined_fit_of(model: Any) -> Fit:
     return fit
 
 
-def design_of(model: Any) -> Design:
-    """Return the design of a fitted estimator.
-
-    Parameters
-    ----------
-    model : estimator
-        A fitted mixed model.
-
-    Returns
-    -------
-    Design
-        What it learned of its columns.
-
-    Raises
-    ------
-    TypeError
-        If it is a bare fit.
-    """
-    design: Design | None = getattr(model, "design_", None)
+def design_of(model: Any) -> FittedDesign:
+    """Return what a fitted estimator learned of its columns; a bare fit raises TypeError."""
+    design: FittedDesign | None = getattr(model, "design_", None)
     if design is None:
         fit_of(model)
         raise TypeError("a fitted estimator is needed: a bare fit does not know its terms")

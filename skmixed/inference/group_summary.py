@@ -13,43 +13,21 @@ from skmixed.inference.summary import as_text, rounded
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupModel:
-    """The model of one group.
+    """The model of one group."""
 
-    Parameters
-    ----------
-    title : str
-        Which group.
-    coefficients : DataFrame of shape (k, 2)
-        Estimate and standard error of every coefficient.
-    notes : tuple of str
-        Sizes and deviances, a line each.
-    """
-
-    title: str
-    coefficients: pd.DataFrame
-    notes: tuple[str, ...]
+    title: str  # which group
+    coefficients: pd.DataFrame  # (k, 2), estimate and standard error of every coefficient
+    notes: tuple[str, ...]  # sizes and deviances, a line each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupSummary:
-    """What grouped models say; prints as text, shows as HTML in a notebook.
-
-    Parameters
-    ----------
-    title : str
-        The models.
-    models : tuple of GroupModel
-        The groups shown.
-    notes : tuple of str
-        Said of all, a line each.
-    digits : int
-        Decimals of estimates and standard errors.
-    """
+    """What grouped models say; prints as text, shows as HTML in a notebook."""
 
     title: str
-    models: tuple[GroupModel, ...]
-    notes: tuple[str, ...]
-    digits: int = 2
+    models: tuple[GroupModel, ...]  # of the groups shown
+    notes: tuple[str, ...]  # about all groups, a line each
+    digits: int = 2  # decimals of estimates and standard errors
 
     def __str__(self) -> str:
         """Return the summary as text."""
@@ -78,27 +56,11 @@ class GroupSummary:
 def deviance_notes(
     n: float, k: int, deviance: float, null_deviance: float, sd: float, digits: int
 ) -> tuple[str, ...]:
-    """Write the lines below the coefficients of a linear model.
+    """Write the lines below the coefficients of a linear model, as arm::display does.
 
-    Parameters
-    ----------
-    n : float
-        Number of rows.
-    k : int
-        Number of coefficients.
-    deviance : float
-        Residual sum of squares.
-    null_deviance : float
-        The same of the mean alone.
-    sd : float
-        Residual standard deviation, NaN where no row is left for it.
-    digits : int
-        Decimals of the standard deviation.
-
-    Returns
-    -------
-    tuple of str
-        As arm::display writes them.
+    `n` is the number of rows and `k` that of coefficients. The deviances are residual sums of
+    squares, of the model and of the mean alone. `sd` is NaN where no row is left for it; it has
+    `digits` decimals.
     """
     lines = [
         f"n = {n:.15g}, k = {k}",

@@ -13,12 +13,12 @@ from skmixed.core.layout import FloatArray
 from skmixed.inference.coefficients import function_frame
 from skmixed.inference.equations import read_equation
 from skmixed.inference.fitted import coefficient_names, formula_of
-from skmixed.inference.table import Shown, Table
+from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import CoefficientTests, DfMethod
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class LinearHypothesis(Shown):
+class LinearHypothesis(TabularResult):
     """Linear functions of the coefficients, tested one by one and together.
 
     Parameters

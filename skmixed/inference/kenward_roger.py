@@ -29,47 +29,28 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray
 
-_CHUNK_BYTES = 2**26
-_SINGULAR = 1e-10
-_NEAR_TWO = 1e-2
+_COLUMNS_BYTES = 2**26  # columns of Z'V^-1 Z made at a time: 64 MB
+_UNIDENTIFIED = 1e-10  # of the largest eigenvalue: less information says nothing of a variance
+_ZERO_MOMENT = 1e-10  # what is zero but for rounding, as V_0 and V_1 of pbkrtest
+_NEAR_TWO = 1e-2  # of two degrees of freedom, where F loses its mean: no scale then, as pbkrtest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KenwardRoger:
-    """What tests of the coefficients need.
+    """What tests of the coefficients need, relative to sigma^2 and in scaled units."""
 
-    Parameters
-    ----------
-    covariance : ndarray of shape (p, p)
-        V_b, relative to sigma^2 and in scaled units, as all here.
-    adjusted : ndarray of shape (p, p)
-        The adjusted covariance.
-    weights : ndarray of shape (r, r)
-        W.
-    slopes : ndarray of shape (r, p, p)
-        V_b P_r V_b.
-    """
-
-    covariance: FloatArray
-    adjusted: FloatArray
-    weights: FloatArray
-    slopes: FloatArray
+    covariance: FloatArray  # (p, p), V_b
+    adjusted: FloatArray  # (p, p), the adjusted covariance
+    weights: FloatArray  # (r, r), W
+    slopes: FloatArray  # (r, p, p), V_b P_r V_b
 
     @classmethod
     def of(cls, fit: Fit) -> KenwardRoger:
-        """Compute the adjustment.
+        """Compute the adjustment of a REML fit that leaves a residual.
 
-        Parameters
-        ----------
-        fit : Fit
-            By REML, leaving a residual.
-
-        Returns
-        -------
-        KenwardRoger
-            Variances that nothing tells from other parts of the model are left out. The cost
-            is that of all blocks of Z'V^-1 Z: the square of the number of random effects for
-            several factors, linear for one.
+        Variances that nothing tells from other parts of the model are left out. The cost is that of
+        all blocks of Z'V^-1 Z: linear in the number of random effects for one factor, its square
+        for several.
         """
         evaluation = fit.evaluation
         directions = [
@@ -91,17 +72,8 @@ class KenwardRoger:
     def joint(self, rows: FloatArray) -> tuple[float, float]:
         """Return the scale and the denominator degrees of freedom of an F test.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (q, p)
-            The hypothesis, of full row rank, in scaled units.
-
-        Returns
-        -------
-        scale : float
-            Multiplier of Wald's statistic, by the adjusted covariance, over q.
-        degrees : float
-            Denominator degrees of freedom.
+        `rows`, (q, p), are the hypothesis in scaled units, of full row rank. The scale multiplies
+        Wald's statistic, by the adjusted covariance, over q.
         """
         q = len(rows)
         root = np.linalg.inv(rows @ self.covariance @ rows.T)
@@ -121,9 +93,10 @@ def _scale_and_degrees(q: int, first: float, second: float) -> tuple[float, floa
     d = 3.0 * q + 2.0 * (1.0 - g)
     c1, c2, c3 = g / d, (q - g) / d, (q + 2.0 - g) / d
     v0, v1, v2 = 1.0 + c1 * b, 1.0 - c2 * b, 1.0 - c3 * b
-    v0 = 0.0 if abs(v0) < _SINGULAR else v0
+    v0 = 0.0 if abs(v0) < _ZERO_MOMENT else v0
     shrink = 1.0 - second / q
-    ratio = 1.0 if abs(v1) < _SINGULAR and abs(shrink) < _SINGULAR else shrink / v1
+    is_limit = abs(v1) < _ZERO_MOMENT and abs(shrink) < _ZERO_MOMENT
+    ratio = 1.0 if is_limit else shrink / v1
     rho = ratio**2 * v0 / v2 / q
     degrees = 4.0 + (q + 2.0) / (q * rho - 1.0)
     scale = 1.0 if abs(degrees - 2.0) < _NEAR_TWO else degrees * shrink / (degrees - 2.0)
@@ -131,7 +104,7 @@ def _scale_and_degrees(q: int, first: float, second: float) -> tuple[float, floa
 
 
 def symmetric_basis(structure: Structure) -> FloatArray:
-    """Return symmetric matrices that span the covariances of a structure, shape (t, k, k)."""
+    """Return symmetric matrices that span the covariances of a structure, (t, k, k)."""
     basis = []
     for block, columns, _ in structure.slices():
         places = range(columns.start, columns.stop)
@@ -152,7 +125,7 @@ def symmetric_basis(structure: Structure) -> FloatArray:
 def _fixed_terms(
     evaluation: Evaluation, directions: list[FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return P and Q; the first parameter multiplies V itself."""
+    """Return P, (r, p, p), and Q, (r, r, p, p); the first parameter multiplies V itself."""
     cross = [u[:, :-1] for u in evaluation.cross]
     p, r = cross[0].shape[1], 1 + sum(map(len, directions))
     p_terms, q_terms = np.empty((r, p, p)), np.empty((r, r, p, p))
@@ -166,10 +139,10 @@ def _fixed_terms(
     for factor, products in enumerate(applied):
         for product in products:
             p_terms[start] = -np.einsum("apl,aql->pq", cross[factor], product)
-            through = _through(evaluation, factor, product)
+            crossed = _cross_products_of(evaluation, factor, product)
             others = [
                 np.einsum("eapl,aql->epq", other, block)
-                for other, block in zip(applied, through, strict=True)
+                for other, block in zip(applied, crossed, strict=True)
             ]
             q_terms[1:, start] = np.concatenate(others)
             q_terms[0, start] = q_terms[start, 0] = -p_terms[start]
@@ -177,8 +150,8 @@ def _fixed_terms(
     return p_terms, q_terms
 
 
-def _through(evaluation: Evaluation, factor: int, product: FloatArray) -> Blocks:
-    """Return Z_f'V^-1 Z_g e of every factor f for columns of effects e of the factor g."""
+def _cross_products_of(evaluation: Evaluation, factor: int, product: FloatArray) -> Blocks:
+    """Return Z_f'V^-1 Z_g e of every factor f, for columns e of effects of the factor g."""
     effects = [
         product if g == factor else np.zeros((own.shape[0], product.shape[1], own.shape[2]))
         for g, own in enumerate(evaluation.problem.model.own)
@@ -187,7 +160,7 @@ def _through(evaluation: Evaluation, factor: int, product: FloatArray) -> Blocks
 
 
 def _traces(evaluation: Evaluation, directions: list[FloatArray], n: float) -> FloatArray:
-    """Return tr(V^-1 G_r V^-1 G_s)."""
+    """Return tr(V^-1 G_r V^-1 G_s), (r, r)."""
     flat = [d.reshape(len(d), d.shape[1] * d.shape[2]) for d in directions]
     ends = np.cumsum([1] + [len(matrices) for matrices in flat])
     traces = np.empty((ends[-1], ends[-1]))
@@ -203,7 +176,7 @@ def _traces(evaluation: Evaluation, directions: list[FloatArray], n: float) -> F
 
 
 def _forms(evaluation: Evaluation, g: int) -> Blocks:
-    """Return for every factor f the matrix of sum tr(E F_lm D F_lm') in vec E and vec D.
+    """Return sum tr(E F_lm D F_lm') as a form in vec E and vec D, (k_f^2, k_g^2) a factor f.
 
     Columns of Z_g'V^-1 Z_f are made a chunk of levels at a time.
     """
@@ -213,7 +186,7 @@ def _forms(evaluation: Evaluation, g: int) -> Blocks:
     k, _, n_levels = own[g].shape
     forms = [np.zeros((block.shape[0] ** 2, k * k)) for block in own]
     n_effects = sum(block.shape[0] * block.shape[2] for block in own)
-    chunk = max(1, _CHUNK_BYTES // (8 * k * n_effects))
+    chunk = max(1, _COLUMNS_BYTES // (8 * k * n_effects))
     for start in range(0, n_levels, chunk):
         levels = np.arange(start, min(start + chunk, n_levels))
         right = [_columns(evaluation, f, g, levels) for f in range(len(own))]
@@ -224,7 +197,7 @@ def _forms(evaluation: Evaluation, g: int) -> Blocks:
 
 
 def _form(blocks: FloatArray) -> FloatArray:
-    """Sum F_bc F_ad over blocks F of shape (k_f, k_g, ...): rows (a, b), columns (c, d)."""
+    """Sum F_bc F_ad over blocks F, (k_f, k_g, ...): rows (a, b), columns (c, d)."""
     k, m = blocks.shape[:2]
     flat = blocks.reshape(k * m, -1)
     products = (flat @ flat.T).reshape(k, m, k, m)  # b, c, a, d
@@ -232,7 +205,7 @@ def _form(blocks: FloatArray) -> FloatArray:
 
 
 def _columns(evaluation: Evaluation, f: int, g: int, levels: np.ndarray) -> FloatArray:
-    """Return Z_f'W Z_g for some levels of g, of shape (k_f, k_g * len(levels), n_levels_f)."""
+    """Return Z_f'W Z_g for some levels of g, (k_f, k_g * len(levels), n_levels_f)."""
     own, pairs = evaluation.problem.model.own, evaluation.problem.pairs
     if f == g:
         pair = PairBlock.diagonal(own[f])
@@ -246,9 +219,9 @@ def _columns(evaluation: Evaluation, f: int, g: int, levels: np.ndarray) -> Floa
 
 
 def _inverse(information: FloatArray) -> FloatArray:
-    """Invert, or nearly so where some variance is not identified."""
+    """Invert the information, or nearly so where some variance is not identified."""
     scale = 1.0 / np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
     scaled = information * np.outer(scale, scale)
     return np.asarray(
-        np.outer(scale, scale) * np.linalg.pinv(scaled, rcond=_SINGULAR, hermitian=True)
+        np.outer(scale, scale) * np.linalg.pinv(scaled, rcond=_UNIDENTIFIED, hermitian=True)
     )

@@ -17,12 +17,12 @@ from skmixed.inference.adjusting import Adjustment, adjusted_pairs
 from skmixed.inference.coefficients import function_frame
 from skmixed.inference.estimable import is_determined
 from skmixed.inference.fitted import design_of, formula_of
-from skmixed.inference.table import Shown, Table
+from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import CoefficientTests, DfMethod, t_quantiles
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class MarginalMeans(Shown):
+class MarginalMeans(TabularResult):
     """Means at combinations of levels.
 
     Parameters

@@ -21,18 +21,10 @@ def estimates_of(fit: Fit) -> Refits:
 
 
 def parameter_names(fit: Fit) -> list[str]:
-    """Name what a model estimates, in lme4's words.
+    """Name what a model estimates, as lme4 does.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-
-    Returns
-    -------
-    list of str
-        The fixed columns, ``sd_Days|Subject`` and ``cor_Days.(Intercept)|Subject`` of the random
-        ones, then ``sigma``.
+    The fixed columns, ``sd_Days|Subject`` and ``cor_Days.(Intercept)|Subject`` of the random ones,
+    then ``sigma``.
     """
     columns = fit.products.layout.columns
     names = [columns[place] for place in fit.spec.fixed]
@@ -47,19 +39,10 @@ def parameter_names(fit: Fit) -> list[str]:
 
 
 def parameter_values(fit: Fit, refits: Refits) -> FloatArray:
-    """Tabulate estimates in the order of `parameter_names`.
+    """Tabulate estimates of R replicates in the order of `parameter_names`, (R, n_parameters).
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    refits : Refits
-        Estimates of R replicates.
-
-    Returns
-    -------
-    ndarray of shape (R, n_parameters)
-        Standard deviations rather than variances.
+    Random effects and residual have standard deviations; NaN is a correlation of what does not
+    vary.
     """
     parts = [refits.beta]
     for term in fit.ordered_terms:

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.fit import Fit
+from skmixed.core.layout import FloatArray
 from skmixed.core.monte_carlo import check_exact
 from skmixed.inference.components import (
     Component,
@@ -21,11 +22,11 @@ from skmixed.inference.components import (
 from skmixed.inference.constrained import Held
 from skmixed.inference.fitted import determined_fit_of, formula_of
 from skmixed.inference.profiling import ProfileCurve
-from skmixed.inference.table import Shown, Table
+from skmixed.inference.table import Table, TabularResult
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Profile(Shown):
+class Profile(TabularResult):
     """Signed roots of the profile deviance.
 
     Parameters
@@ -155,7 +156,7 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
     return Profile(f"Profile likelihood: {formula_of(model)}", curves)
 
 
-def _curve(fit: Fit, component: Component, targets: np.ndarray) -> list[tuple[float, float]]:
+def _curve(fit: Fit, component: Component, targets: FloatArray) -> list[tuple[float, float]]:
     """Return the points of one curve, by value."""
     held = Held(fit, component)
     curve = ProfileCurve(held, fit.criterion)
@@ -166,7 +167,7 @@ def _curve(fit: Fit, component: Component, targets: np.ndarray) -> list[tuple[fl
     return sorted((held.value(t), direction * zeta) for t, zeta in found.items())
 
 
-def _side(curve: ProfileCurve, targets: np.ndarray) -> Iterator[tuple[float, float]]:
+def _side(curve: ProfileCurve, targets: FloatArray) -> Iterator[tuple[float, float]]:
     """Yield points away from the optimum, up to the boundary."""
     for target in targets:
         t, zeta = curve.solve(float(target))

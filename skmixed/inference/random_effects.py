@@ -86,19 +86,9 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
 
 
 def effects_index(factor: str, levels: pd.Index[Any], columns: pd.Index[Any]) -> pd.MultiIndex:
-    """Return the index of a table of random effects.
+    """Return the index of a table of random effects: factor, level and column.
 
-    Parameters
-    ----------
-    factor : str
-        Its name.
-    levels, columns : Index
-        Levels and columns that vary.
-
-    Returns
-    -------
-    MultiIndex
-        Of factor, level and column; levels are tuples where several columns make them.
+    Levels are tuples where several columns make them.
     """
     labels = np.empty(len(levels), dtype=object)
     labels[:] = list(levels)

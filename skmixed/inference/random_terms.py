@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit
 from skmixed.core.layout import CONSTANT
 from skmixed.core.monte_carlo import check_exact
 from skmixed.core.spec import Term
-from skmixed.inference.compare import BOUNDARY_NOTE, ratio_test
+from skmixed.inference.compare import BOUNDARY_NOTE, NO_TEST, ratio_test
 from skmixed.inference.fitted import design_of, determined_fit_of, formula_of
 from skmixed.inference.table import Table
 
 _BARS = {"unstructured": "|", "diagonal": "||", "identity": "|identity|"}
 
-Slopes = tuple[tuple[str, tuple[int, ...]], ...]
+Slopes = tuple[tuple[str, tuple[int, ...]], ...]  # of a term, as written: name, columns
 
 
 def ranova(model: Any, *, reduce_terms: bool = True) -> Table:
@@ -93,9 +92,7 @@ def ranova(model: Any, *, reduce_terms: bool = True) -> Table:
 
 
 def _row(fit: Fit, larger: Fit | None) -> dict[str, float]:
-    test = dict.fromkeys(["statistic", "df", "p_value", "p_boundary"], np.nan)
-    if larger is not None:
-        test = ratio_test(fit, larger)
+    test = NO_TEST if larger is None else ratio_test(fit, larger)
     return {
         "n_parameters": fit.n_parameters,
         "log_likelihood": -0.5 * fit.criterion,
@@ -107,6 +104,7 @@ def _row(fit: Fit, larger: Fit | None) -> dict[str, float]:
 def _reductions(
     fit: Fit, slopes: tuple[Slopes, ...], reduce_terms: bool
 ) -> Iterator[tuple[str, tuple[Term, ...]]]:
+    """Yield the name of every reduction and the random terms that it leaves."""
     terms = fit.spec.terms
     for place, (term, of_term) in enumerate(zip(terms, slopes, strict=True)):
         others = terms[:place] + terms[place + 1 :]

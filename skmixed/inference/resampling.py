@@ -16,36 +16,22 @@ from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.replicates import Refits, refit_stack, stack_of_levels, takes_lockstep
 from skmixed.core.responses import Responses, draw_effects, sum_responses
 
-_NULL = 1e-10
+_UNSPANNED = 1e-10  # of the largest variance: effects vary less in a direction by rounding only
 
 
 def responses_of_rows(
     fit: Fit, rows: Rows, n_samples: int, generator: np.random.Generator
 ) -> Responses:
-    """Draw responses from the model, row by row.
+    """Draw responses from the model, row by row, and sum them.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        Its rows.
-    n_samples : int
-        How many.
-    generator : Generator
-        Where the numbers come from.
-
-    Returns
-    -------
-    Responses
-        Their sums. A row of frequency weight w has one error of variance sigma^2 / w, the mean of
-        w rows; the sum of squares within it is drawn apart.
+    A row of frequency weight w has one error of variance sigma^2 / w, the mean of w rows; the sum
+    of squares within it is drawn apart.
     """
     effects, _ = draw_effects(fit, n_samples, generator)
     noise = generator.standard_normal((len(rows.columns), n_samples)) * np.sqrt(fit.sigma2)
     if rows.weights is not None:
         noise /= np.sqrt(rows.weights)[:, None]
-    drawn = sum_responses(fit, rows, noise + _spread(fit, rows, effects))
+    drawn = sum_responses(fit, rows, noise + _random_part(fit, rows, effects))
     within = fit.problem.n_observations - len(rows.columns)
     if within > 0:
         more = fit.sigma2 * generator.chisquare(within, n_samples)
@@ -53,8 +39,8 @@ def responses_of_rows(
     return replace(drawn, effects=effects)
 
 
-def _spread(fit: Fit, rows: Rows, effects: Blocks) -> FloatArray:
-    """Return Z b, of shape (n, R)."""
+def _random_part(fit: Fit, rows: Rows, effects: Blocks) -> FloatArray:
+    """Return Z b, (n, R), for effects of shape (k, R, n_levels) a factor."""
     total = np.zeros((len(rows.columns), effects[0].shape[1] if effects else 1))
     for factor, b in zip(fit.spec.used_factors, effects, strict=True):
         for column, values in zip(fit.spec.factor_columns(factor), b, strict=True):
@@ -65,29 +51,10 @@ def _spread(fit: Fit, rows: Rows, effects: Blocks) -> FloatArray:
 def resample_residuals(
     fit: Fit, rows: Rows, n_samples: int, generator: np.random.Generator
 ) -> Responses:
-    """Resample random effects and residuals.
+    """Resample random effects and residuals, and sum the responses they make.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        Its rows.
-    n_samples : int
-        How many replicates.
-    generator : Generator
-        Where the numbers come from.
-
-    Returns
-    -------
-    Responses
-        Sums of the responses. Both parts are centred and given the estimated covariances first:
-        BLUPs are shrunk, and residuals are too small.
-
-    Raises
-    ------
-    ValueError
-        If rows stand for several, whose residuals are not known.
+    Both are centred and given the estimated covariances first: BLUPs are shrunk, and residuals are
+    too small. Raises ValueError if rows stand for several, whose residuals are not known.
     """
     if fit.spec.weighting == "frequency" and rows.weights is not None and np.ptp(rows.weights):
         raise ValueError(
@@ -96,7 +63,7 @@ def resample_residuals(
         )
     modes = fit.modes
     fitted = rows.columns[:, list(fit.spec.fixed)] @ fit.beta
-    fitted += _spread(fit, rows, [b.T[:, None] for b in modes])[:, 0]
+    fitted += _random_part(fit, rows, [b.T[:, None] for b in modes])[:, 0]
     residuals = rows.columns[:, -1] - fitted
     root = np.ones(len(residuals)) if rows.weights is None else np.sqrt(rows.weights)
     pool = residuals * root
@@ -107,15 +74,15 @@ def resample_residuals(
         levels = generator.integers(0, len(b), (n_samples, len(b)))
         effects.append(_with_covariance(b, covariance).T[:, levels])
     chosen = generator.integers(0, len(pool), (len(pool), n_samples))
-    drawn = pool[chosen] / root[:, None] + _spread(fit, rows, effects)
+    drawn = pool[chosen] / root[:, None] + _random_part(fit, rows, effects)
     return replace(sum_responses(fit, rows, drawn), effects=effects)
 
 
 def _with_covariance(effects: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Centre effects and map them to a given covariance, as far as they span it."""
+    """Centre effects, (n_levels, k), and map them to a covariance as far as they span it."""
     centred = effects - effects.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
-    kept = values > _NULL * max(float(values[-1]), np.finfo(float).tiny)
+    kept = values > _UNSPANNED * max(float(values[-1]), np.finfo(float).tiny)
     white = centred @ (vectors[:, kept] / np.sqrt(values[kept]))
     target, axes = np.linalg.eigh(covariance)
     root = axes * np.sqrt(np.maximum(target, 0.0))
@@ -125,22 +92,9 @@ def _with_covariance(effects: FloatArray, covariance: FloatArray) -> FloatArray:
 
 
 def outer_factor(fit: Fit) -> int:
-    """Return the factor that contains all others.
+    """Return the position in the layout of the factor that contains all others.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-
-    Returns
-    -------
-    int
-        Its position in the layout.
-
-    Raises
-    ------
-    ValueError
-        Without factors, and where none contains the others.
+    Raises ValueError without factors, and where none contains the others.
     """
     if not fit.spec.used_factors:
         raise ValueError("a model without groups has no levels to resample")
@@ -158,25 +112,7 @@ def resample_levels(
 ) -> tuple[Refits, Iterable[Fit]]:
     """Refit to levels of the outermost factor drawn with replacement.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        Its rows.
-    n_samples : int
-        How many replicates.
-    generator : Generator
-        Where the numbers come from.
-    with_fits : bool
-        Whether whole fits are wanted.
-
-    Returns
-    -------
-    refits : Refits
-        The estimates.
-    fits : iterable of Fit
-        The fits; empty if they are not wanted.
+    The fits behind the estimates are empty unless they are wanted.
     """
     factor = outer_factor(fit)
     n_levels = len(rows.indexes[factor])
@@ -188,6 +124,7 @@ def resample_levels(
 
 
 def _fit_levels(fit: Fit, rows: Rows, factor: int, draw: IntArray) -> Fit:
+    """Refit to levels drawn, (n_levels,); each draw of a level is a level of its own."""
     codes = rows.codes[factor]
     order = np.argsort(codes, kind="stable")
     ends = np.searchsorted(codes[order], np.arange(len(rows.indexes[factor]) + 1))
@@ -209,11 +146,15 @@ def _fit_levels(fit: Fit, rows: Rows, factor: int, draw: IntArray) -> Fit:
 
 
 def _estimates(fit: Fit, fits: list[Fit]) -> Refits:
+    """Stack estimates; fits that lost columns, or their residual, count as not converged."""
     full = [len(other.kept) == len(fit.kept) and other.is_determined for other in fits]
     return Refits(
         np.stack([other.beta for other in fits]),
         np.array([other.sigma2 for other in fits]),
-        [np.stack(lams) for lams in zip(*[other.scaled_factors for other in fits], strict=True)],
+        [
+            np.stack(lambdas)
+            for lambdas in zip(*[other.scaled_factors for other in fits], strict=True)
+        ],
         [np.stack(omegas) for omegas in zip(*[other.covariances for other in fits], strict=True)],
         np.array([o.report.converged and f for o, f in zip(fits, full, strict=True)], dtype=bool),
     )

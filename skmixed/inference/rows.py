@@ -12,22 +12,7 @@ from skmixed.core.leave_out import aligned
 def check_fitted(model: Any) -> Fit:
     """Return the fit of an estimator that left something for the residual.
 
-    Parameters
-    ----------
-    model : MixedLinearRegressor
-        The estimator.
-
-    Returns
-    -------
-    Fit
-        Its fit.
-
-    Raises
-    ------
-    TypeError
-        If it has no fit.
-    ValueError
-        If the fixed part fits the data exactly.
+    Raises TypeError if it has no fit, ValueError if the fixed part fits the data exactly.
     """
     fit = getattr(model, "fit_", None)
     if not isinstance(fit, Fit):
@@ -44,26 +29,9 @@ def check_fitted(model: Any) -> Fit:
 
 
 def rows_of_fit(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str) -> Rows:
-    """Read the rows of a fit once more.
+    """Read the rows of a fit once more, in any order, with codes of the fit's levels.
 
-    Parameters
-    ----------
-    model : MixedLinearRegressor
-        Fitted.
-    X, y, sample_weight, groups : array-like or None
-        As they were given to `fit`, rows in any order.
-    use : str
-        What needs them.
-
-    Returns
-    -------
-    Rows
-        With codes that count the levels of the fit.
-
-    Raises
-    ------
-    ValueError
-        If they are not given, or are other rows.
+    `use` says what needs them. Raises ValueError if they are not given, or are other rows.
     """
     if X is None or y is None:
         raise ValueError(

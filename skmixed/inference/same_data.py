@@ -9,24 +9,14 @@ import numpy as np
 from skmixed.core.fit import Fit
 from skmixed.core.layout import CONSTANT, FloatArray
 
-_CLOSE = 1e-8
+_SAME_SUM = 1e-8  # relative, of sums over the same rows in another order: rounding, with room
 
 
 def check_same_data(fits: Sequence[Fit], names: Sequence[str]) -> None:
-    """Refuse fits to different rows, weights or responses.
+    """Refuse fits to different rows, weights or responses, called by their names.
 
-    Parameters
-    ----------
-    fits : sequence of Fit
-        The fits.
-    names : sequence of str
-        What to call them.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of rows, the weights, what they mean, or the sums of the response differ,
-        those of single levels too where the models share a factor.
+    Raises ValueError if the numbers of rows, the weights, what they mean, or the sums of the
+    response differ, those of single levels too where the models share a factor.
     """
     first = fits[0]
     for fit, name in zip(fits[1:], names[1:], strict=True):
@@ -46,9 +36,9 @@ def _difference(first: Fit, second: Fit) -> str:
     if first.spec.weighting != second.spec.weighting and _is_weighted(first):
         return "weights are frequencies in one and precisions in the other"
     weights = [(f.products.sum_weights, f.products.sum_log_weights) for f in (first, second)]
-    if not np.allclose(weights[0], weights[1], rtol=_CLOSE, atol=_CLOSE):
+    if not np.allclose(weights[0], weights[1], rtol=_SAME_SUM, atol=_SAME_SUM):
         return "their weights differ"
-    if not np.allclose(_moments(first), _moments(second), rtol=_CLOSE, atol=0.0):
+    if not np.allclose(_moments(first), _moments(second), rtol=_SAME_SUM, atol=0.0):
         return "the responses or offsets differ"
     return _level_difference(first, second)
 
@@ -70,7 +60,7 @@ def _moments(fit: Fit) -> tuple[float, float]:
 
 
 def _level_difference(first: Fit, second: Fit) -> str:
-    """Compare the sums of the response over levels of the factors both have."""
+    """Compare the sums of the response over levels of the factors that both have."""
     theirs = {index.key: n for n, index in enumerate(second.products.levels)}
     for n, index in enumerate(first.products.levels):
         if index.key not in theirs:
@@ -80,13 +70,15 @@ def _level_difference(first: Fit, second: Fit) -> str:
             return f"their levels of {index.name!r} differ"
         place = other.find(index)
         mine, sums = _level_sums(first, n), _level_sums(second, theirs[index.key])
-        if not np.allclose(mine, sums[:, place], rtol=_CLOSE, atol=_CLOSE * np.abs(mine).max()):
+        if not np.allclose(
+            mine, sums[:, place], rtol=_SAME_SUM, atol=_SAME_SUM * np.abs(mine).max()
+        ):
             return f"the responses within levels of {index.name!r} differ"
     return ""
 
 
 def _level_sums(fit: Fit, factor: int) -> FloatArray:
-    """Return the weights and the sum of the response of every level."""
+    """Return the weights and the sum of the response of every level, (2, n_levels)."""
     products = fit.products
     undo = np.linalg.inv(products.basis)
     of_constant = products.factors[factor].products[0]

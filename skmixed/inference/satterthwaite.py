@@ -19,25 +19,13 @@ import numpy as np
 from skmixed.core.layout import FloatArray
 from skmixed.inference.curvature import Curvature
 
-_SAME = 1e-8
+_SAME_DEGREES = 1e-8  # relative spread of degrees of freedom that differ by rounding only
 
 
 def satterthwaite(curvature: Curvature, covariance: FloatArray, rows: FloatArray) -> FloatArray:
-    """Return the degrees of freedom of linear functions of the coefficients.
+    """Return the degrees of freedom of linear functions of the coefficients, (m,), at most nu.
 
-    Parameters
-    ----------
-    curvature : Curvature
-        Of the fit.
-    covariance : ndarray of shape (p, p)
-        V_b.
-    rows : ndarray of shape (m, p)
-        The functions, in scaled units.
-
-    Returns
-    -------
-    ndarray of shape (m,)
-        One number each, at most nu.
+    `covariance` is V_b, (p, p), and `rows`, (m, p), are the functions in scaled units.
     """
     v = np.einsum("mi,ij,mj->m", rows, covariance, rows)
     g = np.einsum("mi,tij,mj->mt", rows, curvature.slopes, rows)
@@ -48,20 +36,12 @@ def satterthwaite(curvature: Curvature, covariance: FloatArray, rows: FloatArray
 
 
 def joint_degrees(degrees: FloatArray) -> float:
-    """Return the denominator degrees of freedom of a mean of squared independent t statistics.
+    """Return denominator degrees of freedom for a mean of q squared independent t statistics.
 
-    Parameters
-    ----------
-    degrees : ndarray of shape (q,)
-        Of the t statistics.
-
-    Returns
-    -------
-    float
-        Such that the F distribution has the mean of that sum; 2 if some t has no variance
-        (Fai & Cornelius 1996, doi:10.1080/00949659608811740).
+    The F distribution then has the mean of theirs, whose degrees are `degrees`, (q,); 2 if some t
+    has no variance (Fai & Cornelius 1996, doi:10.1080/00949659608811740).
     """
-    if np.ptp(degrees) < _SAME * degrees.max():
+    if np.ptp(degrees) < _SAME_DEGREES * degrees.max():
         return float(degrees.mean())
     if (degrees <= 2.0).any():
         return 2.0

@@ -16,13 +16,13 @@ from skmixed.core.responses import ScaledResponses, draw_responses
 from skmixed.core.seeding import generator_of
 from skmixed.inference.random_effects import effects_index
 from skmixed.inference.rows import check_fitted
-from skmixed.inference.table import Shown, Table
+from skmixed.inference.table import Table, TabularResult
 
-_BLOCK_CELLS = 2e7
+_DRAWN_CELLS = 2e7  # random effects drawn together: 160 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Draws(Shown):
+class Draws(TabularResult):
     """Draws of coefficients, random effects and residual standard deviation.
 
     Parameters
@@ -146,7 +146,7 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
     generator = generator_of(random_state)
     degrees = fit.problem.n_observations - fit.rank
     stretch = np.sqrt(degrees / generator.chisquare(degrees, n_samples))
-    size = int(max(1, _BLOCK_CELLS // max(1, sum(b.size for b in fit.modes))))
+    size = int(max(1, _DRAWN_CELLS // max(1, sum(b.size for b in fit.modes))))
     parts = [
         _errors(fit, min(size, n_samples - first), generator) for first in range(0, n_samples, size)
     ]
@@ -163,14 +163,10 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
 
 
 def _errors(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[FloatArray, Blocks]:
-    """Draw errors of the estimated coefficients and random effects, at the true variances.
+    """Draw errors of the estimates at the true variances: of beta and of the random effects.
 
-    Returns
-    -------
-    beta : ndarray of shape (R, n_fixed)
-        Errors of the coefficients.
-    effects : list of ndarray of shape (R, n_levels, k)
-        Errors of the random effects.
+    (R, n_fixed), and (R, n_levels, k) for every factor. Raises ValueError for several factors with
+    too many random effects.
     """
     try:
         responses = draw_responses(fit, n_samples, generator)
@@ -181,12 +177,12 @@ def _errors(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[F
         ) from None
     model, evaluation = fit.problem.model, fit.evaluation
     scaled, p = ScaledResponses.of(fit, responses), fit.rank
-    through = scaled.fixed.copy()  # X'V^-1 y
+    xvy = scaled.fixed.copy()  # X'V^-1 y, (R, p)
     for lam, cross, sums in zip(evaluation.factors, evaluation.cross, scaled.levels, strict=True):
         shrunk = (lam @ lam.T) @ sums.reshape(len(sums), -1)
         for row, column in zip(shrunk.reshape(sums.shape), cross, strict=True):
-            through -= row @ column[:p].T
-    beta = through @ evaluation.beta_covariance
+            xvy -= row @ column[:p].T
+    beta = xvy @ evaluation.beta_covariance
     effects = []
     found = evaluation.factorisation.reduce(scaled.levels).cross() if scaled.levels else []
     zipped = zip(

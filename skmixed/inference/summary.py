@@ -20,27 +20,16 @@ from skmixed.core.spec import ModelSpec
 class Summary:
     """What a fitted model says in one screen; prints as text, shows as HTML in a notebook.
 
-    Parameters
-    ----------
-    formula : str
-        The model.
-    coefficients : DataFrame of shape (p, 2)
-        Estimate and standard error of every fixed coefficient, in units of y per unit of x; NaN
-        for columns that depend on those before them, which are shown as dropped.
-    error_terms : DataFrame or None
-        Groups, name, standard deviation and correlations of every random effect, then the
-        residual; None for a model without random terms.
-    notes : tuple of str
-        Sizes and criteria, a line each.
-    digits : int
-        Decimals of estimates, standard errors and deviations.
+    `coefficients` has estimate and standard error in units of y per unit of x, NaN for columns that
+    depend on those before them, which are shown as dropped. `error_terms` has groups, name,
+    standard deviation and correlations of every random effect, then the residual.
     """
 
     formula: str
-    coefficients: pd.DataFrame
-    error_terms: pd.DataFrame | None
-    notes: tuple[str, ...]
-    digits: int = 2
+    coefficients: pd.DataFrame  # (n_fixed, 2)
+    error_terms: pd.DataFrame | None  # None for a model without random terms
+    notes: tuple[str, ...]  # sizes and criteria, a line each
+    digits: int = 2  # decimals of estimates, standard errors and deviations
 
     def __str__(self) -> str:
         """Return the summary as text."""
@@ -70,29 +59,11 @@ class Summary:
 
 
 def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Summary:
-    """Summarise a fitted model.
+    """Summarise a fitted model: estimates, error terms, sizes and criteria.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    formula : str
-        How it was written.
-    n_dropped : int
-        Rows left out because of missing values.
-    digits : int
-        Decimals of estimates, standard errors and deviations.
-
-    Returns
-    -------
-    Summary
-        Estimates, error terms, sizes and criteria.
-
-    Notes
-    -----
-    The criteria are those of arm::display: deviance is -2 log-likelihood of the fit by maximum
-    likelihood, also where REML was used, AIC = criterion + 2 (number of parameters), and
-    DIC = 2 deviance - criterion.
+    `n_dropped` rows were left out because of missing values. The criteria are those of
+    arm::display: deviance is -2 log-likelihood of the fit by maximum likelihood, also where REML
+    was used, AIC = criterion + 2 (number of parameters), and DIC = 2 deviance - criterion.
     """
     names = [fit.products.layout.columns[place] for place in fit.spec.fixed]
     errors = np.sqrt(np.diag(fit.beta_covariance))
@@ -117,15 +88,7 @@ def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Su
 def error_terms(fit: Fit) -> pd.DataFrame:
     """Tabulate standard deviations and correlations of the random effects and the residual.
 
-    Parameters
-    ----------
-    fit : Fit
-        A model with random terms.
-
-    Returns
-    -------
-    DataFrame
-        Columns Groups, Name, Std.Dev. and, where there are correlations, Corr and further ones.
+    Columns Groups, Name, Std.Dev. and, where there are correlations, Corr and further ones.
     """
     rows: list[list[Any]] = []
     for term in fit.ordered_terms:
@@ -212,17 +175,9 @@ def _linear_notes(fit: Fit, digits: int) -> list[str]:
 
 
 def r_squared(fit: Fit) -> float:
-    """Return the share of the variance of y that a model without random terms explains.
+    """Return the share of the variance of y that an ordinary linear model explains.
 
-    Parameters
-    ----------
-    fit : Fit
-        An ordinary linear model.
-
-    Returns
-    -------
-    float
-        About the mean if there is an intercept, otherwise about zero, as R does.
+    About the mean if there is an intercept, otherwise about zero, as R does.
     """
     fixed = (CONSTANT,) if fit.spec.has_intercept else ()
     null = Fit.of(fit.products, ModelSpec(fixed, (), fit.spec.method, fit.spec.weighting))
@@ -232,20 +187,7 @@ def r_squared(fit: Fit) -> float:
 
 
 def rounded(table: pd.DataFrame, digits: int) -> pd.DataFrame:
-    """Write the numbers of a table as texts.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Numbers and texts.
-    digits : int
-        Decimals.
-
-    Returns
-    -------
-    DataFrame
-        Texts; NaN is an empty one.
-    """
+    """Write the numbers of a table as texts of so many decimals; NaN is an empty one."""
 
     def text(value: Any) -> str:
         if isinstance(value, str):
@@ -258,20 +200,7 @@ def rounded(table: pd.DataFrame, digits: int) -> pd.DataFrame:
 
 
 def as_text(table: pd.DataFrame, *, index: bool = True) -> str:
-    """Lay a table of texts out: names to the left, numbers to the right.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Texts.
-    index : bool, default=True
-        Whether the index is the first column.
-
-    Returns
-    -------
-    str
-        The lines.
-    """
+    """Lay a table of texts out in lines: names to the left, numbers to the right."""
     columns = [list(table.iloc[:, i]) for i in range(table.shape[1])]
     heads = [str(name) for name in table.columns]
     if index:

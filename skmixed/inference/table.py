@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-_SMALLEST_P = 1e-4
-_MANY = 1e5
-_MOST_ROWS, _FEW_ROWS = 60, 20  # a longer table shows but a few
+_SMALLEST_P = 1e-4  # shown with four decimals; smaller ones as "<0.0001"
+_WRITTEN_OUT = 1e5  # from here on five digits would need an exponent
+_MOST_ROWS = 60  # of a table shown in full, about a screen, as in pandas
+_ROWS_OF_LONG = 20  # shown of a longer one, half from either end
 
 
-class Shown(ABC):
+class TabularResult(ABC):
     """A result that shows as a table."""
 
     __slots__ = ()
@@ -49,7 +50,7 @@ class Shown(ABC):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Table(Shown):
+class Table(TabularResult):
     """Results with a row for every coefficient, term, component or model.
 
     Parameters
@@ -100,7 +101,7 @@ def _as_html(table: Table) -> str:
 
 
 def _extent(table: Table) -> dict[str, Any]:
-    shown = _FEW_ROWS if len(table.frame) > _MOST_ROWS else None
+    shown = _ROWS_OF_LONG if len(table.frame) > _MOST_ROWS else None
     return {"max_rows": shown, "show_dimensions": False, "na_rep": ""}
 
 
@@ -126,5 +127,5 @@ def _bare_text(column: str, value: Any) -> str:
     if column.startswith("p_"):
         return f"<{_SMALLEST_P:g}" if value < _SMALLEST_P else f"{value:.4f}"
     if np.isinf(value) or float(value).is_integer():
-        return f"{value:g}" if abs(value) < _MANY else f"{value:.0f}"
-    return f"{value:.1f}" if abs(value) >= _MANY else f"{value:.5g}"
+        return f"{value:g}" if abs(value) < _WRITTEN_OUT else f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= _WRITTEN_OUT else f"{value:.5g}"

@@ -17,25 +17,15 @@ from skmixed.core.fit import Fit
 from skmixed.core.fixed_part import FixedColumn, FixedPart
 from skmixed.core.layout import FloatArray
 from skmixed.inference.estimable import dropped_places, estimable_combinations
-from skmixed.inference.testing import CoefficientTests, JointTest
+from skmixed.inference.testing import NO_RESTRICTIONS, CoefficientTests, JointTest
 
 TermTests = dict[str, JointTest]
 
 
 def sequential_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
-    """Test every term after those before it (type I).
+    """Test every term but the constant after those before it (type I).
 
-    Parameters
-    ----------
-    tests : CoefficientTests
-        Of the model.
-    part : FixedPart
-        Its fixed part.
-
-    Returns
-    -------
-    dict of str to JointTest
-        A test a term, but for the constant; without restrictions where all columns are dropped.
+    A term all of whose columns are dropped has a test without restrictions.
     """
     fit = tests.fit
     rows = _sequential_rows(fit, list(range(fit.rank)))
@@ -46,7 +36,7 @@ def sequential_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
 
 
 def marginal_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
-    """Test every term after all that do not contain it (type II); arguments as above."""
+    """Test every term but the constant after all that do not contain it (type II)."""
     if len(tested_terms(part)) == 1:
         return sequential_tests(tests, part)
     fit = tests.fit
@@ -68,7 +58,7 @@ def marginal_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
 
 
 def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
-    """Test every term at means over the other factors (type III); arguments as above."""
+    """Test every term but the constant at means over the other factors (type III)."""
     if len(tested_terms(part)) == 1:
         return sequential_tests(tests, part)
     found = {}
@@ -84,11 +74,9 @@ def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
         functions = np.concatenate(hypotheses)
         functions[:, dropped_places(tests.fit)] = 0.0
         functions = functions[functions.any(axis=1)]
-        found[term] = tests.joint(functions) if len(functions) else _NOTHING
+        found[term] = tests.joint(functions) if len(functions) else NO_RESTRICTIONS
     return found
 
-
-_NOTHING = JointTest(np.nan, 0, np.nan, np.nan)
 
 BY_TYPE: dict[str, Callable[[CoefficientTests, FixedPart], TermTests]] = {
     "I": sequential_tests,
@@ -133,26 +121,26 @@ def _is_full(part: FixedPart, term: str) -> bool:
 
 def _scaled_test(tests: CoefficientTests, rows: FloatArray) -> JointTest:
     if not len(rows):
-        return _NOTHING
+        return NO_RESTRICTIONS
     fit = tests.fit
     scaled = np.linalg.solve(_raw_map(fit), fit.beta[list(fit.kept)])
     return tests.joint_scaled(rows, rows @ scaled)
 
 
 def _raw_map(fit: Fit) -> FloatArray:
-    """Return the map of scaled to raw coefficients of the kept columns."""
+    """Return the map of scaled to raw coefficients of the kept columns, (p, p)."""
     fixed = [fit.spec.fixed[place] for place in fit.kept]
     return np.asarray(fit.problem.model.to_raw[fixed, :-1])
 
 
 def _sequential_rows(fit: Fit, order: list[int]) -> FloatArray:
-    """Return the rows of R for columns in a given order, in raw units each with 1 for its own."""
+    """Return the rows of R for columns in an order, (p, p), in raw units with 1 for its own."""
     root = _root(fit, order)
     return root * (np.diag(_raw_map(fit))[order] / np.diag(root))[:, None]
 
 
 def _root(fit: Fit, order: list[int]) -> FloatArray:
-    """Return the upper Cholesky factor of X'X with the columns in another order."""
+    """Return the upper Cholesky factor of X'X with the columns in another order, (p, p)."""
     gram = fit.problem.model.gram[:-1, :-1]
     return np.asarray(linalg.cholesky(gram[np.ix_(order, order)], lower=False))
 
@@ -163,25 +151,12 @@ def _kept_places(fit: Fit, places: list[int]) -> list[int]:
 
 
 def mean_hypotheses(part: FixedPart, places: list[int]) -> Iterator[tuple[FloatArray, list[int]]]:
-    """State the type III hypothesis of a term.
+    """State the type III hypothesis of a term: functions, (m, n_fixed), and their columns.
 
-    The columns that share the numbers of the term span a function on the combinations of levels
-    of their factors: a mean, or the slope in the numbers. Its contrasts over the factors of the
-    term, averaged over the other factors, are zero.
-
-    Parameters
-    ----------
-    part : FixedPart
-        The fixed part.
-    places : list of int
-        The columns of the term.
-
-    Yields
-    ------
-    functions : ndarray of shape (m, n_fixed)
-        Functions of the coefficients.
-    sharing : list of int
-        The columns they are about.
+    The columns that share the numbers of the term span a function on the combinations of levels of
+    their factors: a mean, or the slope in the numbers. Its contrasts over the factors of the term,
+    averaged over the other factors, are zero. One pair is yielded for every set of numbers in the
+    term.
     """
     for numbers in dict.fromkeys(_numbers(part.columns[place]) for place in places):
         own = [part.columns[place] for place in places if _numbers(part.columns[place]) == numbers]
@@ -189,10 +164,9 @@ def mean_hypotheses(part: FixedPart, places: list[int]) -> Iterator[tuple[FloatA
         sizes = {
             factor: len(codes) for n in sharing for factor, codes in part.columns[n].codes.items()
         }
-        sides = [_side(factor, size, own) for factor, size in sizes.items()]
         combine: FloatArray = np.ones((1, 1))
-        for side in sides:
-            combine = np.asarray(np.kron(combine, side))
+        for factor, size in sizes.items():
+            combine = np.asarray(np.kron(combine, _level_contrasts(factor, size, own)))
         cells = np.column_stack([_on_cells(part.columns[n], sizes) for n in sharing])
         functions = np.zeros((len(combine), len(part.columns)))
         functions[:, sharing] = combine @ cells
@@ -203,8 +177,8 @@ def _numbers(column: FixedColumn) -> tuple[str, ...]:
     return tuple(sorted(column.numbers))
 
 
-def _side(factor: str, size: int, own: list[FixedColumn]) -> FloatArray:
-    """Return what is asked of the levels of a factor: their mean, differences, or every one."""
+def _level_contrasts(factor: str, size: int, own: list[FixedColumn]) -> FloatArray:
+    """Return what is asked of a factor's levels: their mean, differences, or every one."""
     codes = {tuple(column.codes[factor]) for column in own if factor in column.codes}
     if not codes:
         return np.full((1, size), 1.0 / size)
@@ -214,6 +188,6 @@ def _side(factor: str, size: int, own: list[FixedColumn]) -> FloatArray:
 
 
 def _on_cells(column: FixedColumn, sizes: dict[str, int]) -> FloatArray:
-    """Return a column at all combinations of levels, its numbers being one."""
+    """Return a column at all combinations of levels, its numbers being one, (n_cells,)."""
     values = [column.codes.get(factor, np.ones(size)) for factor, size in sizes.items()]
     return np.array([np.prod(cell) for cell in itertools.product(*values)])

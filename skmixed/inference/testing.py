@@ -26,61 +26,40 @@ _NOTES = {
     "residual": "Degrees of freedom are rows minus fixed columns.",
     "normal": "By the normal distribution, as if the variances were known.",
 }
-_DEPENDENT, _APART = 1e-9, 1e-6
+_DEPENDENT_ROWS = 1e-9  # eigenvalue of functions of unit variance that is zero but for rounding
+_CONTRADICTION = 1e-6  # in standard errors: so far from what independent rows say is no rounding
 
 
 @dataclass(frozen=True, slots=True)
 class JointTest:
-    """An F test.
+    """An F test."""
 
-    Parameters
-    ----------
-    statistic : float
-        F.
-    num_df : int
-        Number of independent restrictions.
-    df : float
-        Denominator degrees of freedom.
-    p_value : float
-        Probability of a larger F.
-    """
-
-    statistic: float
-    num_df: int
-    df: float
+    statistic: float  # F; NaN without restrictions
+    num_df: int  # number of independent restrictions
+    df: float  # denominator degrees of freedom
     p_value: float
+
+
+NO_RESTRICTIONS = JointTest(np.nan, 0, np.nan, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
 class CoefficientTests:
     """Tests of one fitted model by one method.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model; without random terms by its unbiased residual variance.
-    method : {"satterthwaite", "kenward-roger", "residual", "normal"}
-        Where degrees of freedom come from.
+    Functions are of all fixed coefficients in raw units, (m, n_fixed), unless they are called
+    scaled. What the data do not determine is NaN.
     """
 
-    fit: Fit
-    method: DfMethod
+    fit: Fit  # without random terms one by REML, for the unbiased residual variance
+    method: DfMethod  # where degrees of freedom come from
 
     @classmethod
     def of(cls, model: Any, method: DfMethod) -> CoefficientTests:
-        """Prepare the tests of a fitted model.
+        """Prepare the tests of a fitted estimator, or of a fit.
 
-        Parameters
-        ----------
-        model : estimator or Fit
-            The model.
-        method : {"satterthwaite", "kenward-roger", "residual", "normal"}
-            Where degrees of freedom come from.
-
-        Returns
-        -------
-        CoefficientTests
-            The curvature or the adjustment is computed when first needed.
+        The curvature or the adjustment is computed when first needed. Raises ValueError for an
+        unknown method, and for "kenward-roger" unless the fit is an exact one by REML.
         """
         if method not in get_args(DfMethod):
             raise ValueError(f"df={method!r} is not one of {', '.join(map(repr, _NOTES))}")
@@ -105,12 +84,12 @@ class CoefficientTests:
 
     @cached_property
     def curvature(self) -> Curvature:
-        """Of the criterion at the optimum."""
+        """Curvature of the criterion at the optimum."""
         return Curvature.of(self.fit)
 
     @cached_property
     def adjustment(self) -> KenwardRoger:
-        """Of Kenward and Roger."""
+        """The adjustment of Kenward and Roger."""
         return KenwardRoger.of(self.fit)
 
     @property
@@ -119,29 +98,18 @@ class CoefficientTests:
         return not self.fit.spec.terms
 
     def estimates(self, functions: FloatArray) -> FloatArray:
-        """Return the estimates of linear functions.
-
-        Parameters
-        ----------
-        functions : ndarray of shape (m, n_fixed)
-            Of all fixed coefficients, in raw units.
-
-        Returns
-        -------
-        ndarray of shape (m,)
-            Values at the estimated coefficients; NaN for what the data do not determine.
-        """
+        """Return the estimates of linear functions, (m,)."""
         return np.asarray(kept_part(self.fit, functions) @ self.fit.beta)
 
     def errors(self, functions: FloatArray) -> FloatArray:
-        """Return standard errors of linear functions, shape (m,), NaN as in `estimates`."""
+        """Return the standard errors of linear functions, (m,)."""
         rows = self.scaled(functions)
         covariance = self._covariance
         variances = np.einsum("mi,ij,mj->m", rows, covariance, rows) * self.fit.sigma2
         return np.asarray(np.sqrt(variances))
 
     def degrees(self, functions: FloatArray) -> FloatArray:
-        """Return the degrees of freedom of linear functions, shape (m,), NaN as in `estimates`."""
+        """Return the degrees of freedom of linear functions, (m,)."""
         rows = self.scaled(functions)
         undefined = np.asarray(np.isnan(rows).any(axis=1))
         if self.method == "normal":
@@ -159,19 +127,10 @@ class CoefficientTests:
         return np.asarray(np.where(undefined, np.nan, degrees))
 
     def joint(self, functions: FloatArray, rhs: FloatArray | None = None) -> JointTest:
-        """Test that linear functions have given values.
+        """Test that linear functions have the values `rhs`, (m,), by default 0.
 
-        Parameters
-        ----------
-        functions : ndarray of shape (m, n_fixed)
-            Of all fixed coefficients; each must be determined by the data.
-        rhs : ndarray of shape (m,), optional
-            The values, by default 0.
-
-        Returns
-        -------
-        JointTest
-            Of as many restrictions as are independent.
+        As many restrictions are counted as are independent. Raises ValueError for functions that
+        the data do not determine, and for hypotheses that contradict each other.
         """
         estimates = self.estimates(functions)
         difference = estimates if rhs is None else estimates - rhs
@@ -180,31 +139,23 @@ class CoefficientTests:
         return self.joint_scaled(self.scaled(functions), difference)
 
     def joint_scaled(self, rows: FloatArray, difference: FloatArray) -> JointTest:
-        """Test functions of the kept coefficients in scaled units.
+        """Test functions of the kept coefficients in scaled units, (m, p), as `joint` does.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (m, p)
-            The functions.
-        difference : ndarray of shape (m,)
-            How far their estimates, in raw units of y, are from the hypothesis.
-
-        Returns
-        -------
-        JointTest
-            Of as many restrictions as are independent.
+        `difference`, (m,), is how far their estimates are from the hypothesis, in raw units of y.
         """
         size = np.sqrt(np.einsum("mi,ij,mj->m", rows, self._covariance, rows))
         size = np.where(size > 0, size, 1.0)
         even, distance = rows / size[:, None], difference / size
         values, vectors = np.linalg.eigh(even @ self._covariance @ even.T)
-        kept = values > _DEPENDENT
+        kept = values > _DEPENDENT_ROWS
         q = int(kept.sum())
         if q == 0:
-            return JointTest(np.nan, 0, np.nan, np.nan)
+            return NO_RESTRICTIONS
         vectors = vectors[:, kept]
         along = vectors.T @ distance
-        if np.abs(distance - vectors @ along).max() > _APART * (1.0 + np.abs(distance).max()):
+        if np.abs(distance - vectors @ along).max() > _CONTRADICTION * (
+            1.0 + np.abs(distance).max()
+        ):
             raise ValueError("the hypotheses contradict each other: no coefficients satisfy all")
         independent = rows if q == len(rows) else vectors.T @ even
         scale, df = self._scale_and_degrees(independent)
@@ -212,7 +163,7 @@ class CoefficientTests:
         return JointTest(statistic, q, df, _p_value(statistic, q, df))
 
     def scaled(self, functions: FloatArray) -> FloatArray:
-        """Return functions of raw coefficients as ones of the kept, scaled coefficients."""
+        """Return functions of raw coefficients as ones of the kept, scaled coefficients, (m, p)."""
         return np.asarray(kept_part(self.fit, functions) @ self._maps)
 
     @cached_property
@@ -254,19 +205,10 @@ def t_p_values(statistics: FloatArray, degrees: FloatArray) -> FloatArray:
 
 
 def t_quantiles(level: float, degrees: FloatArray) -> FloatArray:
-    """Return the half-widths of two-sided intervals, in standard errors.
+    """Return the half-widths of two-sided t intervals, in standard errors.
 
-    Parameters
-    ----------
-    level : float
-        Probability of the interval.
-    degrees : ndarray
-        Degrees of freedom.
-
-    Returns
-    -------
-    ndarray
-        Quantiles of t, or of the normal distribution for infinite degrees.
+    They have the shape of `degrees`; infinite degrees give normal quantiles. Raises ValueError for
+    a level that is no probability.
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level={level!r} is no probability between 0 and 1")

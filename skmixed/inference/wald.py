@@ -15,28 +15,15 @@ from skmixed.inference.curvature import Curvature, theta_directions
 
 Limits = tuple[float, float]
 
-_BOUNDARY = 1e-12
+_AT_ONE = 1e-12  # from a correlation of +-1: nearer is on the boundary, but for rounding
 
 
 def variance_limits(fit: Fit, components: list[Component], quantile: float) -> list[Limits]:
     """Return intervals of standard deviations, correlations and sigma by the delta method.
 
     Deviations are taken to be normal on the scale of their logarithm, correlations on that of
-    Fisher's z = atanh r.
-
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    components : list of Component
-        No coefficients among them.
-    quantile : float
-        Half-width in standard errors.
-
-    Returns
-    -------
-    list of (float, float)
-        NaN where the estimate is on the boundary, zero or of absolute value one.
+    Fisher's z = atanh r. `components` have no coefficients among them; `quantile` is the half-width
+    in standard errors. NaN where the estimate is on the boundary, zero or of absolute value one.
     """
     curvature = Curvature.of(fit)
     covariance = curvature.log_covariance()
@@ -58,13 +45,16 @@ def variance_limits(fit: Fit, components: list[Component], quantile: float) -> l
 def _scale(estimate: float, is_correlation: bool) -> tuple[float, Any] | None:
     """Return the estimate on its scale, and the way back; None on the boundary."""
     if is_correlation:
-        inside = abs(estimate) < 1.0 - _BOUNDARY
+        inside = abs(estimate) < 1.0 - _AT_ONE
         return (float(np.arctanh(estimate)), np.tanh) if inside else None
     return (float(np.log(estimate)), np.exp) if estimate > 0.0 else None
 
 
 def _covariance_changes(fit: Fit) -> list[FloatArray]:
-    """Return the derivative of every factor's covariance in theta, over sigma^2, in raw units."""
+    """Return the derivative in theta of every factor's covariance, (t_f, k, k).
+
+    It is over sigma^2, in raw units.
+    """
     evaluation = fit.evaluation
     directions = theta_directions(evaluation, Coordinates.natural(fit.problem).patterns)
     return [
@@ -74,7 +64,7 @@ def _covariance_changes(fit: Fit) -> list[FloatArray]:
 
 
 def _gradient(fit: Fit, component: Component, changes: list[FloatArray]) -> FloatArray:
-    """Return the derivative in theta and log sigma^2 of a component on its scale."""
+    """Return the derivative in theta and log sigma^2 of a component on its scale, (t + 1,)."""
     places = np.cumsum([0] + [len(change) for change in changes])
     gradient = np.zeros(places[-1] + 1)
     if component.kind != "cor":
