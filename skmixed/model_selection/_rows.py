@@ -30,24 +30,12 @@ from skmixed.model_selection._taking import accepts, fit_names, takes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows of a table with their groups, sliced together, and cut out when they are asked for.
+    """Rows of a table with their groups, sliced together, and cut out when they are asked for."""
 
-    Parameters
-    ----------
-    table : array-like or data frame of shape (n, n_features)
-        X of all rows.
-    labels : None, array-like or data frame of shape (n,) or (n, n_factors)
-        Groups of all rows.
-    summed : Summed or None
-        The cross-products of all rows.
-    places : ndarray of int or None
-        Which rows these are; None is all.
-    """
-
-    table: Any
-    labels: Any
-    summed: Summed | None = None
-    places: IntArray | None = None
+    table: Any  # X of all rows, array-like or data frame, (n, n_features)
+    labels: Any  # groups of all rows, (n,) or (n, n_factors), or None
+    summed: Summed | None = None  # cross-products of all rows
+    places: IntArray | None = None  # which rows these are, (n_rows,); None is all
 
     @property
     def X(self) -> Any:  # noqa: N802 - as in scikit-learn
@@ -86,13 +74,7 @@ class Rows:
 
 
 class OnRows:
-    """An estimator that takes `Rows` for X and hands the groups on to another.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Whose methods are called with X and, where they take them, the groups.
-    """
+    """An estimator that takes `Rows` for X and hands the groups on to another that takes them."""
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
@@ -104,13 +86,7 @@ class OnRows:
         return get_tags(self.estimator)
 
     def get_metadata_routing(self) -> Any:
-        """Return the requests of the estimator inside.
-
-        Returns
-        -------
-        MetadataRequest or MetadataRouter
-            What else than groups is handed on.
-        """
+        """Return the requests of the estimator inside: what else than groups is handed on."""
         return get_routing_for_object(self.estimator)
 
     @property
@@ -119,21 +95,9 @@ class OnRows:
         return self.estimator.classes_
 
     def fit(self, X: Rows, y: Any = None, **params: Any) -> OnRows:
-        """Fit the estimator inside.
+        """Fit the estimator inside, from cross-products if the rows have any that suit.
 
-        Parameters
-        ----------
-        X : Rows
-            The training rows.
-        y : None or array-like of shape (n,), default=None
-            Their response.
-        **params : dict
-            Further arguments of its `fit`.
-
-        Returns
-        -------
-        OnRows
-            This object.
+        Those were summed with or without weights; they are used only if `params` agrees.
         """
         summed = X.summed
         if summed is not None and summed.is_weighted == ("sample_weight" in params):
@@ -145,61 +109,34 @@ class OnRows:
 
     def _call(self, method: str, X: Rows, **params: Any) -> Any:
         # A search over parameters does not hand groups to its best model.
+        """Call a method of the estimator inside, with groups if it takes them."""
         model = getattr(self.estimator, "best_estimator_", self.estimator)
         if takes(model, method):
             params["groups"] = X.groups
         return getattr(model, method)(X.X, **params)
 
     def predict(self, X: Rows, **params: Any) -> Any:
-        """Predict by the estimator inside.
-
-        Parameters
-        ----------
-        X : Rows
-            New rows.
-        **params : dict
-            Further arguments of its `predict`.
-
-        Returns
-        -------
-        ndarray
-            What it returns.
-        """
+        """Predict by the estimator inside."""
         return self._call("predict", X, **params)
 
     @available_if(lambda self: hasattr(self.estimator, "predict_proba"))
     def predict_proba(self, X: Rows, **params: Any) -> Any:
-        """Call the method of this name with X and groups, as all the following do."""
+        """Predict the probabilities of the classes."""
         return self._call("predict_proba", X, **params)
 
     @available_if(lambda self: hasattr(self.estimator, "predict_log_proba"))
     def predict_log_proba(self, X: Rows, **params: Any) -> Any:
-        """See `predict_proba`."""
+        """Predict the logarithms of the probabilities of the classes."""
         return self._call("predict_log_proba", X, **params)
 
     @available_if(lambda self: hasattr(self.estimator, "decision_function"))
     def decision_function(self, X: Rows, **params: Any) -> Any:
-        """See `predict_proba`."""
+        """Return the scores of the classes."""
         return self._call("decision_function", X, **params)
 
     @available_if(lambda self: hasattr(self.estimator, "score"))
     def score(self, X: Rows, y: Any = None, **params: Any) -> Any:
-        """Return the default score of the estimator inside.
-
-        Parameters
-        ----------
-        X : Rows
-            Test rows.
-        y : None or array-like of shape (n,), default=None
-            Their response.
-        **params : dict
-            Further arguments of its `score`.
-
-        Returns
-        -------
-        float
-            The score with the groups known.
-        """
+        """Return the default score of the estimator inside, the groups being known."""
         model = self.estimator
         if isinstance(model, Pipeline) and not get_config()["enable_metadata_routing"]:
             # Its own `score` would leave the groups out.
@@ -215,4 +152,5 @@ class OnRows:
 
 
 def _given(y: Any) -> tuple[Any, ...]:
+    """Return y as the arguments it makes; none where there is no response."""
     return () if y is None else (y,)

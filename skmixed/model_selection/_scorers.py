@@ -15,17 +15,7 @@ _SklearnScorer = type(make_scorer(r2_score))
 
 
 class GroupScorer:
-    """A scorer of scikit-learn's kind that also takes `groups`; see `make_group_scorer`.
-
-    Parameters
-    ----------
-    scorer : scorer
-        A scorer of scikit-learn's own making.
-
-    See Also
-    --------
-    make_group_scorer : The way to make one.
-    """
+    """A scorer of scikit-learn's kind that also takes `groups`; see `make_group_scorer`."""
 
     def __init__(self, scorer: Any) -> None:
         self._scorer = scorer
@@ -34,25 +24,10 @@ class GroupScorer:
     def __call__(
         self, estimator: Any, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
     ) -> float:
-        """Score the predictions of a fitted estimator.
+        """Score the predictions of a fitted estimator, the larger the better.
 
-        Parameters
-        ----------
-        estimator : estimator
-            Fitted.
-        X : array-like or data frame of shape (n, n_features)
-            Test rows.
-        y : array-like of shape (n,)
-            Their response.
-        groups : None, array-like or data frame, default=None
-            Their labels; not handed on to an estimator that takes none.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows, for a metric that takes them.
-
-        Returns
-        -------
-        float
-            The larger the better.
+        Groups are not handed on to an estimator that takes none; weights, (n,), are for a metric
+        that takes them.
         """
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         if groups is None:
@@ -63,17 +38,10 @@ class GroupScorer:
         return repr(self._scorer).replace("make_scorer", "make_group_scorer", 1)
 
     def set_score_request(self, **requests: bool | str | None) -> GroupScorer:
-        """Set what is asked of scikit-learn's metadata routing.
+        """Set what is asked of scikit-learn's metadata routing, and return this scorer.
 
-        Parameters
-        ----------
-        **requests : dict of str to bool, str or None
-            Such as ``sample_weight=True``. Groups are requested from the beginning.
-
-        Returns
-        -------
-        GroupScorer
-            This scorer.
+        Such as ``sample_weight=True``. Groups are requested from the beginning; anything else is
+        refused by a TypeError.
         """
         unknown = sorted(set(requests) - {"groups", "sample_weight"})
         if unknown:
@@ -82,13 +50,7 @@ class GroupScorer:
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Return what is asked of scikit-learn's metadata routing.
-
-        Returns
-        -------
-        MetadataRequest
-            Of the method "score".
-        """
+        """Return what is asked of scikit-learn's metadata routing, of the method "score"."""
         request = MetadataRequest(owner=self)
         for name, alias in self._requests.items():
             request.score.add_request(param=name, alias=alias)
@@ -173,7 +135,7 @@ def make_group_scorer(
     )
 
 
-class _Unpacking:
+class _UserScorer:
     """A user's own scorer, called with the X and the estimator it expects."""
 
     def __init__(self, scorer: Callable[..., Any]) -> None:
@@ -218,17 +180,8 @@ class _DefaultScorer:
 def for_rows(scoring: Any, estimator: Any) -> Any:
     """Return a `scoring` argument whose scorers work on `OnRows` and `Rows`.
 
-    Parameters
-    ----------
-    scoring : None, str, callable, list, tuple, set or dict
-        As in `sklearn.model_selection.cross_validate`.
-    estimator : estimator
-        Whose `score` is meant by None.
-
-    Returns
-    -------
-    str, callable, list, tuple, set or dict
-        scikit-learn's own scorers as they are, since they only call methods of the estimator.
+    None means the `score` of the estimator. scikit-learn's own scorers stay as they are, since they
+    only call methods of the estimator.
     """
     if scoring is None:
         return _DefaultScorer(estimator)
@@ -236,4 +189,4 @@ def for_rows(scoring: Any, estimator: Any) -> Any:
         return {name: for_rows(scorer, estimator) for name, scorer in scoring.items()}
     if not callable(scoring) or isinstance(scoring, _SklearnScorer):
         return scoring
-    return _Unpacking(scoring)
+    return _UserScorer(scoring)

@@ -256,7 +256,7 @@ def _fold_scores(
     test: IntArray,
     scorer: Any,
 ) -> list[float]:
-    """Return the scores of all candidates on one fold."""
+    """Return the scores of all candidates on one fold, from cross-products if there are any."""
     given = rows[train]
     tested = Rows(rows[test].X, rows[test].groups)
     products = given.products() if rows.summed is not None else None
@@ -273,7 +273,7 @@ def _fold_scores(
 
 
 def _results(candidates: list[Any], scores: FloatArray) -> dict[str, Any]:
-    """Return the table of scores, best rank first."""
+    """Return `cv_results_` from scores (n_candidates, n_splits); a mean of NaN is refused."""
     mean = scores.mean(axis=1)
     if np.isnan(mean).any():
         number = int(np.flatnonzero(np.isnan(mean))[0])

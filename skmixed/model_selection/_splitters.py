@@ -99,6 +99,7 @@ class WithinGroupKFold(BaseCrossValidator):
     def _iter_test_indices(
         self, X: Any = None, y: Any = None, groups: Any = None
     ) -> Iterator[IntArray]:
+        """Generate the rows of the test parts, (n_test,) each."""
         self._check_parameters()
         codes = _codes(groups)
         if len(codes) < self.n_splits:
@@ -138,6 +139,7 @@ class WithinGroupKFold(BaseCrossValidator):
 
 
 def _codes(groups: Any) -> IntArray:
+    """Return the group of every row, (n,), or raise a ValueError if labels are missing."""
     if groups is None:
         raise ValueError("WithinGroupKFold needs `groups`, the label of every row")
     columns = read_groups(groups)

@@ -18,19 +18,8 @@ from skmixed.model_selection._taking import check_reach, fit_names, innermost, t
 def groups_for_model(estimator: Any, X: Any, groups: Any) -> Any:
     """Return the groups that `fit` and `predict` get.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-    X : array-like or data frame of shape (n, n_features)
-        The columns.
-    groups : None, array-like or data frame
-        What the user gave.
-
-    Returns
-    -------
-    None, array-like or data frame
-        None for an estimator that takes no groups or finds them among the columns of X.
+    None for an estimator that takes no groups or finds them among the columns of X. Raises a
+    ValueError if they cannot reach the model inside it.
     """
     if groups is None or not (fit_names(estimator) or takes(estimator, "predict")):
         return None
@@ -50,7 +39,7 @@ def _reads_columns(estimator: Any, X: Any) -> bool:
 
 
 def _factors(model: Any) -> list[tuple[str, ...]]:
-    """Return the grouping columns of every factor that a model declares, if any."""
+    """Return the grouping columns of every factor that a model declares in `random`."""
     if not hasattr(model, "group_features"):  # some other estimator
         return []
     if getattr(model, "random", None) is not None:
@@ -58,21 +47,12 @@ def _factors(model: Any) -> list[tuple[str, ...]]:
     return []
 
 
-def declared_columns(estimator: Any, finest: bool) -> list[Any]:
+def _declared_columns(estimator: Any, finest: bool) -> list[Any]:
     """Return the columns by which to split, as the model inside an estimator declares them.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-    finest : bool
-        Whether the levels of the factors nested in the coarsest one are wanted.
-
-    Returns
-    -------
-    list of str or int
-        Of nested factors the coarsest column first; of crossed ones the first declared only.
-        Empty if the estimator declares none.
+    Names or positions, none if it declares none. Of nested factors the coarsest, with the columns
+    of those nested in it after it if the finest are wanted; of crossed ones the first declared
+    only.
     """
     model = innermost(estimator)
     factors = _factors(model)
@@ -91,42 +71,26 @@ def declared_columns(estimator: Any, finest: bool) -> list[Any]:
 def groups_for_splitter(
     estimator: Any, X: Any, groups: Any, split_by: Any, *, search: bool, finest: bool = False
 ) -> Any:
-    """Return the labels that the splitter gets.
+    """Return the labels that the splitter gets, (n,) or None.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Whose declarations are looked at if nothing else is given.
-    X : array-like or data frame of shape (n, n_features)
-        The columns.
-    groups : None, array-like or data frame
-        What the user gave.
-    split_by : None, str, int, list of these, or array-like of shape (n,)
-        Names of columns, or labels.
-    search : bool
-        Whether to look for the labels among the columns of X if none are given.
-    finest : bool, default=False
-        Whether nested factors are wanted at their finest.
-
-    Returns
-    -------
-    None or array-like of shape (n,)
-        One label a row.
+    Those of `split_by`, of the argument `groups`, or, if neither is given and `search` is true, of
+    the columns of X that the model declares; of nested factors the coarsest, or the finest if that
+    is wanted.
     """
     if split_by is not None:
-        names = _as_names(split_by, len_of(X))
+        names = _as_names(split_by, _n_rows(X))
         return split_by if names is None else _combined(names, X, groups)
     if groups is None:
-        names = declared_columns(estimator, finest) if search else []
+        names = _declared_columns(estimator, finest) if search else []
         return _combined(names, X, None) if names else None
     found = read_groups(groups)
-    names = declared_columns(estimator, finest)
+    names = _declared_columns(estimator, finest)
     if len(found) > 1 and names and all(name in found for name in names):
         return _combined(names, X, groups)
     return next(iter(found.values()))
 
 
-def len_of(X: Any) -> int:
+def _n_rows(X: Any) -> int:
     """Return the number of rows."""
     return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
@@ -142,11 +106,14 @@ def _as_names(split_by: Any, n_rows: int) -> list[Any] | None:
 
 
 def _combined(names: Sequence[Any], X: Any, groups: Any) -> Any:
-    """Return one column, or codes of the combinations of several, sorted by the first."""
+    """Return one column, or codes of the combinations of several, sorted by the first; (n,).
+
+    Raises a ValueError if labels of a combination are missing.
+    """
     columns = [_named(name, X, groups) for name in names]
     if len(columns) == 1:
         return columns[0]
-    codes: NDArray[np.intp] = np.zeros(len_of(X), dtype=np.intp)
+    codes: NDArray[np.intp] = np.zeros(_n_rows(X), dtype=np.intp)
     for name, values in zip(names, columns, strict=True):
         labels, of_row = Labels.learn(values)
         missing = np.flatnonzero(of_row == UNKNOWN)
@@ -160,6 +127,7 @@ def _combined(names: Sequence[Any], X: Any, groups: Any) -> Any:
 
 
 def _named(name: Any, X: Any, groups: Any) -> Any:
+    """Return a column of the groups or else of X, by name or position, or raise a ValueError."""
     found = {} if groups is None else read_groups(groups)
     if isinstance(name, str):
         if name in found:
@@ -181,6 +149,7 @@ def _named(name: Any, X: Any, groups: Any) -> Any:
 
 
 def _names(X: Any) -> list[str]:
+    """Return the names of the columns of X, x0 and so on if it has none."""
     if is_frame(X):
         return column_names(X)
     shape = X.shape if hasattr(X, "shape") else np.shape(X)

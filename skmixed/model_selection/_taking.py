@@ -12,23 +12,14 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 
 def _routing() -> bool:
+    """Tell whether metadata routing is enabled."""
     return bool(get_config()["enable_metadata_routing"])
 
 
 def accepts(estimator: Any, method: str) -> bool:
     """Tell whether a method takes `groups`, itself or, by routing, for what is inside.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-    method : str
-        Name of the method.
-
-    Returns
-    -------
-    bool
-        With metadata routing the requests decide; without it having the parameter is enough.
+    With metadata routing the requests decide; without it having the parameter is enough.
     """
     if get_routing_for_object(estimator).consumes(method, ["groups"]):
         return True
@@ -43,18 +34,8 @@ def _has_parameter(estimator: Any, method: str) -> bool:
 def takes(estimator: Any, method: str) -> bool:
     """Tell whether ``groups=`` can be given to a prediction method as things are.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Any; a pipeline is asked for its last step.
-    method : str
-        "predict" or another of its kind.
-
-    Returns
-    -------
-    bool
-        Without metadata routing a meta-estimator other than a pipeline or a
-        `TransformedTargetRegressor` must have the parameter itself.
+    Without metadata routing a meta-estimator other than a pipeline, which is asked for its last
+    step, or a `TransformedTargetRegressor` must have the parameter itself.
     """
     if _routing():
         return accepts(estimator, method)
@@ -74,16 +55,8 @@ def _inside(estimator: Any) -> Any:
 def fit_names(estimator: Any) -> list[str]:
     """Return the names by which `fit` takes groups.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Any.
-
-    Returns
-    -------
-    list of str
-        ``["groups"]``, names such as ``"model__groups"`` for the steps of a pipeline without
-        metadata routing, or none.
+    ``["groups"]``, names such as ``"model__groups"`` for the steps of a pipeline without metadata
+    routing, or none.
     """
     if not _routing():
         if isinstance(estimator, Pipeline):
@@ -112,15 +85,7 @@ def innermost(estimator: Any) -> Any:
 def check_reach(estimator: Any) -> None:
     """Refuse a meta-estimator that would keep the groups from the model inside it.
 
-    Parameters
-    ----------
-    estimator : estimator
-        To be fitted with groups.
-
-    Raises
-    ------
-    ValueError
-        If they reach it with metadata routing only, and that is off.
+    Raises a ValueError if they reach it with metadata routing only, and that is off.
     """
     if _routing() or takes(estimator, "predict") or not accepts(innermost(estimator), "predict"):
         return

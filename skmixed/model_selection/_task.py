@@ -27,59 +27,26 @@ from skmixed.model_selection._splitters import WithinGroupKFold
 from skmixed.model_selection._splitting import groups_for_model, groups_for_splitter
 from skmixed.model_selection._taking import fit_names
 
-_WEIGHTS = {"sample_weight"}
-
 Splits = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """What is to be cross-validated.
-
-    Parameters
-    ----------
-    estimator : estimator
-        To be fitted.
-    X : array-like or data frame of shape (n, n_features)
-        The columns.
-    y : None or array-like of shape (n,)
-        The response.
-    groups : None, array-like or data frame
-        What the user gave.
-    params : dict
-        Further arguments of `fit`.
-    for_model : None, array-like or data frame
-        The groups that the model gets.
-    """
+    """What is to be cross-validated."""
 
     estimator: Any
-    X: Any
-    y: Any
-    groups: Any
-    params: dict[str, Any]
-    for_model: Any
+    X: Any  # array-like or data frame, (n, n_features)
+    y: Any  # (n,) or None
+    groups: Any  # as the user gave them
+    params: dict[str, Any]  # further arguments of `fit`
+    for_model: Any  # the groups that the model gets; None if it gets none
 
     @classmethod
     def of(cls, estimator: Any, X: Any, y: Any, groups: Any, params: Any) -> Task:
-        """Read the arguments of a cross-validation.
+        """Read the arguments of a cross-validation; `params` may have the groups among them.
 
-        Parameters
-        ----------
-        estimator : estimator
-            To be fitted.
-        X : array-like or data frame of shape (n, n_features)
-            The columns.
-        y : None or array-like of shape (n,)
-            The response.
-        groups : None, array-like or data frame
-            What the user gave.
-        params : None or dict
-            Further arguments of `fit`, groups perhaps among them.
-
-        Returns
-        -------
-        Task
-            Groups that cannot reach the model are refused here.
+        Raises a TypeError for what cannot be groups, and a ValueError for groups that are given
+        twice or cannot reach the model.
         """
         params = dict(params or {})
         if "groups" in params:
@@ -100,21 +67,10 @@ class Task:
         return cls(estimator, X, y, groups, params, for_model)
 
     def run(self, function: Callable[..., Any], splits: Any, **settings: Any) -> Any:
-        """Call a function of scikit-learn, on rows that carry the groups if the model gets any.
+        """Return what scikit-learn's `cross_validate`, or another function of its kind, returns.
 
-        Parameters
-        ----------
-        function : callable
-            `sklearn.model_selection.cross_validate` or one of its kind.
-        splits : list of tuple of ndarray
-            The folds.
-        **settings : dict
-            Its other arguments.
-
-        Returns
-        -------
-        object
-            What it returns.
+        The rows carry the groups if the model gets any; `settings` are further arguments of the
+        function.
         """
         estimator, X = self.estimator, self.X
         summed = self.summed(splits)
@@ -126,27 +82,18 @@ class Task:
         settings |= {"cv": splits, "params": self.params or None}
         if X is self.X:
             return function(estimator, X, self.y, **settings)
-        with config_context(
-            array_api_dispatch=False
-        ):  # which wants to know what kind of array X is
+        # Dispatch to the array API would ask what kind of array X is.
+        with config_context(array_api_dispatch=False):
             return function(estimator, X, self.y, **settings)
 
     def summed(self, splits: Splits) -> Summed | None:
         """Return the cross-products of all rows, from which every training set is fitted.
 
-        Parameters
-        ----------
-        splits : list of tuple of ndarray
-            The folds.
-
-        Returns
-        -------
-        Summed or None
-            None where that is not possible: for another estimator than `MixedLinearRegressor`,
-            arguments of `fit` other than weights, training sets that repeat rows, and whatever
-            the model refuses; scikit-learn then says so in its own way.
+        None where that is not possible: for another estimator than `MixedLinearRegressor`,
+        arguments of `fit` other than weights, training sets that repeat rows, and whatever the
+        model refuses; scikit-learn then says so in its own way.
         """
-        if type(self.estimator) is not MixedLinearRegressor or set(self.params) - _WEIGHTS:
+        if type(self.estimator) is not MixedLinearRegressor or set(self.params) - {"sample_weight"}:
             return None
         weights = self.params.get("sample_weight")
         try:
@@ -156,43 +103,16 @@ class Task:
             return None
 
     def splits(self, cv: Any, split_by: Any) -> Splits:
-        """Return the folds of a splitter.
-
-        Parameters
-        ----------
-        cv : None, int, splitter or iterable of pairs
-            As the user gave it.
-        split_by : None, str, int, list or array-like
-            As the user gave it.
-
-        Returns
-        -------
-        list of tuple of ndarray
-            Rows of the training and the test parts.
-        """
+        """Return the folds of the splitter that `cv` stands for, by the labels of `split_by`."""
         cv = check_cv(cv, self.y, classifier=is_classifier(self.estimator))
         search = bool(get_routing_for_object(cv).consumes("split", ["groups"]))
         labels = groups_for_splitter(self.estimator, self.X, self.groups, split_by, search=search)
         return self._split(cv, labels)
 
     def splits_for(self, question: str, n_splits: int, split_by: Any, random_state: Any) -> Splits:
-        """Return the folds that answer a question.
+        """Return the folds that answer a question, "known_groups" or "new_groups".
 
-        Parameters
-        ----------
-        question : {"known_groups", "new_groups"}
-            What the model should generalise to.
-        n_splits : int
-            Number of folds.
-        split_by : None, str, int, list or array-like
-            As the user gave it.
-        random_state : None, int or RandomState instance
-            Shuffle if it is not None.
-
-        Returns
-        -------
-        list of tuple of ndarray
-            Rows of the training and the test parts.
+        They are shuffled if `random_state` is given. Raises a ValueError if there are no groups.
         """
         known = question == "known_groups"
         labels = groups_for_splitter(
@@ -219,22 +139,9 @@ def sum_for_folds(
 ) -> Summed | None:
     """Sum over all rows once, if every training set can be made of them by subtraction.
 
-    Parameters
-    ----------
-    model : MixedLinearRegressor
-        Of the models that will be fitted; they are equal but for `random`.
-    data : sequence of TrainingData
-        The table as each of them reads it.
-    splits : list of tuple of ndarray
-        The folds.
-    n_rows : int
-        Number of rows of the table.
-
-    Returns
-    -------
-    Summed or None
-        None where rows of weight zero are gone, a training set repeats rows, or columns depend on
-        the rows they are learned from.
+    None where rows of weight zero are gone, a training set repeats rows, or columns depend on the
+    rows they are learned from. The models are equal but for `random`; `data` is the table as each
+    reads it, and `n_rows` its length as it was given.
     """
     if data[0].source.n_rows != n_rows:
         return None

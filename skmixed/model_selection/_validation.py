@@ -157,6 +157,7 @@ def cross_validate(
 
 
 def _scores(task: Task, splits: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return scikit-learn's scores of one choice of folds, the fitted estimators unwrapped."""
     scores = task.run(model_selection.cross_validate, splits, **settings)
     if "estimator" in scores:
         scores["estimator"] = [
@@ -167,6 +168,7 @@ def _scores(task: Task, splits: Any, settings: dict[str, Any]) -> dict[str, Any]
 
 
 def _check_question(generalize_to: Any, cv: Any, random_state: Any) -> None:
+    """Raise a ValueError for no valid question, or one that contradicts `cv` or `random_state`."""
     if generalize_to is None:
         if random_state is not None:
             raise ValueError(

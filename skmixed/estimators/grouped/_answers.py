@@ -13,31 +13,14 @@ from skmixed.estimators.grouped._rows import take_rows
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-PROBABILITIES = ("predict_proba", "predict_log_proba")
 
-
-def answers(
+def predict_by_group(
     estimators: Any, method: str, table: Any, groups: IntArray, classes: Any
 ) -> NDArray[Any]:
-    """Ask the estimator of each row's group.
+    """Return what `method` of each row's group estimator answers, (n, ...) in the rows' order.
 
-    Parameters
-    ----------
-    estimators : sequence or mapping
-        A fitted estimator for every group that occurs.
-    method : str
-        What to call.
-    table : ndarray or data frame of shape (n, n_columns)
-        The rows.
-    groups : ndarray of int of shape (n,)
-        Their groups.
-    classes : ndarray or None
-        All classes, which the columns of the answer stand for; None for regressors.
-
-    Returns
-    -------
-    ndarray of shape (n, ...)
-        In the order of the rows.
+    `estimators`, a sequence or mapping by number of the group, has a fitted one for every group
+    that occurs. The columns of the answers stand for `classes`, which is None for regressors.
     """
     order = np.argsort(groups, kind="stable")
     found, first = np.unique(groups[order], return_index=True)
@@ -56,9 +39,10 @@ def answers(
 
 
 def _aligned(part: FloatArray, own: Any, classes: Any, method: str) -> FloatArray:
-    """Spread columns of an estimator's classes over those of all classes.
+    """Spread the columns of an estimator's classes over all classes, (n, n_classes).
 
     A class that the group never had is impossible there: probability zero, score minus infinity.
+    Raises a ValueError where there is one column a pair of classes.
     """
     if len(own) == len(classes):
         return part
@@ -75,7 +59,7 @@ def _aligned(part: FloatArray, own: Any, classes: Any, method: str) -> FloatArra
     return spread
 
 
-def mixed(
+def predict_by_shares(
     estimators: Sequence[Sequence[Any]],
     method: str,
     table: Any,
@@ -83,34 +67,19 @@ def mixed(
     shares: FloatArray,
     classes: Any,
 ) -> NDArray[Any]:
-    """Add up the answers of the groups of all levels by their shares.
+    """Add up the answers of the groups of all levels by their shares, (n, ...).
 
-    Parameters
-    ----------
-    estimators : sequence of sequences
-        By level from the root and group.
-    method : str
-        What to call.
-    table : ndarray or data frame of shape (n, n_columns)
-        The rows.
-    codes : sequence of ndarray of int of shape (n,)
-        Their groups, by level from the root.
-    shares : ndarray of shape (n, n_levels)
-        Share of each level in the answer to each row.
-    classes : ndarray or None
-        All classes.
-
-    Returns
-    -------
-    ndarray of shape (n, ...)
-        The sums.
+    `shares` is (n, n_levels); `estimators`, one a group, and `codes`, (n,), go by level from the
+    root. Groups whose share is zero are not asked, and need no estimator.
     """
     total: FloatArray | None = None
     for level, of_level in enumerate(estimators):
         rows = np.flatnonzero(shares[:, level] > 0.0)
         if not len(rows):
             continue
-        part = answers(of_level, method, take_rows(table, rows), codes[level][rows], classes)
+        part = predict_by_group(
+            of_level, method, take_rows(table, rows), codes[level][rows], classes
+        )
         if total is None:
             total = np.zeros((len(shares), *part.shape[1:]))
         total[rows] += shares[rows, level].reshape(-1, *[1] * (part.ndim - 1)) * part

@@ -11,59 +11,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmixed.core.hierarchy import PooledHierarchy, pool
-from skmixed.estimators.grouped._answers import answers, mixed
+from skmixed.estimators.grouped._answers import predict_by_group, predict_by_shares
 from skmixed.estimators.grouped._fallback import Failures
 from skmixed.estimators.grouped._fitting import fit_all, jobs_of
-from skmixed.estimators.grouped._information import Family, Information, family_of, information
+from skmixed.estimators.grouped._information import Family, GroupInformation, family_of, information
 from skmixed.estimators.grouped._out_of_fold import Blend, blend
 from skmixed.estimators.grouped._rows import Training
 from skmixed.estimators.grouped._shares import (
     BLUP,
     Scheme,
     Shares,
+    moved_to_parents,
     nested_shares,
     shares_of,
-    without,
 )
 from skmixed.estimators.grouped._tree import Tree, deepest_known
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-BLENDED = ("predict_proba", "decision_function")
+_BLENDED = ("predict_proba", "decision_function")
 
 
-class EstimatorsRoad:
-    """A fitted estimator for every group of every level.
+class EstimatorGroupFits:
+    """Fitted estimators of all groups, their answers blended or their coefficients shrunk.
 
-    Parameters
-    ----------
-    tree : Tree
-        The groups.
-    scheme : Scheme
-        How groups are pooled.
-    failures : Failures
-        Where groups without an estimate are noted.
-    classes : ndarray or None
-        All classes; None for regressors.
-
-    Attributes
-    ----------
-    own : list of lists
-        The fitted estimators, by level from the root; None where there is none.
-    final : list of lists
-        What predicts: the same, or copies with shrunk coefficients.
-    shares : list of ndarray
-        What the answers of the levels count.
-    blends : list of Blend
-        How the shares were found, where predictions are blended by "blup".
+    `own` has the estimators by level from the root, None where there is none; `final` has what
+    predicts, the same or copies with shrunk coefficients; `shares` is what the levels count in an
+    answer, and `blends` how that was found where predictions are blended by "blup". `classes` is
+    None for regressors.
     """
 
     def __init__(self, tree: Tree, scheme: Scheme, failures: Failures, classes: Any) -> None:
         self.tree, self.scheme, self.failures, self.classes = tree, scheme, failures, classes
         self.blends: list[Blend] = []
         self.pooled: PooledHierarchy | None = None
-        self.origin: FloatArray | None = None
+        self.origin: FloatArray | None = None  # (p,), where shrunk intercepts are taken
         self.dispersion = 1.0
 
     def fit(
@@ -73,18 +56,10 @@ class EstimatorsRoad:
         pooled: Any,
         settings: dict[str, Any],
     ) -> None:
-        """Fit all groups.
+        """Fit all groups; `pooled` is fitted to all rows.
 
-        Parameters
-        ----------
-        training : Training
-            The rows.
-        codes : tuple of ndarray of int of shape (n,)
-            Group of every row, by level from the root.
-        pooled : estimator
-            Fitted to all rows.
-        settings : dict
-            The estimator to clone, min_samples, n_jobs and verbose.
+        `codes`, (n,) each, go by level from the root. `settings` has the estimator to clone,
+        min_samples, n_jobs and verbose.
         """
         estimator, min_samples = settings["estimator"], settings["min_samples"]
         fit = partial(
@@ -122,6 +97,7 @@ class EstimatorsRoad:
             self._share_out(training, codes, fit)
 
     def _share_out(self, training: Training, codes: tuple[IntArray, ...], fit: Any) -> None:
+        """Find what each level counts in an answer."""
         hierarchy, counts = self.tree.hierarchy, self.tree.counts
         if self.scheme.name == BLUP and self.tree.depth:
             method = "predict" if self.classes is None else self._blended()
@@ -135,12 +111,15 @@ class EstimatorsRoad:
             shares = [np.ones((1, 1))]
         else:
             shares = shares_of(self.scheme, hierarchy, counts)
-        self.shares: Shares = without(shares, self.failures.usable(), hierarchy)
+        self.shares: Shares = moved_to_parents(shares, self.failures.usable(), hierarchy)
 
     def _blended(self) -> str:
-        """Return the method whose answers are blended to predict classes."""
+        """Return the method whose answers are blended to predict classes.
+
+        Raises a ValueError if the estimator has none.
+        """
         model = self.own[0][0]
-        allowed = BLENDED[:1] if self.scheme.name == BLUP else BLENDED
+        allowed = _BLENDED[:1] if self.scheme.name == BLUP else _BLENDED
         for name in allowed:
             if hasattr(model, name):
                 return name
@@ -155,7 +134,7 @@ class EstimatorsRoad:
         y = training.y if self.classes is None else (training.y == self.classes[1]).astype(float)
         self.origin = np.average(table, axis=0, weights=training.weights)
         own = self.own[-1]
-        found: list[Information | None] = [None] * len(own)
+        found: list[GroupInformation | None] = [None] * len(own)
         for job in jobs_of([codes], np.arange(len(y)), [0]):
             if own[job.group] is not None:
                 weights = None if training.weights is None else training.weights[job.rows]
@@ -170,30 +149,18 @@ class EstimatorsRoad:
         for place, each in known:
             precision[:, :, place] = each.matrix / self.dispersion
             estimate[:, place] = each.estimate
-        self.precision = precision
+        self.precision = precision  # (k, k, n_groups), zero where there is no estimate
         self.pooled = pool(precision, estimate, self.tree.hierarchy)
         self.final = [
             [self._with_coefficients(row) for row in self.uncentred(means.T)]
             for means in self.pooled.means
         ]
-        self.shares = [np.eye(level + 1)[[-1] * size] for level, size in self._sizes()]
-
-    def _sizes(self) -> list[tuple[int, int]]:
-        return list(enumerate(self.tree.hierarchy.sizes))
+        self.shares = [
+            np.eye(level + 1)[[-1] * size] for level, size in enumerate(self.tree.hierarchy.sizes)
+        ]
 
     def uncentred(self, coef: FloatArray) -> FloatArray:
-        """Move intercepts from the origin to zero.
-
-        Parameters
-        ----------
-        coef : ndarray of shape (..., k)
-            Coefficients at the origin.
-
-        Returns
-        -------
-        ndarray of shape (..., k)
-            At zero.
-        """
+        """Return coefficients (..., k), their intercepts moved from the origin to zero."""
         if not self.own[0][0].fit_intercept or self.origin is None:
             return coef
         result = coef.copy()
@@ -201,6 +168,7 @@ class EstimatorsRoad:
         return result
 
     def _with_coefficients(self, coef: FloatArray) -> Any:
+        """Return a copy of the pooled estimator with coefficients (k,), the intercept first."""
         pooled = self.own[0][0]
         model = copy.copy(pooled)
         slopes = coef[1:] if pooled.fit_intercept else coef
@@ -211,63 +179,40 @@ class EstimatorsRoad:
         return model
 
     def estimator(self, level: int, group: int) -> Any:
-        """Return the estimator of a group, or of the ancestor that stands in for it.
-
-        Parameters
-        ----------
-        level : int
-            0 is the root.
-        group : int
-            Number of the group in its level.
-
-        Returns
-        -------
-        estimator
-            Fitted.
-        """
+        """Return the fitted estimator of a group, or of the ancestor that stands in for it."""
         chain = self.tree.hierarchy.ancestors(level)
         models = (self.final[at][chain[at][group]] for at in range(level, -1, -1))
         return next(model for model in models if model is not None)
 
     def predict(self, method: str, table: Any, codes: Sequence[IntArray]) -> NDArray[Any]:
-        """Answer for rows by the estimators of their groups.
+        """Return the answers of `method` to rows, (n, ...).
 
-        Parameters
-        ----------
-        method : str
-            What is asked.
-        table : ndarray or data frame of shape (n, n_columns)
-            The rows.
-        codes : sequence of ndarray of int of shape (n,)
-            Their groups, by level from the root.
-
-        Returns
-        -------
-        ndarray of shape (n, ...)
-            The answers; a row of an unknown group gets that of its nearest known ancestor.
+        `codes`, (n,) each, go by level from the root; a row of an unknown group gets the answer of
+        its nearest known ancestor.
         """
         if not self.tree.depth:
             return np.asarray(getattr(self.own[0][0], method)(table))
-        shares = self._of_rows(codes)
+        shares = self._shares_of_rows(codes)
         if np.isin(shares, (0.0, 1.0)).all():
             level = shares.argmax(axis=1)
             offsets = np.cumsum([0, *self.tree.hierarchy.sizes])
             place = np.choose(level, codes) + offsets[level]
             models = [model for of_level in self.final for model in of_level]
-            return answers(models, method, table, place, self.classes)
+            return predict_by_group(models, method, table, place, self.classes)
         if method == "predict_log_proba":
             with np.errstate(divide="ignore"):
                 return np.asarray(np.log(self.predict("predict_proba", table, codes)))
         asked = method
         if method == "predict" and self.classes is not None:
             asked = self._blended()
-        values = mixed(self.final, asked, table, codes, shares, self.classes)
+        values = predict_by_shares(self.final, asked, table, codes, shares, self.classes)
         if asked == method or self.classes is None:
             return values
         best = values.argmax(axis=1) if values.ndim == 2 else (values > 0.0).astype(np.intp)
         return np.asarray(self.classes[best])
 
-    def _of_rows(self, codes: Sequence[IntArray]) -> FloatArray:
+    def _shares_of_rows(self, codes: Sequence[IntArray]) -> FloatArray:
+        """Return what each level counts in the answer to each row, (n, n_levels)."""
         level = deepest_known(tuple(codes))
         result = np.zeros((len(level), len(codes)))
         for at, shares in enumerate(self.shares):
@@ -276,8 +221,9 @@ class EstimatorsRoad:
         return result
 
 
-def _dispersion(found: list[Information], k: int) -> float:
-    """Return the Pearson estimate that the groups have in common."""
+def _dispersion(found: list[GroupInformation], k: int) -> float:
+    """Return the Pearson estimate of the dispersion that the groups have in common."""
     degrees = sum(max(each.total - k, 0.0) for each in found)
     total = sum(each.pearson for each in found)
+    # With less than one degree of freedom there is nothing to estimate it from.
     return total / degrees if degrees >= 1.0 and total > 0.0 else 1.0

@@ -12,41 +12,25 @@ from numpy.typing import NDArray
 
 from skmixed.estimators.grouped._tree import Tree
 
-_SHOWN = 5
+_FAILURES_SHOWN = 5  # groups that an error names: enough to recognise a common cause
 
 
 @dataclass(slots=True)
 class Failures:
-    """Reasons by level and group.
-
-    Parameters
-    ----------
-    tree : Tree
-        The groups.
-    reasons : dict of (int, int) to str
-        Level, group, and what was wrong with it.
-    """
+    """Groups without an estimate of their own, with the reasons."""
 
     tree: Tree
-    reasons: dict[tuple[int, int], str] = field(default_factory=dict)
+    reasons: dict[tuple[int, int], str] = field(default_factory=dict)  # by level and group
 
     def usable(self) -> list[NDArray[np.bool_]]:
-        """Return which groups have an estimate of their own, by level from the root."""
+        """Return which groups have an estimate of their own, (n_groups,) by level from the root."""
         masks = [np.ones(size, dtype=bool) for size in self.tree.hierarchy.sizes]
         for level, group in self.reasons:
             masks[level][group] = False
         return masks
 
     def add_small(self, needed: float, what: str) -> None:
-        """Note the groups with fewer rows than needed.
-
-        Parameters
-        ----------
-        needed : float
-            Least number of rows.
-        what : str
-            What needs them.
-        """
+        """Note the groups with fewer than `needed` rows, the least that `what` can do with."""
         texts: dict[float, str] = {}
         for level in range(1, self.tree.depth + 1):
             counts = self.tree.counts[level]
@@ -58,10 +42,7 @@ class Failures:
     def table(self) -> pd.DataFrame:
         """Tabulate the groups, whose estimate stands in for theirs, and why.
 
-        Returns
-        -------
-        DataFrame
-            Columns "group" and "used", tuples of labels, and "reason"; ``()`` is all rows.
+        The columns are "group" and "used", tuples of labels with ``()`` for all rows, and "reason".
         """
         usable = self.usable()
         keys = {level: self.tree.keys(level) for level in range(self.tree.depth + 1)}
@@ -73,23 +54,19 @@ class Failures:
         return pd.DataFrame(rows, columns=["group", "used", "reason"])
 
     def refuse(self) -> None:
-        """Raise an error that names the groups, if there are any.
-
-        Raises
-        ------
-        ValueError
-            Names the first of them.
-        """
+        """Raise a ValueError that names the first of the groups, if there are any."""
         if not self.reasons:
             return
         table = self.table()
         shown = "; ".join(
             f"{group}: {reason}"
             for group, reason in zip(
-                table["group"].head(_SHOWN), table["reason"].head(_SHOWN), strict=True
+                table["group"].head(_FAILURES_SHOWN),
+                table["reason"].head(_FAILURES_SHOWN),
+                strict=True,
             )
         )
-        more = "" if len(table) <= _SHOWN else f"; ... ({len(table)} in all)"
+        more = "" if len(table) <= _FAILURES_SHOWN else f"; ... ({len(table)} in all)"
         raise ValueError(
             f"groups without an estimate of their own: {shown}{more}. fallback='parent' gives them "
             "the estimate of the next larger group"
@@ -97,19 +74,9 @@ class Failures:
 
 
 def refuse_unknown(tree: Tree, codes: Sequence[NDArray[np.intp]]) -> None:
-    """Raise an error for rows of groups that were not there in fit.
+    """Raise a ValueError if rows are of groups that were not there in fit.
 
-    Parameters
-    ----------
-    tree : Tree
-        The groups of the fit.
-    codes : sequence of ndarray of int of shape (n,)
-        The groups of the rows, by level from the root.
-
-    Raises
-    ------
-    ValueError
-        Counts the rows and names the first.
+    `codes`, (n,) each, go by level from the root. The error counts the rows and names the first.
     """
     unknown = np.flatnonzero(codes[-1] < 0)
     if len(unknown):

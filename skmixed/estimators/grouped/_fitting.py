@@ -23,37 +23,17 @@ IntArray = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One fit.
-
-    Parameters
-    ----------
-    level, group : int
-        Which group it is of.
-    rows : ndarray of int
-        Its rows.
-    """
+    """The fit of one group, to some of its rows."""
 
     level: int
     group: int
-    rows: IntArray
+    rows: IntArray  # positions in the table
 
 
 def jobs_of(codes: Sequence[IntArray], rows: IntArray, levels: Sequence[int]) -> list[Job]:
-    """List the fits of all groups of some levels.
+    """List the fits of all groups of some levels to those of `rows` that are theirs.
 
-    Parameters
-    ----------
-    codes : sequence of ndarray of int of shape (n,)
-        Group of every row, by level from the root.
-    rows : ndarray of int
-        The rows to use.
-    levels : sequence of int
-        The levels.
-
-    Returns
-    -------
-    list of Job
-        Groups that have none of the rows are left out.
+    `codes`, (n,) each, go by level from the root. Groups that have none of the rows are left out.
     """
     jobs = []
     for level in levels:
@@ -64,32 +44,17 @@ def jobs_of(codes: Sequence[IntArray], rows: IntArray, levels: Sequence[int]) ->
     return jobs
 
 
-def fit_params(estimator: Any, weights: NDArray[np.float64] | None) -> dict[str, Any]:
-    """Return how weights of the rows are handed to an estimator.
+def _fit_params(estimator: Any, weights: NDArray[np.float64] | None) -> dict[str, Any]:
+    """Return the arguments of `fit` that hand weights (n,) to an estimator.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted.
-    weights : ndarray of shape (n,) or None
-        The weights.
-
-    Returns
-    -------
-    dict
-        Arguments of its `fit`; of a pipeline, weights go to the last step.
-
-    Raises
-    ------
-    TypeError
-        If it does not take weights.
+    Those of a pipeline go to its last step. Raises a TypeError if that takes none.
     """
     if weights is None:
         return {}
     name, last = "sample_weight", estimator
     while isinstance(last, Pipeline):
         step, last = last.steps[-1]
-        name = f"{step}__{name}" if isinstance(estimator, Pipeline) else name
+        name = f"{step}__{name}"
     if not has_fit_parameter(last, "sample_weight"):
         raise TypeError(
             f"{type(last).__name__} takes no sample_weight in fit: leave it out, or use an "
@@ -101,21 +66,11 @@ def fit_params(estimator: Any, weights: NDArray[np.float64] | None) -> dict[str,
 def fit_pooled(estimator: Any, training: Training) -> Any:
     """Fit a clone of an estimator to all rows.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted.
-    training : Training
-        The rows.
-
-    Returns
-    -------
-    estimator
-        Fitted.
+    Where it raises a ValueError and only grouping columns were given, the error says that instead.
     """
     pooled = clone(estimator)
     try:
-        pooled.fit(training.table, training.y, **fit_params(estimator, training.weights))
+        pooled.fit(training.table, training.y, **_fit_params(estimator, training.weights))
     except ValueError as error:
         if training.inner_names:
             raise
@@ -136,38 +91,15 @@ def fit_all(
     n_jobs: int | None,
     verbose: int,
 ) -> list[Any]:
-    """Fit a clone of an estimator to every subset of the rows.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted.
-    jobs : sequence of Job
-        The subsets.
-    table : ndarray or data frame
-        Columns of all rows.
-    y : ndarray of shape (n,) or (n, n_outputs)
-        Their response.
-    weights : ndarray of shape (n,) or None
-        Their weights.
-    n_jobs : int or None
-        Number of jobs that joblib runs at a time.
-    verbose : int
-        Whether there is a progress bar.
-
-    Returns
-    -------
-    list
-        A fitted estimator, or a text that says why there is none, for every job.
-    """
-    one_class = get_tags(estimator).estimator_type == "classifier"
+    """Return a clone fitted to the rows of each job, or a text that says why there is none."""
+    is_classifier = get_tags(estimator).estimator_type == "classifier"
     calls = (
         delayed(_fit_one)(
             clone(estimator),
             take_rows(table, job.rows),
             y[job.rows],
             None if weights is None else weights[job.rows],
-            one_class,
+            is_classifier,
         )
         for job in jobs
     )
@@ -176,12 +108,13 @@ def fit_all(
 
 
 def _fit_one(estimator: Any, table: Any, y: Any, weights: Any, is_classifier: bool) -> Any:
+    """Return the estimator, fitted, or a text that says why there is none."""
     if is_classifier:
         classes = np.unique(y)
         if len(classes) == 1:
             return f"one class only, {classes.tolist()[0]!r}"
     try:
-        estimator.fit(table, y, **fit_params(estimator, weights))
+        estimator.fit(table, y, **_fit_params(estimator, weights))
     except Exception as error:  # whatever an estimator of the user's may raise
         return f"{type(error).__name__}: {error}"
     return _too_small(estimator, len(y) if weights is None else float(weights.sum())) or estimator

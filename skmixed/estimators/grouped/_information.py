@@ -17,53 +17,30 @@ from sklearn.linear_model import (
 
 FloatArray = NDArray[np.float64]
 
-_LEAST = 1e-12
+_GLM_FLOOR = 1e-12  # of p (1 - p) and of |mean|: a fit that is certain is not divided by zero
+_LARGEST_EXPONENT = 700.0  # exp(710) is infinite
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Variance and link of a generalized linear model of scikit-learn's.
+    """Mean, variance and penalty of one of scikit-learn's generalized linear models."""
 
-    Parameters
-    ----------
-    mean : callable
-        Mean from the linear predictor.
-    slope : callable
-        Derivative of the mean in the linear predictor, from the mean.
-    variance : callable
-        Variance from the mean, without the dispersion.
-    has_dispersion : bool
-        Whether a dispersion is estimated.
-    penalty : callable
-        What the penalty adds to the information of each slope, from the sum of the weights.
-    """
-
-    mean: Callable[[FloatArray], FloatArray]
-    slope: Callable[[FloatArray], FloatArray]
-    variance: Callable[[FloatArray], FloatArray]
-    has_dispersion: bool
-    penalty: Callable[[float], float]
+    mean: Callable[[FloatArray], FloatArray]  # of the linear predictor, (n,)
+    slope: Callable[[FloatArray], FloatArray]  # dmean / dpredictor, of the mean, (n,)
+    variance: Callable[[FloatArray], FloatArray]  # of the mean, (n,), for a dispersion of 1
+    has_dispersion: bool  # whether one is estimated
+    penalty: Callable[[float], float]  # added to the information of a slope, of the sum of weights
 
 
 def _logistic(eta: FloatArray) -> FloatArray:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(eta, -700.0, 700.0))))
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(eta, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))))
 
 
 def family_of(estimator: Any, n_classes: int | None) -> Family | None:
-    """Return the family of an estimator, None if its coefficients are not shrunk.
+    """Return the family of an unfitted estimator, None if its coefficients are not shrunk.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted.
-    n_classes : int or None
-        Number of classes.
-
-    Returns
-    -------
-    Family or None
-        For `LogisticRegression` of two classes without an L1 penalty or class weights, and for
-        `PoissonRegressor`, `GammaRegressor` and `TweedieRegressor`.
+    They are for `LogisticRegression` of two classes without an L1 penalty or class weights, and for
+    `PoissonRegressor`, `GammaRegressor` and `TweedieRegressor`.
     """
     kind = type(estimator)
     if kind is LogisticRegression:
@@ -76,9 +53,9 @@ def family_of(estimator: Any, n_classes: int | None) -> Family | None:
     is_log = link == "log" or (link == "auto" and power > 0.0)
     alpha = float(estimator.alpha)
     return Family(
-        (lambda eta: np.exp(np.minimum(eta, 700.0))) if is_log else (lambda eta: eta),
+        (lambda eta: np.exp(np.minimum(eta, _LARGEST_EXPONENT))) if is_log else (lambda eta: eta),
         (lambda mean: mean) if is_log else np.ones_like,
-        lambda mean: np.maximum(np.abs(mean), _LEAST) ** power,
+        lambda mean: np.maximum(np.abs(mean), _GLM_FLOOR) ** power,
         kind is not PoissonRegressor,
         lambda total: alpha * total,
     )
@@ -95,32 +72,20 @@ def _of_logistic(estimator: Any) -> Family | None:
     return Family(
         _logistic,
         lambda mean: mean * (1.0 - mean),
-        lambda mean: np.maximum(mean * (1.0 - mean), _LEAST),
+        lambda mean: np.maximum(mean * (1.0 - mean), _GLM_FLOOR),
         False,
         lambda _: added,
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Information:
-    """What the rows of a group say of its coefficients.
+class GroupInformation:
+    """What the rows of a group say of its coefficients."""
 
-    Parameters
-    ----------
-    estimate : ndarray of shape (k,)
-        The coefficients, the intercept, at the origin, first if there is one.
-    matrix : ndarray of shape (k, k)
-        The information, penalty included, for a dispersion of 1.
-    pearson : float
-        Weighted sum of squared Pearson residuals.
-    total : float
-        Sum of the weights.
-    """
-
-    estimate: FloatArray
-    matrix: FloatArray
-    pearson: float
-    total: float
+    estimate: FloatArray  # (k,), the intercept, taken at the origin, first if there is one
+    matrix: FloatArray  # (k, k), information with the penalty, for a dispersion of 1
+    pearson: float  # weighted sum of squared Pearson residuals
+    total: float  # sum of the weights
 
 
 def information(
@@ -130,28 +95,12 @@ def information(
     y: FloatArray,
     weights: FloatArray | None,
     origin: FloatArray,
-) -> Information:
-    """Return the information at the estimate of a group.
+) -> GroupInformation:
+    """Return the information at the estimate of a group, the estimator being fitted to its rows.
 
-    Parameters
-    ----------
-    family : Family
-        Of the estimator.
-    estimator : estimator
-        Fitted to these rows.
-    table : ndarray of shape (n, p)
-        The columns.
-    y : ndarray of shape (n,)
-        The response; of two classes, 1 for the second.
-    weights : ndarray of shape (n,) or None
-        Weights of the rows.
-    origin : ndarray of shape (p,)
-        Where the intercept is taken.
-
-    Returns
-    -------
-    Information
-        Of the group.
+    X'WX with the weights of iterated least squares, plus the penalty. `table` is (n, p); `y` and
+    `weights` are (n,), y being 1 for the second of two classes; the intercept is taken at `origin`,
+    (p,).
     """
     slopes = np.ravel(estimator.coef_).astype(float)
     intercept = float(np.ravel(estimator.intercept_)[0]) if estimator.fit_intercept else 0.0
@@ -167,4 +116,4 @@ def information(
     place = np.arange(len(estimate) - len(slopes), len(estimate))
     matrix[place, place] += family.penalty(total)
     pearson = float((rows * (y - mean) ** 2 / variance).sum())
-    return Information(estimate, matrix, pearson, total)
+    return GroupInformation(estimate, matrix, pearson, total)

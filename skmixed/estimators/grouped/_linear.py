@@ -16,45 +16,30 @@ from skmixed.core.hierarchy import PooledHierarchy, pool
 from skmixed.core.pooling_stage import Noise
 from skmixed.estimators.grouped._fallback import Failures
 from skmixed.estimators.grouped._rows import Training
-from skmixed.estimators.grouped._shares import BLUP, Scheme, shares_of, without
+from skmixed.estimators.grouped._shares import BLUP, Scheme, moved_to_parents, shares_of
 from skmixed.estimators.grouped._tree import Tree, deepest_known
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-_CHUNK = 2**16
-_NOISELESS = 1e-13
-_LOST = 1e-8  # share of y's sum of squares below which residuals are summed over the rows
+_ROWS_EVALUATED = 2**16  # at a time: their gathered coefficients take half a megabyte a feature
+_NOISELESS = 1e-13  # share of y's total sum of squares that residuals keep by rounding alone
+_DIGITS_LOST = 1e-8  # share of y's sum of squares: a smaller RSS has lost half its digits
 
 
 @dataclass(frozen=True, slots=True)
 class LinearKind:
-    """What there is to know of a linear estimator.
+    """Penalty and intercept of a linear estimator."""
 
-    Parameters
-    ----------
-    penalty : float
-        alpha of ridge regression, 0 for least squares.
-    fit_intercept : bool
-        Whether there is an intercept.
-    """
-
-    penalty: float
+    penalty: float  # alpha of ridge regression, 0 for least squares
     fit_intercept: bool
 
 
 def linear_kind(estimator: Any) -> LinearKind | None:
-    """Return how an estimator is linear, None if it is not one that can be solved in one batch.
+    """Return how an unfitted estimator is linear, None if groups cannot be solved in one batch.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted.
-
-    Returns
-    -------
-    LinearKind or None
-        For `LinearRegression` and `Ridge` without constraints, with one penalty.
+    They can for `LinearRegression` and `Ridge` without constraints, with one penalty and one of the
+    exact solvers.
     """
     if type(estimator) not in (LinearRegression, Ridge) or estimator.positive:
         return None
@@ -66,35 +51,8 @@ def linear_kind(estimator: Any) -> LinearKind | None:
     return LinearKind(float(estimator.alpha), bool(estimator.fit_intercept))
 
 
-class LinearRoad:
-    """Coefficients of every group; the rows are not kept.
-
-    Parameters
-    ----------
-    tree : Tree
-        The groups.
-    kind : LinearKind
-        The estimator.
-    scheme : Scheme
-        How groups are pooled.
-    failures : Failures
-        Where groups without an estimate are noted.
-    n_outputs : int
-        Number of responses.
-    pooled : estimator
-        Fitted to all rows.
-
-    Attributes
-    ----------
-    cells : Cells
-        Moments of the finest groups.
-    rss : ndarray of shape (n_outputs, n_groups)
-        Their residual sums of squares.
-    final : list of ndarray of shape (n_groups, n_outputs, k)
-        Coefficients that predict, by level from the root, the intercept first if there is one.
-    shares : ndarray of shape (n_groups, depth + 1) or None
-        What those of the finest groups are made of, for every scheme but "blup".
-    """
+class LinearGroupFits:
+    """Coefficients of all groups, solved in one batch from moments; the rows are not kept."""
 
     def __init__(
         self,
@@ -107,8 +65,11 @@ class LinearRoad:
     ) -> None:
         self.tree, self.kind, self.scheme, self.failures = tree, kind, scheme, failures
         self.n_outputs, self.pooled = n_outputs, pooled
+        # Coefficients (n_outputs, k) of collinear groups, by level and group.
         self.exact: dict[tuple[int, int], FloatArray] = {}
+        # What those of the finest groups are made of, (n_groups, depth + 1); None for "blup".
         self.shares: FloatArray | None = None
+        # Those that predict, (n_groups, n_outputs, k) by level from the root, the intercept first.
         self.final: list[FloatArray] = []
 
     @property
@@ -127,17 +88,7 @@ class LinearRoad:
         codes: tuple[IntArray, ...],
         min_samples: int | None,
     ) -> None:
-        """Solve all groups.
-
-        Parameters
-        ----------
-        training : Training
-            The rows.
-        codes : tuple of ndarray of int of shape (n,)
-            Group of every row, by level from the root.
-        min_samples : int or None
-            Least number of rows of a group.
-        """
+        """Solve all groups; `codes`, (n,) each, go by level from the root."""
         columns = np.column_stack([training.table, training.y])  # in C order, as both are
         n_cells, centred = self.tree.hierarchy.sizes[-1], self.kind.fit_intercept
         cells = Cells.of(columns, codes[-1], n_cells, training.weights, centred=centred)
@@ -165,15 +116,19 @@ class LinearRoad:
                 coef[:, output, 0] += self.cells.origin[self.p + output]
 
     def fits(self, cells: Cells) -> CellFits:
-        """Solve cells of any level."""
+        """Solve the cells of any level."""
         return fit_cells(cells, self.p, self.kind.penalty)
 
     def _exact_rss(
         self, fits: CellFits, columns: FloatArray, codes: IntArray, weights: FloatArray | None
     ) -> FloatArray:
-        """Sum squared residuals over the rows where the cross-products do not keep the digits."""
+        """Return the residual sums of squares of the finest groups, (n_outputs, n_groups).
+
+        They are summed over the rows where the cross-products do not keep the digits. `columns` are
+        the features and responses side by side, (n, p + n_outputs).
+        """
         total = np.einsum("iig->ig", self.cells.products[self.p :, self.p :])
-        if not (fits.rss < _LOST * total).any():
+        if not (fits.rss < _DIGITS_LOST * total).any():
             return fits.rss
         coef = np.ascontiguousarray(fits.coef.transpose(2, 0, 1))
         sums = []
@@ -186,18 +141,7 @@ class LinearRoad:
         return np.array(sums)
 
     def uncentred(self, coef: FloatArray) -> FloatArray:
-        """Move intercepts from the origin of the cells to zero.
-
-        Parameters
-        ----------
-        coef : ndarray of shape (..., k)
-            Coefficients at the origin.
-
-        Returns
-        -------
-        ndarray of shape (..., k)
-            At zero.
-        """
+        """Return coefficients (..., k), their intercepts moved from the cells' origin to zero."""
         if not self.kind.fit_intercept:
             return coef
         result = coef.copy()
@@ -205,19 +149,10 @@ class LinearRoad:
         return result
 
     def own(self, level: int, fits: CellFits | None = None) -> FloatArray:
-        """Return the estimates of the groups of a level by themselves.
+        """Return the estimates of the groups of a level by themselves, (n_groups, n_outputs, k).
 
-        Parameters
-        ----------
-        level : int
-            Below the root.
-        fits : CellFits or None
-            Of this level, if they were made before.
-
-        Returns
-        -------
-        ndarray of shape (n_groups, n_outputs, k)
-            NaN where the rows of a group do not determine them.
+        NaN where the rows of a group do not determine them. `fits` are the solutions of this level,
+        if they were made before.
         """
         cells = self.cells_of(level)
         fits = fits or self.fits(cells)
@@ -255,7 +190,7 @@ class LinearRoad:
     def _noise(
         self, fits: CellFits, output: int, usable: NDArray[np.bool_]
     ) -> tuple[float, Noise | None]:
-        """Return the residual variance if it is known first, and otherwise what tells of it."""
+        """Return the residual variance and None where it is known, else 1 and what tells of it."""
         counts = self.cells.counts[usable]
         rss = float(self.rss[output, usable].sum())
         if not self.kind.penalty:
@@ -272,38 +207,12 @@ class LinearRoad:
         return rss / degrees, None
 
     def residual_variance(self, output: int, pooled: PooledHierarchy) -> float:
-        """Return the residual variance that all groups have in common.
-
-        Parameters
-        ----------
-        output : int
-            Which response.
-        pooled : PooledHierarchy
-            Its groups, pooled.
-
-        Returns
-        -------
-        float
-            In squared units of y.
-        """
+        """Return the residual variance that all groups have in common, in squared units of y."""
         scale, _ = self._noise(self.fits(self.cells), output, self.failures.usable()[-1])
         return scale * pooled.s2
 
     def estimator(self, level: int, group: int) -> Any:
-        """Make the estimator of a group, with the coefficients that predict.
-
-        Parameters
-        ----------
-        level : int
-            0 is the root.
-        group : int
-            Number of the group in its level.
-
-        Returns
-        -------
-        estimator
-            Of the class of the inner estimator.
-        """
+        """Return an estimator of the inner class with the coefficients that predict a group."""
         model, coef = copy.copy(self.pooled), self.final[level][group]
         model.coef_ = coef[:, coef.shape[1] - self.p :].reshape(np.shape(self.pooled.coef_))
         if self.kind.fit_intercept:
@@ -322,7 +231,9 @@ class LinearRoad:
             self._solve_exactly(level, fits, training, codes[level])
             own.append(self.own(level, fits))
         usable = self.failures.usable()
-        shares = without(shares_of(self.scheme, hierarchy, self.tree.counts), usable, hierarchy)
+        shares = moved_to_parents(
+            shares_of(self.scheme, hierarchy, self.tree.counts), usable, hierarchy
+        )
         self.shares = shares[-1]
         for level in range(hierarchy.depth + 1):
             total = np.zeros_like(own[level])
@@ -351,19 +262,10 @@ class LinearRoad:
             self.exact[level, group] = _of_estimator(model, self)[0]
 
     def predict(self, table: FloatArray, codes: tuple[IntArray, ...]) -> FloatArray:
-        """Predict rows by the coefficients of their group, or of its nearest known ancestor.
+        """Predict rows (n, p) by the coefficients of their groups, (n, n_outputs).
 
-        Parameters
-        ----------
-        table : ndarray of shape (n, p)
-            The rows.
-        codes : tuple of ndarray of int of shape (n,)
-            Their groups, by level from the root.
-
-        Returns
-        -------
-        ndarray of shape (n, n_outputs)
-            In units of y.
+        `codes`, (n,) each, go by level from the root; an unknown group is predicted by its nearest
+        known ancestor.
         """
         level = deepest_known(codes)
         offsets = np.cumsum([0, *self.tree.hierarchy.sizes])
@@ -377,20 +279,20 @@ class LinearRoad:
         )
 
 
-def _of_estimator(estimator: Any, road: LinearRoad) -> FloatArray:
-    """Return the coefficients of a fitted estimator, of shape (1, n_outputs, k)."""
-    coef = np.reshape(estimator.coef_, (road.n_outputs, road.p))
-    if road.kind.fit_intercept:
-        intercept = np.reshape(estimator.intercept_, (road.n_outputs, 1))
+def _of_estimator(estimator: Any, group_fits: LinearGroupFits) -> FloatArray:
+    """Return the coefficients of a fitted estimator, (1, n_outputs, k)."""
+    coef = np.reshape(estimator.coef_, (group_fits.n_outputs, group_fits.p))
+    if group_fits.kind.fit_intercept:
+        intercept = np.reshape(estimator.intercept_, (group_fits.n_outputs, 1))
         coef = np.concatenate([intercept, coef], axis=1)
     return np.asarray(coef, dtype=np.float64)[None]
 
 
 def _evaluate(table: FloatArray, coef: FloatArray, place: IntArray, kind: LinearKind) -> FloatArray:
-    """Return x'b of every row with the coefficients at its place."""
+    """Return x'b of every row of a table (n, p), with b the row of `coef` at its place; (n,)."""
     slopes = np.ascontiguousarray(coef[:, 1:] if kind.fit_intercept else coef)
     result = np.empty(len(table))
-    for first in range(0, len(table), _CHUNK):
-        rows = slice(first, first + _CHUNK)
+    for first in range(0, len(table), _ROWS_EVALUATED):
+        rows = slice(first, first + _ROWS_EVALUATED)
         result[rows] = np.einsum("ij,ij->i", table[rows], slopes[place[rows]])
     return result + coef[place, 0] if kind.fit_intercept else result

@@ -10,17 +10,7 @@ from skmixed.estimators.grouped._tree import Tree
 
 
 class GroupMapping(Mapping[tuple[Any, ...], Any]):
-    """A fitted estimator for every group.
-
-    Parameters
-    ----------
-    tree : Tree
-        The groups.
-    levels : sequence of int
-        Which levels are in it.
-    make : callable
-        Returns the estimator of a level and group.
-    """
+    """A fitted estimator for every group of some levels; `make` returns it by level and group."""
 
     def __init__(self, tree: Tree, levels: range, make: Callable[[int, int], Any]) -> None:
         self._tree, self._levels, self._make = tree, levels, make

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from skmixed.core.stacking import Components, components
-from skmixed.estimators.grouped._answers import answers
+from skmixed.estimators.grouped._answers import predict_by_group
 from skmixed.estimators.grouped._fitting import Job, jobs_of
 from skmixed.estimators.grouped._rows import Training, take_rows
 from skmixed.estimators.grouped._tree import Tree
@@ -19,27 +19,17 @@ from skmixed.estimators.grouped._tree import Tree
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-N_FOLDS = 5
+_N_FOLDS = 5  # as in scikit-learn: models of four fifths of the rows are much like those of all
 
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """What one level keeps of its own predictions.
-
-    Parameters
-    ----------
-    components : Components
-        Variance components.
-    statistic, p_value : float
-        One-sided t test that own predictions of the groups help.
-    n_groups : int
-        Number of groups that it rests on.
-    """
+    """What the groups of one level keep of their own predictions."""
 
     components: Components
-    statistic: float
+    statistic: float  # of a one-sided t test that own predictions help
     p_value: float
-    n_groups: int
+    n_groups: int  # that the test rests on
 
 
 def blend(
@@ -50,29 +40,13 @@ def blend(
     method: str,
     classes: Any,
 ) -> list[Blend]:
-    """Estimate what the groups of every level keep of their own predictions.
+    """Estimate what the groups of each level below the root keep of their own predictions.
 
-    Parameters
-    ----------
-    training : Training
-        The rows.
-    codes : sequence of ndarray of int of shape (n,)
-        Their groups, by level from the root.
-    tree : Tree
-        The groups.
-    fit : callable
-        Fits the inner estimator to each of a list of jobs.
-    method : str
-        Which answers are blended.
-    classes : ndarray or None
-        All classes; None for a regressor.
-
-    Returns
-    -------
-    list of Blend
-        One a level below the root.
+    `codes`, (n,) each, go by level from the root; `fit` fits the inner estimator to each of a list
+    of jobs; `method` is the one whose answers are blended, with a column for each of `classes`,
+    which is None for a regressor.
     """
-    fold = folds(codes[-1], training.y if classes is not None else None)
+    fold = _folds(codes[-1], training.y if classes is not None else None)
     own, sizes = _predictions(training, codes, fold, fit, method, classes)
     truth = _truth(training.y, classes)
     parent, result = own[0], []
@@ -94,28 +68,16 @@ def blend(
     return result
 
 
-def folds(groups: IntArray, y: NDArray[Any] | None) -> IntArray:
-    """Deal the rows of every group, class by class, to the folds.
-
-    Parameters
-    ----------
-    groups : ndarray of int of shape (n,)
-        Group of every row.
-    y : ndarray of shape (n,) or None
-        Classes.
-
-    Returns
-    -------
-    ndarray of int of shape (n,)
-        Fold of every row.
-    """
+def _folds(groups: IntArray, y: NDArray[Any] | None) -> IntArray:
+    """Deal the rows of every group, class by class if `y` has classes, to the folds; (n,)."""
     order = np.argsort(groups, kind="stable") if y is None else np.lexsort((y, groups))
     fold = np.empty(len(groups), dtype=np.intp)
-    fold[order] = np.arange(len(groups)) % N_FOLDS
+    fold[order] = np.arange(len(groups)) % _N_FOLDS
     return fold
 
 
 def _truth(y: NDArray[Any], classes: Any) -> FloatArray:
+    """Return what predictions are compared with, (n, n_outputs), or indicators (n, n_classes)."""
     if classes is None:
         return np.asarray(y.reshape(len(y), -1), dtype=np.float64)
     return np.asarray(y[:, None] == classes, dtype=np.float64)
@@ -129,12 +91,16 @@ def _predictions(
     method: str,
     classes: Any,
 ) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Predict every row, in every level, by models of the other folds; NaN where there is none."""
+    """Predict every row, in every level, by models of the other folds.
+
+    Returns the predictions, (n, n_outputs or n_classes) by level, NaN where there is no model, and
+    the numbers of rows, or sums of their weights, that the models were fitted to, (n,) by level.
+    """
     n = len(training.y)
     n_columns = len(classes) if classes is not None else np.reshape(training.y, (n, -1)).shape[1]
     own = [np.full((n, n_columns), np.nan) for _ in codes]
     sizes = [np.zeros(n) for _ in codes]
-    for number in range(N_FOLDS):
+    for number in range(_N_FOLDS):
         inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if not len(inside) or not len(outside):
             continue
@@ -153,7 +119,7 @@ def _predictions(
             if len(rows):
                 groups = codes[level][rows]
                 table = take_rows(training.table, rows)
-                part = answers(of_level, method, table, groups, classes)
+                part = predict_by_group(of_level, method, table, groups, classes)
                 own[level][rows] = part.reshape(len(rows), -1)
                 sizes[level][rows] = np.vectorize(counts[level].get, otypes=[float])(groups)
     return own, sizes
@@ -167,7 +133,12 @@ def _blend_level(
     fold: IntArray,
     weights: FloatArray | None,
 ) -> Blend:
-    """Estimate the components of one level; outputs are put on one scale."""
+    """Estimate the components of one level from residuals of the parent's predictions, (n, d).
+
+    `difference`, (n, d), is the group's own prediction less the parent's; `sizes`, (n,), the
+    numbers of rows that own models were fitted to. Outputs are put on one scale. The test is a t
+    test over the groups' means of residual times difference.
+    """
     if not len(residual):
         return Blend(Components(0.0, 0.0, 0.0), np.nan, np.nan, 0)
     weights = np.ones(len(residual)) if weights is None else weights
@@ -178,7 +149,7 @@ def _blend_level(
         weights * (product[:, use] / unit[use]).sum(axis=1)
         for product in (residual**2, residual * difference, difference**2)
     ]
-    _, part = np.unique(groups * N_FOLDS + fold, return_inverse=True)
+    _, part = np.unique(groups * _N_FOLDS + fold, return_inverse=True)
     first = np.unique(part, return_index=True)[1]
     squares, products, differences = (np.bincount(part, values).astype(float) for values in sums)
     counts = np.bincount(part, weights).astype(float) * max(int(use.sum()), 1)

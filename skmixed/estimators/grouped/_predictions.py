@@ -12,10 +12,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skmixed.estimators._inputs import Columns, read_groups
-from skmixed.estimators.grouped._estimators import EstimatorsRoad
+from skmixed.estimators.grouped._estimators import EstimatorGroupFits
 from skmixed.estimators.grouped._fallback import refuse_unknown
-from skmixed.estimators.grouped._linear import LinearRoad
-from skmixed.estimators.grouped._rows import Kind, read_new
+from skmixed.estimators.grouped._linear import LinearGroupFits
+from skmixed.estimators.grouped._rows import InnerKind, read_new
 from skmixed.estimators.grouped._tree import Tree
 from skmixed.estimators.grouped._warnings import warn_about_labels
 
@@ -23,7 +23,7 @@ IntArray = NDArray[np.intp]
 
 
 def _has(name: str) -> Callable[[Any], bool]:
-    """Return a test whether the inner estimator has a method."""
+    """Return a test that the inner estimator has a method; it raises AttributeError if not."""
 
     def check(model: Any) -> bool:
         getattr(getattr(model, "pooled_", None) or model._inner(), name)
@@ -38,22 +38,23 @@ class GroupedPredictions:
     fallback: str
     _columns: Columns
     _is_matrix: bool
-    _kind: Callable[[], Kind]
-    _road: LinearRoad | EstimatorsRoad
+    _kind: Callable[[], InnerKind]
+    _group_fits: LinearGroupFits | EstimatorGroupFits
     _tree: Tree
 
     def _answer(self, method: str, X: Any, groups: Any) -> NDArray[Any]:
+        """Return what `method` says of rows, (n, ...), after checking the arguments."""
         check_is_fitted(self)
         given = None if groups is None else read_groups(groups)
         table, labels = read_new(self, X, given, self._kind())
         codes = self._look_up(labels, _num_samples(table))
-        if isinstance(self._road, EstimatorsRoad):
-            return self._road.predict(method, table, codes)
-        values = self._road.predict(table, codes)
+        if isinstance(self._group_fits, EstimatorGroupFits):
+            return self._group_fits.predict(method, table, codes)
+        values = self._group_fits.predict(table, codes)
         return values if self._is_matrix else values[:, 0]
 
     def _look_up(self, labels: Any, n_rows: int) -> tuple[IntArray, ...]:
-        """Return the groups of the rows, by level from the root."""
+        """Return the groups of the rows, (n,) by level from the root."""
         codes = self._tree.codes(labels, n_rows)
         if self._tree.depth:
             if self.fallback == "error":

@@ -9,8 +9,8 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from skmixed.core.hierarchy import PooledHierarchy
-from skmixed.estimators.grouped._estimators import EstimatorsRoad
-from skmixed.estimators.grouped._linear import LinearRoad
+from skmixed.estimators.grouped._estimators import EstimatorGroupFits
+from skmixed.estimators.grouped._linear import LinearGroupFits
 from skmixed.estimators.grouped._mapping import GroupMapping
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tables import (
@@ -24,21 +24,15 @@ from skmixed.estimators.grouped._tables import (
 from skmixed.estimators.grouped._tree import Tree
 from skmixed.inference.group_summary import GroupModel, GroupSummary, deviance_notes
 
-_MOST_SHOWN = 30
+_GROUPS_SHOWN = 30  # in a summary, a few screens; coef_table() has them all
 
 
 class GroupedResults:
-    """Tables and estimators of fitted grouped models.
+    """Tables and estimators of fitted grouped models."""
 
-    Attributes
-    ----------
-    pooled_ : estimator
-        Fitted to all rows.
-    """
-
-    pooled_: Any
+    pooled_: Any  # fitted to all rows
     _tree: Tree
-    _road: LinearRoad | EstimatorsRoad
+    _group_fits: LinearGroupFits | EstimatorGroupFits
     _names: tuple[str, ...]
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -60,39 +54,43 @@ class GroupedResults:
         return GroupMapping(self._tree, range(max(self._tree.depth, 1)), self._estimator)
 
     def _estimator(self, level: int, group: int) -> Any:
-        return self._road.estimator(level, group)
+        return self._group_fits.estimator(level, group)
 
     @property
     def fallback_(self) -> pd.DataFrame:
         """Groups without an estimate of their own, what stands in, and why."""
         check_is_fitted(self)
-        return self._road.failures.table()
+        return self._group_fits.failures.table()
 
     @property
     def weights_(self) -> pd.DataFrame:
         """How much of its own estimate each group keeps."""
         self._check_groups("weights_")
-        road, depth = self._road, self._tree.depth
-        if road.scheme.name == BLUP and (pooled := self._pooled()) is not None:
+        group_fits, depth = self._group_fits, self._tree.depth
+        if group_fits.scheme.name == BLUP and (pooled := self._pooled()) is not None:
             return reliability_table(self._tree, pooled, self._origin(), self._names)
-        shares = road.shares if isinstance(road, LinearRoad) else road.shares[-1]
+        shares = (
+            group_fits.shares if isinstance(group_fits, LinearGroupFits) else group_fits.shares[-1]
+        )
         return pd.DataFrame(shares, self._tree.index(depth), self._tree.level_names)
 
     def _check_groups(self, what: str) -> None:
+        """Raise an error before `fit`, or if the model was fitted without groups."""
         check_is_fitted(self)
         if not self._tree.depth:
             raise ValueError(f"the model was fitted without groups, so there is no {what}")
 
     def _pooled(self) -> list[PooledHierarchy] | None:
         """Return the pooled coefficients of every output; None where there are none."""
-        if isinstance(self._road, LinearRoad):
-            return self._road.pooled_outputs()
-        return None if self._road.pooled is None else [self._road.pooled]
+        if isinstance(self._group_fits, LinearGroupFits):
+            return self._group_fits.pooled_outputs()
+        return None if self._group_fits.pooled is None else [self._group_fits.pooled]
 
     def _origin(self) -> Any:
-        if isinstance(self._road, LinearRoad):
-            return self._road.cells.origin[: self._road.p]
-        return self._road.origin
+        """Return where pooled intercepts are taken, (p,)."""
+        if isinstance(self._group_fits, LinearGroupFits):
+            return self._group_fits.cells.origin[: self._group_fits.p]
+        return self._group_fits.origin
 
     def coef_table(self, *, shrunk: bool = False) -> pd.DataFrame:
         """Tabulate the coefficients of the groups.
@@ -115,7 +113,7 @@ class GroupedResults:
             If there are no groups or no coefficients.
         """
         self._check_groups("coef_table()")
-        return coefficient_table(self._road, self._names, shrunk=shrunk)
+        return coefficient_table(self._group_fits, self._names, shrunk=shrunk)
 
     def heterogeneity(self) -> pd.DataFrame:
         """Tabulate how much of the variance of each coefficient is between groups.
@@ -140,13 +138,13 @@ class GroupedResults:
         pooled = self._pooled()
         if pooled is not None:
             return heterogeneity_table(self._tree, pooled, self._origin(), self._names)
-        assert isinstance(self._road, EstimatorsRoad)
-        if not self._road.blends:
+        assert isinstance(self._group_fits, EstimatorGroupFits)
+        if not self._group_fits.blends:
             raise ValueError(
-                f"shrinkage={self._road.scheme.name!r} of {type(self.pooled_).__name__} estimates "
-                "no variances; shrinkage='blup' does"
+                f"shrinkage={self._group_fits.scheme.name!r} of {type(self.pooled_).__name__} "
+                "estimates no variances; shrinkage='blup' does"
             )
-        return blend_table(self._road)
+        return blend_table(self._group_fits)
 
     def summary(self, digits: int = 2, *, shrunk: bool = False) -> GroupSummary:
         """Summarise the model of each group, as arm::display does.
@@ -165,11 +163,11 @@ class GroupedResults:
             Prints as text and shows as HTML in a notebook; the first 30 groups.
         """
         self._check_groups("summary()")
-        found = estimates(self._road, shrunk=shrunk)
+        found = estimates(self._group_fits, shrunk=shrunk)
         names = coefficient_names(self._names, found.coef.shape[2])
         keys, counts = self._tree.keys(self._tree.depth), self._tree.counts[-1]
         models = []
-        for group, key in enumerate(keys[:_MOST_SHOWN]):
+        for group, key in enumerate(keys[:_GROUPS_SHOWN]):
             title = ", ".join(
                 f"{name} = {label}" for name, label in zip(self._tree.names, key, strict=True)
             )
@@ -183,8 +181,8 @@ class GroupedResults:
                 models.append(GroupModel(of_output, table, lines))
         sizes = "; ".join(f"{name}, {n}" for name, n in self._group_sizes().items())
         notes = [f"number of obs: {counts.sum():.15g}, groups: {sizes}"]
-        if len(keys) > _MOST_SHOWN:
-            notes.append(f"{len(keys) - _MOST_SHOWN} more groups are in coef_table()")
+        if len(keys) > _GROUPS_SHOWN:
+            notes.append(f"{len(keys) - _GROUPS_SHOWN} more groups are in coef_table()")
         what = "shrunk to parents" if shrunk else "by itself"
         title = f"{type(self.pooled_).__name__}, each group {what}"
         return GroupSummary(title, tuple(models), tuple(notes), digits)
@@ -195,11 +193,14 @@ class GroupedResults:
     def _notes(
         self, group: int, output: int, sd: float, digits: int, shrunk: bool
     ) -> tuple[str, ...]:
-        road, n = self._road, float(self._tree.counts[-1][group])
-        if not isinstance(road, LinearRoad):
+        """Return the lines under the coefficients of a group in the summary."""
+        group_fits, n = self._group_fits, float(self._tree.counts[-1][group])
+        if not isinstance(group_fits, LinearGroupFits):
             return (f"n = {n:.15g}",)
         if shrunk:
             known = f", residual sd = {sd:.{digits}f}" if np.isfinite(sd) else ""
-            return (f"n = {n:.15g}, k = {road.k}{known}",)
-        null = float(road.cells.products[road.p + output, road.p + output, group])
-        return deviance_notes(n, road.k, float(road.rss[output, group]), null, sd, digits)
+            return (f"n = {n:.15g}, k = {group_fits.k}{known}",)
+        null = float(group_fits.cells.products[group_fits.p + output, group_fits.p + output, group])
+        return deviance_notes(
+            n, group_fits.k, float(group_fits.rss[output, group]), null, sd, digits
+        )

@@ -37,53 +37,25 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What the inner estimator takes.
-
-    Parameters
-    ----------
-    is_classifier : bool
-        Whether y are classes.
-    is_linear : bool
-        Whether all columns have to be numbers, because all groups are solved at once.
-    allow_nan : bool
-        Whether X may have missing values.
-    """
+class InnerKind:
+    """What the inner estimator takes."""
 
     is_classifier: bool
-    is_linear: bool
+    is_linear: bool  # all groups are solved at once, so that all columns have to be numbers
     allow_nan: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
-    """Validated arguments of a fit, without rows of weight zero.
+    """Validated arguments of a fit, without rows of weight zero."""
 
-    Parameters
-    ----------
-    table : ndarray or data frame of shape (n, n_columns)
-        The columns of X that are no grouping columns.
-    groups : dict of str to Series or ndarray of shape (n,)
-        The grouping columns, coarse to fine.
-    y : ndarray of shape (n,) or (n, n_outputs)
-        The response.
-    weights : ndarray of shape (n,) or None
-        Positive weights.
-    columns : Columns
-        What each column of X is.
-    n_features : int
-        Number of columns of X.
-    feature_names : ndarray of str or None
-        Their names, if they have any.
-    """
-
-    table: Any
-    groups: Mapping[str, Any]
-    y: NDArray[Any]
-    weights: FloatArray | None
-    columns: Columns
-    n_features: int
-    feature_names: NDArray[Any] | None
+    table: Any  # array or data frame, (n, n_columns): the columns of X that are no labels
+    groups: Mapping[str, Any]  # labels, (n,) by name, coarse to fine
+    y: NDArray[Any]  # (n,) or (n, n_outputs)
+    weights: FloatArray | None  # (n,), positive
+    columns: Columns  # what each column of X is
+    n_features: int  # columns of X
+    feature_names: NDArray[Any] | None  # (n_features,), None if they have none
 
     @property
     def inner_names(self) -> list[str]:
@@ -92,29 +64,12 @@ class Training:
 
 
 def read_training(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, kind: Kind
+    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, kind: InnerKind
 ) -> Training:
-    """Validate the arguments of a fit; the estimator is not touched.
+    """Validate the arguments of `GroupedModels.fit`.
 
-    Parameters
-    ----------
-    estimator : GroupedModels
-        Its parameters say which columns are labels.
-    X : array-like or data frame
-        As in `GroupedModels.fit`.
-    y : array-like
-        As there.
-    sample_weight : None or array-like
-        As there.
-    groups : None, array-like or data frame
-        As there.
-    kind : Kind
-        What the inner estimator takes.
-
-    Returns
-    -------
-    Training
-        The rows.
+    The estimator's parameters say which columns are labels; it is not touched, so that a fit that
+    fails leaves it as it was.
     """
     if y is None:
         raise ValueError(
@@ -145,27 +100,12 @@ def read_training(
 
 
 def read_new(
-    estimator: Any, X: Any, groups: Mapping[str, Any] | None, kind: Kind
+    estimator: Any, X: Any, groups: Mapping[str, Any] | None, kind: InnerKind
 ) -> tuple[Any, Mapping[str, Any] | None]:
-    """Validate the arguments of a prediction.
+    """Validate the arguments of a prediction: return the columns without labels, and the labels.
 
-    Parameters
-    ----------
-    estimator : GroupedModels
-        Fitted.
-    X : array-like or data frame
-        As in `GroupedModels.predict`.
-    groups : mapping of str to Series or ndarray, or None
-        The columns of the argument `groups`.
-    kind : Kind
-        What the inner estimator takes.
-
-    Returns
-    -------
-    table : ndarray or data frame
-        The columns without labels.
-    groups : mapping of str to Series or ndarray, or None
-        The labels; None if there are none, though the model was fitted with some.
+    `estimator` is fitted. The labels, (n,) by name, are None if there are none though the model was
+    fitted with some.
     """
     columns: Columns = estimator._columns
     table, labels = _read_table(estimator, X, columns, kind, reset=False)
@@ -189,20 +129,7 @@ def read_new(
 
 
 def take_rows(table: Any, rows: NDArray[np.intp] | slice) -> Any:
-    """Return some rows of a table.
-
-    Parameters
-    ----------
-    table : ndarray or data frame
-        Of any library.
-    rows : ndarray of int or slice
-        Which.
-
-    Returns
-    -------
-    ndarray or data frame
-        Of the same kind.
-    """
+    """Return some rows of an array or of a data frame of any library, of the same kind."""
     if isinstance(table, np.ndarray):
         return table[rows]
     if isinstance(rows, slice):
@@ -213,6 +140,7 @@ def take_rows(table: Any, rows: NDArray[np.intp] | slice) -> Any:
 def _declared(
     group_features: Any, names: Sequence[str], given: Mapping[str, Any] | None
 ) -> Columns:
+    """Return what each column of X is by `group_features`, or by the groups given beside it."""
     if given is not None:
         check_given(given, group_features, (), names)
         return Columns(tuple(names), (), tuple(given), by_formula=False)
@@ -230,7 +158,7 @@ def _order(group_features: Any, columns: Columns) -> list[str]:
 
 
 def _read_table(
-    estimator: Any, X: Any, columns: Columns, kind: Kind, *, reset: bool
+    estimator: Any, X: Any, columns: Columns, kind: InnerKind, *, reset: bool
 ) -> tuple[Any, dict[str, Any]]:
     """Cut X into the columns of the inner estimator and the labels."""
     if kind.is_linear:
@@ -253,7 +181,7 @@ def _read_table(
     return table, groups
 
 
-def _plain_frame(frame: Any, kind: Kind) -> Any:
+def _plain_frame(frame: Any, kind: InnerKind) -> Any:
     """Return numbers in double precision, under their names; other columns stay as they are."""
     if not_numeric(frame):
         return frame
@@ -265,7 +193,8 @@ def _plain_frame(frame: Any, kind: Kind) -> Any:
     return pd.DataFrame(np.ascontiguousarray(values), columns=table.columns)
 
 
-def _plain_array(values: NDArray[Any], kind: Kind) -> NDArray[Any]:
+def _plain_array(values: NDArray[Any], kind: InnerKind) -> NDArray[Any]:
+    """Return numbers in double precision; arrays of anything else stay as they are."""
     if values.dtype.kind == "O":
         try:
             values = values.astype(np.float64)
@@ -280,7 +209,8 @@ def _plain_array(values: NDArray[Any], kind: Kind) -> NDArray[Any]:
     return np.ascontiguousarray(table)
 
 
-def _read_response(y: Any, kind: Kind) -> NDArray[Any]:
+def _read_response(y: Any, kind: InnerKind) -> NDArray[Any]:
+    """Return y, (n,) or (n, n_outputs), in double precision unless it has classes."""
     refuse_dates(y, "y")
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     if kind.is_classifier:

@@ -17,45 +17,22 @@ Shares = list[FloatArray]
 """By level from the root: of shape (n_groups, level + 1), rows that sum to one."""
 
 BLUP = "blup"
-NAMED = ("equal", "relative", "min_n_obs", "constant")
-HALF = 0.5
+_DEFAULT_ALPHA = 0.5  # of "constant" without a setting: the parent counts as much as the group
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """A reading of the parameter `shrinkage`.
+    """A reading of the parameter `shrinkage`."""
 
-    Parameters
-    ----------
-    name : {"none", "blup", "keep", "equal", "relative", "min_n_obs", "callable"}
-        The rule.
-    value : Any
-        Its setting: the share that is kept, the least number of rows, or the function.
-    """
-
-    name: str
-    value: Any = None
+    name: str  # "none", "blup", "keep", "equal", "relative", "min_n_obs" or "callable"
+    value: Any = None  # the share kept, the least number of rows, or the function
 
 
 def read_scheme(shrinkage: Any, min_samples: int | None) -> Scheme:
-    """Read the parameter `shrinkage`.
+    """Read the parameter `shrinkage` of `GroupedModels`.
 
-    Parameters
-    ----------
-    shrinkage : None, str, float, tuple or callable
-        As in `GroupedModels`.
-    min_samples : int or None
-        As there; the setting of "min_n_obs" given without one.
-
-    Returns
-    -------
-    Scheme
-        The rule.
-
-    Raises
-    ------
-    ValueError
-        If there is no such rule, or its setting is out of range.
+    `min_samples` is the setting of "min_n_obs" given without one. Raises a ValueError if there is
+    no such rule, or its setting is out of range.
     """
     if shrinkage is None:
         return Scheme("none")
@@ -67,7 +44,7 @@ def read_scheme(shrinkage: Any, min_samples: int | None) -> Scheme:
     if name == BLUP and value is None:
         return Scheme(BLUP)
     if name == "constant":  # alpha is what the parent gets, as in scikit-lego
-        alpha = HALF if value is None else _share(value, "alpha of shrinkage='constant'")
+        alpha = _DEFAULT_ALPHA if value is None else _share(value, "alpha of shrinkage='constant'")
         return Scheme("keep", 1.0 - alpha)
     if name == "min_n_obs":
         least = min_samples if value is None else value
@@ -86,33 +63,23 @@ def read_scheme(shrinkage: Any, min_samples: int | None) -> Scheme:
 
 
 def _pair(shrinkage: Any) -> tuple[Any, Any]:
+    """Return the name and the setting of a rule, None where it is not given as a pair."""
     if isinstance(shrinkage, tuple | list) and len(shrinkage) == 2:
         return shrinkage[0], shrinkage[1]
     return shrinkage, None
 
 
 def _share(value: Any, name: str) -> float:
+    """Return a share between 0 and 1 as a float, or raise a ValueError that names it."""
     if not isinstance(value, Real) or not 0.0 <= float(value) <= 1.0:
         raise ValueError(f"{name} is {value!r}; a share lies between 0 and 1")
     return float(value)
 
 
 def shares_of(scheme: Scheme, hierarchy: Hierarchy, counts: Sequence[FloatArray]) -> Shares:
-    """Return the share of every ancestor in the estimate of every group.
+    """Return the share of every ancestor in the estimate of every group, by any rule but "blup".
 
-    Parameters
-    ----------
-    scheme : Scheme
-        Any rule but "blup".
-    hierarchy : Hierarchy
-        The groups.
-    counts : sequence of ndarray of shape (n_groups,)
-        Numbers of rows by level from the root.
-
-    Returns
-    -------
-    list of ndarray of shape (n_groups, level + 1)
-        By level from the root.
+    `counts`, (n_groups,) each, are numbers of rows by level from the root.
     """
     if scheme.name in ("none", "keep"):
         kept = 1.0 if scheme.name == "none" else scheme.value
@@ -128,17 +95,7 @@ def shares_of(scheme: Scheme, hierarchy: Hierarchy, counts: Sequence[FloatArray]
 def nested_shares(kept: Sequence[FloatArray], hierarchy: Hierarchy) -> Shares:
     """Return shares where each group keeps a part of its own and has the rest from its parent.
 
-    Parameters
-    ----------
-    kept : sequence of ndarray of shape (n_groups,)
-        What the groups of every level below the root keep of their own.
-    hierarchy : Hierarchy
-        The groups.
-
-    Returns
-    -------
-    list of ndarray of shape (n_groups, level + 1)
-        By level from the root.
+    `kept`, (n_groups,) for each level below the root, is what groups keep.
     """
     result: Shares = [np.ones((1, 1))]
     for own, parents in zip(kept, hierarchy.parents, strict=True):
@@ -148,6 +105,7 @@ def nested_shares(kept: Sequence[FloatArray], hierarchy: Hierarchy) -> Shares:
 
 
 def _by_size(scheme: Scheme, sizes: FloatArray) -> FloatArray:
+    """Return the shares of one level, (n_groups, level + 1), from numbers of rows of that shape."""
     if scheme.name == "equal":
         return np.full(sizes.shape, 1.0 / sizes.shape[1])
     if scheme.name == "relative":
@@ -163,7 +121,11 @@ def _by_size(scheme: Scheme, sizes: FloatArray) -> FloatArray:
 
 
 def _called(function: Callable[[list[Any]], Any], sizes: FloatArray) -> FloatArray:
-    """Call the user's function with the numbers of rows, the root's first."""
+    """Return the weights of the user's function for one chain of groups, summing to one.
+
+    It gets the numbers of rows, (level + 1,), the root's first. Raises a ValueError unless there is
+    one finite weight a level, none negative and one positive.
+    """
     listed = [int(size) if size == int(size) else float(size) for size in sizes]
     given = np.asarray(function(listed), dtype=np.float64)
     if given.shape != sizes.shape or not np.isfinite(given).all():
@@ -180,22 +142,12 @@ def _called(function: Callable[[list[Any]], Any], sizes: FloatArray) -> FloatArr
     return np.asarray(given / total)
 
 
-def without(shares: Shares, usable: Sequence[NDArray[np.bool_]], hierarchy: Hierarchy) -> Shares:
-    """Hand the shares of groups that have no estimate to their parents.
+def moved_to_parents(
+    shares: Shares, usable: Sequence[NDArray[np.bool_]], hierarchy: Hierarchy
+) -> Shares:
+    """Return shares where groups that have no estimate hand theirs to their parents.
 
-    Parameters
-    ----------
-    shares : list of ndarray of shape (n_groups, level + 1)
-        By level from the root.
-    usable : sequence of ndarray of bool of shape (n_groups,)
-        By level from the root, which has an estimate.
-    hierarchy : Hierarchy
-        The groups.
-
-    Returns
-    -------
-    list of ndarray of shape (n_groups, level + 1)
-        By level from the root.
+    `usable`, (n_groups,) each, goes by level from the root, which has an estimate.
     """
     result = []
     for level, given in enumerate(shares):

@@ -13,67 +13,49 @@ from scipy import stats
 
 from skmixed.core.hierarchy import PooledHierarchy
 from skmixed.core.pooling import Pooled
-from skmixed.estimators.grouped._estimators import EstimatorsRoad
-from skmixed.estimators.grouped._linear import LinearRoad
+from skmixed.estimators.grouped._estimators import EstimatorGroupFits
+from skmixed.estimators.grouped._linear import LinearGroupFits
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import Tree
 
 FloatArray = NDArray[np.float64]
 
-_SINGULAR = 1e-10
+_INFORMATION_ROUNDING = 1e-10  # eigenvalue, scaled to a unit diagonal, that counts as zero
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimates:
-    """Coefficients of the finest groups.
+    """Coefficients of the finest groups, with their standard errors."""
 
-    Parameters
-    ----------
-    coef : ndarray of shape (n_groups, n_outputs, k)
-        The coefficients; NaN where there are none.
-    se : ndarray of shape (n_groups, n_outputs, k)
-        Standard errors; NaN where they are not known.
-    sd : ndarray of shape (n_groups, n_outputs)
-        Residual standard deviations; NaN where there is none.
+    coef: FloatArray  # (n_groups, n_outputs, k), NaN where there are none
+    se: FloatArray  # (n_groups, n_outputs, k), NaN where they are not known
+    sd: FloatArray  # (n_groups, n_outputs), of the residuals, NaN where there is none
+
+
+def estimates(group_fits: LinearGroupFits | EstimatorGroupFits, *, shrunk: bool) -> Estimates:
+    """Return the coefficients of the finest groups, shrunk or of each group by itself."""
+    if isinstance(group_fits, LinearGroupFits):
+        return _shrunk_linear(group_fits) if shrunk else _own_linear(group_fits)
+    return _of_estimators(group_fits, shrunk=shrunk)
+
+
+def _own_linear(group_fits: LinearGroupFits) -> Estimates:
+    """Return the estimates of each group by itself, with the standard errors of least squares.
+
+    Those of ridge regression are of (C + alpha I)^-1 C (C + alpha I)^-1, C being the
+    cross-products.
     """
-
-    coef: FloatArray
-    se: FloatArray
-    sd: FloatArray
-
-
-def estimates(road: LinearRoad | EstimatorsRoad, *, shrunk: bool) -> Estimates:
-    """Return the coefficients of the finest groups.
-
-    Parameters
-    ----------
-    road : LinearRoad or EstimatorsRoad
-        A fitted model.
-    shrunk : bool
-        Whether those that predict are wanted, or those of each group by itself.
-
-    Returns
-    -------
-    Estimates
-        With standard errors where they are known.
-    """
-    if isinstance(road, LinearRoad):
-        return _shrunk_linear(road) if shrunk else _own_linear(road)
-    return _of_estimators(road, shrunk=shrunk)
-
-
-def _own_linear(road: LinearRoad) -> Estimates:
-    cells, p = road.cells, road.p
-    fits = road.fits(cells)
-    coef = road.own(road.tree.depth)
-    spare = cells.counts - road.k
+    cells, p = group_fits.cells, group_fits.p
+    fits = group_fits.fits(cells)
+    coef = group_fits.own(group_fits.tree.depth)
+    spare = cells.counts - group_fits.k
     with np.errstate(invalid="ignore", divide="ignore"):
-        sd = np.sqrt(np.where(spare > 0.0, road.rss / spare, np.nan)).T
+        sd = np.sqrt(np.where(spare > 0.0, group_fits.rss / spare, np.nan)).T
     inverse = np.moveaxis(fits.inverse, -1, 0)
-    if road.kind.penalty:
+    if group_fits.kind.penalty:
         inverse = inverse @ np.moveaxis(cells.products[:p, :p], -1, 0) @ inverse
     variances = np.einsum("gii->gi", inverse)
-    if road.kind.fit_intercept:
+    if group_fits.kind.fit_intercept:
         mean = (cells.means[:p] + cells.origin[:p, None]).T
         at_zero = 1.0 / cells.counts + np.einsum("gi,gij,gj->g", mean, inverse, mean)
         variances = np.column_stack([at_zero, variances])
@@ -83,42 +65,50 @@ def _own_linear(road: LinearRoad) -> Estimates:
     return Estimates(coef, se, sd)
 
 
-def _shrunk_linear(road: LinearRoad) -> Estimates:
-    coef = road.final[-1]
-    if road.scheme.name != BLUP:
-        own = _own_linear(road)
-        assert road.shares is not None
-        alone = road.shares[:, -1] == 1.0
+def _shrunk_linear(group_fits: LinearGroupFits) -> Estimates:
+    """Return the coefficients that predict.
+
+    Their standard errors are posterior ones given the variances; by rules other than "blup" only
+    groups that keep all of their own have any.
+    """
+    coef = group_fits.final[-1]
+    if group_fits.scheme.name != BLUP:
+        own = _own_linear(group_fits)
+        assert group_fits.shares is not None
+        alone = group_fits.shares[:, -1] == 1.0
         se = np.where(alone[:, None, None], own.se, np.nan)
         return Estimates(coef, se, np.where(alone[:, None], own.sd, np.nan))
-    turn = _turn(road.k, road.cells.origin[: road.p], road.kind.fit_intercept)
-    found = road.pooled_outputs()
-    se = np.stack([_errors(each.covariances[-1], turn) for each in found], axis=1)
-    sd = np.sqrt([[road.residual_variance(n, each) for n, each in enumerate(found)]])
+    to_zero = _uncentring_matrix(
+        group_fits.k, group_fits.cells.origin[: group_fits.p], group_fits.kind.fit_intercept
+    )
+    found = group_fits.pooled_outputs()
+    se = np.stack([_errors(each.covariances[-1], to_zero) for each in found], axis=1)
+    sd = np.sqrt([[group_fits.residual_variance(n, each) for n, each in enumerate(found)]])
     return Estimates(coef, se, np.repeat(sd, len(coef), axis=0))
 
 
-def _of_estimators(road: EstimatorsRoad, *, shrunk: bool) -> Estimates:
-    models = road.final[-1] if shrunk else road.own[-1]
-    if not hasattr(road.own[0][0], "coef_"):
+def _of_estimators(group_fits: EstimatorGroupFits, *, shrunk: bool) -> Estimates:
+    """Return the coefficients of fitted estimators, or raise a ValueError if they have none."""
+    models = group_fits.final[-1] if shrunk else group_fits.own[-1]
+    if not hasattr(group_fits.own[0][0], "coef_"):
         raise ValueError(
-            f"{type(road.own[0][0]).__name__} has no coefficients to tabulate; estimators_ has the "
-            "model of every group"
+            f"{type(group_fits.own[0][0]).__name__} has no coefficients to tabulate; estimators_ "
+            "has the model of every group"
         )
-    coef = _stacked(models, road.own[0][0])
+    coef = _stacked(models, group_fits.own[0][0])
     se, sd = np.full(coef.shape, np.nan), np.full(coef.shape[:2], np.nan)
-    if road.pooled is not None and road.origin is not None:
+    if group_fits.pooled is not None and group_fits.origin is not None:
         k = coef.shape[2]
-        turn = _turn(k, road.origin, k > len(road.origin))
+        to_zero = _uncentring_matrix(k, group_fits.origin, k > len(group_fits.origin))
         if shrunk:
-            se[:, 0] = _errors(road.pooled.covariances[-1], turn)
+            se[:, 0] = _errors(group_fits.pooled.covariances[-1], to_zero)
         else:
-            se[:, 0] = np.sqrt(_sampling(road.precision, turn))
+            se[:, 0] = np.sqrt(_sampling(group_fits.precision, to_zero))
     return Estimates(coef, se, sd)
 
 
 def _stacked(models: Sequence[Any], pooled: Any) -> FloatArray:
-    """Return coefficients of many estimators, of shape (n_groups, n_outputs, k)."""
+    """Return the coefficients of estimators, (n_groups, n_outputs, k), NaN where there are none."""
     with_intercept = hasattr(pooled, "intercept_") and getattr(pooled, "fit_intercept", True)
     coef = np.atleast_2d(pooled.coef_)
     shape = (len(coef), coef.shape[1] + bool(with_intercept))
@@ -132,60 +122,50 @@ def _stacked(models: Sequence[Any], pooled: Any) -> FloatArray:
     return result
 
 
-def _turn(k: int, origin: FloatArray, fit_intercept: bool) -> FloatArray:
-    """Return the matrix that takes the intercept from the origin to zero."""
-    turn = np.eye(k)
+def _uncentring_matrix(k: int, origin: FloatArray, fit_intercept: bool) -> FloatArray:
+    """Return the matrix (k, k) that takes coefficients from the origin (p,) to zero."""
+    to_zero = np.eye(k)
     if fit_intercept:
-        turn[0, 1:] = -origin
-    return turn
+        to_zero[0, 1:] = -origin
+    return to_zero
 
 
-def _errors(covariances: FloatArray, turn: FloatArray) -> FloatArray:
-    turned = turn @ np.moveaxis(covariances, -1, 0) @ turn.T
-    return np.sqrt(np.maximum(np.einsum("gii->gi", turned), 0.0))
+def _errors(covariances: FloatArray, to_zero: FloatArray) -> FloatArray:
+    """Return the standard errors (n_groups, k) of covariances (k, k, n_groups), taken to zero."""
+    moved = to_zero @ np.moveaxis(covariances, -1, 0) @ to_zero.T
+    return np.sqrt(np.maximum(np.einsum("gii->gi", moved), 0.0))
 
 
-def _sampling(precision: FloatArray, turn: FloatArray) -> FloatArray:
-    """Return sampling variances of estimates; NaN where they are not determined."""
+def _sampling(precision: FloatArray, to_zero: FloatArray) -> FloatArray:
+    """Return sampling variances (n_groups, k) from information (k, k, n_groups), taken to zero.
+
+    NaN where the information does not determine the estimates.
+    """
     own = np.moveaxis(precision, -1, 0)
     scale = np.sqrt(np.einsum("gii->gi", own))
     scale = np.where(scale > 0.0, scale, 1.0)
     values, vectors = np.linalg.eigh(own / (scale[:, :, None] * scale[:, None]))
-    known = np.asarray((values > _SINGULAR).all(axis=1))
-    roots = np.where(known[:, None], 1.0 / np.sqrt(np.where(values > _SINGULAR, values, 1.0)), 0.0)
-    half = turn @ (vectors / scale[:, :, None] * roots[:, None])
+    large = values > _INFORMATION_ROUNDING
+    known = np.asarray(large.all(axis=1))
+    roots = np.where(known[:, None], 1.0 / np.sqrt(np.where(large, values, 1.0)), 0.0)
+    half = to_zero @ (vectors / scale[:, :, None] * roots[:, None])
     return np.where(known[:, None], (half**2).sum(axis=2), np.nan)
 
 
 def coefficient_table(
-    road: LinearRoad | EstimatorsRoad, names: Sequence[str], *, shrunk: bool
+    group_fits: LinearGroupFits | EstimatorGroupFits, names: Sequence[str], *, shrunk: bool
 ) -> pd.DataFrame:
-    """Tabulate the coefficients of the finest groups.
-
-    Parameters
-    ----------
-    road : LinearRoad or EstimatorsRoad
-        A fitted model.
-    names : sequence of str
-        Names of the features.
-    shrunk : bool
-        Whether the coefficients that predict are wanted.
-
-    Returns
-    -------
-    DataFrame
-        One row a group, or a group and output.
-    """
-    found = estimates(road, shrunk=shrunk)
+    """Tabulate the coefficients of the finest groups, a row a group, or an output and group."""
+    found = estimates(group_fits, shrunk=shrunk)
     columns = coefficient_names(names, found.coef.shape[2])
     tables = []
     for output in range(found.coef.shape[1]):
         table = pd.DataFrame(found.coef[:, output], columns=columns)
-        table.insert(0, "n", road.tree.counts[-1])
+        table.insert(0, "n", group_fits.tree.counts[-1])
         errors = pd.DataFrame(found.se[:, output], columns=[f"se {name}" for name in columns])
         table = pd.concat([table, errors], axis=1)
         table["residual sd"] = found.sd[:, output]
-        table.index = road.tree.index(road.tree.depth)
+        table.index = group_fits.tree.index(group_fits.tree.depth)
         tables.append(table)
     if len(tables) == 1:
         return tables[0]
@@ -193,51 +173,25 @@ def coefficient_table(
 
 
 def coefficient_names(names: Sequence[str], k: int) -> list[str]:
-    """Return the names of the coefficients.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Of the features.
-    k : int
-        Number of coefficients, one more with an intercept.
-
-    Returns
-    -------
-    list of str
-        The intercept first.
-    """
+    """Return the names of k coefficients, the intercept first if it is one of them."""
     return list(names) if k == len(names) else ["(Intercept)", *names]
 
 
 def reliability_table(
     tree: Tree, pooled: Sequence[PooledHierarchy], origin: FloatArray, names: Sequence[str]
 ) -> pd.DataFrame:
-    """Tabulate how much of its own estimate each group keeps, by coefficient.
+    """Tabulate how much of its own estimate each group keeps, by coefficient, from 0 to 1.
 
-    Parameters
-    ----------
-    tree : Tree
-        The groups.
-    pooled : sequence of PooledHierarchy
-        One an output.
-    origin : ndarray of shape (p,)
-        Where intercepts are taken.
-    names : sequence of str
-        Names of the features.
-
-    Returns
-    -------
-    DataFrame
-        The share of the variance between groups that the data of the group resolve, 0 to 1.
+    It is the share of the variance between groups that the data of the group resolve. `pooled` has
+    one an output; intercepts were taken at `origin`, (p,).
     """
     tables = []
     for each in pooled:
         stage = each.stages[-1]
         k = stage.stage.k
-        turn = _turn(k, origin, k > len(origin))
-        before = np.diag(turn @ stage.between @ turn.T)
-        after = _errors(stage.conditional, turn) ** 2
+        to_zero = _uncentring_matrix(k, origin, k > len(origin))
+        before = np.diag(to_zero @ stage.between @ to_zero.T)
+        after = _errors(stage.conditional, to_zero) ** 2
         kept = np.where(before > 0.0, 1.0 - after / np.where(before > 0.0, before, 1.0), 0.0)
         index = tree.index(tree.depth)
         columns = coefficient_names(names, k)
@@ -250,21 +204,8 @@ def heterogeneity_table(
 ) -> pd.DataFrame:
     """Tabulate how much of the variance of every coefficient is between groups.
 
-    Parameters
-    ----------
-    tree : Tree
-        The groups.
-    pooled : sequence of PooledHierarchy
-        One an output.
-    origin : ndarray of shape (p,)
-        Where intercepts are taken.
-    names : sequence of str
-        Names of the features.
-
-    Returns
-    -------
-    DataFrame
-        One row a level and coefficient, and output if there are several.
+    There is a row a level and coefficient, and output if there are several. `pooled` has one an
+    output; intercepts were taken at `origin`, (p,).
     """
     tables = []
     for each in pooled:
@@ -277,12 +218,13 @@ def heterogeneity_table(
 
 
 def _stage_table(point: Pooled, origin: FloatArray, names: Sequence[str]) -> pd.DataFrame:
+    """Tabulate the heterogeneity of one level, a row a coefficient."""
     stage = point.stage
-    turn = _turn(stage.k, origin, stage.k > len(origin))
+    to_zero = _uncentring_matrix(stage.k, origin, stage.k > len(origin))
     within = stage.s2_within or point.s2
-    sampling = _sampling(stage.precision, turn)
-    estimate = (turn @ stage.estimate).T
-    between = np.diag(turn @ point.between @ turn.T)
+    sampling = _sampling(stage.precision, to_zero)
+    estimate = (to_zero @ stage.estimate).T
+    between = np.diag(to_zero @ point.between @ to_zero.T)
     rows = []
     for column in range(stage.k):
         known = np.isfinite(sampling[:, column])
@@ -306,7 +248,7 @@ def _stage_table(point: Pooled, origin: FloatArray, names: Sequence[str]) -> pd.
 def _cochran(
     values: FloatArray, variances: FloatArray, parents: NDArray[np.intp]
 ) -> tuple[float, int]:
-    """Return Cochran's Q of estimates about the means of their parents, and its degrees."""
+    """Return Cochran's Q of estimates (n,) about the means of their parents, and its degrees."""
     if not len(values) or not (variances > 0.0).all():
         return np.nan, 0
     weight = 1.0 / variances
@@ -316,23 +258,15 @@ def _cochran(
     return float(np.sum(weight * (values - mean[parents]) ** 2)), degrees
 
 
-def blend_table(road: EstimatorsRoad) -> pd.DataFrame:
-    """Tabulate the variance components of blended predictions.
+def blend_table(group_fits: EstimatorGroupFits) -> pd.DataFrame:
+    """Tabulate the variance components of predictions blended by "blup", a row a level.
 
-    Parameters
-    ----------
-    road : EstimatorsRoad
-        A fitted model whose predictions are blended by "blup".
-
-    Returns
-    -------
-    DataFrame
-        One row a level, columns as of the coefficients.
+    The columns are as of the heterogeneity of coefficients.
     """
     rows = []
-    for found in road.blends:
+    for found in group_fits.blends:
         a, s = found.components.between, found.components.noise
         share = a / (a + s) if a + s > 0.0 else 0.0
         rows.append([np.sqrt(a), share, found.statistic, found.n_groups - 1, found.p_value])
-    index = pd.Index(road.tree.level_names[1:], name="groups")
+    index = pd.Index(group_fits.tree.level_names[1:], name="groups")
     return pd.DataFrame(rows, index, ["sd", "share", "statistic", "df", "p_value"])

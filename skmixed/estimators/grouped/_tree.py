@@ -14,48 +14,24 @@ from skmixed.core.hierarchy import Hierarchy
 from skmixed.design.grouping import Grouping
 from skmixed.design.tables import UNKNOWN, IntArray
 
-ROOT = "pooled"
+_ROOT = "pooled"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tree:
-    """Groups by level, coarse to fine; level 0 is the root, which all rows belong to.
+    """Groups by level, coarse to fine; level 0 is the root, which all rows belong to."""
 
-    Parameters
-    ----------
-    grouping : Grouping
-        One factor a level: the first grouping column, the first two, ....
-    hierarchy : Hierarchy
-        Parents.
-    counts : tuple of ndarray of shape (n_groups,)
-        Sum of the weights of the rows, by level from the root.
-    """
-
-    grouping: Grouping
+    grouping: Grouping  # one factor a level: the first grouping column, the first two, ...
     hierarchy: Hierarchy
-    counts: tuple[NDArray[np.float64], ...]
+    counts: tuple[NDArray[np.float64], ...]  # sums of weights, (n_groups,) by level from the root
 
     @classmethod
     def learn(
         cls, groups: Mapping[str, Any], n_rows: int, weights: NDArray[np.float64] | None
     ) -> tuple[Tree, tuple[IntArray, ...]]:
-        """Learn the groups of the rows.
+        """Return the groups of the rows, and the group of every row, (n,) by level from the root.
 
-        Parameters
-        ----------
-        groups : mapping of str to Series or ndarray of shape (n,)
-            The grouping columns, coarse to fine.
-        n_rows : int
-            Number of rows.
-        weights : ndarray of shape (n,) or None
-            Positive weights.
-
-        Returns
-        -------
-        tree : Tree
-            The groups.
-        codes : tuple of ndarray of int of shape (n,)
-            The group of every row, by level from the root.
+        `groups` has the labels, (n,) by name, coarse to fine; `weights`, (n,), are positive.
         """
         names = tuple(groups)
         keys = [names[: level + 1] for level in range(len(names))]
@@ -86,7 +62,7 @@ class Tree:
     @property
     def level_names(self) -> list[str]:
         """Names of the levels, the root first; a grouping column called like it comes in quotes."""
-        return [ROOT, *(repr(name) if name == ROOT else name for name in self.names)]
+        return [_ROOT, *(repr(name) if name == _ROOT else name for name in self.names)]
 
     def keys(self, level: int) -> list[tuple[Any, ...]]:
         """Return the labels of the groups of a level as tuples; the root is ``()``."""
@@ -103,37 +79,17 @@ class Tree:
         return pd.MultiIndex.from_arrays(index.labels, names=index.key)
 
     def codes(self, groups: Mapping[str, Any] | None, n_rows: int) -> tuple[IntArray, ...]:
-        """Look up the groups of new rows.
+        """Return the groups of new rows, (n,) by level from the root.
 
-        Parameters
-        ----------
-        groups : mapping of str to Series or ndarray of shape (n,), or None
-            The grouping columns; None if nothing is known.
-        n_rows : int
-            Number of rows.
-
-        Returns
-        -------
-        tuple of ndarray of int of shape (n,)
-            By level from the root; `UNKNOWN` where a label is unknown or missing.
+        `UNKNOWN` where a label is unknown or missing, and everywhere below the root if `groups` is
+        None.
         """
         found = self.grouping.codes(groups or {}, n_rows)
         return (np.zeros(n_rows, dtype=np.intp), *found)
 
 
 def deepest_known(codes: tuple[IntArray, ...]) -> IntArray:
-    """Return the finest level in which the group of each row is known.
-
-    Parameters
-    ----------
-    codes : tuple of ndarray of int of shape (n,)
-        By level from the root, which everyone knows.
-
-    Returns
-    -------
-    ndarray of int of shape (n,)
-        Levels.
-    """
+    """Return the finest level in which each row's group is known, (n,); all know the root."""
     level = np.zeros(len(codes[0]), dtype=np.intp)
     for number, code in enumerate(codes):
         level[code != UNKNOWN] = number

@@ -18,20 +18,7 @@ from skmixed.exceptions import UnknownLevelWarning
 
 
 def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> None:
-    """Warn about weights that are no frequencies, where variances depend on their scale.
-
-    Parameters
-    ----------
-    weights : ndarray of shape (n,) or None
-        Positive weights.
-    scheme : Scheme
-        How groups are pooled.
-
-    Warns
-    -----
-    UserWarning
-        If they are not whole numbers.
-    """
+    """Warn about weights (n,) that are no frequencies, where variances depend on their scale."""
     if weights is None or scheme.name != BLUP or np.array_equal(weights, np.round(weights)):
         return
     warnings.warn(
@@ -50,21 +37,7 @@ def warn_about_labels(
 ) -> None:
     """Warn where groups were not given, or no label is known because it changed its kind.
 
-    Parameters
-    ----------
-    tree : Tree
-        The groups of the fit.
-    labels : mapping of str to Series or ndarray, or None
-        What was given.
-    codes : tuple of ndarray of int of shape (n,)
-        The groups of the rows, by level from the root.
-    columns : Columns
-        What each column of X is.
-
-    Warns
-    -----
-    UnknownLevelWarning
-        If the predictions are those for unknown groups.
+    The rows are then predicted as of unknown groups. `codes`, (n,) each, go by level from the root.
     """
     if labels is None:
         warnings.warn(

@@ -11,13 +11,13 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skmixed.estimators._documentation import DocumentedMixin
-from skmixed.estimators.grouped._estimators import EstimatorsRoad
+from skmixed.estimators.grouped._estimators import EstimatorGroupFits
 from skmixed.estimators.grouped._fallback import Failures
 from skmixed.estimators.grouped._fitting import fit_pooled
-from skmixed.estimators.grouped._linear import LinearRoad, linear_kind
+from skmixed.estimators.grouped._linear import LinearGroupFits, linear_kind
 from skmixed.estimators.grouped._predictions import GroupedPredictions
 from skmixed.estimators.grouped._results import GroupedResults
-from skmixed.estimators.grouped._rows import Kind, Training, read_training
+from skmixed.estimators.grouped._rows import InnerKind, Training, read_training
 from skmixed.estimators.grouped._shares import read_scheme
 from skmixed.estimators.grouped._tree import Tree
 from skmixed.estimators.grouped._warnings import warn_about_weights
@@ -187,9 +187,10 @@ class GroupedModels(GroupedPredictions, GroupedResults, DocumentedMixin, BaseEst
         """Return the estimator that is cloned for every group."""
         return LinearRegression() if self.estimator is None else self.estimator
 
-    def _kind(self) -> Kind:
+    def _kind(self) -> InnerKind:
+        """Return what the inner estimator takes."""
         tags = get_tags(self._inner())
-        return Kind(
+        return InnerKind(
             tags.estimator_type == "classifier",
             linear_kind(self._inner()) is not None,
             tags.input_tags.allow_nan,
@@ -229,37 +230,43 @@ class GroupedModels(GroupedPredictions, GroupedResults, DocumentedMixin, BaseEst
         inner, failures = self._inner(), Failures(tree)
         pooled = fit_pooled(inner, training)
         linear = linear_kind(inner)
-        road: LinearRoad | EstimatorsRoad
+        group_fits: LinearGroupFits | EstimatorGroupFits
         if linear is not None and tree.depth:
             warn_about_weights(training.weights, scheme)
             n_outputs = 1 if training.y.ndim == 1 else training.y.shape[1]
-            road = LinearRoad(tree, linear, scheme, failures, n_outputs, pooled)
-            road.fit(training, codes, self.min_samples)
+            group_fits = LinearGroupFits(tree, linear, scheme, failures, n_outputs, pooled)
+            group_fits.fit(training, codes, self.min_samples)
         else:
-            road = EstimatorsRoad(tree, scheme, failures, getattr(pooled, "classes_", None))
+            group_fits = EstimatorGroupFits(
+                tree, scheme, failures, getattr(pooled, "classes_", None)
+            )
             settings = self.get_params(deep=False)
-            road.fit(training, codes, pooled, {**settings, "estimator": inner})
+            group_fits.fit(training, codes, pooled, {**settings, "estimator": inner})
         if self.fallback == "error":
             failures.refuse()
-        self._adopt(training, tree, road, pooled)
+        self._adopt(training, tree, group_fits, pooled)
         return self
 
     def _adopt(
-        self, training: Training, tree: Tree, road: LinearRoad | EstimatorsRoad, pooled: Any
+        self,
+        training: Training,
+        tree: Tree,
+        group_fits: LinearGroupFits | EstimatorGroupFits,
+        pooled: Any,
     ) -> None:
         """Set the fitted attributes, all at once and only after everything has worked."""
         for name in ("feature_names_in_", "classes_"):  # of an earlier fit
             self.__dict__.pop(name, None)
         if training.feature_names is not None:
             self.feature_names_in_ = training.feature_names
-            if isinstance(road, LinearRoad) and not hasattr(pooled, "feature_names_in_"):
+            if isinstance(group_fits, LinearGroupFits) and not hasattr(pooled, "feature_names_in_"):
                 places = training.columns.numeric
                 pooled.feature_names_in_ = training.feature_names[places]
         if hasattr(pooled, "classes_"):
             self.classes_ = pooled.classes_
         self.n_features_in_ = training.n_features
         self._columns = training.columns
-        self._tree, self._road = tree, road
+        self._tree, self._group_fits = tree, group_fits
         self._names = tuple(training.inner_names)
         self._is_matrix = training.y.ndim == 2
         self.pooled_ = pooled
