@@ -13,9 +13,9 @@ from skmixed.core.fit import Fit
 from skmixed.core.layout import FloatArray
 from skmixed.core.levels import multiply_levels, multiply_transposed
 
-_NULL = 1e-10
-_MOST_ENTRIES = 5e7
-_WIDEST = 2_000
+_NULL_SPACE = 1e-10  # eigenvalue, the diagonal being one, that is rounding of sums over many rows
+_MOST_ENTRIES = 5e7  # of Z_1'W Z_g with its zeros: 400 MB
+_WIDEST = 2_000  # random effects beside the largest factor: seconds for the eigenvectors
 
 
 class NeedsRowsError(ValueError):
@@ -24,31 +24,20 @@ class NeedsRowsError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ErrorSums:
-    """A square root of [Z X]'W[Z X]: the largest factor by level, the rest after it.
+    """A square root of [Z X]'W[Z X]: the largest factor by level, the rest after it."""
 
-    Parameters
-    ----------
-    first : int or None
-        The factor taken first.
-    root : ndarray of shape (k, k, n_levels)
-        A root of its Z'W Z; columns of zeros where it has lower rank.
-    white : ndarray of shape (k, rest, n_levels)
-        With root' white = Z'W[X, other factors].
-    rest : ndarray of shape (rest, rank)
-        A root of what the first factor leaves of the others.
-    rank : int
-        Of all together.
-    """
-
-    first: int | None
-    root: FloatArray
-    white: FloatArray
-    rest: FloatArray
-    rank: int
+    first: int | None  # the factor taken first
+    root: FloatArray  # (k, k, n_levels): of its Z'W Z; columns of zeros where it has lower rank
+    white: FloatArray  # (k, rest, n_levels): root' white = Z'W[X, other factors]
+    rest: FloatArray  # (rest, rank): root of what the first factor leaves of the others
+    rank: int  # of all together
 
     @classmethod
     def of(cls, fit: Fit) -> ErrorSums:
-        """Take the root of the cross-products of a fit."""
+        """Take the root of the cross-products of a fit.
+
+        Raises NeedsRowsError if the factors beside the largest have too many random effects.
+        """
         products, used = fit.products, fit.spec.used_factors
         gram = products.gram[:-1, :-1]
         if not used:
@@ -61,40 +50,25 @@ class ErrorSums:
         own = block.products[:, list(block.columns)].transpose(2, 0, 1)
         units = np.sqrt(np.maximum(np.diagonal(own, axis1=1, axis2=2), np.finfo(float).tiny))
         values, vectors = np.linalg.eigh(own / (units[:, :, None] * units[:, None, :]))
-        kept = values > _NULL * values[:, -1:]
+        kept = values > _NULL_SPACE * values[:, -1:]
         scales = np.sqrt(np.where(kept, values, 1.0))
         root = units[:, :, None] * vectors * (kept * scales)[:, None, :]
         inverse = (vectors * (kept / scales)[:, None, :] / units[:, :, None]).transpose(1, 2, 0)
         right = [block.products[:, :-1]]
-        right += [_spread(products, first, other) for other in others]
+        right += [_dense_pair(products, first, other) for other in others]
         white = multiply_transposed(inverse, np.concatenate(right, axis=1))
         flat = white.transpose(1, 0, 2).reshape(white.shape[1], -1)
-        rest = _semidefinite_root(_joint(products, others) - flat @ flat.T, flat)
+        rest = _semidefinite_root(_joint_gram(products, others) - flat @ flat.T, flat)
         rank = int(kept.sum()) + rest.shape[1]
         return cls(first, root.transpose(1, 2, 0), white, rest, rank)
 
     def draw(
         self, fit: Fit, n_samples: int, generator: np.random.Generator
     ) -> tuple[FloatArray, FloatArray, Blocks]:
-        """Draw sums of errors.
+        """Draw R sums of errors with the residual variance of a fit.
 
-        Parameters
-        ----------
-        fit : Fit
-            Its residual variance is that of the errors.
-        n_samples : int
-            How many.
-        generator : Generator
-            Where the numbers come from.
-
-        Returns
-        -------
-        fixed : ndarray of shape (R, n_columns - 1)
-            [1, features]'W e.
-        squares : ndarray of shape (R,)
-            e'W e.
-        levels : list of ndarray of shape (k_f, R, n_levels_f)
-            Z_f'W e of the columns carried by every used factor.
+        Returns [1, features]'W e, (R, n_columns - 1), e'W e, (R,), and Z_f'W e of the columns
+        carried by every used factor, (k_f, R, n_levels_f).
         """
         sigma = np.sqrt(fit.sigma2)
         inner = sigma * generator.standard_normal((n_samples, self.rest.shape[1]))
@@ -136,8 +110,8 @@ def _check_width(products: CrossProducts, shape: tuple[int, ...], others: list[i
         )
 
 
-def _spread(products: CrossProducts, first: int, other: int) -> FloatArray:
-    """Return Z_1'W Z_g as blocks of shape (k_1, k_g * n_levels_g, n_levels_1)."""
+def _dense_pair(products: CrossProducts, first: int, other: int) -> FloatArray:
+    """Return Z_1'W Z_g with zeros, (k_1, k_g * n_levels_g, n_levels_1)."""
     pair = pair_of(products, first, other)
     k, m = pair.products.shape[:2]
     n_levels, width = len(products.factors[first].index), len(products.factors[other].index)
@@ -146,16 +120,16 @@ def _spread(products: CrossProducts, first: int, other: int) -> FloatArray:
     return full.reshape(k, m * width, n_levels)
 
 
-def _joint(products: CrossProducts, factors: list[int]) -> FloatArray:
-    """Return [X Z]'W[X Z] of the features and some factors, column by column."""
+def _joint_gram(products: CrossProducts, factors: list[int]) -> FloatArray:
+    """Return [X Z]'W[X Z] of the features and some factors, (width, width), column by column."""
     parts = [[products.gram[:-1, :-1]]]
     for factor in factors:
         block = products.factors[factor]
         below = block.products[:, :-1].transpose(0, 2, 1).reshape(-1, len(products.gram) - 1)
         row = [below]
         for other in factors[: factors.index(factor)]:
-            spread = _spread(products, factor, other)
-            row.append(spread.transpose(0, 2, 1).reshape(len(below), -1))
+            pair = _dense_pair(products, factor, other)
+            row.append(pair.transpose(0, 2, 1).reshape(len(below), -1))
         n_levels = len(block.index)
         own = np.einsum("abl,lm->albm", block.products[:, list(block.columns)], np.eye(n_levels))
         row.append(own.reshape(len(below), len(below)))
@@ -172,24 +146,15 @@ def _joint(products: CrossProducts, factors: list[int]) -> FloatArray:
 
 
 def _semidefinite_root(matrix: FloatArray, taken: FloatArray | None = None) -> FloatArray:
-    """Return a square root with as many columns as the matrix has rank.
+    """Return a square root of a semidefinite matrix, (m, rank).
 
-    Parameters
-    ----------
-    matrix : ndarray of shape (m, m)
-        Positive semidefinite.
-    taken : ndarray of shape (m, ...) or None
-        What was subtracted from its diagonal, as rows of squares; what is left is measured by it.
-
-    Returns
-    -------
-    ndarray of shape (m, rank)
-        The root.
+    `taken`, (m, n), is what was subtracted from the matrix, as rows of squares; what is left is
+    measured against both.
     """
     total = np.diag(matrix) if taken is None else np.diag(matrix) + np.square(taken).sum(axis=1)
     units = np.sqrt(np.maximum(total, np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(matrix / np.outer(units, units))
-    kept = values > _NULL
+    kept = values > _NULL_SPACE
     return np.asarray(units[:, None] * vectors[:, kept] * np.sqrt(values[kept]))
 
 

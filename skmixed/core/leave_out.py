@@ -30,35 +30,22 @@ from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.summation import gram_matrix, level_sums
 from skmixed.core.table import ScaledTable
 
-_CHUNK_BYTES = 2**26
-_UNDETERMINED = 1e-9
-_SAME = 1e-8
+UNDETERMINED = 1e-9  # share of the information left without a row: nine of sixteen digits are lost
+_SUMS_BYTES = 2**26  # of the cross-products of levels that are kept at a time
+_SAME_SUMS = 1e-8  # relative; sums over the same rows in another order agree far better
 
 
 def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
-    """Predict every row of the data without it.
+    """Predict every row by the model of the others, X beta + Z b, (n,), in units of y.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        The rows it was fitted to, in any order.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        X beta + Z b of the other rows, in units of y.
-
-    Notes
-    -----
-    One evaluation of the criterion and a pass over the rows. Rows without which a coefficient is
-    no longer determined are rare and cost an evaluation each.
+    The rows are those of the fit in any order. This takes one evaluation of the criterion and a
+    pass over the rows; the few without which a coefficient is no longer determined cost an
+    evaluation each.
     """
     rows = aligned(fit, rows)
     residuals, leverage = residuals_and_leverage(fit, rows)
     left = 1.0 - leverage
-    lost = left < _UNDETERMINED
+    lost = left < UNDETERMINED
     predictions = rows.columns[:, -1] - residuals / np.where(lost, 1.0, left)
     for row in np.flatnonzero(lost):
         predictions[row] = predict_without(fit, rows, np.array([row]))[0]
@@ -66,21 +53,10 @@ def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
 
 
 def residuals_and_leverage(fit: Fit, rows: Rows) -> tuple[FloatArray, FloatArray]:
-    """Compute what is left of every row and how much its response pulls its fitted value.
+    """Return residuals y - X beta - Z b in units of y, and leverages h, both (n,).
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        Its rows, with codes that count its levels.
-
-    Returns
-    -------
-    residuals : ndarray of shape (n,)
-        y - X beta - Z b, in units of y.
-    leverage : ndarray of shape (n,)
-        h, the diagonal of the hat matrix of the fitted values at the variances of the fit.
+    h is the diagonal of the hat matrix of the fitted values at the variances of the fit. The rows
+    are those of the fit, with codes that count its levels.
     """
     table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
     leverage = np.zeros(table.n_rows)
@@ -96,27 +72,11 @@ def residuals_and_leverage(fit: Fit, rows: Rows) -> tuple[FloatArray, FloatArray
 
 
 def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
-    """Predict every row without any row of its level of one factor.
+    """Predict every row without any row of its level of one factor, (n,), in units of y.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        The rows it was fitted to.
-    position : int
-        Position of the factor in the layout.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Predictions by the model of the other levels: X beta and the random effects of other
-        factors, in units of y.
-
-    Notes
-    -----
-    One evaluation of the criterion and a pass over the rows for a factor that contains all others,
-    a single one included. For one that is crossed with others or lies within one, an evaluation a
+    The prediction is X beta and the random effects of the other factors; `position` is that of the
+    factor in the layout. A factor that contains all others takes one evaluation of the criterion
+    and a pass over the rows; one that is crossed with others or nested in one takes an evaluation a
     level.
     """
     rows = aligned(fit, rows)
@@ -135,24 +95,9 @@ def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
 
 
 def aligned(fit: Fit, rows: Rows) -> Rows:
-    """Return the rows of a fit with codes that count its levels.
+    """Return the rows of a fit, given in any order, with codes that count its levels.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        Its rows, their levels in any order.
-
-    Returns
-    -------
-    Rows
-        The same rows.
-
-    Raises
-    ------
-    ValueError
-        If these are other rows: their number, their levels or sums of squares differ.
+    Raises ValueError if these are other rows: their number, their levels or sums of squares differ.
     """
     known = fit.products
     other = ValueError(
@@ -167,27 +112,15 @@ def aligned(fit: Fit, rows: Rows) -> Rows:
         raise other from None
     gram = gram_matrix(replace(rows, columns=apply_basis(rows.columns, known.basis)))
     roots = np.sqrt(np.diag(known.gram))
-    if (np.abs(gram - known.gram) > _SAME * np.outer(roots, roots)).any():
+    if (np.abs(gram - known.gram) > _SAME_SUMS * np.outer(roots, roots)).any():
         raise other
     return rows
 
 
 def predict_without(fit: Fit, rows: Rows, chosen: IntArray) -> FloatArray:
-    """Predict some rows by the model of all others, its relative covariances unchanged.
+    """Predict the rows `chosen`, (m,), by the model of all others, in units of y.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        The rows it was fitted to.
-    chosen : ndarray of int of shape (m,)
-        The rows to leave out.
-
-    Returns
-    -------
-    ndarray of shape (m,)
-        X beta + Z b in units of y; levels without other rows have no effect.
+    The relative covariances stay as they are; levels without other rows have no effect.
     """
     out = rows.take(chosen)
     rest = fit.products.without(out)
@@ -212,22 +145,10 @@ def _contains_all(fit: Fit, position: int) -> bool:
 
 
 def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArray:
-    """Estimate the coefficients without each level of a factor, at the variances of the fit.
+    """Return the coefficients without each level of a factor, (n_levels, n_fixed).
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        Its rows, with codes that count its levels.
-    position : int
-        Position of the factor in the layout.
-
-    Returns
-    -------
-    ndarray of shape (n_levels, n_fixed)
-        In units of the data; where the other levels do not determine a coefficient, one of several
-        solutions. NaN where there are no others.
+    They are in units of the data, at the variances of the fit. Where the other levels do not
+    determine a coefficient, this is one of several solutions; where there are none, it is NaN.
     """
     codes, n_levels = rows.codes[position], len(rows.indexes[position])
     beta = np.full((n_levels, len(fit.spec.fixed)), np.nan)
@@ -248,7 +169,7 @@ def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArr
 
 
 def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArray, IntArray]:
-    """Predict by the coefficients without each level; return the levels they depend on, too."""
+    """Predict without each level, (n,); return the levels that coefficients depend on, too."""
     beta, determined, table = _outer_coefficients(fit, rows, position)
     p = beta.shape[1]
     codes = rows.codes[position]
@@ -259,7 +180,10 @@ def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArr
 def _outer_coefficients(
     fit: Fit, rows: Rows, position: int
 ) -> tuple[FloatArray, NDArray[np.bool_], ScaledTable]:
-    """Return the scaled coefficients without each level, and whether the others determine them."""
+    """Return the scaled coefficients without each level, and whether the others determine them.
+
+    The coefficients have shape (n_levels, p).
+    """
     table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
     p, n_levels = len(evaluation.beta), len(rows.indexes[position])
     fixed = table.fixed[:, :p]
@@ -272,7 +196,7 @@ def _outer_coefficients(
     known = np.empty(n_levels, dtype=bool)
     codes = rows.codes[position]
     order = np.argsort(codes, kind="stable")
-    chunk = max(1, _CHUNK_BYTES // (8 * max(1, p * (p + 1))))
+    chunk = max(1, _SUMS_BYTES // (8 * max(1, p * (p + 1))))
     for start in range(0, n_levels, chunk):
         stop = min(start + chunk, n_levels)
         first, last = np.searchsorted(codes[order], [start, stop])
@@ -288,7 +212,11 @@ def _outer_coefficients(
 def _downdated(
     beta: FloatArray, total: FloatArray, sums: FloatArray
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Return the coefficients without each level, and whether the others determine them."""
+    """Return the coefficients without each level, and whether the others determine them.
+
+    `total` is X'V^-1 X, (p, p); `sums` has the levels' X_l'V_l^-1 [X_l, residuals], (p, p + 1,
+    n_levels).
+    """
     p = len(total)
     if not p:
         return np.empty((sums.shape[2], 0)), np.ones(sums.shape[2], dtype=bool)
@@ -296,7 +224,7 @@ def _downdated(
     left = total - sums[:, :p].transpose(2, 0, 1)
     left = (left + left.transpose(0, 2, 1)) * (0.5 * np.outer(units, units))
     values, vectors = np.linalg.eigh(left)
-    determined = values[:, 0] > _UNDETERMINED
+    determined = values[:, 0] > UNDETERMINED
     score = sums[:, p].T * units
     along = np.einsum("lij,li->lj", vectors, score) / np.where(determined[:, None], values, 1.0)
     return beta - units * np.einsum("lij,lj->li", vectors, along), determined

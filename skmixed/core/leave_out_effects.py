@@ -23,46 +23,25 @@ from skmixed.core.elimination import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray, Rows
+from skmixed.core.leave_out import UNDETERMINED
 from skmixed.core.table import ScaledTable
-
-_UNDETERMINED = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowEffects:
-    """Random effects of the levels of rows, a list entry a factor.
+    """Random effects of the levels of rows, a list entry a factor."""
 
-    Parameters
-    ----------
-    means : list of ndarray of shape (n, k)
-        BLUPs in raw units.
-    variances : list of ndarray of shape (n, k)
-        Their conditional variances given y and the parameters.
-    """
-
-    means: Blocks
-    variances: Blocks
+    means: Blocks  # (n, k), BLUPs in raw units
+    variances: Blocks  # (n, k), conditional variances given y and the parameters
 
 
 def effects_without_rows(fit: Fit, rows: Rows) -> RowEffects:
     """Estimate the effects of every row's levels by the other rows.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model; something is left for its residual.
-    rows : Rows
-        The rows it was fitted to, in any order; their codes count its levels.
-
-    Returns
-    -------
-    RowEffects
-        At the relative covariances and the residual variance of the fit. A level that has no
-        other row has effects of exactly zero, and the variance of its distribution.
-
-    Notes
-    -----
-    One evaluation and 2 k + 1 passes over the rows. A row without which a coefficient is no longer
+    The rows are those of the fit in any order, with codes that count its levels, and the fit leaves
+    a residual. Relative covariances and residual variance are those of the fit. A level that has no
+    other row has effects of exactly zero, and the variance of its distribution. This takes one
+    evaluation and 2 k + 1 passes over the rows; a row without which a coefficient is no longer
     determined costs an evaluation of its own.
     """
     table = ScaledTable.of(fit, rows)
@@ -71,17 +50,19 @@ def effects_without_rows(fit: Fit, rows: Rows) -> RowEffects:
     own = evaluation.factorisation.effect_variances(table.random, table.codes)
     residuals, through, leverage = _fixed_part(fit, table)
     left = 1.0 - weights * (own + leverage)
-    lost = np.flatnonzero(left < _UNDETERMINED)
+    lost = np.flatnonzero(left < UNDETERMINED)
     left[lost] = 1.0
     pull = weights * residuals / left
-    inflation = fit.sigma2 * weights / np.maximum(1.0 - weights * own, _UNDETERMINED)
+    inflation = fit.sigma2 * weights / np.maximum(1.0 - weights * own, UNDETERMINED)
     means, variances = [], []
     for position, factor in enumerate(fit.spec.used_factors):
         codes = table.codes[position]
         moved = _own_parts(fit, table, position)
         alone = (fit.products.factors[factor].counts == 1)[codes]
         mean = fit.modes[position][codes]
-        mean -= (moved - _along(fit, position, codes, through)) * (pull / table.scale)[:, None]
+        mean -= (moved - _coefficient_part(fit, position, codes, through)) * (pull / table.scale)[
+            :, None
+        ]
         mean[alone] = 0.0
         prior = fit.conditional_covariance(position).diagonal(axis1=1, axis2=2)
         variance = prior[codes] + np.square(moved) * inflation[:, None]
@@ -94,7 +75,7 @@ def effects_without_rows(fit: Fit, rows: Rows) -> RowEffects:
 
 
 def _fixed_part(fit: Fit, table: ScaledTable) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return residuals, V_b d and d'V_b d of every row."""
+    """Return residuals, (n,), V_b d, (n, p), and d'V_b d, (n,), of every row."""
     evaluation = fit.evaluation
     p = len(evaluation.beta)
     residuals, leverage = np.empty(table.n_rows), np.zeros(table.n_rows)
@@ -107,7 +88,10 @@ def _fixed_part(fit: Fit, table: ScaledTable) -> tuple[FloatArray, FloatArray, F
 
 
 def _own_parts(fit: Fit, table: ScaledTable, position: int) -> FloatArray:
-    """Return u'C z for every effect u of a row's level of one factor, raw by scaled units."""
+    """Return u'C z for every effect u of a row's level of one factor, (n, k).
+
+    u is in raw units, z in scaled ones.
+    """
     random_map = fit.problem.model.random_maps[position]
     parts = np.empty((table.n_rows, len(random_map)))
     for effect, probe in enumerate(random_map):
@@ -120,8 +104,8 @@ def _own_parts(fit: Fit, table: ScaledTable, position: int) -> FloatArray:
     return parts
 
 
-def _along(fit: Fit, position: int, codes: IntArray, through: FloatArray) -> FloatArray:
-    """Return G V_b d of every row's level of one factor."""
+def _coefficient_part(fit: Fit, position: int, codes: IntArray, through: FloatArray) -> FloatArray:
+    """Return G V_b d of every row's level of one factor, (n, k)."""
     evaluation, p = fit.evaluation, through.shape[1]
     lam = evaluation.factors[position]
     raw = fit.problem.model.random_maps[position] @ lam @ lam.T
@@ -133,7 +117,7 @@ def _along(fit: Fit, position: int, codes: IntArray, through: FloatArray) -> Flo
 
 
 def _replace_by_refit(fit: Fit, rows: Rows, row: int, means: Blocks) -> None:
-    """Write the effects without one row from a model of the others."""
+    """Write the effects without one row, from a model of the others, into `means`."""
     if fit.products.n_rows == 1:
         return
     out = rows.take(np.array([row]))

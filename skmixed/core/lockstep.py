@@ -16,41 +16,24 @@ from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 from skmixed.core.levels import cholesky_plus_identity, multiply_levels, multiply_transposed
 
-_DEPENDENT = 1e-11
+_DEPENDENT_PIVOT = 1e-11  # share of a sum of squares left of a column: rounding, as in scaling
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
     """Scaled cross-products of R data sets with one factor.
 
-    Parameters
-    ----------
-    own : ndarray of shape (k, k, R or 1, n_levels)
-        Z'W Z of every level.
-    fixed : ndarray of shape (k, p, R or 1, n_levels)
-        Z'W X.
-    response : ndarray of shape (k, R, n_levels)
-        Z'W y.
-    gram : ndarray of shape (R, p + 1, p + 1)
-        [X y]'W[X y].
-    structure : Structure
-        Of the covariance.
-    degrees : ndarray of shape (R,)
-        nu.
-    reml : bool
-        Whether the criterion is restricted.
-    counts : ndarray of shape (n_levels,) or None
-        How many levels each stands for, in all that does not depend on X and y; None is one each.
+    A level can stand for several in all that does not depend on X and y, as `counts` says.
     """
 
-    own: FloatArray
-    fixed: FloatArray
-    response: FloatArray
-    gram: FloatArray
-    structure: Structure
-    degrees: FloatArray
-    reml: bool
-    counts: FloatArray | None = None
+    own: FloatArray  # (k, k, R or 1, n_levels): Z'W Z
+    fixed: FloatArray  # (k, p, R or 1, n_levels): Z'W X
+    response: FloatArray  # (k, R, n_levels): Z'W y
+    gram: FloatArray  # (R, p + 1, p + 1): [X y]'W[X y]
+    structure: Structure  # of the covariance
+    degrees: FloatArray  # (R,): nu
+    reml: bool  # whether the criterion is restricted
+    counts: FloatArray | None = None  # (n_levels,): levels each stands for; None: one
 
     def __len__(self) -> int:
         """Return the number of data sets."""
@@ -73,17 +56,8 @@ def compressed(stack: Stack) -> Stack:
     """Put levels together that differ in their responses only.
 
     Levels with the same Z'W Z and Z'W X may be turned into each other by any rotation. One turns m
-    of them so that the first has all of X, and k others all that is left of y.
-
-    Parameters
-    ----------
-    stack : Stack
-        The data.
-
-    Returns
-    -------
-    Stack
-        With the same criterion everywhere and, in balanced designs, few levels.
+    of them so that the first has all of X, and k others all that is left of y. The criterion is the
+    same everywhere, and balanced designs keep few levels.
     """
     k, p, shared, n_levels = stack.fixed.shape
     if shared != 1 or stack.counts is not None:
@@ -127,30 +101,14 @@ def compressed(stack: Stack) -> Stack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Point:
-    """Data sets at their relative factors, with first and second derivatives in theta.
+    """Data sets at their lambdas, with first and second derivatives in theta."""
 
-    Parameters
-    ----------
-    criterion : ndarray of shape (R,)
-        -2 log-likelihood but for a constant; infinite where digits are lost.
-    slope : ndarray of shape (R, t)
-        Gradient in theta.
-    hessian : ndarray of shape (R, t, t)
-        Exact second derivatives in theta.
-    gradient : ndarray of shape (R, k, k)
-        G: derivative in Omega.
-    contrast : ndarray of shape (R, p + 1)
-        (-beta, 1).
-    sigma2 : ndarray of shape (R,)
-        Residual variances.
-    """
-
-    criterion: FloatArray
-    slope: FloatArray
-    hessian: FloatArray
-    gradient: FloatArray
-    contrast: FloatArray
-    sigma2: FloatArray
+    criterion: FloatArray  # (R,): -2 log-likelihood less a constant; inf: digits are lost
+    slope: FloatArray  # (R, t): gradient in theta
+    hessian: FloatArray  # (R, t, t): exact second derivatives in theta
+    gradient: FloatArray  # (R, k, k): G, the derivative in Omega
+    contrast: FloatArray  # (R, p + 1): (-beta, 1)
+    sigma2: FloatArray  # (R,): residual variances
 
     def put(self, places: IntArray, other: Point, chosen: IntArray) -> None:
         """Overwrite data sets by some of another point."""
@@ -162,24 +120,13 @@ class Point:
         return Point(*(getattr(self, name)[chosen] for name in self.__slots__))
 
 
-def evaluate_stack(stack: Stack, factors: FloatArray, patterns: FloatArray) -> Point:
+def evaluate_stack(stack: Stack, lambdas: FloatArray, patterns: FloatArray) -> Point:
     """Evaluate the criterion of every data set and its derivatives.
 
-    Parameters
-    ----------
-    stack : Stack
-        The data.
-    factors : ndarray of shape (R, k, k)
-        lambda of every data set.
-    patterns : ndarray of shape (R, t, k, k)
-        lambda is their combination with coefficients theta.
-
-    Returns
-    -------
-    Point
-        Valid on the boundary.
+    The lambdas, (R, k, k), are combinations of `patterns`, (R, t, k, k), with coefficients theta.
+    Valid on the boundary.
     """
-    level = _Levels(stack, factors)
+    level = _Levels(stack, lambdas)
     with np.errstate(invalid="ignore", divide="ignore"):
         lower, lost = _cholesky(level.remaining)
         lost |= _is_dependent(lower, stack.gram)
@@ -197,12 +144,12 @@ def evaluate_stack(stack: Stack, factors: FloatArray, patterns: FloatArray) -> P
     if stack.reml:
         middle[:, :-1, :-1] += covariance
     derivatives = _Derivatives(stack, level, middle, contrast, sigma2, covariance)
-    slope, hessian = derivatives.in_theta(factors, patterns)
+    slope, hessian = derivatives.in_theta(lambdas, patterns)
     return Point(criterion, slope, hessian, derivatives.gradient, contrast, sigma2)
 
 
 def _cholesky(matrices: FloatArray) -> tuple[FloatArray, np.ndarray]:
-    """Return Cholesky factors, and which matrices have none: theirs is the identity."""
+    """Return Cholesky factors, (R, m, m), and which matrices have none: theirs is the identity."""
     try:
         return np.asarray(np.linalg.cholesky(matrices)), np.zeros(len(matrices), dtype=bool)
     except np.linalg.LinAlgError:
@@ -214,17 +161,17 @@ def _cholesky(matrices: FloatArray) -> tuple[FloatArray, np.ndarray]:
 
 
 def _is_dependent(lower: FloatArray, gram: FloatArray) -> np.ndarray:
-    """Tell where a fixed column depends on those before it."""
+    """Tell where a fixed column depends on those before it, (R,)."""
     left = np.square(np.diagonal(lower, axis1=1, axis2=2)[:, :-1])
     total = np.diagonal(gram, axis1=1, axis2=2)[:, :-1]
-    return np.asarray((left <= _DEPENDENT * total).any(axis=1))
+    return np.asarray((left <= _DEPENDENT_PIVOT * total).any(axis=1))
 
 
 class _Levels:
-    """What the levels of every data set contribute."""
+    """What the levels of every data set contribute to the criterion."""
 
-    def __init__(self, stack: Stack, factors: FloatArray) -> None:
-        lam = factors.transpose(1, 2, 0)[..., None]
+    def __init__(self, stack: Stack, lambdas: FloatArray) -> None:
+        lam = lambdas.transpose(1, 2, 0)[..., None]
         own = stack.own
         lower, _ = cholesky_plus_identity(multiply_levels(multiply_transposed(lam, own), lam))
         pivots = np.log(np.stack([lower[j, j] for j in range(len(lower))]))
@@ -232,7 +179,7 @@ class _Levels:
         logs = pivots.sum(axis=0)
         self.log_det = 2.0 * (logs.sum(axis=1) if counts is None else logs @ counts)
         whitener = _substitute(lower, lam)
-        n, n_levels = len(factors), own.shape[3]
+        n, n_levels = len(lambdas), own.shape[3]
         p = stack.fixed.shape[1]
         right = np.empty((len(own), p + 1, n, n_levels))
         right[:, :p], right[:, p] = stack.fixed, stack.response
@@ -245,7 +192,7 @@ class _Levels:
 
 
 def _substitute(lower: FloatArray, lam: FloatArray) -> FloatArray:
-    """Solve ``lower @ T = lam'`` of every level."""
+    """Solve `lower @ T = lam'` of every level, (k, k, R, n_levels)."""
     k = len(lower)
     solution = np.empty_like(lower)
     for i in range(k):
@@ -258,7 +205,7 @@ def _substitute(lower: FloatArray, lam: FloatArray) -> FloatArray:
 
 
 class _Derivatives:
-    """First and second derivatives of the criterion in Omega, as `exact_hessian`."""
+    """First and second derivatives of the criterion in Omega, as `exact_hessian` has them."""
 
     def __init__(
         self,
@@ -290,19 +237,19 @@ class _Derivatives:
         quartic = (both[0] @ both[1].transpose(0, 2, 1)).reshape(n, k, k, k, k)
         self.quartic = quartic.transpose(0, 2, 3, 4, 1).reshape(n, k * k, k * k)
 
-    def in_theta(self, factors: FloatArray, patterns: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return gradient and second derivatives in theta."""
-        half = patterns @ factors.transpose(0, 2, 1)[:, None]
+    def in_theta(self, lambdas: FloatArray, patterns: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return gradient, (R, t), and second derivatives, (R, t, t), in theta."""
+        half = patterns @ lambdas.transpose(0, 2, 1)[:, None]
         hessian = self.along(half + half.transpose(0, 1, 3, 2))
         n, t = patterns.shape[:2]
         flat = patterns.reshape(n, t, -1)
         through = (self.gradient[:, None] @ patterns).reshape(n, t, -1)
         hessian += 2.0 * flat @ through.transpose(0, 2, 1)
-        slope = 2.0 * (flat @ (self.gradient @ factors).reshape(n, -1, 1))[:, :, 0]
+        slope = 2.0 * (flat @ (self.gradient @ lambdas).reshape(n, -1, 1))[:, :, 0]
         return slope, (hessian + hessian.transpose(0, 2, 1)) / 2.0
 
     def along(self, directions: FloatArray) -> FloatArray:
-        """Return second derivatives along directions of Omega, of shape (R, t, k, k)."""
+        """Return second derivatives, (R, t, t), along directions of Omega, (R, t, k, k)."""
         n, m, nu = self.n, self.m, self.stack.degrees[:, None, None]
         t = directions.shape[1]
         flat = directions.reshape(n, t, -1)

@@ -15,40 +15,21 @@ from skmixed.core.solvers.coordinates import Coordinates
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MonteCarloErrors:
-    """Monte Carlo standard errors of the estimates of one fit; the data stay as they are.
+    """Monte Carlo standard errors of the estimates of one fit, in units of the data.
 
-    Parameters
-    ----------
-    covariances : list of ndarray of shape (k, k)
-        Of the entries of the covariance matrix of every used factor.
-    sigma2 : float
-        Of the residual variance.
-    criterion : float
-        Of -2 log-likelihood at the estimates.
+    They tell how far the estimates would move with other random vectors, the data staying as they
+    are.
     """
 
-    covariances: Blocks
-    sigma2: float
-    criterion: float
+    covariances: Blocks  # (k, k), of the entries of every used factor's covariance
+    sigma2: float  # of the residual variance
+    criterion: float  # of -2 log-likelihood at the estimates
 
     @classmethod
     def of(cls, fit: Fit) -> MonteCarloErrors:
-        """Assess a fit.
+        """Assess a fit by `IterativeSolver`.
 
-        Parameters
-        ----------
-        fit : Fit
-            A fit by `IterativeSolver`.
-
-        Returns
-        -------
-        MonteCarloErrors
-            The errors, in units of the data.
-
-        Raises
-        ------
-        ValueError
-            If nothing in the fit is random.
+        Raises ValueError if nothing in the fit is random.
         """
         noise = fit.report.monte_carlo
         if noise is None:
@@ -79,19 +60,9 @@ class MonteCarloErrors:
 
 
 def check_exact(fit: Fit, what: str) -> None:
-    """Refuse what needs the criterion or its parts exactly.
+    """Raise ValueError if a fit was made with random vectors.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    what : str
-        What is asked for, as the subject of a sentence.
-
-    Raises
-    ------
-    ValueError
-        If the fit was made with random vectors.
+    `what` needs the criterion or its parts exactly; it is the subject of the message.
     """
     if fit.krylov is not None:
         raise ValueError(
@@ -102,7 +73,7 @@ def check_exact(fit: Fit, what: str) -> None:
 
 
 def _errors(slopes: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Return standard errors of functions of theta, given their derivatives."""
+    """Return standard errors of functions of theta, (...), given their derivatives, (t, ...)."""
     flat = slopes.reshape(len(slopes), -1)
     squares = np.einsum("ai,ab,bi->i", flat, covariance, flat, optimize=True)
     return np.asarray(np.sqrt(np.maximum(squares, 0.0)).reshape(slopes.shape[1:]))

@@ -23,31 +23,20 @@ from skmixed.core.solvers.coordinates import Coordinates, local_model
 from skmixed.core.solvers.report import SolverReport
 from skmixed.core.table import ScaledTable
 
-_STEP = 1e-3
-_FLAT = 1e-10
-_FEWEST = 1.0
-_NEARBY = SolverReport("none", True, 0, "a step away from the optimum", ())
+_THETA_STEP = 1e-3  # relative; central differences err by its square, and rounding stays far below
+_NO_CURVATURE = 1e-10  # of the criterion, relative to its largest: rounding of the Hessian
+_LEAST_DEGREES = 1.0  # below one, quantiles of t grow beyond any use
+_MOVED = SolverReport("none", True, 0, "a step away from the optimum", ())
 
 
 def mean_variances(
     model: Fit | Posterior, rows: Rows, wanted: tuple[bool, ...] | None = None
 ) -> FloatArray:
-    """Variance of the error of X beta + Z b of rows, those of the fit or others.
+    """Return the error variance of X beta + Z b of rows, (n,), in squared units of y.
 
-    Parameters
-    ----------
-    model : Fit or Posterior
-        What is known of the coefficients and random effects.
-    rows : Rows
-        The rows, in the columns of its layout; the response is not read. A negative code is a level
-        that is not known.
-    wanted : tuple of bool, optional
-        Which of the used factors are part of the prediction; by default all.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        In squared units of y. Every row is computed from itself alone.
+    The rows are those of the fit or others, in the columns of its layout; the response is not read,
+    and a negative code is a level that is not known. `wanted` tells which of the used factors are
+    part of the prediction, all by default. Every row is computed from itself alone.
     """
     at = model if isinstance(model, Fit) else model.at
     evaluation, table = at.evaluation, ScaledTable.of(at, rows)
@@ -68,7 +57,7 @@ def mean_variances(
 
 
 def _prior_variances(fit: Fit, rows: Rows, position: int, unknown: np.ndarray) -> FloatArray:
-    """Return z'Omega z of rows whose level is not known, zero for the others."""
+    """Return z'Omega z, (n,), of rows whose level is not known, zero for the others."""
     variances = np.zeros(len(unknown))
     if unknown.any():
         columns = list(fit.spec.factor_columns(fit.spec.used_factors[position]))
@@ -79,7 +68,7 @@ def _prior_variances(fit: Fit, rows: Rows, position: int, unknown: np.ndarray) -
 
 
 def _coefficient_covariance(model: Fit | Posterior) -> FloatArray:
-    """Return the covariance of the coefficients of the scaled columns, in squared units of y."""
+    """Return the covariance of the coefficients of the scaled columns, (p, p), in units of y^2."""
     if isinstance(model, Fit):
         return model.sigma2 * model.evaluation.beta_covariance
     fixed = list(model.at.spec.fixed)
@@ -88,7 +77,7 @@ def _coefficient_covariance(model: Fit | Posterior) -> FloatArray:
 
 
 def _root(covariance: FloatArray) -> FloatArray:
-    """Return a square root of a positive semidefinite matrix."""
+    """Return a square root of a positive semidefinite matrix, (p, p)."""
     if not len(covariance):
         return covariance
     values, vectors = np.linalg.eigh(covariance)
@@ -96,19 +85,9 @@ def _root(covariance: FloatArray) -> FloatArray:
 
 
 def mean_predictions(model: Fit | Posterior, rows: Rows) -> FloatArray:
-    """Predict X beta + Z b of rows.
+    """Return X beta + Z b of rows, (n,), in units of y.
 
-    Parameters
-    ----------
-    model : Fit or Posterior
-        What is known of the coefficients and random effects.
-    rows : Rows
-        As in `mean_variances`.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        In units of y; levels that are not known have no effect.
+    Rows are as in `mean_variances`; levels that are not known have no effect.
     """
     spec = model.spec if isinstance(model, Fit) else model.at.spec
     prediction: FloatArray = rows.columns[:, list(spec.fixed)] @ model.beta
@@ -124,27 +103,19 @@ def mean_predictions(model: Fit | Posterior, rows: Rows) -> FloatArray:
 class Nearby:
     """A model a small step of each variance parameter away from its optimum.
 
-    The parameters are the entries theta of the relative factors, in scaled units, with sigma^2
-    profiled out. Their covariance is twice the inverse of the second derivatives of the criterion;
-    log sigma^2 varies about its profile by 2 / nu, independently.
-
-    Parameters
-    ----------
-    steps : ndarray of shape (t,)
-        Lengths of the steps.
-    pairs : list of (Fit, Fit)
-        The model a step up and a step down of every parameter.
-    covariance : ndarray of shape (t, t)
-        Of the estimated parameters; zero along directions that the criterion does not depend on.
+    The parameters are the t entries theta of the lambdas, in scaled units, with sigma^2 profiled
+    out. Their covariance is twice the inverse of the second derivatives of the criterion, and zero
+    along directions that the criterion does not depend on; log sigma^2 varies about its profile by
+    2 / nu, independently.
     """
 
-    steps: FloatArray
-    pairs: list[tuple[Fit, Fit]]
-    covariance: FloatArray
+    steps: FloatArray  # (t,)
+    pairs: list[tuple[Fit, Fit]]  # the model a step up and a step down of every parameter
+    covariance: FloatArray  # (t, t), of the estimated theta
 
     @classmethod
     def of(cls, fit: Fit) -> Nearby:
-        """Evaluate the surroundings of a fit, or look them up."""
+        """Return the surroundings of a fit, evaluated once and kept in its cache."""
         if "nearby" not in fit._cache:
             fit._cache["nearby"] = cls._evaluated(fit)
         found: Nearby = fit._cache["nearby"]
@@ -158,28 +129,21 @@ class Nearby:
         theta = coordinates.theta([lam @ lam.T for lam in fit.scaled_factors])
         evaluation = fit.evaluation.with_factors(coordinates.factors(theta))
         hessian = local_model(evaluation, coordinates.patterns)[1]
-        steps = _STEP * np.maximum(1.0, np.abs(theta))
+        steps = _THETA_STEP * np.maximum(1.0, np.abs(theta))
 
         def moved(place: int, step: float) -> Fit:
-            factors = coordinates.factors(theta + step * np.eye(len(theta))[place])
+            lambdas = coordinates.factors(theta + step * np.eye(len(theta))[place])
             cache = {"problem": fit.problem}
-            return Fit(fit.products, fit.spec, tuple(factors), _NEARBY, cache, fit.krylov)
+            return Fit(fit.products, fit.spec, tuple(lambdas), _MOVED, cache, fit.krylov)
 
         pairs = [(moved(n, step), moved(n, -step)) for n, step in enumerate(steps)]
         return cls(steps, pairs, 2.0 * _inverse(hessian))
 
     def spread(self, values: Callable[[Fit], FloatArray]) -> FloatArray:
-        """Compute g'S g, the variance that functions of the parameters get from their estimation.
+        """Return g'S g, (n,), the variance that functions of theta have from its estimation.
 
-        Parameters
-        ----------
-        values : callable
-            Returns an array of shape (n,) from a model.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            With S the covariance of the parameters and g the derivatives of the values.
+        S is the covariance of theta, and g are the derivatives of `values`, which returns (n,) of a
+        model.
         """
         up = np.stack([values(first) for first, _ in self.pairs])
         down = np.stack([values(second) for _, second in self.pairs])
@@ -188,60 +152,37 @@ class Nearby:
 
 
 def _inverse(hessian: FloatArray) -> FloatArray:
-    """Invert a Hessian along the directions in which it is felt."""
+    """Invert a Hessian, (t, t), along the directions in which the criterion curves."""
     values, vectors = np.linalg.eigh(hessian)
-    felt = values > _FLAT * max(1.0, float(np.abs(values).max()))
-    return np.asarray((vectors[:, felt] / values[felt]) @ vectors[:, felt].T)
+    curved = values > _NO_CURVATURE * max(1.0, float(np.abs(values).max()))
+    return np.asarray((vectors[:, curved] / values[curved]) @ vectors[:, curved].T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accuracy:
-    """How far predictions of rows may be off, the variances being estimates too.
+    """How far predictions of rows may be off, the variances being estimates too."""
 
-    Parameters
-    ----------
-    squares : ndarray of shape (n,)
-        Mean squared errors.
-    degrees : ndarray of shape (n,)
-        Degrees of freedom of the t distribution that the standardised errors are taken to have.
-    """
-
-    squares: FloatArray
-    degrees: FloatArray
+    squares: FloatArray  # (n,), mean squared errors
+    degrees: FloatArray  # (n,), of the t distribution of the standardised errors
 
     @classmethod
     def of(cls, fit: Fit, model: Fit | Posterior, rows: Rows, *, observation: bool) -> Accuracy:
-        """Assess the predictions of rows.
+        """Assess predictions by `model`: the fit itself, or other data at its parameters.
 
         The estimated variance v at given variances is too small by about g3, the variance that the
         prediction has from their estimation (Kackar & Harville 1984, doi:10.2307/2288715), and does
         not contain g3 itself, so that v + 2 g3 is nearly unbiased (Prasad & Rao 1990,
-        doi:10.2307/2289570). The degrees of freedom are those of v by Satterthwaite's method
-        (1946, doi:10.2307/3002019), 2 / var(log v), with var(log v) = 2 / nu + g'S g.
-
-        Parameters
-        ----------
-        fit : Fit
-            The model whose variances were estimated.
-        model : Fit or Posterior
-            What the predictions are made from: the fit, or other data at its parameters.
-        rows : Rows
-            As in `mean_variances`.
-        observation : bool
-            Whether sigma^2 is part of v.
-
-        Returns
-        -------
-        Accuracy
-            Of a model without random terms that of ordinary least squares, exactly.
+        doi:10.2307/2289570). The degrees of freedom are those of v by Satterthwaite's method (1946,
+        doi:10.2307/3002019), 2 / var(log v), with var(log v) = 2 / nu + g'S g. With `observation`
+        sigma^2 is part of v. Without random terms this is ordinary least squares, exactly.
         """
 
-        def there(moved: Fit) -> Fit | Posterior:
+        def model_at(moved: Fit) -> Fit | Posterior:
             return moved if isinstance(model, Fit) else Posterior.of(moved, model.products)
 
         def variances(moved: Fit) -> FloatArray:
             noise = moved.sigma2 if observation else 0.0
-            return mean_variances(there(moved), rows) + noise
+            return mean_variances(model_at(moved), rows) + noise
 
         def logs(moved: Fit) -> FloatArray:
             return np.log(np.maximum(variances(moved), np.finfo(float).tiny))
@@ -250,6 +191,6 @@ class Accuracy:
         spread = np.full(len(squares), 2.0 / fit.problem.degrees)
         nearby = Nearby.of(fit)
         if nearby.pairs:
-            squares += 2.0 * nearby.spread(lambda moved: mean_predictions(there(moved), rows))
+            squares += 2.0 * nearby.spread(lambda moved: mean_predictions(model_at(moved), rows))
             spread += nearby.spread(logs)
-        return cls(squares, np.maximum(_FEWEST, 2.0 / spread))
+        return cls(squares, np.maximum(_LEAST_DEGREES, 2.0 / spread))

@@ -34,31 +34,17 @@ _LOST = SolverReport("newton", False, 0, "a replicate could not be fitted", ())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refits:
-    """Estimates of R replicates, in units of the data.
+    """Estimates of R replicates, in units of the data; NaN where one could not be fitted."""
 
-    Parameters
-    ----------
-    beta : ndarray of shape (R, n_fixed)
-        Coefficients; NaN where a replicate could not be fitted.
-    sigma2 : ndarray of shape (R,)
-        Residual variances.
-    scaled_factors : list of ndarray of shape (R, k_f, k_f)
-        lambda of every used factor in the scaled units of the fit.
-    covariances : list of ndarray of shape (R, k_f, k_f)
-        Covariance matrices of the random effects.
-    converged : ndarray of bool of shape (R,)
-        Whether the search arrived.
-    """
-
-    beta: FloatArray
-    sigma2: FloatArray
-    scaled_factors: Blocks
-    covariances: Blocks
-    converged: NDArray[np.bool_]
+    beta: FloatArray  # (R, n_fixed)
+    sigma2: FloatArray  # (R,)
+    scaled_factors: Blocks  # (R, k_f, k_f): lambda of every used factor in scaled units of the fit
+    covariances: Blocks  # (R, k_f, k_f): of the random effects
+    converged: NDArray[np.bool_]  # (R,)
 
     @property
     def singular(self) -> NDArray[np.bool_]:
-        """Whether some covariance matrix is singular, a replicate each."""
+        """Whether some covariance matrix is singular, (R,)."""
         found = np.zeros(len(self.sigma2), dtype=bool)
         for lam in self.scaled_factors:
             found |= (np.diagonal(lam, axis1=1, axis2=2) == 0.0).any(axis=1)
@@ -70,70 +56,31 @@ class Refits:
         fit: Fit,
         beta: FloatArray,
         sigma2: FloatArray,
-        factors: Blocks,
+        lambdas: Blocks,
         converged: NDArray[np.bool_],
     ) -> Refits:
         """Bring estimates to the units of the data.
 
-        Parameters
-        ----------
-        fit : Fit
-            The model; its coefficients are what responses deviate from.
-        beta : ndarray of shape (R, p)
-            Coefficients of the scaled columns.
-        sigma2 : ndarray of shape (R,)
-            In scaled units.
-        factors : list of ndarray of shape (R, k_f, k_f)
-            In scaled units.
-        converged : ndarray of bool of shape (R,)
-            Whether the search arrived.
-
-        Returns
-        -------
-        Refits
-            The estimates.
+        All are in scaled units: beta, (R, p), of the scaled columns, as a deviation from the
+        coefficients of the fit; sigma2, (R,); lambdas, (R, k_f, k_f) of every used factor.
         """
         model = fit.problem.model
         to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
         raw_sigma2 = sigma2 / model.response_scale**2
         covariances = []
-        for lam, random_map in zip(factors, model.random_maps, strict=True):
+        for lam, random_map in zip(lambdas, model.random_maps, strict=True):
             raw = random_map @ lam
             covariances.append(raw_sigma2[:, None, None] * (raw @ raw.transpose(0, 2, 1)))
-        return cls(fit.beta + beta @ to_fixed.T, raw_sigma2, factors, covariances, converged)
+        return cls(fit.beta + beta @ to_fixed.T, raw_sigma2, lambdas, covariances, converged)
 
 
 def takes_lockstep(fit: Fit) -> bool:
-    """Tell whether replicates of a model can be refitted in lock-step.
-
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-
-    Returns
-    -------
-    bool
-        True for one factor whose variance is identified.
-    """
+    """Tell whether replicates can be refitted in lock-step: one factor, its variance identified."""
     return len(fit.spec.used_factors) == 1 and not fit.report.confounded
 
 
 def refit_responses(fit: Fit, responses: Responses) -> Refits:
-    """Fit the model of a fit to other responses.
-
-    Parameters
-    ----------
-    fit : Fit
-        The model; the searches start from its covariances.
-    responses : Responses
-        The responses.
-
-    Returns
-    -------
-    Refits
-        Their estimates.
-    """
+    """Fit the model of a fit to other responses, starting from its covariances."""
     check_exact(fit, "a bootstrap")
     scaled = ScaledResponses.of(fit, responses)
     if takes_lockstep(fit):
@@ -164,31 +111,22 @@ def _shared_stack(fit: Fit, scaled: ScaledResponses) -> Stack:
 def refit_stack(fit: Fit, stack: Stack) -> Refits:
     """Fit data sets with one factor, in the scaled units of a fit.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    stack : Stack
-        The data; its responses deviate from the fitted means.
-
-    Returns
-    -------
-    Refits
-        The few that did not settle in lock-step were searched for one by one.
+    Their responses deviate from the fitted means. The few that do not settle in lock-step are
+    searched for one by one.
     """
     (lam,) = fit.scaled_factors
     optima = solve_stack(compressed(stack), lam @ lam.T)
     beta, sigma2 = optima.beta.copy(), optima.sigma2.copy()
-    factors, converged = optima.factors.copy(), optima.settled.copy()
+    lambdas, converged = optima.factors.copy(), optima.settled.copy()
     for number in np.flatnonzero(~converged):
         evaluation, report = solve_replicate(fit, _stack_problem(fit, stack, int(number)))
         converged[number] = report.converged
         if evaluation is None:
-            beta[number], sigma2[number], factors[number] = np.nan, np.nan, np.nan
+            beta[number], sigma2[number], lambdas[number] = np.nan, np.nan, np.nan
         else:
             beta[number], sigma2[number] = evaluation.beta, evaluation.sigma2
-            factors[number] = evaluation.factors[0]
-    return Refits.of_scaled(fit, beta, sigma2, [factors], converged)
+            lambdas[number] = evaluation.factors[0]
+    return Refits.of_scaled(fit, beta, sigma2, [lambdas], converged)
 
 
 def _stack_problem(fit: Fit, stack: Stack, number: int) -> Problem:
@@ -204,21 +142,9 @@ def _stack_problem(fit: Fit, stack: Stack, number: int) -> Problem:
 
 
 def solve_replicate(fit: Fit, problem: Problem) -> tuple[Evaluation | None, SolverReport]:
-    """Search from the covariances of a fit.
+    """Search from the covariances of a fit for the optimum of the same model of other data.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    problem : Problem
-        The same model of other data.
-
-    Returns
-    -------
-    evaluation : Evaluation or None
-        At the optimum; None if it cannot be evaluated anywhere.
-    report : SolverReport
-        How it was found.
+    The evaluation is None if the criterion cannot be evaluated anywhere.
     """
     try:
         if not fit.spec.terms:
@@ -235,60 +161,29 @@ def _collected(fit: Fit, found: list[tuple[Evaluation | None, SolverReport]]) ->
     p = len(fit.kept)
     beta = np.full((len(found), p), np.nan)
     sigma2 = np.full(len(found), np.nan)
-    factors = [np.full((len(found), *lam.shape), np.nan) for lam in fit.scaled_factors]
+    lambdas = [np.full((len(found), *lam.shape), np.nan) for lam in fit.scaled_factors]
     for number, (evaluation, _) in enumerate(found):
         if evaluation is not None:
             beta[number], sigma2[number] = evaluation.beta, evaluation.sigma2
-            for target, lam in zip(factors, evaluation.factors, strict=True):
+            for target, lam in zip(lambdas, evaluation.factors, strict=True):
                 target[number] = lam
     converged = np.array([report.converged for _, report in found], dtype=bool)
-    return Refits.of_scaled(fit, beta, sigma2, factors, converged)
+    return Refits.of_scaled(fit, beta, sigma2, lambdas, converged)
 
 
 def refit_light(fit: Fit, scaled: ScaledResponses, refits: Refits, number: int) -> Fit:
     """Return the fit of one replicate for what needs no cross-products of its own.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    scaled : ScaledResponses
-        The responses of the replicates.
-    refits : Refits
-        Their estimates.
-    number : int
-        Which of them.
-
-    Returns
-    -------
-    Fit
-        Its estimates, effects and variances are right; it cannot be refitted.
+    Its estimates, effects and variances are right; it cannot be refitted.
     """
-    factors = tuple(lam[number] for lam in refits.scaled_factors)
+    lambdas = tuple(lam[number] for lam in refits.scaled_factors)
     problem = replicate_problem(fit, scaled, number)
-    return Fit(fit.products, fit.spec, factors, _REFIT, {"problem": problem})
+    return Fit(fit.products, fit.spec, lambdas, _REFIT, {"problem": problem})
 
 
 def refit_at(fit: Fit, responses: Responses, refits: Refits, number: int) -> Fit:
-    """Return the whole fit of one replicate.
-
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    responses : Responses
-        The responses of the replicates.
-    refits : Refits
-        Their estimates.
-    number : int
-        Which of them.
-
-    Returns
-    -------
-    Fit
-        With cross-products of its own.
-    """
-    factors = tuple(lam[number] for lam in refits.scaled_factors)
+    """Return the whole fit of one replicate, with cross-products of its own."""
+    lambdas = tuple(lam[number] for lam in refits.scaled_factors)
     one = Responses(
         responses.fixed[number : number + 1],
         responses.squares[number : number + 1],
@@ -297,25 +192,15 @@ def refit_at(fit: Fit, responses: Responses, refits: Refits, number: int) -> Fit
     )
     problem = replicate_problem(fit, ScaledResponses.of(fit, one), 0)
     products = replicate_products(fit, one, 0)
-    return Fit(products, fit.spec, factors, _REFIT, {"problem": problem})
+    return Fit(products, fit.spec, lambdas, _REFIT, {"problem": problem})
 
 
 def stack_of_levels(fit: Fit, rows: Rows, draws: IntArray) -> Stack:
     """Make data sets of whole levels of the only factor.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        Its rows, with codes that count its levels.
-    draws : ndarray of int of shape (R, n_draws)
-        The levels of every data set; one drawn twice counts as two.
-
-    Returns
-    -------
-    Stack
-        Their cross-products; responses deviate from the fitted means.
+    Their responses deviate from the fitted means. The rows are those of the fit, with codes that
+    count its levels. `draws`, (R, n_draws), are the levels of every data set; one drawn twice
+    counts as two.
     """
     model, (factor,) = fit.problem.model, fit.spec.used_factors
     p = len(model.kept)

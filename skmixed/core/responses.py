@@ -25,24 +25,12 @@ from skmixed.core.summation import level_sums
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Responses:
-    """Sums of R responses, less their means X beta, in units of y and stored columns.
+    """Sums of R responses, less their means X beta, in units of y and stored columns."""
 
-    Parameters
-    ----------
-    fixed : ndarray of shape (R, n_columns - 1)
-        [1, features]'W y.
-    squares : ndarray of shape (R,)
-        y'W y.
-    levels : list of ndarray of shape (k_f, R, n_levels_f)
-        Z_f'W y of the columns carried by every used factor.
-    effects : list of ndarray of shape (k_f, R, n_levels_f)
-        The random effects of the terms behind them, in raw units; empty if they were not drawn.
-    """
-
-    fixed: FloatArray
-    squares: FloatArray
-    levels: Blocks
-    effects: Blocks
+    fixed: FloatArray  # (R, n_columns - 1): [1, features]'W y
+    squares: FloatArray  # (R,): y'W y
+    levels: Blocks  # (k_f, R, n_levels_f): Z_f'W y of the columns of every used factor
+    effects: Blocks  # (k_f, R, n_levels_f): b of the terms, in raw units; empty if not drawn
 
     def __len__(self) -> int:
         """Return the number of responses."""
@@ -50,26 +38,9 @@ class Responses:
 
 
 def draw_responses(fit: Fit, n_samples: int, generator: np.random.Generator) -> Responses:
-    """Draw responses from a fitted model.
+    """Draw responses from a fitted model, with new random effects.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    n_samples : int
-        How many.
-    generator : Generator
-        Where the numbers come from.
-
-    Returns
-    -------
-    Responses
-        With new random effects.
-
-    Raises
-    ------
-    NeedsRowsError
-        For several factors with too many random effects.
+    Raises NeedsRowsError for several factors with too many random effects.
     """
     error = ErrorSums.of(fit)
     fixed, squares, levels = error.draw(fit, n_samples, generator)
@@ -78,23 +49,10 @@ def draw_responses(fit: Fit, n_samples: int, generator: np.random.Generator) -> 
 
 
 def draw_effects(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[Blocks, Blocks]:
-    """Draw random effects from their estimated distribution.
+    """Draw random effects from their estimated distribution, (k_f, R, n_levels_f) a used factor.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    n_samples : int
-        How many of each.
-    generator : Generator
-        Where the numbers come from.
-
-    Returns
-    -------
-    effects : list of ndarray of shape (k_f, R, n_levels_f)
-        Of the columns of the terms, in raw units.
-    carried : list of ndarray of shape (k_f, R, n_levels_f)
-        Of the stored columns that each factor carries.
+    Returns those of the terms' columns, in raw units, and those of the stored columns that each
+    factor carries.
     """
     undo = np.linalg.inv(fit.products.basis)
     effects, carried = [], []
@@ -118,7 +76,7 @@ def _with_effects(fit: Fit, error: Responses, carried: Blocks) -> Responses:
         products = multiply_levels(own, b[:, None])[:, 0]
         for other, c in zip(used, carried, strict=True):
             if other != factor:
-                products = products + _through_pairs(fit.products, factor, other, c)
+                products = products + _times_pairs(fit.products, factor, other, c)
         squares += (b * (products + 2.0 * error.levels[position])).sum(axis=(0, 2))
         levels.append(error.levels[position] + products)
         features = block.products[:, :-1]
@@ -127,8 +85,8 @@ def _with_effects(fit: Fit, error: Responses, carried: Blocks) -> Responses:
     return Responses(fixed, squares, levels, error.effects)
 
 
-def _through_pairs(products: CrossProducts, factor: int, other: int, c: FloatArray) -> FloatArray:
-    """Return Z_f'W Z_g c, of shape (k_f, R, n_levels_f)."""
+def _times_pairs(products: CrossProducts, factor: int, other: int, c: FloatArray) -> FloatArray:
+    """Return Z_f'W Z_g c, (k_f, R, n_levels_f)."""
     pair = pair_of(products, factor, other)
     n_levels, n = len(products.factors[factor].index), c.shape[1]
     result = np.zeros((pair.products.shape[0], n, n_levels))
@@ -141,19 +99,8 @@ def _through_pairs(products: CrossProducts, factor: int, other: int, c: FloatArr
 def sum_responses(fit: Fit, rows: Rows, deviations: FloatArray) -> Responses:
     """Sum given responses over the rows of a fit.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        Its rows, with codes that count its levels.
-    deviations : ndarray of shape (n, R)
-        The responses less X beta, in units of y.
-
-    Returns
-    -------
-    Responses
-        Their sums.
+    The rows have codes that count its levels; `deviations`, (n, R), are the responses less X beta,
+    in units of y.
     """
     stored = apply_basis(rows.columns, fit.products.basis)[:, :-1]
     weighted = deviations if rows.weights is None else deviations * rows.weights[:, None]
@@ -174,21 +121,11 @@ def sum_responses(fit: Fit, rows: Rows, deviations: FloatArray) -> Responses:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScaledResponses:
-    """Sums of responses in the units of a problem.
+    """Sums of R responses, less their means X beta, in the units of a problem."""
 
-    Parameters
-    ----------
-    fixed : ndarray of shape (R, p)
-        X'W y.
-    squares : ndarray of shape (R,)
-        y'W y.
-    levels : list of ndarray of shape (k_f, R, n_levels_f)
-        Z_f'W y.
-    """
-
-    fixed: FloatArray
-    squares: FloatArray
-    levels: Blocks
+    fixed: FloatArray  # (R, p): X'W y
+    squares: FloatArray  # (R,): y'W y
+    levels: Blocks  # (k_f, R, n_levels_f): Z_f'W y
 
     @classmethod
     def of(cls, fit: Fit, responses: Responses) -> ScaledResponses:
@@ -207,22 +144,7 @@ class ScaledResponses:
 
 
 def replicate_problem(fit: Fit, scaled: ScaledResponses, number: int) -> Problem:
-    """Return the problem of one response.
-
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    scaled : ScaledResponses
-        Sums of the responses.
-    number : int
-        Which of them.
-
-    Returns
-    -------
-    Problem
-        Of the same rows with another response.
-    """
+    """Return the problem of the same rows with one of the responses."""
     problem, model = fit.problem, fit.problem.model
     p = len(model.kept)
     gram = model.gram.copy()
@@ -244,19 +166,7 @@ def replicate_problem(fit: Fit, scaled: ScaledResponses, number: int) -> Problem
 def replicate_products(fit: Fit, responses: Responses, number: int) -> CrossProducts:
     """Return the cross-products of one response, as if its rows had been summed.
 
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    responses : Responses
-        Sums of the responses.
-    number : int
-        Which of them.
-
-    Returns
-    -------
-    CrossProducts
-        Factors that the model does not use keep no sums of y.
+    Factors that the model does not use keep no sums of y.
     """
     products, p = fit.products, len(fit.products.gram) - 1
     undo = np.linalg.inv(products.basis)[:-1, :-1]

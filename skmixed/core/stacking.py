@@ -23,44 +23,21 @@ from scipy.optimize import minimize
 
 from skmixed.core.layout import FloatArray
 
-_STARTS = (-4.0, 0.0)
+_STARTS = (-4.0, 0.0)  # log a and log v to begin with: far below the mean r^2, and equal to it
 _WIDE = 25.0  # logarithms of ratios of variances beyond this are 0 or infinity
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """Variance components of predictions.
+    """Variance components of predictions."""
 
-    Parameters
-    ----------
-    between : float
-        a: variance of the deviations of groups from their parent.
-    noise : float
-        s: variance about the true predictions.
-    error : float
-        v: squared error of a group's own model that its rows mend, times their number.
-    bias : float
-        c: squared error that they do not.
-    """
-
-    between: float
-    noise: float
-    error: float
-    bias: float = 0.0
+    between: float  # a: variance of the deviations of groups from their parent
+    noise: float  # s: variance about the true predictions
+    error: float  # v: squared error of a group's own model that its rows mend, times their number
+    bias: float = 0.0  # c: squared error that they do not
 
     def share(self, n_rows: FloatArray) -> FloatArray:
-        """Return the share that the own prediction of groups gets.
-
-        Parameters
-        ----------
-        n_rows : ndarray of shape (n_groups,)
-            Their numbers of rows.
-
-        Returns
-        -------
-        ndarray of shape (n_groups,)
-            Between 0 and 1.
-        """
+        """Return the share that the own predictions of groups get, (n_groups,), between 0 and 1."""
         if self.between <= 0.0:
             return np.zeros(len(n_rows))
         return np.asarray(self.between / (self.between + self.bias + self.error / n_rows))
@@ -73,21 +50,11 @@ def components(
     counts: FloatArray,
     n_rows: FloatArray,
 ) -> Components:
-    """Estimate the variance components.
+    """Estimate the variance components from sums over parts predicted by the same models.
 
-    Parameters
-    ----------
-    residual_squares, products, difference_squares : ndarray of shape (n_parts,)
-        Sums of r^2, r d and d^2 over the rows of parts that are predicted by the same models.
-    counts : ndarray of shape (n_parts,)
-        Numbers of values summed.
-    n_rows : ndarray of shape (n_parts,)
-        m, numbers of rows the own models were fitted to.
-
-    Returns
-    -------
-    Components
-        Zero between groups where the own predictions are of no use.
+    A part has sums of r^2, r d and d^2, the number of values summed, and m, the number of rows its
+    own model was fitted to; all (n_parts,). The variance between groups is zero where the own
+    predictions are of no use.
     """
     total, number = float(residual_squares.sum()), float(counts.sum())
     typical = float((counts * n_rows).sum()) / number if number else 1.0
@@ -108,6 +75,7 @@ def components(
         (
             minimize(
                 criterion,
+                # c starts well below v: more rows mend most of the error.
                 np.array([start, 0.0, start, start - 2.0]),
                 method="L-BFGS-B",
                 bounds=[(-_WIDE, _WIDE)] * 4,
@@ -116,5 +84,5 @@ def components(
         ),
         key=lambda result: float(result.fun),
     )
-    a, s, v, c = unit * np.exp(found.x) * (found.x > -_WIDE + 1.0)
+    a, s, v, c = unit * np.exp(found.x) * (found.x > -_WIDE + 1.0)  # near the bound: zero
     return Components(float(a), float(s), float(v * typical), float(c))

@@ -121,7 +121,7 @@ def test_operator_and_preconditioner_are_those_of_the_dense_complement():
     assert_close(shared.inner, shared.basis.T @ normalised @ shared.basis, 1e-11)
     assert_close(root.T @ shared.unwhitened, shared.basis, 1e-11)
     np.testing.assert_allclose(np.linalg.slogdet(blocks)[1], c.log_det_diagonal, rtol=1e-12)
-    (factor,), ((k, n_levels),) = c.stacking.factors, c.stacking.shapes
+    (factor,), ((k, n_levels),) = c.layout.factors, c.layout.shapes
     same_level = np.kron(np.ones((k, k)), np.eye(n_levels))
     assert factor != c.eliminated
     assert_close(blocks, dense * same_level, 1e-12)
@@ -129,8 +129,8 @@ def test_operator_and_preconditioner_are_those_of_the_dense_complement():
 
 @pytest.mark.parametrize("zero", [False, True])
 def test_mean_over_all_signs_is_the_trace_itself(zero, monkeypatch):
-    monkeypatch.setattr(traces, "_AFFORDABLE", 0)
-    monkeypatch.setattr(traces, "_MANY", 0)
+    monkeypatch.setattr(traces, "_AFFORDABLE_WORK", 0)
+    monkeypatch.setattr(traces, "_LEAST_LEVEL_VECTORS", 0)
     design = small_design(3)
     lambdas = fixed_lambdas(design)
     if zero:
@@ -152,7 +152,7 @@ def test_mean_over_all_signs_is_the_trace_itself(zero, monkeypatch):
 @pytest.mark.parametrize("shared", [True, False])
 def test_log_determinant_is_within_its_error_and_unbiased(shared, monkeypatch):
     if not shared:
-        monkeypatch.setattr("skmixed.core.iterative.shared._FEW", 0)
+        monkeypatch.setattr("skmixed.core.iterative.shared._FEW_EFFECTS", 0)
     design = small_design(1, n_slopes=(1, 1))
     lambdas = fixed_lambdas(design)
     misses, errors = [], []

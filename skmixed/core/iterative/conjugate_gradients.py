@@ -17,64 +17,38 @@ from skmixed.core.layout import FloatArray
 
 Operator = Callable[[FloatArray], FloatArray]
 
-_WORTH_CUTTING = 0.75
+_WORTH_CUTTING = 0.75  # share of unfinished columns; with fewer, dropping the others pays
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Solved:
-    """Solutions of a set of systems.
+class Solutions:
+    """Solutions of C x = b, with the coefficients of the iterations that led to them.
 
-    Parameters
-    ----------
-    solution : ndarray of shape (width, m)
-        The solutions.
-    n_iter : int
-        Iterations of the column that took most.
-    converged : bool
-        Whether all residuals are as small as was asked for.
-    lengths, ratios : list of ndarray of shape (m,)
-        Step lengths and ratios of squared residuals of every iteration, where all columns were
-        kept to the end; 1 and 0 for a column that has ended.
+    Step lengths and ratios of squared residuals are complete if all columns were kept to the end;
+    they are 1 and 0 in a column that has ended.
     """
 
-    solution: FloatArray
-    n_iter: int
-    converged: bool
-    lengths: list[FloatArray]
-    ratios: list[FloatArray]
+    solution: FloatArray  # (width, m)
+    n_iter: int  # of the column that took most
+    converged: bool  # whether every column reached its tolerance
+    lengths: list[FloatArray]  # (m,) of every iteration
+    ratios: list[FloatArray]  # (m,) of every iteration
 
 
 def solve(
     operator: Operator,
-    precondition: Operator,
+    precondition: Operator,  # multiplies by the inverse of the preconditioner
     right: FloatArray,
     tol: float,
     max_iter: int,
     *,
     keep_all: bool = False,
-) -> Solved:
-    """Solve C x = b for every column b.
+) -> Solutions:
+    """Solve C x = b for every column b of `right`, (width, m), C symmetric positive definite.
 
-    Parameters
-    ----------
-    operator : callable
-        Multiplies columns by C, symmetric and positive definite.
-    precondition : callable
-        Multiplies columns by the inverse of the preconditioner.
-    right : ndarray of shape (width, m)
-        The columns.
-    tol : float
-        A column ends when its residual, in the norm of the preconditioner, is that much smaller
-        than at the start.
-    max_iter : int
-        Most iterations.
-    keep_all : bool
-        Whether columns stay until the last has ended, for the coefficients.
-
-    Returns
-    -------
-    Solved
-        For every column; b'x falls short of b'C^-1 b by the square of the error only.
+    A column ends when its residual, in the norm of the preconditioner, is `tol` times that at the
+    start. The value b'x falls short of b'C^-1 b by the square of the error only. With `keep_all`
+    columns stay until the last has ended, so that the coefficients are complete.
     """
     solution = np.zeros_like(right)
     active = np.arange(right.shape[1])
@@ -86,49 +60,38 @@ def solve(
     lengths: list[FloatArray] = []
     ratios: list[FloatArray] = []
     n_iter = 0
-    while (going := squares > goal).any() and n_iter < max_iter:
-        if not keep_all and going.mean() < _WORTH_CUTTING:
+    while (unfinished := squares > goal).any() and n_iter < max_iter:
+        if not keep_all and unfinished.mean() < _WORTH_CUTTING:
             solution[:, active] = x
-            active = active[going]
-            x, r, p = x[:, going], r[:, going], p[:, going]
-            squares, goal = squares[going], goal[going]
-            going = going[going]
+            active = active[unfinished]
+            x, r, p = x[:, unfinished], r[:, unfinished], p[:, unfinished]
+            squares, goal = squares[unfinished], goal[unfinished]
+            unfinished = unfinished[unfinished]
         q = operator(p)
         length = np.divide(
-            squares, np.einsum("ij,ij->j", p, q), out=np.zeros(len(q.T)), where=going
+            squares, np.einsum("ij,ij->j", p, q), out=np.zeros(len(q.T)), where=unfinished
         )
         x += length * p
         r -= length * q
         z = precondition(r)
         before, squares = squares, np.einsum("ij,ij->j", r, z)
-        goes_on = going & (squares > goal)
-        ratio = np.divide(squares, before, out=np.zeros(len(q.T)), where=goes_on)
+        stays = unfinished & (squares > goal)
+        ratio = np.divide(squares, before, out=np.zeros(len(q.T)), where=stays)
         p = z + ratio * p
         n_iter += 1
-        lengths.append(np.where(going, length, 1.0))
+        lengths.append(np.where(unfinished, length, 1.0))
         ratios.append(ratio)
     solution[:, active] = x
-    return Solved(solution, n_iter, not bool((squares > goal).any()), lengths, ratios)
+    return Solutions(solution, n_iter, not bool((squares > goal).any()), lengths, ratios)
 
 
 def quadrature(
     lengths: list[FloatArray], ratios: list[FloatArray], function: Operator
 ) -> tuple[FloatArray, FloatArray]:
-    """Approximate v'f(C)v for the preconditioned C and unit vectors v, Lanczos' process done.
+    """Return v'f(C)v by Gauss quadrature and v'C v of unit vectors v, (m,) each, C preconditioned.
 
-    Parameters
-    ----------
-    lengths, ratios : list of ndarray of shape (m,)
-        Coefficients of the iterations of `solve`, v being its preconditioned first residual.
-    function : callable
-        f, of arrays of eigenvalues.
-
-    Returns
-    -------
-    values : ndarray of shape (m,)
-        v'f(C)v by Gauss quadrature.
-    first : ndarray of shape (m,)
-        v'C v.
+    The coefficients of the iterations of `solve` give Lanczos' process with v the preconditioned
+    first residual; `function` is f, applied to arrays of eigenvalues.
     """
     steps, below = np.array(lengths), np.array(ratios)
     n_iter, m = steps.shape

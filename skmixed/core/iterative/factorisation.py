@@ -10,9 +10,9 @@ import numpy as np
 from skmixed.core.blocks import PairBlock
 from skmixed.core.elimination import Blocks, LostPrecisionError
 from skmixed.core.groups import IntArray
-from skmixed.core.iterative.complement import Complement, Stacking
-from skmixed.core.iterative.conjugate_gradients import Solved, solve
-from skmixed.core.iterative.log_determinant import Estimate, log_determinant
+from skmixed.core.iterative.complement import Complement, EffectLayout
+from skmixed.core.iterative.conjugate_gradients import Solutions, solve
+from skmixed.core.iterative.log_determinant import LogDeterminant, log_determinant
 from skmixed.core.iterative.products import SparseProducts, times_levels
 from skmixed.core.iterative.settings import Krylov
 from skmixed.core.iterative.shared import Shared
@@ -24,23 +24,11 @@ from skmixed.core.levels import multiply_levels, sum_of_grams
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Iterative:
-    """Crossed factors, the largest eliminated in one batch, the others solved for iteratively.
+    """Crossed factors, the largest eliminated in one batch, the others solved for iteratively."""
 
-    Parameters
-    ----------
-    eliminated : int
-        The factor eliminated first.
-    products : SparseProducts
-        Z'W Z.
-    stacking : Stacking
-        Of the other factors.
-    settings : Krylov
-        How exact.
-    """
-
-    eliminated: int
+    eliminated: int  # the factor with most random effects
     products: SparseProducts
-    stacking: Stacking
+    layout: EffectLayout  # of the other factors
     settings: Krylov
 
     @classmethod
@@ -51,20 +39,23 @@ class Iterative:
         first: int | None,
         settings: Krylov,
     ) -> Iterative:
-        """Arrange the random columns, as `skmixed.core.arrangement.arrange` does."""
+        """Arrange the random columns, as `skmixed.core.arrangement.arrange` does.
+
+        The factor with most random effects is eliminated; `first` decides between equals.
+        """
         widths = [block.shape[0] * block.shape[2] for block in own]
         eliminated = max(range(len(own)), key=lambda f: (widths[f], f == first))
         rest = [f for f in range(len(own)) if f != eliminated]
-        stacking = Stacking(rest, [(own[f].shape[0], own[f].shape[2]) for f in rest])
-        return cls(eliminated, SparseProducts.of(own, pairs), stacking, settings)
+        layout = EffectLayout(rest, [(own[f].shape[0], own[f].shape[2]) for f in rest])
+        return cls(eliminated, SparseProducts.of(own, pairs), layout, settings)
 
-    def factorise(self, factors: Blocks) -> IterativeFactorisation:
-        """Set V up at the lambdas given, one a factor in the caller's order."""
-        complement = Complement(self.products, self.eliminated, self.stacking, factors)
+    def factorise(self, lambdas: Blocks) -> IterativeFactorisation:
+        """Set V up at the lambdas, one a factor in the caller's order."""
+        complement = Complement(self.products, self.eliminated, self.layout, lambdas)
         return IterativeFactorisation(self, complement)
 
     def multiply(self, effects: Blocks) -> Blocks:
-        """Return Z_f'W times sum over g of Z_g effects_g, blocks of shape (k, m, n_levels)."""
+        """Return Z_f'W times the sum of Z_g effects_g; blocks of shape (k, m, n_levels)."""
         columns = [np.ascontiguousarray(effect.transpose(0, 2, 1)) for effect in effects]
         result: Blocks = []
         for f, column in enumerate(columns):
@@ -77,15 +68,7 @@ class Iterative:
 
 
 class IterativeFactorisation:
-    """V at one value of the lambdas.
-
-    Parameters
-    ----------
-    arranged : Iterative
-        What is factored.
-    complement : Complement
-        C.
-    """
+    """V at one value of the lambdas."""
 
     def __init__(self, arranged: Iterative, complement: Complement) -> None:
         self.arranged = arranged
@@ -94,26 +77,29 @@ class IterativeFactorisation:
 
     @property
     def settings(self) -> Krylov:
-        """How exact."""
+        """Tolerances and numbers of random vectors."""
         return self.arranged.settings
 
     @cached_property
     def shared(self) -> Shared:
-        """Directions in which C is hard to estimate."""
+        """Directions in which C is computed rather than estimated."""
         return Shared.of(self.complement)
 
     @cached_property
-    def log_det_estimate(self) -> Estimate:
-        """log|C|, and its standard error."""
+    def log_det_estimate(self) -> LogDeterminant:
+        """Estimate of log|C|."""
         return log_determinant(self.complement, self.shared, self.settings)
 
     @property
     def log_det(self) -> float:
-        """log|V|, estimated."""
+        """Estimate of log|V|."""
         return self.complement.level.log_det + self.log_det_estimate.value
 
-    def solve(self, right: FloatArray, tol: float) -> Solved:
-        """Return C^-1 times columns of shape (width, m)."""
+    def solve(self, right: FloatArray, tol: float) -> Solutions:
+        """Solve C x = b for columns b of shape (width, m).
+
+        Raises LostPrecisionError if the iterations run out.
+        """
         c = self.complement
         solved = solve(c, c.precondition, right, tol, self.settings.max_iter)
         if not solved.converged:
@@ -125,19 +111,19 @@ class IterativeFactorisation:
         return solved
 
     def reduce(self, right: Blocks) -> IterativeReduced:
-        """Eliminate the random effects from columns given as Z_f'R of every factor."""
+        """Eliminate the random effects from columns R, given as Z_f'R, (k, m, n_levels)."""
         c = self.complement
         columns = [np.ascontiguousarray(block.transpose(0, 2, 1)) for block in right]
         own = columns[c.eliminated]
         rest = np.concatenate(
-            [columns[f].reshape(-1, own.shape[2]) for f in c.stacking.factors]
-        ) - c.back(times_levels(c.taken, own))
-        scaled = c.scaled_back(rest)
+            [columns[f].reshape(-1, own.shape[2]) for f in c.layout.factors]
+        ) - c.from_eliminated(times_levels(c.level_covariance, own))
+        scaled = c.scale_transposed(rest)
         solution = self.solve(scaled, self.settings.tol).solution
         return IterativeReduced(self, own, rest, scaled, solution)
 
     def estimated(self, factor: int) -> Information:
-        """Return the estimate of the sum of Z_f'V^-1 Z_f over the levels of one factor."""
+        """Return the estimate of Z_f'V^-1 Z_f summed over levels, and keep it."""
         if factor not in self._information:
             self._information[factor] = estimate_total(
                 self.complement, self.shared, factor, self.settings, self.solve
@@ -145,34 +131,20 @@ class IterativeFactorisation:
         return self._information[factor]
 
     def total_information(self, factor: int) -> FloatArray:
-        """Return the sum of Z_f'V^-1 Z_f over levels, of shape (k, k), estimated."""
+        """Return Z_f'V^-1 Z_f summed over levels, (k, k), estimated."""
         return self.estimated(factor).total
 
     def information(self, factor: int) -> FloatArray:
-        """Return Z_f'V^-1 Z_f of every level, of shape (k, k, n_levels), estimated."""
+        """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels), estimated."""
         return estimate_levels(self.complement, self.shared, factor, self.settings, self.solve)
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
-        """Return var(z'b | y, beta) / sigma^2 of rows, a solution for every row that differs."""
+        """Return var(z'b | y, beta) / sigma^2 of rows, (n,), by one solution a distinct row."""
         return effect_variances(self.complement, self.solve, random, codes)
 
 
 class IterativeReduced:
-    """Columns after elimination of crossed factors.
-
-    Parameters
-    ----------
-    factorisation : IterativeFactorisation
-        V.
-    right : ndarray of shape (k, n_levels, m)
-        Z_1'R of the eliminated factor.
-    rest : ndarray of shape (width, m)
-        Z_2'V_1^-1 R.
-    scaled : ndarray of shape (width, m)
-        Lambda_2' times `rest`.
-    solution : ndarray of shape (width, m)
-        C^-1 times `scaled`.
-    """
+    """Columns R after elimination of crossed factors."""
 
     def __init__(
         self,
@@ -183,13 +155,13 @@ class IterativeReduced:
         solution: FloatArray,
     ) -> None:
         self.factorisation = factorisation
-        self.right = right
-        self.rest = rest
-        self.scaled = scaled
-        self.solution = solution
+        self.right = right  # (k, n_levels, m): Z_1'R of the eliminated factor
+        self.rest = rest  # (width, m): Z_2'V_1^-1 R
+        self.scaled = scaled  # (width, m): Lambda_2' times `rest`
+        self.solution = solution  # (width, m): C^-1 times `scaled`
 
     def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
-        """Return R'V^-1 R, of shape (m, m), as `Reduced` says."""
+        """Return R'V^-1 R, (m, m), from R'W R or its part within levels, as `Reduced` does."""
         c = self.factorisation.complement
         right = self.right.transpose(0, 2, 1)
         if within is None:
@@ -201,14 +173,14 @@ class IterativeReduced:
         return gram - (taken + taken.T) / 2.0
 
     def cross(self) -> Blocks:
-        """Return Z_f'V^-1 R of every factor, of shape (k_f, m, n_levels_f)."""
+        """Return Z_f'V^-1 R of every factor, (k, m, n_levels)."""
         c = self.factorisation.complement
-        through = c.scaled(self.solution)
-        result: Blocks = [np.empty(0)] * (len(c.stacking.factors) + 1)
-        result[c.eliminated] = times_levels(c.level.shrinker, self.right - c.seen(through))
+        through = c.scale(self.solution)
+        result: Blocks = [np.empty(0)] * (len(c.layout.factors) + 1)
+        result[c.eliminated] = times_levels(c.level.shrinker, self.right - c.to_eliminated(through))
         for f, met, part in zip(
-            c.stacking.factors,
-            c.stacking.parts(self.rest - c.beside(through)),
+            c.layout.factors,
+            c.layout.parts(self.rest - c.times_off_diagonal(through)),
             c.levels.values(),
             strict=True,
         ):

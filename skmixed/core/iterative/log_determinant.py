@@ -19,58 +19,39 @@ from skmixed.core.iterative.settings import Krylov
 from skmixed.core.iterative.shared import Shared
 from skmixed.core.iterative.traces import BATCH
 
-_PURPOSE = 2**31 - 1
-_ACCURACY = 1e-5
-_MOST, _PASSES = 128, 200_000_000
+_STREAM = 2**31 - 1  # of the random vectors; the streams of traces are numbered by factor
+_LANCZOS_TOL = 1e-5  # of the residual; quadrature errs by its square, far below Monte Carlo error
+_MOST_VECTORS = 128  # in a small design; the error of 16 is nearly three times as large
+_CHEAP_WORK = 200_000_000  # vectors times pairs of levels that a small design can afford
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number found with random vectors.
-
-    Parameters
-    ----------
-    value : float
-        The estimate.
-    error : float
-        Its standard error.
-    """
+class LogDeterminant:
+    """An estimate of log|C| and its Monte Carlo standard error."""
 
     value: float
     error: float
 
 
-def log_determinant(c: Complement, shared: Shared, settings: Krylov) -> Estimate:
-    """Estimate log|C|.
+def log_determinant(c: Complement, shared: Shared, settings: Krylov) -> LogDeterminant:
+    """Estimate log|C|, with the standard error of the mean over random vectors.
 
-    Parameters
-    ----------
-    c : Complement
-        C.
-    shared : Shared
-        Directions that are computed.
-    settings : Krylov
-        Number of random vectors, and their seed. Small designs take up to 128.
-
-    Returns
-    -------
-    Estimate
-        With the standard error of the mean over random vectors.
+    Small designs take more vectors than the settings say, up to 128.
     """
-    width = c.stacking.width
+    width = c.layout.width
     values, vectors = np.linalg.eigh(shared.inner)
     directions, known = shared.basis @ vectors, np.log(values) - (values - 1.0)
     samples = []
-    n_vectors = max(settings.n_probes, min(_MOST, _PASSES // c.products.n_pairs))
+    n_vectors = max(settings.n_probes, min(_MOST_VECTORS, _CHEAP_WORK // c.products.n_pairs))
     for start in range(0, n_vectors, BATCH):
         chosen = range(start, min(start + BATCH, n_vectors))
-        signs = settings.signs(_PURPOSE, width, chosen)
+        signs = settings.signs(_STREAM, width, chosen)
         solved = solve(
-            c, c.precondition, c.root(signs), _ACCURACY, settings.max_iter, keep_all=True
+            c, c.precondition, c.root(signs), _LANCZOS_TOL, settings.max_iter, keep_all=True
         )
         logs, first = quadrature(solved.lengths, solved.ratios, np.log)
         found = width * (logs - (first - 1.0))
         samples.append(found - known @ (np.square(directions.T @ signs) - 1.0))
     sample = np.concatenate(samples)
     error = float(sample.std(ddof=1) / np.sqrt(len(sample))) if len(sample) > 1 else np.inf
-    return Estimate(c.log_det_diagonal + float(sample.mean()), error)
+    return LogDeterminant(c.log_det_diagonal + float(sample.mean()), error)

@@ -17,58 +17,40 @@ from skmixed.core.blocks import PairBlock
 from skmixed.core.elimination import Blocks
 from skmixed.core.layout import FloatArray
 
-_CHUNK = 2**21
+_PAIR_CHUNK = 2**21  # pairs at a time: 16 MB for every array over them
 
 
 def times_levels(blocks: FloatArray, columns: FloatArray) -> FloatArray:
-    """Multiply a matrix of every level with its columns.
-
-    Parameters
-    ----------
-    blocks : ndarray of shape (a, b, n_levels)
-        One matrix a level.
-    columns : ndarray of shape (b, n_levels, m)
-        The columns.
-
-    Returns
-    -------
-    ndarray of shape (a, n_levels, m)
-        The products.
-    """
+    """Multiply blocks of shape (a, b, n_levels) with columns (b, n_levels, m): (a, n_levels, m)."""
     result: FloatArray = blocks[:, 0, :, None] * columns[0]
     for b in range(1, len(columns)):
         result += blocks[:, b, :, None] * columns[b]
     return result
 
 
-def times_factor(factor: FloatArray, columns: FloatArray) -> FloatArray:
-    """Multiply the same k x k matrix with the columns of every level, shape (k, n_levels, m)."""
+def times_lambda(lam: FloatArray, columns: FloatArray) -> FloatArray:
+    """Multiply one k x k matrix with the columns of every level, (k, n_levels, m)."""
     k, n_levels, m = columns.shape
     if k == 1:
-        return np.asarray(factor[0, 0] * columns)
-    return np.asarray((factor @ columns.reshape(k, n_levels * m)).reshape(k, n_levels, m))
+        return np.asarray(lam[0, 0] * columns)
+    return np.asarray((lam @ columns.reshape(k, n_levels * m)).reshape(k, n_levels, m))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairMatrices:
     """Z_i'W Z_j of two factors, a sparse matrix for every two of their columns.
 
-    Parameters
-    ----------
-    pair : PairBlock
-        The pairs of levels that occur.
-    matrices : list of list of csr_matrix of shape (n_levels_i, n_levels_j)
-        They share their pattern, and their entries are those of `pair`.
+    The matrices share their pattern, and their entries are those of `pair`.
     """
 
-    pair: PairBlock
-    matrices: list[list[Any]]
+    pair: PairBlock  # the pairs of levels that occur
+    matrices: list[list[Any]]  # csr, k_i x k_j of shape (n_levels_i, n_levels_j)
 
     @classmethod
     def of(cls, pair: PairBlock, shape: tuple[int, int]) -> PairMatrices:
-        """Arrange pairs, which are sorted by row."""
+        """Arrange pairs, which are sorted by row; `shape` is (n_levels_i, n_levels_j)."""
         indptr = np.searchsorted(pair.rows, np.arange(shape[0] + 1))
-        fits = max(len(pair.rows), *shape) < 2**31
+        fits = max(len(pair.rows), *shape) < 2**31  # into 32-bit indices, which halve their memory
         kind = np.int32 if fits else np.int64
         indices, indptr = pair.columns.astype(kind), indptr.astype(kind)
         matrices: list[list[Any]] = [
@@ -77,11 +59,11 @@ class PairMatrices:
         return cls(pair, matrices)
 
     def times(self, columns: FloatArray) -> FloatArray:
-        """Return Z_i'W Z_j times columns of the second factor."""
+        """Return Z_i'W Z_j times columns of factor j, (k_i, n_levels_i, m)."""
         return _times(self.matrices, columns)
 
     def transposed_times(self, columns: FloatArray) -> FloatArray:
-        """Return Z_j'W Z_i times columns of the first factor."""
+        """Return Z_j'W Z_i times columns of factor i, (k_j, n_levels_j, m)."""
         return _times([[m.T for m in row] for row in zip(*self.matrices, strict=True)], columns)
 
 
@@ -101,18 +83,10 @@ def _times(matrices: list[list[Any]], columns: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseProducts:
-    """Z'W Z of all random columns.
+    """Z'W Z of all random columns."""
 
-    Parameters
-    ----------
-    own : list of ndarray of shape (k, k, n_levels)
-        Of every factor with itself.
-    between : dict of (int, int) to PairMatrices
-        Of every two factors i < j.
-    """
-
-    own: Blocks
-    between: dict[tuple[int, int], PairMatrices]
+    own: Blocks  # (k, k, n_levels) of every factor with itself
+    between: dict[tuple[int, int], PairMatrices]  # of every two factors i < j
 
     @classmethod
     def of(cls, own: Blocks, pairs: dict[tuple[int, int], PairBlock]) -> SparseProducts:
@@ -129,7 +103,7 @@ class SparseProducts:
         return sum(len(matrices.pair.rows) for matrices in self.between.values())
 
     def times(self, i: int, j: int, columns: FloatArray) -> FloatArray:
-        """Return Z_i'W Z_j times columns of factor j."""
+        """Return Z_i'W Z_j times columns of factor j, (k_i, n_levels_i, m)."""
         if i == j:
             return times_levels(self.own[i], columns)
         if (i, j) in self.between:
@@ -137,24 +111,11 @@ class SparseProducts:
         return self.between[j, i].transposed_times(columns)
 
     def entries(self, i: int, j: int) -> Iterator[tuple[np.ndarray, np.ndarray, FloatArray]]:
-        """Go through the pairs of levels of two factors, some at a time.
-
-        Parameters
-        ----------
-        i, j : int
-            Two different factors.
-
-        Yields
-        ------
-        of_i, of_j : ndarray of int of shape (n,)
-            Their levels.
-        products : ndarray of shape (k_i, k_j, n)
-            Z_i'W Z_j.
-        """
+        """Yield levels of i, levels of j, and Z_i'W Z_j, (k_i, k_j, n), of some pairs at a time."""
         flipped = (i, j) not in self.between
         pair = self.between[(j, i) if flipped else (i, j)].pair
-        for start in range(0, len(pair.rows), _CHUNK):
-            some = slice(start, start + _CHUNK)
+        for start in range(0, len(pair.rows), _PAIR_CHUNK):
+            some = slice(start, start + _PAIR_CHUNK)
             products = pair.products[:, :, some]
             if flipped:
                 yield pair.columns[some], pair.rows[some], products.transpose(1, 0, 2)
@@ -162,19 +123,10 @@ class SparseProducts:
                 yield pair.rows[some], pair.columns[some], products
 
     def paired_forms(self, i: int, j: int, blocks: FloatArray) -> FloatArray:
-        """Sum over the levels that each level meets the forms of their products.
+        """Sum A_ij block A_ij' over the levels j that each level i meets, (k_i, k_i, n_levels_i).
 
-        Parameters
-        ----------
-        i, j : int
-            Two different factors.
-        blocks : ndarray of shape (k_j, k_j, n_levels_j)
-            A matrix for every level of the second.
-
-        Returns
-        -------
-        ndarray of shape (k_i, k_i, n_levels_i)
-            For every level of the first the sum of A_ij block A_ij' over levels of the second.
+        The factors differ; `blocks` has a matrix for every level of the second, (k_j, k_j,
+        n_levels_j).
         """
         k, n_levels = self.own[i].shape[0], self.own[i].shape[2]
         result = np.zeros((k, k, n_levels))

@@ -8,62 +8,36 @@ import numpy as np
 
 from skmixed.core.layout import FloatArray
 
-_WORTHWHILE = 8
+_LEVELS_A_VECTOR = 8  # unit vectors up to so many times the random ones: no Monte Carlo error
 
 
 @dataclass(frozen=True, slots=True)
 class Krylov:
-    """Settings of the iterative elimination, the same in every evaluation.
+    """Tolerances and random vectors of the iterative elimination, the same in every evaluation.
 
-    Parameters
-    ----------
-    n_probes : int
-        Random vectors of the log-determinant, and of every factor without a number of its own;
-        the mean over them stands for a trace.
-    seed : int
-        Of these vectors. Each has a stream of its own, so that more of them keep the first, and
-        every evaluation uses the same: the estimated gradient is smooth in theta.
-    tol : float
-        Preconditioned residual, relative to that at the start, at which solutions end.
-    probe_tol : float
-        The same for the random vectors, whose quadratic forms err by its square.
-    max_iter : int
-        Most iterations of a solution.
-    by_factor : tuple of int
-        Random vectors of every factor; empty for `n_probes` each.
+    Every random vector has a stream of its own, so that more of them keep the first; as every
+    evaluation uses the same, the estimated gradient is smooth in theta.
     """
 
-    n_probes: int = 16
-    seed: int = 0
-    tol: float = 1e-10
-    probe_tol: float = 1e-4
-    max_iter: int = 2_000
-    by_factor: tuple[int, ...] = ()
+    n_probes: int = 16  # of the determinant, and of every factor without a number of its own
+    seed: int = 0  # of the random vectors
+    tol: float = 1e-10  # of the preconditioned residual, relative to that at the start
+    probe_tol: float = 1e-4  # the same for random vectors, whose quadratic forms err by its square
+    max_iter: int = 2_000  # of a solution
+    by_factor: tuple[int, ...] = ()  # random vectors of every factor; empty for `n_probes` each
 
     def number(self, factor: int) -> int:
         """Return the number of random vectors of a factor."""
         return self.by_factor[factor] if self.by_factor else self.n_probes
 
     def is_exact(self, factor: int, n_levels: int) -> bool:
-        """Tell whether a factor has so few levels that a unit vector for each is as well."""
-        return n_levels <= _WORTHWHILE * self.number(factor)
+        """Tell whether a factor has so few levels that each gets a unit vector."""
+        return n_levels <= _LEVELS_A_VECTOR * self.number(factor)
 
     def signs(self, purpose: int, n: int, chosen: range) -> FloatArray:
-        """Return random signs (Rademacher vectors).
+        """Return Rademacher vectors, (n, len(chosen)), with entries -1 and 1.
 
-        Parameters
-        ----------
-        purpose : int
-            Number of the factor, or one beyond them all.
-        n : int
-            Length.
-        chosen : range
-            Which of the vectors.
-
-        Returns
-        -------
-        ndarray of shape (n, len(chosen))
-            Entries -1 and 1.
+        `purpose` is the number of the factor, or one beyond them all.
         """
         signs = np.empty((n, len(chosen)))
         for column, number in enumerate(chosen):

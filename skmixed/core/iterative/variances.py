@@ -15,29 +15,16 @@ from skmixed.core.iterative.products import times_levels
 from skmixed.core.iterative.traces import BATCH, Solver
 from skmixed.core.layout import FloatArray
 
-_TOL = 1e-5
+_ROW_TOL = 1e-5  # of the residual; a variance errs by its square
 
 
 def effect_variances(
     c: Complement, solver: Solver, random: Blocks, codes: list[IntArray]
 ) -> FloatArray:
-    """Return var(z'b | y, beta) / sigma^2 of rows.
+    """Return var(z'b | y, beta) / sigma^2 of rows, (n,): z'C z, C covering all factors.
 
-    Parameters
-    ----------
-    c : Complement
-        V, the largest factor eliminated.
-    solver : callable
-        Solves with C.
-    random : list of ndarray of shape (k_f, n)
-        z of every factor; zeros where a row has no known level of it.
-    codes : list of ndarray of int of shape (n,)
-        Level of every row.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        z'C z with C the conditional covariance of all random effects.
+    `random` has z of every factor, (k_f, n), zero where a row has no known level; `codes` the
+    levels, (n,). Rows that are alike are solved for once.
     """
     table = np.concatenate([*random, np.array(codes)]).T
     _, first, which = np.unique(table, axis=0, return_index=True, return_inverse=True)
@@ -55,11 +42,11 @@ def _of_rows(c: Complement, solver: Solver, random: Blocks, codes: list[IntArray
     columns = np.arange(m)
     first = np.zeros((*c.products.own[c.eliminated].shape[1:], m))
     first[:, codes[c.eliminated], columns] = random[c.eliminated]
-    taken = times_levels(c.taken, first)
-    variances = (first * taken).sum(axis=(0, 1))
-    rest = -c.back(taken)
-    for f, part in zip(c.stacking.factors, c.stacking.parts(rest), strict=True):
+    shrunk = times_levels(c.level_covariance, first)
+    variances = (first * shrunk).sum(axis=(0, 1))
+    rest = -c.from_eliminated(shrunk)
+    for f, part in zip(c.layout.factors, c.layout.parts(rest), strict=True):
         part[:, codes[f], columns] += random[f]
-    right = c.scaled_back(rest)
-    solution = solver(right, _TOL).solution
+    right = c.scale_transposed(rest)
+    solution = solver(right, _ROW_TOL).solution
     return np.asarray(variances + np.einsum("ij,ij->j", right, solution))
