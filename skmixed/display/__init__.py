@@ -3,12 +3,12 @@
 matplotlib is asked for by the methods that draw; the extra `plot` brings it.
 """
 
-from skmixed.display.coefficients import CoefficientDisplay
-from skmixed.display.predictions import PredictionDisplay
-from skmixed.display.profiles import ProfileDisplay
-from skmixed.display.random_effects import RandomEffectsDisplay
-from skmixed.display.residuals import ResidualsDisplay
-from skmixed.display.shrinkage import ShrinkageDisplay
+from skmixed.display.coefficient_display import CoefficientDisplay
+from skmixed.display.prediction_display import PredictionDisplay
+from skmixed.display.profile_display import ProfileDisplay
+from skmixed.display.random_effects_display import RandomEffectsDisplay
+from skmixed.display.residuals_display import ResidualsDisplay
+from skmixed.display.shrinkage_display import ShrinkageDisplay
 
 __all__ = [
     "CoefficientDisplay",

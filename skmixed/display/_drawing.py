@@ -1,7 +1,11 @@
-"""What all displays draw with: matplotlib, asked for late, panels, colours, tables and names."""
+"""What all displays draw with: panels, colours, styles, legends, labels that fit, and checks.
+
+matplotlib is imported inside the functions, so that importing the displays does not need it.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,64 +13,41 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skmixed.design.formula import INTERCEPT
+
 # Okabe, M. & Ito, K. (2008), Color universal design: told apart with any colour vision.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "#8C8C8C"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHED: Mapping[str, Any] = {"color": BLACK, "linestyle": "--", "linewidth": 0.8}
+DOTS: Mapping[str, Any] = {"linestyle": "none", "marker": "o"}
+
+MOST_LABELLED = 60  # rows for which a panel grows to name each: more do not fit on a page
+_LONGEST_LABEL = 24  # letters: a longer label leaves too little of the panel
+_INCHES_A_LABEL = 0.12  # height of a line of matplotlib's small type, 8.3 points
+_INCHES_A_LETTER = 0.14  # twice the width of a letter of small type: labels in a row keep apart
+_NOTE_SIZE = 8.0  # points: labels beside points are a little smaller than those of the axes
+_NOTE_LETTER = 4.8  # points: mean width of a letter of that size, 0.6 of it
+_POINT_RADIUS = 0.05  # inches about a point that labels leave free: the marker and its edge
 
 
-def pyplot(caller: str) -> Any:
-    """Import matplotlib for a method that draws.
-
-    Parameters
-    ----------
-    caller : str
-        Name of the method.
-
-    Returns
-    -------
-    module
-        `matplotlib.pyplot`.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    """
+def require_matplotlib(caller: str) -> None:
+    """Raise an ImportError that says how to install matplotlib, if it is not there."""
     try:
-        import matplotlib.pyplot
+        importlib.import_module("matplotlib.pyplot")
     except ImportError as error:
         raise ImportError(
             f"{caller} requires matplotlib, which the extra `plot` brings: "
             "pip install 'scikit-mixed[plot]'"
         ) from error
-    return matplotlib.pyplot
 
 
 def style(artist: str, defaults: Mapping[str, Any], given: Any, name: str) -> dict[str, Any]:
-    """Merge the settings of an artist with what the user asks for.
+    """Return the settings of a "line" or "collection", by full names, with the user's on top.
 
-    Parameters
-    ----------
-    artist : {"line", "collection"}
-        What kind of artist it is; aliases such as c and lw are its own.
-    defaults : mapping
-        Settings of the display.
-    given : mapping or None
-        Settings of the user.
-    name : str
-        What the user's argument is called.
-
-    Returns
-    -------
-    dict
-        Settings by full names.
-
-    Raises
-    ------
-    TypeError
-        If these are no settings.
+    Aliases such as c and lw are those of the artist. A TypeError names the user's argument, if that
+    is neither None nor a mapping.
     """
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.collections import LineCollection
@@ -82,39 +63,16 @@ def style(artist: str, defaults: Mapping[str, Any], given: Any, name: str) -> di
 
 
 def panels(
-    ax: Any, n_panels: int, n_columns: int, size: tuple[float, float], caller: str
+    ax: Any, n_panels: int, n_columns: int, size: tuple[float, float]
 ) -> tuple[Any, NDArray[Any]]:
-    """Return the figure and the axes to draw on.
+    """Return the figure and the axes to draw on, (n_panels,), row by row.
 
-    Parameters
-    ----------
-    ax : None, Axes or array of Axes
-        What the user gave: nothing, one that is used, or divided where there are several panels,
-        or one for every panel.
-    n_panels : int
-        Number of panels.
-    n_columns : int
-        Number of columns they are arranged in.
-    size : tuple of float
-        Width and height of a panel, in inches, where a figure is made.
-    caller : str
-        Name of the method.
-
-    Returns
-    -------
-    figure : Figure
-        The figure.
-    axes : ndarray of Axes of shape (n_panels,)
-        The panels, row by row.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many axes as panels.
-    TypeError
-        If they are no axes.
+    `ax` is None for a new figure, of panels of `size` inches; one axes, which is divided where
+    there are several panels; or an axes for every panel. Another number of axes is a ValueError,
+    anything else a TypeError.
     """
-    plt = pyplot(caller)
+    import matplotlib.pyplot as plt
+
     n_columns = min(n_columns, n_panels)
     n_rows = -(-n_panels // n_columns)
     if ax is None:
@@ -142,29 +100,18 @@ def panels(
     raise ValueError(f"panels: {n_panels}, axes given: {len(given)}; give an axes for each panel")
 
 
+def add_legend(axes: Any, given: Any, outside: Mapping[str, Any], **settings: Any) -> None:
+    """Draw a legend: within axes that the user gave, otherwise where `outside` says."""
+    if given is None:
+        axes.figure.legend(**outside, **settings)
+    else:
+        axes.legend(**settings)
+
+
 def need_columns(frame: Any, columns: Sequence[str], name: str) -> pd.DataFrame:
-    """Check the table that a display is made of.
+    """Return a copy of the table that a display is made of.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        The table.
-    columns : sequence of str
-        Columns that it must have.
-    name : str
-        What it is called.
-
-    Returns
-    -------
-    DataFrame
-        A copy.
-
-    Raises
-    ------
-    TypeError
-        If it is none.
-    ValueError
-        If columns are missing, or there are no rows.
+    A TypeError says that it is no DataFrame, a ValueError that it lacks columns or rows.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"{name} is a {type(frame).__name__}, not a pandas DataFrame")
@@ -177,26 +124,9 @@ def need_columns(frame: Any, columns: Sequence[str], name: str) -> pd.DataFrame:
 
 
 def choose(name: str, given: Any, known: Sequence[str]) -> list[str]:
-    """Return the names that are asked for.
+    """Return the names that an argument asks for, in its order; None asks for all that are known.
 
-    Parameters
-    ----------
-    name : str
-        What the argument is called.
-    given : None, str or list of str
-        What the user gave; None is all.
-    known : sequence of str
-        The names there are.
-
-    Returns
-    -------
-    list of str
-        Those given, in their order.
-
-    Raises
-    ------
-    ValueError
-        If one is not there.
+    A name that is not known, and an empty list, is a ValueError.
     """
     if given is None:
         return list(known)
@@ -205,3 +135,77 @@ def choose(name: str, given: Any, known: Sequence[str]) -> list[str]:
     if unknown or not wanted:
         raise ValueError(f"{name}={given!r} is not among {list(known)}")
     return wanted
+
+
+def label_text(label: Any) -> str:
+    """Write a level, or the levels that make it up, as text that is short enough for an axis."""
+    text = ":".join(map(str, label)) if isinstance(label, tuple) else str(label)
+    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
+
+
+def unit_of(column: str, response: str) -> str:
+    """Write the unit of a coefficient, as "[Reaction per unit of Days]"."""
+    return f"[{response}]" if column == INTERCEPT else f"[{response} per unit of {column}]"
+
+
+def name_rows(
+    ax: Any, labels: Sequence[Any], what: str, places: Any = None, *, along: str = "y"
+) -> bool:
+    """Name the rows of a panel where their names fit, and return whether they do.
+
+    Rows are counted from below, at 0, 1, ... unless `places` says where; along "x" names are
+    upright where they are many. Where they do not fit, the axis says how many rows there are.
+    """
+    places = np.arange(len(labels)) if places is None else np.asarray(places)
+    box = ax.get_window_extent()
+    room = (box.height if along == "y" else box.width) / ax.figure.dpi
+    named = len(labels) <= max(room / _INCHES_A_LABEL, 1)
+    # Room for a marker beside a row, or one percent of many rows.
+    margin = 0.7 if len(labels) <= MOST_LABELLED else 0.01 * len(labels)
+    limits = {f"{along}lim": (places.min() - margin, places.max() + margin)}
+    title = what if named else f"{what}, {len(labels):,} in order"
+    ax.set(**limits, **{f"{along}label": title})
+    if named:
+        texts = [label_text(label) for label in labels]
+        ticks = ax.set_yticks if along == "y" else ax.set_xticks
+        upright = along == "x" and sum(map(len, texts)) * _INCHES_A_LETTER > room
+        ticks(places, texts, fontsize="small", rotation=90 if upright else 0)
+    elif along == "x":
+        ax.set_xticks([])
+    return named
+
+
+def label_points(
+    ax: Any, points: NDArray[Any], labels: Sequence[Any], occupied: NDArray[Any]
+) -> None:
+    """Write labels beside points (n, 2), wherever they cover neither each other nor `occupied`.
+
+    `occupied` are points, (m, 2). Boxes are estimated from the number of letters.
+    """
+    ax.figure.draw_without_rendering()  # settles the limits and the size of the axes
+    dots_a_point = ax.figure.dpi / 72.0
+    width, height = _NOTE_LETTER * dots_a_point, _NOTE_SIZE * dots_a_point
+    x, y = ax.transData.transform(points).T
+    taken_x, taken_y = ax.transData.transform(occupied).T
+    radius = _POINT_RADIUS * ax.figure.dpi
+    sides = taken_x - radius, taken_x + radius, taken_y - radius, taken_y + radius
+    taken = list(zip(*sides, strict=True))
+    for place in range(len(points)):
+        text = label_text(labels[place])
+        box = (
+            x[place] + 1.1 * radius,  # clear of the label's own point
+            x[place] + width * (1 + len(text)),
+            y[place],
+            y[place] + height,
+        )
+        if any(_overlap(box, other) for other in taken):
+            continue
+        taken.append(box)
+        offset = {"xytext": (_NOTE_LETTER, 0.0), "textcoords": "offset points"}
+        ax.annotate(text, points[place], fontsize=_NOTE_SIZE, **offset)
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Tell whether two boxes (left, right, bottom, top) overlap."""
+    apart_x = one[0] > other[1] or other[0] > one[1]
+    return not (apart_x or one[2] > other[3] or other[2] > one[3])

@@ -6,33 +6,32 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from skmixed.core.layout import FloatArray
 from skmixed.display._drawing import (
     BLACK,
     BLUE,
+    DASHED,
+    DOTS,
     GREY,
     VERMILION,
+    add_legend,
     choose,
+    label_points,
     need_columns,
     panels,
-    pyplot,
+    require_matplotlib,
     style,
+    unit_of,
 )
-from skmixed.display._labels import (
-    coefficient_unit,
-    label_points,
-)
-from skmixed.display._models import (
-    common_coefficients,
-    group_coefficients,
-    mixed_model,
-    response_of,
-)
-from skmixed.display._separate import separate_estimates
-from skmixed.estimators.grouped.models import GroupedModels
+from skmixed.display._fitted_models import response_of
+from skmixed.display._group_estimates import group_estimates
 
-_FEW = 100
-_TAIL, _WILD = 0.01, 1.5
+_MOST_NAMED = 100  # arrows that are drawn in full and named: more hide each other
+_TAIL = 0.01  # of many arrows, on either side, whose wild starts may lie outside the picture
+_WILD = 1.5  # range of the starts by that without tails, above which it would dwarf the others
+_MARGIN = 0.05  # of the range about many arrows, as matplotlib has it
 
 
 class ShrinkageDisplay:
@@ -173,29 +172,15 @@ class ShrinkageDisplay:
         less all other parts of the model: its other coefficients and the effects of other factors.
         Where all coefficients vary over one factor, that is the regression of y in each group.
         """
-        pyplot("ShrinkageDisplay.from_estimator")
-        if isinstance(estimator, GroupedModels):
-            if factor is not None:
-                raise ValueError(
-                    "factor is for mixed models: arrows are those of the finest groups"
-                )
-            own, shrunk = (
-                pd.DataFrame(group_coefficients(estimator, "ShrinkageDisplay", shrunk=each)["coef"])
-                for each in (False, True)
-            )
-            factor = ":".join(map(str, own.index.names))
-            common = common_coefficients(estimator)
-        else:
-            model = mixed_model(estimator, "ShrinkageDisplay")
-            found = separate_estimates(model, X, y, sample_weight, groups, factor)
-            factor, own, shrunk, common = found.factor, found.own, found.shrunk, found.common
-        known = list(shrunk.columns)
+        require_matplotlib("ShrinkageDisplay.from_estimator")
+        estimates = group_estimates(estimator, X, y, sample_weight, groups, factor)
+        known = list(estimates.shrunk.columns)
         wanted = choose("columns", known[:2] if columns is None else columns, known)
         return cls(
-            own[wanted],
-            shrunk[wanted],
-            common=common[wanted],
-            factor=factor,
+            estimates.own[wanted],
+            estimates.shrunk[wanted],
+            common=estimates.common[wanted],
+            factor=estimates.factor,
             response=response_of(estimator),
         ).plot(
             ax,
@@ -241,15 +226,15 @@ class ShrinkageDisplay:
         ValueError
             For more than two coefficients.
         """
-        pyplot("ShrinkageDisplay.plot")
+        require_matplotlib("ShrinkageDisplay.plot")
         names = list(self.shrunk.columns)
         if len(names) > 2:
             raise ValueError(f"arrows are drawn for one or two coefficients, not for {names}")
-        self.figure_, self.axes_ = panels(ax, 1, 1, (6.4, 4.8), "ShrinkageDisplay.plot")
+        self.figure_, self.axes_ = panels(ax, 1, 1, (6.4, 4.8))
         self.ax_ = self.axes_[0]
         start, end = self._ends()
         self._draw_common(common_kwargs)
-        few = len(start) <= _FEW
+        few = len(start) <= _MOST_NAMED
         moved = end - start
         defaults = {"color": GREY, "width": 0.003 if few else 0.0012, "alpha": 0.8 if few else 0.25}
         defaults |= {"headwidth": 5.0, "headlength": 6.0} if few else {"headwidth": 1.0}
@@ -261,8 +246,7 @@ class ShrinkageDisplay:
             scale=1.0,
             **style("collection", defaults, arrow_kwargs, "arrow_kwargs"),
         )
-        defaults = {"linestyle": "none", "marker": "o", "zorder": 3}
-        defaults |= {"markersize": 5.0 if few else 1.5}
+        defaults = {**DOTS, "zorder": 3, "markersize": 5.0 if few else 1.5}
         first = {
             "color": VERMILION,
             "label": f"each {self.factor} by itself",
@@ -278,19 +262,24 @@ class ShrinkageDisplay:
         self._note(start)
         return self
 
-    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return where arrows start and end; groups without estimates have none."""
-        own, shrunk = self.own.to_numpy(float), self.shrunk.to_numpy(float)
-        known = np.isfinite(own).all(axis=1) & np.isfinite(shrunk).all(axis=1)
-        own, shrunk = own[known], shrunk[known]
+    def _has_arrow(self) -> NDArray[np.bool_]:
+        """Tell which groups have both estimates, (n_groups,)."""
+        estimates = np.hstack([self.own.to_numpy(float), self.shrunk.to_numpy(float)])
+        return np.isfinite(estimates).all(axis=1)
+
+    def _ends(self) -> tuple[FloatArray, FloatArray]:
+        """Return where arrows start and end in the picture, both (n_arrows, 2)."""
+        known = self._has_arrow()
+        own, shrunk = self.own.to_numpy(float)[known], self.shrunk.to_numpy(float)[known]
         if own.shape[1] == 1:
             return np.repeat(own, 2, axis=1), np.column_stack([own, shrunk])
         return own, shrunk
 
     def _draw_common(self, common_kwargs: dict[str, Any] | None) -> None:
+        """Draw what all groups have in common: a point, or a line and the diagonal."""
         values = self.common[list(self.shrunk.columns)].to_numpy(float)
         if len(values) == 1:
-            defaults = {"color": BLACK, "linestyle": "--", "linewidth": 0.8, "label": "in common"}
+            defaults = {**DASHED, "label": "in common"}
             settings = style("line", defaults, common_kwargs, "common_kwargs")
             self.common_ = self.ax_.axhline(values[0], **settings)
             self.ax_.axline((values[0], values[0]), slope=1.0, color=GREY, linewidth=0.8)
@@ -300,9 +289,9 @@ class ShrinkageDisplay:
         settings = style("line", defaults, common_kwargs, "common_kwargs")
         (self.common_,) = self.ax_.plot(*values[:, None], **settings)
 
-    def _limit(self, start: np.ndarray, end: np.ndarray) -> None:
+    def _limit(self, start: FloatArray, end: FloatArray) -> None:
         """Leave the wildest starts of many arrows outside, and name the groups of a few."""
-        if len(start) > _FEW:
+        if len(start) > _MOST_NAMED:
             low, high = np.quantile(start, [_TAIL, 1.0 - _TAIL], axis=0)
             low, high = np.minimum(low, end.min(axis=0)), np.maximum(high, end.max(axis=0))
             wild = np.ptp(start, axis=0) > _WILD * (high - low)
@@ -310,7 +299,7 @@ class ShrinkageDisplay:
                 wild = np.repeat(wild[:1], 2)
             low = np.where(wild, low, np.minimum(start, end).min(axis=0))
             high = np.where(wild, high, np.maximum(start, end).max(axis=0))
-            room = 0.05 * (high - low)
+            room = _MARGIN * (high - low)
             self.ax_.set(
                 xlim=(low[0] - room[0], high[0] + room[0]),
                 ylim=(low[1] - room[1], high[1] + room[1]),
@@ -318,30 +307,28 @@ class ShrinkageDisplay:
         else:
             self.ax_.margins(0.1)
             self.ax_.set_title(" ", fontsize="medium")  # takes its room before labels are placed
-            own, shrunk = self.own.to_numpy(float), self.shrunk.to_numpy(float)
-            known = np.isfinite(own).all(axis=1) & np.isfinite(shrunk).all(axis=1)
-            label_points(self.ax_, start, list(self.own.index[known]), np.vstack([start, end]))
+            names = list(self.own.index[self._has_arrow()])
+            label_points(self.ax_, start, names, np.vstack([start, end]))
 
-    def _outside(self, start: np.ndarray) -> int:
+    def _outside(self, start: FloatArray) -> int:
         """Count arrows that start outside the picture."""
         (left, right), (bottom, top) = self.ax_.get_xlim(), self.ax_.get_ylim()
         x, y = start.T
         return int(((x < left) | (x > right) | (y < bottom) | (y > top)).sum())
 
     def _name_axes(self, ax: Any) -> None:
-        names = [coefficient_unit(str(name), self.response) for name in self.shrunk.columns]
+        """Name the axes and draw the legend."""
+        names = [f"{name} {unit_of(str(name), self.response)}" for name in self.shrunk.columns]
         if len(names) == 1:
             names = [f"{names[0]}, by itself", f"{names[0]}, shrunk"]
         self.ax_.set(xlabel=names[0], ylabel=names[1])
         handles = [self.own_points_, self.shrunk_points_, self.common_]
-        few = len(self.own_points_.get_xdata()) <= _FEW
+        few = len(self.own_points_.get_xdata()) <= _MOST_NAMED
         look = {"fontsize": "small", "markerscale": 1.0 if few else 2.0}
-        if ax is None:
-            self.figure_.legend(handles=handles, loc="outside upper center", ncols=3, **look)
-        else:
-            self.ax_.legend(handles=handles, **look)
+        outside = {"loc": "outside upper center", "ncols": 3}
+        add_legend(self.ax_, ax, outside, handles=handles, **look)
 
-    def _note(self, start: np.ndarray) -> None:
+    def _note(self, start: FloatArray) -> None:
         """Say how many groups there are, and what is not seen of them."""
         notes = [f"{len(start):,} levels of {self.factor}"]
         if outside := self._outside(start):

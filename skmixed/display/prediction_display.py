@@ -13,21 +13,22 @@ from skmixed.display._drawing import (
     GREY,
     MARKERS,
     PALETTE,
-    need_columns,
-    panels,
-    pyplot,
-    style,
-)
-from skmixed.display._grid import Question
-from skmixed.display._labels import (
+    add_legend,
     label_text,
     name_rows,
+    need_columns,
+    panels,
+    require_matplotlib,
+    style,
 )
-from skmixed.display._models import response_of
+from skmixed.display._fitted_models import response_of
+from skmixed.display._prediction_grid import PredictionGrid
 
 _COLUMNS = ["group", "value", "prediction", "lower", "upper", "role"]
-_WIDTH = 0.5
-_MOST_HELD, _FEW = 4, 50
+_BARS_WIDTH = 0.5  # of the distance between categories, over which the bars of groups lie
+_MOST_HELD = 4  # values in the title: more do not fit on its line
+_MOST_DISTINCT = 50  # grey lines that can be followed: more are drawn fainter
+_PLAIN_NUMBERS = 1e5  # below it three digits say enough; above, .3g turns to powers of ten
 
 
 class PredictionDisplay:
@@ -180,16 +181,15 @@ class PredictionDisplay:
         includes how much the levels of that factor differ. No interval is drawn of the line of a
         new group; rows of an unknown level in `predict_interval` tell it.
         """
-        pyplot("PredictionDisplay.from_estimator")
-        question = Question.of(estimator, X, feature, groups, factor, at, grid_resolution)
-        chosen = question.intervals(interval, level)
-        answers = question.answers(levels, chosen, level, new=new)
+        require_matplotlib("PredictionDisplay.from_estimator")
+        grid = PredictionGrid.of(estimator, X, feature, groups, factor, at, grid_resolution)
+        kind = grid.interval_kind(interval, level)
         return cls(
-            answers,
-            feature=question.feature,
-            factor=question.factor,
+            grid.predictions(levels, kind, level, new=new),
+            feature=grid.feature,
+            factor=grid.factor,
             response=response_of(estimator),
-            held=question.told,
+            held=grid.held_in_model,
         ).plot(
             ax,
             line_kwargs=line_kwargs,
@@ -232,8 +232,8 @@ class PredictionDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        pyplot("PredictionDisplay.plot")
-        self.figure_, self.axes_ = panels(ax, 1, 1, (7.2, 4.4), "PredictionDisplay.plot")
+        require_matplotlib("PredictionDisplay.plot")
+        self.figure_, self.axes_ = panels(ax, 1, 1, (7.2, 4.4))
         self.ax_ = self.axes_[0]
         values, place = self.predictions["value"], None
         if not pd.api.types.is_numeric_dtype(values):
@@ -258,7 +258,7 @@ class PredictionDisplay:
         return self
 
     def _background(self, parts: dict[Any, pd.DataFrame], place: Any, given: Any) -> Any:
-        """Draw thin lines."""
+        """Draw the thin grey lines, and return them."""
         if not parts:
             return None
         from matplotlib.collections import LineCollection
@@ -267,7 +267,7 @@ class PredictionDisplay:
             np.column_stack([_places(part, place), part["prediction"]]) for part in parts.values()
         ]
         look = {"color": GREY, "linewidth": 0.6, "zorder": 0}
-        look["alpha"] = 0.5 if len(segments) <= _FEW else 0.3
+        look["alpha"] = 0.5 if len(segments) <= _MOST_DISTINCT else 0.3
         settings = style("collection", look, given, "background_kwargs")
         lines = self.ax_.add_collection(LineCollection(segments, **settings))
         self.ax_.autoscale_view()
@@ -281,7 +281,7 @@ class PredictionDisplay:
             where = _places(part, place)
             look = {"color": colour, "linewidth": 1.8, "label": label_text(group)}
             if place is not None:  # beside each other, as bars would hide each other
-                where = where + _WIDTH * ((number + 0.5) / len(parts) - 0.5)
+                where = where + _BARS_WIDTH * ((number + 0.5) / len(parts) - 0.5)
                 look |= {
                     "linestyle": ":",
                     "linewidth": 1.0,
@@ -300,6 +300,7 @@ class PredictionDisplay:
             self.intervals_[group] = draw(where, low, high, **settings)
 
     def _name_axes(self) -> None:
+        """Name what is predicted, and what is held."""
         self.ax_.set_ylabel(f"prediction [{self.response}]")
         held = [f"{name} = {_value_text(value)}" for name, value in self.held.items()]
         if held:
@@ -314,16 +315,13 @@ class PredictionDisplay:
         title = self.factor + (f"\n{n_others:,} more in grey" if n_others else "")
         settings: dict[str, Any] = {"handles": handles, "title": title, "fontsize": "small"}
         settings |= {"title_fontsize": "small", "framealpha": 0.8}
-        if ax is None:
-            self.figure_.legend(loc="outside right upper", **settings)
-        else:
-            self.ax_.legend(**settings)
+        add_legend(self.ax_, ax, {"loc": "outside right upper"}, **settings)
 
 
 def _value_text(value: Any) -> str:
     """Write a value at which a feature is held."""
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        return f"{value:.3g}" if abs(float(value)) < 1e5 else f"{value:,.0f}"
+        return f"{value:.3g}" if abs(float(value)) < _PLAIN_NUMBERS else f"{value:,.0f}"
     return label_text(value)
 
 

@@ -8,27 +8,28 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from skmixed.design.formula import INTERCEPT
 from skmixed.display._drawing import (
+    DASHED,
+    DOTS,
     MARKERS,
+    MOST_LABELLED,
     PALETTE,
+    add_legend,
     choose,
+    name_rows,
     need_columns,
     panels,
-    pyplot,
+    require_matplotlib,
     style,
 )
-from skmixed.display._labels import (
-    MOST_LABELLED,
-    name_rows,
-)
-from skmixed.display._models import mixed_model, response_of
+from skmixed.display._fitted_models import mixed_model, response_of
 from skmixed.inference.intervals import confidence_intervals
 from skmixed.inference.testing import DfMethod
 
 _COLUMNS = ["model", "coefficient", "estimate", "lower", "upper"]
-_INTERCEPT = "(Intercept)"
-_SPREAD = 0.6
-_TALLEST = 12.0
+_SPREAD = 0.6  # of the distance between coefficients, over which their models lie
+_TALLEST = 12.0  # inches: about a page, whatever the number of models
 
 
 class CoefficientDisplay:
@@ -139,7 +140,7 @@ class CoefficientDisplay:
         ValueError
             For unknown names, and as in `confidence_intervals`.
         """
-        pyplot("CoefficientDisplay.from_estimator")
+        require_matplotlib("CoefficientDisplay.from_estimator")
         return cls.from_estimators(
             {"": estimator},
             columns=columns,
@@ -211,7 +212,7 @@ class CoefficientDisplay:
         ValueError
             For unknown names, and as in `confidence_intervals`.
         """
-        pyplot("CoefficientDisplay.from_estimators")
+        require_matplotlib("CoefficientDisplay.from_estimators")
         if not isinstance(estimators, Mapping) or not estimators:
             raise TypeError(
                 f"estimators is {estimators!r}: give a dict of fitted models by the names they are "
@@ -232,7 +233,7 @@ class CoefficientDisplay:
             tables.append(found.rename_axis("coefficient").reset_index().assign(model=name))
         coefficients = pd.concat(tables, ignore_index=True)[_COLUMNS]
         known = list(coefficients["coefficient"].unique())
-        others = [column for column in known if column != _INTERCEPT]
+        others = [column for column in known if column != INTERCEPT]
         wanted = choose("columns", columns, known) if columns is not None else others or known
         chosen = coefficients[coefficients["coefficient"].isin(wanted)].reset_index(drop=True)
         responses = dict.fromkeys(response_of(estimator) for estimator in estimators.values())
@@ -274,17 +275,14 @@ class CoefficientDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        pyplot("CoefficientDisplay.plot")
+        require_matplotlib("CoefficientDisplay.plot")
         names = list(self.coefficients["coefficient"].unique())[::-1]
         models = list(self.coefficients["model"].unique())
-        a_row = 0.1 * len(models) + 0.15
+        a_row = 0.1 * len(models) + 0.15  # inches, and 1.1 for the axis below and the legend
         height = 1.1 + a_row * len(names) if len(names) <= MOST_LABELLED else 6.4
-        size = (6.4, min(max(height, 2.2), _TALLEST))
-        self.figure_, self.axes_ = panels(ax, 1, 1, size, "CoefficientDisplay.plot")
+        self.figure_, self.axes_ = panels(ax, 1, 1, (6.4, min(max(height, 2.2), _TALLEST)))
         self.ax_ = self.axes_[0]
-        defaults = {"color": "black", "linestyle": "--", "linewidth": 0.8}
-        settings = style("line", defaults, zero_kwargs, "zero_kwargs")
-        self.zero_ = self.ax_.axvline(0.0, **settings)
+        self.zero_ = self.ax_.axvline(0.0, **style("line", DASHED, zero_kwargs, "zero_kwargs"))
         named = name_rows(self.ax_, names, "coefficient")
         if not named:  # a number from below would be no place from the top
             self.ax_.set_yticks([])
@@ -297,16 +295,13 @@ class CoefficientDisplay:
             settings = style("collection", look, interval_kwargs, "interval_kwargs")
             lines = self.ax_.hlines(places, part["lower"], part["upper"], **settings)
             self.intervals_.append(lines)
-            look = {"color": look["color"], "marker": MARKERS[number % len(MARKERS)]}
-            look |= {"linestyle": "none", "markersize": 5.0 if named else 1.5, "zorder": 3}
+            look = {**DOTS, "color": look["color"], "marker": MARKERS[number % len(MARKERS)]}
+            look |= {"markersize": 5.0 if named else 1.5, "zorder": 3}
             look |= {"label": model} if model else {}
             settings = style("line", look, point_kwargs, "point_kwargs")
             self.points_ += self.ax_.plot(part["estimate"], places, **settings)
         self.ax_.set_xlabel(f"estimate [{self.response} per unit of the column]")
         if len(models) > 1:
             legend = {"handles": self.points_, "fontsize": "small", "ncols": min(len(models), 3)}
-            if ax is None:
-                self.figure_.legend(loc="outside upper center", **legend)
-            else:
-                self.ax_.legend(**legend)
+            add_legend(self.ax_, ax, {"loc": "outside upper center"}, **legend)
         return self

@@ -11,19 +11,23 @@ from scipy.interpolate import CubicSpline
 
 from skmixed.display._drawing import (
     BLUE,
+    DOTS,
     GREY,
     choose,
     need_columns,
     panels,
-    pyplot,
+    require_matplotlib,
     style,
+    unit_of,
 )
-from skmixed.display._models import mixed_model, response_of
+from skmixed.display._fitted_models import mixed_model, response_of
 from skmixed.inference.profiles import profile
 
 _COLUMNS = ["parameter", "value", "zeta"]
-_FINE = 200
-_LEVELS = (0.5, 0.8, 0.95, 0.99)
+_CURVE_POINTS = 200  # of a curve: it looks smooth in a panel of three inches
+_END_POINTS = 2_000  # of the curve that is inverted: ends of intervals to a fraction of a pixel
+_MARKED_LEVELS = (0.5, 0.8, 0.95, 0.99)  # of intervals; 0.99 is how far curves go by default
+_END_SLACK = 1e-6  # of zeta: a curve's last point is at the limit up to its root search, 1e-7
 
 
 class ProfileDisplay:
@@ -129,7 +133,7 @@ class ProfileDisplay:
         ValueError
             For an unknown kind or parameter, and as in `profile`.
         """
-        pyplot("ProfileDisplay.from_estimator")
+        require_matplotlib("ProfileDisplay.from_estimator")
         model = mixed_model(estimator, "ProfileDisplay")
         curves = profile(model, level=level, points=points).to_frame()
         known = list(curves["parameter"].unique())
@@ -179,11 +183,11 @@ class ProfileDisplay:
         ValueError
             For an unknown kind, and a wrong number of axes.
         """
-        pyplot("ProfileDisplay.plot")
+        require_matplotlib("ProfileDisplay.plot")
         if kind not in ("zeta", "density"):
             raise ValueError(f"kind={kind!r} is neither 'zeta' nor 'density'")
         parts = dict(list(self.curves.groupby("parameter", sort=False)))
-        self.figure_, self.axes_ = panels(ax, len(parts), 3, (3.2, 2.6), "ProfileDisplay.plot")
+        self.figure_, self.axes_ = panels(ax, len(parts), 3, (3.2, 2.6))
         self.ax_, self.panels_ = self.axes_[0], list(parts)
         self.lines_: list[Any] = []
         self.points_: list[Any] = []
@@ -193,7 +197,7 @@ class ProfileDisplay:
             value, zeta = part["value"].to_numpy(float), part["zeta"].to_numpy(float)
             value, first = np.unique(value, return_index=True)
             curve = _curve(value, zeta[first])
-            fine = np.linspace(value[0], value[-1], _FINE)
+            fine = np.linspace(value[0], value[-1], _CURVE_POINTS)
             height = curve(fine)
             if kind == "density":
                 slope = np.maximum(curve(fine, 1), 0.0)
@@ -210,14 +214,14 @@ class ProfileDisplay:
         self, ax: Any, value: np.ndarray, curve: Any, point_kwargs: Any, interval_kwargs: Any
     ) -> None:
         """Draw the points and the lines to the ends of intervals."""
-        defaults = {"color": BLUE, "linestyle": "none", "marker": "o", "markersize": 3.0}
+        defaults: dict[str, Any] = {**DOTS, "color": BLUE, "markersize": 3.0}
         settings = style("line", defaults, point_kwargs, "point_kwargs")
         self.points_ += ax.plot(value, curve(value), **settings)
         zeta = curve(value)
-        limits = stats.norm.ppf(0.5 + 0.5 * np.array(_LEVELS))
+        limits = stats.norm.ppf(0.5 + 0.5 * np.array(_MARKED_LEVELS))
         limits = np.concatenate([-limits, limits])
-        limits = limits[(limits >= zeta[0] - 1e-6) & (limits <= zeta[-1] + 1e-6)]
-        fine = np.linspace(value[0], value[-1], 10 * _FINE)
+        limits = limits[(limits >= zeta[0] - _END_SLACK) & (limits <= zeta[-1] + _END_SLACK)]
+        fine = np.linspace(value[0], value[-1], _END_POINTS)
         ends = np.interp(limits, curve(fine), fine)
         defaults = {"color": GREY, "linewidth": 0.8}
         settings = style("collection", defaults, interval_kwargs, "interval_kwargs")
@@ -237,6 +241,5 @@ def _with_unit(name: str, response: str) -> str:
     if name.startswith("cor_"):
         return name
     column = name.removeprefix("sd_").partition("|")[0] if name.startswith("sd_") else name
-    if column in ("sigma", "(Intercept)"):
-        return f"{name}\n[{response}]"
-    return f"{name}\n[{response} per unit of {column}]"
+    unit = f"[{response}]" if column == "sigma" else unit_of(column, response)
+    return f"{name}\n{unit}"

@@ -11,24 +11,22 @@ from scipy import stats
 
 from skmixed.display._drawing import (
     BLUE,
+    DOTS,
     GREY,
     MARKERS,
+    MOST_LABELLED,
     PALETTE,
     choose,
+    name_rows,
     need_columns,
     panels,
-    pyplot,
+    require_matplotlib,
     style,
 )
-from skmixed.display._labels import (
-    MOST_LABELLED,
-    name_rows,
-)
-from skmixed.display._models import response_of
-from skmixed.display._residual_data import residuals_of, standardised_effects
+from skmixed.display._fitted_models import residuals_of, response_of, standardised_effects
 
-_KINDS = ("fitted", "groups", "residuals_qq", "effects_qq")
-_MOST_POINTS = 1_000
+_PANELS = ("fitted", "groups", "residuals_qq", "effects_qq")
+_MOST_POINTS = 1_000  # points of a panel: more hide each other
 
 
 class ResidualsDisplay:
@@ -171,7 +169,7 @@ class ResidualsDisplay:
         smaller than the noise, those of a flexible regressor much smaller; other rows tell more.
         Effects are those of the fit, and, being shrunk, vary less than one standard deviation.
         """
-        pyplot("ResidualsDisplay.from_estimator")
+        require_matplotlib("ResidualsDisplay.from_estimator")
         residuals, factor = residuals_of(estimator, X, y, sample_weight, groups, factor)
         return cls(
             residuals,
@@ -232,13 +230,11 @@ class ResidualsDisplay:
         ValueError
             For a panel that there are no figures for, and a wrong number of axes.
         """
-        pyplot("ResidualsDisplay.plot")
+        require_matplotlib("ResidualsDisplay.plot")
         if subsample is not None and subsample < 1:
             raise ValueError(f"subsample={subsample!r} is not a positive number")
         self.panels_ = choose("kind", kind, self._possible())
-        self.figure_, self.axes_ = panels(
-            ax, len(self.panels_), 2, (4.4, 3.6), "ResidualsDisplay.plot"
-        )
+        self.figure_, self.axes_ = panels(ax, len(self.panels_), 2, (4.4, 3.6))
         self.ax_ = self.axes_[0]
         self.scatter_ = self.groups_ = self.residual_quantiles_ = None
         self.effect_quantiles_: list[Any] | None = None
@@ -258,15 +254,15 @@ class ResidualsDisplay:
     def _possible(self) -> list[str]:
         """Return the panels that there are figures for."""
         there = {"groups": "group" in self.residuals, "effects_qq": self.effects is not None}
-        return [name for name in _KINDS if there.get(name, True)]
+        return [name for name in _PANELS if there.get(name, True)]
 
     def _fitted(self, ax: Any, subsample: int | None, random_state: Any, given: Any) -> None:
+        """Draw the residuals, or a sample of them, against the fitted values."""
         data = self.residuals[["fitted", "residual"]].to_numpy(float)
         if subsample is not None and len(data) > subsample:
             generator = np.random.default_rng(random_state)
             data = data[np.sort(generator.choice(len(data), subsample, replace=False))]
-        few = len(data) <= _MOST_POINTS // 2
-        look = _dots(few)
+        look = _look_of_points(len(data) <= _MOST_POINTS // 2)
         (self.scatter_,) = ax.plot(*data.T, **style("line", look, given, "scatter_kwargs"))
         unit = f"[{self.response}]"
         ax.set(xlabel=f"fitted value {unit}", ylabel=f"residual {unit}")
@@ -274,6 +270,7 @@ class ResidualsDisplay:
             ax.set_title(f"{len(data):,} of {len(self.residuals):,} rows", fontsize="medium")
 
     def _groups(self, ax: Any, given: Any) -> None:
+        """Draw boxes of the groups, or a band of their middle halves if they are many."""
         quartiles = _quartiles(self.residuals)
         if len(quartiles) <= MOST_LABELLED:
             self.groups_ = _boxes(ax, quartiles, self.factor, given)
@@ -288,10 +285,11 @@ class ResidualsDisplay:
         ax.set_ylabel(f"residual [{self.response}]")
 
     def _residuals(self, ax: Any, subsample: int | None, given: Any, lines: Any) -> None:
+        """Draw the ordered residuals, and the line through their quartiles."""
         values = np.sort(self.residuals["residual"].to_numpy(float))
         quarters = np.percentile(values, [25.0, 75.0])
         expected, values = _quantiles(values, subsample)
-        look = _dots(True)
+        look = _look_of_points(True)
         (self.residual_quantiles_,) = ax.plot(
             expected, values, **style("line", look, given, "scatter_kwargs")
         )
@@ -300,13 +298,14 @@ class ResidualsDisplay:
         ax.set(xlabel="normal quantile", ylabel=f"residual [{self.response}]")
 
     def _effects(self, ax: Any, subsample: int | None, given: Any, lines: Any) -> None:
+        """Draw the ordered effects of every random column, and the line of slope one."""
         assert self.effects is not None
         self.effect_quantiles_ = []
         parts = list(self.effects.groupby(["factor", "column"], sort=False))
         several = self.effects["factor"].nunique() > 1
         for number, ((factor, column), part) in enumerate(parts):
             values = np.sort(part["standardised"].to_numpy(float))
-            look = _dots(True) | {"color": PALETTE[number % len(PALETTE)]}
+            look = _look_of_points(True) | {"color": PALETTE[number % len(PALETTE)]}
             look |= {"marker": MARKERS[number % len(MARKERS)]}
             look |= {"label": f"{column} | {factor}" if several else str(column)}
             settings = style("line", look, given, "scatter_kwargs")
@@ -316,14 +315,14 @@ class ResidualsDisplay:
         ax.set(xlabel="normal quantile", ylabel="random effect [standard deviations]")
 
 
-def _dots(few: bool) -> dict[str, Any]:
-    """Return the settings of points."""
-    look = {"color": BLUE, "linestyle": "none", "marker": "o", "markeredgewidth": 0.0}
+def _look_of_points(few: bool) -> dict[str, Any]:
+    """Return the settings of points, which are small and faint unless they are few."""
+    look = {**DOTS, "color": BLUE, "markeredgewidth": 0.0}
     return look | {"markersize": 4.0 if few else 3.0, "alpha": 0.8 if few else 0.5}
 
 
 def _quartiles(residuals: pd.DataFrame) -> pd.DataFrame:
-    """Return quartiles and extremes of every group, in the order of the medians."""
+    """Return extremes and quartiles of every group, (n_groups, 5), in the order of the medians."""
     grouped = residuals.groupby("group", sort=False)["residual"]
     found = grouped.quantile(np.array([0.0, 0.25, 0.5, 0.75, 1.0])).unstack()
     found.columns = ["whislo", "q1", "med", "q3", "whishi"]
@@ -344,7 +343,11 @@ def _boxes(ax: Any, quartiles: pd.DataFrame, factor: str, given: Any) -> Any:
 def _quantiles(
     values: NDArray[np.float64], most: int | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return normal quantiles and ordered values, the outermost among them."""
+    """Return normal quantiles and ordered values, both (n,), or at most `most` of them.
+
+    Values are sorted. The i-th of n, from 1, lies at the quantile of probability (i - 1/2) / n; the
+    first and the last are always among them.
+    """
     n = len(values)
     expected = stats.norm.ppf((np.arange(n) + 0.5) / n)
     if most is not None and n > most:

@@ -9,19 +9,20 @@ import pandas as pd
 
 from skmixed.display._drawing import (
     BLUE,
+    DASHED,
+    DOTS,
     GREY,
+    MOST_LABELLED,
     choose,
+    name_rows,
     need_columns,
     panels,
-    pyplot,
+    require_matplotlib,
     style,
+    unit_of,
 )
-from skmixed.display._labels import (
-    MOST_LABELLED,
-    coefficient_unit,
-    name_rows,
-)
-from skmixed.display._models import grouped_effects, mixed_model, response_of
+from skmixed.display._fitted_models import mixed_model, response_of
+from skmixed.display._group_estimates import grouped_effects
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.table import Table
@@ -140,7 +141,7 @@ class RandomEffectsDisplay:
         ValueError
             For unknown names, a level that is no probability, and a model that is not fitted.
         """
-        pyplot("RandomEffectsDisplay.from_estimator")
+        require_matplotlib("RandomEffectsDisplay.from_estimator")
         if not 0.0 < level < 1.0:
             raise ValueError(f"level={level} is no probability between 0 and 1")
         if isinstance(estimator, GroupedModels):
@@ -201,7 +202,7 @@ class RandomEffectsDisplay:
         ValueError
             For an unknown column to sort by, fewer than two levels, and a wrong number of axes.
         """
-        pyplot("RandomEffectsDisplay.plot")
+        require_matplotlib("RandomEffectsDisplay.plot")
         if max_levels is not None and max_levels < 2:
             raise ValueError(f"max_levels={max_levels!r} is less than 2, a level on either side")
         parts = {
@@ -209,11 +210,12 @@ class RandomEffectsDisplay:
             for key, part in self.effects.groupby(["factor", "column"], sort=False)
         }
         shown = max(min(len(part), max_levels or len(part)) for part in parts.values())
+        # Inches: 0.16 for a row and 1.1 for axis and title; rows that are not named need no room.
         height = 1.1 + 0.16 * shown if shown <= MOST_LABELLED else 5.5
         widest = max(part["column"].nunique() for _, part in self.effects.groupby("factor"))
         beside = widest if widest > 1 else 3  # factors that have one column stand side by side
         size = (4.4, max(height, 2.2))
-        self.figure_, self.axes_ = panels(ax, len(parts), beside, size, "RandomEffectsDisplay.plot")
+        self.figure_, self.axes_ = panels(ax, len(parts), beside, size)
         self.panels_ = list(parts)
         self.points_: list[Any] = []
         self.intervals_: list[Any] = []
@@ -221,7 +223,7 @@ class RandomEffectsDisplay:
         for axes, ((factor, column), part) in zip(self.axes_, parts.items(), strict=True):
             settings = point_kwargs, interval_kwargs, reference_kwargs
             self._draw(axes, _extremes(part, max_levels), len(part), *settings)
-            axes.set_xlabel(coefficient_unit(str(column), self.response))
+            axes.set_xlabel(f"{column} {unit_of(str(column), self.response)}")
             if len({name for name, _ in parts}) > 1:
                 axes.set_title(factor, fontsize="medium")
         self.ax_ = self.axes_[0]
@@ -245,19 +247,18 @@ class RandomEffectsDisplay:
         lower, upper = part["lower"].to_numpy(float), part["upper"].to_numpy(float)
         zero = float(part["reference"].iloc[0])
         apart = (lower > zero) | (upper < zero)
-        defaults = {
+        defaults = {  # lines and points of many rows are thin, fainter and small, but to be seen
             "color": np.where(apart, BLUE, GREY),
             "linewidth": np.clip(160.0 / len(part), 0.6, 1.6),
             "alpha": np.clip(300.0 / len(part), 0.5, 1.0),
         }
         settings = style("collection", defaults, intervals, "interval_kwargs")
         self.intervals_.append(ax.hlines(places, lower, upper, **settings))
-        defaults = {"color": "black", "linestyle": "none", "marker": "o", "zorder": 3}
+        defaults = {**DOTS, "color": "black", "zorder": 3}
         defaults["markersize"] = np.clip(240.0 / len(part), 1.2, 4.0)
         settings = style("line", defaults, points, "point_kwargs")
         self.points_ += ax.plot(part["estimate"].to_numpy(float), places, **settings)
-        defaults = {"color": "black", "linestyle": "--", "linewidth": 0.8}
-        settings = style("line", defaults, reference, "reference_kwargs")
+        settings = style("line", DASHED, reference, "reference_kwargs")
         self.references_.append(ax.axvline(zero, **settings))
         if gap:
             ax.axhline(len(part) // 2, color=GREY, linestyle=":", linewidth=0.8)
@@ -272,7 +273,7 @@ def _as_columns(effects: Any) -> Any:
 
 
 def _sorted(part: pd.DataFrame, effects: pd.DataFrame, sort_by: str | None) -> pd.DataFrame:
-    """Return the effects of a panel from the lowest to the highest."""
+    """Return the effects of a panel from the lowest to the highest, of its own or of `sort_by`."""
     if sort_by is None:
         return part.sort_values("estimate", kind="stable")
     factor = part["factor"].iloc[0]
@@ -285,7 +286,7 @@ def _sorted(part: pd.DataFrame, effects: pd.DataFrame, sort_by: str | None) -> p
 
 
 def _extremes(part: pd.DataFrame, max_levels: int | None) -> pd.DataFrame:
-    """Return the lowest and the highest rows."""
+    """Return the lowest and the highest rows, `max_levels` in all."""
     if max_levels is None or len(part) <= max_levels:
         return part
     half = max_levels // 2

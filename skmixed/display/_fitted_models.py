@@ -1,0 +1,192 @@
+"""What the displays read of fitted estimators: the model, its groups, residuals and effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+
+from skmixed.core.fit import Fit
+from skmixed.design.tables import is_frame, to_pandas
+from skmixed.estimators._inputs import names_of, read_groups
+from skmixed.estimators.effects import MixedEffectsRegressor
+from skmixed.estimators.grouped.models import GroupedModels
+
+
+def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
+    """Return the fitted linear mixed model of an estimator, for the named display.
+
+    With `effects` that inside a `MixedEffectsRegressor` will do. A TypeError says that there is
+    none, a NotFittedError that it is not fitted, a ValueError that it was fitted without groups.
+    """
+    kind = type(estimator).__name__
+    if isinstance(estimator, MixedEffectsRegressor):
+        if not effects:
+            raise TypeError(
+                f"{display} is about the coefficients of a fixed part, and that of a {kind} is a "
+                "regressor without any: fit a MixedLinearRegressor"
+            )
+        check_is_fitted(estimator)
+        if estimator.mixed_model_ is None:
+            raise ValueError(f"this {kind} was fitted without groups")
+        return estimator.mixed_model_
+    if not hasattr(estimator, "random"):
+        raise TypeError(
+            f"{display} shows a fitted mixed model, not a {kind}; of a pipeline or a search, pass "
+            "the step or the best_estimator_ that is one"
+        )
+    check_is_fitted(estimator)
+    assert isinstance(estimator.fit_, Fit)
+    return estimator
+
+
+def several_outputs(display: str) -> ValueError:
+    """Return the error for models of several outputs."""
+    return ValueError(f"{display} shows models of one output: fit one for each column of y")
+
+
+def response_of(estimator: Any) -> str:
+    """Return what the response is called: its name in a formula, otherwise y."""
+    left, _, right = str(getattr(estimator, "formula_", "")).partition("~")
+    return left.strip() if right and left.strip() else "y"
+
+
+def as_objects(labels: Sequence[Any] | pd.Index[Any]) -> NDArray[np.object_]:
+    """Return labels as an array of objects, (n,), in which tuples stay whole."""
+    array = np.empty(len(labels), dtype=object)
+    array[:] = list(labels)
+    return array
+
+
+def frame_of(X: Any) -> pd.DataFrame:
+    """Return a table of columns by name, "x0", "x1", ... for an array."""
+    if is_frame(X):
+        return to_pandas(X).reset_index(drop=True)
+    return pd.DataFrame(np.asarray(X), columns=list(names_of(X)))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupColumns:
+    """The grouping factors of a fitted estimator; of `GroupedModels` the finest groups."""
+
+    factors: Mapping[str, tuple[str, ...]]  # the grouping columns of every factor
+    sizes: Mapping[str, int]  # number of levels of every factor
+    from_argument: bool  # whether the columns come by the argument `groups`
+
+    @classmethod
+    def of(cls, estimator: Any) -> GroupColumns:
+        """Read the factors off a fitted estimator; one of another kind has none."""
+        if isinstance(estimator, GroupedModels):
+            names = estimator._tree.names
+            if not names:
+                return cls({}, {}, False)
+            size = len(estimator._tree.counts[-1])
+            key = ":".join(map(str, names))
+            return cls({key: names}, {key: size}, bool(estimator._columns.from_argument))
+        model = estimator
+        columns = getattr(estimator, "_columns", None)
+        if isinstance(estimator, MixedEffectsRegressor):
+            model, columns = estimator.mixed_model_, estimator._roles.columns
+        design = getattr(model, "design_", None)
+        if design is None or columns is None:
+            return cls({}, {}, False)
+        indexes = [factor.index for factor in design.grouping.factors]
+        factors = {index.name: tuple(map(str, index.key)) for index in indexes}
+        sizes = {index.name: len(index) for index in indexes}
+        return cls(factors, sizes, bool(columns.from_argument))
+
+    @property
+    def columns(self) -> list[str]:
+        """All grouping columns."""
+        return list(dict.fromkeys(name for key in self.factors.values() for name in key))
+
+    def factor(self, given: str | None = None) -> str:
+        """Return the factor that is asked for, by default that with most levels.
+
+        One that is not there is a ValueError.
+        """
+        if given is None:
+            return max(self.factors, key=lambda name: self.sizes[name])
+        if given not in self.factors:
+            raise ValueError(f"factor={given!r} is not among {list(self.factors)}")
+        return given
+
+    def read_argument(self, groups: Any, needed: Sequence[str]) -> pd.DataFrame:
+        """Return the argument `groups` as a table with the columns that are needed.
+
+        It is a ValueError if the argument was not given.
+        """
+        if groups is None:
+            raise ValueError("the model was fitted with groups=...: give those of these rows")
+        columns = read_groups(groups).items()
+        table = pd.DataFrame(
+            {name: pd.Series(values).reset_index(drop=True) for name, values in columns}
+        )
+        if not set(needed) <= set(table.columns):
+            table.columns = self.columns  # of arrays, whose names are made up
+        return table
+
+    def labels(self, factor: str, X: Any, groups: Any) -> pd.Series:
+        """Return the labels of a factor in rows, (n,): tuples where it has several columns."""
+        key = list(self.factors[factor])
+        table = self.read_argument(groups, key) if self.from_argument else frame_of(X)
+        if len(key) == 1:
+            return table[key[0]]
+        return pd.Series(as_objects(list(zip(*(table[name] for name in key), strict=True))))
+
+
+def residuals_of(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, factor: str | None
+) -> tuple[pd.DataFrame, str | None]:
+    """Return fitted, residual and group of every row, and the name of the factor.
+
+    Without groups there are neither column nor factor. Residuals are times the root of weights that
+    are precisions. Classifiers and estimators of other packages are a TypeError, several outputs
+    and an unknown factor a ValueError.
+    """
+    kind = type(estimator).__name__
+    if not (isinstance(estimator, GroupedModels) or hasattr(estimator, "random")):
+        raise TypeError(
+            f"ResidualsDisplay shows fitted models of this package, not a {kind}; for others there "
+            "is sklearn.metrics.PredictionErrorDisplay"
+        )
+    check_is_fitted(estimator)
+    if is_classifier(estimator):
+        raise TypeError(f"ResidualsDisplay is about numbers, and this {kind} predicts classes")
+    response = column_or_1d(y, dtype=np.float64)
+    check_consistent_length(X, response, sample_weight)
+    fitted = np.asarray(estimator.predict(X, groups=groups), dtype=np.float64)
+    if fitted.ndim > 1:
+        raise several_outputs("ResidualsDisplay")
+    residual = response - fitted
+    if sample_weight is not None and getattr(estimator, "weighting", "") == "precision":
+        residual = residual * np.sqrt(column_or_1d(sample_weight, dtype=np.float64))
+    residuals = pd.DataFrame({"fitted": fitted, "residual": residual})
+    grouping = GroupColumns.of(estimator)
+    if not grouping.factors:
+        return residuals, None
+    factor = grouping.factor(factor)
+    residuals["group"] = grouping.labels(factor, X, groups)
+    return residuals, factor
+
+
+def standardised_effects(estimator: Any) -> pd.DataFrame | None:
+    """Return factor, column and standardised: random effects by their standard deviations.
+
+    Columns whose variance is zero are left out; it is None if nothing is left.
+    """
+    tables = []
+    for factor, effects in getattr(estimator, "random_effects_", {}).items():
+        deviations = np.sqrt(np.diag(estimator.random_covariance_[factor]))
+        for place, column in enumerate(effects.columns):
+            if deviations[place] > 0.0:
+                scaled = effects.iloc[:, place].to_numpy() / deviations[place]
+                table = {"factor": factor, "column": column, "standardised": scaled}
+                tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True) if tables else None

@@ -1,0 +1,174 @@
+"""Coefficients of groups: of each by itself, of each as it predicts, and what they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.linear_model import LinearRegression
+from sklearn.utils.validation import check_is_fitted
+
+from skmixed.core.fit import Fit
+from skmixed.core.layout import CONSTANT, FloatArray, Rows
+from skmixed.display._fitted_models import GroupColumns, as_objects, mixed_model, several_outputs
+from skmixed.estimators._labels import RandomLabels
+from skmixed.estimators.grouped._tables import coefficient_names
+from skmixed.estimators.grouped.models import GroupedModels
+from skmixed.inference.rows import rows_of_fit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupEstimates:
+    """Coefficients of the levels of one factor."""
+
+    factor: str
+    own: pd.DataFrame  # (n_levels, k), by itself; NaN where its rows do not determine them
+    shrunk: pd.DataFrame  # (n_levels, k), those that predict
+    common: pd.Series  # (k,), of all rows, or fixed; 0 for a column that is not fixed
+
+
+def group_estimates(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, factor: str | None
+) -> GroupEstimates:
+    """Return both estimates of every level, of `GroupedModels` or of a mixed model.
+
+    `GroupedModels` has them. For a mixed model the rows must be those of the fit, otherwise it is a
+    ValueError, as is an unknown factor; None is the factor with most levels.
+    """
+    if not isinstance(estimator, GroupedModels):
+        model = mixed_model(estimator, "ShrinkageDisplay")
+        return _beside_mixed_model(model, X, y, sample_weight, groups, factor)
+    if factor is not None:
+        raise ValueError("factor is for mixed models: arrows are those of the finest groups")
+    own, shrunk = (
+        _grouped_coefficients(estimator, "ShrinkageDisplay", shrunk=each)[0]
+        for each in (False, True)
+    )
+    factor = GroupColumns.of(estimator).factor()
+    return GroupEstimates(factor, own, shrunk, _common_coefficients(estimator))
+
+
+def grouped_effects(model: GroupedModels, level: float) -> pd.DataFrame:
+    """Tabulate the coefficients of the finest groups as `random_effects_table` does effects.
+
+    Columns are factor, level, column, estimate, std_error, lower and upper, and reference, the
+    coefficient of all rows.
+    """
+    coefficients, std_errors = _grouped_coefficients(model, "RandomEffectsDisplay", shrunk=True)
+    common = _common_coefficients(model)
+    values, errors = coefficients.to_numpy(float), std_errors.to_numpy(float)
+    quantile = float(stats.norm.isf((1.0 - level) / 2.0))
+    n_levels, k = values.shape
+    return pd.DataFrame(
+        {
+            "factor": GroupColumns.of(model).factor(),
+            "level": np.repeat(as_objects(coefficients.index), k),
+            "column": np.tile(np.asarray(coefficients.columns, dtype=object), n_levels),
+            "estimate": values.ravel(),
+            "std_error": errors.ravel(),
+            "lower": (values - quantile * errors).ravel(),
+            "upper": (values + quantile * errors).ravel(),
+            "reference": np.tile(common.to_numpy(), n_levels),
+        }
+    )
+
+
+def _grouped_coefficients(
+    model: GroupedModels, display: str, *, shrunk: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the coefficients of the finest groups and their standard errors, both (n_groups, k).
+
+    `shrunk` are those that predict, otherwise of each group by itself. Models without groups,
+    without coefficients or of several outputs are a ValueError.
+    """
+    check_is_fitted(model)
+    if model._is_matrix:
+        raise several_outputs(display)
+    table = model.coef_table(shrunk=shrunk)
+    k = (table.shape[1] - 2) // 2  # n, k coefficients, k errors, residual sd
+    coefficients = table.iloc[:, 1 : 1 + k]
+    return coefficients, table.iloc[:, 1 + k : 1 + 2 * k].set_axis(coefficients.columns, axis=1)
+
+
+def _common_coefficients(model: GroupedModels) -> pd.Series:
+    """Return the coefficients of all rows, (k,), which the coarsest groups are shrunk to."""
+    root = model.parent_estimators_[()]
+    values = np.ravel(root.coef_)
+    names = list(model._names)
+    if getattr(root, "fit_intercept", True):
+        values = np.concatenate([np.ravel(root.intercept_), values])
+    return pd.Series(values, coefficient_names(names, len(values)))
+
+
+def _beside_mixed_model(
+    model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, factor: str | None
+) -> GroupEstimates:
+    """Fit the columns that vary in each level by least squares, at the rest of a mixed model."""
+    fit: Fit = model.fit_
+    names = list(model.n_groups_)
+    if not names:
+        raise ValueError("the model has no random effects")
+    if factor is None:
+        factor = max(names, key=lambda name: model.n_groups_[name])
+    if factor not in names:
+        raise ValueError(f"factor={factor!r} is no factor of the model, which has {names}")
+    rows = rows_of_fit(model, X, y, sample_weight, groups, "ShrinkageDisplay")
+    place = names.index(factor)
+    position = fit.spec.used_factors[place]
+    columns = fit.spec.factor_columns(position)
+    labels = RandomLabels.of(model.design_.with_levels(fit.products.levels), position, columns)
+    effects = pd.DataFrame(fit.modes[place], labels.levels, labels.columns)
+    of_column = dict(zip(fit.spec.fixed, fit.beta, strict=True))
+    common = np.array([of_column.get(column, 0.0) for column in columns])
+    response = rows.columns[:, -1] - _rest_of_model(fit, rows, place, columns)
+    own = _least_squares(rows, position, columns, response, len(effects))
+    return GroupEstimates(
+        factor,
+        pd.DataFrame(own, effects.index, effects.columns),
+        effects + common,
+        pd.Series(common, effects.columns),
+    )
+
+
+def _rest_of_model(fit: Fit, rows: Rows, place: int, columns: tuple[int, ...]) -> FloatArray:
+    """Return X beta without some columns plus Z b of the other factors, (n,)."""
+    total = np.zeros(len(rows.columns))
+    for column, beta in zip(fit.spec.fixed, fit.beta, strict=True):
+        if column not in columns:
+            total += beta * rows.columns[:, column]
+    for number, factor in enumerate(fit.spec.used_factors):
+        if number == place:
+            continue
+        codes, modes = rows.codes[factor], fit.modes[number]
+        for column, effect in zip(fit.spec.factor_columns(factor), modes.T, strict=True):
+            total += effect[codes] * rows.columns[:, column]
+    return total
+
+
+def _least_squares(
+    rows: Rows, position: int, columns: tuple[int, ...], y: FloatArray, n_levels: int
+) -> FloatArray:
+    """Return the coefficients of weighted least squares in every level, (n_levels, k).
+
+    They are NaN where the rows of a level do not determine them.
+    """
+    has_constant = CONSTANT in columns
+    slopes = [column for column in columns if column != CONSTANT]
+    regressor = LinearRegression(fit_intercept=has_constant)
+    codes = rows.codes[position]
+    if not slopes:  # least squares of a constant alone
+        weights = np.ones(len(y)) if rows.weights is None else rows.weights
+        total = np.bincount(codes, weights, minlength=n_levels)
+        sums = np.bincount(codes, weights * y, minlength=n_levels)
+        return (sums / total)[:, None]
+    separate = GroupedModels(regressor, shrinkage=None).fit(
+        rows.columns[:, slopes], y, sample_weight=rows.weights, groups=codes
+    )
+    table = separate.coef_table()
+    estimates = np.full((n_levels, len(columns)), np.nan)
+    estimates[table.index.to_numpy()] = table.iloc[:, 1 : 1 + len(columns)].to_numpy()
+    order = ([CONSTANT] if has_constant else []) + slopes
+    return estimates[:, [order.index(column) for column in columns]]
