@@ -1,6 +1,14 @@
-"""The exceptions and warnings of the package."""
+"""Exceptions and warnings of the package."""
 
 import re
+
+__all__ = [
+    "FormulaSyntaxError",
+    "LostPrecisionWarning",
+    "PartitionError",
+    "UnidentifiedWarning",
+    "UnknownLevelWarning",
+]
 
 
 class FormulaSyntaxError(ValueError):

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
+_EIGENVALUE_ROUNDING = 1e-12  # a singular correlation matrix may have an eigenvalue of -1e-16
+
 
 def make_mixed_regression(
     n_samples=1000,
@@ -143,18 +145,18 @@ def make_mixed_regression(
 
 
 def _deal_crossed(n_rows, sizes, rng):
-    """Deal rows to the levels of every factor independently; shape (n_rows, factors)."""
+    """Deal rows to the levels of every factor independently, (n_rows, n_factors)."""
     return np.column_stack([rng.permutation(np.arange(n_rows) % size) for size in sizes])
 
 
 def _deal_nested(n_rows, sizes, rng):
-    """Deal rows to the finest levels; the columns are labels within the parent."""
+    """Deal rows to the finest levels; the columns, (n_rows, n_factors), count within the parent."""
     leaf = rng.permutation(np.arange(n_rows) % np.prod(sizes))
     return np.column_stack(np.unravel_index(leaf, tuple(sizes)))
 
 
 def _compound(groups, sizes):
-    """Give nested levels numbers of their own; codes of shape (n_rows, factors), and counts."""
+    """Give nested levels codes of their own, (n_rows, n_factors), and count them by factor."""
     codes = groups.copy()
     for i in range(1, len(sizes)):
         codes[:, i] += codes[:, i - 1] * sizes[i]
@@ -162,16 +164,19 @@ def _compound(groups, sizes):
 
 
 def _equicorrelated(size, correlation):
-    """Correlation matrix with one value off the diagonal."""
+    """Return the correlation matrix with one value off the diagonal, (size, size).
+
+    Raises ValueError if it is not positive semidefinite; it may be singular.
+    """
     matrix = np.full((size, size), float(correlation))
     np.fill_diagonal(matrix, 1.0)
-    if np.linalg.eigvalsh(matrix)[0] < -1e-12:
+    if np.linalg.eigvalsh(matrix)[0] < -_EIGENVALUE_ROUNDING:
         raise ValueError(f"No {size} variables can have pairwise correlation {correlation}.")
     return matrix
 
 
 def _draw(covariance, n_levels, rng):
-    """Draw normal vectors, by the symmetric root so that a singular covariance is allowed."""
+    """Draw normal vectors, (n_levels, k), from a covariance matrix that may be singular."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     return rng.standard_normal((n_levels, len(values))) @ root.T

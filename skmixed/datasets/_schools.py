@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-_INTERCEPT = 60.0
-_SD_SCHOOL = 9.7
-_SD_CLASS = 2.9
-_SD_PUPIL = 1.0
+_MEAN_EXTRO = 60.0  # mean score, high enough that no pupil's is below zero
+_SD_SCHOOL = 9.7  # most of the variance: a model without the schools is a poor one
+_SD_CLASS = 2.9  # a clear effect that pooling classes of one letter would hide
+_SD_PUPIL = 1.0  # small, so that the levels are told apart by few pupils
 # Mean and standard deviation of the three traits, none of which has an effect.
 _TRAITS = {"open": (40.0, 6.0), "agree": (35.0, 5.0), "social": (100.0, 15.0)}
 _ROMAN = [
@@ -76,7 +76,7 @@ def make_schools(n_schools=6, n_classes=4, n_pupils=50, *, random_state=0):
     of_school = _SD_SCHOOL * rng.standard_normal(n_schools)
     of_class = _SD_CLASS * rng.standard_normal(n_schools * n_classes)
     noise = _SD_PUPIL * rng.standard_normal(n_rows)
-    columns = {"extro": _INTERCEPT + of_school[school] + of_class[room] + noise}
+    columns = {"extro": _MEAN_EXTRO + of_school[school] + of_class[room] + noise}
     for name, (mean, sd) in _TRAITS.items():
         columns[name] = mean + sd * rng.standard_normal(n_rows)
     letters = np.array([_letters(i) for i in range(n_classes)], dtype=object)

@@ -1,9 +1,9 @@
-"""Categorical columns of formulas whose levels are not all among the rows at hand.
+"""Categorical columns of formulas when a part of the rows does not show all their levels.
 
-A treatment contrast leaves out the first level, and which level is first is known only when all
-rows have been seen. So a part of the rows is coded with one more level before all others, which
-never occurs: then every level of the part has its column, under the name that it has in the whole,
-and a level that does not occur in the part is a column of zeros.
+A treatment contrast drops the first level, and which level is first is known only once all rows
+have been seen. A part is therefore coded with one extra level in front of all others, which never
+occurs: every level of the part then has a column, under the name it has in the whole, and a level
+that the part does not have is a column of zeros.
 """
 
 from __future__ import annotations
@@ -18,36 +18,28 @@ import pandas as pd
 
 from skmixed.design.design import Design
 
-NOBODY = "\N{REPLACEMENT CHARACTER}"
-"""The level that never occurs."""
+# The level that never occurs.
+ABSENT_LEVEL = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True, slots=True)
 class Categories:
-    """Levels of one categorical column.
+    """Levels of one categorical column."""
 
-    Parameters
-    ----------
-    seen : frozenset
-        Those that occur.
-    order : tuple or None
-        All that could occur, in the order of the column's type or as they were given; None where
-        they are sorted.
-    """
-
-    seen: frozenset[Any]
+    seen: frozenset[Any]  # the levels that occur
+    # All levels that could occur, in the order of the column's type or as given; None: sorted.
     order: tuple[Any, ...] | None = None
 
     @classmethod
     def of(cls, values: pd.Series[Any]) -> Categories:
-        """Find the levels of a column; missing values are none."""
+        """Find the levels of a column; missing values are not levels."""
         order = None
         if isinstance(values.dtype, pd.CategoricalDtype):
             order = tuple(values.cat.categories.tolist())
         return cls(frozenset(values.dropna().unique().tolist()), order)
 
     def union(self, other: Categories) -> Categories:
-        """Return the levels of both; columns of different types are sorted."""
+        """Return the levels of both; if their orders differ, they are sorted."""
         order = self.order if self.order == other.order else None
         return Categories(self.seen | other.seen, order)
 
@@ -65,15 +57,7 @@ class Categories:
 def categorical_columns(design: Design) -> tuple[str, ...]:
     """Return the columns whose levels a formula learns from the rows.
 
-    Parameters
-    ----------
-    design : Design
-        Learned from any rows.
-
-    Returns
-    -------
-    tuple of str
-        Columns that stand in a formula as they are or in ``C()`` with nothing else.
+    These stand in a formula by themselves or in ``C()`` with no other argument.
     """
     found: dict[str, None] = {}
     for matrix in design.matrices:
@@ -84,43 +68,22 @@ def categorical_columns(design: Design) -> tuple[str, ...]:
 
 
 def refuse_other_codings(design: Design) -> None:
-    """Refuse categories in formulas that are neither learned part by part nor given.
+    """Refuse formulas with categories that are neither given nor learned part by part.
 
-    Parameters
-    ----------
-    design : Design
-        Learned from any rows.
-
-    Raises
-    ------
-    ValueError
-        If there are some, as in ``C(x, contr.sum)``.
+    Raises ValueError for ``C(x, contr.sum)``, not for ``C(x, contr.sum, levels=[...])``.
     """
     learned = {text for name in categorical_columns(design) for text in (name, f"C({name})")}
     for matrix in design.matrices:
-        for factor in matrix.categories:
-            if factor not in learned and not re.search(r"\blevels\s*=", factor):
+        for expression in matrix.categories:
+            if expression not in learned and not re.search(r"\blevels\s*=", expression):
                 raise ValueError(
-                    f"{factor!r} learns its levels from all rows at once: say them in the formula, "
-                    "as in C(x, contr.sum, levels=[...])"
+                    f"{expression!r} learns its levels from all rows at once: say them in the "
+                    "formula, as in C(x, contr.sum, levels=[...])"
                 )
 
 
-def coded(frame: pd.DataFrame, categories: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """Return a table whose categorical columns have known levels.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        With at least the columns of `categories`.
-    categories : mapping of str to sequence
-        The levels of each.
-
-    Returns
-    -------
-    DataFrame
-        A new one; other columns are shared.
-    """
+def with_levels(frame: pd.DataFrame, categories: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Return a new table, its columns in `categories` categorical with the given levels."""
     new = {
         name: pd.Categorical(frame[name].astype(object), categories=list(levels))
         for name, levels in categories.items()
@@ -128,55 +91,40 @@ def coded(frame: pd.DataFrame, categories: Mapping[str, Sequence[Any]]) -> pd.Da
     return frame.assign(**new)
 
 
-def template(frame: pd.DataFrame, categories: Mapping[str, Categories], *, whole: bool) -> Any:
-    """Return a small table in which every level occurs.
+def table_of_levels(
+    frame: pd.DataFrame, categories: Mapping[str, Categories], *, complete: bool
+) -> Any:
+    """Return a small table, filled up from the rows of `frame`, in which every level occurs.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        A few rows, from which the other columns are taken.
-    categories : mapping of str to Categories
-        The levels of the categorical columns.
-    whole : bool
-        Whether these are all levels. If not, `NOBODY` comes before them.
-
-    Returns
-    -------
-    DataFrame
-        What a design is to be learned from.
+    Unless `complete`, the levels are those of a part of the rows and `ABSENT_LEVEL` precedes them.
+    A design is learned from this table.
     """
-    levels = {name: ([] if whole else [NOBODY]) + c.levels for name, c in categories.items()}
+    levels = {
+        name: ([] if complete else [ABSENT_LEVEL]) + c.levels for name, c in categories.items()
+    }
     n_rows = max([len(frame), *map(len, levels.values())])
     table = frame.iloc[np.resize(np.arange(len(frame)), n_rows)].reset_index(drop=True)
     for name, known in levels.items():
         values = [known[i % len(known)] for i in range(n_rows)]
-        if whole and categories[name].order is None:
+        if complete and categories[name].order is None:
             table[name] = pd.Series(values, dtype=frame[name].dtype)
         else:
             table[name] = pd.Categorical(values, categories=known)
     return table
 
 
-def disagreement(first: Design, second: Design) -> str | None:
-    """Return an expression that learned different things from different rows.
+def differing_expression(first: Design, second: Design) -> str | None:
+    """Return an expression that learned different things in two designs of one model, or None.
 
-    Parameters
-    ----------
-    first, second : Design
-        Of the same model.
-
-    Returns
-    -------
-    str or None
-        None where the columns are the same but for levels of `categorical_columns`.
+    The levels of `categorical_columns` may differ: they are merged.
     """
     merged = set(categorical_columns(first))
     merged |= {f"C({name})" for name in merged}
     for mine, theirs in zip(first.matrices, second.matrices, strict=True):
         given = [
-            {factor: levels for factor, levels in m.categories.items() if factor not in merged}
+            {text: levels for text, levels in m.categories.items() if text not in merged}
             for m in (mine, theirs)
         ]
-        if given[0] != given[1] or not mine.knows_the_same(theirs):
+        if given[0] != given[1] or not mine.learned_the_same_as(theirs):
             return mine.expression
     return None

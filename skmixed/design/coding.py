@@ -1,7 +1,7 @@
-"""How the columns of a formula are made up of factor levels and numbers.
+"""How the columns of a formula are products of category codes and numbers.
 
-What formulaic learned says it: a column of a term is the product of one column of each of its
-factors, of which the first varies fastest.
+This is read off what formulaic learned: a column of a term is the product of one column of each of
+its expressions, of which the first varies fastest.
 """
 
 from __future__ import annotations
@@ -16,39 +16,29 @@ from skmixed.core.fixed_part import FixedColumn, FixedPart
 from skmixed.design.formula import INTERCEPT, FormulaMatrix
 from skmixed.design.references import column_references
 
-_Piece = tuple[str, Any]  # the name of a factor, and its codes or the name of a number
+# An expression with its codes by level, (n_levels,), or with the name of a numeric column.
+_Coded = tuple[str, Any]
 
 
 def fixed_part_of(matrix: FormulaMatrix) -> FixedPart:
-    """Describe the columns of a formula.
-
-    Parameters
-    ----------
-    matrix : FormulaMatrix
-        What was learned about them.
-
-    Returns
-    -------
-    FixedPart
-        In the user's names.
-    """
+    """Describe the columns of a formula, in the user's names."""
     columns: list[FixedColumn] = []
     for term, scoped_terms, names in matrix.structure:
         label = INTERCEPT if str(term) == "1" else matrix.restore(str(term))
         for scoped in scoped_terms:
-            pieces = [_pieces(matrix, factor, names) for factor in scoped.factors]
-            for product in itertools.product(*reversed(pieces)):
+            coded = [_coded_columns(matrix, each, names) for each in scoped.factors]
+            for product in itertools.product(*reversed(coded)):
                 columns.append(_column(label, product[::-1]))
     levels = _variable_levels(matrix)
     numbers = tuple(name for name in matrix.variables if name not in levels)
     return FixedPart(tuple(columns), levels, numbers)
 
 
-def _pieces(matrix: FormulaMatrix, scoped_factor: Any, names: list[str]) -> list[_Piece]:
-    """Return the columns of one factor of a term."""
-    expression = scoped_factor.factor.expr
+def _coded_columns(matrix: FormulaMatrix, scoped: Any, names: list[str]) -> list[_Coded]:
+    """Return the columns of one expression of a term, given formulaic's scoped factor."""
+    expression = scoped.factor.expr
     name = matrix.restore(expression)
-    coding = matrix.coding(expression, reduced=bool(scoped_factor.reduced))
+    coding = matrix.coding(expression, reduced=bool(scoped.reduced))
     if coding is not None:
         return [(name, codes) for codes in coding.T]
     indices = dict.fromkeys(
@@ -59,14 +49,14 @@ def _pieces(matrix: FormulaMatrix, scoped_factor: Any, names: list[str]) -> list
     return [(name, f"{name}[{index}]") for index in indices] or [(name, name)]
 
 
-def _column(term: str, product: tuple[_Piece, ...]) -> FixedColumn:
-    codes = {name: piece for name, piece in product if isinstance(piece, np.ndarray)}
-    numbers = tuple(piece for _, piece in product if isinstance(piece, str))
+def _column(term: str, product: tuple[_Coded, ...]) -> FixedColumn:
+    codes = {name: codes for name, codes in product if isinstance(codes, np.ndarray)}
+    numbers = tuple(number for _, number in product if isinstance(number, str))
     return FixedColumn(term, codes, numbers)
 
 
 def _variable_levels(matrix: FormulaMatrix) -> dict[str, tuple[Any, ...]]:
-    """Return the levels of the variables that only tell categories apart."""
+    """Return the levels of the columns of the data that serve as categories only."""
     found: dict[str, tuple[Any, ...]] = {}
     for expression, levels in matrix.levels.items():
         references = column_references(expression, matrix.variables)

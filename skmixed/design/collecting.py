@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from skmixed.core.layout import CONSTANT
+from skmixed.core.layout import CONSTANT, FloatArray
 from skmixed.design.coding import fixed_part_of
 from skmixed.design.formula import INTERCEPT, FormulaMatrix, learn_matrix
 from skmixed.design.references import uses_all_columns
@@ -16,31 +15,19 @@ from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts
 from skmixed.design.terms import RandomTerm
 
-FloatArray = NDArray[np.float64]
-
-_TOGETHER = 3  # so many columns are copied faster in one go than one by one
+_BLOCK_COPY = 3  # numeric columns from which on one block copy is faster than a copy of each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Expression:
-    """Columns of a formula and where they stand among the columns of the layout.
-
-    Parameters
-    ----------
-    matrix : FormulaMatrix
-        How to make them.
-    chosen : tuple of int
-        Which of its columns are wanted.
-    places : tuple of int
-        Where each stands.
-    """
+class FormulaColumns:
+    """Columns of a formula and their places among the columns of the layout."""
 
     matrix: FormulaMatrix
-    chosen: tuple[int, ...]
-    places: tuple[int, ...]
+    chosen: tuple[int, ...]  # which columns of the matrix are wanted
+    places: tuple[int, ...]  # where each of them stands in the layout
 
     def fill(self, columns: FloatArray, frame: pd.DataFrame) -> None:
-        """Write the columns where they stand."""
+        """Write the chosen columns into `columns`, (n_rows, >= n_columns), in place."""
         columns[:, list(self.places)] = self.matrix.matrix(frame)[:, list(self.chosen)]
 
 
@@ -52,7 +39,7 @@ class ColumnCollection:
         self.names: list[str] = [INTERCEPT]
         self.values: list[FloatArray] = [np.ones(source.n_rows)]
         self.plain: tuple[str, ...] = ()
-        self.expressions: list[Expression] = []
+        self.expressions: list[FormulaColumns] = []
         self.fixed_matrix: FormulaMatrix | None = None
         self.slopes: list[tuple[tuple[str, tuple[int, ...]], ...]] = []
 
@@ -73,7 +60,7 @@ class ColumnCollection:
         return (CONSTANT, *places) if fit_intercept else places
 
     def add_slopes(self, term: RandomTerm) -> tuple[int, ...]:
-        """Add the columns whose effects vary, but for the constant; return their places."""
+        """Add the columns that vary over levels; return their places, the constant left out."""
         if all(slope.strip("`") in self.plain for slope in term.slopes):
             places = tuple(1 + self.plain.index(slope.strip("`")) for slope in term.slopes)
             self.slopes.append(tuple((self.names[place], (place,)) for place in places))
@@ -98,11 +85,14 @@ class ColumnCollection:
         wanted = [j for j, place in enumerate(places) if place != CONSTANT]
         if wanted:
             chosen = tuple(places[j] for j in wanted)
-            self.expressions.append(Expression(matrix, tuple(wanted), chosen))
+            self.expressions.append(FormulaColumns(matrix, tuple(wanted), chosen))
         return tuple(places)
 
     def _place(self, name: str, values: FloatArray) -> int:
-        """Return where a column stands, adding it unless it is there."""
+        """Return the place of a column, added unless one of this name and these values is there.
+
+        A column of other values under the same name gets its place in brackets after the name.
+        """
         if name in self.names:
             place = self.names.index(name)
             if np.array_equal(self.values[place], values):
@@ -113,10 +103,10 @@ class ColumnCollection:
         return len(self.names) - 1
 
     def filled(self) -> FloatArray:
-        """Return all columns side by side, with room for the response."""
+        """Return the columns side by side, (n_rows, n_columns + 1), the last one left for y."""
         columns = np.empty((self.source.n_rows, len(self.names) + 1))
         first = 0
-        if len(self.plain) >= _TOGETHER and self.source.numeric is not None:
+        if len(self.plain) >= _BLOCK_COPY and self.source.numeric is not None:
             columns[:, CONSTANT] = 1.0
             first = 1 + len(self.plain)
             columns[:, 1:first] = self.source.numeric

@@ -1,4 +1,4 @@
-"""From a table to the columns and codes that are summed, learned once and replayed on new rows."""
+"""From a table to the columns and codes to be summed, learned once and replayed on new rows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from skmixed.core.covariance import KINDS, Kind
 from skmixed.core.fixed_part import FixedColumn, FixedPart
 from skmixed.core.groups import GroupIndex
-from skmixed.core.layout import CONSTANT, FactorLayout, Layout, Rows
+from skmixed.core.layout import CONSTANT, FactorLayout, FloatArray, Layout, Rows
 from skmixed.core.spec import Term
 from skmixed.design.coding import fixed_part_of
-from skmixed.design.collecting import ColumnCollection, Expression
+from skmixed.design.collecting import ColumnCollection, FormulaColumns
 from skmixed.design.formula import INTERCEPT, FormulaMatrix, evaluate_expression
 from skmixed.design.grouping import Grouping
 from skmixed.design.source import Source
@@ -23,35 +22,22 @@ from skmixed.design.syntax import FormulaParts
 from skmixed.design.tables import IntArray
 from skmixed.design.terms import RandomTerm
 
-FloatArray = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Design:
-    """Everything learned about the columns of a model.
+    """What was learned about the columns of a model.
 
-    Parameters
-    ----------
-    layout : Layout
-        Columns [1, fixed, further slopes, y] and factors.
-    fixed : tuple of int
-        The fixed columns, 0 for the intercept.
-    terms : tuple of Term
-        The random-effects terms.
-    grouping : Grouping
-        The levels.
-    offsets : tuple of str
-        Expressions with coefficient one.
+    The columns of the layout are [1, fixed, further slopes, y].
     """
 
     layout: Layout
-    fixed: tuple[int, ...]
+    fixed: tuple[int, ...]  # places of the fixed columns, 0 for the intercept
     terms: tuple[Term, ...]
     grouping: Grouping
-    offsets: tuple[str, ...]
-    _plain: tuple[str, ...]
-    _expressions: tuple[Expression, ...]
-    _fixed_matrix: FormulaMatrix | None = None
+    offsets: tuple[str, ...]  # expressions with coefficient one
+    _plain: tuple[str, ...]  # numeric columns taken as they are
+    _expressions: tuple[FormulaColumns, ...]
+    _fixed_matrix: FormulaMatrix | None = None  # None where the fixed part is the numeric columns
     _slopes: tuple[tuple[tuple[str, tuple[int, ...]], ...], ...] = ()
 
     @classmethod
@@ -59,34 +45,15 @@ class Design:
         cls,
         source: Source,
         random: Sequence[RandomTerm],
-        fixed: FormulaParts | None,
+        fixed: FormulaParts | None,  # None for all numeric columns
         *,
-        fit_intercept: bool = True,
-        covariance: str | Mapping[str, str] = "unstructured",
+        fit_intercept: bool = True,  # used where no formula says it
+        covariance: str | Mapping[str, str] = "unstructured",  # of all terms, or by factor
     ) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
-        """Learn a design from a table.
+        """Learn a design from a table; return it, the table's columns and the codes of its rows.
 
-        Parameters
-        ----------
-        source : Source
-            The table.
-        random : sequence of RandomTerm
-            The random-effects terms.
-        fixed : FormulaParts or None
-            The fixed part; None for all numeric columns.
-        fit_intercept : bool
-            Whether there is an intercept, where no formula says so.
-        covariance : str or mapping of str to str
-            Covariance structure of all terms, or of those of each factor.
-
-        Returns
-        -------
-        design : Design
-            What was learned.
-        columns : ndarray of shape (n_rows, n_columns)
-            The columns of the layout; the last one, the response, is not filled in.
-        codes : tuple of ndarray of int of shape (n_rows,)
-            Level of every row, a factor each.
+        The columns are those of the layout, (n_rows, n_columns), the last one (y) not filled in;
+        the codes give the level of every row, one array of shape (n_rows,) per factor.
         """
         table = ColumnCollection(source)
         fixed_places = table.add_fixed(fixed, fit_intercept)
@@ -115,7 +82,7 @@ class Design:
 
     @property
     def fixed_names(self) -> tuple[str, ...]:
-        """Names of the fixed columns, the intercept among them."""
+        """Names of the fixed columns, the intercept included."""
         return tuple(self.layout.columns[place] for place in self.fixed)
 
     @property
@@ -135,21 +102,13 @@ class Design:
 
     @property
     def slopes(self) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], ...]:
-        """For every random term the slopes as they were written, with their columns' places."""
+        """Per random term, every slope as written with the places of its columns."""
         return self._slopes
 
     def fixed_matrix(self, frame: pd.DataFrame) -> FloatArray:
-        """Make the fixed columns for rows that have the variables of the fixed part alone.
+        """Return the fixed columns, (n, n_fixed), the constant included.
 
-        Parameters
-        ----------
-        frame : DataFrame of shape (n, ...)
-            A column for every variable of `fixed_part`.
-
-        Returns
-        -------
-        ndarray of shape (n, n_fixed)
-            The fixed columns, the constant among them.
+        The table needs only the variables of `fixed_part`.
         """
         if self._fixed_matrix is not None:
             return self._fixed_matrix.matrix(frame)
@@ -159,13 +118,8 @@ class Design:
         return np.concatenate([constant, values], axis=1)
 
     @property
-    def uses_formulas(self) -> bool:
-        """Whether some column is made by a formula."""
-        return bool(self._expressions or self.offsets)
-
-    @property
     def learns_from_rows(self) -> bool:
-        """Whether some column depends on the rows it was learned from, not on its own row only."""
+        """Whether some column depends on the other rows it was learned from."""
         return any(
             expression.matrix.is_stateful or expression.matrix.has_categorical
             for expression in self._expressions
@@ -173,27 +127,15 @@ class Design:
 
     @property
     def matrices(self) -> tuple[FormulaMatrix, ...]:
-        """What was learned by the formulas that make columns."""
+        """The model matrices of the formulas that make columns."""
         return tuple(expression.matrix for expression in self._expressions)
 
     def rows(
         self, columns: FloatArray, codes: tuple[IntArray, ...], weights: FloatArray | None
     ) -> Rows:
-        """Return rows ready to be summed.
+        """Return rows with the levels of this design, ready to be summed.
 
-        Parameters
-        ----------
-        columns : ndarray of shape (n, n_columns)
-            The columns of the layout, the response filled in.
-        codes : tuple of ndarray of int of shape (n,)
-            Level of every row, a factor each.
-        weights : ndarray of shape (n,) or None
-            Positive weights.
-
-        Returns
-        -------
-        Rows
-            With the levels of this design.
+        The columns, (n, n_columns), have y filled in; weights, (n,), are positive.
         """
         indexes = tuple(factor.index for factor in self.grouping.factors)
         return Rows(columns, codes, indexes, weights)
@@ -201,28 +143,12 @@ class Design:
     def new_rows(self, source: Source, y: FloatArray, weights: FloatArray | None) -> Rows:
         """Return other rows, ready to be summed under this design.
 
-        Parameters
-        ----------
-        source : Source
-            The rows.
-        y : ndarray of shape (n_rows,)
-            Their response.
-        weights : ndarray of shape (n_rows,) or None
-            Positive weights.
-
-        Returns
-        -------
-        Rows
-            With the levels that occur among them, known ones and new.
-
-        Raises
-        ------
-        ValueError
-            If a transform in a formula would learn something else from these rows, so that the
-            columns would not be those of a fit to all rows together.
+        Their levels are those that occur among them, known or new. Raises ValueError if a transform
+        in a formula would learn something else from these rows, so that the columns would not be
+        those of a fit to all rows together. Weights are positive.
         """
         for expression in self._expressions:
-            if not expression.matrix.learns_the_same(source.pandas):
+            if not expression.matrix.would_learn_the_same(source.pandas):
                 raise ValueError(
                     f"{expression.matrix.expression!r} has a transform that learns from all rows "
                     "at once, so that rows cannot be added later: make its columns beforehand, or "
@@ -238,22 +164,11 @@ class Design:
         return Rows(columns, codes, indexes, weights)
 
     def with_levels(self, indexes: Sequence[GroupIndex]) -> Design:
-        """Return the same design with other levels, an index a factor."""
+        """Return the same design with other levels, one index per factor."""
         return replace(self, grouping=Grouping.of_levels(indexes))
 
     def columns(self, source: Source) -> FloatArray:
-        """Make the columns of the layout for new rows, without the response.
-
-        Parameters
-        ----------
-        source : Source
-            The rows.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_columns - 1)
-            The columns.
-        """
+        """Return the columns of the layout for new rows, without y: (n_rows, n_columns - 1)."""
         columns = np.empty((source.n_rows, len(self.layout.columns) - 1))
         columns[:, CONSTANT] = 1.0
         if self._plain and source.numeric is not None:
@@ -263,18 +178,7 @@ class Design:
         return columns
 
     def offset(self, source: Source) -> FloatArray | None:
-        """Evaluate the offsets.
-
-        Parameters
-        ----------
-        source : Source
-            The rows.
-
-        Returns
-        -------
-        ndarray of shape (n_rows,) or None
-            Their sum; None where the model has none.
-        """
+        """Return the sum of the offsets, (n_rows,), or None if the model has none."""
         if not self.offsets:
             return None
         total = np.zeros(source.n_rows)

@@ -1,7 +1,7 @@
 """Model matrices from expressions, learned from one table and replayed on others.
 
-The expressions are those of formulaic, with R's spellings translated. Their function calls are
-Python code and are evaluated: an expression is as trusted as the program it stands in.
+The expressions are formulaic's, with R's spellings translated. Function calls in them are Python
+code and are run: an expression is to be trusted as much as the program it stands in.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.design.materializing import (
-    categorical_factors,
+    categorical_levels,
     function_names,
     intercept_position,
     replay,
@@ -22,97 +22,58 @@ from skmixed.design.naming import Naming, name_columns, prepare
 from skmixed.design.references import variables
 from skmixed.design.wording import known_columns
 
-INTERCEPT = "(Intercept)"
-"""Name of the constant column."""
+INTERCEPT = "(Intercept)"  # name of the constant column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormulaMatrix:
-    """What was learned about the columns of one model matrix.
+    """What was learned about the columns of one model matrix; it pickles and holds no rows.
 
     Columns of strings and of the category type are categorical, with treatment contrasts against
-    the first level. The levels are those seen when learning, sorted, or in the order of the
-    categories. Columns of booleans are numbers, 0 and 1. ``C()`` makes any column categorical. It
-    pickles, and holds no rows.
-
-    Parameters
-    ----------
-    expression : str
-        The expression as it was given.
-    names : tuple of str
-        The names of the columns; the constant is ``"(Intercept)"``.
-    has_intercept : bool
-        Whether the constant is among the columns.
-    variables : tuple of str
-        The columns of the data it needs.
-    is_stateful : bool
-        Whether a transform learned from all rows at once, such as ``poly``, ``scale`` or ``bs``.
-        Learning the levels of a categorical column does not count.
-    has_categorical : bool
-        Whether a column is categorical.
+    the first level. Their levels are those that occur, sorted or in the order of the categories.
+    Booleans are the numbers 0 and 1. ``C()`` makes any column categorical.
     """
 
-    expression: str
-    names: tuple[str, ...]
+    expression: str  # as it was given
+    names: tuple[str, ...]  # of the columns; the constant is INTERCEPT
     has_intercept: bool
-    variables: tuple[str, ...]
+    variables: tuple[str, ...]  # the columns of the data that it needs
+    # Whether a transform such as poly, scale or bs learned from all rows; levels do not count.
     is_stateful: bool
     has_categorical: bool
     _naming: "Naming" = field(repr=False)
-    _spec: Any = field(repr=False)
+    _spec: Any = field(repr=False)  # formulaic's ModelSpec
 
     def matrix(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """Build the columns for other rows, exactly as they were learned.
+        """Return the columns for other rows, (n, p), exactly as they were learned.
 
-        Parameters
-        ----------
-        frame : DataFrame
-            A table with at least `variables`, in any order.
-
-        Returns
-        -------
-        ndarray of shape (n, p)
-            One row for every row of `frame`, in its order.
-
-        Raises
-        ------
-        ValueError
-            For a missing column, a missing value, a category that was not seen when learning, and
-            a value at which the expression is not finite.
+        Raises ValueError for a missing column or value, a category not seen in learning, and a
+        value at which the expression is not finite.
         """
         return replay(self._spec, prepare(frame, self._naming), self._naming)[1]
 
     @property
     def structure(self) -> list[tuple[Any, list[Any], list[str]]]:
-        """The terms as formulaic has them, with their scoped terms and names of columns."""
+        """The terms in formulaic's form, with their scoped terms and column names."""
         return [(term, list(scoped), list(names)) for term, scoped, names in self._spec.structure]
 
     @property
     def levels(self) -> dict[str, list[Any] | None]:
-        """Levels of every categorical expression, in the user's names; None where it has none."""
-        found = categorical_factors(self._spec)
-        return {self.restore(factor): levels for factor, levels in found.items()}
+        """Levels of every categorical expression, in the user's names; None if it has none."""
+        found = categorical_levels(self._spec)
+        return {self.restore(expression): levels for expression, levels in found.items()}
 
     def restore(self, text: str) -> str:
         """Return a text of formulaic with the columns' own names."""
         return self._naming.restore(text)
 
-    def coding(self, factor: str, *, reduced: bool) -> NDArray[np.float64] | None:
-        """Return the columns of a categorical factor at each of its levels.
+    def coding(self, expression: str, *, reduced: bool) -> NDArray[np.float64] | None:
+        """Return the columns of a categorical expression by level, (n_levels, n_columns).
 
-        Parameters
-        ----------
-        factor : str
-            The factor, in formulaic's words.
-        reduced : bool
-            Whether the constant is left out of what the columns span.
-
-        Returns
-        -------
-        ndarray of shape (n_levels, n_columns) or None
-            None if the factor is numeric.
+        The expression is in formulaic's spelling; None if it is numeric. `reduced` leaves the
+        constant out of the columns' span.
         """
-        kind, state = self._spec.encoder_state.get(factor, (None, {}))
+        kind, state = self._spec.encoder_state.get(expression, (None, {}))
         if kind is None or kind.value != "categorical":
             return None
         contrasts = state.get("contrasts")
@@ -124,45 +85,29 @@ class FormulaMatrix:
         coding = contrasts.contrasts.get_coding_matrix(levels, reduced_rank=reduced)
         return np.asarray(coding, dtype=np.float64)
 
-    def learns_the_same(self, frame: pd.DataFrame) -> bool:
+    def would_learn_the_same(self, frame: pd.DataFrame) -> bool:
         """Tell whether the transforms would learn the same from another table.
 
-        Parameters
-        ----------
-        frame : DataFrame
-            A table with at least `variables`.
-
-        Returns
-        -------
-        bool
-            True where nothing is learned, and where the expression gives all there is to learn,
-            as ``bs(x, knots=[2, 4], lower_bound=0, upper_bound=9)`` does.
+        They do where nothing is learned, and where the expression gives all there is to learn, as
+        in ``bs(x, knots=[2, 4], lower_bound=0, upper_bound=9)``.
         """
         if not self.is_stateful:
             return True
-        return self.knows_the_same(learn_matrix(self.expression, frame)[0])
+        return self.learned_the_same_as(learn_matrix(self.expression, frame)[0])
 
-    def knows_the_same(self, other: "FormulaMatrix") -> bool:
-        """Tell whether the transforms learned the same from another table.
+    def learned_the_same_as(self, other: "FormulaMatrix") -> bool:
+        """Tell whether the same expression learned the same transforms from another table.
 
-        Parameters
-        ----------
-        other : FormulaMatrix
-            The same expression, learned elsewhere.
-
-        Returns
-        -------
-        bool
-            Categories are not compared.
+        Categories are not compared.
         """
         return _same_state(self._spec.transform_state, other._spec.transform_state)
 
     @property
     def categories(self) -> dict[str, tuple[Any, ...]]:
-        """The levels of every categorical factor that were learned, by its expression."""
+        """Levels of every categorical expression whose levels were learned."""
         return {
-            self._naming.restore(factor): tuple(levels)
-            for factor, levels in categorical_factors(self._spec).items()
+            self._naming.restore(expression): tuple(levels)
+            for expression, levels in categorical_levels(self._spec).items()
             if levels is not None
         }
 
@@ -177,53 +122,22 @@ def _same_state(first: Any, second: Any) -> bool:
 
 
 def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, NDArray[np.float64]]:
-    """Learn the columns of an expression from a table, and build them for its rows.
+    """Learn the columns of an expression from a table; return them for its rows too, (n, p).
 
-    Parameters
-    ----------
-    expression : str
-        The right-hand side of a formula, without bars and offsets: ``"open + agree * x"``. The
-        constant is included unless it is taken out by ``0 +`` or ``- 1``.
-    frame : DataFrame
-        A table without missing values in the columns that the expression uses.
-
-    Returns
-    -------
-    FormulaMatrix
-        What was learned.
-    ndarray of shape (n, p)
-        One row for every row of `frame`, in its order; p may be 0.
-
-    Raises
-    ------
-    ValueError
-        For an expression that cannot be evaluated, a missing value, and a value at which the
-        expression is not finite.
+    The expression is the right-hand side of a formula without bars and offsets, such as ``"open +
+    agree * x"``; the constant is included unless ``0 +`` or ``- 1`` takes it out, and p may be 0.
+    Raises ValueError for an expression that cannot be evaluated, a missing value, and a value at
+    which the expression is not finite.
     """
     return _learn(expression, expression, frame)
 
 
 def evaluate_expression(expression: str, frame: pd.DataFrame) -> NDArray[np.float64]:
-    """Evaluate a response or an offset: one number for every row.
+    """Evaluate a response or an offset, such as ``"2 * Days^2"``: one number per row, (n,).
 
-    Parameters
-    ----------
-    expression : str
-        Such as ``"Reaction"``, ``"log1p(total.fruits)"`` or ``"2 * Days^2"``. It is arithmetic:
-        ``+``, ``*`` and ``^`` have the meanings they have within ``I()``.
-    frame : DataFrame
-        A table without missing values in the columns that the expression uses.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        The values.
-
-    Raises
-    ------
-    ValueError
-        Where `learn_matrix` raises it, and when the result is categorical, has several columns,
-        or uses no column of the table.
+    The expression is arithmetic: ``+``, ``*`` and ``^`` mean what they mean within ``I()``. Raises
+    ValueError where `learn_matrix` does, and if the result is categorical, has several columns, or
+    uses no column of the table.
     """
     quoted = f"`{expression}`" if expression in frame.columns else expression
     if not variables(quoted, frame.columns):
@@ -253,7 +167,7 @@ def _learn(
         has_intercept=intercept is not None,
         variables=naming.columns,
         is_stateful=any(spec.transform_state.values()),
-        has_categorical=bool(categorical_factors(spec)),
+        has_categorical=bool(categorical_levels(spec)),
         _naming=naming,
         _spec=spec,
     )

@@ -1,4 +1,4 @@
-"""Grouping columns turned into the levels of factors, and looked up again on new rows."""
+"""Grouping columns turned into levels of factors, and looked up again on new rows."""
 
 from __future__ import annotations
 
@@ -14,59 +14,27 @@ from skmixed.design.tables import UNKNOWN, IntArray, Labels, list_rows
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factor:
-    """Levels of one grouping factor.
-
-    Parameters
-    ----------
-    index : GroupIndex
-        The levels.
-    combinations : Labels or None
-        For a factor of several columns, the number of each combination that occurs.
-    """
+    """Levels of one grouping factor."""
 
     index: GroupIndex
-    combinations: Labels | None
+    combinations: Labels | None  # numbers of the combinations that occur; None for one column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grouping:
-    """What was learned about the grouping columns.
+    """What was learned about the grouping columns."""
 
-    Parameters
-    ----------
-    columns : dict of str to Labels
-        The labels of every column.
-    factors : tuple of Factor
-        The factors made of them.
-    """
-
-    columns: dict[str, Labels]
+    columns: dict[str, Labels]  # labels of every grouping column
     factors: tuple[Factor, ...]
 
     @classmethod
     def learn(
         cls, columns: Mapping[str, Any], keys: Sequence[tuple[str, ...]]
     ) -> tuple[Grouping, tuple[IntArray, ...]]:
-        """Learn the levels that occur.
+        """Learn the levels that occur, and the level of every row: one array (n,) per factor.
 
-        Parameters
-        ----------
-        columns : mapping of str to Series or array of shape (n,)
-            The grouping columns.
-        keys : sequence of tuple of str
-            For every factor, the columns whose combination makes a level.
-
-        Returns
-        -------
-        grouping : Grouping
-            The levels.
-        codes : tuple of ndarray of int of shape (n,)
-            The level of every row, a factor each.
-
-        Raises
-        ------
-        ValueError
-            If a grouping column has missing values.
+        Every key names the columns whose combinations are the levels of a factor. Raises ValueError
+        if a grouping column has missing values.
         """
         used = dict.fromkeys(name for key in keys for name in key)
         labels: dict[str, Labels] = {}
@@ -83,18 +51,7 @@ class Grouping:
 
     @classmethod
     def of_levels(cls, indexes: Sequence[GroupIndex]) -> Grouping:
-        """Make the grouping of known levels.
-
-        Parameters
-        ----------
-        indexes : sequence of GroupIndex
-            The levels of every factor, in code order.
-
-        Returns
-        -------
-        Grouping
-            It looks up just these.
-        """
+        """Return the grouping that looks up exactly these levels, given in code order."""
         columns: dict[str, Labels] = {}
         for index in sorted(indexes, key=lambda index: len(index.key)):
             for name, labels in zip(index.key, index.labels, strict=True):
@@ -105,19 +62,10 @@ class Grouping:
         return cls(columns, tuple(_factor_of_levels(index, columns) for index in indexes))
 
     def codes(self, columns: Mapping[str, Any], n_rows: int) -> tuple[IntArray, ...]:
-        """Look up the levels of new rows.
+        """Look up the levels of new rows: one array of shape (n_rows,) per factor.
 
-        Parameters
-        ----------
-        columns : mapping of str to Series or array of shape (n,)
-            The grouping columns; where one is not there, none of its labels is known.
-        n_rows : int
-            Number of rows.
-
-        Returns
-        -------
-        tuple of ndarray of int of shape (n,)
-            A factor each; `UNKNOWN` for levels that were not learned.
+        `UNKNOWN` stands for levels that were not learned, and for all rows where a grouping column
+        is not among `columns`.
         """
         missing = np.full(n_rows, UNKNOWN, dtype=np.intp)
         by_column = {
@@ -135,19 +83,9 @@ class Grouping:
 
 
 def number_levels(columns: Mapping[str, Any], key: tuple[str, ...]) -> IntArray:
-    """Give numbers to the levels of one factor among rows, whether or not a fit knows them.
+    """Give numbers from 0 to the levels of one factor, (n,), whether or not a fit knows them.
 
-    Parameters
-    ----------
-    columns : mapping of str to Series or array of shape (n,)
-        The grouping columns.
-    key : tuple of str
-        The columns whose combination makes a level.
-
-    Returns
-    -------
-    ndarray of int of shape (n,)
-        Numbers from 0; a row with a missing label is a level of its own.
+    A row with a missing label is a level of its own.
     """
     learned = {name: _learn_labels(name, columns[name]) for name in key}
     labels = {name: known for name, (known, _) in learned.items()}
@@ -180,7 +118,10 @@ def _factor_of_levels(index: GroupIndex, columns: Mapping[str, Labels]) -> Facto
 def _combine(
     key: tuple[str, ...], labels: Mapping[str, Labels], codes: Mapping[str, IntArray]
 ) -> IntArray:
-    """Give numbers to the combinations of several columns; `UNKNOWN` where one of them is."""
+    """Give numbers to combinations of several columns, (n,); `UNKNOWN` where one of them is.
+
+    Raises ValueError if there are more possible combinations than an integer can number.
+    """
     size = 1
     for name in key:
         size *= max(1, len(labels[name]))

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.design.naming import Naming
-from skmixed.design.wording import known_columns, row_numbers, some
+from skmixed.design.wording import first_values, known_columns, row_numbers
 
 # What formulaic lacks, and exp10, which it has as x ** 10.
 _FUNCTIONS: Mapping[str, Any] = {
@@ -27,23 +27,9 @@ _FUNCTIONS: Mapping[str, Any] = {
 
 
 def replay(spec: Any, prepared: pd.DataFrame, naming: Naming) -> tuple[Any, NDArray[np.float64]]:
-    """Evaluate an expression, or what was learned from one, on prepared columns.
+    """Evaluate an expression, or a ModelSpec learned from one, on what `prepare` returned.
 
-    Parameters
-    ----------
-    spec : str or formulaic.ModelSpec
-        The expression, or what was learned from it.
-    prepared : DataFrame
-        What `prepare` made of a table.
-    naming : Naming
-        The names of its columns.
-
-    Returns
-    -------
-    ModelSpec
-        What formulaic learned, or had learned before.
-    ndarray of shape (n, p)
-        The values, all finite.
+    Returns formulaic's ModelSpec and the values, (n, p), all finite.
     """
     formulaic = _import_formulaic()
     materializer = formulaic.materializers.PandasMaterializer(prepared, _FUNCTIONS)
@@ -72,29 +58,12 @@ def _import_formulaic() -> Any:
 
 
 def function_names() -> frozenset[str]:
-    """Return the functions that expressions call by names of their own.
-
-    Returns
-    -------
-    frozenset of str
-        Those of formulaic and those added to them.
-    """
+    """Return the names of formulaic's functions and of those added to them."""
     return frozenset(_FUNCTIONS) | frozenset(_import_formulaic().transforms.TRANSFORMS)
 
 
 def intercept_position(spec: Any) -> int | None:
-    """Return which column is the constant.
-
-    Parameters
-    ----------
-    spec : formulaic.ModelSpec
-        What was learned.
-
-    Returns
-    -------
-    int or None
-        None where there is no constant.
-    """
+    """Return the position of the constant among the columns, None if there is none."""
     position = 0
     for term, _, columns in spec.structure:
         if str(term) == "1":
@@ -103,22 +72,14 @@ def intercept_position(spec: Any) -> int | None:
     return None
 
 
-def categorical_factors(spec: Any) -> dict[str, list[Any] | None]:
-    """Return the levels of the categorical factors that were learned.
+def categorical_levels(spec: Any) -> dict[str, list[Any] | None]:
+    """Return the learned levels of every categorical expression, in formulaic's spelling.
 
-    Parameters
-    ----------
-    spec : formulaic.ModelSpec
-        What was learned.
-
-    Returns
-    -------
-    dict of str to list or None
-        By factor, in formulaic's words; None where a factor has none.
+    None stands for an expression that has none.
     """
     return {
-        factor: state.get("categories")
-        for factor, (kind, state) in spec.encoder_state.items()
+        expression: state.get("categories")
+        for expression, (kind, state) in spec.encoder_state.items()
         if kind.value == "categorical"
     }
 
@@ -135,17 +96,17 @@ def _check_values(values: NDArray[np.float64], spec: Any, n_rows: int, naming: N
 
 
 def _explain_unseen(spec: Any, evaluated: Mapping[str, Any], naming: Naming) -> str:
-    """Say which factor has a category that was not seen when learning."""
-    learned = {} if isinstance(spec, str) else categorical_factors(spec)
-    for factor, levels in learned.items():
-        found = pd.Series(evaluated[factor].values.__wrapped__).unique().tolist()
+    """Say which expression has a category that was not seen in learning."""
+    learned = {} if isinstance(spec, str) else categorical_levels(spec)
+    for expression, levels in learned.items():
+        found = pd.Series(evaluated[expression].values.__wrapped__).unique().tolist()
         known = set(found if levels is None else levels)
         unseen = [level for level in found if level not in known]
         if unseen:
-            name = naming.restore(factor)
+            name = naming.restore(expression)
             what = f"the column '{name}'" if name in naming.columns else f"'{name}'"
-            seen = some(levels or [])
-            return f"{what} has values not seen in fitting: {some(unseen)}; seen: {seen}"
+            seen = first_values(levels or [])
+            return f"{what} has values not seen in fitting: {first_values(unseen)}; seen: {seen}"
     return f"'{naming.given}' has categories outside of the levels it gives"
 
 

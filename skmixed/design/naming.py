@@ -1,4 +1,4 @@
-"""The columns that an expression needs, under names and of types that suit formulaic."""
+"""The columns that an expression needs, under names and with types that suit formulaic."""
 
 from __future__ import annotations
 
@@ -16,48 +16,22 @@ from skmixed.design.wording import known_columns, row_numbers
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """The columns an expression needs, and the names under which formulaic sees them.
+    """The columns an expression needs, and the aliases under which formulaic sees them.
 
-    The names differ where the column's own name would break a Python expression (``total.fruits``,
-    ``class``) or hide a function.
-
-    Parameters
-    ----------
-    given : str
-        The expression in the user's words.
-    expression : str
-        The same for formulaic.
-    columns, aliases : tuple of str
-        The columns needed, and their names in `expression`.
-    labels : frozenset of str
-        Those whose values only tell categories apart.
-    categorical : frozenset of str
-        Those of a categorical type.
-    available : tuple of str
-        All columns of the table.
+    An alias differs from the column's name if the name would break a Python expression
+    (``total.fruits``, ``class``) or hide a function.
     """
 
-    given: str
-    expression: str
-    columns: tuple[str, ...]
-    aliases: tuple[str, ...]
-    labels: frozenset[str]
-    categorical: frozenset[str]
-    available: tuple[str, ...]
+    given: str  # the expression in the user's words
+    expression: str  # the same for formulaic
+    columns: tuple[str, ...]  # the columns needed
+    aliases: tuple[str, ...]  # their names in `expression`
+    labels: frozenset[str]  # those whose values serve as categories only
+    categorical: frozenset[str]  # those of a categorical type
+    available: tuple[str, ...]  # all columns of the table
 
     def restore(self, text: str) -> str:
-        """Return a text of formulaic with the columns' own names.
-
-        Parameters
-        ----------
-        text : str
-            In which columns have their aliases.
-
-        Returns
-        -------
-        str
-            The same in the user's words.
-        """
+        """Return a text with the columns' own names in place of their aliases."""
         for column, alias in zip(self.columns, self.aliases, strict=True):
             if alias != column:
                 text = text.replace(alias, column)
@@ -65,26 +39,12 @@ class Naming:
 
 
 def name_columns(
-    given: str, expression: str, frame: pd.DataFrame, functions: Collection[str]
+    given: str,
+    expression: str,
+    frame: pd.DataFrame,
+    functions: Collection[str],  # names that columns must not hide
 ) -> Naming:
-    """Translate an expression for formulaic, giving awkward columns another name.
-
-    Parameters
-    ----------
-    given : str
-        What the user wrote.
-    expression : str
-        What is to be evaluated.
-    frame : DataFrame
-        The table.
-    functions : collection of str
-        Names that columns must not hide.
-
-    Returns
-    -------
-    Naming
-        The columns needed and their names.
-    """
+    """Translate an expression for formulaic, with aliases for awkward names."""
     columns = [column for column in frame.columns if isinstance(column, str)]
     dtypes = dict(zip(frame.columns, frame.dtypes, strict=True))
     translated = translate_r(expression, columns)
@@ -115,24 +75,9 @@ def _is_awkward(column: str, functions: Collection[str]) -> bool:
 
 
 def prepare(frame: pd.DataFrame, naming: Naming) -> pd.DataFrame:
-    """Pick the columns an expression needs, refuse missing values, and unify the types.
+    """Return the columns an expression needs, under their aliases and with unified types.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        A table with at least the columns needed.
-    naming : Naming
-        Which these are.
-
-    Returns
-    -------
-    DataFrame
-        The columns under their aliases.
-
-    Raises
-    ------
-    ValueError
-        For columns that are not there, have missing values, or changed their kind.
+    Raises ValueError for a column that is not there, has missing values, or changed its kind.
     """
     prepared = {}
     for name, alias in zip(naming.columns, naming.aliases, strict=True):
@@ -157,12 +102,12 @@ def _pick(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
 
 
 def _is_categorical(dtype: Any) -> bool:
-    """Return whether a type stands for categories: strings, objects and the category type."""
+    """Tell whether a type stands for categories: strings, objects and the category type."""
     return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
 
 
 def _check_kind(column: pd.Series[Any], was_categorical: bool) -> None:
-    """Refuse numbers for categories and the reverse, which formulaic would take."""
+    """Refuse numbers for categories and the reverse, which formulaic would accept."""
     if _is_categorical(column.dtype) != was_categorical:
         kinds = ("categorical", "numeric") if was_categorical else ("numeric", "categorical")
         raise ValueError(
@@ -174,7 +119,7 @@ def _check_kind(column: pd.Series[Any], was_categorical: bool) -> None:
 def _prepare_column(column: pd.Series[Any], is_label: bool) -> pd.Series[Any]:
     """Give numbers 64 bits, strings one type, and categories no level that does not occur.
 
-    Integers become floating point, or their powers and products could overflow unseen.
+    Integers become floating-point numbers: their powers and products could overflow unnoticed.
     """
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):

@@ -16,24 +16,24 @@ BARE_BAR = "a bar needs parentheses: write (1 | g)"
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Consecutive tokens of a formula, never none, their brackets balanced."""
+    """Consecutive tokens of a formula, at least one, with balanced brackets."""
 
     source: str
     tokens: tuple[Token, ...]
 
     @property
     def text(self) -> str:
-        """Return the text of the phrase as written."""
+        """The phrase as written."""
         return self.source[self.tokens[0].start : self.tokens[-1].end]
 
     @property
     def depth(self) -> int:
-        """Return how deep in brackets its outermost tokens stand."""
+        """How many brackets are around its outermost tokens."""
         return min(token.depth for token in self.tokens)
 
     @property
     def content(self) -> "Phrase":
-        """Return what stands inside the brackets around the whole phrase, if there are any."""
+        """What stands inside the brackets around the whole phrase, if there are any."""
         phrase = self
         while phrase.is_group:
             phrase = phrase.between(1, -1)
@@ -41,7 +41,7 @@ class Phrase:
 
     @property
     def is_group(self) -> bool:
-        """Return whether one pair of parentheses is around the whole phrase."""
+        """Whether one pair of parentheses is around the whole phrase."""
         first, last = self.tokens[0], self.tokens[-1]
         level = [token for token in self.tokens if token.depth == first.depth]
         return first.kind == "open" and last.kind == "close" and len(level) == 2
@@ -58,16 +58,16 @@ class Phrase:
 
     @property
     def is_call(self) -> bool:
-        """Return whether the phrase is one call of a function, ``f(...)``, and no more."""
+        """Whether it is one function call, ``f(...)``, and nothing else."""
         level = [token for token in self.tokens if token.depth == self.tokens[0].depth]
         return [token.kind for token in level] == ["name", "call", "endcall"]
 
     def between(self, start: int, stop: int | None) -> "Phrase":
-        """Return the phrase of some of its tokens."""
+        """Return the phrase made of the tokens `start` to `stop`."""
         return Phrase(self.source, self.tokens[start:stop])
 
     def operators(self, texts: Collection[str]) -> list[int]:
-        """Return where these operators stand between the operands of the phrase itself."""
+        """Return the indices of these operators where they join operands of the phrase itself."""
         depth = self.depth
         return [
             index
@@ -76,7 +76,7 @@ class Phrase:
         ]
 
     def split(self, operator: str) -> list["Phrase"]:
-        """Return the phrases between the outermost operators of one kind."""
+        """Return the phrases between the outermost occurrences of an operator."""
         cuts = self.operators({operator})
         starts = [0, *(cut + 1 for cut in cuts)]
         return [
@@ -90,14 +90,17 @@ class Phrase:
 
 
 def read_phrase(text: str) -> Phrase:
-    """Tokenize a formula and check that terms and operators take turns in it."""
+    """Tokenize a formula and check that terms and operators alternate.
+
+    Raises FormulaSyntaxError where they do not.
+    """
     source = re.sub(r"\s", " ", text)
     tokens = tokenize(source)
     previous: Token | None = None
     for token in tokens:
         if token.in_call or token.kind == "endcall" or (token.kind == "call" and token.text != "{"):
             continue
-        _check_turn(source, token, previous)
+        _check_alternation(source, token, previous)
         previous = token
     if previous is None or _leaves_open(previous):
         after = f" after '{previous.text}'" if previous else ""
@@ -106,11 +109,11 @@ def read_phrase(text: str) -> Phrase:
 
 
 def _leaves_open(token: Token) -> bool:
-    """Return whether an operand must follow a token."""
+    """Tell whether an operand must follow a token."""
     return token.kind in ("operator", "open")
 
 
-def _check_turn(source: str, token: Token, previous: Token | None) -> None:
+def _check_alternation(source: str, token: Token, previous: Token | None) -> None:
     expects_operand = previous is None or _leaves_open(previous)
     if token.text == "[" or (token.kind == "operator" and token.text not in INFIX):
         expected = f"'{token.text}' has no meaning between terms: put the expression into I(...)"

@@ -8,42 +8,20 @@ from skmixed.design.tokens import Token, is_called, tokenize
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A place in an expression that names a column of the data.
-
-    Parameters
-    ----------
-    start, end : int
-        The characters ``[start, end)`` of the expression, backticks included.
-    column : str
-        The column.
-    as_label : bool
-        Whether the place is the first argument of ``C()``: the values only tell categories apart.
-    """
+    """A place ``[start, end)`` in an expression, backticks included, that names a column."""
 
     start: int
     end: int
     column: str
-    as_label: bool
+    as_label: bool  # the first argument of ``C()``, where values serve as categories only
 
 
 def translate_r(expression: str, columns: Collection[str]) -> str:
-    """Rewrite R's spellings in an expression in Python's.
+    """Return an expression for formulaic, R's spellings rewritten in Python's.
 
     Inside calls ``^`` becomes ``**``, ``%%`` and ``%/%`` become ``%`` and ``//``, TRUE and FALSE
-    become True and False; ``factor()`` and ``as.factor()`` become ``C()``; the names of columns
-    that are no Python identifiers (``total.fruits``) get backticks. All else stays as it is.
-
-    Parameters
-    ----------
-    expression : str
-        A fixed part, or the left side of a bar.
-    columns : collection of str
-        The columns of the data.
-
-    Returns
-    -------
-    str
-        The expression for formulaic.
+    become True and False; ``factor()`` and ``as.factor()`` become ``C()``; names of columns that
+    are no Python identifiers (``total.fruits``) get backticks. All else stays as it is.
     """
     tokens = tokenize(expression)
     edits = [
@@ -59,40 +37,28 @@ def translate_r(expression: str, columns: Collection[str]) -> str:
 
 
 def column_references(expression: str, columns: Collection[str]) -> tuple[Reference, ...]:
-    """Find the places of an expression that name a column of the data.
+    """Return the places of an expression that name a column of the data, from left to right.
 
     Functions (``log`` in ``log(x)``) and keywords (``degree`` in ``poly(x, degree=2)``) are not
-    columns, whatever their names. Of ``x.mean()`` the column is ``x``, unless the data have a
+    columns, whatever their names. The column of ``x.mean()`` is ``x``, unless the data have a
     column of the longer name.
-
-    Parameters
-    ----------
-    expression : str
-        A fixed part, a response, an offset, or the left side of a bar.
-    columns : collection of str
-        The columns of the data.
-
-    Returns
-    -------
-    tuple of Reference
-        From left to right.
     """
     return tuple(_references(tokenize(expression), frozenset(columns)))
 
 
 def uses_all_columns(expression: str) -> bool:
-    """Return whether the term ``.``, every column of the data, occurs in an expression."""
+    """Tell whether the term ``.``, every column of the data, occurs in an expression."""
     return any(token.kind == "name" and token.text == "." for token in tokenize(expression))
 
 
 def replace_spans(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
-    """Replace the spans ``[start, end)`` of a text, which do not overlap."""
+    """Replace the spans ``[start, end)`` of a text, which must not overlap."""
     for start, end, replacement in sorted(edits, reverse=True):
         text = text[:start] + replacement + text[end:]
     return text
 
 
-_FACTOR_FUNCTIONS = frozenset({"C", "factor", "as.factor"})
+_CATEGORY_FUNCTIONS = frozenset({"C", "factor", "as.factor"})
 _PYTHON_OPERATORS = {"^": "**", "%%": "%", "%/%": "//"}
 _PYTHON_CONSTANTS = {"TRUE": "True", "FALSE": "False"}
 
@@ -117,12 +83,12 @@ def _references(tokens: tuple[Token, ...], columns: frozenset[str]) -> Iterator[
 
 
 def is_label(tokens: tuple[Token, ...], index: int) -> bool:
-    """Return whether a token is a name and the first argument of ``C()`` or ``factor()``."""
+    """Tell whether a token is a name and the first argument of ``C()`` or ``factor()``."""
     return (
         index >= 2
         and tokens[index].is_name
         and is_called(tokens, index - 2)
-        and tokens[index - 2].text in _FACTOR_FUNCTIONS
+        and tokens[index - 2].text in _CATEGORY_FUNCTIONS
     )
 
 
@@ -149,19 +115,9 @@ def _python_spelling(token: Token, called: bool) -> str | None:
 
 
 def variables(expression: str, columns: Collection[str]) -> tuple[str, ...]:
-    """Return the columns of the data that an expression uses, by first appearance.
+    """Return the columns of the data that an expression uses, each once, by first appearance.
 
-    Parameters
-    ----------
-    expression : str
-        A fixed part, a response, an offset, or the left side of a bar.
-    columns : collection of str
-        The columns of the data. The term ``.`` uses all of them.
-
-    Returns
-    -------
-    tuple of str
-        The names, each once.
+    The term ``.`` uses all of them.
     """
     used = [reference.column for reference in column_references(expression, columns)]
     if uses_all_columns(expression):

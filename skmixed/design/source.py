@@ -1,4 +1,4 @@
-"""Rows as they come."""
+"""Rows as they come, before a design is learned from them."""
 
 from __future__ import annotations
 
@@ -16,31 +16,21 @@ from skmixed.design.tables import to_pandas
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Rows as they come: what a design is learned from, and replayed on.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-    names : tuple of str
-        Names of the columns of `numeric`.
-    numeric : ndarray of shape (n_rows, len(names)) or None
-        The columns that are no grouping columns; None where formulas pick the columns.
-    frame : data frame or None
-        The table formulas are evaluated on.
-    groups : mapping of str to Series or array of shape (n_rows,)
-        The grouping columns.
-    """
+    """Rows as they come: what a design is learned from, and replayed on."""
 
     n_rows: int
-    names: tuple[str, ...] = ()
-    numeric: NDArray[np.float64] | None = None
-    frame: Any = None
-    groups: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()  # of the columns of `numeric`
+    # All columns but the grouping columns; None where formulas pick the columns.
+    numeric: NDArray[np.float64] | None = None  # (n_rows, len(names))
+    frame: Any = None  # data frame of any library on which formulas are evaluated, or None
+    groups: Mapping[str, Any] = field(default_factory=dict)  # grouping columns, (n_rows,) each
 
     @cached_property
     def pandas(self) -> pd.DataFrame:
-        """The table as one of pandas."""
+        """The table as a pandas data frame.
+
+        Raises ValueError where there is none: a formula picks columns by name.
+        """
         if self.frame is None:
             raise ValueError("a formula picks columns by name: X must be a data frame")
         return to_pandas(self.frame)

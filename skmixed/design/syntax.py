@@ -1,6 +1,6 @@
-"""lme4's formula syntax: cut a formula into its fixed part, random terms and offsets.
+"""lme4's formula syntax: a formula cut into its fixed part, random terms and offsets.
 
-Only text is handled here. What the pieces mean for a table is learned in `skmixed.design.formula`.
+Only text is handled here; `skmixed.design.formula` learns what the pieces mean for a table.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,46 +18,23 @@ from skmixed.exceptions import FormulaSyntaxError
 
 @dataclass(frozen=True, slots=True)
 class FormulaParts:
-    """A whole formula, taken apart.
+    """A whole formula, taken apart."""
 
-    Parameters
-    ----------
-    response : str or None
-        The side left of ``~``; None when there is none.
-    fixed : str
-        The right side without bars and offsets; ``"1"`` when nothing remains.
-    random : tuple of RandomTerm
-        The bars, expanded, in the order of the text.
-    offsets : tuple of str
-        The arguments of ``offset()``.
-    """
-
-    response: str | None
-    fixed: str
-    random: tuple[RandomTerm, ...]
-    offsets: tuple[str, ...]
+    response: str | None  # the left side of ``~``
+    fixed: str  # the right side without bars and offsets; "1" when nothing remains
+    random: tuple[RandomTerm, ...]  # the bars, expanded, in the order of the text
+    offsets: tuple[str, ...]  # the arguments of ``offset()``
 
 
 def parse_random(spec: str | Mapping[Any, Any]) -> tuple[RandomTerm, ...]:
     """Read the random part of a model: lme4's bars, or a mapping from factors to columns.
 
-    Parameters
-    ----------
-    spec : str or mapping
-        A sum of bars, ``"(1 + Days | Subject) + (1 | school/class)"``; or a mapping such as
-        ``{"school/class": ["1", "open"]}``. A key is the right side of a bar, a tuple of column
-        names (their interaction), or a column name, taken literally, that is not valid syntax. A
-        value is a list of columns, with "1" for the intercept, or the left side of a bar.
-
-    Returns
-    -------
-    tuple of RandomTerm
-        ``a/b`` and ``||`` expanded, in lme4's order: ``b:a`` comes before ``a``.
-
-    Raises
-    ------
-    FormulaSyntaxError
-        When the text cannot be read; its message points at the place.
+    Bars are a string, ``"(1 + Days | Subject) + (1 | school/class)"``; a mapping is like
+    ``{"school/class": ["1", "open"]}``. A key is the right side of a bar, a tuple of column names
+    (their interaction), or, taken literally, a column name that is not valid syntax. A value is a
+    list of columns, with "1" for the intercept, or the left side of a bar. ``a/b`` and ``||`` are
+    expanded in lme4's order: ``b:a`` before ``a``. Raises FormulaSyntaxError, whose message points
+    at the place.
     """
     if isinstance(spec, str):
         return _terms_of_text(spec)
@@ -69,20 +46,9 @@ def parse_random(spec: str | Mapping[Any, Any]) -> tuple[RandomTerm, ...]:
 def split_formula(text: str) -> FormulaParts:
     """Cut a whole lme4 formula into response, fixed part, random terms and offsets.
 
-    Parameters
-    ----------
-    text : str
-        Such as ``"extro ~ open + agree + (1 + open | school/class) + offset(2 * x)"``.
-
-    Returns
-    -------
-    FormulaParts
-        The pieces. Text that is not taken apart is returned as it was written.
-
-    Raises
-    ------
-    FormulaSyntaxError
-        When the text cannot be read; its message points at the place.
+    The text is like ``"extro ~ open + (1 + open | school/class) + offset(2 * x)"``; what is not
+    taken apart is returned as it was written. Raises FormulaSyntaxError, whose message points at
+    the place.
     """
     formula = read_phrase(text)
     response, right = _split_response(formula)
@@ -115,19 +81,19 @@ def _summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
 
 
 def _formula_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
-    """Yield the terms of a sum, going into brackets for the bars and offsets in them."""
+    """Yield the terms of a sum, entering brackets that hold bars or offsets."""
     if phrase.is_bar:
         yield 1, phrase
         return
     for sign, summand in _summands(phrase):
         is_sum = summand.is_group and not summand.is_bar
-        if is_sum and sign > 0 and _special(summand) is not None:
+        if is_sum and sign > 0 and _bar_or_offset(summand) is not None:
             yield from _formula_summands(summand)
         else:
             yield sign, summand
 
 
-def _special(phrase: Phrase) -> Token | None:
+def _bar_or_offset(phrase: Phrase) -> Token | None:
     """Return the first bar or ``offset`` of a phrase that is not an argument of a function."""
     for index, token in enumerate(phrase.tokens):
         is_offset = token.text == "offset" and is_called(phrase.tokens, index)
@@ -148,9 +114,9 @@ def _split_response(formula: Phrase) -> tuple[str | None, Phrase]:
     if first == 0:
         return None, right
     response = formula.between(0, first)
-    special = _special(response)
-    if special is not None:
-        raise formula.error(f"'{special.text}' cannot be part of the response", special)
+    found = _bar_or_offset(response)
+    if found is not None:
+        raise formula.error(f"'{found.text}' cannot be part of the response", found)
     return response.text, right
 
 
@@ -163,17 +129,17 @@ def _offset_argument(sign: int, summand: Phrase) -> str:
 
 
 def _refuse_misplaced(summand: Phrase) -> None:
-    """Raise for a bar or an offset that is not a term of the sum by itself."""
-    special = _special(summand)
-    if special is None:
+    """Refuse a bar or an offset that is not a term of the sum by itself."""
+    found = _bar_or_offset(summand)
+    if found is None:
         return
-    if special.text == "offset":
+    if found.text == "offset":
         expected = "offset(...) must be a term of the sum by itself"
-    elif special.depth == summand.depth:
+    elif found.depth == summand.depth:
         expected = BARE_BAR
     else:
         expected = "a bar must be a term of the sum by itself, not part of an interaction"
-    raise summand.error(expected, special)
+    raise summand.error(expected, found)
 
 
 def _join(summands: Iterable[tuple[int, Phrase]]) -> str:
@@ -181,7 +147,7 @@ def _join(summands: Iterable[tuple[int, Phrase]]) -> str:
     return text.removeprefix("+ ")
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=128)  # a model reads its text at every fit, and a session has few
 def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
     phrase = read_phrase(text)
     for token in phrase.tokens:
@@ -257,32 +223,33 @@ def _flat_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
 
 def _product_terms(phrase: Phrase) -> list[str]:
     """Expand ``a * b`` into a, b and a:b."""
-    factors = phrase.split("*")
+    operands = phrase.split("*")
     for token in phrase.tokens:
         if not token.in_call and (token.kind == "open" or token.text in ("/", "^", "**", "%in%")):
             raise phrase.error("beside '||' write every term out, with '+' and ':' only", token)
     return [
-        ":".join(factor.text for factor in chosen)
-        for degree in range(1, len(factors) + 1)
-        for chosen in combinations(factors, degree)
+        ":".join(operand.text for operand in chosen)
+        for degree in range(1, len(operands) + 1)
+        for chosen in combinations(operands, degree)
     ]
 
 
 def _nested_groups(phrase: Phrase) -> list[tuple[str, ...]]:
     """Expand ``a/b/c`` into c:b:a, b:a and a."""
-    chain = _chain(phrase)
+    chain = _nesting_chain(phrase)
     return [
         tuple(name for part in reversed(chain[:length]) for name in part)
         for length in range(len(chain), 0, -1)
     ]
 
 
-def _chain(phrase: Phrase) -> list[tuple[str, ...]]:
+def _nesting_chain(phrase: Phrase) -> list[tuple[str, ...]]:
+    """Return the interactions between the slashes of ``a/b/c``, coarse to fine."""
     phrase = phrase.content
     parts = phrase.split("/")
     if len(parts) == 1:
         return [_interaction(phrase)]
-    return [element for part in parts for element in _chain(part)]
+    return [element for part in parts for element in _nesting_chain(part)]
 
 
 def _interaction(phrase: Phrase) -> tuple[str, ...]:
@@ -336,14 +303,14 @@ def _columns_of_value(key: Any, value: Any) -> tuple[bool, tuple[str, ...]]:
         return _left_side(read_phrase(value))
     if not isinstance(value, list | tuple):
         raise TypeError(f"random[{key!r}] must be a list of columns or a string, not {value!r}")
-    entries = [_entry(key, entry) for entry in value]
+    entries = [_column_text(key, entry) for entry in value]
     if not entries:
         raise ValueError(f"random[{key!r}] names no columns: '1' stands for the intercept")
     slopes = tuple(entry for entry in entries if entry not in ("0", "1"))
     return "1" in entries, slopes
 
 
-def _entry(key: Any, entry: Any) -> str:
+def _column_text(key: Any, entry: Any) -> str:
     """Return a column of a mapping as a term; a name that is not valid syntax gets backticks."""
     if isinstance(entry, int) and entry in (0, 1):
         return str(int(entry))

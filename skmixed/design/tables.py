@@ -1,6 +1,6 @@
 """Columns of any table, and labels turned into codes.
 
-narwhals reads the tables; pandas does the hashing of labels, for which narwhals has no function.
+narwhals reads the tables; pandas hashes the labels, for which narwhals has no function.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skmixed.design.wording import MAX_SHOWN
+
 IntArray = NDArray[np.intp]
 LabelArray = NDArray[Any]
 
-UNKNOWN = -1
-"""Code of a label that was not there when the levels were learned."""
+UNKNOWN = -1  # code of a label that was not learned, or is missing: pandas codes missing ones so
 
-_COUNTABLE = 4
-_SHOWN = 10
+_COUNTED_RANGE = 4  # integers per row up to which a count of the range is cheaper than hashing
 _NUMBERS = (Number, Decimal, np.bool_, type(None), type(pd.NA))
 
 
 def is_frame(table: Any) -> bool:
-    """Return whether a table is a data frame of pandas, polars, pyarrow or another library."""
+    """Tell whether a table is a data frame of pandas, polars, pyarrow or another library.
+
+    Raises TypeError for a lazy one, which has no rows yet.
+    """
     if isinstance(table, np.ndarray | list | tuple | pd.DataFrame):
         return isinstance(table, pd.DataFrame)
     known = nw.from_native(table, pass_through=True)
@@ -45,20 +48,7 @@ def column_names(frame: Any) -> list[str]:
 
 
 def column(frame: Any, position: int) -> Any:
-    """Return one column of a data frame: a Series of pandas, otherwise an array.
-
-    Parameters
-    ----------
-    frame : data frame
-        Of any library.
-    position : int
-        Which column.
-
-    Returns
-    -------
-    Series or ndarray
-        The column.
-    """
+    """Return one column of a data frame, (n,): a Series of pandas, otherwise an array."""
     if isinstance(frame, pd.DataFrame):
         return frame.iloc[:, position]
     native = nw.from_native(frame, eager_only=True)
@@ -81,18 +71,9 @@ def take(frame: Any, rows: IntArray) -> Any:
 
 
 def not_numeric(frame: Any) -> list[str]:
-    """Return the names of the columns of a data frame that are not numbers or truth values.
+    """Return the names of the columns that are neither numbers nor truth values.
 
-    Parameters
-    ----------
-    frame : data frame
-        Of any library.
-
-    Returns
-    -------
-    list of str
-        Columns of text, categories, dates, durations, lists and so on. Missing values have no
-        kind.
+    These are text, categories, dates, durations, lists and so on. Missing values are of no kind.
     """
     if isinstance(frame, pd.DataFrame):
         columns = ((str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns))
@@ -115,34 +96,15 @@ def _holds_numbers(values: pd.Series[Any]) -> bool:
 
 
 def list_rows(rows: Sequence[int] | IntArray) -> str:
-    """Write the first of some row numbers, and how many there are.
-
-    Parameters
-    ----------
-    rows : sequence of int
-        Row numbers.
-
-    Returns
-    -------
-    str
-        Such as "4, 77".
-    """
-    shown = ", ".join(str(row) for row in rows[:_SHOWN])
-    return shown + (f", ... ({len(rows)} in all)" if len(rows) > _SHOWN else "")
+    """Write some row numbers, as in "4, 77"; of many, the first and how many there are."""
+    shown = ", ".join(str(row) for row in rows[:MAX_SHOWN])
+    return shown + (f", ... ({len(rows)} in all)" if len(rows) > MAX_SHOWN else "")
 
 
 def to_pandas(frame: Any) -> pd.DataFrame:
-    """Return a data frame of any library as one of pandas; no copy of one that is.
+    """Return a data frame of any library as one of pandas.
 
-    Parameters
-    ----------
-    frame : data frame
-        Of any library.
-
-    Returns
-    -------
-    DataFrame
-        Columns of categories stay categories.
+    One of pandas is returned itself. Columns of categories stay categories.
     """
     if isinstance(frame, pd.DataFrame):
         return frame
@@ -166,52 +128,36 @@ def _as_array(values: nw.Series[Any]) -> LabelArray:
 
 @dataclass(slots=True, eq=False)
 class Labels:
-    """Known labels of one column, in code order.
+    """Known labels of one column, in code order."""
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_levels,)
-        The labels, sorted where they have an order.
-    """
-
-    values: LabelArray
-    _index: pd.Index[Any] | None = field(default=None, repr=False)
+    values: LabelArray  # (n_levels,), sorted where they have an order
+    _index: pd.Index[Any] | None = field(default=None, repr=False)  # hash table, made when needed
 
     @classmethod
     def learn(cls, values: Any) -> tuple[Labels, IntArray]:
-        """Learn the labels that occur in a column.
+        """Learn the labels that occur in a column, and the code of every row, (n,).
 
-        Parameters
-        ----------
-        values : Series or array of shape (n,)
-            Labels of any type; of a column of categories the order is kept and those that do
-            not occur are left out.
-
-        Returns
-        -------
-        labels : Labels
-            What occurs.
-        codes : ndarray of int of shape (n,)
-            Which label every row has; `UNKNOWN` where it is missing.
+        Labels are of any type and get sorted where they have an order; a column of categories keeps
+        its order and loses those that do not occur. The code of a missing label is `UNKNOWN`.
         """
-        values = _native(values)
+        values = _hashable(values)
         if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
             return cls._of_categories(pd.Series(values))
         if isinstance(values, pd.Series) and not values.hasnans:
-            values = _plain(values)
+            values = _label_array(values)
         if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and len(values):
             counted = cls._of_small_integers(values)
             if counted is not None:
                 return counted
         codes, uniques = pd.factorize(pd.Series(values))
-        found = _plain(uniques)
-        order, ranks = _sorted(found)
+        found = _label_array(uniques)
+        order, ranks = _sort_order(found)
         return cls(found[order]), ranks[codes] if len(found) else codes
 
     @classmethod
     def _of_categories(cls, values: pd.Series[Any]) -> tuple[Labels, IntArray]:
         codes = values.cat.codes.to_numpy().astype(np.intp)
-        categories = _plain(values.cat.categories)
+        categories = _label_array(values.cat.categories)
         present = np.bincount(codes[codes >= 0], minlength=len(categories)) > 0
         ranks = np.append(np.cumsum(present) - 1, UNKNOWN)
         return cls(categories[present]), ranks[codes]
@@ -219,7 +165,7 @@ class Labels:
     @classmethod
     def _of_small_integers(cls, values: LabelArray) -> tuple[Labels, IntArray] | None:
         low, high = int(values.min()), int(values.max())
-        if high - low >= _COUNTABLE * len(values):
+        if high - low >= _COUNTED_RANGE * len(values):
             return None
         wide = np.uint64 if values.dtype.kind == "u" else np.int64
         shifted = (values.astype(wide, copy=False) - wide(low)).astype(np.intp)
@@ -241,22 +187,11 @@ class Labels:
         self.values, self._index = values, None
 
     def codes(self, values: Any) -> IntArray:
-        """Look labels up.
-
-        Parameters
-        ----------
-        values : Series or array of shape (n,)
-            Labels, known or not.
-
-        Returns
-        -------
-        ndarray of int of shape (n,)
-            Their codes; `UNKNOWN` for labels that are not known and for missing ones.
-        """
-        values = _native(values)
+        """Return the codes of labels, (n,); `UNKNOWN` for unknown labels and for missing ones."""
+        values = _hashable(values)
         if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
             series = pd.Series(values)
-            by_category = np.append(self.codes(_plain(series.cat.categories)), UNKNOWN)
+            by_category = np.append(self.codes(_label_array(series.cat.categories)), UNKNOWN)
             return np.asarray(by_category[series.cat.codes.to_numpy()])
         if self._index is None:
             index = pd.Index(self.values)
@@ -265,7 +200,7 @@ class Labels:
         return np.asarray(self._index.get_indexer(pd.Index(values)), dtype=np.intp)
 
 
-def _native(values: Any) -> Any:
+def _hashable(values: Any) -> Any:
     """Return labels that pandas cannot hash, or not in every version, in a form that it can.
 
     These are numbers of another machine's byte order, and dates and durations of Arrow.
@@ -274,11 +209,11 @@ def _native(values: Any) -> Any:
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         return np.asarray(values).astype(dtype.newbyteorder("="))
     if isinstance(dtype, pd.ArrowDtype) and dtype.kind in "mM":
-        return values.astype(_of_numpy(dtype))
+        return values.astype(_numpy_dtype(dtype))
     return values
 
 
-def _of_numpy(dtype: pd.ArrowDtype) -> Any:
+def _numpy_dtype(dtype: pd.ArrowDtype) -> Any:
     kind = dtype.pyarrow_dtype
     if dtype.kind == "m":
         return f"timedelta64[{kind.unit}]"
@@ -288,29 +223,25 @@ def _of_numpy(dtype: pd.ArrowDtype) -> Any:
 def is_text(values: Any) -> bool | None:
     """Tell whether labels are text rather than numbers, dates or truth values.
 
-    Parameters
-    ----------
-    values : Series or array of shape (n,)
-        Labels; of mixed ones the first that is not missing decides.
-
-    Returns
-    -------
-    bool or None
-        None where there are no labels.
+    The first label that is not missing decides; None where there is none.
     """
     first = pd.Series(values).dropna().head(1).tolist()
     return isinstance(first[0], str) if first else None
 
 
-def _plain(values: Any) -> LabelArray:
+def _label_array(values: Any) -> LabelArray:
     """Return labels as a numpy array, strings as objects."""
     if isinstance(values.dtype, pd.StringDtype):
         return np.asarray(values.to_numpy(dtype=object))
     return np.asarray(values)
 
 
-def _sorted(labels: LabelArray) -> tuple[IntArray, IntArray]:
-    """Return the order that sorts labels, and the place of each in it and of a missing one."""
+def _sort_order(labels: LabelArray) -> tuple[IntArray, IntArray]:
+    """Return the order that sorts labels, (n_labels,), and each label's rank, (n_labels + 1,).
+
+    The last rank is `UNKNOWN`, which the code -1 of a missing label picks. Labels of mixed types
+    keep their order.
+    """
     try:
         order = np.argsort(labels, kind="stable")
     except TypeError:  # labels of mixed types: leave them as they came

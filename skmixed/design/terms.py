@@ -7,28 +7,14 @@ from dataclasses import dataclass
 class RandomTerm:
     """Coefficients that vary, jointly, over the levels of one grouping factor.
 
-    It is one bar of an lme4 formula, ``(1 + Days | Subject)``, with ``/`` and ``||`` expanded: the
-    columns of one term have one covariance block, and different terms are independent.
-
-    Parameters
-    ----------
-    group : tuple of str
-        Grouping columns; each combination of their values that occurs is a level.
-    intercept : bool
-        Whether the constant varies over the levels.
-    slopes : tuple of str
-        Further columns that vary, as additive terms of a formula: ``"Days"``, ``"I(x ** 2)"``,
-        ``"a:b"``.
-
-    Raises
-    ------
-    ValueError
-        Without a grouping column or without a column that varies, and when a name is repeated.
+    One bar of an lme4 formula, ``(1 + Days | Subject)``, with ``/`` and ``||`` expanded: the
+    columns of a term have one covariance block, and different terms are independent. Raises
+    ValueError without a grouping column or a column that varies, and for a repeated name.
     """
 
-    group: tuple[str, ...]
-    intercept: bool
-    slopes: tuple[str, ...] = ()
+    group: tuple[str, ...]  # grouping columns; every combination that occurs is a level
+    intercept: bool  # whether the constant varies over the levels
+    slopes: tuple[str, ...] = ()  # terms that vary: "Days", "I(x ** 2)", "a:b"
 
     def __post_init__(self) -> None:
         if not self.group or not all(self.group):
@@ -47,10 +33,10 @@ class RandomTerm:
 
     @property
     def name(self) -> str:
-        """Return lme4's name of the factor, such as ``"class:school"``."""
+        """lme4's name of the factor, such as ``"class:school"``."""
         return ":".join(self.group)
 
     @property
     def expression(self) -> str:
-        """Return the left side of the bar, its intercept always explicit."""
+        """The left side of the bar, its intercept always explicit."""
         return " + ".join(("1" if self.intercept else "0", *self.slopes))

@@ -1,4 +1,4 @@
-"""Cutting a formula into tokens."""
+"""Formulas cut into tokens."""
 
 import re
 from dataclasses import dataclass
@@ -23,28 +23,13 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of a formula.
+    """A piece of a formula."""
 
-    Parameters
-    ----------
-    kind : str
-        Such as "name", "number", "operator"; the brackets of a call are "call" and "endcall".
-    text : str
-        As written.
-    start : int
-        Position of its first character.
-    depth : int
-        How many brackets are around it; those of a call stand outside the call.
-    in_call : bool
-        Whether one of these belongs to a function call, an index or braces, within which the text
-        is Python.
-    """
-
-    kind: str
-    text: str
-    start: int
-    depth: int
-    in_call: bool
+    kind: str  # "name", "number", "operator" ...; brackets of a call are "call" and "endcall"
+    text: str  # as written
+    start: int  # position of its first character
+    depth: int  # how many brackets are around it; those of a call stand outside the call
+    in_call: bool  # whether a call, an index or braces are around it: the text there is Python
 
     @property
     def end(self) -> int:
@@ -53,7 +38,7 @@ class Token:
 
     @property
     def value(self) -> str:
-        """Return the name meant, without backticks."""
+        """The name meant, without backticks."""
         return self.text[1:-1] if self.kind == "quoted" else self.text
 
     @property
@@ -63,7 +48,10 @@ class Token:
 
 
 def tokenize(text: str) -> tuple[Token, ...]:
-    """Cut a text into tokens, white space left out; check that quotes and brackets are closed."""
+    """Cut a text into tokens, without white space.
+
+    Raises FormulaSyntaxError if a quote or a bracket is not closed.
+    """
     tokens: list[Token] = []
     opened: list[Token] = []
     for match in _TOKEN.finditer(text):
@@ -112,6 +100,6 @@ def _close(opened: list[Token], piece: str, text: str, start: int) -> Token:
 
 
 def is_called(tokens: tuple[Token, ...], index: int) -> bool:
-    """Tell whether a name is followed by the bracket of a call."""
+    """Tell whether a name is followed by the opening bracket of a call."""
     following = tokens[index + 1 : index + 2]
     return bool(following) and following[0].kind == "call" and following[0].text == "("

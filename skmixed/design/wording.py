@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_SHOWN = 10
+MAX_SHOWN = 10  # values or rows listed in an error before the rest is counted: about a line
 
 
 def known_columns(columns: Iterable[Any]) -> str:
     """Say which columns there are."""
-    return f"the columns are {some(list(columns))}"
+    return f"the columns are {first_values(list(columns))}"
 
 
 def row_numbers(positions: NDArray[np.intp]) -> str:
-    """Name the first rows of those given."""
+    """Name the first of the given rows, counted from 0."""
     plural = "rows" if positions.size > 1 else "row"
-    return f"{plural} {some(positions.tolist())} (counted from 0)"
+    return f"{plural} {first_values(positions.tolist())} (counted from 0)"
 
 
-def some(values: Sequence[Any]) -> str:
-    """Return a few values, in words."""
-    shown = ", ".join(repr(value) for value in values[:_SHOWN])
-    left = len(values) - _SHOWN
+def first_values(values: Sequence[Any]) -> str:
+    """List the first few values, and say how many more there are."""
+    shown = ", ".join(repr(value) for value in values[:MAX_SHOWN])
+    left = len(values) - MAX_SHOWN
     return f"{shown} and {left} more" if left > 0 else shown

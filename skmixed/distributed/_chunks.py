@@ -1,4 +1,4 @@
-"""Rows that come as an iterable of data frames, read once and one at a time."""
+"""Rows that come as an iterable of data frames, read once, one chunk at a time."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmixed.design.tables import column_names, is_frame
-from skmixed.distributed._folding import folded
+from skmixed.distributed._folding import sum_chunks
 from skmixed.distributed._partial import Partial
-from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._predicting import PartPredictor
 from skmixed.distributed._summing import Summing
 from skmixed.exceptions import PartitionError
 
 
 class Chunks:
-    """An iterable of data frames of any library.
-
-    Parameters
-    ----------
-    chunks : iterable of data frame
-        A generator is used up.
-    """
+    """An iterable of data frames of any library; a generator is used up."""
 
     def __init__(self, chunks: Iterable[Any]) -> None:
         named = _named(chunks)
@@ -42,15 +36,15 @@ class Chunks:
 
     def total(self, summing: Summing) -> Partial | None:
         """Sum over the chunks in turn."""
-        return folded(summing, self._named, verbose=summing.verbose)
+        return sum_chunks(summing, self._named, verbose=summing.verbose)
 
-    def predicted(self, predicting: Predicting) -> Iterator[NDArray[np.float64]]:
-        """Yield an array a chunk."""
-        return (predicting(chunk, name) for name, chunk in self._named)
+    def predicted(self, predictor: PartPredictor) -> Iterator[NDArray[np.float64]]:
+        """Yield one array of predictions per chunk, (n_rows,)."""
+        return (predictor(chunk, name) for name, chunk in self._named)
 
 
 def _named(chunks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """Give every chunk a name, and say which of them cannot be made."""
+    """Give every chunk a name; raise PartitionError with it for one that cannot be made."""
     remaining, number = iter(chunks), 0
     while True:
         name = f"chunk {number}"

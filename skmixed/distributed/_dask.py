@@ -7,21 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._partial import Partial, merged
-from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._partial import FAN_IN, Partial, merged
+from skmixed.distributed._predicting import PartPredictor
 from skmixed.distributed._summing import Summing
 from skmixed.exceptions import PartitionError
-
-_FAN_IN = 8  # so many sums are merged in one task
 
 
 class DaskFrame:
     """A Dask DataFrame; its partitions are summed as tasks and the sums merged in a tree.
 
-    Parameters
-    ----------
-    frame : dask.dataframe.DataFrame
-        Its scheduler places the tasks, and repeats those of lost workers.
+    Its scheduler places the tasks, and repeats those of lost workers.
     """
 
     def __init__(self, frame: Any) -> None:
@@ -29,7 +24,7 @@ class DaskFrame:
         self.names: list[str] = [str(name) for name in frame.columns]
 
     def total(self, summing: Summing) -> Partial | None:
-        """Sum over the partitions, by the scheduler in charge."""
+        """Sum over the partitions with the current scheduler."""
         import dask
         from dask.diagnostics import ProgressBar
 
@@ -38,7 +33,7 @@ class DaskFrame:
             dask.delayed(summing)(part, f"partition {number}") for number, part in enumerate(parts)
         ]
         while len(sums) > 1:
-            groups = [sums[i : i + _FAN_IN] for i in range(0, len(sums), _FAN_IN)]
+            groups = [sums[i : i + FAN_IN] for i in range(0, len(sums), FAN_IN)]
             sums = [dask.delayed(merged)(group) for group in groups]
         try:
             with ProgressBar() if summing.verbose else nullcontext():
@@ -46,25 +41,28 @@ class DaskFrame:
         except PartitionError:
             raise
         except Exception as error:
-            _name_unreadable(parts, error)
+            _raise_unreadable(parts, error)
             raise
         return total
 
-    def predicted(self, predicting: Predicting) -> Any:
+    def predicted(self, predictor: PartPredictor) -> Any:
         """Return a Dask Series."""
         import dask
 
-        return self._frame[predicting.columns].map_partitions(
-            _predict, dask.delayed(predicting), meta=pd.Series(dtype=float, name="prediction")
+        return self._frame[predictor.columns].map_partitions(
+            _predict, dask.delayed(predictor), meta=pd.Series(dtype=float, name="prediction")
         )
 
 
-def _predict(chunk: pd.DataFrame, predicting: Predicting) -> pd.Series[float]:
-    return pd.Series(predicting(chunk), index=chunk.index, name="prediction")
+def _predict(chunk: pd.DataFrame, predictor: PartPredictor) -> pd.Series[float]:
+    return pd.Series(predictor(chunk), index=chunk.index, name="prediction")
 
 
-def _name_unreadable(parts: list[Any], error: Exception) -> None:
-    """Find the partition whose own tasks raised an error, by making one after the other."""
+def _raise_unreadable(parts: list[Any], error: Exception) -> None:
+    """Raise PartitionError for the first partition whose own tasks fail, found by running each.
+
+    Returns if none fails, or if the error is the engine's.
+    """
     import dask
 
     if type(error).__name__ in ("KilledWorker", "FutureCancelledError", "TimeoutError"):

@@ -9,14 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._files import pandas_of, tables_of
-from skmixed.distributed._folding import folded
+from skmixed.distributed._files import BLOCK_ROWS, pandas_of, tables_of
+from skmixed.distributed._folding import sum_chunks
 from skmixed.distributed._partial import Partial
-from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._predicting import PartPredictor
 from skmixed.distributed._summing import Summing
 from skmixed.exceptions import PartitionError
 
-_ROWS = 2**20
 _POSITIONAL = Parameter.POSITIONAL_ONLY
 _numbers = count()
 
@@ -24,33 +23,32 @@ _numbers = count()
 class DuckRelation:
     """A DuckDB relation, streamed in blocks of rows.
 
-    Parameters
-    ----------
-    relation : duckdb.DuckDBPyRelation
-        DuckDB runs its query with its own threads while the blocks are summed.
-    connection : duckdb.DuckDBPyConnection, optional
-        The one the relation belongs to, for predictions.
+    DuckDB runs the relation's query in its own threads while the blocks are summed.
     """
 
-    def __init__(self, relation: Any, connection: Any = None) -> None:
+    def __init__(
+        self,
+        relation: Any,
+        connection: Any = None,  # the relation's, for predictions; None: DuckDB's default
+    ) -> None:
         self._relation, self._connection = relation, connection
         self.names: list[str] = list(relation.columns)
 
     def total(self, summing: Summing) -> Partial | None:
         """Sum over the blocks in turn."""
-        return folded(summing, self._chunks(summing.columns), verbose=summing.verbose)
+        return sum_chunks(summing, self._chunks(summing.columns), verbose=summing.verbose)
 
-    def predicted(self, predicting: Predicting) -> Any:
+    def predicted(self, predictor: PartPredictor) -> Any:
         """Register the model as a function and return the expression that calls it."""
         import duckdb
         import pyarrow as pa
 
-        names = predicting.columns
+        names = predictor.columns
         types = dict(zip(self._relation.columns, self._relation.types, strict=True))
 
         def predict(*columns: Any) -> Any:
             table = pa.table(dict(zip(names, columns, strict=True)))
-            return pa.array(predicting(pandas_of(table)))
+            return pa.array(predictor(pandas_of(table)))
 
         parameters = [Parameter(f"column_{i}", _POSITIONAL) for i in range(len(names))]
         predict.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -69,10 +67,9 @@ class DuckRelation:
         import duckdb
 
         chosen = self._relation.select(*map(duckdb.ColumnExpression, columns))
-        number = 0
         try:
             read = getattr(chosen, "to_arrow_reader", None) or chosen.fetch_arrow_reader
-            for number, table in enumerate(tables_of(read(_ROWS))):
+            for number, table in enumerate(tables_of(read(BLOCK_ROWS))):
                 yield f"block {number}", pandas_of(table)
         except (duckdb.Error, OSError) as error:
             raise PartitionError(f"the relation cannot be read: {error}") from error

@@ -12,45 +12,32 @@ from skmixed.distributed._dask import DaskFrame
 from skmixed.distributed._duckdb import DuckRelation
 from skmixed.distributed._files import ArrowFiles, parquet_files
 from skmixed.distributed._partial import Partial
-from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._predicting import PartPredictor
 from skmixed.distributed._spark import SparkFrame
 from skmixed.distributed._summing import Summing
 
 
 class Engine(Protocol):
-    """Rows that are somewhere, and may be many."""
+    """Rows that may be many, wherever they are."""
 
     @property
     def names(self) -> list[str]:
-        """The columns."""
+        """Names of the columns."""
         ...
 
     def total(self, summing: Summing) -> Partial | None:
         """Return the sums over all rows, None where no row has weight."""
         ...
 
-    def predicted(self, predicting: Predicting) -> Any:
-        """Return predictions, not computed yet, in the form the engine has for a column."""
+    def predicted(self, predictor: PartPredictor) -> Any:
+        """Return predictions, not yet computed, as the engine's form of a column."""
         ...
 
 
 def engine_of(frame: Any) -> Engine:
-    """Return the engine of a table.
+    """Return the engine of what `skmixed.distributed.fit` takes as `frame`.
 
-    Parameters
-    ----------
-    frame : object
-        What `skmixed.distributed.fit` takes.
-
-    Returns
-    -------
-    Engine
-        Nothing is read but, of an iterable, the first chunk.
-
-    Raises
-    ------
-    TypeError
-        For anything else.
+    Nothing is read but, of an iterable, the first chunk. Raises TypeError for anything else.
     """
     library = type(frame).__module__.partition(".")[0]
     kind = type(frame).__name__

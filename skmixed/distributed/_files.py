@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._folding import folded
+from skmixed.distributed._folding import sum_chunks
 from skmixed.distributed._partial import Partial
-from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._predicting import PartPredictor
 from skmixed.distributed._summing import Summing
 from skmixed.exceptions import PartitionError
 
-_ROWS = 2**20
+BLOCK_ROWS = 2**20  # rows summed at once: a block costs as much as it has levels, so few blocks
 
 
 def parquet_files(paths: Sequence[str | PathLike[str]]) -> Any:
@@ -28,10 +28,7 @@ def parquet_files(paths: Sequence[str | PathLike[str]]) -> Any:
 class ArrowFiles:
     """A pyarrow Dataset, whose fragments are its partitions.
 
-    Parameters
-    ----------
-    dataset : pyarrow.dataset.Dataset
-        Its columns are read file by file, a block of rows at a time.
+    Its columns are read file by file, one block of rows at a time.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -42,21 +39,21 @@ class ArrowFiles:
         """Sum over the files in turn; pyarrow reads ahead."""
         n_rows = self._n_rows() if summing.verbose else None
         chunks = self._chunks(summing.columns)
-        return folded(summing, chunks, n_rows=n_rows, verbose=summing.verbose)
+        return sum_chunks(summing, chunks, n_rows=n_rows, verbose=summing.verbose)
 
-    def predicted(self, predicting: Predicting) -> Any:
+    def predicted(self, predictor: PartPredictor) -> Any:
         """Return a pyarrow RecordBatchReader of one column, "prediction"."""
         import pyarrow as pa
 
         schema = pa.schema([("prediction", pa.float64())])
         batches = (
-            pa.record_batch([pa.array(predicting(chunk, name))], schema=schema)
-            for name, chunk in self._chunks(predicting.columns)
+            pa.record_batch([pa.array(predictor(chunk, name))], schema=schema)
+            for name, chunk in self._chunks(predictor.columns)
         )
         return pa.RecordBatchReader.from_batches(schema, batches)
 
     def _n_rows(self) -> int | None:
-        """Return the number of rows, None where a file cannot be read, which reading will name."""
+        """Return the number of rows, None if a file cannot be read: reading will name it."""
         try:
             return int(self._dataset.count_rows())
         except (OSError, ValueError):
@@ -68,7 +65,7 @@ class ArrowFiles:
             name = f"partition {number}" + (f" ({path})" if path else "")
             try:
                 scanner = fragment.scanner(
-                    schema=self._dataset.schema, columns=columns, batch_size=_ROWS
+                    schema=self._dataset.schema, columns=columns, batch_size=BLOCK_ROWS
                 )
                 for table in tables_of(scanner.to_batches()):
                     yield name, pandas_of(table)
@@ -79,24 +76,13 @@ class ArrowFiles:
 
 
 def tables_of(batches: Iterable[Any]) -> Iterator[Any]:
-    """Put record batches of pyarrow together.
-
-    Parameters
-    ----------
-    batches : iterable of pyarrow.RecordBatch
-        Of any size.
-
-    Yields
-    ------
-    pyarrow.Table
-        Of about a million rows, but for the last: every table costs as much as it has levels.
-    """
+    """Put record batches of pyarrow together to tables of `BLOCK_ROWS` rows, the last of fewer."""
     import pyarrow as pa
 
     waiting: list[Any] = []
     for batch in batches:
         waiting.append(batch)
-        if sum(map(len, waiting)) >= _ROWS:
+        if sum(map(len, waiting)) >= BLOCK_ROWS:
             yield pa.Table.from_batches(waiting)
             waiting = []
     if waiting:
@@ -104,18 +90,7 @@ def tables_of(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def pandas_of(table: Any) -> pd.DataFrame:
-    """Return a table of pyarrow as a data frame.
-
-    Parameters
-    ----------
-    table : pyarrow.Table
-        The rows.
-
-    Returns
-    -------
-    DataFrame
-        Decimals are floating-point numbers.
-    """
+    """Return a pyarrow table as a data frame; decimals become floating-point numbers."""
     import pyarrow as pa
 
     for place, column in enumerate(table.schema):

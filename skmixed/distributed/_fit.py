@@ -14,6 +14,7 @@ from skmixed.estimators.linear import MixedLinearRegressor
 
 Model = TypeVar("Model", bound=MixedLinearRegressor)
 
+# Weights that stand for all those of a kind: a fit warns of weights that are no whole numbers.
 _SAMPLE_WEIGHTS = {None: None, "whole": np.ones(1), "fractional": np.full(1, 0.5)}
 
 
@@ -98,18 +99,18 @@ DuckDB relation, or iterable of data frames
         )
     model._validate_params()
     engine = engine_of(frame)
-    summing = _request(model, engine.names, target, groups, features, weight, categories)
+    summing = _checked_summing(model, engine.names, target, groups, features, weight, categories)
     total = engine.total(summing)
     if total is None:
         raise ValueError("there are no rows" + ("" if weight is None else " of positive weight"))
     design, products = total.whole()
     fitted = model._search(design, products, _SAMPLE_WEIGHTS[total.weights])
-    model._adopt(total.header.data, design)
+    model._adopt(total.declared.data, design)
     model._adopt_fit(design, fitted)
     return model
 
 
-def _request(
+def _checked_summing(
     model: Any,
     names: list[str],
     target: str,
@@ -118,7 +119,7 @@ def _request(
     weight: str | None,
     categories: Mapping[str, Sequence[Any]] | None,
 ) -> Summing:
-    """Check the names of columns and choose those of X."""
+    """Check the names of columns, choose those of X, and say what every part is to sum."""
     given = _names(groups)
     others = [target, *given, *_names(weight)]
     wanted = tuple(n for n in names if n not in others) if features is None else _names(features)

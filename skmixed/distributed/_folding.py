@@ -1,4 +1,4 @@
-"""Chunks that come one after another, folded into one set of sums."""
+"""Chunks that come one after another, summed into one set of sums."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from skmixed.core.layout import FloatArray
 from skmixed.distributed._partial import Partial, merged
 from skmixed.distributed._summing import Summing
 
-_PENDING_BYTES = 2**28
+_PENDING_BYTES = 2**28  # small sums wait up to this size: few merges, and no burden on memory
 
 
 class Fold:
     """Sums over the chunks so far.
 
-    A merge costs as much as the levels there are, so sums wait until together they are as large as
-    those that have been merged. Memory stays within a few times the size of the result.
+    A merge costs as much as there are levels, so sums wait until together they are as large as
+    those already merged. Memory stays within a few times the size of the result.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Fold:
 
     @property
     def basis(self) -> FloatArray | None:
-        """The shift that further chunks should be summed about."""
+        """The basis that further chunks should be summed about, (n_columns, n_columns), or None."""
         return self._parts[0].products.basis if self._parts else None
 
     def add(self, partial: Partial | None) -> None:
@@ -52,30 +52,17 @@ class Fold:
         self._parts = [] if total is None else [total]
 
 
-def folded(
+def sum_chunks(
     summing: Summing,
     named_chunks: Iterable[tuple[str, Any]],
     *,
-    n_rows: int | None = None,
+    n_rows: int | None = None,  # of all chunks, for the progress bar; None if not known
     verbose: bool = False,
 ) -> Partial | None:
-    """Sum over chunks, as many at a time as the parameter `n_jobs` of the model says.
+    """Sum over named chunks, as many at a time as the model's `n_jobs` says.
 
-    Parameters
-    ----------
-    summing : Summing
-        What to do with each.
-    named_chunks : iterable of (str, data frame)
-        The chunks, each with its name. The first is summed alone and chooses the shift.
-    n_rows : int or None
-        Number of rows of all, if it is known.
-    verbose : bool
-        Whether a progress bar counts the rows.
-
-    Returns
-    -------
-    Partial or None
-        None where no row has weight.
+    The first chunk is summed alone and chooses the basis of the others. None where no row has
+    weight.
     """
     fold, remaining = Fold(), iter(named_chunks)
     n_jobs = effective_n_jobs(summing.model.n_jobs)
@@ -90,20 +77,7 @@ def folded(
 
 
 def gathered(frames: Iterable[pd.DataFrame], n_rows: int) -> Iterator[pd.DataFrame]:
-    """Put small data frames together.
-
-    Parameters
-    ----------
-    frames : iterable of DataFrame
-        With the same columns.
-    n_rows : int
-        Number of rows from which on they are handed over.
-
-    Yields
-    ------
-    DataFrame
-        Of at least `n_rows` rows, but for the last.
-    """
+    """Put small data frames together to ones of at least `n_rows` rows, the last of fewer."""
     waiting: list[pd.DataFrame] = []
     for frame in frames:
         waiting.append(frame)

@@ -1,4 +1,4 @@
-"""Many cross-products brought together at once, their levels matched by hashing the labels."""
+"""Many cross-products merged at once, their levels matched by hashing the labels."""
 
 from __future__ import annotations
 
@@ -19,18 +19,10 @@ from skmixed.design.tables import Labels
 
 
 def merge(parts: Sequence[CrossProducts]) -> CrossProducts:
-    """Merge the cross-products of disjoint sets of rows.
+    """Merge the cross-products of disjoint sets of rows, all of the same layout.
 
-    Parameters
-    ----------
-    parts : sequence of CrossProducts
-        At least one, all of the same layout.
-
-    Returns
-    -------
-    CrossProducts
-        Equal to their sum, but levels and pairs may stand in any order: see `in_order`. Every
-        label is hashed once, however many parts there are.
+    The result equals their sum, except that levels and pairs stand in any order: see `in_order`.
+    Every label is hashed once, however many parts there are.
     """
     if len(parts) == 1:
         return parts[0]
@@ -39,7 +31,7 @@ def merge(parts: Sequence[CrossProducts]) -> CrossProducts:
     if any(part.within is not None for part in parts):
         return reduce(add, parts)
     united = [
-        _united([part.factors[number].index for part in parts])
+        _united_levels([part.factors[number].index for part in parts])
         for number in range(len(largest.factors))
     ]
     return replace(
@@ -61,8 +53,8 @@ def merge(parts: Sequence[CrossProducts]) -> CrossProducts:
     )
 
 
-def _united(indexes: list[GroupIndex]) -> tuple[GroupIndex, list[IntArray]]:
-    """Return all levels, and where those of every part stand among them."""
+def _united_levels(indexes: list[GroupIndex]) -> tuple[GroupIndex, list[IntArray]]:
+    """Return all levels, and per part the places of its levels among them, (n_levels,) each."""
     key = indexes[0].key
     codes, labels = [], []
     for column in range(len(key)):
@@ -83,7 +75,7 @@ def _united(indexes: list[GroupIndex]) -> tuple[GroupIndex, list[IntArray]]:
 
 
 def _hashed(labels: LabelArray) -> tuple[IntArray, LabelArray]:
-    """Give numbers to labels; strings and other objects are not sorted."""
+    """Return codes, (n,), and distinct labels; objects such as strings are not sorted."""
     if labels.dtype != object:
         learned, codes = Labels.learn(labels)
         return codes, learned.values
@@ -94,6 +86,7 @@ def _hashed(labels: LabelArray) -> tuple[IntArray, LabelArray]:
 def _merged_block(
     blocks: list[FactorBlock], index: GroupIndex, places: list[IntArray]
 ) -> FactorBlock:
+    """Add up blocks of one factor whose levels go to the given places of `index`."""
     k, width = blocks[0].products.shape[:2]
     counts = np.zeros(len(index), dtype=blocks[0].counts.dtype)
     products = np.zeros((k, width, len(index)))
@@ -109,6 +102,7 @@ def _merged_block(
 def _merged_pairs(
     pairs: list[PairBlock], rows: list[IntArray], columns: list[IntArray], width: int
 ) -> PairBlock:
+    """Add up blocks of one pair of factors; `width` counts the levels of the second."""
     keys = np.concatenate(
         [
             pair_keys(of_row[pair.rows], of_column[pair.columns], width)
@@ -130,15 +124,7 @@ def _merged_pairs(
 def in_order(products: CrossProducts) -> CrossProducts:
     """Return the same cross-products with sorted levels and pairs.
 
-    Parameters
-    ----------
-    products : CrossProducts
-        As `merge` returns them.
-
-    Returns
-    -------
-    CrossProducts
-        Levels stand as a fit to all rows together puts them; categories are sorted too.
+    Levels stand where a fit to all rows together puts them; categories are sorted too.
     """
     ranks = [_ranks(block.index) for block in products.factors]
     if all(rank is None for rank in ranks) and all(map(_is_sorted, products.pairs.values())):
@@ -161,7 +147,7 @@ def in_order(products: CrossProducts) -> CrossProducts:
 
 
 def _ranks(index: GroupIndex) -> IntArray | None:
-    """Return the place of every level in sorted order, None where they are sorted."""
+    """Return the rank of every level in sorted order, (n_levels,), None if they are sorted."""
     if len(index.key) == 1 and _increases(index.labels[0]):
         return None
     return unique_rows(list(index.labels))[0]
@@ -180,6 +166,7 @@ def _is_sorted(pair: PairBlock) -> bool:
 
 
 def _ordered_block(block: FactorBlock, place: IntArray) -> FactorBlock:
+    """Return a block whose levels are moved to the given places, (n_levels,)."""
     order = np.empty_like(place)
     order[place] = np.arange(len(place))
     index = block.index.take(order)
@@ -187,6 +174,7 @@ def _ordered_block(block: FactorBlock, place: IntArray) -> FactorBlock:
 
 
 def _ordered_pairs(pair: PairBlock, rows: IntArray, columns: IntArray, width: int) -> PairBlock:
+    """Return a block of pairs whose levels are moved to the given places, sorted."""
     of_row, of_column = rows[pair.rows], columns[pair.columns]
     order = np.argsort(pair_keys(of_row, of_column, width), kind="stable")
     products = pair.products[:, :, order]

@@ -14,33 +14,25 @@ from skmixed.core.blocks import FactorBlock, PairBlock
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
-from skmixed.design.categories import Categories, disagreement, template
+from skmixed.design.categories import Categories, differing_expression, table_of_levels
 from skmixed.design.design import Design
 from skmixed.design.source import Source
 from skmixed.distributed._merging import in_order, merge
 from skmixed.estimators._data import TrainingData
 
+FAN_IN = 8  # sums merged in one task: a tree of few stages, each task holding but a few sums
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Header:
-    """What is declared of the columns, the same for all rows.
+class Declaration:
+    """What is declared about the columns, the same for all rows."""
 
-    Parameters
-    ----------
-    data : TrainingData
-        As read from some rows, of which none is kept.
-    fit_intercept : bool
-        Parameter of the model.
-    covariance : str or mapping
-        Parameter of the model.
-    """
-
-    data: TrainingData
-    fit_intercept: bool
-    covariance: Any
+    data: TrainingData  # as read from some rows, of which none is kept
+    fit_intercept: bool  # parameter of the model
+    covariance: Any  # parameter of the model
 
     @classmethod
-    def of(cls, model: Any, data: TrainingData) -> Header:
+    def of(cls, model: Any, data: TrainingData) -> Declaration:
         """Keep what is declared and leave the rows."""
         nothing = np.empty(0)
         source = Source(0, data.source.names)
@@ -58,17 +50,9 @@ class Header:
         )
 
     def learn_columns(self, frame: pd.DataFrame) -> Design:
-        """Learn a design from a small table, in which no level matters.
+        """Learn a design from a small table with the columns of X.
 
-        Parameters
-        ----------
-        frame : DataFrame
-            The columns of X.
-
-        Returns
-        -------
-        Design
-            With one level a factor.
+        Every factor has a single level: no level matters.
         """
         names = self.data.source.names
         keys = dict.fromkeys(name for term in self.data.terms for name in term.group)
@@ -79,34 +63,23 @@ class Header:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Partial:
-    """The sums over one part of the rows, and how its columns were made.
-
-    Parameters
-    ----------
-    products : CrossProducts
-        The sums.
-    design : Design
-        What was learned, without levels.
-    header : Header
-        What is declared.
-    weights : {None, "whole", "fractional"}
-        What numbers the weights are.
-    head : DataFrame or None
-        A row, where formulas have categorical columns.
-    categories : mapping of str to Categories
-        The levels of these columns that occur.
-    """
+    """The sums over one part of the rows, and how its columns were made."""
 
     products: CrossProducts
-    design: Design
-    header: Header
-    weights: str | None = None
-    head: Any = None
+    design: Design  # what was learned, without levels
+    declared: Declaration
+    weights: str | None = None  # "whole" or "fractional" numbers; None without weights
+    head: Any = None  # a row of the data frame, where formulas have categorical columns
+    # The levels of these columns that occur.
     categories: Mapping[str, Categories] = field(default_factory=dict)
 
     @property
     def n_bytes(self) -> int:
-        """Size of the largest arrays."""
+        """Approximate size in bytes.
+
+        It is that of the products and of four arrays like the counts, for keys and labels beside
+        them.
+        """
         blocks: list[FactorBlock | PairBlock] = [
             *self.products.factors,
             *self.products.pairs.values(),
@@ -114,40 +87,24 @@ class Partial:
         return sum(block.products.nbytes + 4 * block.counts.nbytes for block in blocks)
 
     def whole(self) -> tuple[Design, CrossProducts]:
-        """Return the design and the sums, as learned from all rows together.
+        """Return the design and the sums over its columns, as learned from all rows together.
 
-        Returns
-        -------
-        design : Design
-            With levels, and with the categories that occur.
-        products : CrossProducts
-            Over its columns.
+        The design has levels, and the categories that occur.
         """
         design, products = self.design, self.products
         if self.categories:
-            design = self.header.learn_columns(template(self.head, self.categories, whole=True))
+            design = self.declared.learn_columns(
+                table_of_levels(self.head, self.categories, complete=True)
+            )
             products = arranged(products, design.layout)
         products = in_order(products)
         return design.with_levels(products.levels), products
 
 
 def merged(parts: Iterable[Partial | None]) -> Partial | None:
-    """Merge the sums over disjoint sets of rows.
+    """Merge the sums over disjoint sets of rows; None where no part has rows.
 
-    Parameters
-    ----------
-    parts : iterable of Partial or None
-        None for a part without rows.
-
-    Returns
-    -------
-    Partial or None
-        None where no part has rows.
-
-    Raises
-    ------
-    ValueError
-        If an expression learned different things from different rows.
+    Raises ValueError if an expression learned different things from different rows.
     """
     present = [part for part in parts if part is not None]
     if len(present) < 2:
@@ -161,11 +118,12 @@ def merged(parts: Iterable[Partial | None]) -> Partial | None:
         first,
         products=merge([arranged(part.products, layout) for part in present]),
         weights="fractional" if "fractional" in weights else first.weights,
-        categories=_united(present),
+        categories=_united_categories(present),
     )
 
 
-def _united(parts: Sequence[Partial]) -> dict[str, Categories]:
+def _united_categories(parts: Sequence[Partial]) -> dict[str, Categories]:
+    """Return the levels of the categorical columns of all parts."""
     united = dict(parts[0].categories)
     for part in parts[1:]:
         for name, categories in part.categories.items():
@@ -174,7 +132,8 @@ def _united(parts: Sequence[Partial]) -> dict[str, Categories]:
 
 
 def _refuse_different(first: Partial, second: Partial) -> None:
-    expression = disagreement(first.design, second.design)
+    """Raise ValueError for parts whose columns were not made alike."""
+    expression = differing_expression(first.design, second.design)
     if expression is not None:
         raise ValueError(
             f"{expression!r} learns something else from every part of the data: make its columns "

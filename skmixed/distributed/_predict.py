@@ -1,4 +1,4 @@
-"""Predicting for the rows of an engine."""
+"""Predictions for the rows of an engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmixed.distributed._duckdb import DuckRelation
 from skmixed.distributed._engines import engine_of
-from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._predicting import PartPredictor
 
 
 def predict(
@@ -63,4 +63,4 @@ DuckDB relation, or iterable of data frames
     engine = engine_of(frame)
     if isinstance(engine, DuckRelation):
         engine = DuckRelation(frame, connection)
-    return engine.predicted(Predicting.by(model, engine.names, random))
+    return engine.predicted(PartPredictor.of(model, engine.names, random))

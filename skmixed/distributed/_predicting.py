@@ -16,57 +16,34 @@ from skmixed.exceptions import PartitionError
 
 
 @dataclass(frozen=True, slots=True)
-class _Specification:
+class _SlimFit:
     """What predictions need of a fit."""
 
     spec: ModelSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Predicting:
-    """A fitted model without its cross-products.
+class PartPredictor:
+    """A fitted model without its cross-products, and the columns it reads."""
 
-    Parameters
-    ----------
-    model : MixedLinearRegressor
-        Fitted.
-    features : tuple of str
-        Columns of X.
-    groups : tuple of str
-        Columns that are handed over as `groups`.
-    random : {"all", "none"} or sequence of str
-        Argument of `predict`.
-    """
-
-    model: Any
-    features: tuple[str, ...]
-    groups: tuple[str, ...]
-    random: str | Sequence[str]
+    model: Any  # MixedLinearRegressor
+    features: tuple[str, ...]  # columns of X
+    groups: tuple[str, ...]  # columns handed over as `groups`
+    random: str | Sequence[str]  # argument of `predict`: "all", "none" or names of factors
 
     @classmethod
-    def by(cls, model: Any, names: Sequence[str], random: str | Sequence[str]) -> Predicting:
-        """Choose the columns a model needs from those of a table.
+    def of(cls, model: Any, names: Sequence[str], random: str | Sequence[str]) -> PartPredictor:
+        """Choose the columns that a fitted model needs from those of a table.
 
-        Parameters
-        ----------
-        model : MixedLinearRegressor
-            Fitted to columns with names.
-        names : sequence of str
-            Columns of the table.
-        random : {"all", "none"} or sequence of str
-            Argument of `predict`.
-
-        Returns
-        -------
-        Predicting
-            Columns that are missing are found out by the model.
+        The model itself finds out which are missing. Raises ValueError if it was fitted to an
+        array.
         """
         known = getattr(model, "feature_names_in_", None)
         if known is None:
             raise ValueError("the model was fitted to an array, whose columns have no names")
         slim = copy.copy(model)
         slim.__dict__.pop("_posterior", None)
-        slim.fit_ = _Specification(model.fit_.spec)
+        slim.fit_ = _SlimFit(model.fit_.spec)
         features = tuple(str(name) for name in known if name in names)
         groups = tuple(name for name in model._columns.from_argument if name in names)
         return cls(slim, features, groups, random)
@@ -77,19 +54,9 @@ class Predicting:
         return list(dict.fromkeys([*self.features, *self.groups]))
 
     def __call__(self, chunk: Any, name: str | None = None) -> NDArray[np.float64]:
-        """Predict for a part of the rows.
+        """Predict for a part of the rows, (n,), in units of y.
 
-        Parameters
-        ----------
-        chunk : data frame
-            The part.
-        name : str, optional
-            What it is called in errors.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            In units of y.
+        Raises PartitionError if the rows are invalid; `name` says which part it is.
         """
         if not len(chunk):
             return np.empty(0)

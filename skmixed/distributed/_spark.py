@@ -9,24 +9,20 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._folding import folded, gathered
-from skmixed.distributed._partial import Partial, merged
-from skmixed.distributed._predicting import Predicting
+from skmixed.distributed._folding import gathered, sum_chunks
+from skmixed.distributed._partial import FAN_IN, Partial, merged
+from skmixed.distributed._predicting import PartPredictor
 from skmixed.distributed._summing import Summing
 from skmixed.exceptions import PartitionError
 
-_FAN_IN = 8
-_ROWS = 2**18  # Spark hands over some thousands at a time
+_GATHERED_ROWS = 2**18  # rows summed at once: Spark hands over some thousands at a time
 _SCHEMA = "sums binary"
 
 
 class SparkFrame:
-    """A Spark DataFrame: one set of sums a partition, merged in a tree.
+    """A Spark DataFrame: one set of sums per partition, merged in a tree.
 
-    Parameters
-    ----------
-    frame : pyspark.sql.DataFrame
-        Spark places the tasks, and repeats those of lost executors.
+    Spark places the tasks, and repeats those of lost executors.
     """
 
     def __init__(self, frame: Any) -> None:
@@ -34,18 +30,18 @@ class SparkFrame:
         self.names: list[str] = list(frame.columns)
 
     def total(self, summing: Summing) -> Partial | None:
-        """Sum over the partitions; the driver merges the last few."""
+        """Sum over the partitions; the driver merges the last few sums."""
         chosen = self._frame.select(*map(_quoted, summing.columns))
         number = chosen.rdd.getNumPartitions()
 
         def sum_partition(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
             name = f"partition {_partition_number()}"
-            named = ((name, frame) for frame in gathered(frames, _ROWS))
-            yield _as_row(folded(summing, named))
+            named = ((name, frame) for frame in gathered(frames, _GATHERED_ROWS))
+            yield _as_row(sum_chunks(summing, named))
 
         sums = chosen.mapInPandas(sum_partition, _SCHEMA)
-        while number > _FAN_IN:
-            number = -(-number // _FAN_IN)
+        while number > FAN_IN:
+            number = -(-number // FAN_IN)
             sums = sums.repartition(number).mapInPandas(_merge_rows, _SCHEMA)
         try:
             return merged(pickle.loads(row["sums"]) for row in sums.collect())
@@ -55,14 +51,14 @@ class SparkFrame:
                 raise
             raise PartitionError(found[1]) from error
 
-    def predicted(self, predicting: Predicting) -> Any:
+    def predicted(self, predictor: PartPredictor) -> Any:
         """Return a Spark Column."""
         from pyspark.sql.functions import pandas_udf, struct
 
         def predict(frame: pd.DataFrame) -> pd.Series:
-            return pd.Series(predicting(frame, f"partition {_partition_number()}"))
+            return pd.Series(predictor(frame, f"partition {_partition_number()}"))
 
-        columns = struct(*map(_quoted, predicting.columns))
+        columns = struct(*map(_quoted, predictor.columns))
         return pandas_udf(predict, "double")(columns).alias("prediction")
 
 
@@ -71,6 +67,7 @@ def _quoted(name: str) -> str:
 
 
 def _partition_number() -> int:
+    """Return the number of the partition of the running task, -1 outside a task."""
     from pyspark import TaskContext
 
     context = TaskContext.get()

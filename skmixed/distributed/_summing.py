@@ -13,47 +13,33 @@ from skmixed.core.basis import choose_basis
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.layout import FactorLayout, FloatArray, Layout
 from skmixed.design.categories import (
-    NOBODY,
+    ABSENT_LEVEL,
     Categories,
     categorical_columns,
-    coded,
     refuse_other_codings,
-    template,
+    table_of_levels,
+    with_levels,
 )
 from skmixed.design.design import Design
 from skmixed.design.tables import column, column_names, is_frame, select
-from skmixed.distributed._partial import Header, Partial
+from skmixed.design.wording import MAX_SHOWN
+from skmixed.distributed._partial import Declaration, Partial
 from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.exceptions import PartitionError
 
-_HEAD = 50  # rows from which the columns of formulas are learned
+_HEAD_ROWS = 50  # from these a part learns its formulas first: enough for a spline, and cheap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summing:
-    """The columns of a model in any part of a table, summed.
+    """The columns of a model in any part of a table, summed."""
 
-    Parameters
-    ----------
-    model : MixedLinearRegressor
-        Not fitted; its parameters say what the columns are.
-    target : str
-        Column of the response.
-    features : tuple of str
-        Columns of X.
-    groups : tuple of str
-        Columns that are handed over as `groups`.
-    weight : str or None
-        Column of the weights.
-    categories : mapping of str to sequence
-        Levels of categorical columns, where they are given.
-    """
-
-    model: Any
-    target: str
-    features: tuple[str, ...]
-    groups: tuple[str, ...] = ()
-    weight: str | None = None
+    model: Any  # MixedLinearRegressor, not fitted: its parameters say what the columns are
+    target: str  # column of the response
+    features: tuple[str, ...]  # columns of X
+    groups: tuple[str, ...] = ()  # columns handed over as `groups`
+    weight: str | None = None  # column of the weights
+    # Levels of categorical columns, where they are given.
     categories: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @property
@@ -68,26 +54,11 @@ class Summing:
         return bool(self.model.verbose)
 
     def __call__(self, chunk: Any, name: str, basis: FloatArray | None = None) -> Partial | None:
-        """Sum over a part of the rows.
+        """Sum over a part of the rows, a data frame of any library; None where no row has weight.
 
-        Parameters
-        ----------
-        chunk : data frame
-            The part, of any library.
-        name : str
-            What it is called in errors.
-        basis : ndarray, optional
-            Shift to sum about, that of another part; by default the part chooses it.
-
-        Returns
-        -------
-        Partial or None
-            None where no row has weight.
-
-        Raises
-        ------
-        PartitionError
-            Where the rows cannot be summed; the message starts with the name of the part.
+        Without a `basis` to sum about, (n_columns, n_columns), the part chooses it. Raises
+        PartitionError where the rows cannot be summed; its message starts with the `name` of the
+        part.
         """
         try:
             return self._sums(chunk, basis)
@@ -98,17 +69,18 @@ class Summing:
         data = self._read(chunk)
         if data is None:
             return None
-        header = Header.of(self.model, data)
+        declared = Declaration.of(self.model, data)
         if _needs_formulas(data):
-            partial = self._by_formula(header, data)
+            partial = self._sum_formula_columns(declared, data)
         else:
-            partial = _plain(header, data, basis)
+            partial = _sum_plain_columns(declared, data, basis)
         if data.weights is None:
             return partial
         whole = np.array_equal(data.weights, np.round(data.weights))
         return replace(partial, weights="whole" if whole else "fractional")
 
     def _read(self, chunk: Any) -> TrainingData | None:
+        """Check and read a part; None where it has no rows or no weight."""
         if not is_frame(chunk):
             raise TypeError(
                 f"it is a {type(chunk).__name__}; every chunk must be a data frame, whose columns "
@@ -129,26 +101,27 @@ class Summing:
         groups = select(chunk, [place[name] for name in self.groups]) if self.groups else None
         return read_training_data(self.model, X, column(chunk, place[self.target]), weights, groups)
 
-    def _by_formula(self, header: Header, data: TrainingData) -> Partial:
+    def _sum_formula_columns(self, declared: Declaration, data: TrainingData) -> Partial:
         frame = data.source.pandas
-        head = frame.head(_HEAD)
-        design = header.learn_columns(head)
+        head = frame.head(_HEAD_ROWS)
+        design = declared.learn_columns(head)
         refuse_other_codings(design)
         names = categorical_columns(design)
         if not names:
             rows = design.new_rows(data.source, data.y, data.weights)
-            return Partial(CrossProducts.of(design.layout, rows), design, header)
+            return Partial(CrossProducts.of(design.layout, rows), design, declared)
         found = {name: self._categories(name, frame[name]) for name in names}
-        full = header.learn_columns(template(head, found, whole=False))
-        kept = header.learn_columns(template(head, found, whole=True)).layout
-        levels = {name: [NOBODY, *categories.levels] for name, categories in found.items()}
-        source = replace(data.source, frame=coded(frame, levels))
+        full = declared.learn_columns(table_of_levels(head, found, complete=False))
+        kept = declared.learn_columns(table_of_levels(head, found, complete=True)).layout
+        levels = {name: [ABSENT_LEVEL, *categories.levels] for name, categories in found.items()}
+        source = replace(data.source, frame=with_levels(frame, levels))
         rows = full.new_rows(source, data.y, data.weights)
         basis = _basis_of(rows.columns, full.layout, kept)
-        products = arranged(CrossProducts.of(full.layout, rows, basis), _without_nobody(full))
-        return Partial(products, design, header, head=head.head(1), categories=found)
+        products = arranged(CrossProducts.of(full.layout, rows, basis), _without_absent_level(full))
+        return Partial(products, design, declared, head=head.head(1), categories=found)
 
     def _categories(self, name: str, values: Any) -> Categories:
+        """Return the levels of a column that occur; refuse those not among the levels given."""
         found = Categories.of(values)
         if name not in self.categories:
             return found
@@ -156,8 +129,8 @@ class Summing:
         unknown = [level for level in found.levels if level not in given]
         if unknown:
             raise ValueError(
-                f"the column {name!r} has the values {unknown[:10]}, which are not among its "
-                f"`categories` {list(given)}"
+                f"the column {name!r} has the values {unknown[:MAX_SHOWN]}, which are not among "
+                f"its `categories` {list(given)}"
             )
         return Categories(found.seen, given)
 
@@ -167,27 +140,32 @@ def _needs_formulas(data: TrainingData) -> bool:
     return data.fixed is not None or not slopes <= set(data.source.names)
 
 
-def _plain(header: Header, data: TrainingData, basis: FloatArray | None) -> Partial:
-    design, columns, codes = header.learn(data.source)
+def _sum_plain_columns(
+    declared: Declaration, data: TrainingData, basis: FloatArray | None
+) -> Partial:
+    design, columns, codes = declared.learn(data.source)
     columns[:, -1] = data.y
     rows = design.rows(columns, codes, data.weights)
     products = CrossProducts.of(design.layout, rows, basis)
     first = [index.take(np.zeros(1, dtype=np.intp)) for index in products.levels]
-    return Partial(products, design.with_levels(first), header)
+    return Partial(products, design.with_levels(first), declared)
 
 
 def _basis_of(columns: FloatArray, layout: Layout, kept: Layout) -> FloatArray:
-    """Choose the shifts; the response is shifted by columns only that remain in the whole."""
+    """Choose the basis to sum about, (n_columns, n_columns).
+
+    The response is shifted only by columns that remain in the whole.
+    """
     chosen = [layout.columns.index(name) for name in kept.columns[:-1]] + [layout.response]
     basis = np.eye(len(layout.columns))
     basis[np.ix_(chosen, chosen)] = choose_basis(columns[:, chosen])
     return basis
 
 
-def _without_nobody(design: Design) -> Layout:
-    """Leave out the columns of the level that does not occur."""
+def _without_absent_level(design: Design) -> Layout:
+    """Return the layout without the columns of the level that does not occur."""
     old = design.layout
-    names = [name for name in old.columns[:-1] if NOBODY not in name]
+    names = [name for name in old.columns[:-1] if ABSENT_LEVEL not in name]
     factors = tuple(
         FactorLayout(
             factor.key,

@@ -45,7 +45,6 @@ def test_numeric_columns_are_the_fixed_part():
     assert_array_equal(columns[:, :-1], np.column_stack([np.ones(4), FRAME["x"], FRAME["z"]]))
     assert_array_equal(codes, [1, 0, 1, 0])
     assert design.has_intercept
-    assert not design.uses_formulas
 
 
 def test_without_an_intercept_it_still_varies():
@@ -60,7 +59,6 @@ def test_a_formula_says_what_is_fixed():
     assert design.fixed_names == ("x", "kind[u]", "kind[v]", "kind[w]")
     assert not design.has_intercept
     assert random_names(design) == [["(Intercept)"], ["x"]]
-    assert design.uses_formulas
     place = design.layout.columns.index("kind[u]")
     assert_array_equal(columns[:, place], FRAME["kind"] == "u")
 
