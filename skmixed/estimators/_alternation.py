@@ -31,38 +31,29 @@ Folds = Sequence[IntArray]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FixedPart:
+class RegressorPart:
     """A regressor and the rows it is fitted to.
 
-    Parameters
-    ----------
-    regressor : estimator
-        Not fitted; every fit is to a clone.
-    X : array-like or data frame of shape (n, n_features)
-        Its columns.
-    weights : ndarray of shape (n,) or None
-        Weights of the rows.
-    folds : sequence of ndarray of int, or None
-        Rows that are predicted by the others; None for predictions by all.
-    out_of_bag : bool
-        Whether the regressor itself predicts rows by trees that have not seen them.
-    n_jobs : int or None
-        Number of jobs over which the folds are spread.
+    Every fit is to a clone.
     """
 
     regressor: Any
-    X: Any
-    weights: FloatArray | None
-    folds: Folds | None
-    out_of_bag: bool
-    n_jobs: int | None
+    X: Any  # array-like or data frame, (n, n_features)
+    weights: FloatArray | None  # (n,)
+    folds: Folds | None  # the rows of each; None: every row is predicted by all
+    out_of_bag: bool  # whether rows are predicted by the trees that have not seen them
+    n_jobs: int | None  # over which the folds are spread
 
     def fit(self, y: FloatArray) -> Any:
         """Return the regressor fitted to all rows."""
         return _fitted(self.regressor, self.X, y, self.weights)
 
     def predictions(self, y: FloatArray) -> FloatArray:
-        """Return predictions of all rows, each by rows of other folds."""
+        """Return predictions of all rows, each by rows of other folds, (n,).
+
+        Without folds they are by all rows. Out of bag, all trees predict only the rows that none
+        has left out.
+        """
         if self.out_of_bag:
             model = self.fit(y)
             unseen: FloatArray = np.array(model.oob_prediction_, dtype=np.float64).ravel()
@@ -80,6 +71,7 @@ class FixedPart:
 
 
 def _fitted(regressor: Any, X: Any, y: FloatArray, weights: FloatArray | None) -> Any:
+    """Return a clone fitted to these rows."""
     model = clone(regressor)
     return model.fit(X, y) if weights is None else model.fit(X, y, sample_weight=weights)
 
@@ -87,7 +79,7 @@ def _fitted(regressor: Any, X: Any, y: FloatArray, weights: FloatArray | None) -
 def _predicted(
     regressor: Any, X: Any, y: FloatArray, weights: FloatArray | None, fold: IntArray
 ) -> FloatArray:
-    """Predict the rows of a fold by the other rows."""
+    """Predict the rows of a fold by the other rows, (m,)."""
     rest = np.setdiff1d(np.arange(len(y)), fold)
     known = None if weights is None else weights[rest]
     model = _fitted(regressor, pick_rows(X, rest), y[rest], known)
@@ -95,20 +87,7 @@ def _predicted(
 
 
 def check_takes_weights(regressor: Any, weights: FloatArray | None) -> None:
-    """Refuse weights that a regressor could not be given.
-
-    Parameters
-    ----------
-    regressor : estimator
-        Any.
-    weights : ndarray of shape (n,) or None
-        Weights of the rows.
-
-    Raises
-    ------
-    ValueError
-        If its `fit` has no argument `sample_weight`.
-    """
+    """Raise ValueError for weights that `fit` of a regressor has no argument for."""
     if weights is not None and not has_fit_parameter(regressor, "sample_weight"):
         raise ValueError(
             f"sample_weight was given, but the fit of {type(regressor).__name__} takes none: "
@@ -120,48 +99,21 @@ def check_takes_weights(regressor: Any, weights: FloatArray | None) -> None:
 class RandomPart:
     """A linear mixed model of residuals and the rows it is fitted to.
 
-    Parameters
-    ----------
-    model : MixedLinearRegressor
-        Its settings; gets the fitted attributes in the end.
-    data : TrainingData
-        The rows.
-    design : Design
-        Their columns and levels.
-    rows : Rows
-        The same as arrays; the response is written over.
-    spec : ModelSpec
-        The model.
+    `fit` writes the residuals over the response in `rows`; `model` gets the fitted attributes in
+    `adopt`.
     """
 
     model: MixedLinearRegressor
     data: TrainingData
     design: Design
-    rows: Rows
+    rows: Rows  # the response is written over
     spec: ModelSpec
 
     @classmethod
     def of(
         cls, model: MixedLinearRegressor, table: Any, y: FloatArray, weights: FloatArray | None
     ) -> RandomPart:
-        """Read the rows.
-
-        Parameters
-        ----------
-        model : MixedLinearRegressor
-            Not fitted.
-        table : DataFrame
-            Slopes and grouping columns.
-        y : ndarray of shape (n,)
-            The response.
-        weights : ndarray of shape (n,) or None
-            Positive weights.
-
-        Returns
-        -------
-        RandomPart
-            Nothing is fitted yet.
-        """
+        """Read a table of slopes and grouping columns, a response (n,) and positive weights."""
         data = read_training_data(model, table, y, weights, None)
         design, columns, codes = Design.learn(
             data.source,
@@ -182,14 +134,14 @@ class RandomPart:
         return self.rows.codes
 
     def fit(self, residuals: FloatArray) -> Fit:
-        """Fit to y - f(X)."""
+        """Fit to y - f(X), (n,)."""
         self.rows.columns[:, -1] = residuals
         products = CrossProducts.of(self.design.layout, self.rows)
         check_sizes(products, self.spec)
         return Fit.of(products, self.spec, self.model._solver())
 
     def effects(self, fit: Fit) -> FloatArray:
-        """Return Z b of every row."""
+        """Return Z b of every row, (n,)."""
         total = np.zeros(len(self.rows.columns))
         for factor, modes in zip(self.spec.used_factors, fit.modes, strict=True):
             columns = self.spec.factor_columns(factor)
@@ -206,29 +158,17 @@ class RandomPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alternation:
-    """Where two parts, fitted in turn, have come to.
+    """Where two parts, fitted in turn, have come to."""
 
-    Parameters
-    ----------
-    fit : Fit
-        The model of residuals at its lowest criterion.
-    effects : ndarray of shape (n,)
-        Z b of every row under it.
-    criteria : tuple of float
-        The criterion of every iteration.
-    converged : bool
-        Whether the last iteration gained too little to go on.
-    """
-
-    fit: Fit
-    effects: FloatArray
-    criteria: tuple[float, ...]
-    converged: bool
+    fit: Fit  # of residuals, at the lowest criterion
+    effects: FloatArray  # (n,), Z b under it
+    criteria: tuple[float, ...]  # of every iteration
+    converged: bool  # whether the last iteration gained too little to go on
 
     @classmethod
     def of(
         cls,
-        fixed: FixedPart,
+        fixed: RegressorPart,
         random: RandomPart,
         y: FloatArray,
         *,
@@ -236,27 +176,10 @@ class Alternation:
         tol: float,
         verbose: int,
     ) -> Alternation:
-        """Fit in turn until the criterion falls no more.
+        """Fit in turn until the criterion falls no more; return the iteration of the lowest.
 
-        Parameters
-        ----------
-        fixed : FixedPart
-            The regressor.
-        random : RandomPart
-            The model of what it leaves.
-        y : ndarray of shape (n,)
-            The response.
-        max_iter : int
-            Most iterations.
-        tol : float
-            Decrease of the criterion a row that ends the search.
-        verbose : int
-            Whether to print a line an iteration.
-
-        Returns
-        -------
-        Alternation
-            At the iteration of the lowest criterion.
+        `tol` is the decrease of the criterion for a row of weight one that ends the search. The
+        random effects start at zero.
         """
         best, criteria = None, []
         effects = np.zeros(len(y))

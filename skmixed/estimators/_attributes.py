@@ -16,20 +16,12 @@ from skmixed.estimators._labels import RandomLabels
 
 
 class LabelledAttributes:
-    """Estimates of a fitted linear mixed model under their labels.
-
-    Attributes
-    ----------
-    fit_ : Fit
-        The fit.
-    design_ : Design
-        Names of columns and levels.
-    """
+    """Estimates of a fitted linear mixed model under their labels."""
 
     fit_: Fit
     design_: Design
-    _posterior: Fit | Posterior
-    _effects: list[FloatArray]
+    _posterior: Fit | Posterior  # the fit, or what `update_groups` has made of it
+    _effects: list[FloatArray]  # BLUPs of every used factor, (n_levels, k)
 
     @property
     def coef_covariance_(self) -> pd.DataFrame:
@@ -96,6 +88,7 @@ class LabelledAttributes:
         }
 
     def _random_labels(self) -> list[RandomLabels]:
+        """Return the labels of every factor that has a term."""
         return [
             RandomLabels.of(self.design_, factor, self.fit_.spec.factor_columns(factor))
             for factor in self.fit_.spec.used_factors

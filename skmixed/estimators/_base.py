@@ -7,8 +7,6 @@ from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import Tags
@@ -17,7 +15,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
-from skmixed.core.layout import Rows
+from skmixed.core.layout import FloatArray, Rows
 from skmixed.core.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.posterior import Posterior
 from skmixed.core.solvers.auto import Auto
@@ -43,7 +41,8 @@ from skmixed.estimators._predictions import Predictions
 from skmixed.estimators._summed import learn_rows
 from skmixed.inference.summary import Summary, summarise
 
-FloatArray = NDArray[np.float64]
+_MOST_EM_STEPS = 2_000  # for max_iter=None, EM's own default: its steps are cheap, but many
+_MOST_EVALUATIONS = 200  # for max_iter=None, Newton's own default: far above what it takes
 
 
 class BaseMixedRegressor(
@@ -90,12 +89,13 @@ class BaseMixedRegressor(
         return design, CrossProducts.of(design.layout, rows)
 
     def _solver(self) -> Solver:
+        """Return the search that `solver`, `max_iter`, `tol` and `verbose` ask for."""
         callback = print_iteration if self.verbose else None
         if isinstance(self.solver, IterativeSolver):
             return replace(self.solver, callback=self.solver.callback or callback)
         if self.solver == "em":
-            return EM(tol=self.tol, max_iter=self.max_iter or 2_000, callback=callback)
-        most = self.max_iter or 200
+            return EM(tol=self.tol, max_iter=self.max_iter or _MOST_EM_STEPS, callback=callback)
+        most = self.max_iter or _MOST_EVALUATIONS
         newton = Newton(tol=self.tol, max_iter=most, callback=callback)
         iterative = IterativeSolver(tol=self.tol, max_iter=most, callback=callback)
         if self.solver == "iterative":
@@ -110,7 +110,7 @@ class BaseMixedRegressor(
         self._adopt_fit(design, fit)
 
     def _search(self, design: Design, products: CrossProducts, weights: FloatArray | None) -> Fit:
-        """Fit to cross-products; nothing is set."""
+        """Fit to cross-products; nothing is set. `weights`, (n,), are only warned about."""
         spec = ModelSpec(design.fixed, design.terms, self.method, self.weighting)
         check_weights(weights, spec)
         check_sizes(products, spec)
@@ -128,6 +128,7 @@ class BaseMixedRegressor(
         self.formula_ = describe(design, data.terms, data.fixed)
 
     def _adopt_fit(self, design: Design, fit: Fit) -> None:
+        """Set the estimates, and warn where they are in doubt."""
         self.fit_ = fit
         self._beta = fit.beta
         self.coef_ = self._beta[1:] if design.has_intercept else self._beta.copy()
@@ -145,6 +146,7 @@ class BaseMixedRegressor(
         warn_about(fit, () if named else self._columns.groups)
 
     def _adopt_effects(self, design: Design, posterior: Fit | Posterior) -> None:
+        """Set what is known of the levels, which `update_groups` changes alone."""
         self.design_ = design
         self._posterior = posterior
         self._effects = posterior.modes
@@ -296,7 +298,10 @@ class BaseMixedRegressor(
         return leave_levels_out(self.fit_, rows, names.index(leave_out))
 
     def _rows_of_fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Rows:
-        """Read the rows of the fit once more, for what its cross-products cannot tell."""
+        """Read the rows of the fit once more, for what its cross-products cannot tell.
+
+        Raises ValueError for rows of weight zero.
+        """
         check_is_fitted(self)
         check_residual(self.fit_)
         rows = read_batch(self, X, y, sample_weight, groups)

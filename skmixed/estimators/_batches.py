@@ -11,39 +11,20 @@ from skmixed.estimators._data import read_rows
 from skmixed.estimators._new_data import read_new_data
 from skmixed.estimators._numbers import read_y
 
-_DECLARING = ("random", "fixed", "group_features", "covariance", "fit_intercept")
+_COLUMN_PARAMETERS = ("random", "fixed", "group_features", "covariance", "fit_intercept")
 
 
 def declaration(estimator: Any) -> dict[str, str]:
     """Return the parameters that say what the columns are, as text that can be compared."""
-    return {name: repr(getattr(estimator, name)) for name in _DECLARING}
+    return {name: repr(getattr(estimator, name)) for name in _COLUMN_PARAMETERS}
 
 
 def read_batch(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> Rows:
-    """Validate further rows for a fitted model and make their columns.
+    """Validate further rows for a fitted model and make their columns, levels of their own.
 
-    Parameters
-    ----------
-    estimator : MixedLinearRegressor
-        Fitted.
-    X : array-like or data frame
-        As in `MixedLinearRegressor.fit`.
-    y : array-like
-        As there.
-    sample_weight : None or array-like
-        As there.
-    groups : None, array-like or data frame
-        As there.
-
-    Returns
-    -------
-    Rows
-        Without rows of weight zero, with levels of their own.
-
-    Raises
-    ------
-    ValueError
-        For invalid input, missing groups, and changed parameters.
+    X, y, sample_weight and groups are as in `MixedLinearRegressor.fit`; rows of weight zero are
+    left out. Raises ValueError for invalid input, missing grouping columns, and parameters that
+    have changed since the fit.
     """
     changed = [
         name
@@ -67,7 +48,7 @@ def read_batch(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any) 
 
 
 def _check_kinds(estimator: Any, source: Source) -> None:
-    """Refuse text where labels were numbers, or numbers where they were text."""
+    """Raise ValueError for text where labels were numbers, or numbers where they were text."""
     for name, labels in estimator.design_.grouping.columns.items():
         known, now = is_text(labels.values), is_text(source.groups[name])
         if None not in (known, now) and known != now:

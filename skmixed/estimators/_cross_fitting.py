@@ -17,40 +17,23 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.groups import IntArray
 
+_DEFAULT_FOLDS = 5  # of cv=None, as in scikit-learn
+
 
 def folds_of_rows(
     estimator: Any, X: Any, y: Any, *, stratified: bool, params: dict[str, Any]
 ) -> Iterator[IntArray]:
-    """Split rows into folds by the parameters of an encoder.
+    """Yield the rows of every fold that `cv`, `shuffle` and `random_state` of an encoder ask for.
 
-    Parameters
-    ----------
-    estimator : BLUPEncoder
-        Its `cv`, `shuffle` and `random_state`.
-    X : array-like or data frame of shape (n, n_features)
-        The rows.
-    y : array-like of shape (n,)
-        Their target.
-    stratified : bool
-        Whether the target has classes.
-    params : dict
-        Metadata for the splitter.
-
-    Yields
-    ------
-    ndarray of int of shape (m,)
-        The rows of a fold.
-
-    Raises
-    ------
-    ValueError
-        If a row is in none or in several.
+    `params` is metadata for the splitter. Raises ValueError if a row is tested by no fold or by
+    several.
     """
     splitter = estimator.cv
     if splitter is None or isinstance(splitter, Integral):
         kind = StratifiedKFold if stratified else KFold
         seed = estimator.random_state if estimator.shuffle else None
-        splitter = kind(splitter or 5, shuffle=estimator.shuffle, random_state=seed)
+        n_folds = splitter or _DEFAULT_FOLDS
+        splitter = kind(n_folds, shuffle=estimator.shuffle, random_state=seed)
     given = _for_splitter(estimator, X, params)
     n_rows = _num_samples(X)
     splits = check_cv(splitter, y, classifier=stratified).split(np.empty(n_rows), y, **given)
@@ -58,7 +41,7 @@ def folds_of_rows(
 
 
 def _test_parts(splits: Iterable[Any], n_rows: int) -> list[IntArray]:
-    """Return the test parts of splits, which must have every row once."""
+    """Return the test parts of splits as places; ValueError unless they have every row once."""
     folds = [np.asarray(test) for _, test in splits]
     folds = [np.flatnonzero(test) if test.dtype == bool else test for test in folds]
     if not np.array_equal(np.sort(np.concatenate(folds)), np.arange(n_rows)):
@@ -79,29 +62,19 @@ def _for_splitter(estimator: Any, X: Any, params: dict[str, Any]) -> dict[str, A
 
 
 def folds_of_groups(
-    kept: NDArray[np.bool_], codes: IntArray | None, *, cross_fit: str, cv: Any, random_state: Any
+    kept: NDArray[np.bool_],  # (n_rows,), whether the weight is positive
+    codes: IntArray | None,  # (n_kept,), levels of the factor
+    *,
+    cross_fit: str,  # "groups", "rows", "oob" or "none"
+    cv: Any,
+    random_state: Any,  # of folds of rows
 ) -> list[IntArray] | None:
-    """Split rows, or the levels of a factor with all of their rows.
+    """Split rows, or the levels of a factor with all of their rows, into folds.
 
-    Parameters
-    ----------
-    kept : ndarray of bool of shape (n_rows,)
-        Which rows have a positive weight, the others being left out.
-    codes : ndarray of int of shape (n_kept,) or None
-        Levels of the factor; None without groups.
-    cross_fit : {"groups", "rows", "oob", "none"}
-        What is asked for.
-    cv : int, splitter or iterable of pairs
-        The folds; of an integer fewer if there are fewer levels or rows.
-    random_state : int, RandomState instance or None
-        Of the folds of rows.
-
-    Returns
-    -------
-    list of ndarray of int, or None
-        The rows of each fold among those kept. Levels are dealt in turn, so that folds of groups
-        depend neither on the order of the rows nor on their number. None where no folds are asked
-        for, or there is only one row.
+    Returned are the rows of each as places among those kept; None where none are asked for, or
+    there is only one row. Levels are dealt in turn, so that folds of groups depend neither on the
+    order of the rows nor on their number. There are fewer folds than an integer `cv` if there are
+    fewer levels or rows.
     """
     n_rows = int(kept.sum())
     if cross_fit in ("oob", "none") or n_rows < 2:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length
 
+from skmixed.core.layout import FloatArray
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, parse_random, split_formula
 from skmixed.design.terms import RandomTerm
@@ -25,9 +26,7 @@ from skmixed.estimators._inputs import (
 )
 from skmixed.estimators._numbers import read_weights, read_y
 
-FloatArray = NDArray[np.float64]
-
-ROUTED = (
+ROUTING = (
     "Where metadata routing handed on the groups of a splitter, such as GroupKFold, keep them from "
     "the model by .set_fit_request(groups=False).set_score_request(groups=False)"
 )
@@ -35,60 +34,24 @@ ROUTED = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """Validated arguments of a fit.
-
-    Parameters
-    ----------
-    source : Source
-        The rows.
-    columns : Columns
-        What each column of X is.
-    terms : tuple of RandomTerm
-        The random part.
-    fixed : FormulaParts or None
-        The fixed part, if a formula gives it.
-    y : ndarray of shape (n,)
-        The response.
-    weights : ndarray of shape (n,) or None
-        Positive weights.
-    n_features : int
-        Number of columns of X.
-    feature_names : ndarray of str or None
-        Their names, if they have any.
-    """
+    """Validated arguments of a fit, without rows of weight zero."""
 
     source: Source
-    columns: Columns
+    columns: Columns  # what each column of X is
     terms: tuple[RandomTerm, ...]
-    fixed: FormulaParts | None
-    y: FloatArray
-    weights: FloatArray | None
-    n_features: int
-    feature_names: NDArray[Any] | None
+    fixed: FormulaParts | None  # None: all columns that are no grouping columns
+    y: FloatArray  # (n,)
+    weights: FloatArray | None  # (n,), positive
+    n_features: int  # of X, grouping columns among them
+    feature_names: NDArray[Any] | None  # (n_features,), of str
 
 
 def read_training_data(
     estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, groups: Any
 ) -> TrainingData:
-    """Validate the arguments of a fit; the estimator is not touched.
+    """Validate the arguments of `MixedLinearRegressor.fit`; the estimator is not touched.
 
-    Parameters
-    ----------
-    estimator : MixedLinearRegressor
-        Its parameters say what the columns are.
-    X : array-like or data frame
-        As in `MixedLinearRegressor.fit`.
-    y : array-like
-        As there.
-    sample_weight : None or array-like
-        As there.
-    groups : None, array-like or data frame
-        As there.
-
-    Returns
-    -------
-    TrainingData
-        Without rows of weight zero.
+    Raises what `fit` documents.
     """
     if y is None:
         raise ValueError(
@@ -118,19 +81,9 @@ def read_training_data(
 
 
 def read_for_random(estimator: BaseEstimator, data: TrainingData) -> TrainingData:
-    """Return the same data as an estimator reads them that differs in its random part.
+    """Return the same data as read by an estimator that differs in its random part alone.
 
-    Parameters
-    ----------
-    estimator : MixedLinearRegressor
-        Its grouping columns are among those of `data`.
-    data : TrainingData
-        What another estimator has read.
-
-    Returns
-    -------
-    TrainingData
-        With other terms; no row is looked at.
+    Its grouping columns must be among those of `data`. No row is looked at.
     """
     given = dict.fromkeys(data.columns.from_argument) or None
     terms, columns = declared(estimator, data.columns.names, given, data.fixed)
@@ -140,29 +93,10 @@ def read_for_random(estimator: BaseEstimator, data: TrainingData) -> TrainingDat
 def read_rows(
     X: Any, y: Any, sample_weight: Any, groups: Any
 ) -> tuple[Any, Any, FloatArray | None, dict[str, Any] | None]:
-    """Read weights and groups, and drop rows of weight zero.
+    """Read weights and groups, and drop the rows of weight zero from all four.
 
-    Parameters
-    ----------
-    X : array-like or data frame
-        As in `MixedLinearRegressor.fit`.
-    y : array-like
-        As there.
-    sample_weight : None or array-like
-        As there.
-    groups : None, array-like or data frame
-        As there.
-
-    Returns
-    -------
-    X : array-like or data frame
-        Its rows of positive weight.
-    y : array-like
-        Of these rows.
-    weights : ndarray or None
-        Of these rows.
-    groups : dict of str to Series or ndarray, or None
-        Of these rows, by name.
+    The arguments are as in `MixedLinearRegressor.fit`; groups are returned by name, X and y not yet
+    validated.
     """
     weights = read_weights(sample_weight, X)
     given = None if groups is None else read_groups(groups)
@@ -177,19 +111,9 @@ def read_rows(
 
 
 def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:
-    """Read the formula of the fixed part.
+    """Read the right-hand side that gives the fixed part; None stays, and means all columns.
 
-    Parameters
-    ----------
-    fixed : str or None
-        Its right-hand side.
-    fit_intercept : bool
-        Parameter of the estimator.
-
-    Returns
-    -------
-    FormulaParts or None
-        None where all columns are meant.
+    Raises ValueError for a response, for random terms, and beside fit_intercept=False.
     """
     if fixed is None:
         return None
@@ -207,29 +131,13 @@ def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:
 
 def declared(
     estimator: BaseEstimator,
-    names: tuple[str, ...],
-    given: dict[str, Any] | None,
+    names: tuple[str, ...],  # of the columns of X
+    given: dict[str, Any] | None,  # columns of the argument `groups`
     fixed: FormulaParts | None,
 ) -> tuple[tuple[RandomTerm, ...], Columns]:
-    """Return what an estimator declares of columns.
+    """Return the random terms that an estimator declares, and what each column of X is.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Its parameters `random` and `group_features`.
-    names : tuple of str
-        Names of the columns of X.
-    given : dict of str to Series or ndarray, or None
-        The columns of the argument `groups`.
-    fixed : FormulaParts or None
-        The fixed part, if a formula gives it.
-
-    Returns
-    -------
-    terms : tuple of RandomTerm
-        The random part.
-    columns : Columns
-        What each column of X is.
+    Without `random` every grouping column gets a random intercept.
     """
     declared = None if estimator.random is None else parse_random(estimator.random)
     used = list(dict.fromkeys(name for term in declared or () for name in term.group))
@@ -247,35 +155,21 @@ def declared(
 
 
 def check_given(
-    given: Iterable[str], group_features: Any, used: Sequence[str], names: Sequence[str]
+    given: Iterable[str],  # columns of the argument `groups`
+    group_features: Any,  # columns of X that the user names
+    used: Sequence[str],  # columns that the random terms name
+    names: Sequence[str],  # columns of X
 ) -> None:
-    """Refuse grouping columns that are given twice, or not at all.
-
-    Parameters
-    ----------
-    given : iterable of str
-        Columns of the argument `groups`.
-    group_features : None, str, int or sequence of these
-        Columns of X named by the user.
-    used : sequence of str
-        Columns that the random terms name.
-    names : sequence of str
-        Columns of X.
-
-    Raises
-    ------
-    ValueError
-        Says which, and what to do.
-    """
+    """Raise ValueError for grouping columns that are given twice, or not at all."""
     if group_features is not None:
         raise ValueError(
             "the grouping columns are given twice, by `groups` and by `group_features`; "
-            f"use one of them. {ROUTED}"
+            f"use one of them. {ROUTING}"
         )
     missing = [name for name in used if name not in given]
     if missing:
         both = [name for name in missing if name in names]
-        hint = f"; {both} are columns of X: leave out `groups` or put all of them there. {ROUTED}"
+        hint = f"; {both} are columns of X: leave out `groups` or put all of them there. {ROUTING}"
         raise ValueError(
             f"grouping columns {missing} named in `random` are not among `groups`, which has "
             f"{list(given)}" + (hint if both else "")
@@ -284,5 +178,5 @@ def check_given(
     if twice:
         raise ValueError(
             f"the grouping columns {twice} are given twice, by `groups` and as columns of X; "
-            f"leave one of them out. {ROUTED}"
+            f"leave one of them out. {ROUTING}"
         )

@@ -14,19 +14,11 @@ from skmixed.core.solvers.report import Iteration
 from skmixed.core.spec import ModelSpec
 from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning
 
-_MOST_LOST = 1e-6
+_MOST_LOST = 1e-6  # rounding error of sigma^2, relative, that leaves it six digits
 
 
 def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
-    """Warn about weights that are no frequencies.
-
-    Parameters
-    ----------
-    weights : ndarray of shape (n,) or None
-        Positive weights.
-    spec : ModelSpec
-        The model.
-    """
+    """Warn about weights, (n,), that are taken as frequencies but are no whole numbers."""
     if weights is None or spec.weighting != "frequency" or not spec.terms:
         return
     if not np.array_equal(weights, np.round(weights)):
@@ -39,19 +31,9 @@ def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
 
 
 def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
-    """Refuse frequency weights that stand for too few rows.
+    """Raise ValueError for frequency weights that stand for too few rows.
 
-    Parameters
-    ----------
-    products : CrossProducts
-        The data.
-    spec : ModelSpec
-        The model.
-
-    Raises
-    ------
-    ValueError
-        If the weights sum to no more than the number of fixed columns, while there are more rows.
+    That is, for no more than there are fixed columns, while there are more rows.
     """
     p = len(spec.fixed)
     if spec.weighting == "frequency" and spec.terms and products.sum_weights <= p < products.n_rows:
@@ -63,18 +45,7 @@ def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
 
 
 def check_residual(fit: Fit) -> None:
-    """Refuse a fit that left nothing for the residual.
-
-    Parameters
-    ----------
-    fit : Fit
-        The fitted model.
-
-    Raises
-    ------
-    ValueError
-        If the fixed part fits the data exactly, so that no variance was estimated.
-    """
+    """Raise ValueError if the fixed part fits exactly, so that no variance was estimated."""
     if not fit.is_determined:
         raise ValueError(
             "the fixed part fits the data exactly: no variance was estimated, so that nothing can "
@@ -82,25 +53,15 @@ def check_residual(fit: Fit) -> None:
         )
 
 
-def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
+def warn_about(
+    fit: Fit,
+    by_position: Sequence[str] = (),  # grouping columns of an array, perhaps not those meant
+) -> None:
     """Warn where the search has not arrived or a variance is a convention.
 
-    Parameters
-    ----------
-    fit : Fit
-        The fitted model.
-    by_position : sequence of str, default=()
-        Grouping columns of an array, which may not be the ones that were meant.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the criterion can still be lowered.
-    LostPrecisionWarning
-        If rounding leaves the residual variance fewer than six digits.
-    UnidentifiedWarning
-        If a variance cannot be told from the residual, or there is no residual left, be it beside
-        the fixed part or beside the random effects.
+    ConvergenceWarning: the criterion can still be lowered. LostPrecisionWarning: rounding leaves
+    the residual variance fewer than six digits. UnidentifiedWarning: a variance cannot be told from
+    the residual, or no residual is left beside the fixed part or the random effects.
     """
     if not fit.spec.terms:
         return
@@ -114,8 +75,9 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
     if fit.report.is_unbounded:
         warnings.warn(_no_maximum(fit), UnidentifiedWarning, stacklevel=6)
     if fit.evaluation.lost > _MOST_LOST:
+        ratio = fit.evaluation.lost * 2**52  # `lost` is this times epsilon, 2**-52
         warnings.warn(
-            f"the residual variance is {fit.evaluation.lost * 2**52:.0e} times smaller than that "
+            f"the residual variance is {ratio:.0e} times smaller than that "
             f"of the response, which leaves it {-np.log10(fit.evaluation.lost):.0f} digits or so",
             LostPrecisionWarning,
             stacklevel=6,
@@ -133,7 +95,7 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
             warnings.warn(
                 f"factor {name!r} has {k * n_levels} random effects for {fit.products.n_rows} "
                 "rows: the variances and the residual variance can hardly be told apart"
-                + _doubt(name, by_position),
+                + _position_hint(name, by_position),
                 UnidentifiedWarning,
                 stacklevel=6,
             )
@@ -142,13 +104,14 @@ def warn_about(fit: Fit, by_position: Sequence[str] = ()) -> None:
         warnings.warn(
             f"the likelihood does not depend on the variance of {name!r}, which is set to zero: "
             "the factor has one level, a level for every row, or is part of the fixed columns"
-            + _doubt(name, by_position),
+            + _position_hint(name, by_position),
             UnidentifiedWarning,
             stacklevel=6,
         )
 
 
 def _no_maximum(fit: Fit) -> str:
+    """Return what is said of random effects that explain the response without a rest."""
     names = [
         repr(fit.products.factors[factor].index.name)
         for factor, lam in zip(fit.spec.used_factors, fit.scaled_factors, strict=True)
@@ -162,7 +125,7 @@ def _no_maximum(fit: Fit) -> str:
     )
 
 
-def _doubt(name: str, by_position: Sequence[str]) -> str:
+def _position_hint(name: str, by_position: Sequence[str]) -> str:
     """Point at positions, which shift where a meta-estimator selects columns."""
     if name not in by_position:
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = "https://scikit-mixed.readthedocs.io/en/stable/api/skmixed.{name}.html"
-"""Address of the page of an estimator. The one place that knows it."""
+"""Address of the page of an estimator, which no other place spells out."""
 
 
 class DocumentedMixin:

@@ -18,7 +18,7 @@ from skmixed.design.tables import is_frame
 from skmixed.estimators._inputs import read_groups, with_placeholders
 from skmixed.estimators._labelled_columns import read_header
 from skmixed.estimators._new_data import chosen_factors, match_names, read_new_data
-from skmixed.estimators._prediction import Predicted
+from skmixed.estimators._prediction import PredictionRows
 from skmixed.estimators._random_columns import RandomColumns
 from skmixed.estimators._random_variances import effect_variances
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -26,24 +26,12 @@ from skmixed.exceptions import UnknownLevelWarning
 
 
 class EffectPredictions:
-    """What a fitted `MixedEffectsRegressor` says of rows and levels.
+    """What a fitted `MixedEffectsRegressor` says of rows and levels."""
 
-    Attributes
-    ----------
-    regressor_ : estimator
-        f, fitted.
-    mixed_model_ : MixedLinearRegressor or None
-        The model of what f leaves.
-    residual_variance_ : float
-        Its residual variance.
-    n_groups_ : dict of str to int
-        Number of levels of every factor.
-    """
-
-    regressor_: Any
-    mixed_model_: MixedLinearRegressor | None
-    residual_variance_: float
-    n_groups_: dict[str, int]
+    regressor_: Any  # f, fitted
+    mixed_model_: MixedLinearRegressor | None  # of what f leaves; None without groups
+    residual_variance_: float  # of that model, in squared units of y
+    n_groups_: dict[str, int]  # number of levels of every factor
     _roles: RandomColumns
 
     @property
@@ -174,7 +162,10 @@ class EffectPredictions:
     def _predicted(
         self, X: Any, groups: Any, random: str | Sequence[str]
     ) -> tuple[FloatArray, Source | None]:
-        """Return predictions, and the rows as the model of residuals sees them."""
+        """Return predictions, (n,), and the rows as the model of residuals sees them.
+
+        The rows are None where no random effect is added.
+        """
         check_is_fitted(self)
         wanted = chosen_factors(random, list(self.n_groups_))
         columns = self._roles.columns
@@ -189,12 +180,15 @@ class EffectPredictions:
             return prediction, None
         table = self._roles.table(X, given)
         source = read_new_data(model, table, None, need_groups=True)
-        predicted = Predicted.read(model, source, wanted)
+        predicted = PredictionRows.read(model, source, wanted)
         prediction += predicted.means(model) - predicted.fixed_part(model)
         return prediction, source
 
     def _given(self, groups: Any, n_rows: int, *, need_groups: bool) -> dict[str, Any] | None:
-        """Return the columns of the argument `groups` under the names of the fit."""
+        """Return the columns of the argument `groups` under the names of the fit.
+
+        Warns if they are missing and needed; raises ValueError if the fit had none, or others.
+        """
         columns = self._roles.columns
         if groups is None:
             if columns.from_argument and need_groups:

@@ -8,31 +8,19 @@ import numpy as np
 
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
-from skmixed.estimators._labelled_columns import Table
+from skmixed.estimators._labelled_columns import EncoderTable
 from skmixed.estimators._roles import Roles
 
-Known = list[list[FloatArray]]
-"""Of every target and encoded column effects, standard deviations and count of the rows."""
+RowEncodings = list[list[FloatArray]]
+"""By target and encoded column, (n, 2 k + 1): effects, their standard deviations, and the count."""
 
 
-def side_by_side(roles: Roles, table: Table, known: Known, extra: Sequence[str]) -> FloatArray:
-    """Put encodings in the places of the encoded columns.
+def join_columns(
+    roles: Roles, table: EncoderTable, encodings: RowEncodings, extra: Sequence[str]
+) -> FloatArray:
+    """Put encodings in the places of the encoded columns, (n, n_columns).
 
-    Parameters
-    ----------
-    roles : Roles
-        Which columns are encoded.
-    table : Table
-        The others.
-    known : list of list of ndarray of shape (n, 2 k + 1)
-        Of every target and encoded column effects, standard deviations and count.
-    extra : sequence of {"sd", "count"}
-        Which of these are wanted beside the effects.
-
-    Returns
-    -------
-    ndarray of shape (n, n_columns)
-        All columns.
+    `extra` says which of "sd" and "count" are wanted beside the effects.
     """
     k = len(roles.slopes) + 1
     parts = []
@@ -41,34 +29,20 @@ def side_by_side(roles: Roles, table: Table, known: Known, extra: Sequence[str])
             parts.append(table.passed[:, [roles.passed.index(place)]])
             continue
         column = roles.encoded.index(place)
-        parts += [of_target[column][:, :k] for of_target in known]
+        parts += [of_target[column][:, :k] for of_target in encodings]
         if "sd" in extra:
-            parts += [of_target[column][:, k : 2 * k] for of_target in known]
+            parts += [of_target[column][:, k : 2 * k] for of_target in encodings]
         if "count" in extra:
-            parts.append(known[0][column][:, 2 * k :])
+            parts.append(encodings[0][column][:, 2 * k :])
     return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.hstack(parts)
 
 
-def names_out(
+def joined_names(
     roles: Roles, names: Sequence[str], classes: Sequence[str], extra: Sequence[str]
 ) -> list[str]:
-    """Return the names of these columns.
+    """Return the names of the columns that `join_columns` makes.
 
-    Parameters
-    ----------
-    roles : Roles
-        Which columns are encoded.
-    names : sequence of str
-        Names of the columns of X.
-    classes : sequence of str
-        What the names of every target end in.
-    extra : sequence of {"sd", "count"}
-        What is wanted beside the effects.
-
-    Returns
-    -------
-    list of str
-        A name a column.
+    `classes` are the endings of the names of every target.
     """
     slopes = [names[i] for i in roles.slopes]
     found: list[str] = []
@@ -86,16 +60,8 @@ def names_out(
     return found
 
 
-def forget_unknown(known: Known, codes: Sequence[IntArray]) -> None:
-    """Write NaN where a label is unknown.
-
-    Parameters
-    ----------
-    known : list of list of ndarray of shape (n, 2 k + 1)
-        Changed in place; counts stay zero.
-    codes : sequence of ndarray of int of shape (n,)
-        Levels of the encoded columns, negative where unknown.
-    """
-    for of_target in known:
+def set_unknown_to_nan(encodings: RowEncodings, codes: Sequence[IntArray]) -> None:
+    """Write NaN in place for the effects and deviations of negative codes; counts stay zero."""
+    for of_target in encodings:
         for values, of_rows in zip(of_target, codes, strict=True):
             values[of_rows < 0, :-1] = np.nan

@@ -14,36 +14,22 @@ from skmixed.core.fit import Fit
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 from skmixed.design.tables import Labels
-from skmixed.estimators._encoded_columns import Known
+from skmixed.estimators._encoded_columns import RowEncodings
 from skmixed.estimators._encodings import Encodings, LevelModel
-from skmixed.estimators._labelled_columns import Table, learn_labels, look_up
+from skmixed.estimators._labelled_columns import EncoderTable, learn_labels, look_up
 from skmixed.estimators._roles import Roles
 from skmixed.exceptions import UnidentifiedWarning
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownLevels:
-    """What an encoder keeps of the rows it was fitted to.
-
-    Parameters
-    ----------
-    roles : Roles
-        Which columns of X are encoded.
-    labels : list of Labels
-        The labels of every encoded column that are not missing.
-    sizes : list of int
-        Their number of levels.
-    members : list of tuple of int
-        Which of the encoded columns each model has.
-    encodings : list of list of Encodings
-        Of every model and target.
-    """
+    """What an encoder keeps of the rows it was fitted to."""
 
     roles: Roles
-    labels: list[Labels]
-    sizes: list[int]
-    members: list[tuple[int, ...]]
-    encodings: list[list[Encodings]]
+    labels: list[Labels]  # of every encoded column, without a missing one
+    sizes: list[int]  # number of levels, a missing label counted if it is one
+    members: list[tuple[int, ...]]  # which of the encoded columns each model has
+    encodings: list[list[Encodings]]  # of every model and target
 
     @property
     def encoded_names(self) -> list[str]:
@@ -52,7 +38,7 @@ class KnownLevels:
 
     @property
     def categories(self) -> list[NDArray[np.generic]]:
-        """Labels of every encoded column; a missing one that is a level comes last."""
+        """Labels of every encoded column, (n_levels,); a missing one that is a level comes last."""
         return [
             labels.values
             if size == len(labels)
@@ -62,7 +48,7 @@ class KnownLevels:
 
     @property
     def effects(self) -> list[FloatArray]:
-        """Effects of the levels of every encoded column, targets side by side."""
+        """Effects of the levels of every encoded column, (n_levels, n_targets k), by target."""
         found = {}
         for members, of_targets in zip(self.members, self.encodings, strict=True):
             for number, column in enumerate(members):
@@ -70,89 +56,52 @@ class KnownLevels:
         return [found[column] for column in sorted(found)]
 
     def codes(self, columns: Sequence[NDArray[np.generic]]) -> list[IntArray]:
-        """Look up the labels of further rows, negative where unknown."""
+        """Look up the labels of further rows, (n,) a column, negative where unknown."""
         return [
             look_up(labels, size, values)
             for labels, size, values in zip(self.labels, self.sizes, columns, strict=True)
         ]
 
-    def of_rows(self, codes: Sequence[IntArray]) -> Known:
-        """Return effects, standard deviations and counts of rows, by target and encoded column."""
+    def of_rows(self, codes: Sequence[IntArray]) -> RowEncodings:
+        """Return effects, standard deviations and counts of rows with these codes."""
         n_targets = len(self.encodings[0])
-        known: Known = [[np.empty(0)] * len(codes) for _ in range(n_targets)]
+        found: RowEncodings = [[np.empty(0)] * len(codes) for _ in range(n_targets)]
         for members, of_targets in zip(self.members, self.encodings, strict=True):
             for target, encodings in enumerate(of_targets):
                 parts = encodings.of_rows([codes[column] for column in members])
                 for column, values in zip(members, parts, strict=True):
-                    known[target][column] = values
-        return known
+                    found[target][column] = values
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingLevels:
-    """The rows an encoder is fitted to, and the models of them.
-
-    Parameters
-    ----------
-    roles : Roles
-        Which columns of X are encoded.
-    table : Table
-        X.
-    labels : list of Labels
-        The labels of every encoded column that are not missing.
-    sizes : list of int
-        Their number of levels.
-    codes : list of ndarray of int of shape (n,)
-        Their levels.
-    members : list of tuple of int
-        Which of the encoded columns each model has.
-    models : list of list of LevelModel
-        Of every set of columns and target.
-    fits : list of list of Fit
-        To all rows.
-    """
+    """The rows an encoder is fitted to, and the models of them."""
 
     roles: Roles
-    table: Table
-    labels: list[Labels]
-    sizes: list[int]
-    codes: list[IntArray]
-    members: list[tuple[int, ...]]
-    models: list[list[LevelModel]]
-    fits: list[list[Fit]]
+    table: EncoderTable  # X
+    labels: list[Labels]  # of every encoded column, without a missing one
+    sizes: list[int]  # number of levels, a missing label counted if it is one
+    codes: list[IntArray]  # (n,) a column, negative where there is no level
+    members: list[tuple[int, ...]]  # which of the encoded columns each model has
+    models: list[list[LevelModel]]  # of every set of columns and target
+    fits: list[list[Fit]]  # to all rows
 
     @classmethod
     def of(
         cls,
         roles: Roles,
-        table: Table,
+        table: EncoderTable,
         targets: FloatArray,
         *,
         joint: bool,
         missing_is_level: bool,
         deviations: bool,
     ) -> TrainingLevels:
-        """Learn labels and fit to all rows.
+        """Learn the labels and fit a model of every set of columns and target to all rows.
 
-        Parameters
-        ----------
-        roles : Roles
-            Which columns of X are encoded.
-        table : Table
-            X.
-        targets : ndarray of shape (n, n_targets)
-            The responses.
-        joint : bool
-            Whether one model has all encoded columns.
-        missing_is_level : bool
-            Whether missing labels are a level.
-        deviations : bool
-            Whether conditional standard deviations are wanted.
-
-        Returns
-        -------
-        TrainingLevels
-            With their fits.
+        `targets` is (n, n_targets); one model has all encoded columns if `joint`; conditional
+        standard deviations are computed only if `deviations`.
         """
         names = [roles.names[i] for i in roles.encoded]
         learned = [
@@ -162,7 +111,7 @@ class TrainingLevels:
         labels, codes, sizes = (list(part) for part in zip(*learned, strict=True))
         members: list[tuple[int, ...]] = [(column,) for column in range(len(names))]
         if joint:
-            members = _crossed(codes, sizes)
+            members = _joint_members(codes, sizes)
         models = [
             [
                 LevelModel.of(
@@ -188,20 +137,10 @@ class TrainingLevels:
         ]
         return KnownLevels(self.roles, self.labels, self.sizes, self.members, encodings)
 
-    def without_folds(self, known: KnownLevels, folds: Iterable[IntArray]) -> Known:
+    def without_folds(self, known: KnownLevels, folds: Iterable[IntArray]) -> RowEncodings:
         """Return what of every row is known from the rows outside its fold.
 
-        Parameters
-        ----------
-        known : KnownLevels
-            From all rows.
-        folds : iterable of ndarray of int
-            The rows of each, every row in one.
-
-        Returns
-        -------
-        list of list of ndarray
-            As of `KnownLevels.of_rows`.
+        Every row must be in one fold.
         """
         found = known.of_rows(self.codes)
         for fold in folds:
@@ -213,28 +152,20 @@ class TrainingLevels:
                         found[target][column][fold] = values
         return found
 
-    def without_each_row(self, known: KnownLevels) -> Known:
+    def without_each_row(self, known: KnownLevels) -> RowEncodings:
         """Return what of every row is known from the other rows.
 
-        Parameters
-        ----------
-        known : KnownLevels
-            From all rows.
-
-        Returns
-        -------
-        list of list of ndarray
-            As of `KnownLevels.of_rows`.
+        The variances are those of all rows.
         """
         found = known.of_rows(self.codes)
         for columns, models, fits in zip(self.members, self.models, self.fits, strict=True):
             for of_target, model, fit in zip(found, models, fits, strict=True):
-                model.left_out(fit, [of_target[column] for column in columns])
+                model.leave_each_row_out(fit, [of_target[column] for column in columns])
         return found
 
     @property
     def covariances(self) -> list[FloatArray]:
-        """Covariance of the effects of every encoded column, a matrix a target."""
+        """Covariance of the effects of every encoded column, (n_targets, k, k)."""
         found = {}
         for columns, fits in zip(self.members, self.fits, strict=True):
             for number, column in enumerate(columns):
@@ -243,18 +174,14 @@ class TrainingLevels:
 
     @property
     def residual_variances(self) -> FloatArray:
-        """Residual variance of every model and target."""
+        """Residual variances, (n_models, n_targets)."""
         return np.array([[fit.sigma2 for fit in fits] for fits in self.fits])
 
     def warn(self) -> None:
         """Warn where encodings are zero for want of information, or a search did not end.
 
-        Warns
-        -----
-        UnidentifiedWarning
-            If a column has one level, or a level for every row.
-        ConvergenceWarning
-            If the criterion can still be lowered.
+        UnidentifiedWarning: a column has one level, or a level for every row. ConvergenceWarning:
+        the criterion can still be lowered.
         """
         names = [self.roles.names[i] for i in self.roles.encoded]
         for columns, fits in zip(self.members, self.fits, strict=True):
@@ -275,7 +202,7 @@ class TrainingLevels:
                 )
 
 
-def _crossed(codes: Sequence[IntArray], sizes: Sequence[int]) -> list[tuple[int, ...]]:
+def _joint_members(codes: Sequence[IntArray], sizes: Sequence[int]) -> list[tuple[int, ...]]:
     """Put columns into one model, but each that divides the rows as one before into its own.
 
     Nothing would say which of the two has the effects.
@@ -295,7 +222,7 @@ def _crossed(codes: Sequence[IntArray], sizes: Sequence[int]) -> list[tuple[int,
 
 
 def _divide_alike(first: IntArray, second: IntArray, size: int) -> bool:
-    """Tell whether two columns of as many levels have the same rows in each."""
+    """Tell whether two columns of as many levels divide the rows, (n,), in the same way."""
     partner = np.full(size + 1, -1, dtype=np.intp)  # the last place is that of no label
     partner[first] = second
     return np.array_equal(partner[first], second) and len(np.unique(partner[:-1])) == size

@@ -16,42 +16,23 @@ from skmixed.core.leave_out_effects import effects_without_rows
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.spec import ModelSpec, Term
 
-_LEAST_RESIDUAL = 1e-9
+_LEAST_RESIDUAL = 1e-9  # of the target's variance: far above rounding, and no encoding shows it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encodings:
-    """What is known of the levels of some columns, a list entry a column.
+    """What is known of the levels of some columns, a list entry a column."""
 
-    Parameters
-    ----------
-    effects : list of ndarray of shape (n_levels, k)
-        BLUPs; zero for levels without rows.
-    variances : list of ndarray of shape (n_levels, k)
-        Their conditional variances; those of the distribution for levels without rows.
-    counts : list of ndarray of shape (n_levels,)
-        Rows of every level.
-    prior : list of ndarray of shape (k,)
-        Variances of the distribution of the effects.
-    """
-
-    effects: Blocks
-    variances: Blocks
-    counts: list[IntArray]
-    prior: Blocks
+    effects: Blocks  # (n_levels, k), BLUPs; zero for levels without rows
+    variances: Blocks  # (n_levels, k), conditional; `prior` for levels without rows
+    counts: list[IntArray]  # (n_levels,), rows of every level
+    prior: Blocks  # (k,), variances of the distribution; zeros if no deviations are wanted
 
     def of_rows(self, codes: Sequence[IntArray]) -> list[FloatArray]:
-        """Look up rows.
+        """Return effects, standard deviations and counts of rows, (n, 2 k + 1) a column.
 
-        Parameters
-        ----------
-        codes : sequence of ndarray of int of shape (n,)
-            Their levels, a column each; negative where unknown.
-
-        Returns
-        -------
-        list of ndarray of shape (n, 2 k + 1)
-            Effects, standard deviations and count, a column each.
+        Negative codes are unknown levels: zero effects, the deviations of their distribution, and
+        no rows.
         """
         return [
             _with_unknown(effects, np.sqrt(variances), counts, np.sqrt(prior))[of_rows]
@@ -64,7 +45,7 @@ class Encodings:
 def _with_unknown(
     effects: FloatArray, deviations: FloatArray, counts: IntArray, prior: FloatArray
 ) -> FloatArray:
-    """Put a line for unknown levels last, where a negative code finds it."""
+    """Put a line for unknown levels last, where code -1 finds it: (n_levels + 1, 2 k + 1)."""
     known = np.column_stack([effects, deviations, counts])
     return np.vstack([known, np.concatenate([np.zeros(len(prior)), prior, [0.0]])])
 
@@ -73,59 +54,27 @@ def _with_unknown(
 class LevelModel:
     """A linear mixed model of a target on the levels of one column or, crossed, of several.
 
-    Parameters
-    ----------
-    rows : Rows
-        [1, slopes, target] and codes of the rows that have all labels.
-    places : ndarray of int of shape (n,)
-        Where each of these rows stands in the table.
-    products : CrossProducts
-        Their sums.
-    spec : ModelSpec
-        The constant and the slopes, fixed and varying over the levels of every column.
-    deviations : bool
-        Whether conditional variances are wanted; they are zeros otherwise.
+    Constant and slopes are fixed, and vary over the levels of every column.
     """
 
-    rows: Rows
-    places: IntArray
+    rows: Rows  # [1, slopes, target] and codes of the rows that have all labels
+    places: IntArray  # (n,), where each of these rows stands in the table
     products: CrossProducts
     spec: ModelSpec
-    deviations: bool
+    deviations: bool  # whether conditional variances are wanted; they are zeros otherwise
 
     @classmethod
     def of(
         cls,
-        slopes: FloatArray,
-        target: FloatArray,
-        names: Sequence[str],
-        codes: Sequence[IntArray],
-        sizes: Sequence[int],
+        slopes: FloatArray,  # (n, s), columns whose effects vary beside the constant
+        target: FloatArray,  # (n,)
+        names: Sequence[str],  # of the columns of labels
+        codes: Sequence[IntArray],  # (n,) a column, negative where there is no label
+        sizes: Sequence[int],  # their numbers of levels
         *,
         deviations: bool,
     ) -> LevelModel:
-        """Sum over a table.
-
-        Parameters
-        ----------
-        slopes : ndarray of shape (n, s)
-            Columns whose effects vary beside the constant.
-        target : ndarray of shape (n,)
-            Numbers.
-        names : sequence of str
-            Names of the columns of labels.
-        codes : sequence of ndarray of int of shape (n,)
-            Their levels; negative where there is no label.
-        sizes : sequence of int
-            Their numbers of levels.
-        deviations : bool
-            Whether conditional variances are wanted.
-
-        Returns
-        -------
-        LevelModel
-            Rows without one of the labels are left out.
-        """
+        """Sum over the rows of a table that have all labels."""
         columns = np.empty((len(target), slopes.shape[1] + 2))
         columns[:, CONSTANT], columns[:, 1:-1], columns[:, -1] = 1.0, slopes, target
         varying = tuple(range(slopes.shape[1] + 1))
@@ -168,17 +117,9 @@ class LevelModel:
         return Encodings(effects, variances, counts, prior)
 
     def without(self, chosen: IntArray) -> Encodings:
-        """Return what the other rows say of every level.
+        """Return what the rows of the table other than those chosen, (m,), say of every level.
 
-        Parameters
-        ----------
-        chosen : ndarray of int of shape (m,)
-            Rows of the table that are left out.
-
-        Returns
-        -------
-        Encodings
-            Of a model fitted to the sums of all rows less those of these.
+        The model is fitted to the sums of all rows less those of the chosen ones.
         """
         out = np.zeros(max(self.places[-1], chosen.max()) + 1, dtype=bool)
         out[chosen] = True
@@ -188,15 +129,11 @@ class LevelModel:
         products = self.products if not len(taken) else self.products.without(self.rows.take(taken))
         return self.encodings(replace(self, products=products).fit())
 
-    def left_out(self, fit: Fit, table: list[FloatArray]) -> None:
-        """Write over the encodings of all rows those without the row itself.
+    def leave_each_row_out(self, fit: Fit, table: list[FloatArray]) -> None:
+        """Write over the encodings of rows by all, (n, 2 k + 1) a column, those by the others.
 
-        Parameters
-        ----------
-        fit : Fit
-            Of all rows.
-        table : list of ndarray of shape (n, 2 k + 1)
-            What `Encodings.of_rows` returned for the table.
+        The variances of the model stay those of `fit`, to all rows. Nothing is written if it left
+        no residual.
         """
         if not fit.is_determined:
             return

@@ -20,9 +20,7 @@ from skmixed.design.tables import column, column_names, is_frame, list_rows, tak
 from skmixed.estimators._numbers import numeric_array, numeric_frame, refuse_dates, refuse_labels
 from skmixed.estimators._text import refuse_text
 
-FloatArray = NDArray[np.float64]
-
-_FROM_ARRAY = (
+_NO_NAMES_HINT = (
     "X came as an array, which has no names (some meta-estimators make one of a data frame): "
     "give positions, as group_features=[0]"
 )
@@ -30,24 +28,12 @@ _FROM_ARRAY = (
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of X are what.
+    """Which columns of X are what."""
 
-    Parameters
-    ----------
-    names : tuple of str
-        Names of all columns; "x0", "x1", ... for an array.
-    groups : tuple of str
-        The grouping columns among them.
-    from_argument : tuple of str
-        Names of the grouping columns that come by the argument `groups`.
-    by_formula : bool
-        Whether formulas pick the fixed columns.
-    """
-
-    names: tuple[str, ...]
-    groups: tuple[str, ...]
-    from_argument: tuple[str, ...]
-    by_formula: bool
+    names: tuple[str, ...]  # of all columns; "x0", "x1", ... for an array
+    groups: tuple[str, ...]  # the grouping columns among them
+    from_argument: tuple[str, ...]  # the grouping columns that come by the argument `groups`
+    by_formula: bool  # whether formulas pick the fixed columns
 
     @property
     def numeric(self) -> list[int]:
@@ -65,6 +51,7 @@ def names_of(X: Any) -> tuple[str, ...]:
 
 
 def _made_up(n_columns: int) -> tuple[str, ...]:
+    """Return the names x0, x1, ... of the columns of an array."""
     return tuple(f"x{i}" for i in range(n_columns))
 
 
@@ -74,23 +61,11 @@ def pick_rows(table: Any, rows: Any) -> Any:
 
 
 def read_groups(groups: Any) -> dict[str, Any]:
-    """Return the grouping columns of the argument `groups` by name.
+    """Return the grouping columns of the argument `groups`, (n,) each, by name.
 
-    Parameters
-    ----------
-    groups : array-like or data frame
-        One column a factor. A Series or a data frame brings names; others are called "group", or
-        "group0", "group1", ....
-
-    Returns
-    -------
-    dict of str to Series or ndarray of shape (n,)
-        The columns.
-
-    Raises
-    ------
-    TypeError
-        For a mapping, which scikit-learn would not split into folds, and for a sparse matrix.
+    A Series or a data frame brings names; other columns are called "group", or "group0", "group1",
+    .... Raises TypeError for a mapping, which scikit-learn would not split into folds, and for a
+    sparse matrix.
     """
     if isinstance(groups, Mapping):
         raise TypeError(
@@ -125,6 +100,7 @@ def _label_array(groups: Any) -> NDArray[Any]:
 
 
 def _one_column(values: NDArray[Any]) -> NDArray[Any]:
+    """Return labels as (n,); ValueError for more than one column."""
     if values.ndim == 0 or values.shape[1:] not in ((), (1,)):
         raise ValueError(
             f"groups has shape {values.shape}; expected (n_samples,) or one column a factor"
@@ -133,19 +109,9 @@ def _one_column(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def refuse_infinite(groups: Mapping[str, Any], source: str) -> None:
-    """Refuse labels that are infinite numbers.
+    """Raise ValueError for labels that are infinite numbers; it names column and rows.
 
-    Parameters
-    ----------
-    groups : mapping of str to Series or ndarray of shape (n,)
-        Grouping columns. Objects are not looked into.
-    source : {"X", "groups"}
-        The argument they come from.
-
-    Raises
-    ------
-    ValueError
-        If there is one; names column and rows.
+    Objects are not looked into. `source` is the argument the labels come from, "X" or "groups".
     """
     for name, labels in groups.items():
         numbers = _floats(labels)
@@ -158,17 +124,9 @@ def refuse_infinite(groups: Mapping[str, Any], source: str) -> None:
 
 
 def refuse_missing(groups: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse NaN among the labels in an array of numbers, where it cannot be told from a slip.
+    """Raise ValueError for NaN among the labels in an array of numbers, perhaps a slip.
 
-    Parameters
-    ----------
-    groups : mapping of str to ndarray of shape (n,)
-        Grouping columns.
-
-    Raises
-    ------
-    ValueError
-        If there is one; names column and rows.
+    It names column and rows.
     """
     for name, labels in groups.items():
         numbers = _floats(labels)
@@ -182,7 +140,7 @@ def refuse_missing(groups: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _floats(labels: Any) -> NDArray[Any] | None:
-    """Return labels that are floating-point numbers as an array, others not."""
+    """Return labels that are floating-point numbers as an array, (n,); None for others."""
     if not pd.api.types.is_float_dtype(labels.dtype):
         return None
     if isinstance(labels, pd.Series):
@@ -191,28 +149,13 @@ def _floats(labels: Any) -> NDArray[Any] | None:
 
 
 def choose_groups(
-    names: Sequence[str], group_features: Any, used: Sequence[str]
+    names: Sequence[str],  # of the columns of X
+    group_features: Any,  # columns that the user names, by name or position
+    used: Sequence[str],  # columns that the random terms name
 ) -> tuple[str, ...]:
-    """Return the columns of X that are grouping columns.
+    """Return the columns of X that are grouping columns, in the order of X.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Names of the columns of X.
-    group_features : None, str, int or sequence of these
-        Columns named by the user, by name or position.
-    used : sequence of str
-        Columns that the random terms name.
-
-    Returns
-    -------
-    tuple of str
-        In the order of X.
-
-    Raises
-    ------
-    ValueError
-        If a column is not there.
+    Raises ValueError for a column that is not there, and for one whose name occurs twice.
     """
     wanted = set(used)
     if group_features is not None:
@@ -223,7 +166,7 @@ def choose_groups(
     if missing:
         hint = "Name a column of X, or pass the labels as `groups`"
         if tuple(names) == _made_up(len(names)):
-            hint = _FROM_ARRAY
+            hint = _NO_NAMES_HINT
         raise ValueError(
             f"grouping columns {missing} named in `random` are not there: X has the columns "
             f"{list(names)}. {hint}"
@@ -235,9 +178,10 @@ def choose_groups(
 
 
 def _named(entry: Any, names: Sequence[str]) -> str:
+    """Return the name of a column given by name or position; ValueError if there is none."""
     if isinstance(entry, str):
         if entry not in names:
-            hint = f". {_FROM_ARRAY}" if tuple(names) == _made_up(len(names)) else ""
+            hint = f". {_NO_NAMES_HINT}" if tuple(names) == _made_up(len(names)) else ""
             raise ValueError(
                 f"group_features names {entry!r}; X has the columns {list(names)}{hint}"
             )
@@ -260,28 +204,13 @@ def read_features(
     X: Any,
     columns: Columns,
     *,
-    reset: bool,
-    optional_groups: bool = False,
+    reset: bool,  # whether this is a fit
+    optional_groups: bool = False,  # whether a data frame may lack them, no label being looked at
 ) -> Source:
     """Validate X and cut it into numeric and grouping columns.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Whose `n_features_in_` and `feature_names_in_` are set or compared.
-    X : array-like or data frame of shape (n, n_features)
-        The columns.
-    columns : Columns
-        What each is.
-    reset : bool
-        Whether this is a fit.
-    optional_groups : bool, default=False
-        Whether a data frame may lack grouping columns, because nobody looks at their labels.
-
-    Returns
-    -------
-    Source
-        Without the grouping columns that come by argument.
+    Sets or compares `n_features_in_` and `feature_names_in_` of the estimator. Grouping columns
+    that come by argument are not in the result.
     """
     if columns.by_formula:
         return _by_formula(estimator, X, columns, reset=reset)
@@ -307,19 +236,9 @@ def read_features(
 
 
 def with_placeholders(frame: Any, columns: Columns) -> Any:
-    """Put empty grouping columns where they are missing, for scikit-learn's check of names.
+    """Return a data frame with empty grouping columns where they are missing.
 
-    Parameters
-    ----------
-    frame : data frame
-        Some of the columns.
-    columns : Columns
-        Those of the fit.
-
-    Returns
-    -------
-    data frame
-        With all grouping columns.
+    scikit-learn compares the names with those of the fit, whether or not labels are needed.
     """
     present = column_names(frame)
     missing = [name for name in columns.groups if name not in present]
@@ -332,24 +251,14 @@ def with_placeholders(frame: Any, columns: Columns) -> Any:
 
 
 def header(X: Any) -> Any:
-    """Return X, or a table that has its names only where scikit-learn may not know the library.
-
-    Parameters
-    ----------
-    X : array-like or data frame
-        The columns.
-
-    Returns
-    -------
-    array-like or data frame
-        For scikit-learn's check of names and counts.
-    """
+    """Return X, or a table of its names only where scikit-learn may not know the library."""
     if is_frame(X) and not isinstance(X, pd.DataFrame):
         return pd.DataFrame(columns=column_names(X))
     return X
 
 
 def _numbers(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
+    """Read X without grouping columns, all of it numbers."""
     frame = X if is_frame(X) else None
     if frame is not None:
         refuse_labels(frame)
@@ -365,6 +274,7 @@ def _numbers(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool)
 
 
 def _by_formula(estimator: BaseEstimator, X: Any, columns: Columns, *, reset: bool) -> Source:
+    """Read a data frame of which formulas pick the columns."""
     if not is_frame(X):
         raise ValueError(
             "`fixed` is a formula, which picks columns by name: X must be a data frame, got "

@@ -37,43 +37,19 @@ from skmixed.estimators._roles import Roles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """X, taken apart.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-    labels : list of Series or ndarray of shape (n_rows,)
-        Columns of labels.
-    slopes : ndarray of shape (n_rows, n_slopes)
-        Finite numbers.
-    passed : ndarray of shape (n_rows, n_passed)
-        Numbers, NaN among them.
-    """
+class EncoderTable:
+    """X, taken apart."""
 
     n_rows: int
-    labels: list[Any]
-    slopes: FloatArray
-    passed: FloatArray
+    labels: list[Any]  # Series or arrays, (n_rows,) each
+    slopes: FloatArray  # (n_rows, n_slopes), finite
+    passed: FloatArray  # (n_rows, n_passed), NaN among them
 
 
 def read_header(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
-    """Check names and number of the columns.
+    """Check names and number of the columns; return X, as an array or a data frame.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Gets or has `n_features_in_` and `feature_names_in_`.
-    X : array-like or data frame of shape (n, n_features)
-        The columns.
-    reset : bool
-        Whether this is a fit.
-
-    Returns
-    -------
-    ndarray or data frame
-        X.
+    Sets `n_features_in_` and `feature_names_in_` of the estimator, or compares with them.
     """
     if not is_frame(X):
         X = check_array(X, dtype=None, ensure_all_finite=False)
@@ -87,27 +63,10 @@ def read_header(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
     return X
 
 
-def read_table(X: Any, roles: Roles, *, fitting: bool) -> Table:
-    """Take X apart.
+def read_table(X: Any, roles: Roles, *, fitting: bool) -> EncoderTable:
+    """Take X, as returned by `read_header`, apart.
 
-    Parameters
-    ----------
-    X : ndarray or data frame
-        What `read_header` returned.
-    roles : Roles
-        Which columns are what.
-    fitting : bool
-        Whether this is a fit.
-
-    Returns
-    -------
-    Table
-        Its columns.
-
-    Raises
-    ------
-    ValueError
-        For infinite labels, and for slopes that are no finite numbers.
+    Raises ValueError for infinite labels, and for slopes that are no finite numbers.
     """
     frame = is_frame(X)
     labels = [column(X, i) if frame else X[:, i] for i in roles.encoded]
@@ -115,10 +74,11 @@ def read_table(X: Any, roles: Roles, *, fitting: bool) -> Table:
     refuse_infinite(dict(zip(names, labels, strict=True)), "X")
     slopes = list(roles.slopes)
     numbers = numeric_frame(X, slopes) if frame else numeric_array(X, slopes, fitting=fitting)
-    return Table(_num_samples(X), labels, numbers, _passed(X, list(roles.passed)))
+    return EncoderTable(_num_samples(X), labels, numbers, _passed(X, list(roles.passed)))
 
 
 def _passed(X: Any, positions: list[int]) -> FloatArray:
+    """Return the columns of numbers that are handed on, (n, n_positions), NaN among them."""
     if not positions:
         return np.empty((_num_samples(X), 0))
     chosen = X[:, positions] if not is_frame(X) else select(X, positions)
@@ -129,25 +89,10 @@ def _passed(X: Any, positions: list[int]) -> FloatArray:
 
 
 def learn_labels(name: str, values: Any, missing_is_level: bool) -> tuple[Labels, IntArray, int]:
-    """Learn the levels of one column.
+    """Learn the levels of one column: labels, the level of every row, (n,), and their number.
 
-    Parameters
-    ----------
-    name : str
-        Its name.
-    values : Series or ndarray of shape (n,)
-        Labels.
-    missing_is_level : bool
-        Whether missing labels are a level of their own, the last.
-
-    Returns
-    -------
-    labels : Labels
-        The labels that are not missing.
-    codes : ndarray of int of shape (n,)
-        Level of every row; `UNKNOWN` for missing labels that are no level.
-    size : int
-        Number of levels.
+    A missing label is the last level, or `UNKNOWN` if missing labels are none. Raises TypeError for
+    a label that cannot be hashed, and ValueError where all are missing.
     """
     try:
         labels, codes = Labels.learn(values)
@@ -170,21 +115,9 @@ def learn_labels(name: str, values: Any, missing_is_level: bool) -> tuple[Labels
 
 
 def look_up(labels: Labels, size: int, values: Any) -> IntArray:
-    """Return the levels of further rows.
+    """Return the levels of further rows, (n,), among `size`, a missing label counted if it is one.
 
-    Parameters
-    ----------
-    labels : Labels
-        The labels that are known.
-    size : int
-        Number of levels, one more if missing labels are one.
-    values : Series or ndarray of shape (n,)
-        Labels.
-
-    Returns
-    -------
-    ndarray of int of shape (n,)
-        `UNKNOWN` for labels that are not known, and for missing ones that are no level.
+    `UNKNOWN` stands for labels that are not known, and for missing ones that are no level.
     """
     codes = labels.codes(values)
     unknown = codes == UNKNOWN
@@ -195,20 +128,7 @@ def look_up(labels: Labels, size: int, values: Any) -> IntArray:
 
 
 def refuse_unknown(names: Sequence[str], codes: Sequence[IntArray]) -> None:
-    """Refuse labels that were not there in `fit`.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Names of the columns.
-    codes : sequence of ndarray of int of shape (n,)
-        What `look_up` found.
-
-    Raises
-    ------
-    ValueError
-        If there is one; names column and rows.
-    """
+    """Raise ValueError for negative codes, (n,) a column; it names column and rows."""
     for name, of_rows in zip(names, codes, strict=True):
         rows = np.flatnonzero(of_rows < 0)
         if len(rows):
@@ -220,39 +140,18 @@ def refuse_unknown(names: Sequence[str], codes: Sequence[IntArray]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A target as numbers.
+    """A target as numbers."""
 
-    Parameters
-    ----------
-    kind : {"continuous", "binary", "multiclass"}
-        What it is.
-    classes : ndarray or None
-        The classes, sorted, of a target that has any.
-    values : ndarray of shape (n, n_targets)
-        The numbers, or indicators: of the second of two classes, of every class of more.
-    """
-
-    kind: str
-    classes: NDArray[Any] | None
-    values: FloatArray
+    kind: str  # "continuous", "binary" or "multiclass"
+    classes: NDArray[Any] | None  # (n_classes,), sorted; None for numbers
+    # numbers, or indicators: of the second of two classes, of every class of more
+    values: FloatArray  # (n, n_targets)
 
     @classmethod
     def read(cls, y: Any, kind: str, n_rows: int) -> Target:
-        """Validate y.
+        """Validate y, (n,), as finite numbers or classes.
 
-        Parameters
-        ----------
-        y : array-like of shape (n,)
-            Numbers or classes.
-        kind : {"auto", "continuous", "binary", "multiclass"}
-            What it is; "auto" asks scikit-learn's `type_of_target`.
-        n_rows : int
-            Number of rows of X.
-
-        Returns
-        -------
-        Target
-            Finite numbers.
+        `kind` may also be "auto", for what scikit-learn's `type_of_target` says.
         """
         if np.asarray(y).dtype.kind == "f":
             assert_all_finite(y, input_name="y")

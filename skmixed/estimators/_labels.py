@@ -12,46 +12,21 @@ from skmixed.design.design import Design
 from skmixed.design.syntax import FormulaParts
 from skmixed.design.terms import RandomTerm
 
-_SHOWN_COLUMNS = 10
+_SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
 _BARS = {"unstructured": "|", "diagonal": "||", "identity": "|identity|"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RandomLabels:
-    """Labels of the random effects of one factor.
+    """Labels of the random effects of one factor."""
 
-    Parameters
-    ----------
-    name : str
-        The factor.
-    columns : list of str
-        The columns whose effects vary.
-    levels : Index
-        The levels; a MultiIndex for a factor of several columns.
-    """
-
-    name: str
-    columns: list[str]
-    levels: pd.Index[Any]
+    name: str  # of the factor
+    columns: list[str]  # whose effects vary, (k,)
+    levels: pd.Index[Any]  # (n_levels,), a MultiIndex for a factor of several columns
 
     @classmethod
     def of(cls, design: Design, factor: int, places: Sequence[int]) -> RandomLabels:
-        """Read the labels off a design.
-
-        Parameters
-        ----------
-        design : Design
-            Of the fitted model.
-        factor : int
-            Position of the factor.
-        places : sequence of int
-            The columns whose effects vary.
-
-        Returns
-        -------
-        RandomLabels
-            Labels of the factor.
-        """
+        """Read the labels off the design of a fitted model; the columns at `places` vary."""
         index = design.grouping.factors[factor].index
         if len(index.key) == 1:
             levels: pd.Index[Any] = pd.Index(index.labels[0], name=index.key[0])
@@ -61,22 +36,9 @@ class RandomLabels:
 
 
 def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | None) -> str:
-    """Write the model as a formula.
+    """Write the model as a formula in lme4's syntax; many columns are only counted.
 
-    Parameters
-    ----------
-    design : Design
-        Of the fitted model.
-    terms : sequence of RandomTerm
-        The random part.
-    fixed : FormulaParts or None
-        The fixed part, if a formula gave it.
-
-    Returns
-    -------
-    str
-        In lme4's syntax, which has no word for one variance shared by several columns; many
-        columns are only counted.
+    That syntax has no word for one variance shared by several columns, which is written |identity|.
     """
     if fixed is not None:
         parts = [fixed.fixed, *(f"offset({offset})" for offset in fixed.offsets)]

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_consistent_length
 from skmixed.design.grouping import Grouping
 from skmixed.design.source import Source
 from skmixed.design.tables import is_text
-from skmixed.estimators._data import ROUTED
+from skmixed.estimators._data import ROUTING
 from skmixed.estimators._inputs import (
     Columns,
     read_features,
@@ -24,23 +24,10 @@ from skmixed.exceptions import UnknownLevelWarning
 
 
 def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> Source:
-    """Validate the arguments of a prediction.
+    """Validate the arguments of a prediction; grouping columns that are not there are left out.
 
-    Parameters
-    ----------
-    estimator : MixedLinearRegressor
-        Fitted.
-    X : array-like or data frame
-        As in `MixedLinearRegressor.predict`.
-    groups : None or dict of str to Series or ndarray
-        The columns of the argument `groups`, as `read_groups` returns them.
-    need_groups : bool
-        Whether random effects are asked for.
-
-    Returns
-    -------
-    Source
-        The rows; grouping columns that are not there are left out.
+    `groups` is what `read_groups` returns. Warns if labels are needed, missing, and an unknown
+    level is the population; raises ValueError for groups that the model was not fitted with.
     """
     columns: Columns = estimator._columns
     source = read_features(estimator, X, columns, reset=False, optional_groups=not need_groups)
@@ -63,7 +50,7 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
         raise ValueError(
             "groups were given, but the model was fitted "
             + (
-                f"with grouping columns {list(columns.groups)} of X. {ROUTED}"
+                f"with grouping columns {list(columns.groups)} of X. {ROUTING}"
                 if columns.groups
                 else "without any"
             )
@@ -75,21 +62,9 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
 
 
 def warn_about_kinds(grouping: Grouping, key: Sequence[str], source: Source) -> None:
-    """Warn where no label is known because numbers were fitted and text is given, or vice versa.
+    """Warn where no label is known since numbers were fitted and text is given, or vice versa.
 
-    Parameters
-    ----------
-    grouping : Grouping
-        Of the fitted model.
-    key : sequence of str
-        The grouping columns of a factor of which no level is known.
-    source : Source
-        The new rows.
-
-    Warns
-    -----
-    UnknownLevelWarning
-        If the labels differ in kind.
+    `key` is the grouping columns of a factor of which no level is known.
     """
     for name in key:
         known, given = grouping.columns[name].values, source.groups.get(name)
@@ -107,22 +82,7 @@ def warn_about_kinds(grouping: Grouping, key: Sequence[str], source: Source) -> 
 def match_names(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """Match the columns of `groups` with those of the fit: by name, else by place.
 
-    Parameters
-    ----------
-    found : dict of str to Series or ndarray
-        The columns given.
-    names : tuple of str
-        Those of the fit.
-
-    Returns
-    -------
-    dict of str to Series or ndarray
-        The columns under the names of the fit.
-
-    Raises
-    ------
-    ValueError
-        If they do not match.
+    Place counts where no column was named, or there is one. Raises ValueError if they do not match.
     """
     if all(name in found for name in names):
         return {name: found[name] for name in names}
@@ -135,19 +95,9 @@ def match_names(found: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]
 
 
 def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[str]:
-    """Return the factors whose random effects are wanted.
+    """Return the factors that the argument `random` of `predict` chooses.
 
-    Parameters
-    ----------
-    random : {"all", "none"} or sequence of str
-        Argument of `predict`.
-    factors : sequence of str
-        The model's.
-
-    Returns
-    -------
-    set of str
-        Names of factors.
+    Raises ValueError for other words than "all" and "none", and for factors that the model has not.
     """
     if isinstance(random, str) or not isinstance(random, Iterable):
         if random not in ("all", "none"):

@@ -16,29 +16,15 @@ from sklearn.utils.validation import (
     check_consistent_length,
 )
 
+from skmixed.core.layout import FloatArray
 from skmixed.design.tables import not_numeric, select, to_pandas
 from skmixed.estimators._text import refuse_text
-
-FloatArray = NDArray[np.float64]
 
 _COLUMN_BY_COLUMN = 64  # fewer columns than this are read faster one by one
 
 
 def numeric_frame(frame: Any, positions: Sequence[int]) -> FloatArray:
-    """Return some columns of a data frame as finite numbers.
-
-    Parameters
-    ----------
-    frame : data frame
-        Of any library.
-    positions : sequence of int
-        Which columns.
-
-    Returns
-    -------
-    ndarray of shape (n, n_positions)
-        In double precision.
-    """
+    """Return some columns of a data frame as finite numbers, (n, n_positions)."""
     n_rows = _num_samples(frame)
     if not positions:
         return np.empty((n_rows, 0))
@@ -56,21 +42,10 @@ def numeric_frame(frame: Any, positions: Sequence[int]) -> FloatArray:
 
 
 def numeric_array(X: NDArray[Any], positions: Sequence[int], *, fitting: bool) -> FloatArray:
-    """Return some columns of an array as finite numbers.
+    """Return some columns of an array as finite numbers, (n, n_positions).
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, n_features)
-        Numbers, or objects some of which are numbers.
-    positions : sequence of int
-        Which columns.
-    fitting : bool
-        Whether this is a fit.
-
-    Returns
-    -------
-    ndarray of shape (n, n_positions)
-        In double precision.
+    The array may hold objects. Raises ValueError for dates and for text, of which it says what to
+    do.
     """
     if not positions:
         return np.empty((len(X), 0))
@@ -83,17 +58,9 @@ def numeric_array(X: NDArray[Any], positions: Sequence[int], *, fitting: bool) -
 
 
 def refuse_labels(frame: Any) -> None:
-    """Refuse columns that are not numbers, saying what to do with them.
+    """Raise ValueError for columns of a frame that hold text, categories, dates or objects.
 
-    Parameters
-    ----------
-    frame : data frame
-        The columns that are to be numbers.
-
-    Raises
-    ------
-    ValueError
-        If a column holds text, categories, dates, durations or other objects.
+    It says what to do with them.
     """
     labels = not_numeric(frame)
     if labels:
@@ -104,20 +71,7 @@ def refuse_labels(frame: Any) -> None:
 
 
 def refuse_dates(values: Any, name: str) -> None:
-    """Refuse dates and durations, which numpy would take for counts of nanoseconds.
-
-    Parameters
-    ----------
-    values : array-like
-        An argument of `fit` or `predict`.
-    name : str
-        Its name.
-
-    Raises
-    ------
-    ValueError
-        If its type is one of dates or durations.
-    """
+    """Raise ValueError for dates and durations, which numpy would take for nanoseconds."""
     dtype = getattr(values, "dtype", None)
     if getattr(dtype, "kind", "") in ("m", "M"):
         raise ValueError(
@@ -127,20 +81,7 @@ def refuse_dates(values: Any, name: str) -> None:
 
 
 def read_y(y: Any, n_rows: int) -> FloatArray:
-    """Validate the response.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        The response.
-    n_rows : int
-        Number of rows of X.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Finite numbers.
-    """
+    """Validate the response as finite numbers, (n_rows,)."""
     refuse_dates(y, "y")
     values = column_or_1d(y, dtype=np.float64, warn=True)
     assert_all_finite(values, input_name="y")
@@ -150,19 +91,9 @@ def read_y(y: Any, n_rows: int) -> FloatArray:
 
 
 def read_weights(sample_weight: Any, like: FloatArray) -> FloatArray | None:
-    """Validate the weights of the rows.
+    """Validate the weights of rows like these as nonnegative, (n,); None where none are given.
 
-    Parameters
-    ----------
-    sample_weight : None, float or array-like of shape (n,)
-        Nonnegative weights.
-    like : ndarray of shape (n, ...)
-        Rows to be weighted.
-
-    Returns
-    -------
-    ndarray of shape (n,) or None
-        None where no weights were given.
+    Raises ValueError if all are zero.
     """
     if sample_weight is None:
         return None

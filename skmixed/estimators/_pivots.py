@@ -12,44 +12,28 @@ from skmixed.core.prediction import mean_variances
 from skmixed.core.replicates import refit_light, refit_responses
 from skmixed.core.responses import Responses, ScaledResponses, draw_responses
 
-_BLOCK = 250
+_REPLICATES_AT_ONCE = 250  # refitted in lock-step; draws depend on it, memory grows with it
 
 
 def prediction_pivots(
-    fit: Fit, rows: Rows, *, observation: bool, n_samples: int, generator: np.random.Generator
+    fit: Fit,
+    rows: Rows,  # as in `mean_variances`
+    *,
+    observation: bool,  # whether noise is part of what is predicted
+    n_samples: int,
+    generator: np.random.Generator,
 ) -> FloatArray:
-    """Draw errors of predictions over their standard errors, the variances estimated anew.
+    """Draw errors of predictions over their standard errors, variances estimated anew, (R, n).
 
     Every replicate draws random effects and data, refits, and predicts the rows; the error is what
-    was to be predicted, at the effects drawn, less the prediction. All rows share the random
-    numbers of their noise and of unknown levels, so that a row does not depend on the others.
-
-    Parameters
-    ----------
-    fit : Fit
-        The model.
-    rows : Rows
-        As in `mean_variances`.
-    observation : bool
-        Whether noise is part of what is predicted.
-    n_samples : int
-        Number of replicates.
-    generator : Generator
-        Where the numbers come from.
-
-    Returns
-    -------
-    ndarray of shape (R, n)
-        Of the R replicates that could be fitted.
-
-    Raises
-    ------
-    ValueError
-        For several factors with too many random effects.
+    was to be predicted, at the effects drawn, less the prediction. R counts the replicates that
+    could be fitted. All rows share the random numbers of their noise and of unknown levels, so that
+    a row does not depend on the others. Raises ValueError for several factors with too many random
+    effects.
     """
     parts = []
-    for first in range(0, n_samples, _BLOCK):
-        size = min(_BLOCK, n_samples - first)
+    for first in range(0, n_samples, _REPLICATES_AT_ONCE):
+        size = min(_REPLICATES_AT_ONCE, n_samples - first)
         try:
             responses = draw_responses(fit, size, generator)
         except NeedsRowsError:
@@ -58,7 +42,7 @@ def prediction_pivots(
                 "sums: use method='analytic'"
             ) from None
         noise = np.sqrt(fit.sigma2) * generator.standard_normal(size)
-        fresh = [
+        new_effects = [
             np.sqrt(fit.sigma2) * generator.standard_normal((size, len(lam))) @ lam.T
             for lam in fit.factors
         ]
@@ -66,26 +50,29 @@ def prediction_pivots(
         scaled = ScaledResponses.of(fit, responses)
         for number in np.flatnonzero(np.isfinite(refits.sigma2)):
             again = refit_light(fit, scaled, refits, int(number))
-            error = _missed(fit, again, rows, responses, [b[number] for b in fresh], int(number))
+            error = _prediction_errors(
+                fit, again, rows, responses, [b[number] for b in new_effects], int(number)
+            )
             variance = mean_variances(again, rows)
             if observation:
                 error = error + noise[number]
                 variance = variance + again.sigma2
+            # a row of zeros has neither variance nor error
             parts.append(error / np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
     return np.stack(parts)
 
 
-def _missed(
+def _prediction_errors(
     fit: Fit,
     again: Fit,
     rows: Rows,
     responses: Responses,
-    fresh: list[FloatArray],
+    new_effects: list[FloatArray],  # (k,) of every used factor, of levels that are not known
     number: int,
 ) -> FloatArray:
-    """Return X beta + Z b as drawn less its prediction, of every row."""
+    """Return X beta + Z b as drawn less its prediction, (n,)."""
     error = rows.columns[:, list(fit.spec.fixed)] @ (fit.beta - again.beta)
-    used = zip(fit.spec.used_factors, again.modes, responses.effects, fresh, strict=True)
+    used = zip(fit.spec.used_factors, again.modes, responses.effects, new_effects, strict=True)
     for factor, modes, drawn, new in used:
         level: IntArray = rows.codes[factor]
         difference = drawn[:, number].T - modes

@@ -17,46 +17,20 @@ from skmixed.estimators._new_data import warn_about_kinds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Predicted:
-    """Rows ready to be predicted.
+class PredictionRows:
+    """Rows ready to be predicted."""
 
-    Parameters
-    ----------
-    columns : ndarray of shape (n, n_columns - 1)
-        The columns of the layout but for the response.
-    codes : tuple of ndarray of int of shape (n,)
-        The level of every row, a factor each; `UNKNOWN` where it is not known.
-    indexes : tuple of GroupIndex
-        The known levels.
-    offset : ndarray of shape (n,) or None
-        What is added to every prediction.
-    wanted : tuple of bool
-        Which of the used factors are part of the prediction.
-    """
-
-    columns: FloatArray
-    codes: tuple[IntArray, ...]
-    indexes: tuple[GroupIndex, ...]
-    offset: FloatArray | None
-    wanted: tuple[bool, ...]
+    columns: FloatArray  # (n, n_columns - 1), of the layout but for the response
+    codes: tuple[IntArray, ...]  # (n,) a factor; `UNKNOWN` where the level is not known
+    indexes: tuple[GroupIndex, ...]  # the known levels
+    offset: FloatArray | None  # (n,), added to every prediction
+    wanted: tuple[bool, ...]  # which of the used factors are part of the prediction
 
     @classmethod
-    def read(cls, model: Any, source: Source, wanted: set[str]) -> Predicted:
-        """Make the columns and look up the levels.
+    def read(cls, model: Any, source: Source, wanted: set[str]) -> PredictionRows:
+        """Make the columns and look up the levels; the factors named in `wanted` are predicted.
 
-        Parameters
-        ----------
-        model : MixedLinearRegressor
-            Fitted.
-        source : Source
-            The rows.
-        wanted : set of str
-            The factors whose random effects are part of the prediction.
-
-        Returns
-        -------
-        Predicted
-            The rows.
+        Warns where no level of one of these is known because labels differ in kind.
         """
         design, spec = model.design_, model.fit_.spec
         columns = design.columns(source)
@@ -80,18 +54,7 @@ class Predicted:
         return Rows(np.column_stack([self.columns, response]), self.codes, self.indexes, None)
 
     def fixed_part(self, model: Any) -> FloatArray:
-        """Return X beta and the offset, in units of y.
-
-        Parameters
-        ----------
-        model : MixedLinearRegressor
-            Fitted.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            The means of the population.
-        """
+        """Return X beta and the offset, (n,), in units of y."""
         # BLAS would round by the number of rows, and a row must not depend on the others.
         fixed = self.columns[:, list(model.design_.fixed)]
         prediction: FloatArray = np.einsum("ij,j->i", fixed, model._beta)
@@ -100,17 +63,9 @@ class Predicted:
         return prediction
 
     def means(self, model: Any) -> FloatArray:
-        """Return X beta + Z b of the wanted factors, in units of y.
+        """Return X beta + Z b of the wanted factors, (n,), in units of y.
 
-        Parameters
-        ----------
-        model : MixedLinearRegressor
-            Fitted.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            `handle_unknown` decides about rows of unknown levels.
+        `handle_unknown` of the model decides about rows of unknown levels.
         """
         spec, prediction = model.fit_.spec, self.fixed_part(model)
         zipped = zip(spec.used_factors, model._effects, self.wanted, strict=True)
@@ -121,30 +76,20 @@ class Predicted:
             unknown = level == UNKNOWN
             if unknown.any():
                 name = self.indexes[factor].name
-                _meet_unknown(model.handle_unknown, name, unknown, prediction)
+                _handle_unknown(model.handle_unknown, name, unknown, prediction)
             for column, effect in zip(spec.factor_columns(factor), effects.T, strict=True):
                 prediction += np.where(unknown, 0.0, effect[level]) * self.columns[:, column]
         return prediction
 
     def deviations(self, model: Any) -> FloatArray:
-        """Return the standard errors of `means`, in units of y.
-
-        Parameters
-        ----------
-        model : MixedLinearRegressor
-            Fitted.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Roots of `mean_variances`.
-        """
+        """Return the standard errors of `means`, (n,), in units of y."""
         return np.sqrt(mean_variances(model._posterior, self.rows, self.wanted))
 
 
-def _meet_unknown(
+def _handle_unknown(
     handle_unknown: str, factor: str, unknown: NDArray[np.bool_], prediction: FloatArray
 ) -> None:
+    """Raise ValueError for unknown rows, or write NaN over their predictions, or do neither."""
     if handle_unknown == "error":
         rows = np.flatnonzero(unknown)
         raise ValueError(

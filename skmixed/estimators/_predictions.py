@@ -21,27 +21,17 @@ from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._inputs import read_groups
 from skmixed.estimators._new_data import chosen_factors, read_new_data
 from skmixed.estimators._pivots import prediction_pivots
-from skmixed.estimators._prediction import Predicted
+from skmixed.estimators._prediction import PredictionRows
 from skmixed.estimators._simulation import simulate_rows
 
 
 class Predictions:
-    """What a fitted linear mixed model says of new rows.
-
-    Attributes
-    ----------
-    fit_ : Fit
-        The fit.
-    design_ : Design
-        Names of columns and levels.
-    n_groups_ : dict of str to int
-        Number of levels of every factor.
-    """
+    """What a fitted linear mixed model says of new rows."""
 
     fit_: Fit
-    design_: Design
-    n_groups_: dict[str, int]
-    _posterior: Fit | Posterior
+    design_: Design  # names of columns and levels
+    n_groups_: dict[str, int]  # number of levels of every factor
+    _posterior: Fit | Posterior  # the fit, or what `update_groups` has made of it
 
     def predict(
         self,
@@ -101,12 +91,13 @@ class Predictions:
 
     def _read_new(
         self, X: Any, groups: Any, random: str | Sequence[str]
-    ) -> tuple[Source, Predicted]:
+    ) -> tuple[Source, PredictionRows]:
+        """Validate the arguments of a prediction, and make its rows."""
         check_is_fitted(self)
         wanted = chosen_factors(random, list(self.n_groups_))
         given = None if groups is None else read_groups(groups)
         source = read_new_data(self, X, given, need_groups=bool(wanted))
-        return source, Predicted.read(self, source, wanted)
+        return source, PredictionRows.read(self, source, wanted)
 
     def predict_interval(
         self,
@@ -224,12 +215,13 @@ class Predictions:
 
     def _bootstrap_quantiles(
         self,
-        predicted: Predicted,
+        predicted: PredictionRows,
         tails: FloatArray,
         observation: bool,
         n_samples: int,
         random_state: Any,
     ) -> FloatArray:
+        """Return the quantiles at `tails` of the bootstrap's standardised errors, (2, n)."""
         if self._posterior is not self.fit_:
             raise ValueError(
                 "method='bootstrap' refits the model to its data, which update_groups has added "
@@ -317,5 +309,6 @@ class Predictions:
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
+    """Raise ValueError for a value that is neither of two."""
     if value not in choices:
         raise ValueError(f"{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}")

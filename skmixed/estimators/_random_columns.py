@@ -22,42 +22,17 @@ from skmixed.estimators._inputs import Columns
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RandomColumns:
-    """Which columns of X the regressor gets, and which the model of its residuals.
-
-    Parameters
-    ----------
-    columns : Columns
-        What each column of X is.
-    slopes : tuple of int
-        Positions of the columns that are fixed and may vary in the model of residuals.
-    formulas : bool
-        Whether slopes are expressions, for which that model needs all columns.
-    """
+    """Which columns of X the regressor gets, and which the model of its residuals."""
 
     columns: Columns
-    slopes: tuple[int, ...]
-    formulas: bool
+    slopes: tuple[int, ...]  # positions of the fixed columns of the model of residuals; some vary
+    formulas: bool  # whether slopes are expressions, for which that model needs all columns
 
     @classmethod
     def of(
         cls, columns: Columns, terms: Sequence[RandomTerm], *, all_features: bool
     ) -> RandomColumns:
-        """Choose the columns.
-
-        Parameters
-        ----------
-        columns : Columns
-            What each column of X is.
-        terms : sequence of RandomTerm
-            The random part.
-        all_features : bool
-            Whether the model of residuals has all features as fixed columns.
-
-        Returns
-        -------
-        RandomColumns
-            For both.
-        """
+        """Choose the columns; the model of residuals has all features if `all_features`."""
         wanted = {slope.strip("`") for term in terms for slope in term.slopes}
         free = columns.numeric
         formulas = not wanted <= {columns.names[i] for i in free}
@@ -70,7 +45,10 @@ class RandomColumns:
         return list(self.columns.groups or self.columns.from_argument)
 
     def features(self, X: Any) -> Any:
-        """Return the columns of the regressor, in a table of the kind of X."""
+        """Return the columns of the regressor, in a table of the kind of X.
+
+        Raises ValueError if none is left.
+        """
         if not self.columns.groups:
             return X
         places = self.columns.numeric
@@ -82,19 +60,10 @@ class RandomColumns:
         return select(X, places) if is_frame(X) else X[:, places]
 
     def table(self, X: Any, given: Mapping[str, Any] | None) -> pd.DataFrame:
-        """Return the columns of the model of residuals.
+        """Return the columns of the model of residuals: slopes and grouping columns.
 
-        Parameters
-        ----------
-        X : ndarray or data frame of shape (n, n_features)
-            The columns.
-        given : mapping of str to Series or ndarray, or None
-            The grouping columns of the argument `groups`; None where nothing is known of them.
-
-        Returns
-        -------
-        DataFrame
-            Slopes and grouping columns.
+        `given` is the columns of the argument `groups`; where it is None, their labels are missing.
+        Raises ValueError for an array where slopes are expressions.
         """
         names = self.columns.names
         if self.formulas:
@@ -106,39 +75,33 @@ class RandomColumns:
             found = to_pandas(X).reset_index(drop=True)
             found = found.drop(columns=[n for n in self.columns.groups if n in found])
         else:
-            found = pd.DataFrame({names[i]: _plain(_column(X, i)) for i in self.slopes})
+            found = pd.DataFrame({names[i]: _without_index(_column(X, i)) for i in self.slopes})
         groups: dict[str, Any] = {}
         if self.columns.groups:
-            groups = {n: _label_column(X, names.index(n), n) for n in self.columns.groups}
+            groups = {n: _label_column(X, names.index(n)) for n in self.columns.groups}
         elif self.columns.from_argument:
             groups = dict(given or dict.fromkeys(self.columns.from_argument))
         for name, labels in groups.items():
-            found[name] = np.full(len(X), None) if labels is None else _plain(labels)
+            found[name] = np.full(len(X), None) if labels is None else _without_index(labels)
         return found
 
 
 def coarsest(terms: Sequence[RandomTerm]) -> int:
     """Return the position of the coarsest of nested factors, of others the first.
 
-    Parameters
-    ----------
-    terms : sequence of RandomTerm
-        The random part.
-
-    Returns
-    -------
-    int
-        Among the distinct factors, in the order of the terms.
+    It counts the distinct factors in the order of the terms.
     """
     keys = list(dict.fromkeys(term.group for term in terms))
     return keys.index(min(keys, key=len))
 
 
 def _column(X: Any, place: int) -> Any:
+    """Return one column of an array or a data frame, (n,)."""
     return column(X, place) if is_frame(X) else X[:, place]
 
 
-def _label_column(X: Any, place: int, name: str) -> Any:
+def _label_column(X: Any, place: int) -> Any:
+    """Return one grouping column, (n,); ValueError for NaN in an array of numbers."""
     if is_frame(X):
         return column(X, place)
     labels = X[:, place]
@@ -147,6 +110,6 @@ def _label_column(X: Any, place: int, name: str) -> Any:
     return labels
 
 
-def _plain(values: Any) -> Any:
+def _without_index(values: Any) -> Any:
     """Return a column without an index."""
     return values.reset_index(drop=True) if isinstance(values, pd.Series) else values

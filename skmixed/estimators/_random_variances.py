@@ -11,19 +11,10 @@ from skmixed.estimators.linear import MixedLinearRegressor
 
 
 def effect_variances(model: MixedLinearRegressor, source: Source) -> FloatArray:
-    """Return the variance of Z b of rows, given the response of the fit and its coefficients.
+    """Return the variance of Z b of rows, (n,), in squared units of y.
 
-    Parameters
-    ----------
-    model : MixedLinearRegressor
-        Fitted.
-    source : Source
-        The rows.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        In squared units of y. Levels that are not known have the variance of their distribution.
+    It is conditional on the response of the fit, at its coefficients and variances. Levels that are
+    not known have the variance of their distribution.
     """
     fit = model.fit_
     if not fit.is_determined or not fit.spec.terms:

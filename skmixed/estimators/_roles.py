@@ -12,21 +12,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Which columns of X are what.
+    """Which columns of X are what."""
 
-    Parameters
-    ----------
-    names : tuple of str
-        Names of all columns.
-    encoded : tuple of int
-        Positions of the columns of labels, in the order of X.
-    slopes : tuple of int
-        Positions of the columns whose effects vary over the levels.
-    """
-
-    names: tuple[str, ...]
-    encoded: tuple[int, ...]
-    slopes: tuple[int, ...]
+    names: tuple[str, ...]  # of all columns
+    encoded: tuple[int, ...]  # positions of the columns of labels, in the order of X
+    slopes: tuple[int, ...]  # positions of the columns whose effects vary over the levels
 
     @property
     def passed(self) -> tuple[int, ...]:
@@ -35,26 +25,9 @@ class Roles:
 
 
 def choose_roles(names: Sequence[str], columns: Any, slopes: Any) -> Roles:
-    """Return what the parameters of an encoder say of the columns.
+    """Return what the parameters `columns` and `slopes` of an encoder say of the columns of X.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Names of the columns of X.
-    columns : None, str, int or sequence of these
-        The columns of labels; None for all that are no slopes.
-    slopes : None, str, int or sequence of these
-        Columns of numbers.
-
-    Returns
-    -------
-    Roles
-        Of these columns.
-
-    Raises
-    ------
-    ValueError
-        For columns that are not there, that are both, or if none is left to encode.
+    Raises ValueError for columns that are not there, that are both, or if none is left to encode.
     """
     varying = _positions(slopes, names, "slopes")
     encoded = [i for i in range(len(names)) if i not in varying]
@@ -75,11 +48,13 @@ def choose_roles(names: Sequence[str], columns: Any, slopes: Any) -> Roles:
 
 
 def _positions(entries: Any, names: Sequence[str], parameter: str) -> list[int]:
+    """Return the positions of columns that a parameter gives by name or position, each once."""
     listed = [entries] if isinstance(entries, str | Integral) else list(entries or ())
     return list(dict.fromkeys(_position(entry, names, parameter) for entry in listed))
 
 
 def _position(entry: Any, names: Sequence[str], parameter: str) -> int:
+    """Return the position of one column; ValueError if there is none, or more than one."""
     if isinstance(entry, str):
         if list(names).count(entry) != 1:
             raise ValueError(

@@ -10,43 +10,21 @@ from skmixed.core.layout import FloatArray
 from skmixed.design.grouping import number_levels
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
-from skmixed.estimators._prediction import Predicted
+from skmixed.estimators._prediction import PredictionRows
 
 
 def simulate_rows(
     model: Any,
     source: Source,
-    predicted: Predicted,
+    predicted: PredictionRows,  # the same rows, all factors wanted
     n_samples: int,
     random: str,
     generator: np.random.Generator,
 ) -> FloatArray:
-    """Draw responses of rows.
+    """Draw responses of rows, (n, n_samples), in units of y.
 
-    Parameters
-    ----------
-    model : MixedLinearRegressor
-        Fitted.
-    source : Source
-        The rows.
-    predicted : Predicted
-        The same, all factors wanted.
-    n_samples : int
-        Number of draws.
-    random : {"new", "fitted"}
-        Whether the effects of known levels are drawn too, or are their BLUPs.
-    generator : Generator
-        Where the numbers come from.
-
-    Returns
-    -------
-    ndarray of shape (n, n_samples)
-        In units of y.
-
-    Raises
-    ------
-    ValueError
-        If labels are not given.
+    The effects of known levels are drawn too if `random` is "new", and are their BLUPs if it is
+    "fitted". Raises ValueError if labels are not given.
     """
     spec = model.fit_.spec
     drawn = np.repeat(predicted.fixed_part(model)[:, None], n_samples, axis=1)
@@ -60,8 +38,8 @@ def simulate_rows(
             )
         numbers = number_levels(source.groups, key)
         shape = (numbers.max(initial=-1) + 1, len(spec.factor_columns(factor)), n_samples)
-        root = np.sqrt(model.fit_.sigma2) * model.fit_.factors[position]
-        effects = np.einsum("ab,lbs->las", root, generator.standard_normal(shape))[numbers]
+        lam = np.sqrt(model.fit_.sigma2) * model.fit_.factors[position]
+        effects = np.einsum("ab,lbs->las", lam, generator.standard_normal(shape))[numbers]
         if random == "fitted":
             level = predicted.codes[factor]
             known = level != UNKNOWN

@@ -18,24 +18,7 @@ from skmixed.estimators._data import TrainingData
 
 
 def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:
-    """Learn a design, and make the rows that are summed under it.
-
-    Parameters
-    ----------
-    model : MixedLinearRegressor
-        Its parameters complete the design.
-    data : TrainingData
-        The table.
-    terms : sequence of RandomTerm
-        The random part.
-
-    Returns
-    -------
-    design : Design
-        What was learned.
-    rows : Rows
-        The rows, the response less any offset.
-    """
+    """Learn a design, and make the rows that are summed under it, the response less any offset."""
     design, columns, codes = Design.learn(
         data.source,
         terms,
@@ -50,44 +33,20 @@ def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> t
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summed:
-    """One pass over the rows of a table, made for one or more models.
+    """One pass over the rows of a table, made for one or more models."""
 
-    Parameters
-    ----------
-    data : tuple of TrainingData
-        The table as each model reads it; rows and columns are the same.
-    terms : tuple of tuple of Term
-        Random-effects terms of each model.
-    design : Design
-        Of the columns and factors of all models together.
-    rows : Rows
-        The rows.
-    products : CrossProducts
-        Their sums.
-    """
-
-    data: tuple[TrainingData, ...]
-    terms: tuple[tuple[Term, ...], ...]
-    design: Design
+    data: tuple[TrainingData, ...]  # as each model reads the table; rows and columns are the same
+    terms: tuple[tuple[Term, ...], ...]  # of each model
+    design: Design  # of the columns and factors of all models together
     rows: Rows
     products: CrossProducts
 
     @classmethod
     def of(cls, model: Any, data: Sequence[TrainingData]) -> Summed | None:
-        """Sum over a table.
+        """Sum over a table for models that are equal to `model` but for `random`.
 
-        Parameters
-        ----------
-        model : MixedLinearRegressor
-            Of the models that will be fitted; they are equal but for `random`.
-        data : sequence of TrainingData
-            The table as each of them reads it.
-
-        Returns
-        -------
-        Summed or None
-            None where the columns of a part of the rows are not those of the whole: with formulas
-            that learn categories or transforms from their rows.
+        None where the columns of a part of the rows are not those of the whole: with formulas that
+        learn categories or transforms from their rows.
         """
         first, last = data[0], np.cumsum([len(part.terms) for part in data])
         design, rows = learn_rows(model, first, [term for part in data for term in part.terms])
@@ -104,17 +63,9 @@ class Summed:
         return self.rows.weights is not None
 
     def part(self, places: IntArray) -> CrossProducts:
-        """Return the sums of some rows: those of all less those of the others.
+        """Return the sums of some rows, (m,), each once: those of all less those of the others.
 
-        Parameters
-        ----------
-        places : ndarray of int of shape (m,)
-            The rows, each once.
-
-        Returns
-        -------
-        CrossProducts
-            The cost is that of summing the others.
+        The cost is that of summing the others.
         """
         others = np.ones(len(self.rows.columns), dtype=bool)
         others[places] = False
@@ -123,16 +74,9 @@ class Summed:
         return self.products.without(self.rows.take(np.flatnonzero(others)))
 
     def fit(self, model: Any, products: CrossProducts, number: int = 0) -> None:
-        """Fit a model to a part of the rows.
+        """Fit a model, which gets the fitted attributes, to a part of the rows.
 
-        Parameters
-        ----------
-        model : MixedLinearRegressor
-            Gets the fitted attributes.
-        products : CrossProducts
-            Of the part.
-        number : int
-            Which of the models it is.
+        `number` says which of the models it is.
         """
         design = replace(self.design.with_levels(products.levels), terms=self.terms[number])
         fit = model._search(design, products, self.rows.weights)

@@ -9,21 +9,10 @@ import numpy as np
 
 
 def refuse_text(X: Any, positions: Iterable[int] | None = None, *, fitting: bool) -> None:
-    """Refuse columns of an array that hold text, saying what to do with them.
+    """Raise ValueError for columns of an array that hold text, saying what to do with them.
 
-    Parameters
-    ----------
-    X : array-like of shape (n, n_features)
-        Values that could not be read as numbers.
-    positions : iterable of int or None
-        Columns that should be numeric; None is all.
-    fitting : bool
-        Whether this is a fit.
-
-    Raises
-    ------
-    ValueError
-        If one of them has text that is no number.
+    X is an array whose values could not be read as numbers; `positions` are those that should be
+    numeric, None for all. Text that spells a number does not count.
     """
     try:
         values = np.asarray(X, dtype=object)
@@ -48,6 +37,7 @@ def refuse_text(X: Any, positions: Iterable[int] | None = None, *, fitting: bool
 
 
 def _is_word(value: Any) -> bool:
+    """Tell whether a value is text that does not spell a number."""
     if not isinstance(value, str):
         return False
     try:

@@ -27,8 +27,8 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.spec import Method, Weighting
 from skmixed.estimators._alternation import (
     Alternation,
-    FixedPart,
     RandomPart,
+    RegressorPart,
     check_takes_weights,
 )
 from skmixed.estimators._cross_fitting import folds_of_groups
@@ -281,7 +281,7 @@ class MixedEffectsRegressor(
         out_of_bag = self.cross_fit == "oob" and not exact
         if out_of_bag:
             regressor = clone(regressor).set_params(oob_score=True)
-        fixed = FixedPart(regressor, roles.features(X), weights, folds, out_of_bag, self.n_jobs)
+        fixed = RegressorPart(regressor, roles.features(X), weights, folds, out_of_bag, self.n_jobs)
         found = self._alternated(fixed, random, y, exact=exact)
         final = fixed.fit(y if found is None else y - found.effects)
         self._adopt(scratch, roles, final)
@@ -289,7 +289,7 @@ class MixedEffectsRegressor(
         return self
 
     def _alternated(
-        self, fixed: FixedPart, random: RandomPart | None, y: FloatArray, *, exact: bool
+        self, fixed: RegressorPart, random: RandomPart | None, y: FloatArray, *, exact: bool
     ) -> Alternation | None:
         """Find the variances and random effects; nothing is set."""
         if random is None:
@@ -308,7 +308,11 @@ class MixedEffectsRegressor(
         self._roles, self.regressor_ = roles, regressor
 
     def _adopt_random(
-        self, random: RandomPart | None, found: Alternation | None, fixed: FixedPart, y: FloatArray
+        self,
+        random: RandomPart | None,
+        found: Alternation | None,
+        fixed: RegressorPart,
+        y: FloatArray,
     ) -> None:
         """Set what is known of the random part."""
         if random is None or found is None:
@@ -334,6 +338,7 @@ class MixedEffectsRegressor(
             )
 
     def _regressor(self) -> Any:
+        """Return the parameter `regressor`, or its default."""
         return HistGradientBoostingRegressor() if self.regressor is None else self.regressor
 
 
@@ -345,7 +350,7 @@ def _fixed_formula(regressor: Any, *, exact: bool) -> str:
 
 
 def _positive(sample_weight: Any, X: Any) -> NDArray[np.bool_]:
-    """Tell which rows have a positive weight."""
+    """Tell which rows have a positive weight, (n,)."""
     weights = read_weights(sample_weight, X)
     return np.ones(_num_samples(X), dtype=bool) if weights is None else weights > 0
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from skmixed.core.layout import FloatArray
 from skmixed.estimators._cross_fitting import folds_of_rows
 from skmixed.estimators._documentation import DocumentedMixin
-from skmixed.estimators._encoded_columns import forget_unknown, names_out, side_by_side
+from skmixed.estimators._encoded_columns import join_columns, joined_names, set_unknown_to_nan
 from skmixed.estimators._encoded_levels import TrainingLevels
 from skmixed.estimators._inputs import names_of
 from skmixed.estimators._labelled_columns import (
@@ -238,7 +238,7 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
             stratified = self.target_type_ != "continuous"
             folds = folds_of_rows(self, X, y, stratified=stratified, params=params)
             known = training.without_folds(self._known, folds)
-        return side_by_side(self._known.roles, training.table, known, self.extra)
+        return join_columns(self._known.roles, training.table, known, self.extra)
 
     def transform(self, X: Any) -> FloatArray:
         """Encode rows by all rows of `fit`.
@@ -268,8 +268,8 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
             refuse_unknown(self._known.encoded_names, codes)
         known = self._known.of_rows(codes)
         if self.handle_unknown == "nan":
-            forget_unknown(known, codes)
-        return side_by_side(self._known.roles, table, known, self.extra)
+            set_unknown_to_nan(known, codes)
+        return join_columns(self._known.roles, table, known, self.extra)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the columns of `transform`.
@@ -290,7 +290,7 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
         classes = [""]
         if self.target_type_ == "multiclass" and self.classes_ is not None:
             classes = [f"_{label}" for label in self.classes_]
-        return np.asarray(names_out(self._known.roles, names, classes, self.extra), dtype=object)
+        return np.asarray(joined_names(self._known.roles, names, classes, self.extra), dtype=object)
 
     def _learn(self, X: Any, y: Any) -> TrainingLevels:
         """Set the fitted attributes; return what knows the rows."""

@@ -116,6 +116,7 @@ def lmer(
 
 
 def _labelled(data: Any) -> pd.DataFrame:
+    """Return the data with names that are text; TypeError if it is no data frame."""
     if not is_frame(data):
         raise TypeError(f"data is a {type(data).__name__}; a formula needs a data frame")
     table = to_pandas(data)
@@ -123,6 +124,7 @@ def _labelled(data: Any) -> pd.DataFrame:
 
 
 def _read_weights(weights: Any, table: pd.DataFrame) -> NDArray[np.float64] | None:
+    """Return weights, (n,), of an array or an expression, NaN where it has missing values."""
     if weights is None:
         return None
     if isinstance(weights, str):
@@ -164,6 +166,10 @@ def _complete_rows(
     weights: NDArray[np.float64] | None,
     na_action: str,
 ) -> NDArray[np.bool_]:
+    """Tell which rows have neither missing values nor missing weights, (n,).
+
+    Raises ValueError for any other if na_action="raise", and if no row is complete.
+    """
     complete = table[list(dict.fromkeys(columns))].notna().all(axis=1).to_numpy()
     if weights is not None:
         complete = complete & ~np.isnan(weights)
@@ -178,13 +184,16 @@ def _complete_rows(
 
 
 def _random_text(terms: tuple[RandomTerm, ...]) -> str | None:
+    """Write the random terms as the parameter `random`."""
     bars = [f"({term.expression} | {':'.join(map(_quoted, term.group))})" for term in terms]
     return " + ".join(bars) or None
 
 
 def _quoted(name: str) -> str:
+    """Return a name as formulas take it, in backticks unless it is syntactic."""
     return name if re.fullmatch(r"[A-Za-z_.][\w.]*", name) else f"`{name}`"
 
 
 def _fixed_text(parts: FormulaParts) -> str:
+    """Write the fixed part and the offsets as the parameter `fixed`."""
     return " + ".join([parts.fixed, *(f"offset({offset})" for offset in parts.offsets)])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import _fit_context
 
 from skmixed.core.crossproducts import CrossProducts
@@ -15,11 +13,7 @@ from skmixed.core.solvers.iterative import IterativeSolver
 from skmixed.core.spec import Method, Weighting
 from skmixed.estimators._base import BaseMixedRegressor
 from skmixed.estimators._batches import read_batch
-from skmixed.estimators._data import (
-    read_training_data,
-)
-
-FloatArray = NDArray[np.float64]
+from skmixed.estimators._data import read_training_data
 
 
 class MixedLinearRegressor(BaseMixedRegressor):
