@@ -17,26 +17,18 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
 from skmixed.core.symmetric import eigenpairs
 
-_FEW_LEVELS = 5_000
-_LARGEST_SIZE = 2**16 - 1
-_MOST_SIZES = 500
-_WORTHWHILE = 8
+_LEAST_LEVELS = 5_000  # a search over fewer is a matter of milliseconds anyway
+_LARGEST_SIZE = 2**16 - 1  # sizes are counted in a table and sorted as 16-bit integers
+_MOST_SIZES = 500  # each takes a root in Python, which more levels a size must pay for
+_LEVELS_A_ROW = 8  # that each row must stand for on average; with fewer little is saved
 
 
 def collapsed(problem: Problem) -> Problem:
     """Put levels of equal size together where that makes a search much shorter.
 
-    Parameters
-    ----------
-    problem : Problem
-        The model.
-
-    Returns
-    -------
-    Problem
-        With the same criterion at every lambda up to rounding, but no effects of single levels.
-        `problem` itself unless it has one random intercept, of many levels whose sums of weights
-        are whole numbers and of few sizes, and no sums within levels are kept.
+    The criterion stays the same at every lambda up to rounding, but there are no effects of single
+    levels. `problem` itself is returned unless it has one random intercept, of many levels whose
+    sums of weights are whole numbers and of few sizes, and no sums within levels are kept.
     """
     model = problem.model
     if len(model.own) != 1 or model.own[0].shape[0] != 1 or model.within is not None:
@@ -44,7 +36,7 @@ def collapsed(problem: Problem) -> Problem:
     sizes, right = model.own[0][0, 0], model.right[0][0]
     numbers = _numbers_of_levels(sizes)
     distinct = np.flatnonzero(numbers)
-    if not 0 < len(distinct) <= min(_MOST_SIZES, len(sizes) / (_WORTHWHILE * len(right))):
+    if not 0 < len(distinct) <= min(_MOST_SIZES, len(sizes) / (_LEVELS_A_ROW * len(right))):
         return problem
     if len(distinct) > 1:
         right = right[:, np.argsort(sizes.astype(np.uint16), kind="stable")]
@@ -62,14 +54,14 @@ def collapsed(problem: Problem) -> Problem:
 
 def _numbers_of_levels(sizes: FloatArray) -> IntArray:
     """Return how many levels there are of size 0, 1, 2 and so on, nothing if it does not apply."""
-    if len(sizes) < _FEW_LEVELS or sizes.max() > _LARGEST_SIZE:
+    if len(sizes) < _LEAST_LEVELS or sizes.max() > _LARGEST_SIZE:
         return np.empty(0, dtype=np.intp)
     whole = sizes.astype(np.intp)
     return np.bincount(whole if np.array_equal(whole, sizes) else whole[:0])
 
 
 def _gram_root(columns: FloatArray) -> FloatArray:
-    """Return at most as many columns as rows whose products sum to the same."""
+    """Return at most as many columns as rows whose products sum to the same: R R' = C C'."""
     if columns.shape[1] <= columns.shape[0]:
         return columns
     values, vectors = eigenpairs(columns @ columns.T)

@@ -1,6 +1,6 @@
 """Covariance structures of the random effects of a factor, linear in their parameters theta.
 
-The relative factor lambda of a structure (Omega = lambda lambda') is a sum of constant 0/1 matrices
+The root lambda of a relative covariance (Omega = lambda lambda') is a sum of constant 0/1 matrices
 times the entries of theta, so its derivatives are these constants.
 """
 
@@ -19,24 +19,16 @@ from skmixed.core.layout import FloatArray
 Kind = Literal["unstructured", "diagonal", "identity"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_PIVOT_RATIO = 4.0
-_ZERO_PIVOT = 1e-12
+PIVOT_RATIO = 4.0  # of variances: nearer ones stand in any order, not swapped to and fro
+ZERO_PIVOT = 1e-12  # relative to the diagonal entry: what rounding leaves of a zero
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Covariance of the columns of one random-effects term.
-
-    Parameters
-    ----------
-    kind : {"unstructured", "diagonal", "identity"}
-        Structure of the block.
-    size : int
-        Number of columns.
-    """
+    """Covariance of the columns of one random-effects term."""
 
     kind: Kind
-    size: int
+    size: int  # number of columns
 
     @property
     def n_theta(self) -> int:
@@ -46,17 +38,10 @@ class Block:
         return self.size if self.kind == "diagonal" else 1
 
     def patterns(self, order: IntArray) -> FloatArray:
-        """Return the constant matrices whose combination is lambda.
+        """Return the constant matrices whose combination is lambda, (n_theta, size, size).
 
-        Parameters
-        ----------
-        order : ndarray of int of shape (size,)
-            Pivot order: lambda is lower triangular after its rows are put in this order.
-
-        Returns
-        -------
-        ndarray of shape (n_theta, size, size)
-            For an unstructured block in lme4's order, down the columns of the lower triangle.
+        Rows put in `order` make lambda lower triangular. The parameters of an unstructured block
+        are in lme4's order, down the columns of the lower triangle.
         """
         patterns = np.zeros((self.n_theta, self.size, self.size))
         if self.kind == "unstructured":
@@ -70,61 +55,37 @@ class Block:
         return patterns
 
     def theta(self, omega: FloatArray, order: IntArray) -> FloatArray:
-        """Return theta of a relative covariance matrix.
+        """Return theta, (n_theta,), of a relative covariance of this structure, (size, size).
 
-        Parameters
-        ----------
-        omega : ndarray of shape (size, size)
-            Positive semidefinite and of this structure.
-        order : ndarray of int of shape (size,)
-            Pivot order.
-
-        Returns
-        -------
-        ndarray of shape (n_theta,)
-            Diagonal entries are nonnegative, and exactly zero where `omega` is singular.
+        `omega` is positive semidefinite. Diagonal entries of lambda are nonnegative, and exactly
+        zero where `omega` is singular.
         """
         if self.kind == "unstructured":
-            factor = semidefinite_cholesky(omega[order][:, order])
-            return np.concatenate([factor[j:, j] for j in range(self.size)])
+            lower = semidefinite_cholesky(omega[order][:, order])
+            return np.concatenate([lower[j:, j] for j in range(self.size)])
         scales = np.sqrt(np.maximum(np.diag(omega), 0.0))
         return scales if self.kind == "diagonal" else scales[:1]
 
     def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
-        """Return a better pivot order, the present one where it is good enough.
+        """Return a better pivot order, (size,), or the present one where it is good enough.
 
-        Parameters
-        ----------
-        omega : ndarray of shape (size, size)
-            In scaled units.
-        order : ndarray of int of shape (size,)
-            The present order.
-
-        Returns
-        -------
-        ndarray of int of shape (size,)
-            By descending variance where a later variance exceeds an earlier one by a factor 4.
+        Variances are compared in scaled units. The better order is that of falling variance; it is
+        taken where a later variance exceeds an earlier one by a factor of 4.
         """
         if self.kind != "unstructured":
             return order
         variances = np.diag(omega)[order]
         later = np.maximum.accumulate(variances[::-1])[::-1]
-        if np.all(later[1:] <= _PIVOT_RATIO * variances[:-1]):
+        if np.all(later[1:] <= PIVOT_RATIO * variances[:-1]):
             return order
         return np.argsort(-np.diag(omega), kind="stable")
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """Covariance of all random columns of a factor: one block a term, terms independent.
+    """Covariance of all random columns of a factor: one block a term, terms independent."""
 
-    Parameters
-    ----------
-    blocks : tuple of Block
-        In the order of the columns.
-    """
-
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block, ...]  # in the order of the columns
 
     @property
     def size(self) -> int:
@@ -151,34 +112,16 @@ class Structure:
             column, parameter = columns.stop, parameters.stop
 
     def patterns(self, order: IntArray) -> FloatArray:
-        """Return the constant matrices of the blocks in the coordinates of the factor.
+        """Return the constant matrices whose combination is lambda, (n_theta, size, size).
 
-        Parameters
-        ----------
-        order : ndarray of int of shape (size,)
-            Pivot order within every block.
-
-        Returns
-        -------
-        ndarray of shape (n_theta, size, size)
-            lambda is their combination with coefficients theta.
+        `order`, (size,), is the pivot order; it permutes columns within their block only.
         """
         return _patterns(self, tuple(order.tolist()))
 
     def theta(self, omega: FloatArray, order: IntArray) -> FloatArray:
-        """Return theta of a relative covariance matrix of this structure.
+        """Return theta, (n_theta,), of a relative covariance of this structure, (size, size).
 
-        Parameters
-        ----------
-        omega : ndarray of shape (size, size)
-            Positive semidefinite.
-        order : ndarray of int of shape (size,)
-            Pivot order within every block.
-
-        Returns
-        -------
-        ndarray of shape (n_theta,)
-            The parameters.
+        As `Block.theta` for every block.
         """
         return np.concatenate(
             [
@@ -188,36 +131,12 @@ class Structure:
         )
 
     def factor(self, theta: FloatArray) -> FloatArray:
-        """Return lambda in the order of the columns.
-
-        Parameters
-        ----------
-        theta : ndarray of shape (n_theta,)
-            In lme4's order.
-
-        Returns
-        -------
-        ndarray of shape (size, size)
-            Lower triangular.
-        """
+        """Return lambda, lower triangular and (size, size), of theta in lme4's order."""
         patterns = self.patterns(self.natural_order)
         return (theta @ patterns.reshape(len(patterns), -1)).reshape(self.size, self.size)
 
     def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
-        """Return the better pivot order of every block.
-
-        Parameters
-        ----------
-        omega : ndarray of shape (size, size)
-            In scaled units.
-        order : ndarray of int of shape (size,)
-            The present order.
-
-        Returns
-        -------
-        ndarray of int of shape (size,)
-            The order to use.
-        """
+        """Return the better pivot order of every block, (size,), for `omega` in scaled units."""
         return np.concatenate(
             [
                 block.pivot(omega[columns, columns], order[columns] - columns.start) + columns.start
@@ -228,6 +147,7 @@ class Structure:
 
 @lru_cache(maxsize=256)
 def _patterns(structure: Structure, order: tuple[int, ...]) -> FloatArray:
+    """Return the patterns of a structure, read-only because they are kept."""
     patterns = np.zeros((structure.n_theta, structure.size, structure.size))
     places = np.array(order)
     for block, columns, parameters in structure.slices():
@@ -237,24 +157,17 @@ def _patterns(structure: Structure, order: tuple[int, ...]) -> FloatArray:
 
 
 def semidefinite_cholesky(matrix: FloatArray) -> FloatArray:
-    """Lower Cholesky factor of a positive semidefinite matrix.
+    """Return the lower Cholesky factor of a positive semidefinite matrix, (k, k).
 
-    Parameters
-    ----------
-    matrix : ndarray of shape (k, k)
-        Symmetric positive semidefinite up to rounding.
-
-    Returns
-    -------
-    ndarray of shape (k, k)
-        A column is exactly zero where its pivot is at most 1e-12 of the diagonal entry.
+    A column is exactly zero where its pivot is at most 1e-12 of the diagonal entry, so the matrix
+    may be indefinite by rounding.
     """
     rest = np.array(matrix, dtype=np.float64)
-    factor = np.zeros_like(rest)
+    lower = np.zeros_like(rest)
     for j in range(len(rest)):
         pivot = float(rest[j, j])
-        if pivot > _ZERO_PIVOT * matrix[j, j]:
+        if pivot > ZERO_PIVOT * matrix[j, j]:
             column = rest[j:, j] / pivot**0.5
-            factor[j:, j] = column
+            lower[j:, j] = column
             rest[j:, j:] -= column[:, None] * column
-    return factor
+    return lower

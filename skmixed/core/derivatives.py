@@ -17,23 +17,11 @@ Directions = list[tuple[int, FloatArray]]
 
 
 def average_information(evaluation: Evaluation, directions: Directions) -> FloatArray:
-    """Average information: positive semidefinite, for any factors.
+    """Return the average information along t directions, (t, t), for any factors.
 
-    With the working variates f_E = Z E u (Gilmour, Thompson & Cullis 1995, doi:10.2307/2533274),
-    AI = f'P f / sigma^2 - q q'/nu, where sigma^2 is profiled out. It equals the exact second
-    derivatives of the criterion on average over y.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The model at one value of the factors.
-    directions : list of (int, ndarray of shape (t_f, k, k))
-        Directions of every factor.
-
-    Returns
-    -------
-    ndarray of shape (t, t)
-        The information, in the order of the directions.
+    With the working variates f_E = Z E u, it is f'P f / sigma^2 - q q'/nu, where sigma^2 is
+    profiled out (Gilmour, Thompson & Cullis 1995, doi:10.2307/2533274). It is positive semidefinite
+    and equals the exact second derivatives of the criterion on average over y.
     """
     scores = evaluation.scores()
     n_directions = sum(len(matrices) for _, matrices in directions)
@@ -68,31 +56,17 @@ def _response_terms(evaluation: Evaluation, directions: Directions) -> FloatArra
 
 
 def _quadratic(evaluation: Evaluation, y: FloatArray) -> FloatArray:
-    """Return q_E of every direction."""
+    """Return q_E of every direction, of shape (t,)."""
     w = evaluation.contrast
     return np.asarray(y @ w @ w / evaluation.sigma2)
 
 
 def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
-    """Exact second derivatives for one grouping factor.
+    """Return the exact second derivatives along t directions, (t, t), for one grouping factor.
 
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The model at one value of the factors; it has one factor.
-    directions : list of (int, ndarray of shape (t, k, k))
-        One entry, for the only factor.
-
-    Returns
-    -------
-    ndarray of shape (t, t)
-        Second derivatives of the criterion along the directions.
-
-    Notes
-    -----
     REML: sum tr(F E (2 U W_m U' - F) D) - tr(W_m Y_E W_m Y_D) + (1 - 1/nu) q_E q_D;
     ML: the last two terms are -(2/sigma^2) h_E'V_b h_D - q_E q_D / nu. All comes from two Gram
-    matrices over levels.
+    matrices over levels. `directions` has one entry.
     """
     ((_, matrices),) = directions
     flat = matrices.reshape(len(matrices), -1)
@@ -110,7 +84,10 @@ def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
 
 
 def _quartic(evaluation: Evaluation) -> FloatArray:
-    """Return the matrix whose form in vec E and vec D is sum tr(F E (2 U W_m U' - F) D)."""
+    """Return the matrix whose form in vec E and vec D is sum tr(F E (2 U W_m U' - F) D).
+
+    Of shape (k * k, k * k).
+    """
     (cross,) = evaluation.cross
     information = evaluation.factorisation.information(0)
     k, _, n_levels = information.shape

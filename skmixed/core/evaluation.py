@@ -1,4 +1,4 @@
-"""The criterion at one value of the relative factors, and what follows from it."""
+"""The criterion at one value of the lambdas, and what follows from it."""
 
 from __future__ import annotations
 
@@ -15,47 +15,27 @@ from skmixed.core.layout import FloatArray
 if TYPE_CHECKING:
     from skmixed.core.problem import Problem
 
+CRITERION_DIGITS = 1e-13  # relative rounding of the criterion: some hundred units in its last place
+CRITERION_ROUNDING = 1e-12  # the same where large terms cancel and the criterion is near zero
 _INDEPENDENT_OF_ROOT = ("sigma2", "contrast", "beta_covariance", "cross", "grams", "gradient")
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The model at one value of the relative factors, in scaled units.
-
-    Parameters
-    ----------
-    problem : Problem
-        What was evaluated.
-    factors : list of ndarray of shape (k, k)
-        lambda of every used factor.
-    factorisation : Factorisation
-        V in factored form.
-    reduced : Reduced
-        [X y] after elimination of the random effects.
-    lower : ndarray of shape (p + 1, p + 1)
-        L, with L L' = [X y]'V^-1[X y].
-    """
+    """The model at one value of the lambdas, in scaled units."""
 
     problem: Problem
-    factors: list[FloatArray]
-    factorisation: Factorisation
-    reduced: Reduced
-    lower: FloatArray
+    factors: list[FloatArray]  # (k, k), lambda of every used factor
+    factorisation: Factorisation  # V in factored form
+    reduced: Reduced  # [X y] after elimination of the random effects
+    lower: FloatArray  # (p + 1, p + 1), L with L L' = [X y]'V^-1[X y]
 
-    def with_factors(self, factors: list[FloatArray]) -> Evaluation:
+    def with_factors(self, lambdas: list[FloatArray]) -> Evaluation:
         """Return the same evaluation under other square roots of the same covariances.
 
-        Parameters
-        ----------
-        factors : list of ndarray of shape (k, k)
-            With ``factors[f] @ factors[f].T`` unchanged up to rounding.
-
-        Returns
-        -------
-        Evaluation
-            Shares all arrays with this one.
+        Each `lam @ lam.T` must be unchanged up to rounding. All arrays are shared.
         """
-        same = replace(self, factors=factors)
+        same = replace(self, factors=lambdas)
         for name in _INDEPENDENT_OF_ROOT:
             if name in self.__dict__:
                 same.__dict__[name] = self.__dict__[name]
@@ -94,11 +74,12 @@ class Evaluation:
     @property
     def rounding(self) -> float:
         """Error to expect in the criterion from rounding."""
-        return 1e-13 * abs(self.criterion) + 1e-12 + self.lost * self.problem.degrees
+        rounding = CRITERION_DIGITS * abs(self.criterion) + CRITERION_ROUNDING
+        return rounding + self.lost * self.problem.degrees
 
     @cached_property
     def contrast(self) -> FloatArray:
-        """The vector w = (-beta, 1), so that [X y] w = y - X beta."""
+        """The vector w = (-beta, 1), of shape (p + 1,), so that [X y] w = y - X beta."""
         return np.asarray(self.inverse[-1] * self.lower[-1, -1])
 
     @property
@@ -114,7 +95,7 @@ class Evaluation:
 
     @cached_property
     def middle(self) -> FloatArray:
-        """W_m: blockdiag(V_b, 0) + w w'/sigma^2 for REML, w w'/sigma^2 for ML."""
+        """W_m, (p + 1, p + 1): blockdiag(V_b, 0) + w w'/sigma^2 for REML, w w'/sigma^2 for ML."""
         w = self.contrast
         middle = np.outer(w, w / self.sigma2)
         if self.problem.spec.method == "reml":
@@ -155,17 +136,9 @@ class Evaluation:
         ]
 
     def conditional_covariance(self, factor: int) -> FloatArray:
-        """Return var(b | y, beta, theta) / sigma^2 of every level of one factor.
+        """Return var(b | y, beta, theta) / sigma^2 of a used factor, (k, k, n_levels).
 
-        Parameters
-        ----------
-        factor : int
-            Position among the used factors.
-
-        Returns
-        -------
-        ndarray of shape (k, k, n_levels)
-            Omega - Omega Z'V^-1 Z Omega.
+        Omega - Omega Z'V^-1 Z Omega.
         """
         omega = self.factors[factor] @ self.factors[factor].T
         information = self.factorisation.information(factor)
@@ -174,17 +147,9 @@ class Evaluation:
 
 
 def level_grams(cross: FloatArray) -> FloatArray:
-    """Sum over levels the products of the columns of U with each other.
+    """Sum the products of the columns of U over levels: (k, m, n_levels) to (k * k, m * m).
 
-    Parameters
-    ----------
-    cross : ndarray of shape (k, m, n_levels)
-        U.
-
-    Returns
-    -------
-    ndarray of shape (k * k, m * m)
-        In row a, b of the columns of Z the sum of u_a u_b'.
+    In row (a, b), of columns of Z, stands the sum of u_a u_b'.
     """
     k, m, n_levels = cross.shape
     flat = cross.reshape(k * m, n_levels)

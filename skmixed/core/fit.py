@@ -25,6 +25,7 @@ from skmixed.core.solvers.newton import Newton
 from skmixed.core.solvers.report import SolverReport
 from skmixed.core.spec import Method, ModelSpec, Term
 
+_QR_ROUNDING = 1e-14  # of the largest entry: what an orthogonal rotation leaves of an exact zero
 _NO_SEARCH = SolverReport("none", True, 0, "there is no variance to estimate", ())
 _GIVEN = SolverReport("none", True, 0, "the relative covariances were given", ())
 
@@ -33,48 +34,23 @@ _GIVEN = SolverReport("none", True, 0, "the relative covariances were given", ()
 class Fit:
     """A linear mixed model with its estimates.
 
-    Everything but the cross-products and the optimum is computed from them when asked for; a
-    pickle holds no more than these two.
-
-    Parameters
-    ----------
-    products : CrossProducts
-        The data.
-    spec : ModelSpec
-        The model.
-    scaled_factors : tuple of ndarray of shape (k, k)
-        lambda of every used factor at the optimum, in scaled units.
-    report : SolverReport
-        How it was found.
-    krylov : Krylov or None
-        How crossed factors are solved for, where that is done iteratively.
+    Everything but the cross-products and the optimum is computed from them when asked for; a pickle
+    holds no more than these two.
     """
 
     products: CrossProducts
     spec: ModelSpec
-    scaled_factors: tuple[FloatArray, ...]
-    report: SolverReport
+    scaled_factors: tuple[FloatArray, ...]  # (k, k), lambda of every used factor, scaled units
+    report: SolverReport  # how it was found
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
-    krylov: Krylov | None = None
+    krylov: Krylov | None = None  # how crossed factors are solved for iteratively, if they are
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec, solver: Solver | None = None) -> Fit:
-        """Fit a model.
+        """Fit a model; the search is Newton's unless another is given.
 
-        Parameters
-        ----------
-        products : CrossProducts
-            The data.
-        spec : ModelSpec
-            The model.
-        solver : Solver, optional
-            The search and its settings.
-
-        Returns
-        -------
-        Fit
-            At the optimum. Where nothing is left for the residual (as many independent fixed
-            columns as rows, or an exact fit), all variances are zero.
+        Where nothing is left for the residual (as many independent fixed columns as rows, or an
+        exact fit), all variances are zero.
         """
         search, reason = solver or Newton(), ""
         if isinstance(search, Auto):
@@ -96,33 +72,14 @@ class Fit:
     def at(self, products: CrossProducts) -> Fit:
         """Fit other data of the same layout at the relative covariances of this fit.
 
-        Parameters
-        ----------
-        products : CrossProducts
-            The other data.
-
-        Returns
-        -------
-        Fit
-            Its coefficients, residual variance and BLUPs are those of the other data.
+        Coefficients, residual variance and BLUPs are those of the other data.
         """
         problem = Problem.of(products, self.spec, self.krylov)
         scaled = problem.scaled_factors(self.factors)
         return Fit(products, self.spec, tuple(scaled), _GIVEN, {"problem": problem}, self.krylov)
 
     def refit(self, **changes: Any) -> Fit:
-        """Fit a variant of the model to the same data.
-
-        Parameters
-        ----------
-        **changes
-            Fields of `ModelSpec` to replace, such as ``method="ml"``.
-
-        Returns
-        -------
-        Fit
-            A new fit; this one is untouched.
-        """
+        """Fit a variant of the model to the same data; `changes` are fields of `ModelSpec`."""
         spec = replace(self.spec, **changes)
         again = None if self.krylov is None else IterativeSolver.again(self.krylov)
         return Fit.of(self.products, spec, again)
@@ -172,7 +129,7 @@ class Fit:
 
     @property
     def beta(self) -> FloatArray:
-        """Coefficients of all fixed columns; 0 for those that depend on others before them."""
+        """Coefficients of all fixed columns, (n_fixed,); 0 where they depend on those before."""
         model, spec = self.problem.model, self.spec
         scaled = self.evaluation.beta if self.is_determined else least_squares(model.gram)[0]
         raw = (model.to_raw[:, :-1] @ scaled - model.to_raw[:, -1]) / model.response_scale
@@ -180,7 +137,10 @@ class Fit:
 
     @property
     def beta_covariance(self) -> FloatArray:
-        """Covariance matrix of `beta`; zero rows for columns that depend on others."""
+        """Covariance matrix of `beta`, (n_fixed, n_fixed); zero rows for dependent columns.
+
+        NaN where nothing is left for the residual.
+        """
         width = len(self.spec.fixed)
         if not self.is_determined:
             return np.full((width, width), np.nan)
@@ -191,7 +151,7 @@ class Fit:
 
     @property
     def factors(self) -> Blocks:
-        """Lower-triangular lambda of every used factor, relative to sigma, in raw units."""
+        """Lower-triangular lambda of every used factor, (k, k), relative to sigma, in raw units."""
         maps = self.problem.model.random_maps
         return [
             _lower_triangular(random_map, lam)
@@ -200,7 +160,7 @@ class Fit:
 
     @property
     def covariances(self) -> Blocks:
-        """Covariance matrix of the random effects of every used factor."""
+        """Covariance matrix of the random effects of every used factor, (k, k)."""
         return [self.sigma2 * (lam @ lam.T) for lam in self.factors]
 
     @property
@@ -216,6 +176,7 @@ class Fit:
         return sorted(self.spec.terms, key=lambda term: -sizes[term.factor])
 
     def _term_theta(self, term: Term) -> FloatArray:
+        """Return the entries of theta of one term."""
         position, block = self.place_of(term)
         lam = self.factors[position][block, block]
         if term.kind == "unstructured":
@@ -231,31 +192,23 @@ class Fit:
         return position, slice(start, start + len(term.columns))
 
     def criterion_at(self, theta: FloatArray) -> float:
-        """Evaluate the profiled criterion anywhere.
+        """Evaluate the profiled criterion at any theta, in raw units and the order of `Fit.theta`.
 
-        Parameters
-        ----------
-        theta : ndarray of shape (n_theta,)
-            In lme4's order and raw units, as `theta`.
-
-        Returns
-        -------
-        float
-            -2 log-likelihood, restricted for REML.
+        -2 log-likelihood, restricted for REML. Raises `ValueError` for a theta of another shape.
         """
         theta = np.asarray(theta, dtype=np.float64)
         if theta.shape != self.theta.shape:
             raise ValueError(f"theta has shape {theta.shape}, expected {self.theta.shape}")
         structures = self.problem.structures
-        factors = [np.zeros((structure.size, structure.size)) for structure in structures]
+        lambdas = [np.zeros((structure.size, structure.size)) for structure in structures]
         start = 0
         for term in self.ordered_terms:
             position, block = self.place_of(term)
             single = Structure((Block(term.kind, len(term.columns)),))
             stop = start + single.n_theta
-            factors[position][block, block] = single.factor(theta[start:stop])
+            lambdas[position][block, block] = single.factor(theta[start:stop])
             start = stop
-        return self.problem.evaluate(self.problem.scaled_factors(factors)).criterion
+        return self.problem.evaluate(self.problem.scaled_factors(lambdas)).criterion
 
     @property
     def criterion(self) -> float:
@@ -335,17 +288,9 @@ class Fit:
         ]
 
     def conditional_covariance(self, position: int) -> FloatArray:
-        """Covariance of the random effects of every level, given y, beta and theta.
+        """Return var(b | y, beta, theta) of every level of a used factor, (n_levels, k, k).
 
-        Parameters
-        ----------
-        position : int
-            Position among the used factors.
-
-        Returns
-        -------
-        ndarray of shape (n_levels, k, k)
-            lme4's ``postVar``.
+        lme4's ``postVar``.
         """
         model = self.problem.model
         if not self.is_determined:
@@ -358,10 +303,10 @@ class Fit:
 
 
 def _lower_triangular(random_map: FloatArray, lam: FloatArray) -> FloatArray:
-    """Return the lower-triangular square root of the covariance in raw units."""
+    """Return the lower-triangular square root of the covariance in raw units, (k, k)."""
     raw = random_map @ lam
     if not np.count_nonzero(random_map - np.diag(np.diag(random_map))):
         return raw
     upper = linalg.qr(raw.T, mode="r")[0]
-    upper[np.abs(upper) <= 1e-14 * np.abs(raw).max(initial=0.0)] = 0.0
+    upper[np.abs(upper) <= _QR_ROUNDING * np.abs(raw).max(initial=0.0)] = 0.0
     return np.asarray((upper * np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None]).T)

@@ -11,40 +11,20 @@ from skmixed.core.layout import FloatArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FixedColumn:
-    """One fixed column: a product of codes of factor levels and of numbers.
+    """One fixed column: a product of codes of factor levels and of numbers."""
 
-    Parameters
-    ----------
-    term : str
-        The term of the formula it belongs to, such as ``"nitro:Variety"``.
-    codes : mapping of str to ndarray of shape (n_levels,)
-        For every factor in the product, the value of the column at each of its levels.
-    numbers : tuple of str
-        Names of the numeric columns in the product.
-    """
-
-    term: str
-    codes: Mapping[str, FloatArray] = field(default_factory=dict)
-    numbers: tuple[str, ...] = ()
+    term: str  # of the formula, such as "nitro:Variety"
+    codes: Mapping[str, FloatArray] = field(default_factory=dict)  # (n_levels,), by factor
+    numbers: tuple[str, ...] = ()  # names of the numeric columns in the product
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FixedPart:
-    """The fixed part of a model as its user wrote it.
+    """The fixed part of a model as its user wrote it."""
 
-    Parameters
-    ----------
-    columns : tuple of FixedColumn
-        The fixed columns, in their order.
-    levels : mapping of str to tuple
-        Levels of every categorical variable, as values of the data.
-    numbers : tuple of str
-        The other variables.
-    """
-
-    columns: tuple[FixedColumn, ...]
-    levels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    numbers: tuple[str, ...] = ()
+    columns: tuple[FixedColumn, ...]  # in their order
+    levels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # by factor, as in data
+    numbers: tuple[str, ...] = ()  # the other variables
 
     @property
     def terms(self) -> dict[str, list[int]]:

@@ -14,40 +14,18 @@ from skmixed.core.layout import FloatArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posterior:
-    """What data say of the random effects at given parameters.
+    """What data say of the random effects at given parameters."""
 
-    Parameters
-    ----------
-    at : Fit
-        The data, at the relative covariances.
-    beta : ndarray of shape (n_fixed,)
-        Coefficients of the fixed columns, in raw units.
-    beta_covariance : ndarray of shape (n_fixed, n_fixed)
-        Their covariance.
-    sigma2 : float
-        Residual variance, in squared units of y.
-    """
-
-    at: Fit
-    beta: FloatArray
-    beta_covariance: FloatArray
-    sigma2: float
+    at: Fit  # the data, at the relative covariances
+    beta: FloatArray  # (n_fixed,), coefficients in raw units
+    beta_covariance: FloatArray  # (n_fixed, n_fixed), their covariance
+    sigma2: float  # residual variance, in squared units of y
 
     @classmethod
     def of(cls, fit: Fit, products: CrossProducts) -> Posterior:
-        """Take the parameters of a fit to other data.
+        """Take the parameters of a fit to other data of the same layout.
 
-        Parameters
-        ----------
-        fit : Fit
-            Its coefficients and variances are kept.
-        products : CrossProducts
-            The data, of the same layout; in place of those of the fit, not beside them.
-
-        Returns
-        -------
-        Posterior
-            Of the random effects of the levels in `products`.
+        The other data stand in place of those of the fit, not beside them.
         """
         return cls(fit.at(products), fit.beta, fit.beta_covariance, fit.sigma2)
 

@@ -1,4 +1,4 @@
-"""The profiled criterion of a linear mixed model as a pure function of the relative factors.
+"""The profiled criterion of a linear mixed model as a pure function of the lambdas.
 
 With V = W^-1 + sum of Z_f (I x lambda_f lambda_f') Z_f', M = [X y]'V^-1[X y] = L L' and r^2 the
 square of the last pivot of L, the criterion (-2 log-likelihood, beta and sigma^2 profiled out) is
@@ -32,58 +32,25 @@ from skmixed.core.levels import multiply_levels
 from skmixed.core.scaling import ScaledModel
 from skmixed.core.spec import ModelSpec
 
-_EXACT_FIT = 1e-14
-_NOISE = 2.0**-30
+_EXACT_FIT = 1e-14  # of y'Wy for each column: what rounding leaves of a residual of zero
+_NOISE = 2.0**-30  # of y'Wy: 1e-9, less than any data mean and far more than rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A linear mixed model on its cross-products, ready to be evaluated.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        The model.
-    model : ScaledModel
-        Its cross-products, in scaled units.
-    structures : tuple of Structure
-        Covariance structure of every used factor.
-    elimination : Elimination
-        How the random effects are eliminated.
-    pairs : dict of (int, int) to PairBlock
-        Scaled products of the pairs of levels that occur.
-    n_observations : float
-        Rows, or the sum of frequency weights.
-    constant : float
-        What the criterion has beside its scaled value: scales of the columns, precision weights.
-    """
+    """A linear mixed model on its cross-products, ready to be evaluated."""
 
     spec: ModelSpec
-    model: ScaledModel
-    structures: tuple[Structure, ...]
-    elimination: Elimination
-    pairs: dict[tuple[int, int], PairBlock]
-    n_observations: float
-    constant: float
+    model: ScaledModel  # its cross-products, in scaled units
+    structures: tuple[Structure, ...]  # covariance of every used factor
+    elimination: Elimination  # how the random effects are eliminated
+    pairs: dict[tuple[int, int], PairBlock]  # scaled products of the pairs of levels that occur
+    n_observations: float  # rows, or the sum of frequency weights
+    constant: float  # beside the scaled criterion: scales of the columns, precision weights
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec, krylov: Krylov | None = None) -> Problem:
-        """Set up a model.
-
-        Parameters
-        ----------
-        products : CrossProducts
-            Of all columns.
-        spec : ModelSpec
-            The model.
-        krylov : Krylov, optional
-            Solve for crossed factors by conjugate gradients, as these settings say.
-
-        Returns
-        -------
-        Problem
-            Independent of the number of rows.
-        """
+        """Set up a model; with `krylov`, crossed factors are solved for by conjugate gradients."""
         model = ScaledModel.of(products, spec)
         pairs = scaled_pairs(products, spec, model)
         frequency = spec.weighting == "frequency"
@@ -108,11 +75,8 @@ class Problem:
     def with_noise(self) -> Problem:
         """Return the same model for the response with a little noise.
 
-        Returns
-        -------
-        Problem
-            With noise that has nothing to do with any column and a sum of squares of 1e-9 of that
-            of the response. It keeps the criterion from falling without end.
+        The noise has nothing to do with any column and a sum of squares of 1e-9 of that of the
+        response. It keeps the criterion from falling without end.
         """
         gram, within = self.model.gram.copy(), self.model.within
         noise = _NOISE * gram[-1, -1]
@@ -122,11 +86,11 @@ class Problem:
             within[-1, -1] += noise
         return replace(self, model=replace(self.model, gram=gram, within=within))
 
-    def scaled_factors(self, factors: Blocks) -> Blocks:
+    def scaled_factors(self, lambdas: Blocks) -> Blocks:
         """Return lambda of every used factor in scaled units, given in those of the data."""
         return [
             np.asarray(linalg.solve(random_map, lam))
-            for random_map, lam in zip(self.model.random_maps, factors, strict=True)
+            for random_map, lam in zip(self.model.random_maps, lambdas, strict=True)
         ]
 
     @property
@@ -142,7 +106,7 @@ class Problem:
 
     @cached_property
     def least_squares(self) -> tuple[FloatArray, float]:
-        """Coefficients and residual sum of squares without random effects."""
+        """Coefficients, (p,), and residual sum of squares without random effects."""
         return least_squares(self.model.gram)
 
     @cached_property
@@ -153,26 +117,14 @@ class Problem:
             return False
         return bool(self.least_squares[1] > _EXACT_FIT * len(gram) * gram[-1, -1])
 
-    def evaluate(self, factors: Sequence[FloatArray]) -> Evaluation:
-        """Evaluate the criterion.
+    def evaluate(self, lambdas: Sequence[FloatArray]) -> Evaluation:
+        """Evaluate the criterion at lambda of every used factor, (k, k), in scaled units.
 
-        Parameters
-        ----------
-        factors : sequence of ndarray of shape (k, k)
-            lambda of every used factor in scaled units; any square root of Omega.
-
-        Returns
-        -------
-        Evaluation
-            Valid on the boundary.
-
-        Raises
-        ------
-        LostPrecisionError
-            If the cross-products do not have the digits that these factors need.
+        Any square roots of the Omegas will do, singular ones too. Raises `LostPrecisionError` if
+        the cross-products do not have the digits that these need.
         """
-        lams = list(factors)
-        factorisation = self.elimination.factorise(lams)
+        roots = list(lambdas)
+        factorisation = self.elimination.factorise(roots)
         reduced = factorisation.reduce(self.model.right)
         gram = reduced.remaining(self.model.gram, self.model.within)
         lower, info = lapack.dpotrf(gram, lower=1, clean=1)
@@ -182,20 +134,12 @@ class Problem:
                 "a covariate or the differences between groups, or the model can follow every row. "
                 "Rescale or centre the columns, or drop random terms"
             )
-        return Evaluation(self, lams, factorisation, reduced, lower)
+        return Evaluation(self, roots, factorisation, reduced, lower)
 
     def multiply(self, effects: Blocks) -> Blocks:
-        """Return Z_f'W times the columns sum over g of Z_g effects_g.
+        """Return Z_f'W times the sum over g of Z_g effects_g, (k, m, n_levels) for every factor.
 
-        Parameters
-        ----------
-        effects : list of ndarray of shape (k, m, n_levels)
-            m columns of random effects of every factor.
-
-        Returns
-        -------
-        list of ndarray of shape (k, m, n_levels)
-            The products, for every factor.
+        `effects` are m columns of random effects of every factor, (k, m, n_levels).
         """
         if isinstance(self.elimination, Iterative):
             return self.elimination.multiply(effects)
@@ -213,6 +157,7 @@ class Problem:
 def _add_pairs(
     target: FloatArray, at: np.ndarray, products: FloatArray, effects: FloatArray, of: np.ndarray
 ) -> None:
+    """Add products of pairs of levels with effects to the levels `at`, in place."""
     n_levels = target.shape[2]
     for a, b in np.ndindex(*products.shape[:2]):
         for m in range(target.shape[1]):

@@ -19,72 +19,34 @@ from skmixed.core.elimination import Blocks
 from skmixed.core.layout import CONSTANT, FloatArray
 from skmixed.core.spec import ModelSpec, Term
 
-_DEPENDENT = 1e-11
+_INDEPENDENT_SHARE = 1e-11  # left of a sum of squares: less is rounding of the cross-products
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScaledModel:
     """Cross-products of the columns of one model, in scaled units.
 
-    Parameters
-    ----------
-    kept : tuple of int
-        Positions in `ModelSpec.fixed` of the fixed columns that are independent, left to right.
-    to_raw : ndarray of shape (n_columns, p + 1)
-        The scaled columns [X y] in terms of the raw columns of the layout.
-    response_scale : float
-        Multiplier of the response.
-    log_scales : float
-        Sum of the logarithms of the multipliers of the p fixed columns.
-    gram : ndarray of shape (p + 1, p + 1)
-        [X y]'W[X y].
-    random_maps : list of ndarray of shape (k, k)
-        R of every used factor: effects of raw columns = R @ effects of scaled columns.
-    own : list of ndarray of shape (k, k, n_levels)
-        Z'W Z of every used factor.
-    right : list of ndarray of shape (k, p + 1, n_levels)
-        Z'W[X y] of every used factor.
-    pairs : dict of (int, int) to ndarray of shape (k_i, k_j, n_pairs)
-        Z_i'W Z_j, by positions among the used factors.
-    within : ndarray of shape (p + 1, p + 1) or None
-        [X y]'W[X y] of deviations from the means of the levels of a factor, where they are kept,
-        it has a random intercept only, and no other has more random effects.
-    first : int or None
-        Position of that factor, which is to be eliminated first.
-    times : ndarray of shape (n_levels,) or None
-        How many levels each level of the only factor stands for, where levels are put together
-        (`skmixed.core.collapse`); None for one each.
+    `within` is there where sums within the levels of a used factor are kept, which has a random
+    intercept only, and no other factor has more random effects. `times` is there where levels of
+    the only factor are put together (`skmixed.core.collapse`).
     """
 
-    kept: tuple[int, ...]
-    to_raw: FloatArray
-    response_scale: float
-    log_scales: float
-    gram: FloatArray
-    random_maps: Blocks
-    own: Blocks
-    right: Blocks
-    pairs: dict[tuple[int, int], FloatArray]
-    within: FloatArray | None
-    first: int | None
-    times: FloatArray | None = None
+    kept: tuple[int, ...]  # positions in `ModelSpec.fixed` of the p independent columns
+    to_raw: FloatArray  # (n_columns, p + 1), scaled [X y] in terms of the raw columns
+    response_scale: float  # multiplier of the response
+    log_scales: float  # sum of the logarithms of the multipliers of the p fixed columns
+    gram: FloatArray  # (p + 1, p + 1), [X y]'W[X y]
+    random_maps: Blocks  # (k, k), R of every used factor: raw effects = R @ scaled effects
+    own: Blocks  # (k, k, n_levels), Z'W Z of every used factor
+    right: Blocks  # (k, p + 1, n_levels), Z'W[X y] of every used factor
+    pairs: dict[tuple[int, int], FloatArray]  # (k_i, k_j, n_pairs), Z_i'W Z_j by positions
+    within: FloatArray | None  # (p + 1, p + 1), `gram` of deviations from level means
+    first: int | None  # position of the factor of `within`, which is to be eliminated first
+    times: FloatArray | None = None  # (n_levels,), levels that each stands for; None for one each
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
-        """Select, shift and scale the columns of a model.
-
-        Parameters
-        ----------
-        products : CrossProducts
-            Of all columns.
-        spec : ModelSpec
-            The model.
-
-        Returns
-        -------
-        ScaledModel
-            Its cross-products.
-        """
+        """Select, shift and scale the columns of a model."""
         undo = np.asarray(lapack.dtrtri(products.basis, unitdiag=1)[0])
         fixed, response = _fixed_maps(products, spec, undo)
         scales = _power_of_two_scales(fixed, products)
@@ -126,30 +88,22 @@ class ScaledModel:
         return float(np.round(self.times.sum()))
 
     def total(self, factor: int) -> FloatArray:
-        """Return Z'W Z of a used factor, summed over its levels."""
+        """Return Z'W Z of a used factor, (k, k), summed over its levels."""
         own = self.own[factor]
         return np.asarray(own.sum(axis=2) if self.times is None else own @ self.times)
 
 
 def independent_columns(gram: FloatArray) -> tuple[int, ...]:
-    """Choose a basis among columns, left to right.
+    """Choose a basis among columns, left to right, from their cross-products, (p, p).
 
-    Parameters
-    ----------
-    gram : ndarray of shape (p, p)
-        Cross-products of the columns.
-
-    Returns
-    -------
-    tuple of int
-        The columns of which more than 1e-11 of the sum of squares is left after regression on
-        the chosen ones before them. Going left to right, not by size, makes the choice the same
-        for weighted and repeated rows.
+    A column is taken if more than 1e-11 of its sum of squares is left after regression on those
+    taken before it. Going left to right, not by size, makes the choice the same for weighted and
+    repeated rows.
     """
     rest = gram.copy()
     kept = []
     for j in range(len(gram)):
-        if rest[j, j] > _DEPENDENT * gram[j, j]:
+        if rest[j, j] > _INDEPENDENT_SHARE * gram[j, j]:
             kept.append(j)
             column = rest[:, j] / np.sqrt(rest[j, j])
             rest -= np.outer(column, column)
@@ -159,7 +113,7 @@ def independent_columns(gram: FloatArray) -> tuple[int, ...]:
 def _fixed_maps(
     products: CrossProducts, spec: ModelSpec, undo: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Express the fixed columns and the response in the stored columns."""
+    """Express the fixed columns, (w, p), and the response, (w,), in the w stored columns."""
     width = len(products.basis)
     columns = list(spec.fixed)
     fixed = (np.eye(width) if spec.has_intercept else undo)[:, columns]
@@ -173,23 +127,12 @@ def _fixed_maps(
 
 
 def _power_of_two_scales(maps: FloatArray, products: CrossProducts) -> FloatArray:
-    squares = np.einsum("ij,ik,kj->j", maps, products.gram, maps)
-    return power_of_two_scales(squares / products.sum_weights)
+    """Return powers of two that bring root mean squares near one, 1 for a column of zeros, (p,).
 
-
-def power_of_two_scales(mean_squares: FloatArray) -> FloatArray:
-    """Return powers of two that bring root mean squares near one.
-
-    Parameters
-    ----------
-    mean_squares : ndarray of shape (p,)
-        Mean square of every column.
-
-    Returns
-    -------
-    ndarray of shape (p,)
-        Multipliers; 1 for a column of zeros.
+    The p columns are given in the stored ones by `maps`, (n_columns, p).
     """
+    squares = np.einsum("ij,ik,kj->j", maps, products.gram, maps)
+    mean_squares = squares / products.sum_weights
     positive = np.where(mean_squares > 0, mean_squares, 1.0)
     return np.exp2(-np.round(0.5 * np.log2(positive)))
 
@@ -197,7 +140,7 @@ def power_of_two_scales(mean_squares: FloatArray) -> FloatArray:
 def _random_map(
     products: CrossProducts, spec: ModelSpec, factor: int, undo: FloatArray
 ) -> FloatArray:
-    """Express the random columns of a factor in the columns its block carries."""
+    """Express the random columns of a factor in the columns its block carries, (carried, k)."""
     carried = list(products.factors[factor].columns)
     return np.concatenate(
         [_term_map(products, term, carried, undo) for term in spec.factor_terms(factor)],
@@ -208,6 +151,7 @@ def _random_map(
 def _term_map(
     products: CrossProducts, term: Term, carried: list[int], undo: FloatArray
 ) -> FloatArray:
+    """Express the random columns of a term in the columns the block of its factor carries."""
     shifted = term.kind == "unstructured" and CONSTANT in term.columns
     basis = np.eye(len(undo)) if shifted else undo
     columns = basis[:, list(term.columns)]
@@ -220,7 +164,7 @@ def _term_map(
 def _raw_effects(
     products: CrossProducts, spec: ModelSpec, factor: int, z_map: FloatArray
 ) -> FloatArray:
-    """Return R with effects of the raw columns = R @ effects of the scaled ones."""
+    """Return R, (k, k), with effects of the raw columns = R @ effects of the scaled ones."""
     carried = list(products.factors[factor].columns)
     raw = products.basis[carried][:, carried] @ z_map
     effects = []
@@ -238,6 +182,7 @@ def _raw_effects(
 def _scaled_pairs(
     products: CrossProducts, spec: ModelSpec, maps: Blocks
 ) -> dict[tuple[int, int], FloatArray]:
+    """Return Z_i'W Z_j of the pairs of levels, by positions among the used factors."""
     position = {factor: n for n, factor in enumerate(spec.used_factors)}
     return {
         (position[i], position[j]): transform(pair.products, maps[position[i]], maps[position[j]])
@@ -249,7 +194,10 @@ def _scaled_pairs(
 def _scaled_within(
     products: CrossProducts, spec: ModelSpec, right_map: FloatArray
 ) -> tuple[int, FloatArray] | None:
-    """Return the sums within levels where eliminating their factor first can use them."""
+    """Return the sums within levels where eliminating their factor first can use them.
+
+    As the position of that factor and [X y]'W[X y] of the deviations, (p + 1, p + 1).
+    """
     within = products.within
     if within is None or within.factor not in spec.used_factors:
         return None

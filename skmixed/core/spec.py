@@ -14,43 +14,21 @@ Weighting = Literal["frequency", "precision"]
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One random-effects term.
+    """One random-effects term."""
 
-    Parameters
-    ----------
-    factor : int
-        Position in `Layout.factors`.
-    columns : tuple of int
-        Positions in `Layout.columns` of the columns whose effects vary.
-    kind : {"unstructured", "diagonal", "identity"}
-        Covariance structure.
-    """
-
-    factor: int
-    columns: tuple[int, ...]
-    kind: Kind = "unstructured"
+    factor: int  # position in `Layout.factors`
+    columns: tuple[int, ...]  # positions in `Layout.columns` of what varies
+    kind: Kind = "unstructured"  # structure of its covariance
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A linear mixed model on given cross-products.
+    """A linear mixed model on given cross-products."""
 
-    Parameters
-    ----------
-    fixed : tuple of int
-        Positions in `Layout.columns` of the fixed columns; includes 0 for an intercept.
-    terms : tuple of Term
-        Random-effects terms in the order of the formula.
-    method : {"reml", "ml"}
-        Criterion.
-    weighting : {"frequency", "precision"}
-        What the weights of the rows mean.
-    """
-
-    fixed: tuple[int, ...]
-    terms: tuple[Term, ...] = ()
+    fixed: tuple[int, ...]  # positions in `Layout.columns`; 0 is the intercept
+    terms: tuple[Term, ...] = ()  # in the order of the formula
     method: Method = "reml"
-    weighting: Weighting = "frequency"
+    weighting: Weighting = "frequency"  # what the weights of the rows mean
 
     @property
     def has_intercept(self) -> bool:

@@ -15,49 +15,30 @@ from skmixed.core.solvers.newton import Newton
 from skmixed.core.solvers.report import SolverReport
 from skmixed.core.spec import ModelSpec
 
-_SHARE = 0.5
-_MUCH_SLOWER = 10.0
-_LONG = 600.0
-_DENSE_RATE, _OUTER_RATE, _SPARSE_RATE = 8e9, 1e8, 6e8
-_EVALUATIONS, _ITERATIONS = 8, 8
+_MEMORY_SHARE = 0.5  # of the memory of the machine; the rest is for the data and everybody else
+_MUCH_SLOWER = 10.0  # times as long as the iterative search: more than exact estimates are worth
+_LONG = 600.0  # seconds: up to ten minutes exact estimates are waited for whatever the ratio
+_DENSE_RATE = 8e9  # width^3 a second in Cholesky factor and inverse; the order of one core
+_OUTER_RATE = 1e8  # entries a second added to the complement by sparse outer products
+_SPARSE_RATE = 6e8  # entries a second times a vector in passes over the pairs
+_EVALUATIONS = 8  # of a typical search from MINQUE(0)
+_ITERATIONS = 8  # of conjugate gradients in a typical solution for a random vector
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
-    """What a crossed design takes.
+class CrossedCost:
+    """What a crossed design takes: memory for the exact elimination, time for both searches."""
 
-    Parameters
-    ----------
-    width : int
-        Random effects of the factors that are not eliminated.
-    memory : float
-        Bytes that the exact elimination needs.
-    exact, iterative : float
-        Seconds that the searches take, roughly.
-    """
-
-    width: int
-    memory: float
-    exact: float
-    iterative: float
+    width: int  # random effects of the factors that are not eliminated
+    memory: float  # bytes that the exact elimination needs
+    exact: float  # seconds, roughly
+    iterative: float  # seconds, roughly
 
     @classmethod
-    def of(cls, products: CrossProducts, spec: ModelSpec, n_probes: int) -> Effort | None:
-        """Estimate it from the sizes of the factors and the pairs of levels that occur.
+    def of(cls, products: CrossProducts, spec: ModelSpec, n_probes: int) -> CrossedCost | None:
+        """Estimate it from the numbers of levels and of pairs of levels that occur.
 
-        Parameters
-        ----------
-        products : CrossProducts
-            The data.
-        spec : ModelSpec
-            The model.
-        n_probes : int
-            Random vectors a factor.
-
-        Returns
-        -------
-        Effort or None
-            None where the factors do not cross.
+        None where the factors do not cross. `n_probes` is the number of random vectors a factor.
         """
         used = spec.used_factors
         columns = {f: len(spec.factor_columns(f)) for f in used}
@@ -87,51 +68,31 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Auto:
-    """Newton's method, but the iterative search where that cannot be or would take very long.
+    """Newton's method, but the iterative search where that cannot be or would take very long."""
 
-    Parameters
-    ----------
-    newton : Newton
-        The search with exact elimination.
-    iterative : IterativeSolver
-        The other.
-    """
-
-    newton: Newton
+    newton: Newton  # with exact elimination
     iterative: IterativeSolver
 
     def choose(self, products: CrossProducts, spec: ModelSpec) -> tuple[Solver, str]:
-        """Choose a search for a model.
+        """Choose a search for a model; return it and why, in a sentence.
 
-        Parameters
-        ----------
-        products : CrossProducts
-            The data.
-        spec : ModelSpec
-            The model.
-
-        Returns
-        -------
-        solver : Solver
-            The search.
-        reason : str
-            Why, in a sentence; empty where there was nothing to choose.
+        The sentence is empty where there was nothing to choose.
         """
-        effort = Effort.of(products, spec, self.iterative.n_probes)
-        if effort is None:
+        cost = CrossedCost.of(products, spec, self.iterative.n_probes)
+        if cost is None:
             return self.newton, ""
-        size = f"a dense matrix of {effort.width} x {effort.width} random effects"
-        need = f"{effort.memory / 2**30:.2g} GiB"
+        size = f"a dense matrix of {cost.width} x {cost.width} random effects"
+        need = f"{cost.memory / 2**30:.2g} GiB"
         installed = memory_installed()
-        if installed is not None and effort.memory > _SHARE * installed:
+        if installed is not None and cost.memory > _MEMORY_SHARE * installed:
             return self.iterative, (
                 f"the exact elimination needs {need}, mostly for {size}, which is more than half "
                 f"of the {installed / 2**30:.3g} GiB of this machine"
             )
-        if effort.exact > max(_LONG, _MUCH_SLOWER * effort.iterative):
+        if cost.exact > max(_LONG, _MUCH_SLOWER * cost.iterative):
             return self.iterative, (
                 f"the exact elimination needs {size}, by which it would take about "
-                f"{effort.exact / max(effort.iterative, 1.0):.0f} times as long"
+                f"{cost.exact / max(cost.iterative, 1.0):.0f} times as long"
             )
         return self.newton, f"the exact elimination, with {size}, fits into memory ({need})"
 

@@ -23,29 +23,33 @@ from skmixed.core.solvers.coordinates import Coordinates, theta_gradient
 from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.noise import inverse_felt, relative_errors, theta_noise
 from skmixed.core.solvers.report import MonteCarlo, SolverReport
-from skmixed.core.solvers.trust_region import trust_region_step
+from skmixed.core.solvers.trust_region import (
+    ACCEPTED_RATIO,
+    FAIR_RATIO,
+    GOOD_RATIO,
+    INTERIOR,
+    WIDENING,
+    trust_region_step,
+)
 from skmixed.core.solvers.walk import Walk
 
 if TYPE_CHECKING:
     from skmixed.core.solvers.iterative import IterativeSolver
 
-_FLAT = 1e-6
-_NOTHING_LEFT = 1e-10
-_SMALLEST_RADIUS = 1e-6
-_SAME = 1e-12
-_MOST_ESCAPES = 5
-_LARGEST_GAIN, _BESIDE_NOISE = 1e-4, 0.1
+_FLAT_ESTIMATED = 1e-6  # slope and curvature relative to the information: less is a solver's error
+_LEAST_UNEXPLAINED = 1e-10  # r^2 as a share of y'Wy: solutions have no more digits (`Krylov.tol`)
+_SHORTEST_STEP = 1e-6  # of radii, in units of theta: the criterion changes with its square
+_LOST_RADIUS = 1e-3  # digits lost within it are lost where the search stands, too
+_UNMOVED = 1e-12  # change of an Omega that is rounding of its eigenvectors
+_MOST_ESCAPES = 5  # steps off the boundary; more would go to and fro between it and the zeros
+_LARGEST_GAIN = 1e-4  # predicted decrease above which noise is no reason to end
+_BESIDE_NOISE = 0.1  # of the Monte Carlo error: such a step adds half a percent to it
 
 
-class Search(Walk):
-    """A search with settings, where it stands, and how it got there.
+class IterativeSearch(Walk):
+    """Average-information search by estimated gradients, where it stands and how it got there.
 
-    Parameters
-    ----------
-    problem : Problem
-        The model, its crossed factors arranged for iterative solution.
-    settings : IterativeSolver
-        When to stop.
+    The crossed factors of the problem are arranged for iterative solution.
     """
 
     def __init__(self, problem: Problem, settings: IterativeSolver) -> None:
@@ -54,7 +58,7 @@ class Search(Walk):
         self.escapes = 0
         omegas = minque_start(problem)
         self.move_to(omegas)
-        flat = self.flat_factors(self.hessian, _FLAT)
+        flat = self.flat_factors(self.hessian, _FLAT_ESTIMATED)
         if flat:
             self.confounded = tuple(flat)
             self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
@@ -63,7 +67,7 @@ class Search(Walk):
         """Set the model up at theta."""
         self.n_evaluations += 1
         found = self.problem.evaluate(self.coordinates.factors(theta))
-        if found.lower[-1, -1] ** 2 < _NOTHING_LEFT * self.problem.model.gram[-1, -1]:
+        if found.lower[-1, -1] ** 2 < _LEAST_UNEXPLAINED * self.problem.model.gram[-1, -1]:
             raise LostPrecisionError(
                 "the random effects explain the response almost without a rest, for which "
                 "solver='iterative' has too few digits: drop a random term, or see whether the "
@@ -74,12 +78,12 @@ class Search(Walk):
     def move_to(self, omegas: Blocks) -> None:
         """Start afresh from given covariances."""
         super().move_to(omegas)
-        self.look_around()
+        self.update_derivatives()
 
-    def look_around(self) -> None:
+    def update_derivatives(self) -> None:
         """Compute gradient and average information where the search stands."""
         self.slope, self.hessian = self.derivatives()
-        self.leave_confounded(self.slope, self.hessian)
+        self.drop_confounded(self.slope, self.hessian)
 
     def run(self) -> None:
         """Search until nothing is left to gain."""
@@ -105,27 +109,27 @@ class Search(Walk):
         try:
             trial = self.evaluate(theta)
         except LostPrecisionError:
-            if self.radius < 1e-3:
+            if self.radius < _LOST_RADIUS:
                 raise
             self.radius = length / 4.0
             return False
         there = theta_gradient(trial, self.coordinates.patterns) * units
         ratio = -float((slope + there) @ step) / 2.0 / predicted
-        if ratio < 0.25:
+        if ratio < FAIR_RATIO:
             self.radius = length / 3.0
-        elif ratio > 0.75 and length > 0.99 * self.radius:
-            self.radius *= 2.5
-        accepted = ratio > 1e-3
+        elif ratio > GOOD_RATIO and length > INTERIOR * self.radius:
+            self.radius *= WIDENING
+        accepted = ratio > ACCEPTED_RATIO
         if accepted:
             self.theta, self.current = theta, trial
             self.pivot()
-            self.look_around()
+            self.update_derivatives()
         self.record(np.nan, float(np.linalg.norm(slope)), length, accepted)
         return False
 
     def has_arrived(self, predicted: float, step: FloatArray) -> bool:
         """Tell whether the step to go matters neither to the criterion nor beside the noise."""
-        if predicted < self.settings.tol or self.radius < _SMALLEST_RADIUS:
+        if predicted < self.settings.tol or self.radius < _SHORTEST_STEP:
             return True
         if predicted > _LARGEST_GAIN:
             return False
@@ -138,7 +142,9 @@ class Search(Walk):
         omegas = self.omegas
         zipped = zip(self.problem.structures, omegas, strict=True)
         trial = [snapped(structure, omega) for structure, omega in zipped]
-        if all(np.allclose(a, b, rtol=0.0, atol=_SAME) for a, b in zip(trial, omegas, strict=True)):
+        if all(
+            np.allclose(a, b, rtol=0.0, atol=_UNMOVED) for a, b in zip(trial, omegas, strict=True)
+        ):
             return False
         before = (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius)
         self.move_to(trial)
@@ -156,7 +162,7 @@ class Search(Walk):
         self.escapes += 1
         factor, direction = found
         size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
-        for exponent in range(1, 5):
+        for exponent in range(1, 5):  # less than 1e-4 would be snapped to zero again
             moved = list(omegas)
             moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
             self.move_to(moved)
@@ -180,11 +186,11 @@ class Search(Walk):
         settings = replace(settings, by_factor=tuple(wanted))
         self.problem = replace(self.problem, elimination=replace(elimination, settings=settings))
         self.current = self.evaluate(self.theta)
-        self.look_around()
+        self.update_derivatives()
         return True
 
     def total_covariance(self) -> FloatArray:
-        """Return the Monte Carlo covariance of theta, with the step that was left undone."""
+        """Return the Monte Carlo covariance of theta, (t, t), with the step left undone."""
         left = inverse_felt(self.hessian) @ self.slope
         noise = theta_noise(self.coordinates, self.current, self.hessian)
         return noise + np.outer(left, left)
@@ -205,7 +211,7 @@ class Search(Walk):
         omegas, structures = self.omegas, self.problem.structures
         exact = [snapped(s, o) for s, o in zip(structures, omegas, strict=True)]
         close = [
-            np.allclose(a, b, rtol=0.0, atol=_SAME) for a, b in zip(exact, omegas, strict=True)
+            np.allclose(a, b, rtol=0.0, atol=_UNMOVED) for a, b in zip(exact, omegas, strict=True)
         ]
         ended = [a if same else b for a, b, same in zip(exact, omegas, close, strict=True)]
         self.coordinates = Coordinates.natural(self.problem)
@@ -214,7 +220,7 @@ class Search(Walk):
             self.current = self.current.with_factors(self.coordinates.factors(self.theta))
         else:
             self.current = self.evaluate(self.theta)
-        self.look_around()
+        self.update_derivatives()
         report = SolverReport(
             "iterative",
             self.converged,

@@ -21,22 +21,13 @@ from skmixed.core.symmetric import is_positive_definite
 class Coordinates:
     """theta of all factors, given the pivot orders.
 
-    Parameters
-    ----------
-    problem : Problem
-        What is searched.
-    orders : list of ndarray of int of shape (k,)
-        Pivot order of every factor.
-    patterns : list of ndarray of shape (t_f, k, k)
-        lambda of a factor is the combination of its patterns with coefficients theta.
-    places : list of slice
-        Where the parameters of every factor stand in theta.
+    lambda of a factor is the combination of its patterns with coefficients theta.
     """
 
-    problem: Problem
-    orders: list[IntArray]
-    patterns: Blocks
-    places: list[slice]
+    problem: Problem  # what is searched
+    orders: list[IntArray]  # (k,), pivot order of every factor
+    patterns: Blocks  # (t_f, k, k) of every factor
+    places: list[slice]  # of the parameters of every factor in theta
 
     @classmethod
     def of(cls, problem: Problem, orders: list[IntArray]) -> Coordinates:
@@ -50,22 +41,25 @@ class Coordinates:
         """Set up coordinates in which every column stays in its place."""
         return cls.of(problem, [structure.natural_order for structure in problem.structures])
 
-    def are_natural(self, factors: Blocks) -> bool:
-        """Return whether factors in these coordinates are Cholesky factors as they stand."""
+    def are_natural(self, lambdas: Blocks) -> bool:
+        """Tell whether lambdas in these coordinates are lower triangular as they stand.
+
+        That is, with no row moved and no negative entry on the diagonal.
+        """
         return all(
             bool((lam.diagonal() >= 0.0).all()) and order.tolist() == list(range(len(order)))
-            for lam, order in zip(factors, self.orders, strict=True)
+            for lam, order in zip(lambdas, self.orders, strict=True)
         )
 
     def factors(self, theta: FloatArray) -> Blocks:
-        """Return lambda of every factor."""
+        """Return lambda of every factor, (k, k)."""
         return [
             (theta[place] @ pattern.reshape(len(pattern), -1)).reshape(pattern.shape[1:])
             for place, pattern in zip(self.places, self.patterns, strict=True)
         ]
 
     def theta(self, omegas: Blocks) -> FloatArray:
-        """Return theta of given relative covariances."""
+        """Return theta, (t,), of given relative covariances."""
         zipped = zip(self.problem.structures, omegas, self.orders, strict=True)
         return np.concatenate([structure.theta(omega, order) for structure, omega, order in zipped])
 
@@ -79,20 +73,7 @@ class Coordinates:
 
 
 def theta_gradient(evaluation: Evaluation, patterns: Blocks) -> FloatArray:
-    """Return the gradient of the criterion in theta.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The model at one value of theta.
-    patterns : list of ndarray of shape (t_f, k, k)
-        Of the coordinates.
-
-    Returns
-    -------
-    ndarray of shape (t,)
-        2 <G lambda, L_a>.
-    """
+    """Return the gradient of the criterion in theta, (t,): 2 <G lambda, L_a>."""
     zipped = zip(evaluation.factors, patterns, evaluation.gradient, strict=True)
     return np.concatenate(
         [2.0 * (p.reshape(len(p), -1) @ (g @ lam).ravel()) for lam, p, g in zipped]
@@ -100,22 +81,11 @@ def theta_gradient(evaluation: Evaluation, patterns: Blocks) -> FloatArray:
 
 
 def local_model(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, FloatArray]:
-    """Return the gradient and the second derivatives of the criterion in theta.
+    """Return the gradient, (t,), and second derivatives, (t, t), of the criterion in theta.
 
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The model where the search stands.
-    patterns : list of ndarray of shape (t_f, k, k)
-        Of the coordinates the search is in.
-
-    Returns
-    -------
-    gradient : ndarray of shape (t,)
-        2 <G lambda, L_a>.
-    hessian : ndarray of shape (t, t)
-        Exact for one factor where that is positive definite, otherwise with the average
-        information in place of the second derivatives in Omega.
+    The second derivatives are exact for one factor where they are positive definite. Otherwise the
+    average information stands for the second derivatives in Omega. `patterns` are those of the
+    coordinates the search is in.
     """
     directions, curvatures = Directions(), []
     for factor, (lam, pattern, g) in enumerate(

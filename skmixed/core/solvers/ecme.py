@@ -18,18 +18,7 @@ from skmixed.core.evaluation import Evaluation
 
 
 def ecme_step(evaluation: Evaluation) -> Blocks:
-    """Return the relative covariances of the next iteration.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        The model where the search stands.
-
-    Returns
-    -------
-    list of ndarray of shape (k, k)
-        Of the structure of every factor.
-    """
+    """Return the relative covariances, (k, k), of the next iteration, each of its structure."""
     problem = evaluation.problem
     result: Blocks = []
     zipped = zip(problem.structures, evaluation.factors, evaluation.gradient, strict=True)

@@ -26,35 +26,16 @@ class EM:
 
     EM approaches a variance of zero for ever without reaching it; the last few steps by Newton's
     method put exact zeros.
-
-    Parameters
-    ----------
-    tol : float
-        The steps end when one lowers the criterion by less.
-    max_iter : int
-        Most EM steps.
-    callback : callable or None
-        Called with every `Iteration`.
     """
 
-    tol: float = 1e-8
-    max_iter: int = 2_000
-    callback: Callback | None = None
+    tol: float = 1e-8  # the EM steps end when one lowers the criterion by less
+    max_iter: int = 2_000  # most EM steps
+    callback: Callback | None = None  # called with every `Iteration`
 
     def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
-        """Minimise the criterion.
+        """Minimise the criterion of a problem with at least one random term.
 
-        Parameters
-        ----------
-        problem : Problem
-            The criterion; at least one random term.
-
-        Returns
-        -------
-        evaluation : Evaluation
-            The model at the optimum.
-        report : SolverReport
-            Trace of the EM steps and of the last steps.
+        The trace of the report has the EM steps and the last steps.
         """
         return solve_bounded(self._search, problem)
 

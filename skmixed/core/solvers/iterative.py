@@ -8,7 +8,7 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.iterative.factorisation import Iterative
 from skmixed.core.iterative.settings import Krylov
 from skmixed.core.problem import Problem
-from skmixed.core.solvers.average_information import Search
+from skmixed.core.solvers.average_information import IterativeSearch
 from skmixed.core.solvers.base import Callback
 from skmixed.core.solvers.newton import Newton
 from skmixed.core.solvers.report import SolverReport
@@ -144,6 +144,6 @@ class IterativeSolver:
         if not isinstance(problem.elimination, Iterative):
             found, report = Newton(self.tol, self.max_iter, self.callback).solve(problem)
             return found, replace(report, reason=_NESTED)
-        search = Search(problem, self)
+        search = IterativeSearch(problem, self)
         search.run()
         return search.finish()

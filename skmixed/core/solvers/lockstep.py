@@ -12,65 +12,50 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skmixed.core.covariance import Structure
+from skmixed.core.covariance import PIVOT_RATIO, ZERO_PIVOT, Structure
+from skmixed.core.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
 from skmixed.core.groups import IntArray
 from skmixed.core.layout import FloatArray
 from skmixed.core.lockstep import Stack, evaluate_stack
+from skmixed.core.solvers.boundary import DESCENDS, NEARLY_ZERO, ON_BOUNDARY, SNAP_RISE
+from skmixed.core.solvers.newton import NO_GAIN, ROUNDING_MARGIN, SMALL_GAIN, SMALLEST_RADIUS
+from skmixed.core.solvers.trust_region import (
+    ACCEPTED_RATIO,
+    FAIR_RATIO,
+    FLAT_DIRECTION,
+    GOOD_RATIO,
+    INTERIOR,
+    POOR_RATIO,
+    WIDENING,
+)
 
 BoolArray = NDArray[np.bool_]
 
-_MOST = 60
-_SMALL, _NOTHING = 1e-7, 1e-12
-_NEARLY_ZERO, _ON_BOUNDARY = 1e-4, 1e-6
-_SNAP_RISE = 1e-8
-_DESCENDS = -1e-4
-_SMALLEST_RADIUS = 1e-8
-_PIVOT_RATIO = 4.0
-_ELEMENTS = 2**16
+_MOST_ITERATIONS = 60  # a search that takes more is left to `Newton`
+_ARRIVED = 1e-7  # predicted decrease of a last step: after it, next to nothing is left
+_CHUNK_NUMBERS = 2**16  # in the largest array of a chunk: half a megabyte stays in the cache
+_LEAST_CHUNK = 16  # data sets at once: with fewer, calls of numpy cost more than the arithmetic
+_HALVINGS = 40  # of the bracket of a shift: to 1e-12 of it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Optima:
-    """Where the searches ended.
+    """Where the searches of R data sets ended."""
 
-    Parameters
-    ----------
-    factors : ndarray of shape (R, k, k)
-        lambda in scaled units, lower triangular.
-    criterion : ndarray of shape (R,)
-        But for a constant; infinite where no point could be evaluated.
-    beta : ndarray of shape (R, p)
-        Coefficients of the scaled columns.
-    sigma2 : ndarray of shape (R,)
-        In scaled units.
-    settled : ndarray of bool of shape (R,)
-        Whether the search arrived at a point that nothing leads down from.
-    """
-
-    factors: FloatArray
-    criterion: FloatArray
-    beta: FloatArray
-    sigma2: FloatArray
-    settled: BoolArray
+    factors: FloatArray  # (R, k, k), lambda in scaled units, lower triangular
+    criterion: FloatArray  # (R,), but for a constant; infinite where no point could be evaluated
+    beta: FloatArray  # (R, p), coefficients of the scaled columns
+    sigma2: FloatArray  # (R,), in scaled units
+    settled: BoolArray  # (R,), whether nothing leads down from where the search arrived
 
 
 def solve_stack(stack: Stack, start: FloatArray) -> Optima:
-    """Minimise the criterion of every data set.
+    """Minimise the criterion of every data set from one relative covariance, (k, k).
 
-    Parameters
-    ----------
-    stack : Stack
-        The data.
-    start : ndarray of shape (k, k)
-        Relative covariance to start from, the same for all.
-
-    Returns
-    -------
-    Optima
-        Singular ones were searched for again from the identity, and the better end was kept.
+    Singular optima are searched for again from the identity, and the better end is kept.
     """
     n_elements = stack.response.shape[0] * (stack.fixed.shape[1] + 1) * stack.response.shape[2]
-    chunk = max(16, _ELEMENTS // n_elements)
+    chunk = max(_LEAST_CHUNK, _CHUNK_NUMBERS // n_elements)
     parts = [
         _solve_chunk(stack.take(slice(first, first + chunk)), start)
         for first in range(0, len(stack), chunk)
@@ -79,18 +64,21 @@ def solve_stack(stack: Stack, start: FloatArray) -> Optima:
 
 
 def _solve_chunk(stack: Stack, start: FloatArray) -> Optima:
-    first = _finished(_Search(stack, start))
+    """Minimise the criterion of as many data sets as are worked on at once."""
+    first = _finished(_StackSearch(stack, start))
     diagonals = np.diagonal(first.factors, axis1=1, axis2=2)
     again = np.flatnonzero((diagonals == 0.0).any(axis=1))
     if len(again):
-        second = _finished(_Search(stack.take(again), np.eye(len(start))))
-        better = second.criterion < first.criterion[again] - _SNAP_RISE
+        second = _finished(_StackSearch(stack.take(again), np.eye(len(start))))
+        better = second.criterion < first.criterion[again] - SNAP_RISE
         for name in Optima.__slots__:
             getattr(first, name)[again[better]] = getattr(second, name)[better]
     return first
 
 
-class _Search:
+class _StackSearch:
+    """Where R searches stand, each with its theta, (t,), radius and pivot order."""
+
     def __init__(self, stack: Stack, start: FloatArray) -> None:
         self.stack = stack
         n, k = len(stack), len(start)
@@ -99,11 +87,12 @@ class _Search:
         self.theta = np.zeros((n, self.patterns.shape[1]))
         self.settled = np.zeros(n, dtype=bool)
         self.move_to(np.tile(start, (n, 1, 1)), np.arange(n))
-        self.point = evaluate_stack(stack, self.factors(np.arange(n)), self.patterns)
+        self.point = evaluate_stack(stack, self.lambdas(np.arange(n)), self.patterns)
         self.radius = np.maximum(1.0, np.linalg.norm(self.theta, axis=1) / 2.0)
         self.run()
 
-    def factors(self, which: IntArray) -> FloatArray:
+    def lambdas(self, which: IntArray) -> FloatArray:
+        """Return lambda of the chosen data sets, (len(which), k, k)."""
         return np.asarray(np.einsum("ra,raij->rij", self.theta[which], self.patterns[which]))
 
     def move_to(self, omegas: FloatArray, which: IntArray) -> None:
@@ -116,12 +105,12 @@ class _Search:
 
     def run(self) -> None:
         active = np.flatnonzero(np.isfinite(self.point.criterion))
-        for _ in range(_MOST):
+        for _ in range(_MOST_ITERATIONS):
             if not len(active):
                 return
             arrived = self.descend(active)
             self.settled[active[arrived]] = True
-            active = active[~arrived & (self.radius[active] > _SMALLEST_RADIUS)]
+            active = active[~arrived & (self.radius[active] > SMALLEST_RADIUS)]
 
     def descend(self, active: IntArray) -> BoolArray:
         """Try one step of every active data set; return which of them have arrived."""
@@ -129,41 +118,42 @@ class _Search:
         slope = self.point.slope[active] * units[:, None]
         hessian = self.point.hessian[active] * np.square(units)[:, None, None]
         step, predicted = _steps(slope, hessian, self.radius[active])
-        nothing = predicted < _NOTHING
+        nothing = predicted < NO_GAIN
         old = self.theta[active].copy()
         self.theta[active] += units[:, None] * step
-        trial = evaluate_stack(self.stack.take(active), self.factors(active), self.patterns[active])
+        trial = evaluate_stack(self.stack.take(active), self.lambdas(active), self.patterns[active])
         gained = self.point.criterion[active] - trial.criterion
-        rounding = 1e-13 * np.abs(self.point.criterion[active]) + _NOTHING
-        drowned = (predicted < np.maximum(1e-7, 10.0 * rounding)) & (gained > -10.0 * rounding)
+        rounding = CRITERION_DIGITS * np.abs(self.point.criterion[active]) + CRITERION_ROUNDING
+        noise = ROUNDING_MARGIN * rounding
+        drowned = (predicted < np.maximum(SMALL_GAIN, noise)) & (gained > -noise)
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.where(drowned, 1.0, gained / predicted)
         length = np.linalg.norm(step, axis=1)
-        interior = length < 0.99 * self.radius[active]
+        interior = length < INTERIOR * self.radius[active]
         self.radius[active] = _new_radius(ratio, length, interior, self.radius[active])
-        accepted = ratio > 1e-3
+        accepted = ratio > ACCEPTED_RATIO
         self.theta[active[~accepted]] = old[~accepted]
         self.point.put(active[accepted], trial, np.flatnonzero(accepted))
         self.pivot(active[accepted])
-        return np.asarray(nothing | (accepted & interior & (predicted < _SMALL)))
+        return np.asarray(nothing | (accepted & interior & (predicted < _ARRIVED)))
 
     def pivot(self, which: IntArray) -> None:
         """Put the columns of data sets that need it into a better order."""
-        factors = self.factors(which)
-        omegas = factors @ factors.transpose(0, 2, 1)
+        lambdas = self.lambdas(which)
+        omegas = lambdas @ lambdas.transpose(0, 2, 1)
         better = _pivoted(self.stack.structure, omegas, self.orders[which])
         changed = (better != self.orders[which]).any(axis=1)
         if changed.any():
             moved = which[changed]
             self.move_to(omegas[changed], moved)
             there = evaluate_stack(
-                self.stack.take(moved), self.factors(moved), self.patterns[moved]
+                self.stack.take(moved), self.lambdas(moved), self.patterns[moved]
             )
             self.point.put(moved, there, np.arange(len(moved)))
 
 
 def _steps(slope: FloatArray, hessian: FloatArray, radius: FloatArray) -> tuple[FloatArray, ...]:
-    """Return steps within the radius and what they are predicted to gain.
+    """Return steps within the radius, (R, t), and what they are predicted to gain, (R,).
 
     Eigenvalues of the wrong sign are turned; the shift that keeps a step within its radius is found
     by bisection.
@@ -171,7 +161,7 @@ def _steps(slope: FloatArray, hessian: FloatArray, radius: FloatArray) -> tuple[
     values, vectors = np.linalg.eigh(hessian)
     along = (vectors.transpose(0, 2, 1) @ slope[:, :, None])[:, :, 0]
     largest = np.abs(values).max(axis=1, keepdims=True)
-    flat = np.abs(values) <= 1e-11 * largest + np.finfo(float).tiny
+    flat = np.abs(values) <= FLAT_DIRECTION * largest + np.finfo(float).tiny
     curved = np.where(flat, 1.0, np.abs(values))
     along = np.where(flat, 0.0, along)
     low = np.zeros(len(slope))
@@ -179,7 +169,7 @@ def _steps(slope: FloatArray, hessian: FloatArray, radius: FloatArray) -> tuple[
     long = np.linalg.norm(along / curved, axis=1) > radius
     shift = np.where(long, high, 0.0)
     if long.any():
-        for _ in range(40):
+        for _ in range(_HALVINGS):
             middle = (low + high) / 2.0
             too_long = np.linalg.norm(along / (curved + middle[:, None]), axis=1) > radius
             low, high = np.where(too_long, middle, low), np.where(too_long, high, middle)
@@ -192,35 +182,36 @@ def _steps(slope: FloatArray, hessian: FloatArray, radius: FloatArray) -> tuple[
 def _new_radius(
     ratio: FloatArray, length: FloatArray, interior: BoolArray, radius: FloatArray
 ) -> FloatArray:
-    radius = np.where((ratio > 0.75) & ~interior, 2.5 * radius, radius)
-    radius = np.where(ratio < 0.25, length / 2.0, radius)
-    return np.where(ratio >= 0.1, radius, length / 4.0)
+    """Return the radii after steps, by the rule of `Newton`, (R,)."""
+    radius = np.where((ratio > GOOD_RATIO) & ~interior, WIDENING * radius, radius)
+    radius = np.where(ratio < FAIR_RATIO, length / 2.0, radius)
+    return np.where(ratio >= POOR_RATIO, radius, length / 4.0)
 
 
-def _finished(search: _Search) -> Optima:
+def _finished(search: _StackSearch) -> Optima:
     """Put exact zeros where they cost nothing and rows back in their natural order."""
     everyone = np.arange(len(search.stack))
-    factors = search.factors(everyone)
-    omegas = factors @ factors.transpose(0, 2, 1)
+    lambdas = search.lambdas(everyone)
+    omegas = lambdas @ lambdas.transpose(0, 2, 1)
     zeroed, small = _snapped(search.stack.structure, omegas)
     which = np.flatnonzero(small & np.isfinite(search.point.criterion))
     if len(which):
         before = omegas[which].copy(), search.point.take(which)
         search.move_to(zeroed[which], which)
         trial = evaluate_stack(
-            search.stack.take(which), search.factors(which), search.patterns[which]
+            search.stack.take(which), search.lambdas(which), search.patterns[which]
         )
-        rounding = 1e-13 * np.abs(before[1].criterion)
-        kept = trial.criterion < before[1].criterion + _SNAP_RISE + rounding
+        rounding = CRITERION_DIGITS * np.abs(before[1].criterion)
+        kept = trial.criterion < before[1].criterion + SNAP_RISE + rounding
         search.point.put(which[kept], trial, np.flatnonzero(kept))
         omegas[which[kept]] = zeroed[which[kept]]
     structure = search.stack.structure
     settled = search.settled & ~_leads_off(structure, omegas, search.point.gradient)
     natural = np.tile(structure.natural_order, (len(omegas), 1))
     theta = _theta(structure, omegas, natural)
-    factors = np.einsum("ra,aij->rij", theta, structure.patterns(structure.natural_order))
+    lambdas = np.einsum("ra,aij->rij", theta, structure.patterns(structure.natural_order))
     point = search.point
-    return Optima(factors, point.criterion, -point.contrast[:, :-1], point.sigma2, settled)
+    return Optima(lambdas, point.criterion, -point.contrast[:, :-1], point.sigma2, settled)
 
 
 def _pivoted(structure: Structure, omegas: FloatArray, orders: IntArray) -> IntArray:
@@ -232,14 +223,14 @@ def _pivoted(structure: Structure, omegas: FloatArray, orders: IntArray) -> IntA
         variances = np.diagonal(omegas, axis1=1, axis2=2)[:, columns]
         present = np.take_along_axis(variances, orders[:, columns] - columns.start, axis=1)
         later = np.maximum.accumulate(present[:, ::-1], axis=1)[:, ::-1]
-        bad = (later[:, 1:] > _PIVOT_RATIO * present[:, :-1]).any(axis=1)
+        bad = (later[:, 1:] > PIVOT_RATIO * present[:, :-1]).any(axis=1)
         sorted_places = np.argsort(-variances[bad], axis=1, kind="stable")
         better[bad, columns] = sorted_places + columns.start
     return better
 
 
 def _theta(structure: Structure, omegas: FloatArray, orders: IntArray) -> FloatArray:
-    """Return theta of covariances under the orders of their columns."""
+    """Return theta, (R, t), of covariances, (R, k, k), under their pivot orders, (R, k)."""
     theta = np.zeros((len(omegas), structure.n_theta))
     for block, columns, parameters in structure.slices():
         part = omegas[:, columns, columns]
@@ -258,31 +249,35 @@ def _theta(structure: Structure, omegas: FloatArray, orders: IntArray) -> FloatA
 
 
 def _semidefinite_cholesky(matrices: FloatArray) -> FloatArray:
+    """Return lower Cholesky factors, (R, k, k), as `semidefinite_cholesky` does."""
     rest = matrices.copy()
-    factor = np.zeros_like(rest)
+    lower = np.zeros_like(rest)
     for j in range(rest.shape[1]):
         pivot = rest[:, j, j]
-        felt = pivot > 1e-12 * matrices[:, j, j]
+        felt = pivot > ZERO_PIVOT * matrices[:, j, j]
         column = np.where(felt, 1.0, 0.0)[:, None] * rest[:, j:, j]
         column = column / np.sqrt(np.where(felt, pivot, 1.0))[:, None]
-        factor[:, j:, j] = column
+        lower[:, j:, j] = column
         rest[:, j:, j:] -= column[:, :, None] * column[:, None, :]
-    return factor
+    return lower
 
 
 def _snapped(structure: Structure, omegas: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Return covariances with exact zeros for nearly zero eigenvalues, and which have any."""
+    """Return covariances with exact zeros for nearly zero eigenvalues, and which have any.
+
+    As `snapped` in `boundary` does.
+    """
     result, changed = omegas.copy(), np.zeros(len(omegas), dtype=bool)
     for block, columns, _ in structure.slices():
         part = omegas[:, columns, columns]
         if block.kind == "unstructured":
             values, vectors = np.linalg.eigh(part)
-            small = values < _NEARLY_ZERO * np.maximum(1.0, values[:, -1:])
+            small = values < NEARLY_ZERO * np.maximum(1.0, values[:, -1:])
             kept = vectors * np.where(small, 0.0, values)[:, None, :]
             snapped = kept @ vectors.transpose(0, 2, 1)
         else:
             variances = np.diagonal(part, axis1=1, axis2=2)
-            small = variances < _NEARLY_ZERO * np.maximum(1.0, variances.max(axis=1))[:, None]
+            small = variances < NEARLY_ZERO * np.maximum(1.0, variances.max(axis=1))[:, None]
             snapped = np.where(small[:, :, None] & small[:, None, :], 0.0, part)
         felt = small.any(axis=1)
         result[felt, columns, columns] = snapped[felt]
@@ -297,15 +292,15 @@ def _leads_off(structure: Structure, omegas: FloatArray, gradient: FloatArray) -
         part, slope = omegas[:, columns, columns], gradient[:, columns, columns]
         if block.kind == "unstructured":
             values, vectors = np.linalg.eigh(part)
-            null = values < _ON_BOUNDARY * np.maximum(1.0, values[:, -1:])
+            null = values < ON_BOUNDARY * np.maximum(1.0, values[:, -1:])
             kept = vectors * null[:, None, :]
             within = kept.transpose(0, 2, 1) @ slope @ kept
-            down |= null.any(axis=1) & (np.linalg.eigvalsh(within)[:, 0] < _DESCENDS)
+            down |= null.any(axis=1) & (np.linalg.eigvalsh(within)[:, 0] < DESCENDS)
         else:
             variances = np.diagonal(part, axis1=1, axis2=2)
-            null = variances < _ON_BOUNDARY * np.maximum(1.0, variances.max(axis=1))[:, None]
+            null = variances < ON_BOUNDARY * np.maximum(1.0, variances.max(axis=1))[:, None]
             slopes = np.diagonal(slope, axis1=1, axis2=2)
             if block.kind == "identity":
                 slopes = np.tile(slopes.sum(axis=1)[:, None], (1, block.size))
-            down |= (null & (slopes < _DESCENDS)).any(axis=1)
+            down |= (null & (slopes < DESCENDS)).any(axis=1)
     return down

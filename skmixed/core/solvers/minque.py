@@ -24,27 +24,20 @@ from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
 from skmixed.core.symmetric import eigenpairs
 
-_PROJECTED = 8
-_SMALLEST = 0.01
+_N_PROJECTED = 8  # fixed columns in the traces: each takes a pass, and a start need not be exact
+_LEAST_SHARE = 0.01  # of the largest variance: a start is inside, where all slopes are felt
+_RANK_CUTOFF = 1e-12  # singular values of the system, relative to the largest: less is confounded
+_NOISE_SHARE = 1e-3  # of the mean square that level means leave: keeps variance ratios finite
+_NO_RESIDUAL = 1e-12  # of the residual sum of squares: what subtraction leaves of nothing
+_TINY_WEIGHT = 1e-300  # divisor where the first column of a level is zero, and so its score
 
 
 def minque_start(problem: Problem) -> Blocks:
-    """Estimate the relative covariances by MINQUE(0).
+    """Estimate the relative covariances, (k, k) of every factor, by MINQUE(0).
 
-    Parameters
-    ----------
-    problem : Problem
-        The model, with at least one random term.
-
-    Returns
-    -------
-    list of ndarray of shape (k, k)
-        Positive definite and of the structure wanted, in scaled units.
-
-    Notes
-    -----
-    Of the fixed columns only the first eight enter the projections in tr(P V_E P V_D), which keeps
-    the cost at a few passes over levels and pairs; all enter the residuals.
+    They are positive definite, of the structure wanted, and in scaled units. Of the fixed columns
+    only the first eight enter the projections in tr(P V_E P V_D), which keeps the cost at a few
+    passes over levels and pairs; all enter the residuals.
     """
     gram = problem.model.gram
     p = len(gram) - 1
@@ -66,7 +59,7 @@ def minque_start(problem: Problem) -> Blocks:
     full = np.empty((len(t) + 1, len(t) + 1))
     full[:-1, :-1], full[:-1, -1], full[-1, :-1] = system, t, t
     full[-1, -1] = problem.n_observations - p
-    solution = lapack.dgelss(full, np.append(q, residual), cond=1e-12)[1]
+    solution = lapack.dgelss(full, np.append(q, residual), cond=_RANK_CUTOFF)[1]
     noise = _noise(problem, float(solution[-1]), residual, scores)
     parts = np.split(solution[:-1] / noise, np.cumsum([len(m) for m in directions])[:-1])
     return [
@@ -86,17 +79,17 @@ def _noise(problem: Problem, estimate: float, residual: float, scores: Blocks) -
         if degrees > 0 and model.within[-1, -1] > 0:
             return float(model.within[-1, -1] / degrees)
     within = [
-        residual - float(np.sum(score[0] ** 2 / np.maximum(own[0, 0], 1e-300)))
+        residual - float(np.sum(score[0] ** 2 / np.maximum(own[0, 0], _TINY_WEIGHT)))
         for own, score in zip(model.own, scores, strict=True)
     ]
     degrees = problem.n_observations - problem.rank
-    floor = 1e-3 * max(min(within), 1e-12 * residual) / degrees
+    floor = _NOISE_SHARE * max(min(within), _NO_RESIDUAL * residual) / degrees
     return float(max(estimate, floor))
 
 
 def _projection_root(gram: FloatArray) -> FloatArray:
     """Return the Cholesky factor of the cross-products of the first few fixed columns."""
-    few = min(_PROJECTED, len(gram))
+    few = min(_N_PROJECTED, len(gram))
     return np.asarray(np.linalg.cholesky(gram[:few, :few]))
 
 
@@ -130,7 +123,7 @@ def _directions(structure: Structure) -> FloatArray:
 
 
 def _system(problem: Problem, flat: Blocks, projected: Blocks) -> FloatArray:
-    """Return tr(P V_E P V_D) of all directions."""
+    """Return tr(P V_E P V_D) of all directions, of shape (t, t)."""
     ends = np.cumsum([0] + [len(matrices) for matrices in flat])
     system = np.empty((ends[-1], ends[-1]))
     grams = [level_grams(block) for block in projected]
@@ -169,16 +162,16 @@ def _pair_form(
 
 
 def _positive(structure: Structure, omega: FloatArray) -> FloatArray:
-    """Lift small and negative eigenvalues of every block to a hundredth of the largest or of 1."""
+    """Lift the eigenvalues of every block to a hundredth of the largest, and to 1e-4 at least."""
     result = np.zeros_like(omega)
     for block, columns, _ in structure.slices():
         part = omega[columns, columns]
         if block.kind == "unstructured":
             values, vectors = eigenpairs(part)
-            floor = _SMALLEST * max(float(values[-1]), _SMALLEST)
+            floor = _LEAST_SHARE * max(float(values[-1]), _LEAST_SHARE)
             result[columns, columns] = (vectors * np.maximum(values, floor)) @ vectors.T
         else:
             variances = np.diag(part)
-            floor = _SMALLEST * max(float(variances.max()), _SMALLEST)
+            floor = _LEAST_SHARE * max(float(variances.max()), _LEAST_SHARE)
             result[columns, columns] = np.diag(np.maximum(variances, floor))
     return result

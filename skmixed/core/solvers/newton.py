@@ -1,4 +1,4 @@
-"""Newton's method on the relative factors, in which the boundary is an interior point.
+"""Newton's method on the lambdas, in which the boundary is an interior point.
 
 Omega = lambda lambda' makes the criterion smooth across singular covariances: near one it grows
 with the square of theta, so that Newton's method converges quadratically to an exact zero. The
@@ -18,28 +18,39 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
 from skmixed.core.solvers.base import Callback
-from skmixed.core.solvers.boundary import snapped, way_off
+from skmixed.core.solvers.boundary import SNAP_RISE, snapped, way_off
 from skmixed.core.solvers.coordinates import Coordinates, theta_gradient
 from skmixed.core.solvers.ecme import ecme_step
 from skmixed.core.solvers.minque import minque_start
 from skmixed.core.solvers.report import SolverReport
 from skmixed.core.solvers.restarts import is_like_residual, other_starts
-from skmixed.core.solvers.trust_region import trust_region_step
+from skmixed.core.solvers.trust_region import (
+    ACCEPTED_RATIO,
+    FAIR_RATIO,
+    GOOD_RATIO,
+    INTERIOR,
+    POOR_RATIO,
+    WIDENING,
+    trust_region_step,
+)
 from skmixed.core.solvers.unbounded import evaluate, solve_bounded
 from skmixed.core.solvers.walk import Walk
 from skmixed.core.symmetric import eigenvalues
 
-_FLAT = 1e-9
-_LEFT = 1e-5
-_ROUNDING = 1e-17
-_SNAP_RISE = 1e-8
-_ESCAPE_GAIN = 1e-9
-_SMALLEST_RADIUS = 1e-8
-_PATIENCE = 6
-_FEW_DIGITS = 1e-7
-_IDLE = 5
-_SLOW, _SLOW_RATE = 4, 0.3
-_DIFFERENCE = 1e-6
+SMALLEST_RADIUS = 1e-8  # in units of theta: the criterion changes with the square of such a step
+NO_GAIN = 1e-12  # predicted decrease at which a search ends at once: rounding of a criterion
+SMALL_GAIN = 1e-7  # predicted decrease that a rounded difference of two criteria cannot judge
+ROUNDING_MARGIN = 10.0  # times the rounding to expect, which is known to an order of magnitude
+_FLAT_FACTOR = 1e-9  # slope and curvature relative to the information: less is rounding
+_LEFT_TO_GAIN = 1e-5  # of the tolerance: so little left moves theta by less than 1e-6
+_LEAST_GAIN = 1e-17  # relative to the criterion: negligible even with a tolerance of zero
+_ESCAPE_GAIN = 1e-9  # decrease that is worth leaving the boundary or another optimum
+_PATIENCE = 6  # rejected steps in a row, which shorten the next one a thousandfold or so
+_FEW_DIGITS = 1e-7  # relative error of r^2 from rounding, that rejected steps are blamed on
+_IDLE_STEPS = 5  # in a row that promise next to nothing: the search goes round in rounding
+_SLOW_STEPS = 4  # in a row: convergence is linear, the average information too far off
+_SLOW_RATE = 0.3  # of predicted decreases: a good Hessian makes each a small part of the last one
+_DIFFERENCE = 1e-6  # in units of theta: about the root of the gradient's relative rounding
 _LOST = "towards its end the cross-products have too few digits, the residual being nearly nothing"
 
 
@@ -47,39 +58,22 @@ _LOST = "towards its end the cross-products have too few digits, the residual be
 class Newton:
     """Trust-region Newton search with the exact Hessian or the average information.
 
-    Parameters
-    ----------
-    tol : float
-        Decrease of the criterion that does not matter. The search ends when a step, predicted to
-        gain little, converges at such a rate that a negligible part of it is left.
-    max_iter : int
-        Most evaluations of the criterion.
-    callback : callable or None
-        Called with every `Iteration`.
+    `tol` is a decrease of the criterion that does not matter. The search ends when a step,
+    predicted to gain little, converges at such a rate that a negligible part of it is left.
     """
 
     tol: float = 1e-8
-    max_iter: int = 200
-    callback: Callback | None = None
+    max_iter: int = 200  # most evaluations of the criterion
+    callback: Callback | None = None  # called with every `Iteration`
 
     def solve(
         self, problem: Problem, start: Blocks | None = None
     ) -> tuple[Evaluation, SolverReport]:
-        """Minimise the criterion.
+        """Minimise the criterion of a problem with at least one random term.
 
-        Parameters
-        ----------
-        problem : Problem
-            The criterion; at least one random term.
-        start : list of ndarray of shape (k, k), optional
-            Relative covariances to start from, in scaled units; by default those of MINQUE(0).
-
-        Returns
-        -------
-        evaluation : Evaluation
-            The model at the optimum, with lower-triangular factors.
-        report : SolverReport
-            How it got there.
+        The lambdas of the result are lower triangular. `start` holds relative covariances, (k, k)
+        of every factor in scaled units, for one search from there; without it, the search starts
+        from MINQUE(0) and is repeated from other starts where that promises something.
         """
         if start is not None:
             return self._search(problem, start)
@@ -103,12 +97,12 @@ class Newton:
         return found, replace(report, n_evaluations=spent)
 
     def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
-        search = _Search(problem, self, start)
+        search = _NewtonSearch(problem, self, start)
         search.run()
         return search.finish()
 
 
-class _Search(Walk):
+class _NewtonSearch(Walk):
     def __init__(self, problem: Problem, settings: Newton, start: Blocks) -> None:
         super().__init__(problem, settings)
         self.settings = settings
@@ -131,7 +125,7 @@ class _Search(Walk):
         for every row: then the criterion does not depend on it at all.
         """
         self.move_to(omegas)
-        flat = self.flat_factors(self.local[1], _FLAT)
+        flat = self.flat_factors(self.local[1], _FLAT_FACTOR)
         if not flat:
             return
         before = self.current.criterion
@@ -139,7 +133,7 @@ class _Search(Walk):
         residual_like = all(is_like_residual(self.problem, f) for f in flat)
         if (
             residual_like
-            or abs(self.current.criterion - before) < _SNAP_RISE + self.current.rounding
+            or abs(self.current.criterion - before) < SNAP_RISE + self.current.rounding
         ):
             self.confounded = tuple(flat)
         else:
@@ -150,24 +144,25 @@ class _Search(Walk):
         """Gradient and second derivatives in theta where the search stands."""
         if self._local is None or self._local[0] is not self.current:
             slope, hessian = self.derivatives()
-            if self.slow >= _SLOW:
+            if self.slow >= _SLOW_STEPS:
                 hessian = self.difference_hessian(slope)
-            self.leave_confounded(slope, hessian)
+            self.drop_confounded(slope, hessian)
             self._local = (self.current, slope, hessian)
         return self._local[1:]
 
     def difference_hessian(self, slope: FloatArray) -> FloatArray:
-        """Second derivatives in theta by differences of the gradient, an evaluation a column.
+        """Return second derivatives in theta, (t, t), by differences of the gradient.
 
-        For several factors, where the average information converges too slowly.
+        One evaluation a column: for several factors, where the average information converges too
+        slowly.
         """
         hessian = np.empty((len(self.theta), len(self.theta)))
         steps = _DIFFERENCE * self.units()
         for column, step in enumerate(steps):
             theta = self.theta.copy()
             theta[column] += step
-            nearby = self.evaluate(theta)
-            hessian[column] = (theta_gradient(nearby, self.coordinates.patterns) - slope) / step
+            moved = self.evaluate(theta)
+            hessian[column] = (theta_gradient(moved, self.coordinates.patterns) - slope) / step
         return (hessian + hessian.T) / 2.0
 
     def run(self) -> None:
@@ -189,7 +184,7 @@ class _Search(Walk):
         step = trust_region_step(slope, hessian, self.radius)
         predicted = -float(slope @ step + step @ hessian @ step / 2.0)
         before = self.current.criterion
-        if predicted < min(1e-12, self.settings.tol):
+        if predicted < min(NO_GAIN, self.settings.tol):
             return True
         theta = self.theta + units * step
         length = float(np.linalg.norm(step))
@@ -197,52 +192,52 @@ class _Search(Walk):
             trial = self.evaluate(theta)
         except LostPrecisionError:
             self.radius = length / 4.0
-            self.is_lost = self.radius < _SMALLEST_RADIUS
+            self.is_lost = self.radius < SMALLEST_RADIUS
             return self.is_lost
         gained = before - trial.criterion
-        interior = length < 0.99 * self.radius
+        interior = length < INTERIOR * self.radius
         ratio = _ratio(gained, predicted, self.current.rounding)
         self.adapt_radius(ratio, length, interior)
-        accepted = ratio > 1e-3
+        accepted = ratio > ACCEPTED_RATIO
         if accepted:
             self.theta, self.current = theta, trial
             self.pivot()
         self.record(self.current.criterion, float(np.linalg.norm(slope)), length, accepted)
-        small = predicted < 10.0 * max(self.settings.tol, self.current.rounding)
+        small = predicted < ROUNDING_MARGIN * max(self.settings.tol, self.current.rounding)
         self.idle = self.idle + 1 if small else 0
-        if self.idle == _IDLE:
+        if self.idle == _IDLE_STEPS:
             return True
         self.rejected = 0 if accepted else self.rejected + 1
         if accepted:
             left = predicted
             is_slow = self.predicted > 0 and predicted > _SLOW_RATE * self.predicted and interior
-            self.slow = self.slow + 1 if is_slow or self.slow >= _SLOW else 0
+            self.slow = self.slow + 1 if is_slow or self.slow >= _SLOW_STEPS else 0
             if predicted < self.predicted:
                 left *= predicted / self.predicted
             self.predicted = predicted
-            negligible = max(_LEFT * self.settings.tol, _ROUNDING * abs(before))
+            negligible = max(_LEFT_TO_GAIN * self.settings.tol, _LEAST_GAIN * abs(before))
             return left < negligible and interior
         if self.rejected == _PATIENCE:
             self.is_lost = self.current.lost > _FEW_DIGITS
             if self.is_lost:
                 return True
             self.step_by_em()
-        return self.radius < _SMALLEST_RADIUS
+        return self.radius < SMALLEST_RADIUS
 
     def step_by_em(self) -> None:
-        """Take the step that cannot fail."""
+        """Take one EM step, which cannot fail."""
         before = self.current.criterion
         self.move_to(ecme_step(self.current))
         self.rejected = 0
         self.record(self.current.criterion, 0.0, 0.0, self.current.criterion <= before)
 
     def adapt_radius(self, ratio: float, length: float, interior: bool) -> None:
-        if ratio < 0.1:
+        if ratio < POOR_RATIO:
             self.radius = length / 4.0
-        elif ratio < 0.25:
+        elif ratio < FAIR_RATIO:
             self.radius = length / 2.0
-        elif ratio > 0.75 and not interior:
-            self.radius *= 2.5
+        elif ratio > GOOD_RATIO and not interior:
+            self.radius *= WIDENING
 
     def leave_boundary(self) -> bool:
         """Step off the boundary if that lowers the criterion; return whether it did."""
@@ -253,7 +248,7 @@ class _Search(Walk):
         factor, direction = found
         size = max(1.0, float(eigenvalues(omegas[factor])[-1]))
         before = self.current
-        for exponent in range(1, 7):
+        for exponent in range(1, 7):  # a millionth is on the boundary again
             moved = list(omegas)
             moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
             self.move_to(moved)
@@ -288,12 +283,13 @@ class _Search(Walk):
                 continue
             evaluation = self.evaluate(self.coordinates.theta(trial))
             rise = evaluation.criterion - self.current.criterion
-            if rise < _SNAP_RISE + self.current.rounding:
+            if rise < SNAP_RISE + self.current.rounding:
                 self.current, omegas = evaluation, trial
 
 
 def _ratio(gained: float, predicted: float, rounding: float) -> float:
     """Return achieved over predicted decrease, one where both drown in rounding."""
-    if predicted < max(1e-7, 10.0 * rounding) and gained > -10.0 * rounding:
+    noise = ROUNDING_MARGIN * rounding
+    if predicted < max(SMALL_GAIN, noise) and gained > -noise:
         return 1.0
     return gained / predicted

@@ -10,28 +10,17 @@ from skmixed.core.iterative.factorisation import IterativeFactorisation
 from skmixed.core.layout import FloatArray
 from skmixed.core.solvers.coordinates import Coordinates
 
-_FELT = 1e-9
-_FEW = 3.0  # Student's t: three standard errors from n vectors cover what three do of many
+_FELT_CURVATURE = 1e-9  # eigenvalue relative to the largest or 1: theta is not determined below
+_STUDENT = 3.0  # Student's t: three standard errors from n vectors cover what three do of many
 
 
 def theta_noise(
     coordinates: Coordinates, evaluation: Evaluation, hessian: FloatArray
 ) -> FloatArray:
-    """Return the covariance of theta over draws of the random vectors.
+    """Return the covariance of theta over draws of the random vectors, (t, t).
 
-    Parameters
-    ----------
-    coordinates : Coordinates
-        Those of theta.
-    evaluation : Evaluation
-        The model, with random traces.
-    hessian : ndarray of shape (t, t)
-        Second derivatives of the criterion there.
-
-    Returns
-    -------
-    ndarray of shape (t, t)
-        Zero for what no random vector was needed for.
+    Zero for what no random vector was needed for. `hessian`, (t, t), holds the second derivatives
+    of the criterion at `evaluation`, which has random traces.
     """
     factorisation = evaluation.factorisation
     assert isinstance(factorisation, IterativeFactorisation)
@@ -43,7 +32,7 @@ def theta_noise(
             noise.append(np.zeros((len(pattern), len(pattern))))
             continue
         slopes = 2.0 * np.einsum("tij,nij->nt", pattern, samples @ lam, optimize=True)
-        noise.append((1.0 + _FEW / n) ** 2 * np.atleast_2d(np.cov(slopes.T)) / n)
+        noise.append((1.0 + _STUDENT / n) ** 2 * np.atleast_2d(np.cov(slopes.T)) / n)
     inverse = inverse_felt(hessian)
     return np.asarray(inverse @ block_diag(*noise) @ inverse)
 
@@ -53,19 +42,7 @@ def relative_errors(
 ) -> list[float]:
     """Return the largest Monte Carlo error of a variance of every factor, relative to it.
 
-    Parameters
-    ----------
-    coordinates : Coordinates
-        Those of theta.
-    evaluation : Evaluation
-        The model.
-    covariance : ndarray of shape (t, t)
-        Of theta, as `theta_noise` returns it.
-
-    Returns
-    -------
-    list of float
-        Zero for variances of zero.
+    `covariance`, (t, t), is that of `theta_noise`. Errors of zero variances count as zero.
     """
     worst = []
     zipped = zip(coordinates.places, coordinates.patterns, evaluation.factors, strict=True)
@@ -80,18 +57,7 @@ def relative_errors(
 
 
 def inverse_felt(hessian: FloatArray) -> FloatArray:
-    """Invert a Hessian along the directions in which it is felt.
-
-    Parameters
-    ----------
-    hessian : ndarray of shape (t, t)
-        Symmetric.
-
-    Returns
-    -------
-    ndarray of shape (t, t)
-        Zero along the others.
-    """
+    """Invert a Hessian, (t, t), along the directions in which it is felt; zero along others."""
     values, vectors = np.linalg.eigh(hessian)
-    felt = values > _FELT * max(1.0, float(np.abs(values).max(initial=0.0)))
+    felt = values > _FELT_CURVATURE * max(1.0, float(np.abs(values).max(initial=0.0)))
     return np.asarray((vectors[:, felt] / values[felt]) @ vectors[:, felt].T)

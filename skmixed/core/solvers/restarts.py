@@ -14,33 +14,27 @@ from skmixed.core.evaluation import Evaluation
 from skmixed.core.layout import FloatArray
 from skmixed.core.problem import Problem
 
-_SMALL, _TINY = 20_000, 500
-_LARGE, _LITTLE = 10.0, 0.1
-_ALIKE = 4.0
-_RESEMBLING = 0.4
-_WEAK = 0.3
+_MOST_EFFECTS = 20_000  # random effects; with more, searches from other starts would cost too much
+_FEW_EFFECTS = 500  # with so few, a search without each weak term costs next to nothing
+_LARGE_VARIANCE = 10.0  # relative to the residual variance: the term that is to explain the most
+_LITTLE_VARIANCE = 0.1  # the same of the other terms: inside, but explaining little
+_ALIKE = 4.0  # numbers of levels and sizes of columns within this ratio are taken for alike
+_RESEMBLING = 0.4  # of the overlap of two nested factors: so much makes two minima likely
+_WEAK_VARIANCE = 0.3  # relative to the residual's: less may be nothing at a lower minimum
 
 
 def other_starts(found: Evaluation) -> list[Blocks]:
-    """Return covariances to search from again.
+    """Return covariances, (k, k) of every factor, to search from again.
 
-    Parameters
-    ----------
-    found : Evaluation
-        Where the first search ended.
-
-    Returns
-    -------
-    list of list of ndarray of shape (k, k)
-        For every term, that term large and the others small, if the fit is singular or crossed
-        factors resemble each other; for a variance shared by columns of different size, the size
-        that fits each of them; and of at most 500 random effects, each term of
-        small variance left out. Empty for more than 20,000 random effects.
+    For every term, that term large and the others small, if the fit is singular or crossed factors
+    resemble each other; for a variance shared by columns of different size, the size that fits each
+    of them; and of at most 500 random effects, each term of small variance left out. Empty for more
+    than 20,000 random effects.
     """
     problem = found.problem
     model = problem.model
     n_effects = sum(own.shape[0] * model.n_levels(f) for f, own in enumerate(model.own))
-    if n_effects > _SMALL:
+    if n_effects > _MOST_EFFECTS:
         return []
     starts = _shared_variance_starts(problem)
     n_terms = sum(len(structure.blocks) for structure in problem.structures)
@@ -48,7 +42,7 @@ def other_starts(found: Evaluation) -> list[Blocks]:
         starts.append([np.eye(structure.size) for structure in problem.structures])
     if n_terms > 1 and (_is_singular(found) or _has_resembling_factors(problem)):
         starts += [_with_large(problem, number) for number in range(n_terms)]
-    if n_effects <= _TINY:
+    if n_effects <= _FEW_EFFECTS:
         starts += _without_weak_terms(found)
     return starts
 
@@ -60,7 +54,7 @@ def _without_weak_terms(found: Evaluation) -> list[Blocks]:
     for factor, structure in enumerate(found.problem.structures):
         for _, columns, _ in structure.slices():
             variances = np.diag(omegas[factor])[columns]
-            if 0.0 < variances.max() < _WEAK:
+            if 0.0 < variances.max() < _WEAK_VARIANCE:
                 without = [omega.copy() for omega in omegas]
                 without[factor][columns, columns] = 0.0
                 starts.append(without)
@@ -70,17 +64,7 @@ def _without_weak_terms(found: Evaluation) -> list[Blocks]:
 def is_like_residual(problem: Problem, factor: int) -> bool:
     """Tell whether the random effects of a factor are the residuals under another name.
 
-    Parameters
-    ----------
-    problem : Problem
-        The model.
-    factor : int
-        Position among the used factors.
-
-    Returns
-    -------
-    bool
-        True for a random intercept with a level for every row, all of one weight.
+    So they are for a random intercept with a level for every row, all of one weight.
     """
     own = problem.model.own[factor]
     of_rows = problem.model.n_levels(factor) >= problem.n_observations
@@ -117,13 +101,18 @@ def _with_large(problem: Problem, wanted: int) -> Blocks:
     for structure in problem.structures:
         diagonal = np.empty(structure.size)
         for _, columns, _ in structure.slices():
-            diagonal[columns] = _LARGE if number == wanted else _LITTLE
+            diagonal[columns] = _LARGE_VARIANCE if number == wanted else _LITTLE_VARIANCE
             number += 1
         omegas.append(np.diag(diagonal))
     return omegas
 
 
 def _shared_variance_starts(problem: Problem) -> list[Blocks]:
+    """Return starts for a variance shared by columns of different size, one for each size.
+
+    Each is the variance with which a column of that size matters as much as the residual; the last
+    start has the largest of all terms together.
+    """
     starts = []
     together: Blocks = [np.eye(structure.size) for structure in problem.structures]
     for factor, structure in enumerate(problem.structures):

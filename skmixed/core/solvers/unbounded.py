@@ -1,6 +1,6 @@
 """Likelihoods without a maximum: random effects that explain the response without a rest.
 
-Then the residual sum of squares r^2 falls with the inverse square of the relative factors for ever,
+Then the residual sum of squares r^2 falls with the inverse square of the lambdas for ever,
 and with more observations than effects the criterion falls with its logarithm. Such a model is
 fitted as if the response had a little noise of its own.
 """
@@ -18,11 +18,12 @@ from skmixed.core.least_squares import least_squares
 from skmixed.core.problem import Problem
 from skmixed.core.solvers.report import SolverReport
 
-_SUSPICIOUS = 1e-8
-_LARGE, _FACTOR = 2.0**34, 4.0
-_FALLS = 0.1
-_NOTHING = 1e-3
-_DIGITS = 64.0 * float(np.finfo(float).eps)
+_SUSPICIOUS = 1e-8  # r^2 as a share of y'Wy: real data leave more, and a look far out is cheap
+_FAR_OUT = 2.0**34  # relative variances, in units of the rows' information: 1e10, none is so large
+_FARTHER = 4.0  # by which lambda grows between the two points: r^2 would fall to a sixteenth
+_FALLS = 0.1  # of the criterion between the points: one observation more than effects makes it 2.8
+_VANISHING = 1e-3  # r^2 at the far point as a share of all: what is not on its way to zero has more
+_DIGITS = 64.0 * float(np.finfo(float).eps)  # relative rounding of r^2 extrapolated
 
 Solution = tuple[Evaluation, SolverReport]
 
@@ -31,30 +32,14 @@ class NoMaximumError(ArithmeticError):
     """The criterion of a problem falls without end."""
 
 
-def evaluate(problem: Problem, factors: Blocks) -> Evaluation:
-    """Evaluate the criterion, if it has a minimum.
+def evaluate(problem: Problem, lambdas: Blocks) -> Evaluation:
+    """Evaluate the criterion at the lambdas, (k, k), of every factor, if it has a minimum.
 
-    Parameters
-    ----------
-    problem : Problem
-        The criterion.
-    factors : list of ndarray of shape (k, k)
-        lambda of every used factor.
-
-    Returns
-    -------
-    Evaluation
-        The model there.
-
-    Raises
-    ------
-    NoMaximumError
-        If next to nothing is left for the residual and the criterion falls without end.
-    LostPrecisionError
-        If it does not, but the cross-products have too few digits.
+    Raises `NoMaximumError` if next to nothing is left for the residual and the criterion falls
+    without end, `LostPrecisionError` if it does not, but the cross-products have too few digits.
     """
     try:
-        evaluation = problem.evaluate(factors)
+        evaluation = problem.evaluate(lambdas)
     except LostPrecisionError:
         if is_unbounded(problem):
             raise NoMaximumError from None
@@ -68,19 +53,8 @@ def evaluate(problem: Problem, factors: Blocks) -> Evaluation:
 def solve_bounded(solve: Callable[[Problem], Solution], problem: Problem) -> Solution:
     """Search, with a little noise in the response if there is no optimum without.
 
-    Parameters
-    ----------
-    solve : callable
-        The search; it evaluates the criterion by `evaluate`.
-    problem : Problem
-        What is searched.
-
-    Returns
-    -------
-    evaluation : Evaluation
-        The model at the optimum; its problem is the one with the noise, if there is any.
-    report : SolverReport
-        How it got there.
+    `solve` is to evaluate the criterion by `evaluate`. The problem of the evaluation is the one
+    with the noise, if there is any.
     """
     try:
         return solve(problem)
@@ -92,20 +66,12 @@ def solve_bounded(solve: Callable[[Problem], Solution], problem: Problem) -> Sol
 def is_unbounded(problem: Problem) -> bool:
     """Tell whether the criterion falls without end as the relative covariances grow.
 
-    Parameters
-    ----------
-    problem : Problem
-        The criterion.
-
-    Returns
-    -------
-    bool
-        Whether, far out, it falls and r^2 goes to zero as far as its digits tell. That is where
-        it would go by its values at two points, or what is left within the levels of a random
-        intercept where that is kept.
+    It does if, far out, it falls and r^2 goes to zero as far as its digits tell. That is where it
+    would go by its values at two points, or what is left within the levels of a random intercept
+    where that is kept.
     """
     try:
-        first, second = (_far_out(problem, size) for size in (_LARGE, _FACTOR**2 * _LARGE))
+        first, second = (_far_out(problem, size) for size in (_FAR_OUT, _FARTHER**2 * _FAR_OUT))
     except LostPrecisionError:
         return True
     if second.criterion > first.criterion - _FALLS:
@@ -119,15 +85,15 @@ def is_unbounded(problem: Problem) -> bool:
         if len(model.own) == 1:
             return False
     squares = [float(evaluation.lower[-1, -1] ** 2) for evaluation in (first, second)]
-    limit = (_FACTOR**2 * squares[1] - squares[0]) / (_FACTOR**2 - 1.0)
-    return limit <= _DIGITS * of_all and squares[1] <= _NOTHING * of_all
+    limit = (_FARTHER**2 * squares[1] - squares[0]) / (_FARTHER**2 - 1.0)
+    return limit <= _DIGITS * of_all and squares[1] <= _VANISHING * of_all
 
 
 def _far_out(problem: Problem, size: float) -> Evaluation:
     """Evaluate where the random effects have `size` times the information of the rows."""
-    factors = []
+    lambdas = []
     for factor, own in enumerate(problem.model.own):
         k, n_levels = own.shape[0], problem.model.n_levels(factor)
         information = float(np.trace(problem.model.total(factor))) / (k * n_levels)
-        factors.append(np.sqrt(size / information) * np.eye(k))
-    return problem.evaluate(factors)
+        lambdas.append(np.sqrt(size / information) * np.eye(k))
+    return problem.evaluate(lambdas)

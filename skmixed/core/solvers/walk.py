@@ -17,7 +17,7 @@ from skmixed.core.solvers.report import Iteration
 from skmixed.core.solvers.restarts import is_like_residual
 
 
-class Settings(Protocol):
+class SearchSettings(Protocol):
     """What a search is told."""
 
     @property
@@ -27,21 +27,13 @@ class Settings(Protocol):
 
 
 class Walk:
-    """State of a search, and the moves that do not depend on how steps are judged.
-
-    Parameters
-    ----------
-    problem : Problem
-        The model.
-    settings : Settings
-        Of the search.
-    """
+    """State of a trust-region search, and the moves that do not depend on how steps are judged."""
 
     current: Evaluation
     theta: FloatArray
     radius: float
 
-    def __init__(self, problem: Problem, settings: Settings) -> None:
+    def __init__(self, problem: Problem, settings: SearchSettings) -> None:
         self.problem = problem
         self._callback = settings.callback
         self.began = time.perf_counter()
@@ -52,12 +44,12 @@ class Walk:
         self.coordinates = Coordinates.natural(problem)
 
     def evaluate(self, theta: FloatArray) -> Evaluation:
-        """Set the model up at theta."""
+        """Set the model up at theta, (t,)."""
         raise NotImplementedError
 
     @property
     def omegas(self) -> Blocks:
-        """Relative covariances where the search stands."""
+        """Relative covariances, (k, k) of every factor, where the search stands."""
         return [lam @ lam.T for lam in self.current.factors]
 
     def units(self) -> FloatArray:
@@ -84,11 +76,11 @@ class Walk:
             self.current = self.current.with_factors(better.factors(self.theta))
 
     def derivatives(self) -> tuple[FloatArray, FloatArray]:
-        """Return gradient and second derivatives in theta where the search stands."""
+        """Return gradient, (t,), and second derivatives, (t, t), in theta at this point."""
         return local_model(self.current, self.coordinates.patterns)
 
-    def leave_confounded(self, slope: FloatArray, hessian: FloatArray) -> None:
-        """Take out, in place, what is but rounding: factors that cannot be told from others."""
+    def drop_confounded(self, slope: FloatArray, hessian: FloatArray) -> None:
+        """Zero, in place, slopes and curvatures of confounded factors: they are but rounding."""
         for factor in self.confounded:
             place = self.coordinates.places[factor]
             slope[place], hessian[place], hessian[:, place] = 0.0, 0.0, 0.0
@@ -96,17 +88,8 @@ class Walk:
     def flat_factors(self, hessian: FloatArray, least: float) -> list[int]:
         """Return the factors in which neither slope nor curvature is felt.
 
-        Parameters
-        ----------
-        hessian : ndarray of shape (t, t)
-            Second derivatives in theta.
-        least : float
-            What is felt, relative to the information on the effects.
-
-        Returns
-        -------
-        list of int
-            Their variance cannot be told from other parts of the model.
+        Their variance cannot be told from other parts of the model. `hessian`, (t, t), is in theta;
+        what is felt is at least `least`, relative to the information on the effects.
         """
         flat = []
         for f, place in enumerate(self.coordinates.places):
