@@ -1,7 +1,7 @@
 """Mixed-effects models as scikit-learn estimators."""
 
 from skmixed import datasets, display, distributed, exceptions, inference, model_selection
-from skmixed.core.solvers.iterative import IterativeSolver
+from skmixed.core.search.average_information import IterativeSolver
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.encoder import BLUPEncoder
 from skmixed.estimators.formulas import lmer

@@ -1,4 +1,7 @@
-"""A fitted linear mixed model, free of rows, in the units of the data."""
+"""A fitted linear mixed model, free of rows, in the units of the data.
+
+Its random effects may also be given other data, at the parameters that were estimated.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,20 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from skmixed.core.collapse import collapsed
-from skmixed.core.covariance import Block, Structure
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.elimination import Blocks
-from skmixed.core.evaluation import Evaluation
-from skmixed.core.iterative.factorisation import Iterative
-from skmixed.core.iterative.settings import Krylov
-from skmixed.core.layout import FloatArray
-from skmixed.core.least_squares import least_squares
-from skmixed.core.problem import Problem
-from skmixed.core.solvers.auto import Auto
-from skmixed.core.solvers.base import Solver
-from skmixed.core.solvers.iterative import IterativeSolver
-from skmixed.core.solvers.newton import Newton
-from skmixed.core.solvers.report import SolverReport
-from skmixed.core.spec import Method, ModelSpec, Term
+from skmixed.core.elimination.iterative.factorisation import Iterative
+from skmixed.core.elimination.iterative.settings import Krylov
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.linalg import FloatArray, least_squares
+from skmixed.core.model.evaluation import Evaluation
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import Method, ModelSpec, Term
+from skmixed.core.model.structures import Block, Structure
+from skmixed.core.search.auto import Auto
+from skmixed.core.search.average_information import IterativeSolver
+from skmixed.core.search.collapse import collapsed
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import Solver, SolverReport
+from skmixed.core.sums.crossproducts import CrossProducts
 
 _QR_ROUNDING = 1e-14  # of the largest entry: what an orthogonal rotation leaves of an exact zero
 _NO_SEARCH = SolverReport("none", True, 0, "there is no variance to estimate", ())
@@ -40,7 +41,7 @@ class Fit:
 
     products: CrossProducts
     spec: ModelSpec
-    scaled_factors: tuple[FloatArray, ...]  # (k, k), lambda of every used factor, scaled units
+    scaled_lambdas: tuple[FloatArray, ...]  # (k, k), lambda of every used factor, scaled units
     report: SolverReport  # how it was found
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
     krylov: Krylov | None = None  # how crossed factors are solved for iteratively, if they are
@@ -75,7 +76,7 @@ class Fit:
         Coefficients, residual variance and BLUPs are those of the other data.
         """
         problem = Problem.of(products, self.spec, self.krylov)
-        scaled = problem.scaled_factors(self.factors)
+        scaled = problem.scaled_lambdas(self.factors)
         return Fit(products, self.spec, tuple(scaled), _GIVEN, {"problem": problem}, self.krylov)
 
     def refit(self, **changes: Any) -> Fit:
@@ -101,7 +102,7 @@ class Fit:
     def evaluation(self) -> Evaluation:
         """The model at the optimum, in scaled units."""
         if "evaluation" not in self._cache:
-            self._cache["evaluation"] = self.problem.evaluate(self.scaled_factors)
+            self._cache["evaluation"] = self.problem.evaluate(self.scaled_lambdas)
         evaluation: Evaluation = self._cache["evaluation"]
         return evaluation
 
@@ -155,7 +156,7 @@ class Fit:
         maps = self.problem.model.random_maps
         return [
             _lower_triangular(random_map, lam)
-            for random_map, lam in zip(maps, self.scaled_factors, strict=True)
+            for random_map, lam in zip(maps, self.scaled_lambdas, strict=True)
         ]
 
     @property
@@ -208,7 +209,7 @@ class Fit:
             stop = start + single.n_theta
             lambdas[position][block, block] = single.factor(theta[start:stop])
             start = stop
-        return self.problem.evaluate(self.problem.scaled_factors(lambdas)).criterion
+        return self.problem.evaluate(self.problem.scaled_lambdas(lambdas)).criterion
 
     @property
     def criterion(self) -> float:
@@ -267,7 +268,7 @@ class Fit:
         return any(
             np.linalg.svd(lam[columns, columns], compute_uv=False)[-1] == 0.0
             or bool((np.diag(lam[columns, columns]) == 0.0).any())
-            for lam, structure in zip(self.scaled_factors, self.problem.structures, strict=True)
+            for lam, structure in zip(self.scaled_lambdas, self.problem.structures, strict=True)
             for _, columns, _ in structure.slices()
         )
 
@@ -310,3 +311,50 @@ def _lower_triangular(random_map: FloatArray, lam: FloatArray) -> FloatArray:
     upper = linalg.qr(raw.T, mode="r")[0]
     upper[np.abs(upper) <= _QR_ROUNDING * np.abs(raw).max(initial=0.0)] = 0.0
     return np.asarray((upper * np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None]).T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """What data say of the random effects at given parameters."""
+
+    at: Fit  # the data, at the relative covariances
+    beta: FloatArray  # (n_fixed,), coefficients in raw units
+    beta_covariance: FloatArray  # (n_fixed, n_fixed), their covariance
+    sigma2: float  # residual variance, in squared units of y
+
+    @classmethod
+    def of(cls, fit: Fit, products: CrossProducts) -> Posterior:
+        """Take the parameters of a fit to other data of the same layout.
+
+        The other data stand in place of those of the fit, not beside them.
+        """
+        return cls(fit.at(products), fit.beta, fit.beta_covariance, fit.sigma2)
+
+    @property
+    def products(self) -> CrossProducts:
+        """The data."""
+        return self.at.products
+
+    @property
+    def modes(self) -> Blocks:
+        """Conditional means of the random effects of every used factor, shape (n_levels, k).
+
+        b = Omega Z'V^-1(y - X beta).
+        """
+        model, evaluation = self.at.problem.model, self.at.evaluation
+        target = np.zeros(len(model.to_raw))
+        target[list(self.at.spec.fixed)] = -self.beta
+        target[-1] = 1.0
+        contrast = np.ones(model.to_raw.shape[1])
+        rest = model.response_scale * target - model.to_raw[:, -1]
+        contrast[:-1] = np.linalg.lstsq(model.to_raw[:, :-1], rest, rcond=None)[0]
+        return [
+            (random_map @ (lam @ (lam.T @ np.matmul(contrast, cross)))).T / model.response_scale
+            for random_map, lam, cross in zip(
+                model.random_maps, evaluation.factors, evaluation.cross, strict=True
+            )
+        ]
+
+    def conditional_covariance(self, position: int) -> FloatArray:
+        """Covariance of the random effects of every level, shape (n_levels, k, k), as of `Fit`."""
+        return self.at.conditional_covariance(position) * (self.sigma2 / self.at.sigma2)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skmixed.core.fixed_part import FixedColumn, FixedPart
+from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.design.formula import INTERCEPT, FormulaMatrix
 from skmixed.design.references import column_references
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from skmixed.core.layout import CONSTANT, FloatArray
+from skmixed.core.linalg import FloatArray
+from skmixed.core.sums.layout import CONSTANT
 from skmixed.design.coding import fixed_part_of
 from skmixed.design.formula import INTERCEPT, FormulaMatrix, learn_matrix
 from skmixed.design.references import uses_all_columns

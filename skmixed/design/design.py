@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from skmixed.core.covariance import KINDS, Kind
-from skmixed.core.fixed_part import FixedColumn, FixedPart
-from skmixed.core.groups import GroupIndex
-from skmixed.core.layout import CONSTANT, FactorLayout, FloatArray, Layout, Rows
-from skmixed.core.spec import Term
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.fixed_part import FixedColumn, FixedPart
+from skmixed.core.model.spec import Term
+from skmixed.core.model.structures import KINDS, Kind
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
 from skmixed.design.coding import fixed_part_of
 from skmixed.design.collecting import ColumnCollection, FormulaColumns
 from skmixed.design.formula import INTERCEPT, FormulaMatrix, evaluate_expression
 from skmixed.design.grouping import Grouping
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts
-from skmixed.design.tables import IntArray
 from skmixed.design.terms import RandomTerm
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from skmixed.core.groups import GroupIndex
-from skmixed.design.tables import UNKNOWN, IntArray, Labels, list_rows
+from skmixed.core.linalg import IntArray
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.design.tables import UNKNOWN, Labels, list_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skmixed.core.linalg import IntArray
 from skmixed.design.wording import MAX_SHOWN
 
-IntArray = NDArray[np.intp]
 LabelArray = NDArray[Any]
 
 UNKNOWN = -1  # code of a label that was not learned, or is missing: pandas codes missing ones so

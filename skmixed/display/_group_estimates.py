@@ -12,12 +12,13 @@ from sklearn.linear_model import LinearRegression
 from sklearn.utils.validation import check_is_fitted
 
 from skmixed.core.fit import Fit
-from skmixed.core.layout import CONSTANT, FloatArray, Rows
+from skmixed.core.linalg import FloatArray
+from skmixed.core.sums.layout import CONSTANT, Rows
 from skmixed.display._fitted_models import GroupColumns, as_objects, mixed_model, several_outputs
 from skmixed.estimators._labels import RandomLabels
 from skmixed.estimators.grouped._tables import coefficient_names
 from skmixed.estimators.grouped.models import GroupedModels
-from skmixed.inference.rows import rows_of_fit
+from skmixed.inference.fitted import rows_of_fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)

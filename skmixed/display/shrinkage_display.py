@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray
 from skmixed.display._drawing import (
     BLACK,
     BLUE,

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from skmixed.design.tables import column_names, is_frame
 from skmixed.distributed._folding import sum_chunks
-from skmixed.distributed._partial import Partial
+from skmixed.distributed._partial import PartialSums
 from skmixed.distributed._predicting import PartPredictor
-from skmixed.distributed._summing import Summing
+from skmixed.distributed._summing import PartSummer
 from skmixed.exceptions import PartitionError
 
 
@@ -34,7 +34,7 @@ class Chunks:
         self.names = column_names(first[1])
         self._named = chain([first], named)
 
-    def total(self, summing: Summing) -> Partial | None:
+    def total(self, summing: PartSummer) -> PartialSums | None:
         """Sum over the chunks in turn."""
         return sum_chunks(summing, self._named, verbose=summing.verbose)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._partial import FAN_IN, Partial, merged
+from skmixed.distributed._partial import FAN_IN, PartialSums, merged
 from skmixed.distributed._predicting import PartPredictor
-from skmixed.distributed._summing import Summing
+from skmixed.distributed._summing import PartSummer
 from skmixed.exceptions import PartitionError
 
 
@@ -23,7 +23,7 @@ class DaskFrame:
         self._frame = frame
         self.names: list[str] = [str(name) for name in frame.columns]
 
-    def total(self, summing: Summing) -> Partial | None:
+    def total(self, summing: PartSummer) -> PartialSums | None:
         """Sum over the partitions with the current scheduler."""
         import dask
         from dask.diagnostics import ProgressBar
@@ -37,7 +37,7 @@ class DaskFrame:
             sums = [dask.delayed(merged)(group) for group in groups]
         try:
             with ProgressBar() if summing.verbose else nullcontext():
-                total: Partial | None = dask.compute(sums[0])[0]
+                total: PartialSums | None = dask.compute(sums[0])[0]
         except PartitionError:
             raise
         except Exception as error:

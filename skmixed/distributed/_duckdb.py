@@ -11,9 +11,9 @@ import pandas as pd
 
 from skmixed.distributed._files import BLOCK_ROWS, pandas_of, tables_of
 from skmixed.distributed._folding import sum_chunks
-from skmixed.distributed._partial import Partial
+from skmixed.distributed._partial import PartialSums
 from skmixed.distributed._predicting import PartPredictor
-from skmixed.distributed._summing import Summing
+from skmixed.distributed._summing import PartSummer
 from skmixed.exceptions import PartitionError
 
 _POSITIONAL = Parameter.POSITIONAL_ONLY
@@ -34,7 +34,7 @@ class DuckRelation:
         self._relation, self._connection = relation, connection
         self.names: list[str] = list(relation.columns)
 
-    def total(self, summing: Summing) -> Partial | None:
+    def total(self, summing: PartSummer) -> PartialSums | None:
         """Sum over the blocks in turn."""
         return sum_chunks(summing, self._chunks(summing.columns), verbose=summing.verbose)
 

@@ -11,10 +11,10 @@ from skmixed.distributed._chunks import Chunks
 from skmixed.distributed._dask import DaskFrame
 from skmixed.distributed._duckdb import DuckRelation
 from skmixed.distributed._files import ArrowFiles, parquet_files
-from skmixed.distributed._partial import Partial
+from skmixed.distributed._partial import PartialSums
 from skmixed.distributed._predicting import PartPredictor
 from skmixed.distributed._spark import SparkFrame
-from skmixed.distributed._summing import Summing
+from skmixed.distributed._summing import PartSummer
 
 
 class Engine(Protocol):
@@ -25,7 +25,7 @@ class Engine(Protocol):
         """Names of the columns."""
         ...
 
-    def total(self, summing: Summing) -> Partial | None:
+    def total(self, summing: PartSummer) -> PartialSums | None:
         """Return the sums over all rows, None where no row has weight."""
         ...
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from skmixed.distributed._folding import sum_chunks
-from skmixed.distributed._partial import Partial
+from skmixed.distributed._partial import PartialSums
 from skmixed.distributed._predicting import PartPredictor
-from skmixed.distributed._summing import Summing
+from skmixed.distributed._summing import PartSummer
 from skmixed.exceptions import PartitionError
 
 BLOCK_ROWS = 2**20  # rows summed at once: a block costs as much as it has levels, so few blocks
@@ -35,7 +35,7 @@ class ArrowFiles:
         self._dataset = dataset
         self.names: list[str] = list(dataset.schema.names)
 
-    def total(self, summing: Summing) -> Partial | None:
+    def total(self, summing: PartSummer) -> PartialSums | None:
         """Sum over the files in turn; pyarrow reads ahead."""
         n_rows = self._n_rows() if summing.verbose else None
         chunks = self._chunks(summing.columns)

@@ -11,14 +11,14 @@ from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
-from skmixed.core.layout import FloatArray
-from skmixed.distributed._partial import Partial, merged
-from skmixed.distributed._summing import Summing
+from skmixed.core.linalg import FloatArray
+from skmixed.distributed._partial import PartialSums, merged
+from skmixed.distributed._summing import PartSummer
 
 _PENDING_BYTES = 2**28  # small sums wait up to this size: few merges, and no burden on memory
 
 
-class Fold:
+class ChunkTotal:
     """Sums over the chunks so far.
 
     A merge costs as much as there are levels, so sums wait until together they are as large as
@@ -26,14 +26,14 @@ class Fold:
     """
 
     def __init__(self) -> None:
-        self._parts: list[Partial] = []
+        self._parts: list[PartialSums] = []
 
     @property
     def basis(self) -> FloatArray | None:
         """The basis that further chunks should be summed about, (n_columns, n_columns), or None."""
         return self._parts[0].products.basis if self._parts else None
 
-    def add(self, partial: Partial | None) -> None:
+    def add(self, partial: PartialSums | None) -> None:
         """Take in the sums over one more chunk, None if it has no rows."""
         if partial is None:
             return
@@ -42,7 +42,7 @@ class Fold:
         if sum(others) > max(first, _PENDING_BYTES):
             self._merge()
 
-    def total(self) -> Partial | None:
+    def total(self) -> PartialSums | None:
         """Return the sums over all chunks, None where no row has weight."""
         self._merge()
         return self._parts[0] if self._parts else None
@@ -53,18 +53,18 @@ class Fold:
 
 
 def sum_chunks(
-    summing: Summing,
+    summing: PartSummer,
     named_chunks: Iterable[tuple[str, Any]],
     *,
     n_rows: int | None = None,  # of all chunks, for the progress bar; None if not known
     verbose: bool = False,
-) -> Partial | None:
+) -> PartialSums | None:
     """Sum over named chunks, as many at a time as the model's `n_jobs` says.
 
     The first chunk is summed alone and chooses the basis of the others. None where no row has
     weight.
     """
-    fold, remaining = Fold(), iter(named_chunks)
+    fold, remaining = ChunkTotal(), iter(named_chunks)
     n_jobs = effective_n_jobs(summing.model.n_jobs)
     with tqdm(total=n_rows, desc="rows", unit="", unit_scale=True, disable=not verbose) as bar:
         while taken := list(islice(remaining, 1 if fold.basis is None else n_jobs)):

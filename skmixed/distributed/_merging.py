@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.core.blocks import FactorBlock, PairBlock, pair_keys
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.groups import GroupIndex, IntArray, LabelArray, concatenated_labels, unique_rows
+from skmixed.core.linalg import IntArray
+from skmixed.core.sums.blocks import FactorBlock, PairBlock, pair_keys
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex, LabelArray, concatenated_labels, unique_rows
 from skmixed.design.tables import Labels
 
 

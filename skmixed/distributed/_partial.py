@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skmixed.core.arranging import arranged, united_layout
-from skmixed.core.blocks import FactorBlock, PairBlock
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.groups import IntArray
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.sums.blocks import FactorBlock, PairBlock
+from skmixed.core.sums.crossproducts import CrossProducts, arranged, united_layout
 from skmixed.design.categories import Categories, differing_expression, table_of_levels
 from skmixed.design.design import Design
 from skmixed.design.source import Source
@@ -62,7 +60,7 @@ class Declaration:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Partial:
+class PartialSums:
     """The sums over one part of the rows, and how its columns were made."""
 
     products: CrossProducts
@@ -101,7 +99,7 @@ class Partial:
         return design.with_levels(products.levels), products
 
 
-def merged(parts: Iterable[Partial | None]) -> Partial | None:
+def merged(parts: Iterable[PartialSums | None]) -> PartialSums | None:
     """Merge the sums over disjoint sets of rows; None where no part has rows.
 
     Raises ValueError if an expression learned different things from different rows.
@@ -122,7 +120,7 @@ def merged(parts: Iterable[Partial | None]) -> Partial | None:
     )
 
 
-def _united_categories(parts: Sequence[Partial]) -> dict[str, Categories]:
+def _united_categories(parts: Sequence[PartialSums]) -> dict[str, Categories]:
     """Return the levels of the categorical columns of all parts."""
     united = dict(parts[0].categories)
     for part in parts[1:]:
@@ -131,7 +129,7 @@ def _united_categories(parts: Sequence[Partial]) -> dict[str, Categories]:
     return united
 
 
-def _refuse_different(first: Partial, second: Partial) -> None:
+def _refuse_different(first: PartialSums, second: PartialSums) -> None:
     """Raise ValueError for parts whose columns were not made alike."""
     expression = differing_expression(first.design, second.design)
     if expression is not None:

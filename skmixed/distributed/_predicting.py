@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmixed.core.spec import ModelSpec
+from skmixed.core.model.spec import ModelSpec
 from skmixed.design.tables import column_names, select
 from skmixed.exceptions import PartitionError
 

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from skmixed.distributed._folding import gathered, sum_chunks
-from skmixed.distributed._partial import FAN_IN, Partial, merged
+from skmixed.distributed._partial import FAN_IN, PartialSums, merged
 from skmixed.distributed._predicting import PartPredictor
-from skmixed.distributed._summing import Summing
+from skmixed.distributed._summing import PartSummer
 from skmixed.exceptions import PartitionError
 
 _GATHERED_ROWS = 2**18  # rows summed at once: Spark hands over some thousands at a time
@@ -29,7 +29,7 @@ class SparkFrame:
         self._frame = frame
         self.names: list[str] = list(frame.columns)
 
-    def total(self, summing: Summing) -> Partial | None:
+    def total(self, summing: PartSummer) -> PartialSums | None:
         """Sum over the partitions; the driver merges the last few sums."""
         chosen = self._frame.select(*map(_quoted, summing.columns))
         number = chosen.rdd.getNumPartitions()
@@ -74,7 +74,7 @@ def _partition_number() -> int:
     return -1 if context is None else int(context.partitionId())
 
 
-def _as_row(partial: Partial | None) -> pd.DataFrame:
+def _as_row(partial: PartialSums | None) -> pd.DataFrame:
     return pd.DataFrame({"sums": [pickle.dumps(partial, protocol=pickle.HIGHEST_PROTOCOL)]})
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from skmixed.core.arranging import arranged
-from skmixed.core.basis import choose_basis
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.layout import FactorLayout, FloatArray, Layout
+from skmixed.core.linalg import FloatArray
+from skmixed.core.sums.basis import choose_basis
+from skmixed.core.sums.crossproducts import CrossProducts, arranged
+from skmixed.core.sums.layout import FactorLayout, Layout
 from skmixed.design.categories import (
     ABSENT_LEVEL,
     Categories,
@@ -23,7 +23,7 @@ from skmixed.design.categories import (
 from skmixed.design.design import Design
 from skmixed.design.tables import column, column_names, is_frame, select
 from skmixed.design.wording import MAX_SHOWN
-from skmixed.distributed._partial import Declaration, Partial
+from skmixed.distributed._partial import Declaration, PartialSums
 from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.exceptions import PartitionError
 
@@ -31,7 +31,7 @@ _HEAD_ROWS = 50  # from these a part learns its formulas first: enough for a spl
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Summing:
+class PartSummer:
     """The columns of a model in any part of a table, summed."""
 
     model: Any  # MixedLinearRegressor, not fitted: its parameters say what the columns are
@@ -53,7 +53,9 @@ class Summing:
         """Whether progress is shown."""
         return bool(self.model.verbose)
 
-    def __call__(self, chunk: Any, name: str, basis: FloatArray | None = None) -> Partial | None:
+    def __call__(
+        self, chunk: Any, name: str, basis: FloatArray | None = None
+    ) -> PartialSums | None:
         """Sum over a part of the rows, a data frame of any library; None where no row has weight.
 
         Without a `basis` to sum about, (n_columns, n_columns), the part chooses it. Raises
@@ -65,7 +67,7 @@ class Summing:
         except (ValueError, TypeError, KeyError) as error:
             raise PartitionError(f"{name}: {error}") from error
 
-    def _sums(self, chunk: Any, basis: FloatArray | None) -> Partial | None:
+    def _sums(self, chunk: Any, basis: FloatArray | None) -> PartialSums | None:
         data = self._read(chunk)
         if data is None:
             return None
@@ -101,7 +103,7 @@ class Summing:
         groups = select(chunk, [place[name] for name in self.groups]) if self.groups else None
         return read_training_data(self.model, X, column(chunk, place[self.target]), weights, groups)
 
-    def _sum_formula_columns(self, declared: Declaration, data: TrainingData) -> Partial:
+    def _sum_formula_columns(self, declared: Declaration, data: TrainingData) -> PartialSums:
         frame = data.source.pandas
         head = frame.head(_HEAD_ROWS)
         design = declared.learn_columns(head)
@@ -109,7 +111,7 @@ class Summing:
         names = categorical_columns(design)
         if not names:
             rows = design.new_rows(data.source, data.y, data.weights)
-            return Partial(CrossProducts.of(design.layout, rows), design, declared)
+            return PartialSums(CrossProducts.of(design.layout, rows), design, declared)
         found = {name: self._categories(name, frame[name]) for name in names}
         full = declared.learn_columns(table_of_levels(head, found, complete=False))
         kept = declared.learn_columns(table_of_levels(head, found, complete=True)).layout
@@ -118,7 +120,7 @@ class Summing:
         rows = full.new_rows(source, data.y, data.weights)
         basis = _basis_of(rows.columns, full.layout, kept)
         products = arranged(CrossProducts.of(full.layout, rows, basis), _without_absent_level(full))
-        return Partial(products, design, declared, head=head.head(1), categories=found)
+        return PartialSums(products, design, declared, head=head.head(1), categories=found)
 
     def _categories(self, name: str, values: Any) -> Categories:
         """Return the levels of a column that occur; refuse those not among the levels given."""
@@ -142,13 +144,13 @@ def _needs_formulas(data: TrainingData) -> bool:
 
 def _sum_plain_columns(
     declared: Declaration, data: TrainingData, basis: FloatArray | None
-) -> Partial:
+) -> PartialSums:
     design, columns, codes = declared.learn(data.source)
     columns[:, -1] = data.y
     rows = design.rows(columns, codes, data.weights)
     products = CrossProducts.of(design.layout, rows, basis)
     first = [index.take(np.zeros(1, dtype=np.intp)) for index in products.levels]
-    return Partial(products, design.with_levels(first), declared)
+    return PartialSums(products, design.with_levels(first), declared)
 
 
 def _basis_of(columns: FloatArray, layout: Layout, kept: Layout) -> FloatArray:

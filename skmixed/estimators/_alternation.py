@@ -16,11 +16,11 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
-from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
-from skmixed.core.groups import IntArray
-from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.spec import ModelSpec
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.estimators._diagnosis import check_sizes, check_weights

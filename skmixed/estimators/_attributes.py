@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from skmixed.core.fit import Fit
-from skmixed.core.layout import FloatArray
-from skmixed.core.monte_carlo import MonteCarloErrors
-from skmixed.core.posterior import Posterior
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.linalg import FloatArray
+from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.design.design import Design
 from skmixed.estimators._labels import RandomLabels
 

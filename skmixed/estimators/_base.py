@@ -13,17 +13,17 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.fit import Fit
-from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.leave_out import leave_levels_out, leave_rows_out
-from skmixed.core.posterior import Posterior
-from skmixed.core.solvers.auto import Auto
-from skmixed.core.solvers.base import Solver
-from skmixed.core.solvers.em import EM
-from skmixed.core.solvers.iterative import IterativeSolver
-from skmixed.core.solvers.newton import Newton
-from skmixed.core.spec import ModelSpec
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
+from skmixed.core.search.auto import Auto
+from skmixed.core.search.average_information import IterativeSolver
+from skmixed.core.search.em import EM
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import Solver
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.estimators._attributes import LabelledAttributes
 from skmixed.estimators._batches import declaration, read_batch

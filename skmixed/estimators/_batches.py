@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from skmixed.core.layout import Rows
+from skmixed.core.sums.layout import Rows
 from skmixed.design.source import Source
 from skmixed.design.tables import is_text
 from skmixed.estimators._data import read_rows

@@ -15,7 +15,7 @@ from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.validation import _num_samples
 
-from skmixed.core.groups import IntArray
+from skmixed.core.linalg import IntArray
 
 _DEFAULT_FOLDS = 5  # of cv=None, as in scikit-learn
 

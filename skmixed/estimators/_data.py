@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length
 
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, parse_random, split_formula
 from skmixed.design.terms import RandomTerm

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
-from skmixed.core.solvers.report import Iteration
-from skmixed.core.spec import ModelSpec
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.search.report import Iteration
+from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning
 
 _MOST_LOST = 1e-6  # rounding error of sigma^2, relative, that leaves it six digits
@@ -114,7 +114,7 @@ def _no_maximum(fit: Fit) -> str:
     """Return what is said of random effects that explain the response without a rest."""
     names = [
         repr(fit.products.factors[factor].index.name)
-        for factor, lam in zip(fit.spec.used_factors, fit.scaled_factors, strict=True)
+        for factor, lam in zip(fit.spec.used_factors, fit.scaled_lambdas, strict=True)
         if lam.any()
     ]
     return (

@@ -12,7 +12,7 @@ from scipy import special
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray
 from skmixed.design.source import Source
 from skmixed.design.tables import is_frame
 from skmixed.estimators._inputs import read_groups, with_placeholders

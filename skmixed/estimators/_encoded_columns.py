@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skmixed.core.groups import IntArray
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.estimators._labelled_columns import EncoderTable
 from skmixed.estimators._roles import Roles
 

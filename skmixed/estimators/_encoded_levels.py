@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from skmixed.core.fit import Fit
-from skmixed.core.groups import IntArray
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.tables import Labels
 from skmixed.estimators._encoded_columns import RowEncodings
 from skmixed.estimators._encodings import Encodings, LevelModel

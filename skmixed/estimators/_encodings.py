@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.elimination import Blocks
+from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
-from skmixed.core.groups import GroupIndex, IntArray
-from skmixed.core.layout import CONSTANT, FactorLayout, FloatArray, Layout, Rows
-from skmixed.core.leave_out_effects import effects_without_rows
-from skmixed.core.solvers.newton import Newton
-from skmixed.core.spec import ModelSpec, Term
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.rows.row_effects import effects_without_rows
+from skmixed.core.search.newton import Newton
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
 
 _LEAST_RESIDUAL = 1e-9  # of the target's variance: far above rounding, and no encoding shows it
 

@@ -19,8 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skmixed.core.groups import IntArray
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.tables import (
     UNKNOWN,
     Labels,

@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
     check_consistent_length,
 )
 
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray
 from skmixed.design.tables import not_numeric, select, to_pandas
 from skmixed.estimators._text import refuse_text
 

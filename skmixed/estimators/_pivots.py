@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from skmixed.core.error_sums import NeedsRowsError
+from skmixed.core.batch.error_sums import NeedsRowsError
+from skmixed.core.batch.refits import refit_responses, refit_without_products
+from skmixed.core.batch.responses import Responses, ScaledResponses, draw_responses
 from skmixed.core.fit import Fit
-from skmixed.core.groups import IntArray
-from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.prediction import mean_variances
-from skmixed.core.replicates import refit_light, refit_responses
-from skmixed.core.responses import Responses, ScaledResponses, draw_responses
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.rows.prediction_errors import mean_variances
+from skmixed.core.sums.layout import Rows
 
 _REPLICATES_AT_ONCE = 250  # refitted in lock-step; draws depend on it, memory grows with it
 
@@ -49,7 +49,7 @@ def prediction_pivots(
         refits = refit_responses(fit, responses)
         scaled = ScaledResponses.of(fit, responses)
         for number in np.flatnonzero(np.isfinite(refits.sigma2)):
-            again = refit_light(fit, scaled, refits, int(number))
+            again = refit_without_products(fit, scaled, refits, int(number))
             error = _prediction_errors(
                 fit, again, rows, responses, [b[number] for b in new_effects], int(number)
             )

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmixed.core.groups import GroupIndex, IntArray
-from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.prediction import mean_variances
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.rows.prediction_errors import mean_variances
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import Rows
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._new_data import warn_about_kinds

@@ -10,11 +10,9 @@ import numpy as np
 from scipy import stats
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
-from skmixed.core.fit import Fit
-from skmixed.core.layout import FloatArray
-from skmixed.core.posterior import Posterior
-from skmixed.core.prediction import Accuracy
-from skmixed.core.seeding import generator_of
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.rows.prediction_errors import PredictionErrors
 from skmixed.design.design import Design
 from skmixed.design.source import Source
 from skmixed.estimators._diagnosis import check_residual
@@ -200,7 +198,7 @@ class Predictions:
         means, observation = predicted.means(self), kind == "observation"
         tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
         if method == "analytic":
-            accuracy = Accuracy.of(
+            accuracy = PredictionErrors.of(
                 self.fit_, self._posterior, predicted.rows, observation=observation
             )
             squares = accuracy.squares

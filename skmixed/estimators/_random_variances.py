@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.table import ScaledTable
+from skmixed.core.linalg import FloatArray
+from skmixed.core.rows.scaled import ScaledTable
+from skmixed.core.sums.layout import Rows
 from skmixed.design.source import Source
 from skmixed.estimators.linear import MixedLinearRegressor
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray
 from skmixed.design.grouping import number_levels
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN

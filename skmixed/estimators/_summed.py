@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.groups import IntArray
-from skmixed.core.layout import Rows
-from skmixed.core.spec import Term
+from skmixed.core.linalg import IntArray
+from skmixed.core.model.spec import Term
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.design.terms import RandomTerm
 from skmixed.estimators._data import TrainingData
@@ -32,7 +32,7 @@ def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> t
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Summed:
+class SummedTable:
     """One pass over the rows of a table, made for one or more models."""
 
     data: tuple[TrainingData, ...]  # as each model reads the table; rows and columns are the same
@@ -42,7 +42,7 @@ class Summed:
     products: CrossProducts
 
     @classmethod
-    def of(cls, model: Any, data: Sequence[TrainingData]) -> Summed | None:
+    def of(cls, model: Any, data: Sequence[TrainingData]) -> SummedTable | None:
         """Sum over a table for models that are equal to `model` but for `random`.
 
         None where the columns of a part of the rows are not those of the whole: with formulas that

@@ -23,8 +23,8 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
-from skmixed.core.layout import FloatArray
-from skmixed.core.spec import Method, Weighting
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.spec import Method, Weighting
 from skmixed.estimators._alternation import (
     Alternation,
     RandomPart,

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from skmixed.core.layout import FloatArray
+from skmixed.core.linalg import FloatArray
 from skmixed.estimators._cross_fitting import folds_of_rows
 from skmixed.estimators._documentation import DocumentedMixin
 from skmixed.estimators._encoded_columns import join_columns, joined_names, set_unknown_to_nan

@@ -7,10 +7,10 @@ from typing import Any
 
 from sklearn.base import _fit_context
 
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.layout import Rows
-from skmixed.core.solvers.iterative import IterativeSolver
-from skmixed.core.spec import Method, Weighting
+from skmixed.core.model.spec import Method, Weighting
+from skmixed.core.search.average_information import IterativeSolver
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import Rows
 from skmixed.estimators._base import BaseMixedRegressor
 from skmixed.estimators._batches import read_batch
 from skmixed.estimators._data import read_training_data

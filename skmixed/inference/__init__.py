@@ -3,7 +3,6 @@
 From what a fit holds without rows; what needs rows asks for them.
 """
 
-from skmixed.inference.analysis_of_variance import anova
 from skmixed.inference.bootstrap import Bootstrap, bootstrap, bootstrap_intervals
 from skmixed.inference.coefficients import coefficient_table
 from skmixed.inference.compare import compare_models
@@ -17,6 +16,7 @@ from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.random_terms import ranova
 from skmixed.inference.simulation import Draws, sim
 from skmixed.inference.table import Table
+from skmixed.inference.term_tests import anova
 
 __all__ = [
     "Bootstrap",

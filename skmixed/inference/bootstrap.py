@@ -13,20 +13,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from skmixed.core.error_sums import NeedsRowsError
+from skmixed.core.batch.error_sums import NeedsRowsError
+from skmixed.core.batch.refits import refit_at, refit_responses, takes_lockstep
+from skmixed.core.batch.responses import Responses, draw_responses
 from skmixed.core.fit import Fit
-from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.monte_carlo import check_exact
-from skmixed.core.replicates import refit_at, refit_responses, takes_lockstep
-from skmixed.core.responses import Responses, draw_responses
-from skmixed.core.seeding import generator_of
-from skmixed.inference.parameters import estimates_of, parameter_names, parameter_values
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.rows.monte_carlo import check_exact
+from skmixed.core.sums.layout import Rows
+from skmixed.inference.components import estimates_of, parameter_names, parameter_values
+from skmixed.inference.fitted import check_fitted, rows_of_fit
 from skmixed.inference.resampling import (
     resample_levels,
     resample_residuals,
     responses_of_rows,
 )
-from skmixed.inference.rows import check_fitted, rows_of_fit
 from skmixed.inference.table import Table, TabularResult
 
 # A block of replicates has its own random generator, and is what a thread does at a time.

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skmixed.core.layout import FloatArray
-from skmixed.inference.estimable import dropped_places
+from skmixed.core.linalg import FloatArray
 from skmixed.inference.fitted import coefficient_names, formula_of
 from skmixed.inference.table import Table
-from skmixed.inference.testing import CoefficientTests, DfMethod, t_p_values
+from skmixed.inference.testing import CoefficientTests, DfMethod, dropped_places, t_p_values
 
 
 def coefficient_table(model: Any, *, df: DfMethod = "satterthwaite") -> Table:

@@ -1,8 +1,19 @@
-"""Comparisons of whole models fitted to the same data."""
+"""Comparisons of whole models fitted to the same data.
+
+That they were fitted to the same data is checked as far as fits without rows can tell.
+
+Where a variance is on the boundary under the hypothesis, if the larger model has one variance more,
+with r covariances and f coefficients, the ratio is distributed as an even mixture of chi-squared
+with f + r and f + r + 1 degrees of freedom (Self & Liang 1987, doi:10.1080/01621459.1987.10478472,
+case 5; Stram & Lee 1994, doi:10.2307/2533455, section 3). With more variances at once the weights
+depend on the data, and there is no such rule.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +21,12 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.fit import Fit
-from skmixed.core.monte_carlo import check_exact
-from skmixed.core.spec import Method
-from skmixed.inference.boundary_tests import added_random_parameters, mixture_p_value
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.spec import Method, Term
+from skmixed.core.rows.monte_carlo import check_exact
+from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.conditional_aic import conditional_aic
 from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of
-from skmixed.inference.same_data import check_same_data
 from skmixed.inference.table import Table
 
 _SEARCH_ERROR = 1e-8  # in the criterion: searches end within that of each other
@@ -199,3 +210,158 @@ def _f_table(fits: list[Fit], labels: list[str], titles: list[str]) -> Table:
     frame = pd.DataFrame(rows, index=pd.Index([labels[place] for place in order]))
     title = "\n".join(["F tests of ordinary linear models:", *titles])
     return Table(title, frame, ("The residual variance is that of the largest model.",))
+
+
+_SAME_SUM = 1e-8  # relative, of sums over the same rows in another order: rounding, with room
+
+
+def check_same_data(fits: Sequence[Fit], names: Sequence[str]) -> None:
+    """Refuse fits to different rows, weights or responses, called by their names.
+
+    Raises ValueError if the numbers of rows, the weights, what they mean, or the sums of the
+    response differ, those of single levels too where the models share a factor.
+    """
+    first = fits[0]
+    for fit, name in zip(fits[1:], names[1:], strict=True):
+        reason = _difference(first, fit)
+        if reason:
+            raise ValueError(
+                f"{names[0]!r} and {name!r} were not fitted to the same data: {reason}. "
+                "Likelihoods can only be compared on the same rows and response; rows with missing "
+                "values may have been left out of one of them"
+            )
+
+
+def _difference(first: Fit, second: Fit) -> str:
+    rows = first.products.n_rows, second.products.n_rows
+    if rows[0] != rows[1]:
+        return f"{rows[0]} rows and {rows[1]} rows"
+    if first.spec.weighting != second.spec.weighting and _is_weighted(first):
+        return "weights are frequencies in one and precisions in the other"
+    weights = [(f.products.sum_weights, f.products.sum_log_weights) for f in (first, second)]
+    if not np.allclose(weights[0], weights[1], rtol=_SAME_SUM, atol=_SAME_SUM):
+        return "their weights differ"
+    if not np.allclose(_moments(first), _moments(second), rtol=_SAME_SUM, atol=0.0):
+        return "the responses or offsets differ"
+    return _level_difference(first, second)
+
+
+def _is_weighted(fit: Fit) -> bool:
+    return fit.products.sum_weights != fit.products.n_rows or fit.products.sum_log_weights != 0.0
+
+
+def _moments(fit: Fit) -> tuple[float, float]:
+    """Return two moments of the response: mean square, and mean plus its root.
+
+    The sum keeps a mean near zero from being compared with nothing but its rounding.
+    """
+    products = fit.products
+    undo = np.linalg.inv(products.basis)[:, -1]
+    square = float(undo @ products.gram @ undo) / products.sum_weights
+    mean = float(products.gram[CONSTANT] @ undo) / products.sum_weights
+    return mean + np.sqrt(square), square
+
+
+def _level_difference(first: Fit, second: Fit) -> str:
+    """Compare the sums of the response over levels of the factors that both have."""
+    theirs = {index.key: n for n, index in enumerate(second.products.levels)}
+    for n, index in enumerate(first.products.levels):
+        if index.key not in theirs:
+            continue
+        other = second.products.levels[theirs[index.key]]
+        if not len(index) == len(other) == len(index.union(other).index):
+            return f"their levels of {index.name!r} differ"
+        place = other.find(index)
+        mine, sums = _level_sums(first, n), _level_sums(second, theirs[index.key])
+        if not np.allclose(
+            mine, sums[:, place], rtol=_SAME_SUM, atol=_SAME_SUM * np.abs(mine).max()
+        ):
+            return f"the responses within levels of {index.name!r} differ"
+    return ""
+
+
+def _level_sums(fit: Fit, factor: int) -> FloatArray:
+    """Return the weights and the sum of the response of every level, (2, n_levels)."""
+    products = fit.products
+    undo = np.linalg.inv(products.basis)
+    of_constant = products.factors[factor].products[0]
+    return np.asarray((undo.T @ of_constant)[[CONSTANT, -1]])
+
+
+@dataclass(frozen=True, slots=True)
+class AddedRandomParameters:
+    """What a larger model adds to the random part of a smaller one."""
+
+    variances: int
+    covariances: int
+
+
+NamedTerm = tuple[tuple[str, ...], tuple[str, ...], str]  # key of the factor, columns, kind
+
+
+def added_random_parameters(smaller: Fit, larger: Fit) -> AddedRandomParameters | None:
+    """Count what one random part adds to another; None where that is not contained in it.
+
+    Terms are compared by the names of factors and columns: the models may have different layouts.
+    """
+    few, many = _named_terms(smaller), _named_terms(larger)
+    added, lost = list((many - few).elements()), list((few - many).elements())
+    if not all(any(_contains(larger_term, term) for larger_term in added) for term in lost):
+        return None
+    variances = sum(map(_variances, added)) - sum(map(_variances, lost))
+    covariances = sum(map(_covariances, added)) - sum(map(_covariances, lost))
+    if variances < 0 or covariances < 0:
+        return None
+    return AddedRandomParameters(variances, covariances)
+
+
+def mixture_p_value(statistic: float, added: AddedRandomParameters | None, n_fixed: int) -> float:
+    """Return the p-value of a likelihood ratio that allows for the boundary.
+
+    `statistic` is twice the difference of the log-likelihoods, and `n_fixed` the number of
+    coefficients that the larger model adds. NaN where more than one variance is added, or the
+    models are not nested. Without a further variance it is the ordinary p-value, which takes those
+    of the smaller model to be positive.
+    """
+    if added is None or added.variances > 1 or n_fixed < 0:
+        return float("nan")
+    below = n_fixed + added.covariances
+    if added.variances == 0:
+        return _tail(statistic, below) if below else float("nan")
+    return 0.5 * (_tail(statistic, below) + _tail(statistic, below + 1))
+
+
+def _tail(statistic: float, df: int) -> float:
+    """Return the upper tail of chi-squared; with no degrees of freedom it is the constant zero."""
+    if df == 0:
+        return float(statistic <= 0.0)
+    return float(stats.chi2.sf(max(statistic, 0.0), df))
+
+
+def _named_terms(fit: Fit) -> Counter[NamedTerm]:
+    layout = fit.products.layout
+
+    def named(term: Term) -> NamedTerm:
+        columns = tuple(layout.columns[place] for place in term.columns)
+        kind = term.kind if len(columns) > 1 else "unstructured"
+        return (layout.factors[term.factor].key, columns, kind)
+
+    return Counter(named(term) for term in fit.spec.terms)
+
+
+def _contains(larger: NamedTerm, smaller: NamedTerm) -> bool:
+    """Tell whether a term can have every covariance matrix that another can."""
+    return (
+        set(larger[0]) == set(smaller[0])
+        and set(larger[1]) >= set(smaller[1])
+        and (larger[2] == "unstructured" or larger[2] == smaller[2] != "identity")
+    )
+
+
+def _variances(term: NamedTerm) -> int:
+    return 1 if term[2] == "identity" else len(term[1])
+
+
+def _covariances(term: NamedTerm) -> int:
+    k = len(term[1])
+    return k * (k - 1) // 2 if term[2] == "unstructured" else 0

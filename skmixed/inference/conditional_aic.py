@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skmixed.core.elimination import Blocks
+from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 
 

@@ -5,6 +5,13 @@ smooth, on the boundary too. Put first in the pivot order, a standard deviation 
 of its row of Lambda; put second, a row is its standard deviation times (cos a, sin a), where cos a
 is the correlation with the first. There both deviations are squares of coordinates, since with the
 sign of one that of the correlation would change. The gradient is exact.
+
+As a function of sigma and Lambda the deviance is
+
+    f = log|V| + n log(2 pi sigma^2) + (y - X beta)'V^-1(y - X beta) / sigma^2,
+
+minimised over beta, or over beta but for one coefficient that is held; that changes the others by
+generalised least squares.
 """
 
 from __future__ import annotations
@@ -13,19 +20,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import linalg
 
-from skmixed.core.covariance import Block, semidefinite_cholesky
+from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
-from skmixed.core.layout import FloatArray
-from skmixed.core.spec import Term
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.spec import Term
+from skmixed.core.model.structures import Block, semidefinite_cholesky
 from skmixed.inference.components import Component
-from skmixed.inference.deviance import deviance_at
 
 LEAST_DEVIATION = 0.1  # unit of a deviation near zero, in residual ones: neither nothing nor large
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class ConstrainedDeviance:
     """The model with one parameter held at a value t.
 
     t is the value itself, its logarithm for sigma, and the angle of a correlation.
@@ -212,3 +220,56 @@ class Held:
         second = self._second(term)
         length = np.hypot(theta[1], theta[second])
         return np.concatenate([[theta[0], length], np.delete(theta, [0, 1, second])])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deviance:
+    """The deviance at one point, with its derivatives."""
+
+    value: float  # -2 log-likelihood
+    by_lambdas: Blocks  # (k, k) a factor, in Lambda
+    by_log_sigma: float  # at given Lambda
+    by_held: float  # in the coefficient that is held; 0 without
+
+
+def deviance_at(
+    fit: Fit, lambdas: Blocks, log_sigma: float, held: tuple[int, float] | None = None
+) -> Deviance:
+    """Return the full deviance, minimised over the coefficients that are not held.
+
+    `lambdas` are Lambda of every factor, (k, k) in raw units: any square roots of the covariances.
+    `held` is the place among the fixed columns, and the value, of a coefficient that is held.
+    """
+    problem, model = fit.problem, fit.problem.model
+    sigma = float(np.exp(log_sigma))
+    scaled = problem.scaled_lambdas([lam / sigma for lam in lambdas])
+    evaluation = problem.evaluate(scaled)
+    s = (sigma * model.response_scale) ** 2
+    square = float(evaluation.lower[-1, -1] ** 2)
+    contrast, by_held = evaluation.contrast, 0.0
+    if held is not None:
+        place = fit.spec.fixed[held[0]]
+        row = model.to_raw[place, :-1]
+        target = held[1] * model.response_scale + model.to_raw[place, -1]
+        along = evaluation.beta_covariance @ row
+        off = (target - float(row @ evaluation.beta)) / float(row @ along)
+        contrast = contrast - np.append(along * off, 0.0)
+        square += off**2 * float(row @ along)
+        by_held = 2.0 * off * model.response_scale / s
+    n = problem.n_observations
+    value = evaluation.factorisation.log_det + n * np.log(2.0 * np.pi * s) + square / s
+    outer = np.outer(contrast, contrast / s).ravel()
+    by_scaled = [
+        2.0
+        * (evaluation.factorisation.total_information(f) - (gram @ outer).reshape(lam.shape))
+        @ lam
+        for f, (gram, lam) in enumerate(zip(evaluation.grams, scaled, strict=True))
+    ]
+    by_lambdas = [
+        np.asarray(linalg.solve(random_map, slope, transposed=True)) / sigma
+        for random_map, slope in zip(model.random_maps, by_scaled, strict=True)
+    ]
+    by_log_sigma = 2.0 * (n - square / s) - sum(
+        float((slope * lam).sum()) for slope, lam in zip(by_scaled, scaled, strict=True)
+    )
+    return Deviance(float(value + problem.constant), by_lambdas, by_log_sigma, by_held)

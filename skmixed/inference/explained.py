@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit
-from skmixed.core.layout import CONSTANT
+from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.fitted import fit_of, formula_of
 from skmixed.inference.table import Table, TabularResult
 

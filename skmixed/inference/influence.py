@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit
-from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.leave_out import coefficients_without_levels, residuals_and_leverage
-from skmixed.inference.fitted import formula_of
-from skmixed.inference.rows import check_fitted, rows_of_fit
+from skmixed.core.linalg import FloatArray
+from skmixed.core.rows.leave_out import coefficients_without_levels, residuals_and_leverage
+from skmixed.core.sums.layout import Rows
+from skmixed.inference.fitted import check_fitted, formula_of, rows_of_fit
 from skmixed.inference.table import Table
 
 

@@ -1,24 +1,27 @@
-"""Marginal means: what the model expects at chosen levels, averaged evenly over all others."""
+"""Marginal means: what the model expects at chosen levels, averaged evenly over all others.
+
+Every two of several means are compared allowing for their number.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from skmixed.core.fit import Fit
-from skmixed.core.fixed_part import FixedPart
-from skmixed.core.layout import CONSTANT, FloatArray
-from skmixed.inference.adjusting import Adjustment, adjusted_pairs
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.fixed_part import FixedPart
+from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.coefficients import function_frame
-from skmixed.inference.estimable import is_determined
 from skmixed.inference.fitted import design_of, formula_of
 from skmixed.inference.table import Table, TabularResult
-from skmixed.inference.testing import CoefficientTests, DfMethod, t_quantiles
+from skmixed.inference.testing import CoefficientTests, DfMethod, is_determined, t_quantiles
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -247,3 +250,56 @@ def _fixed_numbers(part: FixedPart, grid: pd.DataFrame, wanted: list[str]) -> li
 
 def _label(label: Any) -> str:
     return ", ".join(map(str, label)) if isinstance(label, tuple) else str(label)
+
+
+Adjustment = Literal["tukey", "bonferroni", "holm"]
+
+_ADJUSTMENT_NOTES = {
+    None: "p-values and intervals are not adjusted for their number.",
+    "tukey": "p-values and intervals: Tukey's method for {n_means} means.",
+    "bonferroni": "p-values and intervals: Bonferroni's method for {n_pairs} comparisons.",
+    "holm": "p-values: Holm's method for {n_pairs} comparisons; intervals: Bonferroni's.",
+}
+_INFINITE_DF = 1e5  # from here on scipy takes the studentized range for that of infinitely many
+
+
+def adjusted_pairs(
+    frame: pd.DataFrame, n_means: int, level: float, adjust: Adjustment | None
+) -> tuple[pd.DataFrame, str]:
+    """Adjust p-values of differences, add their intervals, and say so in a note.
+
+    `frame` has estimate, std_error, df, statistic and p_value of every difference between two of
+    `n_means` means; those whose p-value is NaN do not count. `level` is the probability that all
+    intervals hold; without an adjustment, that each does. Raises ValueError for an unknown method.
+    """
+    if adjust not in _ADJUSTMENT_NOTES:
+        allowed = ", ".join(repr(name) for name in _ADJUSTMENT_NOTES)
+        raise ValueError(f"adjust={adjust!r} is not one of {allowed}")
+    df = frame["df"].to_numpy(dtype=float)
+    p_value = frame["p_value"].to_numpy(dtype=float)
+    known = np.isfinite(p_value)
+    n_pairs = int(known.sum())
+    quantile = t_quantiles(level if adjust is None else 1.0 - (1.0 - level) / max(n_pairs, 1), df)
+    if adjust == "tukey":
+        finite = np.minimum(df, _INFINITE_DF)
+        spread = np.sqrt(2.0) * np.abs(frame["statistic"].to_numpy(dtype=float))
+        p_value = np.asarray(stats.studentized_range.sf(spread, n_means, finite))
+        quantile = np.asarray(stats.studentized_range.isf(1.0 - level, n_means, finite))
+        quantile = quantile / np.sqrt(2.0)
+    elif adjust == "bonferroni":
+        p_value = np.minimum(n_pairs * p_value, 1.0)
+    elif adjust == "holm":
+        p_value = _holm(p_value)
+    half = quantile * frame["std_error"]
+    lower, upper = frame["estimate"] - half, frame["estimate"] + half
+    note = _ADJUSTMENT_NOTES[adjust].format(n_means=n_means, n_pairs=n_pairs)
+    return frame.assign(p_value=p_value, lower=lower, upper=upper), note
+
+
+def _holm(p_value: FloatArray) -> FloatArray:
+    """Return the p-values of Holm's step-down method; NaN stays and does not count."""
+    result = np.full(len(p_value), np.nan)
+    order = np.argsort(p_value)[: int(np.isfinite(p_value).sum())]
+    steps = np.arange(len(order), 0, -1) * p_value[order]
+    result[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return result

@@ -1,27 +1,24 @@
-"""Profile likelihoods of all parameters of a model."""
+"""Profile likelihoods of all parameters: signed roots of deviances, and their inverses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.optimize import minimize
 
+from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.fit import Fit
-from skmixed.core.layout import FloatArray
-from skmixed.core.monte_carlo import check_exact
-from skmixed.inference.components import (
-    Component,
-    components_of,
-    identified_part,
-    is_identified,
-)
-from skmixed.inference.constrained import Held
+from skmixed.core.linalg import FloatArray
+from skmixed.core.rows.monte_carlo import check_exact
+from skmixed.inference.components import Component, components_of, identified_part, is_identified
+from skmixed.inference.constrained import LEAST_DEVIATION, ConstrainedDeviance
+from skmixed.inference.degrees import DIFFERENCE_STEP
 from skmixed.inference.fitted import determined_fit_of, formula_of
-from skmixed.inference.profiling import ProfileCurve
 from skmixed.inference.table import Table, TabularResult
 
 
@@ -158,7 +155,7 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
 
 def _curve(fit: Fit, component: Component, targets: FloatArray) -> list[tuple[float, float]]:
     """Return the points of one curve, by value."""
-    held = Held(fit, component)
+    held = ConstrainedDeviance(fit, component)
     curve = ProfileCurve(held, fit.criterion)
     found = {held.optimum: 0.0}
     for sign in (-1.0, 1.0):
@@ -174,3 +171,177 @@ def _side(curve: ProfileCurve, targets: FloatArray) -> Iterator[tuple[float, flo
         yield t, zeta
         if t in curve.held.bounds:
             return
+
+
+_GRADIENT_LEFT = 1e-6  # by BFGS; the deviance, of curvature near one, is then right to its square
+_UNREACHABLE = 1e300  # deviance where it cannot be computed: finite, so that searches step back
+_FLATTEST = 1e-2  # of a Hessian of unit diagonal: directions flatter than that count as this flat
+_MOST_LEARNED = 1e2  # factor by which one search may change a curvature: it has seen few steps
+_ZETA_ERROR = 1e-7  # of a limit: it moves the probability of an interval by less
+_NARROWEST = 1e-9  # of a bracket, relative to the distance from the optimum
+_MOST_TRIALS = 60  # for one limit: Newton takes a handful, halving to the narrowest bracket 30
+_MOST_GROWTH = 3.0  # of the distance from the optimum in one step: far jumps end in other minima
+_FIRST_STEP = 0.05  # in units of the parameter: short, since Newton's has no slope to go by yet
+_LEAST_SCALE = 1e-4  # of a standard deviation, lest sigma near zero leave no first step
+_FARTHEST = 1e12  # from the optimum, relative to it: a likelihood still high there has no limit
+
+
+@dataclass(slots=True, eq=False)
+class ProfileCurve:
+    """The signed root of the profile deviance of one parameter.
+
+    zeta = sign(t - t_0) (f(t) - f(t_0))^(1/2), f being the deviance minimised over everything
+    else. It would be a straight line if the log-likelihood were quadratic. Every search starts
+    where one nearer to the optimum ended: far from it there can be other minima.
+    """
+
+    held: ConstrainedDeviance  # the model with the parameter held
+    minimum: float  # the deviance at the optimum
+    _points: dict[float, tuple[float, float, FloatArray]] = field(  # by t: zeta, slope, x (m,)
+        default_factory=dict
+    )
+    _root: FloatArray = field(  # (m, m), U with U U' near the inverse Hessian
+        default_factory=lambda: np.empty((0, 0))
+    )
+
+    def __post_init__(self) -> None:
+        """Begin at the optimum, in coordinates in which the deviance is nearly round."""
+        optimum, start = self.held.optimum, self.held.start
+        self._root = _root_of_inverse(_curvature(self.held, start, optimum))
+        self._points[optimum] = (0.0, 0.0, start)
+
+    def zeta(self, t: float) -> tuple[float, float]:
+        """Return zeta at t, and its derivative, 0 at the optimum."""
+        if t not in self._points:
+            self._points[t] = self._minimised(t)
+        return self._points[t][:2]
+
+    def _minimised(self, t: float) -> tuple[float, float, FloatArray]:
+        optimum = self.held.optimum
+        between = [other for other in self._points if min(optimum, t) <= other <= max(optimum, t)]
+        nearest = min(between, key=lambda other: abs(other - t))
+        x, root = self._points[nearest][2], self._root
+        if len(x):
+            result = minimize(
+                _in_round_coordinates, np.zeros(len(x)), args=(self.held, x, root, t), jac=True,
+                method="BFGS", options={"gtol": _GRADIENT_LEFT},
+            )  # fmt: skip
+            x = x + root @ result.x
+            self._root = _updated(root, np.asarray(result.hess_inv))
+        value, _, slope = self.held.evaluate(x, t)
+        zeta = float(np.sqrt(max(value - self.minimum, 0.0)))
+        zeta = zeta if t > self.held.optimum else -zeta
+        return zeta, slope / (2.0 * zeta) if zeta else 0.0, x
+
+    def solve(self, target: float) -> tuple[float, float]:
+        """Find t where zeta is `target`, which is not zero; return t and zeta there.
+
+        Where zeta stays nearer to zero up to the bound of the parameter, it is that bound. Raises
+        RuntimeError if the profile likelihood does not fall far enough.
+        """
+        optimum = self.held.optimum
+        sign = float(np.sign(target))
+        bound = self.held.bounds[int(target > 0)]
+        if bound in self._points and abs(self._points[bound][0]) <= abs(target):
+            return bound, self._points[bound][0]
+        inner, outer = optimum, bound
+        t = self._first(sign, target)
+        for _ in range(_MOST_TRIALS):
+            zeta, slope = self.zeta(t)
+            if abs(zeta - target) < _ZETA_ERROR:
+                return t, zeta
+            if sign * (zeta - target) > 0:
+                outer = t
+            elif t == bound:
+                return bound, zeta
+            else:
+                inner = t
+            if abs(outer - inner) < _NARROWEST * abs(inner - optimum):
+                return t, zeta  # another minimum takes over here, or rounding is felt
+            t = self._next(t, inner, outer, slope and (target - zeta) / slope)
+            if abs(t - optimum) > _FARTHEST * max(1.0, abs(optimum)):
+                break
+        raise RuntimeError(
+            f"no likelihood limit of {self.held.component.name!r} was found: the profile "
+            "likelihood does not fall far enough"
+        )
+
+    def _first(self, sign: float, target: float) -> float:
+        """Return a first guess, from the points known on this side or by a short step."""
+        optimum, (low, high) = self.held.optimum, self.held.bounds
+        points = [t for t in self._points if sign * (t - optimum) > 0 and self._points[t][0] != 0]
+        if points:
+            t = min(points, key=lambda point: abs(self._points[point][0] - target))
+            zeta, slope = self._points[t][:2]
+            guess = t + (target - zeta) / slope if slope > 0 else optimum + (t - optimum) / 2.0
+        else:
+            guess = optimum + sign * _FIRST_STEP * self._scale
+        if sign * (guess - optimum) <= 0:
+            guess = optimum + sign * _FIRST_STEP * self._scale
+        edge = high if sign > 0 else low
+        return guess if low < guess < high else (optimum + edge) / 2.0
+
+    @property
+    def _scale(self) -> float:
+        """Size of t that the first step is a share of."""
+        held = self.held
+        if held.component.kind == "coefficient":
+            place = held.component.columns[0]
+            return float(np.sqrt(held.fit.beta_covariance[place, place])) / _FIRST_STEP
+        if held.component.kind == "sd":
+            return max(
+                held.optimum, _LEAST_SCALE + LEAST_DEVIATION * float(np.sqrt(held.fit.sigma2))
+            )
+        return 1.0
+
+    def _next(self, t: float, inner: float, outer: float, step: float) -> float:
+        """Take a Newton step, kept within the bracket and from growing too fast."""
+        optimum, is_open = self.held.optimum, outer not in self._points
+        farthest = optimum + _MOST_GROWTH * (t - optimum)
+        if step and min(inner, outer) < t + step < max(inner, outer):
+            guess = t + step
+            return guess if abs(guess - optimum) <= abs(farthest - optimum) else farthest
+        if not np.isfinite(outer):
+            return farthest
+        if is_open and abs(outer - inner) <= abs(inner - optimum):
+            return outer
+        return (inner + outer) / 2.0
+
+
+def _in_round_coordinates(
+    z: FloatArray, held: ConstrainedDeviance, x: FloatArray, root: FloatArray, t: float
+) -> tuple[float, FloatArray]:
+    """Return the deviance at x + U z and its gradient in z, (m,)."""
+    try:
+        value, gradient, _ = held.evaluate(x + root @ z, t)
+    except (LostPrecisionError, OverflowError, FloatingPointError):
+        return _UNREACHABLE, np.zeros_like(z)
+    return value, root.T @ gradient
+
+
+def _curvature(held: ConstrainedDeviance, x: FloatArray, t: float) -> FloatArray:
+    """Difference the gradient in the free coordinates, (m, m)."""
+    hessian = np.empty((len(x), len(x)))
+    for place in range(len(x)):
+        step = np.zeros(len(x))
+        step[place] = DIFFERENCE_STEP * held.units[place]
+        ends = [held.evaluate(x + sign * step, t)[1] for sign in (1.0, -1.0)]
+        hessian[place] = (ends[0] - ends[1]) / (2.0 * step[place])
+    return (hessian + hessian.T) / 2.0
+
+
+def _root_of_inverse(hessian: FloatArray) -> FloatArray:
+    """Return U, (m, m), with U U' near the inverse of a Hessian, flat directions tamed."""
+    if not len(hessian):
+        return hessian
+    size = np.sqrt(np.maximum(np.abs(np.diag(hessian)), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(hessian / np.outer(size, size))
+    tame = np.maximum(np.abs(values), _FLATTEST)
+    return np.asarray(vectors / np.sqrt(tame) / size[:, None])
+
+
+def _updated(root: FloatArray, inverse: FloatArray) -> FloatArray:
+    """Take over what BFGS learned of the inverse Hessian in round coordinates, (m, m)."""
+    values, vectors = np.linalg.eigh((inverse + inverse.T) / 2.0)
+    values = np.clip(values, 1.0 / _MOST_LEARNED, _MOST_LEARNED)
+    return np.asarray(root @ (vectors * np.sqrt(values)))

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from skmixed.core.fit import Fit
-from skmixed.core.layout import CONSTANT
-from skmixed.core.monte_carlo import check_exact
-from skmixed.core.spec import Term
+from skmixed.core.model.spec import Term
+from skmixed.core.rows.monte_carlo import check_exact
+from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.compare import BOUNDARY_NOTE, NO_TEST, ratio_test
 from skmixed.inference.fitted import design_of, determined_fit_of, formula_of
 from skmixed.inference.table import Table

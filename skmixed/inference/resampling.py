@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from skmixed.core.chain import Chain
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.elimination import Blocks
+from skmixed.core.batch.refits import Refits, refit_stack, stack_of_levels, takes_lockstep
+from skmixed.core.batch.responses import Responses, draw_effects, sum_responses
+from skmixed.core.elimination.chain import Chain
+from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
-from skmixed.core.groups import GroupIndex, IntArray
-from skmixed.core.layout import FloatArray, Rows
-from skmixed.core.replicates import Refits, refit_stack, stack_of_levels, takes_lockstep
-from skmixed.core.responses import Responses, draw_effects, sum_responses
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import Rows
 
 _UNSPANNED = 1e-10  # of the largest variance: effects vary less in a direction by rounding only
 
@@ -153,7 +154,7 @@ def _estimates(fit: Fit, fits: list[Fit]) -> Refits:
         np.array([other.sigma2 for other in fits]),
         [
             np.stack(lambdas)
-            for lambdas in zip(*[other.scaled_factors for other in fits], strict=True)
+            for lambdas in zip(*[other.scaled_lambdas for other in fits], strict=True)
         ],
         [np.stack(omegas) for omegas in zip(*[other.covariances for other in fits], strict=True)],
         np.array([o.report.converged and f for o, f in zip(fits, full, strict=True)], dtype=bool),

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skmixed.core.elimination import Blocks
-from skmixed.core.error_sums import NeedsRowsError
+from skmixed.core.batch.error_sums import NeedsRowsError
+from skmixed.core.batch.responses import ScaledResponses, draw_responses
+from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
-from skmixed.core.layout import FloatArray
-from skmixed.core.responses import ScaledResponses, draw_responses
-from skmixed.core.seeding import generator_of
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.inference.fitted import check_fitted
 from skmixed.inference.random_effects import effects_index
-from skmixed.inference.rows import check_fitted
 from skmixed.inference.table import Table, TabularResult
 
 _DRAWN_CELLS = 2e7  # random effects drawn together: 160 MB

@@ -21,20 +21,20 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples
 
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.groups import IntArray
+from skmixed.core.linalg import IntArray
+from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.estimators._inputs import pick_rows
-from skmixed.estimators._summed import Summed
+from skmixed.estimators._summed import SummedTable
 from skmixed.model_selection._taking import accepts, fit_names, takes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class GroupedRows:
     """Rows of a table with their groups, sliced together, and cut out when they are asked for."""
 
     table: Any  # X of all rows, array-like or data frame, (n, n_features)
     labels: Any  # groups of all rows, (n,) or (n, n_factors), or None
-    summed: Summed | None = None  # cross-products of all rows
+    summed: SummedTable | None = None  # cross-products of all rows
     places: IntArray | None = None  # which rows these are, (n_rows,); None is all
 
     @property
@@ -57,7 +57,7 @@ class Rows:
         """Return the number of rows, by which scikit-learn knows an array."""
         return (len(self),)
 
-    def __getitem__(self, key: Any) -> Rows:
+    def __getitem__(self, key: Any) -> GroupedRows:
         rows = key[0] if isinstance(key, tuple) else key
         if self.places is not None:
             places = self.places[rows]
@@ -65,7 +65,7 @@ class Rows:
             places = rows
         else:
             places = np.arange(len(self))[rows]
-        return Rows(self.table, self.labels, self.summed, places)
+        return GroupedRows(self.table, self.labels, self.summed, places)
 
     def products(self) -> CrossProducts:
         """Return the cross-products of these rows: those of all, `summed`, less the others'."""
@@ -73,14 +73,14 @@ class Rows:
         return self.summed.products if self.places is None else self.summed.part(self.places)
 
 
-class OnRows:
-    """An estimator that takes `Rows` for X and hands the groups on to another that takes them."""
+class GroupPassingEstimator:
+    """An estimator that takes `GroupedRows` for X and hands the groups on to the one inside."""
 
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
 
-    def __sklearn_clone__(self) -> OnRows:
-        return OnRows(clone(self.estimator))
+    def __sklearn_clone__(self) -> GroupPassingEstimator:
+        return GroupPassingEstimator(clone(self.estimator))
 
     def __sklearn_tags__(self) -> Any:
         return get_tags(self.estimator)
@@ -94,7 +94,7 @@ class OnRows:
         """The classes of a fitted classifier."""
         return self.estimator.classes_
 
-    def fit(self, X: Rows, y: Any = None, **params: Any) -> OnRows:
+    def fit(self, X: GroupedRows, y: Any = None, **params: Any) -> GroupPassingEstimator:
         """Fit the estimator inside, from cross-products if the rows have any that suit.
 
         Those were summed with or without weights; they are used only if `params` agrees.
@@ -107,7 +107,7 @@ class OnRows:
         self.estimator.fit(X.X, *_given(y), **handed, **params)
         return self
 
-    def _call(self, method: str, X: Rows, **params: Any) -> Any:
+    def _call(self, method: str, X: GroupedRows, **params: Any) -> Any:
         # A search over parameters does not hand groups to its best model.
         """Call a method of the estimator inside, with groups if it takes them."""
         model = getattr(self.estimator, "best_estimator_", self.estimator)
@@ -115,33 +115,33 @@ class OnRows:
             params["groups"] = X.groups
         return getattr(model, method)(X.X, **params)
 
-    def predict(self, X: Rows, **params: Any) -> Any:
+    def predict(self, X: GroupedRows, **params: Any) -> Any:
         """Predict by the estimator inside."""
         return self._call("predict", X, **params)
 
     @available_if(lambda self: hasattr(self.estimator, "predict_proba"))
-    def predict_proba(self, X: Rows, **params: Any) -> Any:
+    def predict_proba(self, X: GroupedRows, **params: Any) -> Any:
         """Predict the probabilities of the classes."""
         return self._call("predict_proba", X, **params)
 
     @available_if(lambda self: hasattr(self.estimator, "predict_log_proba"))
-    def predict_log_proba(self, X: Rows, **params: Any) -> Any:
+    def predict_log_proba(self, X: GroupedRows, **params: Any) -> Any:
         """Predict the logarithms of the probabilities of the classes."""
         return self._call("predict_log_proba", X, **params)
 
     @available_if(lambda self: hasattr(self.estimator, "decision_function"))
-    def decision_function(self, X: Rows, **params: Any) -> Any:
+    def decision_function(self, X: GroupedRows, **params: Any) -> Any:
         """Return the scores of the classes."""
         return self._call("decision_function", X, **params)
 
     @available_if(lambda self: hasattr(self.estimator, "score"))
-    def score(self, X: Rows, y: Any = None, **params: Any) -> Any:
+    def score(self, X: GroupedRows, y: Any = None, **params: Any) -> Any:
         """Return the default score of the estimator inside, the groups being known."""
         model = self.estimator
         if isinstance(model, Pipeline) and not get_config()["enable_metadata_routing"]:
             # Its own `score` would leave the groups out.
             inner = model[:-1].transform(X.X) if len(model) > 1 else X.X
-            return OnRows(model[-1]).score(Rows(inner, X.groups), y, **params)
+            return GroupPassingEstimator(model[-1]).score(GroupedRows(inner, X.groups), y, **params)
         if accepts(model, "score"):
             return model.score(X.X, *_given(y), groups=X.groups, **params)
         if isinstance(model, TransformedTargetRegressor) or (

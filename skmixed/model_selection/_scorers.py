@@ -9,7 +9,7 @@ from typing import Any
 from sklearn.metrics import get_scorer, make_scorer, r2_score
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
-from skmixed.model_selection._rows import OnRows, Rows
+from skmixed.model_selection._rows import GroupedRows, GroupPassingEstimator
 
 _SklearnScorer = type(make_scorer(r2_score))
 
@@ -32,7 +32,7 @@ class GroupScorer:
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         if groups is None:
             return self._scorer(estimator, X, y, **weights)
-        return self._scorer(OnRows(estimator), Rows(X, groups), y, **weights)
+        return self._scorer(GroupPassingEstimator(estimator), GroupedRows(X, groups), y, **weights)
 
     def __repr__(self) -> str:
         return repr(self._scorer).replace("make_scorer", "make_group_scorer", 1)
@@ -141,7 +141,9 @@ class _UserScorer:
     def __init__(self, scorer: Callable[..., Any]) -> None:
         self._scorer = scorer
 
-    def __call__(self, estimator: OnRows, X: Rows, y: Any = None, **params: Any) -> Any:
+    def __call__(
+        self, estimator: GroupPassingEstimator, X: GroupedRows, y: Any = None, **params: Any
+    ) -> Any:
         if _takes_groups(self._scorer):
             params["groups"] = X.groups
         given = () if y is None else (y,)
@@ -166,7 +168,9 @@ class _DefaultScorer:
     def __init__(self, estimator: Any) -> None:
         self._estimator = estimator
 
-    def __call__(self, estimator: OnRows, X: Rows, y: Any = None, **params: Any) -> Any:
+    def __call__(
+        self, estimator: GroupPassingEstimator, X: GroupedRows, y: Any = None, **params: Any
+    ) -> Any:
         return estimator.score(X, y, **params)
 
     def __repr__(self) -> str:
@@ -178,7 +182,7 @@ class _DefaultScorer:
 
 
 def for_rows(scoring: Any, estimator: Any) -> Any:
-    """Return a `scoring` argument whose scorers work on `OnRows` and `Rows`.
+    """Return a `scoring` argument whose scorers work on `GroupPassingEstimator` and `GroupedRows`.
 
     None means the `score` of the estimator. scikit-learn's own scorers stay as they are, since they
     only call methods of the estimator.

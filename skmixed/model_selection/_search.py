@@ -15,17 +15,16 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from skmixed.core.groups import IntArray
-from skmixed.core.layout import FloatArray
-from skmixed.core.solvers.iterative import IterativeSolver
-from skmixed.core.spec import Method, Weighting
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.spec import Method, Weighting
+from skmixed.core.search.average_information import IterativeSolver
 from skmixed.design.syntax import parse_random
 from skmixed.estimators._base import BaseMixedRegressor
 from skmixed.estimators._data import read_for_random, read_training_data
 from skmixed.estimators._inputs import names_of
 from skmixed.estimators._numbers import read_weights
 from skmixed.estimators.linear import MixedLinearRegressor
-from skmixed.model_selection._rows import OnRows, Rows
+from skmixed.model_selection._rows import GroupedRows, GroupPassingEstimator
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._task import Splits, Task, sum_for_folds
 
@@ -187,7 +186,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         data = [read_training_data(models[0], X, y, sample_weight, groups)]
         data += [read_for_random(model, data[0]) for model in models[1:]]
         splits = Task.of(models[0], X, y, groups, None).splits(self.cv, None)
-        rows = Rows(X, groups, sum_for_folds(models[0], data, splits, _num_samples(X)))
+        rows = GroupedRows(X, groups, sum_for_folds(models[0], data, splits, _num_samples(X)))
         scores = self._scores(models, rows, np.asarray(y), sample_weight, splits)
         results = _results([model.random for model in models], scores)
         best = int(np.argmin(results["rank_test_score"]))
@@ -231,7 +230,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
     def _scores(
         self,
         models: list[MixedLinearRegressor],
-        rows: Rows,
+        rows: GroupedRows,
         y: Any,
         sample_weight: Any,
         splits: Splits,
@@ -249,7 +248,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
 
 def _fold_scores(
     models: list[MixedLinearRegressor],
-    rows: Rows,
+    rows: GroupedRows,
     y: Any,
     weights: FloatArray | None,
     train: IntArray,
@@ -258,7 +257,7 @@ def _fold_scores(
 ) -> list[float]:
     """Return the scores of all candidates on one fold, from cross-products if there are any."""
     given = rows[train]
-    tested = Rows(rows[test].X, rows[test].groups)
+    tested = GroupedRows(rows[test].X, rows[test].groups)
     products = given.products() if rows.summed is not None else None
     weighted = {} if weights is None else {"sample_weight": weights[test]}
     scores = []
@@ -268,7 +267,7 @@ def _fold_scores(
         else:
             part = None if weights is None else weights[train]
             model.fit(given.X, y[train], part, groups=given.groups)
-        scores.append(float(scorer(OnRows(model), tested, y[test], **weighted)))
+        scores.append(float(scorer(GroupPassingEstimator(model), tested, y[test], **weighted)))
     return scores
 
 

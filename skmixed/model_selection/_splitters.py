@@ -7,14 +7,12 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from skmixed.core.linalg import IntArray
 from skmixed.design.tables import UNKNOWN, Labels
 from skmixed.estimators._inputs import read_groups
-
-IntArray = NDArray[np.intp]
 
 
 class WithinGroupKFold(BaseCrossValidator):

@@ -19,9 +19,9 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.estimators._inputs import read_groups
-from skmixed.estimators._summed import Summed
+from skmixed.estimators._summed import SummedTable
 from skmixed.estimators.linear import MixedLinearRegressor
-from skmixed.model_selection._rows import OnRows, Rows
+from skmixed.model_selection._rows import GroupedRows, GroupPassingEstimator
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._splitters import WithinGroupKFold
 from skmixed.model_selection._splitting import groups_for_model, groups_for_splitter
@@ -75,7 +75,7 @@ class Task:
         estimator, X = self.estimator, self.X
         summed = self.summed(splits)
         if self.for_model is not None or summed is not None:
-            estimator, X = OnRows(estimator), Rows(X, self.for_model, summed)
+            estimator, X = GroupPassingEstimator(estimator), GroupedRows(X, self.for_model, summed)
             if "scoring" in settings:
                 check_scoring(self.estimator, scoring=settings["scoring"])
                 settings["scoring"] = for_rows(settings["scoring"], self.estimator)
@@ -86,7 +86,7 @@ class Task:
         with config_context(array_api_dispatch=False):
             return function(estimator, X, self.y, **settings)
 
-    def summed(self, splits: Splits) -> Summed | None:
+    def summed(self, splits: Splits) -> SummedTable | None:
         """Return the cross-products of all rows, from which every training set is fitted.
 
         None where that is not possible: for another estimator than `MixedLinearRegressor`,
@@ -136,7 +136,7 @@ class Task:
 
 def sum_for_folds(
     model: Any, data: Sequence[TrainingData], splits: Splits, n_rows: int
-) -> Summed | None:
+) -> SummedTable | None:
     """Sum over all rows once, if every training set can be made of them by subtraction.
 
     None where rows of weight zero are gone, a training set repeats rows, or columns depend on the
@@ -147,4 +147,4 @@ def sum_for_folds(
         return None
     if any(np.bincount(train).max(initial=0) > 1 for train, _ in splits):
         return None
-    return Summed.of(model, data)
+    return SummedTable.of(model, data)

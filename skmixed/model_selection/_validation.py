@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn import model_selection
 
-from skmixed.model_selection._rows import OnRows
+from skmixed.model_selection._rows import GroupPassingEstimator
 from skmixed.model_selection._task import Task
 
 _QUESTIONS = ("known_groups", "new_groups")
@@ -161,7 +161,7 @@ def _scores(task: Task, splits: Any, settings: dict[str, Any]) -> dict[str, Any]
     scores = task.run(model_selection.cross_validate, splits, **settings)
     if "estimator" in scores:
         scores["estimator"] = [
-            fitted.estimator if isinstance(fitted, OnRows) else fitted
+            fitted.estimator if isinstance(fitted, GroupPassingEstimator) else fitted
             for fitted in scores["estimator"]
         ]
     return scores

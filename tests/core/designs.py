@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import block_diag
 
-from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
-from skmixed.core.groups import GroupIndex
-from skmixed.core.layout import FactorLayout, Layout, Rows
-from skmixed.core.problem import Problem
-from skmixed.core.solvers.report import SolverReport
-from skmixed.core.spec import ModelSpec, Term
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.search.report import SolverReport
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import FactorLayout, Layout, Rows
 from tests.oracle import dense_fit, independent_columns, levels_to_columns
 
 N_FEATURES = 3
@@ -172,7 +172,7 @@ class Design:
             change -= 2.0 * np.log(np.abs(np.diag(self.fixed.to_raw)[kept])).sum()
         return change
 
-    def scaled_factors(self, problem, lambdas):
+    def scaled_lambdas(self, problem, lambdas):
         """Turn factors in plain units into those that the problem is evaluated at."""
         return [self.to_scaled(problem, n) @ lam for n, lam in enumerate(lambdas)]
 
@@ -185,13 +185,13 @@ class Design:
         """Return factors of a fit in plain units."""
         return [
             np.linalg.solve(self.to_scaled(fit.problem, n), lam)
-            for n, lam in enumerate(fit.scaled_factors)
+            for n, lam in enumerate(fit.scaled_lambdas)
         ]
 
     def fit_at(self, lambdas, products=None):
         """Return the core's fit at given factors in plain units."""
         products = self.products() if products is None else products
-        scaled = self.scaled_factors(Problem.of(products, self.spec), lambdas)
+        scaled = self.scaled_lambdas(Problem.of(products, self.spec), lambdas)
         report = SolverReport("given", True, 0, "the factors are given", ())
         return Fit(products, self.spec, tuple(scaled), report)
 

@@ -3,11 +3,11 @@
 import numpy as np
 from scipy.optimize import minimize
 
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.elimination import LostPrecisionError
-from skmixed.core.groups import GroupIndex
-from skmixed.core.layout import FactorLayout, Layout, Rows
-from skmixed.core.spec import ModelSpec, Term
+from skmixed.core.elimination.protocol import LostPrecisionError
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import FactorLayout, Layout, Rows
 
 KINDS = ["unstructured", "unstructured", "diagonal", "identity"]
 

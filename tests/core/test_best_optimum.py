@@ -15,7 +15,7 @@ def check(seed):
     allowed = 1e-6 + 10.0 * fit.evaluation.rounding
     assert fit.criterion <= best + allowed, (seed, fit.criterion - best, allowed)
     # One variance shared by columns a million times apart in size leaves the gradient no digits.
-    if max(np.abs(lam).max() for lam in fit.scaled_factors) < 1e4:
+    if max(np.abs(lam).max() for lam in fit.scaled_lambdas) < 1e4:
         assert fit.report.converged, seed
     return fit
 

@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 
 import skmixed.core.fit
-from skmixed.core.collapse import collapsed
-from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
-from skmixed.core.groups import GroupIndex
-from skmixed.core.layout import FactorLayout, Layout, Rows
-from skmixed.core.problem import Problem
-from skmixed.core.solvers.coordinates import Coordinates, local_model
-from skmixed.core.solvers.ecme import ecme_step
-from skmixed.core.solvers.em import EM
-from skmixed.core.solvers.minque import minque_start
-from skmixed.core.solvers.newton import Newton
-from skmixed.core.solvers.restarts import other_starts
-from skmixed.core.spec import ModelSpec, Term
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.search.collapse import collapsed
+from skmixed.core.search.coordinates import Coordinates, local_model
+from skmixed.core.search.ecme import ecme_step
+from skmixed.core.search.em import EM
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.starts import minque_start, other_starts
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import FactorLayout, Layout, Rows
 
 N_LEVELS = 6_000
 
@@ -124,7 +123,7 @@ def test_levels_that_explain_the_response_keep_their_noise():
     assert products.within is None
     assert fit.report.is_unbounded
     noisy = Problem.of(products, model()).with_noise()
-    assert fit.criterion == pytest.approx(noisy.evaluate(fit.scaled_factors).criterion, rel=1e-12)
+    assert fit.criterion == pytest.approx(noisy.evaluate(fit.scaled_lambdas).criterion, rel=1e-12)
     assert fit.modes[0].std() == pytest.approx(1.0, rel=0.1)
 
 

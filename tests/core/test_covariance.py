@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmixed.core.covariance import KINDS, Block, Structure, semidefinite_cholesky
+from skmixed.core.model.structures import KINDS, Block, Structure, semidefinite_cholesky
 from tests.core.strategies import SEEDS, examples
 
 SIZES = st.integers(1, 5)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmixed.core.elimination import LostPrecisionError
+from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.fit import Fit
 from tests.core.designs import random_design
 from tests.core.strategies import designs, examples

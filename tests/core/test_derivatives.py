@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 
-from skmixed.core import coupling, crossed
-from skmixed.core.derivatives import average_information, exact_hessian
-from skmixed.core.problem import Problem
+from skmixed.core.elimination import coupling, crossed
+from skmixed.core.model.evaluation import average_information, exact_hessian
+from skmixed.core.model.problem import Problem
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, SEEDS, designs, examples
 from tests.core.textbook import Textbook, directions_of, finite_difference, moved
@@ -25,13 +25,13 @@ TRAITS = ["offset", "scaled", "collinear", "response offset", "response scale", 
 METHODS = pytest.mark.parametrize("method", ["reml", "ml"])
 
 
-class Point:
+class LockstepPoint:
     """A design at given factors: the core's evaluation and the textbook's."""
 
     def __init__(self, design, lambdas):
         self.design = design
         self.problem = Problem.of(design.products(), design.spec)
-        scaled = design.scaled_factors(self.problem, lambdas)
+        scaled = design.scaled_lambdas(self.problem, lambdas)
         self.evaluation = self.problem.evaluate(scaled)
         self.omegas = [lam @ lam.T for lam in lambdas]
         self.textbook = Textbook(design, self.omegas)
@@ -66,7 +66,7 @@ def assert_close(ours, theirs, rtol, unit=None):
 
 
 def assert_gradient_agrees(design, lambdas):
-    point = Point(design, lambdas)
+    point = LockstepPoint(design, lambdas)
     for factor, gradient in enumerate(point.evaluation.gradient):
         T = point.to_plain[factor]
         theirs = T.T @ point.textbook.gradients()[factor] @ T
@@ -84,7 +84,7 @@ def test_gradient_equals_the_textbook(design, seed, boundary):
 @examples(25)
 @given(designs(traits=TRAITS), SEEDS)
 def test_gradient_is_the_slope_of_the_criterion(design, seed):
-    point = Point(design, draw_lambdas(design, np.random.default_rng(seed)))
+    point = LockstepPoint(design, draw_lambdas(design, np.random.default_rng(seed)))
     scaled = [lam @ lam.T for lam in point.evaluation.factors]
     assume(all(np.linalg.eigvalsh(omega)[0] > 5 * STEP for omega in scaled))
 
@@ -165,7 +165,7 @@ def test_exact_hessian_is_the_slope_of_the_gradient(method, boundary, weights, n
             intercept=seed != 1, n_fixed=seed % 3,
         )  # fmt: skip
         lambdas = draw_lambdas(design, np.random.default_rng(seed), boundary)
-        point = Point(design, lambdas)
+        point = LockstepPoint(design, lambdas)
         theirs = differences_of_gradients(point)
         hessian = exact_hessian(point.evaluation, point.directions)
         assert_close(hessian, theirs, DIFFERENCES)
@@ -175,7 +175,7 @@ def test_exact_hessian_is_the_slope_of_the_gradient(method, boundary, weights, n
 @examples(60)
 @given(designs(traits=TRAITS), SEEDS, BOUNDARIES)
 def test_average_information(design, seed, boundary):
-    point = Point(design, draw_lambdas(design, np.random.default_rng(seed), boundary))
+    point = LockstepPoint(design, draw_lambdas(design, np.random.default_rng(seed), boundary))
     ours = average_information(point.evaluation, point.directions)
     theirs = point.textbook.average_information(point.plain_directions)
     assert_close(ours, theirs, ROUNDING)
@@ -194,7 +194,7 @@ def test_average_information_is_the_mean_of_exact_second_derivatives():
     for _ in range(400):
         effects = 0.8 * rng.standard_normal(Z.shape[1])
         y = X @ np.ones(X.shape[1]) + Z @ effects + rng.standard_normal(200)
-        point = Point(replace(design, response=y), lambdas)
+        point = LockstepPoint(replace(design, response=y), lambdas)
         exact.append(exact_hessian(point.evaluation, point.directions)[0, 0])
         average.append(average_information(point.evaluation, point.directions)[0, 0])
     error = np.std(np.subtract(exact, average)) / np.sqrt(len(exact))

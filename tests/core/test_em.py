@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from skmixed import lmer
-from skmixed.core.problem import Problem
-from skmixed.core.solvers.ecme import ecme_step
-from skmixed.core.solvers.em import EM
-from skmixed.core.solvers.newton import Newton
+from skmixed.core.model.problem import Problem
+from skmixed.core.search.ecme import ecme_step
+from skmixed.core.search.em import EM
+from skmixed.core.search.newton import Newton
 from skmixed.datasets import load_sleepstudy
 from tests.core.optimum import draw_problem
 

@@ -12,18 +12,18 @@ import pytest
 import scipy
 from hypothesis import given
 
-from skmixed.core.crossproducts import CrossProducts
 from skmixed.core.fit import Fit
-from skmixed.core.groups import GroupIndex
-from skmixed.core.layout import FactorLayout, Layout, Rows
-from skmixed.core.spec import ModelSpec, Term
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import FactorLayout, Layout, Rows
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import SEEDS, designs, examples
 
 FIGURES = [
     "kept", "rank", "sigma2", "beta", "beta_covariance", "factors", "covariances", "theta",
     "criterion", "deviance", "log_likelihood", "aic", "bic", "n_parameters", "is_singular",
-    "unidentified", "is_determined", "modes", "scaled_factors",
+    "unidentified", "is_determined", "modes", "scaled_lambdas",
 ]  # fmt: skip
 # What a restart from merged or transformed sums may change at the optimum.
 AT_OPTIMUM = 1e-5

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from skmixed.core.iterative import traces
-from skmixed.core.iterative.conjugate_gradients import quadrature, solve
-from skmixed.core.iterative.factorisation import Iterative
-from skmixed.core.iterative.settings import Krylov
-from skmixed.core.iterative.traces import estimate_levels, estimate_total
-from skmixed.core.problem import Problem
-from skmixed.core.solvers.coordinates import Coordinates, local_model
+from skmixed.core.elimination.iterative import estimates
+from skmixed.core.elimination.iterative.conjugate_gradients import quadrature, solve
+from skmixed.core.elimination.iterative.estimates import estimate_levels, estimate_total
+from skmixed.core.elimination.iterative.factorisation import Iterative
+from skmixed.core.elimination.iterative.settings import Krylov
+from skmixed.core.model.problem import Problem
+from skmixed.core.search.coordinates import Coordinates, local_model
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, SEEDS, designs, examples
 
@@ -43,7 +43,7 @@ def both(design, lambdas, krylov=EXACT):
     iterative = Problem.of(products, design.spec, krylov)
     if not isinstance(iterative.elimination, Iterative):
         return None
-    factors = design.scaled_factors(exact, lambdas)
+    factors = design.scaled_lambdas(exact, lambdas)
     return exact.evaluate(factors), iterative.evaluate(factors)
 
 
@@ -129,8 +129,8 @@ def test_operator_and_preconditioner_are_those_of_the_dense_complement():
 
 @pytest.mark.parametrize("zero", [False, True])
 def test_mean_over_all_signs_is_the_trace_itself(zero, monkeypatch):
-    monkeypatch.setattr(traces, "_AFFORDABLE_WORK", 0)
-    monkeypatch.setattr(traces, "_LEAST_LEVEL_VECTORS", 0)
+    monkeypatch.setattr(estimates, "_AFFORDABLE_WORK", 0)
+    monkeypatch.setattr(estimates, "_LEAST_LEVEL_VECTORS", 0)
     design = small_design(3)
     lambdas = fixed_lambdas(design)
     if zero:
@@ -152,7 +152,7 @@ def test_mean_over_all_signs_is_the_trace_itself(zero, monkeypatch):
 @pytest.mark.parametrize("shared", [True, False])
 def test_log_determinant_is_within_its_error_and_unbiased(shared, monkeypatch):
     if not shared:
-        monkeypatch.setattr("skmixed.core.iterative.shared._FEW_EFFECTS", 0)
+        monkeypatch.setattr("skmixed.core.elimination.iterative.estimates._UNIT_VECTOR_EFFECTS", 0)
     design = small_design(1, n_slopes=(1, 1))
     lambdas = fixed_lambdas(design)
     misses, errors = [], []

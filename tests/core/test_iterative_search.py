@@ -5,17 +5,17 @@ import pickle
 import numpy as np
 import pytest
 
-from skmixed.core import arrangement
-from skmixed.core.crossproducts import CrossProducts
+from skmixed.core.elimination import choose
 from skmixed.core.fit import Fit
-from skmixed.core.groups import GroupIndex
-from skmixed.core.layout import FactorLayout, Layout, Rows
-from skmixed.core.monte_carlo import MonteCarloErrors
-from skmixed.core.solvers import auto
-from skmixed.core.solvers.auto import Auto
-from skmixed.core.solvers.iterative import IterativeSolver
-from skmixed.core.solvers.newton import Newton
-from skmixed.core.spec import ModelSpec, Term
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.rows.monte_carlo import MonteCarloErrors
+from skmixed.core.search import auto
+from skmixed.core.search.auto import Auto
+from skmixed.core.search.average_information import IterativeSolver
+from skmixed.core.search.newton import Newton
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import FactorLayout, Layout, Rows
 from tests.core.optimum import draw_problem
 
 SIZES = {
@@ -115,12 +115,12 @@ def test_without_randomness_the_search_finds_an_optimum(seed):
     assert ours.report.converged
     assert ours.report.monte_carlo.n_probes == (0,) * len(spec.used_factors)
     again = Newton().solve(Fit.of(products, spec, Newton()).problem, _omegas(ours))[0]
-    reached = again.problem.evaluate(list(ours.scaled_factors)).criterion
+    reached = again.problem.evaluate(list(ours.scaled_lambdas)).criterion
     assert reached < again.criterion + 1e-6
 
 
 def _omegas(fit):
-    return [lam @ lam.T for lam in fit.scaled_factors]
+    return [lam @ lam.T for lam in fit.scaled_lambdas]
 
 
 def test_reported_errors_are_those_of_other_seeds():
@@ -243,7 +243,7 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
 
 def test_the_exact_search_points_at_the_iterative_one_where_memory_is_short(monkeypatch):
     products, spec = crossed(**SIZES["two factors"])
-    monkeypatch.setattr(arrangement, "memory_installed", lambda: 2**10)
+    monkeypatch.setattr(choose, "memory_installed", lambda: 2**10)
     with pytest.raises(MemoryError, match=r"solver='iterative'\) does without"):
         Fit.of(products, spec, Newton())
     assert Fit.of(products, spec, IterativeSolver()).report.converged

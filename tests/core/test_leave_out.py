@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from skmixed.core.leave_out import leave_levels_out, leave_rows_out
+from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, designs, examples
 

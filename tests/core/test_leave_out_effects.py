@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import given
 
-from skmixed.core.leave_out_effects import effects_without_rows
+from skmixed.core.rows.row_effects import effects_without_rows
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, designs, examples
 from tests.core.test_leave_out import TAME, drawn

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skmixed.core import summation
+from skmixed.core.sums import summation
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -5,11 +5,8 @@ import pytest
 from hypothesis import assume, given
 
 from skmixed import MixedLinearRegressor
-from skmixed.core.derivatives import exact_hessian
-from skmixed.core.error_sums import NeedsRowsError
-from skmixed.core.fit import Fit
-from skmixed.core.lockstep import compressed, evaluate_stack
-from skmixed.core.replicates import (
+from skmixed.core.batch.error_sums import NeedsRowsError
+from skmixed.core.batch.refits import (
     _shared_stack,
     refit_at,
     refit_responses,
@@ -17,14 +14,17 @@ from skmixed.core.replicates import (
     stack_of_levels,
     takes_lockstep,
 )
-from skmixed.core.responses import (
+from skmixed.core.batch.responses import (
     ScaledResponses,
     draw_responses,
     replicate_problem,
     sum_responses,
 )
-from skmixed.core.solvers.coordinates import Coordinates, local_model
-from skmixed.core.solvers.newton import Newton
+from skmixed.core.batch.stack import evaluate_stack, with_levels_merged
+from skmixed.core.fit import Fit
+from skmixed.core.model.evaluation import exact_hessian
+from skmixed.core.search.coordinates import Coordinates, local_model
+from skmixed.core.search.newton import Newton
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, SEEDS, designs, examples
 
@@ -45,7 +45,7 @@ def test_criterion_and_derivatives_of_a_stack(design, boundary, seed):
     scaled = ScaledResponses.of(fit, responses)
     stack = _shared_stack(fit, scaled)
     coordinates = Coordinates.natural(fit.problem)
-    (lam,) = fit.scaled_factors
+    (lam,) = fit.scaled_lambdas
     theta = coordinates.theta([lam @ lam.T])
     (lam,) = coordinates.factors(theta)
     (patterns,) = coordinates.patterns
@@ -78,7 +78,7 @@ def test_lockstep_arrives_where_newton_does(design, boundary, seed):
     for number in range(n):
         problem = replicate_problem(fit, scaled, number)
         best, _ = Newton().solve(problem)
-        ours = problem.evaluate([refits.scaled_factors[0][number]]).criterion
+        ours = problem.evaluate([refits.scaled_lambdas[0][number]]).criterion
         assert ours <= best.criterion + 1e-6 + 1e-10 * abs(best.criterion)
     assert refits.converged.all()
 
@@ -161,10 +161,10 @@ def test_levels_that_are_alike_are_put_together(method):
     fit = model.fit(x[:, None], y, groups=g).fit_
     scaled = ScaledResponses.of(fit, draw_responses(fit, 5, rng))
     stack = _shared_stack(fit, scaled)
-    small = compressed(stack)
+    small = with_levels_merged(stack)
     assert small.response.shape == (2, 5, 6)
     assert small.counts.sum() == 30
-    lam, patterns = fit.scaled_factors[0], fit.problem.structures[0].patterns(np.arange(2))
+    lam, patterns = fit.scaled_lambdas[0], fit.problem.structures[0].patterns(np.arange(2))
     arguments = np.tile(lam, (5, 1, 1)), np.tile(patterns, (5, 1, 1, 1))
     ours, theirs = evaluate_stack(small, *arguments), evaluate_stack(stack, *arguments)
     for name in ("criterion", "slope", "hessian", "gradient", "contrast", "sigma2"):
@@ -182,7 +182,7 @@ def test_all_levels_once_are_the_data():
 
 
 def test_large_crossed_factors_need_rows(monkeypatch):
-    monkeypatch.setattr("skmixed.core.error_sums._WIDEST", 3)
+    monkeypatch.setattr("skmixed.core.batch.error_sums._WIDEST", 3)
     design = random_design(0, relations=("crossed",), n_slopes=(0, 0), terms=("unstructured",) * 2)
     fit = design.fit_at([np.eye(1), np.eye(1)])
     with pytest.raises(NeedsRowsError, match="give the rows"):

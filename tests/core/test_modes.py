@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from skmixed.core.fit import Fit
-from skmixed.core.spec import Term
+from skmixed.core.model.spec import Term
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import SEEDS, designs, examples
 

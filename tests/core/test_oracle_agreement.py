@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from skmixed.core import coupling
-from skmixed.core.chain import Chain
-from skmixed.core.crossed import Crossed
-from skmixed.core.layout import FactorLayout
-from skmixed.core.problem import Problem
-from skmixed.core.spec import Term
+from skmixed.core.elimination import coupling
+from skmixed.core.elimination.chain import Chain
+from skmixed.core.elimination.crossed import Crossed
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import Term
+from skmixed.core.sums.layout import FactorLayout
 from tests.core.designs import (
     FAR,
     TERMS,
@@ -118,7 +118,7 @@ def test_crossed(storage, relations, n_slopes):
 
 
 def test_levels_in_chunks(monkeypatch):
-    monkeypatch.setattr(coupling, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(coupling, "_WORK_BYTES", 100)
     design = random_design(5, relations=("crossed",), n_slopes=(1, 0), terms=("unstructured",) * 2)
     assert_agrees(design, draw_lambdas(design, np.random.default_rng(0)))
 

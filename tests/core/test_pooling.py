@@ -6,16 +6,15 @@ from numpy.testing import assert_allclose
 from scipy.linalg import block_diag
 from scipy.optimize import minimize
 
-from skmixed.core.cells import Cells, fit_cells
-from skmixed.core.hierarchy import Hierarchy, pool
-from skmixed.core.pooling import Pooled
-from skmixed.core.pooling_search import solve_stage
-from skmixed.core.pooling_stage import Noise, Stage
-from skmixed.core.stacking import Components, components
+from skmixed.core.pooling.blending import BlendComponents, components
+from skmixed.core.pooling.cells import Cells, fit_cells
+from skmixed.core.pooling.hierarchy import Hierarchy, pool
+from skmixed.core.pooling.stage import FirstStageResidual, PooledStage, PoolingStage
+from skmixed.core.pooling.stage_search import solve_stage
 
 K, GROUPS = 3, 20
 PARENTS = np.repeat(np.arange(4), 5)
-NOISES = [None, Noise(50.0, 160.0, 100.0)]
+NOISES = [None, FirstStageResidual(50.0, 160.0, 100.0)]
 
 
 def stage_of(noise, seed=0, spread=(2.0, 1.0, 0.3)):
@@ -23,7 +22,7 @@ def stage_of(noise, seed=0, spread=(2.0, 1.0, 0.3)):
     rows = rng.normal(size=(GROUPS, 8, K))
     precision = np.moveaxis(rows.transpose(0, 2, 1) @ rows / 8, 0, -1)
     estimate = (rng.normal(size=(GROUPS, K)) * np.array(spread)).T
-    return Stage(precision, estimate, PARENTS, 4, noise)
+    return PoolingStage(precision, estimate, PARENTS, 4, noise)
 
 
 def dense(stage, omega):
@@ -51,7 +50,7 @@ def dense_criterion(stage, omega):
 def test_criterion_gradient_and_curvature(noise):
     stage = stage_of(noise)
     factor = np.tril(np.random.default_rng(1).normal(size=(K, K)))
-    point = Pooled.at(stage, factor)
+    point = PooledStage.at(stage, factor)
     omega = factor @ factor.T
     assert_allclose(point.criterion, dense_criterion(stage, omega), rtol=1e-10)
     change = np.random.default_rng(2).normal(size=(K, K))
@@ -81,7 +80,7 @@ def test_the_optimum(noise, spread):
     def criterion(theta):
         factor = np.zeros((K, K))
         factor[entries] = theta
-        return Pooled.at(stage, factor).criterion
+        return PooledStage.at(stage, factor).criterion
 
     rng = np.random.default_rng(0)
     best = min(minimize(criterion, rng.normal(size=6) * 3, method="BFGS").fun for _ in range(6))
@@ -92,7 +91,7 @@ def test_groups_without_information_do_not_count():
     stage = stage_of(None)
     empty = np.concatenate([stage.precision, np.zeros((K, K, 2))], axis=2)
     estimate = np.concatenate([stage.estimate, np.full((K, 2), 7.0)], axis=1)
-    more = Stage(empty, estimate, np.append(PARENTS, [0, 3]), 4)
+    more = PoolingStage(empty, estimate, np.append(PARENTS, [0, 3]), 4)
     found, other = solve_stage(more), solve_stage(stage)
     assert_allclose(found.omega, other.omega, rtol=1e-6, atol=1e-8)
     assert_allclose(found.posterior_mean(found.mean)[:, -2:], found.mean[:, [0, 3]])
@@ -152,4 +151,4 @@ def test_components_of_predictions():
     pairs = [(residual, residual), (residual, useless), (useless, useless)]
     none = components(*[(a * b).sum(axis=1) for a, b in pairs], np.full(1200, 50.0), n_rows)
     assert_allclose(none.share(n_rows), 0.0, atol=0.1)
-    assert Components(0.0, 1.0, 1.0).share(np.array([3.0])) == 0.0
+    assert BlendComponents(0.0, 1.0, 1.0).share(np.array([3.0])) == 0.0

@@ -9,9 +9,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from skmixed import MixedLinearRegressor, lmer
-from skmixed.core.layout import Rows
-from skmixed.core.posterior import Posterior
-from skmixed.core.prediction import Accuracy, Nearby, mean_predictions, mean_variances
+from skmixed.core.fit import Posterior
+from skmixed.core.rows.prediction_errors import (
+    MovedFits,
+    PredictionErrors,
+    mean_predictions,
+    mean_variances,
+)
+from skmixed.core.sums.layout import Rows
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, SEEDS, designs, examples
 from tests.oracle import independent_columns, levels_to_columns
@@ -105,9 +110,9 @@ def test_a_row_does_not_depend_on_the_others(design, seed, observation):
     fit = design.fit_at(draw_lambdas(design, rng, "inside"))
     assume(fit.is_determined)
     rows, _ = with_unknown(design, rng)
-    whole = Accuracy.of(fit, fit, rows, observation=observation)
+    whole = PredictionErrors.of(fit, fit, rows, observation=observation)
     chosen = rng.permutation(design.n_rows)[: 1 + design.n_rows // 3]
-    part = Accuracy.of(fit, fit, rows.take(chosen), observation=observation)
+    part = PredictionErrors.of(fit, fit, rows.take(chosen), observation=observation)
     np.testing.assert_allclose(part.squares, whole.squares[chosen], rtol=1e-7)
     np.testing.assert_allclose(part.degrees, whole.degrees[chosen], rtol=1e-5)
 
@@ -156,7 +161,7 @@ def test_degrees_of_freedom_of_a_balanced_design():
     fit = lmer("y ~ 1 + (1 | g)", pd.DataFrame({"y": y, "g": g})).fit_
     msa, mse = fit.sigma2 + n * fit.covariances[0][0, 0], fit.sigma2
     new = Rows(np.array([[1.0, 0.0]]), (np.array([-1]),), fit.products.levels, None)
-    found = Accuracy.of(fit, fit, new, observation=False)
+    found = PredictionErrors.of(fit, fit, new, observation=False)
     # v = (MSA - MSE) / n + MSA / (J n)
     a, b = (1.0 + 1.0 / J) / n, -1.0 / n
     v = a * msa + b * mse
@@ -171,9 +176,9 @@ def test_without_random_terms_it_is_ordinary_least_squares():
     fit = MixedLinearRegressor().fit(X, y).fit_
     full = np.column_stack([np.ones(20), X])
     rows = Rows(np.column_stack([full, y]), (), (), None)
-    accuracy = Accuracy.of(fit, fit, rows, observation=True)
+    accuracy = PredictionErrors.of(fit, fit, rows, observation=True)
     hat = np.einsum("ij,jk,ik->i", full, np.linalg.inv(full.T @ full), full)
     np.testing.assert_allclose(accuracy.squares, fit.sigma2 * (1.0 + hat))
     np.testing.assert_allclose(accuracy.degrees, 17.0)
-    assert Nearby.of(fit).pairs == []
+    assert MovedFits.of(fit).pairs == []
     np.testing.assert_allclose(mean_predictions(fit, rows), full @ fit.beta)

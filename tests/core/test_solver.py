@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from skmixed.core.fit import Fit
-from skmixed.core.problem import Problem
-from skmixed.core.solvers.em import EM
-from skmixed.core.solvers.newton import Newton
-from skmixed.core.spec import Term
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import Term
+from skmixed.core.search.em import EM
+from skmixed.core.search.newton import Newton
 from tests.core.dense_search import lowest_criterion
 from tests.core.designs import TERMS, draw_lambdas, on_grid, random_design
 
@@ -62,7 +62,7 @@ def test_two_slopes_of_one_factor_with_singular_optima(seed):
     fit = Fit.of(design.products(), design.spec)
     assert_lowest(fit, lowest_criterion(design))
     if fit.is_singular:
-        lam = fit.scaled_factors[0]
+        lam = fit.scaled_lambdas[0]
         assert (np.diag(lam) == 0.0).any()
         assert np.linalg.matrix_rank(lam) < 3
 
@@ -200,7 +200,7 @@ def test_units_that_are_powers_of_two_round_nothing(seed):
     design = one_of(STRUCTURES[0], seed)
     other = replace(design, scale=np.array([2.0**-30, 2.0**20, 2.0**5]), response_scale=2.0**-7)
     fit, other_fit = (Fit.of(d.products(), d.spec) for d in (design, other))
-    for mine, theirs in zip(fit.scaled_factors, other_fit.scaled_factors, strict=True):
+    for mine, theirs in zip(fit.scaled_lambdas, other_fit.scaled_lambdas, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert other_fit.sigma2 == fit.sigma2 * 2.0**-14
 
@@ -259,7 +259,7 @@ def test_every_start_leads_to_the_optimum(structure, seed):
     problem = Problem.of(design.products(), design.spec)
     best, _ = Newton().solve(problem)
     lambdas = draw_lambdas(design, np.random.default_rng(seed))
-    scaled = design.scaled_factors(problem, lambdas)
+    scaled = design.scaled_lambdas(problem, lambdas)
     for start in [[100.0 * lam @ lam.T for lam in scaled], [0.0 * lam for lam in scaled]]:
         found, report = Newton().solve(problem, start)
         assert report.converged

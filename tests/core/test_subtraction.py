@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.groups import GroupIndex
-from skmixed.core.layout import FactorLayout, Layout, Rows
-from skmixed.core.problem import Problem
+from skmixed.core.model.problem import Problem
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import FactorLayout, Layout, Rows
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import SEEDS, designs, examples
 from tests.core.test_crossproducts import MERGED, assert_same
@@ -52,8 +52,8 @@ def test_what_is_left_gives_the_same_model(design, data):
         problem = Problem.of(left, design.spec)
         if not (problem.is_determined and direct.is_determined):
             continue
-        ours = problem.evaluate(design.scaled_factors(problem, lambdas))
-        theirs = direct.evaluate(design.scaled_factors(direct, lambdas))
+        ours = problem.evaluate(design.scaled_lambdas(problem, lambdas))
+        theirs = direct.evaluate(design.scaled_lambdas(direct, lambdas))
         np.testing.assert_allclose(ours.criterion, theirs.criterion, rtol=1e-8)
         residual = ours.sigma2 / problem.model.response_scale**2
         np.testing.assert_allclose(

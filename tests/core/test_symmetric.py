@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skmixed.core.symmetric import eigenpairs, eigenvalues, is_positive_definite
+from skmixed.core.linalg import eigenpairs, eigenvalues, is_positive_definite
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 6])

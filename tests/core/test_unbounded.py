@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skmixed.core.problem import Problem
-from skmixed.core.solvers.unbounded import NoMaximumError, evaluate, is_unbounded
+from skmixed.core.model.problem import Problem
+from skmixed.core.search.unbounded import NoMaximumError, evaluate, is_unbounded
 from tests.core.designs import random_design
 
 TWO = {"n_slopes": (0, 0), "terms": ("unstructured", "unstructured")}

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skmixed.core.arranging import arranged, united_layout
-from skmixed.core.crossproducts import CrossProducts
-from skmixed.core.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.crossproducts import CrossProducts, arranged, united_layout
+from skmixed.core.sums.layout import FactorLayout, Layout, Rows
 from skmixed.design.grouping import Grouping
 from skmixed.distributed._folding import gathered
 from skmixed.distributed._merging import in_order, merge

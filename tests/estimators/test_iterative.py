@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 from skmixed import IterativeSolver, MixedLinearRegressor, distributed
-from skmixed.core.solvers import auto
+from skmixed.core.search import auto
 from skmixed.inference import (
     bootstrap,
     coefficient_table,

@@ -11,12 +11,12 @@ import numpy as np
 from scipy import stats
 
 from skmixed import MixedLinearRegressor
+from skmixed.core.batch.refits import refit_responses, refit_without_products
+from skmixed.core.batch.responses import ScaledResponses, draw_responses
 from skmixed.core.fit import Fit
-from skmixed.core.layout import Rows
-from skmixed.core.prediction import Accuracy, mean_predictions, mean_variances
-from skmixed.core.replicates import refit_light, refit_responses
-from skmixed.core.responses import ScaledResponses, draw_responses
-from skmixed.core.solvers.report import SolverReport
+from skmixed.core.rows.prediction_errors import PredictionErrors, mean_predictions, mean_variances
+from skmixed.core.search.report import SolverReport
+from skmixed.core.sums.layout import Rows
 from skmixed.estimators._pivots import prediction_pivots
 
 LEVELS = np.array([0.5, 0.8, 0.95])
@@ -85,7 +85,7 @@ def interval_ends(fit, rows, observation, method, rng):
     tails = np.concatenate([(1.0 - LEVELS) / 2.0, (1.0 + LEVELS) / 2.0])
     centre = mean_predictions(fit, rows)
     if method == "analytic":
-        accuracy = Accuracy.of(fit, fit, rows, observation=observation)
+        accuracy = PredictionErrors.of(fit, fit, rows, observation=observation)
         return centre + stats.t.ppf(tails[:, None], accuracy.degrees) * np.sqrt(accuracy.squares)
     s = np.sqrt(mean_variances(fit, rows) + fit.sigma2 * observation)
     if method == "normal":
@@ -104,7 +104,7 @@ def coverage(scenario, n_sets=1000, method="analytic", seed=1):
     refits, scaled = refit_responses(truth, responses), ScaledResponses.of(truth, responses)
     held = np.zeros((len(KINDS), len(LEVELS)))
     for number in range(n_sets):
-        fit = refit_light(truth, scaled, refits, number)
+        fit = refit_without_products(truth, scaled, refits, number)
         mean = targets(truth, rows, responses, number, rng)
         noise = np.sqrt(truth.sigma2) * rng.standard_normal(2 * n)
         for observation in (False, True):

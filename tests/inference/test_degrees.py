@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 
 from skmixed import MixedLinearRegressor, lmer
-from skmixed.core.solvers.coordinates import Coordinates
+from skmixed.core.search.coordinates import Coordinates
 from skmixed.datasets import load_sleepstudy
-from skmixed.inference import anova, coefficient_table, curvature
-from skmixed.inference.curvature import Curvature
-from skmixed.inference.kenward_roger import KenwardRoger
+from skmixed.inference import anova, coefficient_table, degrees
+from skmixed.inference.degrees import Curvature, KenwardRoger
 from skmixed.inference.testing import CoefficientTests
 
 
@@ -229,7 +228,7 @@ def test_exact_curvature_agrees_with_differences():
     model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
     exact = Curvature.of(model.fit_).hessian
     coordinates = Coordinates.natural(model.fit_.problem)
-    differences = curvature._differences(model.fit_.evaluation, coordinates)
+    differences = degrees._differences(model.fit_.evaluation, coordinates)
     np.testing.assert_allclose(exact, differences, rtol=1e-5, atol=1e-4)
 
 

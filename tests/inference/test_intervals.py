@@ -17,7 +17,7 @@ from skmixed.inference import (
     variance_partition,
 )
 from skmixed.inference.components import components_of
-from skmixed.inference.constrained import Held
+from skmixed.inference.constrained import ConstrainedDeviance
 from tests.inference.test_degrees import crossed
 
 FORMULAS = [
@@ -38,7 +38,7 @@ def test_gradients_of_held_deviances(formula):
     table, weights = crossed()
     fit = lmer(formula, table, weights=weights, reml=False).fit_
     for component in components_of(fit):
-        held = Held(fit, component)
+        held = ConstrainedDeviance(fit, component)
         x, t = held.start + 0.02 * held.units, held.optimum + 0.01
         _, gradient, slope = held.evaluate(x, t)
         numeric = [
@@ -55,7 +55,7 @@ def test_the_optimum_of_a_held_deviance_is_that_of_the_fit(formula):
     table, weights = crossed()
     fit = lmer(formula, table, weights=weights, reml=False).fit_
     for component in components_of(fit):
-        held = Held(fit, component)
+        held = ConstrainedDeviance(fit, component)
         value, gradient, _ = held.evaluate(held.start, held.optimum)
         assert value == pytest.approx(fit.criterion, abs=1e-8)
         np.testing.assert_allclose(gradient * held.units, 0.0, atol=1e-3)

@@ -7,7 +7,7 @@ from scipy.stats import norm
 from skmixed import MixedLinearRegressor
 from skmixed.datasets import load_sleepstudy
 from skmixed.inference import random_effects_table, sim
-from skmixed.inference.expected_ranks import expected_ranks
+from skmixed.inference.random_effects import expected_ranks
 
 # merTools::expectedRank of Reaction ~ Days + (Days | Subject) (fits/mertools_sleep.json of the
 # reference set).

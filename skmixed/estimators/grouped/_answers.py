@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.estimators.grouped._rows import take_rows
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
 
 def predict_by_group(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmixed.core.hierarchy import PooledHierarchy, pool
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.pooling.hierarchy import PooledHierarchy, pool
 from skmixed.estimators.grouped._answers import predict_by_group, predict_by_shares
 from skmixed.estimators.grouped._fallback import Failures
 from skmixed.estimators.grouped._fitting import fit_all, jobs_of
@@ -26,9 +27,6 @@ from skmixed.estimators.grouped._shares import (
     shares_of,
 )
 from skmixed.estimators.grouped._tree import Tree, deepest_known
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
 _BLENDED = ("predict_proba", "decision_function")
 

@@ -16,9 +16,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 from tqdm.auto import tqdm
 
+from skmixed.core.linalg import IntArray
 from skmixed.estimators.grouped._rows import Training, take_rows
-
-IntArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import (
     GammaRegressor,
     LogisticRegression,
@@ -15,7 +14,7 @@ from sklearn.linear_model import (
     TweedieRegressor,
 )
 
-FloatArray = NDArray[np.float64]
+from skmixed.core.linalg import FloatArray
 
 _GLM_FLOOR = 1e-12  # of p (1 - p) and of |mean|: a fit that is certain is not divided by zero
 _LARGEST_EXPONENT = 700.0  # exp(710) is infinite

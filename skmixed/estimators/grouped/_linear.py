@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
 
-from skmixed.core.cells import CellFits, Cells, fit_cells
-from skmixed.core.hierarchy import PooledHierarchy, pool
-from skmixed.core.pooling_stage import Noise
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.pooling.cells import CellFits, Cells, fit_cells
+from skmixed.core.pooling.hierarchy import PooledHierarchy, pool
+from skmixed.core.pooling.stage import FirstStageResidual
 from skmixed.estimators.grouped._fallback import Failures
 from skmixed.estimators.grouped._rows import Training
 from skmixed.estimators.grouped._shares import BLUP, Scheme, moved_to_parents, shares_of
 from skmixed.estimators.grouped._tree import Tree, deepest_known
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
 _ROWS_EVALUATED = 2**16  # at a time: their gathered coefficients take half a megabyte a feature
 _NOISELESS = 1e-13  # share of y's total sum of squares that residuals keep by rounding alone
@@ -189,13 +187,13 @@ class LinearGroupFits:
 
     def _noise(
         self, fits: CellFits, output: int, usable: NDArray[np.bool_]
-    ) -> tuple[float, Noise | None]:
+    ) -> tuple[float, FirstStageResidual | None]:
         """Return the residual variance and None where it is known, else 1 and what tells of it."""
         counts = self.cells.counts[usable]
         rss = float(self.rss[output, usable].sum())
         if not self.kind.penalty:
             degrees = float(np.maximum(counts - self.k, 0.0).sum())
-            return 1.0, Noise(rss, float(counts.sum()), degrees)
+            return 1.0, FirstStageResidual(rss, float(counts.sum()), degrees)
         own = self.cells.products[: self.p, : self.p]
         traces = np.einsum("ijg,jig->g", fits.inverse, own)[usable] + (self.k - self.p)
         degrees = float(counts.sum() - traces.sum())

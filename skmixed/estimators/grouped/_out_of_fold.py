@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from skmixed.core.stacking import Components, components
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.pooling.blending import BlendComponents, components
 from skmixed.estimators.grouped._answers import predict_by_group
 from skmixed.estimators.grouped._fitting import Job, jobs_of
 from skmixed.estimators.grouped._rows import Training, take_rows
 from skmixed.estimators.grouped._tree import Tree
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
 
 _N_FOLDS = 5  # as in scikit-learn: models of four fifths of the rows are much like those of all
 
@@ -26,7 +24,7 @@ _N_FOLDS = 5  # as in scikit-learn: models of four fifths of the rows are much l
 class Blend:
     """What the groups of one level keep of their own predictions."""
 
-    components: Components
+    components: BlendComponents
     statistic: float  # of a one-sided t test that own predictions help
     p_value: float
     n_groups: int  # that the test rests on
@@ -140,7 +138,7 @@ def _blend_level(
     test over the groups' means of residual times difference.
     """
     if not len(residual):
-        return Blend(Components(0.0, 0.0, 0.0), np.nan, np.nan, 0)
+        return Blend(BlendComponents(0.0, 0.0, 0.0), np.nan, np.nan, 0)
     weights = np.ones(len(residual)) if weights is None else weights
     scale = np.average(residual**2, axis=0, weights=weights)
     use = scale > 0.0
@@ -157,7 +155,7 @@ def _blend_level(
     a, e, v, c = (
         float(scale.mean()) * each for each in (found.between, found.noise, found.error, found.bias)
     )
-    found = Components(a, e, v, c)
+    found = BlendComponents(a, e, v, c)
     distinct, of_group = np.unique(groups, return_inverse=True)
     means = np.bincount(of_group, sums[1]) / np.bincount(of_group, weights)
     if len(distinct) < 2 or not np.ptp(means) > 0.0:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from skmixed.core.linalg import IntArray
 from skmixed.estimators._inputs import Columns, read_groups
 from skmixed.estimators.grouped._estimators import EstimatorGroupFits
 from skmixed.estimators.grouped._fallback import refuse_unknown
@@ -18,8 +18,6 @@ from skmixed.estimators.grouped._linear import LinearGroupFits
 from skmixed.estimators.grouped._rows import InnerKind, read_new
 from skmixed.estimators.grouped._tree import Tree
 from skmixed.estimators.grouped._warnings import warn_about_labels
-
-IntArray = NDArray[np.intp]
 
 
 def _has(name: str) -> Callable[[Any], bool]:

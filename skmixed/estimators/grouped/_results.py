@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from skmixed.core.hierarchy import PooledHierarchy
+from skmixed.core.pooling.hierarchy import PooledHierarchy
 from skmixed.estimators.grouped._estimators import EstimatorGroupFits
 from skmixed.estimators.grouped._linear import LinearGroupFits
 from skmixed.estimators.grouped._mapping import GroupMapping
@@ -22,7 +22,7 @@ from skmixed.estimators.grouped._tables import (
     reliability_table,
 )
 from skmixed.estimators.grouped._tree import Tree
-from skmixed.inference.group_summary import GroupModel, GroupSummary, deviance_notes
+from skmixed.inference.summary import GroupModel, GroupSummary, deviance_notes
 
 _GROUPS_SHOWN = 30  # in a summary, a few screens; coef_table() has them all
 

@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skmixed.core.linalg import FloatArray
 from skmixed.design.tables import column, is_frame, not_numeric, select, take, to_pandas
 from skmixed.estimators._data import check_given, read_rows
 from skmixed.estimators._inputs import (
@@ -32,8 +33,6 @@ from skmixed.estimators._inputs import (
 )
 from skmixed.estimators._new_data import match_names
 from skmixed.estimators._numbers import refuse_dates
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

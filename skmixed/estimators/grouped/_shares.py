@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skmixed.core.hierarchy import Hierarchy
+from skmixed.core.linalg import FloatArray
+from skmixed.core.pooling.hierarchy import Hierarchy
 
-FloatArray = NDArray[np.float64]
 Shares = list[FloatArray]
 """By level from the root: of shape (n_groups, level + 1), rows that sum to one."""
 

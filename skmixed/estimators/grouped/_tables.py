@@ -11,14 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from skmixed.core.hierarchy import PooledHierarchy
-from skmixed.core.pooling import Pooled
+from skmixed.core.linalg import FloatArray
+from skmixed.core.pooling.hierarchy import PooledHierarchy
+from skmixed.core.pooling.stage import PooledStage
 from skmixed.estimators.grouped._estimators import EstimatorGroupFits
 from skmixed.estimators.grouped._linear import LinearGroupFits
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import Tree
-
-FloatArray = NDArray[np.float64]
 
 _INFORMATION_ROUNDING = 1e-10  # eigenvalue, scaled to a unit diagonal, that counts as zero
 
@@ -217,7 +216,7 @@ def heterogeneity_table(
     return tables[0] if len(tables) == 1 else pd.concat(dict(enumerate(tables)), names=["output"])
 
 
-def _stage_table(point: Pooled, origin: FloatArray, names: Sequence[str]) -> pd.DataFrame:
+def _stage_table(point: PooledStage, origin: FloatArray, names: Sequence[str]) -> pd.DataFrame:
     """Tabulate the heterogeneity of one level, a row a coefficient."""
     stage = point.stage
     to_zero = _uncentring_matrix(stage.k, origin, stage.k > len(origin))

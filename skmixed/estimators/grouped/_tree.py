@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.core.hierarchy import Hierarchy
+from skmixed.core.linalg import IntArray
+from skmixed.core.pooling.hierarchy import Hierarchy
 from skmixed.design.grouping import Grouping
-from skmixed.design.tables import UNKNOWN, IntArray
+from skmixed.design.tables import UNKNOWN
 
 _ROOT = "pooled"
 

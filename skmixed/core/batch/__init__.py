@@ -1,0 +1,1 @@
+"""Many responses to one design: sums, lock-step searches, refits."""

@@ -1,0 +1,271 @@
+"""The criterion of many data sets of one design at once, each at its own relative factor.
+
+One grouping factor, so that everything is a batched sum over levels. Blocks have the data sets
+along their last axis but one, the levels along the last; what all data sets share has length one
+there. Formulas and letters are those of `skmixed.core.model.evaluation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skmixed.core.elimination.levels import (
+    cholesky_plus_identity,
+    multiply_levels,
+    multiply_transposed,
+)
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.structures import Structure
+
+_DEPENDENT_PIVOT = 1e-11  # share of a sum of squares left of a column: rounding, as in scaling
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LockstepData:
+    """Scaled cross-products of R data sets with one factor.
+
+    A level can stand for several in all that does not depend on X and y, as `counts` says.
+    """
+
+    own: FloatArray  # (k, k, R or 1, n_levels): Z'W Z
+    fixed: FloatArray  # (k, p, R or 1, n_levels): Z'W X
+    response: FloatArray  # (k, R, n_levels): Z'W y
+    gram: FloatArray  # (R, p + 1, p + 1): [X y]'W[X y]
+    structure: Structure  # of the covariance
+    degrees: FloatArray  # (R,): nu
+    reml: bool  # whether the criterion is restricted
+    counts: FloatArray | None = None  # (n_levels,): levels each stands for; None: one
+
+    def __len__(self) -> int:
+        """Return the number of data sets."""
+        return len(self.gram)
+
+    def take(self, chosen: IntArray | slice) -> LockstepData:
+        """Return some of the data sets."""
+        shared = self.own.shape[2] == 1
+        return replace(
+            self,
+            own=self.own if shared else self.own[:, :, chosen],
+            fixed=self.fixed if shared else self.fixed[:, :, chosen],
+            response=self.response[:, chosen],
+            gram=self.gram[chosen],
+            degrees=self.degrees[chosen],
+        )
+
+
+def with_levels_merged(stack: LockstepData) -> LockstepData:
+    """Put levels together that differ in their responses only.
+
+    Levels with the same Z'W Z and Z'W X may be turned into each other by any rotation. One turns m
+    of them so that the first has all of X, and k others all that is left of y. The criterion is the
+    same everywhere, and balanced designs keep few levels.
+    """
+    k, p, shared, n_levels = stack.fixed.shape
+    if shared != 1 or stack.counts is not None:
+        return stack
+    own, fixed = stack.own[:, :, 0], stack.fixed[:, :, 0]
+    table = np.concatenate([own.reshape(k * k, n_levels), fixed.reshape(k * p, n_levels)])
+    classes = np.unique(table, axis=1, return_inverse=True)[1].ravel()
+    sizes = np.bincount(classes)
+    if not (sizes > k + 1).any():
+        return stack
+    n = len(stack)
+    parts: list[tuple[FloatArray, ...]] = []
+    alone = np.flatnonzero(sizes[classes] <= k + 1)
+    parts.append(
+        (own[:, :, alone], fixed[:, :, alone], stack.response[:, :, alone], np.ones(len(alone)))
+    )
+    for number in np.flatnonzero(sizes > k + 1):
+        members = np.flatnonzero(classes == number)
+        m = float(len(members))
+        y = stack.response[:, :, members]
+        mean = y.mean(axis=2, keepdims=True)
+        centred = (y - mean).transpose(1, 0, 2)
+        values, vectors = np.linalg.eigh(centred @ centred.transpose(0, 2, 1))
+        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        x = np.zeros((k, p, k + 1))
+        x[:, :, 0] = np.sqrt(m) * fixed[:, :, members[0]]
+        response = np.empty((k, n, k + 1))
+        response[:, :, :1], response[:, :, 1:] = np.sqrt(m) * mean, root.transpose(1, 0, 2)
+        counts = np.zeros(k + 1)
+        counts[0] = m
+        parts.append((np.repeat(own[:, :, members[:1]], k + 1, axis=2), x, response, counts))
+    merged = [np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)]
+    return replace(
+        stack,
+        own=merged[0][:, :, None],
+        fixed=merged[1][:, :, None],
+        response=merged[2],
+        counts=merged[3],
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LockstepPoint:
+    """Data sets at their lambdas, with first and second derivatives in theta."""
+
+    criterion: FloatArray  # (R,): -2 log-likelihood less a constant; inf: digits are lost
+    slope: FloatArray  # (R, t): gradient in theta
+    hessian: FloatArray  # (R, t, t): exact second derivatives in theta
+    gradient: FloatArray  # (R, k, k): G, the derivative in Omega
+    contrast: FloatArray  # (R, p + 1): (-beta, 1)
+    sigma2: FloatArray  # (R,): residual variances
+
+    def put(self, places: IntArray, other: LockstepPoint, chosen: IntArray) -> None:
+        """Overwrite data sets by some of another point."""
+        for name in self.__slots__:
+            getattr(self, name)[places] = getattr(other, name)[chosen]
+
+    def take(self, chosen: IntArray) -> LockstepPoint:
+        """Return some of the data sets."""
+        return LockstepPoint(*(getattr(self, name)[chosen] for name in self.__slots__))
+
+
+def evaluate_stack(stack: LockstepData, lambdas: FloatArray, patterns: FloatArray) -> LockstepPoint:
+    """Evaluate the criterion of every data set and its derivatives.
+
+    The lambdas, (R, k, k), are combinations of `patterns`, (R, t, k, k), with coefficients theta.
+    Valid on the boundary.
+    """
+    level = _Levels(stack, lambdas)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lower, lost = _cholesky(level.remaining)
+        lost |= _is_dependent(lower, stack.gram)
+        diagonals = np.diagonal(lower, axis1=1, axis2=2)
+        sigma2 = diagonals[:, -1] ** 2 / stack.degrees
+        criterion = level.log_det + stack.degrees * (1.0 + np.log(2.0 * np.pi * sigma2))
+        if stack.reml:
+            criterion += 2.0 * np.log(diagonals[:, :-1]).sum(axis=1)
+    criterion[lost] = np.inf
+    inverse = np.linalg.inv(lower)
+    contrast = inverse[:, -1] * diagonals[:, -1:]
+    root = inverse[:, :-1, :-1]
+    covariance = root.transpose(0, 2, 1) @ root
+    middle = contrast[:, :, None] * contrast[:, None, :] / sigma2[:, None, None]
+    if stack.reml:
+        middle[:, :-1, :-1] += covariance
+    derivatives = _Derivatives(stack, level, middle, contrast, sigma2, covariance)
+    slope, hessian = derivatives.in_theta(lambdas, patterns)
+    return LockstepPoint(criterion, slope, hessian, derivatives.gradient, contrast, sigma2)
+
+
+def _cholesky(matrices: FloatArray) -> tuple[FloatArray, np.ndarray]:
+    """Return Cholesky factors, (R, m, m), and which matrices have none: theirs is the identity."""
+    try:
+        return np.asarray(np.linalg.cholesky(matrices)), np.zeros(len(matrices), dtype=bool)
+    except np.linalg.LinAlgError:
+        finite = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
+        safe = np.where(finite[:, None, None], matrices, 0.0)
+        lost = np.asarray(np.linalg.eigvalsh(safe)[:, 0] <= 0.0) | ~finite
+        safe[lost] = np.eye(matrices.shape[1])
+        return np.asarray(np.linalg.cholesky(safe)), lost
+
+
+def _is_dependent(lower: FloatArray, gram: FloatArray) -> np.ndarray:
+    """Tell where a fixed column depends on those before it, (R,)."""
+    left = np.square(np.diagonal(lower, axis1=1, axis2=2)[:, :-1])
+    total = np.diagonal(gram, axis1=1, axis2=2)[:, :-1]
+    return np.asarray((left <= _DEPENDENT_PIVOT * total).any(axis=1))
+
+
+class _Levels:
+    """What the levels of every data set contribute to the criterion."""
+
+    def __init__(self, stack: LockstepData, lambdas: FloatArray) -> None:
+        lam = lambdas.transpose(1, 2, 0)[..., None]
+        own = stack.own
+        lower, _ = cholesky_plus_identity(multiply_levels(multiply_transposed(lam, own), lam))
+        pivots = np.log(np.stack([lower[j, j] for j in range(len(lower))]))
+        counts = stack.counts
+        logs = pivots.sum(axis=0)
+        self.log_det = 2.0 * (logs.sum(axis=1) if counts is None else logs @ counts)
+        whitener = _substitute(lower, lam)
+        n, n_levels = len(lambdas), own.shape[3]
+        p = stack.fixed.shape[1]
+        right = np.empty((len(own), p + 1, n, n_levels))
+        right[:, :p], right[:, p] = stack.fixed, stack.response
+        white = multiply_levels(whitener, right)
+        flat = white.transpose(2, 1, 0, 3).reshape(n, p + 1, -1)
+        self.remaining = stack.gram - flat @ flat.transpose(0, 2, 1)
+        self.cross = right - multiply_levels(own, multiply_transposed(whitener, white))
+        shrunk = multiply_transposed(whitener, multiply_levels(whitener, own))
+        self.information = own - multiply_levels(own, shrunk)
+
+
+def _substitute(lower: FloatArray, lam: FloatArray) -> FloatArray:
+    """Solve `lower @ T = lam'` of every level, (k, k, R, n_levels)."""
+    k = len(lower)
+    solution = np.empty_like(lower)
+    for i in range(k):
+        for c in range(k):
+            value = lam[c, i] / lower[i, i]
+            for j in range(i):
+                value = value - lower[i, j] * solution[j, c] / lower[i, i]
+            solution[i, c] = value
+    return solution
+
+
+class _Derivatives:
+    """First and second derivatives of the criterion in Omega, as `exact_hessian` has them."""
+
+    def __init__(
+        self,
+        stack: LockstepData,
+        level: _Levels,
+        middle: FloatArray,
+        contrast: FloatArray,
+        sigma2: FloatArray,
+        covariance: FloatArray,
+    ) -> None:
+        self.stack, self.middle, self.contrast = stack, middle, contrast
+        self.sigma2, self.covariance = sigma2, covariance
+        k, m, n, n_levels = level.cross.shape
+        self.k, self.m, self.n = k, m, n
+        cross = np.ascontiguousarray(level.cross.transpose(2, 0, 1, 3))
+        flat = cross.reshape(n, k * m, n_levels)
+        grams = (flat @ flat.transpose(0, 2, 1)).reshape(n, k, m, k, m)
+        self.grams = grams.transpose(0, 1, 3, 2, 4).reshape(n, k * k, m * m)
+        information = np.ascontiguousarray(level.information.transpose(2, 0, 1, 3))
+        lost = (self.grams @ middle.reshape(n, m * m, 1)).reshape(n, k, k)
+        counted = information if stack.counts is None else information * stack.counts
+        self.gradient = counted.sum(axis=3) - lost
+        weighted = 2.0 * middle[:, None] @ cross
+        second = -counted
+        for a in range(k):
+            for b in range(k):
+                second[:, a, b] += (cross[:, a] * weighted[:, b]).sum(axis=1)
+        both = information.reshape(n, k * k, n_levels), second.reshape(n, k * k, n_levels)
+        quartic = (both[0] @ both[1].transpose(0, 2, 1)).reshape(n, k, k, k, k)
+        self.quartic = quartic.transpose(0, 2, 3, 4, 1).reshape(n, k * k, k * k)
+
+    def in_theta(self, lambdas: FloatArray, patterns: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return gradient, (R, t), and second derivatives, (R, t, t), in theta."""
+        half = patterns @ lambdas.transpose(0, 2, 1)[:, None]
+        hessian = self.along(half + half.transpose(0, 1, 3, 2))
+        n, t = patterns.shape[:2]
+        flat = patterns.reshape(n, t, -1)
+        through = (self.gradient[:, None] @ patterns).reshape(n, t, -1)
+        hessian += 2.0 * flat @ through.transpose(0, 2, 1)
+        slope = 2.0 * (flat @ (self.gradient @ lambdas).reshape(n, -1, 1))[:, :, 0]
+        return slope, (hessian + hessian.transpose(0, 2, 1)) / 2.0
+
+    def along(self, directions: FloatArray) -> FloatArray:
+        """Return second derivatives, (R, t, t), along directions of Omega, (R, t, k, k)."""
+        n, m, nu = self.n, self.m, self.stack.degrees[:, None, None]
+        t = directions.shape[1]
+        flat = directions.reshape(n, t, -1)
+        hessian = flat @ self.quartic @ flat.transpose(0, 2, 1)
+        y = (flat @ self.grams).reshape(n, t, m, m)
+        seen = (y @ self.contrast[:, None, :, None])[..., 0]
+        q = (seen @ self.contrast[:, :, None])[..., 0] / self.sigma2[:, None]
+        outer = q[:, :, None] * q[:, None, :]
+        if self.stack.reml:
+            through = self.middle[:, None] @ y
+            turned = through.transpose(0, 1, 3, 2).reshape(n, t, -1)
+            hessian -= through.reshape(n, t, -1) @ turned.transpose(0, 2, 1)
+            return np.asarray(hessian + (1.0 - 1.0 / nu) * outer)
+        h = seen[:, :, :-1]
+        fixed = h @ self.covariance @ h.transpose(0, 2, 1) / self.sigma2[:, None, None]
+        return np.asarray(hessian - 2.0 * fixed - outer / nu)

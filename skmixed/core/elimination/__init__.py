@@ -1,0 +1,1 @@
+"""Eliminating the random effects: V in factored form at one value of lambda."""

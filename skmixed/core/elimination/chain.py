@@ -1,0 +1,195 @@
+"""Elimination of nested factors: finest first, every level in one batch, nothing dense.
+
+Let V_t contain the random effects of the t finest factors. With N_t = lambda (lambda'A lambda +
+I)^-1 lambda' of every level of factor t, where A = Z_t'V_{t-1}^-1 Z_t,
+
+    a'V_t^-1 b = a'V_{t-1}^-1 b - sum over levels of (Z_t'V_{t-1}^-1 a)' N_t (Z_t'V_{t-1}^-1 b).
+
+No step divides by lambda, so the boundary is an ordinary point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skmixed.core.elimination.levels import (
+    LevelShrinkage,
+    multiply_levels,
+    multiply_transposed,
+    sum_children,
+    sum_of_grams,
+)
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.linalg import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """Factors each of whose levels lies within one level of the next; one factor, or none, too."""
+
+    order: list[int]  # the factors, finest first
+    own: Blocks  # (k, k, n_levels) a stage: Z'W Z of every level
+    between: dict[tuple[int, int], FloatArray]  # (k_s, k_t, n_levels_s), Z_s'W Z_t, stages s < t
+    parents: dict[tuple[int, int], IntArray]  # (n_levels_s,) the level of t that contains each of s
+    times: FloatArray | None = None  # (n_levels,), how many levels each of one factor stands for
+
+    def factorise(self, lambdas: list[FloatArray]) -> ChainFactorisation:
+        """Factor V at the lambdas given, one a factor in the caller's order."""
+        own, between = list(self.own), dict(self.between)
+        stages = range(len(own))
+        levels: list[LevelShrinkage] = []
+        for s in stages:
+            levels.append(LevelShrinkage.at(own[s], lambdas[self.order[s]], self.times))
+            white = {t: multiply_levels(levels[s].whitener, between[s, t]) for t in stages[s + 1 :]}
+            for t in stages[s + 1 :]:
+                for u in stages[t:]:
+                    lost = multiply_transposed(white[t], white[u])
+                    lost = sum_children(lost, self.parents[s, t], own[t].shape[2])
+                    if u == t:
+                        own[t] = own[t] - lost
+                    else:
+                        between[t, u] = between[t, u] - lost
+        return ChainFactorisation(self, levels, own, between)
+
+
+class ChainFactorisation:
+    """V of a chain of nested factors, in factored form."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        levels: list[LevelShrinkage],
+        own: Blocks,
+        between: dict[tuple[int, int], FloatArray],
+    ) -> None:
+        self.chain = chain
+        self.levels = levels
+        self.own = own  # (k, k, n_levels) a stage s: Z_s'V_{s-1}^-1 Z_s
+        self.between = between  # (k_s, k_t, n_levels_s), Z_s'V_{s-1}^-1 Z_t
+        self.log_det = sum(level.log_det for level in levels)
+        self._information: dict[int, FloatArray] = {}
+
+    def reduce(self, right: Blocks) -> ChainReduced:
+        """Eliminate the random effects from columns given as Z_f'R of every factor."""
+        chain, stages = self.chain, range(len(self.levels))
+        rest = [right[f] for f in chain.order]
+        white: Blocks = []
+        for s in stages:
+            white.append(multiply_levels(self.levels[s].whitener, rest[s]))
+            if s + 1 < len(stages):
+                undone = multiply_transposed(self.levels[s].whitener, white[s])
+            for t in stages[s + 1 :]:
+                lost = multiply_transposed(self.between[s, t], undone)
+                rest[t] = rest[t] - sum_children(lost, chain.parents[s, t], rest[t].shape[2])
+        return ChainReduced(self, rest, white)
+
+    def information(self, factor: int) -> FloatArray:
+        """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels)."""
+        if factor not in self._information:
+            self._information[factor] = self._stage_information(self.chain.order.index(factor))
+        return self._information[factor]
+
+    def _stage_information(self, s: int) -> FloatArray:
+        information = multiply_levels(self.levels[s].shrinker, self.own[s])
+        for t in range(s + 1, len(self.levels)):
+            whitener = self.levels[t].whitener[:, :, self.chain.parents[s, t]]
+            white = multiply_levels(whitener, self.paths[s, t].transpose(1, 0, 2))
+            information -= multiply_transposed(white, white)
+        return information
+
+    def total_information(self, factor: int) -> FloatArray:
+        """Return the sum of `information` over levels, (k, k)."""
+        information, times = self.information(factor), self.chain.times
+        return np.asarray(information.sum(axis=-1) if times is None else information @ times)
+
+    def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
+        """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), as `Factorisation` says."""
+        stages = range(len(self.levels))
+        paths = [
+            self._whitened(s, random[self.chain.order[s]], codes[self.chain.order[s]])
+            for s in stages
+        ]
+        variances = np.zeros(codes[0].shape[0])
+        for t in stages:
+            here = [path[t] for path in paths[: t + 1]]
+            for n, (level, white) in enumerate(here):
+                variances += np.square(white).sum(axis=0)
+                for other, further in here[:n]:
+                    variances += 2.0 * (level == other) * (white * further).sum(axis=0)
+        return variances
+
+    def _whitened(
+        self, s: int, z: FloatArray, of_rows: IntArray
+    ) -> dict[int, tuple[IntArray, FloatArray]]:
+        """Return, for stages t from s on, the level of every row, (n,), and whitened z, (k_t, n).
+
+        `z`, (k, n), and `of_rows`, (n,), are the coefficients of the effects of stage s and their
+        levels. A row may say that a level lies within another than in the fit, or within none that
+        is known, so that each factor goes up by the levels that contained its own.
+        """
+        found: dict[int, tuple[IntArray, FloatArray]] = {}
+        rest: dict[int, FloatArray] = {s: z[:, None]}
+        for t in range(s, len(self.levels)):
+            level = of_rows if t == s else self.chain.parents[s, t][of_rows]
+            whitener = self.levels[t].whitener[:, :, level]
+            white = multiply_levels(whitener, rest[t])
+            found[t] = (level, white[:, 0])
+            if t + 1 < len(self.levels):
+                undone = multiply_transposed(whitener, white)
+            for u in range(t + 1, len(self.levels)):
+                lost = multiply_transposed(self.between[t, u][:, :, level], undone)
+                rest[u] = rest[u] - lost if u in rest else -lost
+        return found
+
+    @cached_property
+    def paths(self) -> dict[tuple[int, int], FloatArray]:
+        """Z_s'V_{t-1}^-1 Z_t of every level of s, for s < t."""
+        paths: dict[tuple[int, int], FloatArray] = {}
+        for s in range(len(self.levels)):
+            self._add_paths(s, paths)
+        return paths
+
+    def _add_paths(self, s: int, paths: dict[tuple[int, int], FloatArray]) -> None:
+        later = range(s + 1, len(self.levels))
+        for u in later:
+            paths[s, u] = multiply_levels(self.levels[s].shrinker, self.between[s, u])
+        for t in later:
+            whitener, parents = self.levels[t].whitener, self.chain.parents[s, t]
+            for u in later[t - s :]:
+                white = multiply_levels(whitener, self.between[t, u])
+                step = multiply_transposed(whitener, white)[:, :, parents]
+                paths[s, u] -= multiply_levels(paths[s, t], step)
+
+
+class ChainReduced:
+    """Columns R after elimination of a chain."""
+
+    def __init__(self, factorisation: ChainFactorisation, rest: Blocks, white: Blocks) -> None:
+        self.factorisation = factorisation
+        self.rest = rest  # (k, m, n_levels) a stage s: Z_s'V_{s-1}^-1 R
+        self.white = white  # the same times the whitener of the stage
+
+    def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
+        """Return R'V^-1 R, (m, m), as `Reduced` says."""
+        for s, white in enumerate(self.white):
+            if s == 0 and within is not None:
+                shrinker, own = self.factorisation.levels[0].shrinker, self.factorisation.own[0]
+                gram = within + sum_of_grams(self.rest[0] * np.sqrt(shrinker / own))
+            else:
+                gram = gram - sum_of_grams(white)
+        return gram
+
+    def cross(self) -> Blocks:
+        """Return Z_f'V^-1 R of every factor, (k_f, m, n_levels_f)."""
+        v, chain = self.factorisation, self.factorisation.chain
+        result: Blocks = [np.empty(0)] * len(chain.order)
+        for s, factor in enumerate(chain.order):
+            value = multiply_levels(v.levels[s].shrinker, self.rest[s])
+            for t in range(s + 1, len(chain.order)):
+                step = multiply_transposed(v.levels[t].whitener, self.white[t])
+                value -= multiply_levels(v.paths[s, t], step[:, :, chain.parents[s, t]])
+            result[factor] = value
+        return result

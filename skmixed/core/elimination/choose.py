@@ -1,0 +1,116 @@
+"""Choosing the order of elimination from how the factors lie to each other."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from skmixed.core.elimination.chain import Chain
+from skmixed.core.elimination.coupling import Coupling
+from skmixed.core.elimination.crossed import Crossed, memory_installed, memory_needed
+from skmixed.core.elimination.iterative.factorisation import Iterative
+from skmixed.core.elimination.iterative.settings import Krylov
+from skmixed.core.elimination.protocol import Blocks, Elimination
+from skmixed.core.sums.blocks import PairBlock, are_nested
+
+
+def arrange(
+    own: Blocks,
+    pairs: dict[tuple[int, int], PairBlock],
+    first: int | None = None,
+    krylov: Krylov | None = None,
+) -> Elimination:
+    """Arrange the random columns for elimination: a chain of nested factors, or crossed ones.
+
+    `own` is Z'W Z of every factor, (k, k, n_levels), `pairs` Z_i'W Z_j of every two. Of factors of
+    one size `first` is eliminated first. With `krylov`, crossed factors are solved for by conjugate
+    gradients, without their dense complement; otherwise raises MemoryError if that cannot fit into
+    this machine.
+    """
+    sizes = [block.shape[2] for block in own]
+    if krylov is not None and not are_nested(
+        sizes, {ij: len(pair.rows) for ij, pair in pairs.items()}
+    ):
+        return Iterative.of(own, pairs, first, krylov)
+    order = sorted(range(len(own)), key=lambda factor: (-sizes[factor], factor != first))
+    ordered = {
+        (s, t): _oriented(pairs, order[s], order[t]) for t in range(len(order)) for s in range(t)
+    }
+    parents = {st: pair.parents(sizes[order[st[0]]]) for st, pair in ordered.items()}
+    nested = {st: parent for st, parent in parents.items() if parent is not None}
+    if len(nested) == len(parents):
+        between = {st: pair.products for st, pair in ordered.items()}
+        return Chain(order, [own[f] for f in order], between, nested)
+    return _crossed(own, pairs, first)
+
+
+def _oriented(pairs: dict[tuple[int, int], PairBlock], i: int, j: int) -> PairBlock:
+    return pairs[i, j] if (i, j) in pairs else pairs[j, i].transposed
+
+
+def _crossed(own: Blocks, pairs: dict[tuple[int, int], PairBlock], first: int | None) -> Crossed:
+    widths = [block.shape[0] * block.shape[2] for block in own]
+    eliminated = max(range(len(own)), key=lambda factor: (widths[factor], factor == first))
+    rest = [f for f in range(len(own)) if f != eliminated]
+    shapes = [(own[f].shape[0], own[f].shape[2]) for f in rest]
+    coupled = [_oriented(pairs, eliminated, f) for f in rest]
+    width = sum(widths[f] for f in rest)
+    entries = sum(len(pair.rows) * k for pair, (k, _) in zip(coupled, shapes, strict=True))
+    _check_memory(width, entries, own[eliminated].shape[0])
+    return Crossed(
+        eliminated,
+        rest,
+        own[eliminated],
+        _coupling(coupled, shapes, (own[eliminated].shape[2], width)),
+        _others(own, pairs, rest, width),
+        shapes,
+    )
+
+
+def _check_memory(width: int, n_entries: int, k: int) -> None:
+    needed, installed = memory_needed(width, n_entries, k), memory_installed()
+    if installed is not None and needed > installed:
+        raise MemoryError(
+            f"these crossed factors need about {needed / 2**30:.1f} GiB, mostly for a dense matrix "
+            f"of {width} x {width} random effects; this machine has {installed / 2**30:.1f} GiB. "
+            "MixedLinearRegressor(solver='iterative') does without it; or drop a factor or a "
+            "random slope, or merge rare levels"
+        )
+
+
+def _coupling(
+    coupled: list[PairBlock], shapes: list[tuple[int, int]], shape: tuple[int, int]
+) -> Coupling:
+    rows, columns, values = [], [], []
+    offset = 0
+    for pair, (k, n_levels) in zip(coupled, shapes, strict=True):
+        for b in range(k):
+            rows.append(pair.rows)
+            columns.append(pair.columns + offset + b * n_levels)
+            values.append(pair.products[:, b, :])
+        offset += k * n_levels
+    return Coupling.of(
+        np.concatenate(rows), np.concatenate(columns), np.concatenate(values, axis=1), shape
+    )
+
+
+def _others(
+    own: Blocks, pairs: dict[tuple[int, int], PairBlock], rest: list[int], width: int
+) -> sparse.csr_matrix:
+    offsets = np.cumsum([0] + [own[f].shape[0] * own[f].shape[2] for f in rest])
+    rows, columns, values = [], [], []
+
+    def place(pair: PairBlock, i: int, j: int) -> None:
+        for a, b in np.ndindex(*pair.products.shape[:2]):
+            rows.append(offsets[i] + a * own[rest[i]].shape[2] + pair.rows)
+            columns.append(offsets[j] + b * own[rest[j]].shape[2] + pair.columns)
+            values.append(pair.products[a, b])
+
+    for i, f in enumerate(rest):
+        place(PairBlock.diagonal(own[f]), i, i)
+        for j in range(i):
+            pair = _oriented(pairs, f, rest[j])
+            place(pair, i, j)
+            place(pair.transposed, j, i)
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return sparse.csr_matrix(entries, shape=(width, width))

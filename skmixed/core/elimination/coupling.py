@@ -1,0 +1,255 @@
+"""Cross-products of an eliminated factor with the columns of all the others.
+
+They meet in two ways: the dense complement subtracts, level by level, the outer products of their
+rows, and the gradient needs the form of every row in a dense matrix.
+
+Lambda of the others side by side is block diagonal, of as many rows as they have random effects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+
+from skmixed.core.linalg import FloatArray, IntArray
+
+_DENSE_ABOVE = 0.2  # share of entries that occur; with more, dense products are the faster ones
+_MOST_PAIRS = 5_000_000  # entries of the outer products: 80 megabytes with their places
+_WORK_BYTES = 2**27  # of the rows of some levels times a dense matrix: 128 megabytes at a time
+
+Matrix = FloatArray | sparse.csr_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """Z_1'W Z_2, one matrix of shape (n_levels, width) for each of the k columns of Z_1.
+
+    All share one sparsity pattern; where more than a fifth of the entries occur, they are dense.
+    """
+
+    pattern: sparse.csr_matrix | None  # (n_levels, width), where entries stand; None: dense
+    values: FloatArray  # (k, n_entries); dense: (k, n_levels, width)
+    levels: IntArray  # (n_entries,) level of every entry; dense: empty
+
+    @classmethod
+    def of(
+        cls, rows: IntArray, columns: IntArray, values: FloatArray, shape: tuple[int, int]
+    ) -> Coupling:
+        """Arrange `values`, (k, n_entries), of entries in any order, no place given twice.
+
+        `rows` and `columns` are (n_entries,), `shape` is (n_levels, width).
+        """
+        if len(rows) > _DENSE_ABOVE * shape[0] * shape[1]:
+            dense = np.zeros((len(values), *shape))
+            dense[:, rows, columns] = values
+            return cls(None, dense, np.empty(0, dtype=np.intp))
+        numbers = sparse.csr_matrix((np.arange(len(rows)), (rows, columns)), shape=shape)
+        numbers.sort_indices()
+        order = numbers.data
+        pattern = sparse.csr_matrix(
+            (np.ones(len(order)), numbers.indices, numbers.indptr), shape=shape
+        )
+        return cls(pattern, np.ascontiguousarray(values[:, order]), rows[order])
+
+    def __len__(self) -> int:
+        """Return k."""
+        return len(self.values)
+
+    def __getitem__(self, column: int) -> Matrix:
+        """Return the matrix of one column of Z_1."""
+        return self._matrix(self.values[column])
+
+    def combine(self, weights: FloatArray) -> Matrix:
+        """Sum over the columns of Z_1, with weights (k, n_levels), to (n_levels, width)."""
+        spread = weights[:, :, None] if self.pattern is None else weights[:, self.levels]
+        if len(self) == 1:
+            return self._matrix(spread[0] * self.values[0])
+        return self._matrix(np.asarray((spread * self.values).sum(axis=0)))
+
+    def _matrix(self, values: FloatArray) -> Matrix:
+        if self.pattern is None:
+            return values
+        pattern = self.pattern
+        return sparse.csr_matrix((values, pattern.indices, pattern.indptr), shape=pattern.shape)
+
+    @cached_property
+    def pairs(self) -> sparse.csc_matrix | None:
+        """Outer products of the rows of the only matrix, (width * width, n_levels).
+
+        Every column is the lower triangle of a level in Fortran order. None where that is not worth
+        its memory: dense or several matrices, more than five million entries.
+        """
+        if self.pattern is None or len(self) > 1:
+            return None
+        counts = np.diff(self.pattern.indptr).astype(np.int64)
+        if int((counts * (counts + 1)).sum()) // 2 > _MOST_PAIRS:
+            return None
+        width = self.pattern.shape[1]
+        starts = self.pattern.indptr[self.levels]
+        places = np.arange(len(self.levels)) - starts
+        first = np.repeat(np.arange(len(self.levels)), places + 1)
+        ends = np.cumsum(places + 1)
+        second = np.arange(len(first)) - np.repeat(ends - places - 1 - starts, places + 1)
+        columns = self.pattern.indices.astype(np.int64)
+        where = columns[second] * width + columns[first]
+        indptr = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)])
+        data = self.values[0, first] * self.values[0, second]
+        return sparse.csc_matrix((data, where, indptr), shape=(width * width, len(counts)))
+
+    def outer_sum(self, white: list[Matrix], weights: FloatArray) -> FloatArray:
+        """Return Z_2'Z_1 H Z_1'Z_2 summed over levels, (width, width).
+
+        H is `weights`, (k, k, n_levels); the Gram matrices of the k in `white`, (n_levels, width),
+        add up to the same sum. In Fortran order; only the lower triangle counts.
+        """
+        if self.pairs is not None:
+            width = white[0].shape[1]
+            return np.asarray(self.pairs @ weights[0, 0]).reshape((width, width), order="F")
+        total = dense_product(white[0], white[0])
+        for matrix in white[1:]:
+            total += dense_product(matrix, matrix)
+        return total.T
+
+    def level_forms(self, middle: FloatArray) -> FloatArray:
+        """Return A M A' of the rows A of every level and symmetric M, (k, k, n_levels).
+
+        `middle`, (width, width), is the lower triangle of M in Fortran order, zero above.
+        """
+        k, n_levels = len(self), self[0].shape[0]
+        doubled = 2.0 * middle
+        doubled[np.diag_indices_from(doubled)] *= 0.5
+        if self.pairs is not None:
+            return np.asarray(self.pairs.T @ doubled.ravel(order="F")).reshape(1, 1, n_levels)
+        full = (doubled + doubled.T) * 0.5
+        forms = np.empty((k, k, n_levels))
+        chunk = max(1, _WORK_BYTES // (full.itemsize * len(full)))
+        for start in range(0, n_levels, chunk):
+            levels = slice(start, start + chunk)
+            for a in range(k):
+                half = self[a][levels] @ full
+                for b in range(k):
+                    forms[a, b, levels] = level_products(self[b][levels], half)
+        return forms
+
+    def entries_times(
+        self,
+        middle: FloatArray,
+        levels: IntArray,
+        places: list[IntArray],
+        values: list[FloatArray],
+    ) -> FloatArray:
+        """Multiply rows of levels, through a symmetric matrix, with n sparse vectors, (k, n).
+
+        `middle` is the matrix in full, (width, width). `levels`, (n,), are those whose k rows each
+        vector meets; `places` and `values`, (n,) each, are where its entries stand and what they
+        are.
+        """
+        result = np.zeros((len(self), len(levels)))
+        order = np.argsort(levels, kind="stable")
+        sorted_levels = levels[order]
+        chunk = max(1, _WORK_BYTES // (middle.itemsize * len(middle)))
+        for start in range(0, self[0].shape[0], chunk):
+            first, last = np.searchsorted(sorted_levels, [start, start + chunk])
+            chosen = order[first:last]
+            if not len(chosen):
+                continue
+            for row, matrix in zip(result, map(self.__getitem__, range(len(self))), strict=True):
+                half = matrix[start : start + chunk] @ middle
+                for place, value in zip(places, values, strict=True):
+                    row[chosen] += value[chosen] * half[levels[chosen] - start, place[chosen]]
+        return result
+
+    def form_sum(self, weights: FloatArray, middle: FloatArray) -> FloatArray:
+        """Return B A M A' B' summed over levels, (k, k), with A M A' of `level_forms`.
+
+        B is `weights`, (k, k, n_levels).
+        """
+        k = len(self)
+        if self.pairs is not None:
+            return np.asarray((weights**2 * self.level_forms(middle)).sum(axis=2))
+        doubled = 2.0 * middle.T
+        doubled[np.diag_indices_from(doubled)] *= 0.5
+        shrunk = [self.combine(row) for row in weights]
+        total = np.empty((k, k))
+        for a in range(k):
+            for b in range(a + 1):
+                product = dense_product(shrunk[a], shrunk[b])
+                if a != b:
+                    product = (product + product.T) / 2.0
+                total[a, b] = total[b, a] = np.vdot(doubled, product)
+        return total
+
+
+def dense_product(left: Matrix, right: Matrix) -> FloatArray:
+    """Return ``left.T @ right`` as a dense array; both are dense or both sparse."""
+    product = left.T @ right
+    return np.asarray(product.toarray() if sparse.issparse(product) else product)
+
+
+def level_products(left: Matrix, right: FloatArray) -> FloatArray:
+    """Return the row sums of ``left * right``, (n_levels,); the right one is dense."""
+    if sparse.issparse(left):
+        return np.asarray(left.multiply(right).sum(axis=1)).ravel()
+    return np.asarray((left * right).sum(axis=1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackedScale:
+    """Lambda_2 = blockdiag(lambda_f x I); a vector where every factor has one random column."""
+
+    diagonal: FloatArray | None  # (width,), if that is all
+    matrix: sparse.csr_matrix | None  # (width, width), otherwise
+
+    @classmethod
+    def of(cls, lambdas: list[FloatArray], n_levels: list[int]) -> StackedScale:
+        """Stack lambdas, (k, k) each, over the numbers of levels of their factors.
+
+        The order is column by column, and within a column level by level.
+        """
+        if all(len(lam) == 1 for lam in lambdas):
+            scales = [lam[0, 0] for lam in lambdas]
+            return cls(np.repeat(scales, n_levels), None)
+        blocks = [
+            sparse.kron(lam, sparse.identity(n)) for lam, n in zip(lambdas, n_levels, strict=True)
+        ]
+        return cls(None, sparse.csr_matrix(sparse.block_diag(blocks)))
+
+    def times(self, columns: FloatArray) -> FloatArray:
+        """Return Lambda_2 times columns, (width, m)."""
+        if self.diagonal is not None:
+            return self.diagonal[:, None] * columns
+        assert self.matrix is not None
+        return np.asarray(self.matrix @ columns)
+
+    def transpose_times(self, columns: FloatArray) -> FloatArray:
+        """Return Lambda_2' times columns, (width, m)."""
+        if self.diagonal is not None:
+            return self.diagonal[:, None] * columns
+        assert self.matrix is not None
+        return np.asarray(self.matrix.T @ columns)
+
+    def inner(self, lower: FloatArray) -> FloatArray:
+        """Return the lower triangle of Lambda_2'A Lambda_2, (width, width).
+
+        `lower` is that of A; both are in Fortran order, and nothing is said of the upper triangle.
+        """
+        if self.diagonal is not None:
+            return (lower.T * self.diagonal[:, None] * self.diagonal).T
+        full = self.transpose_times(symmetric(lower))
+        return np.asfortranarray(self.transpose_times(full.T))
+
+    def outer(self, lower: FloatArray) -> FloatArray:
+        """Return the lower triangle of Lambda_2 A Lambda_2', zero above where `lower` is."""
+        if self.diagonal is not None:
+            return self.inner(lower)
+        full = self.times(symmetric(lower))
+        return np.asfortranarray(np.tril(self.times(full.T)))
+
+
+def symmetric(lower: FloatArray) -> FloatArray:
+    """Return a symmetric matrix in full and in Fortran order, given its lower triangle."""
+    strict = np.tril(lower, -1)
+    return np.asfortranarray(np.tril(lower) + strict.T)

@@ -1,0 +1,274 @@
+"""Elimination of crossed factors: the largest in batch, the others by a dense complement.
+
+With H_l = lambda_1 (lambda_1'A_l lambda_1 + I)^-1 lambda_1' for every level l of the eliminated
+factor, the others keep the complement A' = Z_2'Z_2 - sum_l A_21,l H_l A_12,l, of as many rows as
+they have random effects together, and V follows from one Cholesky factorisation of
+Lambda_2'A'Lambda_2 + I (Bates et al. 2015, doi:10.18637/jss.v067.i01, section 3).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import blas, lapack, solve_triangular
+
+from skmixed.core.elimination.coupling import Coupling, Matrix, StackedScale, symmetric
+from skmixed.core.elimination.levels import (
+    LevelShrinkage,
+    multiply_levels,
+    multiply_transposed,
+    sum_of_grams,
+)
+from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.linalg import FloatArray, IntArray
+
+_NEARLY_SINGULAR = 1e-3  # singular value of lambda, divided by twice: six digits may be lost
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crossed:
+    """Factors in any relation to each other."""
+
+    eliminated: int  # the factor eliminated first
+    rest: list[int]  # the others
+    own: FloatArray  # (k, k, n_levels), Z_1'W Z_1 of every level of the eliminated factor
+    coupling: Coupling  # Z_1'W Z_2; Z_2 has column ``offset_f + column * n_levels_f + level``
+    others: sparse.csr_matrix  # (width, width), Z_2'W Z_2
+    shapes: list[tuple[int, int]]  # (k, n_levels) of the others
+
+    @property
+    def places(self) -> list[slice]:
+        """Where the columns of every other factor stand in Z_2."""
+        ends = np.cumsum([k * n_levels for k, n_levels in self.shapes])
+        return [
+            slice(int(end) - k * n_levels, int(end))
+            for end, (k, n_levels) in zip(ends, self.shapes, strict=True)
+        ]
+
+    def factorise(self, lambdas: list[FloatArray]) -> CrossedFactorisation:
+        """Factor V at the lambdas given, one a factor in the caller's order.
+
+        Raises LostPrecisionError if too few digits are left for Lambda_2'A'Lambda_2 + I to be
+        positive definite.
+        """
+        level = LevelShrinkage.at(self.own, lambdas[self.eliminated])
+        white = [self.coupling.combine(row) for row in level.whitener]
+        weights = multiply_transposed(level.whitener, level.whitener)
+        complement = self.others.toarray(order="F")
+        complement -= self.coupling.outer_sum(white, weights)
+        scale = StackedScale.of([lambdas[f] for f in self.rest], [n for _, n in self.shapes])
+        scaled = scale.inner(complement)
+        scaled[np.diag_indices_from(scaled)] += 1.0
+        lower, info = lapack.dpotrf(scaled, lower=1, clean=1, overwrite_a=1)
+        if info:
+            raise LostPrecisionError(
+                "too few digits are left for the random effects of crossed factors: some are "
+                "nearly determined by the others. Drop random terms or rescale the columns"
+            )
+        return CrossedFactorisation(self, lambdas, level, white, complement, scale, lower)
+
+    def stack(self, right: Blocks) -> FloatArray:
+        """Stack blocks of the other factors as rows of Z_2'R, (width, m)."""
+        parts = [right[f].transpose(0, 2, 1).reshape(-1, right[f].shape[1]) for f in self.rest]
+        return np.concatenate(parts)
+
+    def unstack(self, stacked: FloatArray) -> Blocks:
+        """Cut rows of Z_2'R into a block a factor, (k, m, n_levels)."""
+        return [
+            stacked[place].reshape(k, n_levels, -1).transpose(0, 2, 1)
+            for place, (k, n_levels) in zip(self.places, self.shapes, strict=True)
+        ]
+
+
+class CrossedFactorisation:
+    """V of crossed factors, in factored form."""
+
+    def __init__(
+        self,
+        crossed: Crossed,
+        lambdas: list[FloatArray],
+        level: LevelShrinkage,
+        white: list[Matrix],
+        complement: FloatArray,
+        scale: StackedScale,
+        lower: FloatArray,
+    ) -> None:
+        self.crossed = crossed
+        self.lambdas = lambdas
+        self.level = level  # of the eliminated factor
+        self.white = white  # k of (n_levels, width): coupling times whitener of that factor
+        self.complement = complement  # (width, width), A', lower triangle in Fortran order
+        self.scale = scale  # Lambda_2
+        self.lower = lower  # (width, width), L L' = Lambda_2'A'Lambda_2 + I
+        self._totals: dict[int, FloatArray] = {}
+        self.log_det = level.log_det + 2.0 * float(np.log(np.diag(lower)).sum())
+
+    def reduce(self, right: Blocks) -> CrossedReduced:
+        """Eliminate the random effects from columns given as Z_f'R of every factor."""
+        crossed = self.crossed
+        first = multiply_levels(self.level.whitener, right[crossed.eliminated])
+        rest = crossed.stack(right)
+        for matrix, values in zip(self.white, first, strict=True):
+            rest = rest - matrix.T @ values.T
+        return CrossedReduced(self, right[crossed.eliminated], first, rest, self.whiten(rest))
+
+    def whiten(self, rest: FloatArray) -> FloatArray:
+        """Return L^-1 Lambda_2' times columns, (width, m)."""
+        scaled = self.scale.transpose_times(rest)
+        return np.asarray(
+            solve_triangular(self.lower, scaled, lower=True, check_finite=False, overwrite_b=True)
+        )
+
+    def unwhiten(self, white: FloatArray) -> FloatArray:
+        """Return Lambda_2 L^-T times columns, (width, m)."""
+        solved = solve_triangular(self.lower, white, lower=True, trans="T", check_finite=False)
+        return self.scale.times(solved)
+
+    @cached_property
+    def inverse(self) -> FloatArray:
+        """Lower triangle of (Lambda_2'A'Lambda_2 + I)^-1, zero above."""
+        return np.asarray(lapack.dpotri(self.lower, lower=1)[0])
+
+    @cached_property
+    def middle(self) -> FloatArray:
+        """Lower triangle of N = Lambda_2 (Lambda_2'A'Lambda_2 + I)^-1 Lambda_2', zero above."""
+        return self.scale.outer(self.inverse)
+
+    def information(self, factor: int) -> FloatArray:
+        """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels)."""
+        if factor == self.crossed.eliminated:
+            shrinker = self.level.shrinker
+            through = multiply_levels(shrinker, self.crossed.coupling.level_forms(self.middle))
+            lost = multiply_levels(through, shrinker.transpose(1, 0, 2))
+            return multiply_levels(shrinker, self.crossed.own) - lost
+        position = self.crossed.rest.index(factor)
+        k, n_levels = self.crossed.shapes[position]
+        start = self.crossed.places[position].start
+        columns = [slice(start + a * n_levels, start + (a + 1) * n_levels) for a in range(k)]
+        full = symmetric(self.complement)
+        white = [self.whiten(full[:, column]) for column in columns]
+        information = np.empty((k, k, n_levels))
+        for a in range(k):
+            for b in range(k):
+                block = full[columns[a], columns[b]]
+                information[a, b] = block.diagonal() - np.einsum("ij,ij->j", white[a], white[b])
+        return information
+
+    def total_information(self, factor: int) -> FloatArray:
+        """Return the sum of `information` over levels, (k, k)."""
+        if factor not in self._totals:
+            self._totals[factor] = self._sum_information(factor)
+        return self._totals[factor]
+
+    def _sum_information(self, factor: int) -> FloatArray:
+        if factor == self.crossed.eliminated:
+            shrinker = self.level.shrinker
+            kept = multiply_levels(shrinker, self.crossed.own).sum(axis=-1)
+            return np.asarray(kept - self.crossed.coupling.form_sum(shrinker, self.middle))
+        lam = self.lambdas[factor]
+        if np.linalg.svd(lam, compute_uv=False)[-1] < _NEARLY_SINGULAR:
+            return np.asarray(self.information(factor).sum(axis=-1))
+        position = self.crossed.rest.index(factor)
+        k, n_levels = self.crossed.shapes[position]
+        place = self.crossed.places[position]
+        blocks = self.inverse[place, place].reshape(k, n_levels, k, n_levels)
+        traces = np.tril(np.einsum("albl->ab", blocks))
+        kept = n_levels * np.eye(k) - traces - np.tril(traces, -1).T
+        return np.asarray(np.linalg.solve(lam.T, np.linalg.solve(lam.T, kept).T))
+
+    def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
+        """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), as `Factorisation` says.
+
+        With N of the level in the eliminated factor and M = `middle`, it is z_1'N z_1 + r'M r for r
+        = z_2 - A_21 N z_1.
+        """
+        crossed = self.crossed
+        first, level = random[crossed.eliminated][:, None], codes[crossed.eliminated]
+        white = multiply_levels(self.level.whitener[:, :, level], first)
+        through = multiply_transposed(self.level.whitener[:, :, level], white)
+        middle = symmetric(self.middle)
+        places, values = self._entries(random, codes)
+        forms = crossed.coupling.level_forms(self.middle)[:, :, level]
+        variances = np.square(white[:, 0]).sum(axis=0)
+        variances += (through * multiply_levels(forms, through)).sum(axis=0)[0]
+        for place, value in zip(places, values, strict=True):
+            for other, further in zip(places, values, strict=True):
+                variances += value * further * middle[place, other]
+        seen = crossed.coupling.entries_times(middle, level, places, values)
+        return np.asarray(variances - 2.0 * (through[:, 0] * seen).sum(axis=0))
+
+    def _entries(
+        self, random: Blocks, codes: list[IntArray]
+    ) -> tuple[list[IntArray], list[FloatArray]]:
+        """Return the entries of the rows of Z_2: their columns and their values."""
+        crossed = self.crossed
+        places, values = [], []
+        for f, place, (k, n_levels) in zip(
+            crossed.rest, crossed.places, crossed.shapes, strict=True
+        ):
+            for a in range(k):
+                places.append(place.start + a * n_levels + codes[f])
+                values.append(random[f][a])
+        return places, values
+
+
+class CrossedReduced:
+    """Columns R after elimination of crossed factors."""
+
+    def __init__(
+        self,
+        factorisation: CrossedFactorisation,
+        right: FloatArray,
+        first: FloatArray,
+        rest: FloatArray,
+        white: FloatArray,
+    ) -> None:
+        self.factorisation = factorisation
+        self.right = right  # (k, m, n_levels), Z_1'R of the eliminated factor
+        self.first = first  # the same times its whitener
+        self.rest = rest  # (width, m), Z_2'V_1^-1 R
+        self.white = white  # (width, m), L^-1 Lambda_2' times `rest`
+
+    def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
+        """Return R'V^-1 R, (m, m), as `Reduced` says."""
+        if within is None:
+            gram = gram - sum_of_grams(self.first)
+        else:
+            v = self.factorisation
+            scale = np.sqrt(v.level.shrinker / v.crossed.own)
+            gram = within + sum_of_grams(self.right * scale)
+        return gram - self.white.T @ self.white
+
+    def cross(self) -> Blocks:
+        """Return Z_f'V^-1 R of every factor, (k_f, m, n_levels_f)."""
+        v = self.factorisation
+        crossed = v.crossed
+        through = v.unwhiten(self.white)
+        result: Blocks = [np.empty(0)] * (len(crossed.rest) + 1)
+        seen = np.stack([(crossed.coupling[a] @ through).T for a in range(len(crossed.coupling))])
+        result[crossed.eliminated] = multiply_levels(v.level.shrinker, self.right - seen)
+        rest = self.rest - blas.dsymm(1.0, v.complement, through, lower=1)
+        for factor, block in zip(crossed.rest, crossed.unstack(rest), strict=True):
+            result[factor] = block
+        return result
+
+
+def memory_needed(width: int, n_entries: int, k: int) -> int:
+    """Estimate the bytes that eliminating crossed factors takes.
+
+    The complement, (width, width), with its Cholesky factor, inverse and work space; and the
+    coupling, k times `n_entries` and their places, twice.
+    """
+    return 8 * (5 * width**2 + 4 * k * n_entries)
+
+
+def memory_installed() -> int | None:
+    """Return the bytes of memory of this machine, None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None

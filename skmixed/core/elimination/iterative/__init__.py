@@ -1,0 +1,1 @@
+"""Crossed factors by conjugate gradients, with traces estimated by random vectors."""

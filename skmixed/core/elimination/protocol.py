@@ -1,0 +1,71 @@
+"""What the criterion asks of any way to eliminate the random effects.
+
+V = W^-1 + sum over factors of Z_f (I x Omega_f) Z_f', relative to the residual variance. Blocks of
+cross-products have the levels along their last axis.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from skmixed.core.linalg import FloatArray, IntArray
+
+Blocks = list[FloatArray]
+
+
+class LostPrecisionError(ArithmeticError):
+    """The cross-products have too few digits for this model."""
+
+
+class Reduced(Protocol):
+    """Columns R, given as Z_f'R of every factor, after the random effects are eliminated."""
+
+    def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
+        """Return R'V^-1 R, (m, m), from R'W R, (m, m).
+
+        `within` is the same of deviations from the means of the levels of the factor that is
+        eliminated first, a random intercept; from them nothing is lost by subtraction.
+        """
+        ...
+
+    def cross(self) -> Blocks:
+        """Return Z_f'V^-1 R of every factor, (k_f, m, n_levels_f)."""
+        ...
+
+
+class Factorisation(Protocol):
+    """V at one value of the lambdas, in factored form."""
+
+    @property
+    def log_det(self) -> float:
+        """log|V|, less what the weights add."""
+        ...
+
+    def reduce(self, right: Blocks) -> Reduced:
+        """Eliminate the random effects from columns given as Z_f'R of every factor."""
+        ...
+
+    def information(self, factor: int) -> FloatArray:
+        """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels)."""
+        ...
+
+    def total_information(self, factor: int) -> FloatArray:
+        """Return the sum of `information` over levels, (k, k)."""
+        ...
+
+    def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
+        """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), those of the fit or others.
+
+        It is z'C z with C the conditional covariance of all random effects, across factors too.
+        Every factor gives its z, (k_f, n), zeros where a row has no known level of it, and the
+        codes, (n,), any level where there is none.
+        """
+        ...
+
+
+class Elimination(Protocol):
+    """Cross-products of the random columns, arranged for one order of elimination."""
+
+    def factorise(self, lambdas: list[FloatArray], /) -> Factorisation:
+        """Factor V at the lambdas given, one a factor in the caller's order."""
+        ...

@@ -1,1 +1,0 @@
-"""Crossed factors whose dense complement does not fit: conjugate gradients and random traces."""

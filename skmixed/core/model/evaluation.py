@@ -1,0 +1,250 @@
+"""The criterion at one value of the lambdas, its derivatives in Omega, and what follows from it.
+
+In second derivatives, w = (-beta, 1), U = Z'V^-1[X y] and F = Z'V^-1 Z of every
+level, V_b = (X'V^-1 X)^-1 and W_m the middle matrix. E and D are symmetric directions of Omega of
+one factor each, Y_E = sum U'E U over its levels, h_E = (Y_E w)[:p] and q_E = w'Y_E w / sigma^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import lapack
+
+from skmixed.core.elimination.protocol import Blocks, Factorisation, Reduced
+from skmixed.core.linalg import FloatArray
+
+if TYPE_CHECKING:
+    from skmixed.core.model.problem import Problem
+
+
+CRITERION_DIGITS = 1e-13  # relative rounding of the criterion: some hundred units in its last place
+CRITERION_ROUNDING = 1e-12  # the same where large terms cancel and the criterion is near zero
+_INDEPENDENT_OF_ROOT = ("sigma2", "contrast", "beta_covariance", "cross", "grams", "gradient")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The model at one value of the lambdas, in scaled units."""
+
+    problem: Problem
+    factors: list[FloatArray]  # (k, k), lambda of every used factor
+    factorisation: Factorisation  # V in factored form
+    reduced: Reduced  # [X y] after elimination of the random effects
+    lower: FloatArray  # (p + 1, p + 1), L with L L' = [X y]'V^-1[X y]
+
+    def with_lambdas(self, lambdas: list[FloatArray]) -> Evaluation:
+        """Return the same evaluation under other square roots of the same covariances.
+
+        Each `lam @ lam.T` must be unchanged up to rounding. All arrays are shared.
+        """
+        same = replace(self, factors=lambdas)
+        for name in _INDEPENDENT_OF_ROOT:
+            if name in self.__dict__:
+                same.__dict__[name] = self.__dict__[name]
+        return same
+
+    @cached_property
+    def inverse(self) -> FloatArray:
+        """L^-1, of shape (p + 1, p + 1)."""
+        return np.asarray(lapack.dtrtri(self.lower, lower=1)[0])
+
+    @cached_property
+    def sigma2(self) -> float:
+        """Residual variance r^2 / nu, with r^2 = y'P y the square of the last pivot of L."""
+        return float(self.lower[-1, -1] ** 2) / self.problem.degrees
+
+    @cached_property
+    def criterion(self) -> float:
+        """-2 log-likelihood, restricted for REML, in the units of the data."""
+        nu = self.problem.degrees
+        value = self.factorisation.log_det + nu * (1.0 + np.log(2.0 * np.pi * self.sigma2))
+        if self.problem.spec.method == "reml":
+            value += 2.0 * np.log(self.lower.diagonal()[:-1]).sum()
+        return float(value + self.problem.constant)
+
+    @property
+    def lost(self) -> float:
+        """Relative error to expect in the residual variance from rounding.
+
+        The residual sum of squares is what is left of that of y, which loses digits in proportion
+        where the sums within levels are not kept.
+        """
+        model, residual = self.problem.model, float(self.lower[-1, -1] ** 2)
+        total = float(model.gram[-1, -1]) if model.within is None else residual
+        return float(np.finfo(float).eps) * total / residual
+
+    @property
+    def rounding(self) -> float:
+        """Error to expect in the criterion from rounding."""
+        rounding = CRITERION_DIGITS * abs(self.criterion) + CRITERION_ROUNDING
+        return rounding + self.lost * self.problem.degrees
+
+    @cached_property
+    def contrast(self) -> FloatArray:
+        """The vector w = (-beta, 1), of shape (p + 1,), so that [X y] w = y - X beta."""
+        return np.asarray(self.inverse[-1] * self.lower[-1, -1])
+
+    @property
+    def beta(self) -> FloatArray:
+        """Coefficients of the kept fixed columns, of shape (p,)."""
+        return -self.contrast[:-1]
+
+    @cached_property
+    def beta_covariance(self) -> FloatArray:
+        """The matrix V_b = (X'V^-1 X)^-1, relative to sigma^2, of shape (p, p)."""
+        root = self.inverse[:-1, :-1]
+        return np.asarray(root.T @ root)
+
+    @cached_property
+    def middle(self) -> FloatArray:
+        """W_m, (p + 1, p + 1): blockdiag(V_b, 0) + w w'/sigma^2 for REML, w w'/sigma^2 for ML."""
+        w = self.contrast
+        middle = np.outer(w, w / self.sigma2)
+        if self.problem.spec.method == "reml":
+            middle[:-1, :-1] += self.beta_covariance
+        return middle
+
+    @cached_property
+    def cross(self) -> Blocks:
+        """U = Z'V^-1[X y] of every factor, of shape (k, p + 1, n_levels)."""
+        return self.reduced.cross()
+
+    @cached_property
+    def grams(self) -> Blocks:
+        """Sum over levels of u_a u_b', a and b columns of Z, of shape (k * k, (p + 1)^2)."""
+        return [level_grams(cross) for cross in self.cross]
+
+    @cached_property
+    def gradient(self) -> Blocks:
+        """Derivative of the criterion in Omega of every factor, of shape (k, k).
+
+        G = sum F - sum U W_m U' over levels, with F = Z'V^-1 Z: the criterion changes by
+        tr(G dOmega).
+        """
+        middle = self.middle.ravel()
+        return [
+            self.factorisation.total_information(factor) - (gram @ middle).reshape(lam.shape)
+            for factor, (gram, lam) in enumerate(zip(self.grams, self.factors, strict=True))
+        ]
+
+    def scores(self) -> Blocks:
+        """Return u = Z'V^-1(y - X beta) of every factor, of shape (k, n_levels)."""
+        return [np.matmul(self.contrast, cross) for cross in self.cross]
+
+    def modes(self) -> Blocks:
+        """Return the BLUPs b = Omega u of every factor, of shape (k, n_levels)."""
+        return [
+            lam @ (lam.T @ score) for lam, score in zip(self.factors, self.scores(), strict=True)
+        ]
+
+    def conditional_covariance(self, factor: int) -> FloatArray:
+        """Return var(b | y, beta, theta) / sigma^2 of a used factor, (k, k, n_levels).
+
+        Omega - Omega Z'V^-1 Z Omega.
+        """
+        omega = self.factors[factor] @ self.factors[factor].T
+        information = self.factorisation.information(factor)
+        through = np.einsum("ab,bcl,cd->adl", omega, information, omega, optimize=True)
+        return np.asarray(omega[:, :, None] - through)
+
+
+def level_grams(cross: FloatArray) -> FloatArray:
+    """Sum the products of the columns of U over levels: (k, m, n_levels) to (k * k, m * m).
+
+    In row (a, b), of columns of Z, stands the sum of u_a u_b'.
+    """
+    k, m, n_levels = cross.shape
+    flat = cross.reshape(k * m, n_levels)
+    gram = (flat @ flat.T).reshape(k, m, k, m)
+    return np.asarray(gram.transpose(0, 2, 1, 3).reshape(k * k, m * m))
+
+
+Directions = list[tuple[int, FloatArray]]
+"""Positions of factors, with t symmetric directions of shape (t, k, k) each."""
+
+
+def average_information(evaluation: Evaluation, directions: Directions) -> FloatArray:
+    """Return the average information along t directions, (t, t), for any factors.
+
+    With the working variates f_E = Z E u, it is f'P f / sigma^2 - q q'/nu, where sigma^2 is
+    profiled out (Gilmour, Thompson & Cullis 1995, doi:10.2307/2533274). It is positive semidefinite
+    and equals the exact second derivatives of the criterion on average over y.
+    """
+    scores = evaluation.scores()
+    n_directions = sum(len(matrices) for _, matrices in directions)
+    variates = [np.zeros((len(u), n_directions, u.shape[1])) for u in scores]
+    start = 0
+    for factor, matrices in directions:
+        stop = start + len(matrices)
+        variates[factor][:, start:stop] = np.matmul(matrices, scores[factor]).transpose(1, 0, 2)
+        start = stop
+    products = evaluation.problem.multiply(variates)
+    through = np.zeros((n_directions, n_directions))
+    for variate, product in zip(variates, products, strict=True):
+        for rows, columns in zip(variate, product, strict=True):
+            through += rows @ columns.T
+    through = evaluation.factorisation.reduce(products).remaining(through)
+    y = _response_terms(evaluation, directions)
+    h, q = y @ evaluation.contrast, _quadratic(evaluation, y)
+    fixed = h[:, :-1] @ evaluation.beta_covariance @ h[:, :-1].T
+    information = (through - fixed) / evaluation.sigma2
+    return np.asarray(information - np.outer(q, q) / evaluation.problem.degrees)
+
+
+def _response_terms(evaluation: Evaluation, directions: Directions) -> FloatArray:
+    """Return Y_E of every direction, of shape (t, p + 1, p + 1)."""
+    m = len(evaluation.contrast)
+    return np.concatenate(
+        [
+            matrices.reshape(len(matrices), -1) @ evaluation.grams[factor]
+            for factor, matrices in directions
+        ]
+    ).reshape(-1, m, m)
+
+
+def _quadratic(evaluation: Evaluation, y: FloatArray) -> FloatArray:
+    """Return q_E of every direction, of shape (t,)."""
+    w = evaluation.contrast
+    return np.asarray(y @ w @ w / evaluation.sigma2)
+
+
+def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
+    """Return the exact second derivatives along t directions, (t, t), for one grouping factor.
+
+    REML: sum tr(F E (2 U W_m U' - F) D) - tr(W_m Y_E W_m Y_D) + (1 - 1/nu) q_E q_D;
+    ML: the last two terms are -(2/sigma^2) h_E'V_b h_D - q_E q_D / nu. All comes from two Gram
+    matrices over levels. `directions` has one entry.
+    """
+    ((_, matrices),) = directions
+    flat = matrices.reshape(len(matrices), -1)
+    hessian = flat @ _quartic(evaluation) @ flat.T
+    hessian = (hessian + hessian.T) / 2.0
+    y = _response_terms(evaluation, directions)
+    q = _quadratic(evaluation, y)
+    if evaluation.problem.spec.method == "reml":
+        my = evaluation.middle @ y
+        hessian -= my.reshape(len(y), -1) @ my.transpose(0, 2, 1).reshape(len(y), -1).T
+        return np.asarray(hessian + (1.0 - 1.0 / evaluation.problem.degrees) * np.outer(q, q))
+    h = (y @ evaluation.contrast)[:, :-1]
+    hessian -= 2.0 / evaluation.sigma2 * (h @ evaluation.beta_covariance @ h.T)
+    return np.asarray(hessian - np.outer(q, q) / evaluation.problem.degrees)
+
+
+def _quartic(evaluation: Evaluation) -> FloatArray:
+    """Return the matrix whose form in vec E and vec D is sum tr(F E (2 U W_m U' - F) D).
+
+    Of shape (k * k, k * k).
+    """
+    (cross,) = evaluation.cross
+    information = evaluation.factorisation.information(0)
+    k, _, n_levels = information.shape
+    weighted = np.matmul(2.0 * evaluation.middle, cross)
+    times = evaluation.problem.model.times
+    second = np.einsum("apl,bpl->abl", cross, weighted)
+    second -= information if times is None else information * times
+    quartic = information.reshape(k * k, n_levels) @ second.reshape(k * k, n_levels).T
+    return np.asarray(quartic.reshape(k, k, k, k).transpose(1, 2, 3, 0).reshape(k * k, k * k))

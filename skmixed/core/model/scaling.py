@@ -1,0 +1,225 @@
+"""The model in the units the optimiser works in: centred where that is the same model, scaled.
+
+Every column is multiplied by a power of two near the inverse of its root mean square, which rounds
+nothing. Fixed columns and the response keep the shift of the cross-products if there is an
+intercept. Random columns keep it only in an unstructured term with an intercept, where it is a
+reparametrisation; anywhere else shifting a slope would be another model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import lapack
+
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.sums.blocks import PairBlock, transform
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import CONSTANT
+
+_INDEPENDENT_SHARE = 1e-11  # left of a sum of squares: less is rounding of the cross-products
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScaledModel:
+    """Cross-products of the columns of one model, in scaled units.
+
+    `within` is there where sums within the levels of a used factor are kept, which has a random
+    intercept only, and no other factor has more random effects. `times` is there where levels of
+    the only factor are put together (`skmixed.core.search.collapse`).
+    """
+
+    kept: tuple[int, ...]  # positions in `ModelSpec.fixed` of the p independent columns
+    to_raw: FloatArray  # (n_columns, p + 1), scaled [X y] in terms of the raw columns
+    response_scale: float  # multiplier of the response
+    log_scales: float  # sum of the logarithms of the multipliers of the p fixed columns
+    gram: FloatArray  # (p + 1, p + 1), [X y]'W[X y]
+    random_maps: Blocks  # (k, k), R of every used factor: raw effects = R @ scaled effects
+    own: Blocks  # (k, k, n_levels), Z'W Z of every used factor
+    right: Blocks  # (k, p + 1, n_levels), Z'W[X y] of every used factor
+    pairs: dict[tuple[int, int], FloatArray]  # (k_i, k_j, n_pairs), Z_i'W Z_j by positions
+    within: FloatArray | None  # (p + 1, p + 1), `gram` of deviations from level means
+    first: int | None  # position of the factor of `within`, which is to be eliminated first
+    times: FloatArray | None = None  # (n_levels,), levels that each stands for; None for one each
+
+    @classmethod
+    def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
+        """Select, shift and scale the columns of a model."""
+        undo = np.asarray(lapack.dtrtri(products.basis, unitdiag=1)[0])
+        fixed, response = _fixed_maps(products, spec, undo)
+        scales = _power_of_two_scales(fixed, products)
+        fixed = fixed * scales
+        kept = independent_columns(fixed.T @ products.gram @ fixed)
+        response_scale = float(_power_of_two_scales(response[:, None], products)[0])
+        right_map = np.column_stack([fixed[:, kept], response * response_scale])
+        maps = [_random_map(products, spec, factor, undo) for factor in spec.used_factors]
+        blocks = [products.factors[factor] for factor in spec.used_factors]
+        own = [
+            transform(block.products[:, list(block.columns)], z_map, z_map)
+            for block, z_map in zip(blocks, maps, strict=True)
+        ]
+        within = _scaled_within(products, spec, right_map)
+        return cls(
+            kept=kept,
+            to_raw=products.basis @ right_map,
+            response_scale=response_scale,
+            log_scales=float(np.log(scales[list(kept)]).sum()),
+            gram=right_map.T @ products.gram @ right_map,
+            random_maps=[
+                _raw_effects(products, spec, factor, z_map)
+                for factor, z_map in zip(spec.used_factors, maps, strict=True)
+            ],
+            own=own,
+            right=[
+                transform(block.products, z_map, right_map)
+                for block, z_map in zip(blocks, maps, strict=True)
+            ],
+            pairs=_scaled_pairs(products, spec, maps),
+            within=None if within is None else within[1],
+            first=None if within is None else within[0],
+        )
+
+    def n_levels(self, factor: int) -> float:
+        """Return the number of levels of a used factor."""
+        if self.times is None:
+            return float(self.own[factor].shape[2])
+        return float(np.round(self.times.sum()))
+
+    def total(self, factor: int) -> FloatArray:
+        """Return Z'W Z of a used factor, (k, k), summed over its levels."""
+        own = self.own[factor]
+        return np.asarray(own.sum(axis=2) if self.times is None else own @ self.times)
+
+
+def independent_columns(gram: FloatArray) -> tuple[int, ...]:
+    """Choose a basis among columns, left to right, from their cross-products, (p, p).
+
+    A column is taken if more than 1e-11 of its sum of squares is left after regression on those
+    taken before it. Going left to right, not by size, makes the choice the same for weighted and
+    repeated rows.
+    """
+    rest = gram.copy()
+    kept = []
+    for j in range(len(gram)):
+        if rest[j, j] > _INDEPENDENT_SHARE * gram[j, j]:
+            kept.append(j)
+            column = rest[:, j] / np.sqrt(rest[j, j])
+            rest -= np.outer(column, column)
+    return tuple(kept)
+
+
+def _fixed_maps(
+    products: CrossProducts, spec: ModelSpec, undo: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Express the fixed columns, (w, p), and the response, (w,), in the w stored columns."""
+    width = len(products.basis)
+    columns = list(spec.fixed)
+    fixed = (np.eye(width) if spec.has_intercept else undo)[:, columns]
+    foreign = [j for j in range(width - 1) if j not in spec.fixed]
+    response = np.eye(width)[:, -1]
+    if spec.has_intercept:  # their shifts may stay
+        response[foreign] = -products.basis[foreign, -1]
+    else:
+        response -= undo[:, foreign] @ products.basis[foreign, -1]
+    return fixed, response
+
+
+def _power_of_two_scales(maps: FloatArray, products: CrossProducts) -> FloatArray:
+    """Return powers of two that bring root mean squares near one, 1 for a column of zeros, (p,).
+
+    The p columns are given in the stored ones by `maps`, (n_columns, p).
+    """
+    squares = np.einsum("ij,ik,kj->j", maps, products.gram, maps)
+    mean_squares = squares / products.sum_weights
+    positive = np.where(mean_squares > 0, mean_squares, 1.0)
+    return np.exp2(-np.round(0.5 * np.log2(positive)))
+
+
+def _random_map(
+    products: CrossProducts, spec: ModelSpec, factor: int, undo: FloatArray
+) -> FloatArray:
+    """Express the random columns of a factor in the columns its block carries, (carried, k)."""
+    carried = list(products.factors[factor].columns)
+    return np.concatenate(
+        [_term_map(products, term, carried, undo) for term in spec.factor_terms(factor)],
+        axis=1,
+    )
+
+
+def _term_map(
+    products: CrossProducts, term: Term, carried: list[int], undo: FloatArray
+) -> FloatArray:
+    """Express the random columns of a term in the columns the block of its factor carries."""
+    shifted = term.kind == "unstructured" and CONSTANT in term.columns
+    basis = np.eye(len(undo)) if shifted else undo
+    columns = basis[:, list(term.columns)]
+    scales = _power_of_two_scales(columns, products)
+    if term.kind == "identity":  # one variance, hence one unit
+        scales[:] = scales.min()
+    return np.asarray((columns * scales)[carried])
+
+
+def _raw_effects(
+    products: CrossProducts, spec: ModelSpec, factor: int, z_map: FloatArray
+) -> FloatArray:
+    """Return R, (k, k), with effects of the raw columns = R @ effects of the scaled ones."""
+    carried = list(products.factors[factor].columns)
+    raw = products.basis[carried][:, carried] @ z_map
+    effects = []
+    start = 0
+    size = z_map.shape[1]
+    for term in spec.factor_terms(factor):
+        rows = [carried.index(column) for column in term.columns]
+        block = np.zeros((len(rows), size))
+        block[:, start : start + len(rows)] = raw[rows, start : start + len(rows)]
+        effects.append(block)
+        start += len(rows)
+    return np.concatenate(effects)
+
+
+def _scaled_pairs(
+    products: CrossProducts, spec: ModelSpec, maps: Blocks
+) -> dict[tuple[int, int], FloatArray]:
+    """Return Z_i'W Z_j of the pairs of levels, by positions among the used factors."""
+    position = {factor: n for n, factor in enumerate(spec.used_factors)}
+    return {
+        (position[i], position[j]): transform(pair.products, maps[position[i]], maps[position[j]])
+        for (i, j), pair in products.pairs.items()
+        if i in position and j in position
+    }
+
+
+def _scaled_within(
+    products: CrossProducts, spec: ModelSpec, right_map: FloatArray
+) -> tuple[int, FloatArray] | None:
+    """Return the sums within levels where eliminating their factor first can use them.
+
+    As the position of that factor and [X y]'W[X y] of the deviations, (p + 1, p + 1).
+    """
+    within = products.within
+    if within is None or within.factor not in spec.used_factors:
+        return None
+    if spec.factor_columns(within.factor) != (CONSTANT,):
+        return None
+    n_effects = {
+        factor: len(spec.factor_columns(factor)) * len(products.factors[factor].index)
+        for factor in spec.used_factors
+    }
+    if max(n_effects.values()) > n_effects[within.factor]:
+        return None
+    position = spec.used_factors.index(within.factor)
+    return position, np.asarray(right_map.T @ within.gram @ right_map)
+
+
+def scaled_pairs(
+    products: CrossProducts, spec: ModelSpec, model: ScaledModel
+) -> dict[tuple[int, int], PairBlock]:
+    """Return the scaled products of pairs of levels, by positions i < j among used factors."""
+    used = spec.used_factors
+    return {
+        (i, j): replace(products.pairs[used[i], used[j]], products=scaled)
+        for (i, j), scaled in model.pairs.items()
+    }

@@ -1,0 +1,1 @@
+"""Estimates of groups, shrunk to those of their parents."""

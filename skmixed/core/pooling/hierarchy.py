@@ -1,0 +1,91 @@
+"""Pooling in a hierarchy of groups: up from fine to coarse, then down again.
+
+What the children say of their parent, m with information sum of W, is the parent's own estimate in
+the next stage up. The scale s^2 is found in the finest stage and known in the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.pooling.stage import FirstStageResidual, PooledStage, PoolingStage
+from skmixed.core.pooling.stage_search import solve_stage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hierarchy:
+    """Groups in levels, each within a group of the level above."""
+
+    parents: tuple[IntArray, ...]  # (n_groups,) a level, coarse to fine; first 0, the root
+
+    @property
+    def depth(self) -> int:
+        """Number of levels below the root."""
+        return len(self.parents)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of groups of every level, the root first."""
+        return (1, *(len(parents) for parents in self.parents))
+
+    def ancestors(self, level: int) -> list[IntArray]:
+        """Return the ancestors of the groups of a level, (n_groups,) for every level from the root.
+
+        The last are the groups themselves.
+        """
+        chain = [np.arange(self.sizes[level])]
+        for parents in reversed(self.parents[:level]):
+            chain.insert(0, parents[chain[0]])
+        return chain
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PooledHierarchy:
+    """Posterior of all groups of a hierarchy."""
+
+    stages: tuple[
+        PooledStage, ...
+    ]  # a level below the root, coarse to fine; the finest relative to s^2
+    means: tuple[FloatArray, ...]  # (k, n_groups) a level, the root first: posterior means
+
+    @property
+    def s2(self) -> float:
+        """Residual variance; 1 where it was known."""
+        return self.stages[-1].s2
+
+    @property
+    def covariances(self) -> tuple[FloatArray, ...]:
+        """Posterior covariances in every level, the root first, (k, k, n_groups)."""
+        root = self.stages[0]
+        found = [root.covariance * root.s2]
+        for stage in self.stages:
+            found.append(stage.posterior_covariance(found[-1]))
+        return tuple(found)
+
+
+def pool(
+    precision: FloatArray,
+    estimate: FloatArray,
+    hierarchy: Hierarchy,
+    noise: FirstStageResidual | None = None,
+) -> PooledHierarchy:
+    """Shrink every group to its parent by as much as the data say.
+
+    `estimate`, (k, n_groups), and `precision`, (k, k, n_groups), their information times s^2, are
+    of the finest groups; estimates without information may be anything finite. Without `noise`, the
+    residual of the first stage, s^2 = 1.
+    """
+    stages: list[PooledStage] = []
+    for level in range(hierarchy.depth, 0, -1):
+        parents, n_parents = hierarchy.parents[level - 1], hierarchy.sizes[level - 1]
+        point = solve_stage(PoolingStage(precision, estimate, parents, n_parents, noise))
+        stages.insert(0, point)
+        precision = point.total / point.s2
+        estimate, noise = point.mean, None
+    means = [estimate]
+    for stage in stages:
+        means.append(stage.posterior_mean(means[-1]))
+    return PooledHierarchy(tuple(stages), tuple(means))

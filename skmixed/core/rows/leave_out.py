@@ -1,0 +1,234 @@
+"""Predictions of rows by models fitted without them, at the variance components of one fit.
+
+At given relative covariances the predictions are linear in y, so that leaving rows out needs no
+refit. With V and the GLS estimate of all rows, for one row of weight w,
+
+    y - prediction without it = (y - fitted) / (1 - h),
+    h = w (z'C z + d'(X'V^-1 X)^-1 d),   d = x - (z'Omega Z'V^-1 X)',
+
+where C is the conditional covariance of the random effects relative to sigma^2 (for linear
+smoothers: Craven & Wahba 1979, doi:10.1007/BF01404567; for mixed models h is the diagonal of the
+hat matrix of Demidenko & Stukel 2005, doi:10.1002/sim.1974). For all rows of a level l that no
+coarser factor contains, with S_l = X_l'V_l^-1 X_l,
+
+    beta without it = beta - (X'V^-1 X - S_l)^-1 X_l'V_l^-1 (y_l - X_l beta).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from skmixed.core.elimination.chain import Chain
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.rows.scaled import ScaledTable
+from skmixed.core.sums.basis import apply_basis
+from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.summation import gram_matrix, level_sums
+
+UNDETERMINED = 1e-9  # share of the information left without a row: nine of sixteen digits are lost
+_SUMS_BYTES = 2**26  # of the cross-products of levels that are kept at a time
+_SAME_SUMS = 1e-8  # relative; sums over the same rows in another order agree far better
+
+
+def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
+    """Predict every row by the model of the others, X beta + Z b, (n,), in units of y.
+
+    The rows are those of the fit in any order. This takes one evaluation of the criterion and a
+    pass over the rows; the few without which a coefficient is no longer determined cost an
+    evaluation each.
+    """
+    rows = rows_at_levels(fit, rows)
+    residuals, leverage = residuals_and_leverage(fit, rows)
+    left = 1.0 - leverage
+    lost = left < UNDETERMINED
+    predictions = rows.columns[:, -1] - residuals / np.where(lost, 1.0, left)
+    for row in np.flatnonzero(lost):
+        predictions[row] = predict_without(fit, rows, np.array([row]))[0]
+    return predictions
+
+
+def residuals_and_leverage(fit: Fit, rows: Rows) -> tuple[FloatArray, FloatArray]:
+    """Return residuals y - X beta - Z b in units of y, and leverages h, both (n,).
+
+    h is the diagonal of the hat matrix of the fitted values at the variances of the fit. The rows
+    are those of the fit, with codes that count its levels.
+    """
+    table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
+    leverage = np.zeros(table.n_rows)
+    if table.random:
+        leverage += evaluation.factorisation.effect_variances(table.random, table.codes)
+    residuals = np.empty(table.n_rows)
+    p = len(evaluation.contrast) - 1
+    root = linalg.cholesky(evaluation.beta_covariance, lower=True) if p else np.empty((0, 0))
+    for chosen, reduced in table.reduced(evaluation.factors, evaluation.cross):
+        residuals[chosen] = reduced[:, p] - reduced[:, :p] @ evaluation.beta
+        leverage[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
+    return residuals / table.scale, leverage if rows.weights is None else leverage * rows.weights
+
+
+def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
+    """Predict every row without any row of its level of one factor, (n,), in units of y.
+
+    The prediction is X beta and the random effects of the other factors; `position` is that of the
+    factor in the layout. A factor that contains all others takes one evaluation of the criterion
+    and a pass over the rows; one that is crossed with others or nested in one takes an evaluation a
+    level.
+    """
+    rows = rows_at_levels(fit, rows)
+    codes = rows.codes[position]
+    if _contains_all(fit, position):
+        predictions, lost = _without_outer_levels(fit, rows, position)
+    else:
+        predictions = np.empty(len(rows.columns))
+        lost = np.arange(len(rows.indexes[position]))
+    order = np.argsort(codes, kind="stable")
+    ends = np.searchsorted(codes[order], np.stack([lost, lost + 1]))
+    for first, last in ends.T:
+        chosen = order[first:last]
+        predictions[chosen] = predict_without(fit, rows, chosen)
+    return predictions
+
+
+def rows_at_levels(fit: Fit, rows: Rows) -> Rows:
+    """Return the rows of a fit, given in any order, with codes that count its levels.
+
+    Raises ValueError if these are other rows: their number, their levels or sums of squares differ.
+    """
+    known = fit.products
+    other = ValueError(
+        "these are not the rows the model was fitted to: leaving rows out needs the same X, y, "
+        "sample_weight and groups as fit, in any order"
+    )
+    if len(rows.columns) != known.n_rows:
+        raise other
+    try:
+        rows = rows.at_levels(known.levels)
+    except ValueError:
+        raise other from None
+    gram = gram_matrix(replace(rows, columns=apply_basis(rows.columns, known.basis)))
+    roots = np.sqrt(np.diag(known.gram))
+    if (np.abs(gram - known.gram) > _SAME_SUMS * np.outer(roots, roots)).any():
+        raise other
+    return rows
+
+
+def predict_without(fit: Fit, rows: Rows, chosen: IntArray) -> FloatArray:
+    """Predict the rows `chosen`, (m,), by the model of all others, in units of y.
+
+    The relative covariances stay as they are; levels without other rows have no effect.
+    """
+    out = rows.take(chosen)
+    rest = fit.products.without(out)
+    other = fit.at(rest)
+    prediction: FloatArray = out.columns[:, list(fit.spec.fixed)] @ other.beta
+    for factor, effects in zip(fit.spec.used_factors, other.modes, strict=True):
+        kept = fit.products.factors[factor].counts > np.bincount(
+            out.codes[factor], minlength=len(fit.products.factors[factor].counts)
+        )
+        spread = np.zeros((len(kept), effects.shape[1]))
+        spread[kept] = effects
+        z = out.columns[:, list(fit.spec.factor_columns(factor))]
+        prediction += (spread[out.codes[factor]] * z).sum(axis=1)
+    return prediction
+
+
+def _contains_all(fit: Fit, position: int) -> bool:
+    elimination = fit.problem.elimination
+    if not isinstance(elimination, Chain):
+        return False
+    return fit.spec.used_factors.index(position) == elimination.order[-1]
+
+
+def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArray:
+    """Return the coefficients without each level of a factor, (n_levels, n_fixed).
+
+    They are in units of the data, at the variances of the fit. Where the other levels do not
+    determine a coefficient, this is one of several solutions; where there are none, it is NaN.
+    """
+    codes, n_levels = rows.codes[position], len(rows.indexes[position])
+    beta = np.full((n_levels, len(fit.spec.fixed)), np.nan)
+    if n_levels == 1:
+        return beta
+    lost = np.arange(n_levels)
+    if _contains_all(fit, position):
+        model = fit.problem.model
+        scaled, determined, _ = _outer_coefficients(fit, rows, position)
+        to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
+        beta = fit.beta + (scaled - fit.evaluation.beta) @ to_fixed.T
+        lost = np.flatnonzero(~determined)
+    order = np.argsort(codes, kind="stable")
+    ends = np.searchsorted(codes[order], np.stack([lost, lost + 1]))
+    for level, first, last in zip(lost, *ends, strict=True):
+        beta[level] = fit.at(fit.products.without(rows.take(order[first:last]))).beta
+    return beta
+
+
+def _without_outer_levels(fit: Fit, rows: Rows, position: int) -> tuple[FloatArray, IntArray]:
+    """Predict without each level, (n,); return the levels that coefficients depend on, too."""
+    beta, determined, table = _outer_coefficients(fit, rows, position)
+    p = beta.shape[1]
+    codes = rows.codes[position]
+    residuals = table.fixed[:, p] - (table.fixed[:, :p] * beta[codes]).sum(axis=1)
+    return rows.columns[:, -1] - residuals / table.scale, np.flatnonzero(~determined)
+
+
+def _outer_coefficients(
+    fit: Fit, rows: Rows, position: int
+) -> tuple[FloatArray, NDArray[np.bool_], ScaledTable]:
+    """Return the scaled coefficients without each level, and whether the others determine them.
+
+    The coefficients have shape (n_levels, p).
+    """
+    table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
+    p, n_levels = len(evaluation.beta), len(rows.indexes[position])
+    fixed = table.fixed[:, :p]
+    reduced = np.concatenate(
+        [part for _, part in table.reduced(evaluation.factors, evaluation.cross)]
+    )
+    reduced[:, p] -= reduced[:, :p] @ evaluation.beta
+    total = fixed.T @ _weighted(reduced[:, :p], rows.weights)
+    beta = np.empty((n_levels, p))
+    known = np.empty(n_levels, dtype=bool)
+    codes = rows.codes[position]
+    order = np.argsort(codes, kind="stable")
+    chunk = max(1, _SUMS_BYTES // (8 * max(1, p * (p + 1))))
+    for start in range(0, n_levels, chunk):
+        stop = min(start + chunk, n_levels)
+        first, last = np.searchsorted(codes[order], [start, stop])
+        chosen = order[first:last]
+        weights = None if rows.weights is None else rows.weights[chosen]
+        sums = level_sums(
+            codes[chosen] - start, stop - start, list(fixed[chosen].T), reduced[chosen], weights
+        )
+        beta[start:stop], known[start:stop] = _downdated(evaluation.beta, total, sums)
+    return beta, known, table
+
+
+def _downdated(
+    beta: FloatArray, total: FloatArray, sums: FloatArray
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return the coefficients without each level, and whether the others determine them.
+
+    `total` is X'V^-1 X, (p, p); `sums` has the levels' X_l'V_l^-1 [X_l, residuals], (p, p + 1,
+    n_levels).
+    """
+    p = len(total)
+    if not p:
+        return np.empty((sums.shape[2], 0)), np.ones(sums.shape[2], dtype=bool)
+    units = 1.0 / np.sqrt(np.diag(total))
+    left = total - sums[:, :p].transpose(2, 0, 1)
+    left = (left + left.transpose(0, 2, 1)) * (0.5 * np.outer(units, units))
+    values, vectors = np.linalg.eigh(left)
+    determined = values[:, 0] > UNDETERMINED
+    score = sums[:, p].T * units
+    along = np.einsum("lij,li->lj", vectors, score) / np.where(determined[:, None], values, 1.0)
+    return beta - units * np.einsum("lij,lj->li", vectors, along), determined
+
+
+def _weighted(columns: FloatArray, weights: FloatArray | None) -> FloatArray:
+    return columns if weights is None else columns * weights[:, None]

@@ -1,0 +1,198 @@
+"""How far predictions of rows may be off.
+
+With hats for estimates and d = x - (z'Omega Z'V^-1 X)', C the conditional covariance of the random
+effects relative to sigma^2 and V_b = (X'V^-1 X)^-1,
+
+    var(x'(beta^ - beta) + z'(b^ - b)) = sigma^2 (z'C z + d'V_b d)
+
+at given relative covariances (Henderson 1975, doi:10.2307/2529430). The effects of a level that is
+not known are estimated by zero, so that they add their own variance, sigma^2 z'Omega z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.linalg import FloatArray
+from skmixed.core.rows.scaled import ScaledTable
+from skmixed.core.search.coordinates import Coordinates, local_model
+from skmixed.core.search.report import SolverReport
+from skmixed.core.sums.layout import Rows
+
+_THETA_STEP = 1e-3  # relative; central differences err by its square, and rounding stays far below
+_NO_CURVATURE = 1e-10  # of the criterion, relative to its largest: rounding of the Hessian
+_LEAST_DEGREES = 1.0  # below one, quantiles of t grow beyond any use
+_MOVED = SolverReport("none", True, 0, "a step away from the optimum", ())
+
+
+def mean_variances(
+    model: Fit | Posterior, rows: Rows, wanted: tuple[bool, ...] | None = None
+) -> FloatArray:
+    """Return the error variance of X beta + Z b of rows, (n,), in squared units of y.
+
+    The rows are those of the fit or others, in the columns of its layout; the response is not read,
+    and a negative code is a level that is not known. `wanted` tells which of the used factors are
+    part of the prediction, all by default. Every row is computed from itself alone.
+    """
+    at = model if isinstance(model, Fit) else model.at
+    evaluation, table = at.evaluation, ScaledTable.of(at, rows)
+    kept = [True] * len(table.random) if wanted is None else wanted
+    table.random[:] = [z * keep for z, keep in zip(table.random, kept, strict=True)]
+    relative = np.zeros(table.n_rows)
+    if table.random:
+        relative += evaluation.factorisation.effect_variances(table.random, table.codes)
+    for position, factor in enumerate(at.spec.used_factors):
+        if kept[position]:
+            relative += _prior_variances(at, rows, position, rows.codes[factor] < 0)
+    variances = model.sigma2 * relative
+    root = _root(_coefficient_covariance(model))
+    p = len(root)
+    for chosen, reduced in table.reduced(evaluation.factors, evaluation.cross):
+        variances[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
+    return variances
+
+
+def _prior_variances(fit: Fit, rows: Rows, position: int, unknown: np.ndarray) -> FloatArray:
+    """Return z'Omega z, (n,), of rows whose level is not known, zero for the others."""
+    variances = np.zeros(len(unknown))
+    if unknown.any():
+        columns = list(fit.spec.factor_columns(fit.spec.used_factors[position]))
+        random_map, lam = fit.problem.model.random_maps[position], fit.evaluation.factors[position]
+        z = rows.columns[unknown][:, columns] @ (random_map @ lam)
+        variances[unknown] = np.square(z).sum(axis=1)
+    return variances
+
+
+def _coefficient_covariance(model: Fit | Posterior) -> FloatArray:
+    """Return the covariance of the coefficients of the scaled columns, (p, p), in units of y^2."""
+    if isinstance(model, Fit):
+        return model.sigma2 * model.evaluation.beta_covariance
+    fixed = list(model.at.spec.fixed)
+    back = np.linalg.pinv(model.at.problem.model.to_raw[:, :-1])[:, fixed]
+    return np.asarray(back @ model.beta_covariance @ back.T)
+
+
+def _root(covariance: FloatArray) -> FloatArray:
+    """Return a square root of a positive semidefinite matrix, (p, p)."""
+    if not len(covariance):
+        return covariance
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def mean_predictions(model: Fit | Posterior, rows: Rows) -> FloatArray:
+    """Return X beta + Z b of rows, (n,), in units of y.
+
+    Rows are as in `mean_variances`; levels that are not known have no effect.
+    """
+    spec = model.spec if isinstance(model, Fit) else model.at.spec
+    prediction: FloatArray = rows.columns[:, list(spec.fixed)] @ model.beta
+    for factor, effects in zip(spec.used_factors, model.modes, strict=True):
+        level = rows.codes[factor]
+        known = (level >= 0)[:, None]
+        z = rows.columns[:, list(spec.factor_columns(factor))]
+        prediction += (np.where(known, effects[level], 0.0) * z).sum(axis=1)
+    return prediction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MovedFits:
+    """A model a small step of each variance parameter away from its optimum.
+
+    The parameters are the t entries theta of the lambdas, in scaled units, with sigma^2 profiled
+    out. Their covariance is twice the inverse of the second derivatives of the criterion, and zero
+    along directions that the criterion does not depend on; log sigma^2 varies about its profile by
+    2 / nu, independently.
+    """
+
+    steps: FloatArray  # (t,)
+    pairs: list[tuple[Fit, Fit]]  # the model a step up and a step down of every parameter
+    covariance: FloatArray  # (t, t), of the estimated theta
+
+    @classmethod
+    def of(cls, fit: Fit) -> MovedFits:
+        """Return the surroundings of a fit, evaluated once and kept in its cache."""
+        if "nearby" not in fit._cache:
+            fit._cache["nearby"] = cls._evaluated(fit)
+        found: MovedFits = fit._cache["nearby"]
+        return found
+
+    @classmethod
+    def _evaluated(cls, fit: Fit) -> MovedFits:
+        if not fit.scaled_lambdas:
+            return cls(np.empty(0), [], np.empty((0, 0)))
+        coordinates = Coordinates.natural(fit.problem)
+        theta = coordinates.theta([lam @ lam.T for lam in fit.scaled_lambdas])
+        evaluation = fit.evaluation.with_lambdas(coordinates.factors(theta))
+        hessian = local_model(evaluation, coordinates.patterns)[1]
+        steps = _THETA_STEP * np.maximum(1.0, np.abs(theta))
+
+        def moved(place: int, step: float) -> Fit:
+            lambdas = coordinates.factors(theta + step * np.eye(len(theta))[place])
+            cache = {"problem": fit.problem}
+            return Fit(fit.products, fit.spec, tuple(lambdas), _MOVED, cache, fit.krylov)
+
+        pairs = [(moved(n, step), moved(n, -step)) for n, step in enumerate(steps)]
+        return cls(steps, pairs, 2.0 * _inverse(hessian))
+
+    def spread(self, values: Callable[[Fit], FloatArray]) -> FloatArray:
+        """Return g'S g, (n,), the variance that functions of theta have from its estimation.
+
+        S is the covariance of theta, and g are the derivatives of `values`, which returns (n,) of a
+        model.
+        """
+        up = np.stack([values(first) for first, _ in self.pairs])
+        down = np.stack([values(second) for _, second in self.pairs])
+        slopes = (up - down) / (2.0 * self.steps[:, None])
+        return np.asarray(np.einsum("an,ab,bn->n", slopes, self.covariance, slopes, optimize=True))
+
+
+def _inverse(hessian: FloatArray) -> FloatArray:
+    """Invert a Hessian, (t, t), along the directions in which the criterion curves."""
+    values, vectors = np.linalg.eigh(hessian)
+    curved = values > _NO_CURVATURE * max(1.0, float(np.abs(values).max()))
+    return np.asarray((vectors[:, curved] / values[curved]) @ vectors[:, curved].T)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictionErrors:
+    """How far predictions of rows may be off, the variances being estimates too."""
+
+    squares: FloatArray  # (n,), mean squared errors
+    degrees: FloatArray  # (n,), of the t distribution of the standardised errors
+
+    @classmethod
+    def of(
+        cls, fit: Fit, model: Fit | Posterior, rows: Rows, *, observation: bool
+    ) -> PredictionErrors:
+        """Assess predictions by `model`: the fit itself, or other data at its parameters.
+
+        The estimated variance v at given variances is too small by about g3, the variance that the
+        prediction has from their estimation (Kackar & Harville 1984, doi:10.2307/2288715), and does
+        not contain g3 itself, so that v + 2 g3 is nearly unbiased (Prasad & Rao 1990,
+        doi:10.2307/2289570). The degrees of freedom are those of v by Satterthwaite's method (1946,
+        doi:10.2307/3002019), 2 / var(log v), with var(log v) = 2 / nu + g'S g. With `observation`
+        sigma^2 is part of v. Without random terms this is ordinary least squares, exactly.
+        """
+
+        def model_at(moved: Fit) -> Fit | Posterior:
+            return moved if isinstance(model, Fit) else Posterior.of(moved, model.products)
+
+        def variances(moved: Fit) -> FloatArray:
+            noise = moved.sigma2 if observation else 0.0
+            return mean_variances(model_at(moved), rows) + noise
+
+        def logs(moved: Fit) -> FloatArray:
+            return np.log(np.maximum(variances(moved), np.finfo(float).tiny))
+
+        squares = mean_variances(model, rows) + (fit.sigma2 if observation else 0.0)
+        spread = np.full(len(squares), 2.0 / fit.problem.degrees)
+        nearby = MovedFits.of(fit)
+        if nearby.pairs:
+            squares += 2.0 * nearby.spread(lambda moved: mean_predictions(model_at(moved), rows))
+            spread += nearby.spread(logs)
+        return cls(squares, np.maximum(_LEAST_DEGREES, 2.0 / spread))

@@ -1,0 +1,64 @@
+"""Rows in the scaled units of a fit: what any pass over rows after fitting reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.sums.basis import apply_basis
+from skmixed.core.sums.layout import Rows
+
+_ROWS_AT_ONCE = 2**16  # half a megabyte a column: copies stay small, and loops over them short
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScaledTable:
+    """Rows in the scaled units of a fit."""
+
+    fixed: FloatArray  # (n, p + 1), [X y]
+    random: Blocks  # (k_f, n) a used factor: z, zeros where a row has no known level of it
+    codes: list[IntArray]  # (n,) a used factor: levels, any level where there is none
+    scale: float  # multiplier of the response
+
+    @classmethod
+    def of(cls, fit: Fit, rows: Rows) -> ScaledTable:
+        """Scale rows of the layout to the units of the search; a negative code is no level."""
+        model, basis = fit.problem.model, fit.products.basis
+        right_map = linalg.solve_triangular(basis, model.to_raw, unit_diagonal=True)
+        random, codes = [], []
+        for factor, random_map in zip(fit.spec.used_factors, model.random_maps, strict=True):
+            known = rows.codes[factor] >= 0
+            z = rows.columns[:, list(fit.spec.factor_columns(factor))] @ random_map
+            random.append(np.ascontiguousarray(z.T * known))
+            codes.append(np.where(known, rows.codes[factor], 0))
+        fixed = apply_basis(rows.columns, basis) @ right_map
+        return cls(fixed, random, codes, model.response_scale)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.fixed)
+
+    def reduced(self, lambdas: Blocks, cross: Blocks) -> Iterator[tuple[slice, FloatArray]]:
+        """Yield slices of the rows and their [X y] - Z Omega Z'V^-1[X y], (m, p + 1).
+
+        Of the rows of the fit, and times their weights, this is V^-1[X y]. Every used factor gives
+        its lambda, (k, k), and its Z'V^-1[X y], (k, p + 1, n_levels), in `cross`.
+        """
+        shrunk = [
+            lam @ (lam.T @ u.reshape(len(u), -1)) for lam, u in zip(lambdas, cross, strict=True)
+        ]
+        for start in range(0, self.n_rows, _ROWS_AT_ONCE):
+            chosen = slice(start, start + _ROWS_AT_ONCE)
+            reduced = self.fixed[chosen].copy()
+            for z, codes, effects, u in zip(self.random, self.codes, shrunk, cross, strict=True):
+                by_level = effects.reshape(u.shape)
+                for column, effect in zip(z[:, chosen], by_level, strict=True):
+                    reduced -= column[:, None] * effect.T[codes[chosen]]
+            yield chosen, reduced

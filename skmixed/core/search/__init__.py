@@ -1,0 +1,1 @@
+"""Searches for the optimum, and what they report."""

@@ -1,0 +1,423 @@
+"""Average-information REML with random traces, for crossed factors that are solved iteratively.
+
+The gradient is estimated with the same random vectors in every evaluation, so that it is a smooth
+function of theta and the search converges as if it were exact (Gilmour, Thompson & Cullis 1995,
+doi:10.2307/2533274, with traces by random vectors). The criterion is not evaluated on the way: a
+step is judged by the gradients at both of its ends.
+
+What random vectors leave uncertain in theta is the noise of the gradient through the Hessian.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from skmixed.core.elimination.iterative.factorisation import Iterative, IterativeFactorisation
+from skmixed.core.elimination.iterative.settings import Krylov
+from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.linalg import (
+    ACCEPTED_RATIO,
+    FAIR_RATIO,
+    GOOD_RATIO,
+    INTERIOR,
+    WIDENING,
+    FloatArray,
+    trust_region_step,
+)
+from skmixed.core.model.evaluation import Evaluation
+from skmixed.core.model.problem import Problem
+from skmixed.core.search.boundary import snapped, way_off
+from skmixed.core.search.coordinates import Coordinates, theta_gradient
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import Callback, MonteCarlo, SolverReport
+from skmixed.core.search.starts import minque_start
+from skmixed.core.search.state import SearchState
+
+_NESTED = "the factors are nested, which is eliminated exactly without a dense matrix"
+
+
+@dataclass(frozen=True, slots=True)
+class IterativeSolver:
+    """Search for crossed factors whose dense complement does not fit into memory.
+
+    Equations are solved by preconditioned conjugate gradients, traces are estimated with random
+    vectors, and so is the log-determinant of the criterion. Estimates have a Monte Carlo error,
+    which is reported. For ``MixedLinearRegressor(solver=...)``; ``solver="iterative"`` is this with
+    the values below. Nested factors, or a single one, are eliminated exactly nonetheless.
+
+    Parameters
+    ----------
+    precision : float, default=1e-3
+        Monte Carlo standard error wanted of every variance, relative to it. The number of random
+        vectors is raised, at most to `max_probes`, until that is reached.
+    n_probes : int, default=16
+        Random vectors a factor to begin with. Factors of not many more levels
+        are computed exactly.
+    max_probes : int, default=512
+        Most random vectors a factor.
+    random_state : int, default=0
+        Seed of the random vectors. Another seed shows how far results depend on them.
+    tol : float, default=1e-8
+        Decrease of the criterion that does not matter. The search also ends when the next step is
+        a tenth of the Monte Carlo error.
+    max_iter : int, default=200
+        Most evaluations of the gradient.
+    callback : callable or None, default=None
+        Called with every `Iteration`, of which the criterion is NaN.
+
+    Raises
+    ------
+    ValueError
+        For settings that make no sense.
+
+    See Also
+    --------
+    skmixed.MixedLinearRegressor : Takes it as parameter `solver`.
+
+    Notes
+    -----
+    An evaluation costs some tens of passes over the pairs of levels that occur for every 32 random
+    vectors, and memory is a few times that of the pairs. Estimates, predictions and their standard
+    errors, Wald tests and intervals are available as ever; profiles, comparisons of likelihoods and
+    bootstraps, which need the likelihood exactly, are refused. There is one search from one start.
+
+    References
+    ----------
+    .. [1] Kuendig, P. & Sigrist, F. (2025). Scalable computations for generalized mixed effects
+       models with crossed random effects using Krylov subspace methods. arXiv:2505.09552.
+    .. [2] Ghosh, S., Hastie, T. & Owen, A. (2022). Backfitting for large scale crossed random
+       effects regressions. Annals of Statistics 50(1), arXiv:2007.10612.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmixed import IterativeSolver, MixedLinearRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.column_stack([rng.integers(0, 300, 5000), rng.integers(0, 200, 5000)])
+    >>> y = rng.normal(size=300)[X[:, 0]] + rng.normal(size=200)[X[:, 1]] + rng.normal(size=5000)
+    >>> solver = IterativeSolver(random_state=1)
+    >>> model = MixedLinearRegressor(group_features=[0, 1], solver=solver).fit(X, y)
+    >>> model.solver_
+    'iterative'
+    >>> exact = MixedLinearRegressor(group_features=[0, 1], solver="newton").fit(X, y)
+    >>> np.allclose(model.theta_, exact.theta_, rtol=0.005)
+    True
+    """
+
+    precision: float = 1e-3
+    n_probes: int = 16
+    max_probes: int = 512
+    random_state: int = 0
+    tol: float = 1e-8
+    max_iter: int = 200
+    callback: Callback | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not self.precision > 0.0:
+            raise ValueError(f"precision={self.precision!r} is not a positive number")
+        if not 2 <= self.n_probes <= self.max_probes:
+            raise ValueError(
+                f"n_probes={self.n_probes!r} and max_probes={self.max_probes!r}: two random "
+                "vectors are the least, and there cannot be more than max_probes"
+            )
+        if self.random_state < 0:
+            raise ValueError(f"random_state={self.random_state!r} is negative; a seed is not")
+
+    @classmethod
+    def again(cls, krylov: Krylov) -> IterativeSolver:
+        """Set the search up for another model of the same data.
+
+        Parameters
+        ----------
+        krylov : Krylov
+            Settings that an earlier search ended with.
+
+        Returns
+        -------
+        IterativeSolver
+            With the same random vectors.
+        """
+        most = max(cls().max_probes, krylov.n_probes)
+        return cls(n_probes=krylov.n_probes, max_probes=most, random_state=krylov.seed)
+
+    @property
+    def krylov(self) -> Krylov:
+        """Settings of the elimination at the start."""
+        return Krylov(self.n_probes, self.random_state)
+
+    def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
+        """Minimise the criterion.
+
+        Parameters
+        ----------
+        problem : Problem
+            The model, with at least one random term.
+
+        Returns
+        -------
+        evaluation : Evaluation
+            The model at the optimum.
+        report : SolverReport
+            How it got there, and what random vectors leave uncertain.
+        """
+        if not isinstance(problem.elimination, Iterative):
+            found, report = Newton(self.tol, self.max_iter, self.callback).solve(problem)
+            return found, replace(report, reason=_NESTED)
+        search = IterativeSearch(problem, self)
+        search.run()
+        return search.finish()
+
+
+_FLAT_ESTIMATED = 1e-6  # slope and curvature relative to the information: less is a solver's error
+_LEAST_UNEXPLAINED = 1e-10  # r^2 as a share of y'Wy: solutions have no more digits (`Krylov.tol`)
+_SHORTEST_STEP = 1e-6  # of radii, in units of theta: the criterion changes with its square
+_LOST_RADIUS = 1e-3  # digits lost within it are lost where the search stands, too
+_UNMOVED = 1e-12  # change of an Omega that is rounding of its eigenvectors
+_MOST_ESCAPES = 5  # steps off the boundary; more would go to and fro between it and the zeros
+_LARGEST_GAIN = 1e-4  # predicted decrease above which noise is no reason to end
+_BESIDE_NOISE = 0.1  # of the Monte Carlo error: such a step adds half a percent to it
+
+
+class IterativeSearch(SearchState):
+    """Average-information search by estimated gradients, where it stands and how it got there.
+
+    The crossed factors of the problem are arranged for iterative solution.
+    """
+
+    def __init__(self, problem: Problem, settings: IterativeSolver) -> None:
+        super().__init__(problem, settings)
+        self.settings = settings
+        self.escapes = 0
+        omegas = minque_start(problem)
+        self.move_to(omegas)
+        flat = self.flat_factors(self.hessian, _FLAT_ESTIMATED)
+        if flat:
+            self.confounded = tuple(flat)
+            self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
+
+    def evaluate(self, theta: FloatArray) -> Evaluation:
+        """Set the model up at theta."""
+        self.n_evaluations += 1
+        found = self.problem.evaluate(self.coordinates.factors(theta))
+        if found.lower[-1, -1] ** 2 < _LEAST_UNEXPLAINED * self.problem.model.gram[-1, -1]:
+            raise LostPrecisionError(
+                "the random effects explain the response almost without a rest, for which "
+                "solver='iterative' has too few digits: drop a random term, or see whether the "
+                "response is computed from the groups"
+            )
+        return found
+
+    def move_to(self, omegas: Blocks) -> None:
+        """Start afresh from given covariances."""
+        super().move_to(omegas)
+        self.update_derivatives()
+
+    def update_derivatives(self) -> None:
+        """Compute gradient and average information where the search stands."""
+        self.slope, self.hessian = self.derivatives()
+        self.drop_confounded(self.slope, self.hessian)
+
+    def run(self) -> None:
+        """Search until nothing is left to gain."""
+        while self.n_evaluations < self.settings.max_iter:
+            if not self.descend():
+                continue
+            if self.snap() or self.leave_boundary() or self.take_more_probes():
+                continue
+            self.converged = True
+            self.message = "the criterion cannot be lowered further"
+            return
+
+    def descend(self) -> bool:
+        """Try one step; return whether the search has arrived."""
+        units = self.units()
+        slope, hessian = self.slope * units, self.hessian * np.outer(units, units)
+        step = trust_region_step(slope, hessian, self.radius)
+        predicted = -float(slope @ step + step @ hessian @ step / 2.0)
+        length = float(np.linalg.norm(step))
+        if self.has_arrived(predicted, units * step):
+            return True
+        theta = self.theta + units * step
+        try:
+            trial = self.evaluate(theta)
+        except LostPrecisionError:
+            if self.radius < _LOST_RADIUS:
+                raise
+            self.radius = length / 4.0
+            return False
+        there = theta_gradient(trial, self.coordinates.patterns) * units
+        ratio = -float((slope + there) @ step) / 2.0 / predicted
+        if ratio < FAIR_RATIO:
+            self.radius = length / 3.0
+        elif ratio > GOOD_RATIO and length > INTERIOR * self.radius:
+            self.radius *= WIDENING
+        accepted = ratio > ACCEPTED_RATIO
+        if accepted:
+            self.theta, self.current = theta, trial
+            self.pivot()
+            self.update_derivatives()
+        self.record(np.nan, float(np.linalg.norm(slope)), length, accepted)
+        return False
+
+    def has_arrived(self, predicted: float, step: FloatArray) -> bool:
+        """Tell whether the step to go matters neither to the criterion nor beside the noise."""
+        if predicted < self.settings.tol or self.radius < _SHORTEST_STEP:
+            return True
+        if predicted > _LARGEST_GAIN:
+            return False
+        noise = theta_noise(self.coordinates, self.current, self.hessian)
+        errors = np.sqrt(np.diag(noise))
+        return bool((np.abs(step) <= _BESIDE_NOISE * errors).all())
+
+    def snap(self) -> bool:
+        """Put exact zeros for variances that are nearly nothing; return whether that moved."""
+        omegas = self.omegas
+        zipped = zip(self.problem.structures, omegas, strict=True)
+        trial = [snapped(structure, omega) for structure, omega in zipped]
+        if all(
+            np.allclose(a, b, rtol=0.0, atol=_UNMOVED) for a, b in zip(trial, omegas, strict=True)
+        ):
+            return False
+        before = (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius)
+        self.move_to(trial)
+        if way_off(self.problem.structures, trial, self.current) is None:  # the optimum is there
+            return True
+        (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius) = before
+        return False
+
+    def leave_boundary(self) -> bool:
+        """Step off the boundary where the slope leads down; return whether it did."""
+        omegas = self.omegas
+        found = way_off(self.problem.structures, omegas, self.current)
+        if found is None or found[0] in self.confounded or self.escapes == _MOST_ESCAPES:
+            return False
+        self.escapes += 1
+        factor, direction = found
+        size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
+        for exponent in range(1, 5):  # less than 1e-4 would be snapped to zero again
+            moved = list(omegas)
+            moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
+            self.move_to(moved)
+            if float((self.current.gradient[factor] * direction).sum()) < 0.0:
+                break  # still going down there
+        return True
+
+    def take_more_probes(self) -> bool:
+        """Take as many random vectors as the precision asks for; return whether that is more."""
+        elimination = self.problem.elimination
+        assert isinstance(elimination, Iterative)
+        settings, wanted = elimination.settings, []
+        noise = theta_noise(self.coordinates, self.current, self.hessian)
+        for f, error in enumerate(relative_errors(self.coordinates, self.current, noise)):
+            n = settings.number(f)
+            worst = error / self.settings.precision
+            enough = n if worst <= 1.0 else int(np.ceil(n * worst**2))
+            wanted.append(max(n, min(enough, self.settings.max_probes)))
+        if wanted == [settings.number(f) for f in range(len(wanted))]:
+            return False
+        settings = replace(settings, by_factor=tuple(wanted))
+        self.problem = replace(self.problem, elimination=replace(elimination, settings=settings))
+        self.current = self.evaluate(self.theta)
+        self.update_derivatives()
+        return True
+
+    def total_covariance(self) -> FloatArray:
+        """Return the Monte Carlo covariance of theta, (t, t), with the step left undone."""
+        left = inverse_felt(self.hessian) @ self.slope
+        noise = theta_noise(self.coordinates, self.current, self.hessian)
+        return noise + np.outer(left, left)
+
+    @property
+    def n_probes(self) -> tuple[int, ...]:
+        """Random vectors of every factor; 0 where there was no need of any."""
+        elimination, model = self.problem.elimination, self.problem.model
+        assert isinstance(elimination, Iterative)
+        settings = elimination.settings
+        return tuple(
+            0 if settings.is_exact(f, own.shape[2]) else settings.number(f)
+            for f, own in enumerate(model.own)
+        )
+
+    def finish(self) -> tuple[Evaluation, SolverReport]:
+        """Put exact zeros, rows back in their natural order, and report."""
+        omegas, structures = self.omegas, self.problem.structures
+        exact = [snapped(s, o) for s, o in zip(structures, omegas, strict=True)]
+        close = [
+            np.allclose(a, b, rtol=0.0, atol=_UNMOVED) for a, b in zip(exact, omegas, strict=True)
+        ]
+        ended = [a if same else b for a, b, same in zip(exact, omegas, close, strict=True)]
+        self.coordinates = Coordinates.natural(self.problem)
+        self.theta = self.coordinates.theta(ended)
+        if all(np.array_equal(a, b) for a, b in zip(ended, omegas, strict=True)):
+            self.current = self.current.with_lambdas(self.coordinates.factors(self.theta))
+        else:
+            self.current = self.evaluate(self.theta)
+        self.update_derivatives()
+        report = SolverReport(
+            "iterative",
+            self.converged,
+            self.n_evaluations,
+            self.message,
+            tuple(self.trace),
+            self.confounded,
+            reason="solver='iterative' was asked for",
+            monte_carlo=MonteCarlo(self.n_probes, self.total_covariance()),
+        )
+        return self.current, report
+
+
+_FELT_CURVATURE = 1e-9  # eigenvalue relative to the largest or 1: theta is not determined below
+_STUDENT = 3.0  # Student's t: three standard errors from n vectors cover what three do of many
+
+
+def theta_noise(
+    coordinates: Coordinates, evaluation: Evaluation, hessian: FloatArray
+) -> FloatArray:
+    """Return the covariance of theta over draws of the random vectors, (t, t).
+
+    Zero for what no random vector was needed for. `hessian`, (t, t), holds the second derivatives
+    of the criterion at `evaluation`, which has random traces.
+    """
+    factorisation = evaluation.factorisation
+    assert isinstance(factorisation, IterativeFactorisation)
+    noise = []
+    for f, (lam, pattern) in enumerate(zip(evaluation.factors, coordinates.patterns, strict=True)):
+        samples = factorisation.estimated(f).samples
+        n = len(samples)
+        if n == 1:
+            noise.append(np.zeros((len(pattern), len(pattern))))
+            continue
+        slopes = 2.0 * np.einsum("tij,nij->nt", pattern, samples @ lam, optimize=True)
+        noise.append((1.0 + _STUDENT / n) ** 2 * np.atleast_2d(np.cov(slopes.T)) / n)
+    inverse = inverse_felt(hessian)
+    return np.asarray(inverse @ block_diag(*noise) @ inverse)
+
+
+def relative_errors(
+    coordinates: Coordinates, evaluation: Evaluation, covariance: FloatArray
+) -> list[float]:
+    """Return the largest Monte Carlo error of a variance of every factor, relative to it.
+
+    `covariance`, (t, t), is that of `theta_noise`. Errors of zero variances count as zero.
+    """
+    worst = []
+    zipped = zip(coordinates.places, coordinates.patterns, evaluation.factors, strict=True)
+    for place, pattern, lam in zipped:
+        slopes = 2.0 * np.diagonal(pattern @ lam.T, axis1=1, axis2=2)
+        errors = np.einsum("ai,ab,bi->i", slopes, covariance[place, place], slopes)
+        variances = np.diag(lam @ lam.T)
+        seen = variances > 0
+        relative = np.sqrt(np.maximum(errors[seen], 0.0)) / variances[seen]
+        worst.append(float(relative.max(initial=0.0)))
+    return worst
+
+
+def inverse_felt(hessian: FloatArray) -> FloatArray:
+    """Invert a Hessian, (t, t), along the directions in which it is felt; zero along others."""
+    values, vectors = np.linalg.eigh(hessian)
+    felt = values > _FELT_CURVATURE * max(1.0, float(np.abs(values).max(initial=0.0)))
+    return np.asarray((vectors[:, felt] / values[felt]) @ vectors[:, felt].T)

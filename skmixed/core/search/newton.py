@@ -1,0 +1,293 @@
+"""Newton's method on the lambdas, in which the boundary is an interior point.
+
+Omega = lambda lambda' makes the criterion smooth across singular covariances: near one it grows
+with the square of theta, so that Newton's method converges quadratically to an exact zero. The
+second derivatives in theta have a term 2 tr(G L_a L_b') beside those in Omega; it is what makes
+them right there. Rows of lambda are kept in an order of falling variance (pivoting), which avoids
+the curved valley that a vanishing first variance leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.linalg import (
+    ACCEPTED_RATIO,
+    FAIR_RATIO,
+    GOOD_RATIO,
+    INTERIOR,
+    POOR_RATIO,
+    WIDENING,
+    FloatArray,
+    eigenvalues,
+    trust_region_step,
+)
+from skmixed.core.model.evaluation import Evaluation
+from skmixed.core.model.problem import Problem
+from skmixed.core.search.boundary import SNAP_RISE, snapped, way_off
+from skmixed.core.search.coordinates import Coordinates, theta_gradient
+from skmixed.core.search.ecme import ecme_step
+from skmixed.core.search.report import Callback, SolverReport
+from skmixed.core.search.starts import is_like_residual, minque_start, other_starts
+from skmixed.core.search.state import SearchState
+from skmixed.core.search.unbounded import evaluate, solve_bounded
+
+SMALLEST_RADIUS = 1e-8  # in units of theta: the criterion changes with the square of such a step
+NO_GAIN = 1e-12  # predicted decrease at which a search ends at once: rounding of a criterion
+SMALL_GAIN = 1e-7  # predicted decrease that a rounded difference of two criteria cannot judge
+ROUNDING_MARGIN = 10.0  # times the rounding to expect, which is known to an order of magnitude
+_FLAT_FACTOR = 1e-9  # slope and curvature relative to the information: less is rounding
+_LEFT_TO_GAIN = 1e-5  # of the tolerance: so little left moves theta by less than 1e-6
+_LEAST_GAIN = 1e-17  # relative to the criterion: negligible even with a tolerance of zero
+_ESCAPE_GAIN = 1e-9  # decrease that is worth leaving the boundary or another optimum
+_PATIENCE = 6  # rejected steps in a row, which shorten the next one a thousandfold or so
+_FEW_DIGITS = 1e-7  # relative error of r^2 from rounding, that rejected steps are blamed on
+_IDLE_STEPS = 5  # in a row that promise next to nothing: the search goes round in rounding
+_SLOW_STEPS = 4  # in a row: convergence is linear, the average information too far off
+_SLOW_RATE = 0.3  # of predicted decreases: a good Hessian makes each a small part of the last one
+_DIFFERENCE = 1e-6  # in units of theta: about the root of the gradient's relative rounding
+_LOST = "towards its end the cross-products have too few digits, the residual being nearly nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Newton:
+    """Trust-region Newton search with the exact Hessian or the average information.
+
+    `tol` is a decrease of the criterion that does not matter. The search ends when a step,
+    predicted to gain little, converges at such a rate that a negligible part of it is left.
+    """
+
+    tol: float = 1e-8
+    max_iter: int = 200  # most evaluations of the criterion
+    callback: Callback | None = None  # called with every `Iteration`
+
+    def solve(
+        self, problem: Problem, start: Blocks | None = None
+    ) -> tuple[Evaluation, SolverReport]:
+        """Minimise the criterion of a problem with at least one random term.
+
+        The lambdas of the result are lower triangular. `start` holds relative covariances, (k, k)
+        of every factor in scaled units, for one search from there; without it, the search starts
+        from MINQUE(0) and is repeated from other starts where that promises something.
+        """
+        if start is not None:
+            return self._search(problem, start)
+        return solve_bounded(self._search_thoroughly, problem)
+
+    def _search_thoroughly(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
+        try:
+            found, report = self._search(problem, minque_start(problem))
+        except LostPrecisionError:
+            identity = [np.eye(structure.size) for structure in problem.structures]
+            return self._search(problem, identity)
+        spent = report.n_evaluations
+        for other in other_starts(found):
+            try:
+                again, second = self._search(problem, other)
+            except LostPrecisionError:
+                continue
+            spent += second.n_evaluations
+            if again.criterion < found.criterion - _ESCAPE_GAIN - found.rounding:
+                found, report = again, second
+        return found, replace(report, n_evaluations=spent)
+
+    def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
+        search = _NewtonSearch(problem, self, start)
+        search.run()
+        return search.finish()
+
+
+class _NewtonSearch(SearchState):
+    def __init__(self, problem: Problem, settings: Newton, start: Blocks) -> None:
+        super().__init__(problem, settings)
+        self.settings = settings
+        self.predicted = 0.0
+        self._local: tuple[Evaluation, FloatArray, FloatArray] | None = None
+        self.rejected = 0
+        self.is_lost = False
+        self.idle = 0
+        self.slow = 0
+        self.start(start)
+
+    def evaluate(self, theta: FloatArray) -> Evaluation:
+        self.n_evaluations += 1
+        return evaluate(self.problem, self.coordinates.factors(theta))
+
+    def start(self, omegas: Blocks) -> None:
+        """Start from given covariances, but from zero where a variance does not matter.
+
+        It does not where a factor is part of the fixed columns, has one level, or has a level
+        for every row: then the criterion does not depend on it at all.
+        """
+        self.move_to(omegas)
+        flat = self.flat_factors(self.local[1], _FLAT_FACTOR)
+        if not flat:
+            return
+        before = self.current.criterion
+        self.move_to([np.zeros_like(o) if f in flat else o for f, o in enumerate(omegas)])
+        residual_like = all(is_like_residual(self.problem, f) for f in flat)
+        if (
+            residual_like
+            or abs(self.current.criterion - before) < SNAP_RISE + self.current.rounding
+        ):
+            self.confounded = tuple(flat)
+        else:
+            self.move_to(omegas)
+
+    @property
+    def local(self) -> tuple[FloatArray, FloatArray]:
+        """Gradient and second derivatives in theta where the search stands."""
+        if self._local is None or self._local[0] is not self.current:
+            slope, hessian = self.derivatives()
+            if self.slow >= _SLOW_STEPS:
+                hessian = self.difference_hessian(slope)
+            self.drop_confounded(slope, hessian)
+            self._local = (self.current, slope, hessian)
+        return self._local[1:]
+
+    def difference_hessian(self, slope: FloatArray) -> FloatArray:
+        """Return second derivatives in theta, (t, t), by differences of the gradient.
+
+        One evaluation a column: for several factors, where the average information converges too
+        slowly.
+        """
+        hessian = np.empty((len(self.theta), len(self.theta)))
+        steps = _DIFFERENCE * self.units()
+        for column, step in enumerate(steps):
+            theta = self.theta.copy()
+            theta[column] += step
+            moved = self.evaluate(theta)
+            hessian[column] = (theta_gradient(moved, self.coordinates.patterns) - slope) / step
+        return (hessian + hessian.T) / 2.0
+
+    def run(self) -> None:
+        while self.n_evaluations < self.settings.max_iter:
+            if self.descend():
+                if self.is_lost:
+                    self.message = _LOST
+                    return
+                if self.leave_boundary():
+                    continue
+                self.converged = True
+                self.message = "the criterion cannot be lowered further"
+                return
+
+    def descend(self) -> bool:
+        """Try one step; return whether the search has arrived."""
+        units = self.units()
+        slope, hessian = self.local[0] * units, self.local[1] * np.outer(units, units)
+        step = trust_region_step(slope, hessian, self.radius)
+        predicted = -float(slope @ step + step @ hessian @ step / 2.0)
+        before = self.current.criterion
+        if predicted < min(NO_GAIN, self.settings.tol):
+            return True
+        theta = self.theta + units * step
+        length = float(np.linalg.norm(step))
+        try:
+            trial = self.evaluate(theta)
+        except LostPrecisionError:
+            self.radius = length / 4.0
+            self.is_lost = self.radius < SMALLEST_RADIUS
+            return self.is_lost
+        gained = before - trial.criterion
+        interior = length < INTERIOR * self.radius
+        ratio = _ratio(gained, predicted, self.current.rounding)
+        self.adapt_radius(ratio, length, interior)
+        accepted = ratio > ACCEPTED_RATIO
+        if accepted:
+            self.theta, self.current = theta, trial
+            self.pivot()
+        self.record(self.current.criterion, float(np.linalg.norm(slope)), length, accepted)
+        small = predicted < ROUNDING_MARGIN * max(self.settings.tol, self.current.rounding)
+        self.idle = self.idle + 1 if small else 0
+        if self.idle == _IDLE_STEPS:
+            return True
+        self.rejected = 0 if accepted else self.rejected + 1
+        if accepted:
+            left = predicted
+            is_slow = self.predicted > 0 and predicted > _SLOW_RATE * self.predicted and interior
+            self.slow = self.slow + 1 if is_slow or self.slow >= _SLOW_STEPS else 0
+            if predicted < self.predicted:
+                left *= predicted / self.predicted
+            self.predicted = predicted
+            negligible = max(_LEFT_TO_GAIN * self.settings.tol, _LEAST_GAIN * abs(before))
+            return left < negligible and interior
+        if self.rejected == _PATIENCE:
+            self.is_lost = self.current.lost > _FEW_DIGITS
+            if self.is_lost:
+                return True
+            self.step_by_em()
+        return self.radius < SMALLEST_RADIUS
+
+    def step_by_em(self) -> None:
+        """Take one EM step, which cannot fail."""
+        before = self.current.criterion
+        self.move_to(ecme_step(self.current))
+        self.rejected = 0
+        self.record(self.current.criterion, 0.0, 0.0, self.current.criterion <= before)
+
+    def adapt_radius(self, ratio: float, length: float, interior: bool) -> None:
+        if ratio < POOR_RATIO:
+            self.radius = length / 4.0
+        elif ratio < FAIR_RATIO:
+            self.radius = length / 2.0
+        elif ratio > GOOD_RATIO and not interior:
+            self.radius *= WIDENING
+
+    def leave_boundary(self) -> bool:
+        """Step off the boundary if that lowers the criterion; return whether it did."""
+        omegas = self.omegas
+        found = way_off(self.problem.structures, omegas, self.current)
+        if found is None:
+            return False
+        factor, direction = found
+        size = max(1.0, float(eigenvalues(omegas[factor])[-1]))
+        before = self.current
+        for exponent in range(1, 7):  # a millionth is on the boundary again
+            moved = list(omegas)
+            moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
+            self.move_to(moved)
+            if before.criterion - self.current.criterion > _ESCAPE_GAIN + before.rounding:
+                return True
+        self.move_to(omegas)
+        return False
+
+    def finish(self) -> tuple[Evaluation, SolverReport]:
+        """Put exact zeros where they cost nothing and rows back in their natural order."""
+        self.snap()
+        found = self.current
+        if not self.coordinates.are_natural(found.factors):
+            natural = Coordinates.natural(self.problem)
+            found = found.with_lambdas(natural.factors(natural.theta(self.omegas)))
+        report = SolverReport(
+            "newton",
+            self.converged,
+            self.n_evaluations,
+            self.message,
+            tuple(self.trace),
+            self.confounded,
+        )
+        return found, report
+
+    def snap(self) -> None:
+        omegas = self.omegas
+        for factor, structure in enumerate(self.problem.structures):
+            trial = list(omegas)
+            trial[factor] = snapped(structure, omegas[factor])
+            if np.array_equal(trial[factor], omegas[factor]):
+                continue
+            evaluation = self.evaluate(self.coordinates.theta(trial))
+            rise = evaluation.criterion - self.current.criterion
+            if rise < SNAP_RISE + self.current.rounding:
+                self.current, omegas = evaluation, trial
+
+
+def _ratio(gained: float, predicted: float, rounding: float) -> float:
+    """Return achieved over predicted decrease, one where both drown in rounding."""
+    noise = ROUNDING_MARGIN * rounding
+    if predicted < max(SMALL_GAIN, noise) and gained > -noise:
+        return 1.0
+    return gained / predicted

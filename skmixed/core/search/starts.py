@@ -1,0 +1,305 @@
+"""Where a search begins, and where to begin others when one is not enough.
+
+The start comes from the cross-products alone: minimum norm quadratic unbiased estimation at zero
+prior variances, MINQUE(0) (Rao 1971, doi:10.1016/0047-259X(71)90001-7): one linear system, no
+factorisation. With P the residual projection of least squares, for directions E and D of the
+covariances and V_E = Z E Z',
+
+    sum over D of tr(P V_E P V_D) psi_D + tr(P V_E) sigma^2 = y'P V_E P y.
+
+In a balanced design it is the REML estimate itself.
+
+The criterion of several factors that resemble each other, or of one variance shared by columns of
+different size, can have more than one minimum. On small problems more searches cost little.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy.linalg import lapack
+
+from skmixed.core.elimination.chain import Chain
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.linalg import FloatArray, eigenpairs
+from skmixed.core.model.evaluation import Evaluation, level_grams
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.structures import Structure
+from skmixed.core.sums.blocks import PairBlock
+
+_N_PROJECTED = 8  # fixed columns in the traces: each takes a pass, and a start need not be exact
+_LEAST_SHARE = 0.01  # of the largest variance: a start is inside, where all slopes are felt
+_RANK_CUTOFF = 1e-12  # singular values of the system, relative to the largest: less is confounded
+_NOISE_SHARE = 1e-3  # of the mean square that level means leave: keeps variance ratios finite
+_NO_RESIDUAL = 1e-12  # of the residual sum of squares: what subtraction leaves of nothing
+_TINY_WEIGHT = 1e-300  # divisor where the first column of a level is zero, and so its score
+
+
+def minque_start(problem: Problem) -> Blocks:
+    """Estimate the relative covariances, (k, k) of every factor, by MINQUE(0).
+
+    They are positive definite, of the structure wanted, and in scaled units. Of the fixed columns
+    only the first eight enter the projections in tr(P V_E P V_D), which keeps the cost at a few
+    passes over levels and pairs; all enter the residuals.
+    """
+    gram = problem.model.gram
+    p = len(gram) - 1
+    beta, residual = problem.least_squares
+    contrast = np.append(-beta, 1.0)
+    directions = [_directions(structure) for structure in problem.structures]
+    root = _projection_root(gram[:p, :p])
+    projected = [_projected(right[:, : len(root)], root) for right in problem.model.right]
+    scores = [np.matmul(contrast, right) for right in problem.model.right]
+    flat = [matrices.reshape(len(matrices), -1) for matrices in directions]
+
+    traces, squares = [], []
+    for factor, (matrices, block, score) in enumerate(zip(flat, projected, scores, strict=True)):
+        kept = problem.model.total(factor) - np.einsum("apl,bpl->ab", block, block)
+        traces.append(matrices @ kept.ravel())
+        squares.append(matrices @ (score @ score.T).ravel())
+    system = _system(problem, flat, projected)
+    t, q = np.concatenate(traces), np.concatenate(squares)
+    full = np.empty((len(t) + 1, len(t) + 1))
+    full[:-1, :-1], full[:-1, -1], full[-1, :-1] = system, t, t
+    full[-1, -1] = problem.n_observations - p
+    solution = lapack.dgelss(full, np.append(q, residual), cond=_RANK_CUTOFF)[1]
+    noise = _noise(problem, float(solution[-1]), residual, scores)
+    parts = np.split(solution[:-1] / noise, np.cumsum([len(m) for m in directions])[:-1])
+    return [
+        _positive(structure, (part @ matrices).reshape(structure.size, structure.size))
+        for structure, part, matrices in zip(problem.structures, parts, flat, strict=True)
+    ]
+
+
+def _noise(problem: Problem, estimate: float, residual: float, scores: Blocks) -> float:
+    """Keep the residual variance off zero, by what varies within levels.
+
+    Where the levels lie so far apart that the sums within them are kept, these give it.
+    """
+    model = problem.model
+    if model.within is not None:
+        degrees = problem.n_observations - max(map(model.n_levels, range(len(model.own))))
+        if degrees > 0 and model.within[-1, -1] > 0:
+            return float(model.within[-1, -1] / degrees)
+    within = [
+        residual - float(np.sum(score[0] ** 2 / np.maximum(own[0, 0], _TINY_WEIGHT)))
+        for own, score in zip(model.own, scores, strict=True)
+    ]
+    degrees = problem.n_observations - problem.rank
+    floor = _NOISE_SHARE * max(min(within), _NO_RESIDUAL * residual) / degrees
+    return float(max(estimate, floor))
+
+
+def _projection_root(gram: FloatArray) -> FloatArray:
+    """Return the Cholesky factor of the cross-products of the first few fixed columns."""
+    few = min(_N_PROJECTED, len(gram))
+    return np.asarray(np.linalg.cholesky(gram[:few, :few]))
+
+
+def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
+    """Return Z'X times the inverse transpose of `root`, of shape (k, p, n_levels)."""
+    k, p, n_levels = right.shape
+    if p == 0:
+        return right
+    flat = right.transpose(1, 0, 2).reshape(p, k * n_levels)
+    solved = lapack.dtrtri(root, lower=1)[0] @ flat
+    return np.asarray(solved.reshape(p, k, n_levels).transpose(1, 0, 2))
+
+
+@lru_cache(maxsize=64)
+def _directions(structure: Structure) -> FloatArray:
+    """Return a basis of the symmetric matrices of a structure, of shape (t, k, k)."""
+    basis = []
+    for block, columns, _ in structure.slices():
+        places = range(columns.start, columns.stop)
+        if block.kind == "identity":
+            basis.append([(i, i) for i in places])
+        else:
+            basis += [[(i, i)] for i in places]
+        if block.kind == "unstructured":
+            basis += [[(i, j), (j, i)] for i in places for j in range(columns.start, i)]
+    matrices = np.zeros((len(basis), structure.size, structure.size))
+    for matrix, entries in zip(matrices, basis, strict=True):
+        for i, j in entries:
+            matrix[i, j] = 1.0
+    return matrices
+
+
+def _system(problem: Problem, flat: Blocks, projected: Blocks) -> FloatArray:
+    """Return tr(P V_E P V_D) of all directions, of shape (t, t)."""
+    ends = np.cumsum([0] + [len(matrices) for matrices in flat])
+    system = np.empty((ends[-1], ends[-1]))
+    grams = [level_grams(block) for block in projected]
+    for i, own in enumerate(problem.model.own):
+        pairs = [(i, PairBlock.diagonal(own))]
+        pairs += [(j, pair) for (first, j), pair in problem.pairs.items() if first == i]
+        for j, pair in pairs:
+            form = _pair_form(pair, projected[i], projected[j], problem.model.times)
+            part = flat[i] @ form @ flat[j].T + (flat[i] @ grams[i]) @ (flat[j] @ grams[j]).T
+            system[ends[i] : ends[i + 1], ends[j] : ends[j + 1]] = part
+            system[ends[j] : ends[j + 1], ends[i] : ends[i + 1]] = part.T
+    return system
+
+
+def _pair_form(
+    pair: PairBlock, first: FloatArray, second: FloatArray, times: FloatArray | None
+) -> FloatArray:
+    """Return the matrix whose form in vec E and vec D is tr(V_E V_D) - 2 tr(X K X'V_E V_D).
+
+    With A the products of a pair of levels and R = Z_i'X K X'Z_j those of their projections on
+    the fixed columns, it is the sum of A_ac A_bd - 2 A_ac R_bd over pairs of levels, in row (a, b)
+    and column (c, d).
+    """
+    k, m, n_pairs = pair.products.shape
+    through = np.zeros_like(pair.products)
+    is_own = pair.rows is pair.columns
+    for column in range(first.shape[1]):
+        left = first[:, column] if is_own else first[:, column][:, pair.rows]
+        right = second[:, column] if is_own else second[:, column][:, pair.columns]
+        through += left[:, None] * right[None]
+    products = pair.products.reshape(k * m, n_pairs)
+    counted = products if times is None else products * times
+    mixed = products @ (counted - 2.0 * through.reshape(k * m, n_pairs)).T
+    form = mixed.reshape(k, m, k, m).transpose(0, 2, 1, 3).reshape(k * k, m * m)
+    return np.asarray(form)
+
+
+def _positive(structure: Structure, omega: FloatArray) -> FloatArray:
+    """Lift the eigenvalues of every block to a hundredth of the largest, and to 1e-4 at least."""
+    result = np.zeros_like(omega)
+    for block, columns, _ in structure.slices():
+        part = omega[columns, columns]
+        if block.kind == "unstructured":
+            values, vectors = eigenpairs(part)
+            floor = _LEAST_SHARE * max(float(values[-1]), _LEAST_SHARE)
+            result[columns, columns] = (vectors * np.maximum(values, floor)) @ vectors.T
+        else:
+            variances = np.diag(part)
+            floor = _LEAST_SHARE * max(float(variances.max()), _LEAST_SHARE)
+            result[columns, columns] = np.diag(np.maximum(variances, floor))
+    return result
+
+
+_MOST_EFFECTS = 20_000  # random effects; with more, searches from other starts would cost too much
+_FEW_EFFECTS = 500  # with so few, a search without each weak term costs next to nothing
+_LARGE_VARIANCE = 10.0  # relative to the residual variance: the term that is to explain the most
+_LITTLE_VARIANCE = 0.1  # the same of the other terms: inside, but explaining little
+_ALIKE = 4.0  # numbers of levels and sizes of columns within this ratio are taken for alike
+_RESEMBLING = 0.4  # of the overlap of two nested factors: so much makes two minima likely
+_WEAK_VARIANCE = 0.3  # relative to the residual's: less may be nothing at a lower minimum
+
+
+def other_starts(found: Evaluation) -> list[Blocks]:
+    """Return covariances, (k, k) of every factor, to search from again.
+
+    For every term, that term large and the others small, if the fit is singular or crossed factors
+    resemble each other; for a variance shared by columns of different size, the size that fits each
+    of them; and of at most 500 random effects, each term of small variance left out. Empty for more
+    than 20,000 random effects.
+    """
+    problem = found.problem
+    model = problem.model
+    n_effects = sum(own.shape[0] * model.n_levels(f) for f, own in enumerate(model.own))
+    if n_effects > _MOST_EFFECTS:
+        return []
+    starts = _shared_variance_starts(problem)
+    n_terms = sum(len(structure.blocks) for structure in problem.structures)
+    if n_terms == 1 and _is_singular(found):
+        starts.append([np.eye(structure.size) for structure in problem.structures])
+    if n_terms > 1 and (_is_singular(found) or _has_resembling_factors(problem)):
+        starts += [_with_large(problem, number) for number in range(n_terms)]
+    if n_effects <= _FEW_EFFECTS:
+        starts += _without_weak_terms(found)
+    return starts
+
+
+def _without_weak_terms(found: Evaluation) -> list[Blocks]:
+    """Return starts in which one term of small variance is left out."""
+    omegas = [lam @ lam.T for lam in found.factors]
+    starts = []
+    for factor, structure in enumerate(found.problem.structures):
+        for _, columns, _ in structure.slices():
+            variances = np.diag(omegas[factor])[columns]
+            if 0.0 < variances.max() < _WEAK_VARIANCE:
+                without = [omega.copy() for omega in omegas]
+                without[factor][columns, columns] = 0.0
+                starts.append(without)
+    return starts
+
+
+def is_like_residual(problem: Problem, factor: int) -> bool:
+    """Tell whether the random effects of a factor are the residuals under another name.
+
+    So they are for a random intercept with a level for every row, all of one weight.
+    """
+    own = problem.model.own[factor]
+    of_rows = problem.model.n_levels(factor) >= problem.n_observations
+    return of_rows and own.shape[0] == 1 and bool(np.all(own == own[0, 0, 0]))
+
+
+def _is_singular(found: Evaluation) -> bool:
+    return any(bool((np.diag(lam) == 0.0).any()) for lam in found.factors)
+
+
+def _has_resembling_factors(problem: Problem) -> bool:
+    """Tell whether two crossed factors of similar size have much the same levels.
+
+    With n_lm rows in a pair of levels, the sum of n_lm^2 / (n_l n_m) is 1 for independent factors
+    and the number of levels of the coarser one for nested factors.
+    """
+    if isinstance(problem.elimination, Chain):
+        return False
+    sizes = [own[0, 0] for own in problem.model.own]
+    for (i, j), pair in problem.pairs.items():
+        few, many = sorted((len(sizes[i]), len(sizes[j])))
+        if many > _ALIKE * few:
+            continue
+        product = sizes[i][pair.rows] * sizes[j][pair.columns]
+        shares = pair.products[0, 0] ** 2 / np.where(product > 0, product, 1.0)
+        if shares.sum() > _RESEMBLING * few:
+            return True
+    return False
+
+
+def _with_large(problem: Problem, wanted: int) -> Blocks:
+    """Return a start in which one term, counted over all factors, is large."""
+    number, omegas = 0, []
+    for structure in problem.structures:
+        diagonal = np.empty(structure.size)
+        for _, columns, _ in structure.slices():
+            diagonal[columns] = _LARGE_VARIANCE if number == wanted else _LITTLE_VARIANCE
+            number += 1
+        omegas.append(np.diag(diagonal))
+    return omegas
+
+
+def _shared_variance_starts(problem: Problem) -> list[Blocks]:
+    """Return starts for a variance shared by columns of different size, one for each size.
+
+    Each is the variance with which a column of that size matters as much as the residual; the last
+    start has the largest of all terms together.
+    """
+    starts = []
+    together: Blocks = [np.eye(structure.size) for structure in problem.structures]
+    for factor, structure in enumerate(problem.structures):
+        for block, columns, _ in structure.slices():
+            if block.kind != "identity":
+                continue
+            for size in _distinct(np.diag(problem.model.total(factor))[columns]):
+                omegas: Blocks = [np.eye(other.size) for other in problem.structures]
+                natural = np.eye(block.size) * problem.n_observations / size
+                omegas[factor][columns, columns] = natural
+                starts.append(omegas)
+                if together[factor][columns, columns][0, 0] < natural[0, 0]:
+                    together[factor][columns, columns] = natural
+    return [*starts, together] if starts else []
+
+
+def _distinct(sizes: FloatArray) -> list[float]:
+    """Return the sizes that differ by a factor of more than four, none if all are alike."""
+    kept: list[float] = []
+    for size in sorted(float(size) for size in sizes if size > 0):
+        if not kept or size > _ALIKE * kept[-1]:
+            kept.append(size)
+    return kept if len(kept) > 1 else []

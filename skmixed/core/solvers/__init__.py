@@ -1,1 +1,0 @@
-"""Searches for the minimum of the criterion."""

@@ -1,0 +1,1 @@
+"""Cross-products of rows: layouts, levels, sums per level and per pair of levels."""
