@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._partial import FAN_IN, PartialSums, merged
-from skmixed.distributed._predicting import PartPredictor
-from skmixed.distributed._summing import PartSummer
+from skmixed.distributed._partial_sums import FAN_IN, PartialSums, merged_sums
+from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.exceptions import PartitionError
 
 
@@ -34,7 +33,7 @@ class DaskFrame:
         ]
         while len(sums) > 1:
             groups = [sums[i : i + FAN_IN] for i in range(0, len(sums), FAN_IN)]
-            sums = [dask.delayed(merged)(group) for group in groups]
+            sums = [dask.delayed(merged_sums)(group) for group in groups]
         try:
             with ProgressBar() if summing.verbose else nullcontext():
                 total: PartialSums | None = dask.compute(sums[0])[0]

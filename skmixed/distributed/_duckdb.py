@@ -9,11 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from skmixed.distributed._chunks import sum_chunks
 from skmixed.distributed._files import BLOCK_ROWS, pandas_of, tables_of
-from skmixed.distributed._folding import sum_chunks
-from skmixed.distributed._partial import PartialSums
-from skmixed.distributed._predicting import PartPredictor
-from skmixed.distributed._summing import PartSummer
+from skmixed.distributed._partial_sums import PartialSums
+from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.exceptions import PartitionError
 
 _POSITIONAL = Parameter.POSITIONAL_ONLY

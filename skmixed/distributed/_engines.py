@@ -1,20 +1,29 @@
-"""Which engine holds the rows."""
+"""Fits to rows that an engine holds, and predictions for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
 
 from skmixed.design.tables import is_frame
 from skmixed.distributed._chunks import Chunks
 from skmixed.distributed._dask import DaskFrame
 from skmixed.distributed._duckdb import DuckRelation
 from skmixed.distributed._files import ArrowFiles, parquet_files
-from skmixed.distributed._partial import PartialSums
-from skmixed.distributed._predicting import PartPredictor
+from skmixed.distributed._partial_sums import PartialSums
+from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.distributed._spark import SparkFrame
-from skmixed.distributed._summing import PartSummer
+from skmixed.estimators.linear import MixedLinearRegressor
+
+Model = TypeVar("Model", bound=MixedLinearRegressor)
+
+# Weights that stand for all those of a kind: a fit warns of weights that are no whole numbers.
+_SAMPLE_WEIGHTS = {None: None, "whole": np.ones(1), "fractional": np.full(1, 0.5)}
 
 
 class Engine(Protocol):
@@ -66,3 +75,177 @@ def engine_of(frame: Any) -> Engine:
         f"frame is a {library}.{kind}; a Dask or Spark DataFrame, a pyarrow Dataset, a list of "
         "parquet files, a DuckDB relation or an iterable of data frames is expected"
     )
+
+
+def fit(
+    model: Model,
+    frame: Any,
+    *,
+    target: str,
+    groups: str | Sequence[str] | None = None,
+    features: Sequence[str] | None = None,
+    weight: str | None = None,
+    categories: Mapping[str, Sequence[Any]] | None = None,
+) -> Model:
+    """Fit a model to rows that are read once, part by part, where they are.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor
+        Its parameters say what the columns are, as for `fit` of the model itself.
+    frame : Dask DataFrame, Spark DataFrame, pyarrow Dataset, path or list of paths, \
+DuckDB relation, or iterable of data frames
+        The rows. Paths are those of parquet files or of folders of them.
+    target : str
+        Column of the response.
+    groups : str or sequence of str, optional
+        Grouping columns that are no columns of X: they are handed over as the argument `groups`.
+        Those that `random` or `group_features` of the model name as columns of X are not given
+        here.
+    features : sequence of str, optional
+        Columns of X; by default all but `target`, `groups` and `weight`. Columns that are not
+        named are not read.
+    weight : str, optional
+        Column of the sample weights; rows of weight zero are left out.
+    categories : mapping of str to sequence, optional
+        Levels of categorical columns of formulas, in order. By default they are found while the
+        rows are read: sorted, or in the order of a categorical type that all parts share.
+
+    Returns
+    -------
+    MixedLinearRegressor
+        `model`, fitted as by its own `fit` to all rows together. It keeps sums, not rows.
+
+    Raises
+    ------
+    PartitionError
+        If a part cannot be read or has invalid values; the message names the part.
+    ValueError
+        For names that are not there; if there are no rows; and for a formula with a transform that
+        learns from all rows at once.
+    TypeError
+        For a model or a frame of another kind.
+
+    See Also
+    --------
+    predict : Predictions for the rows of an engine.
+    skmixed.MixedLinearRegressor.partial_fit : Further rows for a fitted model.
+
+    Notes
+    -----
+    Every part is summed on its own and the sums are merged in a tree, levels by their labels. The
+    engine says where and when, and repeats what is lost. What travels is the sums: for each level
+    of a factor with k random columns, k times the number of columns; for crossed factors also a few
+    numbers for every pair of levels that occurs.
+
+    Sums are rounded in another order than in one pass, so results agree to about ten digits.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor, distributed
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> rows = load_sleepstudy()
+    >>> chunks = (rows[i : i + 50] for i in range(0, len(rows), 50))
+    >>> model = MixedLinearRegressor("(Days | Subject)")
+    >>> distributed.fit(model, chunks, target="Reaction").coef_.round(3)
+    array([10.467])
+    """
+    if not isinstance(model, MixedLinearRegressor):
+        raise TypeError(
+            f"model is a {type(model).__name__}; a MixedLinearRegressor is expected. Steps of a "
+            "pipeline before it would need a pass of their own: give the engine the finished "
+            "columns, or say them in the model's formula"
+        )
+    model._validate_params()
+    engine = engine_of(frame)
+    summing = _checked_summing(model, engine.names, target, groups, features, weight, categories)
+    total = engine.total(summing)
+    if total is None:
+        raise ValueError("there are no rows" + ("" if weight is None else " of positive weight"))
+    design, products = total.complete()
+    fitted = model._search(design, products, _SAMPLE_WEIGHTS[total.weights])
+    model._adopt(total.declared.data, design)
+    model._adopt_fit(design, fitted)
+    return model
+
+
+def _checked_summing(
+    model: Any,
+    names: list[str],
+    target: str,
+    groups: str | Sequence[str] | None,
+    features: Sequence[str] | None,
+    weight: str | None,
+    categories: Mapping[str, Sequence[Any]] | None,
+) -> PartSummer:
+    """Check the names of columns, choose those of X, and say what every part is to sum."""
+    given = _names(groups)
+    others = [target, *given, *_names(weight)]
+    wanted = tuple(n for n in names if n not in others) if features is None else _names(features)
+    missing = [name for name in [*others, *wanted] if name not in names]
+    if missing:
+        raise ValueError(f"the columns {missing} are not there; the frame has {names}")
+    twice = [name for name in wanted if name in (target, weight)]
+    if twice:
+        raise ValueError(f"the columns {twice} are the target or the weight: leave them out of X")
+    return PartSummer(clone(model), target, wanted, given, weight, dict(categories or {}))
+
+
+def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def predict(
+    model: Any, frame: Any, *, random: str | Sequence[str] = "all", connection: Any = None
+) -> Any:
+    """Predict the response for rows that stay where they are.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor
+        Fitted to columns with names, in whichever way.
+    frame : Dask DataFrame, Spark DataFrame, pyarrow Dataset, path or list of paths, \
+DuckDB relation, or iterable of data frames
+        The rows. Columns are picked by name; others do not matter. Groups that were given to the
+        fit as the argument `groups` are found by their names too.
+    random : {"all", "none"} or list of str, default="all"
+        Which factors' random effects are added, as in `MixedLinearRegressor.predict`.
+    connection : duckdb.DuckDBPyConnection, optional
+        The connection of a DuckDB relation, if it is not the default one.
+
+    Returns
+    -------
+    Series of Dask, Column of Spark, Expression of DuckDB, RecordBatchReader, or iterator of arrays
+        One prediction a row, computed when the engine is asked for it. The reader, for a Dataset
+        and paths, has one column "prediction" and can be read once.
+
+    Raises
+    ------
+    NotFittedError
+        Before `fit`.
+    PartitionError
+        When it is computed, if the rows of a part are invalid.
+    ValueError
+        If the model was fitted to an array, whose columns have no names.
+
+    See Also
+    --------
+    fit : Fit to the rows of an engine.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor, distributed
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(Days | Subject)").fit(X, y)
+    >>> parts = distributed.predict(model, [X[:2], X[2:3]])
+    >>> [part.round(1) for part in parts]
+    [array([253.7, 273.3]), array([293.])]
+    """
+    check_is_fitted(model)
+    engine = engine_of(frame)
+    if isinstance(engine, DuckRelation):
+        engine = DuckRelation(frame, connection)
+    return engine.predicted(PartPredictor.of(model, engine.names, random))

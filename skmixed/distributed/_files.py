@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._folding import sum_chunks
-from skmixed.distributed._partial import PartialSums
-from skmixed.distributed._predicting import PartPredictor
-from skmixed.distributed._summing import PartSummer
+from skmixed.distributed._chunks import sum_chunks
+from skmixed.distributed._partial_sums import PartialSums
+from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.exceptions import PartitionError
 
 BLOCK_ROWS = 2**20  # rows summed at once: a block costs as much as it has levels, so few blocks

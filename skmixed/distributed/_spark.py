@@ -9,13 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._folding import gathered, sum_chunks
-from skmixed.distributed._partial import FAN_IN, PartialSums, merged
-from skmixed.distributed._predicting import PartPredictor
-from skmixed.distributed._summing import PartSummer
+from skmixed.distributed._chunks import joined_frames, sum_chunks
+from skmixed.distributed._partial_sums import FAN_IN, PartialSums, merged_sums
+from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.exceptions import PartitionError
 
-_GATHERED_ROWS = 2**18  # rows summed at once: Spark hands over some thousands at a time
+_JOINED_ROWS = 2**18  # rows summed at once: Spark hands over some thousands at a time
 _SCHEMA = "sums binary"
 
 
@@ -36,7 +35,7 @@ class SparkFrame:
 
         def sum_partition(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
             name = f"partition {_partition_number()}"
-            named = ((name, frame) for frame in gathered(frames, _GATHERED_ROWS))
+            named = ((name, frame) for frame in joined_frames(frames, _JOINED_ROWS))
             yield _as_row(sum_chunks(summing, named))
 
         sums = chosen.mapInPandas(sum_partition, _SCHEMA)
@@ -44,7 +43,7 @@ class SparkFrame:
             number = -(-number // FAN_IN)
             sums = sums.repartition(number).mapInPandas(_merge_rows, _SCHEMA)
         try:
-            return merged(pickle.loads(row["sums"]) for row in sums.collect())
+            return merged_sums(pickle.loads(row["sums"]) for row in sums.collect())
         except Exception as error:
             found = re.search(r"PartitionError: (.*)", str(error))
             if found is None:
@@ -79,4 +78,4 @@ def _as_row(partial: PartialSums | None) -> pd.DataFrame:
 
 
 def _merge_rows(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    yield _as_row(merged(pickle.loads(sums) for frame in frames for sums in frame["sums"]))
+    yield _as_row(merged_sums(pickle.loads(sums) for frame in frames for sums in frame["sums"]))

@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from skmixed.core.linalg import FloatArray
 from skmixed.design.source import Source
 from skmixed.design.tables import is_frame
+from skmixed.estimators._encoder_columns import read_header
 from skmixed.estimators._inputs import read_groups, with_placeholders
-from skmixed.estimators._labelled_columns import read_header
 from skmixed.estimators._new_data import chosen_factors, match_names, read_new_data
 from skmixed.estimators._prediction import PredictionRows
 from skmixed.estimators._random_columns import RandomColumns

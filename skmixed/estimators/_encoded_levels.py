@@ -13,10 +13,14 @@ from sklearn.exceptions import ConvergenceWarning
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.tables import Labels
-from skmixed.estimators._encoded_columns import RowEncodings
+from skmixed.estimators._encoder_columns import (
+    EncoderTable,
+    Roles,
+    RowEncodings,
+    learn_labels,
+    look_up,
+)
 from skmixed.estimators._encodings import Encodings, LevelModel
-from skmixed.estimators._labelled_columns import EncoderTable, learn_labels, look_up
-from skmixed.estimators._roles import Roles
 from skmixed.exceptions import UnidentifiedWarning
 
 

@@ -35,8 +35,8 @@ from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._data import declared, read_rows
 from skmixed.estimators._documentation import DocumentedMixin
 from skmixed.estimators._effect_predictions import EffectPredictions
+from skmixed.estimators._encoder_columns import read_header
 from skmixed.estimators._inputs import names_of, refuse_infinite
-from skmixed.estimators._labelled_columns import read_header
 from skmixed.estimators._numbers import read_weights, read_y
 from skmixed.estimators._random_columns import RandomColumns, coarsest
 from skmixed.estimators.linear import MixedLinearRegressor

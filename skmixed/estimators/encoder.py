@@ -17,16 +17,18 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from skmixed.core.linalg import FloatArray
 from skmixed.estimators._cross_fitting import folds_of_rows
 from skmixed.estimators._documentation import DocumentedMixin
-from skmixed.estimators._encoded_columns import join_columns, joined_names, set_unknown_to_nan
 from skmixed.estimators._encoded_levels import TrainingLevels
-from skmixed.estimators._inputs import names_of
-from skmixed.estimators._labelled_columns import (
+from skmixed.estimators._encoder_columns import (
     Target,
+    choose_roles,
+    join_columns,
+    joined_names,
     read_header,
     read_table,
     refuse_unknown,
+    set_unknown_to_nan,
 )
-from skmixed.estimators._roles import choose_roles
+from skmixed.estimators._inputs import names_of
 
 
 class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):

@@ -9,7 +9,7 @@ from typing import Any
 from sklearn.metrics import get_scorer, make_scorer, r2_score
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
-from skmixed.model_selection._rows import GroupedRows, GroupPassingEstimator
+from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
 
 _SklearnScorer = type(make_scorer(r2_score))
 

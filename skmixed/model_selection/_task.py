@@ -21,11 +21,10 @@ from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.estimators._inputs import read_groups
 from skmixed.estimators._summed import SummedTable
 from skmixed.estimators.linear import MixedLinearRegressor
-from skmixed.model_selection._rows import GroupedRows, GroupPassingEstimator
+from skmixed.model_selection._group_routing import fit_names, groups_for_model, groups_for_splitter
+from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._splitters import WithinGroupKFold
-from skmixed.model_selection._splitting import groups_for_model, groups_for_splitter
-from skmixed.model_selection._taking import fit_names
 
 Splits = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn import model_selection
 
-from skmixed.model_selection._rows import GroupPassingEstimator
+from skmixed.model_selection._grouped_rows import GroupPassingEstimator
 from skmixed.model_selection._task import Task
 
 _QUESTIONS = ("known_groups", "new_groups")

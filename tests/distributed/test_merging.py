@@ -7,7 +7,7 @@ import pytest
 from skmixed.core.sums.crossproducts import CrossProducts, arranged, united_layout
 from skmixed.core.sums.layout import FactorLayout, Layout, Rows
 from skmixed.design.grouping import Grouping
-from skmixed.distributed._folding import gathered
+from skmixed.distributed._chunks import joined_frames
 from skmixed.distributed._merging import in_order, merge
 
 LAYOUT = Layout(
@@ -104,4 +104,4 @@ def test_layouts_of_other_factors_are_not_united():
 
 def test_small_frames_are_put_together():
     frames = [pd.DataFrame({"x": range(3)})] * 7
-    assert list(map(len, gathered(iter(frames), 8))) == [9, 9, 3]
+    assert list(map(len, joined_frames(iter(frames), 8))) == [9, 9, 3]

@@ -12,9 +12,8 @@ from scipy import stats
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.blending import BlendComponents, components
-from skmixed.estimators.grouped._answers import predict_by_group
-from skmixed.estimators.grouped._fitting import Job, jobs_of
-from skmixed.estimators.grouped._rows import Training, take_rows
+from skmixed.estimators.grouped._arguments import Training, take_rows
+from skmixed.estimators.grouped._subset_fits import Job, jobs_of, predict_by_group
 from skmixed.estimators.grouped._tree import Tree
 
 _N_FOLDS = 5  # as in scikit-learn: models of four fifths of the rows are much like those of all

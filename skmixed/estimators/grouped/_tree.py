@@ -1,9 +1,10 @@
-"""The groups of a fit as a hierarchy: what each is called, its parent, and the group of a row."""
+"""The groups of a fit as a hierarchy: labels, parents, failures, and the group of a row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from skmixed.design.grouping import Grouping
 from skmixed.design.tables import UNKNOWN
 
 _ROOT = "pooled"
+_FAILURES_SHOWN = 5  # groups that an error names: enough to recognise a common cause
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,3 +97,111 @@ def deepest_known(codes: tuple[IntArray, ...]) -> IntArray:
     for number, code in enumerate(codes):
         level[code != UNKNOWN] = number
     return level
+
+
+@dataclass(slots=True)
+class Failures:
+    """Groups without an estimate of their own, with the reasons."""
+
+    tree: Tree
+    reasons: dict[tuple[int, int], str] = field(default_factory=dict)  # by level and group
+
+    def usable(self) -> list[NDArray[np.bool_]]:
+        """Return which groups have an estimate of their own, (n_groups,) by level from the root."""
+        masks = [np.ones(size, dtype=bool) for size in self.tree.hierarchy.sizes]
+        for level, group in self.reasons:
+            masks[level][group] = False
+        return masks
+
+    def add_small(self, needed: float, what: str) -> None:
+        """Note the groups with fewer than `needed` rows, the least that `what` can do with."""
+        texts: dict[float, str] = {}
+        for level in range(1, self.tree.depth + 1):
+            counts = self.tree.counts[level]
+            for group in np.flatnonzero(counts < needed).tolist():
+                n = float(counts[group])
+                text = texts.setdefault(n, f"{n:.15g} rows are too few for {what}")
+                self.reasons.setdefault((level, group), text)
+
+    def table(self) -> pd.DataFrame:
+        """Tabulate the groups, whose estimate stands in for theirs, and why.
+
+        The columns are "group" and "used", tuples of labels with ``()`` for all rows, and "reason".
+        """
+        usable = self.usable()
+        keys = {level: self.tree.keys(level) for level in range(self.tree.depth + 1)}
+        rows: list[tuple[Any, Any, str]] = []
+        for (level, group), reason in sorted(self.reasons.items()):
+            chain = self.tree.hierarchy.ancestors(level)
+            at = next(at for at in range(level, -1, -1) if usable[at][chain[at][group]])
+            rows.append((keys[level][group], keys[at][int(chain[at][group])], reason))
+        return pd.DataFrame(rows, columns=["group", "used", "reason"])
+
+    def refuse(self) -> None:
+        """Raise a ValueError that names the first of the groups, if there are any."""
+        if not self.reasons:
+            return
+        table = self.table()
+        shown = "; ".join(
+            f"{group}: {reason}"
+            for group, reason in zip(
+                table["group"].head(_FAILURES_SHOWN),
+                table["reason"].head(_FAILURES_SHOWN),
+                strict=True,
+            )
+        )
+        more = "" if len(table) <= _FAILURES_SHOWN else f"; ... ({len(table)} in all)"
+        raise ValueError(
+            f"groups without an estimate of their own: {shown}{more}. fallback='parent' gives them "
+            "the estimate of the next larger group"
+        )
+
+
+def refuse_unknown(tree: Tree, codes: Sequence[NDArray[np.intp]]) -> None:
+    """Raise a ValueError if rows are of groups that were not there in fit.
+
+    `codes`, (n,) each, go by level from the root. The error counts the rows and names the first.
+    """
+    unknown = np.flatnonzero(codes[-1] < 0)
+    if len(unknown):
+        raise ValueError(
+            f"{len(unknown)} rows have labels of {list(tree.names)} that were not seen in fit, or "
+            f"missing ones, the first in row {unknown[0]}; fallback='parent' predicts them by the "
+            "next larger group"
+        )
+
+
+class GroupMapping(Mapping[tuple[Any, ...], Any]):
+    """A fitted estimator for every group of some levels; `make` returns it by level and group."""
+
+    def __init__(self, tree: Tree, levels: range, make: Callable[[int, int], Any]) -> None:
+        self._tree, self._levels, self._make = tree, levels, make
+
+    @cached_property
+    def _places(self) -> dict[tuple[Any, ...], tuple[int, int]]:
+        return {
+            key: (level, group)
+            for level in self._levels
+            for group, key in enumerate(self._tree.keys(level))
+        }
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the estimator of a group: a tuple of labels, or the label if it is one."""
+        place = self._places.get(key) if isinstance(key, tuple) else None
+        if place is None and self._tree.depth == 1:
+            place = self._places.get((key,))
+        if place is None:
+            raise KeyError(key)
+        return self._make(*place)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Return the groups in the order of the tables."""
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self._places)
+
+    def __repr__(self) -> str:
+        """Return how many there are."""
+        return f"<{len(self)} estimators by {self._tree.names}>"

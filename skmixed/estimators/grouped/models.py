@@ -11,19 +11,21 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skmixed.estimators._documentation import DocumentedMixin
-from skmixed.estimators.grouped._estimators import EstimatorGroupFits
-from skmixed.estimators.grouped._fallback import Failures
-from skmixed.estimators.grouped._fitting import fit_pooled
-from skmixed.estimators.grouped._linear import LinearGroupFits, linear_kind
-from skmixed.estimators.grouped._predictions import GroupedPredictions
-from skmixed.estimators.grouped._results import GroupedResults
-from skmixed.estimators.grouped._rows import InnerKind, Training, read_training
+from skmixed.estimators.grouped._arguments import (
+    InnerKind,
+    Training,
+    read_training,
+    warn_about_weights,
+)
+from skmixed.estimators.grouped._estimator_fits import EstimatorGroupFits
+from skmixed.estimators.grouped._fitted_groups import FittedGroups
+from skmixed.estimators.grouped._linear_fits import LinearGroupFits, linear_kind
 from skmixed.estimators.grouped._shares import read_scheme
-from skmixed.estimators.grouped._tree import Tree
-from skmixed.estimators.grouped._warnings import warn_about_weights
+from skmixed.estimators.grouped._subset_fits import fit_pooled
+from skmixed.estimators.grouped._tree import Failures, Tree
 
 
-class GroupedModels(GroupedPredictions, GroupedResults, DocumentedMixin, BaseEstimator):
+class GroupedModels(FittedGroups, DocumentedMixin, BaseEstimator):
     """One model per group, each shrunk to the model of the next larger group.
 
     Any scikit-learn regressor or classifier is fitted to the rows of every group. What a group has

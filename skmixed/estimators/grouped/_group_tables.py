@@ -14,8 +14,8 @@ from scipy import stats
 from skmixed.core.linalg import FloatArray
 from skmixed.core.pooling.hierarchy import PooledHierarchy
 from skmixed.core.pooling.stage import PooledStage
-from skmixed.estimators.grouped._estimators import EstimatorGroupFits
-from skmixed.estimators.grouped._linear import LinearGroupFits
+from skmixed.estimators.grouped._estimator_fits import EstimatorGroupFits
+from skmixed.estimators.grouped._linear_fits import LinearGroupFits
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import Tree
 

@@ -25,7 +25,7 @@ from skmixed.core.linalg import IntArray
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.estimators._inputs import pick_rows
 from skmixed.estimators._summed import SummedTable
-from skmixed.model_selection._taking import accepts, fit_names, takes
+from skmixed.model_selection._group_routing import accepts, fit_names, takes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

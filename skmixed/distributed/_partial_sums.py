@@ -84,7 +84,7 @@ class PartialSums:
         ]
         return sum(block.products.nbytes + 4 * block.counts.nbytes for block in blocks)
 
-    def whole(self) -> tuple[Design, CrossProducts]:
+    def complete(self) -> tuple[Design, CrossProducts]:
         """Return the design and the sums over its columns, as learned from all rows together.
 
         The design has levels, and the categories that occur.
@@ -99,7 +99,7 @@ class PartialSums:
         return design.with_levels(products.levels), products
 
 
-def merged(parts: Iterable[PartialSums | None]) -> PartialSums | None:
+def merged_sums(parts: Iterable[PartialSums | None]) -> PartialSums | None:
     """Merge the sums over disjoint sets of rows; None where no part has rows.
 
     Raises ValueError if an expression learned different things from different rows.

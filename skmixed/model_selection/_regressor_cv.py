@@ -24,7 +24,7 @@ from skmixed.estimators._data import read_for_random, read_training_data
 from skmixed.estimators._inputs import names_of
 from skmixed.estimators._numbers import read_weights
 from skmixed.estimators.linear import MixedLinearRegressor
-from skmixed.model_selection._rows import GroupedRows, GroupPassingEstimator
+from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._task import Splits, Task, sum_for_folds
 

@@ -1,9 +1,10 @@
-"""What an encoder makes of X and y: codes of labels, numbers, and the classes of a target."""
+"""The columns of an encoder: which is what, labels and numbers taken in, encodings given back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,67 @@ from skmixed.design.tables import (
 )
 from skmixed.estimators._inputs import refuse_infinite
 from skmixed.estimators._numbers import numeric_array, numeric_frame, read_y, refuse_labels
-from skmixed.estimators._roles import Roles
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which columns of X are what."""
+
+    names: tuple[str, ...]  # of all columns
+    encoded: tuple[int, ...]  # positions of the columns of labels, in the order of X
+    slopes: tuple[int, ...]  # positions of the columns whose effects vary over the levels
+
+    @property
+    def passed(self) -> tuple[int, ...]:
+        """Positions of the columns of numbers that are handed on."""
+        return tuple(set(range(len(self.names))) - set(self.encoded))
+
+
+def choose_roles(names: Sequence[str], columns: Any, slopes: Any) -> Roles:
+    """Return what the parameters `columns` and `slopes` of an encoder say of the columns of X.
+
+    Raises ValueError for columns that are not there, that are both, or if none is left to encode.
+    """
+    varying = _positions(slopes, names, "slopes")
+    encoded = [i for i in range(len(names)) if i not in varying]
+    if columns is not None:
+        encoded = sorted(_positions(columns, names, "columns"))
+    both = [names[i] for i in encoded if i in varying]
+    if both:
+        raise ValueError(
+            f"the columns {both} are given twice, in `columns` and in `slopes`; X has "
+            f"{len(names)} feature(s)"
+        )
+    if not encoded:
+        raise ValueError(
+            f"there is no column to encode: X has {list(names)}, columns={columns!r} and "
+            f"slopes={slopes!r}"
+        )
+    return Roles(tuple(names), tuple(encoded), tuple(varying))
+
+
+def _positions(entries: Any, names: Sequence[str], parameter: str) -> list[int]:
+    """Return the positions of columns that a parameter gives by name or position, each once."""
+    listed = [entries] if isinstance(entries, str | Integral) else list(entries or ())
+    return list(dict.fromkeys(_position(entry, names, parameter) for entry in listed))
+
+
+def _position(entry: Any, names: Sequence[str], parameter: str) -> int:
+    """Return the position of one column; ValueError if there is none, or more than one."""
+    if isinstance(entry, str):
+        if list(names).count(entry) != 1:
+            raise ValueError(
+                f"{parameter} names {entry!r}, which is not the name of one column: X has the "
+                f"columns {list(names)}. Columns of an array go by position"
+            )
+        return list(names).index(entry)
+    if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
+        raise ValueError(
+            f"{parameter} holds {entry!r}; it takes names and positions of columns of X"
+        )
+    if not -len(names) <= int(entry) < len(names):
+        raise ValueError(f"{parameter} has position {entry}; X has {len(names)} feature(s)")
+    return int(entry) % len(names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,3 +233,59 @@ class Target:
         if found == "binary":
             return cls(found, classes, (codes == 1).astype(np.float64)[:, None])
         return cls(found, classes, np.eye(len(classes))[codes])
+
+
+RowEncodings = list[list[FloatArray]]
+"""By target and encoded column, (n, 2 k + 1): effects, their standard deviations, and the count."""
+
+
+def join_columns(
+    roles: Roles, table: EncoderTable, encodings: RowEncodings, extra: Sequence[str]
+) -> FloatArray:
+    """Put encodings in the places of the encoded columns, (n, n_columns).
+
+    `extra` says which of "sd" and "count" are wanted beside the effects.
+    """
+    k = len(roles.slopes) + 1
+    parts = []
+    for place in range(len(roles.names)):
+        if place not in roles.encoded:
+            parts.append(table.passed[:, [roles.passed.index(place)]])
+            continue
+        column = roles.encoded.index(place)
+        parts += [of_target[column][:, :k] for of_target in encodings]
+        if "sd" in extra:
+            parts += [of_target[column][:, k : 2 * k] for of_target in encodings]
+        if "count" in extra:
+            parts.append(encodings[0][column][:, 2 * k :])
+    return np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.hstack(parts)
+
+
+def joined_names(
+    roles: Roles, names: Sequence[str], classes: Sequence[str], extra: Sequence[str]
+) -> list[str]:
+    """Return the names of the columns that `join_columns` makes.
+
+    `classes` are the endings of the names of every target.
+    """
+    slopes = [names[i] for i in roles.slopes]
+    found: list[str] = []
+    for place, name in enumerate(names):
+        if place not in roles.encoded:
+            found.append(name)
+            continue
+        stems = [name, *(f"{name}_{slope}" for slope in slopes)]
+        effects = [stem + suffix for suffix in classes for stem in stems]
+        found += effects
+        if "sd" in extra:
+            found += [f"{effect}_sd" for effect in effects]
+        if "count" in extra:
+            found.append(f"{name}_count")
+    return found
+
+
+def set_unknown_to_nan(encodings: RowEncodings, codes: Sequence[IntArray]) -> None:
+    """Write NaN in place for the effects and deviations of negative codes; counts stay zero."""
+    for of_target in encodings:
+        for values, of_rows in zip(of_target, codes, strict=True):
+            values[of_rows < 0, :-1] = np.nan

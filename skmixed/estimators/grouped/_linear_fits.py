@@ -15,10 +15,9 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.cells import CellFits, Cells, fit_cells
 from skmixed.core.pooling.hierarchy import PooledHierarchy, pool
 from skmixed.core.pooling.stage import FirstStageResidual
-from skmixed.estimators.grouped._fallback import Failures
-from skmixed.estimators.grouped._rows import Training
+from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._shares import BLUP, Scheme, moved_to_parents, shares_of
-from skmixed.estimators.grouped._tree import Tree, deepest_known
+from skmixed.estimators.grouped._tree import Failures, Tree, deepest_known
 
 _ROWS_EVALUATED = 2**16  # at a time: their gathered coefficients take half a megabyte a feature
 _NOISELESS = 1e-13  # share of y's total sum of squares that residuals keep by rounding alone
