@@ -20,7 +20,7 @@ from skmixed.estimators._inputs import read_groups
 from skmixed.estimators._new_data import chosen_factors, read_new_data
 from skmixed.estimators._pivots import prediction_pivots
 from skmixed.estimators._prediction import PredictionRows
-from skmixed.estimators._simulation import simulate_rows
+from skmixed.estimators._simulated import simulate_rows
 
 
 class Predictions:

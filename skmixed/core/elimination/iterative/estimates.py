@@ -268,9 +268,7 @@ def log_determinant(c: Complement, shared: SharedDirections, settings: Krylov) -
     return LogDeterminant(c.log_det_diagonal + float(sample.mean()), error)
 
 
-_UNIT_VECTOR_EFFECTS = (
-    64  # a factor with no more gets unit vectors; each costs a column of the basis
-)
+_UNIT_VECTOR_EFFECTS = 64  # a factor with no more gets unit vectors, each a column of the basis
 _NO_DIRECTION = 1e-6  # singular value, relative to the largest, below which a direction is rounding
 
 
