@@ -1,6 +1,12 @@
 """Exceptions and warnings of the package."""
 
+from __future__ import annotations
+
 import re
+import sys
+import warnings
+from types import FrameType
+from typing import Any
 
 __all__ = [
     "FormulaSyntaxError",
@@ -50,3 +56,51 @@ class LostPrecisionWarning(UserWarning):
 
 class PartitionError(ValueError):
     """A part of the data could not be read or summed; the message names it."""
+
+
+# What may stand between a line of the user's and a warning.
+_BETWEEN = frozenset(
+    {"skmixed", "sklearn", "joblib", "dask", "distributed", "tlz", "toolz", "cytoolz", "pyspark"}
+    | {"concurrent", "contextlib", "functools", "multiprocessing", "runpy", "threading"}
+)
+# They start processes for tasks; beneath them there is no code of the user's.
+_STARTERS = ("multiprocessing.spawn", "joblib.externals.loky.backend")
+_in_workers: dict[str, dict[Any, int]] = {}  # what was said there already, by method
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the user's that led here: the first outside of what may stand between.
+
+    Threads and processes that were started for a task have none. There the public method that was
+    called is named in the place of the file, ``<MixedLinearRegressor.fit>``.
+    """
+    method = "skmixed"
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = _module_of(frame)
+        if module.startswith(_STARTERS):
+            break
+        if module.partition(".")[0] not in _BETWEEN:
+            scope, file = frame.f_globals, frame.f_code.co_filename
+            registry = scope.setdefault("__warningregistry__", {})
+            module = scope.get("__name__", "")
+            warnings.warn_explicit(message, category, file, frame.f_lineno, module, registry)
+            return
+        method = _method_of(frame) or method
+        frame = frame.f_back
+    registry = _in_workers.setdefault(method, {})
+    warnings.warn_explicit(message, category, f"<{method}>", 1, "skmixed", registry)
+
+
+def _module_of(frame: FrameType) -> str:
+    """Return the name of the module of a frame, also where Python runs it by ``-m``."""
+    spec = frame.f_globals.get("__spec__")
+    return getattr(spec, "name", None) or frame.f_globals.get("__name__", "")
+
+
+def _method_of(frame: FrameType) -> str:
+    """Return class and public method of the estimator of ours that a frame belongs to, if any."""
+    owner, name = frame.f_locals.get("self"), frame.f_code.co_name
+    if not _module_of(frame).startswith("skmixed.") or not hasattr(owner, "get_params"):
+        return ""
+    return type(owner).__name__ + ("" if name.startswith("_") else f".{name}")

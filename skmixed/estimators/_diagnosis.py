@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.search.report import Iteration
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning
+from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning, warn
 
 _MOST_LOST = 1e-6  # rounding error of sigma^2, relative, that leaves it six digits
 
@@ -22,11 +21,10 @@ def check_weights(weights: np.ndarray | None, spec: ModelSpec) -> None:
     if weights is None or spec.weighting != "frequency" or not spec.terms:
         return
     if not np.array_equal(weights, np.round(weights)):
-        warnings.warn(
+        warn(
             "sample weights that are not whole numbers are taken as frequencies, and the variances "
             "depend on their scale; weighting='precision' takes them as inverse variances",
             UserWarning,
-            stacklevel=6,
         )
 
 
@@ -66,47 +64,42 @@ def warn_about(
     if not fit.spec.terms:
         return
     if not fit.is_determined:
-        warnings.warn(
+        warn(
             "the fixed part fits the data exactly: all variances are set to zero",
             UnidentifiedWarning,
-            stacklevel=6,
         )
         return
     if fit.report.is_unbounded:
-        warnings.warn(_no_maximum(fit), UnidentifiedWarning, stacklevel=6)
+        warn(_no_maximum(fit), UnidentifiedWarning)
     if fit.evaluation.lost > _MOST_LOST:
         ratio = fit.evaluation.lost * 2**52  # `lost` is this times epsilon, 2**-52
-        warnings.warn(
+        warn(
             f"the residual variance is {ratio:.0e} times smaller than that "
             f"of the response, which leaves it {-np.log10(fit.evaluation.lost):.0f} digits or so",
             LostPrecisionWarning,
-            stacklevel=6,
         )
     elif not fit.report.converged:
         hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
-        warnings.warn(
+        warn(
             f"the search did not converge: {fit.report.message}{hint}",
             ConvergenceWarning,
-            stacklevel=6,
         )
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
         name, (k, _, n_levels) = fit.products.factors[factor].index.name, own.shape
         if factor not in fit.unidentified and k * n_levels >= fit.products.n_rows:
-            warnings.warn(
+            warn(
                 f"factor {name!r} has {k * n_levels} random effects for {fit.products.n_rows} "
                 "rows: the variances and the residual variance can hardly be told apart"
                 + _position_hint(name, by_position),
                 UnidentifiedWarning,
-                stacklevel=6,
             )
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
-        warnings.warn(
+        warn(
             f"the likelihood does not depend on the variance of {name!r}, which is set to zero: "
             "the factor has one level, a level for every row, or is part of the fixed columns"
             + _position_hint(name, by_position),
             UnidentifiedWarning,
-            stacklevel=6,
         )
 
 

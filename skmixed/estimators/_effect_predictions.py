@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from skmixed.estimators._prediction import PredictionRows
 from skmixed.estimators._random_columns import RandomColumns
 from skmixed.estimators._random_variances import effect_variances
 from skmixed.estimators.linear import MixedLinearRegressor
-from skmixed.exceptions import UnknownLevelWarning
+from skmixed.exceptions import UnknownLevelWarning, warn
 
 
 class EffectPredictions:
@@ -192,12 +191,11 @@ class EffectPredictions:
         columns = self._roles.columns
         if groups is None:
             if columns.from_argument and need_groups:
-                warnings.warn(
+                warn(
                     f"no labels of {list(columns.from_argument)} are given to a model that was "
                     "fitted with them, so its random effects are left out. Pass groups=..., or say "
                     "random='none' if that is meant",
                     UnknownLevelWarning,
-                    stacklevel=4,
                 )
             return None
         if not columns.from_argument:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from skmixed.estimators._encoder_columns import (
     look_up,
 )
 from skmixed.estimators._encodings import Encodings, LevelModel
-from skmixed.exceptions import UnidentifiedWarning
+from skmixed.exceptions import UnidentifiedWarning, warn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,18 +189,16 @@ class TrainingLevels:
         for columns, fits in zip(self.members, self.fits, strict=True):
             useless = [names[columns[f]] for f in fits[0].unidentified]
             if useless:
-                warnings.warn(
+                warn(
                     f"the encodings of {useless} are zero: a column with one level, or a level for "
                     "every row, says nothing of the target beyond the rows it was learned from",
                     UnidentifiedWarning,
-                    stacklevel=5,
                 )
             if not all(fit.report.converged for fit in fits):
-                warnings.warn(
+                warn(
                     f"the search for the variances of {[names[c] for c in columns]} did not "
                     "converge",
                     ConvergenceWarning,
-                    stacklevel=5,
                 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,7 @@ from skmixed.estimators._inputs import (
     read_features,
     refuse_infinite,
 )
-from skmixed.exceptions import UnknownLevelWarning
+from skmixed.exceptions import UnknownLevelWarning, warn
 
 
 def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> Source:
@@ -37,11 +36,10 @@ def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> 
         ]
         if need_groups and missing and estimator.handle_unknown == "population":
             remedy = "Pass groups=..." if columns.from_argument else "Add these columns to X"
-            warnings.warn(
+            warn(
                 f"no labels of {list(missing)} are given to a model that was fitted with them, so "
                 f"its random effects are left out. {remedy}, or say random='none' if that is meant",
                 UnknownLevelWarning,
-                stacklevel=4,
             )
         return source
     if not columns.from_argument:
@@ -71,11 +69,10 @@ def warn_about_kinds(grouping: Grouping, key: Sequence[str], source: Source) -> 
         now = None if given is None else is_text(given)
         if now is not None and now != is_text(known):
             kinds = ("text", "numbers") if is_text(known) else ("numbers", "text")
-            warnings.warn(
+            warn(
                 f"no label of {name!r} is known: they were {kinds[0]} in fit and are {kinds[1]} "
                 "now, which are different labels",
                 UnknownLevelWarning,
-                stacklevel=5,
             )
 
 

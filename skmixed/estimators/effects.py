@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -40,6 +39,7 @@ from skmixed.estimators._inputs import names_of, refuse_infinite
 from skmixed.estimators._numbers import read_weights, read_y
 from skmixed.estimators._random_columns import RandomColumns, coarsest
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.exceptions import warn
 
 
 class MixedEffectsRegressor(
@@ -330,11 +330,10 @@ class MixedEffectsRegressor(
         self.n_groups_, self.n_iter_ = model.n_groups_, len(found.criteria)
         self.converged_ = found.converged
         if not found.converged:
-            warnings.warn(
+            warn(
                 f"the criterion was still falling after {self.n_iter_} iterations; raise max_iter "
                 "or tol",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
     def _regressor(self) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -37,7 +36,7 @@ from skmixed.estimators._new_data import match_names, warn_about_kinds
 from skmixed.estimators._numbers import refuse_dates
 from skmixed.estimators.grouped._shares import BLUP, Scheme
 from skmixed.estimators.grouped._tree import Tree
-from skmixed.exceptions import UnknownLevelWarning
+from skmixed.exceptions import UnknownLevelWarning, warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +236,10 @@ def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> N
     """Warn about weights (n,) that are no frequencies, where variances depend on their scale."""
     if weights is None or scheme.name != BLUP or np.array_equal(weights, np.round(weights)):
         return
-    warnings.warn(
+    warn(
         "sample weights that are not whole numbers are taken as frequencies, and what groups keep "
         "of their own depends on their scale",
         UserWarning,
-        stacklevel=4,
     )
 
 
@@ -256,11 +254,10 @@ def warn_about_labels(
     The rows are then predicted as of unknown groups. `codes`, (n,) each, go by level from the root.
     """
     if labels is None:
-        warnings.warn(
+        warn(
             f"no labels of {list(columns.from_argument)} are given to a model that was fitted with "
             "them, so its groups are left out. Pass groups=...",
             UnknownLevelWarning,
-            stacklevel=5,
         )
         return
     if len(codes[1]) and (codes[1] < 0).all():
