@@ -297,7 +297,7 @@ class Fit:
         if not self.is_determined:
             k, _, n_levels = model.own[position].shape
             return np.zeros((n_levels, k, k))
-        relative = self.evaluation.conditional_covariance(position)
+        relative = self.evaluation.factorisation.conditional_covariance(position)
         random_map = model.random_maps[position]
         raw = np.einsum("ab,bcl,dc->lad", random_map, relative, random_map, optimize=True)
         return np.asarray(self.sigma2 * raw)

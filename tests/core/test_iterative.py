@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from skmixed.core.elimination.coupling import symmetric
 from skmixed.core.elimination.iterative import estimates
 from skmixed.core.elimination.iterative.conjugate_gradients import quadrature, solve
-from skmixed.core.elimination.iterative.estimates import estimate_levels, estimate_total
+from skmixed.core.elimination.iterative.estimates import estimate_taken, estimate_total
 from skmixed.core.elimination.iterative.factorisation import Iterative
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.model.problem import Problem
@@ -71,6 +72,8 @@ def test_everything_is_as_with_a_dense_complement(design, boundary, seed):
         assert_close(ours.gradient[f], exact.gradient[f], 1e-8, np.abs(total).max())
         levels = exact.factorisation.information(f)
         assert_close(ours.factorisation.information(f), levels, 1e-9)
+        covariance = exact.factorisation.conditional_covariance(f)
+        assert_close(ours.factorisation.conditional_covariance(f), covariance, 1e-9)
     patterns = Coordinates.natural(exact.problem).patterns
     for mine, theirs in zip(local_model(ours, patterns), local_model(exact, patterns), strict=True):
         assert_close(mine, theirs, 1e-7, np.abs(theirs).max(initial=1.0))
@@ -100,16 +103,17 @@ def fixed_lambdas(design):
     return draw_lambdas(design, np.random.default_rng(5), "inside")
 
 
-def dense_complement(evaluation):
+def dense_complement(evaluation, scale):
     """Return C of the exact elimination, in the order of its columns."""
-    lower = evaluation.factorisation.lower
-    return lower @ lower.T
+    eye = np.eye(len(evaluation.factorisation.complement))
+    return scale(eye).T @ symmetric(evaluation.factorisation.complement) @ scale(eye) + eye
 
 
 def test_operator_and_preconditioner_are_those_of_the_dense_complement():
     design = small_design()
     exact, ours = both(design, fixed_lambdas(design))
-    dense, c = dense_complement(exact), ours.factorisation.complement
+    c = ours.factorisation.complement
+    dense = dense_complement(exact, c.scale)
     eye = np.eye(len(dense))
     assert_close(c(eye), dense, 1e-12)
     blocks = np.linalg.inv(c.precondition(eye))
@@ -146,7 +150,8 @@ def test_mean_over_all_signs_is_the_trace_itself(zero, monkeypatch):
         assert len(found.samples) == 2**n_levels
         assert_close(found.total, exact.factorisation.total_information(f), 1e-9)
         levels = exact.factorisation.information(f)
-        assert_close(estimate_levels(v.complement, v.shared, f, every, v.solve), levels, 1e-9)
+        taken = estimate_taken(v.complement, v.shared, f, every, v.solve)
+        assert_close(v.complement.alone(f) - taken, levels, 1e-9)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -13,6 +13,8 @@ import numpy as np
 
 from skmixed.core.elimination.levels import (
     cholesky_plus_identity,
+    inverse_lower,
+    invertible_root,
     multiply_levels,
     multiply_transposed,
 )
@@ -174,14 +176,16 @@ class _Levels:
     """What the levels of every data set contribute to the criterion."""
 
     def __init__(self, stack: LockstepData, lambdas: FloatArray) -> None:
-        lam = lambdas.transpose(1, 2, 0)[..., None]
         own = stack.own
-        lower, _ = cholesky_plus_identity(multiply_levels(multiply_transposed(lam, own), lam))
+        root, inverse = (each.transpose(1, 2, 0)[..., None] for each in invertible_root(lambdas))
+        lower, _ = cholesky_plus_identity(multiply_levels(multiply_transposed(root, own), root))
         pivots = np.log(np.stack([lower[j, j] for j in range(len(lower))]))
         counts = stack.counts
         logs = pivots.sum(axis=0)
         self.log_det = 2.0 * (logs.sum(axis=1) if counts is None else logs @ counts)
-        whitener = _substitute(lower, lam)
+        half = inverse_lower(lower)
+        whitener = multiply_levels(half, root.swapaxes(0, 1))
+        back = multiply_levels(half, inverse)
         n, n_levels = len(lambdas), own.shape[3]
         p = stack.fixed.shape[1]
         right = np.empty((len(own), p + 1, n, n_levels))
@@ -189,22 +193,8 @@ class _Levels:
         white = multiply_levels(whitener, right)
         flat = white.transpose(2, 1, 0, 3).reshape(n, p + 1, -1)
         self.remaining = stack.gram - flat @ flat.transpose(0, 2, 1)
-        self.cross = right - multiply_levels(own, multiply_transposed(whitener, white))
-        shrunk = multiply_transposed(whitener, multiply_levels(whitener, own))
-        self.information = own - multiply_levels(own, shrunk)
-
-
-def _substitute(lower: FloatArray, lam: FloatArray) -> FloatArray:
-    """Solve `lower @ T = lam'` of every level, (k, k, R, n_levels)."""
-    k = len(lower)
-    solution = np.empty_like(lower)
-    for i in range(k):
-        for c in range(k):
-            value = lam[c, i] / lower[i, i]
-            for j in range(i):
-                value = value - lower[i, j] * solution[j, c] / lower[i, i]
-            solution[i, c] = value
-    return solution
+        self.cross = multiply_transposed(back, white)
+        self.information = multiply_transposed(back, multiply_levels(whitener, own))
 
 
 class _Derivatives:

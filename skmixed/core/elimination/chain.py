@@ -5,7 +5,7 @@ I)^-1 lambda' of every level of factor t, where A = Z_t'V_{t-1}^-1 Z_t,
 
     a'V_t^-1 b = a'V_{t-1}^-1 b - sum over levels of (Z_t'V_{t-1}^-1 a)' N_t (Z_t'V_{t-1}^-1 b).
 
-No step divides by lambda, so the boundary is an ordinary point.
+The boundary is an ordinary point.
 """
 
 from __future__ import annotations
@@ -105,16 +105,24 @@ class ChainFactorisation:
         information, times = self.information(factor), self.chain.times
         return np.asarray(information.sum(axis=-1) if times is None else information @ times)
 
+    def conditional_covariance(self, factor: int) -> FloatArray:
+        """Return var(b | y, beta) / sigma^2 of every level of a factor, (k, k, n_levels)."""
+        s = self.chain.order.index(factor)
+        k, _, n_levels = self.own[s].shape
+        effects = np.broadcast_to(np.eye(k)[:, :, None], (k, k, n_levels))
+        paths = self._whitened(s, effects, np.arange(n_levels)).values()
+        return np.asarray(sum(multiply_transposed(white, white) for _, white in paths))
+
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
         """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), as `Factorisation` says."""
         stages = range(len(self.levels))
         paths = [
-            self._whitened(s, random[self.chain.order[s]], codes[self.chain.order[s]])
+            self._whitened(s, random[self.chain.order[s]][:, None], codes[self.chain.order[s]])
             for s in stages
         ]
         variances = np.zeros(codes[0].shape[0])
         for t in stages:
-            here = [path[t] for path in paths[: t + 1]]
+            here = [(path[t][0], path[t][1][:, 0]) for path in paths[: t + 1]]
             for n, (level, white) in enumerate(here):
                 variances += np.square(white).sum(axis=0)
                 for other, further in here[:n]:
@@ -124,19 +132,19 @@ class ChainFactorisation:
     def _whitened(
         self, s: int, z: FloatArray, of_rows: IntArray
     ) -> dict[int, tuple[IntArray, FloatArray]]:
-        """Return, for stages t from s on, the level of every row, (n,), and whitened z, (k_t, n).
+        """Return, for stages t from s on, the levels of rows, (n,), and whitened z, (k_t, m, n).
 
-        `z`, (k, n), and `of_rows`, (n,), are the coefficients of the effects of stage s and their
-        levels. A row may say that a level lies within another than in the fit, or within none that
-        is known, so that each factor goes up by the levels that contained its own.
+        `z`, (k, m, n), and `of_rows`, (n,), are m sets of coefficients of the effects of stage s
+        and their levels. A row may say that a level lies within another than in the fit, or within
+        none that is known, so that each factor goes up by the levels that contained its own.
         """
         found: dict[int, tuple[IntArray, FloatArray]] = {}
-        rest: dict[int, FloatArray] = {s: z[:, None]}
+        rest: dict[int, FloatArray] = {s: z}
         for t in range(s, len(self.levels)):
             level = of_rows if t == s else self.chain.parents[s, t][of_rows]
             whitener = self.levels[t].whitener[:, :, level]
             white = multiply_levels(whitener, rest[t])
-            found[t] = (level, white[:, 0])
+            found[t] = (level, white)
             if t + 1 < len(self.levels):
                 undone = multiply_transposed(whitener, white)
             for u in range(t + 1, len(self.levels)):

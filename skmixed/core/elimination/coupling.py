@@ -8,6 +8,7 @@ Lambda of the others side by side is block diagonal, of as many rows as they hav
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -200,22 +201,23 @@ def level_products(left: Matrix, right: FloatArray) -> FloatArray:
 class StackedScale:
     """Lambda_2 = blockdiag(lambda_f x I); a vector where every factor has one random column."""
 
+    blocks: list[FloatArray]  # (k, k), lambda of every factor
     diagonal: FloatArray | None  # (width,), if that is all
     matrix: sparse.csr_matrix | None  # (width, width), otherwise
 
     @classmethod
-    def of(cls, lambdas: list[FloatArray], n_levels: list[int]) -> StackedScale:
+    def of(cls, lambdas: Sequence[FloatArray], n_levels: Sequence[int]) -> StackedScale:
         """Stack lambdas, (k, k) each, over the numbers of levels of their factors.
 
         The order is column by column, and within a column level by level.
         """
-        if all(len(lam) == 1 for lam in lambdas):
-            scales = [lam[0, 0] for lam in lambdas]
-            return cls(np.repeat(scales, n_levels), None)
-        blocks = [
-            sparse.kron(lam, sparse.identity(n)) for lam, n in zip(lambdas, n_levels, strict=True)
+        blocks = list(lambdas)
+        if all(len(lam) == 1 for lam in blocks):
+            return cls(blocks, np.repeat([lam[0, 0] for lam in blocks], n_levels), None)
+        parts = [
+            sparse.kron(lam, sparse.identity(n)) for lam, n in zip(blocks, n_levels, strict=True)
         ]
-        return cls(None, sparse.csr_matrix(sparse.block_diag(blocks)))
+        return cls(blocks, None, sparse.csr_matrix(sparse.block_diag(parts)))
 
     def times(self, columns: FloatArray) -> FloatArray:
         """Return Lambda_2 times columns, (width, m)."""
@@ -253,3 +255,9 @@ def symmetric(lower: FloatArray) -> FloatArray:
     """Return a symmetric matrix in full and in Fortran order, given its lower triangle."""
     strict = np.tril(lower, -1)
     return np.asfortranarray(np.tril(lower) + strict.T)
+
+
+def symmetric_columns(lower: FloatArray, place: slice) -> FloatArray:
+    """Return some columns of a symmetric matrix, given its lower triangle."""
+    above, below = lower[place, : place.start].T, lower[place.stop :, place]
+    return np.concatenate([above, symmetric(lower[place, place]), below])

@@ -14,19 +14,24 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import blas, lapack, solve_triangular
+from scipy.linalg import lapack, solve_triangular
 
-from skmixed.core.elimination.coupling import Coupling, Matrix, StackedScale, symmetric
+from skmixed.core.elimination.coupling import (
+    Coupling,
+    Matrix,
+    StackedScale,
+    symmetric,
+    symmetric_columns,
+)
 from skmixed.core.elimination.levels import (
     LevelShrinkage,
+    invertible_root,
     multiply_levels,
     multiply_transposed,
     sum_of_grams,
 )
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import FloatArray, IntArray
-
-_NEARLY_SINGULAR = 1e-3  # singular value of lambda, divided by twice: six digits may be lost
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +65,10 @@ class Crossed:
         weights = multiply_transposed(level.whitener, level.whitener)
         complement = self.others.toarray(order="F")
         complement -= self.coupling.outer_sum(white, weights)
-        scale = StackedScale.of([lambdas[f] for f in self.rest], [n for _, n in self.shapes])
+        roots, inverses = zip(*(invertible_root(lambdas[f]) for f in self.rest), strict=True)
+        n_levels = [n for _, n in self.shapes]
+        scale = StackedScale.of(roots, n_levels)
+        back = StackedScale.of([inverse.T for inverse in inverses], n_levels)
         scaled = scale.inner(complement)
         scaled[np.diag_indices_from(scaled)] += 1.0
         lower, info = lapack.dpotrf(scaled, lower=1, clean=1, overwrite_a=1)
@@ -69,7 +77,7 @@ class Crossed:
                 "too few digits are left for the random effects of crossed factors: some are "
                 "nearly determined by the others. Drop random terms or rescale the columns"
             )
-        return CrossedFactorisation(self, lambdas, level, white, complement, scale, lower)
+        return CrossedFactorisation(self, level, white, complement, scale, back, lower)
 
     def stack(self, right: Blocks) -> FloatArray:
         """Stack blocks of the other factors as rows of Z_2'R, (width, m)."""
@@ -90,19 +98,19 @@ class CrossedFactorisation:
     def __init__(
         self,
         crossed: Crossed,
-        lambdas: list[FloatArray],
         level: LevelShrinkage,
         white: list[Matrix],
         complement: FloatArray,
         scale: StackedScale,
+        back: StackedScale,
         lower: FloatArray,
     ) -> None:
         self.crossed = crossed
-        self.lambdas = lambdas
         self.level = level  # of the eliminated factor
         self.white = white  # k of (n_levels, width): coupling times whitener of that factor
         self.complement = complement  # (width, width), A', lower triangle in Fortran order
-        self.scale = scale  # Lambda_2
+        self.scale = scale  # Lambda_2, its blocks roots that have an inverse
+        self.back = back  # its inverse, transposed
         self.lower = lower  # (width, width), L L' = Lambda_2'A'Lambda_2 + I
         self._totals: dict[int, FloatArray] = {}
         self.log_det = level.log_det + 2.0 * float(np.log(np.diag(lower)).sum())
@@ -123,10 +131,10 @@ class CrossedFactorisation:
             solve_triangular(self.lower, scaled, lower=True, check_finite=False, overwrite_b=True)
         )
 
-    def unwhiten(self, white: FloatArray) -> FloatArray:
-        """Return Lambda_2 L^-T times columns, (width, m)."""
+    def solve_transposed(self, white: FloatArray) -> FloatArray:
+        """Return L^-T times columns, (width, m)."""
         solved = solve_triangular(self.lower, white, lower=True, trans="T", check_finite=False)
-        return self.scale.times(solved)
+        return np.asarray(solved)
 
     @cached_property
     def inverse(self) -> FloatArray:
@@ -145,18 +153,19 @@ class CrossedFactorisation:
             through = multiply_levels(shrinker, self.crossed.coupling.level_forms(self.middle))
             lost = multiply_levels(through, shrinker.transpose(1, 0, 2))
             return multiply_levels(shrinker, self.crossed.own) - lost
+        left, right = self._bordering(factor)
+        return np.asarray(np.einsum("mal,mbl->abl", left, right))
+
+    def _bordering(self, factor: int) -> tuple[FloatArray, FloatArray]:
+        """Return two sets of columns of a factor, (width, k, n_levels), that meet in Z_f'V^-1 Z_f.
+
+        It is Lambda_2'^-1 (Lambda_2'A'Lambda_2 + I)^-1 times Lambda_2'A', in which nothing cancels.
+        """
         position = self.crossed.rest.index(factor)
-        k, n_levels = self.crossed.shapes[position]
-        start = self.crossed.places[position].start
-        columns = [slice(start + a * n_levels, start + (a + 1) * n_levels) for a in range(k)]
-        full = symmetric(self.complement)
-        white = [self.whiten(full[:, column]) for column in columns]
-        information = np.empty((k, k, n_levels))
-        for a in range(k):
-            for b in range(k):
-                block = full[columns[a], columns[b]]
-                information[a, b] = block.diagonal() - np.einsum("ij,ij->j", white[a], white[b])
-        return information
+        place, shape = self.crossed.places[position], self.crossed.shapes[position]
+        right = self.scale.transpose_times(symmetric_columns(self.complement, place))
+        left = symmetric_columns(self.inverse, place).reshape(-1, *shape)
+        return np.einsum("ab,mbl->mal", self.back.blocks[position], left), right.reshape(-1, *shape)
 
     def total_information(self, factor: int) -> FloatArray:
         """Return the sum of `information` over levels, (k, k)."""
@@ -169,16 +178,19 @@ class CrossedFactorisation:
             shrinker = self.level.shrinker
             kept = multiply_levels(shrinker, self.crossed.own).sum(axis=-1)
             return np.asarray(kept - self.crossed.coupling.form_sum(shrinker, self.middle))
-        lam = self.lambdas[factor]
-        if np.linalg.svd(lam, compute_uv=False)[-1] < _NEARLY_SINGULAR:
-            return np.asarray(self.information(factor).sum(axis=-1))
+        left, right = self._bordering(factor)
+        return np.asarray(np.einsum("mal,mbl->ab", left, right))
+
+    def conditional_covariance(self, factor: int) -> FloatArray:
+        """Return var(b | y, beta) / sigma^2 of every level of a factor, (k, k, n_levels)."""
+        if factor == self.crossed.eliminated:
+            alone = multiply_transposed(self.level.whitener, self.level.whitener)
+            forms = self.crossed.coupling.level_forms(self.middle)
+            return alone + multiply_levels(multiply_levels(alone, forms), alone)
         position = self.crossed.rest.index(factor)
-        k, n_levels = self.crossed.shapes[position]
-        place = self.crossed.places[position]
-        blocks = self.inverse[place, place].reshape(k, n_levels, k, n_levels)
-        traces = np.tril(np.einsum("albl->ab", blocks))
-        kept = n_levels * np.eye(k) - traces - np.tril(traces, -1).T
-        return np.asarray(np.linalg.solve(lam.T, np.linalg.solve(lam.T, kept).T))
+        place, (k, n_levels) = self.crossed.places[position], self.crossed.shapes[position]
+        blocks = symmetric(self.middle[place, place]).reshape(k, n_levels, k, n_levels)
+        return np.asarray(np.einsum("albl->abl", blocks))
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
         """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), as `Factorisation` says.
@@ -247,11 +259,12 @@ class CrossedReduced:
         """Return Z_f'V^-1 R of every factor, (k_f, m, n_levels_f)."""
         v = self.factorisation
         crossed = v.crossed
-        through = v.unwhiten(self.white)
+        solved = v.solve_transposed(self.white)
+        through = v.scale.times(solved)
         result: Blocks = [np.empty(0)] * (len(crossed.rest) + 1)
         seen = np.stack([(crossed.coupling[a] @ through).T for a in range(len(crossed.coupling))])
         result[crossed.eliminated] = multiply_levels(v.level.shrinker, self.right - seen)
-        rest = self.rest - blas.dsymm(1.0, v.complement, through, lower=1)
+        rest = v.back.times(solved)
         for factor, block in zip(crossed.rest, crossed.unstack(rest), strict=True):
             result[factor] = block
         return result

@@ -11,18 +11,23 @@ import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray
 
+_NO_ROOT = 1e-170  # singular value in the place of zero: its square is zero, its inverse is not
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LevelShrinkage:
-    """What the levels of one factor contribute to V at a given lambda.
+    """What the levels of one factor contribute to V at a given lambda, which may be singular.
 
-    With A = Z'W Z of a level, D = lambda'A lambda + I = L L'; nothing is divided by lambda, which
-    may be singular.
+    With A = Z'W Z of a level and any root R of Omega, D = R'A R + I = L L'. From R = Q S with
+    orthogonal Q and diagonal S, and T = L^-1 R', follows B = Q S^-1 L'^-1 T without a subtraction,
+    where I - A T'T would lose digits in proportion to A Omega.
     """
 
     log_det: float  # sum over levels of log|D|
-    whitener: FloatArray  # (k, k, n_levels), T = L^-1 lambda', so that T'T = lambda D^-1 lambda'
-    shrinker: FloatArray  # (k, k, n_levels), B = I - A T'T = (I + A Omega)^-1
+    whitener: (
+        FloatArray  # (k, k, n_levels), T, so that T'T = lambda (lambda'A lambda + I)^-1 lambda'
+    )
+    shrinker: FloatArray  # (k, k, n_levels), B = (I + A Omega)^-1
 
     @classmethod
     def at(
@@ -34,9 +39,11 @@ class LevelShrinkage:
         """
         if len(lam) == 1:
             return _scalar(products, float(lam[0, 0]), times)
-        lower, log_det = cholesky_plus_identity(multiply_right(multiply(lam.T, products), lam))
-        whitener = forward_substitute(lower, lam.T[:, :, None])
-        shrinker = _shrinker(products, lam, whitener)
+        root, inverse = invertible_root(lam)
+        lower, log_det = cholesky_plus_identity(multiply_right(multiply(root.T, products), root))
+        half = inverse_lower(lower)
+        whitener = multiply_right(half, root.T)
+        shrinker = multiply_transposed(multiply_right(half, inverse), whitener)
         return cls(log_det, whitener, shrinker)
 
 
@@ -47,20 +54,15 @@ def _scalar(products: FloatArray, lam: float, times: FloatArray | None) -> Level
     return LevelShrinkage(log_det, lam / np.sqrt(d), 1.0 / d)
 
 
-def _shrinker(products: FloatArray, lam: FloatArray, whitener: FloatArray) -> FloatArray:
-    """Return B = (I + A Omega)^-1; for k = 2 by its adjugate, which does not cancel."""
-    k = len(lam)
-    if k == 2:
-        ao = multiply_right(products, lam @ lam.T)
-        (a, b), (c, d) = ao[0], ao[1]
-        det = 1.0 + a + d + (a * d - b * c)
-        shrinker = np.empty_like(ao)
-        shrinker[0, 0], shrinker[0, 1] = (1.0 + d) / det, -b / det
-        shrinker[1, 0], shrinker[1, 1] = -c / det, (1.0 + a) / det
-        return shrinker
-    shrinker = -multiply_levels(products, multiply_transposed(whitener, whitener))
-    shrinker[np.arange(k), np.arange(k)] += 1.0
-    return shrinker
+def invertible_root(lam: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return a root of the same covariances that has an inverse, and that inverse, (..., k, k).
+
+    It is Q S of ``lam = Q S P'``; a zero in S stands for the smallest number with an inverse, and
+    nothing that is squared can tell the two apart.
+    """
+    vectors, roots, _ = np.linalg.svd(lam)
+    roots = np.maximum(roots, _NO_ROOT)[..., None, :]
+    return vectors * roots, (vectors / roots).swapaxes(-1, -2)
 
 
 def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, float]:
@@ -87,21 +89,17 @@ def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, float]:
     return lower, log_det
 
 
-def forward_substitute(lower: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve ``lower @ x = right`` in every level, (k, m, n_levels).
-
-    `lower` is (k, k, n_levels), `right` (k, m, n_levels), or (k, m, 1) for the same in every level.
-    """
-    k, m, n_levels = len(right), right.shape[1], lower.shape[2]
-    solution = np.empty((k, m, n_levels))
-    for i in range(k):
-        for c in range(m):
-            value = np.empty(n_levels)
-            value[:] = right[i, c]
-            for j in range(i):
-                value -= lower[i, j] * solution[j, c]
-            solution[i, c] = value / lower[i, i]
-    return solution
+def inverse_lower(lower: FloatArray) -> FloatArray:
+    """Invert the lower triangular matrix of every level, (k, k, n_levels)."""
+    inverse = np.zeros_like(lower)
+    for i in range(len(lower)):
+        inverse[i, i] = 1.0 / lower[i, i]
+        for j in range(i):
+            value = lower[i, j] * inverse[j, j]
+            for m in range(j + 1, i):
+                value += lower[i, m] * inverse[m, j]
+            inverse[i, j] = -value * inverse[i, i]
+    return inverse
 
 
 def multiply(left: FloatArray, products: FloatArray) -> FloatArray:

@@ -53,6 +53,13 @@ class Factorisation(Protocol):
         """Return the sum of `information` over levels, (k, k)."""
         ...
 
+    def conditional_covariance(self, factor: int) -> FloatArray:
+        """Return var(b | y, beta) / sigma^2 of every level of a factor, (k, k, n_levels).
+
+        It is Omega - Omega Z_f'V^-1 Z_f Omega, without the subtraction.
+        """
+        ...
+
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
         """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), those of the fit or others.
 

@@ -141,16 +141,6 @@ class Evaluation:
             lam @ (lam.T @ score) for lam, score in zip(self.factors, self.scores(), strict=True)
         ]
 
-    def conditional_covariance(self, factor: int) -> FloatArray:
-        """Return var(b | y, beta, theta) / sigma^2 of a used factor, (k, k, n_levels).
-
-        Omega - Omega Z'V^-1 Z Omega.
-        """
-        omega = self.factors[factor] @ self.factors[factor].T
-        information = self.factorisation.information(factor)
-        through = np.einsum("ab,bcl,cd->adl", omega, information, omega, optimize=True)
-        return np.asarray(omega[:, :, None] - through)
-
 
 def level_grams(cross: FloatArray) -> FloatArray:
     """Sum the products of the columns of U over levels: (k, m, n_levels) to (k * k, m * m).

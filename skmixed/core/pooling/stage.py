@@ -27,11 +27,10 @@ from functools import cached_property
 import numpy as np
 
 from skmixed.core.elimination.levels import (
-    cholesky_plus_identity,
-    forward_substitute,
-    multiply,
+    LevelShrinkage,
     multiply_levels,
     multiply_right,
+    multiply_transposed,
     sum_children,
 )
 from skmixed.core.linalg import FloatArray, IntArray
@@ -120,7 +119,7 @@ class PooledStage:
     lam: FloatArray  # (k, k), lambda, a square root of Omega
     criterion: float  # -2 restricted log-likelihood up to a constant
     s2: float
-    lower: FloatArray  # (k, k, n_groups), L L' = lambda'P lambda + I
+    groups: LevelShrinkage  # of P, so that B = (I + P Omega)^-1
     weight: FloatArray  # (k, k, n_groups), W
     total: FloatArray  # (k, k, n_parents), sum of W over the groups of a parent: its information
     covariance: FloatArray  # (k, k, n_parents), inverse of `total`: of the means
@@ -130,9 +129,9 @@ class PooledStage:
     @classmethod
     def at(cls, stage: PoolingStage, lam: FloatArray) -> PooledStage:
         """Evaluate the restricted likelihood at lambda, (k, k), any square root of Omega."""
-        half = multiply(lam.T, stage.precision)
-        lower, log_det = cholesky_plus_identity(multiply_right(half, lam))
-        weight = stage.precision - _gram(forward_substitute(lower, half))
+        groups = LevelShrinkage.at(stage.precision, lam)
+        weight = multiply_levels(groups.shrinker, stage.precision)
+        weight = (weight + weight.swapaxes(0, 1)) / 2.0
         total = stage.by_parent(weight)
         determinant, covariance = _inverses(total + stage.null_space)
         pull = stage.by_parent(_image(weight, stage.estimate)[:, None])
@@ -140,12 +139,12 @@ class PooledStage:
         deviation = stage.estimate - stage.of_parent(mean)
         score = _image(weight, deviation)
         quadratic = float(np.vdot(score, deviation))
-        log_det += determinant
+        log_det = groups.log_det + determinant
         criterion, s2 = log_det + quadratic, 1.0
         if stage.noise is not None:
             s2 = max((stage.noise.rss + quadratic) / stage.degrees, _LEAST_S2)
             criterion = log_det + stage.degrees * float(np.log(s2))
-        return cls(stage, lam, criterion, s2, lower, weight, total, covariance, mean, score)
+        return cls(stage, lam, criterion, s2, groups, weight, total, covariance, mean, score)
 
     @property
     def omega(self) -> FloatArray:
@@ -212,8 +211,8 @@ class PooledStage:
 
     @cached_property
     def _shrunk(self) -> FloatArray:
-        """Omega (P Omega + I)^-1, without subtraction, which loses digits where Omega is large."""
-        return _gram(forward_substitute(self.lower, self.lam.T[:, :, None]))
+        """Omega (P Omega + I)^-1, (k, k, n_groups)."""
+        return multiply_transposed(self.groups.whitener, self.groups.whitener)
 
     def posterior_mean(self, mean: FloatArray) -> FloatArray:
         """Return the means of the groups, (k, n_groups), given those of the parents."""
@@ -223,25 +222,13 @@ class PooledStage:
 
     def posterior_covariance(self, covariance: FloatArray) -> FloatArray:
         """Return covariances of the groups, (k, k, n_groups), given those of the parents."""
-        passed = np.eye(self.stage.k)[:, :, None]
-        passed = passed - multiply_levels(self._shrunk, self.stage.precision)
-        spread = multiply_levels(passed, self.stage.of_parent(covariance))
-        return np.asarray(self.conditional + multiply_levels(spread, passed.swapaxes(0, 1)))
+        spread = multiply_transposed(self.groups.shrinker, self.stage.of_parent(covariance))
+        return np.asarray(self.conditional + multiply_levels(spread, self.groups.shrinker))
 
 
 def _image(matrices: FloatArray, vectors: FloatArray) -> FloatArray:
     """Multiply matrix and vector of every group, (k, n_groups)."""
     return np.asarray(np.einsum("abg,bg->ag", matrices, vectors))
-
-
-def _gram(roots: FloatArray) -> FloatArray:
-    """Return ``root.T @ root`` of every group, (k, k, n_groups)."""
-    k = roots.shape[1]
-    result = np.empty((k, k, roots.shape[2]))
-    for a in range(k):
-        result[a, a:] = np.einsum("ig,ibg->bg", roots[:, a], roots[:, a:])
-        result[a:, a] = result[a, a:]
-    return result
 
 
 def _inverses(matrices: FloatArray) -> tuple[float, FloatArray]:

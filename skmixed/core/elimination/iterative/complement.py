@@ -25,8 +25,9 @@ from scipy import sparse
 from skmixed.core.elimination.levels import (
     LevelShrinkage,
     cholesky_plus_identity,
-    forward_substitute,
+    inverse_lower,
     multiply,
+    multiply_levels,
     multiply_right,
     multiply_transposed,
 )
@@ -101,6 +102,12 @@ class Complement:
         """The other factors, each level factored as if it met no level of another."""
         return {f: LevelShrinkage.at(block, self.lambdas[f]) for f, block in self.diagonal.items()}
 
+    def alone(self, factor: int) -> FloatArray:
+        """Return Z_f'V^-1 Z_f of every level as if it met none of another, (k, k, n_levels)."""
+        if factor == self.eliminated:
+            return multiply_levels(self.level.shrinker, self.products.own[factor])
+        return multiply_levels(self.levels[factor].shrinker, self.diagonal[factor])
+
     @cached_property
     def roots(self) -> dict[int, tuple[FloatArray, FloatArray]]:
         """Cholesky factors and inverses of the diagonal blocks of C, (k, k, n_levels)."""
@@ -108,7 +115,7 @@ class Complement:
         for f, block in self.diagonal.items():
             lam = self.lambdas[f]
             lower, _ = cholesky_plus_identity(multiply_right(multiply(lam.T, block), lam))
-            half = forward_substitute(lower, np.eye(len(lam)))
+            half = inverse_lower(lower)
             result[f] = (lower, multiply_transposed(half, half))
         return result
 

@@ -63,21 +63,18 @@ class TraceEstimate:
 
 
 class _Split(ABC):
-    """Z_f'V^-1 Z_f of one factor as a part that is computed less one that is estimated."""
-
-    known: FloatArray
+    """What the other factors take from Z_f'V^-1 Z_f: a part that is computed, one estimated."""
 
     def __init__(self, c: Complement, shared: SharedDirections) -> None:
         self.c = c
         self.shared = shared
         met = self.to_effects(shared.unwhitened)
-        self.known = self.computed() - np.einsum(
-            "als,st,blt->abl", met, shared.middle, met, optimize=True
-        )
+        taken = np.einsum("als,st,blt->abl", met, shared.middle, met, optimize=True)
+        self.taken = taken + self.computed()  # (k, k, n_levels), what is computed of it
 
-    @abstractmethod
-    def computed(self) -> FloatArray:
+    def computed(self) -> FloatArray | float:
         """Return what is computed outside the shared directions, (k, k, n_levels)."""
+        return 0.0
 
     @abstractmethod
     def to_columns(self, effects: FloatArray) -> FloatArray:
@@ -97,14 +94,12 @@ class _EliminatedSplit(_Split):
     """The split for the factor that is eliminated."""
 
     def computed(self) -> FloatArray:
-        c = self.c
-        own, shrinker = c.products.own[c.eliminated], c.level.shrinker
-        forms = np.zeros_like(own)
+        c, shrinker = self.c, self.c.level.shrinker
+        forms = np.zeros_like(shrinker)
         for f, level in c.levels.items():
             covariance = multiply_transposed(level.whitener, level.whitener)
             forms += c.products.paired_forms(c.eliminated, f, covariance)
-        loss = multiply_levels(multiply_levels(shrinker, forms), shrinker.transpose(1, 0, 2))
-        return multiply_levels(shrinker, own) - loss
+        return multiply_levels(multiply_levels(shrinker, forms), shrinker.transpose(1, 0, 2))
 
     def to_columns(self, effects: FloatArray) -> FloatArray:
         c = self.c
@@ -128,9 +123,6 @@ class _OtherSplit(_Split):
         self.shrinker = c.levels[factor].shrinker
         super().__init__(c, shared)
 
-    def computed(self) -> FloatArray:
-        return multiply_levels(self.shrinker, self.c.diagonal[self.factor])
-
     def to_columns(self, effects: FloatArray) -> FloatArray:
         c = self.c
         spread = np.zeros((c.layout.width, effects.shape[2]))
@@ -152,7 +144,7 @@ def estimate_total(
     A factor with few levels (`Krylov.is_exact`) is computed with unit vectors.
     """
     split = _split(c, shared, factor)
-    k, _, n_levels = split.known.shape
+    k, _, n_levels = split.taken.shape
     samples = []
     for vectors in _vectors(settings, factor, n_levels, k):
         m = vectors.shape[1]
@@ -165,19 +157,19 @@ def estimate_total(
     found = (found + found.transpose(0, 2, 1)) / 2.0
     if settings.is_exact(factor, n_levels):
         found = found.sum(axis=0, keepdims=True)
-    return TraceEstimate(split.known.sum(axis=2), found)
+    return TraceEstimate((c.alone(factor) - split.taken).sum(axis=2), found)
 
 
-def estimate_levels(
+def estimate_taken(
     c: Complement, shared: SharedDirections, factor: int, settings: Krylov, solver: Solver
 ) -> FloatArray:
-    """Estimate Z_f'V^-1 Z_f of every level of one factor, (k, k, n_levels).
+    """Estimate what the other factors take from Z_f'V^-1 Z_f of every level, (k, k, n_levels).
 
     It is computed with a unit vector for every level where that takes a minute or so, otherwise
     estimated with 128 random vectors or more.
     """
     split = _split(c, shared, factor)
-    k, _, n_levels = split.known.shape
+    k, _, n_levels = split.taken.shape
     lost = np.zeros((k, k, n_levels))
     settings = replace(settings, by_factor=(), n_probes=_number_for_levels(c, settings, n_levels))
     n_vectors = 0
@@ -190,7 +182,7 @@ def estimate_levels(
         n_vectors += m
     if not settings.is_exact(factor, n_levels):
         lost /= n_vectors
-    return split.known - (lost + lost.transpose(1, 0, 2)) / 2.0
+    return np.asarray(split.taken + (lost + lost.transpose(1, 0, 2)) / 2.0)
 
 
 def _number_for_levels(c: Complement, settings: Krylov, n_levels: int) -> int:

@@ -25,12 +25,18 @@ from skmixed.core.elimination.iterative.estimates import (
     SharedDirections,
     Solver,
     TraceEstimate,
-    estimate_levels,
+    estimate_taken,
     estimate_total,
     log_determinant,
 )
 from skmixed.core.elimination.iterative.settings import Krylov
-from skmixed.core.elimination.levels import multiply_levels, sum_of_grams
+from skmixed.core.elimination.levels import (
+    multiply,
+    multiply_levels,
+    multiply_right,
+    multiply_transposed,
+    sum_of_grams,
+)
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.blocks import PairBlock
@@ -150,7 +156,18 @@ class IterativeFactorisation:
 
     def information(self, factor: int) -> FloatArray:
         """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels), estimated."""
-        return estimate_levels(self.complement, self.shared, factor, self.settings, self.solve)
+        return self.complement.alone(factor) - self._taken(factor)
+
+    def conditional_covariance(self, factor: int) -> FloatArray:
+        """Return var(b | y, beta) / sigma^2 of every level, (k, k, n_levels), estimated."""
+        c, lam = self.complement, self.complement.lambdas[factor]
+        level = c.level if factor == c.eliminated else c.levels[factor]
+        omega = lam @ lam.T
+        through = multiply_right(multiply(omega, self._taken(factor)), omega)
+        return multiply_transposed(level.whitener, level.whitener) + through
+
+    def _taken(self, factor: int) -> FloatArray:
+        return estimate_taken(self.complement, self.shared, factor, self.settings, self.solve)
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
         """Return var(z'b | y, beta) / sigma^2 of rows, (n,), by one solution a distinct row."""
