@@ -90,9 +90,10 @@ class GroupColumns:
             key = ":".join(map(str, names))
             return cls({key: names}, {key: size}, bool(estimator._columns.from_argument))
         model = estimator
-        columns = getattr(estimator, "_columns", None)
-        if isinstance(estimator, MixedEffectsRegressor):
-            model, columns = estimator.mixed_model_, estimator._roles.columns
+        fitted = getattr(estimator, "_fitted", None)
+        columns = getattr(fitted, "columns", None)
+        if isinstance(estimator, MixedEffectsRegressor) and fitted is not None:
+            model, columns = fitted.mixed_model, fitted.roles.columns
         design = getattr(model, "design_", None)
         if design is None or columns is None:
             return cls({}, {}, False)

@@ -95,7 +95,7 @@ class PredictionGrid:
     def held_in_model(self) -> dict[str, Any]:
         """What is held and matters: columns that no formula names do not."""
         held = {**self.held}
-        columns = getattr(self.estimator, "_columns", None)
+        columns = getattr(getattr(self.estimator, "_fitted", None), "columns", None)
         if getattr(columns, "by_formula", False):
             named = set(re.findall(r"\w+|\.", self.estimator.formula_.partition("~")[2]))
             held = {name: held[name] for name in held if name in named or "." in named}

@@ -24,6 +24,7 @@ from skmixed.display._drawing import (
     style,
 )
 from skmixed.display._fitted_models import mixed_model, response_of
+from skmixed.inference.fitted import snapshot
 from skmixed.inference.intervals import confidence_intervals
 from skmixed.inference.testing import DfMethod
 
@@ -220,7 +221,7 @@ class CoefficientDisplay:
             )
         tables = []
         for name, estimator in estimators.items():
-            model = mixed_model(estimator, "CoefficientDisplay")
+            model = snapshot(mixed_model(estimator, "CoefficientDisplay"))
             table = confidence_intervals(
                 model,
                 method=method,

@@ -23,6 +23,7 @@ from skmixed.display._drawing import (
 )
 from skmixed.display._fitted_models import response_of
 from skmixed.display._prediction_grid import PredictionGrid
+from skmixed.inference.fitted import snapshot
 
 _COLUMNS = ["group", "value", "prediction", "lower", "upper", "role"]
 _BARS_WIDTH = 0.5  # of the distance between categories, over which the bars of groups lie
@@ -182,6 +183,7 @@ class PredictionDisplay:
         new group; rows of an unknown level in `predict_interval` tell it.
         """
         require_matplotlib("PredictionDisplay.from_estimator")
+        estimator = snapshot(estimator)
         grid = PredictionGrid.of(estimator, X, feature, groups, factor, at, grid_resolution)
         kind = grid.interval_kind(interval, level)
         return cls(

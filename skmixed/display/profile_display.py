@@ -21,6 +21,7 @@ from skmixed.display._drawing import (
     unit_of,
 )
 from skmixed.display._fitted_models import mixed_model, response_of
+from skmixed.inference.fitted import snapshot
 from skmixed.inference.profiles import profile
 
 _COLUMNS = ["parameter", "value", "zeta"]
@@ -134,6 +135,7 @@ class ProfileDisplay:
             For an unknown kind or parameter, and as in `profile`.
         """
         require_matplotlib("ProfileDisplay.from_estimator")
+        estimator = snapshot(estimator)
         model = mixed_model(estimator, "ProfileDisplay")
         curves = profile(model, level=level, points=points).to_frame()
         known = list(curves["parameter"].unique())

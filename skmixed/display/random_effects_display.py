@@ -24,6 +24,7 @@ from skmixed.display._drawing import (
 from skmixed.display._fitted_models import mixed_model, response_of
 from skmixed.display._group_estimates import grouped_effects
 from skmixed.estimators.grouped.models import GroupedModels
+from skmixed.inference.fitted import snapshot
 from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.table import Table
 
@@ -142,6 +143,7 @@ class RandomEffectsDisplay:
             For unknown names, a level that is no probability, and a model that is not fitted.
         """
         require_matplotlib("RandomEffectsDisplay.from_estimator")
+        estimator = snapshot(estimator)
         if not 0.0 < level < 1.0:
             raise ValueError(f"level={level} is no probability between 0 and 1")
         if isinstance(estimator, GroupedModels):

@@ -24,6 +24,7 @@ from skmixed.display._drawing import (
     style,
 )
 from skmixed.display._fitted_models import residuals_of, response_of, standardised_effects
+from skmixed.inference.fitted import snapshot
 
 _PANELS = ("fitted", "groups", "residuals_qq", "effects_qq")
 _MOST_POINTS = 1_000  # points of a panel: more hide each other
@@ -170,6 +171,7 @@ class ResidualsDisplay:
         Effects are those of the fit, and, being shrunk, vary less than one standard deviation.
         """
         require_matplotlib("ResidualsDisplay.from_estimator")
+        estimator = snapshot(estimator)
         residuals, factor = residuals_of(estimator, X, y, sample_weight, groups, factor)
         return cls(
             residuals,

@@ -27,6 +27,7 @@ from skmixed.display._drawing import (
 )
 from skmixed.display._fitted_models import response_of
 from skmixed.display._group_estimates import group_estimates
+from skmixed.inference.fitted import snapshot
 
 _MOST_NAMED = 100  # arrows that are drawn in full and named: more hide each other
 _TAIL = 0.01  # of many arrows, on either side, whose wild starts may lie outside the picture
@@ -173,6 +174,7 @@ class ShrinkageDisplay:
         Where all coefficients vary over one factor, that is the regression of y in each group.
         """
         require_matplotlib("ShrinkageDisplay.from_estimator")
+        estimator = snapshot(estimator)
         estimates = group_estimates(estimator, X, y, sample_weight, groups, factor)
         known = list(estimates.shrunk.columns)
         wanted = choose("columns", known[:2] if columns is None else columns, known)

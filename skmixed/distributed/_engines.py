@@ -18,6 +18,8 @@ from skmixed.distributed._files import ArrowFiles, parquet_files
 from skmixed.distributed._partial_sums import PartialSums
 from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.distributed._spark import SparkFrame
+from skmixed.estimators._linear_state import LinearState
+from skmixed.estimators._summed import fit_sums
 from skmixed.estimators.linear import MixedLinearRegressor
 
 Model = TypeVar("Model", bound=MixedLinearRegressor)
@@ -163,9 +165,8 @@ DuckDB relation, or iterable of data frames
     if total is None:
         raise ValueError("there are no rows" + ("" if weight is None else " of positive weight"))
     design, products = total.complete()
-    fitted = model._search(design, products, _SAMPLE_WEIGHTS[total.weights])
-    model._adopt(total.declared.data, design)
-    model._adopt_fit(design, fitted)
+    found = fit_sums(model, design, products, _SAMPLE_WEIGHTS[total.weights])
+    model._fitted = LinearState.of(model, total.declared.data, design, found)
     return model
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from sklearn.base import clone
 
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.basis import choose_basis
 from skmixed.core.sums.crossproducts import CrossProducts, arranged
 from skmixed.core.sums.layout import FactorLayout, Layout
@@ -28,6 +26,7 @@ from skmixed.design.tables import column, column_names, is_frame, select
 from skmixed.design.wording import MAX_SHOWN
 from skmixed.distributed._partial_sums import Declaration, PartialSums
 from skmixed.estimators._data import TrainingData, read_training_data
+from skmixed.estimators._prediction_rows import Predictor
 from skmixed.exceptions import PartitionError
 
 _HEAD_ROWS = 50  # from these a part learns its formulas first: enough for a spline, and cheap
@@ -181,18 +180,12 @@ def _without_absent_level(design: Design) -> Layout:
     return Layout((*names, old.columns[-1]), factors)
 
 
-@dataclass(frozen=True, slots=True)
-class _SlimFit:
-    """What predictions need of a fit."""
-
-    spec: ModelSpec
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PartPredictor:
     """A fitted model without its cross-products, and the columns it reads."""
 
-    model: Any  # MixedLinearRegressor
+    model: Any  # MixedLinearRegressor, not fitted
+    predictor: Predictor
     features: tuple[str, ...]  # columns of X
     groups: tuple[str, ...]  # columns handed over as `groups`
     random: str | Sequence[str]  # argument of `predict`: "all", "none" or names of factors
@@ -204,22 +197,20 @@ class PartPredictor:
         The model itself finds out which are missing. Raises ValueError if it was fitted to an
         array.
         """
-        known = getattr(model, "feature_names_in_", None)
+        predictor = model._state().predictor
+        known = predictor.feature_names_in
         if known is None:
             raise ValueError("the model was fitted to an array, whose columns have no names")
-        slim = copy.copy(model)
-        slim.__dict__.pop("_posterior", None)
-        slim.fit_ = _SlimFit(model.fit_.spec)
         features = tuple(str(name) for name in known if name in names)
-        groups = tuple(name for name in model._columns.from_argument if name in names)
-        return cls(slim, features, groups, random)
+        groups = tuple(name for name in predictor.columns.from_argument if name in names)
+        return cls(clone(model), predictor, features, groups, random)
 
     @property
     def columns(self) -> list[str]:
         """The columns that are read."""
         return list(dict.fromkeys([*self.features, *self.groups]))
 
-    def __call__(self, chunk: Any, name: str | None = None) -> NDArray[np.float64]:
+    def __call__(self, chunk: Any, name: str | None = None) -> FloatArray:
         """Predict for a part of the rows, (n,), in units of y.
 
         Raises PartitionError if the rows are invalid; `name` says which part it is.
@@ -230,7 +221,7 @@ class PartPredictor:
         X = select(chunk, [place[column] for column in self.features])
         groups = select(chunk, [place[column] for column in self.groups]) if self.groups else None
         try:
-            prediction: NDArray[np.float64] = self.model.predict(X, groups, random=self.random)
+            _, rows = self.predictor.read(self.model, X, groups, self.random)
+            return rows.means(self.model.handle_unknown)
         except (ValueError, TypeError) as error:
             raise PartitionError(f"{name}: {error}" if name else str(error)) from error
-        return prediction

@@ -25,6 +25,8 @@ from skmixed.design.design import Design
 from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.estimators._diagnosis import check_sizes, check_weights
 from skmixed.estimators._inputs import pick_rows
+from skmixed.estimators._linear_state import LinearState
+from skmixed.estimators._summed import solver_of
 from skmixed.estimators.linear import MixedLinearRegressor
 
 Folds = Sequence[IntArray]
@@ -99,8 +101,7 @@ def check_takes_weights(regressor: Any, weights: FloatArray | None) -> None:
 class RandomPart:
     """A linear mixed model of residuals and the rows it is fitted to.
 
-    `fit` writes the residuals over the response in `rows`; `model` gets the fitted attributes in
-    `adopt`.
+    `fit` writes the residuals over the response in `rows`.
     """
 
     model: MixedLinearRegressor
@@ -138,7 +139,7 @@ class RandomPart:
         self.rows.columns[:, -1] = residuals
         products = CrossProducts.of(self.design.layout, self.rows)
         check_sizes(products, self.spec)
-        return Fit.of(products, self.spec, self.model._solver())
+        return Fit.of(products, self.spec, solver_of(self.model))
 
     def effects(self, fit: Fit) -> FloatArray:
         """Return Z b of every row, (n,)."""
@@ -149,10 +150,9 @@ class RandomPart:
                 total += effect[self.codes[factor]] * self.rows.columns[:, column]
         return total
 
-    def adopt(self, fit: Fit) -> MixedLinearRegressor:
-        """Return the model with the attributes of a fit; warns as its own `fit` would."""
-        self.model._adopt(self.data, self.design)
-        self.model._adopt_fit(self.design, fit)
+    def fitted(self, fit: Fit) -> MixedLinearRegressor:
+        """Return the model at a fit; warns as its own `fit` would."""
+        self.model._fitted = LinearState.of(self.model, self.data, self.design, fit)
         return self.model
 
 

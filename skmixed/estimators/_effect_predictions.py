@@ -3,53 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import special
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_consistent_length
 
+from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.design.source import Source
+from skmixed.core.rows.scaled import ScaledTable
 from skmixed.design.tables import is_frame
 from skmixed.estimators._encoder_columns import read_header
-from skmixed.estimators._inputs import read_groups, with_placeholders
+from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, header_of
+from skmixed.estimators._inputs import Columns, read_groups, with_placeholders
 from skmixed.estimators._new_data import chosen_factors, match_names, read_new_data
-from skmixed.estimators._prediction import PredictionRows
+from skmixed.estimators._prediction_rows import PredictionRows
 from skmixed.estimators._random_columns import RandomColumns
-from skmixed.estimators._random_variances import effect_variances
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.exceptions import UnknownLevelWarning, warn
 
 
-class EffectPredictions:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class EffectState:
+    """All that a fit of a regressor together with random effects has found."""
+
+    n_features_in: int
+    feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
+    roles: RandomColumns  # which columns of X the two parts get
+    regressor: Any  # f, fitted to y - Z b of all rows
+    mixed_model: MixedLinearRegressor | None  # of what f leaves; None without groups
+    residual_variance: float  # of that model, in squared units of y
+    criterion: float  # of that model; NaN without groups
+    criteria: tuple[float, ...]  # the same of every iteration
+    n_iter: int
+    converged: bool  # whether the criterion had stopped falling
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of levels of every factor."""
+        return {} if self.mixed_model is None else self.mixed_model.n_groups_
+
+    @property
+    def random_effects(self) -> dict[str, pd.DataFrame]:
+        """BLUPs of every factor."""
+        return {} if self.mixed_model is None else self.mixed_model.random_effects_
+
+    @property
+    def random_effects_covariance(self) -> dict[str, FloatArray]:
+        """Conditional covariance of the random effects of every factor."""
+        return {} if self.mixed_model is None else self.mixed_model.random_effects_covariance_
+
+    @property
+    def random_covariance(self) -> dict[str, pd.DataFrame]:
+        """Covariance matrix of the random effects of every factor."""
+        return {} if self.mixed_model is None else self.mixed_model.random_covariance_
+
+
+class EffectPredictions(FittedEstimator[EffectState]):
     """What a fitted `MixedEffectsRegressor` says of rows and levels."""
 
-    regressor_: Any  # f, fitted
-    mixed_model_: MixedLinearRegressor | None  # of what f leaves; None without groups
-    residual_variance_: float  # of that model, in squared units of y
-    n_groups_: dict[str, int]  # number of levels of every factor
-    _roles: RandomColumns
+    handle_unknown: str
 
-    @property
-    def random_effects_(self) -> dict[str, pd.DataFrame]:
-        """BLUPs of every factor."""
-        check_is_fitted(self)
-        return {} if self.mixed_model_ is None else self.mixed_model_.random_effects_
-
-    @property
-    def random_effects_covariance_(self) -> dict[str, FloatArray]:
-        """Conditional covariance of the random effects of every factor."""
-        check_is_fitted(self)
-        return {} if self.mixed_model_ is None else self.mixed_model_.random_effects_covariance_
-
-    @property
-    def random_covariance_(self) -> dict[str, pd.DataFrame]:
-        """Covariance matrix of the random effects of every factor."""
-        check_is_fitted(self)
-        return {} if self.mixed_model_ is None else self.mixed_model_.random_covariance_
+    regressor_ = FittedAttribute[Any]()
+    mixed_model_ = FittedAttribute[MixedLinearRegressor | None]()
+    residual_variance_ = FittedAttribute[float]()
+    criterion_ = FittedAttribute[float]()
+    criteria_ = FittedAttribute[tuple[float, ...]]()
+    n_groups_ = FittedAttribute[dict[str, int]]()
+    n_iter_ = FittedAttribute[int]()
+    converged_ = FittedAttribute[bool]()
+    random_effects_ = FittedAttribute[dict[str, pd.DataFrame]]()
+    random_effects_covariance_ = FittedAttribute[dict[str, FloatArray]]()
+    random_covariance_ = FittedAttribute[dict[str, pd.DataFrame]]()
 
     def predict(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
@@ -86,7 +115,7 @@ class EffectPredictions:
         UnknownLevelWarning
             If no groups are given to a model that was fitted with them.
         """
-        return self._predicted(X, groups, random)[0]
+        return self._predicted(self._state(), X, groups, random)[0]
 
     def predict_interval(
         self, X: Any, groups: Any = None, *, level: float = 0.95, kind: str = "observation"
@@ -128,12 +157,13 @@ class EffectPredictions:
             raise ValueError(f"level={level} is no probability between 0 and 1")
         if kind not in ("observation", "mean"):
             raise ValueError(f"kind={kind!r} is not 'observation' or 'mean'")
-        prediction, source = self._predicted(X, groups, "all")
+        fitted = self._state()
+        prediction, rows = self._predicted(fitted, X, groups, "all")
         variance = np.zeros(len(prediction))
-        if source is not None and self.mixed_model_ is not None:
-            variance += effect_variances(self.mixed_model_, source)
+        if rows is not None and fitted.mixed_model is not None:
+            variance += _effect_variances(fitted.mixed_model.fit_, rows)
         if kind == "observation":
-            variance += self.residual_variance_
+            variance += fitted.residual_variance
         half = special.ndtri(0.5 + 0.5 * level) * np.sqrt(variance)
         return np.column_stack([prediction - half, prediction + half])
 
@@ -159,50 +189,71 @@ class EffectPredictions:
         return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
 
     def _predicted(
-        self, X: Any, groups: Any, random: str | Sequence[str]
-    ) -> tuple[FloatArray, Source | None]:
+        self, fitted: EffectState, X: Any, groups: Any, random: str | Sequence[str]
+    ) -> tuple[FloatArray, PredictionRows | None]:
         """Return predictions, (n,), and the rows as the model of residuals sees them.
 
         The rows are None where no random effect is added.
         """
-        check_is_fitted(self)
-        wanted = chosen_factors(random, list(self.n_groups_))
-        columns = self._roles.columns
+        wanted = chosen_factors(random, list(fitted.n_groups))
+        columns = fitted.roles.columns
         if is_frame(X) and not wanted and columns.groups:
             X = with_placeholders(X, columns)
-        X = read_header(self, X, reset=False)
-        given = self._given(groups, len(X), need_groups=bool(wanted))
-        features = self._roles.features(X)
-        prediction = np.array(self.regressor_.predict(features), dtype=np.float64).ravel()
-        model = self.mixed_model_
+        X = read_header(header_of(self, fitted), X, reset=False)
+        given = _given(columns, groups, len(X), need_groups=bool(wanted))
+        features = fitted.roles.features(X)
+        prediction = np.array(fitted.regressor.predict(features), dtype=np.float64).ravel()
+        model = fitted.mixed_model
         if model is None or not wanted:
             return prediction, None
-        table = self._roles.table(X, given)
-        source = read_new_data(model, table, None, need_groups=True)
-        predicted = PredictionRows.read(model, source, wanted)
-        prediction += predicted.means(model) - predicted.fixed_part(model)
-        return prediction, source
+        table = fitted.roles.table(X, given)
+        predictor = model._state().predictor
+        source = read_new_data(model, predictor, table, None, need_groups=True)
+        rows = predictor.rows(source, wanted)
+        prediction += rows.means(model.handle_unknown) - rows.fixed_part()
+        return prediction, rows
 
-    def _given(self, groups: Any, n_rows: int, *, need_groups: bool) -> dict[str, Any] | None:
-        """Return the columns of the argument `groups` under the names of the fit.
 
-        Warns if they are missing and needed; raises ValueError if the fit had none, or others.
-        """
-        columns = self._roles.columns
-        if groups is None:
-            if columns.from_argument and need_groups:
-                warn(
-                    f"no labels of {list(columns.from_argument)} are given to a model that was "
-                    "fitted with them, so its random effects are left out. Pass groups=..., or say "
-                    "random='none' if that is meant",
-                    UnknownLevelWarning,
-                )
+def _given(
+    columns: Columns, groups: Any, n_rows: int, *, need_groups: bool
+) -> dict[str, Any] | None:
+    """Return the columns of the argument `groups` under the names of the fit.
+
+    Warns if they are missing and needed; raises ValueError if the fit had none, or others.
+    """
+    if groups is None:
+        if columns.from_argument and need_groups:
+            warn(
+                f"no labels of {list(columns.from_argument)} are given to a model that was "
+                "fitted with them, so its random effects are left out. Pass groups=..., or say "
+                "random='none' if that is meant",
+                UnknownLevelWarning,
+            )
+        return None
+    if not columns.from_argument:
+        if columns.groups and not need_groups:
             return None
-        if not columns.from_argument:
-            if columns.groups and not need_groups:
-                return None
-            having = f"grouping columns {list(columns.groups)} of X" if columns.groups else "none"
-            raise ValueError(f"groups were given, but the model was fitted with {having}")
-        found = match_names(read_groups(groups), columns.from_argument)
-        check_consistent_length(np.empty(n_rows), *found.values())
-        return found
+        having = f"grouping columns {list(columns.groups)} of X" if columns.groups else "none"
+        raise ValueError(f"groups were given, but the model was fitted with {having}")
+    found = match_names(read_groups(groups), columns.from_argument)
+    check_consistent_length(np.empty(n_rows), *found.values())
+    return found
+
+
+def _effect_variances(fit: Fit, predicted: PredictionRows) -> FloatArray:
+    """Return the variance of Z b of rows, (n,), in squared units of y.
+
+    It is conditional on the response of the fit, at its coefficients and variances. Levels that are
+    not known have the variance of their distribution.
+    """
+    rows = predicted.rows
+    if not fit.is_determined or not fit.spec.terms:
+        return np.zeros(len(rows.columns))
+    table = ScaledTable.of(fit, rows)
+    relative = fit.evaluation.factorisation.effect_variances(table.random, table.codes)
+    variances: FloatArray = fit.sigma2 * relative
+    for factor, covariance in zip(fit.spec.used_factors, fit.covariances, strict=True):
+        z = rows.columns[:, list(fit.spec.factor_columns(factor))]
+        prior = np.einsum("ij,jk,ik->i", z, covariance, z)
+        variances += np.where(rows.codes[factor] < 0, prior, 0.0)
+    return variances

@@ -14,6 +14,7 @@ from skmixed.design.grouping import Grouping
 from skmixed.design.source import Source
 from skmixed.design.tables import is_text
 from skmixed.estimators._data import ROUTING
+from skmixed.estimators._estimator import header_of
 from skmixed.estimators._inputs import (
     Columns,
     read_features,
@@ -22,14 +23,17 @@ from skmixed.estimators._inputs import (
 from skmixed.exceptions import UnknownLevelWarning, warn
 
 
-def read_new_data(estimator: Any, X: Any, groups: Any, *, need_groups: bool) -> Source:
+def read_new_data(estimator: Any, fitted: Any, X: Any, groups: Any, *, need_groups: bool) -> Source:
     """Validate the arguments of a prediction; grouping columns that are not there are left out.
 
-    `groups` is what `read_groups` returns. Warns if labels are needed, missing, and an unknown
-    level is the population; raises ValueError for groups that the model was not fitted with.
+    `fitted` is what predictions need of the estimator's state, `groups` what `read_groups` returns.
+    Warns if labels are needed, missing, and an unknown level is the population; raises ValueError
+    for groups that the model was not fitted with.
     """
-    columns: Columns = estimator._columns
-    source = read_features(estimator, X, columns, reset=False, optional_groups=not need_groups)
+    columns: Columns = fitted.columns
+    source = read_features(
+        header_of(estimator, fitted), X, columns, reset=False, optional_groups=not need_groups
+    )
     if groups is None:
         missing = columns.from_argument or [
             name for name in columns.groups if name not in source.groups

@@ -8,28 +8,21 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from sklearn.utils.validation import check_is_fitted, check_scalar
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import check_scalar
 
-from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.prediction_errors import PredictionErrors
-from skmixed.design.design import Design
-from skmixed.design.source import Source
 from skmixed.estimators._diagnosis import check_residual
-from skmixed.estimators._inputs import read_groups
-from skmixed.estimators._new_data import chosen_factors, read_new_data
-from skmixed.estimators._pivots import prediction_pivots
-from skmixed.estimators._prediction import PredictionRows
-from skmixed.estimators._simulated import simulate_rows
+from skmixed.estimators._estimator import FittedEstimator
+from skmixed.estimators._linear_state import LinearState
+from skmixed.estimators._prediction_rows import PredictionRows, prediction_pivots, simulate_rows
 
 
-class Predictions:
+class LinearPredictions(FittedEstimator[LinearState]):
     """What a fitted linear mixed model says of new rows."""
 
-    fit_: Fit
-    design_: Design  # names of columns and levels
-    n_groups_: dict[str, int]  # number of levels of every factor
-    _posterior: Fit | Posterior  # the fit, or what `update_groups` has made of it
+    handle_unknown: str
 
     def predict(
         self,
@@ -80,22 +73,13 @@ class Predictions:
         UnknownLevelWarning
             If no groups are given to a model that was fitted with them.
         """
-        _, predicted = self._read_new(X, groups, random)
-        means = predicted.means(self)
+        fitted = self._state()
+        _, rows = fitted.predictor.read(self, X, groups, random)
+        means = rows.means(self.handle_unknown)
         if not return_std:
             return means
-        check_residual(self.fit_)
-        return means, np.where(np.isnan(means), np.nan, predicted.deviations(self))
-
-    def _read_new(
-        self, X: Any, groups: Any, random: str | Sequence[str]
-    ) -> tuple[Source, PredictionRows]:
-        """Validate the arguments of a prediction, and make its rows."""
-        check_is_fitted(self)
-        wanted = chosen_factors(random, list(self.n_groups_))
-        given = None if groups is None else read_groups(groups)
-        source = read_new_data(self, X, given, need_groups=bool(wanted))
-        return source, PredictionRows.read(self, source, wanted)
+        check_residual(fitted.fit)
+        return means, np.where(np.isnan(means), np.nan, rows.deviations(fitted.posterior))
 
     def predict_interval(
         self,
@@ -193,46 +177,23 @@ class Predictions:
         _check_choice("kind", kind, ("observation", "mean"))
         _check_choice("method", method, ("analytic", "bootstrap"))
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        _, predicted = self._read_new(X, groups, "all")
-        check_residual(self.fit_)
-        means, observation = predicted.means(self), kind == "observation"
+        fitted = self._state()
+        _, rows = fitted.predictor.read(self, X, groups, "all")
+        check_residual(fitted.fit)
+        means, observation = rows.means(self.handle_unknown), kind == "observation"
         tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
         if method == "analytic":
-            accuracy = PredictionErrors.of(
-                self.fit_, self._posterior, predicted.rows, observation=observation
+            errors = PredictionErrors.of(
+                fitted.fit, fitted.posterior, rows.rows, observation=observation
             )
-            squares = accuracy.squares
-            quantiles = stats.t.ppf(tails[:, None], accuracy.degrees)
+            squares = errors.squares
+            quantiles = stats.t.ppf(tails[:, None], errors.degrees)
         else:
-            squares = np.square(predicted.deviations(self))
-            squares += self.fit_.sigma2 if observation else 0.0
-            quantiles = self._bootstrap_quantiles(
-                predicted, tails, observation, n_samples, random_state
-            )
+            squares = np.square(rows.deviations(fitted.posterior))
+            squares += fitted.fit.sigma2 if observation else 0.0
+            generator = generator_of(random_state)
+            quantiles = _bootstrap_quantiles(fitted, rows, tails, observation, n_samples, generator)
         return np.asarray(means + quantiles * np.sqrt(squares)).T
-
-    def _bootstrap_quantiles(
-        self,
-        predicted: PredictionRows,
-        tails: FloatArray,
-        observation: bool,
-        n_samples: int,
-        random_state: Any,
-    ) -> FloatArray:
-        """Return the quantiles at `tails` of the bootstrap's standardised errors, (2, n)."""
-        if self._posterior is not self.fit_:
-            raise ValueError(
-                "method='bootstrap' refits the model to its data, which update_groups has added "
-                "to: call partial_fit with the rows instead, or use method='analytic'"
-            )
-        pivots = prediction_pivots(
-            self.fit_,
-            predicted.rows,
-            observation=observation,
-            n_samples=n_samples,
-            generator=generator_of(random_state),
-        )
-        return np.quantile(pivots, tails, axis=0)
 
     def simulate(
         self,
@@ -300,10 +261,56 @@ class Predictions:
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         _check_choice("random", random, ("new", "fitted"))
-        source, predicted = self._read_new(X, groups, "all")
-        check_residual(self.fit_)
+        fitted = self._state()
+        source, rows = fitted.predictor.read(self, X, groups, "all")
+        check_residual(fitted.fit)
         generator = generator_of(random_state)
-        return simulate_rows(self, source, predicted, n_samples, random, generator)
+        return simulate_rows(fitted.fit, source, rows, n_samples, random, generator)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+        """Return the coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        y : array-like of shape (n,)
+            The true response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Weights of the rows.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        float
+            R^2 of ``predict(X, groups)``.
+        """
+        return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
+
+
+def _bootstrap_quantiles(
+    fitted: LinearState,
+    rows: PredictionRows,
+    tails: FloatArray,
+    observation: bool,
+    n_samples: int,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Return the quantiles at `tails` of the bootstrap's standardised errors, (2, n)."""
+    if fitted.posterior is not fitted.fit:
+        raise ValueError(
+            "method='bootstrap' refits the model to its data, which update_groups has added "
+            "to: call partial_fit with the rows instead, or use method='analytic'"
+        )
+    pivots = prediction_pivots(
+        fitted.fit,
+        rows.rows,
+        observation=observation,
+        n_samples=n_samples,
+        generator=generator,
+    )
+    return np.quantile(pivots, tails, axis=0)
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:

@@ -1,20 +1,33 @@
-"""Cross-products of a whole table, from which models are fitted to parts of its rows."""
+"""Fits to the cross-products of a table, and of parts of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from skmixed.core.linalg import IntArray
-from skmixed.core.model.spec import Term
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.search.auto import Auto
+from skmixed.core.search.average_information import IterativeSolver
+from skmixed.core.search.em import EM
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import Solver
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.design.terms import RandomTerm
 from skmixed.estimators._data import TrainingData
+from skmixed.estimators._diagnosis import check_sizes, check_weights, print_iteration
+from skmixed.estimators._linear_state import LinearState
+
+Learned = TypeVar("Learned", bound=LinearState)
+
+_MOST_EM_STEPS = 2_000  # for max_iter=None, EM's own default: its steps are cheap, but many
+_MOST_EVALUATIONS = 200  # for max_iter=None, Newton's own default: far above what it takes
 
 
 def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:
@@ -29,6 +42,38 @@ def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> t
     offset = design.offset(data.source)
     columns[:, -1] = data.y if offset is None else data.y - offset
     return design, design.rows(columns, codes, data.weights)
+
+
+def solver_of(model: Any) -> Solver:
+    """Return the search that `solver`, `max_iter`, `tol` and `verbose` of an estimator ask for."""
+    callback = print_iteration if model.verbose else None
+    if isinstance(model.solver, IterativeSolver):
+        return replace(model.solver, callback=model.solver.callback or callback)
+    if model.solver == "em":
+        return EM(tol=model.tol, max_iter=model.max_iter or _MOST_EM_STEPS, callback=callback)
+    most = model.max_iter or _MOST_EVALUATIONS
+    newton = Newton(tol=model.tol, max_iter=most, callback=callback)
+    iterative = IterativeSolver(tol=model.tol, max_iter=most, callback=callback)
+    if model.solver == "iterative":
+        return iterative
+    return newton if model.solver == "newton" else Auto(newton, iterative)
+
+
+def fit_sums(
+    model: Any, design: Design, products: CrossProducts, weights: FloatArray | None
+) -> Fit:
+    """Fit to cross-products as an estimator asks for; `weights`, (n,), are only warned about."""
+    spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
+    check_weights(weights, spec)
+    check_sizes(products, spec)
+    return Fit.of(products, spec, solver_of(model))
+
+
+def fit_table(model: Any, data: TrainingData, kind: type[Learned], **more: Any) -> Learned:
+    """Fit to a table as an estimator asks for; the state is of a kind with `more` fields."""
+    design, rows = learn_rows(model, data, data.terms)
+    fit = fit_sums(model, design, CrossProducts.of(design.layout, rows), data.weights)
+    return kind.of(model, data, design, fit, **more)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +124,5 @@ class SummedTable:
         `number` says which of the models it is.
         """
         design = replace(self.design.with_levels(products.levels), terms=self.terms[number])
-        fit = model._search(design, products, self.rows.weights)
-        model._adopt(self.data[number], design)
-        model._adopt_fit(design, fit)
+        fit = fit_sums(model, design, products, self.rows.weights)
+        model._fitted = LinearState.of(model, self.data[number], design, fit)

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import (
-    BaseEstimator,
     MetaEstimatorMixin,
     RegressorMixin,
     _fit_context,
@@ -32,9 +31,9 @@ from skmixed.estimators._alternation import (
 )
 from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._data import declared, read_rows
-from skmixed.estimators._documentation import DocumentedMixin
-from skmixed.estimators._effect_predictions import EffectPredictions
+from skmixed.estimators._effect_predictions import EffectPredictions, EffectState
 from skmixed.estimators._encoder_columns import read_header
+from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators._inputs import names_of, refuse_infinite
 from skmixed.estimators._numbers import read_weights, read_y
 from skmixed.estimators._random_columns import RandomColumns, coarsest
@@ -43,7 +42,7 @@ from skmixed.exceptions import warn
 
 
 class MixedEffectsRegressor(
-    EffectPredictions, DocumentedMixin, MetaEstimatorMixin, RegressorMixin, BaseEstimator
+    EffectPredictions, MetaEstimatorMixin, RegressorMixin, FittedEstimator[EffectState]
 ):
     """Any regressor for the fixed part of a mixed model.
 
@@ -284,14 +283,19 @@ class MixedEffectsRegressor(
         fixed = RegressorPart(regressor, roles.features(X), weights, folds, out_of_bag, self.n_jobs)
         found = self._alternated(fixed, random, y, exact=exact)
         final = fixed.fit(y if found is None else y - found.effects)
-        self._adopt(scratch, roles, final)
-        self._adopt_random(random, found, fixed, y)
+        self._fitted = EffectState(
+            n_features_in=scratch.n_features_in_,
+            feature_names_in=getattr(scratch, "feature_names_in_", None),
+            roles=roles,
+            regressor=final,
+            **_random_part(random, found, fixed, y),
+        )
         return self
 
     def _alternated(
         self, fixed: RegressorPart, random: RandomPart | None, y: FloatArray, *, exact: bool
     ) -> Alternation | None:
-        """Find the variances and random effects; nothing is set."""
+        """Find the variances and random effects."""
         if random is None:
             return None
         if exact:  # the mixed model has the features itself
@@ -301,44 +305,39 @@ class MixedEffectsRegressor(
             fixed, random, y, max_iter=self.max_iter, tol=self.tol, verbose=self.verbose
         )
 
-    def _adopt(self, scratch: Any, roles: RandomColumns, regressor: Any) -> None:
-        """Set what is known of the columns, and the regressor."""
-        self.__dict__.pop("feature_names_in_", None)
-        self.__dict__.update({k: v for k, v in scratch.__dict__.items() if k.endswith("_in_")})
-        self._roles, self.regressor_ = roles, regressor
-
-    def _adopt_random(
-        self,
-        random: RandomPart | None,
-        found: Alternation | None,
-        fixed: RegressorPart,
-        y: FloatArray,
-    ) -> None:
-        """Set what is known of the random part."""
-        if random is None or found is None:
-            squares = np.square(y - fixed.predictions(y))
-            self.mixed_model_ = None
-            self.residual_variance_ = float(np.average(squares, weights=fixed.weights))
-            self.criterion_, self.converged_ = np.nan, True
-            self.criteria_: tuple[float, ...] = ()
-            self.n_groups_: dict[str, int] = {}
-            self.n_iter_ = 1
-            return
-        model = random.adopt(found.fit)
-        self.mixed_model_, self.residual_variance_ = model, model.residual_variance_
-        self.criterion_, self.criteria_ = model.criterion_, found.criteria
-        self.n_groups_, self.n_iter_ = model.n_groups_, len(found.criteria)
-        self.converged_ = found.converged
-        if not found.converged:
-            warn(
-                f"the criterion was still falling after {self.n_iter_} iterations; raise max_iter "
-                "or tol",
-                ConvergenceWarning,
-            )
-
     def _regressor(self) -> Any:
         """Return the parameter `regressor`, or its default."""
         return HistGradientBoostingRegressor() if self.regressor is None else self.regressor
+
+
+def _random_part(
+    random: RandomPart | None, found: Alternation | None, fixed: RegressorPart, y: FloatArray
+) -> dict[str, Any]:
+    """Return what the state says of the random part; warns where it is in doubt."""
+    if random is None or found is None:
+        squares = np.square(y - fixed.predictions(y))
+        return {
+            "mixed_model": None,
+            "residual_variance": float(np.average(squares, weights=fixed.weights)),
+            "criterion": np.nan,
+            "criteria": (),
+            "n_iter": 1,
+            "converged": True,
+        }
+    model, n_iter = random.fitted(found.fit), len(found.criteria)
+    if not found.converged:
+        warn(
+            f"the criterion was still falling after {n_iter} iterations; raise max_iter or tol",
+            ConvergenceWarning,
+        )
+    return {
+        "mixed_model": model,
+        "residual_variance": model.residual_variance_,
+        "criterion": model.criterion_,
+        "criteria": found.criteria,
+        "n_iter": n_iter,
+        "converged": found.converged,
+    }
 
 
 def _fixed_formula(regressor: Any, *, exact: bool) -> str:

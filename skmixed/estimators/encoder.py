@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin, _fit_context
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in
 
 from skmixed.core.linalg import FloatArray
 from skmixed.estimators._cross_fitting import folds_of_rows
-from skmixed.estimators._documentation import DocumentedMixin
-from skmixed.estimators._encoded_levels import TrainingLevels
+from skmixed.estimators._encoded_levels import KnownLevels, TrainingLevels
 from skmixed.estimators._encoder_columns import (
     Target,
     choose_roles,
@@ -28,10 +28,24 @@ from skmixed.estimators._encoder_columns import (
     refuse_unknown,
     set_unknown_to_nan,
 )
+from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, header_of
 from skmixed.estimators._inputs import names_of
 
 
-class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class EncoderState:
+    """All that a fit of an encoder has found."""
+
+    n_features_in: int
+    feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
+    known: KnownLevels
+    target_type: str
+    classes: NDArray[Any] | None  # (n_classes,)
+    random_covariance: list[FloatArray]  # (n_targets, k, k), an encoded column each
+    residual_variance: FloatArray  # (n_models, n_targets)
+
+
+class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
     """Encode categorical columns by the target, with shrinkage that is estimated.
 
     A label becomes the BLUP of its random intercept in a linear mixed model of the target: the mean
@@ -139,6 +153,13 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
         "target_type": [StrOptions({"auto", "continuous", "binary", "multiclass"})],
     }
 
+    categories_ = FittedAttribute[list[NDArray[Any]]]("known.categories")
+    encodings_ = FittedAttribute[list[FloatArray]]("known.effects")
+    random_covariance_ = FittedAttribute[list[FloatArray]]()
+    residual_variance_ = FittedAttribute[FloatArray]()
+    target_type_ = FittedAttribute[str]()
+    classes_ = FittedAttribute[NDArray[Any] | None]()
+
     def __init__(
         self,
         *,
@@ -206,7 +227,7 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
         ValueError
             For invalid X or y, and columns that are not there.
         """
-        self._learn(X, y)
+        self._fitted = self._learn(X, y)[1]
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -233,14 +254,16 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
         ValueError
             As in `fit`, and if the folds do not test every row once.
         """
-        training = self._learn(X, y)
+        training, fitted = self._learn(X, y)
         if self.cross_fit == "loo":
-            known = training.without_each_row(self._known)
+            known = training.without_each_row(fitted.known)
         else:
-            stratified = self.target_type_ != "continuous"
+            stratified = fitted.target_type != "continuous"
             folds = folds_of_rows(self, X, y, stratified=stratified, params=params)
-            known = training.without_folds(self._known, folds)
-        return join_columns(self._known.roles, training.table, known, self.extra)
+            known = training.without_folds(fitted.known, folds)
+        encoded = join_columns(fitted.known.roles, training.table, known, self.extra)
+        self._fitted = fitted
+        return encoded
 
     def transform(self, X: Any) -> FloatArray:
         """Encode rows by all rows of `fit`.
@@ -263,15 +286,17 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
             For other columns than those of `fit`, and for unknown labels if
             handle_unknown="error".
         """
-        check_is_fitted(self)
-        table = read_table(read_header(self, X, reset=False), self._known.roles, fitting=False)
-        codes = self._known.codes(table.labels)
+        fitted = self._state()
+        levels = fitted.known
+        X = read_header(header_of(self, fitted), X, reset=False)
+        table = read_table(X, levels.roles, fitting=False)
+        codes = levels.codes(table.labels)
         if self.handle_unknown == "error":
-            refuse_unknown(self._known.encoded_names, codes)
-        known = self._known.of_rows(codes)
+            refuse_unknown(levels.encoded_names, codes)
+        known = levels.of_rows(codes)
         if self.handle_unknown == "nan":
             set_unknown_to_nan(known, codes)
-        return join_columns(self._known.roles, table, known, self.extra)
+        return join_columns(levels.roles, table, known, self.extra)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the columns of `transform`.
@@ -287,15 +312,16 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
             "shop" for an intercept, "shop_price" for a slope, "shop_sd", "shop_price_sd" and
             "shop_count"; with a suffix for the class where there are more than two.
         """
-        check_is_fitted(self)
-        names = list(_check_feature_names_in(self, input_features))
+        fitted = self._state()
+        names = list(_check_feature_names_in(header_of(self, fitted), input_features))
         classes = [""]
-        if self.target_type_ == "multiclass" and self.classes_ is not None:
-            classes = [f"_{label}" for label in self.classes_]
-        return np.asarray(joined_names(self._known.roles, names, classes, self.extra), dtype=object)
+        if fitted.target_type == "multiclass" and fitted.classes is not None:
+            classes = [f"_{label}" for label in fitted.classes]
+        joined = joined_names(fitted.known.roles, names, classes, self.extra)
+        return np.asarray(joined, dtype=object)
 
-    def _learn(self, X: Any, y: Any) -> TrainingLevels:
-        """Set the fitted attributes; return what knows the rows."""
+    def _learn(self, X: Any, y: Any) -> tuple[TrainingLevels, EncoderState]:
+        """Return what knows the rows, and the state; warns where encodings are in doubt."""
         unknown = [name for name in self.extra if name not in ("sd", "count")]
         if unknown:
             raise ValueError(f"extra has {unknown}; it takes 'sd' and 'count'")
@@ -312,13 +338,13 @@ class BLUPEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
             missing_is_level=self.handle_missing == "level",
             deviations="sd" in self.extra,
         )
-        self.__dict__.pop("feature_names_in_", None)
-        self.__dict__.update({k: v for k, v in scratch.__dict__.items() if k.endswith("_in_")})
-        self._known = training.known()
-        self.target_type_, self.classes_ = target.kind, target.classes
-        self.categories_ = self._known.categories
-        self.encodings_ = self._known.effects
-        self.random_covariance_ = training.covariances
-        self.residual_variance_ = training.residual_variances
         training.warn()
-        return training
+        return training, EncoderState(
+            n_features_in=scratch.n_features_in_,
+            feature_names_in=getattr(scratch, "feature_names_in_", None),
+            known=training.known(),
+            target_type=target.kind,
+            classes=target.classes,
+            random_covariance=training.covariances,
+            residual_variance=training.residual_variances,
+        )

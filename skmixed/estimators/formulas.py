@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -110,8 +111,7 @@ def lmer(
         **params,
     )
     model.fit(table[right], response, None if weights is None else weights[complete])
-    model.formula_ = formula
-    model.n_dropped_ = n_dropped
+    model._fitted = replace(model._state(), formula=formula, n_dropped=n_dropped)
     return model
 
 

@@ -3,17 +3,201 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
 
-from sklearn.base import _fit_context
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _num_samples
 
+from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
+from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
-from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
-from skmixed.estimators._base import BaseMixedRegressor
 from skmixed.estimators._batches import read_batch
 from skmixed.estimators._data import read_training_data
+from skmixed.estimators._diagnosis import check_residual
+from skmixed.estimators._estimator import FittedEstimator
+from skmixed.estimators._linear_state import LinearAttributes, LinearState
+from skmixed.estimators._predictions import LinearPredictions
+from skmixed.estimators._summed import fit_sums, fit_table
+from skmixed.inference.summary import Summary, summarise
+
+
+class BaseMixedRegressor(
+    LinearPredictions, LinearAttributes, RegressorMixin, FittedEstimator[LinearState]
+):
+    """What a linear mixed model does once it is fitted.
+
+    A subclass has the parameters of `MixedLinearRegressor` and its own `fit`.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "random": [str, Mapping, None],
+        "fixed": [str, None],
+        "group_features": [str, Integral, "array-like", None],
+        "covariance": [StrOptions({"unstructured", "diagonal", "identity"}), Mapping],
+        "method": [StrOptions({"reml", "ml"})],
+        "fit_intercept": ["boolean"],
+        "weighting": [StrOptions({"frequency", "precision"})],
+        "handle_unknown": [StrOptions({"population", "error", "nan"})],
+        "solver": [StrOptions({"auto", "newton", "em", "iterative"}), IterativeSolver],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    __metadata_request__fit: ClassVar = {"groups": True}
+    __metadata_request__partial_fit: ClassVar = {"groups": True}
+    __metadata_request__predict: ClassVar = {"groups": True}
+    __metadata_request__score: ClassVar = {"groups": True}
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        # `categorical` stays False: to scikit-learn it says that all of X is whole numbers.
+        tags.input_tags.string = any(
+            part is not None for part in (self.random, self.fixed, self.group_features)
+        )
+        tags.input_tags.two_d_array = self.fixed is None  # a formula needs a data frame
+        return tags
+
+    def summary(self, digits: int = 2) -> Summary:
+        """Summarise the fit as arm::display and print(lmer) do.
+
+        Parameters
+        ----------
+        digits : int, default=2
+            Decimals of estimates, standard errors and standard deviations.
+
+        Returns
+        -------
+        Summary
+            Prints as text and shows as HTML in a notebook.
+        """
+        fitted = self._state()
+        return summarise(fitted.fit, fitted.formula, fitted.n_dropped or 0, digits)
+
+    def update_groups(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
+    ) -> Self:
+        """Learn the random effects of old and new levels from further rows, and nothing else.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `fit`.
+        y : array-like of shape (n,)
+            The response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        estimator
+            This one, its `random_effects_`, their covariances and its predictions given all
+            rows so far, at the coefficients and variances of the last fit.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `partial_fit`, and if the fit left no residual.
+        """
+        fitted = self._state()
+        check_residual(fitted.fit)
+        rows = read_batch(self, fitted, X, y, sample_weight, groups)
+        self._fitted = fitted.updated(fitted.products_with(rows))
+        return self
+
+    def loo_predict(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        leave_out: str | None = None,
+    ) -> FloatArray:
+        """Predict every row the model was fitted to by the model of the other rows.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The rows that `fit` was given, in any order; the model does not keep them.
+        y : array-like of shape (n,)
+            Their response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Their weights, all positive.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Their labels, if they were given as `groups` to `fit`.
+        leave_out : str or None, default=None
+            None leaves out each row by itself; the name of a factor leaves out all rows of the
+            same level.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Predictions in units of y: of a known group without the row itself, or, with
+            `leave_out`, of a new group.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If these are not the rows of the fit, for an unknown factor, and if the fit left no
+            residual.
+
+        Notes
+        -----
+        The relative variances stay those of all rows, so that no refit is needed; coefficients and
+        random effects are those of the other rows, exactly. The cost is that of one evaluation of
+        the criterion and a pass over the rows; to leave out levels of a factor that is crossed with
+        another or lies within one takes an evaluation a level.
+
+        Examples
+        --------
+        >>> from skmixed import MixedLinearRegressor
+        >>> from skmixed.datasets import load_sleepstudy
+        >>> X, y = load_sleepstudy(return_X_y=True)
+        >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+        >>> model.loo_predict(X, y)[:3].round(1)
+        array([254.9, 276.3, 299.1])
+        >>> model.loo_predict(X, y, leave_out="Subject")[:3].round(1)
+        array([251.8, 261.6, 271.4])
+        """
+        fitted = self._state()
+        rows = self._rows_of_fit(fitted, X, y, sample_weight, groups)
+        if leave_out is None:
+            return leave_rows_out(fitted.fit, rows)
+        if leave_out not in fitted.n_groups:
+            raise ValueError(
+                f"leave_out={leave_out!r} is no factor of the model, which has "
+                f"{list(fitted.n_groups)}; None leaves out single rows"
+            )
+        names = [index.name for index in fitted.fit.products.levels]
+        return leave_levels_out(fitted.fit, rows, names.index(leave_out))
+
+    def _rows_of_fit(
+        self, fitted: LinearState, X: Any, y: Any, sample_weight: Any, groups: Any
+    ) -> Rows:
+        """Read the rows of the fit once more, for what its cross-products cannot tell.
+
+        Raises ValueError for rows of weight zero.
+        """
+        check_residual(fitted.fit)
+        rows = read_batch(self, fitted, X, y, sample_weight, groups)
+        if len(rows.columns) != _num_samples(X):
+            raise ValueError(
+                "rows of weight zero are no part of the fit: leave them out of X and y"
+            )
+        return rows
 
 
 class MixedLinearRegressor(BaseMixedRegressor):
@@ -205,7 +389,8 @@ class MixedLinearRegressor(BaseMixedRegressor):
         FormulaSyntaxError
             If `random` or `fixed` cannot be read.
         """
-        self._fit_to(read_training_data(self, X, y, sample_weight, groups))
+        data = read_training_data(self, X, y, sample_weight, groups)
+        self._fitted = fit_table(self, data, LinearState)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -238,14 +423,13 @@ class MixedLinearRegressor(BaseMixedRegressor):
             As in `fit`; if parameters that say what the columns are have changed since the first
             call; and if a formula has a transform that learns from all rows at once.
         """
-        if not hasattr(self, "fit_"):
-            self._fit_to(read_training_data(self, X, y, sample_weight, groups))
-        else:
-            self._add(read_batch(self, X, y, sample_weight, groups))
+        fitted = self._fitted
+        if fitted is None:
+            data = read_training_data(self, X, y, sample_weight, groups)
+            self._fitted = fit_table(self, data, LinearState)
+            return self
+        rows = read_batch(self, fitted, X, y, sample_weight, groups)
+        products = fitted.products_with(rows)
+        design = fitted.design.with_levels(products.levels)
+        self._fitted = fitted.refitted(design, fit_sums(self, design, products, rows.weights))
         return self
-
-    def _add(self, rows: Rows) -> None:
-        """Fit to further rows and those seen before."""
-        products = self._posterior.products + CrossProducts.of(self.design_.layout, rows)
-        design = self.design_.with_levels(products.levels)
-        self._adopt_fit(design, self._search(design, products, rows.weights))

@@ -21,7 +21,7 @@ from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.sums.layout import Rows
 from skmixed.inference.components import estimates_of, parameter_names, parameter_values
-from skmixed.inference.fitted import check_fitted, rows_of_fit
+from skmixed.inference.fitted import check_fitted, rows_of_fit, snapshot
 from skmixed.inference.resampling import (
     resample_levels,
     resample_residuals,
@@ -185,6 +185,7 @@ def bootstrap(
     >>> result.replicates.shape
     (200, 6)
     """
+    model = snapshot(model)
     fit = check_fitted(model)
     if kind not in _KINDS:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, _KINDS))}")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.linalg import FloatArray
-from skmixed.inference.fitted import coefficient_names, formula_of
+from skmixed.inference.fitted import coefficient_names, formula_of, snapshot
 from skmixed.inference.table import Table
 from skmixed.inference.testing import CoefficientTests, DfMethod, dropped_places, t_p_values
 
@@ -71,6 +71,7 @@ def coefficient_table(model: Any, *, df: DfMethod = "satterthwaite") -> Table:
     Days          10.467    1.5458  17    6.7715 <0.0001
     Degrees of freedom by Satterthwaite's method.
     """
+    model = snapshot(model)
     tests = CoefficientTests.of(model, df)
     names = coefficient_names(tests.fit)
     functions = np.eye(len(names))

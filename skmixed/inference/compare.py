@@ -26,7 +26,7 @@ from skmixed.core.model.spec import Method, Term
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.conditional_aic import conditional_aic
-from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of
+from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of, snapshot
 from skmixed.inference.table import Table
 
 _SEARCH_ERROR = 1e-8  # in the criterion: searches end within that of each other
@@ -109,6 +109,7 @@ def compare_models(
     labels = [f"model {n + 1}" for n in range(len(models))] if names is None else list(names)
     if len(labels) != len(models):
         raise ValueError(f"names has {len(labels)} entries for {len(models)} models")
+    models = tuple(snapshot(model) for model in models)
     fits = [determined_fit_of(model) for model in models]
     for fit in fits:
         check_exact(fit, "a comparison of likelihoods")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from skmixed.core.fit import Fit
 from skmixed.core.sums.layout import CONSTANT
-from skmixed.inference.fitted import fit_of, formula_of
+from skmixed.inference.fitted import fit_of, formula_of, snapshot
 from skmixed.inference.table import Table, TabularResult
 
 
@@ -149,6 +149,7 @@ def icc(model: Any) -> Table:
     Subject        0.3949
     all factors    0.3949
     """
+    model = snapshot(model)
     fit = fit_of(model)
     if not fit.spec.terms:
         raise ValueError("the model has no random terms: there are no groups to be alike within")
@@ -202,6 +203,7 @@ def variance_partition(model: Any) -> Table:
     Subject    1698.07   0.52
     residual    654.94   0.20
     """
+    model = snapshot(model)
     fit = fit_of(model)
     variances = _variances(fit)
     total = sum(variances.values())

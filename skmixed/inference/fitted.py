@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, Protocol
 
 import pandas as pd
@@ -29,6 +30,11 @@ class FittedDesign(Protocol):
     def fixed_matrix(self, frame: pd.DataFrame) -> FloatArray:
         """Make the fixed columns of other rows."""
         ...
+
+
+def snapshot(model: Any) -> Any:
+    """Return a model as it is now, which fits in other threads do not change."""
+    return copy(model)
 
 
 def fit_of(model: Any) -> Fit:
@@ -110,4 +116,6 @@ def rows_of_fit(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use
             f"{use} needs the rows of the fit, which the model does not keep: pass X and y, and "
             "sample_weight and groups if fit had them"
         )
-    return rows_at_levels(model.fit_, model._rows_of_fit(X, y, sample_weight, groups))
+    return rows_at_levels(
+        model.fit_, model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
+    )

@@ -15,7 +15,7 @@ import pandas as pd
 
 from skmixed.core.linalg import FloatArray
 from skmixed.inference.coefficients import function_frame
-from skmixed.inference.fitted import coefficient_names, formula_of
+from skmixed.inference.fitted import coefficient_names, formula_of, snapshot
 from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import CoefficientTests, DfMethod
 
@@ -122,6 +122,7 @@ def linear_hypothesis(
     >>> round(test.p_value, 3)
     0.766
     """
+    model = snapshot(model)
     tests = CoefficientTests.of(model, df)
     names = coefficient_names(tests.fit)
     functions, labels, values = _read(L, rhs, names)

@@ -11,7 +11,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.leave_out import coefficients_without_levels, residuals_and_leverage
 from skmixed.core.sums.layout import Rows
-from skmixed.inference.fitted import check_fitted, formula_of, rows_of_fit
+from skmixed.inference.fitted import check_fitted, formula_of, rows_of_fit, snapshot
 from skmixed.inference.table import Table
 
 
@@ -80,6 +80,7 @@ def influence(
     >>> influence(model, X, y, by="Subject").to_frame()["cooks_distance"].idxmax()
     '309'
     """
+    model = snapshot(model)
     fit = check_fitted(model)
     if by is not None and by not in model.n_groups_:
         raise ValueError(f"by={by!r} is no factor of the model, which has {list(model.n_groups_)}")

@@ -21,7 +21,7 @@ from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import Component, components_of, identified_part, is_identified
 from skmixed.inference.constrained import ConstrainedDeviance
 from skmixed.inference.degrees import Curvature, theta_directions
-from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of
+from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of, snapshot
 from skmixed.inference.profiles import ProfileCurve
 from skmixed.inference.table import Table
 from skmixed.inference.testing import CoefficientTests, DfMethod, t_quantiles
@@ -191,6 +191,7 @@ def confidence_intervals(
     (Intercept)                     251.41  237.68  265.13
     Days                             10.47    7.36   13.58
     """
+    model = snapshot(model)
     makers: dict[str, Callable[[], Intervals]] = {
         "wald": lambda: _wald(model, level, df),
         "profile": lambda: _profile(model, level),

@@ -19,7 +19,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.coefficients import function_frame
-from skmixed.inference.fitted import design_of, formula_of
+from skmixed.inference.fitted import design_of, formula_of, snapshot
 from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import CoefficientTests, DfMethod, is_determined, t_quantiles
 
@@ -164,6 +164,7 @@ def marginal_means(
     0        251.4  17.0
     9        345.6  17.0
     """
+    model = snapshot(model)
     tests = CoefficientTests.of(model, df)
     design = design_of(model)
     wanted = [specs] if isinstance(specs, str) else list(specs)

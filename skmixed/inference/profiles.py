@@ -18,7 +18,7 @@ from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.components import Component, components_of, identified_part, is_identified
 from skmixed.inference.constrained import LEAST_DEVIATION, ConstrainedDeviance
 from skmixed.inference.degrees import DIFFERENCE_STEP
-from skmixed.inference.fitted import determined_fit_of, formula_of
+from skmixed.inference.fitted import determined_fit_of, formula_of, snapshot
 from skmixed.inference.table import Table, TabularResult
 
 
@@ -136,6 +136,7 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
         raise ValueError(f"level={level!r} is no probability between 0 and 1")
     if points < 1:
         raise ValueError(f"points={points!r} is not a positive number")
+    model = snapshot(model)
     given = determined_fit_of(model)
     check_exact(given, "a profile")
     fit = given.with_method("ml")

@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from skmixed.core.linalg import FloatArray
-from skmixed.inference.fitted import check_fitted, formula_of
+from skmixed.inference.fitted import check_fitted, formula_of, snapshot
 from skmixed.inference.table import Table
 
 
@@ -69,6 +69,7 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
     expected_rank    17.19
     Name: (Subject, 308, Days), dtype: float64
     """
+    model = snapshot(model)
     check_fitted(model)
     if not 0.0 < level < 1.0:
         raise ValueError(f"level={level} is no probability between 0 and 1")

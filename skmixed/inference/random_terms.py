@@ -12,7 +12,7 @@ from skmixed.core.model.spec import Term
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.compare import BOUNDARY_NOTE, NO_TEST, ratio_test
-from skmixed.inference.fitted import design_of, determined_fit_of, formula_of
+from skmixed.inference.fitted import design_of, determined_fit_of, formula_of, snapshot
 from skmixed.inference.table import Table
 
 _BARS = {"unstructured": "|", "diagonal": "||", "identity": "|identity|"}
@@ -74,6 +74,7 @@ def ranova(model: Any, *, reduce_terms: bool = True) -> Table:
     <none>                          NaN  NaN
     Days in (Days | Subject)     42.837  2.0
     """
+    model = snapshot(model)
     fit = determined_fit_of(model)
     check_exact(fit, "a comparison of likelihoods")
     if not fit.spec.terms:

@@ -13,7 +13,7 @@ from skmixed.core.batch.responses import ScaledResponses, draw_responses
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, generator_of
-from skmixed.inference.fitted import check_fitted
+from skmixed.inference.fitted import check_fitted, snapshot
 from skmixed.inference.random_effects import effects_index
 from skmixed.inference.table import Table, TabularResult
 
@@ -134,10 +134,11 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
     >>> draws.random_effects["Subject"].shape
     (100, 18, 2)
     """
+    model = snapshot(model)
     fit = check_fitted(model)
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: at least one draw is needed")
-    if model._posterior is not fit:
+    if model._fitted.posterior is not fit:
         raise ValueError(
             "sim draws from the joint distribution of a fit, which update_groups does not make: "
             "call partial_fit with the rows instead"

@@ -18,7 +18,7 @@ from scipy import linalg
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
-from skmixed.inference.fitted import design_of, formula_of
+from skmixed.inference.fitted import design_of, formula_of, snapshot
 from skmixed.inference.table import Table
 from skmixed.inference.testing import (
     NO_RESTRICTIONS,
@@ -272,6 +272,7 @@ def anova(
     wanted = _TYPES.get(type, type)
     if wanted not in BY_TYPE:
         raise ValueError(f"type={type!r} is not one of 'I', 'II' and 'III'")
+    model = snapshot(model)
     tests = CoefficientTests.of(model, df)
     results = BY_TYPE[str(wanted)](tests, design_of(model).fixed_part)
     frame = pd.DataFrame(

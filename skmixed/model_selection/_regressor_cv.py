@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -19,14 +20,27 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.design.syntax import parse_random
-from skmixed.estimators._base import BaseMixedRegressor
 from skmixed.estimators._data import read_for_random, read_training_data
+from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators._inputs import names_of
+from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._numbers import read_weights
-from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators._summed import fit_table
+from skmixed.estimators.linear import BaseMixedRegressor, MixedLinearRegressor
 from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._task import Splits, Task, sum_for_folds
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ChosenState(LinearState):
+    """All that a search for the best random part has found."""
+
+    random: Any  # the candidate chosen
+    best_index: int
+    best_score: float
+    cv_results: dict[str, Any]
+    n_splits: int
 
 
 class MixedLinearRegressorCV(BaseMixedRegressor):
@@ -119,6 +133,12 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         "scoring": [StrOptions(set(get_scorer_names())), callable, None],
     }
 
+    random_ = FittedAttribute[Any]()
+    best_index_ = FittedAttribute[int]()
+    best_score_ = FittedAttribute[float]()
+    cv_results_ = FittedAttribute[dict[str, Any]]()
+    n_splits_ = FittedAttribute[int]()
+
     def __init__(
         self,
         random: str | Mapping[str, Any] | Sequence[Any] | None = None,
@@ -190,10 +210,16 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         scores = self._scores(models, rows, np.asarray(y), sample_weight, splits)
         results = _results([model.random for model in models], scores)
         best = int(np.argmin(results["rank_test_score"]))
-        self._fit_to(data[best])
-        self.random_ = models[best].random
-        self.best_index_, self.best_score_ = best, float(results["mean_test_score"][best])
-        self.cv_results_, self.n_splits_ = results, len(splits)
+        self._fitted = fit_table(
+            self,
+            data[best],
+            ChosenState,
+            random=models[best].random,
+            best_index=best,
+            best_score=float(results["mean_test_score"][best]),
+            cv_results=results,
+            n_splits=len(splits),
+        )
         return self
 
     def _models(self, names: Sequence[str]) -> list[MixedLinearRegressor]:

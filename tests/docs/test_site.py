@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import skmixed
-from skmixed.estimators._documentation import DOCUMENTATION
+from skmixed.estimators._estimator import DOCUMENTATION
 
 PUBLIC = [
     skmixed,

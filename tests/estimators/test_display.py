@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags
 
 from skmixed import MixedLinearRegressor
-from skmixed.estimators._documentation import DOCUMENTATION
+from skmixed.estimators._estimator import DOCUMENTATION
 from tests.contract.instances import ON_ARRAYS, ON_GROUPS
 from tests.estimators.example import pupils
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import _fit_context
 from sklearn.linear_model import LinearRegression
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skmixed.estimators._documentation import DocumentedMixin
+from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators.grouped._arguments import (
     InnerKind,
     Training,
@@ -25,7 +25,7 @@ from skmixed.estimators.grouped._subset_fits import fit_pooled
 from skmixed.estimators.grouped._tree import Failures, Tree
 
 
-class GroupedModels(FittedGroups, DocumentedMixin, BaseEstimator):
+class GroupedModels(FittedGroups, FittedEstimator[Any]):
     """One model per group, each shrunk to the model of the next larger group.
 
     Any scikit-learn regressor or classifier is fitted to the rows of every group. What a group has

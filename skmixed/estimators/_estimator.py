@@ -1,0 +1,84 @@
+"""What the estimators of this package have in common: one fitted state, and pages that tell of it.
+
+All that a fit has found is one object that never changes, put in place by one assignment. A method
+takes it once and hands it on, so that it does not see half of one fit and half of another, whatever
+other threads do and wherever a fit is interrupted.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any, Generic, Self, TypeVar, overload
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+DOCUMENTATION = "https://scikit-mixed.readthedocs.io/en/stable/api/skmixed.{name}.html"
+"""Address of the page of an estimator, which no other place spells out."""
+
+State = TypeVar("State")
+Value = TypeVar("Value")
+
+
+class FittedAttribute(Generic[Value]):
+    """A public attribute that is read off the fitted state: `coef_` is its `coef`, or at a path.
+
+    It is not there before `fit`; one that is optional neither where it is None. It can be written
+    over, as scikit-learn does with what it finds out about X.
+    """
+
+    def __init__(self, path: str = "", *, optional: bool = False) -> None:
+        self._path, self._optional = path, optional
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name, self._read = name, attrgetter(self._path or name.removesuffix("_"))
+
+    @overload
+    def __get__(self, estimator: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, estimator: FittedEstimator[Any], owner: type) -> Value: ...
+
+    def __get__(self, estimator: FittedEstimator[Any] | None, owner: type) -> Self | Value:
+        if estimator is None:
+            return self
+        value: Value = self._read(estimator._state())
+        if value is None and self._optional:
+            raise AttributeError(f"this {type(estimator).__name__} has no {self._name}")
+        return value
+
+
+class FittedEstimator(BaseEstimator, Generic[State]):
+    """An estimator whose fitted state is one object."""
+
+    _fitted: State | None = None  # put in place as the last thing that a fit does
+    _doc_link_module = "skmixed"
+    _doc_link_template = DOCUMENTATION
+
+    n_features_in_ = FittedAttribute[int]()
+    feature_names_in_ = FittedAttribute[Any](optional=True)
+
+    def _state(self) -> State:
+        """Return what the last fit has found; NotFittedError before the first."""
+        fitted = self._fitted
+        if fitted is None:
+            check_is_fitted(self)
+        return fitted  # type: ignore[return-value]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn whether `fit` has worked."""
+        return self._fitted is not None
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        """Return what the address of the page is filled in with."""
+        return {"name": type(self).__name__}
+
+
+def header_of(estimator: Any, fitted: Any) -> Any:
+    """Return an estimator of the same class at a fitted state, which no other fit can change.
+
+    scikit-learn compares the columns of X with those that it knows.
+    """
+    known = type(estimator)()
+    known._fitted = fitted
+    return known

@@ -1,0 +1,199 @@
+"""What a fitted linear mixed model knows, and the public attributes that are read off it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Self
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.linalg import FloatArray
+from skmixed.core.rows.monte_carlo import MonteCarloErrors
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import Rows
+from skmixed.design.design import Design
+from skmixed.estimators._batches import declaration
+from skmixed.estimators._data import TrainingData
+from skmixed.estimators._diagnosis import warn_about
+from skmixed.estimators._estimator import FittedAttribute
+from skmixed.estimators._inputs import Columns
+from skmixed.estimators._labels import RandomLabels, describe
+from skmixed.estimators._prediction_rows import LinearEstimates, Predictor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LinearState:
+    """All that a fit of a linear mixed model has found; the rest is computed when asked for."""
+
+    fit: Fit
+    posterior: Fit | Posterior  # the fit, or what `update_groups` has made of it
+    design: Design  # with the levels of `posterior`
+    columns: Columns  # what each column of X is
+    declaration: Mapping[str, str]  # the parameters that say so, as text
+    n_features_in: int
+    feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
+    formula: str
+    n_dropped: int | None = None  # rows that `lmer` left out
+
+    @classmethod
+    def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
+        """Put together what a fit to a table has found; warns where it is in doubt."""
+        warn_about(fit, () if data.feature_names is not None else data.columns.groups)
+        return cls(
+            fit=fit,
+            posterior=fit,
+            design=design,
+            columns=data.columns,
+            declaration=declaration(model),
+            n_features_in=data.n_features,
+            feature_names_in=data.feature_names,
+            formula=describe(design, data.terms, data.fixed),
+            **more,
+        )
+
+    def refitted(self, design: Design, fit: Fit) -> Self:
+        """Return what a fit to further rows, too, has found; warns where it is in doubt."""
+        warn_about(fit, () if self.feature_names_in is not None else self.columns.groups)
+        return replace(self, fit=fit, posterior=fit, design=design)
+
+    def updated(self, products: CrossProducts) -> Self:
+        """Return the same with the random effects that other sums tell of."""
+        posterior = Posterior.of(self.fit, products)
+        return replace(self, design=self.design.with_levels(products.levels), posterior=posterior)
+
+    def products_with(self, rows: Rows) -> CrossProducts:
+        """Return the sums over all rows so far and further ones."""
+        return self.posterior.products + CrossProducts.of(self.design.layout, rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep the estimates, so that a copy need not evaluate the model to tell them."""
+        kept = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**kept, "estimates": self.estimates}
+
+    @cached_property
+    def estimates(self) -> LinearEstimates:
+        """The numbers."""
+        fit = self.fit
+        return LinearEstimates(
+            beta=fit.beta,
+            effects=self.posterior.modes,
+            residual_variance=fit.sigma2,
+            theta=fit.theta,
+            criterion=fit.criterion,
+            rank=fit.rank,
+            is_singular=fit.is_singular,
+        )
+
+    @property
+    def predictor(self) -> Predictor:
+        """What predictions need."""
+        return Predictor(
+            self.design,
+            self.fit.spec,
+            self.columns,
+            self.n_features_in,
+            self.feature_names_in,
+            self.estimates,
+        )
+
+    @property
+    def coef(self) -> FloatArray:
+        """Fixed coefficients without the intercept, (n_fixed,)."""
+        return self.estimates.beta[int(self.design.has_intercept) :].copy()
+
+    @property
+    def intercept(self) -> float:
+        """Fixed intercept; 0 if there is none."""
+        return float(self.estimates.beta[0]) if self.design.has_intercept else 0.0
+
+    @property
+    def coef_covariance(self) -> pd.DataFrame:
+        """Covariance matrix of the fixed coefficients, the intercept first if there is one."""
+        names = self.design.fixed_names
+        return pd.DataFrame(self.fit.beta_covariance, index=names, columns=names)
+
+    @property
+    def n_iter(self) -> int:
+        """Number of iterations of the search, 1 for a closed form."""
+        return max(1, self.fit.report.n_iter)
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of levels of every factor that has a term."""
+        return self.predictor.n_groups
+
+    @property
+    def random_covariance(self) -> dict[str, pd.DataFrame]:
+        """Covariance matrix of the random effects of every factor."""
+        return {
+            factor.name: pd.DataFrame(covariance, index=factor.columns, columns=factor.columns)
+            for factor, covariance in zip(self.random_labels, self.fit.covariances, strict=True)
+        }
+
+    @property
+    def random_effects(self) -> dict[str, pd.DataFrame]:
+        """BLUPs of every factor."""
+        return {
+            factor.name: pd.DataFrame(effects, factor.levels, factor.columns, copy=True)
+            for factor, effects in zip(self.random_labels, self.estimates.effects, strict=True)
+        }
+
+    @property
+    def random_effects_covariance(self) -> dict[str, FloatArray]:
+        """Conditional covariance of the random effects of every factor."""
+        return {
+            factor.name: self.posterior.conditional_covariance(position)
+            for position, factor in enumerate(self.random_labels)
+        }
+
+    @property
+    def monte_carlo_errors(self) -> dict[str, pd.DataFrame]:
+        """Monte Carlo standard errors of `random_covariance`; only of ``solver="iterative"``."""
+        if self.fit.report.monte_carlo is None:
+            raise AttributeError("no estimate of this model is random, so that none has this error")
+        errors = MonteCarloErrors.of(self.fit).covariances
+        return {
+            factor.name: pd.DataFrame(error, index=factor.columns, columns=factor.columns)
+            for factor, error in zip(self.random_labels, errors, strict=True)
+        }
+
+    @property
+    def random_labels(self) -> list[RandomLabels]:
+        """The labels of every factor that has a term."""
+        spec = self.fit.spec
+        return [
+            RandomLabels.of(self.design, factor, spec.factor_columns(factor))
+            for factor in spec.used_factors
+        ]
+
+
+class LinearAttributes:
+    """The public attributes of a fitted linear mixed model."""
+
+    fit_ = FittedAttribute[Fit]()
+    design_ = FittedAttribute[Design]()
+    formula_ = FittedAttribute[str]()
+    n_dropped_ = FittedAttribute[int](optional=True)
+    coef_ = FittedAttribute[FloatArray]()
+    intercept_ = FittedAttribute[float]()
+    coef_covariance_ = FittedAttribute[pd.DataFrame]()
+    residual_variance_ = FittedAttribute[float]("estimates.residual_variance")
+    theta_ = FittedAttribute[FloatArray]("estimates.theta")
+    criterion_ = FittedAttribute[float]("estimates.criterion")
+    rank_ = FittedAttribute[int]("estimates.rank")
+    is_singular_ = FittedAttribute[bool]("estimates.is_singular")
+    log_likelihood_ = FittedAttribute[float]("fit.log_likelihood")
+    aic_ = FittedAttribute[float]("fit.aic")
+    bic_ = FittedAttribute[float]("fit.bic")
+    n_iter_ = FittedAttribute[int]()
+    converged_ = FittedAttribute[bool]("fit.report.converged")
+    solver_ = FittedAttribute[str]("fit.report.solver")
+    n_groups_ = FittedAttribute[dict[str, int]]()
+    random_covariance_ = FittedAttribute[dict[str, pd.DataFrame]]()
+    random_effects_ = FittedAttribute[dict[str, pd.DataFrame]]()
+    random_effects_covariance_ = FittedAttribute[dict[str, FloatArray]]()
+    monte_carlo_errors_ = FittedAttribute[dict[str, pd.DataFrame]]()
