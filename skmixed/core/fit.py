@@ -68,7 +68,7 @@ class Fit:
             cache = {"problem": problem.with_noise() if report.is_unbounded else problem}
         elimination = evaluation.problem.elimination
         krylov = elimination.settings if isinstance(elimination, Iterative) else None
-        return cls(products, spec, tuple(evaluation.factors), report, cache, krylov)
+        return cls(products, spec, tuple(evaluation.lambdas), report, cache, krylov)
 
     def at(self, products: CrossProducts) -> Fit:
         """Fit other data of the same layout at the relative covariances of this fit.
@@ -76,7 +76,7 @@ class Fit:
         Coefficients, residual variance and BLUPs are those of the other data.
         """
         problem = Problem.of(products, self.spec, self.krylov)
-        scaled = problem.scaled_lambdas(self.factors)
+        scaled = problem.scaled_lambdas(self.lambdas)
         return Fit(products, self.spec, tuple(scaled), _GIVEN, {"problem": problem}, self.krylov)
 
     def refit(self, **changes: Any) -> Fit:
@@ -151,8 +151,8 @@ class Fit:
         return np.asarray(self.sigma2 * relative)
 
     @property
-    def factors(self) -> Blocks:
-        """Lower-triangular lambda of every used factor, (k, k), relative to sigma, in raw units."""
+    def lambdas(self) -> Blocks:
+        """Lower-triangular lambdas of the used factors, (k, k), relative to sigma, in raw units."""
         maps = self.problem.model.random_maps
         return [
             _lower_triangular(random_map, lam)
@@ -162,7 +162,7 @@ class Fit:
     @property
     def covariances(self) -> Blocks:
         """Covariance matrix of the random effects of every used factor, (k, k)."""
-        return [self.sigma2 * (lam @ lam.T) for lam in self.factors]
+        return [self.sigma2 * (lam @ lam.T) for lam in self.lambdas]
 
     @property
     def theta(self) -> FloatArray:
@@ -179,7 +179,7 @@ class Fit:
     def _term_theta(self, term: Term) -> FloatArray:
         """Return the entries of theta of one term."""
         position, block = self.place_of(term)
-        lam = self.factors[position][block, block]
+        lam = self.lambdas[position][block, block]
         if term.kind == "unstructured":
             return np.concatenate([lam[j:, j] for j in range(len(lam))])
         return np.diag(lam).copy() if term.kind == "diagonal" else np.diag(lam)[:1].copy()
@@ -351,7 +351,7 @@ class Posterior:
         return [
             (random_map @ (lam @ (lam.T @ np.matmul(contrast, cross)))).T / model.response_scale
             for random_map, lam, cross in zip(
-                model.random_maps, evaluation.factors, evaluation.cross, strict=True
+                model.random_maps, evaluation.lambdas, evaluation.cross, strict=True
             )
         ]
 

@@ -71,11 +71,12 @@ def warn_about(
         return
     if fit.report.is_unbounded:
         warn(_no_maximum(fit), UnidentifiedWarning)
-    if fit.evaluation.lost > _MOST_LOST:
-        ratio = fit.evaluation.lost * 2**52  # `lost` is this times epsilon, 2**-52
+    error = fit.evaluation.relative_rounding
+    if error > _MOST_LOST:
+        ratio = error * 2**52  # it is this times epsilon, 2**-52
         warn(
             f"the residual variance is {ratio:.0e} times smaller than that "
-            f"of the response, which leaves it {-np.log10(fit.evaluation.lost):.0f} digits or so",
+            f"of the response, which leaves it {-np.log10(error):.0f} digits or so",
             LostPrecisionWarning,
         )
     elif not fit.report.converged:

@@ -178,7 +178,7 @@ def simulate_rows(
         numbers = number_levels(source.groups, key)
         columns = fit.spec.factor_columns(factor)
         shape = (numbers.max(initial=-1) + 1, len(columns), n_samples)
-        lam = np.sqrt(fit.sigma2) * fit.factors[position]
+        lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
         effects = np.einsum("ab,lbs->las", lam, generator.standard_normal(shape))[numbers]
         if random == "fitted":
             level = predicted.codes[factor]
@@ -220,7 +220,7 @@ def prediction_pivots(
         noise = np.sqrt(fit.sigma2) * generator.standard_normal(size)
         new_effects = [
             np.sqrt(fit.sigma2) * generator.standard_normal((size, len(lam))) @ lam.T
-            for lam in fit.factors
+            for lam in fit.lambdas
         ]
         refits = refit_responses(fit, responses)
         scaled = ScaledResponses.of(fit, responses)

@@ -25,7 +25,7 @@ def conditional_aic(fit: Fit) -> float:
     Without random terms and by ML it is the ordinary AIC.
     """
     evaluation, problem = fit.evaluation, fit.problem
-    omegas = [lam @ lam.T for lam in evaluation.factors]
+    omegas = [lam @ lam.T for lam in evaluation.lambdas]
     explained = sum(
         float((score * (omega @ score)).sum())
         for omega, score in zip(omegas, evaluation.scores(), strict=True)
@@ -45,7 +45,7 @@ def effective_parameters(fit: Fit, omegas: Blocks) -> float:
     It lies between the number of coefficients and that of coefficients and random effects.
     """
     evaluation = fit.evaluation
-    m = len(evaluation.contrast)
+    m = len(evaluation.to_residual)
     rho = float(fit.rank)
     for factor, (omega, gram) in enumerate(zip(omegas, evaluation.grams, strict=True)):
         rho += float((omega * evaluation.factorisation.total_information(factor)).sum())

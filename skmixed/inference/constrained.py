@@ -246,7 +246,7 @@ def deviance_at(
     evaluation = problem.evaluate(scaled)
     s = (sigma * model.response_scale) ** 2
     square = float(evaluation.lower[-1, -1] ** 2)
-    contrast, by_held = evaluation.contrast, 0.0
+    contrast, by_held = evaluation.to_residual, 0.0
     if held is not None:
         place = fit.spec.fixed[held[0]]
         row = model.to_raw[place, :-1]

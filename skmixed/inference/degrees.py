@@ -104,7 +104,7 @@ class Curvature:
         coordinates = Coordinates.natural(fit.problem)
         directions = theta_directions(evaluation, coordinates.patterns)
         forms = _forms_along(evaluation, directions)
-        w, v_b = evaluation.contrast, evaluation.beta_covariance
+        w, v_b = evaluation.to_residual, evaluation.beta_covariance
         shares = np.asarray(forms @ w @ w / evaluation.sigma2)
         slopes = v_b @ forms[:, :-1, :-1] @ v_b
         hessian = _hessian(evaluation, coordinates, directions)
@@ -126,13 +126,13 @@ class Curvature:
 
 def theta_directions(evaluation: Evaluation, patterns: Blocks) -> list[FloatArray]:
     """Return dOmega / d theta of every factor, (t_f, k, k)."""
-    halves = [pattern @ lam.T for pattern, lam in zip(patterns, evaluation.factors, strict=True)]
+    halves = [pattern @ lam.T for pattern, lam in zip(patterns, evaluation.lambdas, strict=True)]
     return [half + half.transpose(0, 2, 1) for half in halves]
 
 
 def _forms_along(evaluation: Evaluation, directions: list[FloatArray]) -> FloatArray:
     """Return the sum over levels of U'E U for every direction E, (t, p + 1, p + 1)."""
-    m = len(evaluation.contrast)
+    m = len(evaluation.to_residual)
     parts = [
         matrices.reshape(len(matrices), -1) @ gram
         for matrices, gram in zip(directions, evaluation.grams, strict=True)
@@ -154,7 +154,7 @@ def _hessian(
 
 def _differences(evaluation: Evaluation, coordinates: Coordinates) -> FloatArray:
     """Return central differences of the exact gradient in theta, (t, t)."""
-    theta = theta_of(evaluation.factors, coordinates.patterns)
+    theta = theta_of(evaluation.lambdas, coordinates.patterns)
     hessian = np.empty((len(theta), len(theta)))
     for place in coordinates.places:
         step = DIFFERENCE_STEP * max(1.0, float(np.abs(theta[place]).max(initial=0.0)))

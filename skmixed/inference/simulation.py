@@ -178,7 +178,7 @@ def _errors(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[F
     model, evaluation = fit.problem.model, fit.evaluation
     scaled, p = ScaledResponses.of(fit, responses), fit.rank
     xvy = scaled.fixed.copy()  # X'V^-1 y, (R, p)
-    for lam, cross, sums in zip(evaluation.factors, evaluation.cross, scaled.levels, strict=True):
+    for lam, cross, sums in zip(evaluation.lambdas, evaluation.cross, scaled.levels, strict=True):
         shrunk = (lam @ lam.T) @ sums.reshape(len(sums), -1)
         for row, column in zip(shrunk.reshape(sums.shape), cross, strict=True):
             xvy -= row @ column[:p].T
@@ -186,7 +186,7 @@ def _errors(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[F
     effects = []
     found = evaluation.factorisation.reduce(scaled.levels).cross() if scaled.levels else []
     zipped = zip(
-        evaluation.factors,
+        evaluation.lambdas,
         evaluation.cross,
         found,
         model.random_maps,

@@ -91,7 +91,7 @@ def test_optimum_is_the_same(pair, solver):
     (full, plain), (few, report) = (solver.solve(problem) for problem in pair)
     assert report.converged
     assert few.criterion == pytest.approx(full.criterion, abs=1e-6)
-    np.testing.assert_allclose(few.factors, full.factors, rtol=1e-4, atol=1e-12)
+    np.testing.assert_allclose(few.lambdas, full.lambdas, rtol=1e-4, atol=1e-12)
     assert len(other_starts(few)) == len(other_starts(full))
     assert report.confounded == plain.confounded
 

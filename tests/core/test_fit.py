@@ -21,7 +21,7 @@ from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import SEEDS, designs, examples
 
 FIGURES = [
-    "kept", "rank", "sigma2", "beta", "beta_covariance", "factors", "covariances", "theta",
+    "kept", "rank", "sigma2", "beta", "beta_covariance", "lambdas", "covariances", "theta",
     "criterion", "deviance", "log_likelihood", "aic", "bic", "n_parameters", "is_singular",
     "unidentified", "is_determined", "modes", "scaled_lambdas",
 ]  # fmt: skip
@@ -155,7 +155,7 @@ def test_factors_in_raw_units_of_a_column_far_from_zero(shift, correlation):
     assert not fit.is_singular
     np.testing.assert_allclose(fit.criterion, plain.criterion, rtol=1e-9)
     np.testing.assert_allclose(fit.sigma2, plain.sigma2, rtol=AT_OPTIMUM)
-    (lam,) = fit.factors
+    (lam,) = fit.lambdas
     assert np.array_equal(lam, np.tril(lam))
     assert (np.diag(lam) >= 0).all()
     np.testing.assert_allclose(fit.theta, [lam[0, 0], lam[1, 0], lam[1, 1]], rtol=1e-15)
@@ -177,7 +177,7 @@ def test_factors_in_raw_units_of_a_column_far_from_zero(shift, correlation):
 def test_singular_factor_in_raw_units_of_a_column_far_from_zero(shift):
     fit = sleep(shift, sd=(25.0, 2.0), correlation=-0.999)
     assert fit.is_singular
-    (lam,) = fit.factors
+    (lam,) = fit.lambdas
     assert np.array_equal(lam, np.tril(lam))
     assert (np.diag(lam) >= 0).all()
     assert lam[0, 0] > 0
@@ -194,7 +194,7 @@ def test_no_slope_variance_but_an_offset():
 @pytest.mark.parametrize("kind", ["diagonal", "identity"])
 def test_shifting_a_slope_without_correlation_is_another_model(kind):
     assert abs(sleep(50.0, kind=kind).criterion - sleep(kind=kind).criterion) > 0.1
-    lam = sleep(1e3, kind=kind).factors[0]
+    lam = sleep(1e3, kind=kind).lambdas[0]
     assert np.array_equal(lam, np.diag(np.diag(lam)))
 
 
@@ -202,7 +202,7 @@ def test_shifting_a_slope_without_correlation_is_another_model(kind):
 def test_factors_in_other_units(scale):
     plain, fit = sleep(), sleep(scale=scale)
     units = np.array([1.0, 1.0 / scale])
-    np.testing.assert_allclose(fit.factors[0], units[:, None] * plain.factors[0], rtol=1e-4)
+    np.testing.assert_allclose(fit.lambdas[0], units[:, None] * plain.lambdas[0], rtol=1e-4)
     np.testing.assert_allclose(fit.beta, units * plain.beta, rtol=AT_OPTIMUM)
     change = 2.0 * np.log(scale)  # of log|X'V^-1X|
     np.testing.assert_allclose(fit.criterion, plain.criterion + change, rtol=1e-9)
@@ -232,20 +232,20 @@ def lower(lam):
 
 def test_theta_is_by_falling_number_of_levels():
     fit = crossed_fit([(0, (0, 1)), (1, (0,))])
-    few, many = fit.factors
+    few, many = fit.lambdas
     np.testing.assert_array_equal(fit.theta, [*lower(many), *lower(few)])
     assert [term.factor for term in fit.ordered_terms] == [1, 0]
 
 
 def test_theta_of_factors_with_as_many_levels_is_in_the_order_of_the_formula():
     fit = crossed_fit([(1, (0,)), (0, (0, 1))], sizes=(5, 5))
-    np.testing.assert_array_equal(fit.theta, [*lower(fit.factors[0]), *lower(fit.factors[1])])
+    np.testing.assert_array_equal(fit.theta, [*lower(fit.lambdas[0]), *lower(fit.lambdas[1])])
     assert fit.spec.used_factors == (1, 0)
 
 
 def test_theta_of_several_terms_on_one_factor():
     fit = crossed_fit([(1, (1,)), (0, (0, 1), "diagonal"), (1, (0,))])
-    many, few = fit.factors
+    many, few = fit.lambdas
     np.testing.assert_array_equal(fit.theta, [*np.diag(many), *np.diag(few)])
     first, second, third = fit.spec.terms
     np.testing.assert_array_equal(fit.term_covariance(first), fit.covariances[0][:1, :1])
@@ -256,7 +256,7 @@ def test_theta_of_several_terms_on_one_factor():
 def test_theta_of_one_shared_variance():
     fit = crossed_fit([(1, (0, 1), "identity")])
     assert fit.theta.shape == (1,)
-    np.testing.assert_allclose(fit.factors[0], fit.theta[0] * np.eye(2), rtol=1e-14)
+    np.testing.assert_allclose(fit.lambdas[0], fit.theta[0] * np.eye(2), rtol=1e-14)
 
 
 def test_two_equal_terms_are_told_apart():
@@ -322,7 +322,7 @@ def test_without_random_terms_it_is_least_squares(method, weighting):
     np.testing.assert_allclose(fit.log_likelihood, -full / 2, rtol=1e-10)
     np.testing.assert_allclose(fit.aic, full + 2 * 4, rtol=1e-10)
     assert fit.theta.shape == (0,)
-    assert (fit.factors, fit.modes, fit.unidentified) == ([], [], ())
+    assert (fit.lambdas, fit.modes, fit.unidentified) == ([], [], ())
     assert not fit.is_singular
     assert fit.report.converged
     assert fit.criterion_at(np.empty(0)) == fit.criterion
@@ -424,8 +424,8 @@ def test_unidentified_factor_is_named_by_its_place_in_the_layout():
         fit = Fit.of(products, ModelSpec((0,), tuple(Term(f, (0,)) for f in order)))
         assert fit.unidentified == (0,)
         row, group = fit.spec.used_factors.index(0), fit.spec.used_factors.index(1)
-        assert fit.factors[row][0, 0] == 0.0
-        assert fit.factors[group][0, 0] > 0.0
+        assert fit.lambdas[row][0, 0] == 0.0
+        assert fit.lambdas[group][0, 0] > 0.0
         alone = fit.refit(terms=(Term(1, (0,)),))
         np.testing.assert_allclose(fit.criterion, alone.criterion, rtol=1e-9)
         assert alone.unidentified == ()

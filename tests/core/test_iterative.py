@@ -44,8 +44,8 @@ def both(design, lambdas, krylov=EXACT):
     iterative = Problem.of(products, design.spec, krylov)
     if not isinstance(iterative.elimination, Iterative):
         return None
-    factors = design.scaled_lambdas(exact, lambdas)
-    return exact.evaluate(factors), iterative.evaluate(factors)
+    lambdas = design.scaled_lambdas(exact, lambdas)
+    return exact.evaluate(lambdas), iterative.evaluate(lambdas)
 
 
 def assert_close(ours, theirs, rtol, size=None):
@@ -65,7 +65,7 @@ def test_everything_is_as_with_a_dense_complement(design, boundary, seed):
         return
     exact, ours = found
     assert_close(ours.lower, exact.lower, 1e-10)
-    for f in range(len(exact.factors)):
+    for f in range(len(exact.lambdas)):
         assert_close(ours.cross[f], exact.cross[f], 1e-8)
         total = exact.factorisation.total_information(f)
         assert_close(ours.factorisation.total_information(f), total, 1e-9)

@@ -50,7 +50,7 @@ def test_effects_without_each_row(design, boundary):
 def test_a_zero_variance_leaves_exact_zeros():
     design = random_design(0)
     fit = design.fit_at(draw_lambdas(design, np.random.default_rng(0), "zero"))
-    if any(lam.any() for lam in fit.factors):
-        fit = design.fit_at([0.0 * lam for lam in fit.factors])
+    if any(lam.any() for lam in fit.lambdas):
+        fit = design.fit_at([0.0 * lam for lam in fit.lambdas])
     found = effects_without_rows(fit, design.rows().at_levels(fit.products.levels))
     assert not any(mean.any() for mean in found.means + found.variances)

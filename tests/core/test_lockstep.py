@@ -97,7 +97,7 @@ def test_sums_of_drawn_responses(relations):
     drawn = draw_responses(fit, n, np.random.default_rng(0))
     rows, w = design.rows(), design.weights
     V = np.diag(1.0 / w)
-    for factor, lam in zip(fit.spec.used_factors, fit.factors, strict=True):
+    for factor, lam in zip(fit.spec.used_factors, fit.lambdas, strict=True):
         z = rows.columns[:, list(fit.spec.factor_columns(factor))] @ lam
         codes = rows.codes[factor]
         V += (z @ z.T) * (codes[:, None] == codes)

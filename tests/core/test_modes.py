@@ -56,7 +56,7 @@ def test_factors_are_lower_triangular_in_raw_units(design, seed):
         [np.where(np.eye(len(lam), dtype=bool), np.abs(lam), lam)
          for lam in draw_lambdas(design, np.random.default_rng(seed))]
     )  # fmt: skip
-    for lam, covariance in zip(fit.factors, fit.covariances, strict=True):
+    for lam, covariance in zip(fit.lambdas, fit.covariances, strict=True):
         np.testing.assert_array_equal(lam, np.tril(lam))
         assert (np.diag(lam) >= 0.0).all()
         np.testing.assert_allclose(covariance, fit.sigma2 * lam @ lam.T, rtol=1e-12)

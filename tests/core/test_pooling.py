@@ -49,9 +49,9 @@ def dense_criterion(stage, omega):
 @pytest.mark.parametrize("noise", NOISES)
 def test_criterion_gradient_and_curvature(noise):
     stage = stage_of(noise)
-    factor = np.tril(np.random.default_rng(1).normal(size=(K, K)))
-    point = PooledStage.at(stage, factor)
-    omega = factor @ factor.T
+    lam = np.tril(np.random.default_rng(1).normal(size=(K, K)))
+    point = PooledStage.at(stage, lam)
+    omega = lam @ lam.T
     assert_allclose(point.criterion, dense_criterion(stage, omega), rtol=1e-10)
     change = np.random.default_rng(2).normal(size=(K, K))
     change = 1e-5 * (change + change.T)
@@ -78,9 +78,9 @@ def test_the_optimum(noise, spread):
     entries = np.tril_indices(K)
 
     def criterion(theta):
-        factor = np.zeros((K, K))
-        factor[entries] = theta
-        return PooledStage.at(stage, factor).criterion
+        lam = np.zeros((K, K))
+        lam[entries] = theta
+        return PooledStage.at(stage, lam).criterion
 
     rng = np.random.default_rng(0)
     best = min(minimize(criterion, rng.normal(size=6) * 3, method="BFGS").fun for _ in range(6))

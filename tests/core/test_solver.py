@@ -246,7 +246,7 @@ def test_bad_starts_are_left(theta):
     found, report = Newton().solve(problem, [start @ start.T])
     assert report.converged
     assert found.criterion <= best.criterion + ABOVE_OPTIMUM
-    np.testing.assert_allclose(found.factors[0], best.factors[0], atol=1e-4)
+    np.testing.assert_allclose(found.lambdas[0], best.lambdas[0], atol=1e-4)
     fit = Fit.of(design.products(), design.spec)
     assert fit.criterion <= lowest_criterion(design) + ABOVE_OPTIMUM
 

@@ -73,7 +73,7 @@ def targets(truth, rows, responses, number, rng):
     """X beta + Z b as drawn; new groups draw theirs here."""
     codes = rows.codes[0]
     drawn = responses.effects[0][:, number].T
-    root = np.sqrt(truth.sigma2) * truth.factors[0]
+    root = np.sqrt(truth.sigma2) * truth.lambdas[0]
     fresh = rng.standard_normal((len(codes), len(root))) @ root.T
     effects = np.where((codes >= 0)[:, None], drawn[codes], fresh)
     z = rows.columns[:, list(truth.spec.factor_columns(0))]

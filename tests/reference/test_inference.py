@@ -161,7 +161,7 @@ def plain(name):
 def test_parts_of_the_variance(name, fitted):
     model, figures = fitted(name)
     if figures["effective_parameters"]:
-        omegas = [lam @ lam.T for lam in model.fit_.evaluation.factors]
+        omegas = [lam @ lam.T for lam in model.fit_.evaluation.lambdas]
         ours = effective_parameters(model.fit_, omegas)
         assert ours == pytest.approx(figures["effective_parameters"], rel=1e-5)
     if figures["weights"]:  # the means over rows are weighted here, unweighted there

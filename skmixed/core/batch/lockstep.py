@@ -40,7 +40,7 @@ _HALVINGS = 40  # of the bracket of a shift: to 1e-12 of it
 class Optima:
     """Where the searches of R data sets ended."""
 
-    factors: FloatArray  # (R, k, k), lambda in scaled units, lower triangular
+    lambdas: FloatArray  # (R, k, k), in scaled units, lower triangular
     criterion: FloatArray  # (R,), but for a constant; infinite where no point could be evaluated
     beta: FloatArray  # (R, p), coefficients of the scaled columns
     sigma2: FloatArray  # (R,), in scaled units
@@ -64,7 +64,7 @@ def solve_stack(stack: LockstepData, start: FloatArray) -> Optima:
 def _solve_chunk(stack: LockstepData, start: FloatArray) -> Optima:
     """Minimise the criterion of as many data sets as are worked on at once."""
     first = _finished(_StackSearch(stack, start))
-    diagonals = np.diagonal(first.factors, axis1=1, axis2=2)
+    diagonals = np.diagonal(first.lambdas, axis1=1, axis2=2)
     again = np.flatnonzero((diagonals == 0.0).any(axis=1))
     if len(again):
         second = _finished(_StackSearch(stack.take(again), np.eye(len(start))))

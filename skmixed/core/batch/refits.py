@@ -117,7 +117,7 @@ def refit_stack(fit: Fit, stack: LockstepData) -> Refits:
     (lam,) = fit.scaled_lambdas
     optima = solve_stack(with_levels_merged(stack), lam @ lam.T)
     beta, sigma2 = optima.beta.copy(), optima.sigma2.copy()
-    lambdas, converged = optima.factors.copy(), optima.settled.copy()
+    lambdas, converged = optima.lambdas.copy(), optima.settled.copy()
     for number in np.flatnonzero(~converged):
         evaluation, report = solve_replicate(fit, _stack_problem(fit, stack, int(number)))
         converged[number] = report.converged
@@ -125,7 +125,7 @@ def refit_stack(fit: Fit, stack: LockstepData) -> Refits:
             beta[number], sigma2[number], lambdas[number] = np.nan, np.nan, np.nan
         else:
             beta[number], sigma2[number] = evaluation.beta, evaluation.sigma2
-            lambdas[number] = evaluation.factors[0]
+            lambdas[number] = evaluation.lambdas[0]
     return Refits.of_scaled(fit, beta, sigma2, [lambdas], converged)
 
 
@@ -150,7 +150,7 @@ def solve_replicate(fit: Fit, problem: Problem) -> tuple[Evaluation | None, Solv
         if not fit.spec.terms:
             return problem.evaluate([]), _REFIT
         evaluation, report = Newton().solve(problem, [lam @ lam.T for lam in fit.scaled_lambdas])
-        if not report.converged or any((np.diag(lam) == 0.0).any() for lam in evaluation.factors):
+        if not report.converged or any((np.diag(lam) == 0.0).any() for lam in evaluation.lambdas):
             evaluation, report = Newton().solve(problem)
     except (LostPrecisionError, np.linalg.LinAlgError):
         return None, _LOST
@@ -165,7 +165,7 @@ def _collected(fit: Fit, found: list[tuple[Evaluation | None, SolverReport]]) ->
     for number, (evaluation, _) in enumerate(found):
         if evaluation is not None:
             beta[number], sigma2[number] = evaluation.beta, evaluation.sigma2
-            for target, lam in zip(lambdas, evaluation.factors, strict=True):
+            for target, lam in zip(lambdas, evaluation.lambdas, strict=True):
                 target[number] = lam
     converged = np.array([report.converged for _, report in found], dtype=bool)
     return Refits.of_scaled(fit, beta, sigma2, lambdas, converged)

@@ -57,7 +57,7 @@ def draw_effects(fit: Fit, n_samples: int, generator: np.random.Generator) -> tu
     """
     undo = np.linalg.inv(fit.products.basis)
     effects, carried = [], []
-    for factor, lam in zip(fit.spec.used_factors, fit.factors, strict=True):
+    for factor, lam in zip(fit.spec.used_factors, fit.lambdas, strict=True):
         block = fit.products.factors[factor]
         shape = (len(lam), n_samples * len(block.index))
         drawn = np.sqrt(fit.sigma2) * lam @ generator.standard_normal(shape)

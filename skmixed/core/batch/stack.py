@@ -1,4 +1,4 @@
-"""The criterion of many data sets of one design at once, each at its own relative factor.
+"""The criterion of many data sets of one design at once, each at its own lambda.
 
 One grouping factor, so that everything is a batched sum over levels. Blocks have the data sets
 along their last axis but one, the levels along the last; what all data sets share has length one

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CRITERION_DIGITS = 1e-13  # relative rounding of the criterion: some hundred units in its last place
 CRITERION_ROUNDING = 1e-12  # the same where large terms cancel and the criterion is near zero
-_INDEPENDENT_OF_ROOT = ("sigma2", "contrast", "beta_covariance", "cross", "grams", "gradient")
+_INDEPENDENT_OF_ROOT = ("sigma2", "to_residual", "beta_covariance", "cross", "grams", "gradient")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Evaluation:
     """The model at one value of the lambdas, in scaled units."""
 
     problem: Problem
-    factors: list[FloatArray]  # (k, k), lambda of every used factor
+    lambdas: list[FloatArray]  # (k, k), of every used factor
     factorisation: Factorisation  # V in factored form
     reduced: Reduced  # [X y] after elimination of the random effects
     lower: FloatArray  # (p + 1, p + 1), L with L L' = [X y]'V^-1[X y]
@@ -41,7 +41,7 @@ class Evaluation:
 
         Each `lam @ lam.T` must be unchanged up to rounding. All arrays are shared.
         """
-        same = replace(self, factors=lambdas)
+        same = replace(self, lambdas=lambdas)
         for name in _INDEPENDENT_OF_ROOT:
             if name in self.__dict__:
                 same.__dict__[name] = self.__dict__[name]
@@ -67,7 +67,7 @@ class Evaluation:
         return float(value + self.problem.constant)
 
     @property
-    def lost(self) -> float:
+    def relative_rounding(self) -> float:
         """Relative error to expect in the residual variance from rounding.
 
         The residual sum of squares is what is left of that of y, which loses digits in proportion
@@ -81,17 +81,17 @@ class Evaluation:
     def rounding(self) -> float:
         """Error to expect in the criterion from rounding."""
         rounding = CRITERION_DIGITS * abs(self.criterion) + CRITERION_ROUNDING
-        return rounding + self.lost * self.problem.degrees
+        return rounding + self.relative_rounding * self.problem.degrees
 
     @cached_property
-    def contrast(self) -> FloatArray:
+    def to_residual(self) -> FloatArray:
         """The vector w = (-beta, 1), of shape (p + 1,), so that [X y] w = y - X beta."""
         return np.asarray(self.inverse[-1] * self.lower[-1, -1])
 
     @property
     def beta(self) -> FloatArray:
         """Coefficients of the kept fixed columns, of shape (p,)."""
-        return -self.contrast[:-1]
+        return -self.to_residual[:-1]
 
     @cached_property
     def beta_covariance(self) -> FloatArray:
@@ -102,7 +102,7 @@ class Evaluation:
     @cached_property
     def middle(self) -> FloatArray:
         """W_m, (p + 1, p + 1): blockdiag(V_b, 0) + w w'/sigma^2 for REML, w w'/sigma^2 for ML."""
-        w = self.contrast
+        w = self.to_residual
         middle = np.outer(w, w / self.sigma2)
         if self.problem.spec.method == "reml":
             middle[:-1, :-1] += self.beta_covariance
@@ -128,17 +128,17 @@ class Evaluation:
         middle = self.middle.ravel()
         return [
             self.factorisation.total_information(factor) - (gram @ middle).reshape(lam.shape)
-            for factor, (gram, lam) in enumerate(zip(self.grams, self.factors, strict=True))
+            for factor, (gram, lam) in enumerate(zip(self.grams, self.lambdas, strict=True))
         ]
 
     def scores(self) -> Blocks:
         """Return u = Z'V^-1(y - X beta) of every factor, of shape (k, n_levels)."""
-        return [np.matmul(self.contrast, cross) for cross in self.cross]
+        return [np.matmul(self.to_residual, cross) for cross in self.cross]
 
     def modes(self) -> Blocks:
         """Return the BLUPs b = Omega u of every factor, of shape (k, n_levels)."""
         return [
-            lam @ (lam.T @ score) for lam, score in zip(self.factors, self.scores(), strict=True)
+            lam @ (lam.T @ score) for lam, score in zip(self.lambdas, self.scores(), strict=True)
         ]
 
 
@@ -179,7 +179,7 @@ def average_information(evaluation: Evaluation, directions: Directions) -> Float
             through += rows @ columns.T
     through = evaluation.factorisation.reduce(products).remaining(through)
     y = _response_terms(evaluation, directions)
-    h, q = y @ evaluation.contrast, _quadratic(evaluation, y)
+    h, q = y @ evaluation.to_residual, _quadratic(evaluation, y)
     fixed = h[:, :-1] @ evaluation.beta_covariance @ h[:, :-1].T
     information = (through - fixed) / evaluation.sigma2
     return np.asarray(information - np.outer(q, q) / evaluation.problem.degrees)
@@ -187,7 +187,7 @@ def average_information(evaluation: Evaluation, directions: Directions) -> Float
 
 def _response_terms(evaluation: Evaluation, directions: Directions) -> FloatArray:
     """Return Y_E of every direction, of shape (t, p + 1, p + 1)."""
-    m = len(evaluation.contrast)
+    m = len(evaluation.to_residual)
     return np.concatenate(
         [
             matrices.reshape(len(matrices), -1) @ evaluation.grams[factor]
@@ -198,7 +198,7 @@ def _response_terms(evaluation: Evaluation, directions: Directions) -> FloatArra
 
 def _quadratic(evaluation: Evaluation, y: FloatArray) -> FloatArray:
     """Return q_E of every direction, of shape (t,)."""
-    w = evaluation.contrast
+    w = evaluation.to_residual
     return np.asarray(y @ w @ w / evaluation.sigma2)
 
 
@@ -219,7 +219,7 @@ def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
         my = evaluation.middle @ y
         hessian -= my.reshape(len(y), -1) @ my.transpose(0, 2, 1).reshape(len(y), -1).T
         return np.asarray(hessian + (1.0 - 1.0 / evaluation.problem.degrees) * np.outer(q, q))
-    h = (y @ evaluation.contrast)[:, :-1]
+    h = (y @ evaluation.to_residual)[:, :-1]
     hessian -= 2.0 / evaluation.sigma2 * (h @ evaluation.beta_covariance @ h.T)
     return np.asarray(hessian - np.outer(q, q) / evaluation.problem.degrees)
 

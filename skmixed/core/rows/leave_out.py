@@ -63,9 +63,9 @@ def residuals_and_leverage(fit: Fit, rows: Rows) -> tuple[FloatArray, FloatArray
     if table.random:
         leverage += evaluation.factorisation.effect_variances(table.random, table.codes)
     residuals = np.empty(table.n_rows)
-    p = len(evaluation.contrast) - 1
+    p = len(evaluation.to_residual) - 1
     root = linalg.cholesky(evaluation.beta_covariance, lower=True) if p else np.empty((0, 0))
-    for chosen, reduced in table.reduced(evaluation.factors, evaluation.cross):
+    for chosen, reduced in table.reduced(evaluation.lambdas, evaluation.cross):
         residuals[chosen] = reduced[:, p] - reduced[:, :p] @ evaluation.beta
         leverage[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
     return residuals / table.scale, leverage if rows.weights is None else leverage * rows.weights
@@ -188,7 +188,7 @@ def _outer_coefficients(
     p, n_levels = len(evaluation.beta), len(rows.indexes[position])
     fixed = table.fixed[:, :p]
     reduced = np.concatenate(
-        [part for _, part in table.reduced(evaluation.factors, evaluation.cross)]
+        [part for _, part in table.reduced(evaluation.lambdas, evaluation.cross)]
     )
     reduced[:, p] -= reduced[:, :p] @ evaluation.beta
     total = fixed.T @ _weighted(reduced[:, :p], rows.weights)

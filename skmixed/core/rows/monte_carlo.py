@@ -41,7 +41,7 @@ class MonteCarloErrors:
             half + half.transpose(0, 2, 1)
             for half in (
                 pattern @ lam.T
-                for pattern, lam in zip(coordinates.patterns, evaluation.factors, strict=True)
+                for pattern, lam in zip(coordinates.patterns, evaluation.lambdas, strict=True)
             )
         ]
         by_scores = [

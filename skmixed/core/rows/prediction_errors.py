@@ -51,7 +51,7 @@ def mean_variances(
     variances = model.sigma2 * relative
     root = _root(_coefficient_covariance(model))
     p = len(root)
-    for chosen, reduced in table.reduced(evaluation.factors, evaluation.cross):
+    for chosen, reduced in table.reduced(evaluation.lambdas, evaluation.cross):
         variances[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
     return variances
 
@@ -61,7 +61,7 @@ def _prior_variances(fit: Fit, rows: Rows, position: int, unknown: np.ndarray) -
     variances = np.zeros(len(unknown))
     if unknown.any():
         columns = list(fit.spec.factor_columns(fit.spec.used_factors[position]))
-        random_map, lam = fit.problem.model.random_maps[position], fit.evaluation.factors[position]
+        random_map, lam = fit.problem.model.random_maps[position], fit.evaluation.lambdas[position]
         z = rows.columns[unknown][:, columns] @ (random_map @ lam)
         variances[unknown] = np.square(z).sum(axis=1)
     return variances

@@ -80,7 +80,7 @@ def _fixed_part(fit: Fit, table: ScaledTable) -> tuple[FloatArray, FloatArray, F
     p = len(evaluation.beta)
     residuals, leverage = np.empty(table.n_rows), np.zeros(table.n_rows)
     through = np.empty((table.n_rows, p))
-    for chosen, reduced in table.reduced(evaluation.factors, evaluation.cross):
+    for chosen, reduced in table.reduced(evaluation.lambdas, evaluation.cross):
         residuals[chosen] = reduced[:, p] - reduced[:, :p] @ evaluation.beta
         through[chosen] = reduced[:, :p] @ evaluation.beta_covariance
         leverage[chosen] = (through[chosen] * reduced[:, :p]).sum(axis=1)
@@ -107,7 +107,7 @@ def _own_parts(fit: Fit, table: ScaledTable, position: int) -> FloatArray:
 def _coefficient_part(fit: Fit, position: int, codes: IntArray, through: FloatArray) -> FloatArray:
     """Return G V_b d of every row's level of one factor, (n, k)."""
     evaluation, p = fit.evaluation, through.shape[1]
-    lam = evaluation.factors[position]
+    lam = evaluation.lambdas[position]
     raw = fit.problem.model.random_maps[position] @ lam @ lam.T
     levels = np.tensordot(raw, evaluation.cross[position][:, :p], axes=1)
     along = np.zeros((len(codes), len(raw)))

@@ -385,7 +385,7 @@ def theta_noise(
     factorisation = evaluation.factorisation
     assert isinstance(factorisation, IterativeFactorisation)
     noise = []
-    for f, (lam, pattern) in enumerate(zip(evaluation.factors, coordinates.patterns, strict=True)):
+    for f, (lam, pattern) in enumerate(zip(evaluation.lambdas, coordinates.patterns, strict=True)):
         samples = factorisation.estimated(f).samples
         n = len(samples)
         if n == 1:
@@ -405,7 +405,7 @@ def relative_errors(
     `covariance`, (t, t), is that of `theta_noise`. Errors of zero variances count as zero.
     """
     worst = []
-    zipped = zip(coordinates.places, coordinates.patterns, evaluation.factors, strict=True)
+    zipped = zip(coordinates.places, coordinates.patterns, evaluation.lambdas, strict=True)
     for place, pattern, lam in zipped:
         slopes = 2.0 * np.diagonal(pattern @ lam.T, axis1=1, axis2=2)
         errors = np.einsum("ai,ab,bi->i", slopes, covariance[place, place], slopes)

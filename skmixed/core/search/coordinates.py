@@ -71,7 +71,7 @@ class Coordinates:
 
 def theta_gradient(evaluation: Evaluation, patterns: Blocks) -> FloatArray:
     """Return the gradient of the criterion in theta, (t,): 2 <G lambda, L_a>."""
-    zipped = zip(evaluation.factors, patterns, evaluation.gradient, strict=True)
+    zipped = zip(evaluation.lambdas, patterns, evaluation.gradient, strict=True)
     return np.concatenate(
         [2.0 * (p.reshape(len(p), -1) @ (g @ lam).ravel()) for lam, p, g in zipped]
     )
@@ -86,7 +86,7 @@ def local_model(evaluation: Evaluation, patterns: Blocks) -> tuple[FloatArray, F
     """
     directions, curvatures = Directions(), []
     for factor, (lam, pattern, g) in enumerate(
-        zip(evaluation.factors, patterns, evaluation.gradient, strict=True)
+        zip(evaluation.lambdas, patterns, evaluation.gradient, strict=True)
     ):
         flat = pattern.reshape(len(pattern), -1)
         half = pattern @ lam.T

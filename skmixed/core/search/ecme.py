@@ -21,7 +21,7 @@ def ecme_step(evaluation: Evaluation) -> Blocks:
     """Return the relative covariances, (k, k), of the next iteration, each of its structure."""
     problem = evaluation.problem
     result: Blocks = []
-    zipped = zip(problem.structures, evaluation.factors, evaluation.gradient, strict=True)
+    zipped = zip(problem.structures, evaluation.lambdas, evaluation.gradient, strict=True)
     for factor, (structure, lam, gradient) in enumerate(zipped):
         omega = lam @ lam.T
         moment = omega - omega @ gradient @ omega / problem.model.n_levels(factor)

@@ -216,7 +216,7 @@ class _NewtonSearch(SearchState):
             negligible = max(_LEFT_TO_GAIN * self.settings.tol, _LEAST_GAIN * abs(before))
             return left < negligible and interior
         if self.rejected == _PATIENCE:
-            self.is_lost = self.current.lost > _FEW_DIGITS
+            self.is_lost = self.current.relative_rounding > _FEW_DIGITS
             if self.is_lost:
                 return True
             self.step_by_em()
@@ -259,7 +259,7 @@ class _NewtonSearch(SearchState):
         """Put exact zeros where they cost nothing and rows back in their natural order."""
         self.snap()
         found = self.current
-        if not self.coordinates.are_natural(found.factors):
+        if not self.coordinates.are_natural(found.lambdas):
             natural = Coordinates.natural(self.problem)
             found = found.with_lambdas(natural.factors(natural.theta(self.omegas)))
         report = SolverReport(

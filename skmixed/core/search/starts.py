@@ -216,7 +216,7 @@ def other_starts(found: Evaluation) -> list[Blocks]:
 
 def _without_weak_terms(found: Evaluation) -> list[Blocks]:
     """Return starts in which one term of small variance is left out."""
-    omegas = [lam @ lam.T for lam in found.factors]
+    omegas = [lam @ lam.T for lam in found.lambdas]
     starts = []
     for factor, structure in enumerate(found.problem.structures):
         for _, columns, _ in structure.slices():
@@ -239,7 +239,7 @@ def is_like_residual(problem: Problem, factor: int) -> bool:
 
 
 def _is_singular(found: Evaluation) -> bool:
-    return any(bool((np.diag(lam) == 0.0).any()) for lam in found.factors)
+    return any(bool((np.diag(lam) == 0.0).any()) for lam in found.lambdas)
 
 
 def _has_resembling_factors(problem: Problem) -> bool:

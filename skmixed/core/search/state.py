@@ -49,7 +49,7 @@ class SearchState:
     @property
     def omegas(self) -> Blocks:
         """Relative covariances, (k, k) of every factor, where the search stands."""
-        return [lam @ lam.T for lam in self.current.factors]
+        return [lam @ lam.T for lam in self.current.lambdas]
 
     def units(self) -> FloatArray:
         """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
