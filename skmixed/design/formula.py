@@ -4,6 +4,10 @@ The expressions are formulaic's, with R's spellings translated. Function calls i
 code and are run: an expression is to be trusted as much as the program it stands in.
 """
 
+from __future__ import annotations
+
+import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,14 +16,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skmixed.core.model.fixed_part import FixedColumn, FixedPart
+from skmixed.design.expressions import Naming, column_references, name_columns, prepare, variables
 from skmixed.design.materializing import (
     categorical_levels,
     function_names,
     intercept_position,
     replay,
 )
-from skmixed.design.naming import Naming, name_columns, prepare
-from skmixed.design.references import variables
 from skmixed.design.wording import known_columns
 
 INTERCEPT = "(Intercept)"  # name of the constant column
@@ -41,7 +45,7 @@ class FormulaMatrix:
     # Whether a transform such as poly, scale or bs learned from all rows; levels do not count.
     is_stateful: bool
     has_categorical: bool
-    _naming: "Naming" = field(repr=False)
+    _naming: Naming = field(repr=False)
     _spec: Any = field(repr=False)  # formulaic's ModelSpec
 
     def matrix(self, frame: pd.DataFrame) -> NDArray[np.float64]:
@@ -56,12 +60,6 @@ class FormulaMatrix:
     def structure(self) -> list[tuple[Any, list[Any], list[str]]]:
         """The terms in formulaic's form, with their scoped terms and column names."""
         return [(term, list(scoped), list(names)) for term, scoped, names in self._spec.structure]
-
-    @property
-    def levels(self) -> dict[str, list[Any] | None]:
-        """Levels of every categorical expression, in the user's names; None if it has none."""
-        found = categorical_levels(self._spec)
-        return {self.restore(expression): levels for expression, levels in found.items()}
 
     def restore(self, text: str) -> str:
         """Return a text of formulaic with the columns' own names."""
@@ -95,7 +93,7 @@ class FormulaMatrix:
             return True
         return self.learned_the_same_as(learn_matrix(self.expression, frame)[0])
 
-    def learned_the_same_as(self, other: "FormulaMatrix") -> bool:
+    def learned_the_same_as(self, other: FormulaMatrix) -> bool:
         """Tell whether the same expression learned the same transforms from another table.
 
         Categories are not compared.
@@ -172,3 +170,54 @@ def _learn(
         _spec=spec,
     )
     return learned, values
+
+
+# An expression with its codes by level, (n_levels,), or with the name of a numeric column.
+_Coded = tuple[str, Any]
+
+
+def fixed_part_of(matrix: FormulaMatrix) -> FixedPart:
+    """Describe the columns of a formula, in the user's names."""
+    columns: list[FixedColumn] = []
+    for term, scoped_terms, names in matrix.structure:
+        label = INTERCEPT if str(term) == "1" else matrix.restore(str(term))
+        for scoped in scoped_terms:
+            coded = [_coded_columns(matrix, each, names) for each in scoped.factors]
+            for product in itertools.product(*reversed(coded)):
+                columns.append(_column(label, product[::-1]))
+    levels = _variable_levels(matrix)
+    numbers = tuple(name for name in matrix.variables if name not in levels)
+    return FixedPart(tuple(columns), levels, numbers)
+
+
+def _coded_columns(matrix: FormulaMatrix, scoped: Any, names: list[str]) -> list[_Coded]:
+    """Return the columns of one expression of a term, given formulaic's scoped factor."""
+    expression = scoped.factor.expr
+    name = matrix.restore(expression)
+    coding = matrix.coding(expression, reduced=bool(scoped.reduced))
+    if coding is not None:
+        return [(name, codes) for codes in coding.T]
+    indices = dict.fromkeys(
+        index
+        for column in names
+        for index in re.findall(re.escape(expression) + r"\[(.*?)\]", column)
+    )
+    return [(name, f"{name}[{index}]") for index in indices] or [(name, name)]
+
+
+def _column(term: str, product: tuple[_Coded, ...]) -> FixedColumn:
+    codes = {name: codes for name, codes in product if isinstance(codes, np.ndarray)}
+    numbers = tuple(number for _, number in product if isinstance(number, str))
+    return FixedColumn(term, codes, numbers)
+
+
+def _variable_levels(matrix: FormulaMatrix) -> dict[str, tuple[Any, ...]]:
+    """Return the levels of the columns of the data that serve as categories only."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for expression, levels in matrix.categories.items():
+        references = column_references(expression, matrix.variables)
+        names = {reference.column for reference in references}
+        plain = expression.strip("`") in names or all(r.as_label for r in references)
+        if len(names) == 1 and plain:
+            found[names.pop()] = levels
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.design.naming import Naming
+from skmixed.design.expressions import Naming
 from skmixed.design.wording import first_values, known_columns, row_numbers
 
 # What formulaic lacks, and exp10, which it has as x ** 10.

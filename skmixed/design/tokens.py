@@ -1,6 +1,7 @@
-"""Formulas cut into tokens."""
+"""Formulas cut into tokens, and the phrases that tokens make between brackets and operators."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from skmixed.exceptions import FormulaSyntaxError
@@ -103,3 +104,131 @@ def is_called(tokens: tuple[Token, ...], index: int) -> bool:
     """Tell whether a name is followed by the opening bracket of a call."""
     following = tokens[index + 1 : index + 2]
     return bool(following) and following[0].kind == "call" and following[0].text == "("
+
+
+_OPERANDS = frozenset({"name", "quoted", "string", "number"})
+SUM = frozenset({"+", "-"})
+BARS = frozenset({"|", "||"})
+INFIX = frozenset({"+", "-", "*", "/", ":", "^", "**", "%in%", "in", "|", "||", "~"})
+BARE_BAR = "a bar needs parentheses: write (1 | g)"
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Consecutive tokens of a formula, at least one, with balanced brackets."""
+
+    source: str
+    tokens: tuple[Token, ...]
+
+    @property
+    def text(self) -> str:
+        """The phrase as written."""
+        return self.source[self.tokens[0].start : self.tokens[-1].end]
+
+    @property
+    def depth(self) -> int:
+        """How many brackets are around its outermost tokens."""
+        return min(token.depth for token in self.tokens)
+
+    @property
+    def content(self) -> "Phrase":
+        """What stands inside the brackets around the whole phrase, if there are any."""
+        phrase = self
+        while phrase.is_group:
+            phrase = phrase.between(1, -1)
+        return phrase
+
+    @property
+    def is_group(self) -> bool:
+        """Whether one pair of parentheses is around the whole phrase."""
+        first, last = self.tokens[0], self.tokens[-1]
+        level = [token for token in self.tokens if token.depth == first.depth]
+        return first.kind == "open" and last.kind == "close" and len(level) == 2
+
+    @property
+    def is_bar(self) -> bool:
+        """Whether it is a random term, ``(x | g)``."""
+        return self.is_group and bool(self.content.operators(BARS))
+
+    @property
+    def is_offset(self) -> bool:
+        """Whether it is ``offset(...)``."""
+        return self.tokens[0].text == "offset" and self.is_call
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it is one function call, ``f(...)``, and nothing else."""
+        level = [token for token in self.tokens if token.depth == self.tokens[0].depth]
+        return [token.kind for token in level] == ["name", "call", "endcall"]
+
+    def between(self, start: int, stop: int | None) -> "Phrase":
+        """Return the phrase made of the tokens `start` to `stop`."""
+        return Phrase(self.source, self.tokens[start:stop])
+
+    def operators(self, texts: Collection[str]) -> list[int]:
+        """Return the indices of these operators where they join operands of the phrase itself."""
+        depth = self.depth
+        return [
+            index
+            for index, token in enumerate(self.tokens)
+            if token.kind == "operator" and token.depth == depth and token.text in texts
+        ]
+
+    def split(self, operator: str) -> list["Phrase"]:
+        """Return the phrases between the outermost occurrences of an operator."""
+        cuts = self.operators({operator})
+        starts = [0, *(cut + 1 for cut in cuts)]
+        return [
+            self.between(start, stop) for start, stop in zip(starts, [*cuts, None], strict=True)
+        ]
+
+    def error(self, expected: str, token: Token | None = None) -> FormulaSyntaxError:
+        """Return an error that points at a token, by default the first."""
+        position = (token or self.tokens[0]).start
+        return FormulaSyntaxError(expected, self.source, position)
+
+
+def read_phrase(text: str) -> Phrase:
+    """Tokenize a formula and check that terms and operators alternate.
+
+    Raises FormulaSyntaxError where they do not.
+    """
+    source = re.sub(r"\s", " ", text)
+    tokens = tokenize(source)
+    previous: Token | None = None
+    for token in tokens:
+        if token.in_call or token.kind == "endcall" or (token.kind == "call" and token.text != "{"):
+            continue
+        _check_alternation(source, token, previous)
+        previous = token
+    if previous is None or _leaves_open(previous):
+        after = f" after '{previous.text}'" if previous else ""
+        raise FormulaSyntaxError(f"expected a term{after}", source, len(source.rstrip()))
+    return Phrase(source, tokens)
+
+
+def _leaves_open(token: Token) -> bool:
+    """Tell whether an operand must follow a token."""
+    return token.kind in ("operator", "open")
+
+
+def _check_alternation(source: str, token: Token, previous: Token | None) -> None:
+    expects_operand = previous is None or _leaves_open(previous)
+    if token.text == "[" or (token.kind == "operator" and token.text not in INFIX):
+        expected = f"'{token.text}' has no meaning between terms: put the expression into I(...)"
+    elif token.kind in ("operator", "close") and expects_operand:
+        if _may_be_unary(token, previous):
+            return
+        expected = f"expected a term before '{token.text}'"
+    elif token.kind not in ("operator", "close") and not expects_operand:
+        expected = f"expected an operator, such as '+', before '{token.text}'"
+    else:
+        return
+    raise FormulaSyntaxError(expected, source, token.start)
+
+
+def _may_be_unary(token: Token, previous: Token | None) -> bool:
+    if token.text == "~":
+        return previous is None
+    after_sum = previous is None or previous.kind == "open" or previous.text in SUM | BARS | {"~"}
+    return token.text in SUM and after_sum

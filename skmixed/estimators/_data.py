@@ -13,8 +13,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from skmixed.core.linalg import FloatArray
 from skmixed.design.source import Source
-from skmixed.design.syntax import FormulaParts, parse_random, split_formula
-from skmixed.design.terms import RandomTerm
+from skmixed.design.syntax import FormulaParts, RandomTerm, parse_random, split_formula
 from skmixed.estimators._inputs import (
     Columns,
     choose_groups,

@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 
 from skmixed.design.design import Design
-from skmixed.design.syntax import FormulaParts
-from skmixed.design.terms import RandomTerm
+from skmixed.design.syntax import FormulaParts, RandomTerm
 
 _SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
 _BARS = {"unstructured": "|", "diagonal": "||", "identity": "|identity|"}

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import assert_all_finite
 
+from skmixed.design.syntax import RandomTerm
 from skmixed.design.tables import column, is_frame, select, to_pandas
-from skmixed.design.terms import RandomTerm
 from skmixed.estimators._inputs import Columns
 
 

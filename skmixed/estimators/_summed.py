@@ -19,7 +19,7 @@ from skmixed.core.search.report import Solver
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
-from skmixed.design.terms import RandomTerm
+from skmixed.design.syntax import RandomTerm
 from skmixed.estimators._data import TrainingData
 from skmixed.estimators._diagnosis import check_sizes, check_weights, print_iteration
 from skmixed.estimators._linear_state import LinearState

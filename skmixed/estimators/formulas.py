@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skmixed.design.expressions import uses_all_columns, variables
 from skmixed.design.formula import evaluate_expression
-from skmixed.design.references import uses_all_columns, variables
-from skmixed.design.syntax import FormulaParts, split_formula
+from skmixed.design.syntax import FormulaParts, RandomTerm, split_formula
 from skmixed.design.tables import is_frame, to_pandas
-from skmixed.design.terms import RandomTerm
 from skmixed.estimators.linear import MixedLinearRegressor
 
 # What the formula and the arguments of R decide already, and where.

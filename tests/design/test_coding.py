@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skmixed.design.coding import fixed_part_of
-from skmixed.design.formula import learn_matrix
+from skmixed.design.formula import fixed_part_of, learn_matrix
 
 ROWS = np.arange(24)
 FRAME = pd.DataFrame(

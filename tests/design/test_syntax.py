@@ -1,12 +1,12 @@
+import dataclasses
 import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmixed.design.references import column_references, translate_r, uses_all_columns
-from skmixed.design.syntax import FormulaParts, parse_random, split_formula
-from skmixed.design.terms import RandomTerm
+from skmixed.design.expressions import column_references, translate_r, uses_all_columns
+from skmixed.design.syntax import FormulaParts, RandomTerm, parse_random, split_formula
 from skmixed.exceptions import FormulaSyntaxError
 
 
@@ -376,3 +376,45 @@ def test_the_kinds_of_terms_may_be_mixed_in_any_order(fixed, bars, offsets, rand
     expected = [term for bar in terms if bar in bars for term in parse_random(bar)]
     assert list(parts.random) == expected
     assert [f"offset({text})" for text in parts.offsets] == [t for t in terms if t in offsets]
+
+
+def test_name_joins_the_grouping_columns_as_lme4_does():
+    assert RandomTerm(("class", "school"), True).name == "class:school"
+
+
+@pytest.mark.parametrize(
+    ("intercept", "slopes", "expression"),
+    [
+        (True, (), "1"),
+        (True, ("Days",), "1 + Days"),
+        (False, ("Machine",), "0 + Machine"),
+        (True, ("I(x ** 2)", "poly(x, 2)", "a:b"), "1 + I(x ** 2) + poly(x, 2) + a:b"),
+    ],
+)
+def test_expression_makes_the_intercept_explicit(intercept, slopes, expression):
+    assert RandomTerm(("g",), intercept, slopes).expression == expression
+
+
+def test_is_a_value():
+    term = RandomTerm(("g",), True, ("x",))
+    assert term == RandomTerm(("g",), True, ("x",))
+    assert len({term, RandomTerm(("g",), True, ("x",))}) == 1
+    assert pickle.loads(pickle.dumps(term)) == term
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        term.intercept = False
+
+
+@pytest.mark.parametrize(
+    ("group", "intercept", "slopes", "message"),
+    [
+        ((), True, (), "at least one grouping column"),
+        (("",), True, (), "at least one grouping column"),
+        (("g", "g"), True, (), "'g:g' repeats a grouping column"),
+        (("g",), False, (), "'g' has no columns"),
+        (("g",), True, (" ",), "slope without a name"),
+        (("g",), True, ("x", "x"), "'g' repeats a slope"),
+    ],
+)
+def test_refuses_terms_that_mean_nothing(group, intercept, slopes, message):
+    with pytest.raises(ValueError, match=message):
+        RandomTerm(group, intercept, slopes)
