@@ -19,7 +19,6 @@ from skmixed.design.formula import (
     INTERCEPT,
     FormulaMatrix,
     evaluate_expression,
-    fixed_part_of,
     learn_matrix,
 )
 from skmixed.design.grouping import Grouping
@@ -85,9 +84,9 @@ class ColumnCollection:
         matrix, values = learn_matrix(term.expression, self.source.pandas)
         places = self._add_expression(matrix, values)
         slopes: dict[str, tuple[int, ...]] = {}
-        for column, place in zip(fixed_part_of(matrix).columns, places, strict=True):
+        for name, place in zip(matrix.term_names, places, strict=True):
             if place != CONSTANT:
-                slopes[column.term] = (*slopes.get(column.term, ()), place)
+                slopes[name] = (*slopes.get(name, ()), place)
         self.slopes.append(tuple(slopes.items()))
         return tuple(place for place in places if place != CONSTANT)
 
@@ -197,7 +196,7 @@ class Design:
     def fixed_part(self) -> FixedPart:
         """What the fixed columns stand for; without a formula every column is a term."""
         if self._fixed_matrix is not None:
-            return fixed_part_of(self._fixed_matrix)
+            return self._fixed_matrix.fixed_part
         names = [self.layout.columns[place] for place in self.fixed if place != CONSTANT]
         columns = [FixedColumn(name, {}, (name,)) for name in names]
         constant = [FixedColumn(INTERCEPT)] if self.has_intercept else []

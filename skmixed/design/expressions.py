@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skmixed.design.tokens import Token, is_called, tokenize
+from skmixed.design.terms import NotATermError, Product, expand
+from skmixed.design.tokens import Token, is_called, read_phrase, tokenize
 from skmixed.design.wording import known_columns, row_numbers
+from skmixed.exceptions import FormulaSyntaxError
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +141,18 @@ def variables(expression: str, columns: Collection[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
-    """The columns an expression needs, and the aliases under which formulaic sees them.
+class FormulaTerms:
+    """An expression as terms, and the columns it needs under the aliases they have there.
 
     An alias differs from the column's name if the name would break a Python expression
-    (``total.fruits``, ``class``) or hide a function.
+    (``total.fruits``, ``class``) or hide a function that is called.
     """
 
     given: str  # the expression in the user's words
-    expression: str  # the same for formulaic
+    products: tuple[Product, ...]
     columns: tuple[str, ...]  # the columns needed
-    aliases: tuple[str, ...]  # their names in `expression`
+    aliases: tuple[str, ...]  # their names in `products`
     labels: frozenset[str]  # those whose values serve as categories only
-    categorical: frozenset[str]  # those of a categorical type
     available: tuple[str, ...]  # all columns of the table
 
     def restore(self, text: str) -> str:
@@ -159,56 +162,80 @@ class Naming:
                 text = text.replace(alias, column)
         return text
 
+    def unknown(self, name: str) -> ValueError:
+        """Return the error for a name that stands for nothing."""
+        return ValueError(
+            f"'{self.given}' refers to '{name}', which is neither a column nor a known function; "
+            + known_columns(self.available)
+        )
 
-def name_columns(
-    given: str,
-    expression: str,
-    frame: pd.DataFrame,
-    functions: Collection[str],  # names that columns must not hide
-) -> Naming:
-    """Translate an expression for formulaic, with aliases for awkward names."""
-    columns = [column for column in frame.columns if isinstance(column, str)]
-    dtypes = dict(zip(frame.columns, frame.dtypes, strict=True))
+
+@lru_cache(maxsize=256)  # a fit reads its text several times, and a session has few
+def read_terms(
+    given: str,  # the expression in the user's words
+    expression: str,  # what stands for it
+    columns: tuple[str, ...],  # of the table
+) -> FormulaTerms:
+    """Read an expression over the columns of a table.
+
+    Raises ValueError if it is no sum of terms, and for a name that is no column.
+    """
     translated = translate_r(expression, columns)
     used = variables(translated, columns)
+    tokens = tokenize(translated)
+    called = {t.text.split(".")[0] for i, t in enumerate(tokens) if is_called(tokens, i)}
     aliases = {
-        column: f"column_{position}__" if _is_awkward(column, functions) else column
+        column: f"column_{position}__" if _is_awkward(column, called) else column
         for position, column in enumerate(used)
     }
-    references = column_references(translated, used)
-    edits = [
-        (reference.start, reference.end, aliases[reference.column])
-        for reference in references
-        if aliases[reference.column] != reference.column
-    ]
-    return Naming(
-        given=given,
-        expression=replace_spans(translated, edits),
-        columns=used,
-        aliases=tuple(aliases.values()),
-        labels=frozenset(reference.column for reference in references if reference.as_label),
-        categorical=frozenset(column for column in used if _is_categorical(dtypes[column])),
-        available=tuple(columns),
-    )
+    references = tuple(_references(tokens, frozenset(used)))
+    labels = frozenset(reference.column for reference in references if reference.as_label)
+    terms = FormulaTerms(given, (), used, tuple(aliases.values()), labels, columns)
+    edits = [(each.start, each.end, aliases[each.column]) for each in references]
+    try:
+        phrase = read_phrase(replace_spans(translated, edits))
+        for token in phrase.tokens:
+            if token.in_call and token.kind == "quoted":
+                raise terms.unknown(token.value)
+        terms = replace(terms, products=expand(phrase, terms.aliases))
+    except (FormulaSyntaxError, NotATermError, SyntaxError) as error:
+        reason = error.expected if isinstance(error, FormulaSyntaxError) else str(error)
+        raise ValueError(f"cannot evaluate '{given}': {terms.restore(reason)}") from error
+    for operand in chain.from_iterable(terms.products):
+        if operand.kind == "name" and operand.text not in terms.aliases:
+            raise terms.unknown(operand.text)
+    return terms
 
 
-def _is_awkward(column: str, functions: Collection[str]) -> bool:
-    return not column.isidentifier() or keyword.iskeyword(column) or column in functions
+def _is_awkward(column: str, called: Collection[str]) -> bool:
+    return not column.isidentifier() or keyword.iskeyword(column) or column in called
 
 
-def prepare(frame: pd.DataFrame, naming: Naming) -> pd.DataFrame:
-    """Return the columns an expression needs, under their aliases and with unified types.
+def text_names(names: Iterable[Any]) -> tuple[str, ...]:
+    """Return the names of columns that are text: a formula knows no others."""
+    return tuple(name for name in names if isinstance(name, str))
 
-    Raises ValueError for a column that is not there, has missing values, or changed its kind.
+
+def prepare(
+    frame: pd.DataFrame, terms: FormulaTerms, categorical: Collection[str] | None = None
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the columns that terms need, by alias, and which of them are categorical.
+
+    Numbers and truth values are arrays, (n,), the former of 64 bits; categories, other types and
+    columns that serve as labels are Series. Raises ValueError for a column that
+    is not there, has missing values, or is not of the kind that `categorical` tells.
     """
-    prepared = {}
-    for name, alias in zip(naming.columns, naming.aliases, strict=True):
+    prepared: dict[str, Any] = {}
+    found = set()
+    for name, alias in zip(terms.columns, terms.aliases, strict=True):
         column = _pick(frame, name)
-        is_label = name in naming.labels
-        if not is_label:
-            _check_kind(column, name in naming.categorical)
+        is_label = name in terms.labels
+        if is_categorical(column.dtype):
+            found.add(name)
+        if categorical is not None and not is_label:
+            _check_kind(column, name in found, name in categorical)
         prepared[alias] = _prepare_column(column, is_label)
-    return pd.DataFrame(prepared, index=pd.RangeIndex(len(frame)))
+    return prepared, frozenset(found)
 
 
 def _pick(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
@@ -217,41 +244,45 @@ def _pick(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
     column = frame[name]
     if isinstance(column, pd.DataFrame):
         raise ValueError(f"the name '{name}' belongs to {column.shape[1]} columns")
+    if column.dtype.kind in "iub" and isinstance(column.dtype, np.dtype):
+        return column  # a type without missing values
     missing = np.flatnonzero(column.isna().to_numpy())
     if missing.size:
         raise ValueError(f"the column '{name}' has missing values in {row_numbers(missing)}")
-    return column.reset_index(drop=True)
+    return column
 
 
-def _is_categorical(dtype: Any) -> bool:
+def is_categorical(dtype: Any) -> bool:
     """Tell whether a type stands for categories: strings, objects and the category type."""
     return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
 
 
-def _check_kind(column: pd.Series[Any], was_categorical: bool) -> None:
+def _check_kind(column: pd.Series[Any], is_category: bool, was_category: bool) -> None:
     """Refuse numbers for categories and the reverse, which formulaic would accept."""
-    if _is_categorical(column.dtype) != was_categorical:
-        kinds = ("categorical", "numeric") if was_categorical else ("numeric", "categorical")
+    if is_category != was_category:
+        kinds = ("categorical", "numeric") if was_category else ("numeric", "categorical")
         raise ValueError(
             f"the column '{column.name}' was {kinds[0]} in fitting and is {kinds[1]} now, "
             f"of type {column.dtype}"
         )
 
 
-def _prepare_column(column: pd.Series[Any], is_label: bool) -> pd.Series[Any]:
+def _prepare_column(column: pd.Series[Any], is_label: bool) -> Any:
     """Give numbers 64 bits, strings one type, and categories no level that does not occur.
 
     Integers become floating-point numbers: their powers and products could overflow unnoticed.
     """
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        return column.cat.remove_unused_categories()
-    if pd.api.types.is_bool_dtype(dtype):
-        return column.astype("bool")
-    if pd.api.types.is_integer_dtype(dtype):
-        return column.astype("int64" if is_label else "float64")
-    if pd.api.types.is_float_dtype(dtype):
-        return column.astype("float64")
-    if _is_categorical(dtype) and dtype != "str":
-        return column.astype("object")
-    return column
+    if pd.api.types.is_bool_dtype(dtype) and not isinstance(dtype, pd.CategoricalDtype):
+        column = column.astype("bool")
+    elif pd.api.types.is_integer_dtype(dtype):
+        column = column.astype("int64" if is_label else "float64")
+    elif pd.api.types.is_float_dtype(dtype):
+        column = column.astype("float64")
+    elif isinstance(dtype, pd.CategoricalDtype):
+        column = column.cat.remove_unused_categories()
+    elif is_categorical(dtype) and dtype != "str":
+        column = column.astype("object")
+    if not is_label and isinstance(column.dtype, np.dtype) and column.dtype.kind in "fb":
+        return np.ascontiguousarray(column.to_numpy())
+    return column.reset_index(drop=True)

@@ -1,87 +1,127 @@
 """Model matrices from expressions, learned from one table and replayed on others.
 
-The expressions are formulaic's, with R's spellings translated. Function calls in them are Python
-code and are run: an expression is to be trusted as much as the program it stands in.
+What is plain (`skmixed.design.plain`) is multiplied here; formulaic evaluates all else, with R's
+spellings translated. Function calls in expressions are Python code and are run: an expression is
+to be trusted as much as the program it stands in.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
-from skmixed.design.expressions import Naming, column_references, name_columns, prepare, variables
-from skmixed.design.materializing import (
-    categorical_levels,
-    function_names,
-    intercept_position,
-    replay,
+from skmixed.design.expressions import (
+    FormulaTerms,
+    column_references,
+    prepare,
+    read_terms,
+    text_names,
+    variables,
 )
-from skmixed.design.wording import known_columns
+from skmixed.design.materializing import Learned, contrasts_of, learn_terms, replay_terms
+from skmixed.design.plain import TermColumns, fill, read_plain, replay_plain, structure_of
+from skmixed.design.wording import known_columns, row_numbers
 
 INTERCEPT = "(Intercept)"  # name of the constant column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormulaMatrix:
-    """What was learned about the columns of one model matrix; it pickles and holds no rows.
+    """What was learned about the columns of one model matrix; it holds no rows.
 
     Columns of strings and of the category type are categorical, with treatment contrasts against
     the first level. Their levels are those that occur, sorted or in the order of the categories.
     Booleans are the numbers 0 and 1. ``C()`` makes any column categorical.
     """
 
-    expression: str  # as it was given
-    names: tuple[str, ...]  # of the columns; the constant is INTERCEPT
-    has_intercept: bool
-    variables: tuple[str, ...]  # the columns of the data that it needs
-    # Whether a transform such as poly, scale or bs learned from all rows; levels do not count.
-    is_stateful: bool
-    has_categorical: bool
-    _naming: Naming = field(repr=False)
-    _spec: Any = field(repr=False)  # formulaic's ModelSpec
+    terms: FormulaTerms
+    structure: tuple[TermColumns, ...]  # of every term
+    categorical: frozenset[str]  # columns of the data that were of a categorical type
+    is_plain: bool  # whether its columns are products of plain columns
+    learned: Learned = field(repr=False)
 
-    def matrix(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    @property
+    def expression(self) -> str:
+        """The expression as it was given."""
+        return self.terms.given
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The columns of the data that it needs."""
+        return self.terms.columns
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns; the constant is INTERCEPT."""
+        return tuple(
+            INTERCEPT if term.term == "1" else self.terms.restore(name)
+            for term in self.structure
+            for name in term.names
+        )
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The term of every column, in the user's names."""
+        return tuple(self._label(term) for term in self.structure for _ in term.names)
+
+    def _label(self, term: TermColumns) -> str:
+        return INTERCEPT if term.term == "1" else self.terms.restore(term.term)
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether the constant is one of the columns."""
+        return any(term.term == "1" for term in self.structure)
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether a transform, as poly, scale or bs, learned from all rows; levels do not count."""
+        return any(self.learned.transforms.values())
+
+    @property
+    def has_categorical(self) -> bool:
+        """Whether an operand is categorical."""
+        return bool(self.learned.levels)
+
+    @property
+    def categories(self) -> dict[str, tuple[Any, ...]]:
+        """Levels of every categorical operand whose levels were learned, in the user's names."""
+        return {
+            self.terms.restore(text): tuple(levels)
+            for text, levels in self.learned.known_levels.items()
+        }
+
+    def matrix(self, frame: pd.DataFrame) -> FloatArray:
         """Return the columns for other rows, (n, p), exactly as they were learned.
 
         Raises ValueError for a missing column or value, a category not seen in learning, and a
         value at which the expression is not finite.
         """
-        return replay(self._spec, prepare(frame, self._naming), self._naming)[1]
+        prepared, _ = prepare(frame, self.terms, self.categorical)
+        if self.is_plain:
+            with np.errstate(all="ignore"):
+                operands = replay_plain(self.terms, prepared, self.learned.known_levels)
+                values = fill(self.structure, operands, len(frame))
+        else:
+            values = replay_terms(self.terms, self.structure, self.learned, prepared, len(frame))
+        self.check_finite(values)
+        return values
 
-    @property
-    def structure(self) -> list[tuple[Any, list[Any], list[str]]]:
-        """The terms in formulaic's form, with their scoped terms and column names."""
-        return [(term, list(scoped), list(names)) for term, scoped, names in self._spec.structure]
-
-    def restore(self, text: str) -> str:
-        """Return a text of formulaic with the columns' own names."""
-        return self._naming.restore(text)
-
-    def coding(self, expression: str, *, reduced: bool) -> NDArray[np.float64] | None:
-        """Return the columns of a categorical expression by level, (n_levels, n_columns).
-
-        The expression is in formulaic's spelling; None if it is numeric. `reduced` leaves the
-        constant out of the columns' span.
-        """
-        kind, state = self._spec.encoder_state.get(expression, (None, {}))
-        if kind is None or kind.value != "categorical":
-            return None
-        contrasts = state.get("contrasts")
-        if contrasts is None:
-            return np.eye(len(state.get("categories", ())))
-        levels = list(contrasts.levels)
-        if reduced and len(levels) == 1:
-            return np.empty((1, 0))
-        coding = contrasts.contrasts.get_coding_matrix(levels, reduced_rank=reduced)
-        return np.asarray(coding, dtype=np.float64)
+    def check_finite(self, values: FloatArray) -> None:
+        """Raise ValueError where columns, (n, p), are not finite."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            place = int(np.argmin(finite.all(axis=0)))
+            rows = row_numbers(np.flatnonzero(~finite[:, place]))
+            raise ValueError(f"'{self.names[place]}' is not finite in {rows}")
 
     def would_learn_the_same(self, frame: pd.DataFrame) -> bool:
         """Tell whether the transforms would learn the same from another table.
@@ -98,16 +138,69 @@ class FormulaMatrix:
 
         Categories are not compared.
         """
-        return _same_state(self._spec.transform_state, other._spec.transform_state)
+        return _same_state(self.learned.transforms, other.learned.transforms)
 
     @property
-    def categories(self) -> dict[str, tuple[Any, ...]]:
-        """Levels of every categorical expression whose levels were learned."""
-        return {
-            self._naming.restore(expression): tuple(levels)
-            for expression, levels in categorical_levels(self._spec).items()
-            if levels is not None
-        }
+    def fixed_part(self) -> FixedPart:
+        """What the columns are products of, in the user's names.
+
+        A column of a term is the product of one column of each of its operands, of which the first
+        varies fastest.
+        """
+        columns: list[FixedColumn] = []
+        for term in self.structure:
+            for _, scoped in term.products:
+                coded = [self._coded_columns(text, cut, term.names) for text, cut in scoped]
+                for chosen in product(*reversed(coded)):
+                    columns.append(_column(self._label(term), chosen[::-1]))
+        levels = self._variable_levels()
+        numbers = tuple(name for name in self.variables if name not in levels)
+        return FixedPart(tuple(columns), levels, numbers)
+
+    def _coded_columns(self, text: str, reduced: bool, names: tuple[str, ...]) -> list[_Coded]:
+        """Return the columns of an operand of a term whose columns have the given names."""
+        name = self.terms.restore(text)
+        if text in self.learned.levels:
+            return [(name, codes) for codes in self._coding(text, reduced).T]
+        indices = dict.fromkeys(
+            index
+            for column in names
+            for index in re.findall(re.escape(text) + r"\[(.*?)\]", column)
+        )
+        return [(name, f"{name}[{index}]") for index in indices] or [(name, name)]
+
+    def _coding(self, text: str, reduced: bool) -> FloatArray:
+        """Return the columns of a categorical operand by level, (n_levels, n_columns).
+
+        `reduced` leaves the constant out of the columns' span.
+        """
+        levels = self.learned.known_levels.get(text, [])
+        if self.is_plain or len(levels) < 2:
+            return np.eye(len(levels))[:, int(reduced) :]
+        contrasts = contrasts_of(self.terms, self.learned, text, self.categorical)
+        coding = contrasts.get_coding_matrix(levels, reduced_rank=reduced)
+        return np.asarray(coding, dtype=np.float64)
+
+    def _variable_levels(self) -> dict[str, tuple[Any, ...]]:
+        """Return the levels of the columns of the data that serve as categories only."""
+        found: dict[str, tuple[Any, ...]] = {}
+        for expression, levels in self.categories.items():
+            references = column_references(expression, self.variables)
+            names = {reference.column for reference in references}
+            plain = expression.strip("`") in names or all(r.as_label for r in references)
+            if len(names) == 1 and plain:
+                found[names.pop()] = levels
+        return found
+
+
+# An operand with its codes by level, (n_levels,), or with the name of a numeric column.
+_Coded = tuple[str, Any]
+
+
+def _column(term: str, chosen: tuple[_Coded, ...]) -> FixedColumn:
+    codes = {name: codes for name, codes in chosen if isinstance(codes, np.ndarray)}
+    numbers = tuple(number for _, number in chosen if isinstance(number, str))
+    return FixedColumn(term, codes, numbers)
 
 
 def _same_state(first: Any, second: Any) -> bool:
@@ -119,7 +212,7 @@ def _same_state(first: Any, second: Any) -> bool:
     return bool(np.array_equal(np.asarray(first), np.asarray(second)))
 
 
-def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, NDArray[np.float64]]:
+def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, FloatArray]:
     """Learn the columns of an expression from a table; return them for its rows too, (n, p).
 
     The expression is the right-hand side of a formula without bars and offsets, such as ``"open +
@@ -127,22 +220,17 @@ def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, N
     Raises ValueError for an expression that cannot be evaluated, a missing value, and a value at
     which the expression is not finite.
     """
-    return _learn(expression, expression, frame)
+    return _learn(read_terms(expression, expression, text_names(frame.columns)), frame)
 
 
-def evaluate_expression(expression: str, frame: pd.DataFrame) -> NDArray[np.float64]:
+def evaluate_expression(expression: str, frame: pd.DataFrame) -> FloatArray:
     """Evaluate a response or an offset, such as ``"2 * Days^2"``: one number per row, (n,).
 
     The expression is arithmetic: ``+``, ``*`` and ``^`` mean what they mean within ``I()``. Raises
     ValueError where `learn_matrix` does, and if the result is categorical, has several columns, or
     uses no column of the table.
     """
-    quoted = f"`{expression}`" if expression in frame.columns else expression
-    if not variables(quoted, frame.columns):
-        raise ValueError(
-            f"'{expression}' uses no column of the data; {known_columns(frame.columns)}"
-        )
-    learned, values = _learn(expression, f"0 + I({quoted})", frame)
+    learned, values = _learn(_arithmetic_terms(expression, text_names(frame.columns)), frame)
     if learned.has_categorical:
         raise ValueError(f"'{expression}' is categorical; a numeric expression is needed")
     if values.shape[1] != 1:
@@ -150,74 +238,28 @@ def evaluate_expression(expression: str, frame: pd.DataFrame) -> NDArray[np.floa
     return values[:, 0]
 
 
-def _learn(
-    given: str, expression: str, frame: pd.DataFrame
-) -> tuple[FormulaMatrix, NDArray[np.float64]]:
-    naming = name_columns(given, expression, frame, function_names())
-    spec, values = replay(naming.expression, prepare(frame, naming), naming)
-    intercept = intercept_position(spec)
-    names = [naming.restore(name) for name in spec.column_names]
-    if intercept is not None:
-        names[intercept] = INTERCEPT
-    learned = FormulaMatrix(
-        expression=given,
-        names=tuple(names),
-        has_intercept=intercept is not None,
-        variables=naming.columns,
-        is_stateful=any(spec.transform_state.values()),
-        has_categorical=bool(categorical_levels(spec)),
-        _naming=naming,
-        _spec=spec,
-    )
-    return learned, values
+@lru_cache(maxsize=128)  # a model has one response and few offsets
+def _arithmetic_terms(expression: str, columns: tuple[str, ...]) -> FormulaTerms:
+    quoted = f"`{expression}`" if expression in columns else expression
+    if not variables(quoted, columns):
+        raise ValueError(f"'{expression}' uses no column of the data; {known_columns(columns)}")
+    return read_terms(expression, f"0 + I({quoted})", columns)
 
 
-# An expression with its codes by level, (n_levels,), or with the name of a numeric column.
-_Coded = tuple[str, Any]
-
-
-def fixed_part_of(matrix: FormulaMatrix) -> FixedPart:
-    """Describe the columns of a formula, in the user's names."""
-    columns: list[FixedColumn] = []
-    for term, scoped_terms, names in matrix.structure:
-        label = INTERCEPT if str(term) == "1" else matrix.restore(str(term))
-        for scoped in scoped_terms:
-            coded = [_coded_columns(matrix, each, names) for each in scoped.factors]
-            for product in itertools.product(*reversed(coded)):
-                columns.append(_column(label, product[::-1]))
-    levels = _variable_levels(matrix)
-    numbers = tuple(name for name in matrix.variables if name not in levels)
-    return FixedPart(tuple(columns), levels, numbers)
-
-
-def _coded_columns(matrix: FormulaMatrix, scoped: Any, names: list[str]) -> list[_Coded]:
-    """Return the columns of one expression of a term, given formulaic's scoped factor."""
-    expression = scoped.factor.expr
-    name = matrix.restore(expression)
-    coding = matrix.coding(expression, reduced=bool(scoped.reduced))
-    if coding is not None:
-        return [(name, codes) for codes in coding.T]
-    indices = dict.fromkeys(
-        index
-        for column in names
-        for index in re.findall(re.escape(expression) + r"\[(.*?)\]", column)
-    )
-    return [(name, f"{name}[{index}]") for index in indices] or [(name, name)]
-
-
-def _column(term: str, product: tuple[_Coded, ...]) -> FixedColumn:
-    codes = {name: codes for name, codes in product if isinstance(codes, np.ndarray)}
-    numbers = tuple(number for _, number in product if isinstance(number, str))
-    return FixedColumn(term, codes, numbers)
-
-
-def _variable_levels(matrix: FormulaMatrix) -> dict[str, tuple[Any, ...]]:
-    """Return the levels of the columns of the data that serve as categories only."""
-    found: dict[str, tuple[Any, ...]] = {}
-    for expression, levels in matrix.categories.items():
-        references = column_references(expression, matrix.variables)
-        names = {reference.column for reference in references}
-        plain = expression.strip("`") in names or all(r.as_label for r in references)
-        if len(names) == 1 and plain:
-            found[names.pop()] = levels
-    return found
+def _learn(terms: FormulaTerms, frame: pd.DataFrame) -> tuple[FormulaMatrix, FloatArray]:
+    prepared, categorical = prepare(frame, terms)
+    with np.errstate(all="ignore"):
+        operands = read_plain(terms, prepared)
+        if operands is None:
+            structure, learned, values = learn_terms(terms, prepared, len(frame))
+        else:
+            levels = {
+                text: list(values.categories)
+                for text, values in operands.items()
+                if isinstance(values, pd.Categorical)
+            }
+            structure, learned = structure_of(terms, levels), Learned.of_levels(levels)
+            values = fill(structure, operands, len(frame))
+    matrix = FormulaMatrix(terms, structure, categorical, operands is not None, learned)
+    matrix.check_finite(values)
+    return matrix, values

@@ -1,121 +1,181 @@
-"""The only dealings with formulaic, which is imported when the first expression is used."""
+"""Terms that formulaic evaluates: transforms of whole columns, contrasts, all of Python.
+
+These are the only dealings with formulaic, which is imported when a formula first needs it.
+"""
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from skmixed.design.expressions import Naming
-from skmixed.design.wording import first_values, known_columns, row_numbers
+from skmixed.core.linalg import FloatArray
+from skmixed.design.expressions import FormulaTerms
+from skmixed.design.plain import FUNCTIONS, TermColumns, refuse_unseen
+from skmixed.design.terms import Operand
 
-# What formulaic lacks, and exp10, which it has as x ** 10.
-_FUNCTIONS: Mapping[str, Any] = {
-    "abs": np.abs,
-    "cos": np.cos,
-    "exp10": lambda x: np.power(10.0, x),
-    "expm1": np.expm1,
-    "log1p": np.log1p,
-    "sin": np.sin,
-    "sqrt": np.sqrt,
-    "tan": np.tan,
-}
+_EVALUATION = {"name": "lookup", "code": "python", "literal": "literal"}
 
 
-def replay(spec: Any, prepared: pd.DataFrame, naming: Naming) -> tuple[Any, NDArray[np.float64]]:
-    """Evaluate an expression, or a ModelSpec learned from one, on what `prepare` returned.
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What was learned from rows about operands, by their text."""
 
-    Returns formulaic's ModelSpec and the values, (n, p), all finite.
+    # The numbers of functions that learn from whole columns, by the text of their call.
+    transforms: Mapping[str, Any] = field(default_factory=dict)
+    # Kind ("numerical" or "categorical") and encoding; the latter holds the levels as "categories".
+    encodings: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+
+    @classmethod
+    def of_levels(cls, levels: Mapping[str, list[Any]]) -> Learned:
+        """Return what plain terms learn."""
+        return cls({}, {t: ("categorical", {"categories": known}) for t, known in levels.items()})
+
+    @property
+    def levels(self) -> dict[str, list[Any] | None]:
+        """The levels of every categorical operand; None stands for one that has none."""
+        return {
+            text: encoding.get("categories")
+            for text, (kind, encoding) in self.encodings.items()
+            if kind == "categorical"
+        }
+
+    @property
+    def known_levels(self) -> dict[str, list[Any]]:
+        """The levels of the categorical operands that have some."""
+        return {text: known for text, known in self.levels.items() if known is not None}
+
+
+def learn_terms(
+    terms: FormulaTerms, prepared: Mapping[str, Any], n_rows: int
+) -> tuple[tuple[TermColumns, ...], Learned, FloatArray]:
+    """Have formulaic learn terms from what `prepare` returns; return their columns, (n_rows, p)."""
+    spec, values = _materialize(terms, _spec(terms), prepared, n_rows, Learned())
+    structure = tuple(
+        TermColumns(str(term), tuple(names), tuple(map(_scoped, scoped_terms)))
+        for term, scoped_terms, names in spec.structure
+    )
+    encodings = {
+        text: (kind.value, {key: each for key, each in state.items() if key != "contrasts"})
+        for text, (kind, state) in spec.encoder_state.items()
+    }
+    return structure, Learned(spec.transform_state, encodings), values
+
+
+def _scoped(term: Any) -> tuple[float, tuple[tuple[str, bool], ...]]:
+    return term.scale, tuple((each.factor.expr, bool(each.reduced)) for each in term.factors)
+
+
+def replay_terms(
+    terms: FormulaTerms,
+    structure: tuple[TermColumns, ...],
+    learned: Learned,
+    prepared: Mapping[str, Any],
+    n_rows: int,
+) -> FloatArray:
+    """Have formulaic evaluate terms on other rows as they were learned, (n_rows, p)."""
+    spec = _spec(terms, structure, learned)
+    return _materialize(terms, spec, prepared, n_rows, learned)[1]
+
+
+def contrasts_of(
+    terms: FormulaTerms, learned: Learned, text: str, categorical: Collection[str]
+) -> Any:
+    """Return formulaic's contrasts of a categorical operand; its levels were learned.
+
+    `categorical` names the columns that are of such a type.
     """
-    formulaic = _import_formulaic()
-    materializer = formulaic.materializers.PandasMaterializer(prepared, _FUNCTIONS)
+    alone = replace(terms, products=((Operand(text, "code"),),))
+    spec = _spec(alone, (), learned)
+    no_rows = {
+        alias: pd.Series([], dtype="object" if column in categorical else "float64")
+        for column, alias in zip(terms.columns, terms.aliases, strict=True)
+    }
+    spec, _ = _materialize(alone, spec, no_rows, 0, learned)
+    return spec.encoder_state[text][1]["contrasts"].contrasts
+
+
+def _spec(
+    terms: FormulaTerms, structure: tuple[TermColumns, ...] = (), learned: Learned | None = None
+) -> Any:
+    """Return formulaic's ModelSpec of terms, with what was learned put in."""
+    formulaic = _import_formulaic(terms)
+    types, parsed = formulaic.materializers.types, formulaic.parser.types
+    factors = {
+        each.text: parsed.Factor(each.text, eval_method=_EVALUATION[each.kind])
+        for each in chain.from_iterable(terms.products)
+    }
+    products = [parsed.Term([factors[each.text] for each in term]) for term in terms.products]
+    learned = learned or Learned()
+    spec = formulaic.ModelSpec(
+        formula=formulaic.SimpleFormula(products, _ordering="none"),
+        transform_state=copy.deepcopy(dict(learned.transforms)),
+        encoder_state={
+            text: (parsed.Factor.Kind(kind), copy.deepcopy(dict(encoding)))
+            for text, (kind, encoding) in learned.encodings.items()
+        },
+    )
+    if not structure:
+        return spec
+
+    def scoped(scale: float, operands: tuple[tuple[str, bool], ...]) -> Any:
+        evaluated = [types.EvaluatedFactor(factors[text], None) for text, _ in operands]
+        cuts = [cut for _, cut in operands]
+        return types.ScopedTerm(map(types.ScopedFactor, evaluated, cuts), scale=scale)
+
+    encoded = formulaic.materializers.base.EncodedTermStructure
+    return spec.update(
+        structure=[
+            encoded(term, [scoped(*each) for each in columns.products], list(columns.names))
+            for term, columns in zip(products, structure, strict=True)
+        ]
+    )
+
+
+def _materialize(
+    terms: FormulaTerms, spec: Any, prepared: Mapping[str, Any], n_rows: int, learned: Learned
+) -> tuple[Any, FloatArray]:
+    """Evaluate a ModelSpec; return it with what was learned, and the columns, (n_rows, p)."""
+    formulaic = _import_formulaic(terms)
+    frame = pd.DataFrame(prepared, index=pd.RangeIndex(n_rows))
+    materializer = formulaic.materializers.PandasMaterializer(frame, FUNCTIONS)
     mismatch = formulaic.errors.DataMismatchWarning
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("error", mismatch)
             matrix = materializer.get_model_matrix(spec, output="numpy", na_action="ignore")
-        if isinstance(matrix, formulaic.ModelMatrices):
-            raise ValueError("a sum of terms is expected, without '~', '|' or ','")
         values = np.asarray(matrix, dtype=np.float64)
     except mismatch as error:
-        raise ValueError(_explain_unseen(spec, materializer.factor_cache, naming)) from error
+        for text, levels in learned.known_levels.items():
+            found = pd.Series(materializer.factor_cache[text].values.__wrapped__)
+            refuse_unseen(terms, text, found, levels)
+        outside = f"'{terms.given}' has categories outside of the levels it gives"
+        raise ValueError(outside) from error
     except (formulaic.errors.FormulaicError, ValueError, TypeError, SyntaxError) as error:
-        raise ValueError(_explain(error, naming)) from error
-    _check_values(values, matrix.model_spec, len(prepared), naming)
+        raise _not_evaluated(terms, error) from error
+    if values.shape[0] != n_rows:
+        raise ValueError(f"'{terms.given}' does not give one value for every row")
     return matrix.model_spec, values
 
 
-def _import_formulaic() -> Any:
+def _import_formulaic(terms: FormulaTerms) -> Any:
     try:
         import formulaic
     except ImportError as error:
-        raise ImportError('formulas need formulaic: pip install "scikit-mixed[formula]"') from error
+        raise ImportError(
+            f"the formula '{terms.given}' needs formulaic: pip install \"scikit-mixed[formula]\""
+        ) from error
     return formulaic
 
 
-def function_names() -> frozenset[str]:
-    """Return the names of formulaic's functions and of those added to them."""
-    return frozenset(_FUNCTIONS) | frozenset(_import_formulaic().transforms.TRANSFORMS)
-
-
-def intercept_position(spec: Any) -> int | None:
-    """Return the position of the constant among the columns, None if there is none."""
-    position = 0
-    for term, _, columns in spec.structure:
-        if str(term) == "1":
-            return position
-        position += len(columns)
-    return None
-
-
-def categorical_levels(spec: Any) -> dict[str, list[Any] | None]:
-    """Return the learned levels of every categorical expression, in formulaic's spelling.
-
-    None stands for an expression that has none.
-    """
-    return {
-        expression: state.get("categories")
-        for expression, (kind, state) in spec.encoder_state.items()
-        if kind.value == "categorical"
-    }
-
-
-def _check_values(values: NDArray[np.float64], spec: Any, n_rows: int, naming: Naming) -> None:
-    if values.shape[0] != n_rows:
-        raise ValueError(f"'{naming.given}' does not give one value for every row")
-    finite = np.isfinite(values)
-    if finite.all():
-        return
-    column = int(np.argmin(finite.all(axis=0)))
-    name = naming.restore(spec.column_names[column])
-    raise ValueError(f"'{name}' is not finite in {row_numbers(np.flatnonzero(~finite[:, column]))}")
-
-
-def _explain_unseen(spec: Any, evaluated: Mapping[str, Any], naming: Naming) -> str:
-    """Say which expression has a category that was not seen in learning."""
-    learned = {} if isinstance(spec, str) else categorical_levels(spec)
-    for expression, levels in learned.items():
-        found = pd.Series(evaluated[expression].values.__wrapped__).unique().tolist()
-        known = set(found if levels is None else levels)
-        unseen = [level for level in found if level not in known]
-        if unseen:
-            name = naming.restore(expression)
-            what = f"the column '{name}'" if name in naming.columns else f"'{name}'"
-            seen = first_values(levels or [])
-            return f"{what} has values not seen in fitting: {first_values(unseen)}; seen: {seen}"
-    return f"'{naming.given}' has categories outside of the levels it gives"
-
-
-def _explain(error: Exception, naming: Naming) -> str:
+def _not_evaluated(terms: FormulaTerms, error: Exception) -> ValueError:
     if isinstance(error.__cause__, NameError):
-        name = str(error.__cause__).replace("`", "'").split("'")[1]
-        return (
-            f"'{naming.given}' refers to '{name}', which is neither a column nor a known function; "
-            + known_columns(naming.available)
-        )
-    reason = naming.restore(str(error).partition("\n")[0])
-    return f"cannot evaluate '{naming.given}': {reason}"
+        return terms.unknown(str(error.__cause__).replace("`", "'").split("'")[1])
+    reason = terms.restore(str(error).partition("\n")[0])
+    return ValueError(f"cannot evaluate '{terms.given}': {reason}")

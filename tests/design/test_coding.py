@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skmixed.design.formula import fixed_part_of, learn_matrix
+from skmixed.design.formula import learn_matrix
 
 ROWS = np.arange(24)
 FRAME = pd.DataFrame(
@@ -29,7 +29,7 @@ FRAME = pd.DataFrame(
 )  # fmt: skip
 def test_columns_are_the_products_that_are_told(expression):
     matrix, values = learn_matrix(expression, FRAME)
-    part = fixed_part_of(matrix)
+    part = matrix.fixed_part
     assert len(part.columns) == values.shape[1]
     known = dict(zip(matrix.names, values.T, strict=True))
     known |= {"x": FRAME["x"], "z": FRAME["z"], "np.log(x)": np.log(FRAME["x"])}
@@ -46,7 +46,7 @@ def test_columns_are_the_products_that_are_told(expression):
 
 
 def test_variables_are_told_apart():
-    part = fixed_part_of(learn_matrix("f * x + C(k) + log(z + 1)", FRAME)[0])
+    part = learn_matrix("f * x + C(k) + log(z + 1)", FRAME)[0].fixed_part
     assert part.levels == {"f": ("a", "b", "c"), "k": (1, 2)}
     assert part.numbers == ("x", "z")
     assert part.terms["f:x"] == [6, 7]
