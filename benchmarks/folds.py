@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/folds.py [--rows N] [--folds K] [--repeats R]
 
-Both roads are scored alike and give the same scores; the table has the medians of several runs.
+Both are scored alike and give the same scores; the table has the medians of several runs.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -80,16 +81,21 @@ def sum_chunks(
     return fold.total()
 
 
-def joined_frames(frames: Iterable[pd.DataFrame], n_rows: int) -> Iterator[pd.DataFrame]:
-    """Put small data frames together to ones of at least `n_rows` rows, the last of fewer."""
-    waiting: list[pd.DataFrame] = []
-    for frame in frames:
-        waiting.append(frame)
+def joined(parts: Iterable[Any], n_rows: int, join: Callable[[list[Any]], Any]) -> Iterator[Any]:
+    """Join small tables to ones of at least `n_rows` rows, the last of fewer."""
+    waiting: list[Any] = []
+    for part in parts:
+        waiting.append(part)
         if sum(map(len, waiting)) >= n_rows:
-            yield pd.concat(waiting, ignore_index=True)
+            yield join(waiting)
             waiting = []
     if waiting:
-        yield pd.concat(waiting, ignore_index=True)
+        yield join(waiting)
+
+
+def joined_frames(frames: Iterable[pd.DataFrame], n_rows: int) -> Iterator[pd.DataFrame]:
+    """Join small data frames to ones of at least `n_rows` rows, the last of fewer."""
+    return joined(frames, n_rows, partial(pd.concat, ignore_index=True))
 
 
 class Chunks:

@@ -19,8 +19,9 @@ class DaskFrame:
     """
 
     def __init__(self, frame: Any) -> None:
-        self._frame = frame
-        self.names: list[str] = [str(name) for name in frame.columns]
+        is_named = all(isinstance(name, str) for name in frame.columns)
+        self._frame = frame if is_named else frame.rename(columns=str)
+        self.names: list[str] = list(self._frame.columns)
 
     def total(self, summing: PartSummer) -> PartialSums | None:
         """Sum over the partitions with the current scheduler."""

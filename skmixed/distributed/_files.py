@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from skmixed.distributed._chunks import sum_chunks
+from skmixed.distributed._chunks import joined, sum_chunks
 from skmixed.distributed._partial_sums import PartialSums
 from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.exceptions import PartitionError
@@ -75,17 +75,10 @@ class ArrowFiles:
 
 
 def tables_of(batches: Iterable[Any]) -> Iterator[Any]:
-    """Put record batches of pyarrow together to tables of `BLOCK_ROWS` rows, the last of fewer."""
+    """Join record batches of pyarrow to tables of `BLOCK_ROWS` rows, the last of fewer."""
     import pyarrow as pa
 
-    waiting: list[Any] = []
-    for batch in batches:
-        waiting.append(batch)
-        if sum(map(len, waiting)) >= BLOCK_ROWS:
-            yield pa.Table.from_batches(waiting)
-            waiting = []
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+    return joined(batches, BLOCK_ROWS, pa.Table.from_batches)
 
 
 def pandas_of(table: Any) -> pd.DataFrame:

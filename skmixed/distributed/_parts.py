@@ -32,6 +32,17 @@ from skmixed.exceptions import PartitionError
 _HEAD_ROWS = 50  # from these a part learns its formulas first: enough for a spline, and cheap
 
 
+def _places(chunk: Any) -> dict[str, int]:
+    """Return the positions of the columns of a data frame by their names."""
+    return {name: place for place, name in enumerate(column_names(chunk))}
+
+
+def _select(chunk: Any, names: Sequence[str]) -> Any:
+    """Return the columns of these names, as a data frame of the same library."""
+    place = _places(chunk)
+    return select(chunk, [place[name] for name in names])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PartSummer:
     """The columns of a model in any part of a table, summed."""
@@ -92,7 +103,7 @@ class PartSummer:
             )
         if not len(chunk):
             return None
-        place = {name: i for i, name in enumerate(column_names(chunk))}
+        place = _places(chunk)
         missing = [name for name in self.columns if name not in place]
         if missing:
             raise ValueError(f"the columns {missing} are missing; there are {list(place)}")
@@ -101,8 +112,8 @@ class PartSummer:
             weights = np.asarray(weights, dtype=np.float64)
             if not weights.any():
                 return None
-        X = select(chunk, [place[name] for name in self.features])
-        groups = select(chunk, [place[name] for name in self.groups]) if self.groups else None
+        X = _select(chunk, self.features)
+        groups = _select(chunk, self.groups) if self.groups else None
         return read_training_data(self.model, X, column(chunk, place[self.target]), weights, groups)
 
     def _sum_formula_columns(self, declared: Declaration, data: TrainingData) -> PartialSums:
@@ -217,9 +228,8 @@ class PartPredictor:
         """
         if not len(chunk):
             return np.empty(0)
-        place = {column: i for i, column in enumerate(column_names(chunk))}
-        X = select(chunk, [place[column] for column in self.features])
-        groups = select(chunk, [place[column] for column in self.groups]) if self.groups else None
+        X = _select(chunk, self.features)
+        groups = _select(chunk, self.groups) if self.groups else None
         try:
             _, rows = self.predictor.read(self.model, X, groups, self.random)
             return rows.means(self.model.handle_unknown)

@@ -17,7 +17,7 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import IntArray
 
-_DEFAULT_FOLDS = 5  # of cv=None, as in scikit-learn
+N_FOLDS = 5  # where no number is given, as in scikit-learn: training sets are much like all rows
 
 
 def folds_of_rows(
@@ -32,7 +32,7 @@ def folds_of_rows(
     if splitter is None or isinstance(splitter, Integral):
         kind = StratifiedKFold if stratified else KFold
         seed = estimator.random_state if estimator.shuffle else None
-        n_folds = splitter or _DEFAULT_FOLDS
+        n_folds = splitter or N_FOLDS
         splitter = kind(n_folds, shuffle=estimator.shuffle, random_state=seed)
     given = _for_splitter(estimator, X, params)
     n_rows = _num_samples(X)

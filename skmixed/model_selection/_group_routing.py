@@ -17,6 +17,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from skmixed.design.syntax import parse_random
 from skmixed.design.tables import UNKNOWN, Labels, column, column_names, is_frame
 from skmixed.estimators._inputs import read_groups
+from skmixed.estimators.grouped._subset_fits import last_step
 
 
 def _routing() -> bool:
@@ -53,11 +54,10 @@ def takes(estimator: Any, method: str) -> bool:
 
 def _inside(estimator: Any) -> Any:
     """Return the estimator to which `predict` hands its arguments even without routing."""
-    if isinstance(estimator, Pipeline):
-        return estimator.steps[-1][1]
-    if isinstance(estimator, TransformedTargetRegressor):
-        return estimator.regressor
-    return None
+    last = last_step(estimator)
+    if isinstance(last, TransformedTargetRegressor):
+        return last.regressor
+    return None if last is estimator else last
 
 
 def fit_names(estimator: Any) -> list[str]:
@@ -81,10 +81,8 @@ def _is_estimator(step: Any) -> bool:
 def innermost(estimator: Any) -> Any:
     """Return the model inside pipelines and meta-estimators."""
     while True:
-        if isinstance(estimator, Pipeline):
-            inner = estimator.steps[-1][1]
-        else:
-            inner = getattr(estimator, "regressor", getattr(estimator, "estimator", None))
+        estimator = last_step(estimator)
+        inner = getattr(estimator, "regressor", getattr(estimator, "estimator", None))
         if not _is_estimator(inner) or isinstance(inner, type):
             return estimator
         estimator = inner

@@ -104,7 +104,7 @@ class GroupPassingEstimator:
             summed.fit(self.estimator, X.products())
             return self
         handed = dict.fromkeys(fit_names(self.estimator), X.groups)
-        self.estimator.fit(X.X, *_given(y), **handed, **params)
+        self.estimator.fit(X.X, *as_arguments(y), **handed, **params)
         return self
 
     def _call(self, method: str, X: GroupedRows, **params: Any) -> Any:
@@ -143,14 +143,14 @@ class GroupPassingEstimator:
             inner = model[:-1].transform(X.X) if len(model) > 1 else X.X
             return GroupPassingEstimator(model[-1]).score(GroupedRows(inner, X.groups), y, **params)
         if accepts(model, "score"):
-            return model.score(X.X, *_given(y), groups=X.groups, **params)
+            return model.score(X.X, *as_arguments(y), groups=X.groups, **params)
         if isinstance(model, TransformedTargetRegressor) or (
             is_regressor(model) and takes(model, "predict")
         ):
             return float(r2_score(y, self.predict(X), **params))
-        return model.score(X.X, *_given(y), **params)
+        return model.score(X.X, *as_arguments(y), **params)
 
 
-def _given(y: Any) -> tuple[Any, ...]:
+def as_arguments(y: Any) -> tuple[Any, ...]:
     """Return y as the arguments it makes; none where there is no response."""
     return () if y is None else (y,)

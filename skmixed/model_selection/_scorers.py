@@ -9,7 +9,7 @@ from typing import Any
 from sklearn.metrics import get_scorer, make_scorer, r2_score
 from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 
-from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
+from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator, as_arguments
 
 _SklearnScorer = type(make_scorer(r2_score))
 
@@ -146,8 +146,7 @@ class _UserScorer:
     ) -> Any:
         if _takes_groups(self._scorer):
             params["groups"] = X.groups
-        given = () if y is None else (y,)
-        return self._scorer(estimator.estimator, X.X, *given, **params)
+        return self._scorer(estimator.estimator, X.X, *as_arguments(y), **params)
 
     def __repr__(self) -> str:
         return repr(self._scorer)

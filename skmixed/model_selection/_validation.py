@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn import model_selection
 
+from skmixed.estimators._cross_fitting import N_FOLDS
 from skmixed.model_selection._grouped_rows import GroupPassingEstimator
 from skmixed.model_selection._task import Task
 
@@ -146,7 +147,7 @@ def cross_validate(
         return _scores(task, task.splits(cv, split_by), settings)
     questions = _QUESTIONS if generalize_to == "both" else (generalize_to,)
     splits = {
-        question: task.splits_for(question, 5 if cv is None else cv, split_by, random_state)
+        question: task.splits_for(question, N_FOLDS if cv is None else cv, split_by, random_state)
         for question in questions
     }
     found = {question: _scores(task, splits[question], settings) for question in questions}

@@ -10,7 +10,7 @@ import dask.dataframe as dd
 import numpy as np
 import pytest
 
-from skmixed import distributed
+from skmixed import MixedLinearRegressor, distributed
 from skmixed.exceptions import PartitionError
 from tests.distributed.rows import assert_same_fit, engine_fit, table, whole_fit
 
@@ -54,6 +54,18 @@ def test_progress(capsys):
 def test_threads():
     with dask.config.set(scheduler="threads"):
         assert_same_fit(engine_fit(frame()), whole_fit(table()), rtol=1e-9)
+
+
+def test_columns_that_are_called_by_numbers():
+    numbered = table().rename(columns={"g": 0, "x": 1, "y": 2})[[0, 1, 2]]
+    named = numbered.rename(columns=str)
+    model = MixedLinearRegressor(group_features="0").fit(named[["0", "1"]], named["2"])
+    parts = dd.from_pandas(numbered, npartitions=4)
+    with dask.config.set(scheduler="sync"):
+        again = distributed.fit(MixedLinearRegressor(group_features="0"), parts, target="2")
+        found = distributed.predict(model, parts.rename(columns={2: 7})).compute()
+    np.testing.assert_allclose(again.coef_, model.coef_, rtol=1e-9)
+    np.testing.assert_allclose(found, model.predict(named[["0", "1"]]), rtol=1e-12)
 
 
 def test_predictions_are_a_series():

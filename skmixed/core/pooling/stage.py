@@ -36,6 +36,7 @@ from skmixed.core.elimination.levels import (
 from skmixed.core.linalg import FloatArray, IntArray
 
 UNINFORMED = 1e-10  # eigenvalue of P at unit diagonal; less is a direction not known about
+NOISELESS = 1e-13  # residual, as a share of the sum of squares, that rounding alone leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,8 @@ class PoolingStage:
     def null_space(self) -> FloatArray:
         """Projections on what the groups of a parent leave unknown, (k, k, n_parents)."""
         total = np.moveaxis(self.by_parent(self.precision), 2, 0)
-        scale = np.sqrt(np.einsum("pii->pi", total))
-        scale = np.where(scale > 0.0, scale, 1.0)
-        values, vectors = np.linalg.eigh(total / (scale[:, :, None] * scale[:, None]))
-        unknown = values < UNINFORMED * self.k
-        basis = np.where(unknown[:, None], vectors, 0.0) / scale[:, :, None]
+        values, vectors = information_eigenpairs(total)
+        basis = np.where((values < UNINFORMED * self.k)[:, None], vectors, 0.0)
         return np.moveaxis(basis @ basis.transpose(0, 2, 1), 0, 2)
 
     @cached_property
@@ -106,6 +104,17 @@ class PoolingStage:
         unknown = float(np.linalg.matrix_rank(projections, hermitian=True).sum())
         rows = 0.0 if self.noise is None else self.noise.n_rows
         return rows - (self.k * self.n_parents - unknown)
+
+
+def information_eigenpairs(information: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return eigenvalues (..., k) of information at unit diagonal, and vectors, (..., k, k).
+
+    The vectors are in the units of the information, so that v'Pv is the eigenvalue.
+    """
+    scale = np.sqrt(np.einsum("...ii->...i", information))
+    scale = np.where(scale > 0.0, scale, 1.0)
+    values, vectors = np.linalg.eigh(information / (scale[..., :, None] * scale[..., None, :]))
+    return values, vectors / scale[..., :, None]
 
 
 _LEAST_S2 = 1e-60  # below any s^2 of data: keeps its logarithm finite where nothing is left

@@ -16,7 +16,13 @@ import numpy as np
 
 from skmixed.core.elimination.levels import multiply, multiply_right
 from skmixed.core.linalg import FloatArray
-from skmixed.core.pooling.stage import UNINFORMED, PooledStage, PoolingStage
+from skmixed.core.pooling.stage import (
+    NOISELESS,
+    UNINFORMED,
+    PooledStage,
+    PoolingStage,
+    information_eigenpairs,
+)
 
 _MOST_CORRELATED = 24  # coefficients; more get no correlations: the curvature has k^4 entries
 _MOST_STEPS = 100  # far more than Newton's method takes: ends a search that rounding keeps going
@@ -25,7 +31,6 @@ _CRITERION_DIGITS = 1e-12  # of the criterion: a smaller predicted decrease cann
 _LEAST_START = 1e-3  # of the largest variance: off zero, where the slope in its root vanishes
 _LEAST_VARIANCE = 1e-6  # to start from where none is positive, in the units of the search
 _CURVATURE_DIGITS = 1e-12  # of the largest eigenvalue, or of 1: the sign of less is rounding
-_EXACT_MEANS = 1e-13  # share of the sum of squares that is taken for rounding
 _LEAST_NOISE = 1e-9  # share of the variance within parents; with less, W would lose its digits
 
 
@@ -65,7 +70,7 @@ def _is_exact(null: PooledStage) -> bool:
         return False
     images = np.einsum("ijg,jg->ig", stage.precision, stage.estimate)
     explained = float(np.vdot(stage.estimate, images))
-    return bool(null.s2 * stage.degrees <= _EXACT_MEANS * explained)
+    return bool(null.s2 * stage.degrees <= NOISELESS * explained)
 
 
 def _optimum(
@@ -88,14 +93,13 @@ def _units(average: FloatArray, is_full: bool) -> tuple[FloatArray, FloatArray]:
 
     Directions that no group knows anything about are left out of both.
     """
-    scale = np.sqrt(np.diag(average))
-    scale = 1.0 / np.where(scale > 0.0, scale, 1.0)
     if not is_full:
-        return np.diag(scale), np.diag(1.0 / scale)
-    values, vectors = np.linalg.eigh(average * scale[:, None] * scale)
+        scale = np.sqrt(np.diag(average))
+        scale = np.where(scale > 0.0, scale, 1.0)
+        return np.diag(1.0 / scale), np.diag(scale)
+    values, vectors = information_eigenpairs(average)
     known = values > UNINFORMED
-    roots = np.where(known, 1.0 / np.sqrt(np.where(known, values, 1.0)), 0.0)
-    units = scale[:, None] * vectors * roots
+    units = vectors * np.where(known, 1.0 / np.sqrt(np.where(known, values, 1.0)), 0.0)
     return units, units.T @ average
 
 

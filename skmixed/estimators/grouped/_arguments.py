@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 
 from skmixed.core.linalg import FloatArray
 from skmixed.design.source import Source
-from skmixed.design.tables import column, is_frame, not_numeric, select, take, to_pandas
+from skmixed.design.tables import column, is_frame, not_numeric, select, to_pandas
 from skmixed.estimators._data import check_given, read_rows
 from skmixed.estimators._inputs import (
     Columns,
@@ -34,7 +34,6 @@ from skmixed.estimators._inputs import (
 )
 from skmixed.estimators._new_data import match_names, warn_about_kinds
 from skmixed.estimators._numbers import refuse_dates
-from skmixed.estimators.grouped._shares import BLUP, Scheme
 from skmixed.estimators.grouped._tree import Tree
 from skmixed.exceptions import UnknownLevelWarning, warn
 
@@ -131,15 +130,6 @@ def read_new(
     return table, found
 
 
-def take_rows(table: Any, rows: NDArray[np.intp] | slice) -> Any:
-    """Return some rows of an array or of a data frame of any library, of the same kind."""
-    if isinstance(table, np.ndarray):
-        return table[rows]
-    if isinstance(rows, slice):
-        rows = np.arange(rows.start, rows.stop)
-    return take(table, rows)
-
-
 def _declared(
     group_features: Any, names: Sequence[str], given: Mapping[str, Any] | None
 ) -> Columns:
@@ -230,17 +220,6 @@ def _read_response(y: Any, kind: InnerKind) -> NDArray[Any]:
         return np.asarray(check_array(y, dtype=np.float64, input_name="y"))
     values = column_or_1d(y, dtype=np.float64, warn=True)
     return np.asarray(check_array(values, ensure_2d=False, dtype=np.float64, input_name="y"))
-
-
-def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> None:
-    """Warn about weights (n,) that are no frequencies, where variances depend on their scale."""
-    if weights is None or scheme.name != BLUP or np.array_equal(weights, np.round(weights)):
-        return
-    warn(
-        "sample weights that are not whole numbers are taken as frequencies, and what groups keep "
-        "of their own depends on their scale",
-        UserWarning,
-    )
 
 
 def warn_about_labels(

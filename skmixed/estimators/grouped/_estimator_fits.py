@@ -20,22 +20,23 @@ from sklearn.linear_model import (
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.hierarchy import PooledHierarchy, pool
 from skmixed.estimators.grouped._arguments import Training
-from skmixed.estimators.grouped._out_of_fold import Blend, blend
+from skmixed.estimators.grouped._group_fits import (
+    Estimates,
+    GroupFits,
+    sampling_variances,
+    standard_errors,
+    uncentred,
+)
 from skmixed.estimators.grouped._shares import (
     BLUP,
     Scheme,
-    Shares,
+    blend,
     moved_to_parents,
     nested_shares,
     shares_of,
 )
-from skmixed.estimators.grouped._subset_fits import (
-    fit_all,
-    jobs_of,
-    predict_by_group,
-    predict_by_shares,
-)
-from skmixed.estimators.grouped._tree import Failures, Tree, deepest_known
+from skmixed.estimators.grouped._subset_fits import answers, fit_all, jobs_of
+from skmixed.estimators.grouped._tree import Tree, deepest_known
 
 _GLM_FLOOR = 1e-12  # of p (1 - p) and of |mean|: a fit that is certain is not divided by zero
 _LARGEST_EXPONENT = 700.0  # exp(710) is infinite
@@ -57,15 +58,15 @@ def _logistic(eta: FloatArray) -> FloatArray:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(eta, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))))
 
 
-def family_of(estimator: Any, n_classes: int | None) -> Family | None:
-    """Return the family of an unfitted estimator, None if its coefficients are not shrunk.
+def family_of(estimator: Any) -> Family | None:
+    """Return the family of a fitted estimator, None if its coefficients are not shrunk.
 
     They are for `LogisticRegression` of two classes without an L1 penalty or class weights, and for
     `PoissonRegressor`, `GammaRegressor` and `TweedieRegressor`.
     """
     kind = type(estimator)
     if kind is LogisticRegression:
-        return _of_logistic(estimator) if n_classes == 2 else None
+        return _of_logistic(estimator) if len(estimator.classes_) == 2 else None
     if kind not in (PoissonRegressor, GammaRegressor, TweedieRegressor):
         return None
     power = {PoissonRegressor: 1.0, GammaRegressor: 2.0}.get(kind)
@@ -140,46 +141,31 @@ def information(
     return GroupInformation(estimate, matrix, pearson, total)
 
 
-class EstimatorGroupFits:
+class EstimatorGroupFits(GroupFits):
     """Fitted estimators of all groups, their answers blended or their coefficients shrunk.
 
     `own` has the estimators by level from the root, None where there is none; `final` has what
-    predicts, the same or copies with shrunk coefficients; `shares` is what the levels count in an
-    answer, and `blends` how that was found where predictions are blended by "blup". `classes` is
-    None for regressors.
+    predicts, the same or copies with shrunk coefficients.
     """
 
-    def __init__(self, tree: Tree, scheme: Scheme, failures: Failures, classes: Any) -> None:
-        self.tree, self.scheme, self.failures, self.classes = tree, scheme, failures, classes
-        self.blends: list[Blend] = []
-        self.pooled: PooledHierarchy | None = None
-        self.origin: FloatArray | None = None  # (p,), where shrunk intercepts are taken
-        self.dispersion = 1.0
-
-    def fit(
-        self,
-        training: Training,
-        codes: tuple[IntArray, ...],
-        pooled: Any,
-        settings: dict[str, Any],
+    def __init__(
+        self, tree: Tree, scheme: Scheme, pooled: Any, *, n_jobs: int | None, verbose: int
     ) -> None:
-        """Fit all groups; `pooled` is fitted to all rows.
+        super().__init__(tree, scheme, pooled)
+        self.n_jobs, self.verbose = n_jobs, verbose
+        self.classes = getattr(pooled, "classes_", None)
+        self.shrunk: PooledHierarchy | None = None  # coefficients, where these are shrunk
 
-        `codes`, (n,) each, go by level from the root. `settings` has the estimator to clone,
-        min_samples, n_jobs and verbose.
-        """
-        estimator, min_samples = settings["estimator"], settings["min_samples"]
+    def fit(self, training: Training, codes: tuple[IntArray, ...]) -> None:
+        """Fit an estimator to every group; see `GroupFits`."""
         fit = partial(
             fit_all,
-            estimator,
-            table=training.table,
-            y=training.y,
-            weights=training.weights,
-            n_jobs=settings["n_jobs"],
-            verbose=settings["verbose"],
+            estimator=self.pooled,
+            training=training,
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
         )
-        if min_samples is not None:
-            self.failures.add_small(min_samples, f"min_samples={min_samples}")
+        self.no_response = training.y[:0].copy()
         usable = self.failures.usable()
         jobs = [
             job
@@ -187,7 +173,7 @@ class EstimatorGroupFits:
             if usable[job.level][job.group]
         ]
         self.own: list[list[Any]] = [[None] * size for size in self.tree.hierarchy.sizes]
-        self.own[0][0] = pooled
+        self.own[0][0] = self.pooled
         for job, model in zip(jobs, fit(jobs), strict=True):
             if isinstance(model, str):
                 self.failures.reasons[job.level, job.group] = model
@@ -195,10 +181,9 @@ class EstimatorGroupFits:
                 self.own[job.level][job.group] = model
         self.final = self.own
         family = None
-        if self.scheme.name == BLUP and self.tree.depth:
-            n_classes = None if self.classes is None else len(self.classes)
-            family = family_of(estimator, n_classes)
-        if family is not None and np.ndim(training.y) == 1:
+        if self.scheme.name == BLUP and self.tree.depth and np.ndim(training.y) == 1:
+            family = family_of(self.pooled)
+        if family is not None:
             self._shrink(family, training, codes[-1])
         else:
             self._share_out(training, codes, fit)
@@ -218,14 +203,14 @@ class EstimatorGroupFits:
             shares = [np.ones((1, 1))]
         else:
             shares = shares_of(self.scheme, hierarchy, counts)
-        self.shares: Shares = moved_to_parents(shares, self.failures.usable(), hierarchy)
+        self.shares = moved_to_parents(shares, self.failures.usable(), hierarchy)
 
     def _blended(self) -> str:
         """Return the method whose answers are blended to predict classes.
 
         Raises a ValueError if the estimator has none.
         """
-        model = self.own[0][0]
+        model = self.pooled
         allowed = _BLENDED[:1] if self.scheme.name == BLUP else _BLENDED
         for name in allowed:
             if hasattr(model, name):
@@ -248,36 +233,28 @@ class EstimatorGroupFits:
                 found[job.group] = information(
                     family, own[job.group], table[job.rows], y[job.rows], weights, self.origin
                 )
-        k = table.shape[1] + bool(self.own[0][0].fit_intercept)
+        k = table.shape[1] + bool(self.pooled.fit_intercept)
         precision, estimate = np.zeros((k, k, len(own))), np.zeros((k, len(own)))
         known = [(place, each) for place, each in enumerate(found) if each is not None]
+        dispersion = 1.0
         if family.has_dispersion:
-            self.dispersion = _dispersion([each for _, each in known], k)
+            dispersion = _dispersion([each for _, each in known], k)
         for place, each in known:
-            precision[:, :, place] = each.matrix / self.dispersion
+            precision[:, :, place] = each.matrix / dispersion
             estimate[:, place] = each.estimate
         self.precision = precision  # (k, k, n_groups), zero where there is no estimate
-        self.pooled = pool(precision, estimate, self.tree.hierarchy)
+        self.shrunk = pool(precision, estimate, self.tree.hierarchy)
         self.final = [
-            [self._with_coefficients(row) for row in self.uncentred(means.T)]
-            for means in self.pooled.means
+            [self._with_coefficients(row) for row in uncentred(means.T, self.origin)]
+            for means in self.shrunk.means
         ]
         self.shares = [
             np.eye(level + 1)[[-1] * size] for level, size in enumerate(self.tree.hierarchy.sizes)
         ]
 
-    def uncentred(self, coef: FloatArray) -> FloatArray:
-        """Return coefficients (..., k), their intercepts moved from the origin to zero."""
-        if not self.own[0][0].fit_intercept or self.origin is None:
-            return coef
-        result = coef.copy()
-        result[..., 0] -= coef[..., 1:] @ self.origin
-        return result
-
     def _with_coefficients(self, coef: FloatArray) -> Any:
         """Return a copy of the pooled estimator with coefficients (k,), the intercept first."""
-        pooled = self.own[0][0]
-        model = copy.copy(pooled)
+        pooled, model = self.pooled, copy.copy(self.pooled)
         slopes = coef[1:] if pooled.fit_intercept else coef
         model.coef_ = slopes.reshape(np.shape(pooled.coef_))
         if pooled.fit_intercept:
@@ -287,40 +264,62 @@ class EstimatorGroupFits:
 
     def estimator(self, level: int, group: int) -> Any:
         """Return the fitted estimator of a group, or of the ancestor that stands in for it."""
-        chain = self.tree.hierarchy.ancestors(level)
-        models = (self.final[at][chain[at][group]] for at in range(level, -1, -1))
-        return next(model for model in models if model is not None)
+        if self.final[level][group] is None:
+            level, group = self.failures.stand_in(level, group)
+        return self.final[level][group]
 
-    def predict(self, method: str, table: Any, codes: Sequence[IntArray]) -> NDArray[Any]:
-        """Return the answers of `method` to rows, (n, ...).
+    def pooled_outputs(self) -> list[PooledHierarchy]:
+        """Return the shrunk coefficients, if there are any; see `GroupFits`."""
+        return [] if self.shrunk is None else [self.shrunk]
 
-        `codes`, (n,) each, go by level from the root; a row of an unknown group gets the answer of
-        its nearest known ancestor.
-        """
+    def estimates(self, *, shrunk: bool) -> Estimates:
+        """Return the coefficients of fitted estimators, or raise a ValueError if they have none."""
+        if not hasattr(self.pooled, "coef_"):
+            raise ValueError(
+                f"{type(self.pooled).__name__} has no coefficients to tabulate; estimators_ "
+                "has the model of every group"
+            )
+        coef = _stacked(self.final[-1] if shrunk else self.own[-1], self.pooled)
+        se, sd = np.full(coef.shape, np.nan), np.full(coef.shape[:2], np.nan)
+        if self.shrunk is not None and shrunk:
+            se[:, 0] = standard_errors(self.shrunk.covariances[-1], self.origin)
+        elif self.shrunk is not None:
+            se[:, 0] = np.sqrt(sampling_variances(self.precision, self.origin))
+        return Estimates(coef, se, sd)
+
+    def predict(self, method: str, table: Any, codes: tuple[IntArray, ...]) -> NDArray[Any]:
+        """Return the answers of `method` to rows, (n, ...); see `GroupFits`."""
         if not self.tree.depth:
-            return np.asarray(getattr(self.own[0][0], method)(table))
+            return np.asarray(getattr(self.pooled, method)(table))
+        if not len(codes[0]):
+            return self._no_answers(method)
+        models = [model for of_level in self.final for model in of_level]
         shares = self._shares_of_rows(codes)
         if np.isin(shares, (0.0, 1.0)).all():
-            level = shares.argmax(axis=1)
-            offsets = np.cumsum([0, *self.tree.hierarchy.sizes])
-            place = np.choose(level, codes) + offsets[level]
-            models = [model for of_level in self.final for model in of_level]
-            return predict_by_group(models, method, table, place, self.classes)
+            places = self.tree.places(codes, shares.argmax(axis=1))
+            return answers(models, method, table, places, self.classes)
         if method == "predict_log_proba":
             with np.errstate(divide="ignore"):
                 return np.asarray(np.log(self.predict("predict_proba", table, codes)))
-        asked = method
-        if method == "predict" and self.classes is not None:
-            asked = self._blended()
-        values = predict_by_shares(self.final, asked, table, codes, shares, self.classes)
-        if asked == method or self.classes is None:
-            return values
+        places = np.column_stack([self.tree.places(codes, at) for at in range(len(codes))])
+        if method != "predict" or self.classes is None:
+            return answers(models, method, table, places, self.classes, shares)
+        values = answers(models, self._blended(), table, places, self.classes, shares)
         best = values.argmax(axis=1) if values.ndim == 2 else (values > 0.0).astype(np.intp)
         return np.asarray(self.classes[best])
 
-    def _shares_of_rows(self, codes: Sequence[IntArray]) -> FloatArray:
+    def _no_answers(self, method: str) -> NDArray[Any]:
+        """Return what `method` says of no rows, (0, ...)."""
+        if method == "predict" or self.classes is None:
+            return self.no_response
+        n_classes = len(self.classes)
+        if method == "decision_function" and n_classes == 2:
+            return np.empty(0)
+        return np.empty((0, n_classes))
+
+    def _shares_of_rows(self, codes: tuple[IntArray, ...]) -> FloatArray:
         """Return what each level counts in the answer to each row, (n, n_levels)."""
-        level = deepest_known(tuple(codes))
+        level = deepest_known(codes)
         result = np.zeros((len(level), len(codes)))
         for at, shares in enumerate(self.shares):
             rows = np.flatnonzero(level == at)
@@ -334,3 +333,18 @@ def _dispersion(found: list[GroupInformation], k: int) -> float:
     total = sum(each.pearson for each in found)
     # With less than one degree of freedom there is nothing to estimate it from.
     return total / degrees if degrees >= 1.0 and total > 0.0 else 1.0
+
+
+def _stacked(models: Sequence[Any], pooled: Any) -> FloatArray:
+    """Return the coefficients of estimators, (n_groups, n_outputs, k), NaN where there are none."""
+    with_intercept = hasattr(pooled, "intercept_") and getattr(pooled, "fit_intercept", True)
+    coef = np.atleast_2d(pooled.coef_)
+    shape = (len(coef), coef.shape[1] + bool(with_intercept))
+    result = np.full((len(models), *shape), np.nan)
+    for place, model in enumerate(models):
+        if model is None or np.shape(np.atleast_2d(model.coef_)) != coef.shape:
+            continue
+        result[place, :, shape[1] - coef.shape[1] :] = model.coef_
+        if with_intercept:
+            result[place, :, 0] = model.intercept_
+    return result

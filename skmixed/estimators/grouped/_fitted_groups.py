@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
@@ -13,22 +12,19 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skmixed.core.linalg import IntArray
-from skmixed.core.pooling.hierarchy import PooledHierarchy
 from skmixed.estimators._inputs import Columns, read_groups
 from skmixed.estimators.grouped._arguments import InnerKind, read_new, warn_about_labels
-from skmixed.estimators.grouped._estimator_fits import EstimatorGroupFits
+from skmixed.estimators.grouped._group_fits import GroupFits
 from skmixed.estimators.grouped._group_tables import (
     blend_table,
     coefficient_names,
     coefficient_table,
-    estimates,
     heterogeneity_table,
     reliability_table,
 )
-from skmixed.estimators.grouped._linear_fits import LinearGroupFits
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import GroupMapping, Tree, refuse_unknown
-from skmixed.inference.summary import GroupModel, GroupSummary, deviance_notes
+from skmixed.inference.summary import GroupModel, GroupSummary
 
 _GROUPS_SHOWN = 30  # in a summary, a few screens; coef_table() has them all
 
@@ -48,11 +44,12 @@ class FittedGroups:
 
     fallback: str
     pooled_: Any  # fitted to all rows
+    n_groups_: dict[str, int]
     _columns: Columns
     _names: tuple[str, ...]  # of the inner estimator's columns
     _is_matrix: bool
     _kind: Callable[[], InnerKind]
-    _group_fits: LinearGroupFits | EstimatorGroupFits
+    _group_fits: GroupFits
     _tree: Tree
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -65,10 +62,7 @@ class FittedGroups:
         given = None if groups is None else read_groups(groups)
         table, labels = read_new(self, X, given, self._kind())
         codes = self._look_up(labels, _num_samples(table))
-        if isinstance(self._group_fits, EstimatorGroupFits):
-            return self._group_fits.predict(method, table, codes)
-        values = self._group_fits.predict(table, codes)
-        return values if self._is_matrix else values[:, 0]
+        return self._group_fits.predict(method, table, codes)
 
     def _look_up(self, labels: Any, n_rows: int) -> tuple[IntArray, ...]:
         """Return the groups of the rows, (n,) by level from the root."""
@@ -191,16 +185,14 @@ class FittedGroups:
         check_is_fitted(self)
         depth = self._tree.depth
         levels = range(depth, depth + 1) if depth else range(0)
-        return GroupMapping(self._tree, levels, self._estimator)
+        return GroupMapping(self._tree, levels, self._group_fits.estimator)
 
     @property
     def parent_estimators_(self) -> GroupMapping:
         """A fitted estimator for every larger group, by its labels; ``()`` is for all rows."""
         check_is_fitted(self)
-        return GroupMapping(self._tree, range(max(self._tree.depth, 1)), self._estimator)
-
-    def _estimator(self, level: int, group: int) -> Any:
-        return self._group_fits.estimator(level, group)
+        levels = range(max(self._tree.depth, 1))
+        return GroupMapping(self._tree, levels, self._group_fits.estimator)
 
     @property
     def fallback_(self) -> pd.DataFrame:
@@ -212,31 +204,16 @@ class FittedGroups:
     def weights_(self) -> pd.DataFrame:
         """How much of its own estimate each group keeps."""
         self._check_groups("weights_")
-        group_fits, depth = self._group_fits, self._tree.depth
-        if group_fits.scheme.name == BLUP and (pooled := self._pooled()) is not None:
-            return reliability_table(self._tree, pooled, self._origin(), self._names)
-        shares = (
-            group_fits.shares if isinstance(group_fits, LinearGroupFits) else group_fits.shares[-1]
-        )
-        return pd.DataFrame(shares, self._tree.index(depth), self._tree.level_names)
+        group_fits, tree = self._group_fits, self._tree
+        if group_fits.scheme.name == BLUP and (pooled := group_fits.pooled_outputs()):
+            return reliability_table(tree, pooled, group_fits.origin, self._names)
+        return pd.DataFrame(group_fits.shares[-1], tree.index(tree.depth), tree.level_names)
 
     def _check_groups(self, what: str) -> None:
         """Raise an error before `fit`, or if the model was fitted without groups."""
         check_is_fitted(self)
         if not self._tree.depth:
             raise ValueError(f"the model was fitted without groups, so there is no {what}")
-
-    def _pooled(self) -> list[PooledHierarchy] | None:
-        """Return the pooled coefficients of every output; None where there are none."""
-        if isinstance(self._group_fits, LinearGroupFits):
-            return self._group_fits.pooled_outputs()
-        return None if self._group_fits.pooled is None else [self._group_fits.pooled]
-
-    def _origin(self) -> Any:
-        """Return where pooled intercepts are taken, (p,)."""
-        if isinstance(self._group_fits, LinearGroupFits):
-            return self._group_fits.cells.origin[: self._group_fits.p]
-        return self._group_fits.origin
 
     def coef_table(self, *, shrunk: bool = False) -> pd.DataFrame:
         """Tabulate the coefficients of the groups.
@@ -281,16 +258,15 @@ class FittedGroups:
             If nothing was estimated.
         """
         self._check_groups("heterogeneity()")
-        pooled = self._pooled()
-        if pooled is not None:
-            return heterogeneity_table(self._tree, pooled, self._origin(), self._names)
-        assert isinstance(self._group_fits, EstimatorGroupFits)
-        if not self._group_fits.blends:
+        group_fits = self._group_fits
+        if pooled := group_fits.pooled_outputs():
+            return heterogeneity_table(self._tree, pooled, group_fits.origin, self._names)
+        if not group_fits.blends:
             raise ValueError(
-                f"shrinkage={self._group_fits.scheme.name!r} of {type(self.pooled_).__name__} "
+                f"shrinkage={group_fits.scheme.name!r} of {type(self.pooled_).__name__} "
                 "estimates no variances; shrinkage='blup' does"
             )
-        return blend_table(self._group_fits)
+        return blend_table(group_fits)
 
     def summary(self, digits: int = 2, *, shrunk: bool = False) -> GroupSummary:
         """Summarise the model of each group, as arm::display does.
@@ -309,7 +285,7 @@ class FittedGroups:
             Prints as text and shows as HTML in a notebook; the first 30 groups.
         """
         self._check_groups("summary()")
-        found = estimates(self._group_fits, shrunk=shrunk)
+        found = self._group_fits.estimates(shrunk=shrunk)
         names = coefficient_names(self._names, found.coef.shape[2])
         keys, counts = self._tree.keys(self._tree.depth), self._tree.counts[-1]
         models = []
@@ -322,31 +298,14 @@ class FittedGroups:
                     {"coef.est": found.coef[group, output], "coef.se": found.se[group, output]},
                     index=names,
                 )
-                lines = self._notes(group, output, found.sd[group, output], digits, shrunk)
+                sd = found.sd[group, output]
+                lines = self._group_fits.notes(group, output, sd, digits, shrunk=shrunk)
                 of_output = f"{title}, output {output}" if found.coef.shape[1] > 1 else title
                 models.append(GroupModel(of_output, table, lines))
-        sizes = "; ".join(f"{name}, {n}" for name, n in self._group_sizes().items())
+        sizes = "; ".join(f"{name}, {n}" for name, n in self.n_groups_.items())
         notes = [f"number of obs: {counts.sum():.15g}, groups: {sizes}"]
         if len(keys) > _GROUPS_SHOWN:
             notes.append(f"{len(keys) - _GROUPS_SHOWN} more groups are in coef_table()")
         what = "shrunk to parents" if shrunk else "by itself"
         title = f"{type(self.pooled_).__name__}, each group {what}"
         return GroupSummary(title, tuple(models), tuple(notes), digits)
-
-    def _group_sizes(self) -> dict[str, int]:
-        return dict(zip(self._tree.names, self._tree.hierarchy.sizes[1:], strict=True))
-
-    def _notes(
-        self, group: int, output: int, sd: float, digits: int, shrunk: bool
-    ) -> tuple[str, ...]:
-        """Return the lines under the coefficients of a group in the summary."""
-        group_fits, n = self._group_fits, float(self._tree.counts[-1][group])
-        if not isinstance(group_fits, LinearGroupFits):
-            return (f"n = {n:.15g}",)
-        if shrunk:
-            known = f", residual sd = {sd:.{digits}f}" if np.isfinite(sd) else ""
-            return (f"n = {n:.15g}, k = {group_fits.k}{known}",)
-        null = float(group_fits.cells.products[group_fits.p + output, group_fits.p + output, group])
-        return deviance_notes(
-            n, group_fits.k, float(group_fits.rss[output, group]), null, sd, digits
-        )

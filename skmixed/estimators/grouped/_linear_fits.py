@@ -14,13 +14,15 @@ from sklearn.linear_model import LinearRegression, Ridge
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.cells import CellFits, Cells, fit_cells
 from skmixed.core.pooling.hierarchy import PooledHierarchy, pool
-from skmixed.core.pooling.stage import FirstStageResidual
+from skmixed.core.pooling.stage import NOISELESS, FirstStageResidual
 from skmixed.estimators.grouped._arguments import Training
+from skmixed.estimators.grouped._group_fits import Estimates, GroupFits, standard_errors, uncentred
 from skmixed.estimators.grouped._shares import BLUP, Scheme, moved_to_parents, shares_of
-from skmixed.estimators.grouped._tree import Failures, Tree, deepest_known
+from skmixed.estimators.grouped._tree import Tree, deepest_known
+from skmixed.exceptions import warn
+from skmixed.inference.summary import deviance_notes
 
 _ROWS_EVALUATED = 2**16  # at a time: their gathered coefficients take half a megabyte a feature
-_NOISELESS = 1e-13  # share of y's total sum of squares that residuals keep by rounding alone
 _DIGITS_LOST = 1e-8  # share of y's sum of squares: a smaller RSS has lost half its digits
 
 
@@ -48,73 +50,61 @@ def linear_kind(estimator: Any) -> LinearKind | None:
     return LinearKind(float(estimator.alpha), bool(estimator.fit_intercept))
 
 
-class LinearGroupFits:
+def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> None:
+    """Warn about weights (n,) that are no frequencies, where variances depend on their scale."""
+    if weights is None or scheme.name != BLUP or np.array_equal(weights, np.round(weights)):
+        return
+    warn(
+        "sample weights that are not whole numbers are taken as frequencies, and what groups keep "
+        "of their own depends on their scale",
+        UserWarning,
+    )
+
+
+class LinearGroupFits(GroupFits):
     """Coefficients of all groups, solved in one batch from moments; the rows are not kept."""
 
-    def __init__(
-        self,
-        tree: Tree,
-        kind: LinearKind,
-        scheme: Scheme,
-        failures: Failures,
-        n_outputs: int,
-        pooled: Any,
-    ) -> None:
-        self.tree, self.kind, self.scheme, self.failures = tree, kind, scheme, failures
-        self.n_outputs, self.pooled = n_outputs, pooled
+    def __init__(self, tree: Tree, scheme: Scheme, pooled: Any, kind: LinearKind) -> None:
+        super().__init__(tree, scheme, pooled)
+        self.kind = kind
+        self.n_outputs, self.p = np.atleast_2d(pooled.coef_).shape
+        self.k = self.p + kind.fit_intercept  # coefficients of a group
         # Coefficients (n_outputs, k) of collinear groups, by level and group.
         self.exact: dict[tuple[int, int], FloatArray] = {}
-        # What those of the finest groups are made of, (n_groups, depth + 1); None for "blup".
-        self.shares: FloatArray | None = None
         # Those that predict, (n_groups, n_outputs, k) by level from the root, the intercept first.
         self.final: list[FloatArray] = []
 
-    @property
-    def k(self) -> int:
-        """Number of coefficients of a group."""
-        return self.p + self.kind.fit_intercept
-
-    @property
-    def p(self) -> int:
-        """Number of features."""
-        return len(self.cells.origin) - self.n_outputs
-
-    def fit(
-        self,
-        training: Training,
-        codes: tuple[IntArray, ...],
-        min_samples: int | None,
-    ) -> None:
-        """Solve all groups; `codes`, (n,) each, go by level from the root."""
+    def fit(self, training: Training, codes: tuple[IntArray, ...]) -> None:
+        """Solve all groups; see `GroupFits`."""
+        warn_about_weights(training.weights, self.scheme)
         columns = np.column_stack([training.table, training.y])  # in C order, as both are
         n_cells, centred = self.tree.hierarchy.sizes[-1], self.kind.fit_intercept
         cells = Cells.of(columns, codes[-1], n_cells, training.weights, centred=centred)
         self.cells = replace(cells, counts=self.tree.counts[-1])  # the same, kept once
-        fits = self.fits(self.cells)
+        self.origin = self.cells.origin[: self.p]
+        fits = self._fits(self.cells)
         self.rss = self._exact_rss(fits, columns, codes[-1], training.weights)
-        if min_samples is not None:
-            self.failures.add_small(min_samples, f"min_samples={min_samples}")
         if self.scheme.name == BLUP:
-            means = [found.means for found in self.pooled_outputs(fits)]
+            means = [found.means for found in self._pool(fits)]
             self.final = [
-                np.stack([self.uncentred(of_output[level].T) for of_output in means], axis=1)
+                self._at_zero(np.stack([of_output[level].T for of_output in means], axis=1))
                 for level in range(self.tree.depth + 1)
             ]
-            for output in range(self.n_outputs):  # means of y were taken off
-                self._add_origin(output)
             return
         if not self.kind.penalty:
             self.failures.add_small(self.k, f"{self.k} coefficients")
         self._mix(training, codes)
 
-    def _add_origin(self, output: int) -> None:
-        if self.kind.fit_intercept:
-            for coef in self.final:
-                coef[:, output, 0] += self.cells.origin[self.p + output]
-
-    def fits(self, cells: Cells) -> CellFits:
+    def _fits(self, cells: Cells) -> CellFits:
         """Solve the cells of any level."""
         return fit_cells(cells, self.p, self.kind.penalty)
+
+    def _at_zero(self, coef: FloatArray) -> FloatArray:
+        """Return coefficients (n_groups, n_outputs, k), the intercepts moved to zero of X and y."""
+        coef = uncentred(coef, self.origin)
+        if self.kind.fit_intercept:
+            coef[:, :, 0] += self.cells.origin[self.p :]
+        return coef
 
     def _exact_rss(
         self, fits: CellFits, columns: FloatArray, codes: IntArray, weights: FloatArray | None
@@ -137,25 +127,13 @@ class LinearGroupFits:
             sums.append(np.bincount(codes, squares, minlength=coef.shape[0]))
         return np.array(sums)
 
-    def uncentred(self, coef: FloatArray) -> FloatArray:
-        """Return coefficients (..., k), their intercepts moved from the cells' origin to zero."""
-        if not self.kind.fit_intercept:
-            return coef
-        result = coef.copy()
-        result[..., 0] -= coef[..., 1:] @ self.cells.origin[: self.p]
-        return result
-
-    def own(self, level: int, fits: CellFits | None = None) -> FloatArray:
+    def _own(self, level: int, cells: Cells, fits: CellFits) -> FloatArray:
         """Return the estimates of the groups of a level by themselves, (n_groups, n_outputs, k).
 
-        NaN where the rows of a group do not determine them. `fits` are the solutions of this level,
-        if they were made before.
+        NaN where the rows of a group do not determine them. `fits` are the solutions of `cells`,
+        the moments of this level.
         """
-        cells = self.cells_of(level)
-        fits = fits or self.fits(cells)
-        coef = self.uncentred(fits.coef.transpose(2, 0, 1))
-        if self.kind.fit_intercept:
-            coef[:, :, 0] += cells.origin[self.p :]
+        coef = self._at_zero(fits.coef.transpose(2, 0, 1))
         few = (cells.counts < self.k) & (self.kind.penalty == 0.0)
         coef[few | ~fits.determined] = np.nan
         for (at, group), values in self.exact.items():
@@ -163,31 +141,36 @@ class LinearGroupFits:
                 coef[group] = values
         return coef
 
-    def cells_of(self, level: int) -> Cells:
+    def _cells_of(self, level: int) -> Cells:
         """Return the moments of the groups of a level."""
         cells, hierarchy = self.cells, self.tree.hierarchy
         for at in range(hierarchy.depth, level, -1):
             cells = cells.merged(hierarchy.parents[at - 1], hierarchy.sizes[at - 1])
         return cells
 
-    def pooled_outputs(self, fits: CellFits | None = None) -> list[PooledHierarchy]:
+    def pooled_outputs(self) -> list[PooledHierarchy]:
         """Shrink the coefficients of the groups to their parents', for every output."""
+        return self._pool(self._fits(self.cells))
+
+    def _pool(self, fits: CellFits) -> list[PooledHierarchy]:
         usable = self.failures.usable()[-1]
         precision = self.cells.gram(self.p)
         slopes = np.arange(self.k - self.p, self.k)
         precision[slopes, slopes] += self.kind.penalty
         precision[:, :, ~usable] = 0.0
-        fits = fits or self.fits(self.cells)
-        found = []
-        for output in range(self.n_outputs):
-            scale, noise = self._noise(fits, output, usable)
-            found.append(pool(precision / scale, fits.coef[output], self.tree.hierarchy, noise))
-        return found
+        return [
+            pool(precision / scale, fits.coef[output], self.tree.hierarchy, noise)
+            for output, (scale, noise) in enumerate(self._noises(fits))
+        ]
+
+    def _noises(self, fits: CellFits) -> list[tuple[float, FirstStageResidual | None]]:
+        """Return for every output the residual variance and None, or 1 and what tells of it."""
+        usable = self.failures.usable()[-1]
+        return [self._noise(fits, output, usable) for output in range(self.n_outputs)]
 
     def _noise(
         self, fits: CellFits, output: int, usable: NDArray[np.bool_]
     ) -> tuple[float, FirstStageResidual | None]:
-        """Return the residual variance and None where it is known, else 1 and what tells of it."""
         counts = self.cells.counts[usable]
         rss = float(self.rss[output, usable].sum())
         if not self.kind.penalty:
@@ -199,19 +182,14 @@ class LinearGroupFits:
         place = self.p + output
         total = float(self.cells.products[place, place, usable].sum())
         total += float(counts @ self.cells.means[place, usable] ** 2)
-        if degrees < 1.0 or rss <= _NOISELESS * total:
+        if degrees < 1.0 or rss <= NOISELESS * total:
             return total / max(float(counts.sum()), 1.0) or 1.0, None  # too large if anything
         return rss / degrees, None
-
-    def residual_variance(self, output: int, pooled: PooledHierarchy) -> float:
-        """Return the residual variance that all groups have in common, in squared units of y."""
-        scale, _ = self._noise(self.fits(self.cells), output, self.failures.usable()[-1])
-        return scale * pooled.s2
 
     def estimator(self, level: int, group: int) -> Any:
         """Return an estimator of the inner class with the coefficients that predict a group."""
         model, coef = copy.copy(self.pooled), self.final[level][group]
-        model.coef_ = coef[:, coef.shape[1] - self.p :].reshape(np.shape(self.pooled.coef_))
+        model.coef_ = coef[:, self.k - self.p :].reshape(np.shape(self.pooled.coef_))
         if self.kind.fit_intercept:
             intercept = coef[:, 0]
             model.intercept_ = intercept if np.ndim(self.pooled.intercept_) else intercept[0]
@@ -222,23 +200,19 @@ class LinearGroupFits:
     def _mix(self, training: Training, codes: tuple[IntArray, ...]) -> None:
         """Combine the estimates of each group and its ancestors by their shares."""
         hierarchy = self.tree.hierarchy
-        own = [_of_estimator(self.pooled, self)]
+        own = [_of_estimator(self.pooled)[None]]
         for level in range(1, hierarchy.depth + 1):
-            fits = self.fits(self.cells_of(level))
+            cells = self._cells_of(level)
+            fits = self._fits(cells)
             self._solve_exactly(level, fits, training, codes[level])
-            own.append(self.own(level, fits))
-        usable = self.failures.usable()
-        shares = moved_to_parents(
-            shares_of(self.scheme, hierarchy, self.tree.counts), usable, hierarchy
-        )
-        self.shares = shares[-1]
+            own.append(self._own(level, cells, fits))
+        shares = shares_of(self.scheme, hierarchy, self.tree.counts)
+        self.shares = moved_to_parents(shares, self.failures.usable(), hierarchy)
         for level in range(hierarchy.depth + 1):
             total = np.zeros_like(own[level])
             for at, group in enumerate(hierarchy.ancestors(level)):
-                share = shares[level][:, at]
-                total += np.where(share > 0.0, share, 0.0)[:, None, None] * np.where(
-                    (share > 0.0)[:, None, None], own[at][group], 0.0
-                )
+                share = self.shares[level][:, at, None, None]
+                total += share * np.where(share > 0.0, own[at][group], 0.0)
             self.final.append(total)
 
     def _solve_exactly(
@@ -256,33 +230,81 @@ class LinearGroupFits:
             except Exception as error:
                 self.failures.reasons[level, group] = f"{type(error).__name__}: {error}"
                 continue
-            self.exact[level, group] = _of_estimator(model, self)[0]
+            self.exact[level, group] = _of_estimator(model)
 
-    def predict(self, table: FloatArray, codes: tuple[IntArray, ...]) -> FloatArray:
-        """Predict rows (n, p) by the coefficients of their groups, (n, n_outputs).
-
-        `codes`, (n,) each, go by level from the root; an unknown group is predicted by its nearest
-        known ancestor.
-        """
-        level = deepest_known(codes)
-        offsets = np.cumsum([0, *self.tree.hierarchy.sizes])
-        place = np.choose(level, codes) + offsets[level]
+    def predict(self, method: str, table: FloatArray, codes: tuple[IntArray, ...]) -> NDArray[Any]:
+        """Predict rows by their groups, (n,) or (n, n_outputs); see `GroupFits`."""
+        place = self.tree.places(codes, deepest_known(codes))
         coef = np.concatenate(self.final)
-        return np.column_stack(
-            [
-                _evaluate(table, coef[:, output], place, self.kind)
-                for output in range(self.n_outputs)
+        columns = [
+            _evaluate(table, coef[:, output], place, self.kind) for output in range(self.n_outputs)
+        ]
+        return columns[0] if np.ndim(self.pooled.coef_) == 1 else np.column_stack(columns)
+
+    def estimates(self, *, shrunk: bool) -> Estimates:
+        """Return the coefficients of the finest groups; see `GroupFits`.
+
+        Standard errors of those that predict are posterior ones given the variances; by rules other
+        than "blup" only groups that keep all of their own have any.
+        """
+        fits = self._fits(self.cells)
+        if shrunk and self.scheme.name == BLUP:
+            found = self._pool(fits)
+            errors = [standard_errors(each.covariances[-1], self.origin) for each in found]
+            variances = [
+                scale * each.s2 for (scale, _), each in zip(self._noises(fits), found, strict=True)
             ]
-        )
+            sd = np.tile(np.sqrt(variances), (len(self.final[-1]), 1))
+            return Estimates(self.final[-1], np.stack(errors, axis=1), sd)
+        own = self._own_estimates(fits)
+        if not shrunk:
+            return own
+        alone = self.shares[-1][:, -1, None] == 1.0
+        se = np.where(alone[:, None], own.se, np.nan)
+        return Estimates(self.final[-1], se, np.where(alone, own.sd, np.nan))
+
+    def _own_estimates(self, fits: CellFits) -> Estimates:
+        """Return the estimates of each group by itself, with the standard errors of least squares.
+
+        Those of ridge regression are of (C + alpha I)^-1 C (C + alpha I)^-1, C being the
+        cross-products.
+        """
+        cells, p = self.cells, self.p
+        coef = self._own(self.tree.depth, cells, fits)
+        spare = cells.counts - self.k
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sd = np.sqrt(np.where(spare > 0.0, self.rss / spare, np.nan)).T
+        inverse = np.moveaxis(fits.inverse, -1, 0)
+        if self.kind.penalty:
+            inverse = inverse @ np.moveaxis(cells.products[:p, :p], -1, 0) @ inverse
+        variances = np.einsum("gii->gi", inverse)
+        if self.kind.fit_intercept:
+            mean = (cells.means[:p] + self.origin[:, None]).T
+            at_zero = 1.0 / cells.counts + np.einsum("gi,gij,gj->g", mean, inverse, mean)
+            variances = np.column_stack([at_zero, variances])
+        se = sd[:, :, None] * np.sqrt(np.maximum(variances, 0.0))[:, None]
+        se[~fits.determined] = np.nan
+        se[np.isnan(coef)] = np.nan
+        return Estimates(coef, se, sd)
+
+    def notes(
+        self, group: int, output: int, sd: float, digits: int, *, shrunk: bool
+    ) -> tuple[str, ...]:
+        """Return the lines under the coefficients of a group in the summary."""
+        n, place = float(self.tree.counts[-1][group]), self.p + output
+        if shrunk:
+            known = f", residual sd = {sd:.{digits}f}" if np.isfinite(sd) else ""
+            return (f"n = {n:.15g}, k = {self.k}{known}",)
+        null = float(self.cells.products[place, place, group])
+        return deviance_notes(n, self.k, float(self.rss[output, group]), null, sd, digits)
 
 
-def _of_estimator(estimator: Any, group_fits: LinearGroupFits) -> FloatArray:
-    """Return the coefficients of a fitted estimator, (1, n_outputs, k)."""
-    coef = np.reshape(estimator.coef_, (group_fits.n_outputs, group_fits.p))
-    if group_fits.kind.fit_intercept:
-        intercept = np.reshape(estimator.intercept_, (group_fits.n_outputs, 1))
-        coef = np.concatenate([intercept, coef], axis=1)
-    return np.asarray(coef, dtype=np.float64)[None]
+def _of_estimator(estimator: Any) -> FloatArray:
+    """Return the coefficients of a fitted estimator, (n_outputs, k)."""
+    coef = np.atleast_2d(estimator.coef_)
+    if estimator.fit_intercept:
+        coef = np.column_stack([np.atleast_1d(estimator.intercept_), coef])
+    return np.asarray(coef, dtype=np.float64)
 
 
 def _evaluate(table: FloatArray, coef: FloatArray, place: IntArray, kind: LinearKind) -> FloatArray:

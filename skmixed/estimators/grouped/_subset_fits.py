@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from sklearn.utils.validation import has_fit_parameter
 from tqdm.auto import tqdm
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.estimators.grouped._arguments import Training, take_rows
+from skmixed.estimators._inputs import pick_rows
+from skmixed.estimators.grouped._arguments import Training
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,37 +30,48 @@ class Job:
     rows: IntArray  # positions in the table
 
 
+def by_group(codes: IntArray, rows: IntArray) -> Iterator[tuple[int, IntArray]]:
+    """Yield every group and its own among `rows`, (m,), whose groups are `codes`, (m,)."""
+    order = np.argsort(codes, kind="stable")
+    groups, first = np.unique(codes[order], return_index=True)
+    yield from zip(groups.tolist(), np.split(rows[order], first[1:]), strict=True)
+
+
 def jobs_of(codes: Sequence[IntArray], rows: IntArray, levels: Sequence[int]) -> list[Job]:
     """List the fits of all groups of some levels to those of `rows` that are theirs.
 
     `codes`, (n,) each, go by level from the root. Groups that have none of the rows are left out.
     """
-    jobs = []
-    for level in levels:
-        order = rows[np.argsort(codes[level][rows], kind="stable")]
-        groups, first = np.unique(codes[level][order], return_index=True)
-        parts = np.split(order, first[1:])
-        jobs += [Job(level, int(g), part) for g, part in zip(groups, parts, strict=True)]
-    return jobs
+    return [
+        Job(level, group, part)
+        for level in levels
+        for group, part in by_group(codes[level][rows], rows)
+    ]
 
 
-def _fit_params(estimator: Any, weights: NDArray[np.float64] | None) -> dict[str, Any]:
+def last_step(estimator: Any) -> Any:
+    """Return what a pipeline, or a pipeline in one, ends in; any other estimator itself."""
+    while isinstance(estimator, Pipeline) and hasattr(estimator.steps[-1][1], "fit"):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def _fit_params(estimator: Any, weights: FloatArray | None) -> dict[str, Any]:
     """Return the arguments of `fit` that hand weights (n,) to an estimator.
 
     Those of a pipeline go to its last step. Raises a TypeError if that takes none.
     """
     if weights is None:
         return {}
-    name, last = "sample_weight", estimator
-    while isinstance(last, Pipeline):
-        step, last = last.steps[-1]
-        name = f"{step}__{name}"
-    if not has_fit_parameter(last, "sample_weight"):
+    if isinstance(estimator, Pipeline):
+        step, last = estimator.steps[-1]
+        return {f"{step}__{name}": value for name, value in _fit_params(last, weights).items()}
+    if not has_fit_parameter(estimator, "sample_weight"):
         raise TypeError(
-            f"{type(last).__name__} takes no sample_weight in fit: leave it out, or use an "
+            f"{type(estimator).__name__} takes no sample_weight in fit: leave it out, or use an "
             "estimator that does"
         )
-    return {name: weights}
+    return {"sample_weight": weights}
 
 
 def fit_pooled(estimator: Any, training: Training) -> Any:
@@ -81,23 +93,16 @@ def fit_pooled(estimator: Any, training: Training) -> Any:
 
 
 def fit_all(
-    estimator: Any,
-    jobs: Sequence[Job],
-    table: Any,
-    y: NDArray[Any],
-    weights: NDArray[np.float64] | None,
-    *,
-    n_jobs: int | None,
-    verbose: int,
+    jobs: Sequence[Job], estimator: Any, training: Training, *, n_jobs: int | None, verbose: int
 ) -> list[Any]:
     """Return a clone fitted to the rows of each job, or a text that says why there is none."""
     is_classifier = get_tags(estimator).estimator_type == "classifier"
     calls = (
         delayed(_fit_one)(
             clone(estimator),
-            take_rows(table, job.rows),
-            y[job.rows],
-            None if weights is None else weights[job.rows],
+            pick_rows(training.table, job.rows),
+            training.y[job.rows],
+            None if training.weights is None else training.weights[job.rows],
             is_classifier,
         )
         for job in jobs
@@ -121,9 +126,7 @@ def _fit_one(estimator: Any, table: Any, y: Any, weights: Any, is_classifier: bo
 
 def _too_small(estimator: Any, n_rows: float) -> str | None:
     """Say that a least-squares fit has fewer rows than coefficients, if it has."""
-    last = estimator
-    while isinstance(last, Pipeline):
-        last = last.steps[-1][1]
+    last = last_step(estimator)
     if type(last) is not LinearRegression:
         return None
     needed = last.coef_.shape[-1] + bool(last.fit_intercept)
@@ -132,38 +135,50 @@ def _too_small(estimator: Any, n_rows: float) -> str | None:
     return f"{n_rows:.15g} rows are too few for {needed} coefficients"
 
 
-def predict_by_group(
-    estimators: Any, method: str, table: Any, groups: IntArray, classes: Any
+def answers(
+    estimators: Any,
+    method: str,
+    table: Any,
+    places: IntArray,
+    classes: Any,
+    shares: FloatArray | None = None,
 ) -> NDArray[Any]:
-    """Return what `method` of each row's group estimator answers, (n, ...) in the rows' order.
+    """Return what `method` of each row's estimator answers, (n, ...), or the sum of several.
 
-    `estimators`, a sequence or mapping by number of the group, has a fitted one for every group
-    that occurs. The columns of the answers stand for `classes`, which is None for regressors.
+    `places` says where each row's stands in the sequence or mapping `estimators`: (n,); or, like
+    the `shares` that the answers are multiplied with, (n, n_levels), and those with a share of zero
+    are not asked. The columns of the answers stand for `classes`, which is None for regressors.
     """
-    order = np.argsort(groups, kind="stable")
-    found, first = np.unique(groups[order], return_index=True)
+    n_rows, rows, weights = len(places), np.arange(len(places)), None
+    if shares is not None:
+        rows, level = np.nonzero(shares)
+        places, weights = places[rows, level], shares[rows, level]
     result: NDArray[Any] | None = None
-    for group, rows in zip(found, np.split(order, first[1:]), strict=True):
-        estimator = estimators[group]
-        part = np.asarray(getattr(estimator, method)(take_rows(table, rows)))
-        if classes is not None and method != "predict":
-            part = _aligned(part, estimator.classes_, classes, method)
+    for place, part in by_group(places, np.arange(len(places))):
+        here = rows[part]
+        found = _answer(estimators[place], method, pick_rows(table, here), classes)
         if result is None:
-            result = np.empty((len(groups), *part.shape[1:]), dtype=part.dtype)
-        elif result.dtype != part.dtype:
-            result = result.astype(np.result_type(result.dtype, part.dtype))
-        result[rows] = part
-    return np.empty(0) if result is None else result
+            result = np.zeros((n_rows, *found.shape[1:]), dtype=found.dtype)
+        elif result.dtype != found.dtype:
+            result = result.astype(np.result_type(result.dtype, found.dtype))
+        if weights is None:
+            result[here] = found
+        else:
+            result[here] += weights[part].reshape(-1, *[1] * (found.ndim - 1)) * found
+    assert result is not None
+    return result
 
 
-def _aligned(part: FloatArray, own: Any, classes: Any, method: str) -> FloatArray:
-    """Spread the columns of an estimator's classes over all classes, (n, n_classes).
+def _answer(estimator: Any, method: str, table: Any, classes: Any) -> NDArray[Any]:
+    """Return what a method answers, (n, ...), its columns, if it has any, standing for all classes.
 
     A class that the group never had is impossible there: probability zero, score minus infinity.
     Raises a ValueError where there is one column a pair of classes.
     """
-    if len(own) == len(classes):
+    part = np.asarray(getattr(estimator, method)(table))
+    if classes is None or method == "predict" or len(estimator.classes_) == len(classes):
         return part
+    own = estimator.classes_
     if part.ndim == 1:
         part = np.column_stack([-part, part])
     if part.shape[1] != len(own):  # one column a pair of classes
@@ -175,30 +190,3 @@ def _aligned(part: FloatArray, own: Any, classes: Any, method: str) -> FloatArra
     spread = np.full((len(part), len(classes)), absent)
     spread[:, np.searchsorted(classes, own)] = part
     return spread
-
-
-def predict_by_shares(
-    estimators: Sequence[Sequence[Any]],
-    method: str,
-    table: Any,
-    codes: Sequence[IntArray],
-    shares: FloatArray,
-    classes: Any,
-) -> NDArray[Any]:
-    """Add up the answers of the groups of all levels by their shares, (n, ...).
-
-    `shares` is (n, n_levels); `estimators`, one a group, and `codes`, (n,), go by level from the
-    root. Groups whose share is zero are not asked, and need no estimator.
-    """
-    total: FloatArray | None = None
-    for level, of_level in enumerate(estimators):
-        rows = np.flatnonzero(shares[:, level] > 0.0)
-        if not len(rows):
-            continue
-        part = predict_by_group(
-            of_level, method, take_rows(table, rows), codes[level][rows], classes
-        )
-        if total is None:
-            total = np.zeros((len(shares), *part.shape[1:]))
-        total[rows] += shares[rows, level].reshape(-1, *[1] * (part.ndim - 1)) * part
-    return np.empty(0) if total is None else total

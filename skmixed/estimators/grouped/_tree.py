@@ -81,6 +81,13 @@ class Tree:
             return pd.Index(index.labels[0], name=index.key[0])
         return pd.MultiIndex.from_arrays(index.labels, names=index.key)
 
+    def places(self, codes: tuple[IntArray, ...], level: IntArray | int) -> IntArray:
+        """Return where the groups of rows stand among those of all levels, the root first, (n,).
+
+        `codes`, (n,) each, go by level from the root; `level`, (n,), is the one that counts.
+        """
+        return np.choose(level, codes) + np.cumsum([0, *self.hierarchy.sizes])[level]
+
     def codes(self, groups: Mapping[str, Any] | None, n_rows: int) -> tuple[IntArray, ...]:
         """Return the groups of new rows, (n,) by level from the root.
 
@@ -123,18 +130,23 @@ class Failures:
                 text = texts.setdefault(n, f"{n:.15g} rows are too few for {what}")
                 self.reasons.setdefault((level, group), text)
 
+    def stand_in(self, level: int, group: int) -> tuple[int, int]:
+        """Return the level and number of a group, or of its nearest ancestor with an estimate."""
+        while (level, group) in self.reasons:
+            group = int(self.tree.hierarchy.parents[level - 1][group])
+            level -= 1
+        return level, group
+
     def table(self) -> pd.DataFrame:
         """Tabulate the groups, whose estimate stands in for theirs, and why.
 
         The columns are "group" and "used", tuples of labels with ``()`` for all rows, and "reason".
         """
-        usable = self.usable()
-        keys = {level: self.tree.keys(level) for level in range(self.tree.depth + 1)}
+        keys = [self.tree.keys(level) for level in range(self.tree.depth + 1)]
         rows: list[tuple[Any, Any, str]] = []
         for (level, group), reason in sorted(self.reasons.items()):
-            chain = self.tree.hierarchy.ancestors(level)
-            at = next(at for at in range(level, -1, -1) if usable[at][chain[at][group]])
-            rows.append((keys[level][group], keys[at][int(chain[at][group])], reason))
+            at, other = self.stand_in(level, group)
+            rows.append((keys[level][group], keys[at][other], reason))
         return pd.DataFrame(rows, columns=["group", "used", "reason"])
 
     def refuse(self) -> None:

@@ -15,14 +15,14 @@ from skmixed.estimators.grouped._arguments import (
     InnerKind,
     Training,
     read_training,
-    warn_about_weights,
 )
 from skmixed.estimators.grouped._estimator_fits import EstimatorGroupFits
 from skmixed.estimators.grouped._fitted_groups import FittedGroups
+from skmixed.estimators.grouped._group_fits import GroupFits
 from skmixed.estimators.grouped._linear_fits import LinearGroupFits, linear_kind
 from skmixed.estimators.grouped._shares import read_scheme
 from skmixed.estimators.grouped._subset_fits import fit_pooled
-from skmixed.estimators.grouped._tree import Failures, Tree
+from skmixed.estimators.grouped._tree import Tree
 
 
 class GroupedModels(FittedGroups, FittedEstimator[Any]):
@@ -229,23 +229,20 @@ class GroupedModels(FittedGroups, FittedEstimator[Any]):
         scheme = read_scheme(self.shrinkage, self.min_samples)
         training = read_training(self, X, y, sample_weight, groups, self._kind())
         tree, codes = Tree.learn(training.groups, len(training.y), training.weights)
-        inner, failures = self._inner(), Failures(tree)
-        pooled = fit_pooled(inner, training)
-        linear = linear_kind(inner)
-        group_fits: LinearGroupFits | EstimatorGroupFits
-        if linear is not None and tree.depth:
-            warn_about_weights(training.weights, scheme)
-            n_outputs = 1 if training.y.ndim == 1 else training.y.shape[1]
-            group_fits = LinearGroupFits(tree, linear, scheme, failures, n_outputs, pooled)
-            group_fits.fit(training, codes, self.min_samples)
+        inner = self._inner()
+        pooled, kind = fit_pooled(inner, training), linear_kind(inner)
+        group_fits: GroupFits
+        if kind is not None and tree.depth:
+            group_fits = LinearGroupFits(tree, scheme, pooled, kind)
         else:
             group_fits = EstimatorGroupFits(
-                tree, scheme, failures, getattr(pooled, "classes_", None)
+                tree, scheme, pooled, n_jobs=self.n_jobs, verbose=self.verbose
             )
-            settings = self.get_params(deep=False)
-            group_fits.fit(training, codes, pooled, {**settings, "estimator": inner})
+        if self.min_samples is not None:
+            group_fits.failures.add_small(self.min_samples, f"min_samples={self.min_samples}")
+        group_fits.fit(training, codes)
         if self.fallback == "error":
-            failures.refuse()
+            group_fits.failures.refuse()
         self._adopt(training, tree, group_fits, pooled)
         return self
 
@@ -253,7 +250,7 @@ class GroupedModels(FittedGroups, FittedEstimator[Any]):
         self,
         training: Training,
         tree: Tree,
-        group_fits: LinearGroupFits | EstimatorGroupFits,
+        group_fits: GroupFits,
         pooled: Any,
     ) -> None:
         """Set the fitted attributes, all at once and only after everything has worked."""

@@ -9,6 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRe
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from skmixed import GroupedModels, MixedLinearRegressor
+from skmixed.core.pooling.cells import fit_cells
 from skmixed.datasets import load_sleepstudy
 from skmixed.exceptions import UnknownLevelWarning
 from tests.estimators.grouped.loops import rows_in_groups
@@ -23,6 +24,21 @@ def balanced(n_groups=12, seed=0):
     y = rng.normal(size=n_groups)[group] + np.einsum("ij,ij->i", X, coef[group])
     table = pd.DataFrame(X, columns=["x0", "x1"]).assign(group=group)
     return table, y + rng.normal(size=len(y))
+
+
+@pytest.mark.parametrize("shrunk", [False, True])
+def test_a_table_solves_the_groups_once_for_all_outputs(shrunk, monkeypatch):
+    X, y = balanced()
+    model = GroupedModels(Ridge(), group_features="group").fit(X, np.column_stack([y, y**2, -y]))
+    calls = []
+
+    def counted(*args):
+        calls.append(args)
+        return fit_cells(*args)
+
+    monkeypatch.setattr("skmixed.estimators.grouped._linear_fits.fit_cells", counted)
+    assert len(model.coef_table(shrunk=shrunk)) == 36
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("unbalanced", [False, True])

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -62,6 +63,15 @@ def test_weights_reach_the_last_step_of_a_pipeline():
     rows = np.flatnonzero(GROUP == "g0003")
     pipe.fit(X[rows], Y[rows], ridge__sample_weight=WEIGHTS[rows])
     assert_allclose(model.estimators_["g0003"].predict(X), pipe.predict(X))
+
+
+def test_weights_reach_the_last_step_of_a_pipeline_in_a_pipeline():
+    pipe = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), Ridge()))
+    nested = GroupedModels(pipe, shrinkage=None).fit(X, Y, WEIGHTS, groups=GROUP)
+    flat = GroupedModels(make_pipeline(StandardScaler(), Ridge()), shrinkage=None)
+    assert_allclose(
+        nested.predict(X, GROUP), flat.fit(X, Y, WEIGHTS, groups=GROUP).predict(X, GROUP)
+    )
 
 
 def test_an_estimator_that_takes_no_weights():
@@ -219,9 +229,6 @@ def test_an_error_within_a_group():
 
 
 def test_columns_of_text_reach_a_pipeline():
-    from sklearn.compose import make_column_transformer
-    from sklearn.preprocessing import OneHotEncoder
-
     table = school_rows().drop(columns="z")
     encode = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["letter"]), remainder="passthrough"
@@ -233,6 +240,24 @@ def test_columns_of_text_reach_a_pipeline():
     pipe.fit(table.loc[rows, ["x", "letter"]], table.loc[rows, "y"])
     found = model.predict(table[rows].drop(columns="y"))
     assert_allclose(found, pipe.predict(table.loc[rows, ["x", "letter"]]))
+
+
+@pytest.mark.parametrize("shrinkage", [None, "blup", "equal"])
+def test_no_rows_have_no_predictions_but_their_shape(shrinkage):
+    table = school_rows()[["letter", "x", "school"]]
+    encode = OneHotEncoder(handle_unknown="ignore")
+    settings = {"group_features": "school", "shrinkage": shrinkage}
+    classes = CLASSES[: len(table)]
+    three = GroupedModels(make_pipeline(encode, LogisticRegression()), **settings)
+    three.fit(table, classes)
+    assert three.predict(table[:0]).shape == (0,)
+    assert three.predict(table[:0]).dtype == three.predict(table).dtype
+    for method in ("predict_proba", "predict_log_proba", "decision_function"):
+        assert getattr(three, method)(table[:0]).shape == (0, 3)
+    two = GroupedModels(make_pipeline(encode, LogisticRegression()), **settings)
+    assert two.fit(table, classes == "yes").decision_function(table[:0]).shape == (0,)
+    ridge = GroupedModels(make_pipeline(encode, Ridge()), **settings)
+    assert ridge.fit(table, np.ones((len(table), 2))).predict(table[:0]).shape == (0, 2)
 
 
 @reference_set.needs_whole_set
