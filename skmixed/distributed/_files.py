@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from skmixed.design.tables import column_names
 from skmixed.distributed._chunks import joined, sum_chunks
 from skmixed.distributed._partial_sums import PartialSums
 from skmixed.distributed._parts import PartPredictor, PartSummer
@@ -90,4 +91,5 @@ def pandas_of(table: Any) -> pd.DataFrame:
             values = table.column(place).cast(pa.float64())
             table = table.set_column(place, column.name, values)
     frame: pd.DataFrame = table.to_pandas(split_blocks=True)
+    frame.columns = pd.Index(column_names(frame))  # which pandas may have written as numbers
     return frame

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from skmixed import distributed
+from skmixed import MixedLinearRegressor, distributed
 from skmixed.distributed._files import tables_of
 from skmixed.exceptions import PartitionError
 from tests.distributed.rows import assert_same_fit, engine_fit, table, whole_fit
@@ -35,6 +35,17 @@ def test_dictionaries_and_decimals(files, tmp_path):
     arrow = arrow.set_column(5, "y", whole_numbers)
     fitted = engine_fit(ds.dataset(arrow))
     assert_same_fit(fitted, whole_fit(rows.assign(y=np.round(rows["y"], 2))), rtol=1e-9)
+
+
+def test_columns_that_pandas_wrote_with_numbers(tmp_path):
+    numbered = table().rename(columns={"g": 0, "x": 1, "y": 2})[[0, 1, 2]]
+    numbered.to_parquet(tmp_path / "rows.parquet")
+    named = numbered.rename(columns=str)
+    model = MixedLinearRegressor(group_features="0").fit(named[["0", "1"]], named["2"])
+    again = distributed.fit(MixedLinearRegressor(group_features="0"), tmp_path, target="2")
+    np.testing.assert_allclose(again.coef_, model.coef_, rtol=1e-9)
+    found = distributed.predict(model, tmp_path).read_all()["prediction"]
+    np.testing.assert_allclose(found, model.predict(named[["0", "1"]]), rtol=1e-12)
 
 
 def test_predictions_are_read_when_asked_for(files):
