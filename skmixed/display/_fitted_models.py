@@ -83,12 +83,13 @@ class GroupColumns:
     def of(cls, estimator: Any) -> GroupColumns:
         """Read the factors off a fitted estimator; one of another kind has none."""
         if isinstance(estimator, GroupedModels):
-            names = estimator._tree.names
+            groups = estimator._state()
+            names = groups.tree.names
             if not names:
                 return cls({}, {}, False)
-            size = len(estimator._tree.counts[-1])
+            size = len(groups.tree.counts[-1])
             key = ":".join(map(str, names))
-            return cls({key: names}, {key: size}, bool(estimator._columns.from_argument))
+            return cls({key: names}, {key: size}, bool(groups.columns.from_argument))
         model = estimator
         fitted = getattr(estimator, "_fitted", None)
         columns = getattr(fitted, "columns", None)

@@ -86,7 +86,7 @@ def _grouped_coefficients(
     without coefficients or of several outputs are a ValueError.
     """
     check_is_fitted(model)
-    if model._is_matrix:
+    if model._state().is_matrix:
         raise several_outputs(display)
     table = model.coef_table(shrunk=shrunk)
     k = (table.shape[1] - 2) // 2  # n, k coefficients, k errors, residual sd
@@ -98,7 +98,7 @@ def _common_coefficients(model: GroupedModels) -> pd.Series:
     """Return the coefficients of all rows, (k,), which the coarsest groups are shrunk to."""
     root = model.parent_estimators_[()]
     values = np.ravel(root.coef_)
-    names = list(model._names)
+    names = list(model._state().inner_names)
     if getattr(root, "fit_intercept", True):
         values = np.concatenate([np.ravel(root.intercept_), values])
     return pd.Series(values, coefficient_names(names, len(values)))

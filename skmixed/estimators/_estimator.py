@@ -23,12 +23,12 @@ Value = TypeVar("Value")
 class FittedAttribute(Generic[Value]):
     """A public attribute that is read off the fitted state: `coef_` is its `coef`, or at a path.
 
-    It is not there before `fit`; one that is optional neither where it is None. It can be written
-    over, as scikit-learn does with what it finds out about X.
+    It is not there before `fit`; one that is optional neither where it is None or has an
+    AttributeError. It can be written over, as scikit-learn does with what it finds out about X.
     """
 
     def __init__(self, path: str = "", *, optional: bool = False) -> None:
-        self._path, self._optional = path, optional
+        self._path, self.optional = path, optional
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name, self._read = name, attrgetter(self._path or name.removesuffix("_"))
@@ -43,7 +43,7 @@ class FittedAttribute(Generic[Value]):
         if estimator is None:
             return self
         value: Value = self._read(estimator._state())
-        if value is None and self._optional:
+        if value is None and self.optional:
             raise AttributeError(f"this {type(estimator).__name__} has no {self._name}")
         return value
 
@@ -68,6 +68,16 @@ class FittedEstimator(BaseEstimator, Generic[State]):
     def __sklearn_is_fitted__(self) -> bool:
         """Tell scikit-learn whether `fit` has worked."""
         return self._fitted is not None
+
+    def __dir__(self) -> list[str]:
+        """Leave out what is not there: scikit-learn shows every name that ends in an underscore."""
+        attributes = {name: getattr(type(self), name, None) for name in super().__dir__()}
+        return [
+            name
+            for name, attribute in attributes.items()
+            if not isinstance(attribute, FittedAttribute)
+            or (self._fitted is not None and not (attribute.optional and not hasattr(self, name)))
+        ]
 
     def _doc_link_url_param_generator(self) -> dict[str, str]:
         """Return what the address of the page is filled in with."""

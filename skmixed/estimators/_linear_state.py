@@ -196,4 +196,4 @@ class LinearAttributes:
     random_covariance_ = FittedAttribute[dict[str, pd.DataFrame]]()
     random_effects_ = FittedAttribute[dict[str, pd.DataFrame]]()
     random_effects_covariance_ = FittedAttribute[dict[str, FloatArray]]()
-    monte_carlo_errors_ = FittedAttribute[dict[str, pd.DataFrame]]()
+    monte_carlo_errors_ = FittedAttribute[dict[str, pd.DataFrame]](optional=True)

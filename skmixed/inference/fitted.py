@@ -33,8 +33,8 @@ class FittedDesign(Protocol):
 
 
 def snapshot(model: Any) -> Any:
-    """Return a model as it is now, which fits in other threads do not change."""
-    return copy(model)
+    """Return an estimator as it is now, which fits in other threads do not change."""
+    return copy(model) if hasattr(model, "_fitted") else model
 
 
 def fit_of(model: Any) -> Fit:

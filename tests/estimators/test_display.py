@@ -2,11 +2,12 @@
 
 import pytest
 from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr, get_tags
 
-from skmixed import MixedLinearRegressor
+from skmixed import GroupedModels, MixedEffectsRegressor, MixedLinearRegressor
 from skmixed.estimators._estimator import DOCUMENTATION
 from tests.contract.instances import ON_ARRAYS, ON_GROUPS
 from tests.estimators.example import pupils
@@ -37,6 +38,16 @@ def test_the_diagram_of_a_fitted_model():
     assert "Documentation for MixedLinearRegressor" in html
     assert "Not fitted" not in html
     assert "(x | school)" in html
+
+
+@pytest.mark.parametrize("estimator", [GroupedModels(), MixedEffectsRegressor(LinearRegression())])
+def test_the_diagram_of_a_model_without_groups(estimator):
+    numbers = X[["x", "z"]].to_numpy()
+    assert not [name for name in dir(estimator) if name.endswith("_") and name[0] != "_"]
+    html = estimator.fit(numbers, Y)._repr_html_()
+    assert "n_features_in_" in dir(estimator)
+    assert "feature_names_in_" not in dir(estimator)
+    assert "FittedAttribute" not in html
 
 
 def test_the_diagram_of_a_pipeline():

@@ -23,6 +23,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.design.source import Source
 from skmixed.design.tables import column, is_frame, not_numeric, select, to_pandas
 from skmixed.estimators._data import check_given, read_rows
+from skmixed.estimators._estimator import header_of
 from skmixed.estimators._inputs import (
     Columns,
     choose_groups,
@@ -102,15 +103,15 @@ def read_training(
 
 
 def read_new(
-    estimator: Any, X: Any, groups: Mapping[str, Any] | None, kind: InnerKind
+    estimator: Any, fitted: Any, X: Any, groups: Mapping[str, Any] | None, kind: InnerKind
 ) -> tuple[Any, Mapping[str, Any] | None]:
     """Validate the arguments of a prediction: return the columns without labels, and the labels.
 
-    `estimator` is fitted. The labels, (n,) by name, are None if there are none though the model was
-    fitted with some.
+    `fitted` is the state of the estimator. The labels, (n,) by name, are None if there are none
+    though the model was fitted with some.
     """
-    columns: Columns = estimator._columns
-    table, labels = _read_table(estimator, X, columns, kind, reset=False)
+    columns: Columns = fitted.columns
+    table, labels = _read_table(header_of(estimator, fitted), X, columns, kind, reset=False)
     if not columns.from_argument:
         if groups is not None:
             raise ValueError(

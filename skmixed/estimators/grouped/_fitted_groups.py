@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import _num_samples
 
-from skmixed.core.linalg import IntArray
+from skmixed.estimators._estimator import FittedAttribute, FittedEstimator
 from skmixed.estimators._inputs import Columns, read_groups
 from skmixed.estimators.grouped._arguments import InnerKind, read_new, warn_about_labels
 from skmixed.estimators.grouped._group_fits import GroupFits
@@ -33,45 +34,106 @@ def _has(name: str) -> Callable[[Any], bool]:
     """Return a test that the inner estimator has a method; it raises AttributeError if not."""
 
     def check(model: Any) -> bool:
-        getattr(getattr(model, "pooled_", None) or model._inner(), name)
+        fitted = model._fitted
+        getattr(model._inner() if fitted is None else fitted.pooled, name)
         return True
 
     return check
 
 
-class FittedGroups:
+class NoGroupsError(ValueError, AttributeError):
+    """What needs groups was asked of a model that was fitted without."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class GroupedState:
+    """All that a fit of grouped models has found."""
+
+    n_features_in: int
+    feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
+    columns: Columns  # what each column of X is
+    inner_names: tuple[str, ...]  # of the inner estimator's columns
+    is_matrix: bool  # whether the response has columns
+    group_fits: GroupFits
+
+    @property
+    def tree(self) -> Tree:
+        """The groups."""
+        return self.group_fits.tree
+
+    @property
+    def pooled(self) -> Any:
+        """The inner estimator, fitted to all rows."""
+        return self.group_fits.pooled
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        """The classes of a classifier, (n_classes,)."""
+        return getattr(self.pooled, "classes_", None)
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of groups, by grouping column."""
+        return dict(zip(self.tree.names, self.tree.hierarchy.sizes[1:], strict=True))
+
+    @property
+    def estimators(self) -> GroupMapping:
+        """A fitted estimator for every group, by its labels."""
+        depth = self.tree.depth
+        levels = range(depth, depth + 1) if depth else range(0)
+        return GroupMapping(self.tree, levels, self.group_fits.estimator)
+
+    @property
+    def parent_estimators(self) -> GroupMapping:
+        """A fitted estimator for every larger group, by its labels; ``()`` is for all rows."""
+        levels = range(max(self.tree.depth, 1))
+        return GroupMapping(self.tree, levels, self.group_fits.estimator)
+
+    @property
+    def fallback(self) -> pd.DataFrame:
+        """Groups without an estimate of their own, what stands in, and why."""
+        return self.group_fits.failures.table()
+
+    @property
+    def weights(self) -> pd.DataFrame:
+        """How much of its own estimate each group keeps."""
+        self.check_groups("weights_")
+        fits, tree = self.group_fits, self.tree
+        if fits.scheme.name == BLUP and (pooled := fits.pooled_outputs()):
+            return reliability_table(tree, pooled, fits.origin, self.inner_names)
+        return pd.DataFrame(fits.shares[-1], tree.index(tree.depth), tree.level_names)
+
+    def check_groups(self, what: str) -> None:
+        """Raise NoGroupsError if the model was fitted without groups."""
+        if not self.tree.depth:
+            raise NoGroupsError(f"the model was fitted without groups, so there is no {what}")
+
+
+class FittedGroups(FittedEstimator[GroupedState]):
     """Predictions, each by the nearest group that is known, and tables of fitted grouped models."""
 
     fallback: str
-    pooled_: Any  # fitted to all rows
-    n_groups_: dict[str, int]
-    _columns: Columns
-    _names: tuple[str, ...]  # of the inner estimator's columns
-    _is_matrix: bool
     _kind: Callable[[], InnerKind]
-    _group_fits: GroupFits
-    _tree: Tree
 
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell scikit-learn whether `fit` has worked."""
-        return hasattr(self, "pooled_")
+    pooled_ = FittedAttribute[Any]()
+    classes_ = FittedAttribute[NDArray[Any]](optional=True)
+    n_groups_ = FittedAttribute[dict[str, int]]()
+    estimators_ = FittedAttribute[GroupMapping]()
+    parent_estimators_ = FittedAttribute[GroupMapping]()
+    fallback_ = FittedAttribute[pd.DataFrame]()
+    weights_ = FittedAttribute[pd.DataFrame](optional=True)
 
     def _answer(self, method: str, X: Any, groups: Any) -> NDArray[Any]:
         """Return what `method` says of rows, (n, ...), after checking the arguments."""
-        check_is_fitted(self)
+        fitted = self._state()
         given = None if groups is None else read_groups(groups)
-        table, labels = read_new(self, X, given, self._kind())
-        codes = self._look_up(labels, _num_samples(table))
-        return self._group_fits.predict(method, table, codes)
-
-    def _look_up(self, labels: Any, n_rows: int) -> tuple[IntArray, ...]:
-        """Return the groups of the rows, (n,) by level from the root."""
-        codes = self._tree.codes(labels, n_rows)
-        if self._tree.depth:
+        table, labels = read_new(self, fitted, X, given, self._kind())
+        codes = fitted.tree.codes(labels, _num_samples(table))
+        if fitted.tree.depth:
             if self.fallback == "error":
-                refuse_unknown(self._tree, codes)
-            warn_about_labels(self._tree, labels, codes, self._columns)
-        return codes
+                refuse_unknown(fitted.tree, codes)
+            warn_about_labels(fitted.tree, labels, codes, fitted.columns)
+        return fitted.group_fits.predict(method, table, codes)
 
     def predict(self, X: Any, groups: Any = None) -> NDArray[Any]:
         """Predict the response.
@@ -179,42 +241,6 @@ class FittedGroups:
         judge = accuracy_score if self._kind().is_classifier else r2_score
         return float(judge(y, prediction, sample_weight=sample_weight))
 
-    @property
-    def estimators_(self) -> GroupMapping:
-        """A fitted estimator for every group, by its labels."""
-        check_is_fitted(self)
-        depth = self._tree.depth
-        levels = range(depth, depth + 1) if depth else range(0)
-        return GroupMapping(self._tree, levels, self._group_fits.estimator)
-
-    @property
-    def parent_estimators_(self) -> GroupMapping:
-        """A fitted estimator for every larger group, by its labels; ``()`` is for all rows."""
-        check_is_fitted(self)
-        levels = range(max(self._tree.depth, 1))
-        return GroupMapping(self._tree, levels, self._group_fits.estimator)
-
-    @property
-    def fallback_(self) -> pd.DataFrame:
-        """Groups without an estimate of their own, what stands in, and why."""
-        check_is_fitted(self)
-        return self._group_fits.failures.table()
-
-    @property
-    def weights_(self) -> pd.DataFrame:
-        """How much of its own estimate each group keeps."""
-        self._check_groups("weights_")
-        group_fits, tree = self._group_fits, self._tree
-        if group_fits.scheme.name == BLUP and (pooled := group_fits.pooled_outputs()):
-            return reliability_table(tree, pooled, group_fits.origin, self._names)
-        return pd.DataFrame(group_fits.shares[-1], tree.index(tree.depth), tree.level_names)
-
-    def _check_groups(self, what: str) -> None:
-        """Raise an error before `fit`, or if the model was fitted without groups."""
-        check_is_fitted(self)
-        if not self._tree.depth:
-            raise ValueError(f"the model was fitted without groups, so there is no {what}")
-
     def coef_table(self, *, shrunk: bool = False) -> pd.DataFrame:
         """Tabulate the coefficients of the groups.
 
@@ -235,8 +261,9 @@ class FittedGroups:
         ValueError
             If there are no groups or no coefficients.
         """
-        self._check_groups("coef_table()")
-        return coefficient_table(self._group_fits, self._names, shrunk=shrunk)
+        fitted = self._state()
+        fitted.check_groups("coef_table()")
+        return coefficient_table(fitted.group_fits, fitted.inner_names, shrunk=shrunk)
 
     def heterogeneity(self) -> pd.DataFrame:
         """Tabulate how much of the variance of each coefficient is between groups.
@@ -257,16 +284,17 @@ class FittedGroups:
         ValueError
             If nothing was estimated.
         """
-        self._check_groups("heterogeneity()")
-        group_fits = self._group_fits
-        if pooled := group_fits.pooled_outputs():
-            return heterogeneity_table(self._tree, pooled, group_fits.origin, self._names)
-        if not group_fits.blends:
+        fitted = self._state()
+        fitted.check_groups("heterogeneity()")
+        fits = fitted.group_fits
+        if pooled := fits.pooled_outputs():
+            return heterogeneity_table(fitted.tree, pooled, fits.origin, fitted.inner_names)
+        if not fits.blends:
             raise ValueError(
-                f"shrinkage={group_fits.scheme.name!r} of {type(self.pooled_).__name__} "
+                f"shrinkage={fits.scheme.name!r} of {type(fitted.pooled).__name__} "
                 "estimates no variances; shrinkage='blup' does"
             )
-        return blend_table(group_fits)
+        return blend_table(fits)
 
     def summary(self, digits: int = 2, *, shrunk: bool = False) -> GroupSummary:
         """Summarise the model of each group, as arm::display does.
@@ -284,14 +312,15 @@ class FittedGroups:
         GroupSummary
             Prints as text and shows as HTML in a notebook; the first 30 groups.
         """
-        self._check_groups("summary()")
-        found = self._group_fits.estimates(shrunk=shrunk)
-        names = coefficient_names(self._names, found.coef.shape[2])
-        keys, counts = self._tree.keys(self._tree.depth), self._tree.counts[-1]
+        fitted = self._state()
+        fitted.check_groups("summary()")
+        tree, found = fitted.tree, fitted.group_fits.estimates(shrunk=shrunk)
+        names = coefficient_names(fitted.inner_names, found.coef.shape[2])
+        keys, counts = tree.keys(tree.depth), tree.counts[-1]
         models = []
         for group, key in enumerate(keys[:_GROUPS_SHOWN]):
             title = ", ".join(
-                f"{name} = {label}" for name, label in zip(self._tree.names, key, strict=True)
+                f"{name} = {label}" for name, label in zip(tree.names, key, strict=True)
             )
             for output in range(found.coef.shape[1]):
                 table = pd.DataFrame(
@@ -299,13 +328,13 @@ class FittedGroups:
                     index=names,
                 )
                 sd = found.sd[group, output]
-                lines = self._group_fits.notes(group, output, sd, digits, shrunk=shrunk)
+                lines = fitted.group_fits.notes(group, output, sd, digits, shrunk=shrunk)
                 of_output = f"{title}, output {output}" if found.coef.shape[1] > 1 else title
                 models.append(GroupModel(of_output, table, lines))
-        sizes = "; ".join(f"{name}, {n}" for name, n in self.n_groups_.items())
+        sizes = "; ".join(f"{name}, {n}" for name, n in fitted.n_groups.items())
         notes = [f"number of obs: {counts.sum():.15g}, groups: {sizes}"]
         if len(keys) > _GROUPS_SHOWN:
             notes.append(f"{len(keys) - _GROUPS_SHOWN} more groups are in coef_table()")
         what = "shrunk to parents" if shrunk else "by itself"
-        title = f"{type(self.pooled_).__name__}, each group {what}"
+        title = f"{type(fitted.pooled).__name__}, each group {what}"
         return GroupSummary(title, tuple(models), tuple(notes), digits)

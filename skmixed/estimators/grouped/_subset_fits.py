@@ -119,6 +119,8 @@ def _fit_one(estimator: Any, table: Any, y: Any, weights: Any, is_classifier: bo
             return f"one class only, {classes.tolist()[0]!r}"
     try:
         estimator.fit(table, y, **_fit_params(estimator, weights))
+    except MemoryError:  # which says nothing of the group
+        raise
     except Exception as error:  # whatever an estimator of the user's may raise
         return f"{type(error).__name__}: {error}"
     return _too_small(estimator, len(y) if weights is None else float(weights.sum())) or estimator

@@ -13,11 +13,10 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators.grouped._arguments import (
     InnerKind,
-    Training,
     read_training,
 )
 from skmixed.estimators.grouped._estimator_fits import EstimatorGroupFits
-from skmixed.estimators.grouped._fitted_groups import FittedGroups
+from skmixed.estimators.grouped._fitted_groups import FittedGroups, GroupedState
 from skmixed.estimators.grouped._group_fits import GroupFits
 from skmixed.estimators.grouped._linear_fits import LinearGroupFits, linear_kind
 from skmixed.estimators.grouped._shares import read_scheme
@@ -25,7 +24,7 @@ from skmixed.estimators.grouped._subset_fits import fit_pooled
 from skmixed.estimators.grouped._tree import Tree
 
 
-class GroupedModels(FittedGroups, FittedEstimator[Any]):
+class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
     """One model per group, each shrunk to the model of the next larger group.
 
     Any scikit-learn regressor or classifier is fitted to the rows of every group. What a group has
@@ -243,30 +242,16 @@ class GroupedModels(FittedGroups, FittedEstimator[Any]):
         group_fits.fit(training, codes)
         if self.fallback == "error":
             group_fits.failures.refuse()
-        self._adopt(training, tree, group_fits, pooled)
+        names = training.feature_names
+        solved_at_once = isinstance(group_fits, LinearGroupFits)
+        if solved_at_once and names is not None and not hasattr(pooled, "feature_names_in_"):
+            pooled.feature_names_in_ = names[training.columns.numeric]
+        self._fitted = GroupedState(
+            n_features_in=training.n_features,
+            feature_names_in=names,
+            columns=training.columns,
+            inner_names=tuple(training.inner_names),
+            is_matrix=training.y.ndim == 2,
+            group_fits=group_fits,
+        )
         return self
-
-    def _adopt(
-        self,
-        training: Training,
-        tree: Tree,
-        group_fits: GroupFits,
-        pooled: Any,
-    ) -> None:
-        """Set the fitted attributes, all at once and only after everything has worked."""
-        for name in ("feature_names_in_", "classes_"):  # of an earlier fit
-            self.__dict__.pop(name, None)
-        if training.feature_names is not None:
-            self.feature_names_in_ = training.feature_names
-            if isinstance(group_fits, LinearGroupFits) and not hasattr(pooled, "feature_names_in_"):
-                places = training.columns.numeric
-                pooled.feature_names_in_ = training.feature_names[places]
-        if hasattr(pooled, "classes_"):
-            self.classes_ = pooled.classes_
-        self.n_features_in_ = training.n_features
-        self._columns = training.columns
-        self._tree, self._group_fits = tree, group_fits
-        self._names = tuple(training.inner_names)
-        self._is_matrix = training.y.ndim == 2
-        self.pooled_ = pooled
-        self.n_groups_ = dict(zip(tree.names, tree.hierarchy.sizes[1:], strict=True))
