@@ -15,7 +15,7 @@ from skmixed.core.elimination.iterative.factorisation import Iterative
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, least_squares
-from skmixed.core.model.evaluation import Evaluation
+from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import Method, ModelSpec, Term
 from skmixed.core.model.structures import Block, Structure
@@ -102,7 +102,7 @@ class Fit:
     def evaluation(self) -> Evaluation:
         """The model at the optimum, in scaled units."""
         if "evaluation" not in self._cache:
-            self._cache["evaluation"] = self.problem.evaluate(self.scaled_lambdas)
+            self._cache["evaluation"] = evaluate(self.problem, self.scaled_lambdas)
         evaluation: Evaluation = self._cache["evaluation"]
         return evaluation
 
@@ -209,7 +209,7 @@ class Fit:
             stop = start + single.n_theta
             lambdas[position][block, block] = single.factor(theta[start:stop])
             start = stop
-        return self.problem.evaluate(self.problem.scaled_lambdas(lambdas)).criterion
+        return evaluate(self.problem, self.problem.scaled_lambdas(lambdas)).criterion
 
     @property
     def criterion(self) -> float:

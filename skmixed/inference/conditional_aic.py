@@ -31,7 +31,7 @@ def conditional_aic(fit: Fit) -> float:
         for omega, score in zip(omegas, evaluation.scores(), strict=True)
     )
     scale = problem.model.response_scale**2
-    square = (float(evaluation.lower[-1, -1] ** 2) - explained) / scale
+    square = (evaluation.square - explained) / scale
     n = problem.n_observations
     deviance = n * float(np.log(2.0 * np.pi * fit.sigma2)) + square / fit.sigma2
     if fit.spec.weighting == "precision":

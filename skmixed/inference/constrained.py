@@ -25,6 +25,7 @@ from scipy import linalg
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.spec import Term
 from skmixed.core.model.structures import Block, semidefinite_cholesky
 from skmixed.inference.components import Component
@@ -243,33 +244,26 @@ def deviance_at(
     problem, model = fit.problem, fit.problem.model
     sigma = float(np.exp(log_sigma))
     scaled = problem.scaled_lambdas([lam / sigma for lam in lambdas])
-    evaluation = problem.evaluate(scaled)
     s = (sigma * model.response_scale) ** 2
-    square = float(evaluation.lower[-1, -1] ** 2)
-    contrast, by_held = evaluation.to_residual, 0.0
+    evaluation = evaluate(problem, scaled, s)
+    square, w, by_held = evaluation.square, evaluation.to_residual, 0.0
     if held is not None:
         place = fit.spec.fixed[held[0]]
         row = model.to_raw[place, :-1]
         target = held[1] * model.response_scale + model.to_raw[place, -1]
         along = evaluation.beta_covariance @ row
         off = (target - float(row @ evaluation.beta)) / float(row @ along)
-        contrast = contrast - np.append(along * off, 0.0)
+        w = w - np.append(along * off, 0.0)
         square += off**2 * float(row @ along)
         by_held = 2.0 * off * model.response_scale / s
-    n = problem.n_observations
-    value = evaluation.factorisation.log_det + n * np.log(2.0 * np.pi * s) + square / s
-    outer = np.outer(contrast, contrast / s).ravel()
-    by_scaled = [
-        2.0
-        * (evaluation.factorisation.total_information(f) - (gram @ outer).reshape(lam.shape))
-        @ lam
-        for f, (gram, lam) in enumerate(zip(evaluation.grams, scaled, strict=True))
-    ]
+    value = evaluation.criterion + (square - evaluation.square) / s
+    by_omega = evaluation.slopes(np.outer(w, w / s))
+    by_scaled = [2.0 * slope @ lam for slope, lam in zip(by_omega, scaled, strict=True)]
     by_lambdas = [
         np.asarray(linalg.solve(random_map, slope, transposed=True)) / sigma
         for random_map, slope in zip(model.random_maps, by_scaled, strict=True)
     ]
-    by_log_sigma = 2.0 * (n - square / s) - sum(
+    by_log_sigma = 2.0 * (problem.n_observations - square / s) - sum(
         float((slope * lam).sum()) for slope, lam in zip(by_scaled, scaled, strict=True)
     )
-    return Deviance(float(value + problem.constant), by_lambdas, by_log_sigma, by_held)
+    return Deviance(value, by_lambdas, by_log_sigma, by_held)

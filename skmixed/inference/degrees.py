@@ -41,7 +41,7 @@ import numpy as np
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.evaluation import Evaluation, exact_hessian
+from skmixed.core.model.evaluation import Evaluation, evaluate, exact_hessian
 from skmixed.core.model.structures import Structure
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
 from skmixed.core.sums.blocks import PairBlock
@@ -163,7 +163,7 @@ def _differences(evaluation: Evaluation, coordinates: Coordinates) -> FloatArray
             for sign in (1.0, -1.0):
                 moved = theta.copy()
                 moved[column] += sign * step
-                at_moved = evaluation.problem.evaluate(coordinates.factors(moved))
+                at_moved = evaluate(evaluation.problem, coordinates.factors(moved))
                 ends.append(theta_gradient(at_moved, coordinates.patterns))
             hessian[column] = (ends[0] - ends[1]) / (2.0 * step)
     return np.asarray((hessian + hessian.T) / 2.0)

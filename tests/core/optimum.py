@@ -4,6 +4,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from skmixed.core.elimination.protocol import LostPrecisionError
+from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.groups import GroupIndex
@@ -102,7 +103,7 @@ def best_of_other_searches(problem, seed, n_starts=6):
         parts = np.split(theta, ends[:-1])
         lams = [np.tensordot(t, p, axes=1) for t, p in zip(parts, patterns, strict=True)]
         try:
-            evaluation = problem.evaluate(lams)
+            evaluation = evaluate(problem, lams)
         except LostPrecisionError:
             return 1e10, np.zeros_like(theta)
         slopes = [

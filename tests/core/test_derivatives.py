@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from skmixed.core.elimination import coupling
-from skmixed.core.model.evaluation import average_information, exact_hessian
+from skmixed.core.model.evaluation import average_information, evaluate, exact_hessian
 from skmixed.core.model.problem import Problem
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, SEEDS, designs, examples
@@ -22,19 +23,28 @@ SMALL_STEP = 1e-4
 # Plain units are accurate in dense algebra, and these traits leave it so.
 TRAITS = ["offset", "scaled", "collinear", "response offset", "response scale", "spare factor"]
 
+RATIOS = st.sampled_from([None, 0.5, 3.0])  # of a given sigma^2 to the profiled one
 METHODS = pytest.mark.parametrize("method", ["reml", "ml"])
 
 
-class LockstepPoint:
-    """A design at given factors: the core's evaluation and the textbook's."""
+class Point:
+    """A design at given lambdas: the core's evaluation and the textbook's.
 
-    def __init__(self, design, lambdas):
+    sigma^2 is profiled out, or given as a multiple of what it would be then.
+    """
+
+    def __init__(self, design, lambdas, ratio=None):
         self.design = design
         self.problem = Problem.of(design.products(), design.spec)
         scaled = design.scaled_lambdas(self.problem, lambdas)
-        self.evaluation = self.problem.evaluate(scaled)
+        self.evaluation = evaluate(self.problem, scaled)
         self.omegas = [lam @ lam.T for lam in lambdas]
         self.textbook = Textbook(design, self.omegas)
+        self.sigma2 = None
+        if ratio is not None:
+            self.evaluation = evaluate(self.problem, scaled, ratio * self.evaluation.sigma2)
+            self.sigma2 = ratio * self.textbook.sigma2
+            self.textbook = Textbook(design, self.omegas, self.sigma2)
         self.sizes = [len(lam) for lam in lambdas]
         # plain effects = to_plain @ scaled effects
         self.to_plain = [
@@ -65,8 +75,8 @@ def assert_close(ours, theirs, rtol, unit=None):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=rtol * max(unit, 1e-3))
 
 
-def assert_gradient_agrees(design, lambdas):
-    point = LockstepPoint(design, lambdas)
+def assert_gradient_agrees(design, lambdas, ratio=None):
+    point = Point(design, lambdas, ratio)
     for factor, gradient in enumerate(point.evaluation.gradient):
         T = point.to_plain[factor]
         theirs = T.T @ point.textbook.gradients()[factor] @ T
@@ -76,21 +86,51 @@ def assert_gradient_agrees(design, lambdas):
 
 
 @examples(60)
+@given(designs(traits=TRAITS), SEEDS, BOUNDARIES, RATIOS)
+def test_gradient_equals_the_textbook(design, seed, boundary, ratio):
+    lambdas = draw_lambdas(design, np.random.default_rng(seed), boundary)
+    assert_gradient_agrees(design, lambdas, ratio)
+
+
+@examples(30)
 @given(designs(traits=TRAITS), SEEDS, BOUNDARIES)
-def test_gradient_equals_the_textbook(design, seed, boundary):
-    assert_gradient_agrees(design, draw_lambdas(design, np.random.default_rng(seed), boundary))
+def test_criterion_at_a_given_scale(design, seed, boundary):
+    lambdas = draw_lambdas(design, np.random.default_rng(seed), boundary)
+    profiled = Point(design, lambdas)
+    for ratio in (0.3, 1.0, 4.0):
+        given = Point(design, lambdas, ratio)
+        assert given.evaluation.sigma2 == ratio * profiled.evaluation.sigma2
+        ours = given.evaluation.criterion - profiled.evaluation.criterion
+        theirs = given.textbook.criterion - profiled.textbook.criterion
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(given.evaluation.beta, profiled.evaluation.beta)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nothing_needs_to_be_left_where_the_scale_is_given(seed):
+    """Fixed columns explain the response exactly, as they may a working response."""
+    design = random_design(seed, n_slopes=(1,), n_fixed=2)
+    _, X, _ = design.dense_columns()
+    beta = np.arange(1.0, X.shape[1] + 1.0)
+    design = replace(design, response=X @ beta)
+    lambdas = draw_lambdas(design, np.random.default_rng(0))
+    problem = Problem.of(design.products(), design.spec)
+    found = evaluate(problem, design.scaled_lambdas(problem, lambdas), 1.0)
+    assert found.square < 1e-10 * problem.model.gram[-1, -1]
+    shift = evaluate(problem, found.lambdas, 2.0).criterion - found.criterion
+    np.testing.assert_allclose(shift, problem.degrees * np.log(2.0), rtol=1e-8)
 
 
 @examples(25)
-@given(designs(traits=TRAITS), SEEDS)
-def test_gradient_is_the_slope_of_the_criterion(design, seed):
-    point = LockstepPoint(design, draw_lambdas(design, np.random.default_rng(seed)))
+@given(designs(traits=TRAITS), SEEDS, RATIOS)
+def test_gradient_is_the_slope_of_the_criterion(design, seed, ratio):
+    point = Point(design, draw_lambdas(design, np.random.default_rng(seed)), ratio)
     scaled = [lam @ lam.T for lam in point.evaluation.lambdas]
     assume(all(np.linalg.eigvalsh(omega)[0] > 5 * STEP for omega in scaled))
 
     def criterion(direction, step):
         roots = [np.linalg.cholesky(omega) for omega in moved(scaled, direction, step)]
-        return point.problem.evaluate(roots).criterion
+        return evaluate(point.problem, roots, point.evaluation.scale).criterion
 
     for factor, E in directions_of(point.sizes):
         slope = np.sum(point.evaluation.gradient[factor] * E)
@@ -139,7 +179,7 @@ def differences_of_gradients(point):
     """Return second derivatives in plain units by differences of the textbook's slopes."""
 
     def slope_at(along, step, of):
-        return Textbook(point.design, moved(point.omegas, along, step)).slope(of)
+        return Textbook(point.design, moved(point.omegas, along, step), point.sigma2).slope(of)
 
     return np.array(
         [
@@ -156,14 +196,15 @@ def differences_of_gradients(point):
 @pytest.mark.parametrize("boundary", ["inside", "edge", "zero"])
 @pytest.mark.parametrize("weights", [None, "fractional"])
 @pytest.mark.parametrize("n_slopes", [0, 1, 2])
-def test_exact_hessian_is_the_slope_of_the_gradient(method, boundary, weights, n_slopes):
+@pytest.mark.parametrize("ratio", [None, 0.5])
+def test_exact_hessian_is_the_slope_of_the_gradient(method, boundary, weights, n_slopes, ratio):
     for seed, terms in enumerate(["unstructured", "diagonal", "split", "no intercept"]):
         design = random_design(
             seed, n_slopes=(n_slopes,), terms=(terms,), weights=weights, method=method,
             intercept=seed != 1, n_fixed=seed % 3,
         )  # fmt: skip
         lambdas = draw_lambdas(design, np.random.default_rng(seed), boundary)
-        point = LockstepPoint(design, lambdas)
+        point = Point(design, lambdas, ratio)
         theirs = differences_of_gradients(point)
         hessian = exact_hessian(point.evaluation, point.directions)
         assert_close(hessian, theirs, DIFFERENCES)
@@ -171,9 +212,9 @@ def test_exact_hessian_is_the_slope_of_the_gradient(method, boundary, weights, n
 
 
 @examples(60)
-@given(designs(traits=TRAITS), SEEDS, BOUNDARIES)
-def test_average_information(design, seed, boundary):
-    point = LockstepPoint(design, draw_lambdas(design, np.random.default_rng(seed), boundary))
+@given(designs(traits=TRAITS), SEEDS, BOUNDARIES, RATIOS)
+def test_average_information(design, seed, boundary, ratio):
+    point = Point(design, draw_lambdas(design, np.random.default_rng(seed), boundary), ratio)
     ours = average_information(point.evaluation, point.directions)
     theirs = point.textbook.average_information(point.plain_directions)
     assert_close(ours, theirs, ROUNDING)
@@ -192,7 +233,7 @@ def test_average_information_is_the_mean_of_exact_second_derivatives():
     for _ in range(400):
         effects = 0.8 * rng.standard_normal(Z.shape[1])
         y = X @ np.ones(X.shape[1]) + Z @ effects + rng.standard_normal(200)
-        point = LockstepPoint(replace(design, response=y), lambdas)
+        point = Point(replace(design, response=y), lambdas)
         exact.append(exact_hessian(point.evaluation, point.directions)[0, 0])
         average.append(average_information(point.evaluation, point.directions)[0, 0])
     error = np.std(np.subtract(exact, average)) / np.sqrt(len(exact))

@@ -15,6 +15,7 @@ from skmixed.core.elimination.iterative.conjugate_gradients import quadrature, s
 from skmixed.core.elimination.iterative.estimates import estimate_taken, estimate_total
 from skmixed.core.elimination.iterative.factorisation import Iterative
 from skmixed.core.elimination.iterative.settings import Krylov
+from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates, local_model
 from tests.core.designs import draw_lambdas, random_design
@@ -45,7 +46,7 @@ def both(design, lambdas, krylov=EXACT):
     if not isinstance(iterative.elimination, Iterative):
         return None
     lambdas = design.scaled_lambdas(exact, lambdas)
-    return exact.evaluate(lambdas), iterative.evaluate(lambdas)
+    return evaluate(exact, lambdas), evaluate(iterative, lambdas)
 
 
 def assert_close(ours, theirs, rtol, size=None):

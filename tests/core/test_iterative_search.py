@@ -7,6 +7,7 @@ import pytest
 
 from skmixed.core.elimination import choose
 from skmixed.core.fit import Fit
+from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search import auto
@@ -115,7 +116,7 @@ def test_without_randomness_the_search_finds_an_optimum(seed):
     assert ours.report.converged
     assert ours.report.monte_carlo.n_probes == (0,) * len(spec.used_factors)
     again = Newton().solve(Fit.of(products, spec, Newton()).problem, _omegas(ours))[0]
-    reached = again.problem.evaluate(list(ours.scaled_lambdas)).criterion
+    reached = evaluate(again.problem, list(ours.scaled_lambdas)).criterion
     assert reached < again.criterion + 1e-6
 
 

@@ -22,7 +22,7 @@ from skmixed.core.batch.responses import (
 )
 from skmixed.core.batch.stack import evaluate_stack, with_levels_merged
 from skmixed.core.fit import Fit
-from skmixed.core.model.evaluation import exact_hessian
+from skmixed.core.model.evaluation import evaluate, exact_hessian
 from skmixed.core.search.coordinates import Coordinates, local_model
 from skmixed.core.search.newton import Newton
 from tests.core.designs import draw_lambdas, random_design
@@ -51,7 +51,7 @@ def test_criterion_and_derivatives_of_a_stack(design, boundary, seed):
     (patterns,) = coordinates.patterns
     point = evaluate_stack(stack, np.tile(lam, (3, 1, 1)), np.tile(patterns, (3, 1, 1, 1)))
     for number in range(3):
-        one = replicate_problem(fit, scaled, number).evaluate([lam])
+        one = evaluate(replicate_problem(fit, scaled, number), [lam])
         unit = 1.0 + abs(one.criterion)
         ours = point.criterion[number] + fit.problem.constant
         assert ours == pytest.approx(one.criterion, abs=1e-9 * unit)
@@ -78,7 +78,7 @@ def test_lockstep_arrives_where_newton_does(design, boundary, seed):
     for number in range(n):
         problem = replicate_problem(fit, scaled, number)
         best, _ = Newton().solve(problem)
-        ours = problem.evaluate([refits.scaled_lambdas[0][number]]).criterion
+        ours = evaluate(problem, [refits.scaled_lambdas[0][number]]).criterion
         assert ours <= best.criterion + 1e-6 + 1e-10 * abs(best.criterion)
     assert refits.converged.all()
 

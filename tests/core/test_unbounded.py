@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.problem import Problem
-from skmixed.core.search.unbounded import NoMaximumError, evaluate, is_unbounded
+from skmixed.core.search.unbounded import NoMaximumError, evaluate_bounded, is_unbounded
 from tests.core.designs import random_design
 
 TWO = {"n_slopes": (0, 0), "terms": ("unstructured", "unstructured")}
@@ -56,8 +57,8 @@ def test_a_little_noise_gives_the_criterion_a_minimum(shape):
     assert noisy.model.gram[-1, -1] == pytest.approx(total * (1 + 2.0**-30), rel=1e-15)
     huge = [1e6 * np.eye(structure.size) for structure in problem.structures]
     with pytest.raises(NoMaximumError):
-        evaluate(problem, huge)
-    assert evaluate(noisy, huge).criterion == noisy.evaluate(huge).criterion
+        evaluate_bounded(problem, huge)
+    assert evaluate_bounded(noisy, huge).criterion == evaluate(noisy, huge).criterion
 
 
 def test_as_many_levels_as_observations_keep_it_bounded():

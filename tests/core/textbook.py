@@ -14,9 +14,9 @@ from tests.oracle import independent_columns
 
 
 class Textbook:
-    """The model of a design at given covariances Omega, one a factor."""
+    """The model of a design at given covariances Omega, one a factor, and sigma^2 if given."""
 
-    def __init__(self, design, omegas):
+    def __init__(self, design, omegas, sigma2=None):
         self.reml = design.spec.method == "reml"
         y, X, self.Zs = design.dense_columns()
         w = np.ones(design.n_rows) if design.weights is None else design.weights
@@ -33,11 +33,12 @@ class Textbook:
             self.P = self.Vi
         self.nu = design.n_observations - X.shape[1] * self.reml
         self.Py = self.P @ y
-        self.sigma2 = y @ self.Py / self.nu
+        self.sigma2 = y @ self.Py / self.nu if sigma2 is None else sigma2
+        self.degrees = self.nu if sigma2 is None else np.inf
         frequency = design.spec.weighting == "frequency"
         self.criterion = (
             np.linalg.slogdet(V)[1] + frequency * np.log(w).sum()
-            + self.nu * (1.0 + np.log(2.0 * np.pi * self.sigma2))
+            + self.nu * np.log(2.0 * np.pi * self.sigma2) + y @ self.Py / self.sigma2
         )  # fmt: skip
         if self.reml:
             self.criterion += np.linalg.slogdet(information)[1]
@@ -57,7 +58,10 @@ class Textbook:
         return np.sum(self.gradients()[factor] * E)
 
     def average_information(self, directions):
-        """Return f'P f / sigma^2 - q q'/nu with f_E = V_E P y and q_E = y'P V_E P y / sigma^2."""
+        """Return f'P f / sigma^2 - q q'/nu with f_E = V_E P y and q_E = y'P V_E P y / sigma^2.
+
+        nu is infinite where sigma^2 is given.
+        """
         f = np.stack(
             [
                 self.Zs[n] @ np.kron(np.eye(self.levels[n]), E) @ self.Zs[n].T @ self.Py
@@ -65,7 +69,7 @@ class Textbook:
             ]
         )
         q = f @ self.Py / self.sigma2
-        return f @ self.P @ f.T / self.sigma2 - np.outer(q, q) / self.nu
+        return f @ self.P @ f.T / self.sigma2 - np.outer(q, q) / self.degrees
 
 
 def finite_difference(function, step):

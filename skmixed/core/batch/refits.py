@@ -19,7 +19,7 @@ from skmixed.core.elimination.choose import arrange
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.model.evaluation import Evaluation
+from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.rows.scaled import ScaledTable
@@ -148,7 +148,7 @@ def solve_replicate(fit: Fit, problem: Problem) -> tuple[Evaluation | None, Solv
     """
     try:
         if not fit.spec.terms:
-            return problem.evaluate([]), _REFIT
+            return evaluate(problem, []), _REFIT
         evaluation, report = Newton().solve(problem, [lam @ lam.T for lam in fit.scaled_lambdas])
         if not report.converged or any((np.diag(lam) == 0.0).any() for lam in evaluation.lambdas):
             evaluation, report = Newton().solve(problem)

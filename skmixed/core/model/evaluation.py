@@ -1,5 +1,13 @@
 """The criterion at one value of the lambdas, its derivatives in Omega, and what follows from it.
 
+With V = W^-1 + sum of Z_f (I x lambda_f lambda_f') Z_f', M = [X y]'V^-1[X y] = L L' and r^2 the
+square of the last pivot of L, the criterion (-2 log-likelihood, beta profiled out) is
+
+    log|V| + [REML: log|X'V^-1 X|] + nu log(2 pi sigma^2) + r^2 / sigma^2
+
+with nu = n - p (REML) or n (ML) (Bates et al. 2015, doi:10.18637/jss.v067.i01, eqs 34 and 42).
+sigma^2 is profiled out, r^2 / nu, or given.
+
 In second derivatives, w = (-beta, 1), U = Z'V^-1[X y] and F = Z'V^-1 Z of every
 level, V_b = (X'V^-1 X)^-1 and W_m the middle matrix. E and D are symmetric directions of Omega of
 one factor each, Y_E = sum U'E U over its levels, h_E = (Y_E w)[:p] and q_E = w'Y_E w / sigma^2.
@@ -7,19 +15,16 @@ one factor each, Y_E = sum U'E U over its levels, h_E = (Y_E w)[:p] and q_E = w'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import lapack
 
-from skmixed.core.elimination.protocol import Blocks, Factorisation, Reduced
+from skmixed.core.elimination.protocol import Blocks, Factorisation, LostPrecisionError, Reduced
 from skmixed.core.linalg import FloatArray
-
-if TYPE_CHECKING:
-    from skmixed.core.model.problem import Problem
-
+from skmixed.core.model.problem import Problem
 
 CRITERION_DIGITS = 1e-13  # relative rounding of the criterion: some hundred units in its last place
 CRITERION_ROUNDING = 1e-12  # the same where large terms cancel and the criterion is near zero
@@ -35,6 +40,7 @@ class Evaluation:
     factorisation: Factorisation  # V in factored form
     reduced: Reduced  # [X y] after elimination of the random effects
     lower: FloatArray  # (p + 1, p + 1), L with L L' = [X y]'V^-1[X y]
+    scale: float | None = None  # sigma^2 where it is given, in scaled units
 
     def with_lambdas(self, lambdas: list[FloatArray]) -> Evaluation:
         """Return the same evaluation under other square roots of the same covariances.
@@ -47,46 +53,61 @@ class Evaluation:
                 same.__dict__[name] = self.__dict__[name]
         return same
 
-    @cached_property
-    def inverse(self) -> FloatArray:
-        """L^-1, of shape (p + 1, p + 1)."""
-        return np.asarray(lapack.dtrtri(self.lower, lower=1)[0])
+    @property
+    def square(self) -> float:
+        """Residual sum of squares, r^2 = y'P y."""
+        return float(self.lower[-1, -1] ** 2)
 
     @cached_property
     def sigma2(self) -> float:
-        """Residual variance r^2 / nu, with r^2 = y'P y the square of the last pivot of L."""
-        return float(self.lower[-1, -1] ** 2) / self.problem.degrees
+        """Residual variance: r^2 / nu, or as given."""
+        return self.square / self.problem.degrees if self.scale is None else self.scale
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom of the residual variance: nu, infinite where it is given."""
+        return self.problem.degrees if self.scale is None else np.inf
 
     @cached_property
     def criterion(self) -> float:
         """-2 log-likelihood, restricted for REML, in the units of the data."""
-        nu = self.problem.degrees
-        value = self.factorisation.log_det + nu * (1.0 + np.log(2.0 * np.pi * self.sigma2))
+        value = self.problem.degrees * np.log(2.0 * np.pi * self.sigma2)
+        value += self.factorisation.log_det + self.square / self.sigma2
         if self.problem.spec.method == "reml":
             value += 2.0 * np.log(self.lower.diagonal()[:-1]).sum()
         return float(value + self.problem.constant)
 
     @property
-    def relative_rounding(self) -> float:
-        """Relative error to expect in the residual variance from rounding.
+    def rounded_square(self) -> float:
+        """Error to expect in the residual sum of squares from rounding.
 
-        The residual sum of squares is what is left of that of y, which loses digits in proportion
-        where the sums within levels are not kept.
+        It is what is left of the sum of squares of y, which loses digits in proportion where the
+        sums within levels are not kept.
         """
-        model, residual = self.problem.model, float(self.lower[-1, -1] ** 2)
-        total = float(model.gram[-1, -1]) if model.within is None else residual
-        return float(np.finfo(float).eps) * total / residual
+        model = self.problem.model
+        total = float(model.gram[-1, -1]) if model.within is None else self.square
+        return float(np.finfo(float).eps) * total
+
+    @property
+    def relative_rounding(self) -> float:
+        """Relative error to expect in the residual sum of squares from rounding."""
+        return self.rounded_square / self.square
 
     @property
     def rounding(self) -> float:
         """Error to expect in the criterion from rounding."""
         rounding = CRITERION_DIGITS * abs(self.criterion) + CRITERION_ROUNDING
-        return rounding + self.relative_rounding * self.problem.degrees
+        return rounding + self.rounded_square / self.sigma2
+
+    @cached_property
+    def _fixed_root(self) -> FloatArray:
+        """The inverse of L without its last row and column, (p, p)."""
+        return np.asarray(lapack.dtrtri(self.lower[:-1, :-1], lower=1)[0])
 
     @cached_property
     def to_residual(self) -> FloatArray:
         """The vector w = (-beta, 1), of shape (p + 1,), so that [X y] w = y - X beta."""
-        return np.asarray(self.inverse[-1] * self.lower[-1, -1])
+        return np.append(-self.lower[-1, :-1] @ self._fixed_root, 1.0)
 
     @property
     def beta(self) -> FloatArray:
@@ -96,8 +117,7 @@ class Evaluation:
     @cached_property
     def beta_covariance(self) -> FloatArray:
         """The matrix V_b = (X'V^-1 X)^-1, relative to sigma^2, of shape (p, p)."""
-        root = self.inverse[:-1, :-1]
-        return np.asarray(root.T @ root)
+        return np.asarray(self._fixed_root.T @ self._fixed_root)
 
     @cached_property
     def middle(self) -> FloatArray:
@@ -122,12 +142,18 @@ class Evaluation:
     def gradient(self) -> Blocks:
         """Derivative of the criterion in Omega of every factor, of shape (k, k).
 
-        G = sum F - sum U W_m U' over levels, with F = Z'V^-1 Z: the criterion changes by
-        tr(G dOmega).
+        The criterion changes by tr(G dOmega), with G = `slopes` of W_m.
         """
-        middle = self.middle.ravel()
+        return self.slopes(self.middle)
+
+    def slopes(self, middle: FloatArray) -> Blocks:
+        """Return sum F - sum U M U' over levels of every factor, (k, k), with F = Z'V^-1 Z.
+
+        M is `middle`, (p + 1, p + 1).
+        """
         return [
-            self.factorisation.total_information(factor) - (gram @ middle).reshape(lam.shape)
+            self.factorisation.total_information(factor)
+            - (gram @ middle.ravel()).reshape(lam.shape)
             for factor, (gram, lam) in enumerate(zip(self.grams, self.lambdas, strict=True))
         ]
 
@@ -140,6 +166,31 @@ class Evaluation:
         return [
             lam @ (lam.T @ score) for lam, score in zip(self.lambdas, self.scores(), strict=True)
         ]
+
+
+def evaluate(
+    problem: Problem, lambdas: Sequence[FloatArray], scale: float | None = None
+) -> Evaluation:
+    """Evaluate a problem at lambda of every used factor, (k, k), in scaled units.
+
+    Any square roots of the Omegas will do, singular ones too. `scale` is sigma^2 in scaled units
+    where it is known; nothing needs to be left for the residual then. Raises `LostPrecisionError`
+    if the cross-products do not have the digits that these need.
+    """
+    roots, model = list(lambdas), problem.model
+    factorisation = problem.elimination.factorise(roots)
+    reduced = factorisation.reduce(model.right)
+    gram = reduced.remaining(model.gram, model.within)
+    lower, info = lapack.dpotrf(gram, lower=1, clean=1)
+    if info == len(gram) and scale is not None:
+        lower[-1, -1] = 0.0
+    elif info:
+        raise LostPrecisionError(
+            "too few digits are left for the residual: it is nearly nothing beside an offset, "
+            "a covariate or the differences between groups, or the model can follow every row. "
+            "Rescale or centre the columns, or drop random terms"
+        )
+    return Evaluation(problem, roots, factorisation, reduced, lower, scale)
 
 
 def level_grams(cross: FloatArray) -> FloatArray:
@@ -182,7 +233,7 @@ def average_information(evaluation: Evaluation, directions: Directions) -> Float
     h, q = y @ evaluation.to_residual, _quadratic(evaluation, y)
     fixed = h[:, :-1] @ evaluation.beta_covariance @ h[:, :-1].T
     information = (through - fixed) / evaluation.sigma2
-    return np.asarray(information - np.outer(q, q) / evaluation.problem.degrees)
+    return np.asarray(information - np.outer(q, q) / evaluation.degrees)
 
 
 def _response_terms(evaluation: Evaluation, directions: Directions) -> FloatArray:
@@ -218,10 +269,10 @@ def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
     if evaluation.problem.spec.method == "reml":
         my = evaluation.middle @ y
         hessian -= my.reshape(len(y), -1) @ my.transpose(0, 2, 1).reshape(len(y), -1).T
-        return np.asarray(hessian + (1.0 - 1.0 / evaluation.problem.degrees) * np.outer(q, q))
+        return np.asarray(hessian + (1.0 - 1.0 / evaluation.degrees) * np.outer(q, q))
     h = (y @ evaluation.to_residual)[:, :-1]
     hessian -= 2.0 / evaluation.sigma2 * (h @ evaluation.beta_covariance @ h.T)
-    return np.asarray(hessian - np.outer(q, q) / evaluation.problem.degrees)
+    return np.asarray(hessian - np.outer(q, q) / evaluation.degrees)
 
 
 def _quartic(evaluation: Evaluation) -> FloatArray:

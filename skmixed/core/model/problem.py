@@ -1,30 +1,19 @@
-"""The profiled criterion of a linear mixed model as a pure function of the lambdas.
-
-With V = W^-1 + sum of Z_f (I x lambda_f lambda_f') Z_f', M = [X y]'V^-1[X y] = L L' and r^2 the
-square of the last pivot of L, the criterion (-2 log-likelihood, beta and sigma^2 profiled out) is
-
-    log|V| + [REML: log|X'V^-1 X|] + nu (1 + log(2 pi r^2 / nu)),    nu = n - p (REML) or n (ML)
-
-(Bates et al. 2015, doi:10.18637/jss.v067.i01, eqs 34 and 42).
-"""
+"""A linear mixed model on its cross-products: what `evaluate` computes the criterion from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy import linalg
-from scipy.linalg import lapack
 
 from skmixed.core.elimination.choose import arrange
 from skmixed.core.elimination.iterative.factorisation import Iterative
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.levels import multiply_levels
-from skmixed.core.elimination.protocol import Blocks, Elimination, LostPrecisionError
+from skmixed.core.elimination.protocol import Blocks, Elimination
 from skmixed.core.linalg import FloatArray, least_squares
-from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.scaling import ScaledModel, scaled_pairs
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.model.structures import Structure
@@ -115,25 +104,6 @@ class Problem:
         if self.n_observations <= self.rank:
             return False
         return bool(self.least_squares[1] > _EXACT_FIT * len(gram) * gram[-1, -1])
-
-    def evaluate(self, lambdas: Sequence[FloatArray]) -> Evaluation:
-        """Evaluate the criterion at lambda of every used factor, (k, k), in scaled units.
-
-        Any square roots of the Omegas will do, singular ones too. Raises `LostPrecisionError` if
-        the cross-products do not have the digits that these need.
-        """
-        roots = list(lambdas)
-        factorisation = self.elimination.factorise(roots)
-        reduced = factorisation.reduce(self.model.right)
-        gram = reduced.remaining(self.model.gram, self.model.within)
-        lower, info = lapack.dpotrf(gram, lower=1, clean=1)
-        if info:
-            raise LostPrecisionError(
-                "too few digits are left for the residual: it is nearly nothing beside an offset, "
-                "a covariate or the differences between groups, or the model can follow every row. "
-                "Rescale or centre the columns, or drop random terms"
-            )
-        return Evaluation(self, roots, factorisation, reduced, lower)
 
     def multiply(self, effects: Blocks) -> Blocks:
         """Return Z_f'W times the sum over g of Z_g effects_g, (k, m, n_levels) for every factor.

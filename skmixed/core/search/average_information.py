@@ -27,7 +27,7 @@ from skmixed.core.linalg import (
     FloatArray,
     trust_region_step,
 )
-from skmixed.core.model.evaluation import Evaluation
+from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.boundary import snapped, way_off
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
@@ -202,8 +202,8 @@ class IterativeSearch(SearchState):
     def evaluate(self, theta: FloatArray) -> Evaluation:
         """Set the model up at theta."""
         self.n_evaluations += 1
-        found = self.problem.evaluate(self.coordinates.factors(theta))
-        if found.lower[-1, -1] ** 2 < _LEAST_UNEXPLAINED * self.problem.model.gram[-1, -1]:
+        found = evaluate(self.problem, self.coordinates.factors(theta))
+        if found.square < _LEAST_UNEXPLAINED * self.problem.model.gram[-1, -1]:
             raise LostPrecisionError(
                 "the random effects explain the response almost without a rest, for which "
                 "solver='iterative' has too few digits: drop a random term, or see whether the "

@@ -14,7 +14,7 @@ from skmixed.core.search.ecme import ecme_step
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, Iteration, SolverReport
 from skmixed.core.search.starts import minque_start
-from skmixed.core.search.unbounded import evaluate, solve_bounded
+from skmixed.core.search.unbounded import evaluate_bounded, solve_bounded
 
 _LIMIT = "the number of EM steps reached max_iter"
 
@@ -70,7 +70,7 @@ def _evaluate(problem: Problem, omegas: Blocks) -> Evaluation:
     orders = [structure.natural_order for structure in problem.structures]
     zipped = zip(problem.structures, omegas, orders, strict=True)
     thetas = [structure.theta(omega, order) for structure, omega, order in zipped]
-    return evaluate(
+    return evaluate_bounded(
         problem,
         [s.factor(theta) for s, theta in zip(problem.structures, thetas, strict=True)],
     )

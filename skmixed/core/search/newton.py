@@ -33,7 +33,7 @@ from skmixed.core.search.ecme import ecme_step
 from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.search.starts import is_like_residual, minque_start, other_starts
 from skmixed.core.search.state import SearchState
-from skmixed.core.search.unbounded import evaluate, solve_bounded
+from skmixed.core.search.unbounded import evaluate_bounded, solve_bounded
 
 SMALLEST_RADIUS = 1e-8  # in units of theta: the criterion changes with the square of such a step
 NO_GAIN = 1e-12  # predicted decrease at which a search ends at once: rounding of a criterion
@@ -114,7 +114,7 @@ class _NewtonSearch(SearchState):
 
     def evaluate(self, theta: FloatArray) -> Evaluation:
         self.n_evaluations += 1
-        return evaluate(self.problem, self.coordinates.factors(theta))
+        return evaluate_bounded(self.problem, self.coordinates.factors(theta))
 
     def start(self, omegas: Blocks) -> None:
         """Start from given covariances, but from zero where a variance does not matter.

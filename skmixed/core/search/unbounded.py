@@ -14,7 +14,7 @@ import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import least_squares
-from skmixed.core.model.evaluation import Evaluation
+from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.report import SolverReport
 
@@ -32,20 +32,20 @@ class NoMaximumError(ArithmeticError):
     """The criterion of a problem falls without end."""
 
 
-def evaluate(problem: Problem, lambdas: Blocks) -> Evaluation:
+def evaluate_bounded(problem: Problem, lambdas: Blocks) -> Evaluation:
     """Evaluate the criterion at the lambdas, (k, k), of every factor, if it has a minimum.
 
     Raises `NoMaximumError` if next to nothing is left for the residual and the criterion falls
     without end, `LostPrecisionError` if it does not, but the cross-products have too few digits.
     """
     try:
-        evaluation = problem.evaluate(lambdas)
+        evaluation = evaluate(problem, lambdas)
     except LostPrecisionError:
         if is_unbounded(problem):
             raise NoMaximumError from None
         raise
     total = float(problem.model.gram[-1, -1])
-    if evaluation.lower[-1, -1] ** 2 < _SUSPICIOUS * total and is_unbounded(problem):
+    if evaluation.square < _SUSPICIOUS * total and is_unbounded(problem):
         raise NoMaximumError
     return evaluation
 
@@ -53,8 +53,8 @@ def evaluate(problem: Problem, lambdas: Blocks) -> Evaluation:
 def solve_bounded(solve: Callable[[Problem], Solution], problem: Problem) -> Solution:
     """Search, with a little noise in the response if there is no optimum without.
 
-    `solve` is to evaluate the criterion by `evaluate`. The problem of the evaluation is the one
-    with the noise, if there is any.
+    `solve` is to evaluate the criterion by `evaluate_bounded`. The problem of the evaluation is the
+    one with the noise, if there is any.
     """
     try:
         return solve(problem)
@@ -84,7 +84,7 @@ def is_unbounded(problem: Problem) -> bool:
             return True
         if len(model.own) == 1:
             return False
-    squares = [float(evaluation.lower[-1, -1] ** 2) for evaluation in (first, second)]
+    squares = [evaluation.square for evaluation in (first, second)]
     limit = (_FARTHER**2 * squares[1] - squares[0]) / (_FARTHER**2 - 1.0)
     return limit <= _DIGITS * of_all and squares[1] <= _VANISHING * of_all
 
@@ -96,4 +96,4 @@ def _far_out(problem: Problem, size: float) -> Evaluation:
         k, n_levels = own.shape[0], problem.model.n_levels(factor)
         information = float(np.trace(problem.model.total(factor))) / (k * n_levels)
         lambdas.append(np.sqrt(size / information) * np.eye(k))
-    return problem.evaluate(lambdas)
+    return evaluate(problem, lambdas)
