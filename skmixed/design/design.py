@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from skmixed.design.formula import (
     learn_matrix,
 )
 from skmixed.design.grouping import Grouping
+from skmixed.design.records import read, write
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, RandomTerm
 
@@ -181,6 +183,43 @@ class Design:
             tuple(table.slopes),
         )
         return design, table.filled(), codes
+
+    def record(self) -> dict[str, Any]:
+        """Return all that was learned as a record."""
+        matrices = list(dict.fromkeys((*self.matrices, self._fixed_matrix)))  # one may do for both
+        return {
+            "columns": list(self.layout.columns),
+            "factors": write([(each.key, each.columns) for each in self.layout.factors]),
+            "fixed": list(self.fixed),
+            "terms": write([(each.factor, each.columns, each.kind) for each in self.terms]),
+            "grouping": self.grouping.record(),
+            "offsets": list(self.offsets),
+            "plain": list(self._plain),
+            "matrices": [each and each.record() for each in matrices],
+            "expressions": write(
+                [(matrices.index(e.matrix), e.chosen, e.places) for e in self._expressions]
+            ),
+            "fixed_matrix": matrices.index(self._fixed_matrix),
+            "slopes": write(self._slopes),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Design:
+        """Return the design of a record; it replays what was learned to the bit."""
+        factors = [FactorLayout(*each) for each in read(record["factors"])]
+        matrices = [each and FormulaMatrix.from_record(each) for each in record["matrices"]]
+        expressions = read(record["expressions"])
+        return cls(
+            Layout(tuple(record["columns"]), tuple(factors)),
+            tuple(record["fixed"]),
+            tuple(Term(*each) for each in read(record["terms"])),
+            Grouping.from_record(record["grouping"]),
+            tuple(record["offsets"]),
+            tuple(record["plain"]),
+            tuple(FormulaColumns(matrices[which], *each) for which, *each in expressions),
+            matrices[record["fixed_matrix"]],
+            read(record["slopes"]),
+        )
 
     @property
     def fixed_names(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from skmixed.design.expressions import (
 )
 from skmixed.design.materializing import Learned, contrasts_of, learn_terms, replay_terms
 from skmixed.design.plain import TermColumns, fill, read_plain, replay_plain, structure_of
+from skmixed.design.records import read, write
 from skmixed.design.wording import known_columns, row_numbers
 
 INTERCEPT = "(Intercept)"  # name of the constant column
@@ -48,6 +49,29 @@ class FormulaMatrix:
     categorical: frozenset[str]  # columns of the data that were of a categorical type
     is_plain: bool  # whether its columns are products of plain columns
     learned: Learned = field(repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """Return all that is known as a record."""
+        return {
+            "expression": self.expression,
+            "available": list(self.terms.available),
+            "structure": [write((each.term, each.names, each.products)) for each in self.structure],
+            "categorical": sorted(self.categorical),
+            "is_plain": self.is_plain,
+            "learned": write((dict(self.learned.transforms), dict(self.learned.encodings))),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> FormulaMatrix:
+        """Read the expression again, and put in what was learned."""
+        expression = record["expression"]
+        return cls(
+            read_terms(expression, expression, tuple(record["available"])),
+            tuple(TermColumns(*read(each)) for each in record["structure"]),
+            frozenset(record["categorical"]),
+            record["is_plain"],
+            Learned(*read(record["learned"])),
+        )
 
     @property
     def expression(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from skmixed.core.linalg import IntArray
 from skmixed.core.sums.groups import GroupIndex
+from skmixed.design.records import read, write
 from skmixed.design.tables import UNKNOWN, Labels, list_rows
 
 
@@ -62,6 +63,22 @@ class Grouping:
                     columns[name] = Labels(labels) if alone else Labels.learn(labels)[0]
         return cls(columns, tuple(_factor_of_levels(index, columns) for index in indexes))
 
+    def record(self) -> dict[str, Any]:
+        """Return all levels as a record."""
+        factors = [
+            (each.index.key, None if each.combinations is None else each.combinations.values)
+            for each in self.factors
+        ]
+        columns = {name: write(labels.values) for name, labels in self.columns.items()}
+        return {"columns": columns, "factors": write(factors)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Grouping:
+        """Return the grouping of a record."""
+        columns = {name: Labels(read(labels)) for name, labels in record["columns"].items()}
+        factors = read(record["factors"])
+        return cls(columns, tuple(_factor(key, columns, found) for key, found in factors))
+
     def codes(self, columns: Mapping[str, Any], n_rows: int) -> tuple[IntArray, ...]:
         """Look up the levels of new rows: one array of shape (n_rows,) per factor.
 
@@ -100,12 +117,20 @@ def _learn_factor(
     key: tuple[str, ...], labels: dict[str, Labels], codes: dict[str, IntArray]
 ) -> tuple[Factor, IntArray]:
     if len(key) == 1:
-        return Factor(GroupIndex(key, (labels[key[0]].values,)), None), codes[key[0]]
+        return _factor(key, labels, None), codes[key[0]]
     combinations, of_rows = Labels.learn(_combine(key, labels, codes))
-    sizes = [len(labels[name]) for name in key]
-    parts = np.unravel_index(combinations.values, sizes)
+    return _factor(key, labels, combinations.values), of_rows
+
+
+def _factor(
+    key: tuple[str, ...], labels: Mapping[str, Labels], combinations: IntArray | None
+) -> Factor:
+    """Return a factor, given the numbers of the combinations that occur, (n_levels,)."""
+    if combinations is None:
+        return Factor(GroupIndex(key, (labels[key[0]].values,)), None)
+    parts = np.unravel_index(combinations, [len(labels[name]) for name in key])
     arrays = tuple(labels[name].values[part] for name, part in zip(key, parts, strict=True))
-    return Factor(GroupIndex(key, arrays), combinations), of_rows
+    return Factor(GroupIndex(key, arrays), Labels(combinations))
 
 
 def _factor_of_levels(index: GroupIndex, columns: Mapping[str, Labels]) -> Factor:
