@@ -17,13 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.linalg import IntArray
+from skmixed.core.sums.groups import count_integers
 from skmixed.design.wording import MAX_SHOWN
 
 LabelArray = NDArray[Any]
 
 UNKNOWN = -1  # code of a label that was not learned, or is missing: pandas codes missing ones so
 
-_COUNTED_RANGE = 4  # integers per row up to which a count of the range is cheaper than hashing
 _NUMBERS = (Number, Decimal, np.bool_, type(None), type(pd.NA))
 
 
@@ -145,10 +145,10 @@ class Labels:
             return cls._of_categories(pd.Series(values))
         if isinstance(values, pd.Series) and not values.hasnans:
             values = _label_array(values)
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and len(values):
-            counted = cls._of_small_integers(values)
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+            counted = count_integers(values)
             if counted is not None:
-                return counted
+                return cls(counted[1]), counted[0]
         codes, uniques = pd.factorize(pd.Series(values))
         found = _label_array(uniques)
         order, ranks = _sort_order(found)
@@ -161,18 +161,6 @@ class Labels:
         present = np.bincount(codes[codes >= 0], minlength=len(categories)) > 0
         ranks = np.append(np.cumsum(present) - 1, UNKNOWN)
         return cls(categories[present]), ranks[codes]
-
-    @classmethod
-    def _of_small_integers(cls, values: LabelArray) -> tuple[Labels, IntArray] | None:
-        low, high = int(values.min()), int(values.max())
-        if high - low >= _COUNTED_RANGE * len(values):
-            return None
-        wide = np.uint64 if values.dtype.kind == "u" else np.int64
-        shifted = (values.astype(wide, copy=False) - wide(low)).astype(np.intp)
-        present = np.bincount(shifted, minlength=high - low + 1) > 0
-        ranks = np.cumsum(present) - 1
-        known = (np.flatnonzero(present).astype(wide) + wide(low)).astype(values.dtype)
-        return cls(known), ranks[shifted]
 
     def __len__(self) -> int:
         """Return the number of labels."""

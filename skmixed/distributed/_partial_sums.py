@@ -15,7 +15,6 @@ from skmixed.core.sums.crossproducts import CrossProducts, arranged, united_layo
 from skmixed.design.categories import Categories, differing_expression, table_of_levels
 from skmixed.design.design import Design
 from skmixed.design.source import Source
-from skmixed.distributed._merging import in_order, merge
 from skmixed.estimators._data import TrainingData
 
 FAN_IN = 8  # sums merged in one task: a tree of few stages, each task holding but a few sums
@@ -95,7 +94,7 @@ class PartialSums:
                 table_of_levels(self.head, self.categories, complete=True)
             )
             products = arranged(products, design.layout)
-        products = in_order(products)
+        products = products.in_order()
         return design.with_levels(products.levels), products
 
 
@@ -114,7 +113,7 @@ def merged_sums(parts: Iterable[PartialSums | None]) -> PartialSums | None:
     weights = {part.weights for part in present}
     return replace(
         first,
-        products=merge([arranged(part.products, layout) for part in present]),
+        products=CrossProducts.merged([arranged(part.products, layout) for part in present]),
         weights="fractional" if "fractional" in weights else first.weights,
         categories=_united_categories(present),
     )

@@ -20,7 +20,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.plan import Plan
 from skmixed.design.design import Design
 from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.estimators._diagnosis import check_sizes, check_weights
@@ -101,13 +101,15 @@ def check_takes_weights(regressor: Any, weights: FloatArray | None) -> None:
 class RandomPart:
     """A linear mixed model of residuals and the rows it is fitted to.
 
-    `fit` writes the residuals over the response in `rows`.
+    `fit` writes the residuals over the response in `columns`.
     """
 
     model: MixedLinearRegressor
     data: TrainingData
     design: Design
-    rows: Rows  # the response is written over
+    columns: FloatArray  # (n, n_columns), of the layout; the response is written over
+    weights: FloatArray | None  # (n,)
+    plan: Plan  # of these rows
     spec: ModelSpec
 
     @classmethod
@@ -123,31 +125,30 @@ class RandomPart:
             fit_intercept=model.fit_intercept,
             covariance=model.covariance,
         )
-        columns[:, -1] = y
         spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
-        part = cls(model, data, design, design.rows(columns, codes, weights), spec)
         check_weights(weights, spec)
-        return part
+        plan = Plan.of(design.layout, design.rows(columns, codes, weights))
+        return cls(model, data, design, columns, weights, plan, spec)
 
     @property
     def codes(self) -> tuple[IntArray, ...]:
         """Level of every row, a factor each."""
-        return self.rows.codes
+        return self.plan.codes
 
     def fit(self, residuals: FloatArray) -> Fit:
         """Fit to y - f(X), (n,)."""
-        self.rows.columns[:, -1] = residuals
-        products = CrossProducts.of(self.design.layout, self.rows)
+        self.columns[:, -1] = residuals
+        products = CrossProducts.filled(self.plan, self.columns, self.weights)
         check_sizes(products, self.spec)
         return Fit.of(products, self.spec, solver_of(self.model))
 
     def effects(self, fit: Fit) -> FloatArray:
         """Return Z b of every row, (n,)."""
-        total = np.zeros(len(self.rows.columns))
+        total = np.zeros(len(self.columns))
         for factor, modes in zip(self.spec.used_factors, fit.modes, strict=True):
             columns = self.spec.factor_columns(factor)
             for column, effect in zip(columns, modes.T, strict=True):
-                total += effect[self.codes[factor]] * self.rows.columns[:, column]
+                total += effect[self.codes[factor]] * self.columns[:, column]
         return total
 
     def fitted(self, fit: Fit) -> MixedLinearRegressor:
@@ -183,7 +184,7 @@ class Alternation:
         """
         best, criteria = None, []
         effects = np.zeros(len(y))
-        enough = tol * float(random.rows.sum_weights)
+        enough = tol * (len(y) if random.weights is None else float(random.weights.sum()))
         for iteration in range(1, max_iter + 1):
             fit = random.fit(y - fixed.predictions(y - effects))
             effects = random.effects(fit)

@@ -115,17 +115,14 @@ class TrainingLevels:
         if joint:
             members = _joint_members(codes, sizes)
         models = [
-            [
-                LevelModel.of(
-                    table.slopes,
-                    target,
-                    [f"{column}" for column in columns],
-                    [codes[column] for column in columns],
-                    [sizes[column] for column in columns],
-                    deviations=deviations,
-                )
-                for target in targets.T
-            ]
+            LevelModel.of_targets(
+                table.slopes,
+                targets,
+                [f"{column}" for column in columns],
+                [codes[column] for column in columns],
+                [sizes[column] for column in columns],
+                deviations=deviations,
+            )
             for columns in members
         ]
         fits = [[model.fit() for model in of_targets] for of_targets in models]

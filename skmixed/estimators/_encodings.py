@@ -16,6 +16,8 @@ from skmixed.core.search.newton import Newton
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.groups import GroupIndex
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
+from skmixed.core.sums.plan import Plan
+from skmixed.core.sums.summed_rows import SummedRows
 
 _LEAST_RESIDUAL = 1e-9  # of the target's variance: far above rounding, and no encoding shows it
 
@@ -58,49 +60,57 @@ class LevelModel:
     Constant and slopes are fixed, and vary over the levels of every column.
     """
 
-    rows: Rows  # [1, slopes, target] and codes of the rows that have all labels
+    summed: SummedRows  # [1, slopes, target] of the rows that have all labels
     places: IntArray  # (n,), where each of these rows stands in the table
-    products: CrossProducts
     spec: ModelSpec
     deviations: bool  # whether conditional variances are wanted; they are zeros otherwise
 
     @classmethod
-    def of(
+    def of_targets(
         cls,
         slopes: FloatArray,  # (n, s), columns whose effects vary beside the constant
-        target: FloatArray,  # (n,)
+        targets: FloatArray,  # (n, n_targets)
         names: Sequence[str],  # of the columns of labels
         codes: Sequence[IntArray],  # (n,) a column, negative where there is no label
         sizes: Sequence[int],  # their numbers of levels
         *,
         deviations: bool,
-    ) -> LevelModel:
-        """Sum over the rows of a table that have all labels."""
-        columns = np.empty((len(target), slopes.shape[1] + 2))
-        columns[:, CONSTANT], columns[:, 1:-1], columns[:, -1] = 1.0, slopes, target
+    ) -> list[LevelModel]:
+        """Sum over the rows of a table that have all labels, for a model of every target."""
         varying = tuple(range(slopes.shape[1] + 1))
         layout = Layout(
-            (*(f"c{i}" for i in range(columns.shape[1])),),
+            (*(f"c{i}" for i in range(len(varying) + 1)),),
             tuple(FactorLayout((name,), varying) for name in names),
         )
         terms = tuple(Term(factor, varying) for factor in range(len(names)))
+        spec = ModelSpec(varying, terms)
         indexes = tuple(
             GroupIndex((name,), (np.arange(size),)) for name, size in zip(names, sizes, strict=True)
         )
-        rows = Rows(columns, tuple(codes), indexes)
         places = np.flatnonzero(np.logical_and.reduce([of_rows >= 0 for of_rows in codes]))
-        if len(places) < len(target):
-            rows = rows.take(places)
-        products = _with_a_residual(CrossProducts.of(layout, rows))
-        return cls(rows, places, products, ModelSpec(varying, terms), deviations)
+        plan: Plan | None = None
+        models = []
+        for target in targets.T:
+            columns = np.empty((len(target), len(varying) + 1))
+            columns[:, CONSTANT], columns[:, 1:-1], columns[:, -1] = 1.0, slopes, target
+            rows = Rows(columns, tuple(codes), indexes)
+            if len(places) < len(target):
+                rows = rows.take(places)
+            plan = plan or Plan.of(layout, rows)
+            products = _with_a_residual(CrossProducts.filled(plan, rows.columns))
+            models.append(cls(SummedRows(rows, products, plan), places, spec, deviations))
+        return models
 
     def fit(self) -> Fit:
         """Fit to all rows."""
-        return Fit.of(self.products, self.spec, Newton())
+        return self._fitted(self.summed.products)
+
+    def _fitted(self, products: CrossProducts) -> Fit:
+        return Fit.of(products, self.spec, Newton())
 
     def encodings(self, fit: Fit | None) -> Encodings:
         """Return what a fit to all rows or some knows of every level; None knows nothing."""
-        k, sizes = len(self.spec.fixed), [len(index) for index in self.rows.indexes]
+        k, sizes = len(self.spec.fixed), [len(index) for index in self.summed.rows.indexes]
         prior = [np.zeros(k) for _ in sizes]
         if fit is not None and self.deviations:
             prior = [np.diag(covariance).copy() for covariance in fit.covariances]
@@ -127,8 +137,8 @@ class LevelModel:
         taken = np.flatnonzero(out[self.places])
         if len(taken) == len(self.places):
             return self.encodings(None)
-        products = self.products if not len(taken) else self.products.without(self.rows.take(taken))
-        return self.encodings(replace(self, products=products).fit())
+        products = self.summed.without(taken) if len(taken) else self.summed.products
+        return self.encodings(self._fitted(products))
 
     def leave_each_row_out(self, fit: Fit, table: list[FloatArray]) -> None:
         """Write over the encodings of rows by all, (n, 2 k + 1) a column, those by the others.
@@ -138,7 +148,7 @@ class LevelModel:
         """
         if not fit.is_determined:
             return
-        found = effects_without_rows(fit, self.rows)
+        found = effects_without_rows(fit, self.summed)
         for columns, mean, variance in zip(table, found.means, found.variances, strict=True):
             columns[self.places, :-1] = np.hstack([mean, np.sqrt(np.maximum(variance, 0.0))])
             columns[self.places, -1] -= 1.0

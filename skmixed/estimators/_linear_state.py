@@ -67,7 +67,7 @@ class LinearState:
 
     def products_with(self, rows: Rows) -> CrossProducts:
         """Return the sums over all rows so far and further ones."""
-        return self.posterior.products + CrossProducts.of(self.design.layout, rows)
+        return self.posterior.products.with_rows(rows)
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep the estimates, so that a copy need not evaluate the model to tell them."""

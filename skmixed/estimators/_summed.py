@@ -18,6 +18,7 @@ from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Solver
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.design.design import Design
 from skmixed.design.syntax import RandomTerm
 from skmixed.estimators._data import TrainingData
@@ -83,8 +84,7 @@ class SummedTable:
     data: tuple[TrainingData, ...]  # as each model reads the table; rows and columns are the same
     terms: tuple[tuple[Term, ...], ...]  # of each model
     design: Design  # of the columns and factors of all models together
-    rows: Rows
-    products: CrossProducts
+    summed: SummedRows
 
     @classmethod
     def of(cls, model: Any, data: Sequence[TrainingData]) -> SummedTable | None:
@@ -100,23 +100,25 @@ class SummedTable:
         terms = tuple(
             design.terms[end - len(part.terms) : end] for part, end in zip(data, last, strict=True)
         )
-        return cls(tuple(data), terms, design, rows, CrossProducts.of(design.layout, rows))
+        return cls(tuple(data), terms, design, SummedRows.of(design.layout, rows))
 
     @property
     def is_weighted(self) -> bool:
         """Whether the rows have weights."""
-        return self.rows.weights is not None
+        return self.summed.rows.weights is not None
 
-    def part(self, places: IntArray) -> CrossProducts:
+    def part(self, places: IntArray | None) -> CrossProducts:
         """Return the sums of some rows, (m,), each once: those of all less those of the others.
 
-        The cost is that of summing the others.
+        The cost is that of summing the others. None is all rows.
         """
-        others = np.ones(len(self.rows.columns), dtype=bool)
+        if places is None:
+            return self.summed.products
+        others = np.ones(len(self.summed.rows.columns), dtype=bool)
         others[places] = False
         if not others.any():
-            return self.products
-        return self.products.without(self.rows.take(np.flatnonzero(others)))
+            return self.summed.products
+        return self.summed.without(np.flatnonzero(others))
 
     def fit(self, model: Any, products: CrossProducts, number: int = 0) -> None:
         """Fit a model, which gets the fitted attributes, to a part of the rows.
@@ -124,5 +126,5 @@ class SummedTable:
         `number` says which of the models it is.
         """
         design = replace(self.design.with_levels(products.levels), terms=self.terms[number])
-        fit = fit_sums(model, design, products, self.rows.weights)
+        fit = fit_sums(model, design, products, self.summed.rows.weights)
         model._fitted = LinearState.of(model, self.data[number], design, fit)

@@ -270,7 +270,7 @@ def _level_difference(first: Fit, second: Fit) -> str:
         if index.key not in theirs:
             continue
         other = second.products.levels[theirs[index.key]]
-        if not len(index) == len(other) == len(index.union(other).index):
+        if not len(index) == len(other) == len(index.union(other)[0]):
             return f"their levels of {index.name!r} differ"
         place = other.find(index)
         mine, sums = _level_sums(first, n), _level_sums(second, theirs[index.key])

@@ -70,7 +70,7 @@ class GroupedRows:
     def products(self) -> CrossProducts:
         """Return the cross-products of these rows: those of all, `summed`, less the others'."""
         assert self.summed is not None
-        return self.summed.products if self.places is None else self.summed.part(self.places)
+        return self.summed.part(self.places)
 
 
 class GroupPassingEstimator:

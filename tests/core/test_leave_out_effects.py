@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 
 from skmixed.core.rows.row_effects import effects_without_rows
+from skmixed.core.sums.summed_rows import SummedRows
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, designs, examples
 from tests.core.test_leave_out import TAME, drawn
@@ -25,7 +26,7 @@ def effects_of(fit, position, label):
 def test_effects_without_each_row(design, boundary):
     fit, lambdas = drawn(design, boundary)
     rows = design.rows().at_levels(fit.products.levels)
-    ours = effects_without_rows(fit, rows)
+    ours = effects_without_rows(fit, SummedRows.among(fit.products, rows))
     for row in range(0, design.n_rows, 5):
         kept = np.delete(np.arange(design.n_rows), row)
         rest = design.fit_at(lambdas, design.products(kept))
@@ -52,5 +53,6 @@ def test_a_zero_variance_leaves_exact_zeros():
     fit = design.fit_at(draw_lambdas(design, np.random.default_rng(0), "zero"))
     if any(lam.any() for lam in fit.lambdas):
         fit = design.fit_at([0.0 * lam for lam in fit.lambdas])
-    found = effects_without_rows(fit, design.rows().at_levels(fit.products.levels))
+    rows = design.rows().at_levels(fit.products.levels)
+    found = effects_without_rows(fit, SummedRows.among(fit.products, rows))
     assert not any(mean.any() for mean in found.means + found.variances)

@@ -8,7 +8,6 @@ from skmixed.core.sums.crossproducts import CrossProducts, arranged, united_layo
 from skmixed.core.sums.layout import FactorLayout, Layout, Rows
 from skmixed.design.grouping import Grouping
 from skmixed.distributed._chunks import joined_frames
-from skmixed.distributed._merging import in_order, merge
 
 LAYOUT = Layout(
     ("(Intercept)", "x", "z", "y"),
@@ -41,7 +40,7 @@ def table(n=500, far=0.0):
 
 
 def assert_same_sums(ours, theirs):
-    theirs = in_order(theirs.rebased(ours.basis))
+    theirs = theirs.rebased(ours.basis).in_order()
     np.testing.assert_allclose(ours.gram, theirs.gram, rtol=1e-11, atol=1e-9)
     for mine, other in zip(ours.factors, theirs.factors, strict=True):
         for labels, expected in zip(mine.index.labels, other.index.labels, strict=True):
@@ -60,7 +59,7 @@ def assert_same_sums(ours, theirs):
 def test_merged_sums_are_those_of_one_pass(size, far):
     rows = table(far=far)
     parts = [sums(rows[i : i + size]) for i in range(0, len(rows), size)]
-    merged = in_order(merge([merge(parts[:3]), *parts[3:]]))
+    merged = CrossProducts.merged([CrossProducts.merged(parts[:3]), *parts[3:]]).in_order()
     assert_same_sums(merged, sums(rows))
     if far:
         np.testing.assert_allclose(
@@ -70,7 +69,7 @@ def test_merged_sums_are_those_of_one_pass(size, far):
 
 def test_labels_of_several_types_stay_apart():
     rows = table().assign(g=np.resize(np.array([1, "1", 2.5, "b"], dtype=object), 500))
-    merged = merge([sums(rows[:200]), sums(rows[200:].assign(g=[7] * 300))])
+    merged = CrossProducts.merged([sums(rows[:200]), sums(rows[200:].assign(g=[7] * 300))])
     labels = merged.factors[0].index.labels[0].tolist()
     assert set(labels) == {1, "1", 2.5, "b", 7}
     assert len(labels) == 5
@@ -83,7 +82,7 @@ def test_column_that_a_part_does_not_have_is_zero_there():
     rows.loc[:199, "z"] = 0.0
     parts = [sums(rows[:200], narrow), sums(rows[200:], wide)]
     layout = united_layout([part.layout for part in parts])
-    merged = in_order(merge([arranged(part, layout) for part in parts]))
+    merged = CrossProducts.merged([arranged(part, layout) for part in parts]).in_order()
     assert_same_sums(arranged(merged, wide), sums(rows, wide))
 
 

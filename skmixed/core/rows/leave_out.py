@@ -16,7 +16,7 @@ coarser factor contains, with S_l = X_l'V_l^-1 X_l,
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from skmixed.core.rows.scaled import ScaledTable
 from skmixed.core.sums.basis import apply_basis
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summation import gram_matrix, level_sums
+from skmixed.core.sums.summed_rows import SummedRows
 
 UNDETERMINED = 1e-9  # share of the information left without a row: nine of sixteen digits are lost
 _SUMS_BYTES = 2**26  # of the cross-products of levels that are kept at a time
@@ -47,8 +48,10 @@ def leave_rows_out(fit: Fit, rows: Rows) -> FloatArray:
     left = 1.0 - leverage
     lost = left < UNDETERMINED
     predictions = rows.columns[:, -1] - residuals / np.where(lost, 1.0, left)
-    for row in np.flatnonzero(lost):
-        predictions[row] = predict_without(fit, rows, np.array([row]))[0]
+    if lost.any():
+        summed = SummedRows.among(fit.products, rows)
+        for row in np.flatnonzero(lost):
+            predictions[row] = predict_without(fit, summed, np.array([row]))[0]
     return predictions
 
 
@@ -86,12 +89,18 @@ def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
     else:
         predictions = np.empty(len(rows.columns))
         lost = np.arange(len(rows.indexes[position]))
-    order = np.argsort(codes, kind="stable")
-    ends = np.searchsorted(codes[order], np.stack([lost, lost + 1]))
-    for first, last in ends.T:
-        chosen = order[first:last]
-        predictions[chosen] = predict_without(fit, rows, chosen)
+    if len(lost):
+        summed = SummedRows.among(fit.products, rows)
+        for chosen in _rows_of_levels(codes, lost):
+            predictions[chosen] = predict_without(fit, summed, chosen)
     return predictions
+
+
+def _rows_of_levels(codes: IntArray, levels: IntArray) -> Iterator[IntArray]:
+    """Yield the rows of each of some levels, given the level of every row, (n,)."""
+    order = np.argsort(codes, kind="stable")
+    ends = np.searchsorted(codes[order], np.stack([levels, levels + 1]))
+    return (order[first:last] for first, last in ends.T)
 
 
 def rows_at_levels(fit: Fit, rows: Rows) -> Rows:
@@ -110,21 +119,20 @@ def rows_at_levels(fit: Fit, rows: Rows) -> Rows:
         rows = rows.at_levels(known.levels)
     except ValueError:
         raise other from None
-    gram = gram_matrix(replace(rows, columns=apply_basis(rows.columns, known.basis)))
+    gram = gram_matrix(apply_basis(rows.columns, known.basis), rows.weights)
     roots = np.sqrt(np.diag(known.gram))
     if (np.abs(gram - known.gram) > _SAME_SUMS * np.outer(roots, roots)).any():
         raise other
     return rows
 
 
-def predict_without(fit: Fit, rows: Rows, chosen: IntArray) -> FloatArray:
+def predict_without(fit: Fit, summed: SummedRows, chosen: IntArray) -> FloatArray:
     """Predict the rows `chosen`, (m,), by the model of all others, in units of y.
 
     The relative covariances stay as they are; levels without other rows have no effect.
     """
-    out = rows.take(chosen)
-    rest = fit.products.without(out)
-    other = fit.at(rest)
+    out = summed.rows.take(chosen)
+    other = fit.at(summed.without(chosen))
     prediction: FloatArray = out.columns[:, list(fit.spec.fixed)] @ other.beta
     for factor, effects in zip(fit.spec.used_factors, other.modes, strict=True):
         kept = fit.products.factors[factor].counts > np.bincount(
@@ -161,10 +169,10 @@ def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArr
         to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
         beta = fit.beta + (scaled - fit.evaluation.beta) @ to_fixed.T
         lost = np.flatnonzero(~determined)
-    order = np.argsort(codes, kind="stable")
-    ends = np.searchsorted(codes[order], np.stack([lost, lost + 1]))
-    for level, first, last in zip(lost, *ends, strict=True):
-        beta[level] = fit.at(fit.products.without(rows.take(order[first:last]))).beta
+    if len(lost):
+        summed = SummedRows.among(fit.products, rows)
+        for level, chosen in zip(lost, _rows_of_levels(codes, lost), strict=True):
+            beta[level] = fit.at(summed.without(chosen)).beta
     return beta
 
 

@@ -24,7 +24,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.rows.leave_out import UNDETERMINED
 from skmixed.core.rows.scaled import ScaledTable
-from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.summed_rows import SummedRows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,15 +35,16 @@ class RowEffects:
     variances: Blocks  # (n, k), conditional variances given y and the parameters
 
 
-def effects_without_rows(fit: Fit, rows: Rows) -> RowEffects:
+def effects_without_rows(fit: Fit, summed: SummedRows) -> RowEffects:
     """Estimate the effects of every row's levels by the other rows.
 
-    The rows are those of the fit in any order, with codes that count its levels, and the fit leaves
-    a residual. Relative covariances and residual variance are those of the fit. A level that has no
-    other row has effects of exactly zero, and the variance of its distribution. This takes one
-    evaluation and 2 k + 1 passes over the rows; a row without which a coefficient is no longer
-    determined costs an evaluation of its own.
+    The rows are those of the fit in any order, summed as in it, and the fit leaves a residual.
+    Relative covariances and residual variance are those of the fit. A level that has no other row
+    has effects of exactly zero, and the variance of its distribution. This takes one evaluation and
+    2 k + 1 passes over the rows; a row without which a coefficient is no longer determined costs an
+    evaluation of its own.
     """
+    rows = summed.rows
     table = ScaledTable.of(fit, rows)
     evaluation = fit.evaluation
     weights = np.ones(table.n_rows) if rows.weights is None else rows.weights
@@ -70,7 +71,7 @@ def effects_without_rows(fit: Fit, rows: Rows) -> RowEffects:
         means.append(mean)
         variances.append(variance)
     for row in lost:
-        _replace_by_refit(fit, rows, int(row), means)
+        _replace_by_refit(fit, summed, int(row), means)
     return RowEffects(means, variances)
 
 
@@ -116,13 +117,12 @@ def _coefficient_part(fit: Fit, position: int, codes: IntArray, through: FloatAr
     return along
 
 
-def _replace_by_refit(fit: Fit, rows: Rows, row: int, means: Blocks) -> None:
+def _replace_by_refit(fit: Fit, summed: SummedRows, row: int, means: Blocks) -> None:
     """Write the effects without one row, from a model of the others, into `means`."""
     if fit.products.n_rows == 1:
         return
-    out = rows.take(np.array([row]))
-    modes = fit.at(fit.products.without(out)).modes
+    modes = fit.at(summed.without(np.array([row]))).modes
     for position, factor in enumerate(fit.spec.used_factors):
-        level = int(out.codes[factor][0])
+        level = int(summed.rows.codes[factor][row])
         if fit.products.factors[factor].counts[level] > 1:  # otherwise the effect is zero already
             means[position][row] = modes[position][level]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.sums.groups import GroupIndex, LevelUnion
+from skmixed.core.sums.groups import GroupIndex
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,37 +20,36 @@ class FactorBlock:
     counts: IntArray  # (n_levels,) rows in every level, whatever their weights
     products: FloatArray  # (k, n_columns, n_levels), Z'W[1, features, y] of every level
 
-    def plus(self, other: FactorBlock, union: LevelUnion) -> FactorBlock:
-        """Merge with the block of other rows, given the union of the levels."""
-        counts = np.zeros(len(union.index), dtype=self.counts.dtype)
-        products = np.zeros((*self.products.shape[:2], len(union.index)))
-        for block, where in ((self, union.first), (other, union.second)):
+    @classmethod
+    def merged(
+        cls, blocks: Sequence[FactorBlock], index: GroupIndex, places: Sequence[IntArray]
+    ) -> FactorBlock:
+        """Add up blocks of other rows each, whose levels stand at `places` of `index`."""
+        counts = np.zeros(len(index), dtype=np.intp)
+        products = np.zeros((*blocks[0].products.shape[:2], len(index)))
+        flat = products.reshape(-1, len(index))
+        for block, where in zip(blocks, places, strict=True):
             counts[where] += block.counts
-            products[:, :, where] += block.products
-        return FactorBlock(union.index, self.columns, counts, products)
+            sums = block.products.reshape(len(flat), -1)
+            for target, row in zip(flat, sums, strict=True):  # one row at a time stays in cache
+                target[where] += row
+        return cls(index, blocks[0].columns, counts, products)
 
-    def spread(self, places: IntArray, index: GroupIndex) -> FactorBlock:
-        """Return the same block over more levels, given where its own stand among them."""
-        counts = np.zeros(len(index), dtype=self.counts.dtype)
-        products = np.zeros((*self.products.shape[:2], len(index)))
-        counts[places], products[:, :, places] = self.counts, self.products
-        return FactorBlock(index, self.columns, counts, products)
-
-    def minus(self, counts: IntArray, products: FloatArray) -> tuple[FactorBlock, IntArray]:
-        """Take rows out: their counts, (n_levels,), and products, (k, n_columns, n_levels).
+    def minus(self, part: FactorBlock) -> tuple[FactorBlock, IntArray]:
+        """Take out a part of the rows, summed over the same levels.
 
         Returns the block of the levels that still have rows, and where each level stands among
         them, (n_levels,), -1 for those that are gone. Counts of rows decide, not sums of weights,
         of which subtraction leaves a residue. Raises ValueError if a level has fewer rows than are
         taken out.
         """
-        left = self.counts - counts
+        left = self.counts - part.counts
         if left.min(initial=0) < 0:
             raise ValueError(f"more rows of {self.index.name!r} are taken out than there are")
         kept, places = _kept(left)
         if len(kept) == len(left):
-            return replace(self, counts=left, products=self.products - products), places
-        remaining = self.products[:, :, kept] - products[:, :, kept]
+            return replace(self, counts=left, products=self.products - part.products), places
+        remaining = self.products[:, :, kept] - part.products[:, :, kept]
         return FactorBlock(self.index.take(kept), self.columns, left[kept], remaining), places
 
 
@@ -96,50 +95,53 @@ class PairBlock:
             raise ValueError("rows are taken out that are not there: their levels never met")
         return found
 
-    def plus(self, other: PairBlock, rows: LevelUnion, columns: LevelUnion) -> PairBlock:
-        """Merge with the pairs of other rows, given the unions of the levels."""
-        width = len(columns.index)
+    @classmethod
+    def merged(
+        cls,
+        pairs: Sequence[PairBlock],
+        rows: Sequence[IntArray],
+        columns: Sequence[IntArray],
+        width: int,
+    ) -> PairBlock:
+        """Add up pairs of other rows each, whose levels stand at `rows` and `columns`.
+
+        `width` is the number of levels of the second factor.
+        """
         keys = np.concatenate(
             [
-                pair_keys(rows.first[self.rows], columns.first[self.columns], width),
-                pair_keys(rows.second[other.rows], columns.second[other.columns], width),
+                pair_keys(of_row[pair.rows], of_column[pair.columns], width)
+                for pair, of_row, of_column in zip(pairs, rows, columns, strict=True)
             ]
         )
-        pairs, which = np.unique(keys, return_inverse=True)
-        counts = np.zeros(len(pairs), dtype=self.counts.dtype)
-        products = np.zeros((*self.products.shape[:2], len(pairs)))
-        mine, theirs = which[: len(self.rows)], which[len(self.rows) :]
-        for block, where in ((self, mine), (other, theirs)):
-            counts[where] += block.counts
-            products[:, :, where] += block.products
-        merged_rows, merged_columns = np.divmod(pairs, width)
-        return PairBlock(
-            merged_rows.astype(np.intp), merged_columns.astype(np.intp), counts, products
+        order = np.argsort(keys, kind="stable")  # sorted runs, as pairs are, take a pass
+        keys = keys[order]
+        starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))[: len(keys)]
+        counts = np.add.reduceat(np.concatenate([pair.counts for pair in pairs])[order], starts)
+        products = np.empty((*pairs[0].products.shape[:2], len(starts)))
+        for a, b in np.ndindex(products.shape[:2]):
+            sums = np.concatenate([pair.products[a, b] for pair in pairs])[order]
+            products[a, b] = np.add.reduceat(sums, starts)
+        of_row, of_column = np.divmod(keys[starts], width)
+        return cls(
+            of_row.astype(np.intp, copy=False),
+            of_column.astype(np.intp, copy=False),
+            counts,
+            products,
         )
 
-    def spread(self, like: PairBlock, rows: IntArray, columns: IntArray, width: int) -> PairBlock:
-        """Return the same block over the pairs of `like`, given where its own levels stand."""
-        where = like.find(rows[self.rows], columns[self.columns], width)
-        counts = np.zeros(len(like.rows), dtype=self.counts.dtype)
-        products = np.zeros_like(like.products)
-        counts[where], products[:, :, where] = self.counts, self.products
-        return PairBlock(like.rows, like.columns, counts, products)
-
-    def minus(
-        self, counts: IntArray, products: FloatArray, rows: IntArray, columns: IntArray
-    ) -> PairBlock:
-        """Take rows out: their counts, (n_pairs,), and products, (k_first, k_second, n_pairs).
+    def minus(self, part: PairBlock, rows: IntArray, columns: IntArray) -> PairBlock:
+        """Take out a part of the rows, summed over the same pairs.
 
         `rows` and `columns` are the new places of the levels of both factors, as
         `FactorBlock.minus` returns them. Returns the pairs that still have rows.
         """
-        left = self.counts - counts
+        left = self.counts - part.counts
         kept, _ = _kept(left)
         return PairBlock(
             rows[self.rows[kept]],
             columns[self.columns[kept]],
             left[kept],
-            self.products[:, :, kept] - products[:, :, kept],
+            self.products[:, :, kept] - part.products[:, :, kept],
         )
 
 

@@ -15,18 +15,16 @@ import numpy as np
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.basis import apply_basis, change_of_basis, choose_basis
 from skmixed.core.sums.blocks import FactorBlock, PairBlock, transform
-from skmixed.core.sums.groups import GroupIndex, LevelUnion
+from skmixed.core.sums.groups import GroupIndex
 from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summation import (
     Within,
     between_parts,
     by_subtraction,
-    factor_blocks,
     gram_matrix,
-    pair_blocks,
-    pair_blocks_like,
-    within_block,
-    within_of,
+    is_far_apart,
+    within_levels,
 )
 
 
@@ -56,109 +54,144 @@ class CrossProducts:
     @classmethod
     def of(cls, layout: Layout, rows: Rows, basis: FloatArray | None = None) -> CrossProducts:
         """Sum over rows of the layout, about a shift that by default the rows choose."""
-        basis = choose_basis(rows.columns) if basis is None else basis
-        shifted = replace(rows, columns=apply_basis(rows.columns, basis))
-        gram = gram_matrix(shifted)
-        factors = factor_blocks(layout, shifted)
+        return cls.filled(Plan.of(layout, rows), rows.columns, rows.weights, basis)
+
+    @classmethod
+    def filled(
+        cls,
+        plan: Plan,
+        columns: FloatArray,
+        weights: FloatArray | None = None,
+        basis: FloatArray | None = None,
+    ) -> CrossProducts:
+        """Sum the rows of a plan: columns of its layout, (n, n_columns), and weights, (n,).
+
+        The shift is one that by default the rows choose.
+        """
+        basis = choose_basis(columns) if basis is None else basis
+        products = cls._sums(plan, columns, weights, basis)
+        sizes = [len(block.index) for block in products.factors]
+        if sizes:
+            largest = int(np.argmax(sizes))
+            if is_far_apart(products.gram, products.factors[largest].products):
+                return products._with_within(plan, columns, weights, largest)
+        return products
+
+    @classmethod
+    def _sums(
+        cls, plan: Plan, columns: FloatArray, weights: FloatArray | None, basis: FloatArray
+    ) -> CrossProducts:
+        """Sum the rows of a plan; levels and pairs without rows get zeros."""
+        shifted = apply_basis(columns, basis)
+        factors, pairs = plan.blocks(shifted, weights)
         return cls(
-            layout,
+            plan.layout,
             basis,
-            n_rows=len(rows.columns),
-            sum_weights=rows.sum_weights,
-            sum_log_weights=rows.sum_log_weights,
-            gram=gram,
+            n_rows=len(columns),
+            sum_weights=float(len(columns) if weights is None else weights.sum()),
+            sum_log_weights=0.0 if weights is None else float(np.log(weights).sum()),
+            gram=gram_matrix(shifted, weights),
             factors=factors,
-            pairs=pair_blocks(shifted, factors),
-            within=within_block(shifted, gram, factors),
+            pairs=pairs,
+        )
+
+    def _with_within(
+        self, plan: Plan, columns: FloatArray, weights: FloatArray | None, factor: int
+    ) -> CrossProducts:
+        """Add sums within the levels of one factor, by a second pass over the same rows."""
+        shifted = apply_basis(columns, self.basis)
+        products = self.factors[factor].products
+        gram = within_levels(shifted, weights, plan.codes[factor], products)
+        return replace(self, within=Within(factor, gram))
+
+    @classmethod
+    def merged(cls, parts: Sequence[CrossProducts]) -> CrossProducts:
+        """Merge sums over disjoint sets of rows, of one layout; levels are matched by label.
+
+        Levels are sorted where their labels have an order, and where all parts have the same ones
+        stay as they are. The shift is that of the largest part, which knows the best one.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        largest = max(parts, key=lambda part: part.n_rows)
+        if any(part.layout != largest.layout for part in parts):
+            raise ValueError("cannot add cross-products of different columns or factors")
+        parts = [part.rebased(largest.basis) for part in parts]
+        blocks = list(zip(*[part.factors for part in parts], strict=True))
+        united = [first.index.union(*[block.index for block in rest]) for first, *rest in blocks]
+        places = [of_parts for _, of_parts in united]
+        return replace(
+            largest,
+            n_rows=sum(part.n_rows for part in parts),
+            sum_weights=sum(part.sum_weights for part in parts),
+            sum_log_weights=sum(part.sum_log_weights for part in parts),
+            gram=np.sum([part.gram for part in parts], axis=0),
+            factors=tuple(
+                FactorBlock.merged(of_factor, index, where)
+                for of_factor, (index, where) in zip(blocks, united, strict=True)
+            ),
+            pairs={
+                (i, j): PairBlock.merged(
+                    [part.pairs[i, j] for part in parts], places[i], places[j], len(united[j][0])
+                )
+                for i, j in largest.pairs
+            },
+            within=_merged_within(parts, places),
         )
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
-        """Merge with the cross-products of other rows; levels are matched by label."""
-        if self.layout != other.layout:
-            raise ValueError("cannot add cross-products of different columns or factors")
-        if other.n_rows > self.n_rows:  # the larger part knows the better shift
-            return other + self
-        other = other.rebased(self.basis)
-        merged = [
-            mine.index.union(theirs.index)
-            for mine, theirs in zip(self.factors, other.factors, strict=True)
+        """Merge with the sums over other rows."""
+        return CrossProducts.merged([self, other])
+
+    def with_rows(self, rows: Rows) -> CrossProducts:
+        """Add further rows of the layout, summed about the shift of the larger part.
+
+        Summed about a shift of their own, few rows lose digits that no merger brings back.
+        """
+        basis = self.basis if len(rows.columns) <= self.n_rows else None
+        return self + CrossProducts.of(self.layout, rows, basis)
+
+    def in_order(self) -> CrossProducts:
+        """Return the same sums with sorted levels, those of categories too."""
+        ranks = [block.index.ranks() for block in self.factors]
+        if all(rank is None for rank in ranks):
+            return self
+        places = [
+            np.arange(len(block.index)) if rank is None else rank
+            for rank, block in zip(ranks, self.factors, strict=True)
         ]
         return replace(
             self,
-            n_rows=self.n_rows + other.n_rows,
-            sum_weights=self.sum_weights + other.sum_weights,
-            sum_log_weights=self.sum_log_weights + other.sum_log_weights,
-            gram=self.gram + other.gram,
             factors=tuple(
-                mine.plus(theirs, union)
-                for mine, theirs, union in zip(self.factors, other.factors, merged, strict=True)
+                FactorBlock.merged([block], block.index.take(np.argsort(place)), [place])
+                for block, place in zip(self.factors, places, strict=True)
             ),
             pairs={
-                (i, j): pair.plus(other.pairs[i, j], merged[i], merged[j])
+                (i, j): PairBlock.merged([pair], [places[i]], [places[j]], len(places[j]))
                 for (i, j), pair in self.pairs.items()
             },
-            within=_add_within(self, other, merged),
-        )
-
-    def __sub__(self, other: CrossProducts) -> CrossProducts:
-        """Take out the rows that `other` sums; levels are matched by label, empty ones dropped."""
-        if self.layout != other.layout:
-            raise ValueError("cannot subtract cross-products of different columns or factors")
-        other = other.rebased(self.basis)
-        places = [
-            mine.index.find(theirs.index)
-            for mine, theirs in zip(self.factors, other.factors, strict=True)
-        ]
-        within = self.within
-        if within is not None:
-            within = replace(within, gram=_within_gram(other, within.factor))
-        return self._minus(
-            replace(
-                other,
-                factors=tuple(
-                    theirs.spread(place, mine.index)
-                    for mine, theirs, place in zip(self.factors, other.factors, places, strict=True)
-                ),
-                pairs={
-                    (i, j): pair.spread(
-                        self.pairs[i, j], places[i], places[j], len(self.factors[j].index)
-                    )
-                    for (i, j), pair in other.pairs.items()
-                },
-                within=within,
-            )
         )
 
     def without(self, rows: Rows) -> CrossProducts:
         """Take out some of the rows that were summed, and the levels that have no others.
 
-        The codes of `rows` count the levels of `factors`. The cost is that of the rows taken out,
-        and no label is looked at. Raises ValueError if nothing is left, or rows are taken out that
-        are not there.
+        The codes of `rows` count the levels of `factors`; no label is looked at. Raises ValueError
+        if nothing is left, or rows are taken out that are not there.
         """
-        shifted = replace(rows, columns=apply_basis(rows.columns, self.basis))
-        factors = factor_blocks(self.layout, shifted)
-        within = self.within and within_of(shifted, factors, self.within.factor)
-        return self._minus(
-            replace(
-                self,
-                n_rows=len(rows.columns),
-                sum_weights=rows.sum_weights,
-                sum_log_weights=rows.sum_log_weights,
-                gram=gram_matrix(shifted),
-                factors=factors,
-                pairs=pair_blocks_like(shifted, factors, self.pairs),
-                within=within,
-            )
-        )
+        plan = Plan.of(self.layout, rows, self.pairs)
+        return self.without_planned(plan, rows.columns, rows.weights)
 
-    def _minus(self, part: CrossProducts) -> CrossProducts:
-        """Subtract sums over the same levels and pairs, zeros among them."""
-        if part.n_rows >= self.n_rows:
-            raise ValueError(f"{part.n_rows} of {self.n_rows} rows are taken out: nothing is left")
+    def without_planned(
+        self, plan: Plan, columns: FloatArray, weights: FloatArray | None
+    ) -> CrossProducts:
+        """Take out rows, as `without` does, that a plan finds among these levels and pairs."""
+        if len(columns) >= self.n_rows:
+            raise ValueError(f"{len(columns)} of {self.n_rows} rows are taken out: nothing is left")
+        part = self._sums(plan, columns, weights, self.basis)
+        if self.within is not None:
+            part = part._with_within(plan, columns, weights, self.within.factor)
         zipped = zip(self.factors, part.factors, strict=True)
-        left = [mine.minus(theirs.counts, theirs.products) for mine, theirs in zipped]
-        places = [place for _, place in left]
+        left = [mine.minus(theirs) for mine, theirs in zipped]
         return replace(
             self,
             n_rows=self.n_rows - part.n_rows,
@@ -167,9 +200,7 @@ class CrossProducts:
             gram=self.gram - part.gram,
             factors=tuple(block for block, _ in left),
             pairs={
-                (i, j): pair.minus(
-                    part.pairs[i, j].counts, part.pairs[i, j].products, places[i], places[j]
-                )
+                (i, j): pair.minus(part.pairs[i, j], left[i][1], left[j][1])
                 for (i, j), pair in self.pairs.items()
             },
             within=_within_left(self, part),
@@ -197,21 +228,23 @@ class CrossProducts:
         )
 
 
-def _add_within(
-    first: CrossProducts, second: CrossProducts, merged: list[LevelUnion]
+def _merged_within(
+    parts: Sequence[CrossProducts], places: Sequence[Sequence[IntArray]]
 ) -> Within | None:
-    """Merge sums within levels, kept by either side."""
-    kept = first.within or second.within
+    """Merge sums within levels, if any part keeps them, given where its levels stand."""
+    kept = next((part.within for part in parts if part.within is not None), None)
     if kept is None:
         return None
-    gram = _within_gram(first, kept.factor) + _within_gram(second, kept.factor)
-    union = merged[kept.factor]
-    _, mine, theirs = np.intersect1d(union.first, union.second, return_indices=True)
-    sums = (
-        first.factors[kept.factor].products[0][:, mine],
-        second.factors[kept.factor].products[0][:, theirs],
-    )
-    return Within(kept.factor, gram + between_parts(*sums))
+    factor, gram = kept.factor, np.zeros_like(kept.gram)
+    n_levels = 1 + max(int(where.max(initial=-1)) for where in places[factor])
+    sums = np.zeros((len(gram), n_levels))
+    for part, where in zip(parts, places[factor], strict=True):
+        theirs = part.factors[factor].products[0]
+        both = sums[0, where] > 0
+        gram += _within_gram(part, factor)
+        gram += between_parts(sums[:, where[both]], theirs[:, both])
+        sums[:, where] += theirs
+    return Within(factor, gram)
 
 
 def _within_gram(products: CrossProducts, factor: int) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The levels of one grouping factor and how two sets of them are brought together."""
+"""The levels of one grouping factor, and how several sets of them are brought together."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from skmixed.core.linalg import IntArray
 
 LabelArray = NDArray[Any]
+
+_COUNTED_RANGE = 4  # integers per label up to which marking the range is cheaper than sorting
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,55 +44,69 @@ class GroupIndex:
 
         Raises ValueError if one of them is not there.
         """
-        union = self.union(other)
-        places = np.full(len(union.index), -1, dtype=np.intp)
-        places[union.first] = np.arange(len(self))
-        found = places[union.second]
+        merged, (mine, theirs) = self.union(other)
+        places = np.full(len(merged), -1, dtype=np.intp)
+        places[mine] = np.arange(len(self))
+        found = places[theirs]
         if found.min(initial=0) < 0:
             raise ValueError(f"{int((found < 0).sum())} levels of {self.name!r} are not there")
         return found
 
-    def union(self, other: GroupIndex) -> LevelUnion:
-        """Merge the levels of two indexes, sorted where their labels have an order.
+    def union(self, *others: GroupIndex) -> tuple[GroupIndex, list[IntArray]]:
+        """Merge the levels of several indexes, sorted where their labels have an order.
 
+        Returns the index of all levels, and for this and every other one where its levels stand
+        there, (n_levels,). Where all have the same levels in the same order, that order stays.
         Raises ValueError if they are of different factors.
         """
-        if self.key != other.key:
-            raise ValueError(f"cannot merge levels of factor {self.name!r} with {other.name!r}")
-        if self is other or all(map(_same_labels, self.labels, other.labels)):
-            places = np.arange(len(self))
-            return LevelUnion(self, places, places)
+        for other in others:
+            if self.key != other.key:
+                raise ValueError(f"cannot merge levels of factor {self.name!r} with {other.name!r}")
+        if all(self._is_like(other) for other in others):
+            return self, [np.arange(len(self))] * (1 + len(others))
+        indexes = (self, *others)
         columns = [
-            concatenated_labels(mine, theirs)
-            for mine, theirs in zip(self.labels, other.labels, strict=True)
+            concatenated_labels(*parts)
+            for parts in zip(*[index.labels for index in indexes], strict=True)
         ]
         codes, first = unique_rows(columns)
         merged = GroupIndex(self.key, tuple(column[first] for column in columns))
-        return LevelUnion(merged, codes[: len(self)], codes[len(self) :])
+        return merged, np.split(codes, np.cumsum([len(index) for index in indexes])[:-1])
 
+    def ranks(self) -> IntArray | None:
+        """Return where every level stands in sorted order, (n_levels,); None if they are sorted.
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LevelUnion:
-    """Two sets of levels brought together."""
+        Labels without an order keep theirs.
+        """
+        if len(self.key) == 1 and _increases(self.labels[0]):
+            return None
+        ranks = unique_rows(list(self.labels))[0]
+        return None if np.array_equal(ranks, np.arange(len(self))) else ranks
 
-    index: GroupIndex
-    first: IntArray  # (n_first,) where the levels of the first side stand in `index`
-    second: IntArray  # (n_second,) the same of the second side
+    def _is_like(self, other: GroupIndex) -> bool:
+        return self is other or all(map(_same_labels, self.labels, other.labels))
 
 
 def _same_labels(first: LabelArray, second: LabelArray) -> bool:
     return first.dtype == second.dtype and np.array_equal(first, second)
 
 
-def concatenated_labels(first: LabelArray, second: LabelArray) -> LabelArray:
-    """Concatenate two label arrays without turning labels of one kind into another.
+def _increases(labels: LabelArray) -> bool:
+    try:
+        return bool(np.all(labels[1:] > labels[:-1]))
+    except TypeError:  # labels of mixed types have no order
+        return True
+
+
+def concatenated_labels(*parts: LabelArray) -> LabelArray:
+    """Concatenate label arrays without turning labels of one kind into another.
 
     Integers and strings stay what they are, in an object array; numpy alone would turn both into
     strings.
     """
-    if first.dtype.kind != second.dtype.kind:
-        first, second = first.astype(object), second.astype(object)
-    return np.concatenate([first, second])
+    if len({part.dtype.kind for part in parts}) > 1:
+        parts = tuple(part.astype(object) for part in parts)
+    return np.concatenate(parts)
 
 
 def unique_rows(columns: list[LabelArray]) -> tuple[IntArray, IntArray]:
@@ -99,18 +115,58 @@ def unique_rows(columns: list[LabelArray]) -> tuple[IntArray, IntArray]:
     Returns the number of every row, (n,), and where each distinct row is found first,
     (n_distinct,).
     """
-    codes = np.zeros(len(columns[0]), dtype=np.intp)
-    for column in columns:
-        column_codes = _codes(column)
-        codes = codes * (column_codes.max(initial=-1) + 1) + column_codes
-        codes = np.unique(codes, return_inverse=True)[1].astype(np.intp, copy=False)
-    first = np.unique(codes, return_index=True)[1].astype(np.intp, copy=False)
+    codes, size = _codes(columns[0])
+    for column in columns[1:]:
+        of_column, width = _codes(column)
+        codes, size = _codes(codes * width + of_column)
+    first = np.empty(size, dtype=np.intp)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last one written is the first one met
     return codes, first
 
 
-def _codes(column: LabelArray) -> IntArray:
+def _codes(labels: LabelArray) -> tuple[IntArray, int]:
+    """Give labels numbers in sorted order, (n,); return how many are distinct, too.
+
+    Labels that have no order, of mixed types, are numbered as they appear.
+    """
+    if labels.dtype == object:
+        return _object_codes(labels)
+    if labels.dtype.kind in "iu" and (counted := count_integers(labels)) is not None:
+        return counted[0], len(counted[1])
+    order = np.argsort(labels, kind="stable")  # sorted runs, as merged indexes are, take a pass
+    ordered = labels[order]
+    is_new = np.append(True, ordered[1:] != ordered[:-1])[: len(labels)]
+    codes = np.empty(len(labels), dtype=np.intp)
+    codes[order] = np.cumsum(is_new) - 1
+    return codes, int(is_new.sum())
+
+
+def _object_codes(labels: LabelArray) -> tuple[IntArray, int]:
+    """Do the same by hashing, and sort only what is distinct."""
+    listed = labels.tolist()
+    distinct = list(dict.fromkeys(listed))
     try:
-        return np.unique(column, return_inverse=True)[1].astype(np.intp, copy=False)
-    except TypeError:  # labels of mixed types have no order: number them as they appear
-        numbers: dict[Any, int] = {}
-        return np.array([numbers.setdefault(label, len(numbers)) for label in column], np.intp)
+        distinct.sort()
+    except TypeError:  # labels of mixed types have no order
+        distinct = list(dict.fromkeys(listed))
+    numbers = dict(zip(distinct, range(len(distinct)), strict=True))
+    codes = np.fromiter(map(numbers.__getitem__, listed), np.intp, len(listed))
+    return codes, len(distinct)
+
+
+def count_integers(values: LabelArray) -> tuple[IntArray, LabelArray] | None:
+    """Give integers of a small range numbers in sorted order, (n,); return the distinct ones, too.
+
+    None where there are none, or marking the whole range would take longer than sorting.
+    """
+    if not len(values):
+        return None
+    low, high = int(values.min()), int(values.max())
+    if high - low >= _COUNTED_RANGE * len(values):
+        return None
+    wide = np.uint64 if values.dtype.kind == "u" else np.int64
+    codes = (values.astype(wide, copy=False) - wide(low)).astype(np.intp, copy=False)
+    present = np.zeros(high - low + 1, dtype=bool)
+    present[codes] = True
+    known = (np.flatnonzero(present).astype(wide) + wide(low)).astype(values.dtype)
+    return codes if len(known) == len(present) else (np.cumsum(present) - 1)[codes], known

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.groups import GroupIndex
 
@@ -59,16 +57,6 @@ class Rows:
     codes: tuple[IntArray, ...] = ()  # (n,) a factor: level of every row
     indexes: tuple[GroupIndex, ...] = ()  # what the codes count; when summed, every level occurs
     weights: FloatArray | None = None  # (n,), positive; None: one for every row
-
-    @property
-    def sum_weights(self) -> float:
-        """Sum of the weights, the number of rows where there are none."""
-        return float(len(self.columns) if self.weights is None else self.weights.sum())
-
-    @property
-    def sum_log_weights(self) -> float:
-        """Sum of the logarithms of the weights."""
-        return 0.0 if self.weights is None else float(np.log(self.weights).sum())
 
     def at_levels(self, indexes: Sequence[GroupIndex]) -> Rows:
         """Return the same rows with codes that count other levels, theirs among them."""

@@ -8,26 +8,50 @@ subtracted: R'V^-1 R = Q_w + sum over levels of C'C / (A (1 + lambda^2 A)).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.sums.blocks import FactorBlock, PairBlock, pair_keys
-from skmixed.core.sums.layout import CONSTANT, Layout, Rows
+from skmixed.core.sums.layout import CONSTANT
 
 _DENSE_ENTRIES = 10_000  # of the selector, rows times levels: with more the sparse one is faster
+_GRAM_ROWS = 2**12  # weighted at a time: few enough to stay in the cache until they are multiplied
 
-Pairs = dict[tuple[int, int], PairBlock]
+
+def gram_matrix(columns: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Return the products of columns, (n, n_columns), weighted by (n,): (n_columns, n_columns)."""
+    if weights is None:
+        return np.asarray(columns.T @ columns)
+    total = np.zeros((columns.shape[1], columns.shape[1]))
+    for start in range(0, len(columns), _GRAM_ROWS):
+        part = columns[start : start + _GRAM_ROWS]
+        total += part.T @ (part * weights[start : start + _GRAM_ROWS, None])
+    return total
 
 
-def gram_matrix(rows: Rows) -> FloatArray:
-    """Return [1, features, y]'W[1, features, y], (n_columns, n_columns)."""
-    columns = rows.columns
-    weighted = columns if rows.weights is None else columns * rows.weights[:, None]
-    return np.asarray(columns.T @ weighted)
+def products_by_level(
+    codes: IntArray,
+    n_levels: int,
+    places: Sequence[int],
+    columns: FloatArray,
+    weights: FloatArray | None,
+) -> FloatArray:
+    """Sum products of columns at k places with all columns, (k, n_columns, n_levels).
+
+    `columns`, (n, n_columns) in C order, begin with ones. `codes`, the level of every row, and
+    `weights` are (n,).
+    """
+    first = []
+    for place in places:
+        if place == CONSTANT:
+            first.append(np.ones(len(codes)) if weights is None else weights)
+        else:
+            first.append(columns[:, place] * (1.0 if weights is None else weights))
+    return level_sums(codes, n_levels, first, columns)
 
 
 def level_sums(
@@ -45,13 +69,19 @@ def level_sums(
     n = len(codes)
     if n * n_levels <= _DENSE_ENTRIES:
         return _dense_level_sums(codes, n_levels, first, columns, weights)
+    small = index_type(n, n_levels)
+    places, indptr = codes.astype(small, copy=False), np.arange(n + 1, dtype=small)
     sums = np.empty((len(first), columns.shape[1], n_levels))
-    indptr = np.arange(n + 1, dtype=codes.dtype)
     for column, target in zip(first, sums, strict=True):
         values = np.ascontiguousarray(column if weights is None else column * weights)
-        selector = sparse.csc_matrix((values, codes, indptr), shape=(n_levels, n))
+        selector = sparse.csc_matrix((values, places, indptr), shape=(n_levels, n))
         target[:] = np.asarray(selector @ columns).T
     return sums
+
+
+def index_type(*sizes: int) -> type[np.signedinteger[Any]]:
+    """Return the integers in which scipy keeps indices below these sizes."""
+    return np.int32 if max(sizes) < np.iinfo(np.int32).max else np.int64
 
 
 def _dense_level_sums(
@@ -66,103 +96,6 @@ def _dense_level_sums(
     selector[codes, np.arange(len(codes))] = 1.0 if weights is None else weights
     products = np.array(first)[:, None] * columns.T
     return products @ selector.T
-
-
-def factor_blocks(layout: Layout, rows: Rows) -> tuple[FactorBlock, ...]:
-    """Sum within the levels of every factor; a level without rows gets zeros."""
-    return tuple(
-        _factor_block(rows, number, factor.columns) for number, factor in enumerate(layout.factors)
-    )
-
-
-def _factor_block(rows: Rows, number: int, z_columns: tuple[int, ...]) -> FactorBlock:
-    codes, index = rows.codes[number], rows.indexes[number]
-    ones = np.ones(len(codes))  # column 0 again, without its stride
-    first = [ones if place == CONSTANT else rows.columns[:, place] for place in z_columns]
-    products = level_sums(codes, len(index), first, rows.columns, rows.weights)
-    if rows.weights is None:  # sums of ones are exact
-        counts = products[0, CONSTANT].astype(np.intp)
-    else:
-        counts = np.bincount(codes, minlength=len(index))
-    return FactorBlock(index, z_columns, counts, products)
-
-
-def pair_blocks(rows: Rows, factors: tuple[FactorBlock, ...]) -> Pairs:
-    """Sum within the pairs of levels that occur, for every two factors i < j."""
-    return {
-        (i, j): _pair_block(rows, factors, i, j) for i, j in combinations(range(len(factors)), 2)
-    }
-
-
-def _pair_block(rows: Rows, factors: tuple[FactorBlock, ...], i: int, j: int) -> PairBlock:
-    first, second = factors[i], factors[j]
-    codes = rows.codes
-    if (parents := _containing_levels(codes[i], codes[j], len(first.index))) is not None:
-        return _nested_pairs(first, second, parents)
-    if (parents := _containing_levels(codes[j], codes[i], len(second.index))) is not None:
-        return _nested_pairs(second, first, parents).transposed
-    width = len(second.index)
-    pairs, which = np.unique(pair_keys(codes[i], codes[j], width), return_inverse=True)
-    counts, products = _pair_sums(rows, which, len(pairs), first.columns, second.columns)
-    of_first, of_second = np.divmod(pairs, width)
-    return PairBlock(of_first.astype(np.intp), of_second.astype(np.intp), counts, products)
-
-
-def pair_blocks_like(rows: Rows, factors: tuple[FactorBlock, ...], pairs: Pairs) -> Pairs:
-    """Sum within pairs of levels that are known; a pair without rows gets zeros."""
-    result = {}
-    for (i, j), known in pairs.items():
-        if known.parents(len(factors[i].index)) is not None:
-            which = rows.codes[i]
-        else:
-            which = known.find(rows.codes[i], rows.codes[j], len(factors[j].index))
-        counts, products = _pair_sums(
-            rows, which, len(known.rows), factors[i].columns, factors[j].columns
-        )
-        result[i, j] = PairBlock(known.rows, known.columns, counts, products)
-    return result
-
-
-def _pair_sums(
-    rows: Rows, which: IntArray, n_pairs: int, first: tuple[int, ...], second: tuple[int, ...]
-) -> tuple[IntArray, FloatArray]:
-    products = np.empty((len(first), len(second), n_pairs))
-    counts = np.bincount(which, minlength=n_pairs)
-    columns, weights = rows.columns, rows.weights
-    for a, u in enumerate(first):
-        data = columns[:, u] if weights is None else columns[:, u] * weights
-        for b, v in enumerate(second):
-            products[a, b] = np.bincount(which, data * columns[:, v], minlength=n_pairs)
-    return counts, products
-
-
-def _containing_levels(fine: IntArray, coarse: IntArray, n_fine: int) -> IntArray | None:
-    """Return the coarse level of every fine one, None where the factors are not nested."""
-    parents = np.empty(n_fine, dtype=np.intp)
-    parents[fine] = coarse
-    return parents if np.array_equal(parents[fine], coarse) else None
-
-
-def _nested_pairs(fine: FactorBlock, coarse: FactorBlock, parents: IntArray) -> PairBlock:
-    """Read the pairs of nested factors off the products of the finer one."""
-    products = fine.products[:, list(coarse.columns), :].copy()
-    return PairBlock(np.arange(len(fine.index)), parents, fine.counts, products)
-
-
-def within_block(rows: Rows, gram: FloatArray, factors: tuple[FactorBlock, ...]) -> Within | None:
-    """Sum products of deviations within the levels of the largest factor, if they lie far apart."""
-    if not factors:
-        return None
-    largest = max(range(len(factors)), key=lambda i: len(factors[i].index))
-    if not is_far_apart(gram, factors[largest].products):
-        return None
-    return within_of(rows, factors, largest)
-
-
-def within_of(rows: Rows, factors: tuple[FactorBlock, ...], factor: int) -> Within:
-    """Sum products of deviations within the levels of one factor."""
-    products = factors[factor].products
-    return Within(factor, within_levels(rows.columns, rows.weights, rows.codes[factor], products))
 
 
 _FAR_APART = 1e-4  # of y'y within levels; with less, subtraction loses more than four digits
@@ -196,8 +129,7 @@ def within_levels(
     """
     means = products[0] / np.where(products[0, 0] > 0, products[0, 0], 1.0)
     deviations = columns - np.ascontiguousarray(means.T)[codes]
-    weighted = deviations if weights is None else deviations * weights[:, None]
-    return np.asarray(deviations.T @ weighted)
+    return gram_matrix(deviations, weights)
 
 
 def by_subtraction(gram: FloatArray, products: FloatArray) -> FloatArray:
