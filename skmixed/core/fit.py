@@ -5,13 +5,13 @@ Its random effects may also be given other data, at the parameters that were est
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import linalg
 
-from skmixed.core.elimination.iterative.factorisation import Iterative
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, least_squares
@@ -19,12 +19,13 @@ from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import Method, ModelSpec, Term
 from skmixed.core.model.structures import Block, Structure
-from skmixed.core.search.auto import Auto
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.collapse import collapsed
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Solver, SolverReport
 from skmixed.core.sums.crossproducts import CrossProducts
+
+T = TypeVar("T")
 
 _QR_ROUNDING = 1e-14  # of the largest entry: what an orthogonal rotation leaves of an exact zero
 _NO_SEARCH = SolverReport("none", True, 0, "there is no variance to estimate", ())
@@ -47,17 +48,20 @@ class Fit:
     krylov: Krylov | None = None  # how crossed factors are solved for iteratively, if they are
 
     @classmethod
-    def of(cls, products: CrossProducts, spec: ModelSpec, solver: Solver | None = None) -> Fit:
-        """Fit a model; the search is Newton's unless another is given.
+    def of(
+        cls,
+        products: CrossProducts,
+        spec: ModelSpec,
+        solver: Solver | None = None,
+        reason: str = "",
+    ) -> Fit:
+        """Fit a model; the search is Newton's unless another is given, for a reason to report.
 
         Where nothing is left for the residual (as many independent fixed columns as rows, or an
         exact fit), all variances are zero.
         """
-        search, reason = solver or Newton(), ""
-        if isinstance(search, Auto):
-            search, reason = search.choose(products, spec)
-        krylov = search.krylov if isinstance(search, IterativeSolver) else None
-        problem = Problem.of(products, spec, krylov)
+        search = solver or Newton()
+        problem = Problem.of(products, spec, search.krylov)
         zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
         if not spec.terms or not problem.is_determined:
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
@@ -66,8 +70,7 @@ class Fit:
         cache: dict[str, Any] = {"problem": evaluation.problem, "evaluation": evaluation}
         if evaluation.problem.model.times is not None:  # its levels stand for others
             cache = {"problem": problem.with_noise() if report.is_unbounded else problem}
-        elimination = evaluation.problem.elimination
-        krylov = elimination.settings if isinstance(elimination, Iterative) else None
+        krylov = evaluation.problem.elimination.krylov
         return cls(products, spec, tuple(evaluation.lambdas), report, cache, krylov)
 
     def at(self, products: CrossProducts) -> Fit:
@@ -89,22 +92,32 @@ class Fit:
         """Leave out what can be computed again."""
         return {**self.__dict__, "_cache": {}}
 
+    def cached(self, name: str, make: Callable[[], T]) -> T:
+        """Return what is kept under a name; it is made when first asked for, and not pickled."""
+        if name not in self._cache:
+            self._cache[name] = make()
+        found: T = self._cache[name]
+        return found
+
+    def moved(self, scaled_lambdas: Blocks, why: str) -> Fit:
+        """Return the fit of the same data at other lambdas, in scaled units; `why` is reported."""
+        report = SolverReport("none", True, 0, why, ())
+        cache = {"problem": self.problem}
+        return Fit(self.products, self.spec, tuple(scaled_lambdas), report, cache, self.krylov)
+
     @property
     def problem(self) -> Problem:
         """The criterion."""
-        if "problem" not in self._cache:
-            problem = Problem.of(self.products, self.spec, self.krylov)
-            self._cache["problem"] = problem.with_noise() if self.report.is_unbounded else problem
-        cached: Problem = self._cache["problem"]
-        return cached
+        return self.cached("problem", self._arranged)
+
+    def _arranged(self) -> Problem:
+        problem = Problem.of(self.products, self.spec, self.krylov)
+        return problem.with_noise() if self.report.is_unbounded else problem
 
     @property
     def evaluation(self) -> Evaluation:
         """The model at the optimum, in scaled units."""
-        if "evaluation" not in self._cache:
-            self._cache["evaluation"] = evaluate(self.problem, self.scaled_lambdas)
-        evaluation: Evaluation = self._cache["evaluation"]
-        return evaluation
+        return self.cached("evaluation", lambda: evaluate(self.problem, self.scaled_lambdas))
 
     @property
     def is_determined(self) -> bool:
@@ -225,11 +238,7 @@ class Fit:
         """Return the fit of the same model by another criterion, this one if it is the same."""
         if method == self.spec.method:
             return self
-        key = f"refit {method}"
-        if key not in self._cache:
-            self._cache[key] = self.refit(method=method)
-        fit: Fit = self._cache[key]
-        return fit
+        return self.cached(f"refit {method}", lambda: self.refit(method=method))
 
     def term_covariance(self, term: Term) -> FloatArray:
         """Return the covariance matrix of the random effects of one term."""

@@ -26,7 +26,7 @@ from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.estimators._diagnosis import check_sizes, check_weights
 from skmixed.estimators._inputs import pick_rows
 from skmixed.estimators._linear_state import LinearState
-from skmixed.estimators._summed import solver_of
+from skmixed.estimators._summed import fit_products
 from skmixed.estimators.linear import MixedLinearRegressor
 
 Folds = Sequence[IntArray]
@@ -140,7 +140,7 @@ class RandomPart:
         self.columns[:, -1] = residuals
         products = CrossProducts.filled(self.plan, self.columns, self.weights)
         check_sizes(products, self.spec)
-        return Fit.of(products, self.spec, solver_of(self.model))
+        return fit_products(self.model, products, self.spec)
 
     def effects(self, fit: Fit) -> FloatArray:
         """Return Z b of every row, (n,)."""

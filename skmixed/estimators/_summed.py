@@ -11,7 +11,7 @@ import numpy as np
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec, Term
-from skmixed.core.search.auto import Auto
+from skmixed.core.search.auto import choose
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.em import EM
 from skmixed.core.search.newton import Newton
@@ -45,19 +45,20 @@ def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> t
     return design, design.rows(columns, codes, data.weights)
 
 
-def solver_of(model: Any) -> Solver:
-    """Return the search that `solver`, `max_iter`, `tol` and `verbose` of an estimator ask for."""
+def fit_products(model: Any, products: CrossProducts, spec: ModelSpec) -> Fit:
+    """Fit by the search that `solver`, `max_iter`, `tol` and `verbose` of an estimator ask for."""
     callback = print_iteration if model.verbose else None
-    if isinstance(model.solver, IterativeSolver):
-        return replace(model.solver, callback=model.solver.callback or callback)
-    if model.solver == "em":
-        return EM(tol=model.tol, max_iter=model.max_iter or _MOST_EM_STEPS, callback=callback)
+    if not isinstance(model.solver, str):
+        own = replace(model.solver, callback=model.solver.callback or callback)
+        return Fit.of(products, spec, own)
     most = model.max_iter or _MOST_EVALUATIONS
     newton = Newton(tol=model.tol, max_iter=most, callback=callback)
     iterative = IterativeSolver(tol=model.tol, max_iter=most, callback=callback)
-    if model.solver == "iterative":
-        return iterative
-    return newton if model.solver == "newton" else Auto(newton, iterative)
+    if model.solver == "auto":
+        return Fit.of(products, spec, *choose(products, spec, newton, iterative))
+    em = EM(tol=model.tol, max_iter=model.max_iter or _MOST_EM_STEPS, callback=callback)
+    named: dict[str, Solver] = {"newton": newton, "em": em, "iterative": iterative}
+    return Fit.of(products, spec, named[model.solver])
 
 
 def fit_sums(
@@ -67,7 +68,7 @@ def fit_sums(
     spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
     check_weights(weights, spec)
     check_sizes(products, spec)
-    return Fit.of(products, spec, solver_of(model))
+    return fit_products(model, products, spec)
 
 
 def fit_table(model: Any, data: TrainingData, kind: type[Learned], **more: Any) -> Learned:

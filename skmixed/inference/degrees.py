@@ -315,7 +315,7 @@ def _cross_products_of(evaluation: Evaluation, factor: int, product: FloatArray)
         product if g == factor else np.zeros((own.shape[0], product.shape[1], own.shape[2]))
         for g, own in enumerate(evaluation.problem.model.own)
     ]
-    return evaluation.factorisation.reduce(evaluation.problem.multiply(effects)).cross()
+    return evaluation.factorisation.reduce(evaluation.problem.elimination.multiply(effects)).cross()
 
 
 def _traces(evaluation: Evaluation, directions: list[FloatArray], n: float) -> FloatArray:

@@ -9,7 +9,6 @@ import numpy as np
 
 from skmixed.core.batch.refits import Refits, refit_stack, stack_of_levels, takes_lockstep
 from skmixed.core.batch.responses import Responses, draw_effects, sum_responses
-from skmixed.core.elimination.chain import Chain
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
@@ -99,13 +98,13 @@ def outer_factor(fit: Fit) -> int:
     """
     if not fit.spec.used_factors:
         raise ValueError("a model without groups has no levels to resample")
-    elimination = fit.problem.elimination
-    if not isinstance(elimination, Chain):
+    outermost = fit.problem.elimination.outermost
+    if outermost is None:
         raise ValueError(
             "the factors are crossed: no levels can be drawn that leave the others whole. Use "
             "kind='parametric' or kind='residual'"
         )
-    return fit.spec.used_factors[elimination.order[-1]]
+    return fit.spec.used_factors[outermost]
 
 
 def resample_levels(

@@ -13,7 +13,6 @@ from skmixed.core.elimination.coupling import symmetric
 from skmixed.core.elimination.iterative import estimates
 from skmixed.core.elimination.iterative.conjugate_gradients import quadrature, solve
 from skmixed.core.elimination.iterative.estimates import estimate_taken, estimate_total
-from skmixed.core.elimination.iterative.factorisation import Iterative
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.problem import Problem
@@ -43,7 +42,7 @@ def both(design, lambdas, krylov=EXACT):
     products = design.products()
     exact = Problem.of(products, design.spec)
     iterative = Problem.of(products, design.spec, krylov)
-    if not isinstance(iterative.elimination, Iterative):
+    if iterative.elimination.krylov is None:
         return None
     lambdas = design.scaled_lambdas(exact, lambdas)
     return evaluate(exact, lambdas), evaluate(iterative, lambdas)

@@ -11,7 +11,6 @@ from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search import auto
-from skmixed.core.search.auto import Auto
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.newton import Newton
 from skmixed.core.sums.crossproducts import CrossProducts
@@ -200,14 +199,17 @@ def test_a_factor_of_one_level_has_no_variance():
     np.testing.assert_allclose(ours.theta, exact.theta, atol=1e-4)
 
 
+def chosen_fit(products, spec):
+    return Fit.of(products, spec, *auto.choose(products, spec, Newton(), IterativeSolver()))
+
+
 def test_the_choice_is_by_memory(monkeypatch):
     products, spec = crossed(**SIZES["two factors"])
-    choice = Auto(Newton(), IterativeSolver())
-    fit = Fit.of(products, spec, choice)
+    fit = chosen_fit(products, spec)
     assert fit.report.solver == "newton"
     assert "fits into memory" in fit.report.reason
     monkeypatch.setattr(auto, "memory_installed", lambda: 2**20)
-    fit = Fit.of(products, spec, choice)
+    fit = chosen_fit(products, spec)
     assert fit.report.solver == "iterative"
     assert "more than half of the" in fit.report.reason
     width = min(len(block.index) for block in products.factors)
@@ -218,14 +220,14 @@ def test_the_choice_is_by_time(monkeypatch):
     products, spec = crossed(**SIZES["few rows a level"])
     monkeypatch.setattr(auto, "_LONG", 0.0)
     monkeypatch.setattr(auto, "_MUCH_SLOWER", 0.1)
-    fit = Fit.of(products, spec, Auto(Newton(), IterativeSolver()))
+    fit = chosen_fit(products, spec)
     assert fit.report.solver == "iterative"
     assert "times as long" in fit.report.reason
 
 
 def test_nothing_is_chosen_where_factors_do_not_cross():
     products, spec = crossed(sizes=(100,), sds=(1.0,), parents=10)
-    assert Fit.of(products, spec, Auto(Newton(), IterativeSolver())).report.reason == ""
+    assert chosen_fit(products, spec).report.reason == ""
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,12 @@ from skmixed.core.elimination.levels import (
     sum_children,
     sum_of_grams,
 )
-from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.elimination.protocol import Blocks, Elimination, Factorisation
 from skmixed.core.linalg import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chain:
+class Chain(Elimination):
     """Factors each of whose levels lies within one level of the next; one factor, or none, too."""
 
     order: list[int]  # the factors, finest first
@@ -54,8 +54,24 @@ class Chain:
                         between[t, u] = between[t, u] - lost
         return ChainFactorisation(self, levels, own, between)
 
+    @property
+    def outermost(self) -> int | None:
+        """The coarsest factor."""
+        return self.order[-1] if self.order else None
 
-class ChainFactorisation:
+    def multiply(self, effects: Blocks) -> Blocks:
+        """Return Z_f'W times the sum over g of Z_g effects_g, as `Elimination` says."""
+        columns = [effects[f] for f in self.order]
+        result = [multiply_levels(own, mine) for own, mine in zip(self.own, columns, strict=True)]
+        for (s, t), products in self.between.items():
+            parents, n_levels = self.parents[s, t], columns[t].shape[2]
+            result[s] += multiply_levels(products, columns[t][:, :, parents])
+            children = multiply_transposed(products, columns[s])
+            result[t] += sum_children(children, parents, n_levels)
+        return [result[self.order.index(f)] for f in range(len(self.order))]
+
+
+class ChainFactorisation(Factorisation):
     """V of a chain of nested factors, in factored form."""
 
     def __init__(
@@ -69,8 +85,12 @@ class ChainFactorisation:
         self.levels = levels
         self.own = own  # (k, k, n_levels) a stage s: Z_s'V_{s-1}^-1 Z_s
         self.between = between  # (k_s, k_t, n_levels_s), Z_s'V_{s-1}^-1 Z_t
-        self.log_det = sum(level.log_det for level in levels)
         self._information: dict[int, FloatArray] = {}
+
+    @property
+    def log_det(self) -> float:
+        """log|V|, less what the weights add."""
+        return sum(level.log_det for level in self.levels)
 
     def reduce(self, right: Blocks) -> ChainReduced:
         """Eliminate the random effects from columns given as Z_f'R of every factor."""

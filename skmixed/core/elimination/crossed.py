@@ -30,12 +30,17 @@ from skmixed.core.elimination.levels import (
     multiply_transposed,
     sum_of_grams,
 )
-from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.elimination.protocol import (
+    Blocks,
+    Elimination,
+    Factorisation,
+    LostPrecisionError,
+)
 from skmixed.core.linalg import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Crossed:
+class Crossed(Elimination):
     """Factors in any relation to each other."""
 
     eliminated: int  # the factor eliminated first
@@ -79,6 +84,20 @@ class Crossed:
             )
         return CrossedFactorisation(self, level, white, complement, scale, back, lower)
 
+    def multiply(self, effects: Blocks) -> Blocks:
+        """Return Z_f'W times the sum over g of Z_g effects_g, as `Elimination` says."""
+        first, rest = effects[self.eliminated], self.stack(effects)
+        met = self.others @ rest
+        seen = np.empty_like(first)
+        for a, column in enumerate(first):
+            seen[a] = (self.coupling[a] @ rest).T
+            met += self.coupling[a].T @ column.T
+        result = [np.empty(0)] * (len(self.rest) + 1)
+        result[self.eliminated] = multiply_levels(self.own, first) + seen
+        for factor, block in zip(self.rest, self.unstack(met), strict=True):
+            result[factor] = block
+        return result
+
     def stack(self, right: Blocks) -> FloatArray:
         """Stack blocks of the other factors as rows of Z_2'R, (width, m)."""
         parts = [right[f].transpose(0, 2, 1).reshape(-1, right[f].shape[1]) for f in self.rest]
@@ -92,7 +111,7 @@ class Crossed:
         ]
 
 
-class CrossedFactorisation:
+class CrossedFactorisation(Factorisation):
     """V of crossed factors, in factored form."""
 
     def __init__(
@@ -113,7 +132,11 @@ class CrossedFactorisation:
         self.back = back  # its inverse, transposed
         self.lower = lower  # (width, width), L L' = Lambda_2'A'Lambda_2 + I
         self._totals: dict[int, FloatArray] = {}
-        self.log_det = level.log_det + 2.0 * float(np.log(np.diag(lower)).sum())
+
+    @cached_property
+    def log_det(self) -> float:
+        """log|V|, less what the weights add."""
+        return self.level.log_det + 2.0 * float(np.log(np.diag(self.lower)).sum())
 
     def reduce(self, right: Blocks) -> CrossedReduced:
         """Eliminate the random effects from columns given as Z_f'R of every factor."""

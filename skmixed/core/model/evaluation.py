@@ -223,7 +223,7 @@ def average_information(evaluation: Evaluation, directions: Directions) -> Float
         stop = start + len(matrices)
         variates[factor][:, start:stop] = np.matmul(matrices, scores[factor]).transpose(1, 0, 2)
         start = stop
-    products = evaluation.problem.multiply(variates)
+    products = evaluation.problem.elimination.multiply(variates)
     through = np.zeros((n_directions, n_directions))
     for variate, product in zip(variates, products, strict=True):
         for rows, columns in zip(variate, product, strict=True):

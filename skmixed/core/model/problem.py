@@ -9,9 +9,7 @@ import numpy as np
 from scipy import linalg
 
 from skmixed.core.elimination.choose import arrange
-from skmixed.core.elimination.iterative.factorisation import Iterative
 from skmixed.core.elimination.iterative.settings import Krylov
-from skmixed.core.elimination.levels import multiply_levels
 from skmixed.core.elimination.protocol import Blocks, Elimination
 from skmixed.core.linalg import FloatArray, least_squares
 from skmixed.core.model.scaling import ScaledModel, scaled_pairs
@@ -104,31 +102,3 @@ class Problem:
         if self.n_observations <= self.rank:
             return False
         return bool(self.least_squares[1] > _EXACT_FIT * len(gram) * gram[-1, -1])
-
-    def multiply(self, effects: Blocks) -> Blocks:
-        """Return Z_f'W times the sum over g of Z_g effects_g, (k, m, n_levels) for every factor.
-
-        `effects` are m columns of random effects of every factor, (k, m, n_levels).
-        """
-        if isinstance(self.elimination, Iterative):
-            return self.elimination.multiply(effects)
-        result = [
-            multiply_levels(own, effect)
-            for own, effect in zip(self.model.own, effects, strict=True)
-        ]
-        for (i, j), pair in self.pairs.items():
-            flipped = pair.products.transpose(1, 0, 2)
-            _add_pairs(result[i], pair.rows, pair.products, effects[j], pair.columns)
-            _add_pairs(result[j], pair.columns, flipped, effects[i], pair.rows)
-        return result
-
-
-def _add_pairs(
-    target: FloatArray, at: np.ndarray, products: FloatArray, effects: FloatArray, of: np.ndarray
-) -> None:
-    """Add products of pairs of levels with effects to the levels `at`, in place."""
-    n_levels = target.shape[2]
-    for a, b in np.ndindex(*products.shape[:2]):
-        for m in range(target.shape[1]):
-            values = products[a, b] * effects[b, m, of]
-            target[a, m] += np.bincount(at, values, minlength=n_levels)

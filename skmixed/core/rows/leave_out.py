@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from skmixed.core.elimination.chain import Chain
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.rows.scaled import ScaledTable
@@ -146,10 +145,7 @@ def predict_without(fit: Fit, summed: SummedRows, chosen: IntArray) -> FloatArra
 
 
 def _contains_all(fit: Fit, position: int) -> bool:
-    elimination = fit.problem.elimination
-    if not isinstance(elimination, Chain):
-        return False
-    return fit.spec.used_factors.index(position) == elimination.order[-1]
+    return fit.spec.used_factors.index(position) == fit.problem.elimination.outermost
 
 
 def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArray:

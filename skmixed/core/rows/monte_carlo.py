@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skmixed.core.elimination.iterative.factorisation import IterativeFactorisation
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
@@ -35,7 +34,6 @@ class MonteCarloErrors:
         if noise is None:
             raise ValueError("this fit was computed without random vectors: nothing is random")
         evaluation = fit.evaluation
-        assert isinstance(evaluation.factorisation, IterativeFactorisation)
         coordinates = Coordinates.natural(fit.problem)
         changes = [
             half + half.transpose(0, 2, 1)
@@ -56,7 +54,7 @@ class MonteCarloErrors:
             slopes[place] += fit.sigma2 * (random_map @ change @ random_map.T)
             covariances.append(_errors(slopes, noise.covariance))
         sigma2 = float(_errors(fit.sigma2 * logs, noise.covariance))
-        return cls(covariances, sigma2, evaluation.factorisation.log_det_estimate.error)
+        return cls(covariances, sigma2, evaluation.factorisation.log_det_error)
 
 
 def check_exact(fit: Fit, what: str) -> None:

@@ -12,7 +12,7 @@ not known are estimated by zero, so that they add their own variance, sigma^2 z'
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,13 +20,12 @@ from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.scaled import ScaledTable
 from skmixed.core.search.coordinates import Coordinates, local_model
-from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.layout import Rows
 
 _THETA_STEP = 1e-3  # relative; central differences err by its square, and rounding stays far below
 _NO_CURVATURE = 1e-10  # of the criterion, relative to its largest: rounding of the Hessian
 _LEAST_DEGREES = 1.0  # below one, quantiles of t grow beyond any use
-_MOVED = SolverReport("none", True, 0, "a step away from the optimum", ())
+_MOVED = "a step away from the optimum"
 
 
 def mean_variances(
@@ -41,7 +40,7 @@ def mean_variances(
     at = model if isinstance(model, Fit) else model.at
     evaluation, table = at.evaluation, ScaledTable.of(at, rows)
     kept = [True] * len(table.random) if wanted is None else wanted
-    table.random[:] = [z * keep for z, keep in zip(table.random, kept, strict=True)]
+    table = replace(table, random=[z * k for z, k in zip(table.random, kept, strict=True)])
     relative = np.zeros(table.n_rows)
     if table.random:
         relative += evaluation.factorisation.effect_variances(table.random, table.codes)
@@ -116,10 +115,7 @@ class MovedFits:
     @classmethod
     def of(cls, fit: Fit) -> MovedFits:
         """Return the surroundings of a fit, evaluated once and kept in its cache."""
-        if "nearby" not in fit._cache:
-            fit._cache["nearby"] = cls._evaluated(fit)
-        found: MovedFits = fit._cache["nearby"]
-        return found
+        return fit.cached("moved", lambda: cls._evaluated(fit))
 
     @classmethod
     def _evaluated(cls, fit: Fit) -> MovedFits:
@@ -132,9 +128,7 @@ class MovedFits:
         steps = _THETA_STEP * np.maximum(1.0, np.abs(theta))
 
         def moved(place: int, step: float) -> Fit:
-            lambdas = coordinates.factors(theta + step * np.eye(len(theta))[place])
-            cache = {"problem": fit.problem}
-            return Fit(fit.products, fit.spec, tuple(lambdas), _MOVED, cache, fit.krylov)
+            return fit.moved(coordinates.factors(theta + step * np.eye(len(theta))[place]), _MOVED)
 
         pairs = [(moved(n, step), moved(n, -step)) for n, step in enumerate(steps)]
         return cls(steps, pairs, 2.0 * _inverse(hessian))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skmixed.core.elimination.crossed import memory_installed, memory_needed
-from skmixed.core.model.evaluation import Evaluation
-from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.newton import Newton
-from skmixed.core.search.report import Solver, SolverReport
+from skmixed.core.search.report import Solver
 from skmixed.core.sums.blocks import are_nested
 from skmixed.core.sums.crossproducts import CrossProducts
 
@@ -65,36 +63,28 @@ class CrossedCost:
         return cls(width, memory_needed(width, entries, k), exact, iterative)
 
 
-@dataclass(frozen=True, slots=True)
-class Auto:
-    """Newton's method, but the iterative search where that cannot be or would take very long."""
+def choose(
+    products: CrossProducts, spec: ModelSpec, newton: Newton, iterative: IterativeSolver
+) -> tuple[Solver, str]:
+    """Choose a search for a model; return it and why, in a sentence.
 
-    newton: Newton  # with exact elimination
-    iterative: IterativeSolver
-
-    def choose(self, products: CrossProducts, spec: ModelSpec) -> tuple[Solver, str]:
-        """Choose a search for a model; return it and why, in a sentence.
-
-        The sentence is empty where there was nothing to choose.
-        """
-        cost = CrossedCost.of(products, spec, self.iterative.n_probes)
-        if cost is None:
-            return self.newton, ""
-        size = f"a dense matrix of {cost.width} x {cost.width} random effects"
-        need = f"{cost.memory / 2**30:.2g} GiB"
-        installed = memory_installed()
-        if installed is not None and cost.memory > _MEMORY_SHARE * installed:
-            return self.iterative, (
-                f"the exact elimination needs {need}, mostly for {size}, which is more than half "
-                f"of the {installed / 2**30:.3g} GiB of this machine"
-            )
-        if cost.exact > max(_LONG, _MUCH_SLOWER * cost.iterative):
-            return self.iterative, (
-                f"the exact elimination needs {size}, by which it would take about "
-                f"{cost.exact / max(cost.iterative, 1.0):.0f} times as long"
-            )
-        return self.newton, f"the exact elimination, with {size}, fits into memory ({need})"
-
-    def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
-        """Minimise the criterion with exact elimination."""
-        return self.newton.solve(problem)
+    It is Newton's, but the iterative one where that cannot be or would take very long. The sentence
+    is empty where there was nothing to choose.
+    """
+    cost = CrossedCost.of(products, spec, iterative.n_probes)
+    if cost is None:
+        return newton, ""
+    size = f"a dense matrix of {cost.width} x {cost.width} random effects"
+    need = f"{cost.memory / 2**30:.2g} GiB"
+    installed = memory_installed()
+    if installed is not None and cost.memory > _MEMORY_SHARE * installed:
+        return iterative, (
+            f"the exact elimination needs {need}, mostly for {size}, which is more than half "
+            f"of the {installed / 2**30:.3g} GiB of this machine"
+        )
+    if cost.exact > max(_LONG, _MUCH_SLOWER * cost.iterative):
+        return iterative, (
+            f"the exact elimination needs {size}, by which it would take about "
+            f"{cost.exact / max(cost.iterative, 1.0):.0f} times as long"
+        )
+    return newton, f"the exact elimination, with {size}, fits into memory ({need})"

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import block_diag
 
-from skmixed.core.elimination.iterative.factorisation import Iterative, IterativeFactorisation
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import (
@@ -164,7 +163,7 @@ class IterativeSolver:
         report : SolverReport
             How it got there, and what random vectors leave uncertain.
         """
-        if not isinstance(problem.elimination, Iterative):
+        if problem.elimination.krylov is None:
             found, report = Newton(self.tol, self.max_iter, self.callback).solve(problem)
             return found, replace(report, reason=_NESTED)
         search = IterativeSearch(problem, self)
@@ -309,18 +308,18 @@ class IterativeSearch(SearchState):
     def take_more_probes(self) -> bool:
         """Take as many random vectors as the precision asks for; return whether that is more."""
         elimination = self.problem.elimination
-        assert isinstance(elimination, Iterative)
-        settings, wanted = elimination.settings, []
+        krylov, wanted = elimination.krylov, []
+        assert krylov is not None
         noise = theta_noise(self.coordinates, self.current, self.hessian)
         for f, error in enumerate(relative_errors(self.coordinates, self.current, noise)):
-            n = settings.number(f)
+            n = krylov.number(f)
             worst = error / self.settings.precision
             enough = n if worst <= 1.0 else int(np.ceil(n * worst**2))
             wanted.append(max(n, min(enough, self.settings.max_probes)))
-        if wanted == [settings.number(f) for f in range(len(wanted))]:
+        if wanted == [krylov.number(f) for f in range(len(wanted))]:
             return False
-        settings = replace(settings, by_factor=tuple(wanted))
-        self.problem = replace(self.problem, elimination=replace(elimination, settings=settings))
+        krylov = replace(krylov, by_factor=tuple(wanted))
+        self.problem = replace(self.problem, elimination=elimination.with_krylov(krylov))
         self.current = self.evaluate(self.theta)
         self.update_derivatives()
         return True
@@ -334,13 +333,8 @@ class IterativeSearch(SearchState):
     @property
     def n_probes(self) -> tuple[int, ...]:
         """Random vectors of every factor; 0 where there was no need of any."""
-        elimination, model = self.problem.elimination, self.problem.model
-        assert isinstance(elimination, Iterative)
-        settings = elimination.settings
-        return tuple(
-            0 if settings.is_exact(f, own.shape[2]) else settings.number(f)
-            for f, own in enumerate(model.own)
-        )
+        factorisation = self.current.factorisation
+        return tuple(len(factorisation.samples(f)) for f in range(len(self.coordinates.places)))
 
     def finish(self) -> tuple[Evaluation, SolverReport]:
         """Put exact zeros, rows back in their natural order, and report."""
@@ -382,13 +376,11 @@ def theta_noise(
     Zero for what no random vector was needed for. `hessian`, (t, t), holds the second derivatives
     of the criterion at `evaluation`, which has random traces.
     """
-    factorisation = evaluation.factorisation
-    assert isinstance(factorisation, IterativeFactorisation)
     noise = []
     for f, (lam, pattern) in enumerate(zip(evaluation.lambdas, coordinates.patterns, strict=True)):
-        samples = factorisation.estimated(f).samples
+        samples = evaluation.factorisation.samples(f)
         n = len(samples)
-        if n == 1:
+        if not n:
             noise.append(np.zeros((len(pattern), len(pattern))))
             continue
         slopes = 2.0 * np.einsum("tij,nij->nt", pattern, samples @ lam, optimize=True)

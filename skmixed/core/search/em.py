@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class EM:
     tol: float = 1e-8  # the EM steps end when one lowers the criterion by less
     max_iter: int = 2_000  # most EM steps
     callback: Callback | None = None  # called with every `Iteration`
+    krylov: ClassVar[None] = None  # elimination is exact
 
     def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
         """Minimise the criterion of a problem with at least one random term.

@@ -10,6 +10,7 @@ the curved valley that a vanishing first variance leaves.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -63,6 +64,7 @@ class Newton:
     tol: float = 1e-8
     max_iter: int = 200  # most evaluations of the criterion
     callback: Callback | None = None  # called with every `Iteration`
+    krylov: ClassVar[None] = None  # elimination is exact
 
     def solve(
         self, problem: Problem, start: Blocks | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
@@ -66,6 +67,11 @@ Callback = Callable[[Iteration], None]
 
 class Solver(Protocol):
     """A search, with its settings."""
+
+    @property
+    def krylov(self) -> Krylov | None:
+        """How crossed factors are to be solved for iteratively; None where they are not."""
+        ...
 
     def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
         """Minimise the criterion of a problem with at least one random term."""

@@ -20,7 +20,6 @@ from functools import lru_cache
 import numpy as np
 from scipy.linalg import lapack
 
-from skmixed.core.elimination.chain import Chain
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, eigenpairs
 from skmixed.core.model.evaluation import Evaluation, level_grams
@@ -248,7 +247,7 @@ def _has_resembling_factors(problem: Problem) -> bool:
     With n_lm rows in a pair of levels, the sum of n_lm^2 / (n_l n_m) is 1 for independent factors
     and the number of levels of the coarser one for nested factors.
     """
-    if isinstance(problem.elimination, Chain):
+    if problem.elimination.outermost is not None:
         return False
     sizes = [own[0, 0] for own in problem.model.own]
     for (i, j), pair in problem.pairs.items():

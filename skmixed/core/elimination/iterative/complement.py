@@ -102,6 +102,10 @@ class Complement:
         """The other factors, each level factored as if it met no level of another."""
         return {f: LevelShrinkage.at(block, self.lambdas[f]) for f, block in self.diagonal.items()}
 
+    def n_levels(self, factor: int) -> int:
+        """Return the number of levels of a factor."""
+        return int(self.products.own[factor].shape[2])
+
     def alone(self, factor: int) -> FloatArray:
         """Return Z_f'V^-1 Z_f of every level as if it met none of another, (k, k, n_levels)."""
         if factor == self.eliminated:

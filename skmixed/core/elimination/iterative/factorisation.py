@@ -7,7 +7,7 @@ z_2 - A_21 H z_1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,19 +37,24 @@ from skmixed.core.elimination.levels import (
     multiply_transposed,
     sum_of_grams,
 )
-from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.elimination.protocol import (
+    Blocks,
+    Elimination,
+    Factorisation,
+    LostPrecisionError,
+)
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.blocks import PairBlock
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Iterative:
+class Iterative(Elimination):
     """Crossed factors, the largest eliminated in one batch, the others solved for iteratively."""
 
     eliminated: int  # the factor with most random effects
     products: SparseProducts
     layout: EffectLayout  # of the other factors
-    settings: Krylov
+    krylov: Krylov
 
     @classmethod
     def of(
@@ -57,7 +62,7 @@ class Iterative:
         own: Blocks,
         pairs: dict[tuple[int, int], PairBlock],
         first: int | None,
-        settings: Krylov,
+        krylov: Krylov,
     ) -> Iterative:
         """Arrange the random columns, as `skmixed.core.elimination.choose.arrange` does.
 
@@ -67,7 +72,7 @@ class Iterative:
         eliminated = max(range(len(own)), key=lambda f: (widths[f], f == first))
         rest = [f for f in range(len(own)) if f != eliminated]
         layout = EffectLayout(rest, [(own[f].shape[0], own[f].shape[2]) for f in rest])
-        return cls(eliminated, SparseProducts.of(own, pairs), layout, settings)
+        return cls(eliminated, SparseProducts.of(own, pairs), layout, krylov)
 
     def factorise(self, lambdas: Blocks) -> IterativeFactorisation:
         """Set V up at the lambdas, one a factor in the caller's order."""
@@ -75,7 +80,7 @@ class Iterative:
         return IterativeFactorisation(self, complement)
 
     def multiply(self, effects: Blocks) -> Blocks:
-        """Return Z_f'W times the sum of Z_g effects_g; blocks of shape (k, m, n_levels)."""
+        """Return Z_f'W times the sum over g of Z_g effects_g, as `Elimination` says."""
         columns = [np.ascontiguousarray(effect.transpose(0, 2, 1)) for effect in effects]
         result: Blocks = []
         for f, column in enumerate(columns):
@@ -86,8 +91,12 @@ class Iterative:
             result.append(total.transpose(0, 2, 1))
         return result
 
+    def with_krylov(self, krylov: Krylov) -> Iterative:
+        """Return the same with other settings."""
+        return replace(self, krylov=krylov)
 
-class IterativeFactorisation:
+
+class IterativeFactorisation(Factorisation):
     """V at one value of the lambdas."""
 
     def __init__(self, arranged: Iterative, complement: Complement) -> None:
@@ -96,9 +105,9 @@ class IterativeFactorisation:
         self._information: dict[int, TraceEstimate] = {}
 
     @property
-    def settings(self) -> Krylov:
+    def krylov(self) -> Krylov:
         """Tolerances and numbers of random vectors."""
-        return self.arranged.settings
+        return self.arranged.krylov
 
     @cached_property
     def shared(self) -> SharedDirections:
@@ -108,12 +117,17 @@ class IterativeFactorisation:
     @cached_property
     def log_det_estimate(self) -> LogDeterminant:
         """Estimate of log|C|."""
-        return log_determinant(self.complement, self.shared, self.settings)
+        return log_determinant(self.complement, self.shared, self.krylov)
 
     @property
     def log_det(self) -> float:
         """Estimate of log|V|."""
         return self.complement.level.log_det + self.log_det_estimate.value
+
+    @property
+    def log_det_error(self) -> float:
+        """Monte Carlo standard error of `log_det`."""
+        return self.log_det_estimate.error
 
     def solve(self, right: FloatArray, tol: float) -> Solutions:
         """Solve C x = b for columns b of shape (width, m).
@@ -121,10 +135,10 @@ class IterativeFactorisation:
         Raises LostPrecisionError if the iterations run out.
         """
         c = self.complement
-        solved = solve(c, c.precondition, right, tol, self.settings.max_iter)
+        solved = solve(c, c.precondition, right, tol, self.krylov.max_iter)
         if not solved.converged:
             raise LostPrecisionError(
-                f"conjugate gradients did not arrive in {self.settings.max_iter} iterations: some "
+                f"conjugate gradients did not arrive in {self.krylov.max_iter} iterations: some "
                 "random effects are nearly determined by others. Drop random terms or rescale the "
                 "columns"
             )
@@ -139,20 +153,26 @@ class IterativeFactorisation:
             [columns[f].reshape(-1, own.shape[2]) for f in c.layout.factors]
         ) - c.from_eliminated(times_levels(c.level_covariance, own))
         scaled = c.scale_transposed(rest)
-        solution = self.solve(scaled, self.settings.tol).solution
+        solution = self.solve(scaled, self.krylov.tol).solution
         return IterativeReduced(self, own, rest, scaled, solution)
 
     def estimated(self, factor: int) -> TraceEstimate:
         """Return the estimate of Z_f'V^-1 Z_f summed over levels, and keep it."""
         if factor not in self._information:
             self._information[factor] = estimate_total(
-                self.complement, self.shared, factor, self.settings, self.solve
+                self.complement, self.shared, factor, self.krylov, self.solve
             )
         return self._information[factor]
 
     def total_information(self, factor: int) -> FloatArray:
         """Return Z_f'V^-1 Z_f summed over levels, (k, k), estimated."""
         return self.estimated(factor).total
+
+    def samples(self, factor: int) -> FloatArray:
+        """Return what each random vector takes off the total information, (n, k, k)."""
+        samples = self.estimated(factor).samples
+        is_computed = self.krylov.is_exact(factor, self.complement.n_levels(factor))
+        return samples[:0] if is_computed else samples
 
     def information(self, factor: int) -> FloatArray:
         """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels), estimated."""
@@ -167,7 +187,7 @@ class IterativeFactorisation:
         return multiply_transposed(level.whitener, level.whitener) + through
 
     def _taken(self, factor: int) -> FloatArray:
-        return estimate_taken(self.complement, self.shared, factor, self.settings, self.solve)
+        return estimate_taken(self.complement, self.shared, factor, self.krylov, self.solve)
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
         """Return var(z'b | y, beta) / sigma^2 of rows, (n,), by one solution a distinct row."""
