@@ -15,7 +15,27 @@ _SklearnScorer = type(make_scorer(r2_score))
 
 
 class GroupScorer:
-    """A scorer of scikit-learn's kind that also takes `groups`; see `make_group_scorer`."""
+    """A scorer of scikit-learn's kind that also takes `groups`.
+
+    `make_group_scorer` makes it. Its call is ``scorer(estimator, X, y, groups=None,
+    sample_weight=None)``, and the larger the score the better.
+
+    Parameters
+    ----------
+    scorer : scorer of scikit-learn
+        What scores the predictions.
+
+    See Also
+    --------
+    make_group_scorer : Makes one of a metric or of the name of a scorer.
+
+    Examples
+    --------
+    >>> from skmixed.model_selection import GroupScorer, make_group_scorer
+    >>> scorer = make_group_scorer("r2").set_score_request(sample_weight=True)
+    >>> isinstance(scorer, GroupScorer)
+    True
+    """
 
     def __init__(self, scorer: Any) -> None:
         self._scorer = scorer
@@ -38,10 +58,23 @@ class GroupScorer:
         return repr(self._scorer).replace("make_scorer", "make_group_scorer", 1)
 
     def set_score_request(self, **requests: bool | str | None) -> GroupScorer:
-        """Set what is asked of scikit-learn's metadata routing, and return this scorer.
+        """Set what is asked of scikit-learn's metadata routing.
 
-        Such as ``sample_weight=True``. Groups are requested from the beginning; anything else is
-        refused by a TypeError.
+        Parameters
+        ----------
+        **requests : dict of str to bool, str or None
+            For `groups`, which are requested from the beginning, and `sample_weight`, as in
+            scikit-learn: whether it is handed on, or the name by which it is given.
+
+        Returns
+        -------
+        GroupScorer
+            This scorer.
+
+        Raises
+        ------
+        TypeError
+            For metadata of another name.
         """
         unknown = sorted(set(requests) - {"groups", "sample_weight"})
         if unknown:
@@ -50,7 +83,13 @@ class GroupScorer:
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Return what is asked of scikit-learn's metadata routing, of the method "score"."""
+        """Return what is asked of scikit-learn's metadata routing.
+
+        Returns
+        -------
+        MetadataRequest
+            Of the method "score".
+        """
         request = MetadataRequest(owner=self)
         for name, alias in self._requests.items():
             request.score.add_request(param=name, alias=alias)
