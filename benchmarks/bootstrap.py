@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
+
+from timing import seconds
 
 from skmixed import MixedLinearRegressor
 from skmixed.datasets import load_sleepstudy
@@ -26,12 +27,7 @@ def ours(repeats=5):
     """Return the shortest time of a bootstrap of sleepstudy."""
     X, y = load_sleepstudy(return_X_y=True)
     model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
-    times = []
-    for seed in range(repeats):
-        start = time.perf_counter()
-        bootstrap(model, N_SAMPLES, random_state=seed)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return min(seconds(lambda: bootstrap(model, N_SAMPLES, random_state=0), repeats)[0])
 
 
 def main():

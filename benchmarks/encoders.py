@@ -16,6 +16,7 @@ import os
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
+from timing import seconds
 
 from skmixed import BLUPEncoder
 
@@ -163,15 +165,6 @@ def leak(n_rows=5_000, n_levels=1_000, repeats=5):
             )
 
 
-def seconds(encoder, X, y, repeats=3):
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        clone(encoder).fit_transform(X, y)
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def speed():
     print("| rows x levels, labels, y | encoder | CPU s |\n|---|---|---|")
     for n_rows, n_levels, text, kind in [
@@ -189,7 +182,9 @@ def speed():
             slow = name in SLOW and n_rows > 100_000
             if slow or name == "one-hot" or name == "BLUP, joint":
                 continue
-            spent = seconds(encoder, X, y, 1 if name in SLOW else 3)
+            repeats = 1 if name in SLOW else 3
+            encode = clone(encoder).fit_transform
+            spent = min(seconds(partial(encode, X, y), repeats, time.process_time)[0])
             what = f"{n_rows:,} x {n_levels:,}, {'text' if text else 'integers'}, {kind}"
             print(f"| {what} | {name} | {spent:.3f} |", flush=True)
 

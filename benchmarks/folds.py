@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.model_selection import cross_validate as by_refits
+from timing import seconds
 
 from skmixed import MixedLinearRegressor, MixedLinearRegressorCV
 from skmixed.model_selection import cross_validate
@@ -32,18 +32,12 @@ def table(n_rows, n_levels, text):
     return pd.DataFrame(X, columns=list("abcd")).assign(g=labels), y + rng.normal(size=n_rows)
 
 
-def seconds(call):
-    start = time.perf_counter()
-    result = call()
-    return time.perf_counter() - start, result
-
-
 def compare(ours, theirs, scores, repeats):
     times = {"ours": [], "theirs": []}
     for _ in range(repeats):
         for name, call in (("ours", ours), ("theirs", theirs)):
-            spent, result = seconds(call)
-            times[name].append(spent)
+            spent, result = seconds(call, 1)
+            times[name] += spent
             found = scores(result)
             if name == "ours":
                 first = found

@@ -9,12 +9,13 @@ Usage: python benchmarks/grouped.py [--groups 2000] [--rows 50] [--features 5]
 from __future__ import annotations
 
 import argparse
-import time
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LinearRegression
+from timing import seconds
 
 from skmixed import GroupedModels
 
@@ -28,16 +29,6 @@ def table(n_groups, n_rows, n_features, seed=0):
     y = np.einsum("ij,ij->i", X, coef[group]) + rng.normal(size=len(group))
     names = [f"x{i}" for i in range(n_features)]
     return pd.DataFrame(X, columns=names).assign(group=group), y
-
-
-def best(call, repeats):
-    """Return the shortest of several times, in seconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def contenders(X):
@@ -65,11 +56,9 @@ def main():
     X, y = table(options.groups, options.rows, options.features)
     found = {}
     for name, (model, columns, repeats) in contenders(X).items():
-        fit = best(lambda model=model, columns=columns: model.fit(columns, y), repeats)
-        found[name] = (
-            fit,
-            best(lambda model=model, columns=columns: model.predict(columns), repeats),
-        )
+        fits, fitted = seconds(partial(model.fit, columns, y), repeats)
+        predictions, _ = seconds(partial(fitted.predict, columns), repeats)
+        found[name] = min(fits), min(predictions)
     ours = found["GroupedModels, blup"]
     print("| model | fit | times ours | predict | times ours |\n|---|---|---|---|---|")
     for name, (fit, predict) in found.items():

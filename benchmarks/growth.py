@@ -6,9 +6,9 @@ Usage: python benchmarks/growth.py
 from __future__ import annotations
 
 import statistics
-import time
 
 import numpy as np
+from timing import seconds
 
 from skmixed import MixedLinearRegressor
 
@@ -21,7 +21,7 @@ RANGES = {
 }
 
 
-def seconds(rows, levels, fixed, random, repeats=5):
+def median(rows, levels, fixed, random, repeats=5):
     """Return the median time of a fit of random effects of the first columns."""
     rng = np.random.default_rng(0)
     X, g = rng.standard_normal((rows, fixed)), rng.integers(0, levels, rows)
@@ -30,11 +30,7 @@ def seconds(rows, levels, fixed, random, repeats=5):
     y += rng.standard_normal(rows)
     slopes = "".join(f" + x{i}" for i in range(random - 1))
     model = MixedLinearRegressor(f"(1{slopes} | group)")
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        model.fit(X, y, groups=g)
-        times.append(time.perf_counter() - start)
+    times, _ = seconds(lambda: model.fit(X, y, groups=g), repeats)
     return statistics.median(times), model.fit_.report.n_evaluations
 
 
@@ -46,7 +42,7 @@ def main():
         for value in values:
             sizes = {**BASE, name: value}
             sizes["fixed"] = max(sizes["fixed"], sizes["random"] - 1)
-            taken, evaluations = seconds(**sizes)
+            taken, evaluations = median(**sizes)
             print(f"| {value} | {taken:.3f} | {evaluations} |", flush=True)
 
 

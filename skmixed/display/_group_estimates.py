@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.rows.prediction_errors import mean_predictions
 from skmixed.core.sums.layout import CONSTANT, Rows
 from skmixed.display._fitted_models import GroupColumns, as_objects, mixed_model, several_outputs
 from skmixed.estimators._labels import RandomLabels
@@ -124,7 +125,8 @@ def _beside_mixed_model(
     effects = pd.DataFrame(fit.modes[place], labels.levels, labels.columns)
     of_column = dict(zip(fit.spec.fixed, fit.beta, strict=True))
     common = np.array([of_column.get(column, 0.0) for column in columns])
-    response = rows.columns[:, -1] - _rest_of_model(fit, rows, place, columns)
+    varying = (effects + common).to_numpy()[rows.codes[position]] * rows.columns[:, columns]
+    response = rows.columns[:, -1] - mean_predictions(fit, rows) + varying.sum(axis=1)
     own = _least_squares(rows, position, columns, response, len(effects))
     return GroupEstimates(
         factor,
@@ -132,21 +134,6 @@ def _beside_mixed_model(
         effects + common,
         pd.Series(common, effects.columns),
     )
-
-
-def _rest_of_model(fit: Fit, rows: Rows, place: int, columns: tuple[int, ...]) -> FloatArray:
-    """Return X beta without some columns plus Z b of the other factors, (n,)."""
-    total = np.zeros(len(rows.columns))
-    for column, beta in zip(fit.spec.fixed, fit.beta, strict=True):
-        if column not in columns:
-            total += beta * rows.columns[:, column]
-    for number, factor in enumerate(fit.spec.used_factors):
-        if number == place:
-            continue
-        codes, modes = rows.codes[factor], fit.modes[number]
-        for column, effect in zip(fit.spec.factor_columns(factor), modes.T, strict=True):
-            total += effect[codes] * rows.columns[:, column]
-    return total
 
 
 def _least_squares(

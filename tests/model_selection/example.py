@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold
 
 
 def shops(n=240, n_shops=12, seed=0):
@@ -15,6 +16,11 @@ def shops(n=240, n_shops=12, seed=0):
     y += rng.normal(scale=0.5, size=n)
     frame = pd.DataFrame({"x": x, "z": z, "shop": [f"shop {code:02}" for code in shop]})
     return frame, y
+
+
+FRAME, Y = shops()
+X, SHOP = FRAME[["x", "z"]], FRAME["shop"]
+FOLDS = KFold(4, shuffle=True, random_state=0)
 
 
 def rows(table, places):

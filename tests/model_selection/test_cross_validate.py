@@ -18,18 +18,9 @@ from sklearn.preprocessing import StandardScaler
 
 from skmixed import MixedLinearRegressor
 from skmixed.model_selection import cross_validate, make_group_scorer
-from tests.model_selection.example import loop, shops
+from tests.model_selection.example import FOLDS, FRAME, SHOP, X, Y, loop
 
-FRAME, Y = shops()
-X, SHOP = FRAME[["x", "z"]], FRAME["shop"]
-FOLDS = KFold(4, shuffle=True, random_state=0)
 EXPECTED = loop(MixedLinearRegressor(), X, Y, SHOP, FOLDS.split(X))[1]
-
-
-@pytest.fixture(params=[False, True], ids=["routing off", "routing on"])
-def routing(request):
-    with sklearn.config_context(enable_metadata_routing=request.param):
-        yield request.param
 
 
 def test_the_groups_are_worth_something():

@@ -4,31 +4,21 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
+from sklearn.model_selection import GroupKFold, ShuffleSplit
 from sklearn.model_selection import cross_val_predict as sklearn_cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmixed import MixedLinearRegressor
 from skmixed.model_selection import cross_val_predict, cross_validate
-from tests.model_selection.example import loop, shops
+from tests.model_selection.example import FOLDS, FRAME, SHOP, X, Y, loop
 
-FRAME, Y = shops()
-X, SHOP = FRAME[["x", "z"]], FRAME["shop"]
-FOLDS = KFold(4, shuffle=True, random_state=0)
 EXPECTED = loop(MixedLinearRegressor(), X, Y, SHOP, FOLDS.split(X))[0]
-
-
-@pytest.fixture(params=[False, True], ids=["routing off", "routing on"])
-def routing(request):
-    with sklearn.config_context(enable_metadata_routing=request.param):
-        yield request.param
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])

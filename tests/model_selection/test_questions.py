@@ -10,10 +10,8 @@ from sklearn.pipeline import make_pipeline
 from skmixed import MixedLinearRegressor
 from skmixed.datasets import make_schools
 from skmixed.model_selection import WithinGroupKFold, cross_validate
-from tests.model_selection.example import shops
+from tests.model_selection.example import FRAME, SHOP, X, Y
 
-FRAME, Y = shops()
-X, SHOP = FRAME[["x", "z"]], FRAME["shop"]
 SCHOOLS = make_schools(n_pupils=10)
 PUPILS, EXTRO = SCHOOLS[["open", "class", "school"]], SCHOOLS["extro"]
 

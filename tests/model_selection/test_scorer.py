@@ -16,10 +16,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skmixed import MixedLinearRegressor
 from skmixed.model_selection import make_group_scorer
-from tests.model_selection.example import loop, shops
+from tests.model_selection.example import SHOP, X, Y, loop
 
-FRAME, Y = shops()
-X, SHOP = FRAME[["x", "z"]], FRAME["shop"]
 MAE = make_group_scorer(mean_absolute_error, greater_is_better=False)
 
 
