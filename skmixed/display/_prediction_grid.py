@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skmixed.design.tables import is_frame
 from skmixed.display._fitted_models import GroupColumns, as_objects, frame_of
+from skmixed.inference.testing import check_probability
 
 NEW = "(new)"
 _MOST_ALL_SHOWN = 7  # groups up to which all are in colour, of which PALETTE has six besides black
@@ -110,8 +111,7 @@ class PredictionGrid:
         """
         if interval not in ("auto", "mean", "observation", None):
             raise ValueError(f"interval={interval!r} is not 'auto', 'mean', 'observation' or None")
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level={level!r} is no probability between 0 and 1")
+        check_probability(level)
         if hasattr(self.estimator, "predict_interval"):
             return "mean" if interval == "auto" else interval
         if interval in ("auto", None):

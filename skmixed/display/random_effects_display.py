@@ -27,6 +27,7 @@ from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.inference.fitted import snapshot
 from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.table import Table
+from skmixed.inference.testing import check_probability
 
 _COLUMNS = ["factor", "level", "column", "estimate", "lower", "upper"]
 
@@ -144,8 +145,7 @@ class RandomEffectsDisplay:
         """
         require_matplotlib("RandomEffectsDisplay.from_estimator")
         estimator = snapshot(estimator)
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level={level} is no probability between 0 and 1")
+        check_probability(level)
         if isinstance(estimator, GroupedModels):
             effects = grouped_effects(estimator, level)
         else:

@@ -25,6 +25,7 @@ from skmixed.estimators._prediction_rows import PredictionRows
 from skmixed.estimators._random_columns import RandomColumns
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.exceptions import UnknownLevelWarning, warn
+from skmixed.inference.testing import check_probability
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -153,8 +154,7 @@ class EffectPredictions(FittedEstimator[EffectState]):
         distribution, and for an observation the residual variance, which has the errors that f
         makes of other groups in it. An interval for the mean takes f for known.
         """
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level={level} is no probability between 0 and 1")
+        check_probability(level)
         if kind not in ("observation", "mean"):
             raise ValueError(f"kind={kind!r} is not 'observation' or 'mean'")
         fitted = self._state()

@@ -10,9 +10,9 @@ import pandas as pd
 
 from skmixed.design.design import Design
 from skmixed.design.syntax import FormulaParts, RandomTerm
+from skmixed.inference.random_terms import as_bar
 
 _SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
-_BARS = {"unstructured": "|", "diagonal": "||", "identity": "|identity|"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,10 +35,7 @@ class RandomLabels:
 
 
 def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | None) -> str:
-    """Write the model as a formula in lme4's syntax; many columns are only counted.
-
-    That syntax has no word for one variance shared by several columns, which is written |identity|.
-    """
+    """Write the model as a formula in lme4's syntax; many columns are only counted."""
     if fixed is not None:
         parts = [fixed.fixed, *(f"offset({offset})" for offset in fixed.offsets)]
     else:
@@ -49,7 +46,7 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
         if not design.has_intercept:
             parts = ["0", *parts]
     bars = [
-        f"({term.expression} {_BARS[spec.kind] if len(spec.columns) > 1 else '|'} {term.name})"
+        as_bar(term.expression, spec, term.name)
         for term, spec in zip(terms, design.terms, strict=True)
     ]
     return "y ~ " + (" + ".join([*parts, *bars]) or "1")

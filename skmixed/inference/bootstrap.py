@@ -20,14 +20,15 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.sums.layout import Rows
-from skmixed.inference.components import estimates_of, parameter_names, parameter_values
-from skmixed.inference.fitted import check_fitted, rows_of_fit, snapshot
+from skmixed.inference.components import Component, parameters_of, values_of
+from skmixed.inference.fitted import determined_fit_of, rows_of_fit, snapshot
 from skmixed.inference.resampling import (
     resample_levels,
     resample_residuals,
     responses_of_rows,
 )
 from skmixed.inference.table import Table, TabularResult
+from skmixed.inference.testing import check_probability
 
 # A block of replicates has its own random generator, and is what a thread does at a time.
 _MOST_IN_BLOCK = 1_000  # replicates refitted in lock-step: a fifth of a second for a small factor
@@ -186,7 +187,7 @@ def bootstrap(
     (200, 6)
     """
     model = snapshot(model)
-    fit = check_fitted(model)
+    fit = determined_fit_of(model)
     if kind not in _KINDS:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, _KINDS))}")
     check_exact(fit, "a bootstrap")
@@ -195,13 +196,13 @@ def bootstrap(
     rows = None
     if X is not None or kind != "parametric":
         rows = rows_of_fit(model, X, y, sample_weight, groups, f"kind={kind!r}")
-    replicator = _Replicator(fit, kind, rows, statistic)
+    replicator = _Replicator(fit, kind, rows, statistic, parameters_of(fit))
     size = replicator.block_size
     sizes = [min(size, n_samples - first) for first in range(0, n_samples, size)]
     generators = generator_of(random_state).spawn(len(sizes))
     blocks = list(_in_parallel(replicator, sizes, generators, n_jobs, verbose))
-    names = parameter_names(fit)
-    estimates = pd.Series(parameter_values(fit, estimates_of(fit))[0], index=names)
+    names = [part.name for part in replicator.parameters]
+    estimates = pd.Series([part.estimate for part in replicator.parameters], index=names)
     replicates = pd.DataFrame(np.concatenate([block.values for block in blocks]), columns=names)
     if statistic is not None:
         own = _as_series(statistic(fit))
@@ -221,7 +222,7 @@ def bootstrap(
 class _RefittedBlock:
     """Estimates of R replicates."""
 
-    values: FloatArray  # (R, n_parameters), in the order of `parameter_names`
+    values: FloatArray  # (R, n_parameters), in the order of `parameters_of`
     converged: NDArray[np.bool_]  # (R,)
     singular: NDArray[np.bool_]  # (R,)
     statistics: list[pd.Series[float]]  # one a replicate, if a statistic is wanted
@@ -235,6 +236,7 @@ class _Replicator:
     kind: str
     rows: Rows | None  # None where replicates are drawn without rows
     statistic: Statistic | None
+    parameters: list[Component]  # what is tabulated
 
     @property
     def block_size(self) -> int:
@@ -262,7 +264,7 @@ class _Replicator:
                 _as_series(self.statistic(refit)) if np.isfinite(s2) else pd.Series(dtype=float)
                 for refit, s2 in zip(fits, refits.sigma2, strict=True)
             ]
-        values = parameter_values(self.fit, refits)
+        values = values_of(self.fit, self.parameters, refits)
         return _RefittedBlock(values, refits.converged, refits.singular, statistics)
 
     def responses(self, n_samples: int, generator: np.random.Generator) -> Responses:
@@ -351,8 +353,7 @@ def bootstrap_intervals(
     >>> intervals.to_frame().columns.tolist()
     ['estimate', 'lower', 'upper']
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level={level} is no probability between 0 and 1")
+    check_probability(level)
     if method not in ("percentile", "basic"):
         raise ValueError(f"method={method!r} is neither 'percentile' nor 'basic'")
     tail = (1.0 - level) / 2.0

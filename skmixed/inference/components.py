@@ -5,6 +5,7 @@ Names are those of lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``, and the coefficie
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,12 +34,34 @@ def components_of(fit: Fit) -> list[Component]:
 
     Terms come by falling number of levels; coefficients of dropped columns are left out.
     """
-    found = [part for term in fit.ordered_terms for part in _of_term(fit, term)]
-    found.append(Component("sigma", "sigma", float(np.sqrt(fit.sigma2))))
+    of_terms = [part for term in fit.ordered_terms for part in _of_term(fit, term)]
+    return [*of_terms, _sigma(fit), *_coefficients(fit, fit.kept)]
+
+
+def parameters_of(fit: Fit) -> list[Component]:
+    """List the parameters as a bootstrap tabulates them: first the coefficients, sigma last.
+
+    Dropped columns are among them, deviations come before correlations, and every column has one,
+    also where they share it.
+    """
+    of_terms = [
+        part
+        for term in fit.ordered_terms
+        for part in sorted(_of_term(fit, term, shared=False), key=lambda part: part.kind == "cor")
+    ]
+    return [*_coefficients(fit, range(len(fit.spec.fixed))), *of_terms, _sigma(fit)]
+
+
+def _sigma(fit: Fit) -> Component:
+    return Component("sigma", "sigma", float(np.sqrt(fit.sigma2)))
+
+
+def _coefficients(fit: Fit, places: Iterable[int]) -> list[Component]:
     names, beta = coefficient_names(fit), fit.beta
-    for place in fit.kept:
-        found.append(Component(names[place], "coefficient", float(beta[place]), None, (place,)))
-    return found
+    return [
+        Component(names[place], "coefficient", float(beta[place]), None, (place,))
+        for place in places
+    ]
 
 
 def is_identified(fit: Fit, component: Component) -> bool:
@@ -59,74 +82,46 @@ def identified_part(fit: Fit) -> Fit:
     return fit.refit(terms=kept)
 
 
-def _of_term(fit: Fit, term: Term) -> list[Component]:
-    layout = fit.products.layout
-    factor = ":".join(layout.factors[term.factor].key)
-    names = [layout.columns[place] for place in term.columns]
-    covariance = fit.term_covariance(term)
-    deviations = np.sqrt(np.diag(covariance))
-    if term.kind == "identity":
+def _of_term(fit: Fit, term: Term, *, shared: bool = True) -> list[Component]:
+    """List the parameters of a term; a deviation that columns share is one, if `shared`."""
+    names = [fit.products.layout.columns[place] for place in term.columns]
+    deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
+    factor = ":".join(fit.products.layout.factors[term.factor].key)
+    if term.kind == "identity" and shared:
         name = f"sd_{','.join(names)}|{factor}"
         return [Component(name, "sd", float(deviations[0]), term, tuple(range(len(names))))]
     found = []
     for i, name in enumerate(names):
         found.append(Component(f"sd_{name}|{factor}", "sd", float(deviations[i]), term, (i,)))
         for j in range(i + 1, len(names) if term.kind == "unstructured" else 0):
-            product = float(deviations[i] * deviations[j])
-            value = float(covariance[i, j]) / product if product > 0 else float("nan")
             label = f"cor_{names[j]}.{name}|{factor}"
-            value = float(np.clip(value, -1.0, 1.0))
-            found.append(Component(label, "cor", value, term, (i, j)))
+            found.append(Component(label, "cor", float(correlations[i, j]), term, (i, j)))
     return found
 
 
-def estimates_of(fit: Fit) -> Refits:
-    """Return the estimates of a fit as those of one replicate."""
-    return Refits(
-        fit.beta[None],
-        np.array([fit.sigma2]),
-        [lam[None] for lam in fit.scaled_lambdas],
-        [covariance[None] for covariance in fit.covariances],
-        np.array([fit.report.converged]),
-    )
+def deviations_and_correlations(covariances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return standard deviations, (..., k), and correlations, of covariances, (..., k, k).
 
-
-def parameter_names(fit: Fit) -> list[str]:
-    """Name what a model estimates, as lme4 does.
-
-    The fixed columns, ``sd_Days|Subject`` and ``cor_Days.(Intercept)|Subject`` of the random ones,
-    then ``sigma``.
+    NaN is a correlation with what does not vary.
     """
-    columns = fit.products.layout.columns
-    names = [columns[place] for place in fit.spec.fixed]
-    for term in fit.ordered_terms:
-        group = ":".join(fit.products.layout.factors[term.factor].key)
-        own = [columns[place] for place in term.columns]
-        names += [f"sd_{name}|{group}" for name in own]
-        if term.kind == "unstructured":
-            pairs = [(i, j) for j in range(len(own)) for i in range(j + 1, len(own))]
-            names += [f"cor_{own[i]}.{own[j]}|{group}" for i, j in pairs]
-    return [*names, "sigma"]
+    deviations = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlations = covariances / (deviations[..., :, None] * deviations[..., None, :])
+    return deviations, np.clip(correlations, -1.0, 1.0)
 
 
-def parameter_values(fit: Fit, refits: Refits) -> FloatArray:
-    """Tabulate estimates of R replicates in the order of `parameter_names`, (R, n_parameters).
+def values_of(fit: Fit, components: Sequence[Component], refits: Refits) -> FloatArray:
+    """Tabulate the values of components in R replicates of a fit, (R, n_components)."""
+    spreads = [deviations_and_correlations(each) for each in refits.covariances]
 
-    Random effects and residual have standard deviations; NaN is a correlation of what does not
-    vary.
-    """
-    parts = [refits.beta]
-    for term in fit.ordered_terms:
-        position, block = fit.place_of(term)
-        covariances = refits.covariances[position][:, block, block]
-        deviations = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
-        parts.append(deviations)
-        if term.kind == "unstructured":
-            size = deviations.shape[1]
-            with np.errstate(invalid="ignore"):
-                parts += [
-                    covariances[:, i, j, None] / (deviations[:, [i]] * deviations[:, [j]])
-                    for j in range(size)
-                    for i in range(j + 1, size)
-                ]
-    return np.concatenate([*parts, np.sqrt(refits.sigma2)[:, None]], axis=1)
+    def values(part: Component) -> FloatArray:
+        if part.kind == "sigma":
+            return np.asarray(np.sqrt(refits.sigma2))
+        if part.term is None:
+            return refits.beta[:, part.columns[0]]
+        position, block = fit.place_of(part.term)
+        deviations, correlations = spreads[position]
+        first, *other = (block.start + column for column in part.columns)
+        return correlations[:, first, other[0]] if part.kind == "cor" else deviations[:, first]
+
+    return np.stack([values(part) for part in components], axis=1)

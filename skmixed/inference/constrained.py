@@ -68,7 +68,7 @@ class ConstrainedDeviance:
     def start(self) -> FloatArray:
         """The free coordinates at the optimum, log sigma last unless it is held."""
         parts = []
-        for term in self._terms:
+        for term in self.fit.spec.terms:
             covariance = self.fit.term_covariance(term)[
                 np.ix_(self._order(term), self._order(term))
             ]
@@ -81,19 +81,20 @@ class ConstrainedDeviance:
     @cached_property
     def units(self) -> FloatArray:
         """Sizes of the free coordinates: deviations of the random effects, 1 for log sigma."""
-        sigma = float(np.sqrt(self.fit.sigma2))
         units = []
-        for term, (position, block) in zip(self._terms, self._places, strict=True):
-            rows = np.linalg.norm(
-                self.fit.problem.model.random_maps[position][block, block], axis=1
-            )
-            sizes = np.sqrt(np.diag(self.fit.term_covariance(term)))
-            sizes = np.maximum(sizes, LEAST_DEVIATION * sigma * rows)
-            patterns = self._patterns(term, 1.0)[1]
+        for term in self.fit.spec.terms:
+            sizes, patterns = self.sizes(term), self._patterns(term, 1.0)[1]
             units.append(np.array([sizes[p.any(axis=1)].max() for p in patterns]))
         joint = np.concatenate([*units, np.ones(int(self.component.kind != "sigma"))])
         joint[self._squared] **= 0.5
         return joint
+
+    def sizes(self, term: Term) -> FloatArray:
+        """Return the deviations of a term's effects, (k,), at least a share of the residual one."""
+        position, block = self.fit.place_of(term)
+        rows = np.linalg.norm(self.fit.problem.model.random_maps[position][block, block], axis=1)
+        least = LEAST_DEVIATION * np.sqrt(self.fit.sigma2) * rows
+        return np.asarray(np.maximum(np.sqrt(np.diag(self.fit.term_covariance(term))), least))
 
     def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
         """Return the deviance, its gradient in the free coordinates x, (m,), and its slope in t."""
@@ -103,7 +104,7 @@ class ConstrainedDeviance:
         lambdas = [np.zeros((s.size, s.size)) for s in self.fit.problem.structures]
         start = 0
         x, by_coordinate = self._unfolded(x)
-        for term, (position, block) in zip(self._terms, self._places, strict=True):
+        for term, position, block in self._places:
             constant, patterns = self._patterns(term, t)
             stop = start + len(patterns)
             lambdas[position][block, block] = constant + np.tensordot(x[start:stop], patterns, 1)
@@ -111,7 +112,7 @@ class ConstrainedDeviance:
         found = deviance_at(self.fit, lambdas, log_sigma, held)
         gradient, slope = [], found.by_held
         start = 0
-        for term, (position, block) in zip(self._terms, self._places, strict=True):
+        for term, position, block in self._places:
             by = found.by_lambdas[position][block, block]
             patterns = self._patterns(term, t)[1]
             gradient.append(np.einsum("aij,ij->a", patterns, by))
@@ -137,27 +138,16 @@ class ConstrainedDeviance:
         if self.component.kind != "cor":
             return []
         start = 0
-        for term in self._terms:
+        for term in self.fit.spec.terms:
             if term is self.component.term:
                 break
             start += len(self._all_patterns(term))
         return [start, start + 1]
 
     @cached_property
-    def _terms(self) -> list[Term]:
-        return list(self.fit.spec.terms)
-
-    @cached_property
-    def _places(self) -> list[tuple[int, slice]]:
-        """Position of the factor of every term, and the term's columns within it."""
-        starts: dict[int, int] = {}
-        places = []
-        for term in self._terms:
-            start = starts.get(term.factor, 0)
-            starts[term.factor] = start + len(term.columns)
-            position = self.fit.spec.used_factors.index(term.factor)
-            places.append((position, slice(start, start + len(term.columns))))
-        return places
+    def _places(self) -> list[tuple[Term, int, slice]]:
+        """Every term, the position of its factor, and its columns there."""
+        return [(term, *self.fit.place_of(term)) for term in self.fit.spec.terms]
 
     def _order(self, term: Term) -> list[int]:
         """Return the pivot order of a term: what is held comes first."""

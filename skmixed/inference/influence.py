@@ -11,7 +11,13 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.leave_out import coefficients_without_levels, residuals_and_leverage
 from skmixed.core.sums.layout import Rows
-from skmixed.inference.fitted import check_fitted, formula_of, rows_of_fit, snapshot
+from skmixed.inference.fitted import (
+    coefficient_names,
+    determined_fit_of,
+    formula_of,
+    rows_of_fit,
+    snapshot,
+)
 from skmixed.inference.table import Table
 
 
@@ -81,10 +87,10 @@ def influence(
     '309'
     """
     model = snapshot(model)
-    fit = check_fitted(model)
+    fit = determined_fit_of(model)
+    rows = rows_of_fit(model, X, y, sample_weight, groups, "influence")
     if by is not None and by not in model.n_groups_:
         raise ValueError(f"by={by!r} is no factor of the model, which has {list(model.n_groups_)}")
-    rows = rows_of_fit(model, X, y, sample_weight, groups, "influence")
     if by is None:
         frame = _by_row(fit, rows, getattr(X, "index", None))
         return Table(f"Influence of rows: {formula_of(model)}", frame)
@@ -115,5 +121,4 @@ def _by_level(fit: Fit, rows: Rows, name: str, labels: pd.Index[Any]) -> pd.Data
         "cooks_distance": scaled / fit.rank,
     }
     table = pd.DataFrame(columns, index=labels)
-    fixed = [fit.products.layout.columns[place] for place in fit.spec.fixed]
-    return table.join(pd.DataFrame(change, index=labels, columns=fixed))
+    return table.join(pd.DataFrame(change, index=labels, columns=coefficient_names(fit)))

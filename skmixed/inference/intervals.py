@@ -14,19 +14,22 @@ from scipy import stats
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.spec import Term
-from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
-from skmixed.inference.components import Component, components_of, identified_part, is_identified
-from skmixed.inference.constrained import ConstrainedDeviance
+from skmixed.inference.components import Component, components_of, parameters_of
 from skmixed.inference.degrees import Curvature, theta_directions
 from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of, snapshot
-from skmixed.inference.profiles import ProfileCurve
+from skmixed.inference.profiles import ProfileCurve, farthest_zeta, profiled
 from skmixed.inference.table import Table
-from skmixed.inference.testing import CoefficientTests, DfMethod, t_quantiles
+from skmixed.inference.testing import (
+    CoefficientTests,
+    DfMethod,
+    check_probability,
+    t_quantiles,
+)
 
 Limits = tuple[float, float]
+_NO_LIMITS: Limits = (float("nan"), float("nan"))
 
 _AT_ONE = 1e-12  # from a correlation of +-1: nearer is on the boundary, but for rounding
 
@@ -45,7 +48,7 @@ def variance_limits(fit: Fit, components: list[Component], quantile: float) -> l
     for component in components:
         scale = _scale(component.estimate, component.kind == "cor")
         if scale is None:
-            limits.append((float("nan"), float("nan")))
+            limits.append(_NO_LIMITS)
             continue
         gradient = _gradient(fit, component, changes)
         half = quantile * float(np.sqrt(gradient @ covariance @ gradient))
@@ -84,29 +87,21 @@ def _gradient(fit: Fit, component: Component, changes: list[FloatArray]) -> Floa
         gradient[-1] = 0.5
     if component.term is None:
         return gradient
-    position, offset = _place(fit, component.term)
+    position, block = fit.place_of(component.term)
     omega = fit.covariances[position] / fit.sigma2
     own = gradient[places[position] : places[position + 1]]
-    i = offset + component.columns[0]
+    i = block.start + component.columns[0]
     by_variance = changes[position][:, i, i] / omega[i, i]
     if component.kind == "sd":
         own[:] = by_variance / 2.0
         return gradient
-    j = offset + component.columns[1]
+    j = block.start + component.columns[1]
     root = np.sqrt(omega[i, i] * omega[j, j])
     by_other = changes[position][:, j, j] / omega[j, j]
     r = component.estimate
     own[:] = changes[position][:, i, j] / root - r * (by_variance + by_other) / 2.0
     own /= 1.0 - r**2
     return gradient
-
-
-def _place(fit: Fit, term: Term) -> tuple[int, int]:
-    """Return the position of a term's factor and where its columns begin there."""
-    siblings = fit.spec.factor_terms(term.factor)
-    before = siblings[: next(n for n, sibling in enumerate(siblings) if sibling is term)]
-    start = sum(len(sibling.columns) for sibling in before)
-    return fit.spec.used_factors.index(term.factor), start
 
 
 Intervals = tuple[list[Component], list[Limits], tuple[str, ...]]
@@ -199,8 +194,7 @@ def confidence_intervals(
     }
     if method not in makers:
         raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, makers))}")
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level={level!r} is no probability between 0 and 1")
+    check_probability(level)
     components, limits, notes = makers[method]()
     frame = pd.DataFrame(
         {
@@ -233,33 +227,31 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
 
 
 def _bootstrap(model: Any, level: float, n_samples: int, random_state: Any) -> Intervals:
-    components = components_of(determined_fit_of(model))
+    fit = determined_fit_of(model)
+    components = components_of(fit)
     result = bootstrap(model, n_samples, random_state=random_state)
-    found = bootstrap_intervals(result, level=level).frame
-    names = [part.name for part in components]  # a component that was not drawn gets NaN
-    limits = [tuple(row) for row in found.reindex(names)[["lower", "upper"]].to_numpy(np.float64)]
+    found = bootstrap_intervals(result, level=level).frame[["lower", "upper"]]
+    drawn = {
+        (part.kind, part.term, part.columns): (float(low), float(high))
+        for part, (low, high) in zip(parameters_of(fit), found.to_numpy(), strict=True)
+    }
+    limits = []
+    for part in components:  # of columns that share a deviation the first has it
+        columns = part.columns if part.kind == "cor" else part.columns[:1]
+        limits.append(drawn[part.kind, part.term, columns])
     return components, limits, (f"Percentiles of {n_samples} replicates, parametric bootstrap.",)
 
 
 def _profile(model: Any, level: float) -> Intervals:
-    given = determined_fit_of(model)
-    check_exact(given, "a profile")
-    fit = given.with_method("ml")
-    target = float(np.sqrt(stats.chi2.ppf(level, 1)))
-    components = components_of(fit)
-    identified = identified_part(fit)
-    limits = [
-        _profile_limits(identified, component, target)
-        if is_identified(fit, component)
-        else (float("nan"), float("nan"))
-        for component in components
-    ]
-    note = "Profile likelihood." if fit is given else "Profile likelihood, of the fit by ML."
-    return components, limits, (note,)
+    fit, curves = profiled(model)
+    target = farthest_zeta(level)
+    limits = [_NO_LIMITS if curve is None else _limits(curve, target) for _, curve in curves]
+    is_given = fit is determined_fit_of(model)
+    note = "Profile likelihood." if is_given else "Profile likelihood, of the fit by ML."
+    return [component for component, _ in curves], limits, (note,)
 
 
-def _profile_limits(fit: Fit, component: Component, target: float) -> Limits:
-    held = ConstrainedDeviance(fit, component)
-    curve = ProfileCurve(held, fit.criterion)
-    low, high = sorted(held.value(curve.solve(sign * target)[0]) for sign in (-1.0, 1.0))
+def _limits(curve: ProfileCurve, target: float) -> Limits:
+    ends = [curve.solve(sign * target)[0] for sign in (-1.0, 1.0)]
+    low, high = sorted(map(curve.constrained.value, ends))
     return low, high

@@ -16,10 +16,11 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.components import Component, components_of, identified_part, is_identified
-from skmixed.inference.constrained import LEAST_DEVIATION, ConstrainedDeviance
+from skmixed.inference.constrained import ConstrainedDeviance
 from skmixed.inference.degrees import DIFFERENCE_STEP
 from skmixed.inference.fitted import determined_fit_of, formula_of, snapshot
 from skmixed.inference.table import Table, TabularResult
+from skmixed.inference.testing import check_probability
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -132,37 +133,50 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
     10     Days  10.47  0.00
     11     Days  12.05  1.96
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level={level!r} is no probability between 0 and 1")
+    check_probability(level)
     if points < 1:
         raise ValueError(f"points={points!r} is not a positive number")
     model = snapshot(model)
-    given = determined_fit_of(model)
-    check_exact(given, "a profile")
-    fit = given.with_method("ml")
-    farthest = float(np.sqrt(stats.chi2.ppf(level, 1)))
-    identified = identified_part(fit)
+    targets = farthest_zeta(level) * np.arange(1, points + 1) / points
     rows = [
         (component.name, value, zeta)
-        for component in components_of(fit)
-        if is_identified(fit, component)
-        for value, zeta in _curve(
-            identified, component, farthest * np.arange(1, points + 1) / points
-        )
+        for component, curve in profiled(model)[1]
+        if curve is not None
+        for value, zeta in _points_of(curve, targets)
     ]
     curves = pd.DataFrame(rows, columns=["parameter", "value", "zeta"])
     return Profile(f"Profile likelihood: {formula_of(model)}", curves)
 
 
-def _curve(fit: Fit, component: Component, targets: FloatArray) -> list[tuple[float, float]]:
+def farthest_zeta(level: float) -> float:
+    """Return how far zeta goes within the interval of a probability."""
+    return float(np.sqrt(stats.chi2.ppf(level, 1)))
+
+
+def profiled(model: Any) -> tuple[Fit, list[tuple[Component, ProfileCurve | None]]]:
+    """Return the ML fit of a model, and its parameters with the beginnings of their curves.
+
+    There is none for what the data say nothing about.
+    """
+    given = determined_fit_of(model)
+    check_exact(given, "a profile")
+    fit = given.with_method("ml")
+    identified = identified_part(fit)
+    return fit, [
+        (part, ProfileCurve.of(identified, part) if is_identified(fit, part) else None)
+        for part in components_of(fit)
+    ]
+
+
+def _points_of(curve: ProfileCurve, targets: FloatArray) -> list[tuple[float, float]]:
     """Return the points of one curve, by value."""
-    held = ConstrainedDeviance(fit, component)
-    curve = ProfileCurve(held, fit.criterion)
-    found = {held.optimum: 0.0}
+    constrained = curve.constrained
+    found = {constrained.optimum: 0.0}
     for sign in (-1.0, 1.0):
         found.update(_side(curve, sign * targets))
-    direction = -1.0 if component.kind == "cor" else 1.0  # an angle falls as its cosine grows
-    return sorted((held.value(t), direction * zeta) for t, zeta in found.items())
+    # An angle falls as its cosine grows.
+    direction = -1.0 if constrained.component.kind == "cor" else 1.0
+    return sorted((constrained.value(t), direction * zeta) for t, zeta in found.items())
 
 
 def _side(curve: ProfileCurve, targets: FloatArray) -> Iterator[tuple[float, float]]:
@@ -170,7 +184,7 @@ def _side(curve: ProfileCurve, targets: FloatArray) -> Iterator[tuple[float, flo
     for target in targets:
         t, zeta = curve.solve(float(target))
         yield t, zeta
-        if t in curve.held.bounds:
+        if t in curve.constrained.bounds:
             return
 
 
@@ -182,9 +196,8 @@ _ZETA_ERROR = 1e-7  # of a limit: it moves the probability of an interval by les
 _NARROWEST = 1e-9  # of a bracket, relative to the distance from the optimum
 _MOST_TRIALS = 60  # for one limit: Newton takes a handful, halving to the narrowest bracket 30
 _MOST_GROWTH = 3.0  # of the distance from the optimum in one step: far jumps end in other minima
-_FIRST_STEP = 0.05  # in units of the parameter: short, since Newton's has no slope to go by yet
-_LEAST_SCALE = 1e-4  # of a standard deviation, lest sigma near zero leave no first step
-_FARTHEST = 1e12  # from the optimum, relative to it: a likelihood still high there has no limit
+_FIRST_STEP = 0.05  # units of the parameter: short, since Newton's has no slope to go by yet
+_FARTHEST = 1e12  # units from the optimum, or its size: where it is still high there is no limit
 
 
 @dataclass(slots=True, eq=False)
@@ -196,7 +209,7 @@ class ProfileCurve:
     where one nearer to the optimum ended: far from it there can be other minima.
     """
 
-    held: ConstrainedDeviance  # the model with the parameter held
+    constrained: ConstrainedDeviance  # the model with the parameter held
     minimum: float  # the deviance at the optimum
     _points: dict[float, tuple[float, float, FloatArray]] = field(  # by t: zeta, slope, x (m,)
         default_factory=dict
@@ -205,10 +218,15 @@ class ProfileCurve:
         default_factory=lambda: np.empty((0, 0))
     )
 
+    @classmethod
+    def of(cls, fit: Fit, component: Component) -> ProfileCurve:
+        """Return the curve of a parameter of a fit by maximum likelihood."""
+        return cls(ConstrainedDeviance(fit, component), fit.criterion)
+
     def __post_init__(self) -> None:
         """Begin at the optimum, in coordinates in which the deviance is nearly round."""
-        optimum, start = self.held.optimum, self.held.start
-        self._root = _root_of_inverse(_curvature(self.held, start, optimum))
+        optimum, start = self.constrained.optimum, self.constrained.start
+        self._root = _root_of_inverse(_curvature(self.constrained, start, optimum))
         self._points[optimum] = (0.0, 0.0, start)
 
     def zeta(self, t: float) -> tuple[float, float]:
@@ -218,20 +236,21 @@ class ProfileCurve:
         return self._points[t][:2]
 
     def _minimised(self, t: float) -> tuple[float, float, FloatArray]:
-        optimum = self.held.optimum
+        optimum = self.constrained.optimum
         between = [other for other in self._points if min(optimum, t) <= other <= max(optimum, t)]
         nearest = min(between, key=lambda other: abs(other - t))
         x, root = self._points[nearest][2], self._root
         if len(x):
+            given = self.constrained, x, root, t
             result = minimize(
-                _in_round_coordinates, np.zeros(len(x)), args=(self.held, x, root, t), jac=True,
+                _in_round_coordinates, np.zeros(len(x)), args=given, jac=True,
                 method="BFGS", options={"gtol": _GRADIENT_LEFT},
             )  # fmt: skip
             x = x + root @ result.x
             self._root = _updated(root, np.asarray(result.hess_inv))
-        value, _, slope = self.held.evaluate(x, t)
+        value, _, slope = self.constrained.evaluate(x, t)
         zeta = float(np.sqrt(max(value - self.minimum, 0.0)))
-        zeta = zeta if t > self.held.optimum else -zeta
+        zeta = zeta if t > self.constrained.optimum else -zeta
         return zeta, slope / (2.0 * zeta) if zeta else 0.0, x
 
     def solve(self, target: float) -> tuple[float, float]:
@@ -240,9 +259,9 @@ class ProfileCurve:
         Where zeta stays nearer to zero up to the bound of the parameter, it is that bound. Raises
         RuntimeError if the profile likelihood does not fall far enough.
         """
-        optimum = self.held.optimum
+        optimum = self.constrained.optimum
         sign = float(np.sign(target))
-        bound = self.held.bounds[int(target > 0)]
+        bound = self.constrained.bounds[int(target > 0)]
         if bound in self._points and abs(self._points[bound][0]) <= abs(target):
             return bound, self._points[bound][0]
         inner, outer = optimum, bound
@@ -260,44 +279,48 @@ class ProfileCurve:
             if abs(outer - inner) < _NARROWEST * abs(inner - optimum):
                 return t, zeta  # another minimum takes over here, or rounding is felt
             t = self._next(t, inner, outer, slope and (target - zeta) / slope)
-            if abs(t - optimum) > _FARTHEST * max(1.0, abs(optimum)):
+            if abs(t - optimum) > _FARTHEST * max(self._unit, abs(optimum)):
                 break
         raise RuntimeError(
-            f"no likelihood limit of {self.held.component.name!r} was found: the profile "
+            f"no likelihood limit of {self.constrained.component.name!r} was found: the profile "
             "likelihood does not fall far enough"
         )
 
     def _first(self, sign: float, target: float) -> float:
         """Return a first guess, from the points known on this side or by a short step."""
-        optimum, (low, high) = self.held.optimum, self.held.bounds
+        optimum, (low, high) = self.constrained.optimum, self.constrained.bounds
         points = [t for t in self._points if sign * (t - optimum) > 0 and self._points[t][0] != 0]
         if points:
             t = min(points, key=lambda point: abs(self._points[point][0] - target))
             zeta, slope = self._points[t][:2]
             guess = t + (target - zeta) / slope if slope > 0 else optimum + (t - optimum) / 2.0
         else:
-            guess = optimum + sign * _FIRST_STEP * self._scale
+            guess = optimum + sign * self._first_step
         if sign * (guess - optimum) <= 0:
-            guess = optimum + sign * _FIRST_STEP * self._scale
+            guess = optimum + sign * self._first_step
         edge = high if sign > 0 else low
         return guess if low < guess < high else (optimum + edge) / 2.0
 
     @property
-    def _scale(self) -> float:
-        """Size of t that the first step is a share of."""
-        held = self.held
-        if held.component.kind == "coefficient":
-            place = held.component.columns[0]
-            return float(np.sqrt(held.fit.beta_covariance[place, place])) / _FIRST_STEP
-        if held.component.kind == "sd":
-            return max(
-                held.optimum, _LEAST_SCALE + LEAST_DEVIATION * float(np.sqrt(held.fit.sigma2))
-            )
-        return 1.0
+    def _unit(self) -> float:
+        """Unit of t: a standard error, the size of a deviation, 1 of a logarithm or an angle."""
+        fit, part = self.constrained.fit, self.constrained.component
+        if part.kind == "coefficient":
+            place = part.columns[0]
+            return float(np.sqrt(fit.beta_covariance[place, place]))
+        if part.term is None or part.kind == "cor":
+            return 1.0
+        return float(self.constrained.sizes(part.term)[list(part.columns)].max())
+
+    @property
+    def _first_step(self) -> float:
+        """First distance from the optimum; for a coefficient the deviance is nearly a parabola."""
+        is_coefficient = self.constrained.component.kind == "coefficient"
+        return self._unit if is_coefficient else _FIRST_STEP * self._unit
 
     def _next(self, t: float, inner: float, outer: float, step: float) -> float:
         """Take a Newton step, kept within the bracket and from growing too fast."""
-        optimum, is_open = self.held.optimum, outer not in self._points
+        optimum, is_open = self.constrained.optimum, outer not in self._points
         farthest = optimum + _MOST_GROWTH * (t - optimum)
         if step and min(inner, outer) < t + step < max(inner, outer):
             guess = t + step
@@ -310,23 +333,23 @@ class ProfileCurve:
 
 
 def _in_round_coordinates(
-    z: FloatArray, held: ConstrainedDeviance, x: FloatArray, root: FloatArray, t: float
+    z: FloatArray, constrained: ConstrainedDeviance, x: FloatArray, root: FloatArray, t: float
 ) -> tuple[float, FloatArray]:
     """Return the deviance at x + U z and its gradient in z, (m,)."""
     try:
-        value, gradient, _ = held.evaluate(x + root @ z, t)
+        value, gradient, _ = constrained.evaluate(x + root @ z, t)
     except (LostPrecisionError, OverflowError, FloatingPointError):
         return _UNREACHABLE, np.zeros_like(z)
     return value, root.T @ gradient
 
 
-def _curvature(held: ConstrainedDeviance, x: FloatArray, t: float) -> FloatArray:
+def _curvature(constrained: ConstrainedDeviance, x: FloatArray, t: float) -> FloatArray:
     """Difference the gradient in the free coordinates, (m, m)."""
     hessian = np.empty((len(x), len(x)))
     for place in range(len(x)):
         step = np.zeros(len(x))
-        step[place] = DIFFERENCE_STEP * held.units[place]
-        ends = [held.evaluate(x + sign * step, t)[1] for sign in (1.0, -1.0)]
+        step[place] = DIFFERENCE_STEP * constrained.units[place]
+        ends = [constrained.evaluate(x + sign * step, t)[1] for sign in (1.0, -1.0)]
         hessian[place] = (ends[0] - ends[1]) / (2.0 * step[place])
     return (hessian + hessian.T) / 2.0
 

@@ -11,8 +11,9 @@ from scipy import stats
 from scipy.special import ndtr
 
 from skmixed.core.linalg import FloatArray
-from skmixed.inference.fitted import check_fitted, formula_of, snapshot
+from skmixed.inference.fitted import design_of, determined_fit_of, formula_of, snapshot
 from skmixed.inference.table import Table
+from skmixed.inference.testing import check_probability
 
 
 def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True) -> Table:
@@ -70,9 +71,9 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
     Name: (Subject, 308, Days), dtype: float64
     """
     model = snapshot(model)
-    check_fitted(model)
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level={level} is no probability between 0 and 1")
+    determined_fit_of(model)
+    design_of(model)  # which a bare fit has not
+    check_probability(level)
     effects = model.random_effects_
     if not effects:
         raise ValueError("the model has no random effects")

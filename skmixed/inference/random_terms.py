@@ -130,6 +130,11 @@ def _text(fit: Fit, term: Term, slopes: Slopes) -> str:
         names = ["0", *names]
     elif not names:
         names = ["1"]
-    bar = _BARS[term.kind] if len(term.columns) > 1 else "|"
     factor = ":".join(fit.products.layout.factors[term.factor].key)
-    return f"({' + '.join(names)} {bar} {factor})"
+    return as_bar(" + ".join(names), term, factor)
+
+
+def as_bar(expression: str, term: Term, factor: str) -> str:
+    """Write a term in lme4's syntax, which has no word for a variance that columns share."""
+    bar = _BARS[term.kind] if len(term.columns) > 1 else "|"
+    return f"({expression} {bar} {factor})"

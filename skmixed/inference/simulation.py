@@ -13,7 +13,7 @@ from skmixed.core.batch.responses import ScaledResponses, draw_responses
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, generator_of
-from skmixed.inference.fitted import check_fitted, snapshot
+from skmixed.inference.fitted import coefficient_names, design_of, determined_fit_of, snapshot
 from skmixed.inference.random_effects import effects_index
 from skmixed.inference.table import Table, TabularResult
 
@@ -135,7 +135,8 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
     (100, 18, 2)
     """
     model = snapshot(model)
-    fit = check_fitted(model)
+    fit = determined_fit_of(model)
+    design_of(model)  # which a bare fit has not
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: at least one draw is needed")
     if model._fitted.posterior is not fit:
@@ -157,9 +158,8 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
     for position, name in enumerate(labels):
         errors = np.concatenate([blocks[position] for _, blocks in parts])
         effects[name] = fit.modes[position] + stretch[:, None, None] * errors
-    names = [fit.products.layout.columns[place] for place in fit.spec.fixed]
     sigma = np.sqrt(fit.sigma2) * stretch
-    return Draws(pd.DataFrame(coef, columns=names), effects, sigma, labels)
+    return Draws(pd.DataFrame(coef, columns=coefficient_names(fit)), effects, sigma, labels)
 
 
 def _errors(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[FloatArray, Blocks]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from skmixed.core.model.spec import ModelSpec
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.report import MonteCarlo
 from skmixed.core.sums.layout import CONSTANT
+from skmixed.inference.components import deviations_and_correlations
+from skmixed.inference.fitted import coefficient_names
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,15 +50,11 @@ class Summary:
         return texts
 
     def _repr_html_(self) -> str:
-        parts = [
-            f"<p><code>{html.escape(self.formula)}</code></p>",
-            self._coefficient_texts().to_html(border=0),
-        ]
+        parts = [self._coefficient_texts().to_html(border=0)]
         if self.error_terms is not None:
             parts.append("<p>Error terms</p>")
             parts.append(rounded(self.error_terms, self.digits).to_html(border=0, index=False))
-        parts.append("<p>" + "<br>".join(map(html.escape, self.notes)) + "</p>")
-        return "<div>" + "\n".join(parts) + "</div>"
+        return _as_html(self.formula, parts, self.notes)
 
 
 def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Summary:
@@ -65,7 +64,7 @@ def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Su
     arm::display: deviance is -2 log-likelihood of the fit by maximum likelihood, also where REML
     was used, AIC = criterion + 2 (number of parameters), and DIC = 2 deviance - criterion.
     """
-    names = [fit.products.layout.columns[place] for place in fit.spec.fixed]
+    names = coefficient_names(fit)
     errors = np.sqrt(np.diag(fit.beta_covariance))
     coefficients = pd.DataFrame({"coef.est": fit.beta, "coef.se": errors}, index=names)
     is_dropped = ~np.isin(np.arange(len(names)), fit.kept)
@@ -92,16 +91,12 @@ def error_terms(fit: Fit) -> pd.DataFrame:
     """
     rows: list[list[Any]] = []
     for term in fit.ordered_terms:
-        covariance = fit.term_covariance(term)
-        deviations = np.sqrt(np.diag(covariance))
+        deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
         factor = fit.products.layout.factors[term.factor]
         for i, place in enumerate(term.columns):
             first = ":".join(factor.key) if i == 0 else ""
-            correlations: list[float] = []
-            if term.kind == "unstructured":
-                with np.errstate(invalid="ignore"):
-                    correlations = list(covariance[i, :i] / (deviations[i] * deviations[:i]))
-            rows.append([first, fit.products.layout.columns[place], deviations[i], *correlations])
+            others = correlations[i, :i] if term.kind == "unstructured" else ()
+            rows.append([first, fit.products.layout.columns[place], deviations[i], *others])
     rows.append(["Residual", "", np.sqrt(fit.sigma2)])
     width = max(map(len, rows))
     columns = ["Groups", "Name", "Std.Dev.", "Corr", *[""] * width][:width]
@@ -221,6 +216,16 @@ def as_text(table: pd.DataFrame, *, index: bool = True) -> str:
     return "\n".join(lines)
 
 
+def _as_html(title: str, parts: Sequence[str], notes: Sequence[str]) -> str:
+    """Put the parts of a summary beneath its title and above its notes."""
+    head = f"<p><code>{html.escape(title)}</code></p>"
+    return "<div>" + "\n".join([head, *parts, _as_lines(notes)]) + "</div>"
+
+
+def _as_lines(notes: Sequence[str]) -> str:
+    return "<p>" + "<br>".join(map(html.escape, notes)) + "</p>"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupModel:
     """The model of one group."""
@@ -254,13 +259,12 @@ class GroupSummary:
         return texts.mask(model.coefficients.isna(), "-")
 
     def _repr_html_(self) -> str:
-        parts = [f"<p><code>{html.escape(self.title)}</code></p>"]
+        parts = []
         for model in self.models:
             parts.append(f"<p>{html.escape(model.title)}</p>")
             parts.append(self._texts(model).to_html(border=0))
-            parts.append("<p>" + "<br>".join(map(html.escape, model.notes)) + "</p>")
-        parts.append("<p>" + "<br>".join(map(html.escape, self.notes)) + "</p>")
-        return "<div>" + "\n".join(parts) + "</div>"
+            parts.append(_as_lines(model.notes))
+        return _as_html(self.title, parts, self.notes)
 
 
 def deviance_notes(

@@ -38,7 +38,7 @@ def sequential_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
     A term all of whose columns are dropped has a test without restrictions.
     """
     fit = tests.fit
-    rows = _sequential_rows(fit, list(range(fit.rank)))
+    rows = _sequential_rows(tests, list(range(fit.rank)))
     return {
         term: _scaled_test(tests, rows[_kept_places(fit, places)])
         for term, places in tested_terms(part).items()
@@ -56,13 +56,13 @@ def marginal_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
         own = _kept_places(fit, places)
         containing = [other for other in terms if contains(part, other, term)]
         if not containing:  # every order with the term at the end says the same
-            found[term] = _scaled_test(tests, _raw_map(fit)[own])
+            found[term] = _scaled_test(tests, tests.to_raw[own])
             continue
         above = [place for other in containing for place in _kept_places(fit, terms[other])]
         last = {*own, *above}
         order = [place for place in range(fit.rank) if place not in last] + sorted(last)
         rows = np.zeros((fit.rank, fit.rank))
-        rows[np.ix_(order, order)] = _sequential_rows(fit, order)
+        rows[np.ix_(order, order)] = _sequential_rows(tests, order)
         found[term] = _scaled_test(tests, rows[own])
     return found
 
@@ -75,7 +75,7 @@ def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
     for term, places in tested_terms(part).items():
         if _is_full(part, term):
             kept = _kept_places(tests.fit, places)
-            found[term] = _scaled_test(tests, _raw_map(tests.fit)[kept])
+            found[term] = _scaled_test(tests, tests.to_raw[kept])
             continue
         hypotheses = [
             estimable_combinations(tests.fit, functions, sharing)
@@ -133,20 +133,14 @@ def _scaled_test(tests: CoefficientTests, rows: FloatArray) -> JointTest:
     if not len(rows):
         return NO_RESTRICTIONS
     fit = tests.fit
-    scaled = np.linalg.solve(_raw_map(fit), fit.beta[list(fit.kept)])
+    scaled = np.linalg.solve(tests.to_raw, fit.beta[list(fit.kept)])
     return tests.joint_scaled(rows, rows @ scaled)
 
 
-def _raw_map(fit: Fit) -> FloatArray:
-    """Return the map of scaled to raw coefficients of the kept columns, (p, p)."""
-    fixed = [fit.spec.fixed[place] for place in fit.kept]
-    return np.asarray(fit.problem.model.to_raw[fixed, :-1])
-
-
-def _sequential_rows(fit: Fit, order: list[int]) -> FloatArray:
+def _sequential_rows(tests: CoefficientTests, order: list[int]) -> FloatArray:
     """Return the rows of R for columns in an order, (p, p), in raw units with 1 for its own."""
-    root = _root(fit, order)
-    return root * (np.diag(_raw_map(fit))[order] / np.diag(root))[:, None]
+    root = _root(tests.fit, order)
+    return root * (np.diag(tests.to_raw)[order] / np.diag(root))[:, None]
 
 
 def _root(fit: Fit, order: list[int]) -> FloatArray:

@@ -168,11 +168,16 @@ class CoefficientTests:
 
     def scaled(self, functions: FloatArray) -> FloatArray:
         """Return functions of raw coefficients as ones of the kept, scaled coefficients, (m, p)."""
-        return np.asarray(kept_part(self.fit, functions) @ self._maps)
+        return np.asarray(kept_part(self.fit, functions) @ self._to_raw)
 
     @cached_property
-    def _maps(self) -> FloatArray:
+    def _to_raw(self) -> FloatArray:
         return np.asarray(self.fit.problem.model.to_raw[list(self.fit.spec.fixed), :-1])
+
+    @property
+    def to_raw(self) -> FloatArray:
+        """The map of scaled to raw coefficients of the kept columns, (p, p)."""
+        return self._to_raw[list(self.fit.kept)]
 
     @cached_property
     def _covariance(self) -> FloatArray:
@@ -208,14 +213,19 @@ def t_p_values(statistics: FloatArray, degrees: FloatArray) -> FloatArray:
     return np.asarray(2.0 * stats.t.sf(np.abs(statistics), degrees))
 
 
+def check_probability(level: float) -> None:
+    """Raise ValueError for the level of an interval that is no probability between 0 and 1."""
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level={level} is no probability between 0 and 1")
+
+
 def t_quantiles(level: float, degrees: FloatArray) -> FloatArray:
     """Return the half-widths of two-sided t intervals, in standard errors.
 
     They have the shape of `degrees`; infinite degrees give normal quantiles. Raises ValueError for
     a level that is no probability.
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level={level!r} is no probability between 0 and 1")
+    check_probability(level)
     return np.asarray(stats.t.ppf((1.0 + level) / 2.0, degrees))
 
 

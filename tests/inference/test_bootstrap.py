@@ -159,8 +159,10 @@ def test_what_cannot_be_done_is_said(sleep):
         bootstrap(model, 2, kind="wild")
     with pytest.raises(ValueError, match="at least one"):
         bootstrap(model, 0)
-    with pytest.raises(TypeError, match="no fitted mixed model"):
+    with pytest.raises(ValueError, match="not fitted yet: call fit first"):
         bootstrap(MixedLinearRegressor(), 2)
+    with pytest.raises(TypeError, match="a bare fit does not know"):
+        bootstrap(model.fit_, 2, kind="cases", X=X, y=y)
     plain = MixedLinearRegressor().fit(X[["Days"]], y)
     with pytest.raises(ValueError, match="without groups"):
         bootstrap(plain, 2, kind="cases", X=X[["Days"]], y=y)

@@ -11,13 +11,14 @@ from skmixed.exceptions import UnidentifiedWarning
 from skmixed.inference import (
     coefficient_table,
     confidence_intervals,
+    constrained,
     icc,
     profile,
     r2,
     variance_partition,
 )
 from skmixed.inference.components import components_of
-from skmixed.inference.constrained import ConstrainedDeviance
+from skmixed.inference.constrained import ConstrainedDeviance, deviance_at
 from tests.inference.test_degrees import crossed
 
 FORMULAS = [
@@ -172,12 +173,38 @@ def test_profile_curves_rise(sleep):
         assert 0.0 in curve["zeta"].to_numpy()
 
 
+@pytest.mark.parametrize(("of_y", "of_x"), [(1e-12, 1.0), (1e14, 1.0), (1e-6, 1e6), (1.0, 1e-6)])
+@pytest.mark.parametrize("noise", [False, True], ids=["slopes", "no variance"])
+def test_profiles_take_as_many_steps_in_any_unit(monkeypatch, of_y, of_x, noise):
+    table = load_sleepstudy()
+    if noise:
+        table["Reaction"] = np.random.default_rng(0).permutation(table["Reaction"])
+    steps = []
+
+    def counted(*given):
+        steps[-1] += 1
+        return deviance_at(*given)
+
+    monkeypatch.setattr(constrained, "deviance_at", counted)
+    frames = []
+    for y, x in [(1.0, 1.0), (of_y, of_x)]:
+        rows = table.assign(Reaction=y * table["Reaction"], Days=x * table["Days"])
+        model = lmer("Reaction ~ Days + (Days || Subject)", rows)
+        steps.append(0)
+        frames.append(confidence_intervals(model, method="profile").to_frame())
+        frames[-1][frames[-1].index.str.contains("Days")] *= x
+        frames[-1] /= y
+    np.testing.assert_allclose(frames[1], frames[0], rtol=1e-8, atol=1e-8)
+    assert steps[1] <= 1.2 * steps[0]
+
+
 def test_a_shared_variance_is_one_parameter():
     table, _ = crossed()
     X = table[["x", "g"]]
     model = MixedLinearRegressor("(1 + x | g)", covariance="identity").fit(X, table["y"])
-    for method in ["wald", "profile"]:
-        ours = confidence_intervals(model, method=method).to_frame()
+    for method in ["wald", "profile", "bootstrap"]:
+        how = {"n_samples": 100, "random_state": 0} if method == "bootstrap" else {}
+        ours = confidence_intervals(model, method=method, **how).to_frame()
         assert list(ours.index) == ["sd_(Intercept),x|g", "sigma", "(Intercept)", "x"]
         assert (ours["lower"] < ours["estimate"]).all()
 

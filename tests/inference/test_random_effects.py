@@ -192,6 +192,9 @@ def test_wrong_arguments(sleep):
         random_effects_table(MixedLinearRegressor().fit(X[["Days"]], y))
     with pytest.raises(ValueError, match="at least one"):
         sim(model, 0)
+    for function in [sim, random_effects_table]:
+        with pytest.raises(TypeError, match="a bare fit does not know"):
+            function(model.fit_)
 
 
 def test_draws_of_a_linear_model(sleep):
