@@ -46,20 +46,24 @@ def require_matplotlib(caller: str) -> None:
 def style(artist: str, defaults: Mapping[str, Any], given: Any, name: str) -> dict[str, Any]:
     """Return the settings of a "line" or "collection", by full names, with the user's on top.
 
-    Aliases such as c and lw are those of the artist. A TypeError names the user's argument, if that
-    is neither None nor a mapping.
+    Aliases such as c and lw are those of the artist.
     """
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
 
-    if given is not None and not isinstance(given, Mapping):
-        raise TypeError(f"{name} is a {type(given).__name__}, not a dict of matplotlib's settings")
     kind = Line2D if artist == "line" else LineCollection
-    user = normalize_kwargs(dict(given or {}), kind)
+    user = normalize_kwargs(given_settings(given, name), kind)
     if artist == "collection" and "colors" in user:
         user["color"] = user.pop("colors")
     return {**defaults, **user}
+
+
+def given_settings(given: Any, name: str) -> dict[str, Any]:
+    """Return the settings of a user, of which a TypeError says that they are no dict."""
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"{name} is a {type(given).__name__}, not a dict of matplotlib's settings")
+    return dict(given or {})
 
 
 def panels(

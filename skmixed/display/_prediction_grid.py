@@ -18,7 +18,7 @@ from skmixed.display._fitted_models import GroupColumns, as_objects, frame_of
 from skmixed.inference.testing import check_probability
 
 NEW = "(new)"
-_MOST_ALL_SHOWN = 7  # groups up to which all are in colour, of which PALETTE has six besides black
+_MOST_ALL_SHOWN = 6  # groups up to which all are in colour: PALETTE has six besides black
 _N_SHOWN = 5  # of more groups: lowest, quartiles and highest of the predictions
 _MOST_BEHIND = 200  # grey lines: more make an area of grey, and each costs a grid of predictions
 

@@ -27,6 +27,7 @@ from skmixed.inference.fitted import snapshot
 
 _COLUMNS = ["group", "value", "prediction", "lower", "upper", "role"]
 _BARS_WIDTH = 0.5  # of the distance between categories, over which the bars of groups lie
+_DASHES = ("-", ":", "-.")  # of groups in colour, each as often as there are colours
 _MOST_HELD = 4  # values in the title: more do not fit on its line
 _MOST_DISTINCT = 50  # grey lines that can be followed: more are drawn fainter
 _PLAIN_NUMBERS = 1e5  # below it three digits say enough; above, .3g turns to powers of ten
@@ -137,7 +138,7 @@ class PredictionDisplay:
             The grouping factor, or its columns; None is the one with most levels.
         levels : list or None, default=None
             The groups in colour, as labels, or tuples of them for a factor of several columns. None
-            is all up to 7 groups; of more, 5 from the lowest to the highest prediction, and up to
+            is all up to 6 groups; of more, 5 from the lowest to the highest prediction, and up to
             200 grey ones.
         at : mapping of str to object, default=None
             Values at which other features are held, or labels of other grouping columns. Otherwise
@@ -279,9 +280,11 @@ class PredictionDisplay:
         """Draw lines in colour with their intervals."""
         self.lines_, self.intervals_ = {}, {}
         for number, (group, part) in enumerate(parts.items()):
-            colour = PALETTE[number % (len(PALETTE) - 1)]  # black is for a new group
+            turn, place_of_colour = divmod(number, len(PALETTE) - 1)  # black is for a new group
+            colour, dashes = PALETTE[place_of_colour], _DASHES[turn % len(_DASHES)]
             where = _places(part, place)
             look = {"color": colour, "linewidth": 1.8, "label": label_text(group)}
+            look["linestyle"] = dashes
             if place is not None:  # beside each other, as bars would hide each other
                 where = where + _BARS_WIDTH * ((number + 0.5) / len(parts) - 0.5)
                 look |= {

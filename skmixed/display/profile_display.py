@@ -22,7 +22,7 @@ from skmixed.display._drawing import (
 )
 from skmixed.display._fitted_models import mixed_model, response_of
 from skmixed.inference.fitted import snapshot
-from skmixed.inference.profiles import profile
+from skmixed.inference.profiles import profile, split_curves
 
 _COLUMNS = ["parameter", "value", "zeta"]
 _CURVE_POINTS = 200  # of a curve: it looks smooth in a panel of three inches
@@ -188,14 +188,14 @@ class ProfileDisplay:
         require_matplotlib("ProfileDisplay.plot")
         if kind not in ("zeta", "density"):
             raise ValueError(f"kind={kind!r} is neither 'zeta' nor 'density'")
-        parts = dict(list(self.curves.groupby("parameter", sort=False)))
+        parts = split_curves(self.curves)
         self.figure_, self.axes_ = panels(ax, len(parts), 3, (3.2, 2.6))
-        self.ax_, self.panels_ = self.axes_[0], list(parts)
+        self.ax_, self.panels_ = self.axes_[0], [str(part["parameter"].iloc[0]) for part in parts]
         self.lines_: list[Any] = []
         self.points_: list[Any] = []
         self.intervals_: list[Any] = []
         look = style("line", {"color": BLUE, "linewidth": 1.6}, line_kwargs, "line_kwargs")
-        for axes, (name, part) in zip(self.axes_, parts.items(), strict=True):
+        for number, (axes, part) in enumerate(zip(self.axes_, parts, strict=True)):
             value, zeta = part["value"].to_numpy(float), part["zeta"].to_numpy(float)
             value, first = np.unique(value, return_index=True)
             curve = _curve(value, zeta[first])
@@ -209,7 +209,7 @@ class ProfileDisplay:
                 self._mark(axes, value, curve, point_kwargs, interval_kwargs)
             else:
                 axes.set_ylim(bottom=0.0)
-            axes.set(xlabel=_with_unit(str(name), self.response), ylabel=kind)
+            axes.set(xlabel=_with_unit(self.panels_, number, self.response), ylabel=kind)
         return self
 
     def _mark(
@@ -238,10 +238,16 @@ def _curve(value: np.ndarray, zeta: np.ndarray) -> Any:
     return CubicSpline(value, zeta, bc_type="natural")
 
 
-def _with_unit(name: str, response: str) -> str:
-    """Write a parameter with its unit below; correlations have none."""
-    if name.startswith("cor_"):
+def _with_unit(names: list[str], number: int, response: str) -> str:
+    """Write one of the parameters with its unit below; correlations have none.
+
+    Names of columns may look like others: those of random effects have a bar, and a second sigma is
+    a coefficient.
+    """
+    name = names[number]
+    of_effects = "|" in name
+    if of_effects and name.startswith("cor_"):
         return name
-    column = name.removeprefix("sd_").partition("|")[0] if name.startswith("sd_") else name
-    unit = f"[{response}]" if column == "sigma" else unit_of(column, response)
-    return f"{name}\n{unit}"
+    column = name.removeprefix("sd_").partition("|")[0] if of_effects else name
+    is_residual = name == "sigma" and name not in names[:number]
+    return f"{name}\n{f'[{response}]' if is_residual else unit_of(column, response)}"

@@ -288,8 +288,8 @@ def _sorted(part: pd.DataFrame, effects: pd.DataFrame, sort_by: str | None) -> p
 
 
 def _extremes(part: pd.DataFrame, max_levels: int | None) -> pd.DataFrame:
-    """Return the lowest and the highest rows, `max_levels` in all."""
+    """Return the lowest and the highest rows, `max_levels` in all; of an odd number more high."""
     if max_levels is None or len(part) <= max_levels:
         return part
-    half = max_levels // 2
-    return pd.concat([part.iloc[:half], part.iloc[-half:]])
+    lowest = max_levels // 2
+    return pd.concat([part.iloc[:lowest], part.iloc[lowest - max_levels :]])

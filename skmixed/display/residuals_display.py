@@ -17,6 +17,7 @@ from skmixed.display._drawing import (
     MOST_LABELLED,
     PALETTE,
     choose,
+    given_settings,
     name_rows,
     need_columns,
     panels,
@@ -336,8 +337,9 @@ def _boxes(ax: Any, quartiles: pd.DataFrame, factor: str, given: Any) -> Any:
     entries = [dict(row, label=label, fliers=[]) for label, row in quartiles.iterrows()]
     defaults = {"boxprops": {"color": BLUE}, "medianprops": {"color": "black"}}
     defaults |= {"whiskerprops": {"color": GREY}, "capprops": {"color": GREY}}
+    settings = defaults | given_settings(given, "group_kwargs")
     places = np.arange(len(entries))
-    boxes = ax.bxp(entries, positions=places, showfliers=False, **{**defaults, **(given or {})})
+    boxes = ax.bxp(entries, positions=places, showfliers=False, **settings)
     name_rows(ax, list(quartiles.index), factor, places, along="x")
     return boxes
 

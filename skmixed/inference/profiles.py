@@ -69,16 +69,27 @@ class Profile(TabularResult):
         return self.curves.copy()
 
     def _table(self) -> Table:
-        grouped = self.curves.groupby("parameter", sort=False)
-        lowest, highest = grouped.first(), grouped.last()
+        parts = split_curves(self.curves)
+        lowest = pd.DataFrame([part.iloc[0] for part in parts]).set_index("parameter")
+        highest = pd.DataFrame([part.iloc[-1] for part in parts]).set_index("parameter")
         ranges = {
-            "points": grouped.size(),
+            "points": [len(part) for part in parts],
             "lower": lowest["value"],
             "zeta_lower": lowest["zeta"],
-            "upper": highest["value"],
-            "zeta_upper": highest["zeta"],
+            "upper": highest["value"].to_numpy(),
+            "zeta_upper": highest["zeta"].to_numpy(),
         }
         return Table(self.title, pd.DataFrame(ranges))
+
+
+def split_curves(curves: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return every curve by itself: one begins with another parameter, or where zeta falls.
+
+    A column may have the name of another parameter, such as sigma.
+    """
+    names, zeta = curves["parameter"], curves["zeta"]
+    begins = (names != names.shift()) | (zeta < zeta.shift())
+    return [part for _, part in curves.groupby(begins.cumsum())]
 
 
 def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:

@@ -70,6 +70,18 @@ def test_of_many_groups_five_are_in_colour(sleep):
     assert heights == sorted(heights)
 
 
+@pytest.mark.parametrize("n_groups", [6, 7])
+def test_no_two_groups_look_alike(sleep, n_groups):
+    _, X = sleep
+    chosen = X["Subject"].isin(X["Subject"].unique()[:n_groups])
+    model = MixedLinearRegressor("(1 | Subject)").fit(X[chosen], X["Days"][chosen] % 3)
+    for levels in [None, list(X["Subject"].unique()[:n_groups])]:
+        display = PredictionDisplay.from_estimator(model, X[chosen], "Days", levels=levels)
+        looks = {(line.get_color(), line.get_linestyle()) for line in display.lines_.values()}
+        assert len(looks) == len(display.lines_)
+    assert len(looks) == n_groups
+
+
 def test_of_thousands_of_groups_two_hundred_are_grey():
     data = make_mixed_regression(15_000, 2, n_levels=5_000, n_slopes=1, random_state=0)
     model = MixedLinearRegressor("(1 + x0 | group)").fit(data.data, data.target)

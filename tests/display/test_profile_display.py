@@ -74,6 +74,26 @@ def test_curves_that_end_at_the_boundary_are_drawn_as_far_as_they_go():
     assert len(display.intervals_[0].get_segments()) < 8
 
 
+def test_columns_may_be_called_as_parameters_are():
+    names = {"Days": "sigma", "late": "sd_of", "high": "cor_x.z"}
+    table = load_sleepstudy().assign(late=lambda t: t["Days"] > 5, high=lambda t: t["Days"] % 2)
+    table = table.astype({"late": float}).rename(columns=names)
+    model = lmer("Reaction ~ sigma + sd_of + `cor_x.z` + (1 | Subject)", table)
+    curves = profile(model, points=2)
+    display = ProfileDisplay.from_estimator(model, points=2)
+    labels = [axes.get_xlabel().replace("\n", " ") for axes in display.axes_]
+    assert labels == [
+        "sd_(Intercept)|Subject [Reaction]",
+        "sigma [Reaction]",
+        "(Intercept) [Reaction]",
+        "sigma [Reaction per unit of sigma]",
+        "sd_of [Reaction per unit of sd_of]",
+        "cor_x.z [Reaction per unit of cor_x.z]",
+    ]
+    assert [len(line.get_xdata()) for line in display.points_] == [5] * 6
+    assert curves._table().frame["points"].tolist() == [5] * 6
+
+
 def test_wrong_arguments(model):
     draw = ProfileDisplay.from_estimator
     with pytest.raises(ValueError, match="kind='box' is neither 'zeta' nor 'density'"):

@@ -58,12 +58,15 @@ def test_sort_by_gives_all_panels_one_order(model):
     assert np.all(np.diff(display.points_[1].get_xdata()) >= 0)
 
 
-def test_max_levels_draws_the_extremes(model):
-    display = RandomEffectsDisplay.from_estimator(model, columns="Days", max_levels=4)
+@pytest.mark.parametrize(("most", "lowest"), [(4, 2), (9, 4)])
+def test_max_levels_draws_the_extremes(model, most, lowest):
+    display = RandomEffectsDisplay.from_estimator(model, columns="Days", max_levels=most)
     effects = model.random_effects_["Subject"]["Days"].sort_values()
-    wanted = pd.concat([effects.iloc[:2], effects.iloc[-2:]])
+    wanted = pd.concat([effects.iloc[:lowest], effects.iloc[lowest - most :]])
     assert np.array_equal(display.points_[0].get_xdata(), wanted)
-    assert "4 of 18" in display.ax_.get_ylabel()
+    gaps = np.diff(display.points_[0].get_ydata())
+    assert list(gaps) == [2 if place == lowest - 1 else 1 for place in range(most - 1)]
+    assert f"{most} of 18" in display.ax_.get_ylabel()
 
 
 def test_thousands_of_levels_are_counted_not_named():

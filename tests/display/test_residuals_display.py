@@ -123,6 +123,8 @@ def test_wrong_arguments(model, rows):
         draw(model, X, y[:5])
     with pytest.raises(ValueError, match="is not fitted yet"):
         draw(MixedEffectsRegressor(), X, y)
+    with pytest.raises(TypeError, match="group_kwargs is a str, not a dict"):
+        draw(model, X, y, kind="groups", group_kwargs="red")
     with pytest.raises(TypeError, match=r"sklearn\.metrics\.PredictionErrorDisplay"):
         draw(LinearRegression(), X, y)
     grouped = GroupedModels(LogisticRegression(), group_features="Subject").fit(X, y > y.median())
