@@ -68,7 +68,7 @@ def test_levels_left_out(formula, data, by):
     assert len(found) == model.n_groups_[by]
     covariance = model.coef_covariance_.to_numpy()
     fit = model.fit_
-    rows = model._rows_of_fit(table, table[response], None, None)
+    rows = model._rows_of_fit(model._fitted, table, table[response], None, None)
     names = [index.name for index in fit.products.levels]
     codes = rows.at_levels(fit.products.levels).codes[names.index(by)]
     for level in (0, len(found) - 1):
