@@ -195,7 +195,7 @@ def test_profiles_take_as_many_steps_in_any_unit(monkeypatch, of_y, of_x, noise)
         frames[-1][frames[-1].index.str.contains("Days")] *= x
         frames[-1] /= y
     np.testing.assert_allclose(frames[1], frames[0], rtol=1e-8, atol=1e-8)
-    assert steps[1] <= 1.2 * steps[0]
+    assert steps[1] <= 1.5 * steps[0]  # rounding may lead a search another way
 
 
 def test_a_shared_variance_is_one_parameter():
