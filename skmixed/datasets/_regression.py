@@ -112,8 +112,12 @@ def make_mixed_regression(
     columns = ["group"] if len(sizes) == 1 else [f"group{i}" for i in range(len(sizes))]
     deal = _deal_nested if nested else _deal_crossed
     groups = deal(n_samples, sizes, rng)
-    codes, sizes = (_compound(groups, sizes)) if nested else (groups, sizes)
-    names = [":".join(reversed(columns[: i + 1])) for i in range(len(sizes))] if nested else columns
+    names, codes = columns, groups.T
+    if nested:
+        depths = range(1, 1 + len(sizes))
+        names = [":".join(reversed(columns[:depth])) for depth in depths]
+        codes = [np.ravel_multi_index(groups.T[:depth], sizes[:depth]) for depth in depths]
+        sizes = np.cumprod(sizes)
 
     design = np.column_stack([np.ones(n_samples), features[:, :n_slopes]])
     unit = _equicorrelated(design.shape[1], correlation)
@@ -123,7 +127,7 @@ def make_mixed_regression(
         for (name, covariance), n in zip(covariances.items(), sizes, strict=True)
     }
     target = intercept + features @ coef + residual_sd * rng.standard_normal(n_samples)
-    for name, code in zip(names, codes.T, strict=True):
+    for name, code in zip(names, codes, strict=True):
         target += np.einsum("ij,ij->i", design, effects[name][code])
 
     data = features
@@ -153,14 +157,6 @@ def _deal_nested(n_rows, sizes, rng):
     """Deal rows to the finest levels; the columns, (n_rows, n_factors), count within the parent."""
     leaf = rng.permutation(np.arange(n_rows) % np.prod(sizes))
     return np.column_stack(np.unravel_index(leaf, tuple(sizes)))
-
-
-def _compound(groups, sizes):
-    """Give nested levels codes of their own, (n_rows, n_factors), and count them by factor."""
-    codes = groups.copy()
-    for i in range(1, len(sizes)):
-        codes[:, i] += codes[:, i - 1] * sizes[i]
-    return codes, np.cumprod(sizes)
 
 
 def _equicorrelated(size, correlation):

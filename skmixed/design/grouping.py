@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -96,8 +97,7 @@ class Grouping:
         key = factor.index.key
         if factor.combinations is None:
             return by_column[key[0]]
-        combined = _combine(key, self.columns, by_column)
-        return factor.combinations.codes(combined)
+        return factor.combinations.codes(_combination(key, self.columns, by_column))
 
 
 def number_levels(columns: Mapping[str, Any], key: tuple[str, ...]) -> IntArray:
@@ -107,7 +107,7 @@ def number_levels(columns: Mapping[str, Any], key: tuple[str, ...]) -> IntArray:
     """
     learned = {name: _learn_labels(name, columns[name]) for name in key}
     labels = {name: known for name, (known, _) in learned.items()}
-    combined = _combine(key, labels, {name: codes for name, (_, codes) in learned.items()})
+    combined = _combination(key, labels, {name: codes for name, (_, codes) in learned.items()})
     missing = np.flatnonzero(combined == UNKNOWN)
     combined[missing] = -1 - np.arange(len(missing))
     return np.unique(combined, return_inverse=True)[1].astype(np.intp, copy=False)
@@ -118,7 +118,7 @@ def _learn_factor(
 ) -> tuple[Factor, IntArray]:
     if len(key) == 1:
         return _factor(key, labels, None), codes[key[0]]
-    combinations, of_rows = Labels.learn(_combine(key, labels, codes))
+    combinations, of_rows = Labels.learn(_combination(key, labels, codes))
     return _factor(key, labels, combinations.values), of_rows
 
 
@@ -138,26 +138,28 @@ def _factor_of_levels(index: GroupIndex, columns: Mapping[str, Labels]) -> Facto
         return Factor(index, None)
     zipped = zip(index.key, index.labels, strict=True)
     codes = {name: columns[name].codes(labels) for name, labels in zipped}
-    return Factor(index, Labels(_combine(index.key, columns, codes)))
+    return Factor(index, Labels(_combination(index.key, columns, codes)))
 
 
-def _combine(
+def _combination(
     key: tuple[str, ...], labels: Mapping[str, Labels], codes: Mapping[str, IntArray]
 ) -> IntArray:
+    return combine(key, [codes[name] for name in key], [len(labels[name]) for name in key])
+
+
+def combine(key: Sequence[Any], codes: Sequence[IntArray], sizes: Sequence[int]) -> IntArray:
     """Give numbers to combinations of several columns, (n,); `UNKNOWN` where one of them is.
 
-    Raises ValueError if there are more possible combinations than an integer can number.
+    They are in the order of the codes, of which the last varies fastest. Raises ValueError if there
+    are more possible combinations than an integer can number.
     """
-    size = 1
-    for name in key:
-        size *= max(1, len(labels[name]))
-    if size > np.iinfo(np.intp).max:
+    if prod(max(1, int(size)) for size in sizes) > np.iinfo(np.intp).max:
         raise ValueError(f"the columns {key} have too many combinations of labels to number")
-    combined = np.zeros(len(codes[key[0]]), dtype=np.intp)
+    combined = np.zeros(len(codes[0]), dtype=np.intp)
     unknown = np.zeros(len(combined), dtype=bool)
-    for name in key:
-        unknown |= codes[name] == UNKNOWN
-        combined = combined * len(labels[name]) + codes[name]
+    for of_rows, size in zip(codes, sizes, strict=True):
+        unknown |= of_rows == UNKNOWN
+        combined = combined * size + of_rows
     combined[unknown] = UNKNOWN
     return combined
 

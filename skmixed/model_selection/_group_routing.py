@@ -8,12 +8,12 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
+from skmixed.design.grouping import combine
 from skmixed.design.syntax import parse_random
 from skmixed.design.tables import UNKNOWN, Labels, column, column_names, is_frame
 from skmixed.estimators._inputs import read_groups
@@ -201,7 +201,7 @@ def _combined(names: Sequence[Any], X: Any, groups: Any) -> Any:
     columns = [_named(name, X, groups) for name in names]
     if len(columns) == 1:
         return columns[0]
-    codes: NDArray[np.intp] = np.zeros(_n_rows(X), dtype=np.intp)
+    codes, sizes = [], []
     for name, values in zip(names, columns, strict=True):
         labels, of_row = Labels.learn(values)
         missing = np.flatnonzero(of_row == UNKNOWN)
@@ -210,8 +210,9 @@ def _combined(names: Sequence[Any], X: Any, groups: Any) -> Any:
                 f"{len(missing)} rows have no label of {name!r}, the first is row {missing[0]}: "
                 "leave them out or give them a label"
             )
-        codes = codes * len(labels) + of_row
-    return codes
+        codes.append(of_row)
+        sizes.append(len(labels))
+    return combine(names, codes, sizes)
 
 
 def _named(name: Any, X: Any, groups: Any) -> Any:
