@@ -80,6 +80,7 @@ def parse_random(spec: str | Mapping[Any, Any]) -> tuple[RandomTerm, ...]:
     raise TypeError(f"random must be a string or a mapping, not {type(spec).__name__}")
 
 
+@lru_cache(maxsize=128)  # a model reads its text at every fit, and a session has few
 def split_formula(text: str) -> FormulaParts:
     """Cut a whole lme4 formula into response, fixed part, random terms and offsets.
 
@@ -184,7 +185,7 @@ def _join(summands: Iterable[tuple[int, Phrase]]) -> str:
     return text.removeprefix("+ ")
 
 
-@lru_cache(maxsize=128)  # a model reads its text at every fit, and a session has few
+@lru_cache(maxsize=128)  # as many as whole formulas
 def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
     phrase = read_phrase(text)
     for token in phrase.tokens:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from skmixed.exceptions import FormulaSyntaxError
 
@@ -48,6 +49,7 @@ class Token:
         return self.kind in ("name", "quoted")
 
 
+@lru_cache(maxsize=512)  # a fit reads its texts several times, and a session has few
 def tokenize(text: str) -> tuple[Token, ...]:
     """Cut a text into tokens, without white space.
 
