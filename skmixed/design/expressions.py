@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skmixed.design.terms import NotATermError, Product, expand
 from skmixed.design.tokens import Token, is_called, read_phrase, tokenize
@@ -222,8 +223,8 @@ def prepare(
     """Return the columns that terms need, by alias, and which of them are categorical.
 
     Numbers and truth values are arrays, (n,), the former of 64 bits; categories, other types and
-    columns that serve as labels are Series. Raises ValueError for a column that
-    is not there, has missing values, or is not of the kind that `categorical` tells.
+    columns that serve as labels are Series. Raises ValueError for a column that is not there, has
+    missing values, or is not of the kind that `categorical` tells.
     """
     prepared: dict[str, Any] = {}
     found = set()
@@ -234,7 +235,8 @@ def prepare(
             found.add(name)
         if categorical is not None and not is_label:
             _check_kind(column, name in found, name in categorical)
-        prepared[alias] = _prepare_column(column, is_label)
+        values = None if is_label else _plain_values(column)
+        prepared[alias] = _prepare_series(column, is_label) if values is None else values
     return prepared, frozenset(found)
 
 
@@ -244,16 +246,24 @@ def _pick(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
     column = frame[name]
     if isinstance(column, pd.DataFrame):
         raise ValueError(f"the name '{name}' belongs to {column.shape[1]} columns")
-    if column.dtype.kind in "iub" and isinstance(column.dtype, np.dtype):
-        return column  # a type without missing values
-    missing = np.flatnonzero(column.isna().to_numpy())
-    if missing.size:
-        raise ValueError(f"the column '{name}' has missing values in {row_numbers(missing)}")
+    missing = find_missing(column)
+    if missing is not None and missing.any():
+        rows = row_numbers(np.flatnonzero(missing))
+        raise ValueError(f"the column '{name}' has missing values in {rows}")
     return column
+
+
+def find_missing(column: pd.Series[Any]) -> NDArray[np.bool_] | None:
+    """Tell which rows of a column are missing, (n,); None for a type that cannot be."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
+        return None
+    return np.asarray(pd.isna(column.array))
 
 
 def is_categorical(dtype: Any) -> bool:
     """Tell whether a type stands for categories: strings, objects and the category type."""
+    if dtype.kind in "biuf" and isinstance(dtype, np.dtype):
+        return False
     return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
 
 
@@ -267,22 +277,29 @@ def _check_kind(column: pd.Series[Any], is_category: bool, was_category: bool) -
         )
 
 
-def _prepare_column(column: pd.Series[Any], is_label: bool) -> Any:
-    """Give numbers 64 bits, strings one type, and categories no level that does not occur.
+def _plain_values(column: pd.Series[Any]) -> NDArray[Any] | None:
+    """Return truth values, or numbers of 64 bits, (n,); None for other types.
 
     Integers become floating-point numbers: their powers and products could overflow unnoticed.
     """
     dtype = column.dtype
-    if pd.api.types.is_bool_dtype(dtype) and not isinstance(dtype, pd.CategoricalDtype):
+    if isinstance(dtype, pd.CategoricalDtype) or dtype.kind not in "biuf":
+        return None
+    wanted = np.bool_ if dtype.kind == "b" else np.float64
+    return np.ascontiguousarray(column.to_numpy(dtype=wanted))
+
+
+def _prepare_series(column: pd.Series[Any], is_label: bool) -> pd.Series[Any]:
+    """Give numbers 64 bits, strings one type, and categories no level that does not occur."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        column = column.cat.remove_unused_categories()
+    elif dtype.kind == "b":
         column = column.astype("bool")
     elif pd.api.types.is_integer_dtype(dtype):
         column = column.astype("int64" if is_label else "float64")
     elif pd.api.types.is_float_dtype(dtype):
         column = column.astype("float64")
-    elif isinstance(dtype, pd.CategoricalDtype):
-        column = column.cat.remove_unused_categories()
     elif is_categorical(dtype) and dtype != "str":
         column = column.astype("object")
-    if not is_label and isinstance(column.dtype, np.dtype) and column.dtype.kind in "fb":
-        return np.ascontiguousarray(column.to_numpy())
     return column.reset_index(drop=True)
