@@ -73,12 +73,12 @@ class ColumnCollection:
 
     def add_slopes(self, term: RandomTerm) -> tuple[int, ...]:
         """Add the columns that vary over levels; return their places, the constant left out."""
-        if all(slope.strip("`") in self.plain for slope in term.slopes):
-            places = tuple(1 + self.plain.index(slope.strip("`")) for slope in term.slopes)
+        if all(name in self.plain for name in term.slope_names):
+            places = tuple(1 + self.plain.index(name) for name in term.slope_names)
             self.slopes.append(tuple((self.names[place], (place,)) for place in places))
             return places
         if self.source.frame is None:
-            missing = [slope for slope in term.slopes if slope.strip("`") not in self.plain]
+            missing = [name for name in term.slope_names if name not in self.plain]
             raise ValueError(
                 f"random slopes {missing} of {term.name!r} are not among the columns "
                 f"{list(self.plain)}; expressions need X to be a data frame"

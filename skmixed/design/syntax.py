@@ -48,6 +48,11 @@ class RandomTerm:
         return ":".join(self.group)
 
     @property
+    def slope_names(self) -> tuple[str, ...]:
+        """The slopes without backticks: as columns are called, where they are columns."""
+        return tuple(slope.strip("`") for slope in self.slopes)
+
+    @property
     def expression(self) -> str:
         """The left side of the bar, its intercept always explicit."""
         return " + ".join(("1" if self.intercept else "0", *self.slopes))

@@ -13,8 +13,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from skmixed.core.fit import Fit
-from skmixed.design.tables import is_frame, to_pandas
-from skmixed.estimators._inputs import names_of, read_groups
+from skmixed.estimators._reading import InputTable, read_groups
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.grouped.models import GroupedModels
 
@@ -66,9 +65,7 @@ def as_objects(labels: Sequence[Any] | pd.Index[Any]) -> NDArray[np.object_]:
 
 def frame_of(X: Any) -> pd.DataFrame:
     """Return a table of columns by name, "x0", "x1", ... for an array."""
-    if is_frame(X):
-        return to_pandas(X).reset_index(drop=True)
-    return pd.DataFrame(np.asarray(X), columns=list(names_of(X)))
+    return InputTable.of(X).pandas.reset_index(drop=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skmixed.design.tables import is_frame
 from skmixed.display._fitted_models import GroupColumns, as_objects, frame_of
+from skmixed.estimators._reading import InputTable
 from skmixed.inference.testing import check_probability
 
 NEW = "(new)"
@@ -89,7 +89,7 @@ class PredictionGrid:
             dict(table.dtypes),
             dict(labels.dtypes),
             unseen,
-            is_frame(X),
+            InputTable.of(X).is_named,
         )
 
     @property

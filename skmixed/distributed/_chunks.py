@@ -15,9 +15,9 @@ from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.tables import column_names, is_frame
 from skmixed.distributed._partial_sums import PartialSums, merged_sums
 from skmixed.distributed._parts import PartPredictor, PartSummer
+from skmixed.estimators._reading import InputTable
 from skmixed.exceptions import PartitionError
 
 _PENDING_BYTES = 2**28  # small sums wait up to this size: few merges, and no burden on memory
@@ -107,12 +107,13 @@ class Chunks:
             first = next(named)
         except StopIteration:
             raise ValueError("there are no chunks") from None
-        if not is_frame(first[1]):
+        table = InputTable.of_frame(first[1])
+        if table is None:
             raise TypeError(
                 f"the first chunk is a {type(first[1]).__name__}; every chunk must be a data "
                 "frame, whose columns have names"
             )
-        self.names = column_names(first[1])
+        self.names = list(table.names)
         self._named = chain([first], named)
 
     def total(self, summing: PartSummer) -> PartialSums | None:

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skmixed.design.tables import is_frame
 from skmixed.distributed._chunks import Chunks
 from skmixed.distributed._dask import DaskFrame
 from skmixed.distributed._duckdb import DuckRelation
@@ -19,6 +18,7 @@ from skmixed.distributed._partial_sums import PartialSums
 from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.distributed._spark import SparkFrame
 from skmixed.estimators._linear_state import LinearState
+from skmixed.estimators._reading import InputTable
 from skmixed.estimators._summed import fit_sums
 from skmixed.estimators.linear import MixedLinearRegressor
 
@@ -71,7 +71,7 @@ def engine_of(frame: Any) -> Engine:
         )
     if not hasattr(frame, "shape") and isinstance(frame, Iterable):
         return Chunks(frame)
-    if is_frame(frame):
+    if InputTable.of_frame(frame) is not None:
         return Chunks([frame])
     raise TypeError(
         f"frame is a {library}.{kind}; a Dask or Spark DataFrame, a pyarrow Dataset, a list of "

@@ -15,7 +15,7 @@ from skmixed.core.sums.crossproducts import CrossProducts, arranged, united_layo
 from skmixed.design.categories import Categories, differing_expression, table_of_levels
 from skmixed.design.design import Design
 from skmixed.design.source import Source
-from skmixed.estimators._data import TrainingData
+from skmixed.estimators._training_data import TrainingData
 
 FAN_IN = 8  # sums merged in one task: a tree of few stages, each task holding but a few sums
 

@@ -22,25 +22,15 @@ from skmixed.design.categories import (
     with_levels,
 )
 from skmixed.design.design import Design
-from skmixed.design.tables import column, column_names, is_frame, select
 from skmixed.design.wording import MAX_SHOWN
 from skmixed.distributed._partial_sums import Declaration, PartialSums
-from skmixed.estimators._data import TrainingData, read_training_data
+from skmixed.estimators._numbers import refuse_dates
 from skmixed.estimators._prediction_rows import Predictor
+from skmixed.estimators._reading import InputTable
+from skmixed.estimators._training_data import TrainingData, read_training_data
 from skmixed.exceptions import PartitionError
 
 _HEAD_ROWS = 50  # from these a part learns its formulas first: enough for a spline, and cheap
-
-
-def _places(chunk: Any) -> dict[str, int]:
-    """Return the positions of the columns of a data frame by their names."""
-    return {name: place for place, name in enumerate(column_names(chunk))}
-
-
-def _select(chunk: Any, names: Sequence[str]) -> Any:
-    """Return the columns of these names, as a data frame of the same library."""
-    place = _places(chunk)
-    return select(chunk, [place[name] for name in names])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,25 +86,26 @@ class PartSummer:
 
     def _read(self, chunk: Any) -> TrainingData | None:
         """Check and read a part; None where it has no rows or no weight."""
-        if not is_frame(chunk):
+        table = InputTable.of_frame(chunk)
+        if table is None:
             raise TypeError(
                 f"it is a {type(chunk).__name__}; every chunk must be a data frame, whose columns "
                 "have names"
             )
-        if not len(chunk):
+        if not table.n_rows:
             return None
-        place = _places(chunk)
-        missing = [name for name in self.columns if name not in place]
+        missing = [name for name in self.columns if name not in table.names]
         if missing:
-            raise ValueError(f"the columns {missing} are missing; there are {list(place)}")
-        weights = None if self.weight is None else column(chunk, place[self.weight])
-        if weights is not None:
-            weights = np.asarray(weights, dtype=np.float64)
-            if not weights.any():
+            raise ValueError(f"the columns {missing} are missing; there are {list(table.names)}")
+        weights = None
+        if self.weight is not None:
+            weights = table.column(self.weight)
+            refuse_dates(weights, f"the column {self.weight!r} of weights")
+            if not np.asarray(weights, dtype=np.float64).any():
                 return None
-        X = _select(chunk, self.features)
-        groups = _select(chunk, self.groups) if self.groups else None
-        return read_training_data(self.model, X, column(chunk, place[self.target]), weights, groups)
+        X, y = table.select(self.features), table.column(self.target)
+        groups = table.select(self.groups) if self.groups else None
+        return read_training_data(self.model, X, y, weights, groups)
 
     def _sum_formula_columns(self, declared: Declaration, data: TrainingData) -> PartialSums:
         frame = data.source.pandas
@@ -151,7 +142,7 @@ class PartSummer:
 
 
 def _needs_formulas(data: TrainingData) -> bool:
-    slopes = {slope.strip("`") for term in data.terms for slope in term.slopes}
+    slopes = {name for term in data.terms for name in term.slope_names}
     return data.fixed is not None or not slopes <= set(data.source.names)
 
 
@@ -228,8 +219,9 @@ class PartPredictor:
         """
         if not len(chunk):
             return np.empty(0)
-        X = _select(chunk, self.features)
-        groups = _select(chunk, self.groups) if self.groups else None
+        table = InputTable.of(chunk)
+        X = table.select(self.features)
+        groups = table.select(self.groups) if self.groups else None
         try:
             _, rows = self.predictor.read(self.model, X, groups, self.random)
             return rows.means(self.model.handle_unknown)

@@ -22,11 +22,11 @@ from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.plan import Plan
 from skmixed.design.design import Design
-from skmixed.estimators._data import TrainingData, read_training_data
 from skmixed.estimators._diagnosis import check_sizes, check_weights
-from skmixed.estimators._inputs import pick_rows
 from skmixed.estimators._linear_state import LinearState
+from skmixed.estimators._reading import pick_rows
 from skmixed.estimators._summed import fit_products
+from skmixed.estimators._training_data import TrainingData, read_training_data
 from skmixed.estimators.linear import MixedLinearRegressor
 
 Folds = Sequence[IntArray]

@@ -11,20 +11,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import check_consistent_length
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.scaled import ScaledTable
-from skmixed.design.tables import is_frame
-from skmixed.estimators._encoder_columns import read_header
-from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, header_of
-from skmixed.estimators._inputs import Columns, read_groups, with_placeholders
-from skmixed.estimators._new_data import chosen_factors, match_names, read_new_data
+from skmixed.estimators._columns import (
+    chosen_factors,
+    groups_as_in_fit,
+    warn_without_groups,
+)
+from skmixed.estimators._estimator import FittedAttribute, FittedEstimator
 from skmixed.estimators._prediction_rows import PredictionRows
 from skmixed.estimators._random_columns import RandomColumns
+from skmixed.estimators._reading import InputTable, read_groups
+from skmixed.estimators._training_data import read_new_data
 from skmixed.estimators.linear import MixedLinearRegressor
-from skmixed.exceptions import UnknownLevelWarning, warn
 from skmixed.inference.testing import check_probability
 
 
@@ -197,47 +198,26 @@ class EffectPredictions(FittedEstimator[EffectState]):
         """
         wanted = chosen_factors(random, list(fitted.n_groups))
         columns = fitted.roles.columns
-        if is_frame(X) and not wanted and columns.groups:
-            X = with_placeholders(X, columns)
-        X = read_header(header_of(self, fitted), X, reset=False)
-        given = _given(columns, groups, len(X), need_groups=bool(wanted))
-        features = fitted.roles.features(X)
+        table = InputTable.of(X)
+        table.check_shape()
+        if not wanted:
+            table = table.with_columns(columns.groups, columns.names)
+        table.check_columns(self, fitted)
+        found = None if groups is None else read_groups(groups)
+        given = groups_as_in_fit(columns, found, table.n_rows, needed=bool(wanted))
+        if groups is None and wanted and self.handle_unknown == "population":
+            warn_without_groups(columns, columns.groups)
+        features = fitted.roles.features(table)
         prediction = np.array(fitted.regressor.predict(features), dtype=np.float64).ravel()
         model = fitted.mixed_model
         if model is None or not wanted:
             return prediction, None
-        table = fitted.roles.table(X, given)
         predictor = model._state().predictor
-        source = read_new_data(model, predictor, table, None, need_groups=True)
+        random_columns = fitted.roles.table(table, given)
+        source = read_new_data(model, predictor, random_columns, None, need_groups=True)
         rows = predictor.rows(source, wanted)
         prediction += rows.means(model.handle_unknown) - rows.fixed_part()
         return prediction, rows
-
-
-def _given(
-    columns: Columns, groups: Any, n_rows: int, *, need_groups: bool
-) -> dict[str, Any] | None:
-    """Return the columns of the argument `groups` under the names of the fit.
-
-    Warns if they are missing and needed; raises ValueError if the fit had none, or others.
-    """
-    if groups is None:
-        if columns.from_argument and need_groups:
-            warn(
-                f"no labels of {list(columns.from_argument)} are given to a model that was "
-                "fitted with them, so its random effects are left out. Pass groups=..., or say "
-                "random='none' if that is meant",
-                UnknownLevelWarning,
-            )
-        return None
-    if not columns.from_argument:
-        if columns.groups and not need_groups:
-            return None
-        having = f"grouping columns {list(columns.groups)} of X" if columns.groups else "none"
-        raise ValueError(f"groups were given, but the model was fitted with {having}")
-    found = match_names(read_groups(groups), columns.from_argument)
-    check_consistent_length(np.empty(n_rows), *found.values())
-    return found
 
 
 def _effect_variances(fit: Fit, predicted: PredictionRows) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.tables import Labels
 from skmixed.estimators._encoder_columns import (
-    EncoderTable,
     Roles,
     RowEncodings,
     learn_labels,
@@ -81,7 +81,6 @@ class TrainingLevels:
     """The rows an encoder is fitted to, and the models of them."""
 
     roles: Roles
-    table: EncoderTable  # X
     labels: list[Labels]  # of every encoded column, without a missing one
     sizes: list[int]  # number of levels, a missing label counted if it is one
     codes: list[IntArray]  # (n,) a column, negative where there is no level
@@ -93,7 +92,8 @@ class TrainingLevels:
     def of(
         cls,
         roles: Roles,
-        table: EncoderTable,
+        columns: Sequence[Any],  # of labels, (n,) each
+        slopes: FloatArray,  # (n, n_slopes)
         targets: FloatArray,
         *,
         joint: bool,
@@ -108,7 +108,7 @@ class TrainingLevels:
         names = [roles.names[i] for i in roles.encoded]
         learned = [
             learn_labels(name, values, missing_is_level)
-            for name, values in zip(names, table.labels, strict=True)
+            for name, values in zip(names, columns, strict=True)
         ]
         labels, codes, sizes = (list(part) for part in zip(*learned, strict=True))
         members: list[tuple[int, ...]] = [(column,) for column in range(len(names))]
@@ -116,7 +116,7 @@ class TrainingLevels:
             members = _joint_members(codes, sizes)
         models = [
             LevelModel.of_targets(
-                table.slopes,
+                slopes,
                 targets,
                 [f"{column}" for column in columns],
                 [codes[column] for column in columns],
@@ -126,7 +126,7 @@ class TrainingLevels:
             for columns in members
         ]
         fits = [[model.fit() for model in of_targets] for of_targets in models]
-        return cls(roles, table, labels, sizes, codes, members, models, fits)
+        return cls(roles, labels, sizes, codes, members, models, fits)
 
     def known(self) -> KnownLevels:
         """Return what all rows say of the levels."""

@@ -4,35 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import (
-    _num_samples,
-    check_array,
-    check_consistent_length,
-    validate_data,
-)
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.design.tables import (
-    UNKNOWN,
-    Labels,
-    column,
-    column_names,
-    is_frame,
-    list_rows,
-    select,
-    to_pandas,
-)
-from skmixed.estimators._inputs import refuse_infinite
-from skmixed.estimators._numbers import numeric_array, numeric_frame, read_y, refuse_labels
+from skmixed.design.tables import UNKNOWN, Labels, list_rows
+from skmixed.estimators._columns import column_place, listed
+from skmixed.estimators._numbers import check_lengths, read_y
+from skmixed.estimators._reading import InputTable, refuse_infinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +38,10 @@ def choose_roles(names: Sequence[str], columns: Any, slopes: Any) -> Roles:
 
     Raises ValueError for columns that are not there, that are both, or if none is left to encode.
     """
-    varying = _positions(slopes, names, "slopes")
+    varying = _places(slopes, names, "slopes")
     encoded = [i for i in range(len(names)) if i not in varying]
     if columns is not None:
-        encoded = sorted(_positions(columns, names, "columns"))
+        encoded = sorted(_places(columns, names, "columns"))
     both = [names[i] for i in encoded if i in varying]
     if both:
         raise ValueError(
@@ -72,80 +56,28 @@ def choose_roles(names: Sequence[str], columns: Any, slopes: Any) -> Roles:
     return Roles(tuple(names), tuple(encoded), tuple(varying))
 
 
-def _positions(entries: Any, names: Sequence[str], parameter: str) -> list[int]:
+def _places(entries: Any, names: Sequence[str], parameter: str) -> list[int]:
     """Return the positions of columns that a parameter gives by name or position, each once."""
-    listed = [entries] if isinstance(entries, str | Integral) else list(entries or ())
-    return list(dict.fromkeys(_position(entry, names, parameter) for entry in listed))
+    places = [column_place(entry, names, parameter, "feature(s)") for entry in listed(entries)]
+    repeated = [e for e in listed(entries) if isinstance(e, str) and names.count(e) > 1]
+    if repeated:
+        raise ValueError(f"the names {repeated} of {parameter} occur twice in X: give positions")
+    return list(dict.fromkeys(places))
 
 
-def _position(entry: Any, names: Sequence[str], parameter: str) -> int:
-    """Return the position of one column; ValueError if there is none, or more than one."""
-    if isinstance(entry, str):
-        if list(names).count(entry) != 1:
-            raise ValueError(
-                f"{parameter} names {entry!r}, which is not the name of one column: X has the "
-                f"columns {list(names)}. Columns of an array go by position"
-            )
-        return list(names).index(entry)
-    if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
-        raise ValueError(
-            f"{parameter} holds {entry!r}; it takes names and positions of columns of X"
-        )
-    if not -len(names) <= int(entry) < len(names):
-        raise ValueError(f"{parameter} has position {entry}; X has {len(names)} feature(s)")
-    return int(entry) % len(names)
+def read_columns(
+    table: InputTable, roles: Roles, name_by: str | None = None
+) -> tuple[list[Any], FloatArray, FloatArray]:
+    """Return the columns of labels, (n,) each, slopes, (n, n_slopes), and those handed on, (n, m).
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncoderTable:
-    """X, taken apart."""
-
-    n_rows: int
-    labels: list[Any]  # Series or arrays, (n_rows,) each
-    slopes: FloatArray  # (n_rows, n_slopes), finite
-    passed: FloatArray  # (n_rows, n_passed), NaN among them
-
-
-def read_header(estimator: BaseEstimator, X: Any, *, reset: bool) -> Any:
-    """Check names and number of the columns; return X, as an array or a data frame.
-
-    Sets `n_features_in_` and `feature_names_in_` of the estimator, or compares with them.
+    Slopes are finite, and the last may have NaN among them. Raises ValueError for infinite labels,
+    and for other columns that are no numbers; `name_by` is as in `InputTable.numeric`.
     """
-    if not is_frame(X):
-        X = check_array(X, dtype=None, ensure_all_finite=False)
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-        return X
-    if not _num_samples(X) or not column_names(X):
-        check_array(to_pandas(X), dtype=None, ensure_all_finite=False)  # says what is missing
-    known = isinstance(X, pd.DataFrame)
-    header = X if known else pd.DataFrame(columns=column_names(X))
-    validate_data(estimator, header, reset=reset, skip_check_array=True)
-    return X
-
-
-def read_table(X: Any, roles: Roles, *, fitting: bool) -> EncoderTable:
-    """Take X, as returned by `read_header`, apart.
-
-    Raises ValueError for infinite labels, and for slopes that are no finite numbers.
-    """
-    frame = is_frame(X)
-    labels = [column(X, i) if frame else X[:, i] for i in roles.encoded]
-    names = [roles.names[i] for i in roles.encoded]
-    refuse_infinite(dict(zip(names, labels, strict=True)), "X")
-    slopes = list(roles.slopes)
-    numbers = numeric_frame(X, slopes) if frame else numeric_array(X, slopes, fitting=fitting)
-    return EncoderTable(_num_samples(X), labels, numbers, _passed(X, list(roles.passed)))
-
-
-def _passed(X: Any, positions: list[int]) -> FloatArray:
-    """Return the columns of numbers that are handed on, (n, n_positions), NaN among them."""
-    if not positions:
-        return np.empty((_num_samples(X), 0))
-    chosen = X[:, positions] if not is_frame(X) else select(X, positions)
-    if is_frame(chosen):
-        refuse_labels(chosen)
-        chosen = to_pandas(chosen)
-    return check_array(chosen, dtype=np.float64, ensure_all_finite="allow-nan", input_name="X")
+    labels = [table.column(place) for place in roles.encoded]
+    for place, values in zip(roles.encoded, labels, strict=True):
+        refuse_infinite({roles.names[place]: values}, "X")
+    slopes = table.numeric(roles.slopes, name_by=name_by)
+    return labels, slopes, table.numeric(roles.passed, name_by=name_by, allow_nan=True)
 
 
 def learn_labels(name: str, values: Any, missing_is_level: bool) -> tuple[Labels, IntArray, int]:
@@ -187,7 +119,7 @@ def look_up(labels: Labels, size: int, values: Any) -> IntArray:
     return codes
 
 
-def refuse_unknown(names: Sequence[str], codes: Sequence[IntArray]) -> None:
+def refuse_new_labels(names: Sequence[str], codes: Sequence[IntArray]) -> None:
     """Raise ValueError for negative codes, (n,) a column; it names column and rows."""
     for name, of_rows in zip(names, codes, strict=True):
         rows = np.flatnonzero(of_rows < 0)
@@ -226,7 +158,7 @@ class Target:
             return cls(found, None, read_y(y, n_rows)[:, None])
         labels = column_or_1d(y, warn=True)
         assert_all_finite(labels, input_name="y")
-        check_consistent_length(labels, np.empty(n_rows))
+        check_lengths(n_rows, labels)
         classes, codes = np.unique(labels, return_inverse=True)
         if found == "binary" and len(classes) > 2:
             raise ValueError(f"target_type is 'binary', and y has {len(classes)} classes")
@@ -240,17 +172,18 @@ RowEncodings = list[list[FloatArray]]
 
 
 def join_columns(
-    roles: Roles, table: EncoderTable, encodings: RowEncodings, extra: Sequence[str]
+    roles: Roles, passed: FloatArray, encodings: RowEncodings, extra: Sequence[str]
 ) -> FloatArray:
     """Put encodings in the places of the encoded columns, (n, n_columns).
 
-    `extra` says which of "sd" and "count" are wanted beside the effects.
+    `passed`, (n, m), are the other columns; `extra` says which of "sd" and "count" are wanted
+    beside the effects.
     """
     k = len(roles.slopes) + 1
     parts = []
     for place in range(len(roles.names)):
         if place not in roles.encoded:
-            parts.append(table.passed[:, [roles.passed.index(place)]])
+            parts.append(passed[:, [roles.passed.index(place)]])
             continue
         column = roles.encoded.index(place)
         parts += [of_target[column][:, :k] for of_target in encodings]

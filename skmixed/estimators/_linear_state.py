@@ -16,13 +16,12 @@ from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
-from skmixed.estimators._batches import declaration
-from skmixed.estimators._data import TrainingData
+from skmixed.estimators._columns import Columns
 from skmixed.estimators._diagnosis import warn_about
 from skmixed.estimators._estimator import FittedAttribute
-from skmixed.estimators._inputs import Columns
 from skmixed.estimators._labels import RandomLabels, describe
 from skmixed.estimators._prediction_rows import LinearEstimates, Predictor
+from skmixed.estimators._training_data import TrainingData, declaration
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

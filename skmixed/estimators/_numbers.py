@@ -1,60 +1,90 @@
-"""Reading columns of X, the response and weights as finite numbers."""
+"""Values that must be finite numbers, by one set of rules, and what is said where they are none.
+
+The words for missing and infinite values, shapes and lengths are scikit-learn's, which is asked
+only where something is wrong or has to be converted: it takes longer than the rest of a small fit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, column_or_1d
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    check_array,
-    check_consistent_length,
-)
+from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.tables import not_numeric, select, to_pandas
-from skmixed.estimators._text import refuse_text
+from skmixed.design.tables import not_numeric
 
-_COLUMN_BY_COLUMN = 64  # fewer columns than this are read faster one by one
-
-
-def numeric_frame(frame: Any, positions: Sequence[int]) -> FloatArray:
-    """Return some columns of a data frame as finite numbers, (n, n_positions)."""
-    n_rows = _num_samples(frame)
-    if not positions:
-        return np.empty((n_rows, 0))
-    if isinstance(frame, pd.DataFrame) and len(positions) <= _COLUMN_BY_COLUMN:
-        series = [frame.iloc[:, position] for position in positions]
-        if all(isinstance(s.dtype, np.dtype) and s.dtype.kind in "biuf" for s in series):
-            numeric = np.empty((n_rows, len(series)))
-            for place, values in enumerate(series):
-                numeric[:, place] = values.to_numpy()
-            assert_all_finite(numeric, input_name="X")
-            return numeric
-    chosen = select(frame, positions)
-    refuse_labels(chosen)
-    return check_array(to_pandas(chosen), dtype=np.float64, input_name="X")
+_EXACT_BYTES = 8  # numbers of so many bytes and fewer are double precision, or become it at once
 
 
-def numeric_array(X: NDArray[Any], positions: Sequence[int], *, fitting: bool) -> FloatArray:
-    """Return some columns of an array as finite numbers, (n, n_positions).
+def plain_numbers(values: Any) -> NDArray[Any] | None:
+    """Return an array or a Series of numpy's numbers as an array; None for anything else."""
+    if isinstance(values, pd.Series) and isinstance(values.dtype, np.dtype):
+        values = values.to_numpy()
+    if type(values) is not np.ndarray or values.dtype.kind not in "biuf":
+        return None
+    return values if values.dtype.itemsize <= _EXACT_BYTES else None
 
-    The array may hold objects. Raises ValueError for dates and for text, of which it says what to
-    do.
+
+def are_finite(values: NDArray[Any]) -> bool:
+    """Tell whether numbers are finite for sure, in one pass; sums that overflow say no, too."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.add.reduce(values, axis=None)))
+
+
+def check_numbers(
+    values: Any, estimator: Any = None, *, input_name: str = "X", allow_nan: bool = False
+) -> FloatArray:
+    """Return a table of numbers in double precision, (n, p), as scikit-learn reads it.
+
+    Raises its ValueError for what cannot be read, and for missing values unless `allow_nan`.
     """
-    if not positions:
-        return np.empty((len(X), 0))
-    refuse_dates(X, "X")
-    try:
-        return check_array(X[:, positions], dtype=np.float64, input_name="X")
-    except ValueError:
-        refuse_text(X, positions, fitting=fitting)
-        raise
+    numbers: FloatArray = check_array(
+        values,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan" if allow_nan else True,
+        ensure_min_features=0,
+        estimator=estimator,
+        input_name=input_name,
+    )
+    return numbers
+
+
+def read_y(y: Any, n_rows: int) -> FloatArray:
+    """Validate the response as finite numbers, (n_rows,)."""
+    refuse_dates(y, "y")
+    values = plain_numbers(y)
+    if values is None or values.ndim != 1 or not are_finite(values):
+        values = column_or_1d(y, dtype=np.float64, warn=True)
+        assert_all_finite(values, input_name="y")
+    if len(values) != n_rows:
+        check_consistent_length(values, np.empty(n_rows))
+    return values.astype(np.float64, copy=False)
+
+
+def read_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
+    """Validate the weights of rows, (n_rows,); None where none are given.
+
+    Raises ValueError if all are zero.
+    """
+    if sample_weight is None:
+        return None
+    refuse_dates(sample_weight, "sample_weight")
+    like = np.empty((n_rows, 1))
+    weights = _check_sample_weight(sample_weight, like, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        raise ValueError("all sample weights are zero")
+    return np.asarray(weights)
+
+
+def check_lengths(n_rows: int, *arrays: Any) -> None:
+    """Raise scikit-learn's ValueError unless all arrays have so many rows."""
+    if any(not hasattr(each, "__len__") or len(each) != n_rows for each in arrays):
+        check_consistent_length(np.empty(n_rows), *arrays)
 
 
 def refuse_labels(frame: Any) -> None:
@@ -80,25 +110,34 @@ def refuse_dates(values: Any, name: str) -> None:
         )
 
 
-def read_y(y: Any, n_rows: int) -> FloatArray:
-    """Validate the response as finite numbers, (n_rows,)."""
-    refuse_dates(y, "y")
-    values = column_or_1d(y, dtype=np.float64, warn=True)
-    assert_all_finite(values, input_name="y")
-    if len(values) != n_rows:
-        check_consistent_length(values, np.empty(n_rows))
-    return values
+def refuse_text(values: NDArray[Any], places: Iterable[int], parameter: str | None) -> None:
+    """Raise ValueError for those columns of an array that hold text, saying what to do with them.
 
-
-def read_weights(sample_weight: Any, like: FloatArray) -> FloatArray | None:
-    """Validate the weights of rows like these as nonnegative, (n,); None where none are given.
-
-    Raises ValueError if all are zero.
+    Text that spells a number does not count. `parameter` is that of a fit which names the columns
+    of labels, None for new rows.
     """
-    if sample_weight is None:
-        return None
-    refuse_dates(sample_weight, "sample_weight")
-    weights = _check_sample_weight(sample_weight, like, dtype=np.float64, ensure_non_negative=True)
-    if not weights.any():
-        raise ValueError("all sample weights are zero")
-    return np.asarray(weights)
+    values = np.asarray(values, dtype=object)
+    found = [place for place in places if any(map(_is_word, values[:, place]))]
+    if not found:
+        return
+    remedy = ", which were numbers in fit"
+    if parameter is not None:
+        remedy = (
+            ". Encode them or, if they are grouping columns, name their positions: "
+            f"{parameter}={found}. If that was done, a meta-estimator handed on some of the "
+            "columns only, which shifts positions: let it keep all of them"
+        )
+    raise ValueError(
+        f"X is an array with text in the columns at positions {found}{remedy}"
+    ) from None
+
+
+def _is_word(value: Any) -> bool:
+    """Tell whether a value is text that does not spell a number."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False

@@ -22,8 +22,9 @@ from skmixed.design.design import Design
 from skmixed.design.grouping import number_levels
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
-from skmixed.estimators._inputs import Columns, read_groups
-from skmixed.estimators._new_data import chosen_factors, read_new_data, warn_about_kinds
+from skmixed.estimators._columns import Columns, chosen_factors
+from skmixed.estimators._reading import read_groups, refuse_unknown
+from skmixed.estimators._training_data import read_new_data, warn_about_kinds
 
 _REPLICATES_AT_ONCE = 250  # refitted in lock-step; draws depend on it, memory grows with it
 
@@ -84,7 +85,7 @@ class Predictor:
             codes = grouping.codes(source.groups, source.n_rows)
         for factor, keep in zip(used, chosen, strict=True):
             if keep and source.n_rows and (codes[factor] == UNKNOWN).all():
-                warn_about_kinds(grouping, indexes[factor].key, source)
+                warn_about_kinds(grouping, indexes[factor].key, source.groups)
         columns, offset = self.design.columns(source), self.design.offset(source)
         return PredictionRows(self, columns, codes, indexes, offset, chosen)
 
@@ -128,7 +129,12 @@ class PredictionRows:
             level = self.codes[factor]
             unknown = level == UNKNOWN
             if unknown.any():
-                _handle_unknown(handle_unknown, self.indexes[factor].name, unknown, prediction)
+                name = self.indexes[factor].name
+                remedy = "handle_unknown='population' predicts them without that factor's effect"
+                if handle_unknown == "error":
+                    refuse_unknown(level, f"levels of {name!r}", remedy)
+                if handle_unknown == "nan":
+                    prediction[unknown] = np.nan
             for column, effect in zip(spec.factor_columns(factor), effects.T, strict=True):
                 prediction += np.where(unknown, 0.0, effect[level]) * self.columns[:, column]
         return prediction
@@ -136,21 +142,6 @@ class PredictionRows:
     def deviations(self, posterior: Fit | Posterior) -> FloatArray:
         """Return the standard errors of `means`, (n,), in units of y."""
         return np.sqrt(mean_variances(posterior, self.rows, self.wanted))
-
-
-def _handle_unknown(
-    handle_unknown: str, factor: str, unknown: NDArray[np.bool_], prediction: FloatArray
-) -> None:
-    """Raise ValueError for unknown rows, or write NaN over their predictions, or do neither."""
-    if handle_unknown == "error":
-        rows = np.flatnonzero(unknown)
-        raise ValueError(
-            f"{len(rows)} rows have levels of {factor!r} that were not seen in fit, or "
-            f"missing ones, the first in row {rows[0]}; handle_unknown='population' predicts "
-            "them without that factor's effect"
-        )
-    if handle_unknown == "nan":
-        prediction[unknown] = np.nan
 
 
 def simulate_rows(

@@ -21,9 +21,9 @@ from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.design.design import Design
 from skmixed.design.syntax import RandomTerm
-from skmixed.estimators._data import TrainingData
 from skmixed.estimators._diagnosis import check_sizes, check_weights, print_iteration
 from skmixed.estimators._linear_state import LinearState
+from skmixed.estimators._training_data import TrainingData
 
 Learned = TypeVar("Learned", bound=LinearState)
 

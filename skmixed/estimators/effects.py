@@ -19,7 +19,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import _num_samples, check_consistent_length
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
@@ -29,14 +28,14 @@ from skmixed.estimators._alternation import (
     RegressorPart,
     check_takes_weights,
 )
+from skmixed.estimators._columns import check_groups, declared
 from skmixed.estimators._cross_fitting import folds_of_groups
-from skmixed.estimators._data import declared, read_rows
 from skmixed.estimators._effect_predictions import EffectPredictions, EffectState
-from skmixed.estimators._encoder_columns import read_header
 from skmixed.estimators._estimator import FittedEstimator
-from skmixed.estimators._inputs import names_of, refuse_infinite
 from skmixed.estimators._numbers import read_weights, read_y
 from skmixed.estimators._random_columns import RandomColumns, coarsest
+from skmixed.estimators._reading import InputTable
+from skmixed.estimators._training_data import read_arguments
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.exceptions import warn
 
@@ -239,24 +238,19 @@ class MixedEffectsRegressor(
         FormulaSyntaxError
             If `random` cannot be read.
         """
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, "
-                "but the target y is None"
-            )
-        kept = _positive(sample_weight, X)
-        X, y, weights, given = read_rows(X, y, sample_weight, groups)
-        scratch = type(self)()  # a fit that fails leaves the estimator as it was
-        X = read_header(scratch, X, reset=True)
+        table = InputTable.of(X)
+        kept = _positive(sample_weight, table.n_rows)
+        table, y, weights, given = read_arguments(self, table, y, sample_weight, groups)
+        feature_names = table.feature_names
+        table.check_shape()
         regressor = self._regressor()
         check_takes_weights(regressor, weights)
-        terms, columns = declared(self, names_of(X), given, None)
+        terms, columns = declared(self.random, self.group_features, table.names, given, None)
         exact = _is_least_squares(regressor)
         roles = RandomColumns.of(columns, terms, all_features=exact)
-        y = read_y(y, len(X))
+        y = read_y(y, table.n_rows)
         if given is not None:
-            check_consistent_length(y, *given.values())
-            refuse_infinite(given, "groups")
+            check_groups(given, table.n_rows)
         model = MixedLinearRegressor(
             self.random,
             group_features=roles.group_features or None,
@@ -269,7 +263,7 @@ class MixedEffectsRegressor(
         )
         random = None
         if terms:
-            random = RandomPart.of(model, roles.table(X, given), y, weights)
+            random = RandomPart.of(model, roles.table(table, given), y, weights)
         folds = folds_of_groups(
             kept,
             None if random is None else random.codes[coarsest(terms)],
@@ -280,12 +274,13 @@ class MixedEffectsRegressor(
         out_of_bag = self.cross_fit == "oob" and not exact
         if out_of_bag:
             regressor = clone(regressor).set_params(oob_score=True)
-        fixed = RegressorPart(regressor, roles.features(X), weights, folds, out_of_bag, self.n_jobs)
+        features = roles.features(table)
+        fixed = RegressorPart(regressor, features, weights, folds, out_of_bag, self.n_jobs)
         found = self._alternated(fixed, random, y, exact=exact)
         final = fixed.fit(y if found is None else y - found.effects)
         self._fitted = EffectState(
-            n_features_in=scratch.n_features_in_,
-            feature_names_in=getattr(scratch, "feature_names_in_", None),
+            n_features_in=len(table.names),
+            feature_names_in=feature_names,
             roles=roles,
             regressor=final,
             **_random_part(random, found, fixed, y),
@@ -347,10 +342,10 @@ def _fixed_formula(regressor: Any, *, exact: bool) -> str:
     return "." if regressor.fit_intercept else "0 + ."
 
 
-def _positive(sample_weight: Any, X: Any) -> NDArray[np.bool_]:
-    """Tell which rows have a positive weight, (n,)."""
-    weights = read_weights(sample_weight, X)
-    return np.ones(_num_samples(X), dtype=bool) if weights is None else weights > 0
+def _positive(sample_weight: Any, n_rows: int) -> NDArray[np.bool_]:
+    """Tell which rows have a positive weight, (n_rows,)."""
+    weights = read_weights(sample_weight, n_rows)
+    return np.ones(n_rows, dtype=bool) if weights is None else weights > 0
 
 
 def _is_least_squares(regressor: Any) -> bool:

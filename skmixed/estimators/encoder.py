@@ -23,13 +23,12 @@ from skmixed.estimators._encoder_columns import (
     choose_roles,
     join_columns,
     joined_names,
-    read_header,
-    read_table,
-    refuse_unknown,
+    read_columns,
+    refuse_new_labels,
     set_unknown_to_nan,
 )
 from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, header_of
-from skmixed.estimators._inputs import names_of
+from skmixed.estimators._reading import InputTable
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -254,14 +253,14 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         ValueError
             As in `fit`, and if the folds do not test every row once.
         """
-        training, fitted = self._learn(X, y)
+        training, fitted, passed = self._learn(X, y)
         if self.cross_fit == "loo":
             known = training.without_each_row(fitted.known)
         else:
             stratified = fitted.target_type != "continuous"
             folds = folds_of_rows(self, X, y, stratified=stratified, params=params)
             known = training.without_folds(fitted.known, folds)
-        encoded = join_columns(fitted.known.roles, training.table, known, self.extra)
+        encoded = join_columns(fitted.known.roles, passed, known, self.extra)
         self._fitted = fitted
         return encoded
 
@@ -288,15 +287,17 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         """
         fitted = self._state()
         levels = fitted.known
-        X = read_header(header_of(self, fitted), X, reset=False)
-        table = read_table(X, levels.roles, fitting=False)
-        codes = levels.codes(table.labels)
+        table = InputTable.of(X)
+        table.check_shape()
+        table.check_columns(self, fitted)
+        labels, _, passed = read_columns(table, levels.roles)
+        codes = levels.codes(labels)
         if self.handle_unknown == "error":
-            refuse_unknown(levels.encoded_names, codes)
+            refuse_new_labels(levels.encoded_names, codes)
         known = levels.of_rows(codes)
         if self.handle_unknown == "nan":
             set_unknown_to_nan(known, codes)
-        return join_columns(levels.roles, table, known, self.extra)
+        return join_columns(levels.roles, passed, known, self.extra)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the columns of `transform`.
@@ -320,31 +321,37 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         joined = joined_names(fitted.known.roles, names, classes, self.extra)
         return np.asarray(joined, dtype=object)
 
-    def _learn(self, X: Any, y: Any) -> tuple[TrainingLevels, EncoderState]:
-        """Return what knows the rows, and the state; warns where encodings are in doubt."""
+    def _learn(self, X: Any, y: Any) -> tuple[TrainingLevels, EncoderState, FloatArray]:
+        """Return what knows the rows, the state, and the columns that are handed on, (n, m).
+
+        Warns where encodings are in doubt.
+        """
         unknown = [name for name in self.extra if name not in ("sd", "count")]
         if unknown:
             raise ValueError(f"extra has {unknown}; it takes 'sd' and 'count'")
-        scratch = type(self)()  # a fit that fails leaves the estimator as it was
-        X = read_header(scratch, X, reset=True)
-        roles = choose_roles(names_of(X), self.columns, self.slopes)
-        table = read_table(X, roles, fitting=True)
+        table = InputTable.of(X)
+        feature_names = table.feature_names
+        table.check_shape()
+        roles = choose_roles(table.names, self.columns, self.slopes)
+        labels, slopes, passed = read_columns(table, roles, name_by="columns")
         target = Target.read(y, self.target_type, table.n_rows)
         training = TrainingLevels.of(
             roles,
-            table,
+            labels,
+            slopes,
             target.values,
             joint=self.joint,
             missing_is_level=self.handle_missing == "level",
             deviations="sd" in self.extra,
         )
         training.warn()
-        return training, EncoderState(
-            n_features_in=scratch.n_features_in_,
-            feature_names_in=getattr(scratch, "feature_names_in_", None),
+        fitted = EncoderState(
+            n_features_in=len(table.names),
+            feature_names_in=feature_names,
             known=training.known(),
             target_type=target.kind,
             classes=target.classes,
             random_covariance=training.covariances,
             residual_variance=training.residual_variances,
         )
+        return training, fitted, passed

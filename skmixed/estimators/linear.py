@@ -16,13 +16,12 @@ from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.sums.layout import Rows
-from skmixed.estimators._batches import read_batch
-from skmixed.estimators._data import read_training_data
 from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators._linear_state import LinearAttributes, LinearState
 from skmixed.estimators._predictions import LinearPredictions
 from skmixed.estimators._summed import fit_sums, fit_table
+from skmixed.estimators._training_data import read_batch, read_training_data
 from skmixed.inference.summary import Summary, summarise
 
 

@@ -7,17 +7,18 @@ from inspect import signature
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 from sklearn import get_config
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.validation import _num_samples
 
 from skmixed.design.grouping import combine
 from skmixed.design.syntax import parse_random
-from skmixed.design.tables import UNKNOWN, Labels, column, column_names, is_frame
-from skmixed.estimators._inputs import read_groups
+from skmixed.estimators._columns import listed
+from skmixed.estimators._reading import InputTable, names_of, read_groups
 from skmixed.estimators.grouped._subset_fits import last_step
+from skmixed.model_selection._splitters import complete_codes
 
 
 def _routing() -> bool:
@@ -123,7 +124,7 @@ def _reads_columns(estimator: Any, X: Any) -> bool:
     if getattr(model, "group_features", None) is not None:
         return True
     used = {name for factor in _factors(model) for name in factor}
-    return bool(used) and used <= set(_names(X))
+    return bool(used) and used <= set(names_of(X))
 
 
 def _factors(model: Any) -> list[tuple[str, ...]]:
@@ -145,10 +146,7 @@ def _declared_columns(estimator: Any, finest: bool) -> list[Any]:
     model = innermost(estimator)
     factors = _factors(model)
     if not factors:
-        features = getattr(model, "group_features", None)
-        if features is None:
-            return []
-        return [features] if isinstance(features, str | Integral) else list(features)[:1]
+        return listed(getattr(model, "group_features", None))[:1]
     coarse = min(factors, key=len)
     if not finest:
         return list(coarse)
@@ -166,7 +164,7 @@ def groups_for_splitter(
     is wanted.
     """
     if split_by is not None:
-        names = _as_names(split_by, _n_rows(X))
+        names = _as_names(split_by, _num_samples(X))
         return split_by if names is None else _combined(names, X, groups)
     if groups is None:
         names = _declared_columns(estimator, finest) if search else []
@@ -176,11 +174,6 @@ def groups_for_splitter(
     if len(found) > 1 and names and all(name in found for name in names):
         return _combined(names, X, groups)
     return next(iter(found.values()))
-
-
-def _n_rows(X: Any) -> int:
-    """Return the number of rows."""
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 
 def _as_names(split_by: Any, n_rows: int) -> list[Any] | None:
@@ -201,18 +194,10 @@ def _combined(names: Sequence[Any], X: Any, groups: Any) -> Any:
     columns = [_named(name, X, groups) for name in names]
     if len(columns) == 1:
         return columns[0]
-    codes, sizes = [], []
-    for name, values in zip(names, columns, strict=True):
-        labels, of_row = Labels.learn(values)
-        missing = np.flatnonzero(of_row == UNKNOWN)
-        if len(missing):
-            raise ValueError(
-                f"{len(missing)} rows have no label of {name!r}, the first is row {missing[0]}: "
-                "leave them out or give them a label"
-            )
-        codes.append(of_row)
-        sizes.append(len(labels))
-    return combine(names, codes, sizes)
+    codes = [
+        complete_codes(each, f"label of {n!r}") for n, each in zip(names, columns, strict=True)
+    ]
+    return combine(names, codes, [int(of_row.max(initial=0)) + 1 for of_row in codes])
 
 
 def _named(name: Any, X: Any, groups: Any) -> Any:
@@ -221,31 +206,17 @@ def _named(name: Any, X: Any, groups: Any) -> Any:
     if isinstance(name, str):
         if name in found:
             return found[name]
-        names = _names(X)
+        names = names_of(X)
         if name in names:
-            return _column_of(X, names.index(name))
+            return InputTable.of(X).column(name)
         raise ValueError(
-            f"there is no column {name!r} to split by: groups has {list(found)} and X has {names}. "
-            "Name one of them in `split_by`, or give the labels themselves"
+            f"there is no column {name!r} to split by: groups has {list(found)} and X has "
+            f"{list(names)}. Name one of them in `split_by`, or give the labels themselves"
         )
-    places = list(found.values()) if found else range(len(_names(X)))
+    places = list(found.values()) if found else range(len(names_of(X)))
     if not -len(places) <= name < len(places):
         raise ValueError(
             f"there is no column {name} to split by: {'groups' if found else 'X'} has "
             f"{len(places)} columns"
         )
-    return places[name] if found else _column_of(X, places[name])
-
-
-def _names(X: Any) -> list[str]:
-    """Return the names of the columns of X, x0 and so on if it has none."""
-    if is_frame(X):
-        return column_names(X)
-    shape = X.shape if hasattr(X, "shape") else np.shape(X)
-    return [f"x{i}" for i in range(shape[1])] if len(shape) == 2 else []
-
-
-def _column_of(X: Any, place: int) -> Any:
-    if is_frame(X):
-        return column(X, place)
-    return X[:, place] if hasattr(X, "shape") else np.asarray(X, dtype=object)[:, place]
+    return places[name] if found else InputTable.of(X).column(places[name])

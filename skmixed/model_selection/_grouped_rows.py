@@ -23,7 +23,7 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import IntArray
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.estimators._inputs import pick_rows
+from skmixed.estimators._reading import pick_rows
 from skmixed.estimators._summed import SummedTable
 from skmixed.model_selection._group_routing import accepts, fit_names, takes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,12 +19,13 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.design.syntax import parse_random
-from skmixed.estimators._data import read_for_random, read_training_data
+from skmixed.estimators._columns import listed
 from skmixed.estimators._estimator import FittedAttribute
-from skmixed.estimators._inputs import names_of
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._numbers import read_weights
+from skmixed.estimators._reading import names_of
 from skmixed.estimators._summed import fit_table
+from skmixed.estimators._training_data import read_for_random, read_training_data
 from skmixed.estimators.linear import BaseMixedRegressor, MixedLinearRegressor
 from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
 from skmixed.model_selection._scorers import for_rows
@@ -247,11 +247,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         ]
         if not used:
             return self.group_features
-        given = self.group_features
-        listed = (
-            [given] if isinstance(given, str | Integral) else list(() if given is None else given)
-        )
-        return [*listed, *dict.fromkeys(used)]
+        return [*listed(self.group_features), *dict.fromkeys(used)]
 
     def _scores(
         self,
@@ -264,7 +260,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         """Return the scores of the candidates, of shape (n_candidates, n_splits)."""
         scoring = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
         scorer = for_rows(scoring, models[0])
-        weights = read_weights(sample_weight, np.empty(len(y)))
+        weights = read_weights(sample_weight, len(y))
         by_fold = Parallel(n_jobs=self.n_jobs)(
             delayed(_fold_scores)(models, rows, y, weights, train, test, scorer)
             for train, test in splits

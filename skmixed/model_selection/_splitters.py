@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from skmixed.core.linalg import IntArray
 from skmixed.design.tables import UNKNOWN, Labels
-from skmixed.estimators._inputs import read_groups
+from skmixed.estimators._reading import read_groups
 
 
 class WithinGroupKFold(BaseCrossValidator):
@@ -145,11 +145,16 @@ def _codes(groups: Any) -> IntArray:
         raise ValueError(
             f"groups has the columns {list(columns)}; WithinGroupKFold takes one of them"
         )
-    _, codes = Labels.learn(*columns.values())
+    return complete_codes(next(iter(columns.values())), "group")
+
+
+def complete_codes(labels: Any, what: str) -> IntArray:
+    """Return the code of every label, (n,), or raise a ValueError if some are missing."""
+    codes = Labels.learn(labels)[1]
     missing = np.flatnonzero(codes == UNKNOWN)
     if len(missing):
         raise ValueError(
-            f"{len(missing)} rows have no group, the first is row {missing[0]}: leave them out or "
+            f"{len(missing)} rows have no {what}, the first is row {missing[0]}: leave them out or "
             "give them a label"
         )
     return codes

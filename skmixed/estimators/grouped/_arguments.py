@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import (
-    _num_samples,
-    check_array,
-    check_consistent_length,
-    validate_data,
-)
+from sklearn.utils.validation import check_array
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.source import Source
-from skmixed.design.tables import column, is_frame, not_numeric, select, to_pandas
-from skmixed.estimators._data import check_given, read_rows
-from skmixed.estimators._estimator import header_of
-from skmixed.estimators._inputs import (
+from skmixed.design.tables import not_numeric, to_pandas
+from skmixed.estimators._columns import (
     Columns,
+    check_given,
+    check_groups,
     choose_groups,
-    header,
-    names_of,
-    read_features,
-    refuse_infinite,
-    refuse_missing,
+    column_place,
+    groups_as_in_fit,
+    listed,
 )
-from skmixed.estimators._new_data import match_names, warn_about_kinds
-from skmixed.estimators._numbers import refuse_dates
+from skmixed.estimators._numbers import check_lengths, check_numbers, refuse_dates
+from skmixed.estimators._reading import InputTable
+from skmixed.estimators._training_data import read_arguments, warn_about_kinds
 from skmixed.estimators.grouped._tree import Tree
 from skmixed.exceptions import UnknownLevelWarning, warn
 
@@ -74,32 +66,25 @@ def read_training(
     The estimator's parameters say which columns are labels; it is not touched, so that a fit that
     fails leaves it as it was.
     """
-    if y is None:
-        raise ValueError(
-            f"This {type(estimator).__name__} estimator requires y to be passed, "
-            "but the target y is None"
-        )
-    X, y, weights, given = read_rows(X, y, sample_weight, groups)
-    columns = _declared(estimator.group_features, names_of(X), given)
-    scratch = type(estimator)()  # a fit that fails leaves the estimator as it was
-    table, labels = _read_table(scratch, X, columns, kind, reset=True)
-    response = _read_response(y, kind)
-    check_consistent_length(table, response)
-    if given is not None:
-        check_consistent_length(response, *given.values())
-        refuse_infinite(given, "groups")
-        labels = given
+    table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
+    features, names = estimator.group_features, table.names
+    if given is None:
+        columns = Columns(names, choose_groups(names, features, ()), (), by_formula=False)
     else:
-        labels = {name: labels[name] for name in _order(estimator.group_features, columns)}
-    return Training(
-        table,
-        labels,
-        response,
-        weights,
-        columns,
-        scratch.n_features_in_,
-        getattr(scratch, "feature_names_in_", None),
-    )
+        check_given(given, features, (), names)
+        columns = Columns(names, (), tuple(given), by_formula=False)
+    feature_names = table.feature_names
+    table.check_shape()
+    values, labels = _cut(table, columns, estimator, kind, fitting=True)
+    response = _read_response(y, kind)
+    check_lengths(table.n_rows, response)
+    if given is not None:
+        check_groups(given, table.n_rows)
+        labels = given
+    else:  # in the order in which the user named them
+        places = [column_place(each, names, "group_features") for each in listed(features)]
+        labels = {names[place]: labels[names[place]] for place in places}
+    return Training(values, labels, response, weights, columns, len(names), feature_names)
 
 
 def read_new(
@@ -111,96 +96,48 @@ def read_new(
     though the model was fitted with some.
     """
     columns: Columns = fitted.columns
-    table, labels = _read_table(header_of(estimator, fitted), X, columns, kind, reset=False)
-    if not columns.from_argument:
-        if groups is not None:
-            raise ValueError(
-                "groups were given, but the model was fitted "
-                + (
-                    f"with grouping columns {list(columns.groups)} of X"
-                    if columns.groups
-                    else "without any"
-                )
-            )
-        return table, labels
-    if groups is None:
-        return table, None
-    found = match_names(dict(groups), columns.from_argument)
-    check_consistent_length(np.empty(_num_samples(table)), *found.values())
-    refuse_infinite(found, "groups")
-    return table, found
+    table = InputTable.of(X)
+    table.check_columns(estimator, fitted)
+    values, labels = _cut(table, columns, estimator, kind, fitting=False)
+    found = groups_as_in_fit(columns, groups, table.n_rows)
+    return values, found if columns.from_argument else labels
 
 
-def _declared(
-    group_features: Any, names: Sequence[str], given: Mapping[str, Any] | None
-) -> Columns:
-    """Return what each column of X is by `group_features`, or by the groups given beside it."""
-    if given is not None:
-        check_given(given, group_features, (), names)
-        return Columns(tuple(names), (), tuple(given), by_formula=False)
-    chosen = choose_groups(names, group_features, ())
-    return Columns(tuple(names), chosen, (), by_formula=False)
-
-
-def _order(group_features: Any, columns: Columns) -> list[str]:
-    """Return the grouping columns of X in the order in which the user named them."""
-    if group_features is None:
-        return []
-    listed = [group_features] if isinstance(group_features, str | Integral) else group_features
-    named = [choose_groups(columns.names, [entry], ())[0] for entry in list(listed)]
-    return list(dict.fromkeys(named))
-
-
-def _read_table(
-    estimator: Any, X: Any, columns: Columns, kind: InnerKind, *, reset: bool
+def _cut(
+    table: InputTable, columns: Columns, estimator: Any, kind: InnerKind, *, fitting: bool
 ) -> tuple[Any, dict[str, Any]]:
     """Cut X into the columns of the inner estimator and the labels."""
+    # In fit every missing label is an error.
+    labels = table.labels(columns.group_places, allow_nan=fitting)
     if kind.is_linear:
-        source = read_features(estimator, X, columns, reset=reset)
-        return np.ascontiguousarray(source.numeric), dict(source.groups)
-    place = {name: i for i, name in enumerate(columns.names)}
-    if is_frame(X):
-        validate_data(estimator, header(X), reset=reset, skip_check_array=True)
-        groups = {name: column(X, place[name]) for name in columns.groups}
-        table = _plain_frame(select(X, columns.numeric) if groups else X, kind)
-    else:
-        refuse_dates(X, "X")
-        X = check_array(X, dtype=None, ensure_all_finite=False)
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-        groups = {name: X[:, place[name]] for name in columns.groups}
-        if not reset:  # in fit every missing label is an error
-            refuse_missing(groups)
-        table = _plain_array(X[:, columns.numeric] if groups else X, kind)
-    refuse_infinite(groups, "X")
-    return table, groups
+        name_by = "group_features" if fitting else None
+        numbers = table.numeric(columns.numeric, estimator, name_by=name_by)
+        return np.ascontiguousarray(numbers), labels
+    return _inner_columns(table, columns.numeric, kind), labels
 
 
-def _plain_frame(frame: Any, kind: InnerKind) -> Any:
-    """Return numbers in double precision, under their names; other columns stay as they are."""
-    if not_numeric(frame):
-        return frame
-    table = to_pandas(frame)
-    if not table.shape[1]:
-        return table
-    finite = "allow-nan" if kind.allow_nan else True
-    values = check_array(table, dtype=np.float64, ensure_all_finite=finite, input_name="X")
-    return pd.DataFrame(np.ascontiguousarray(values), columns=table.columns)
+def _inner_columns(table: InputTable, places: Sequence[int], kind: InnerKind) -> Any:
+    """Return the columns of the inner estimator: if all are numbers, in double precision."""
+    chosen = table.select(places)
+    if not table.is_named:
+        refuse_dates(chosen, "X")
+        if not _spell_numbers(chosen):
+            return chosen
+        return np.ascontiguousarray(check_numbers(chosen, allow_nan=kind.allow_nan))
+    if not places or not_numeric(chosen):
+        return chosen
+    numbers = np.ascontiguousarray(table.numeric(places, allow_nan=kind.allow_nan))
+    return pd.DataFrame(numbers, columns=to_pandas(chosen).columns)
 
 
-def _plain_array(values: NDArray[Any], kind: InnerKind) -> NDArray[Any]:
-    """Return numbers in double precision; arrays of anything else stay as they are."""
+def _spell_numbers(values: NDArray[Any]) -> bool:
+    """Tell whether all values of an array are numbers, or objects that can become some."""
     if values.dtype.kind == "O":
         try:
             values = values.astype(np.float64)
         except (TypeError, ValueError):
-            return values
-    if values.dtype.kind not in "biuf":
-        return values
-    finite = "allow-nan" if kind.allow_nan else True
-    table: NDArray[Any] = check_array(
-        values, dtype=np.float64, ensure_all_finite=finite, ensure_min_features=0, input_name="X"
-    )
-    return np.ascontiguousarray(table)
+            return False
+    return values.dtype.kind in "biuf"
 
 
 def _read_response(y: Any, kind: InnerKind) -> NDArray[Any]:
@@ -241,5 +178,4 @@ def warn_about_labels(
         )
         return
     if len(codes[1]) and (codes[1] < 0).all():
-        source = Source(len(codes[1]), groups=labels)
-        warn_about_kinds(tree.grouping, tree.names[:1], source)
+        warn_about_kinds(tree.grouping, tree.names[:1], labels)

@@ -12,8 +12,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples
 
+from skmixed.estimators._columns import Columns
 from skmixed.estimators._estimator import FittedAttribute, FittedEstimator
-from skmixed.estimators._inputs import Columns, read_groups
+from skmixed.estimators._reading import read_groups, refuse_unknown
 from skmixed.estimators.grouped._arguments import InnerKind, read_new, warn_about_labels
 from skmixed.estimators.grouped._group_fits import GroupFits
 from skmixed.estimators.grouped._group_tables import (
@@ -24,7 +25,7 @@ from skmixed.estimators.grouped._group_tables import (
     reliability_table,
 )
 from skmixed.estimators.grouped._shares import BLUP
-from skmixed.estimators.grouped._tree import GroupMapping, Tree, refuse_unknown
+from skmixed.estimators.grouped._tree import GroupMapping, Tree
 from skmixed.inference.summary import GroupModel, GroupSummary
 
 _GROUPS_SHOWN = 30  # in a summary, a few screens; coef_table() has them all
@@ -131,7 +132,9 @@ class FittedGroups(FittedEstimator[GroupedState]):
         codes = fitted.tree.codes(labels, _num_samples(table))
         if fitted.tree.depth:
             if self.fallback == "error":
-                refuse_unknown(fitted.tree, codes)
+                what = f"labels of {list(fitted.tree.names)}"
+                remedy = "fallback='parent' predicts them by the next larger group"
+                refuse_unknown(codes[-1], what, remedy)
             warn_about_labels(fitted.tree, labels, codes, fitted.columns)
         return fitted.group_fits.predict(method, table, codes)
 

@@ -19,7 +19,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.blending import BlendComponents, components
 from skmixed.core.pooling.hierarchy import Hierarchy
 from skmixed.estimators._cross_fitting import N_FOLDS
-from skmixed.estimators._inputs import pick_rows
+from skmixed.estimators._reading import pick_rows
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._subset_fits import Job, answers, jobs_of
 from skmixed.estimators.grouped._tree import Tree

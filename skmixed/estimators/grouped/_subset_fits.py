@@ -17,7 +17,7 @@ from sklearn.utils.validation import has_fit_parameter
 from tqdm.auto import tqdm
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.estimators._inputs import pick_rows
+from skmixed.estimators._reading import pick_rows
 from skmixed.estimators.grouped._arguments import Training
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -166,20 +166,6 @@ class Failures:
         raise ValueError(
             f"groups without an estimate of their own: {shown}{more}. fallback='parent' gives them "
             "the estimate of the next larger group"
-        )
-
-
-def refuse_unknown(tree: Tree, codes: Sequence[NDArray[np.intp]]) -> None:
-    """Raise a ValueError if rows are of groups that were not there in fit.
-
-    `codes`, (n,) each, go by level from the root. The error counts the rows and names the first.
-    """
-    unknown = np.flatnonzero(codes[-1] < 0)
-    if len(unknown):
-        raise ValueError(
-            f"{len(unknown)} rows have labels of {list(tree.names)} that were not seen in fit, or "
-            f"missing ones, the first in row {unknown[0]}; fallback='parent' predicts them by the "
-            "next larger group"
         )
 
 

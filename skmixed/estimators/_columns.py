@@ -1,0 +1,257 @@
+"""Who is what: the columns of X and of `groups` that are grouping columns, and those that are not.
+
+The user says it by name or position, in `random`, `group_features` and `groups`; new rows are read
+by what was found in fit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from skmixed.design.syntax import FormulaParts, RandomTerm, parse_random, split_formula
+from skmixed.estimators._numbers import check_lengths
+from skmixed.estimators._reading import made_up_names, refuse_infinite
+from skmixed.exceptions import UnknownLevelWarning, warn
+
+ROUTING = (
+    "Where metadata routing handed on the groups of a splitter, such as GroupKFold, keep them from "
+    "the model by .set_fit_request(groups=False).set_score_request(groups=False)"
+)
+_NO_NAMES_HINT = (
+    "X came as an array, which has no names (some meta-estimators make one of a data frame): "
+    "give positions, as group_features=[0]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of X are what."""
+
+    names: tuple[str, ...]  # of all columns; "x0", "x1", ... for an array
+    groups: tuple[str, ...]  # the grouping columns among them
+    from_argument: tuple[str, ...]  # the grouping columns that come by the argument `groups`
+    by_formula: bool  # whether formulas pick the fixed columns
+
+    @property
+    def numeric(self) -> list[int]:
+        """Positions of the columns that are no grouping columns."""
+        return [i for i, name in enumerate(self.names) if name not in self.groups]
+
+    @property
+    def group_places(self) -> dict[str, int]:
+        """Position of every grouping column of X, by name."""
+        return {name: self.names.index(name) for name in self.groups}
+
+
+def listed(entries: Any) -> list[Any]:
+    """Return a parameter that is a column or several as a list; None is none."""
+    if isinstance(entries, str | Integral):
+        return [entries]
+    return [] if entries is None else list(entries)
+
+
+def column_place(
+    entry: Any,
+    names: Sequence[str],  # of the columns of X
+    parameter: str,
+    what: str = "columns",  # scikit-learn looks for the word "feature" in some errors
+) -> int:
+    """Return the position of a column that a parameter gives by name, the first, or by position.
+
+    Raises ValueError if there is none.
+    """
+    if isinstance(entry, str):
+        if entry in names:
+            return names.index(entry)
+        hint = f". {_NO_NAMES_HINT}" if tuple(names) == made_up_names(len(names)) else ""
+        raise ValueError(f"{parameter} names {entry!r}; X has the columns {list(names)}{hint}")
+    if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
+        raise ValueError(
+            f"{parameter} holds {entry!r}; it takes names and positions of columns of X"
+        )
+    if not -len(names) <= int(entry) < len(names):
+        raise ValueError(
+            f"{parameter} has position {entry}; X has {len(names)} {what}. Where a "
+            "meta-estimator selects columns, as BaggingRegressor does with max_features, positions "
+            "shift: let it keep all columns"
+        )
+    return int(entry) % len(names)
+
+
+def choose_groups(
+    names: Sequence[str],  # of the columns of X
+    group_features: Any,  # columns that the user names, by name or position
+    used: Sequence[str],  # columns that the random terms name
+) -> tuple[str, ...]:
+    """Return the columns of X that are grouping columns, in the order of X.
+
+    Raises ValueError for a column that is not there, and for one whose name occurs twice.
+    """
+    wanted = {names[column_place(each, names, "group_features")] for each in listed(group_features)}
+    missing = [name for name in dict.fromkeys(used) if name not in names]
+    if missing:
+        hint = "Name a column of X, or pass the labels as `groups`"
+        if tuple(names) == made_up_names(len(names)):
+            hint = _NO_NAMES_HINT
+        raise ValueError(
+            f"grouping columns {missing} named in `random` are not there: X has the columns "
+            f"{list(names)}. {hint}"
+        )
+    wanted.update(used)
+    repeated = [name for name in wanted if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"the names {sorted(repeated)} of grouping columns occur twice in X")
+    return tuple(name for name in names if name in wanted)
+
+
+def check_given(
+    given: Iterable[str],  # columns of the argument `groups`
+    group_features: Any,  # columns of X that the user names
+    used: Sequence[str],  # columns that the random terms name
+    names: Sequence[str],  # columns of X
+) -> None:
+    """Raise ValueError for grouping columns that are given twice, or not at all."""
+    if group_features is not None:
+        raise ValueError(
+            "the grouping columns are given twice, by `groups` and by `group_features`; "
+            f"use one of them. {ROUTING}"
+        )
+    missing = [name for name in used if name not in given]
+    if missing:
+        both = [name for name in missing if name in names]
+        hint = f"; {both} are columns of X: leave out `groups` or put all of them there. {ROUTING}"
+        raise ValueError(
+            f"grouping columns {missing} named in `random` are not among `groups`, which has "
+            f"{list(given)}" + (hint if both else "")
+        )
+    twice = [name for name in used if name in names]
+    if twice:
+        raise ValueError(
+            f"the grouping columns {twice} are given twice, by `groups` and as columns of X; "
+            f"leave one of them out. {ROUTING}"
+        )
+
+
+def declared(
+    random: Any,  # parameters of an estimator
+    group_features: Any,
+    names: tuple[str, ...],  # of the columns of X
+    given: Iterable[str] | None,  # columns of the argument `groups`
+    fixed: FormulaParts | None,
+) -> tuple[tuple[RandomTerm, ...], Columns]:
+    """Return the random terms that an estimator declares, and what each column of X is.
+
+    Without `random` every grouping column gets a random intercept.
+    """
+    terms = None if random is None else parse_random(random)
+    used = list(dict.fromkeys(name for term in terms or () for name in term.group))
+    if given is None:
+        in_X = choose_groups(names, group_features, used)
+        columns = Columns(names, in_X, (), fixed is not None)
+    else:
+        check_given(given, group_features, used, names)
+        columns = Columns(names, (), tuple(given), fixed is not None)
+    if terms is None:
+        terms = tuple(
+            RandomTerm((name,), intercept=True) for name in columns.groups + columns.from_argument
+        )
+    return terms, columns
+
+
+def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:
+    """Read the right-hand side that gives the fixed part; None stays, and means all columns.
+
+    Raises ValueError for a response, for random terms, and beside fit_intercept=False.
+    """
+    if fixed is None:
+        return None
+    if not fit_intercept:
+        raise ValueError(
+            "fit_intercept=False has no meaning beside a formula: write '0 + ...' in `fixed`"
+        )
+    parts = split_formula(fixed)
+    if parts.response is not None:
+        raise ValueError(f"`fixed` is a right-hand side; leave out '{parts.response} ~'")
+    if parts.random:
+        raise ValueError("`fixed` has random terms; they belong in `random`")
+    return parts
+
+
+def groups_as_in_fit(
+    columns: Columns, groups: Mapping[str, Any] | None, n_rows: int, *, needed: bool = True
+) -> Mapping[str, Any] | None:
+    """Return the columns of the argument `groups` of new rows under the names of the fit.
+
+    None where there are none, or none are needed. Raises ValueError for groups that a model was not
+    fitted with, of another length, or with infinite labels.
+    """
+    if groups is None:
+        return None
+    if not columns.from_argument:
+        if columns.groups and not needed:
+            return None
+        having = f"with grouping columns {list(columns.groups)} of X. {ROUTING}"
+        raise ValueError(
+            "groups were given, but the model was fitted "
+            + (having if columns.groups else "without any")
+        )
+    found = _under_names(groups, columns.from_argument)
+    check_groups(found, n_rows)
+    return found
+
+
+def warn_without_groups(columns: Columns, present: Collection[str]) -> None:
+    """Warn where labels that predictions need are not among those present."""
+    missing = [name for name in columns.groups + columns.from_argument if name not in present]
+    if missing:
+        remedy = "Pass groups=..." if columns.from_argument else "Add these columns to X"
+        warn(
+            f"no labels of {missing} are given to a model that was fitted with them, so its random "
+            f"effects are left out. {remedy}, or say random='none' if that is meant",
+            UnknownLevelWarning,
+        )
+
+
+def check_groups(groups: Mapping[str, Any], n_rows: int) -> None:
+    """Raise ValueError for columns of `groups` of another length, or with infinite labels."""
+    check_lengths(n_rows, *groups.values())
+    refuse_infinite(groups, "groups")
+
+
+def _under_names(found: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Match the columns of `groups` with those of the fit: by name, else by place.
+
+    Place counts where no column was named, or there is one. Raises ValueError if they do not match.
+    """
+    if all(name in found for name in names):
+        return {name: found[name] for name in names}
+    unnamed = all(re.fullmatch(r"group\d*", name) for name in found)
+    if len(found) == len(names) and (unnamed or len(names) == 1):
+        return dict(zip(names, found.values(), strict=True))
+    raise ValueError(
+        f"groups has the columns {list(found)}; the model was fitted with {list(names)}"
+    )
+
+
+def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[str]:
+    """Return the factors that the argument `random` of `predict` chooses.
+
+    Raises ValueError for other words than "all" and "none", and for factors that the model has not.
+    """
+    if isinstance(random, str) or not isinstance(random, Iterable):
+        if random not in ("all", "none"):
+            raise ValueError(
+                f"random={random!r} is not 'all', 'none' or a list of factors; the model has "
+                f"{list(factors)}"
+            )
+        return set(factors) if random == "all" else set()
+    unknown = [name for name in random if name not in factors]
+    if unknown:
+        raise ValueError(f"random names factors {unknown}; the model has {list(factors)}")
+    return set(random)

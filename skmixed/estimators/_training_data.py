@@ -1,0 +1,206 @@
+"""What fits, further rows and predictions of a mixed model make of their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_consistent_length
+
+from skmixed.core.linalg import FloatArray
+from skmixed.core.sums.layout import Rows
+from skmixed.design.grouping import Grouping
+from skmixed.design.source import Source
+from skmixed.design.syntax import FormulaParts, RandomTerm
+from skmixed.design.tables import is_text
+from skmixed.estimators._columns import (
+    Columns,
+    check_groups,
+    declared,
+    groups_as_in_fit,
+    read_fixed,
+    warn_without_groups,
+)
+from skmixed.estimators._numbers import read_weights, read_y
+from skmixed.estimators._reading import InputTable, pick_rows, read_groups
+from skmixed.exceptions import UnknownLevelWarning, warn
+
+_COLUMN_PARAMETERS = ("random", "fixed", "group_features", "covariance", "fit_intercept")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """Validated arguments of a fit, without rows of weight zero."""
+
+    source: Source
+    columns: Columns  # what each column of X is
+    terms: tuple[RandomTerm, ...]
+    fixed: FormulaParts | None  # None: all columns that are no grouping columns
+    y: FloatArray  # (n,)
+    weights: FloatArray | None  # (n,), positive
+    n_features: int  # of X, grouping columns among them
+    feature_names: NDArray[Any] | None  # (n_features,), of str
+
+
+def read_training_data(
+    estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, groups: Any
+) -> TrainingData:
+    """Validate the arguments of `MixedLinearRegressor.fit`; the estimator is not touched.
+
+    Raises what `fit` documents.
+    """
+    table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
+    fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
+    terms, columns = declared(estimator.random, estimator.group_features, table.names, given, fixed)
+    names = table.feature_names
+    if not columns.by_formula:
+        table.check_shape()
+    source = _cut(table, columns, estimator, fitting=True)
+    values = read_y(y, source.n_rows)
+    if given is not None:
+        check_groups(given, source.n_rows)
+        source = replace(source, groups=given)
+    return TrainingData(source, columns, terms, fixed, values, weights, len(table.names), names)
+
+
+def read_for_random(estimator: BaseEstimator, data: TrainingData) -> TrainingData:
+    """Return the same data as read by an estimator that differs in its random part alone.
+
+    Its grouping columns must be among those of `data`. No row is looked at.
+    """
+    names, given = data.columns.names, data.columns.from_argument or None
+    terms, columns = declared(estimator.random, estimator.group_features, names, given, data.fixed)
+    return replace(data, terms=terms, columns=columns)
+
+
+def read_arguments(
+    estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, groups: Any
+) -> tuple[InputTable, Any, FloatArray | None, dict[str, Any] | None]:
+    """Take in the arguments of a fit, and drop the rows of weight zero from all four.
+
+    Groups are returned by name; neither they nor the columns nor y are validated yet.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, "
+            "but the target y is None"
+        )
+    table = InputTable.of(X)
+    weights = read_weights(sample_weight, table.n_rows)
+    given = None if groups is None else read_groups(groups)
+    if weights is None or weights.all():
+        return table, y, weights, given
+    check_consistent_length(table.values, y, *(given or {}).values())
+    kept = np.flatnonzero(weights)
+    if given is not None:
+        given = {name: pick_rows(labels, kept) for name, labels in given.items()}
+    return table.take(kept), np.asarray(y)[kept], weights[kept], given
+
+
+def _cut(table: InputTable, columns: Columns, estimator: BaseEstimator, *, fitting: bool) -> Source:
+    """Cut a table into numeric and grouping columns, those of the argument `groups` left out.
+
+    Of new rows grouping columns may be missing where formulas pick the others by name.
+    """
+    if columns.by_formula:
+        if not table.is_named:
+            raise ValueError(
+                "`fixed` is a formula, which picks columns by name: X must be a data frame, got "
+                f"{table.came_as}"
+            )
+        present = {name: table.names.index(name) for name in columns.groups if name in table.names}
+        return Source(table.n_rows, frame=table.values, groups=table.labels(present))
+    # In fit every missing label is an error.
+    groups = table.labels(columns.group_places, allow_nan=fitting)
+    name_by = "group_features" if fitting else None
+    numeric = table.numeric(columns.numeric, estimator, name_by=name_by)
+    names = tuple(columns.names[place] for place in columns.numeric)
+    frame = table.values if table.is_named else None
+    return Source(table.n_rows, names, numeric, frame, groups)
+
+
+def read_new_data(estimator: Any, fitted: Any, X: Any, groups: Any, *, need_groups: bool) -> Source:
+    """Validate the arguments of a prediction; grouping columns that are not there are left out.
+
+    `fitted` is what predictions need of the estimator's state, `groups` what `read_groups` returns.
+    Warns if labels are needed, missing, and an unknown
+    level is the population; raises ValueError for groups that the model was not fitted with.
+    """
+    columns: Columns = fitted.columns
+    table = InputTable.of(X)
+    if not columns.by_formula:
+        if not need_groups and fitted.feature_names_in is not None:
+            table = table.with_columns(columns.groups, columns.names)
+        table.check_columns(estimator, fitted)
+    source = _cut(table, columns, estimator, fitting=False)
+    found = groups_as_in_fit(columns, groups, source.n_rows, needed=need_groups)
+    if found is not None:
+        return replace(source, groups=found)
+    if groups is None and need_groups and estimator.handle_unknown == "population":
+        warn_without_groups(columns, source.groups)
+    return source
+
+
+def warn_about_kinds(grouping: Grouping, key: Iterable[str], groups: Any) -> None:
+    """Warn where no label is known since numbers were fitted and text is given, or vice versa.
+
+    `key` is the grouping columns of a factor of which no level is known.
+    """
+    for name, before, now in _changed_kinds(grouping, key, groups):
+        warn(
+            f"no label of {name!r} is known: they were {before} in fit and are {now} now, which "
+            "are different labels",
+            UnknownLevelWarning,
+        )
+
+
+def _changed_kinds(
+    grouping: Grouping, names: Iterable[str], groups: Any
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the columns whose labels were text and are numbers now, or vice versa, and what."""
+    for name in names:
+        known, now = is_text(grouping.columns[name].values), is_text(groups.get(name, ()))
+        if None not in (known, now) and known != now:
+            yield (name, "text", "numbers") if known else (name, "numbers", "text")
+
+
+def declaration(estimator: Any) -> dict[str, str]:
+    """Return the parameters that say what the columns are, as text that can be compared."""
+    return {name: repr(getattr(estimator, name)) for name in _COLUMN_PARAMETERS}
+
+
+def read_batch(
+    estimator: Any, fitted: Any, X: Any, y: Any, sample_weight: Any, groups: Any
+) -> Rows:
+    """Validate further rows for a fitted model and make their columns, levels of their own.
+
+    `fitted` is the state of the estimator; X, y, sample_weight and groups are as in
+    `MixedLinearRegressor.fit`. Rows of weight zero are left out. Raises ValueError for invalid
+    input, missing grouping columns, and parameters that have changed since the fit.
+    """
+    changed = [
+        name for name, value in declaration(estimator).items() if value != fitted.declaration[name]
+    ]
+    if changed:
+        raise ValueError(
+            f"the parameters {changed} have changed since fit, and with them the columns of the "
+            "model: call fit with all rows"
+        )
+    table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
+    source = read_new_data(estimator, fitted, table, given, need_groups=False)
+    grouping = fitted.design.grouping
+    missing = [name for name in grouping.columns if name not in source.groups]
+    if missing:
+        raise ValueError(
+            f"no labels of the grouping columns {missing} are given; further rows need them"
+        )
+    for name, before, now in _changed_kinds(grouping, grouping.columns, source.groups):
+        raise ValueError(
+            f"labels of {name!r} are {now}, but were {before} in fit, so that all would be new "
+            "levels: turn them into the same kind"
+        )
+    return fitted.design.new_rows(source, read_y(y, source.n_rows), weights)
