@@ -25,7 +25,7 @@ from skmixed.design.design import Design
 from skmixed.estimators._diagnosis import check_sizes, check_weights
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._reading import pick_rows
-from skmixed.estimators._summed import fit_products
+from skmixed.estimators._summed import search_of
 from skmixed.estimators._training_data import TrainingData, read_training_data
 from skmixed.estimators.linear import MixedLinearRegressor
 
@@ -140,7 +140,7 @@ class RandomPart:
         self.columns[:, -1] = residuals
         products = CrossProducts.filled(self.plan, self.columns, self.weights)
         check_sizes(products, self.spec)
-        return fit_products(self.model, products, self.spec)
+        return Fit.of(products, self.spec, *search_of(self.model, products, self.spec))
 
     def effects(self, fit: Fit) -> FloatArray:
         """Return Z b of every row, (n,)."""

@@ -7,6 +7,7 @@ other threads do and wherever a fit is interrupted.
 
 from __future__ import annotations
 
+from functools import cache
 from operator import attrgetter
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -68,6 +69,13 @@ class FittedEstimator(BaseEstimator, Generic[State]):
     def __sklearn_is_fitted__(self) -> bool:
         """Tell scikit-learn whether `fit` has worked."""
         return self._fitted is not None
+
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        """Return the names of the parameters, which scikit-learn looks up in every fit."""
+        names: list[str] = super()._get_param_names()
+        return names
 
     def __dir__(self) -> list[str]:
         """Leave out what is not there: scikit-learn shows every name that ends in an underscore."""

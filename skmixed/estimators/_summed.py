@@ -45,36 +45,37 @@ def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> t
     return design, design.rows(columns, codes, data.weights)
 
 
-def fit_products(model: Any, products: CrossProducts, spec: ModelSpec) -> Fit:
-    """Fit by the search that `solver`, `max_iter`, `tol` and `verbose` of an estimator ask for."""
+def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Solver, str]:
+    """Return the search that the parameters of an estimator ask for, and why, if it was chosen."""
     callback = print_iteration if model.verbose else None
     if not isinstance(model.solver, str):
-        own = replace(model.solver, callback=model.solver.callback or callback)
-        return Fit.of(products, spec, own)
+        return replace(model.solver, callback=model.solver.callback or callback), ""
     most = model.max_iter or _MOST_EVALUATIONS
     newton = Newton(tol=model.tol, max_iter=most, callback=callback)
     iterative = IterativeSolver(tol=model.tol, max_iter=most, callback=callback)
     if model.solver == "auto":
-        return Fit.of(products, spec, *choose(products, spec, newton, iterative))
+        return choose(products, spec, newton, iterative)
     em = EM(tol=model.tol, max_iter=model.max_iter or _MOST_EM_STEPS, callback=callback)
     named: dict[str, Solver] = {"newton": newton, "em": em, "iterative": iterative}
-    return Fit.of(products, spec, named[model.solver])
+    return named[model.solver], ""
 
 
-def fit_sums(
+def checked_spec(
     model: Any, design: Design, products: CrossProducts, weights: FloatArray | None
-) -> Fit:
-    """Fit to cross-products as an estimator asks for; `weights`, (n,), are only warned about."""
+) -> ModelSpec:
+    """Return the model that an estimator asks for; warns about `weights`, (n,), and few rows."""
     spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
     check_weights(weights, spec)
     check_sizes(products, spec)
-    return fit_products(model, products, spec)
+    return spec
 
 
 def fit_table(model: Any, data: TrainingData, kind: type[Learned], **more: Any) -> Learned:
     """Fit to a table as an estimator asks for; the state is of a kind with `more` fields."""
     design, rows = learn_rows(model, data, data.terms)
-    fit = fit_sums(model, design, CrossProducts.of(design.layout, rows), data.weights)
+    products = CrossProducts.of(design.layout, rows)
+    spec = checked_spec(model, design, products, data.weights)
+    fit = Fit.of(products, spec, *search_of(model, products, spec))
     return kind.of(model, data, design, fit, **more)
 
 
@@ -127,5 +128,6 @@ class SummedTable:
         `number` says which of the models it is.
         """
         design = replace(self.design.with_levels(products.levels), terms=self.terms[number])
-        fit = fit_sums(model, design, products, self.summed.rows.weights)
+        spec = checked_spec(model, design, products, self.summed.rows.weights)
+        fit = Fit.of(products, spec, *search_of(model, products, spec))
         model._fitted = LinearState.of(model, self.data[number], design, fit)

@@ -11,6 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples
 
+from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
@@ -20,7 +21,7 @@ from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators._linear_state import LinearAttributes, LinearState
 from skmixed.estimators._predictions import LinearPredictions
-from skmixed.estimators._summed import fit_sums, fit_table
+from skmixed.estimators._summed import checked_spec, fit_table, search_of
 from skmixed.estimators._training_data import read_batch, read_training_data
 from skmixed.inference.summary import Summary, summarise
 
@@ -430,5 +431,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
         rows = read_batch(self, fitted, X, y, sample_weight, groups)
         products = fitted.products_with(rows)
         design = fitted.design.with_levels(products.levels)
-        self._fitted = fitted.refitted(design, fit_sums(self, design, products, rows.weights))
+        spec = checked_spec(self, design, products, rows.weights)
+        fit = Fit.of(products, spec, *search_of(self, products, spec))
+        self._fitted = fitted.refitted(design, fit)
         return self
