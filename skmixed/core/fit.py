@@ -18,7 +18,6 @@ from skmixed.core.linalg import FloatArray, least_squares
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import Method, ModelSpec, Term
-from skmixed.core.model.structures import Block, Structure
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.collapse import collapsed
 from skmixed.core.search.newton import Newton
@@ -192,10 +191,7 @@ class Fit:
     def _term_theta(self, term: Term) -> FloatArray:
         """Return the entries of theta of one term."""
         position, block = self.place_of(term)
-        lam = self.lambdas[position][block, block]
-        if term.kind == "unstructured":
-            return np.concatenate([lam[j:, j] for j in range(len(lam))])
-        return np.diag(lam).copy() if term.kind == "diagonal" else np.diag(lam)[:1].copy()
+        return term.structure.read(self.lambdas[position][block, block])
 
     def place_of(self, term: Term) -> tuple[int, slice]:
         """Return the position of a term's factor and the term's columns within it."""
@@ -218,10 +214,10 @@ class Fit:
         start = 0
         for term in self.ordered_terms:
             position, block = self.place_of(term)
-            single = Structure((Block(term.kind, len(term.columns)),))
-            stop = start + single.n_theta
-            lambdas[position][block, block] = single.factor(theta[start:stop])
-            start = stop
+            structure = term.structure
+            own = theta[start : start + structure.n_theta]
+            lambdas[position][block, block] = structure.lam(own, structure.natural_order)
+            start += structure.n_theta
         return evaluate(self.problem, self.problem.scaled_lambdas(lambdas)).criterion
 
     @property

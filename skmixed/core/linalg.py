@@ -1,35 +1,87 @@
 """Dense algebra of a few rows, array types and random numbers: what numpy and scipy leave open.
 
-Matrices here are small, and LAPACK is called without the checks that would cost more than it.
+Matrices here are small, with any leading axes where their shape begins with dots. A single one goes
+to LAPACK without the checks that would cost more than it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
-from scipy.optimize import brentq
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 BoolArray = NDArray[np.bool_]
 
 
+_ZERO_PIVOT = 1e-12  # relative to the diagonal entry: what rounding leaves of a zero
+
+
+def transposed(matrix: FloatArray) -> FloatArray:
+    """Return the transposed matrices, (..., m, n) from (..., n, m), as a view."""
+    return matrix.swapaxes(-1, -2)
+
+
+def diagonal(matrix: FloatArray) -> FloatArray:
+    """Return the diagonals of matrices, (..., k) from (..., k, k), as a view."""
+    return matrix.diagonal(axis1=-2, axis2=-1)
+
+
+def block_diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
+    """Put square matrices, (..., k_i, k_i), along the diagonal of zeros, (..., k, k)."""
+    if len(blocks) == 1:
+        return blocks[0]
+    size = sum(block.shape[-1] for block in blocks)
+    result, start = np.zeros((*blocks[0].shape[:-2], size, size)), 0
+    for block in blocks:
+        stop = start + block.shape[-1]
+        result[..., start:stop, start:stop] = block
+        start = stop
+    return result
+
+
 def eigenvalues(matrix: FloatArray) -> FloatArray:
-    """Return the eigenvalues of a symmetric matrix, (k,), ascending; its lower triangle is read."""
+    """Return the eigenvalues of symmetric matrices, (..., k), ascending.
+
+    The lower triangle is read.
+    """
+    if matrix.ndim > 2:
+        return np.asarray(np.linalg.eigvalsh(matrix), dtype=np.float64)
     values, _, info = lapack.dsyev(matrix, compute_v=0, lower=1)
     return _checked(values, info)
 
 
 def eigenpairs(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the eigenvalues of a symmetric matrix, (k,), ascending, and eigenvectors, (k, k).
+    """Return the eigenvalues of symmetric matrices, (..., k), ascending, and eigenvectors.
 
-    A column is an eigenvector. The lower triangle of the matrix is read.
+    A column of (..., k, k) is an eigenvector. The lower triangle is read.
     """
+    if matrix.ndim > 2:
+        values, vectors = np.linalg.eigh(matrix)
+        return values, vectors
     values, vectors, info = lapack.dsyev(matrix, lower=1)
     return _checked(values, info), np.asarray(vectors)
+
+
+def semidefinite_cholesky(matrix: FloatArray) -> FloatArray:
+    """Return the lower Cholesky factors of positive semidefinite matrices, (..., k, k).
+
+    A column is exactly zero where its pivot is at most 1e-12 of the diagonal entry, so the matrix
+    may be indefinite by rounding.
+    """
+    lower = np.zeros(matrix.shape)
+    for j in range(matrix.shape[-1]):
+        left = matrix[..., j:, j]
+        for i in range(j):
+            left = left - lower[..., j:, i] * lower[..., j, i, None]
+        pivot = left[..., :1]
+        is_felt = pivot > _ZERO_PIVOT * matrix[..., j, j, None]
+        lower[..., j:, j] = left / np.sqrt(np.where(is_felt, pivot, np.inf)) + 0.0  # no -0.0
+    return lower
 
 
 def is_positive_definite(matrix: FloatArray) -> bool:
@@ -70,46 +122,3 @@ def generator_of(random_state: Any) -> np.random.Generator:
     if isinstance(random_state, np.random.RandomState):
         random_state = random_state.randint(0, 2**31, size=4)  # 124 bits
     return np.random.default_rng(random_state)
-
-
-FLAT_DIRECTION = 1e-11  # eigenvalue, relative to the largest: less is rounding of the Hessian
-ACCEPTED_RATIO = 1e-3  # of achieved to predicted decrease: a step is taken for any real progress
-POOR_RATIO = 0.1  # below, the quadratic model is far off, and the radius shrinks most
-FAIR_RATIO = 0.25  # below, the radius shrinks: the rule of Nocedal & Wright 2006, section 4.1
-GOOD_RATIO = 0.75  # above, a step as long as the radius widens it: the same rule
-WIDENING = 2.5  # of the radius after a good step
-INTERIOR = 0.99  # of the radius: a longer step was cut by it, up to the error of the shift
-
-
-def trust_region_step(gradient: FloatArray, hessian: FloatArray, radius: float) -> FloatArray:
-    """Return the minimiser s, (t,), of g's + s'Hs/2 over |s| <= radius; H may be indefinite.
-
-    It has nothing along directions that are flat to rounding. In the hard case (g has nothing along
-    the lowest eigenvector) that eigenvector is added (Nocedal & Wright 2006,
-    doi:10.1007/978-0-387-40065-5, section 4.3).
-    """
-    values, vectors = eigenpairs(hessian)
-    along = vectors.T @ gradient
-    floor = FLAT_DIRECTION * float(np.abs(values).max()) + np.finfo(float).tiny
-    along[np.abs(values) <= floor] = 0.0
-
-    def step(shift: float) -> FloatArray:
-        return np.asarray(-along / np.maximum(values + shift, floor))
-
-    convex = values[0] >= -floor
-    if convex and np.linalg.norm(step(0.0)) <= radius:
-        return np.asarray(vectors @ step(0.0))
-    low = max(0.0, -float(values[0])) + floor
-    if np.linalg.norm(step(low)) <= radius:  # hard case
-        inner = step(low)
-        inner[0] = np.copysign(np.sqrt(radius**2 - np.sum(inner[1:] ** 2)), -along[0])
-        return np.asarray(vectors @ inner)
-    # |step| is at most |along| / shift; a thousandth more makes the bracket strict.
-    high = low + 1.001 * float(np.linalg.norm(along)) / radius + floor
-
-    def excess(shift: float) -> float:
-        return float(1.0 / np.linalg.norm(step(shift)) - 1.0 / radius)
-
-    if not excess(low) < 0.0 < excess(high):  # nothing but rounding between them
-        return np.asarray(vectors @ step(high))
-    return np.asarray(vectors @ step(brentq(excess, low, high)))

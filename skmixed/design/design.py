@@ -12,7 +12,7 @@ import pandas as pd
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.core.model.spec import Term
-from skmixed.core.model.structures import KINDS, Kind
+from skmixed.core.model.structures import STRUCTURES
 from skmixed.core.sums.groups import GroupIndex
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
 from skmixed.design.expressions import uses_all_columns
@@ -163,11 +163,11 @@ class Design:
         fixed_places = table.add_fixed(fixed, fit_intercept)
         slopes = [table.add_slopes(term) for term in random]
         keys = tuple(dict.fromkeys(term.group for term in random))
-        kinds = _kinds(covariance, [term.name for term in random])
+        names = _structures(covariance, [term.name for term in random])
         grouping, codes = Grouping.learn(source.groups, keys)
         terms = tuple(
-            Term(keys.index(term.group), (CONSTANT,) * term.intercept + places, kind)
-            for term, places, kind in zip(random, slopes, kinds, strict=True)
+            Term(keys.index(term.group), (CONSTANT,) * term.intercept + places, name)
+            for term, places, name in zip(random, slopes, names, strict=True)
         )
         layout = Layout((*table.names, "y"), _factor_layouts(keys, terms))
         offsets = () if fixed is None else fixed.offsets
@@ -191,7 +191,7 @@ class Design:
             "columns": list(self.layout.columns),
             "factors": write([(each.key, each.columns) for each in self.layout.factors]),
             "fixed": list(self.fixed),
-            "terms": write([(each.factor, each.columns, each.kind) for each in self.terms]),
+            "terms": write([(each.factor, each.columns, each.covariance) for each in self.terms]),
             "grouping": self.grouping.record(),
             "offsets": list(self.offsets),
             "plain": list(self._plain),
@@ -328,8 +328,8 @@ class Design:
         return total
 
 
-def _kinds(covariance: str | Mapping[str, str], factors: Sequence[str]) -> list[Kind]:
-    """Return the covariance structure of every term."""
+def _structures(covariance: str | Mapping[str, str], factors: Sequence[str]) -> list[str]:
+    """Return the name of the covariance structure of every term."""
     if not isinstance(covariance, str):
         unknown = sorted(set(covariance) - set(factors))
         if unknown:
@@ -337,15 +337,15 @@ def _kinds(covariance: str | Mapping[str, str], factors: Sequence[str]) -> list[
                 f"covariance names factors {unknown} that the model does not have; "
                 f"it has {sorted(set(factors))}"
             )
-    wanted = [
-        covariance if isinstance(covariance, str) else covariance.get(name, "unstructured")
-        for name in factors
+    names = [
+        covariance if isinstance(covariance, str) else covariance.get(factor, "unstructured")
+        for factor in factors
     ]
-    known = {kind: kind for kind in KINDS}
-    for kind in wanted:
-        if kind not in known:
-            raise ValueError(f"covariance {kind!r} is not one of {', '.join(map(repr, KINDS))}")
-    return [known[kind] for kind in wanted]  # type: ignore[index]
+    for name in names:
+        if name not in STRUCTURES:
+            known = ", ".join(map(repr, STRUCTURES))
+            raise ValueError(f"covariance {name!r} is not one of {known}")
+    return names
 
 
 def _factor_layouts(

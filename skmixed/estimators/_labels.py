@@ -10,7 +10,6 @@ import pandas as pd
 
 from skmixed.design.design import Design
 from skmixed.design.syntax import FormulaParts, RandomTerm
-from skmixed.inference.random_terms import as_bar
 
 _SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
 
@@ -46,7 +45,7 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
         if not design.has_intercept:
             parts = ["0", *parts]
     bars = [
-        as_bar(term.expression, spec, term.name)
+        spec.structure.written(term.expression, term.name)
         for term, spec in zip(terms, design.terms, strict=True)
     ]
     return "y ~ " + (" + ".join([*parts, *bars]) or "1")

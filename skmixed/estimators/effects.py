@@ -22,6 +22,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
+from skmixed.core.model.structures import STRUCTURES
 from skmixed.estimators._alternation import (
     Alternation,
     RandomPart,
@@ -151,7 +152,7 @@ class MixedEffectsRegressor(
         "regressor": [HasMethods(["fit", "predict"]), None],
         "random": [str, Mapping, None],
         "group_features": [str, Integral, "array-like", None],
-        "covariance": [StrOptions({"unstructured", "diagonal", "identity"}), Mapping],
+        "covariance": [StrOptions(set(STRUCTURES)), Mapping],
         "method": [StrOptions({"reml", "ml"})],
         "weighting": [StrOptions({"frequency", "precision"})],
         "handle_unknown": [StrOptions({"population", "error", "nan"})],

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _num_samples
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
+from skmixed.core.model.structures import STRUCTURES
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.sums.layout import Rows
@@ -38,7 +39,7 @@ class BaseMixedRegressor(
         "random": [str, Mapping, None],
         "fixed": [str, None],
         "group_features": [str, Integral, "array-like", None],
-        "covariance": [StrOptions({"unstructured", "diagonal", "identity"}), Mapping],
+        "covariance": [StrOptions(set(STRUCTURES)), Mapping],
         "method": [StrOptions({"reml", "ml"})],
         "fit_intercept": ["boolean"],
         "weighting": [StrOptions({"frequency", "precision"})],

@@ -22,7 +22,8 @@ from scipy import stats
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.spec import Method, Term
+from skmixed.core.model.covariance import Structure
+from skmixed.core.model.spec import Method
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.conditional_aic import conditional_aic
@@ -293,11 +294,32 @@ def _level_sums(fit: Fit, factor: int) -> FloatArray:
 class AddedRandomParameters:
     """What a larger model adds to the random part of a smaller one."""
 
-    variances: int
-    covariances: int
+    variances: int  # zero under the smaller model
+    others: int  # inside their range under the smaller model
 
 
-NamedTerm = tuple[tuple[str, ...], tuple[str, ...], str]  # key of the factor, columns, kind
+@dataclass(frozen=True, slots=True)
+class _NamedPart:
+    """Random columns that are independent of all others, by name."""
+
+    factor: frozenset[str]  # columns of its key
+    columns: tuple[str, ...]  # whose effects vary
+    structure: Structure  # of their covariance
+
+    def contains(self, other: _NamedPart) -> bool:
+        """Tell whether this part can have every covariance matrix that another can."""
+        return (
+            self.factor == other.factor
+            and set(self.columns) >= set(other.columns)
+            and self.structure.contains(other.structure)
+        )
+
+    def new_variances(self, known: set[tuple[frozenset[str], str]]) -> int:
+        """Count the variances of columns of which none is among those that varied before."""
+        return sum(
+            not any((self.factor, self.columns[place]) in known for place in group)
+            for group in self.structure.deviations
+        )
 
 
 def added_random_parameters(smaller: Fit, larger: Fit) -> AddedRandomParameters | None:
@@ -305,15 +327,14 @@ def added_random_parameters(smaller: Fit, larger: Fit) -> AddedRandomParameters 
 
     Terms are compared by the names of factors and columns: the models may have different layouts.
     """
-    few, many = _named_terms(smaller), _named_terms(larger)
+    few, many = _named_parts(smaller), _named_parts(larger)
     added, lost = list((many - few).elements()), list((few - many).elements())
-    if not all(any(_contains(larger_term, term) for larger_term in added) for term in lost):
+    if not all(any(part.contains(other) for part in added) for other in lost):
         return None
-    variances = sum(map(_variances, added)) - sum(map(_variances, lost))
-    covariances = sum(map(_covariances, added)) - sum(map(_covariances, lost))
-    if variances < 0 or covariances < 0:
-        return None
-    return AddedRandomParameters(variances, covariances)
+    known = {(part.factor, column) for part in lost for column in part.columns}
+    variances = sum(part.new_variances(known) for part in added)
+    n_theta = sum(p.structure.n_theta for p in added) - sum(p.structure.n_theta for p in lost)
+    return AddedRandomParameters(variances, n_theta - variances) if n_theta >= variances else None
 
 
 def mixture_p_value(statistic: float, added: AddedRandomParameters | None, n_fixed: int) -> float:
@@ -326,7 +347,7 @@ def mixture_p_value(statistic: float, added: AddedRandomParameters | None, n_fix
     """
     if added is None or added.variances > 1 or n_fixed < 0:
         return float("nan")
-    below = n_fixed + added.covariances
+    below = n_fixed + added.others
     if added.variances == 0:
         return _tail(statistic, below) if below else float("nan")
     return 0.5 * (_tail(statistic, below) + _tail(statistic, below + 1))
@@ -339,30 +360,14 @@ def _tail(statistic: float, df: int) -> float:
     return float(stats.chi2.sf(max(statistic, 0.0), df))
 
 
-def _named_terms(fit: Fit) -> Counter[NamedTerm]:
+def _named_parts(fit: Fit) -> Counter[_NamedPart]:
     layout = fit.products.layout
-
-    def named(term: Term) -> NamedTerm:
-        columns = tuple(layout.columns[place] for place in term.columns)
-        kind = term.kind if len(columns) > 1 else "unstructured"
-        return (layout.factors[term.factor].key, columns, kind)
-
-    return Counter(named(term) for term in fit.spec.terms)
-
-
-def _contains(larger: NamedTerm, smaller: NamedTerm) -> bool:
-    """Tell whether a term can have every covariance matrix that another can."""
-    return (
-        set(larger[0]) == set(smaller[0])
-        and set(larger[1]) >= set(smaller[1])
-        and (larger[2] == "unstructured" or larger[2] == smaller[2] != "identity")
+    return Counter(
+        _NamedPart(
+            frozenset(layout.factors[term.factor].key),
+            tuple(layout.columns[term.columns[place]] for place in places),
+            structure,
+        )
+        for term in fit.spec.terms
+        for places, structure in term.structure.independent_parts()
     )
-
-
-def _variances(term: NamedTerm) -> int:
-    return 1 if term[2] == "identity" else len(term[1])
-
-
-def _covariances(term: NamedTerm) -> int:
-    k = len(term[1])
-    return k * (k - 1) // 2 if term[2] == "unstructured" else 0

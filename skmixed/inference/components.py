@@ -87,14 +87,12 @@ def _of_term(fit: Fit, term: Term, *, shared: bool = True) -> list[Component]:
     names = [fit.products.layout.columns[place] for place in term.columns]
     deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
     factor = ":".join(fit.products.layout.factors[term.factor].key)
-    if term.kind == "identity" and shared:
-        name = f"sd_{','.join(names)}|{factor}"
-        return [Component(name, "sd", float(deviations[0]), term, tuple(range(len(names))))]
-    found = []
-    for i, name in enumerate(names):
-        found.append(Component(f"sd_{name}|{factor}", "sd", float(deviations[i]), term, (i,)))
-        for j in range(i + 1, len(names) if term.kind == "unstructured" else 0):
-            label = f"cor_{names[j]}.{name}|{factor}"
+    structure, found = term.structure, []
+    for columns in structure.deviations if shared else [(i,) for i in range(len(names))]:
+        i, label = columns[0], ",".join(names[column] for column in columns)
+        found.append(Component(f"sd_{label}|{factor}", "sd", float(deviations[i]), term, columns))
+        for j in (second for first, second in structure.correlations if first == i):
+            label = f"cor_{names[j]}.{names[i]}|{factor}"
             found.append(Component(label, "cor", float(correlations[i, j]), term, (i, j)))
     return found
 

@@ -24,13 +24,85 @@ from scipy import linalg
 
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.spec import Term
-from skmixed.core.model.structures import Block, semidefinite_cholesky
 from skmixed.inference.components import Component
 
 LEAST_DEVIATION = 0.1  # unit of a deviation near zero, in residual ones: neither nothing nor large
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TermCoordinates:
+    """How the free coordinates x of one term make its theta, (t,), of absolute covariances.
+
+    `held` are the places in theta of what the held parameter is part of, none where it is not of
+    this term: of one place t is the entry itself; of three the entries are x_0^2, x_1^2 cos t and
+    x_1^2 sin t.
+    """
+
+    term: Term
+    position: int  # of its factor
+    block: slice  # its columns within the factor
+    order: IntArray  # (k,), what is held comes first
+    held: tuple[int, ...]
+
+    def theta(self, x: FloatArray, t: float) -> FloatArray:
+        """Return theta at the free coordinates."""
+        if not self.held:
+            return x
+        own = [t] if len(self.held) == 1 else [x[0] ** 2, *(x[1] ** 2 * _on_circle(t))]
+        theta = np.empty(self.structure.n_theta)
+        theta[list(self.held)] = own
+        theta[self._rest] = x[self.n_own :]
+        return theta
+
+    def of_sizes(self, sizes: FloatArray) -> FloatArray:
+        """Return the free coordinates of deviations, given in theta with no angle."""
+        own = np.sqrt(sizes[list(self.held[:2])]) if self.n_own else np.empty(0)
+        return np.concatenate([own, sizes[self._rest]])
+
+    def of_theta(self, theta: FloatArray) -> FloatArray:
+        """Return the free coordinates of theta."""
+        sizes = theta.copy()
+        if self.n_own:
+            sizes[self.held[1]] = np.hypot(*theta[list(self.held[1:])])
+        return self.of_sizes(sizes)
+
+    def slopes(self, x: FloatArray, t: float, by_theta: FloatArray) -> tuple[FloatArray, float]:
+        """Turn a gradient in theta into that in the free coordinates and the slope in t."""
+        rest = by_theta[self._rest]
+        if not self.held:
+            return rest, 0.0
+        if not self.n_own:
+            return rest, float(by_theta[self.held[0]])
+        first, turned = by_theta[self.held[0]], by_theta[list(self.held[1:])]
+        own = [2.0 * x[0] * first, 2.0 * x[1] * (_on_circle(t) @ turned)]
+        return np.array([*own, *rest]), float(x[1] ** 2 * (_on_circle(t + np.pi / 2.0) @ turned))
+
+    @property
+    def structure(self) -> Structure:
+        """The covariance structure of the term."""
+        return self.term.structure
+
+    @property
+    def n_own(self) -> int:
+        """Number of free coordinates that the held parameter is turned with."""
+        return 2 if len(self.held) > 1 else 0
+
+    @property
+    def n_free(self) -> int:
+        """Number of free coordinates."""
+        return self.structure.n_theta - (1 if self.held else 0)
+
+    @property
+    def _rest(self) -> list[int]:
+        return [place for place in range(self.structure.n_theta) if place not in self.held]
+
+
+def _on_circle(angle: float) -> FloatArray:
+    return np.array([np.cos(angle), np.sin(angle)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,26 +140,21 @@ class ConstrainedDeviance:
     def start(self) -> FloatArray:
         """The free coordinates at the optimum, log sigma last unless it is held."""
         parts = []
-        for term in self.fit.spec.terms:
-            covariance = self.fit.term_covariance(term)[
-                np.ix_(self._order(term), self._order(term))
-            ]
-            parts.append(self._free_start(term, covariance))
+        for term in self._terms:
+            covariance = self.fit.term_covariance(term.term)
+            parts.append(term.of_theta(term.structure.theta(covariance, term.order)))
         sigma = [] if self.component.kind == "sigma" else [0.5 * np.log(self.fit.sigma2)]
-        x = np.concatenate([*parts, sigma]).astype(np.float64)
-        x[self._squared] **= 0.5
-        return x
+        return np.concatenate([*parts, sigma]).astype(np.float64)
 
     @cached_property
     def units(self) -> FloatArray:
         """Sizes of the free coordinates: deviations of the random effects, 1 for log sigma."""
         units = []
-        for term in self.fit.spec.terms:
-            sizes, patterns = self.sizes(term), self._patterns(term, 1.0)[1]
-            units.append(np.array([sizes[p.any(axis=1)].max() for p in patterns]))
-        joint = np.concatenate([*units, np.ones(int(self.component.kind != "sigma"))])
-        joint[self._squared] **= 0.5
-        return joint
+        for term in self._terms:
+            each = term.structure.lam(np.eye(term.structure.n_theta), term.order)
+            sizes = (each.any(axis=-1) * self.sizes(term.term)).max(axis=-1)
+            units.append(term.of_sizes(sizes))
+        return np.concatenate([*units, np.ones(int(self.component.kind != "sigma"))])
 
     def sizes(self, term: Term) -> FloatArray:
         """Return the deviations of a term's effects, (k,), at least a share of the residual one."""
@@ -101,116 +168,36 @@ class ConstrainedDeviance:
         kind, columns = self.component.kind, self.component.columns
         log_sigma = t if kind == "sigma" else float(x[-1])
         held = (columns[0], t) if kind == "coefficient" else None
+        ends = np.cumsum([term.n_free for term in self._terms], dtype=int)
+        parts = np.split(x, ends)[:-1]
+        thetas = [term.theta(part, t) for term, part in zip(self._terms, parts, strict=True)]
         lambdas = [np.zeros((s.size, s.size)) for s in self.fit.problem.structures]
-        start = 0
-        x, by_coordinate = self._unfolded(x)
-        for term, position, block in self._places:
-            constant, patterns = self._patterns(term, t)
-            stop = start + len(patterns)
-            lambdas[position][block, block] = constant + np.tensordot(x[start:stop], patterns, 1)
-            start = stop
+        for term, theta in zip(self._terms, thetas, strict=True):
+            lam = term.structure.lam(theta, term.order)
+            lambdas[term.position][term.block, term.block] = lam
         found = deviance_at(self.fit, lambdas, log_sigma, held)
-        gradient, slope = [], found.by_held
-        start = 0
-        for term, position, block in self._places:
-            by = found.by_lambdas[position][block, block]
-            patterns = self._patterns(term, t)[1]
-            gradient.append(np.einsum("aij,ij->a", patterns, by))
-            if term is self.component.term:
-                slope += self._slope(by, x[start : start + len(patterns)], t)
-            start += len(patterns)
+        gradient, slope = [np.empty(0)], found.by_held
+        for term, part, theta in zip(self._terms, parts, thetas, strict=True):
+            by_omega = found.by_omegas[term.position][term.block, term.block]
+            directions = term.structure.directions(theta, term.order)
+            own, by_t = term.slopes(part, t, directions.reshape(len(theta), -1) @ by_omega.ravel())
+            gradient.append(own)
+            slope += by_t
         if kind == "sigma":
             slope += found.by_log_sigma
         else:
             gradient.append(np.array([found.by_log_sigma]))
-        return found.value, np.concatenate([np.empty(0), *gradient]) * by_coordinate, slope
-
-    def _unfolded(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Square the coordinates that stand for deviations; return the derivatives too."""
-        x, derivative = x.copy(), np.ones(len(x))
-        derivative[self._squared] = 2.0 * x[self._squared]
-        x[self._squared] **= 2
-        return x, derivative
+        return found.value, np.concatenate(gradient), slope
 
     @cached_property
-    def _squared(self) -> list[int]:
-        """Return the places of the deviations whose correlation is held."""
-        if self.component.kind != "cor":
-            return []
-        start = 0
+    def _terms(self) -> list[_TermCoordinates]:
+        terms = []
         for term in self.fit.spec.terms:
+            order, held = term.structure.natural_order, tuple[int, ...]()
             if term is self.component.term:
-                break
-            start += len(self._all_patterns(term))
-        return [start, start + 1]
-
-    @cached_property
-    def _places(self) -> list[tuple[Term, int, slice]]:
-        """Every term, the position of its factor, and its columns there."""
-        return [(term, *self.fit.place_of(term)) for term in self.fit.spec.terms]
-
-    def _order(self, term: Term) -> list[int]:
-        """Return the pivot order of a term: what is held comes first."""
-        first = list(self.component.columns) if term is self.component.term else []
-        if term.kind != "unstructured":
-            first = []
-        return first + [i for i in range(len(term.columns)) if i not in first]
-
-    def _all_patterns(self, term: Term) -> FloatArray:
-        """Return the patterns that Lambda of a term is a combination of, (n_theta, k, k)."""
-        order = np.array(self._order(term))
-        return Block(term.kind, len(term.columns)).patterns(order)
-
-    def _patterns(self, term: Term, t: float) -> tuple[FloatArray, FloatArray]:
-        """Return Lambda of a term as a constant and the patterns of its free coordinates."""
-        patterns = self._all_patterns(term)
-        constant = np.zeros(patterns.shape[1:])
-        if term is not self.component.term:
-            return constant, patterns
-        if self.component.kind == "sd":
-            held = self._held_pattern(term)
-            free = np.array([p for n, p in enumerate(patterns) if n != held])
-            return t * patterns[held], free.reshape(-1, *constant.shape)
-        second = self._second(term)
-        turned = np.cos(t) * patterns[1] + np.sin(t) * patterns[second]
-        others = [p for n, p in enumerate(patterns) if n not in (0, 1, second)]
-        return constant, np.array([patterns[0], turned, *others])
-
-    def _held_pattern(self, term: Term) -> int:
-        """Return the number of the pattern that a standard deviation multiplies."""
-        if term.kind == "diagonal":
-            return self.component.columns[0]
-        return 0
-
-    def _second(self, term: Term) -> int:
-        """Return the number of the pattern of the second diagonal entry."""
-        return len(term.columns)
-
-    def _slope(self, by: FloatArray, x: FloatArray, t: float) -> float:
-        """Return the derivative in t through Lambda of the term."""
-        assert self.component.term is not None
-        patterns = self._all_patterns(self.component.term)
-        if self.component.kind == "sd":
-            return float((patterns[self._held_pattern(self.component.term)] * by).sum())
-        second = patterns[self._second(self.component.term)]
-        return float(x[1] * ((np.cos(t) * second - np.sin(t) * patterns[1]) * by).sum())
-
-    def _free_start(self, term: Term, covariance: FloatArray) -> FloatArray:
-        """Return the free coordinates of a term, deviations not yet their roots."""
-        k = len(covariance)
-        if term.kind != "unstructured":
-            theta = np.sqrt(np.diag(covariance))
-            theta = theta if term.kind == "diagonal" else theta[:1]
-        else:
-            lower = semidefinite_cholesky(covariance)
-            theta = np.concatenate([lower[j:, j] for j in range(k)])
-        if term is not self.component.term:
-            return theta
-        if self.component.kind == "sd":
-            return np.delete(theta, self._held_pattern(term))
-        second = self._second(term)
-        length = np.hypot(theta[1], theta[second])
-        return np.concatenate([[theta[0], length], np.delete(theta, [0, 1, second])])
+                order, held = term.structure.held(self.component.columns)
+            terms.append(_TermCoordinates(term, *self.fit.place_of(term), order, held))
+        return terms
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,8 +205,8 @@ class Deviance:
     """The deviance at one point, with its derivatives."""
 
     value: float  # -2 log-likelihood
-    by_lambdas: Blocks  # (k, k) a factor, in Lambda
-    by_log_sigma: float  # at given Lambda
+    by_omegas: Blocks  # (k, k) a factor, in the absolute covariance Lambda Lambda'
+    by_log_sigma: float  # at given covariances
     by_held: float  # in the coefficient that is held; 0 without
 
 
@@ -247,13 +234,18 @@ def deviance_at(
         square += off**2 * float(row @ along)
         by_held = 2.0 * off * model.response_scale / s
     value = evaluation.criterion + (square - evaluation.square) / s
-    by_omega = evaluation.slopes(np.outer(w, w / s))
-    by_scaled = [2.0 * slope @ lam for slope, lam in zip(by_omega, scaled, strict=True)]
-    by_lambdas = [
-        np.asarray(linalg.solve(random_map, slope, transposed=True)) / sigma
+    by_scaled = evaluation.slopes(np.outer(w, w / s))
+    by_omegas = [
+        _carried(random_map, slope) / sigma**2
         for random_map, slope in zip(model.random_maps, by_scaled, strict=True)
     ]
-    by_log_sigma = 2.0 * (problem.n_observations - square / s) - sum(
-        float((slope * lam).sum()) for slope, lam in zip(by_scaled, scaled, strict=True)
+    by_log_sigma = 2.0 * (problem.n_observations - square / s) - 2.0 * sum(
+        float(((slope @ lam) * lam).sum()) for slope, lam in zip(by_scaled, scaled, strict=True)
     )
-    return Deviance(value, by_lambdas, by_log_sigma, by_held)
+    return Deviance(value, by_omegas, by_log_sigma, by_held)
+
+
+def _carried(random_map: FloatArray, gradient: FloatArray) -> FloatArray:
+    """Turn the derivative in the covariance of scaled effects into that of raw ones, (k, k)."""
+    half = linalg.solve(random_map, gradient, transposed=True)
+    return np.asarray(linalg.solve(random_map, half.T, transposed=True))

@@ -42,7 +42,6 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import Evaluation, evaluate, exact_hessian
-from skmixed.core.model.structures import Structure
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
 from skmixed.core.sums.blocks import PairBlock
 
@@ -102,12 +101,13 @@ class Curvature:
         """
         evaluation = fit.evaluation
         coordinates = Coordinates.natural(fit.problem)
-        directions = theta_directions(evaluation, coordinates.patterns)
+        theta = coordinates.read(evaluation.lambdas)
+        directions = coordinates.directions(theta)
         forms = _forms_along(evaluation, directions)
         w, v_b = evaluation.to_residual, evaluation.beta_covariance
         shares = np.asarray(forms @ w @ w / evaluation.sigma2)
         slopes = v_b @ forms[:, :-1, :-1] @ v_b
-        hessian = _hessian(evaluation, coordinates, directions)
+        hessian = _hessian(evaluation, coordinates, theta)
         return cls(hessian, _inverse(hessian), shares, slopes, fit.problem.degrees)
 
     def log_covariance(self) -> FloatArray:
@@ -124,12 +124,6 @@ class Curvature:
         return 2.0 * covariance
 
 
-def theta_directions(evaluation: Evaluation, patterns: Blocks) -> list[FloatArray]:
-    """Return dOmega / d theta of every factor, (t_f, k, k)."""
-    halves = [pattern @ lam.T for pattern, lam in zip(patterns, evaluation.lambdas, strict=True)]
-    return [half + half.transpose(0, 2, 1) for half in halves]
-
-
 def _forms_along(evaluation: Evaluation, directions: list[FloatArray]) -> FloatArray:
     """Return the sum over levels of U'E U for every direction E, (t, p + 1, p + 1)."""
     m = len(evaluation.to_residual)
@@ -140,21 +134,18 @@ def _forms_along(evaluation: Evaluation, directions: list[FloatArray]) -> FloatA
     return np.concatenate([np.empty((0, m * m)), *parts]).reshape(-1, m, m)
 
 
-def _hessian(
-    evaluation: Evaluation, coordinates: Coordinates, directions: list[FloatArray]
-) -> FloatArray:
+def _hessian(evaluation: Evaluation, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
     """Return K, (t, t): exact for one factor, by differences for several."""
-    if len(directions) == 1:
-        pattern, gradient = coordinates.patterns[0], evaluation.gradient[0]
-        flat = pattern.reshape(len(pattern), -1)
-        from_theta = 2.0 * (flat @ (gradient @ pattern).reshape(len(pattern), -1).T)
-        return exact_hessian(evaluation, [(0, directions[0])]) + (from_theta + from_theta.T) / 2.0
-    return _differences(evaluation, coordinates)
+    if len(coordinates.structures) == 1:
+        curvature = coordinates.curvature(theta, evaluation.gradient)
+        (directions,) = coordinates.directions(theta)
+        exact = exact_hessian(evaluation, [(0, directions)])
+        return exact + (curvature + curvature.T) / 2.0
+    return _differences(evaluation, coordinates, theta)
 
 
-def _differences(evaluation: Evaluation, coordinates: Coordinates) -> FloatArray:
+def _differences(evaluation: Evaluation, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
     """Return central differences of the exact gradient in theta, (t, t)."""
-    theta = theta_of(evaluation.lambdas, coordinates.patterns)
     hessian = np.empty((len(theta), len(theta)))
     for place in coordinates.places:
         step = DIFFERENCE_STEP * max(1.0, float(np.abs(theta[place]).max(initial=0.0)))
@@ -163,19 +154,10 @@ def _differences(evaluation: Evaluation, coordinates: Coordinates) -> FloatArray
             for sign in (1.0, -1.0):
                 moved = theta.copy()
                 moved[column] += sign * step
-                at_moved = evaluate(evaluation.problem, coordinates.factors(moved))
-                ends.append(theta_gradient(at_moved, coordinates.patterns))
+                at_moved = evaluate(evaluation.problem, coordinates.lambdas(moved))
+                ends.append(theta_gradient(at_moved, coordinates, moved))
             hessian[column] = (ends[0] - ends[1]) / (2.0 * step)
     return np.asarray((hessian + hessian.T) / 2.0)
-
-
-def theta_of(lambdas: Blocks, patterns: Blocks) -> FloatArray:
-    """Return theta, (t,), of lambdas that are combinations of patterns, (t_f, k, k) a factor."""
-    parts = [
-        np.einsum("aij,ij->a", pattern, lam) / np.einsum("aij,aij->a", pattern, pattern)
-        for pattern, lam in zip(patterns, lambdas, strict=True)
-    ]
-    return np.concatenate([np.empty(0), *parts])
 
 
 def _inverse(hessian: FloatArray) -> FloatArray:
@@ -213,7 +195,7 @@ class KenwardRoger:
         """
         evaluation = fit.evaluation
         directions = [
-            symmetric_basis(structure)[: 0 if factor in fit.report.confounded else None]
+            structure.basis[: 0 if factor in fit.report.confounded else None]
             for factor, structure in enumerate(fit.problem.structures)
         ]
         p_terms, q_terms = _fixed_terms(evaluation, directions)
@@ -260,25 +242,6 @@ def _scale_and_degrees(q: int, first: float, second: float) -> tuple[float, floa
     degrees = 4.0 + (q + 2.0) / (q * rho - 1.0)
     scale = 1.0 if abs(degrees - 2.0) < _NEAR_TWO else degrees * shrink / (degrees - 2.0)
     return float(scale), float(degrees)
-
-
-def symmetric_basis(structure: Structure) -> FloatArray:
-    """Return symmetric matrices that span the covariances of a structure, (t, k, k)."""
-    basis = []
-    for block, columns, _ in structure.slices():
-        places = range(columns.start, columns.stop)
-        pairs = [(i, j) for i in places for j in range(columns.start, i + 1)]
-        if block.kind == "identity":
-            basis.append([(i, i) for i in places])
-        elif block.kind == "diagonal":
-            basis += [[(i, i)] for i in places]
-        else:
-            basis += [[pair] for pair in pairs]
-    matrices = np.zeros((len(basis), structure.size, structure.size))
-    for matrix, entries in zip(matrices, basis, strict=True):
-        for i, j in entries:
-            matrix[i, j] = matrix[j, i] = 1.0
-    return matrices
 
 
 def _fixed_terms(

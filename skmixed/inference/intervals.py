@@ -17,7 +17,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import Component, components_of, parameters_of
-from skmixed.inference.degrees import Curvature, theta_directions
+from skmixed.inference.degrees import Curvature
 from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of, snapshot
 from skmixed.inference.profiles import ProfileCurve, farthest_zeta, profiled
 from skmixed.inference.table import Table
@@ -71,8 +71,8 @@ def _covariance_changes(fit: Fit) -> list[FloatArray]:
 
     It is over sigma^2, in raw units.
     """
-    evaluation = fit.evaluation
-    directions = theta_directions(evaluation, Coordinates.natural(fit.problem).patterns)
+    coordinates = Coordinates.natural(fit.problem)
+    directions = coordinates.directions(coordinates.read(fit.evaluation.lambdas))
     return [
         random_map @ change @ random_map.T
         for random_map, change in zip(fit.problem.model.random_maps, directions, strict=True)

@@ -15,8 +15,6 @@ from skmixed.inference.compare import BOUNDARY_NOTE, NO_TEST, ratio_test
 from skmixed.inference.fitted import design_of, determined_fit_of, formula_of, snapshot
 from skmixed.inference.table import Table
 
-_BARS = {"unstructured": "|", "diagonal": "||", "identity": "|identity|"}
-
 Slopes = tuple[tuple[str, tuple[int, ...]], ...]  # of a term, as written: name, columns
 
 
@@ -115,7 +113,7 @@ def _reductions(
             continue
         for name, columns in of_term:
             left = tuple(column for column in term.columns if column not in columns)
-            reduced = Term(term.factor, left or (CONSTANT,), term.kind)
+            reduced = Term(term.factor, left or (CONSTANT,), term.covariance)
             again = not left and any(
                 other.factor == term.factor and CONSTANT in other.columns for other in others
             )
@@ -131,10 +129,4 @@ def _text(fit: Fit, term: Term, slopes: Slopes) -> str:
     elif not names:
         names = ["1"]
     factor = ":".join(fit.products.layout.factors[term.factor].key)
-    return as_bar(" + ".join(names), term, factor)
-
-
-def as_bar(expression: str, term: Term, factor: str) -> str:
-    """Write a term in lme4's syntax, which has no word for a variance that columns share."""
-    bar = _BARS[term.kind] if len(term.columns) > 1 else "|"
-    return f"({expression} {bar} {factor})"
+    return term.structure.written(" + ".join(names), factor)

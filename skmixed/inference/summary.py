@@ -95,7 +95,7 @@ def error_terms(fit: Fit) -> pd.DataFrame:
         factor = fit.products.layout.factors[term.factor]
         for i, place in enumerate(term.columns):
             first = ":".join(factor.key) if i == 0 else ""
-            others = correlations[i, :i] if term.kind == "unstructured" else ()
+            others = correlations[i, :i] if term.structure.correlations else ()
             rows.append([first, fit.products.layout.columns[place], deviations[i], *others])
     rows.append(["Residual", "", np.sqrt(fit.sigma2)])
     width = max(map(len, rows))

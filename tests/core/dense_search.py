@@ -19,9 +19,11 @@ class Parameters:
             for term in design.spec.factor_terms(factor):
                 k = len(term.columns)
                 places = [(i, j) for j in range(k) for i in range(j, k)]
-                if term.kind != "unstructured":
+                if term.covariance != "unstructured":
                     places = [(i, i) for i in range(k)]
-                groups = [places] if term.kind == "identity" else [[place] for place in places]
+                groups = (
+                    [places] if term.covariance == "identity" else [[place] for place in places]
+                )
                 for group in groups:
                     pattern = np.zeros((size, size))
                     for i, j in group:

@@ -128,9 +128,9 @@ class Design:
         return self.coordinates(list(self.spec.fixed), centred=self.spec.has_intercept)
 
     def term_coordinates(self, term):
-        centred = term.kind == "unstructured" and term.columns[0] == 0
+        centred = term.covariance == "unstructured" and term.columns[0] == 0
         return self.coordinates(
-            list(term.columns), centred=centred, one_unit=term.kind == "identity"
+            list(term.columns), centred=centred, one_unit=term.covariance == "identity"
         )
 
     def random(self, factor):
@@ -371,21 +371,21 @@ def draw_lambdas(design, rng, boundary="inside"):
         for term in design.spec.factor_terms(factor):
             k = len(term.columns)
             size = np.exp(rng.normal(0.0, 0.7))
-            if term.kind == "identity":
+            if term.covariance == "identity":
                 parts.append(size * np.eye(k))
-            elif term.kind == "diagonal":
+            elif term.covariance == "diagonal":
                 parts.append(np.diag(rng.uniform(0.2, 1.5, size=k)))
             else:
                 parts.append(size * np.tril(rng.standard_normal((k, k))))
         lam = block_diag(*parts)
         if "far apart" in design.traits:
-            identity = design.spec.factor_terms(factor)[0].kind == "identity"
+            identity = design.spec.factor_terms(factor)[0].covariance == "identity"
             lam[0, 0] *= 1.0 if identity else FAR ** rng.uniform()
         if boundary == "zero":
             lam[:] = 0.0
         elif boundary == "edge":
             lam[:, rng.integers(len(lam))] = 0.0
-            if any(term.kind == "identity" for term in design.spec.factor_terms(factor)):
+            if any(term.covariance == "identity" for term in design.spec.factor_terms(factor)):
                 lam[:] = 0.0
         lambdas.append(lam)
     return lambdas

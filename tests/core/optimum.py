@@ -6,6 +6,7 @@ from scipy.optimize import minimize
 from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.search.coordinates import Coordinates, theta_gradient
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.groups import GroupIndex
 from skmixed.core.sums.layout import FactorLayout, Layout, Rows
@@ -94,23 +95,15 @@ def draw_problem(seed):
 
 def best_of_other_searches(problem, seed, n_starts=6):
     """Return the lowest criterion that bounded-memory quasi-Newton finds from several starts."""
-    patterns = [s.patterns(s.natural_order) for s in problem.structures]
-    ends = np.cumsum([len(pattern) for pattern in patterns])
-    identity = [s.theta(np.eye(s.size), s.natural_order) for s in problem.structures]
-    start = np.concatenate(identity)
+    coordinates = Coordinates.natural(problem)
+    start = coordinates.theta([np.eye(s.size) for s in problem.structures])
 
     def objective(theta):
-        parts = np.split(theta, ends[:-1])
-        lams = [np.tensordot(t, p, axes=1) for t, p in zip(parts, patterns, strict=True)]
         try:
-            evaluation = evaluate(problem, lams)
+            evaluation = evaluate(problem, coordinates.lambdas(theta))
         except LostPrecisionError:
             return 1e10, np.zeros_like(theta)
-        slopes = [
-            2 * np.einsum("aij,ij->a", p, g @ lam)
-            for p, g, lam in zip(patterns, evaluation.gradient, lams, strict=True)
-        ]
-        return evaluation.criterion, np.concatenate(slopes)
+        return evaluation.criterion, theta_gradient(evaluation, coordinates, theta)
 
     rng = np.random.default_rng(seed)
     best = np.inf

@@ -13,10 +13,10 @@ from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.search.collapse import collapsed
 from skmixed.core.search.coordinates import Coordinates, local_model
-from skmixed.core.search.ecme import ecme_step
 from skmixed.core.search.em import EM
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.starts import minque_start, other_starts
+from skmixed.core.search.state import em_step
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.groups import GroupIndex
 from skmixed.core.sums.layout import FactorLayout, Layout, Rows
@@ -67,11 +67,12 @@ def test_criterion_and_derivatives_are_the_same(pair, theta):
     assert few.criterion == pytest.approx(full.criterion, abs=1e-10 * abs(full.criterion))
     np.testing.assert_allclose(few.beta, full.beta, rtol=1e-10, atol=1e-12)
     assert few.sigma2 == pytest.approx(full.sigma2, rel=1e-11)
-    patterns = Coordinates.natural(pair[0]).patterns
+    coordinates, at = Coordinates.natural(pair[0]), np.array([theta])
     scale = float(full.factorisation.total_information(0)[0, 0]) * (1 + theta)
-    for mine, theirs in zip(local_model(few, patterns), local_model(full, patterns), strict=True):
+    models = (local_model(evaluation, coordinates, at) for evaluation in (few, full))
+    for mine, theirs in zip(*models, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-10 * scale)
-    np.testing.assert_allclose(ecme_step(few)[0], ecme_step(full)[0], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(em_step(few)[0], em_step(full)[0], rtol=1e-9, atol=1e-12)
 
 
 def test_start_is_the_same(pair):

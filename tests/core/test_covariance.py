@@ -5,20 +5,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmixed.core.model.structures import KINDS, Block, Structure, semidefinite_cholesky
+from skmixed.core.model.covariance import BlockDiagonal
+from skmixed.core.model.structures import STRUCTURES, Diagonal, Identity, Unstructured, joined
+from tests.core.autoregressive import Autoregressive
 from tests.core.strategies import SEEDS, examples
 
 SIZES = st.integers(1, 5)
+LINEAR = [Unstructured, Diagonal, Identity]
+KINDS = [*LINEAR, Autoregressive]
 
 
 @st.composite
-def blocks(draw):
-    return Block(draw(st.sampled_from(KINDS)), draw(st.integers(1, 4)))
-
-
-@st.composite
-def structures(draw):
-    return Structure(tuple(draw(st.lists(blocks(), min_size=1, max_size=3))))
+def structures(draw, kinds=KINDS):
+    blocks = st.builds(
+        lambda kind, size: kind(size), st.sampled_from(kinds), st.integers(1, 4)
+    ).map(lambda block: Autoregressive(2) if block == Autoregressive(1) else block)
+    return joined(tuple(draw(st.lists(blocks, min_size=1, max_size=3))))
 
 
 def draw_order(structure, rng):
@@ -30,155 +32,125 @@ def draw_order(structure, rng):
     return np.concatenate(parts)
 
 
-def draw_theta(structure, rng, order):
-    """Draw a theta that gives lambda a diagonal well above zero."""
+def draw_theta(structure, rng):
+    """Draw a theta with deviations well above zero."""
     theta = rng.standard_normal(structure.n_theta)
-    for block, columns, parameters in structure.slices():
-        if block.kind == "unstructured":
-            patterns = block.patterns(order[columns] - columns.start)
-            rows = patterns[:, order[columns] - columns.start]
-            on_diagonal = np.einsum("tii->t", rows) > 0
-        else:
-            on_diagonal = np.ones(block.n_theta, dtype=bool)
+    for block, _, parameters in structure.slices():
+        diagonal = block.lam(np.eye(block.n_theta), block.natural_order).diagonal(0, 1, 2)
+        is_deviation = diagonal.any(axis=1)
         part = theta[parameters]
-        part[on_diagonal] = 0.1 + np.abs(part[on_diagonal])
+        part[is_deviation] = 0.1 + np.abs(part[is_deviation])
     return theta
 
 
-@examples(60)
-@given(SIZES, SEEDS)
-def test_cholesky_of_a_definite_matrix_is_numpys(k, seed):
-    root = np.random.default_rng(seed).standard_normal((k, k + 3))
-    matrix = root @ root.T
-    np.testing.assert_allclose(
-        semidefinite_cholesky(matrix), np.linalg.cholesky(matrix), rtol=1e-8, atol=1e-8
-    )
-
-
-@examples(100)
-@given(SIZES, SEEDS, st.data())
-def test_cholesky_of_a_semidefinite_matrix_has_exactly_zero_columns(k, seed, data):
-    rank = data.draw(st.integers(0, k))
-    root = np.random.default_rng(seed).integers(-4, 5, size=(k, rank)).astype(float)
-    matrix = root @ root.T
-    factor = semidefinite_cholesky(matrix)
-    np.testing.assert_allclose(factor @ factor.T, matrix, rtol=0, atol=1e-9 * (1 + matrix.max()))
-    assert np.array_equal(factor, np.tril(factor))
-    assert (np.diag(factor) >= 0).all()
-    zero_pivots = np.diag(factor) == 0
-    assert (factor[:, zero_pivots] == 0).all()
-    assert (
-        np.count_nonzero(~zero_pivots) == np.linalg.matrix_rank(root) if rank else zero_pivots.all()
-    )
+def omega_of(structure, theta, order=None):
+    lam = structure.lam(theta, structure.natural_order if order is None else order)
+    return lam @ lam.swapaxes(-1, -2)
 
 
 @pytest.mark.parametrize(
-    ("matrix", "factor"),
-    [
-        ([[0.0, 0.0], [0.0, 4.0]], [[0, 0], [0, 2]]),
-        ([[4.0, 0.0], [0.0, 0.0]], [[2, 0], [0, 0]]),
-        ([[4.0, -6.0], [-6.0, 9.0]], [[2, 0], [-3, 0]]),
-        ([[0.0, 0.0], [0.0, 0.0]], [[0, 0], [0, 0]]),
-        ([[1e-30, 0.0], [0.0, 1e30]], [[1e-15, 0], [0, 1e15]]),
-    ],
-)
-def test_cholesky_on_the_boundary(matrix, factor):
-    matrix = np.array(matrix)
-    before = matrix.copy()
-    np.testing.assert_allclose(semidefinite_cholesky(matrix), factor, rtol=1e-15, atol=0)
-    assert np.array_equal(matrix, before)
-
-
-@examples(60)
-@given(SIZES, SEEDS, st.integers(-60, 60))
-def test_cholesky_does_not_depend_on_units(k, seed, exponent):
-    """Powers of two round nothing, so the zeros are the same bit for bit."""
-    rng = np.random.default_rng(seed)
-    root = rng.integers(-4, 5, size=(k, max(1, k - 1))).astype(float)
-    units = 2.0 ** rng.integers(-abs(exponent), abs(exponent) + 1, size=k)
-    plain = semidefinite_cholesky(root @ root.T)
-    scaled = semidefinite_cholesky(np.outer(units, units) * (root @ root.T))
-    np.testing.assert_array_equal(scaled, units[:, None] * plain)
-
-
-@pytest.mark.parametrize(
-    ("kind", "n_theta"), [("unstructured", 6), ("diagonal", 3), ("identity", 1)]
+    ("kind", "n_theta"), [(Unstructured, 6), (Diagonal, 3), (Identity, 1), (Autoregressive, 2)]
 )
 def test_numbers_of_parameters(kind, n_theta):
-    block = Block(kind, 3)
+    block = kind(3)
     assert block.n_theta == n_theta
-    assert block.patterns(np.arange(3)).shape == (n_theta, 3, 3)
-    structure = Structure((block, Block("unstructured", 1)))
+    assert block.directions(np.ones(n_theta), np.arange(3)).shape == (n_theta, 3, 3)
+    structure = joined((block, Unstructured(1)))
     assert (structure.size, structure.n_theta) == (4, n_theta + 1)
+    assert joined((block,)) is block
+
+
+def test_names():
+    assert list(STRUCTURES) == ["unstructured", "diagonal", "identity"]
+    written = [kind(2).written("1 + x", "g") for kind in STRUCTURES.values()]
+    assert written == ["(1 + x | g)", "(1 + x || g)", "(1 + x |identity| g)"]
+    assert {kind(1).written("1", "g") for kind in STRUCTURES.values()} == {"(1 | g)"}
 
 
 def test_theta_is_in_the_order_of_lme4():
     """Down the columns of the lower triangle."""
-    structure = Structure((Block("unstructured", 3),))
-    factor = structure.factor(np.arange(1.0, 7.0))
-    assert np.array_equal(factor, [[1, 0, 0], [2, 4, 0], [3, 5, 6]])
-    theta = structure.theta(factor @ factor.T, structure.natural_order)
+    structure = Unstructured(3)
+    lam = structure.lam(np.arange(1.0, 7.0), structure.natural_order)
+    assert np.array_equal(lam, [[1, 0, 0], [2, 4, 0], [3, 5, 6]])
+    theta = structure.theta(lam @ lam.T, structure.natural_order)
     np.testing.assert_allclose(theta, np.arange(1.0, 7.0), rtol=1e-14)
+
+
+def central(function, theta, step=1e-5):
+    """Return central differences of a function of theta, the derivative's index first."""
+    steps = step * np.eye(len(theta))
+    return np.stack([(function(theta + s) - function(theta - s)) / (2.0 * step) for s in steps])
 
 
 @examples(100)
 @given(structures(), SEEDS)
-def test_factor_is_linear_with_the_patterns_as_derivatives(structure, seed):
+def test_directions_and_curvature_are_the_derivatives_of_omega(structure, seed):
     rng = np.random.default_rng(seed)
-    first, second = rng.standard_normal((2, structure.n_theta))
-    patterns = structure.patterns(structure.natural_order)
-    assert set(np.unique(patterns)) <= {0.0, 1.0}
+    theta, order = rng.standard_normal(structure.n_theta), draw_order(structure, rng)
+    gradient = rng.standard_normal((structure.size, structure.size))
+    gradient += gradient.T
     np.testing.assert_allclose(
-        structure.factor(first + second), structure.factor(first) + structure.factor(second),
-        rtol=0, atol=1e-14,
-    )  # fmt: skip
-    for n, pattern in enumerate(patterns):
-        assert np.array_equal(structure.factor(np.eye(structure.n_theta)[n]), pattern)
+        structure.directions(theta, order),
+        central(lambda at: omega_of(structure, at, order), theta),
+        atol=1e-8,
+    )
+    slopes = central(lambda at: structure.directions(at, order), theta)
+    np.testing.assert_allclose(
+        structure.curvature(theta, order, gradient),
+        np.einsum("abij,ij->ab", slopes, gradient),
+        atol=1e-7,
+    )
 
 
 @examples(150)
 @given(structures(), SEEDS)
 def test_theta_of_omega_of_theta_under_any_pivot_order(structure, seed):
     rng = np.random.default_rng(seed)
-    order = draw_order(structure, rng)
-    theta = draw_theta(structure, rng, order)
-    factor = np.tensordot(theta, structure.patterns(order), axes=1)
-    omega = factor @ factor.T
+    order, theta = draw_order(structure, rng), draw_theta(structure, rng)
+    omega = omega_of(structure, theta, order)
     np.testing.assert_allclose(structure.theta(omega, order), theta, rtol=0, atol=1e-9)
+
+
+@examples(100)
+@given(structures(), SEEDS)
+def test_theta_is_read_off_a_root(structure, seed):
+    rng = np.random.default_rng(seed)
+    theta = draw_theta(structure, rng)
+    lam = structure.lam(theta, structure.natural_order)
+    np.testing.assert_allclose(structure.read(lam), theta, rtol=0, atol=1e-9)
+    turn = np.linalg.qr(rng.standard_normal(lam.shape))[0]
+    np.testing.assert_allclose(structure.read(lam @ turn), theta, rtol=0, atol=1e-9)
+    if all(type(block) in LINEAR for block in structure.blocks):
+        assert np.array_equal(structure.read(lam), theta)
 
 
 @examples(100)
 @given(structures(), SEEDS)
 def test_every_pivot_order_gives_a_square_root_of_the_same_omega(structure, seed):
     rng = np.random.default_rng(seed)
-    factor = structure.factor(rng.standard_normal(structure.n_theta))
-    omega = factor @ factor.T
+    omega = omega_of(structure, rng.standard_normal(structure.n_theta))
     for _ in range(3):
         order = draw_order(structure, rng)
-        root = np.tensordot(structure.theta(omega, order), structure.patterns(order), axes=1)
+        root = structure.lam(structure.theta(omega, order), order)
         np.testing.assert_allclose(
-            root @ root.T, omega, rtol=0, atol=1e-10 * (1 + np.abs(omega).max())
+            root @ root.T, omega, rtol=0, atol=1e-9 * (1 + np.abs(omega).max())
         )
-        permuted = root[order]
         for block, columns, _ in structure.slices():
-            if block.kind == "unstructured":
-                assert np.array_equal(
-                    permuted[columns, columns], np.tril(permuted[columns, columns])
-                )
+            rows = root[order] if isinstance(block, Unstructured) else root
+            assert np.array_equal(rows[columns, columns], np.tril(rows[columns, columns]))
 
 
 @examples(60)
 @given(structures(), SEEDS)
 def test_theta_of_a_singular_omega_has_exact_zeros(structure, seed):
     rng = np.random.default_rng(seed)
-    theta = draw_theta(structure, rng, structure.natural_order)
-    factor = structure.factor(theta)
+    lam = structure.lam(draw_theta(structure, rng), structure.natural_order)
     # No effect of some columns: their rows and columns of lambda are zero.
     for block, columns, _ in structure.slices():
-        gone = columns if block.kind == "identity" else rng.integers(columns.start, columns.stop)
-        factor[gone] = 0.0
-    omega = factor @ factor.T
-    again = structure.factor(structure.theta(omega, structure.natural_order))
+        group = block.deviations[rng.integers(len(block.deviations))]
+        lam[columns.start + np.array(group)] = 0.0
+    omega = lam @ lam.T
+    again = structure.lam(structure.theta(omega, structure.natural_order), structure.natural_order)
     gone = np.diag(omega) == 0.0
     assert gone.any()
     assert not again[gone].any()
@@ -190,12 +162,11 @@ def test_theta_of_a_singular_omega_has_exact_zeros(structure, seed):
 @given(structures(), SEEDS)
 def test_blocks_are_independent_of_each_other(structure, seed):
     rng = np.random.default_rng(seed)
-    order = draw_order(structure, rng)
-    factor = np.tensordot(rng.standard_normal(structure.n_theta), structure.patterns(order), axes=1)
-    outside = np.ones_like(factor, dtype=bool)
+    theta, order = rng.standard_normal(structure.n_theta), draw_order(structure, rng)
+    outside = np.ones((structure.size, structure.size), dtype=bool)
     for _, columns, _ in structure.slices():
         outside[columns, columns] = False
-    assert not factor[outside].any()
+    assert not structure.lam(theta, order)[outside].any()
     stops = [(columns.stop, parameters.stop) for _, columns, parameters in structure.slices()]
     assert stops[-1] == (structure.size, structure.n_theta)
 
@@ -209,7 +180,7 @@ def test_pivot_puts_large_variances_first_where_it_matters(structure, seed):
     better = structure.pivot(np.diag(variances), order)
     for block, columns, _ in structure.slices():
         assert np.array_equal(np.sort(better[columns]), np.arange(columns.start, columns.stop))
-        if block.kind != "unstructured":
+        if not isinstance(block, Unstructured):
             assert np.array_equal(better[columns], order[columns])
             continue
         seen = variances[better[columns]]
@@ -218,8 +189,142 @@ def test_pivot_puts_large_variances_first_where_it_matters(structure, seed):
 
 
 def test_pivot_leaves_a_good_order_alone():
-    structure = Structure((Block("unstructured", 2),))
+    structure = Unstructured(2)
     order = np.array([0, 1])
     assert np.array_equal(structure.pivot(np.diag([1.0, 3.9]), order), [0, 1])
     assert np.array_equal(structure.pivot(np.diag([1.0, 4.1]), order), [1, 0])
     assert np.array_equal(structure.pivot(np.zeros((2, 2)), order), [0, 1])
+
+
+@examples(60)
+@given(structures(LINEAR), SEEDS)
+def test_basis_spans_the_covariances(structure, seed):
+    omega = omega_of(structure, np.random.default_rng(seed).standard_normal(structure.n_theta))
+    basis = structure.basis
+    assert np.array_equal(basis, basis.swapaxes(1, 2))
+    flat = basis.reshape(len(basis), -1)
+    assert np.linalg.matrix_rank(flat) == len(basis)
+    found = np.linalg.lstsq(flat.T, omega.ravel(), rcond=None)[0] @ flat
+    np.testing.assert_allclose(found, omega.ravel(), atol=1e-10 * (1.0 + np.abs(omega).max()))
+
+
+def within(structure, omega):
+    """Tell whether a covariance is one of the structure."""
+    again = omega_of(structure, structure.theta(omega, structure.natural_order))
+    return np.allclose(again, omega, rtol=0, atol=1e-8 * (1.0 + np.abs(omega).max()))
+
+
+@examples(100)
+@given(structures(), SEEDS)
+def test_whatever_a_structure_makes_is_of_it(structure, seed):
+    rng = np.random.default_rng(seed)
+    omega = omega_of(structure, draw_theta(structure, rng))
+    np.testing.assert_allclose(structure.projected(omega), omega, atol=1e-9 * (1 + omega.max()))
+    root = rng.standard_normal(omega.shape)
+    assert within(structure, structure.projected(root @ root.T))
+    start = np.einsum("a,aij->ij", rng.standard_normal(len(structure.basis)), structure.basis)
+    assert within(structure, structure.lifted(start))
+    assert np.linalg.eigvalsh(structure.lifted(start))[0] > 1e-6
+
+
+@examples(100)
+@given(structures(), SEEDS)
+def test_what_is_nearly_zero_snaps_to_exact_zeros(structure, seed):
+    rng = np.random.default_rng(seed)
+    omega = omega_of(structure, draw_theta(structure, rng))
+    inside = np.eye(structure.size)
+    assert structure.snapped(inside) is inside
+    assert not structure.is_on_boundary(inside)
+    _, columns, _ = next(structure.slices())
+    omega[columns, columns] *= 1e-9
+    snapped = structure.snapped(omega)
+    assert not snapped[columns, columns].any()
+    assert structure.is_on_boundary(snapped)
+    assert within(structure, snapped)
+    np.testing.assert_allclose(snapped, omega, atol=1e-3 * (1.0 + omega.max()))
+
+
+def test_a_correlation_of_nearly_one_snaps():
+    lam = np.array([[2.0, 0.0], [1.0, 1e-3]])
+    snapped = Unstructured(2).snapped(lam @ lam.T)
+    assert Unstructured(2).theta(snapped, np.arange(2))[2] == 0.0
+    np.testing.assert_allclose(snapped, lam @ lam.T, atol=1e-5)
+
+
+def lowest_slope(block, gradient):
+    """Return how steeply one leads down from zero, each block's direction having unit size."""
+    if isinstance(block, Unstructured):
+        return np.linalg.eigvalsh(gradient)[0]
+    variances = np.diag(gradient)
+    return variances.min() if isinstance(block, Diagonal) else variances.sum()
+
+
+@examples(100)
+@given(structures(), SEEDS)
+def test_the_way_off_the_boundary_leads_down_within_the_structure(structure, seed):
+    gradient = np.random.default_rng(seed).standard_normal((structure.size, structure.size))
+    gradient += gradient.T
+    assert structure.way_off(np.eye(structure.size), gradient)[0] == np.inf
+    zero = np.zeros_like(gradient)
+    assert structure.is_on_boundary(zero)
+    slope, direction = structure.way_off(zero, gradient)
+    slopes = [lowest_slope(block, gradient[at, at]) for block, at, _ in structure.slices()]
+    assert slope == pytest.approx(min(slopes))
+    assert slope == pytest.approx((gradient * direction).sum())
+    assert np.linalg.eigvalsh(direction)[0] > -1e-12
+    assert within(structure, direction)
+
+
+@examples(80)
+@given(structures(), SEEDS)
+def test_a_batch_is_as_its_data_sets_are(structure, seed):
+    rng = np.random.default_rng(seed)
+    shape = (2, 3)
+    theta = rng.standard_normal((*shape, structure.n_theta))
+    theta[1, :, rng.integers(structure.n_theta)] = 0.0
+    orders = np.stack([draw_order(structure, rng) for _ in range(6)]).reshape(*shape, -1)
+    gradient = rng.standard_normal((*shape, structure.size, structure.size))
+    gradient += gradient.swapaxes(-1, -2)
+    lam = structure.lam(theta, orders)
+    omega = lam @ lam.swapaxes(-1, -2)
+    calls = [
+        (structure.lam, theta, orders),
+        (structure.directions, theta, orders),
+        (structure.curvature, theta, orders, gradient),
+        (structure.theta, omega, orders),
+        (structure.pivot, omega, orders),
+        (structure.projected, omega),
+        (structure.lifted, omega),
+        (structure.snapped, omega),
+        (structure.is_on_boundary, omega),
+    ]
+    for function, *arguments in calls:
+        found = function(*arguments)
+        for place in np.ndindex(shape):
+            alone = function(*[argument[place] for argument in arguments])
+            np.testing.assert_allclose(found[place], alone, rtol=0, atol=1e-9)
+    slopes, directions = structure.way_off(omega, gradient)
+    for place in np.ndindex(shape):
+        slope, direction = structure.way_off(omega[place], gradient[place])
+        np.testing.assert_allclose(slopes[place], slope, atol=1e-9)
+        if slope < 0.0:
+            np.testing.assert_allclose(directions[place], direction, atol=1e-7)
+
+
+def test_what_contains_what():
+    assert Unstructured(3).contains(Identity(2))
+    assert not Identity(2).contains(Unstructured(1))
+    parts = joined((Diagonal(2), Identity(2), Unstructured(1))).independent_parts()
+    assert parts == (
+        ((0,), Unstructured(1)),
+        ((1,), Unstructured(1)),
+        ((2, 3), Identity(2)),
+        ((4,), Unstructured(1)),
+    )
+
+
+def test_deviations_and_correlations():
+    structure = joined((Unstructured(2), Diagonal(2), Identity(2)))
+    assert structure.deviations == ((0,), (1,), (2,), (3,), (4, 5))
+    assert structure.correlations == ((0, 1),)
+    assert isinstance(structure, BlockDiagonal)

@@ -74,8 +74,10 @@ def test_everything_is_as_with_a_dense_complement(design, boundary, seed):
         assert_close(ours.factorisation.information(f), levels, 1e-9)
         covariance = exact.factorisation.conditional_covariance(f)
         assert_close(ours.factorisation.conditional_covariance(f), covariance, 1e-9)
-    patterns = Coordinates.natural(exact.problem).patterns
-    for mine, theirs in zip(local_model(ours, patterns), local_model(exact, patterns), strict=True):
+    coordinates = Coordinates.natural(exact.problem)
+    theta = coordinates.read(exact.lambdas)
+    models = (local_model(evaluation, coordinates, theta) for evaluation in (ours, exact))
+    for mine, theirs in zip(*models, strict=True):
         assert_close(mine, theirs, 1e-7, np.abs(theirs).max(initial=1.0))
 
 

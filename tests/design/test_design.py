@@ -97,9 +97,9 @@ def test_offsets_are_added_up():
 
 def test_covariance_by_factor():
     design, _, _ = learn("(x | g) + (x | h)", covariance={"h": "diagonal"})
-    assert [term.kind for term in design.terms] == ["unstructured", "diagonal"]
+    assert [term.covariance for term in design.terms] == ["unstructured", "diagonal"]
     design, _, _ = learn("(x | g) + (x | h)", covariance="identity")
-    assert [term.kind for term in design.terms] == ["identity", "identity"]
+    assert [term.covariance for term in design.terms] == ["identity", "identity"]
     with pytest.raises(ValueError, match=r"names factors \['k'\] .* it has \['g', 'h'\]"):
         learn("(x | g) + (x | h)", covariance={"k": "diagonal"})
     with pytest.raises(ValueError, match="'toeplitz' is not one of 'unstructured', 'diagonal'"):

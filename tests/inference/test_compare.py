@@ -68,6 +68,32 @@ def test_no_simple_mixture_is_told(table):
     assert apart[["p_value", "p_boundary"]].isna().all()
 
 
+def test_boundary_of_terms_of_one_structure_within_another(table):
+    """A diagonal term is its columns one by one; equal variances are no boundary."""
+    X, y = table[["Days", "Subject"]].assign(Late=table["Days"] > 4), table["Reaction"]
+
+    def last(*settings):
+        models = [
+            MixedLinearRegressor(random, covariance=kind).fit(X, y) for random, kind in settings
+        ]
+        return compare_models(*models).to_frame().iloc[-1]
+
+    one, both = ("(1 | Subject)", "unstructured"), "(1 + Days | Subject)"
+    variance = last(one, (both, "diagonal"))
+    assert variance["df"] == 1.0
+    assert variance["p_boundary"] == pytest.approx(variance["p_value"] / 2)
+    wider = last(
+        ("(1 + Days || Subject)", "unstructured"), ("(1 + Days + Late | Subject)", "diagonal")
+    )
+    assert wider["p_boundary"] == pytest.approx(wider["p_value"] / 2)
+    for larger in ("diagonal", "unstructured"):
+        equal = last((both, "identity"), (both, larger))
+        apart = equal["p_boundary"]
+        assert np.isnan(apart) if larger == "diagonal" else apart == equal["p_value"]
+    correlation = last((both, "diagonal"), (both, "unstructured"))
+    assert correlation["p_boundary"] == pytest.approx(correlation["p_value"])
+
+
 def test_ordinary_models_are_compared_by_f(table):
     small, large = lmer("Reaction ~ 1", table), lmer("Reaction ~ Days + I(Days**2)", table)
     ours = compare_models(large, small).to_frame()

@@ -228,7 +228,8 @@ def test_exact_curvature_agrees_with_differences():
     model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
     exact = Curvature.of(model.fit_).hessian
     coordinates = Coordinates.natural(model.fit_.problem)
-    differences = degrees._differences(model.fit_.evaluation, coordinates)
+    theta = coordinates.read(model.fit_.evaluation.lambdas)
+    differences = degrees._differences(model.fit_.evaluation, coordinates, theta)
     np.testing.assert_allclose(exact, differences, rtol=1e-5, atol=1e-4)
 
 

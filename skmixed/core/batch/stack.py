@@ -18,8 +18,8 @@ from skmixed.core.elimination.levels import (
     multiply_levels,
     multiply_transposed,
 )
-from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.model.structures import Structure
+from skmixed.core.linalg import FloatArray, IntArray, transposed
+from skmixed.core.model.covariance import Structure
 
 _DEPENDENT_PIVOT = 1e-11  # share of a sum of squares left of a column: rounding, as in scaling
 
@@ -43,6 +43,21 @@ class LockstepData:
     def __len__(self) -> int:
         """Return the number of data sets."""
         return len(self.gram)
+
+    @property
+    def n_levels(self) -> float:
+        """Number of levels of every data set."""
+        return float(self.own.shape[3] if self.counts is None else self.counts.sum())
+
+    @property
+    def n_observations(self) -> FloatArray:
+        """Number of observations, (R,)."""
+        return np.asarray(self.degrees + self.fixed.shape[1] * self.reml)
+
+    def total(self) -> FloatArray:
+        """Return Z'W Z, (R or 1, k, k), summed over levels."""
+        own = self.own.transpose(2, 0, 1, 3)
+        return np.asarray(own.sum(axis=3) if self.counts is None else own @ self.counts)
 
     def take(self, chosen: IntArray | slice) -> LockstepData:
         """Return some of the data sets."""
@@ -125,13 +140,12 @@ class LockstepPoint:
         return LockstepPoint(*(getattr(self, name)[chosen] for name in self.__slots__))
 
 
-def evaluate_stack(stack: LockstepData, lambdas: FloatArray, patterns: FloatArray) -> LockstepPoint:
-    """Evaluate the criterion of every data set and its derivatives.
+def evaluate_stack(stack: LockstepData, theta: FloatArray, orders: IntArray) -> LockstepPoint:
+    """Evaluate the criterion of every data set at theta, (R, t), and its derivatives.
 
-    The lambdas, (R, k, k), are combinations of `patterns`, (R, t, k, k), with coefficients theta.
-    Valid on the boundary.
+    `orders`, (R, k), are pivot orders. Valid on the boundary.
     """
-    level = _Levels(stack, lambdas)
+    level = _Levels(stack, stack.structure.lam(theta, orders))
     with np.errstate(invalid="ignore", divide="ignore"):
         lower, lost = _cholesky(level.remaining)
         lost |= _is_dependent(lower, stack.gram)
@@ -149,7 +163,7 @@ def evaluate_stack(stack: LockstepData, lambdas: FloatArray, patterns: FloatArra
     if stack.reml:
         middle[:, :-1, :-1] += covariance
     derivatives = _Derivatives(stack, level, middle, contrast, sigma2, covariance)
-    slope, hessian = derivatives.in_theta(lambdas, patterns)
+    slope, hessian = derivatives.in_theta(theta, orders)
     return LockstepPoint(criterion, slope, hessian, derivatives.gradient, contrast, sigma2)
 
 
@@ -230,16 +244,14 @@ class _Derivatives:
         quartic = (both[0] @ both[1].transpose(0, 2, 1)).reshape(n, k, k, k, k)
         self.quartic = quartic.transpose(0, 2, 3, 4, 1).reshape(n, k * k, k * k)
 
-    def in_theta(self, lambdas: FloatArray, patterns: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def in_theta(self, theta: FloatArray, orders: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return gradient, (R, t), and second derivatives, (R, t, t), in theta."""
-        half = patterns @ lambdas.transpose(0, 2, 1)[:, None]
-        hessian = self.along(half + half.transpose(0, 1, 3, 2))
-        n, t = patterns.shape[:2]
-        flat = patterns.reshape(n, t, -1)
-        through = (self.gradient[:, None] @ patterns).reshape(n, t, -1)
-        hessian += 2.0 * flat @ through.transpose(0, 2, 1)
-        slope = 2.0 * (flat @ (self.gradient @ lambdas).reshape(n, -1, 1))[:, :, 0]
-        return slope, (hessian + hessian.transpose(0, 2, 1)) / 2.0
+        structure = self.stack.structure
+        directions = structure.directions(theta, orders)
+        hessian = self.along(directions) + structure.curvature(theta, orders, self.gradient)
+        flat = directions.reshape(*theta.shape, self.k**2)
+        slope = (flat @ self.gradient.reshape(self.n, -1, 1))[:, :, 0]
+        return slope, (hessian + transposed(hessian)) / 2.0
 
     def along(self, directions: FloatArray) -> FloatArray:
         """Return second derivatives, (R, t, t), along directions of Omega, (R, t, k, k)."""

@@ -12,9 +12,9 @@ from skmixed.core.elimination.choose import arrange
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, Elimination
 from skmixed.core.linalg import FloatArray, least_squares
+from skmixed.core.model.covariance import Structure
 from skmixed.core.model.scaling import ScaledModel, scaled_pairs
 from skmixed.core.model.spec import ModelSpec
-from skmixed.core.model.structures import Structure
 from skmixed.core.sums.blocks import PairBlock
 from skmixed.core.sums.crossproducts import CrossProducts
 

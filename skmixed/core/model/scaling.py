@@ -2,8 +2,8 @@
 
 Every column is multiplied by a power of two near the inverse of its root mean square, which rounds
 nothing. Fixed columns and the response keep the shift of the cross-products if there is an
-intercept. Random columns keep it only in an unstructured term with an intercept, where it is a
-reparametrisation; anywhere else shifting a slope would be another model.
+intercept. Random columns keep it only in a term with an intercept whose structure may be shifted;
+anywhere else shifting a slope would be another model.
 """
 
 from __future__ import annotations
@@ -153,11 +153,11 @@ def _term_map(
     products: CrossProducts, term: Term, carried: list[int], undo: FloatArray
 ) -> FloatArray:
     """Express the random columns of a term in the columns the block of its factor carries."""
-    shifted = term.kind == "unstructured" and CONSTANT in term.columns
-    basis = np.eye(len(undo)) if shifted else undo
+    is_shifted = term.structure.may_shift and CONSTANT in term.columns
+    basis = np.eye(len(undo)) if is_shifted else undo
     columns = basis[:, list(term.columns)]
     scales = _power_of_two_scales(columns, products)
-    if term.kind == "identity":  # one variance, hence one unit
+    if term.structure.one_unit:
         scales[:] = scales.min()
     return np.asarray((columns * scales)[carried])
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from skmixed.core.model.structures import Block, Kind, Structure
+from skmixed.core.model.covariance import Structure
+from skmixed.core.model.structures import STRUCTURES, joined
 from skmixed.core.sums.layout import CONSTANT
 
 Method = Literal["reml", "ml"]
@@ -18,7 +19,12 @@ class Term:
 
     factor: int  # position in `Layout.factors`
     columns: tuple[int, ...]  # positions in `Layout.columns` of what varies
-    kind: Kind = "unstructured"  # structure of its covariance
+    covariance: str = "unstructured"  # name of its structure, in `STRUCTURES`
+
+    @property
+    def structure(self) -> Structure:
+        """Its covariance structure."""
+        return STRUCTURES[self.covariance](len(self.columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,5 @@ class ModelSpec:
         return tuple(column for term in self.factor_terms(factor) for column in term.columns)
 
     def structure(self, factor: int) -> Structure:
-        """Return the covariance structure of one factor, a block a term."""
-        terms = self.factor_terms(factor)
-        return Structure(tuple(Block(term.kind, len(term.columns)) for term in terms))
+        """Return the covariance structure of one factor, its terms being independent."""
+        return joined(tuple(term.structure for term in self.factor_terms(factor)))

@@ -1,172 +1,361 @@
-"""Covariance structures of the random effects of a factor, linear in their parameters theta.
+"""The covariance structures that models may ask for by name.
 
-The root lambda of a relative covariance (Omega = lambda lambda') is a sum of constant 0/1 matrices
-times the entries of theta, so its derivatives are these constants.
+The root lambda of each is linear in theta, a sum of constant 0/1 matrices times its entries, so
+that the derivatives are made of these constants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import ClassVar
 
 import numpy as np
 
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    diagonal,
+    eigenpairs,
+    eigenvalues,
+    semidefinite_cholesky,
+    transposed,
+)
+from skmixed.core.model.covariance import BlockDiagonal, Structure, read_only
 
-Kind = Literal["unstructured", "diagonal", "identity"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+_PIVOT_RATIO = 4.0  # of variances: nearer ones stand in any order, not swapped to and fro
+# Eigenvalues of Omega are relative to the largest of the structure or to 1, whichever is larger.
+_ON_BOUNDARY = 1e-6  # less counts as zero where directions off the boundary are sought
+_NEARLY_ZERO = 1e-4  # tried as an exact zero: a deviation of 1 % of the residual's
+_LEAST_SHARE = 0.01  # of the largest variance: a start is inside, where all slopes are felt
 
-PIVOT_RATIO = 4.0  # of variances: nearer ones stand in any order, not swapped to and fro
-ZERO_PIVOT = 1e-12  # relative to the diagonal entry: what rounding leaves of a zero
+
+class Linear(Structure):
+    """A structure with lambda linear in theta: a combination of 0/1 patterns L_a.
+
+    Then Omega_a = L_a lambda' + lambda L_a' and Omega_ab = L_a L_b' + L_b L_a'.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def patterns(self, order: IntArray) -> FloatArray:
+        """Return the patterns, (..., t, k, k)."""
+
+    def lam(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        flat = _flat(self.patterns(order))
+        shape = (*theta.shape[:-1], self.size, self.size)
+        return np.asarray((theta[..., None, :] @ flat).reshape(shape))
+
+    def directions(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        half = self.patterns(order) @ transposed(self.lam(theta, order))[..., None, :, :]
+        return np.asarray(half + transposed(half))
+
+    def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
+        patterns = self.patterns(order)
+        through = _flat(gradient[..., None, :, :] @ patterns)
+        return np.asarray(2.0 * (_flat(patterns) @ transposed(through)))
+
+    def read(self, lam: FloatArray) -> FloatArray:
+        theta = np.asarray(lam.ravel()[_flat(self.patterns(self.natural_order)).argmax(axis=1)])
+        if np.array_equal(self.lam(theta, self.natural_order), lam):
+            return theta
+        return super().read(lam)
+
+
+def _flat(matrices: FloatArray) -> FloatArray:
+    return matrices.reshape(*matrices.shape[:-2], matrices.shape[-2] * matrices.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Covariance of the columns of one random-effects term."""
+class Unstructured(Linear):
+    """Any covariance; theta goes down the columns of the lower triangle of lambda, as in lme4."""
 
-    kind: Kind
-    size: int  # number of columns
+    may_shift: ClassVar[bool] = True
 
     @property
     def n_theta(self) -> int:
-        """Number of free parameters."""
-        if self.kind == "unstructured":
-            return self.size * (self.size + 1) // 2
-        return self.size if self.kind == "diagonal" else 1
+        return self.size * (self.size + 1) // 2
+
+    @property
+    def basis(self) -> FloatArray:
+        return _symmetric_units(self.size)
+
+    @property
+    def deviations(self) -> tuple[tuple[int, ...], ...]:
+        return tuple((column,) for column in range(self.size))
+
+    @property
+    def correlations(self) -> tuple[tuple[int, int], ...]:
+        return tuple((i, j) for i in range(self.size) for j in range(i + 1, self.size))
 
     def patterns(self, order: IntArray) -> FloatArray:
-        """Return the constant matrices whose combination is lambda, (n_theta, size, size).
-
-        Rows put in `order` make lambda lower triangular. The parameters of an unstructured block
-        are in lme4's order, down the columns of the lower triangle.
-        """
-        patterns = np.zeros((self.n_theta, self.size, self.size))
-        if self.kind == "unstructured":
-            places = [(i, j) for j in range(self.size) for i in range(j, self.size)]
-            for a, (i, j) in enumerate(places):
-                patterns[a, order[i], j] = 1.0
-        elif self.kind == "diagonal":
-            patterns[np.arange(self.size), np.arange(self.size), np.arange(self.size)] = 1.0
-        else:
-            patterns[0] = np.eye(self.size)
-        return patterns
+        if order.ndim == 1:
+            return _triangle(tuple(order.tolist()))
+        natural = _triangle(tuple(range(self.size)))
+        return np.moveaxis(natural[:, np.argsort(order, axis=-1)], 0, -3)
 
     def theta(self, omega: FloatArray, order: IntArray) -> FloatArray:
-        """Return theta, (n_theta,), of a relative covariance of this structure, (size, size).
-
-        `omega` is positive semidefinite. Diagonal entries of lambda are nonnegative, and exactly
-        zero where `omega` is singular.
-        """
-        if self.kind == "unstructured":
-            lower = semidefinite_cholesky(omega[order][:, order])
-            return np.concatenate([lower[j:, j] for j in range(self.size)])
-        scales = np.sqrt(np.maximum(np.diag(omega), 0.0))
-        return scales if self.kind == "diagonal" else scales[:1]
+        rows, columns = _places(self.size)
+        return np.asarray(semidefinite_cholesky(_permuted(omega, order))[..., rows, columns])
 
     def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
-        """Return a better pivot order, (size,), or the present one where it is good enough.
+        """Return the order of falling variance where a later one is four times an earlier one."""
+        if self.size == 1:
+            return order
+        variances = diagonal(omega)
+        is_shared = order.ndim == 1
+        present = variances[..., order] if is_shared else np.take_along_axis(variances, order, -1)
+        later = np.maximum.accumulate(present[..., ::-1], axis=-1)[..., ::-1]
+        bad = (later[..., 1:] > _PIVOT_RATIO * present[..., :-1]).any(axis=-1, keepdims=True)
+        if not bad.any():
+            return order
+        return np.where(bad, np.argsort(-variances, axis=-1, kind="stable"), order)
 
-        Variances are compared in scaled units. The better order is that of falling variance; it is
-        taken where a later variance exceeds an earlier one by a factor of 4.
-        """
-        if self.kind != "unstructured":
-            return order
-        variances = np.diag(omega)[order]
-        later = np.maximum.accumulate(variances[::-1])[::-1]
-        if np.all(later[1:] <= PIVOT_RATIO * variances[:-1]):
-            return order
-        return np.argsort(-np.diag(omega), kind="stable")
+    def held(self, columns: tuple[int, ...]) -> tuple[IntArray, tuple[int, ...]]:
+        rest = [column for column in range(self.size) if column not in columns]
+        places = (0,) if len(columns) == 1 else (0, 1, self.size)
+        return np.array([*columns, *rest]), places
+
+    def projected(self, moment: FloatArray) -> FloatArray:
+        return np.asarray((moment + transposed(moment)) / 2.0)
+
+    def lifted(self, omega: FloatArray) -> FloatArray:
+        values, vectors = eigenpairs(omega)
+        values = np.maximum(values, _least_variance(values[..., -1:]))
+        return np.asarray((vectors * values[..., None, :]) @ transposed(vectors))
+
+    def snapped(self, omega: FloatArray) -> FloatArray:
+        values, vectors = eigenpairs(omega)
+        small = values < _NEARLY_ZERO * np.maximum(1.0, values[..., -1:])
+        if not small.any():
+            return omega
+        kept = vectors * np.where(small, 0.0, values)[..., None, :]
+        is_changed = np.asarray(small.any(axis=-1))[..., None, None]
+        return np.where(is_changed, kept @ transposed(vectors), omega)
+
+    def is_on_boundary(self, omega: FloatArray) -> BoolArray:
+        values = eigenvalues(omega)
+        return np.asarray(values[..., 0] < _ON_BOUNDARY * np.maximum(1.0, values[..., -1]))
+
+    def way_off(self, omega: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
+        values, vectors = eigenpairs(omega)
+        null = values < _ON_BOUNDARY * np.maximum(1.0, values[..., -1:])
+        vectors = vectors * null[..., None, :]
+        slopes, inner = eigenpairs(transposed(vectors) @ gradient @ vectors)
+        direction = vectors @ inner[..., :1]
+        slope = np.where(null.any(axis=-1), slopes[..., 0], np.inf)
+        return slope, direction @ transposed(direction)
+
+    def contains(self, other: Structure) -> bool:
+        return True
+
+
+class _Uncorrelated(Linear):
+    """Independent columns, of which no order is better than another."""
+
+    __slots__ = ()
+
+    @property
+    def correlations(self) -> tuple[tuple[int, int], ...]:
+        return ()
+
+    def lifted(self, omega: FloatArray) -> FloatArray:
+        variances = diagonal(omega)
+        least = _least_variance(variances.max(axis=-1, keepdims=True))
+        return _diagonal_matrix(np.maximum(variances, least))
+
+    def snapped(self, omega: FloatArray) -> FloatArray:
+        small = _small(omega, _NEARLY_ZERO)
+        if not small.any():
+            return omega
+        return np.where(small[..., :, None] & small[..., None, :], 0.0, omega)
+
+    def is_on_boundary(self, omega: FloatArray) -> BoolArray:
+        return np.asarray(_small(omega, _ON_BOUNDARY).any(axis=-1))
 
 
 @dataclass(frozen=True, slots=True)
-class Structure:
-    """Covariance of all random columns of a factor: one block a term, terms independent."""
+class Diagonal(_Uncorrelated):
+    """Independent columns, a variance each; theta are their deviations."""
 
-    blocks: tuple[Block, ...]  # in the order of the columns
-
-    @property
-    def size(self) -> int:
-        """Number of columns."""
-        return sum(block.size for block in self.blocks)
+    bar: ClassVar[str] = "||"
 
     @property
     def n_theta(self) -> int:
-        """Number of free parameters."""
-        return sum(block.n_theta for block in self.blocks)
+        return self.size
 
     @property
-    def natural_order(self) -> IntArray:
-        """The order that leaves every column where it stands."""
-        return np.arange(self.size)
+    def basis(self) -> FloatArray:
+        return _diagonal_units(self.size)
 
-    def slices(self) -> Iterator[tuple[Block, slice, slice]]:
-        """Yield every block with its place among the columns and among theta."""
-        column = parameter = 0
-        for block in self.blocks:
-            columns = slice(column, column + block.size)
-            parameters = slice(parameter, parameter + block.n_theta)
-            yield block, columns, parameters
-            column, parameter = columns.stop, parameters.stop
+    @property
+    def deviations(self) -> tuple[tuple[int, ...], ...]:
+        return tuple((column,) for column in range(self.size))
 
     def patterns(self, order: IntArray) -> FloatArray:
-        """Return the constant matrices whose combination is lambda, (n_theta, size, size).
-
-        `order`, (size,), is the pivot order; it permutes columns within their block only.
-        """
-        return _patterns(self, tuple(order.tolist()))
+        return _diagonal_units(self.size)
 
     def theta(self, omega: FloatArray, order: IntArray) -> FloatArray:
-        """Return theta, (n_theta,), of a relative covariance of this structure, (size, size).
+        return np.sqrt(np.maximum(diagonal(omega), 0.0))
 
-        As `Block.theta` for every block.
-        """
-        return np.concatenate(
-            [
-                block.theta(omega[columns, columns], order[columns] - columns.start)
-                for block, columns, _ in self.slices()
-            ]
-        )
+    def held(self, columns: tuple[int, ...]) -> tuple[IntArray, tuple[int, ...]]:
+        return self.natural_order, columns
 
-    def factor(self, theta: FloatArray) -> FloatArray:
-        """Return lambda, lower triangular and (size, size), of theta in lme4's order."""
-        patterns = self.patterns(self.natural_order)
-        return (theta @ patterns.reshape(len(patterns), -1)).reshape(self.size, self.size)
+    def projected(self, moment: FloatArray) -> FloatArray:
+        return _diagonal_matrix(np.maximum(diagonal(moment), 0.0))
 
-    def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
-        """Return the better pivot order of every block, (size,), for `omega` in scaled units."""
-        return np.concatenate(
-            [
-                block.pivot(omega[columns, columns], order[columns] - columns.start) + columns.start
-                for block, columns, _ in self.slices()
-            ]
-        )
+    def way_off(self, omega: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
+        slopes = np.where(_small(omega, _ON_BOUNDARY), diagonal(gradient), np.inf)
+        direction = _diagonal_units(self.size)[np.argmin(slopes, axis=-1)]
+        return slopes.min(axis=-1), direction
+
+    def independent_parts(self) -> tuple[tuple[tuple[int, ...], Structure], ...]:
+        return tuple((columns, Unstructured(1)) for columns in self.deviations)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity(_Uncorrelated):
+    """Independent columns of one variance; theta is their deviation."""
+
+    bar: ClassVar[str] = "|identity|"
+    one_unit: ClassVar[bool] = True
+
+    @property
+    def n_theta(self) -> int:
+        return 1
+
+    @property
+    def basis(self) -> FloatArray:
+        return _one_variance(self.size)
+
+    @property
+    def deviations(self) -> tuple[tuple[int, ...], ...]:
+        return (tuple(range(self.size)),)
+
+    def patterns(self, order: IntArray) -> FloatArray:
+        return _one_variance(self.size)
+
+    def theta(self, omega: FloatArray, order: IntArray) -> FloatArray:
+        return np.sqrt(np.maximum(omega[..., 0, :1], 0.0))
+
+    def held(self, columns: tuple[int, ...]) -> tuple[IntArray, tuple[int, ...]]:
+        return self.natural_order, (0,)
+
+    def projected(self, moment: FloatArray) -> FloatArray:
+        variance = np.maximum(diagonal(moment), 0.0).mean(axis=-1)
+        return np.asarray(variance[..., None, None] * np.eye(self.size))
+
+    def way_off(self, omega: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
+        slope = diagonal(gradient).sum(axis=-1)
+        slope = np.where(self.is_on_boundary(omega), slope, np.inf)
+        return slope, np.broadcast_to(np.eye(self.size), omega.shape)
+
+    def independent_parts(self) -> tuple[tuple[tuple[int, ...], Structure], ...]:
+        part = Unstructured(1) if self.size == 1 else self
+        return ((tuple(range(self.size)), part),)
+
+
+STRUCTURES: dict[str, type[Structure]] = {
+    "unstructured": Unstructured,
+    "diagonal": Diagonal,
+    "identity": Identity,
+}
+
+
+class _LinearBlocks(Linear, BlockDiagonal):
+    """Terms of which all are linear in theta, and so all together."""
+
+    __slots__ = ()
+
+    def patterns(self, order: IntArray) -> FloatArray:
+        if order.ndim > 1:
+            return _joint_patterns(self, order)
+        return _kept_patterns(self, tuple(order.tolist()))
+
+
+def joined(terms: tuple[Structure, ...]) -> Structure:
+    """Return the structure of all terms of a factor: that of the only one, or their blocks."""
+    if len(terms) == 1:
+        return terms[0]
+    kind = _LinearBlocks if all(isinstance(term, Linear) for term in terms) else BlockDiagonal
+    return kind(sum(term.size for term in terms), terms)
 
 
 @lru_cache(maxsize=256)
-def _patterns(structure: Structure, order: tuple[int, ...]) -> FloatArray:
-    """Return the patterns of a structure, read-only because they are kept."""
-    patterns = np.zeros((structure.n_theta, structure.size, structure.size))
-    places = np.array(order)
-    for block, columns, parameters in structure.slices():
-        patterns[parameters, columns, columns] = block.patterns(places[columns] - columns.start)
-    patterns.flags.writeable = False
+def _kept_patterns(structure: _LinearBlocks, order: tuple[int, ...]) -> FloatArray:
+    return read_only(_joint_patterns(structure, np.array(order)))
+
+
+def _joint_patterns(structure: BlockDiagonal, order: IntArray) -> FloatArray:
+    """Put the patterns of all terms, which are linear, side by side, (..., t, k, k)."""
+    patterns = np.zeros((*order.shape[:-1], structure.n_theta, structure.size, structure.size))
+    for block, columns, place in structure.slices():
+        assert isinstance(block, Linear)
+        own = block.patterns(order[..., columns] - columns.start)
+        patterns[..., place, columns, columns] = own
     return patterns
 
 
-def semidefinite_cholesky(matrix: FloatArray) -> FloatArray:
-    """Return the lower Cholesky factor of a positive semidefinite matrix, (k, k).
+@lru_cache(maxsize=64)
+def _places(size: int) -> tuple[IntArray, IntArray]:
+    """Return rows and columns of the entries of a lower triangle, down its columns."""
+    columns, rows = np.triu_indices(size)
+    return rows, columns
 
-    A column is exactly zero where its pivot is at most 1e-12 of the diagonal entry, so the matrix
-    may be indefinite by rounding.
-    """
-    rest = np.array(matrix, dtype=np.float64)
-    lower = np.zeros_like(rest)
-    for j in range(len(rest)):
-        pivot = float(rest[j, j])
-        if pivot > ZERO_PIVOT * matrix[j, j]:
-            column = rest[j:, j] / pivot**0.5
-            lower[j:, j] = column
-            rest[j:, j:] -= column[:, None] * column
-    return lower
+
+@lru_cache(maxsize=256)
+def _triangle(order: tuple[int, ...]) -> FloatArray:
+    """Return a unit matrix for every entry of a lower triangle with rows in `order`."""
+    rows, columns = _places(len(order))
+    patterns = np.zeros((len(rows), len(order), len(order)))
+    patterns[np.arange(len(rows)), np.array(order)[rows], columns] = 1.0
+    return read_only(patterns)
+
+
+@lru_cache(maxsize=64)
+def _symmetric_units(size: int) -> FloatArray:
+    """Return the symmetric matrices of one variance or covariance, variances first."""
+    rows, columns = np.tril_indices(size, -1)
+    matrices = np.zeros((len(rows), size, size))
+    matrices[np.arange(len(rows)), rows, columns] = 1.0
+    return read_only(np.concatenate([_diagonal_units(size), matrices + transposed(matrices)]))
+
+
+@lru_cache(maxsize=64)
+def _diagonal_units(size: int) -> FloatArray:
+    places = np.arange(size)
+    matrices = np.zeros((size, size, size))
+    matrices[places, places, places] = 1.0
+    return read_only(matrices)
+
+
+@lru_cache(maxsize=64)
+def _one_variance(size: int) -> FloatArray:
+    return read_only(np.eye(size)[None])
+
+
+def _permuted(omega: FloatArray, order: IntArray) -> FloatArray:
+    """Put rows and columns in order, (..., k, k)."""
+    if order.ndim == 1:
+        return omega[..., order[:, None], order]
+    rows = np.take_along_axis(omega, order[..., :, None], axis=-2)
+    return np.take_along_axis(rows, order[..., None, :], axis=-1)
+
+
+def _least_variance(largest: FloatArray) -> FloatArray:
+    """Return a hundredth of the largest variance, and at least 1e-4."""
+    return np.asarray(_LEAST_SHARE * np.maximum(largest, _LEAST_SHARE))
+
+
+def _small(omega: FloatArray, share: float) -> BoolArray:
+    """Tell which variances are less than a share of the largest one or of 1, (..., k)."""
+    variances = diagonal(omega)
+    largest = variances.max(axis=-1, keepdims=True)
+    return np.asarray(variances < share * np.maximum(1.0, largest))
+
+
+def _diagonal_matrix(values: FloatArray) -> FloatArray:
+    return np.asarray(values[..., None] * np.eye(values.shape[-1]))

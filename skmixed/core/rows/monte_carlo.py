@@ -35,13 +35,7 @@ class MonteCarloErrors:
             raise ValueError("this fit was computed without random vectors: nothing is random")
         evaluation = fit.evaluation
         coordinates = Coordinates.natural(fit.problem)
-        changes = [
-            half + half.transpose(0, 2, 1)
-            for half in (
-                pattern @ lam.T
-                for pattern, lam in zip(coordinates.patterns, evaluation.lambdas, strict=True)
-            )
-        ]
+        changes = coordinates.directions(coordinates.read(evaluation.lambdas))
         by_scores = [
             np.einsum("tij,il,jl->t", change, u, u, optimize=True)
             for change, u in zip(changes, evaluation.scores(), strict=True)

@@ -123,12 +123,12 @@ class MovedFits:
             return cls(np.empty(0), [], np.empty((0, 0)))
         coordinates = Coordinates.natural(fit.problem)
         theta = coordinates.theta([lam @ lam.T for lam in fit.scaled_lambdas])
-        evaluation = fit.evaluation.with_lambdas(coordinates.factors(theta))
-        hessian = local_model(evaluation, coordinates.patterns)[1]
+        evaluation = fit.evaluation.with_lambdas(coordinates.lambdas(theta))
+        hessian = local_model(evaluation, coordinates, theta)[1]
         steps = _THETA_STEP * np.maximum(1.0, np.abs(theta))
 
         def moved(place: int, step: float) -> Fit:
-            return fit.moved(coordinates.factors(theta + step * np.eye(len(theta))[place]), _MOVED)
+            return fit.moved(coordinates.lambdas(theta + step * np.eye(len(theta))[place]), _MOVED)
 
         pairs = [(moved(n, step), moved(n, -step)) for n, step in enumerate(steps)]
         return cls(steps, pairs, 2.0 * _inverse(hessian))

@@ -13,27 +13,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import block_diag
 
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import (
-    ACCEPTED_RATIO,
-    FAIR_RATIO,
-    GOOD_RATIO,
-    INTERIOR,
-    WIDENING,
-    FloatArray,
-    trust_region_step,
-)
+from skmixed.core.linalg import FloatArray, block_diagonal, diagonal
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
-from skmixed.core.search.boundary import snapped, way_off
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, MonteCarlo, SolverReport
 from skmixed.core.search.starts import minque_start
 from skmixed.core.search.state import SearchState
+from skmixed.core.search.trust_region import ACCEPTED_RATIO, new_radius, trust_region_step
 
 _NESTED = "the factors are nested, which is eliminated exactly without a dense matrix"
 
@@ -201,7 +192,7 @@ class IterativeSearch(SearchState):
     def evaluate(self, theta: FloatArray) -> Evaluation:
         """Set the model up at theta."""
         self.n_evaluations += 1
-        found = evaluate(self.problem, self.coordinates.factors(theta))
+        found = evaluate(self.problem, self.coordinates.lambdas(theta))
         if found.square < _LEAST_UNEXPLAINED * self.problem.model.gram[-1, -1]:
             raise LostPrecisionError(
                 "the random effects explain the response almost without a rest, for which "
@@ -235,8 +226,8 @@ class IterativeSearch(SearchState):
         """Try one step; return whether the search has arrived."""
         units = self.units()
         slope, hessian = self.slope * units, self.hessian * np.outer(units, units)
-        step = trust_region_step(slope, hessian, self.radius)
-        predicted = -float(slope @ step + step @ hessian @ step / 2.0)
+        step, promised = trust_region_step(slope, hessian, self.radius)
+        predicted = float(promised)
         length = float(np.linalg.norm(step))
         if self.has_arrived(predicted, units * step):
             return True
@@ -248,12 +239,9 @@ class IterativeSearch(SearchState):
                 raise
             self.radius = length / 4.0
             return False
-        there = theta_gradient(trial, self.coordinates.patterns) * units
+        there = theta_gradient(trial, self.coordinates, theta) * units
         ratio = -float((slope + there) @ step) / 2.0 / predicted
-        if ratio < FAIR_RATIO:
-            self.radius = length / 3.0
-        elif ratio > GOOD_RATIO and length > INTERIOR * self.radius:
-            self.radius *= WIDENING
+        self.radius = new_radius(ratio, length, self.radius)
         accepted = ratio > ACCEPTED_RATIO
         if accepted:
             self.theta, self.current = theta, trial
@@ -268,7 +256,7 @@ class IterativeSearch(SearchState):
             return True
         if predicted > _LARGEST_GAIN:
             return False
-        noise = theta_noise(self.coordinates, self.current, self.hessian)
+        noise = self.noise()
         errors = np.sqrt(np.diag(noise))
         return bool((np.abs(step) <= _BESIDE_NOISE * errors).all())
 
@@ -276,26 +264,25 @@ class IterativeSearch(SearchState):
         """Put exact zeros for variances that are nearly nothing; return whether that moved."""
         omegas = self.omegas
         zipped = zip(self.problem.structures, omegas, strict=True)
-        trial = [snapped(structure, omega) for structure, omega in zipped]
+        trial = [structure.snapped(omega) for structure, omega in zipped]
         if all(
             np.allclose(a, b, rtol=0.0, atol=_UNMOVED) for a, b in zip(trial, omegas, strict=True)
         ):
             return False
         before = (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius)
         self.move_to(trial)
-        if way_off(self.problem.structures, trial, self.current) is None:  # the optimum is there
+        if self.way_off() is None:  # the optimum is there
             return True
         (self.coordinates, self.theta, self.current, self.slope, self.hessian, self.radius) = before
         return False
 
     def leave_boundary(self) -> bool:
         """Step off the boundary where the slope leads down; return whether it did."""
-        omegas = self.omegas
-        found = way_off(self.problem.structures, omegas, self.current)
+        found = self.way_off()
         if found is None or found[0] in self.confounded or self.escapes == _MOST_ESCAPES:
             return False
         self.escapes += 1
-        factor, direction = found
+        omegas, (factor, direction) = self.omegas, found
         size = max(1.0, float(np.linalg.eigvalsh(omegas[factor])[-1]))
         for exponent in range(1, 5):  # less than 1e-4 would be snapped to zero again
             moved = list(omegas)
@@ -310,8 +297,8 @@ class IterativeSearch(SearchState):
         elimination = self.problem.elimination
         krylov, wanted = elimination.krylov, []
         assert krylov is not None
-        noise = theta_noise(self.coordinates, self.current, self.hessian)
-        for f, error in enumerate(relative_errors(self.coordinates, self.current, noise)):
+        noise = self.noise()
+        for f, error in enumerate(relative_errors(self.coordinates, self.theta, noise)):
             n = krylov.number(f)
             worst = error / self.settings.precision
             enough = n if worst <= 1.0 else int(np.ceil(n * worst**2))
@@ -324,10 +311,14 @@ class IterativeSearch(SearchState):
         self.update_derivatives()
         return True
 
+    def noise(self) -> FloatArray:
+        """Return the covariance of theta over draws of the random vectors, (t, t)."""
+        return theta_noise(self.coordinates, self.current, self.theta, self.hessian)
+
     def total_covariance(self) -> FloatArray:
         """Return the Monte Carlo covariance of theta, (t, t), with the step left undone."""
         left = inverse_felt(self.hessian) @ self.slope
-        noise = theta_noise(self.coordinates, self.current, self.hessian)
+        noise = self.noise()
         return noise + np.outer(left, left)
 
     @property
@@ -339,7 +330,7 @@ class IterativeSearch(SearchState):
     def finish(self) -> tuple[Evaluation, SolverReport]:
         """Put exact zeros, rows back in their natural order, and report."""
         omegas, structures = self.omegas, self.problem.structures
-        exact = [snapped(s, o) for s, o in zip(structures, omegas, strict=True)]
+        exact = [s.snapped(o) for s, o in zip(structures, omegas, strict=True)]
         close = [
             np.allclose(a, b, rtol=0.0, atol=_UNMOVED) for a, b in zip(exact, omegas, strict=True)
         ]
@@ -347,7 +338,7 @@ class IterativeSearch(SearchState):
         self.coordinates = Coordinates.natural(self.problem)
         self.theta = self.coordinates.theta(ended)
         if all(np.array_equal(a, b) for a, b in zip(ended, omegas, strict=True)):
-            self.current = self.current.with_lambdas(self.coordinates.factors(self.theta))
+            self.current = self.current.with_lambdas(self.coordinates.lambdas(self.theta))
         else:
             self.current = self.evaluate(self.theta)
         self.update_derivatives()
@@ -369,37 +360,39 @@ _STUDENT = 3.0  # Student's t: three standard errors from n vectors cover what t
 
 
 def theta_noise(
-    coordinates: Coordinates, evaluation: Evaluation, hessian: FloatArray
+    coordinates: Coordinates, evaluation: Evaluation, theta: FloatArray, hessian: FloatArray
 ) -> FloatArray:
-    """Return the covariance of theta over draws of the random vectors, (t, t).
+    """Return the covariance of theta, (t,), over draws of the random vectors, (t, t).
 
     Zero for what no random vector was needed for. `hessian`, (t, t), holds the second derivatives
     of the criterion at `evaluation`, which has random traces.
     """
     noise = []
-    for f, (lam, pattern) in enumerate(zip(evaluation.lambdas, coordinates.patterns, strict=True)):
-        samples = evaluation.factorisation.samples(f)
+    for f, directions in enumerate(coordinates.directions(theta)):
+        samples, t = evaluation.factorisation.samples(f), len(directions)
         n = len(samples)
         if not n:
-            noise.append(np.zeros((len(pattern), len(pattern))))
+            noise.append(np.zeros((t, t)))
             continue
-        slopes = 2.0 * np.einsum("tij,nij->nt", pattern, samples @ lam, optimize=True)
-        noise.append((1.0 + _STUDENT / n) ** 2 * np.atleast_2d(np.cov(slopes.T)) / n)
+        slopes = directions.reshape(t, -1) @ samples.reshape(n, -1).T
+        noise.append((1.0 + _STUDENT / n) ** 2 * np.atleast_2d(np.cov(slopes)) / n)
     inverse = inverse_felt(hessian)
-    return np.asarray(inverse @ block_diag(*noise) @ inverse)
+    return np.asarray(inverse @ block_diagonal(noise) @ inverse)
 
 
 def relative_errors(
-    coordinates: Coordinates, evaluation: Evaluation, covariance: FloatArray
+    coordinates: Coordinates, theta: FloatArray, covariance: FloatArray
 ) -> list[float]:
     """Return the largest Monte Carlo error of a variance of every factor, relative to it.
 
     `covariance`, (t, t), is that of `theta_noise`. Errors of zero variances count as zero.
     """
     worst = []
-    zipped = zip(coordinates.places, coordinates.patterns, evaluation.lambdas, strict=True)
-    for place, pattern, lam in zipped:
-        slopes = 2.0 * np.diagonal(pattern @ lam.T, axis1=1, axis2=2)
+    zipped = zip(
+        coordinates.places, coordinates.directions(theta), coordinates.lambdas(theta), strict=True
+    )
+    for place, directions, lam in zipped:
+        slopes = diagonal(directions)
         errors = np.einsum("ai,ab,bi->i", slopes, covariance[place, place], slopes)
         variances = np.diag(lam @ lam.T)
         seen = variances > 0

@@ -11,10 +11,11 @@ import numpy as np
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
-from skmixed.core.search.ecme import ecme_step
+from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, Iteration, SolverReport
 from skmixed.core.search.starts import minque_start
+from skmixed.core.search.state import em_step
 from skmixed.core.search.unbounded import evaluate_bounded, solve_bounded
 
 _LIMIT = "the number of EM steps reached max_iter"
@@ -47,7 +48,7 @@ class EM:
         current = _evaluate(problem, omegas)
         settled = False
         while not settled and len(trace) < self.max_iter:
-            update = ecme_step(current)
+            update = em_step(current)
             step = _distance(omegas, update)
             slope = float(np.sqrt(sum(np.sum(g**2) for g in current.gradient)))
             before, omegas = current.criterion, update
@@ -69,13 +70,8 @@ class EM:
 
 
 def _evaluate(problem: Problem, omegas: Blocks) -> Evaluation:
-    orders = [structure.natural_order for structure in problem.structures]
-    zipped = zip(problem.structures, omegas, orders, strict=True)
-    thetas = [structure.theta(omega, order) for structure, omega, order in zipped]
-    return evaluate_bounded(
-        problem,
-        [s.factor(theta) for s, theta in zip(problem.structures, thetas, strict=True)],
-    )
+    coordinates = Coordinates.natural(problem)
+    return evaluate_bounded(problem, coordinates.lambdas(coordinates.theta(omegas)))
 
 
 def _distance(first: Blocks, second: Blocks) -> float:

@@ -15,35 +15,29 @@ from typing import ClassVar
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import (
-    ACCEPTED_RATIO,
-    FAIR_RATIO,
-    GOOD_RATIO,
-    INTERIOR,
-    POOR_RATIO,
-    WIDENING,
-    FloatArray,
-    eigenvalues,
-    trust_region_step,
-)
+from skmixed.core.linalg import FloatArray, eigenvalues
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
-from skmixed.core.search.boundary import SNAP_RISE, snapped, way_off
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
-from skmixed.core.search.ecme import ecme_step
 from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.search.starts import is_like_residual, minque_start, other_starts
-from skmixed.core.search.state import SearchState
+from skmixed.core.search.state import SNAP_RISE, SearchState, em_step
+from skmixed.core.search.trust_region import (
+    ACCEPTED_RATIO,
+    ROUNDING_MARGIN,
+    is_interior,
+    judged,
+    new_radius,
+    trust_region_step,
+)
 from skmixed.core.search.unbounded import evaluate_bounded, solve_bounded
 
 SMALLEST_RADIUS = 1e-8  # in units of theta: the criterion changes with the square of such a step
 NO_GAIN = 1e-12  # predicted decrease at which a search ends at once: rounding of a criterion
-SMALL_GAIN = 1e-7  # predicted decrease that a rounded difference of two criteria cannot judge
-ROUNDING_MARGIN = 10.0  # times the rounding to expect, which is known to an order of magnitude
 _FLAT_FACTOR = 1e-9  # slope and curvature relative to the information: less is rounding
 _LEFT_TO_GAIN = 1e-5  # of the tolerance: so little left moves theta by less than 1e-6
 _LEAST_GAIN = 1e-17  # relative to the criterion: negligible even with a tolerance of zero
-_ESCAPE_GAIN = 1e-9  # decrease that is worth leaving the boundary or another optimum
+ESCAPE_GAIN = 1e-9  # decrease that is worth leaving the boundary or another optimum
 _PATIENCE = 6  # rejected steps in a row, which shorten the next one a thousandfold or so
 _FEW_DIGITS = 1e-7  # relative error of r^2 from rounding, that rejected steps are blamed on
 _IDLE_STEPS = 5  # in a row that promise next to nothing: the search goes round in rounding
@@ -92,7 +86,7 @@ class Newton:
             except LostPrecisionError:
                 continue
             spent += second.n_evaluations
-            if again.criterion < found.criterion - _ESCAPE_GAIN - found.rounding:
+            if again.criterion < found.criterion - ESCAPE_GAIN - found.rounding:
                 found, report = again, second
         return found, replace(report, n_evaluations=spent)
 
@@ -116,7 +110,7 @@ class _NewtonSearch(SearchState):
 
     def evaluate(self, theta: FloatArray) -> Evaluation:
         self.n_evaluations += 1
-        return evaluate_bounded(self.problem, self.coordinates.factors(theta))
+        return evaluate_bounded(self.problem, self.coordinates.lambdas(theta))
 
     def start(self, omegas: Blocks) -> None:
         """Start from given covariances, but from zero where a variance does not matter.
@@ -162,7 +156,7 @@ class _NewtonSearch(SearchState):
             theta = self.theta.copy()
             theta[column] += step
             moved = self.evaluate(theta)
-            hessian[column] = (theta_gradient(moved, self.coordinates.patterns) - slope) / step
+            hessian[column] = (theta_gradient(moved, self.coordinates, theta) - slope) / step
         return (hessian + hessian.T) / 2.0
 
     def run(self) -> None:
@@ -181,8 +175,8 @@ class _NewtonSearch(SearchState):
         """Try one step; return whether the search has arrived."""
         units = self.units()
         slope, hessian = self.local[0] * units, self.local[1] * np.outer(units, units)
-        step = trust_region_step(slope, hessian, self.radius)
-        predicted = -float(slope @ step + step @ hessian @ step / 2.0)
+        step, promised = trust_region_step(slope, hessian, self.radius)
+        predicted = float(promised)
         before = self.current.criterion
         if predicted < min(NO_GAIN, self.settings.tol):
             return True
@@ -195,9 +189,9 @@ class _NewtonSearch(SearchState):
             self.is_lost = self.radius < SMALLEST_RADIUS
             return self.is_lost
         gained = before - trial.criterion
-        interior = length < INTERIOR * self.radius
-        ratio = _ratio(gained, predicted, self.current.rounding)
-        self.adapt_radius(ratio, length, interior)
+        interior = is_interior(length, self.radius)
+        ratio = judged(gained, predicted, self.current.rounding)
+        self.radius = new_radius(ratio, length, self.radius)
         accepted = ratio > ACCEPTED_RATIO
         if accepted:
             self.theta, self.current = theta, trial
@@ -227,32 +221,23 @@ class _NewtonSearch(SearchState):
     def step_by_em(self) -> None:
         """Take one EM step, which cannot fail."""
         before = self.current.criterion
-        self.move_to(ecme_step(self.current))
+        self.move_to(em_step(self.current))
         self.rejected = 0
         self.record(self.current.criterion, 0.0, 0.0, self.current.criterion <= before)
 
-    def adapt_radius(self, ratio: float, length: float, interior: bool) -> None:
-        if ratio < POOR_RATIO:
-            self.radius = length / 4.0
-        elif ratio < FAIR_RATIO:
-            self.radius = length / 2.0
-        elif ratio > GOOD_RATIO and not interior:
-            self.radius *= WIDENING
-
     def leave_boundary(self) -> bool:
         """Step off the boundary if that lowers the criterion; return whether it did."""
-        omegas = self.omegas
-        found = way_off(self.problem.structures, omegas, self.current)
+        found = self.way_off()
         if found is None:
             return False
-        factor, direction = found
+        omegas, (factor, direction) = self.omegas, found
         size = max(1.0, float(eigenvalues(omegas[factor])[-1]))
         before = self.current
         for exponent in range(1, 7):  # a millionth is on the boundary again
             moved = list(omegas)
             moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
             self.move_to(moved)
-            if before.criterion - self.current.criterion > _ESCAPE_GAIN + before.rounding:
+            if before.criterion - self.current.criterion > ESCAPE_GAIN + before.rounding:
                 return True
         self.move_to(omegas)
         return False
@@ -263,7 +248,7 @@ class _NewtonSearch(SearchState):
         found = self.current
         if not self.coordinates.are_natural(found.lambdas):
             natural = Coordinates.natural(self.problem)
-            found = found.with_lambdas(natural.factors(natural.theta(self.omegas)))
+            found = found.with_lambdas(natural.lambdas(natural.theta(self.omegas)))
         report = SolverReport(
             "newton",
             self.converged,
@@ -278,18 +263,10 @@ class _NewtonSearch(SearchState):
         omegas = self.omegas
         for factor, structure in enumerate(self.problem.structures):
             trial = list(omegas)
-            trial[factor] = snapped(structure, omegas[factor])
+            trial[factor] = structure.snapped(omegas[factor])
             if np.array_equal(trial[factor], omegas[factor]):
                 continue
             evaluation = self.evaluate(self.coordinates.theta(trial))
             rise = evaluation.criterion - self.current.criterion
             if rise < SNAP_RISE + self.current.rounding:
                 self.current, omegas = evaluation, trial
-
-
-def _ratio(gained: float, predicted: float, rounding: float) -> float:
-    """Return achieved over predicted decrease, one where both drown in rounding."""
-    noise = ROUNDING_MARGIN * rounding
-    if predicted < max(SMALL_GAIN, noise) and gained > -noise:
-        return 1.0
-    return gained / predicted

@@ -15,20 +15,19 @@ different size, can have more than one minimum. On small problems more searches 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import lapack
 
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.linalg import FloatArray, eigenpairs
+from skmixed.core.linalg import BoolArray, FloatArray, diagonal, transposed
+from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import Evaluation, level_grams
 from skmixed.core.model.problem import Problem
-from skmixed.core.model.structures import Structure
 from skmixed.core.sums.blocks import PairBlock
 
 _N_PROJECTED = 8  # fixed columns in the traces: each takes a pass, and a start need not be exact
-_LEAST_SHARE = 0.01  # of the largest variance: a start is inside, where all slopes are felt
 _RANK_CUTOFF = 1e-12  # singular values of the system, relative to the largest: less is confounded
 _NOISE_SHARE = 1e-3  # of the mean square that level means leave: keeps variance ratios finite
 _NO_RESIDUAL = 1e-12  # of the residual sum of squares: what subtraction leaves of nothing
@@ -46,7 +45,7 @@ def minque_start(problem: Problem) -> Blocks:
     p = len(gram) - 1
     beta, residual = problem.least_squares
     contrast = np.append(-beta, 1.0)
-    directions = [_directions(structure) for structure in problem.structures]
+    directions = [structure.basis for structure in problem.structures]
     root = _projection_root(gram[:p, :p])
     projected = [_projected(right[:, : len(root)], root) for right in problem.model.right]
     scores = [np.matmul(contrast, right) for right in problem.model.right]
@@ -66,7 +65,7 @@ def minque_start(problem: Problem) -> Blocks:
     noise = _noise(problem, float(solution[-1]), residual, scores)
     parts = np.split(solution[:-1] / noise, np.cumsum([len(m) for m in directions])[:-1])
     return [
-        _positive(structure, (part @ matrices).reshape(structure.size, structure.size))
+        structure.lifted((part @ matrices).reshape(structure.size, structure.size))
         for structure, part, matrices in zip(problem.structures, parts, flat, strict=True)
     ]
 
@@ -104,25 +103,6 @@ def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
     flat = right.transpose(1, 0, 2).reshape(p, k * n_levels)
     solved = lapack.dtrtri(root, lower=1)[0] @ flat
     return np.asarray(solved.reshape(p, k, n_levels).transpose(1, 0, 2))
-
-
-@lru_cache(maxsize=64)
-def _directions(structure: Structure) -> FloatArray:
-    """Return a basis of the symmetric matrices of a structure, of shape (t, k, k)."""
-    basis = []
-    for block, columns, _ in structure.slices():
-        places = range(columns.start, columns.stop)
-        if block.kind == "identity":
-            basis.append([(i, i) for i in places])
-        else:
-            basis += [[(i, i)] for i in places]
-        if block.kind == "unstructured":
-            basis += [[(i, j), (j, i)] for i in places for j in range(columns.start, i)]
-    matrices = np.zeros((len(basis), structure.size, structure.size))
-    for matrix, entries in zip(matrices, basis, strict=True):
-        for i, j in entries:
-            matrix[i, j] = 1.0
-    return matrices
 
 
 def _system(problem: Problem, flat: Blocks, projected: Blocks) -> FloatArray:
@@ -164,22 +144,6 @@ def _pair_form(
     return np.asarray(form)
 
 
-def _positive(structure: Structure, omega: FloatArray) -> FloatArray:
-    """Lift the eigenvalues of every block to a hundredth of the largest, and to 1e-4 at least."""
-    result = np.zeros_like(omega)
-    for block, columns, _ in structure.slices():
-        part = omega[columns, columns]
-        if block.kind == "unstructured":
-            values, vectors = eigenpairs(part)
-            floor = _LEAST_SHARE * max(float(values[-1]), _LEAST_SHARE)
-            result[columns, columns] = (vectors * np.maximum(values, floor)) @ vectors.T
-        else:
-            variances = np.diag(part)
-            floor = _LEAST_SHARE * max(float(variances.max()), _LEAST_SHARE)
-            result[columns, columns] = np.diag(np.maximum(variances, floor))
-    return result
-
-
 _MOST_EFFECTS = 20_000  # random effects; with more, searches from other starts would cost too much
 _FEW_EFFECTS = 500  # with so few, a search without each weak term costs next to nothing
 _LARGE_VARIANCE = 10.0  # relative to the residual variance: the term that is to explain the most
@@ -189,41 +153,68 @@ _RESEMBLING = 0.4  # of the overlap of two nested factors: so much makes two min
 _WEAK_VARIANCE = 0.3  # relative to the residual's: less may be nothing at a lower minimum
 
 
+Start = tuple[Blocks, BoolArray]
+"""Covariances, (..., k, k) of every factor, and which searches are to start there, (...)."""
+
+
 def other_starts(found: Evaluation) -> list[Blocks]:
-    """Return covariances, (k, k) of every factor, to search from again.
+    """Return covariances, (k, k) of every factor, to search from again after a first search."""
+    problem, model = found.problem, found.problem.model
+    factors = range(len(model.own))
+    starts = starts_beside(
+        problem.structures,
+        found.lambdas,
+        [model.total(factor) for factor in factors],
+        np.asarray(problem.n_observations),
+        sum(model.own[factor].shape[0] * model.n_levels(factor) for factor in factors),
+        has_resembling=_has_resembling_factors(problem),
+    )
+    return [omegas for omegas, is_wanted in starts if is_wanted]
+
+
+def starts_beside(
+    structures: Sequence[Structure],
+    lambdas: Blocks,
+    totals: Blocks,
+    n_observations: FloatArray,
+    n_effects: float,
+    *,
+    has_resembling: bool = False,
+) -> list[Start]:
+    """Return where to search again, a batch of first searches having ended at `lambdas`.
 
     For every term, that term large and the others small, if the fit is singular or crossed factors
     resemble each other; for a variance shared by columns of different size, the size that fits each
     of them; and of at most 500 random effects, each term of small variance left out. Empty for more
-    than 20,000 random effects.
+    than 20,000 random effects. `totals` are Z'W Z of every factor, (..., k, k).
     """
-    problem = found.problem
-    model = problem.model
-    n_effects = sum(own.shape[0] * model.n_levels(f) for f, own in enumerate(model.own))
     if n_effects > _MOST_EFFECTS:
         return []
-    starts = _shared_variance_starts(problem)
-    n_terms = sum(len(structure.blocks) for structure in problem.structures)
-    if n_terms == 1 and _is_singular(found):
-        starts.append([np.eye(structure.size) for structure in problem.structures])
-    if n_terms > 1 and (_is_singular(found) or _has_resembling_factors(problem)):
-        starts += [_with_large(problem, number) for number in range(n_terms)]
+    singular = np.any([(diagonal(lam) == 0.0).any(axis=-1) for lam in lambdas], axis=0)
+    starts = _shared_variance_starts(structures, totals, n_observations)
+    n_terms = sum(len(structure.blocks) for structure in structures)
+    if n_terms == 1:
+        starts.append(([np.eye(structure.size) for structure in structures], singular))
+    else:
+        starts += [
+            (_with_large(structures, number), singular | has_resembling)
+            for number in range(n_terms)
+        ]
     if n_effects <= _FEW_EFFECTS:
-        starts += _without_weak_terms(found)
+        starts += _without_weak_terms(structures, [lam @ transposed(lam) for lam in lambdas])
     return starts
 
 
-def _without_weak_terms(found: Evaluation) -> list[Blocks]:
+def _without_weak_terms(structures: Sequence[Structure], omegas: Blocks) -> list[Start]:
     """Return starts in which one term of small variance is left out."""
-    omegas = [lam @ lam.T for lam in found.lambdas]
     starts = []
-    for factor, structure in enumerate(found.problem.structures):
+    for factor, structure in enumerate(structures):
         for _, columns, _ in structure.slices():
-            variances = np.diag(omegas[factor])[columns]
-            if 0.0 < variances.max() < _WEAK_VARIANCE:
-                without = [omega.copy() for omega in omegas]
-                without[factor][columns, columns] = 0.0
-                starts.append(without)
+            largest = diagonal(omegas[factor])[..., columns].max(axis=-1)
+            without = omegas.copy()
+            without[factor] = omegas[factor].copy()
+            without[factor][..., columns, columns] = 0.0
+            starts.append((without, (largest > 0.0) & (largest < _WEAK_VARIANCE)))
     return starts
 
 
@@ -235,10 +226,6 @@ def is_like_residual(problem: Problem, factor: int) -> bool:
     own = problem.model.own[factor]
     of_rows = problem.model.n_levels(factor) >= problem.n_observations
     return of_rows and own.shape[0] == 1 and bool(np.all(own == own[0, 0, 0]))
-
-
-def _is_singular(found: Evaluation) -> bool:
-    return any(bool((np.diag(lam) == 0.0).any()) for lam in found.lambdas)
 
 
 def _has_resembling_factors(problem: Problem) -> bool:
@@ -261,44 +248,56 @@ def _has_resembling_factors(problem: Problem) -> bool:
     return False
 
 
-def _with_large(problem: Problem, wanted: int) -> Blocks:
+def _with_large(structures: Sequence[Structure], wanted: int) -> Blocks:
     """Return a start in which one term, counted over all factors, is large."""
     number, omegas = 0, []
-    for structure in problem.structures:
-        diagonal = np.empty(structure.size)
+    for structure in structures:
+        variances = np.empty(structure.size)
         for _, columns, _ in structure.slices():
-            diagonal[columns] = _LARGE_VARIANCE if number == wanted else _LITTLE_VARIANCE
+            variances[columns] = _LARGE_VARIANCE if number == wanted else _LITTLE_VARIANCE
             number += 1
-        omegas.append(np.diag(diagonal))
+        omegas.append(np.diag(variances))
     return omegas
 
 
-def _shared_variance_starts(problem: Problem) -> list[Blocks]:
+def _shared_variance_starts(
+    structures: Sequence[Structure], totals: Blocks, n_observations: FloatArray
+) -> list[Start]:
     """Return starts for a variance shared by columns of different size, one for each size.
 
     Each is the variance with which a column of that size matters as much as the residual; the last
     start has the largest of all terms together.
     """
-    starts = []
-    together: Blocks = [np.eye(structure.size) for structure in problem.structures]
-    for factor, structure in enumerate(problem.structures):
+    starts: list[Start] = []
+    shape = (*n_observations.shape, 1, 1)
+    identity = [np.tile(np.eye(structure.size), shape) for structure in structures]
+    together = [omega.copy() for omega in identity]
+    for factor, structure in enumerate(structures):
         for block, columns, _ in structure.slices():
-            if block.kind != "identity":
+            if not block.one_unit:
                 continue
-            for size in _distinct(np.diag(problem.model.total(factor))[columns]):
-                omegas: Blocks = [np.eye(other.size) for other in problem.structures]
-                natural = np.eye(block.size) * problem.n_observations / size
-                omegas[factor][columns, columns] = natural
-                starts.append(omegas)
-                if together[factor][columns, columns][0, 0] < natural[0, 0]:
-                    together[factor][columns, columns] = natural
-    return [*starts, together] if starts else []
+            sizes = np.sort(diagonal(totals[factor])[..., columns], axis=-1)
+            is_kept = _are_distinct(sizes)
+            natural = n_observations[..., None] / np.where(is_kept, sizes, 1.0)
+            largest = np.where(is_kept, natural, 1.0).max(axis=-1)
+            together[factor][..., columns, columns] *= np.maximum(largest, 1.0)[..., None, None]
+            for place in range(block.size):
+                omegas = [omega.copy() for omega in identity]
+                omegas[factor][..., columns, columns] *= natural[..., place, None, None]
+                starts.append((omegas, is_kept[..., place]))
+    if not starts:
+        return []
+    return [*starts, (together, np.any([is_wanted for _, is_wanted in starts], axis=0))]
 
 
-def _distinct(sizes: FloatArray) -> list[float]:
-    """Return the sizes that differ by a factor of more than four, none if all are alike."""
-    kept: list[float] = []
-    for size in sorted(float(size) for size in sizes if size > 0):
-        if not kept or size > _ALIKE * kept[-1]:
-            kept.append(size)
-    return kept if len(kept) > 1 else []
+def _are_distinct(sizes: FloatArray) -> BoolArray:
+    """Tell which of ascending sizes differ by a factor of more than four, (..., m).
+
+    None where all are alike.
+    """
+    is_kept, last = np.zeros(sizes.shape, dtype=np.bool_), np.zeros(sizes.shape[:-1])
+    for place in range(sizes.shape[-1]):
+        size = sizes[..., place]
+        is_kept[..., place] = size > _ALIKE * last
+        last = np.where(is_kept[..., place], size, last)
+    return np.asarray(is_kept & (is_kept.sum(axis=-1, keepdims=True) > 1))

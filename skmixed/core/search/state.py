@@ -15,6 +15,9 @@ from skmixed.core.search.coordinates import Coordinates, local_model
 from skmixed.core.search.report import Callback, Iteration
 from skmixed.core.search.starts import is_like_residual
 
+SNAP_RISE = 1e-8  # of the criterion, that an exact zero may cost: the default tolerance of a search
+DESCENDS = -1e-4  # a flatter slope is not told from the gradient that a search to 1e-8 leaves
+
 
 class SearchSettings(Protocol):
     """What a search is told."""
@@ -72,11 +75,27 @@ class SearchState:
         if better is not self.coordinates:
             self.coordinates = better
             self.theta = better.theta(omegas)
-            self.current = self.current.with_lambdas(better.factors(self.theta))
+            self.current = self.current.with_lambdas(better.lambdas(self.theta))
 
     def derivatives(self) -> tuple[FloatArray, FloatArray]:
         """Return gradient, (t,), and second derivatives, (t, t), in theta at this point."""
-        return local_model(self.current, self.coordinates.patterns)
+        return local_model(self.current, self.coordinates, self.theta)
+
+    def way_off(self) -> tuple[int, FloatArray] | None:
+        """Find the steepest direction that leaves the boundary and lowers the criterion.
+
+        It comes as the factor to change and the direction, (k, k); None where the
+        Karush-Kuhn-Tucker conditions hold. The gradient is asked for on the boundary only.
+        """
+        best, found = DESCENDS, None
+        zipped = zip(self.problem.structures, self.omegas, strict=True)
+        for factor, (structure, omega) in enumerate(zipped):
+            if not structure.is_on_boundary(omega):
+                continue
+            slope, direction = structure.way_off(omega, self.current.gradient[factor])
+            if slope < best:
+                best, found = float(slope), (factor, direction)
+        return found
 
     def drop_confounded(self, slope: FloatArray, hessian: FloatArray) -> None:
         """Zero, in place, slopes and curvatures of confounded factors: they are but rounding."""
@@ -108,3 +127,20 @@ class SearchState:
         self.trace.append(line)
         if self._callback is not None:
             self._callback(line)
+
+
+def em_step(evaluation: Evaluation) -> Blocks:
+    """Return the relative covariances, (k, k) a factor, after a step of the EM algorithm.
+
+    With sigma^2 and beta at their conditional optima (ECME; Liu & Rubin 1994,
+    doi:10.1093/biomet/81.4.633), the expected second moment of the random effects of a factor of q
+    levels, relative to sigma^2, is Omega - Omega G Omega / q with G the derivative of the criterion
+    in Omega, so that it is a step along the gradient. It never raises the criterion.
+    """
+    problem, result = evaluation.problem, []
+    zipped = zip(problem.structures, evaluation.lambdas, evaluation.gradient, strict=True)
+    for factor, (structure, lam, gradient) in enumerate(zipped):
+        omega = lam @ lam.T
+        moment = omega - omega @ gradient @ omega / problem.model.n_levels(factor)
+        result.append(structure.projected(moment))
+    return result
