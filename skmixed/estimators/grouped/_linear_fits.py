@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression, Ridge
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.cells import CellFits, Cells, fit_cells
@@ -26,30 +25,6 @@ _ROWS_EVALUATED = 2**16  # at a time: their gathered coefficients take half a me
 _DIGITS_LOST = 1e-8  # share of y's sum of squares: a smaller RSS has lost half its digits
 
 
-@dataclass(frozen=True, slots=True)
-class LinearKind:
-    """Penalty and intercept of a linear estimator."""
-
-    penalty: float  # alpha of ridge regression, 0 for least squares
-    fit_intercept: bool
-
-
-def linear_kind(estimator: Any) -> LinearKind | None:
-    """Return how an unfitted estimator is linear, None if groups cannot be solved in one batch.
-
-    They can for `LinearRegression` and `Ridge` without constraints, with one penalty and one of the
-    exact solvers.
-    """
-    if type(estimator) not in (LinearRegression, Ridge) or estimator.positive:
-        return None
-    if type(estimator) is LinearRegression:
-        return LinearKind(0.0, bool(estimator.fit_intercept))
-    exact = estimator.solver in ("auto", "cholesky", "svd")
-    if not exact or np.ndim(estimator.alpha) or not estimator.alpha >= 0.0:
-        return None
-    return LinearKind(float(estimator.alpha), bool(estimator.fit_intercept))
-
-
 def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> None:
     """Warn about weights (n,) that are no frequencies, where variances depend on their scale."""
     if weights is None or scheme.name != BLUP or np.array_equal(weights, np.round(weights)):
@@ -64,11 +39,12 @@ def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> N
 class LinearGroupFits(GroupFits):
     """Coefficients of all groups, solved in one batch from moments; the rows are not kept."""
 
-    def __init__(self, tree: Tree, scheme: Scheme, pooled: Any, kind: LinearKind) -> None:
+    def __init__(self, tree: Tree, scheme: Scheme, pooled: Any) -> None:
         super().__init__(tree, scheme, pooled)
-        self.kind = kind
+        self.penalty = float(getattr(pooled, "alpha", 0.0))  # of ridge regression
+        self.fit_intercept = bool(pooled.fit_intercept)
         self.n_outputs, self.p = np.atleast_2d(pooled.coef_).shape
-        self.k = self.p + kind.fit_intercept  # coefficients of a group
+        self.k = self.p + self.fit_intercept  # coefficients of a group
         # Coefficients (n_outputs, k) of collinear groups, by level and group.
         self.exact: dict[tuple[int, int], FloatArray] = {}
         # Those that predict, (n_groups, n_outputs, k) by level from the root, the intercept first.
@@ -78,7 +54,7 @@ class LinearGroupFits(GroupFits):
         """Solve all groups; see `GroupFits`."""
         warn_about_weights(training.weights, self.scheme)
         columns = np.column_stack([training.table, training.y])  # in C order, as both are
-        n_cells, centred = self.tree.hierarchy.sizes[-1], self.kind.fit_intercept
+        n_cells, centred = self.tree.hierarchy.sizes[-1], self.fit_intercept
         cells = Cells.of(columns, codes[-1], n_cells, training.weights, centred=centred)
         self.cells = replace(cells, counts=self.tree.counts[-1])  # the same, kept once
         self.origin = self.cells.origin[: self.p]
@@ -91,18 +67,18 @@ class LinearGroupFits(GroupFits):
                 for level in range(self.tree.depth + 1)
             ]
             return
-        if not self.kind.penalty:
+        if not self.penalty:
             self.failures.add_small(self.k, f"{self.k} coefficients")
         self._mix(training, codes)
 
     def _fits(self, cells: Cells) -> CellFits:
         """Solve the cells of any level."""
-        return fit_cells(cells, self.p, self.kind.penalty)
+        return fit_cells(cells, self.p, self.penalty)
 
     def _at_zero(self, coef: FloatArray) -> FloatArray:
         """Return coefficients (n_groups, n_outputs, k), the intercepts moved to zero of X and y."""
         coef = uncentred(coef, self.origin)
-        if self.kind.fit_intercept:
+        if self.fit_intercept:
             coef[:, :, 0] += self.cells.origin[self.p :]
         return coef
 
@@ -121,7 +97,7 @@ class LinearGroupFits(GroupFits):
         sums = []
         for output in range(self.n_outputs):
             centred = columns - self.cells.origin
-            fitted = _evaluate(centred[:, : self.p], coef[:, output], codes, self.kind)
+            fitted = _evaluate(centred[:, : self.p], coef[:, output], codes)
             squares = (centred[:, self.p + output] - fitted) ** 2
             squares = squares if weights is None else squares * weights
             sums.append(np.bincount(codes, squares, minlength=coef.shape[0]))
@@ -134,7 +110,7 @@ class LinearGroupFits(GroupFits):
         the moments of this level.
         """
         coef = self._at_zero(fits.coef.transpose(2, 0, 1))
-        few = (cells.counts < self.k) & (self.kind.penalty == 0.0)
+        few = (cells.counts < self.k) & (self.penalty == 0.0)
         coef[few | ~fits.determined] = np.nan
         for (at, group), values in self.exact.items():
             if at == level:
@@ -156,7 +132,7 @@ class LinearGroupFits(GroupFits):
         usable = self.failures.usable()[-1]
         precision = self.cells.gram(self.p)
         slopes = np.arange(self.k - self.p, self.k)
-        precision[slopes, slopes] += self.kind.penalty
+        precision[slopes, slopes] += self.penalty
         precision[:, :, ~usable] = 0.0
         return [
             pool(precision / scale, fits.coef[output], self.tree.hierarchy, noise)
@@ -173,7 +149,7 @@ class LinearGroupFits(GroupFits):
     ) -> tuple[float, FirstStageResidual | None]:
         counts = self.cells.counts[usable]
         rss = float(self.rss[output, usable].sum())
-        if not self.kind.penalty:
+        if not self.penalty:
             degrees = float(np.maximum(counts - self.k, 0.0).sum())
             return 1.0, FirstStageResidual(rss, float(counts.sum()), degrees)
         own = self.cells.products[: self.p, : self.p]
@@ -190,7 +166,7 @@ class LinearGroupFits(GroupFits):
         """Return an estimator of the inner class with the coefficients that predict a group."""
         model, coef = copy.copy(self.pooled), self.final[level][group]
         model.coef_ = coef[:, self.k - self.p :].reshape(np.shape(self.pooled.coef_))
-        if self.kind.fit_intercept:
+        if self.fit_intercept:
             intercept = coef[:, 0]
             model.intercept_ = intercept if np.ndim(self.pooled.intercept_) else intercept[0]
         for name in ("rank_", "singular_"):  # of all rows
@@ -236,9 +212,7 @@ class LinearGroupFits(GroupFits):
         """Predict rows by their groups, (n,) or (n, n_outputs); see `GroupFits`."""
         place = self.tree.places(codes, deepest_known(codes))
         coef = np.concatenate(self.final)
-        columns = [
-            _evaluate(table, coef[:, output], place, self.kind) for output in range(self.n_outputs)
-        ]
+        columns = [_evaluate(table, coef[:, output], place) for output in range(self.n_outputs)]
         return columns[0] if np.ndim(self.pooled.coef_) == 1 else np.column_stack(columns)
 
     def estimates(self, *, shrunk: bool) -> Estimates:
@@ -275,10 +249,10 @@ class LinearGroupFits(GroupFits):
         with np.errstate(invalid="ignore", divide="ignore"):
             sd = np.sqrt(np.where(spare > 0.0, self.rss / spare, np.nan)).T
         inverse = np.moveaxis(fits.inverse, -1, 0)
-        if self.kind.penalty:
+        if self.penalty:
             inverse = inverse @ np.moveaxis(cells.products[:p, :p], -1, 0) @ inverse
         variances = np.einsum("gii->gi", inverse)
-        if self.kind.fit_intercept:
+        if self.fit_intercept:
             mean = (cells.means[:p] + self.origin[:, None]).T
             at_zero = 1.0 / cells.counts + np.einsum("gi,gij,gj->g", mean, inverse, mean)
             variances = np.column_stack([at_zero, variances])
@@ -307,11 +281,12 @@ def _of_estimator(estimator: Any) -> FloatArray:
     return np.asarray(coef, dtype=np.float64)
 
 
-def _evaluate(table: FloatArray, coef: FloatArray, place: IntArray, kind: LinearKind) -> FloatArray:
+def _evaluate(table: FloatArray, coef: FloatArray, place: IntArray) -> FloatArray:
     """Return x'b of every row of a table (n, p), with b the row of `coef` at its place; (n,)."""
-    slopes = np.ascontiguousarray(coef[:, 1:] if kind.fit_intercept else coef)
+    fit_intercept = coef.shape[1] > table.shape[1]
+    slopes = np.ascontiguousarray(coef[:, 1:] if fit_intercept else coef)
     result = np.empty(len(table))
     for first in range(0, len(table), _ROWS_EVALUATED):
         rows = slice(first, first + _ROWS_EVALUATED)
         result[rows] = np.einsum("ij,ij->i", table[rows], slopes[place[rows]])
-    return result + coef[place, 0] if kind.fit_intercept else result
+    return result + coef[place, 0] if fit_intercept else result

@@ -12,13 +12,13 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators.grouped._arguments import (
-    InnerKind,
     read_training,
+    solves_at_once,
 )
 from skmixed.estimators.grouped._estimator_fits import EstimatorGroupFits
 from skmixed.estimators.grouped._fitted_groups import FittedGroups, GroupedState
 from skmixed.estimators.grouped._group_fits import GroupFits
-from skmixed.estimators.grouped._linear_fits import LinearGroupFits, linear_kind
+from skmixed.estimators.grouped._linear_fits import LinearGroupFits
 from skmixed.estimators.grouped._shares import read_scheme
 from skmixed.estimators.grouped._subset_fits import fit_pooled
 from skmixed.estimators.grouped._tree import Tree
@@ -188,15 +188,6 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         """Return the estimator that is cloned for every group."""
         return LinearRegression() if self.estimator is None else self.estimator
 
-    def _kind(self) -> InnerKind:
-        """Return what the inner estimator takes."""
-        tags = get_tags(self._inner())
-        return InnerKind(
-            tags.estimator_type == "classifier",
-            linear_kind(self._inner()) is not None,
-            tags.input_tags.allow_nan,
-        )
-
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
@@ -226,13 +217,13 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
             For invalid input, and, if fallback="error", for groups that cannot be fitted.
         """
         scheme = read_scheme(self.shrinkage, self.min_samples)
-        training = read_training(self, X, y, sample_weight, groups, self._kind())
-        tree, codes = Tree.learn(training.groups, len(training.y), training.weights)
         inner = self._inner()
-        pooled, kind = fit_pooled(inner, training), linear_kind(inner)
+        training = read_training(self, X, y, sample_weight, groups, inner)
+        tree, codes = Tree.learn(training.groups, len(training.y), training.weights)
+        pooled = fit_pooled(inner, training)
         group_fits: GroupFits
-        if kind is not None and tree.depth:
-            group_fits = LinearGroupFits(tree, scheme, pooled, kind)
+        if solves_at_once(inner) and tree.depth:
+            group_fits = LinearGroupFits(tree, scheme, pooled)
         else:
             group_fits = EstimatorGroupFits(
                 tree, scheme, pooled, n_jobs=self.n_jobs, verbose=self.verbose
