@@ -46,7 +46,7 @@ class Engine(Protocol):
         ...
 
 
-def engine_of(frame: Any) -> Engine:
+def engine_of(frame: Any, connection: Any = None) -> Engine:
     """Return the engine of what `skmixed.distributed.fit` takes as `frame`.
 
     Nothing is read but, of an iterable, the first chunk. Raises TypeError for anything else.
@@ -58,7 +58,7 @@ def engine_of(frame: Any) -> Engine:
     if library == "pyspark" and hasattr(frame, "mapInPandas"):
         return SparkFrame(frame)
     if library in ("duckdb", "_duckdb") and hasattr(frame, "project"):
-        return DuckRelation(frame)
+        return DuckRelation(frame, connection)
     if library == "pyarrow" and hasattr(frame, "get_fragments"):
         return ArrowFiles(frame)
     if isinstance(frame, str | PathLike):
@@ -248,7 +248,5 @@ DuckDB relation, or iterable of data frames
     [array([253.7, 273.3]), array([293.])]
     """
     check_is_fitted(model)
-    engine = engine_of(frame)
-    if isinstance(engine, DuckRelation):
-        engine = DuckRelation(frame, connection)
+    engine = engine_of(frame, connection)
     return engine.predicted(PartPredictor.of(model, engine.names, random))
