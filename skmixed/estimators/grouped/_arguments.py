@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.utils import column_or_1d
+from sklearn.base import is_classifier
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array
 
@@ -31,13 +33,18 @@ from skmixed.estimators.grouped._tree import Tree
 from skmixed.exceptions import UnknownLevelWarning, warn
 
 
-@dataclass(frozen=True, slots=True)
-class InnerKind:
-    """What the inner estimator takes."""
+def solves_at_once(inner: Any) -> bool:
+    """Tell whether the least squares of all groups can be solved in one batch, of numbers only.
 
-    is_classifier: bool
-    is_linear: bool  # all groups are solved at once, so that all columns have to be numbers
-    allow_nan: bool
+    They can for `LinearRegression` and `Ridge` without constraints, with one penalty and one of the
+    exact solvers.
+    """
+    if type(inner) not in (LinearRegression, Ridge) or inner.positive:
+        return False
+    if type(inner) is LinearRegression:
+        return True
+    exact = inner.solver in ("auto", "cholesky", "svd")
+    return exact and not np.ndim(inner.alpha) and bool(inner.alpha >= 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +66,7 @@ class Training:
 
 
 def read_training(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, kind: InnerKind
+    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, inner: Any
 ) -> Training:
     """Validate the arguments of `GroupedModels.fit`.
 
@@ -75,8 +82,8 @@ def read_training(
         columns = Columns(names, (), tuple(given), by_formula=False)
     feature_names = table.feature_names
     table.check_shape()
-    values, labels = _cut(table, columns, estimator, kind, fitting=True)
-    response = _read_response(y, kind)
+    values, labels = _cut(table, columns, estimator, inner, fitting=True)
+    response = _read_response(y, inner)
     check_lengths(table.n_rows, response)
     if given is not None:
         check_groups(given, table.n_rows)
@@ -88,7 +95,7 @@ def read_training(
 
 
 def read_new(
-    estimator: Any, fitted: Any, X: Any, groups: Mapping[str, Any] | None, kind: InnerKind
+    estimator: Any, fitted: Any, X: Any, groups: Mapping[str, Any] | None
 ) -> tuple[Any, Mapping[str, Any] | None]:
     """Validate the arguments of a prediction: return the columns without labels, and the labels.
 
@@ -98,35 +105,35 @@ def read_new(
     columns: Columns = fitted.columns
     table = InputTable.of(X)
     table.check_columns(estimator, fitted)
-    values, labels = _cut(table, columns, estimator, kind, fitting=False)
+    values, labels = _cut(table, columns, estimator, fitted.pooled, fitting=False)
     found = groups_as_in_fit(columns, groups, table.n_rows)
     return values, found if columns.from_argument else labels
 
 
 def _cut(
-    table: InputTable, columns: Columns, estimator: Any, kind: InnerKind, *, fitting: bool
+    table: InputTable, columns: Columns, estimator: Any, inner: Any, *, fitting: bool
 ) -> tuple[Any, dict[str, Any]]:
     """Cut X into the columns of the inner estimator and the labels."""
     # In fit every missing label is an error.
     labels = table.labels(columns.group_places, allow_nan=fitting)
-    if kind.is_linear:
+    if solves_at_once(inner):
         name_by = "group_features" if fitting else None
         numbers = table.numeric(columns.numeric, estimator, name_by=name_by)
         return np.ascontiguousarray(numbers), labels
-    return _inner_columns(table, columns.numeric, kind), labels
+    return _inner_columns(table, columns.numeric, inner), labels
 
 
-def _inner_columns(table: InputTable, places: Sequence[int], kind: InnerKind) -> Any:
+def _inner_columns(table: InputTable, places: Sequence[int], inner: Any) -> Any:
     """Return the columns of the inner estimator: if all are numbers, in double precision."""
-    chosen = table.select(places)
+    chosen, allow_nan = table.select(places), get_tags(inner).input_tags.allow_nan
     if not table.is_named:
         refuse_dates(chosen, "X")
         if not _spell_numbers(chosen):
             return chosen
-        return np.ascontiguousarray(check_numbers(chosen, allow_nan=kind.allow_nan))
+        return np.ascontiguousarray(check_numbers(chosen, allow_nan=allow_nan))
     if not places or not_numeric(chosen):
         return chosen
-    numbers = np.ascontiguousarray(table.numeric(places, allow_nan=kind.allow_nan))
+    numbers = np.ascontiguousarray(table.numeric(places, allow_nan=allow_nan))
     return pd.DataFrame(numbers, columns=to_pandas(chosen).columns)
 
 
@@ -140,11 +147,11 @@ def _spell_numbers(values: NDArray[Any]) -> bool:
     return values.dtype.kind in "biuf"
 
 
-def _read_response(y: Any, kind: InnerKind) -> NDArray[Any]:
+def _read_response(y: Any, inner: Any) -> NDArray[Any]:
     """Return y, (n,) or (n, n_outputs), in double precision unless it has classes."""
     refuse_dates(y, "y")
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
-    if kind.is_classifier:
+    if is_classifier(inner):
         if len(shape) == 2 and shape[1] > 1:
             raise ValueError(
                 f"y has {shape[1]} columns; classes of several outputs are not supported, "

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples
@@ -15,7 +16,7 @@ from sklearn.utils.validation import _num_samples
 from skmixed.estimators._columns import Columns
 from skmixed.estimators._estimator import FittedAttribute, FittedEstimator
 from skmixed.estimators._reading import read_groups, refuse_unknown
-from skmixed.estimators.grouped._arguments import InnerKind, read_new, warn_about_labels
+from skmixed.estimators.grouped._arguments import read_new, warn_about_labels
 from skmixed.estimators.grouped._group_fits import GroupFits
 from skmixed.estimators.grouped._group_tables import (
     blend_table,
@@ -114,7 +115,6 @@ class FittedGroups(FittedEstimator[GroupedState]):
     """Predictions, each by the nearest group that is known, and tables of fitted grouped models."""
 
     fallback: str
-    _kind: Callable[[], InnerKind]
 
     pooled_ = FittedAttribute[Any]()
     classes_ = FittedAttribute[NDArray[Any]](optional=True)
@@ -128,7 +128,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
         """Return what `method` says of rows, (n, ...), after checking the arguments."""
         fitted = self._state()
         given = None if groups is None else read_groups(groups)
-        table, labels = read_new(self, fitted, X, given, self._kind())
+        table, labels = read_new(self, fitted, X, given)
         codes = fitted.tree.codes(labels, _num_samples(table))
         if fitted.tree.depth:
             if self.fallback == "error":
@@ -241,7 +241,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
             The score.
         """
         prediction = self.predict(X, groups)
-        judge = accuracy_score if self._kind().is_classifier else r2_score
+        judge = accuracy_score if is_classifier(self) else r2_score
         return float(judge(y, prediction, sample_weight=sample_weight))
 
     def coef_table(self, *, shrunk: bool = False) -> pd.DataFrame:
