@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from skmixed.core.fit import Fit
 from skmixed.distributed._chunks import Chunks
 from skmixed.distributed._dask import DaskFrame
 from skmixed.distributed._duckdb import DuckRelation
@@ -20,7 +19,6 @@ from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.distributed._spark import SparkFrame
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._reading import InputTable
-from skmixed.estimators._summed import checked_spec, search_of
 from skmixed.estimators.linear import MixedLinearRegressor
 
 Model = TypeVar("Model", bound=MixedLinearRegressor)
@@ -166,9 +164,8 @@ DuckDB relation, or iterable of data frames
     if total is None:
         raise ValueError("there are no rows" + ("" if weight is None else " of positive weight"))
     design, products = total.complete()
-    spec = checked_spec(model, design, products, _SAMPLE_WEIGHTS[total.weights])
-    found = Fit.of(products, spec, *search_of(model, products, spec))
-    model._fitted = LinearState.of(model, total.declared.data, design, found)
+    data, weights = total.declared.data, _SAMPLE_WEIGHTS[total.weights]
+    model._fitted = LinearState.of_sums(model, data, design, products, weights)
     return model
 
 

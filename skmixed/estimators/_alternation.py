@@ -23,9 +23,8 @@ from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.plan import Plan
 from skmixed.design.design import Design
 from skmixed.estimators._diagnosis import check_sizes, check_weights
-from skmixed.estimators._linear_state import LinearState
+from skmixed.estimators._linear_state import LinearState, search_of
 from skmixed.estimators._reading import pick_rows
-from skmixed.estimators._summed import search_of
 from skmixed.estimators._training_data import TrainingData, read_training_data
 from skmixed.estimators.linear import MixedLinearRegressor
 

@@ -1,8 +1,8 @@
-"""What a fitted linear mixed model knows, and the public attributes that are read off it."""
+"""From a table to all that a fit of a linear mixed model has found, and its public attributes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -12,16 +12,26 @@ from numpy.typing import NDArray
 
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray
+from skmixed.core.model.spec import ModelSpec
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
+from skmixed.core.search.auto import choose
+from skmixed.core.search.average_information import IterativeSolver
+from skmixed.core.search.em import EM
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import Solver
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
+from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.estimators._columns import Columns
-from skmixed.estimators._diagnosis import warn_about
+from skmixed.estimators._diagnosis import check_sizes, check_weights, print_iteration, warn_about
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators._labels import RandomLabels, describe
 from skmixed.estimators._prediction_rows import LinearEstimates, Predictor
 from skmixed.estimators._training_data import TrainingData, declaration
+
+_MOST_EM_STEPS = 2_000  # for max_iter=None, EM's own default: its steps are cheap, but many
+_MOST_EVALUATIONS = 200  # for max_iter=None, Newton's own default: far above what it takes
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,8 +45,33 @@ class LinearState:
     declaration: Mapping[str, str]  # the parameters that say so, as text
     n_features_in: int
     feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
-    formula: str
+    terms: tuple[RandomTerm, ...]
+    fixed: FormulaParts | None  # None: all columns that are no grouping columns
+    text: str | None = None  # the whole formula, as given to `lmer`
     n_dropped: int | None = None  # rows that `lmer` left out
+
+    @classmethod
+    def of_table(cls, model: Any, data: TrainingData, **more: Any) -> Self:
+        """Fit to a table as an estimator asks for; `more` are fields of a kind of this state."""
+        design, rows = learn_rows(model, data, data.terms)
+        products = CrossProducts.of(design.layout, rows)
+        spec = checked_spec(model, design, products, data.weights)
+        fit = Fit.of(products, spec, *search_of(model, products, spec))
+        return cls.of(model, data, design, fit, **more)
+
+    @classmethod
+    def of_sums(
+        cls,
+        model: Any,
+        data: TrainingData,  # as read from the table that was summed, or a part of it
+        design: Design,
+        products: CrossProducts,
+        weights: FloatArray | None,  # some that are like those of the rows
+    ) -> Self:
+        """Fit to sums as an estimator asks for."""
+        spec = checked_spec(model, design, products, weights)
+        fit = Fit.of(products, spec, *search_of(model, products, spec))
+        return cls.of(model, data, design, fit)
 
     @classmethod
     def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
@@ -50,23 +85,29 @@ class LinearState:
             declaration=declaration(model),
             n_features_in=data.n_features,
             feature_names_in=data.feature_names,
-            formula=describe(design, data.terms, data.fixed),
+            terms=data.terms,
+            fixed=data.fixed,
             **more,
         )
 
-    def refitted(self, design: Design, fit: Fit) -> Self:
-        """Return what a fit to further rows, too, has found; warns where it is in doubt."""
+    def with_rows(self, model: Any, rows: Rows) -> Self:
+        """Fit to the rows so far and further ones; warns where what is found is in doubt."""
+        products = self._products_with(rows)
+        design = self.design.with_levels(products.levels)
+        spec = checked_spec(model, design, products, rows.weights)
+        fit = Fit.of(products, spec, *search_of(model, products, spec))
         warn_about(fit, () if self.feature_names_in is not None else self.columns.groups)
         return replace(self, fit=fit, posterior=fit, design=design)
 
-    def updated(self, products: CrossProducts) -> Self:
-        """Return the same with the random effects that other sums tell of."""
+    def with_effects_of(self, rows: Rows) -> Self:
+        """Take the random effects from the rows so far and further ones, and keep the fit."""
+        products = self._products_with(rows)
         posterior = Posterior.of(self.fit, products)
-        return replace(self, design=self.design.with_levels(products.levels), posterior=posterior)
+        return replace(self, posterior=posterior, design=self.design.with_levels(products.levels))
 
-    def products_with(self, rows: Rows) -> CrossProducts:
-        """Return the sums over all rows so far and further ones."""
-        return self.posterior.products.with_rows(rows)
+    def _products_with(self, rows: Rows) -> CrossProducts:
+        """Return the sums over the rows so far and further ones."""
+        return self.posterior.products + CrossProducts.of(self.design.layout, rows)
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep the estimates, so that a copy need not evaluate the model to tell them."""
@@ -98,6 +139,11 @@ class LinearState:
             self.feature_names_in,
             self.estimates,
         )
+
+    @property
+    def formula(self) -> str:
+        """The model in lme4's syntax."""
+        return self.text or describe(self.design, self.terms, self.fixed)
 
     @property
     def coef(self) -> FloatArray:
@@ -196,3 +242,43 @@ class LinearAttributes:
     random_effects_ = FittedAttribute[dict[str, pd.DataFrame]]()
     random_effects_covariance_ = FittedAttribute[dict[str, FloatArray]]()
     monte_carlo_errors_ = FittedAttribute[dict[str, pd.DataFrame]](optional=True)
+
+
+def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:
+    """Learn a design, and make the rows that are summed under it, the response less any offset."""
+    design, columns, codes = Design.learn(
+        data.source,
+        terms,
+        data.fixed,
+        fit_intercept=model.fit_intercept,
+        covariance=model.covariance,
+    )
+    offset = design.offset(data.source)
+    columns[:, -1] = data.y if offset is None else data.y - offset
+    return design, design.rows(columns, codes, data.weights)
+
+
+def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Solver, str]:
+    """Return the search that the parameters of an estimator ask for, and why, if it was chosen."""
+    callback = print_iteration if model.verbose else None
+    if not isinstance(model.solver, str):
+        return replace(model.solver, callback=model.solver.callback or callback), ""
+    most = model.max_iter or _MOST_EVALUATIONS
+    newton = Newton(tol=model.tol, max_iter=most, callback=callback)
+    if model.solver == "newton" or (model.solver == "auto" and len(spec.used_factors) < 2):
+        return newton, ""
+    iterative = IterativeSolver(tol=model.tol, max_iter=most, callback=callback)
+    if model.solver == "auto":
+        return choose(products, spec, newton, iterative)
+    em = EM(tol=model.tol, max_iter=model.max_iter or _MOST_EM_STEPS, callback=callback)
+    return (em if model.solver == "em" else iterative), ""
+
+
+def checked_spec(
+    model: Any, design: Design, products: CrossProducts, weights: FloatArray | None
+) -> ModelSpec:
+    """Return the model that an estimator asks for; warns about `weights`, (n,), and few rows."""
+    spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
+    check_weights(weights, spec)
+    check_sizes(products, spec)
+    return spec

@@ -110,7 +110,7 @@ def lmer(
         **params,
     )
     model.fit(table[right], response, None if weights is None else weights[complete])
-    model._fitted = replace(model._state(), formula=formula, n_dropped=n_dropped)
+    model._fitted = replace(model._state(), text=formula, n_dropped=n_dropped)
     return model
 
 

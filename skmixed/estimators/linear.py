@@ -11,7 +11,6 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples
 
-from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.model.structures import STRUCTURES
@@ -22,7 +21,6 @@ from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators._linear_state import LinearAttributes, LinearState
 from skmixed.estimators._predictions import LinearPredictions
-from skmixed.estimators._summed import checked_spec, fit_table, search_of
 from skmixed.estimators._training_data import read_batch, read_training_data
 from skmixed.inference.summary import Summary, summarise
 
@@ -113,7 +111,7 @@ class BaseMixedRegressor(
         fitted = self._state()
         check_residual(fitted.fit)
         rows = read_batch(self, fitted, X, y, sample_weight, groups)
-        self._fitted = fitted.updated(fitted.products_with(rows))
+        self._fitted = fitted.with_effects_of(rows)
         return self
 
     def loo_predict(
@@ -391,7 +389,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
             If `random` or `fixed` cannot be read.
         """
         data = read_training_data(self, X, y, sample_weight, groups)
-        self._fitted = fit_table(self, data, LinearState)
+        self._fitted = LinearState.of_table(self, data)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -427,12 +425,8 @@ class MixedLinearRegressor(BaseMixedRegressor):
         fitted = self._fitted
         if fitted is None:
             data = read_training_data(self, X, y, sample_weight, groups)
-            self._fitted = fit_table(self, data, LinearState)
+            self._fitted = LinearState.of_table(self, data)
             return self
         rows = read_batch(self, fitted, X, y, sample_weight, groups)
-        products = fitted.products_with(rows)
-        design = fitted.design.with_levels(products.levels)
-        spec = checked_spec(self, design, products, rows.weights)
-        fit = Fit.of(products, spec, *search_of(self, products, spec))
-        self._fitted = fitted.refitted(design, fit)
+        self._fitted = fitted.with_rows(self, rows)
         return self

@@ -24,7 +24,6 @@ from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._numbers import read_weights
 from skmixed.estimators._reading import names_of
-from skmixed.estimators._summed import fit_table
 from skmixed.estimators._training_data import read_for_random, read_training_data
 from skmixed.estimators.linear import BaseMixedRegressor, MixedLinearRegressor
 from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
@@ -210,10 +209,9 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         scores = self._scores(models, rows, np.asarray(y), sample_weight, splits)
         results = _results([model.random for model in models], scores)
         best = int(np.argmin(results["rank_test_score"]))
-        self._fitted = fit_table(
+        self._fitted = ChosenState.of_table(
             self,
             data[best],
-            ChosenState,
             random=models[best].random,
             best_index=best,
             best_score=float(results["mean_test_score"][best]),
