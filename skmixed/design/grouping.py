@@ -175,9 +175,9 @@ def _learn_labels(name: str, values: Any) -> tuple[Labels, IntArray]:
 
 
 def _refuse_missing(name: str, codes: IntArray) -> None:
-    rows = np.flatnonzero(codes == UNKNOWN)
-    if not len(rows):
+    if codes.min(initial=0) > UNKNOWN:
         return
+    rows = np.flatnonzero(codes == UNKNOWN)
     raise ValueError(
         f"Input groups contain NaN: grouping column {name!r} is missing in rows "
         f"{list_rows(rows)}. Drop these rows or give them a label of their own"

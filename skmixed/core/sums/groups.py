@@ -169,4 +169,4 @@ def count_integers(values: LabelArray) -> tuple[IntArray, LabelArray] | None:
     present = np.zeros(high - low + 1, dtype=bool)
     present[codes] = True
     known = (np.flatnonzero(present).astype(wide) + wide(low)).astype(values.dtype)
-    return codes if len(known) == len(present) else (np.cumsum(present) - 1)[codes], known
+    return codes if len(known) == len(present) else (np.cumsum(present) - 1).take(codes), known

@@ -8,7 +8,8 @@ any part of the rows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import cached_property
+from itertools import combinations, product
 
 import numpy as np
 
@@ -24,54 +25,50 @@ _KEY_BITS = 63  # of a signed integer that has a pair of levels and a row in it
 Pairs = dict[tuple[int, int], PairBlock]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class PairPlan:
     """The pairs of levels of two factors that occur, and in which of them every row is."""
 
     rows: IntArray  # (n_pairs,) levels of the first factor; sorted by these, then by `columns`
     columns: IntArray  # (n_pairs,) levels of the second factor
-    counts: IntArray  # (n_pairs,) rows of the plan in every pair
     of_rows: IntArray | None  # (n,) pair of every row; None where one factor lies in the other
     finer: int = 0  # which of the two lies in the other, where one does: its levels are the pairs
 
     @classmethod
-    def of(cls, codes: tuple[IntArray, IntArray], counts: tuple[IntArray, IntArray]) -> PairPlan:
-        """Find the pairs of levels, (n,) each, of two factors with `counts` rows a level."""
-        (first, second), (n_first, n_second) = codes, map(len, counts)
+    def of(cls, codes: tuple[IntArray, IntArray], sizes: tuple[int, int]) -> PairPlan:
+        """Find the pairs of levels, given those of every row, (n,) each, and their numbers."""
+        (first, second), (n_first, n_second) = codes, sizes
         if (parents := _containing_levels(first, second, n_first)) is not None:
-            return cls(np.arange(n_first), parents, counts[0], None)
+            return cls(np.arange(n_first), parents, None)
         if (parents := _containing_levels(second, first, n_second)) is not None:
             order = np.argsort(parents, kind="stable")
-            return cls(parents[order], order, counts[1][order], None, finer=1)
-        keys = pair_keys(first, second, n_second)
-        order, is_new = _sorted_keys(keys, n_first * n_second)
-        of_rows = np.empty(len(keys), dtype=index_type(len(keys)))
+            return cls(parents[order], order, None, finer=1)
+        order, is_new = _sorted_keys(pair_keys(first, second, n_second), n_first * n_second)
+        of_rows = np.empty(
+            len(first), dtype=np.intp
+        )  # the integers that counting takes as they are
         of_rows[order] = np.cumsum(is_new) - 1
-        starts = np.flatnonzero(is_new)
-        found = order[starts]
-        return cls(first[found], second[found], np.diff(starts, append=len(keys)), of_rows)
+        found = order[is_new]
+        return cls(first[found], second[found], of_rows)
 
     @classmethod
     def among(
-        cls,
-        pair: PairBlock,
-        codes: tuple[IntArray, IntArray],
-        counts: tuple[IntArray, IntArray],
+        cls, pair: PairBlock, codes: tuple[IntArray, IntArray], sizes: tuple[int, int]
     ) -> PairPlan:
         """Find rows among pairs of levels that are known; see `of`."""
-        if pair.parents(len(counts[0])) is not None:
-            return cls(pair.rows, pair.columns, counts[0], None)
-        of_rows = pair.find(*codes, len(counts[1]))
-        n_rows = np.bincount(of_rows, minlength=len(pair.rows))
-        return cls(pair.rows, pair.columns, n_rows, of_rows)
+        if pair.parents(sizes[0]) is not None:
+            return cls(pair.rows, pair.columns, None)
+        return cls(pair.rows, pair.columns, pair.find(*codes, sizes[1]))
 
-    def part(self, chosen: IntArray, counts: tuple[IntArray, IntArray]) -> PairPlan:
-        """Return the same pairs for some of the rows, which have `counts` rows a level."""
-        if self.of_rows is None:
-            levels = (self.rows, self.columns)[self.finer]
-            return replace(self, counts=counts[self.finer][levels])
-        of_rows = self.of_rows.take(chosen)
-        return replace(self, counts=np.bincount(of_rows, minlength=len(self.rows)), of_rows=of_rows)
+    @cached_property
+    def counts(self) -> IntArray:
+        """Rows of the plan in every pair of factors that cross, (n_pairs,)."""
+        assert self.of_rows is not None
+        return np.bincount(self.of_rows, minlength=len(self.rows))
+
+    def part(self, chosen: IntArray) -> PairPlan:
+        """Return the same pairs for some of the rows."""
+        return replace(self, of_rows=None if self.of_rows is None else self.of_rows.take(chosen))
 
     def sums(
         self,
@@ -81,13 +78,16 @@ class PairPlan:
     ) -> PairBlock:
         """Sum the products of the random columns of both factors, whose own sums are given."""
         places = [list(block.columns) for block in blocks]
-        if self.of_rows is None:
-            products = blocks[self.finer].products[:, places[1 - self.finer]]
-            if self.finer:
-                products = products.transpose(1, 0, 2)[:, :, self.columns]
-        else:
+        if self.of_rows is not None:
+            counts = self.counts
             products = self._crossed_sums(places[0], places[1], columns, weights)
-        return PairBlock(self.rows, self.columns, self.counts, np.ascontiguousarray(products))
+        else:
+            fine = blocks[self.finer]
+            counts, products = fine.counts, fine.products[:, places[1 - self.finer]]
+            if self.finer:
+                counts = counts[self.columns]
+                products = products.transpose(1, 0, 2)[:, :, self.columns]
+        return PairBlock(self.rows, self.columns, counts, np.ascontiguousarray(products))
 
     def _crossed_sums(
         self,
@@ -98,18 +98,20 @@ class PairPlan:
     ) -> FloatArray:
         """Sum products of columns at two sets of places within pairs, (k_1, k_2, n_pairs)."""
         assert self.of_rows is not None
-        products = np.empty((len(first), len(second), len(self.rows)))
-        for a, b in np.ndindex(products.shape[:2]):
+        sums: list[FloatArray] = []
+        for places in product(first, second):
             values = weights
-            for place in (first[a], second[b]):
+            for place in places:
                 if place != CONSTANT:
                     column = columns[:, place]
                     values = column if values is None else values * column
             if values is None:
-                products[a, b] = self.counts
+                sums.append(self.counts.astype(np.float64))
             else:
-                products[a, b] = np.bincount(self.of_rows, values, minlength=len(self.rows))
-        return products
+                total = np.bincount(self.of_rows, values, minlength=len(self.rows))
+                sums.append(total.astype(np.float64, copy=False))
+        flat = sums[0][None] if len(sums) == 1 else np.stack(sums)
+        return flat.reshape(len(first), len(second), -1)
 
 
 def _sorted_keys(keys: IntArray, n_keys: int) -> tuple[IntArray, IntArray]:
@@ -139,7 +141,7 @@ def _containing_levels(fine: IntArray, coarse: IntArray, n_fine: int) -> IntArra
     return parents
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Levels and pairs of levels of some rows.
 
@@ -149,7 +151,6 @@ class Plan:
     layout: Layout
     indexes: tuple[GroupIndex, ...]
     codes: tuple[IntArray, ...]  # (n,) a factor: level of every row
-    counts: tuple[IntArray, ...]  # (n_levels,) a factor: rows of the plan in every level
     pairs: dict[tuple[int, int], PairPlan]  # one for every two factors i < j
 
     @classmethod
@@ -159,25 +160,29 @@ class Plan:
         Raises ValueError if a pair is not there.
         """
         codes, sizes = rows.codes, [len(index) for index in rows.indexes]
-        counts = _counted(codes, sizes)
         pairs = {}
         for i, j in combinations(range(len(sizes)), 2):
-            of_both = (codes[i], codes[j]), (counts[i], counts[j])
+            both = (codes[i], codes[j]), (sizes[i], sizes[j])
             pairs[i, j] = (
-                PairPlan.of(*of_both) if known is None else PairPlan.among(known[i, j], *of_both)
+                PairPlan.of(*both) if known is None else PairPlan.among(known[i, j], *both)
             )
         small = index_type(len(rows.columns), *sizes)
         narrow = tuple(of_rows.astype(small, copy=False) for of_rows in codes)
-        return cls(layout, rows.indexes, narrow, counts, pairs)
+        return cls(layout, rows.indexes, narrow, pairs)
 
     def part(self, chosen: IntArray) -> Plan:
         """Return a plan of some rows, (m,), among the levels and pairs of all."""
         codes = tuple(codes.take(chosen) for codes in self.codes)
-        counts = _counted(codes, [len(index) for index in self.indexes])
-        pairs = {
-            (i, j): pair.part(chosen, (counts[i], counts[j])) for (i, j), pair in self.pairs.items()
-        }
-        return Plan(self.layout, self.indexes, codes, counts, pairs)
+        pairs = {ij: pair.part(chosen) for ij, pair in self.pairs.items()}
+        return Plan(self.layout, self.indexes, codes, pairs)
+
+    @cached_property
+    def counts(self) -> tuple[IntArray, ...]:
+        """Rows of the plan in every level, (n_levels,) a factor."""
+        return tuple(
+            np.bincount(of_rows, minlength=len(index))
+            for of_rows, index in zip(self.codes, self.indexes, strict=True)
+        )
 
     def blocks(
         self, columns: FloatArray, weights: FloatArray | None
@@ -186,35 +191,28 @@ class Plan:
 
         `weights` are (n,). Levels and pairs without rows get zeros.
         """
-        factors = tuple(
-            FactorBlock(
-                index,
-                factor.columns,
-                counts,
-                products_by_level(codes, len(index), factor.columns, columns, weights),
-            )
-            for factor, index, codes, counts in zip(
-                self.layout.factors, self.indexes, self.codes, self.counts, strict=True
-            )
-        )
+        factors = []
+        for number, (factor, index) in enumerate(
+            zip(self.layout.factors, self.indexes, strict=True)
+        ):
+            codes, z = self.codes[number], factor.columns
+            products = products_by_level(codes, len(index), z, columns, weights)
+            if weights is None:  # sums of ones are exact
+                counts = products[CONSTANT, CONSTANT].astype(np.intp)
+            else:
+                counts = self.counts[number]
+            factors.append(FactorBlock(index, z, counts, products))
         pairs = {
             (i, j): pair.sums((factors[i], factors[j]), columns, weights)
             for (i, j), pair in self.pairs.items()
         }
-        return factors, pairs
+        return tuple(factors), pairs
 
     @property
     def n_bytes(self) -> int:
-        """Size in bytes: four for every row, factor, and pair of factors that cross."""
-        arrays = [*self.codes, *self.counts]
-        for pair in self.pairs.values():
-            arrays += [pair.rows, pair.columns, pair.counts]
-            arrays += [] if pair.of_rows is None else [pair.of_rows]
-        return sum(array.nbytes for array in arrays)
+        """Size in bytes: four for every row and factor, and eight for pairs of factors that cross.
 
-
-def _counted(codes: tuple[IntArray, ...], sizes: list[int]) -> tuple[IntArray, ...]:
-    """Count the rows of every level, (n_levels,) a factor."""
-    return tuple(
-        np.bincount(of_rows, minlength=size) for of_rows, size in zip(codes, sizes, strict=True)
-    )
+        The levels of pairs are those of the sums.
+        """
+        of_rows = [pair.of_rows for pair in self.pairs.values() if pair.of_rows is not None]
+        return sum(array.nbytes for array in (*self.codes, *of_rows))
