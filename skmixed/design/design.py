@@ -28,6 +28,7 @@ from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, RandomTerm
 
 _BLOCK_COPY = 3  # numeric columns from which on one block copy is faster than a copy of each
+_BLOCK_BYTES = 2**18  # of the rows that are written at a time: they stay in the cache meanwhile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ class ColumnCollection:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.names: list[str] = [INTERCEPT]
-        self.values: list[FloatArray] = [np.ones(source.n_rows)]
+        self.values: list[FloatArray] = [np.broadcast_to(1.0, source.n_rows)]
         self.plain: tuple[str, ...] = ()
         self.expressions: list[FormulaColumns] = []
         self.fixed_matrix: FormulaMatrix | None = None
@@ -114,17 +115,23 @@ class ColumnCollection:
         self.values.append(values)
         return len(self.names) - 1
 
-    def filled(self) -> FloatArray:
-        """Return the columns side by side, (n_rows, n_columns + 1), the last one left for y."""
-        columns = np.empty((self.source.n_rows, len(self.names) + 1))
-        first = 0
-        if len(self.plain) >= _BLOCK_COPY and self.source.numeric is not None:
-            columns[:, CONSTANT] = 1.0
-            first = 1 + len(self.plain)
-            columns[:, 1:first] = self.source.numeric
-        for place in range(first, len(self.values)):
-            columns[:, place] = self.values[place]
-        return columns
+    def filled(self, y: FloatArray | None) -> FloatArray:
+        """Return the columns side by side, (n_rows, n_columns), y last; room for it if None."""
+        table = np.empty((self.source.n_rows, len(self.names) + 1))
+        single = dict(enumerate(self.values if y is None else [*self.values, y]))
+        block, end = self.source.numeric, 1 + len(self.plain)
+        if block is None or len(self.plain) < _BLOCK_COPY or not block.flags.c_contiguous:
+            block = None
+        else:
+            single = {place: values for place, values in single.items() if not 1 <= place < end}
+        n_rows = max(1, _BLOCK_BYTES // (table.itemsize * table.shape[1]))
+        for start in range(0, len(table), n_rows):
+            rows = slice(start, start + n_rows)
+            if block is not None:
+                table[rows, 1:end] = block[rows]
+            for place, values in single.items():
+                table[rows, place] = values[rows]
+        return table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,11 +160,12 @@ class Design:
         *,
         fit_intercept: bool = True,  # used where no formula says it
         covariance: str | Mapping[str, str] = "unstructured",  # of all terms, or by factor
+        y: FloatArray | None = None,  # (n_rows,)
     ) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
         """Learn a design from a table; return it, the table's columns and the codes of its rows.
 
-        The columns are those of the layout, (n_rows, n_columns), the last one (y) not filled in;
-        the codes give the level of every row, one array of shape (n_rows,) per factor.
+        The columns are those of the layout, (n_rows, n_columns), the last one not filled in without
+        y; the codes give the level of every row, one array of shape (n_rows,) per factor.
         """
         table = ColumnCollection(source)
         fixed_places = table.add_fixed(fixed, fit_intercept)
@@ -182,7 +190,7 @@ class Design:
             table.fixed_matrix,
             tuple(table.slopes),
         )
-        return design, table.filled(), codes
+        return design, table.filled(y), codes
 
     def record(self) -> dict[str, Any]:
         """Return all that was learned as a record."""
@@ -296,7 +304,9 @@ class Design:
                     "say all it would learn, as in bs(x, knots=[...], lower_bound=..., "
                     "upper_bound=...)"
                 )
-        columns = np.column_stack([self.columns(source), y])
+        columns = np.empty((source.n_rows, len(self.layout.columns)))
+        self._fill(columns, source)
+        columns[:, -1] = y
         offset = self.offset(source)
         if offset is not None:
             columns[:, -1] -= offset
@@ -311,12 +321,16 @@ class Design:
     def columns(self, source: Source) -> FloatArray:
         """Return the columns of the layout for new rows, without y: (n_rows, n_columns - 1)."""
         columns = np.empty((source.n_rows, len(self.layout.columns) - 1))
+        self._fill(columns, source)
+        return columns
+
+    def _fill(self, columns: FloatArray, source: Source) -> None:
+        """Write the columns of new rows, all but y, into `columns`, (n_rows, >= n_columns - 1)."""
         columns[:, CONSTANT] = 1.0
         if self._plain and source.numeric is not None:
             columns[:, 1 : 1 + len(self._plain)] = source.numeric
         for expression in self._expressions:
             expression.fill(columns, source.pandas)
-        return columns
 
     def offset(self, source: Source) -> FloatArray | None:
         """Return the sum of the offsets, (n_rows,), or None if the model has none."""

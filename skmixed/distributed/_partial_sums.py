@@ -36,7 +36,9 @@ class Declaration:
         bare = replace(data, source=source, y=nothing, weights=None)
         return cls(bare, model.fit_intercept, model.covariance)
 
-    def learn(self, source: Source) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
+    def learn(
+        self, source: Source, y: FloatArray | None = None
+    ) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
         """Learn a design, as `Design.learn` does."""
         return Design.learn(
             source,
@@ -44,6 +46,7 @@ class Declaration:
             self.data.fixed,
             fit_intercept=self.fit_intercept,
             covariance=self.covariance,
+            y=y,
         )
 
     def learn_columns(self, frame: pd.DataFrame) -> Design:

@@ -149,8 +149,7 @@ def _needs_formulas(data: TrainingData) -> bool:
 def _sum_plain_columns(
     declared: Declaration, data: TrainingData, basis: FloatArray | None
 ) -> PartialSums:
-    design, columns, codes = declared.learn(data.source)
-    columns[:, -1] = data.y
+    design, columns, codes = declared.learn(data.source, data.y)
     rows = design.rows(columns, codes, data.weights)
     products = CrossProducts.of(design.layout, rows, basis)
     first = [index.take(np.zeros(1, dtype=np.intp)) for index in products.levels]

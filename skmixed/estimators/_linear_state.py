@@ -252,9 +252,11 @@ def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> t
         data.fixed,
         fit_intercept=model.fit_intercept,
         covariance=model.covariance,
+        y=data.y,
     )
     offset = design.offset(data.source)
-    columns[:, -1] = data.y if offset is None else data.y - offset
+    if offset is not None:
+        columns[:, -1] -= offset
     return design, design.rows(columns, codes, data.weights)
 
 

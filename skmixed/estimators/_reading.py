@@ -197,13 +197,13 @@ class InputTable:
             return None if array is None else _picked(array, places).astype(float, copy=False)
         if isinstance(self.values, pd.DataFrame) and len(places) > _COLUMN_BY_COLUMN:
             return None
-        numbers = np.empty((self.n_rows, len(places)))
-        for j, place in enumerate(places):
+        numbers = np.empty((len(places), self.n_rows))  # columns of frames lie in one piece
+        for row, place in zip(numbers, places, strict=True):
             values = plain_numbers(self.column(place))
-            if values is None:
+            if values is None or values.ndim != 1:  # structs become tables
                 return None
-            numbers[:, j] = values
-        return numbers
+            row[:] = values
+        return numbers.T
 
 
 @lru_cache(maxsize=64)  # a session has arrays of a few widths
