@@ -1,13 +1,17 @@
 """What was learned as records, from which it is made again, equal and of the same types.
 
 A record is made of None, booleans, numbers, text, lists, dictionaries with keys of text, and arrays
-of numbers, which may come back as lists. Reading one runs no code that it holds.
+of numbers, which may come back as lists. Reading one runs no code that it holds: values are of the
+types listed here, and no name in a record is looked up anywhere else.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import fields
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -16,6 +20,18 @@ from uuid import UUID
 
 import numpy as np
 import pandas as pd
+
+from skmixed.core.elimination.iterative.settings import Krylov
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.search.average_information import IterativeSolver
+from skmixed.core.search.report import Iteration, MonteCarlo, SolverReport
+from skmixed.core.sums.blocks import FactorBlock, PairBlock
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import FactorLayout, Layout
+from skmixed.core.sums.summation import Within
+from skmixed.design.syntax import FormulaParts, RandomTerm
 
 _ITSELF = (type(None), bool, int, float, str)
 _NUMBERS = "biuf"  # kinds of arrays that are stored as they are
@@ -69,10 +85,33 @@ _KINDS = {
     ),
 }
 _NAMES = {kind.type: name for name, kind in _KINDS.items()}
+_PARTS = {  # what a model and its fit are made of
+    part.__name__: part
+    for part in (
+        CrossProducts,
+        FactorBlock,
+        FactorLayout,
+        Fit,
+        FormulaParts,
+        GroupIndex,
+        Iteration,
+        IterativeSolver,
+        Krylov,
+        Layout,
+        ModelSpec,
+        MonteCarlo,
+        PairBlock,
+        Posterior,
+        RandomTerm,
+        SolverReport,
+        Term,
+        Within,
+    )
+}
 
 
 def write(value: Any) -> Any:
-    """Return a value as a record: what numpy, pandas and Python's own types hold.
+    """Return a value as a record: what numpy, pandas, Python's own types and parts of a fit hold.
 
     Raises TypeError for a value of another type.
     """
@@ -83,10 +122,15 @@ def write(value: Any) -> Any:
     if isinstance(value, dict):
         return {"type": "dict", "value": [[write(k), write(v)] for k, v in value.items()]}
     if isinstance(value, np.ndarray):
-        return {"type": "array", "dtype": value.dtype.str, "value": _written_array(value)}
+        shape = list(value.shape)  # which lists do not tell of an array without entries
+        written = _written_array(value)
+        return {"type": "array", "dtype": value.dtype.str, "shape": shape, "value": written}
     if isinstance(value, np.generic):
         array = np.asarray(value)
         return {"type": "scalar", "dtype": array.dtype.str, "value": _written_array(array[None])}
+    if type(value) is _PARTS.get(type(value).__name__):
+        held = {name: write(getattr(value, name)) for name in _field_names(type(value))}
+        return {"type": type(value).__name__, "value": held}
     name = _NAMES.get(type(value))
     with suppress(LookupError, ValueError):  # of a time zone without a known name
         if name is not None:
@@ -106,12 +150,48 @@ def read(record: Any) -> Any:
     if name == "dict":
         return {read(key): read(each) for key, each in value}
     if name == "array":
-        return _read_array(value, np.dtype(record["dtype"]))
+        return _read_array(value, np.dtype(record["dtype"])).reshape(record["shape"])
     if name == "scalar":
         return _read_array(value, np.dtype(record["dtype"]))[0]
+    if name in _PARTS:
+        if set(value) != set(_field_names(_PARTS[name])):
+            raise ValueError(f"a {name} has the fields {sorted(value)}, which are others now")
+        return _PARTS[name](**{field: read(each) for field, each in value.items()})
     if name in _KINDS:
         return _KINDS[name].read(value)
     raise ValueError(f"{name!r} is no kind of value that is stored")
+
+
+def checksum(record: Any) -> str:
+    """Return the SHA-256 of a record, the same whether its arrays came back as lists or not."""
+    digest = hashlib.sha256()
+    _add_to(digest, record)
+    return digest.hexdigest()
+
+
+def _add_to(digest: Any, record: Any) -> None:
+    """Add a record to a hash; arrays of numbers by their bytes, the least significant first."""
+    if isinstance(record, list):
+        digest.update(b"[%d" % len(record))
+        for each in record:
+            _add_to(digest, each)
+    elif isinstance(record, dict):
+        dtype = np.dtype(record["dtype"]) if record.get("type") == "array" else None
+        if dtype is not None and dtype.kind in _NUMBERS + "mM":
+            stored = np.dtype(np.int64) if dtype.kind in "mM" else dtype
+            values = np.asarray(record["value"]).astype(stored.newbyteorder("<"))
+            record = {**record, "value": values.tobytes().hex()}
+        for key in sorted(record):
+            digest.update(json.dumps(key).encode())
+            _add_to(digest, record[key])
+    elif isinstance(record, np.ndarray):  # of a single number
+        _add_to(digest, record.tolist())
+    else:
+        digest.update(json.dumps(record).encode())
+
+
+def _field_names(part: type) -> list[str]:
+    return [field.name for field in fields(part) if not field.name.startswith("_")]
 
 
 def _written_array(values: Any) -> Any:

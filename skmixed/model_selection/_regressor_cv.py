@@ -125,6 +125,8 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
     '(1 + Days | Subject)'
     """
 
+    _state_type: ClassVar[type[LinearState]] = ChosenState
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMixedRegressor._parameter_constraints,
         "random": [str, Mapping, list, tuple, None],
