@@ -247,14 +247,19 @@ def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, F
     return _learn(read_terms(expression, expression, text_names(frame.columns)), frame)
 
 
-def evaluate_expression(expression: str, frame: pd.DataFrame) -> FloatArray:
+def evaluate_expression(
+    expression: str,
+    frame: pd.DataFrame,
+    columns: tuple[str, ...] | None = None,  # of the table of which `frame` is a part
+) -> FloatArray:
     """Evaluate a response or an offset, such as ``"2 * Days^2"``: one number per row, (n,).
 
     The expression is arithmetic: ``+``, ``*`` and ``^`` mean what they mean within ``I()``. Raises
     ValueError where `learn_matrix` does, and if the result is categorical, has several columns, or
     uses no column of the table.
     """
-    learned, values = _learn(_arithmetic_terms(expression, text_names(frame.columns)), frame)
+    columns = text_names(frame.columns) if columns is None else columns
+    learned, values = _learn(_arithmetic_terms(expression, columns), frame)
     if learned.has_categorical:
         raise ValueError(f"'{expression}' is categorical; a numeric expression is needed")
     if values.shape[1] != 1:

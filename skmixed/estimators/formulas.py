@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.design.expressions import uses_all_columns, variables
+from skmixed.design.expressions import find_missing, uses_all_columns, variables
 from skmixed.design.formula import evaluate_expression
 from skmixed.design.syntax import FormulaParts, RandomTerm, split_formula
-from skmixed.design.tables import is_frame, to_pandas
+from skmixed.design.tables import column_names, is_frame, select, to_pandas
 from skmixed.estimators.linear import MixedLinearRegressor
 
 # What the formula and the arguments of R decide already, and where.
@@ -93,15 +94,18 @@ def lmer(
     parts = split_formula(formula)
     if parts.response is None:
         raise ValueError(f"the formula {formula!r} has no response: write 'y ~ ...'")
-    table = _labelled(data)
-    weights = _read_weights(weights, table)
-    right = _right_columns(parts, list(table.columns))
-    complete = _complete_rows(
-        table, [*variables(parts.response, table.columns), *right], weights, na_action
-    )
+    names = _names(data)
+    right = _right_columns(parts, names)
+    left = variables(parts.response, names)
+    weighing = variables(weights, names) if isinstance(weights, str) else ()
+    table = _table(data, names, {*right, *left, *weighing})
+    weights = _read_weights(weights, table, names)
+    complete = _complete_rows(table, {*left, *right}, weights, na_action)
     n_dropped = int((~complete).sum())
-    table = table.loc[complete]
-    response = evaluate_expression(parts.response, table)
+    if n_dropped:
+        table = table.loc[complete]
+        weights = None if weights is None else weights[complete]
+    response = evaluate_expression(parts.response, table, names)
     model = MixedLinearRegressor(
         random=_random_text(parts.random),
         fixed=_fixed_text(parts),
@@ -109,28 +113,55 @@ def lmer(
         weighting="precision",
         **params,
     )
-    model.fit(table[right], response, None if weights is None else weights[complete])
+    model.fit(_selected(table, right), response, weights)
     model._fitted = replace(model._state(), text=formula, n_dropped=n_dropped)
     return model
 
 
-def _labelled(data: Any) -> pd.DataFrame:
-    """Return the data with names that are text; TypeError if it is no data frame."""
+def _names(data: Any) -> tuple[str, ...]:
+    """Return the names of the columns, as text; TypeError if the data are no data frame."""
     if not is_frame(data):
         raise TypeError(f"data is a {type(data).__name__}; a formula needs a data frame")
-    table = to_pandas(data)
-    return table.set_axis([str(name) for name in table.columns], axis=1)
+    return tuple(column_names(data))
 
 
-def _read_weights(weights: Any, table: pd.DataFrame) -> NDArray[np.float64] | None:
+def _table(data: Any, names: tuple[str, ...], needed: Collection[str]) -> pd.DataFrame:
+    """Return the columns that are needed, at least, as a data frame of pandas whose names are text.
+
+    Text of other libraries is dear to convert: columns that nobody asks for are left alone.
+    """
+    if not isinstance(data, pd.DataFrame):
+        places = [place for place, name in enumerate(names) if name in needed]
+        return to_pandas(select(data, places))
+    return data if all(type(name) is str for name in data.columns) else data.set_axis(names, axis=1)
+
+
+def _selected(table: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
+    """Return some columns, in the order of the table."""
+    places = [place for place, name in enumerate(table.columns) if name in names]
+    return table.take(places, axis=1)
+
+
+def _missing(table: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:
+    """Tell which rows have a missing value in one of some columns, (n,)."""
+    missing = np.zeros(len(table), dtype=bool)
+    for place, name in enumerate(table.columns):
+        if name in names:
+            found = find_missing(table.iloc[:, place])
+            missing = missing if found is None else missing | found
+    return missing
+
+
+def _read_weights(
+    weights: Any, table: pd.DataFrame, names: tuple[str, ...]
+) -> NDArray[np.float64] | None:
     """Return weights, (n,), of an array or an expression, NaN where it has missing values."""
     if weights is None:
         return None
     if isinstance(weights, str):
-        needed = list(variables(weights, table.columns))
         values = np.full(len(table), np.nan)
-        complete = table[needed].notna().all(axis=1).to_numpy()
-        values[complete] = evaluate_expression(weights, table.loc[complete])
+        complete = ~_missing(table, variables(weights, names))
+        values[complete] = evaluate_expression(weights, table.loc[complete], names)
         return values
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (len(table),):
@@ -138,11 +169,11 @@ def _read_weights(weights: Any, table: pd.DataFrame) -> NDArray[np.float64] | No
     return values
 
 
-def _right_columns(parts: FormulaParts, columns: list[str]) -> list[str]:
+def _right_columns(parts: FormulaParts, columns: tuple[str, ...]) -> set[str]:
     """Return the columns of the data that the right-hand side needs."""
     response = variables(parts.response or "", columns) if parts.response else ()
     if uses_all_columns(parts.fixed):
-        return [name for name in columns if name not in response]
+        return set(columns).difference(response)
     slopes = [slope for term in parts.random for slope in term.slopes]
     named = [
         name
@@ -153,15 +184,14 @@ def _right_columns(parts: FormulaParts, columns: list[str]) -> list[str]:
     missing = [name for name in dict.fromkeys(groups) if name not in columns]
     if missing:
         raise ValueError(
-            f"grouping columns {missing} are not there: data has the columns {columns}"
+            f"grouping columns {missing} are not there: data has the columns {list(columns)}"
         )
-    wanted = {*named, *groups}
-    return [name for name in columns if name in wanted]
+    return {*named, *groups}
 
 
 def _complete_rows(
     table: pd.DataFrame,
-    columns: list[str],
+    names: Collection[str],
     weights: NDArray[np.float64] | None,
     na_action: str,
 ) -> NDArray[np.bool_]:
@@ -169,7 +199,7 @@ def _complete_rows(
 
     Raises ValueError for any other if na_action="raise", and if no row is complete.
     """
-    complete = table[list(dict.fromkeys(columns))].notna().all(axis=1).to_numpy()
+    complete = ~_missing(table, names)
     if weights is not None:
         complete = complete & ~np.isnan(weights)
     if na_action == "raise" and not complete.all():
@@ -179,7 +209,7 @@ def _complete_rows(
         )
     if not complete.any():
         raise ValueError("no row is complete: every one has a missing value")
-    return np.asarray(complete)
+    return complete
 
 
 def _random_text(terms: tuple[RandomTerm, ...]) -> str | None:
