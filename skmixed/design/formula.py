@@ -236,7 +236,11 @@ def _same_state(first: Any, second: Any) -> bool:
     return bool(np.array_equal(np.asarray(first), np.asarray(second)))
 
 
-def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, FloatArray]:
+def learn_matrix(
+    expression: str,
+    frame: pd.DataFrame,
+    columns: tuple[str, ...] | None = None,  # of the frame, if they were asked for already
+) -> tuple[FormulaMatrix, FloatArray]:
     """Learn the columns of an expression from a table; return them for its rows too, (n, p).
 
     The expression is the right-hand side of a formula without bars and offsets, such as ``"open +
@@ -244,7 +248,8 @@ def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, F
     Raises ValueError for an expression that cannot be evaluated, a missing value, and a value at
     which the expression is not finite.
     """
-    return _learn(read_terms(expression, expression, text_names(frame.columns)), frame)
+    columns = text_names(frame.columns) if columns is None else columns
+    return _learn(read_terms(expression, expression, columns), frame)
 
 
 def evaluate_expression(

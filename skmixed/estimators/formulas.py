@@ -145,10 +145,10 @@ def _selected(table: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
 def _missing(table: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:
     """Tell which rows have a missing value in one of some columns, (n,)."""
     missing = np.zeros(len(table), dtype=bool)
-    for place, name in enumerate(table.columns):
-        if name in names:
-            found = find_missing(table.iloc[:, place])
-            missing = missing if found is None else missing | found
+    for name in names:
+        column = table[name]  # a data frame where several columns have this name
+        found = column.isna().any(axis=1) if column.ndim > 1 else find_missing(column)
+        missing = missing if found is None else missing | np.asarray(found)
     return missing
 
 
