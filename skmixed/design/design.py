@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from skmixed.core.model.spec import Term
 from skmixed.core.model.structures import STRUCTURES
 from skmixed.core.sums.groups import GroupIndex
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
-from skmixed.design.expressions import uses_all_columns
+from skmixed.design.expressions import read_terms, text_names, uses_all_columns
 from skmixed.design.formula import (
     INTERCEPT,
     FormulaMatrix,
     evaluate_expression,
     learn_matrix,
+    learn_terms,
 )
 from skmixed.design.grouping import Grouping
 from skmixed.design.records import read, write
@@ -53,6 +55,7 @@ class ColumnCollection:
         self.values: list[FloatArray] = [np.broadcast_to(1.0, source.n_rows)]
         self.plain: tuple[str, ...] = ()
         self.expressions: list[FormulaColumns] = []
+        self.products: dict[tuple[str, ...], int] = {(): CONSTANT}  # places, of numbers only
         self.fixed_matrix: FormulaMatrix | None = None
         self.slopes: list[tuple[tuple[str, tuple[int, ...]], ...]] = []
 
@@ -84,21 +87,29 @@ class ColumnCollection:
                 f"random slopes {missing} of {term.name!r} are not among the columns "
                 f"{list(self.plain)}; expressions need X to be a data frame"
             )
-        matrix, values = learn_matrix(term.expression, self.source.pandas)
-        places = self._add_expression(matrix, values)
+        table = self.source.pandas
+        terms = read_terms(term.expression, term.expression, text_names(table.columns))
+        named = [(":".join(term), self.products.get(term, -1)) for term in terms.texts]
+        if min(named, key=itemgetter(1))[1] < 0:
+            matrix, values = learn_terms(terms, table)
+            places = self._add_expression(matrix, values)
+            named = list(zip(matrix.term_names, places, strict=True))
         slopes: dict[str, tuple[int, ...]] = {}
-        for name, place in zip(matrix.term_names, places, strict=True):
+        for name, place in named:
             if place != CONSTANT:
                 slopes[name] = (*slopes.get(name, ()), place)
         self.slopes.append(tuple(slopes.items()))
-        return tuple(place for place in places if place != CONSTANT)
+        return tuple(place for _, place in named if place != CONSTANT)
 
     def _add_expression(self, matrix: FormulaMatrix, values: FloatArray) -> tuple[int, ...]:
+        n_before = len(self.names)
         places = [self._place(name, values[:, j]) for j, name in enumerate(matrix.names)]
-        wanted = [j for j, place in enumerate(places) if place != CONSTANT]
+        wanted = [j for j, place in enumerate(places) if place >= n_before]
         if wanted:
             chosen = tuple(places[j] for j in wanted)
             self.expressions.append(FormulaColumns(matrix, tuple(wanted), chosen))
+        if matrix.is_plain and not matrix.has_categorical:
+            self.products |= zip(matrix.terms.texts, places, strict=True)
         return tuple(places)
 
     def _place(self, name: str, values: FloatArray) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.design.terms import NotATermError, Product, expand
+from skmixed.design.terms import ONE, NotATermError, Product, expand
 from skmixed.design.tokens import Token, is_called, read_phrase, tokenize
 from skmixed.design.wording import known_columns, row_numbers
 from skmixed.exceptions import FormulaSyntaxError
@@ -155,6 +155,12 @@ class FormulaTerms:
     aliases: tuple[str, ...]  # their names in `products`
     labels: frozenset[str]  # those whose values serve as categories only
     available: tuple[str, ...]  # all columns of the table
+
+    @property
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """The operands of every term, in the user's names; none for the constant."""
+        terms = [() if term == ONE else term for term in self.products]
+        return tuple(tuple(self.restore(each.text) for each in term) for term in terms)
 
     def restore(self, text: str) -> str:
         """Return a text with the columns' own names in place of their aliases."""

@@ -27,7 +27,12 @@ from skmixed.design.expressions import (
     text_names,
     variables,
 )
-from skmixed.design.materializing import Learned, contrasts_of, learn_terms, replay_terms
+from skmixed.design.materializing import (
+    Learned,
+    contrasts_of,
+    learn_by_formulaic,
+    replay_by_formulaic,
+)
 from skmixed.design.plain import TermColumns, fill, read_plain, replay_plain, structure_of
 from skmixed.design.records import read, write
 from skmixed.design.wording import known_columns, row_numbers
@@ -135,7 +140,9 @@ class FormulaMatrix:
                 operands = replay_plain(self.terms, prepared, self.learned.known_levels)
                 values = fill(self.structure, operands, len(frame))
         else:
-            values = replay_terms(self.terms, self.structure, self.learned, prepared, len(frame))
+            values = replay_by_formulaic(
+                self.terms, self.structure, self.learned, prepared, len(frame)
+            )
         self.check_finite(values)
         return values
 
@@ -236,11 +243,7 @@ def _same_state(first: Any, second: Any) -> bool:
     return bool(np.array_equal(np.asarray(first), np.asarray(second)))
 
 
-def learn_matrix(
-    expression: str,
-    frame: pd.DataFrame,
-    columns: tuple[str, ...] | None = None,  # of the frame, if they were asked for already
-) -> tuple[FormulaMatrix, FloatArray]:
+def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, FloatArray]:
     """Learn the columns of an expression from a table; return them for its rows too, (n, p).
 
     The expression is the right-hand side of a formula without bars and offsets, such as ``"open +
@@ -248,8 +251,7 @@ def learn_matrix(
     Raises ValueError for an expression that cannot be evaluated, a missing value, and a value at
     which the expression is not finite.
     """
-    columns = text_names(frame.columns) if columns is None else columns
-    return _learn(read_terms(expression, expression, columns), frame)
+    return learn_terms(read_terms(expression, expression, text_names(frame.columns)), frame)
 
 
 def evaluate_expression(
@@ -264,7 +266,7 @@ def evaluate_expression(
     uses no column of the table.
     """
     columns = text_names(frame.columns) if columns is None else columns
-    learned, values = _learn(_arithmetic_terms(expression, columns), frame)
+    learned, values = learn_terms(_arithmetic_terms(expression, columns), frame)
     if learned.has_categorical:
         raise ValueError(f"'{expression}' is categorical; a numeric expression is needed")
     if values.shape[1] != 1:
@@ -280,12 +282,13 @@ def _arithmetic_terms(expression: str, columns: tuple[str, ...]) -> FormulaTerms
     return read_terms(expression, f"0 + I({quoted})", columns)
 
 
-def _learn(terms: FormulaTerms, frame: pd.DataFrame) -> tuple[FormulaMatrix, FloatArray]:
+def learn_terms(terms: FormulaTerms, frame: pd.DataFrame) -> tuple[FormulaMatrix, FloatArray]:
+    """Learn the columns of terms, as `learn_matrix` does."""
     prepared, categorical = prepare(frame, terms)
     with np.errstate(all="ignore"):
         operands = read_plain(terms, prepared)
         if operands is None:
-            structure, learned, values = learn_terms(terms, prepared, len(frame))
+            structure, learned, values = learn_by_formulaic(terms, prepared, len(frame))
         else:
             levels = {
                 text: list(values.categories)

@@ -52,7 +52,7 @@ class Learned:
         return {text: known for text, known in self.levels.items() if known is not None}
 
 
-def learn_terms(
+def learn_by_formulaic(
     terms: FormulaTerms, prepared: Mapping[str, Any], n_rows: int
 ) -> tuple[tuple[TermColumns, ...], Learned, FloatArray]:
     """Have formulaic learn terms from what `prepare` returns; return their columns, (n_rows, p)."""
@@ -72,7 +72,7 @@ def _scoped(term: Any) -> tuple[float, tuple[tuple[str, bool], ...]]:
     return term.scale, tuple((each.factor.expr, bool(each.reduced)) for each in term.factors)
 
 
-def replay_terms(
+def replay_by_formulaic(
     terms: FormulaTerms,
     structure: tuple[TermColumns, ...],
     learned: Learned,

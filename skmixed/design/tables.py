@@ -149,7 +149,8 @@ class Labels:
             counted = count_integers(values)
             if counted is not None:
                 return cls(counted[1]), counted[0]
-        codes, uniques = pd.factorize(pd.Series(values))
+        known = isinstance(values, np.ndarray | pd.Series) and values.dtype.kind not in "US"
+        codes, uniques = pd.factorize(values if known else pd.Series(values))
         found = _label_array(uniques)
         order, ranks = _sort_order(found)
         return cls(found[order]), ranks[codes] if len(found) else codes

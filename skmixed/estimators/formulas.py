@@ -146,7 +146,7 @@ def _missing(table: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:
     """Tell which rows have a missing value in one of some columns, (n,)."""
     missing = np.zeros(len(table), dtype=bool)
     for name in names:
-        column = table[name]  # a data frame where several columns have this name
+        column: Any = table[name]  # a data frame where several columns have this name
         found = column.isna().any(axis=1) if column.ndim > 1 else find_missing(column)
         missing = missing if found is None else missing | np.asarray(found)
     return missing
