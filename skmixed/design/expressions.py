@@ -247,9 +247,11 @@ def prepare(
 
 
 def _pick(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
-    if name not in frame.columns:
-        raise ValueError(f"the column '{name}' is missing; {known_columns(frame.columns)}")
-    column = frame[name]
+    try:
+        column = frame[name]
+    except KeyError:
+        known = known_columns(frame.columns)
+        raise ValueError(f"the column '{name}' is missing; {known}") from None
     if isinstance(column, pd.DataFrame):
         raise ValueError(f"the name '{name}' belongs to {column.shape[1]} columns")
     missing = find_missing(column)

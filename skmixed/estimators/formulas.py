@@ -113,8 +113,18 @@ def lmer(
         weighting="precision",
         **params,
     )
-    model.fit(_selected(table, right), response, weights)
-    model._fitted = replace(model._state(), text=formula, n_dropped=n_dropped)
+    features = [name for name in table.columns if name in right]
+    if uses_all_columns(parts.fixed) or "group_features" in params:
+        table = table[features]
+    state = model.fit(table, response, weights)._state()
+    model._fitted = replace(
+        state,
+        columns=replace(state.columns, names=tuple(features)),
+        n_features_in=len(features),
+        feature_names_in=np.array(features, dtype=object) if features else None,
+        text=formula,
+        n_dropped=n_dropped,
+    )
     return model
 
 
@@ -134,12 +144,6 @@ def _table(data: Any, names: tuple[str, ...], needed: Collection[str]) -> pd.Dat
         places = [place for place, name in enumerate(names) if name in needed]
         return to_pandas(select(data, places))
     return data if all(type(name) is str for name in data.columns) else data.set_axis(names, axis=1)
-
-
-def _selected(table: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
-    """Return some columns, in the order of the table."""
-    places = [place for place, name in enumerate(table.columns) if name in names]
-    return table.take(places, axis=1)
 
 
 def _missing(table: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:

@@ -398,3 +398,14 @@ def test_a_dot_is_every_column_but_the_response_and_the_groups():
     named = lmer("Reaction ~ Days + age + (1 | Subject)", data)
     assert dot.criterion_ == pytest.approx(named.criterion_)
     assert_allclose(dot.predict(data), named.predict(data))
+
+
+def test_features_are_the_columns_of_the_right_side():
+    table = TABLE.assign(more=1.0)
+    model = lmer("y ~ x + (1 | school)", table)
+    assert model.feature_names_in_.tolist() == [name for name in table if name in ("x", "school")]
+    assert model.n_features_in_ == 2
+    alone = lmer("y ~ 1", table)
+    assert alone.n_features_in_ == 0
+    assert not hasattr(alone, "feature_names_in_")
+    assert set(lmer("y ~ .", table[["y", "x", "more"]]).feature_names_in_) == {"x", "more"}
