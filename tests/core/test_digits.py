@@ -5,7 +5,7 @@ import pytest
 
 from skmixed.core.batch.stack import LockstepData, _Levels
 from skmixed.core.elimination.choose import arrange
-from skmixed.core.model.structures import Block, Structure
+from skmixed.core.model.structures import Unstructured
 from skmixed.core.pooling.stage import PooledStage, PoolingStage
 from skmixed.core.sums.blocks import PairBlock
 from tests.core.rational import fractions, identity, relative_error, solve
@@ -107,7 +107,7 @@ def test_nothing_cancels_in_lock_step(size, k):
         right[:, :1, None],
         right[:, 1:],
         np.eye(2)[None],
-        Structure((Block("unstructured", k),)),
+        Unstructured(k),
         np.ones(1),
         True,
     )

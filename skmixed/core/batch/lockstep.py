@@ -62,7 +62,7 @@ def _solve_chunk(stack: LockstepData, start: FloatArray) -> Optima:
     best = _search(stack, np.broadcast_to(start, (len(stack), *start.shape)))
     n_effects = len(start) * stack.n_levels
     others = starts_beside(
-        (stack.structure,), [best.lambdas], [stack.total()], stack.n_observations, n_effects
+        (stack.structure,), [best.lambdas], stack.total, stack.n_observations, n_effects
     )
     for (omegas,), is_wanted in others:
         again = np.flatnonzero(is_wanted & np.isfinite(best.criterion))

@@ -54,8 +54,8 @@ class LockstepData:
         """Number of observations, (R,)."""
         return np.asarray(self.degrees + self.fixed.shape[1] * self.reml)
 
-    def total(self) -> FloatArray:
-        """Return Z'W Z, (R or 1, k, k), summed over levels."""
+    def total(self, factor: int = 0) -> FloatArray:
+        """Return Z'W Z of the only factor, (R or 1, k, k), summed over levels."""
         own = self.own.transpose(2, 0, 1, 3)
         return np.asarray(own.sum(axis=3) if self.counts is None else own @ self.counts)
 

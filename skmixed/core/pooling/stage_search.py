@@ -23,6 +23,7 @@ from skmixed.core.pooling.stage import (
     PoolingStage,
     information_eigenpairs,
 )
+from skmixed.core.search.trust_region import trust_region_step
 
 _MOST_CORRELATED = 24  # coefficients; more get no correlations: the curvature has k^4 entries
 _MOST_STEPS = 100  # far more than Newton's method takes: ends a search that rounding keeps going
@@ -30,7 +31,6 @@ _LEAST_DECREASE = 1e-10  # predicted, of the criterion: far below what any estim
 _CRITERION_DIGITS = 1e-12  # of the criterion: a smaller predicted decrease cannot be judged
 _LEAST_START = 1e-3  # of the largest variance: off zero, where the slope in its root vanishes
 _LEAST_VARIANCE = 1e-6  # to start from where none is positive, in the units of the search
-_CURVATURE_DIGITS = 1e-12  # of the largest eigenvalue, or of 1: the sign of less is rounding
 _LEAST_NOISE = 1e-9  # share of the variance within parents; with less, W would lose its digits
 
 
@@ -108,7 +108,7 @@ def _descend(search: _UnstructuredSearch | _DiagonalSearch, point: PooledStage) 
     radius = max(1.0, float(np.linalg.norm(point.lam)))
     rounding = _CRITERION_DIGITS * (1.0 + abs(point.criterion))
     for _ in range(_MOST_STEPS):
-        step, predicted = _trust_step(*search.derivatives(point), radius)
+        step, predicted = trust_region_step(*search.derivatives(point), radius)
         if predicted < _LEAST_DECREASE:
             break
         trial = search.moved(point, step)
@@ -123,25 +123,6 @@ def _descend(search: _UnstructuredSearch | _DiagonalSearch, point: PooledStage) 
         else:
             radius = 0.3 * min(radius, length)  # clearly shorter than the step that failed
     return point
-
-
-def _trust_step(slope: FloatArray, hessian: FloatArray, radius: float) -> tuple[FloatArray, float]:
-    """Return a step no longer than the radius, and the decrease that the quadratic predicts.
-
-    Along an eigenvector of negative curvature it goes downhill as far as the radius, also where the
-    slope is zero, as it is at a variance of zero that should not be.
-    """
-    values, vectors = np.linalg.eigh(hessian)
-    along = vectors.T @ slope
-    floor = _CURVATURE_DIGITS * max(1.0, float(np.abs(values).max()))
-    step = -along / np.maximum(np.abs(values), floor)
-    down = values < -floor
-    step[down] = np.where(along[down] > 0.0, -radius, radius)
-    length = float(np.linalg.norm(step))
-    if length > radius:
-        step *= radius / length
-    predicted = -float(along @ step + 0.5 * values @ step**2)
-    return vectors @ step, predicted
 
 
 def _excess(null: PooledStage) -> FloatArray:

@@ -15,7 +15,7 @@ different size, can have more than one minimum. On small problems more searches 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.linalg import lapack
@@ -160,14 +160,14 @@ Start = tuple[Blocks, BoolArray]
 def other_starts(found: Evaluation) -> list[Blocks]:
     """Return covariances, (k, k) of every factor, to search from again after a first search."""
     problem, model = found.problem, found.problem.model
-    factors = range(len(model.own))
+    n_effects = sum(own.shape[0] * model.n_levels(factor) for factor, own in enumerate(model.own))
     starts = starts_beside(
         problem.structures,
         found.lambdas,
-        [model.total(factor) for factor in factors],
+        model.total,
         np.asarray(problem.n_observations),
-        sum(model.own[factor].shape[0] * model.n_levels(factor) for factor in factors),
-        has_resembling=_has_resembling_factors(problem),
+        n_effects,
+        has_resembling=n_effects <= _MOST_EFFECTS and _has_resembling_factors(problem),
     )
     return [omegas for omegas, is_wanted in starts if is_wanted]
 
@@ -175,7 +175,7 @@ def other_starts(found: Evaluation) -> list[Blocks]:
 def starts_beside(
     structures: Sequence[Structure],
     lambdas: Blocks,
-    totals: Blocks,
+    total: Callable[[int], FloatArray],
     n_observations: FloatArray,
     n_effects: float,
     *,
@@ -186,12 +186,12 @@ def starts_beside(
     For every term, that term large and the others small, if the fit is singular or crossed factors
     resemble each other; for a variance shared by columns of different size, the size that fits each
     of them; and of at most 500 random effects, each term of small variance left out. Empty for more
-    than 20,000 random effects. `totals` are Z'W Z of every factor, (..., k, k).
+    than 20,000 random effects. `total` is Z'W Z of a factor, (..., k, k).
     """
     if n_effects > _MOST_EFFECTS:
         return []
     singular = np.any([(diagonal(lam) == 0.0).any(axis=-1) for lam in lambdas], axis=0)
-    starts = _shared_variance_starts(structures, totals, n_observations)
+    starts = _shared_variance_starts(structures, total, n_observations)
     n_terms = sum(len(structure.blocks) for structure in structures)
     if n_terms == 1:
         starts.append(([np.eye(structure.size) for structure in structures], singular))
@@ -211,10 +211,12 @@ def _without_weak_terms(structures: Sequence[Structure], omegas: Blocks) -> list
     for factor, structure in enumerate(structures):
         for _, columns, _ in structure.slices():
             largest = diagonal(omegas[factor])[..., columns].max(axis=-1)
-            without = omegas.copy()
-            without[factor] = omegas[factor].copy()
-            without[factor][..., columns, columns] = 0.0
-            starts.append((without, (largest > 0.0) & (largest < _WEAK_VARIANCE)))
+            is_weak = (largest > 0.0) & (largest < _WEAK_VARIANCE)
+            if is_weak.any():
+                without = omegas.copy()
+                without[factor] = omegas[factor].copy()
+                without[factor][..., columns, columns] = 0.0
+                starts.append((without, is_weak))
     return starts
 
 
@@ -261,13 +263,15 @@ def _with_large(structures: Sequence[Structure], wanted: int) -> Blocks:
 
 
 def _shared_variance_starts(
-    structures: Sequence[Structure], totals: Blocks, n_observations: FloatArray
+    structures: Sequence[Structure], total: Callable[[int], FloatArray], n_observations: FloatArray
 ) -> list[Start]:
     """Return starts for a variance shared by columns of different size, one for each size.
 
     Each is the variance with which a column of that size matters as much as the residual; the last
     start has the largest of all terms together.
     """
+    if not any(block.one_unit for structure in structures for block in structure.blocks):
+        return []
     starts: list[Start] = []
     shape = (*n_observations.shape, 1, 1)
     identity = [np.tile(np.eye(structure.size), shape) for structure in structures]
@@ -276,7 +280,7 @@ def _shared_variance_starts(
         for block, columns, _ in structure.slices():
             if not block.one_unit:
                 continue
-            sizes = np.sort(diagonal(totals[factor])[..., columns], axis=-1)
+            sizes = np.sort(diagonal(total(factor))[..., columns], axis=-1)
             is_kept = _are_distinct(sizes)
             natural = n_observations[..., None] / np.where(is_kept, sizes, 1.0)
             largest = np.where(is_kept, natural, 1.0).max(axis=-1)
@@ -285,8 +289,6 @@ def _shared_variance_starts(
                 omegas = [omega.copy() for omega in identity]
                 omegas[factor][..., columns, columns] *= natural[..., place, None, None]
                 starts.append((omegas, is_kept[..., place]))
-    if not starts:
-        return []
     return [*starts, (together, np.any([is_wanted for _, is_wanted in starts], axis=0))]
 
 
