@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from skmixed.core.elimination.coupling import symmetric
 from skmixed.core.elimination.iterative import estimates
 from skmixed.core.elimination.iterative.conjugate_gradients import quadrature, solve
 from skmixed.core.elimination.iterative.estimates import estimate_taken, estimate_total
 from skmixed.core.elimination.iterative.settings import Krylov
+from skmixed.core.elimination.stacking import symmetric
 from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates, local_model

@@ -20,7 +20,6 @@ from skmixed.core.elimination.levels import (
     multiply_levels,
     multiply_transposed,
     sum_children,
-    sum_of_grams,
 )
 from skmixed.core.elimination.protocol import Blocks, Elimination, Factorisation
 from skmixed.core.linalg import FloatArray, IntArray
@@ -202,12 +201,9 @@ class ChainReduced:
 
     def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
         """Return R'V^-1 R, (m, m), as `Reduced` says."""
-        for s, white in enumerate(self.white):
-            if s == 0 and within is not None:
-                shrinker, own = self.factorisation.levels[0].shrinker, self.factorisation.own[0]
-                gram = within + sum_of_grams(self.rest[0] * np.sqrt(shrinker / own))
-            else:
-                gram = gram - sum_of_grams(white)
+        v = self.factorisation
+        for level, *parts in zip(v.levels, v.own, self.rest, self.white, strict=True):
+            gram, within = level.remaining(gram, within, *parts), None
         return gram
 
     def cross(self) -> Blocks:

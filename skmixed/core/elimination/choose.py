@@ -11,7 +11,8 @@ from skmixed.core.elimination.crossed import Crossed, memory_installed, memory_n
 from skmixed.core.elimination.iterative.factorisation import Iterative
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, Elimination
-from skmixed.core.sums.blocks import PairBlock, are_nested
+from skmixed.core.elimination.stacking import EffectLayout
+from skmixed.core.sums.blocks import PairBlock, are_nested, pair_between
 
 
 def arrange(
@@ -34,7 +35,7 @@ def arrange(
         return Iterative.of(own, pairs, first, krylov)
     order = sorted(range(len(own)), key=lambda factor: (-sizes[factor], factor != first))
     ordered = {
-        (s, t): _oriented(pairs, order[s], order[t]) for t in range(len(order)) for s in range(t)
+        (s, t): pair_between(pairs, order[s], order[t]) for t in range(len(order)) for s in range(t)
     }
     parents = {st: pair.parents(sizes[order[st[0]]]) for st, pair in ordered.items()}
     nested = {st: parent for st, parent in parents.items() if parent is not None}
@@ -44,26 +45,17 @@ def arrange(
     return _crossed(own, pairs, first)
 
 
-def _oriented(pairs: dict[tuple[int, int], PairBlock], i: int, j: int) -> PairBlock:
-    return pairs[i, j] if (i, j) in pairs else pairs[j, i].transposed
-
-
 def _crossed(own: Blocks, pairs: dict[tuple[int, int], PairBlock], first: int | None) -> Crossed:
-    widths = [block.shape[0] * block.shape[2] for block in own]
-    eliminated = max(range(len(own)), key=lambda factor: (widths[factor], factor == first))
-    rest = [f for f in range(len(own)) if f != eliminated]
-    shapes = [(own[f].shape[0], own[f].shape[2]) for f in rest]
-    coupled = [_oriented(pairs, eliminated, f) for f in rest]
-    width = sum(widths[f] for f in rest)
-    entries = sum(len(pair.rows) * k for pair, (k, _) in zip(coupled, shapes, strict=True))
-    _check_memory(width, entries, own[eliminated].shape[0])
+    layout = EffectLayout.of(own, first)
+    eliminated = own[layout.eliminated]
+    coupled = [pair_between(pairs, layout.eliminated, f) for f in layout.factors]
+    entries = sum(len(pair.rows) * k for pair, (k, _) in zip(coupled, layout.shapes, strict=True))
+    _check_memory(layout.width, entries, len(eliminated))
     return Crossed(
+        layout,
         eliminated,
-        rest,
-        own[eliminated],
-        _coupling(coupled, shapes, (own[eliminated].shape[2], width)),
-        _others(own, pairs, rest, width),
-        shapes,
+        _coupling(coupled, layout, eliminated.shape[2]),
+        _others(own, pairs, layout),
     )
 
 
@@ -78,39 +70,36 @@ def _check_memory(width: int, n_entries: int, k: int) -> None:
         )
 
 
-def _coupling(
-    coupled: list[PairBlock], shapes: list[tuple[int, int]], shape: tuple[int, int]
-) -> Coupling:
+def _coupling(coupled: list[PairBlock], layout: EffectLayout, n_levels: int) -> Coupling:
     rows, columns, values = [], [], []
-    offset = 0
-    for pair, (k, n_levels) in zip(coupled, shapes, strict=True):
+    for pair, factor, (k, n) in zip(coupled, layout.factors, layout.shapes, strict=True):
         for b in range(k):
             rows.append(pair.rows)
-            columns.append(pair.columns + offset + b * n_levels)
+            columns.append(layout.place(factor).start + b * n + pair.columns)
             values.append(pair.products[:, b, :])
-        offset += k * n_levels
     return Coupling.of(
-        np.concatenate(rows), np.concatenate(columns), np.concatenate(values, axis=1), shape
+        np.concatenate(rows),
+        np.concatenate(columns),
+        np.concatenate(values, axis=1),
+        (n_levels, layout.width),
     )
 
 
 def _others(
-    own: Blocks, pairs: dict[tuple[int, int], PairBlock], rest: list[int], width: int
+    own: Blocks, pairs: dict[tuple[int, int], PairBlock], layout: EffectLayout
 ) -> sparse.csr_matrix:
-    offsets = np.cumsum([0] + [own[f].shape[0] * own[f].shape[2] for f in rest])
     rows, columns, values = [], [], []
 
-    def place(pair: PairBlock, i: int, j: int) -> None:
+    def place(pair: PairBlock, f: int, g: int) -> None:
         for a, b in np.ndindex(*pair.products.shape[:2]):
-            rows.append(offsets[i] + a * own[rest[i]].shape[2] + pair.rows)
-            columns.append(offsets[j] + b * own[rest[j]].shape[2] + pair.columns)
+            rows.append(layout.place(f).start + a * own[f].shape[2] + pair.rows)
+            columns.append(layout.place(g).start + b * own[g].shape[2] + pair.columns)
             values.append(pair.products[a, b])
 
-    for i, f in enumerate(rest):
-        place(PairBlock.diagonal(own[f]), i, i)
-        for j in range(i):
-            pair = _oriented(pairs, f, rest[j])
-            place(pair, i, j)
-            place(pair.transposed, j, i)
+    for i, f in enumerate(layout.factors):
+        place(PairBlock.diagonal(own[f]), f, f)
+        for g in layout.factors[:i]:
+            place(pair_between(pairs, f, g), f, g)
+            place(pair_between(pairs, g, f), g, f)
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return sparse.csr_matrix(entries, shape=(width, width))
+    return sparse.csr_matrix(entries, shape=(layout.width, layout.width))

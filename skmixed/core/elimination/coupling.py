@@ -2,13 +2,10 @@
 
 They meet in two ways: the dense complement subtracts, level by level, the outer products of their
 rows, and the gradient needs the form of every row in a dense matrix.
-
-Lambda of the others side by side is block diagonal, of as many rows as they have random effects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -195,69 +192,3 @@ def level_products(left: Matrix, right: FloatArray) -> FloatArray:
     if sparse.issparse(left):
         return np.asarray(left.multiply(right).sum(axis=1)).ravel()
     return np.asarray((left * right).sum(axis=1))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StackedScale:
-    """Lambda_2 = blockdiag(lambda_f x I); a vector where every factor has one random column."""
-
-    blocks: list[FloatArray]  # (k, k), lambda of every factor
-    diagonal: FloatArray | None  # (width,), if that is all
-    matrix: sparse.csr_matrix | None  # (width, width), otherwise
-
-    @classmethod
-    def of(cls, lambdas: Sequence[FloatArray], n_levels: Sequence[int]) -> StackedScale:
-        """Stack lambdas, (k, k) each, over the numbers of levels of their factors.
-
-        The order is column by column, and within a column level by level.
-        """
-        blocks = list(lambdas)
-        if all(len(lam) == 1 for lam in blocks):
-            return cls(blocks, np.repeat([lam[0, 0] for lam in blocks], n_levels), None)
-        parts = [
-            sparse.kron(lam, sparse.identity(n)) for lam, n in zip(blocks, n_levels, strict=True)
-        ]
-        return cls(blocks, None, sparse.csr_matrix(sparse.block_diag(parts)))
-
-    def times(self, columns: FloatArray) -> FloatArray:
-        """Return Lambda_2 times columns, (width, m)."""
-        if self.diagonal is not None:
-            return self.diagonal[:, None] * columns
-        assert self.matrix is not None
-        return np.asarray(self.matrix @ columns)
-
-    def transpose_times(self, columns: FloatArray) -> FloatArray:
-        """Return Lambda_2' times columns, (width, m)."""
-        if self.diagonal is not None:
-            return self.diagonal[:, None] * columns
-        assert self.matrix is not None
-        return np.asarray(self.matrix.T @ columns)
-
-    def inner(self, lower: FloatArray) -> FloatArray:
-        """Return the lower triangle of Lambda_2'A Lambda_2, (width, width).
-
-        `lower` is that of A; both are in Fortran order, and nothing is said of the upper triangle.
-        """
-        if self.diagonal is not None:
-            return (lower.T * self.diagonal[:, None] * self.diagonal).T
-        full = self.transpose_times(symmetric(lower))
-        return np.asfortranarray(self.transpose_times(full.T))
-
-    def outer(self, lower: FloatArray) -> FloatArray:
-        """Return the lower triangle of Lambda_2 A Lambda_2', zero above where `lower` is."""
-        if self.diagonal is not None:
-            return self.inner(lower)
-        full = self.times(symmetric(lower))
-        return np.asfortranarray(np.tril(self.times(full.T)))
-
-
-def symmetric(lower: FloatArray) -> FloatArray:
-    """Return a symmetric matrix in full and in Fortran order, given its lower triangle."""
-    strict = np.tril(lower, -1)
-    return np.asfortranarray(np.tril(lower) + strict.T)
-
-
-def symmetric_columns(lower: FloatArray, place: slice) -> FloatArray:
-    """Return some columns of a symmetric matrix, given its lower triangle."""
-    above, below = lower[place, : place.start].T, lower[place.stop :, place]
-    return np.concatenate([above, symmetric(lower[place, place]), below])

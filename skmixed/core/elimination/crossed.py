@@ -16,25 +16,24 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import lapack, solve_triangular
 
-from skmixed.core.elimination.coupling import (
-    Coupling,
-    Matrix,
-    StackedScale,
-    symmetric,
-    symmetric_columns,
-)
+from skmixed.core.elimination.coupling import Coupling, Matrix
 from skmixed.core.elimination.levels import (
     LevelShrinkage,
     invertible_root,
     multiply_levels,
     multiply_transposed,
-    sum_of_grams,
 )
 from skmixed.core.elimination.protocol import (
     Blocks,
     Elimination,
     Factorisation,
     LostPrecisionError,
+)
+from skmixed.core.elimination.stacking import (
+    EffectLayout,
+    StackedScale,
+    symmetric,
+    symmetric_columns,
 )
 from skmixed.core.linalg import FloatArray, IntArray
 
@@ -43,21 +42,10 @@ from skmixed.core.linalg import FloatArray, IntArray
 class Crossed(Elimination):
     """Factors in any relation to each other."""
 
-    eliminated: int  # the factor eliminated first
-    rest: list[int]  # the others
+    layout: EffectLayout  # of the factors that are not eliminated
     own: FloatArray  # (k, k, n_levels), Z_1'W Z_1 of every level of the eliminated factor
     coupling: Coupling  # Z_1'W Z_2; Z_2 has column ``offset_f + column * n_levels_f + level``
     others: sparse.csr_matrix  # (width, width), Z_2'W Z_2
-    shapes: list[tuple[int, int]]  # (k, n_levels) of the others
-
-    @property
-    def places(self) -> list[slice]:
-        """Where the columns of every other factor stand in Z_2."""
-        ends = np.cumsum([k * n_levels for k, n_levels in self.shapes])
-        return [
-            slice(int(end) - k * n_levels, int(end))
-            for end, (k, n_levels) in zip(ends, self.shapes, strict=True)
-        ]
 
     def factorise(self, lambdas: list[FloatArray]) -> CrossedFactorisation:
         """Factor V at the lambdas given, one a factor in the caller's order.
@@ -65,13 +53,15 @@ class Crossed(Elimination):
         Raises LostPrecisionError if too few digits are left for Lambda_2'A'Lambda_2 + I to be
         positive definite.
         """
-        level = LevelShrinkage.at(self.own, lambdas[self.eliminated])
+        level = LevelShrinkage.at(self.own, lambdas[self.layout.eliminated])
         white = [self.coupling.combine(row) for row in level.whitener]
         weights = multiply_transposed(level.whitener, level.whitener)
         complement = self.others.toarray(order="F")
         complement -= self.coupling.outer_sum(white, weights)
-        roots, inverses = zip(*(invertible_root(lambdas[f]) for f in self.rest), strict=True)
-        n_levels = [n for _, n in self.shapes]
+        roots, inverses = zip(
+            *(invertible_root(lambdas[f]) for f in self.layout.factors), strict=True
+        )
+        n_levels = [n for _, n in self.layout.shapes]
         scale = StackedScale.of(roots, n_levels)
         back = StackedScale.of([inverse.T for inverse in inverses], n_levels)
         scaled = scale.inner(complement)
@@ -86,29 +76,13 @@ class Crossed(Elimination):
 
     def multiply(self, effects: Blocks) -> Blocks:
         """Return Z_f'W times the sum over g of Z_g effects_g, as `Elimination` says."""
-        first, rest = effects[self.eliminated], self.stack(effects)
+        first, rest = effects[self.layout.eliminated], self.layout.stack(effects)
         met = self.others @ rest
         seen = np.empty_like(first)
         for a, column in enumerate(first):
             seen[a] = (self.coupling[a] @ rest).T
             met += self.coupling[a].T @ column.T
-        result = [np.empty(0)] * (len(self.rest) + 1)
-        result[self.eliminated] = multiply_levels(self.own, first) + seen
-        for factor, block in zip(self.rest, self.unstack(met), strict=True):
-            result[factor] = block
-        return result
-
-    def stack(self, right: Blocks) -> FloatArray:
-        """Stack blocks of the other factors as rows of Z_2'R, (width, m)."""
-        parts = [right[f].transpose(0, 2, 1).reshape(-1, right[f].shape[1]) for f in self.rest]
-        return np.concatenate(parts)
-
-    def unstack(self, stacked: FloatArray) -> Blocks:
-        """Cut rows of Z_2'R into a block a factor, (k, m, n_levels)."""
-        return [
-            stacked[place].reshape(k, n_levels, -1).transpose(0, 2, 1)
-            for place, (k, n_levels) in zip(self.places, self.shapes, strict=True)
-        ]
+        return self.layout.blocks(multiply_levels(self.own, first) + seen, met)
 
 
 class CrossedFactorisation(Factorisation):
@@ -141,11 +115,12 @@ class CrossedFactorisation(Factorisation):
     def reduce(self, right: Blocks) -> CrossedReduced:
         """Eliminate the random effects from columns given as Z_f'R of every factor."""
         crossed = self.crossed
-        first = multiply_levels(self.level.whitener, right[crossed.eliminated])
-        rest = crossed.stack(right)
-        for matrix, values in zip(self.white, first, strict=True):
+        first = right[crossed.layout.eliminated]
+        rest = crossed.layout.stack(right)
+        white = multiply_levels(self.level.whitener, first)
+        for matrix, values in zip(self.white, white, strict=True):
             rest = rest - matrix.T @ values.T
-        return CrossedReduced(self, right[crossed.eliminated], first, rest, self.whiten(rest))
+        return CrossedReduced(self, first, white, self.whiten(rest))
 
     def whiten(self, rest: FloatArray) -> FloatArray:
         """Return L^-1 Lambda_2' times columns, (width, m)."""
@@ -171,7 +146,7 @@ class CrossedFactorisation(Factorisation):
 
     def information(self, factor: int) -> FloatArray:
         """Return Z_f'V^-1 Z_f of every level, (k, k, n_levels)."""
-        if factor == self.crossed.eliminated:
+        if factor == self.crossed.layout.eliminated:
             shrinker = self.level.shrinker
             through = multiply_levels(shrinker, self.crossed.coupling.level_forms(self.middle))
             lost = multiply_levels(through, shrinker.transpose(1, 0, 2))
@@ -184,8 +159,8 @@ class CrossedFactorisation(Factorisation):
 
         It is Lambda_2'^-1 (Lambda_2'A'Lambda_2 + I)^-1 times Lambda_2'A', in which nothing cancels.
         """
-        position = self.crossed.rest.index(factor)
-        place, shape = self.crossed.places[position], self.crossed.shapes[position]
+        layout, position = self.crossed.layout, self.crossed.layout.factors.index(factor)
+        place, shape = layout.place(factor), layout.shapes[position]
         right = self.scale.transpose_times(symmetric_columns(self.complement, place))
         left = symmetric_columns(self.inverse, place).reshape(-1, *shape)
         return np.einsum("ab,mbl->mal", self.back.blocks[position], left), right.reshape(-1, *shape)
@@ -197,7 +172,7 @@ class CrossedFactorisation(Factorisation):
         return self._totals[factor]
 
     def _sum_information(self, factor: int) -> FloatArray:
-        if factor == self.crossed.eliminated:
+        if factor == self.crossed.layout.eliminated:
             shrinker = self.level.shrinker
             kept = multiply_levels(shrinker, self.crossed.own).sum(axis=-1)
             return np.asarray(kept - self.crossed.coupling.form_sum(shrinker, self.middle))
@@ -206,13 +181,13 @@ class CrossedFactorisation(Factorisation):
 
     def conditional_covariance(self, factor: int) -> FloatArray:
         """Return var(b | y, beta) / sigma^2 of every level of a factor, (k, k, n_levels)."""
-        if factor == self.crossed.eliminated:
+        if factor == self.crossed.layout.eliminated:
             alone = multiply_transposed(self.level.whitener, self.level.whitener)
             forms = self.crossed.coupling.level_forms(self.middle)
             return alone + multiply_levels(multiply_levels(alone, forms), alone)
-        position = self.crossed.rest.index(factor)
-        place, (k, n_levels) = self.crossed.places[position], self.crossed.shapes[position]
-        blocks = symmetric(self.middle[place, place]).reshape(k, n_levels, k, n_levels)
+        layout = self.crossed.layout
+        place, shape = layout.place(factor), layout.shapes[layout.factors.index(factor)]
+        blocks = symmetric(self.middle[place, place]).reshape(*shape, *shape)
         return np.asarray(np.einsum("albl->abl", blocks))
 
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
@@ -222,7 +197,7 @@ class CrossedFactorisation(Factorisation):
         = z_2 - A_21 N z_1.
         """
         crossed = self.crossed
-        first, level = random[crossed.eliminated][:, None], codes[crossed.eliminated]
+        first, level = random[crossed.layout.eliminated][:, None], codes[crossed.layout.eliminated]
         white = multiply_levels(self.level.whitener[:, :, level], first)
         through = multiply_transposed(self.level.whitener[:, :, level], white)
         middle = symmetric(self.middle)
@@ -240,13 +215,11 @@ class CrossedFactorisation(Factorisation):
         self, random: Blocks, codes: list[IntArray]
     ) -> tuple[list[IntArray], list[FloatArray]]:
         """Return the entries of the rows of Z_2: their columns and their values."""
-        crossed = self.crossed
+        layout = self.crossed.layout
         places, values = [], []
-        for f, place, (k, n_levels) in zip(
-            crossed.rest, crossed.places, crossed.shapes, strict=True
-        ):
+        for f, (k, n_levels) in zip(layout.factors, layout.shapes, strict=True):
             for a in range(k):
-                places.append(place.start + a * n_levels + codes[f])
+                places.append(layout.place(f).start + a * n_levels + codes[f])
                 values.append(random[f][a])
         return places, values
 
@@ -259,38 +232,27 @@ class CrossedReduced:
         factorisation: CrossedFactorisation,
         right: FloatArray,
         first: FloatArray,
-        rest: FloatArray,
         white: FloatArray,
     ) -> None:
         self.factorisation = factorisation
         self.right = right  # (k, m, n_levels), Z_1'R of the eliminated factor
         self.first = first  # the same times its whitener
-        self.rest = rest  # (width, m), Z_2'V_1^-1 R
-        self.white = white  # (width, m), L^-1 Lambda_2' times `rest`
+        self.white = white  # (width, m), L^-1 Lambda_2'Z_2'V_1^-1 R
 
     def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
         """Return R'V^-1 R, (m, m), as `Reduced` says."""
-        if within is None:
-            gram = gram - sum_of_grams(self.first)
-        else:
-            v = self.factorisation
-            scale = np.sqrt(v.level.shrinker / v.crossed.own)
-            gram = within + sum_of_grams(self.right * scale)
+        v = self.factorisation
+        gram = v.level.remaining(gram, within, v.crossed.own, self.right, self.first)
         return gram - self.white.T @ self.white
 
     def cross(self) -> Blocks:
         """Return Z_f'V^-1 R of every factor, (k_f, m, n_levels_f)."""
         v = self.factorisation
-        crossed = v.crossed
         solved = v.solve_transposed(self.white)
-        through = v.scale.times(solved)
-        result: Blocks = [np.empty(0)] * (len(crossed.rest) + 1)
-        seen = np.stack([(crossed.coupling[a] @ through).T for a in range(len(crossed.coupling))])
-        result[crossed.eliminated] = multiply_levels(v.level.shrinker, self.right - seen)
-        rest = v.back.times(solved)
-        for factor, block in zip(crossed.rest, crossed.unstack(rest), strict=True):
-            result[factor] = block
-        return result
+        through, coupling = v.scale.times(solved), v.crossed.coupling
+        seen = np.stack([(coupling[a] @ through).T for a in range(len(coupling))])
+        first = multiply_levels(v.level.shrinker, self.right - seen)
+        return v.crossed.layout.blocks(first, v.back.times(solved))
 
 
 def memory_needed(width: int, n_entries: int, k: int) -> int:

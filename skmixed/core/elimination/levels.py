@@ -46,6 +46,25 @@ class LevelShrinkage:
         shrinker = multiply_transposed(multiply_right(half, inverse), whitener)
         return cls(log_det, whitener, shrinker)
 
+    def remaining(
+        self,
+        gram: FloatArray,
+        within: FloatArray | None,
+        own: FloatArray,
+        right: FloatArray,
+        white: FloatArray,
+    ) -> FloatArray:
+        """Return R'V^-1 R, (m, m), for V of these levels, from R'W R, (m, m), as `Reduced` says.
+
+        `own` is Z'W Z, (k, k, n_levels), `right` Z'W R, (k, m, n_levels), and `white` the whitener
+        times that.
+        """
+        if within is None:
+            return gram - sum_of_grams(white)
+        if len(own) != 1:
+            raise ValueError("means of levels stand for one random column, the constant")
+        return within + sum_of_grams(right * np.sqrt(self.shrinker / own))
+
 
 def _scalar(products: FloatArray, lam: float, times: FloatArray | None) -> LevelShrinkage:
     d = 1.0 + lam**2 * products

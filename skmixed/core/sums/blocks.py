@@ -145,6 +145,11 @@ class PairBlock:
         )
 
 
+def pair_between(pairs: Mapping[tuple[int, int], PairBlock], i: int, j: int) -> PairBlock:
+    """Return the pairs of levels of two factors, the first of them in the rows."""
+    return pairs[i, j] if (i, j) in pairs else pairs[j, i].transposed
+
+
 def are_nested(
     sizes: Mapping[int, int] | Sequence[int], n_pairs: Mapping[tuple[int, int], int]
 ) -> bool:

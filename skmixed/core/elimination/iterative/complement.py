@@ -32,43 +32,9 @@ from skmixed.core.elimination.levels import (
     multiply_transposed,
 )
 from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.elimination.stacking import EffectLayout
 from skmixed.core.linalg import FloatArray
 from skmixed.core.sums.blocks import PairBlock
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EffectLayout:
-    """Where the effects of the factors that are not eliminated stand in a column, (width, m).
-
-    The k effects of a factor follow each other, each for all levels of the factor.
-    """
-
-    factors: list[int]
-    shapes: list[tuple[int, int]]  # (k, n_levels) of each factor
-
-    @property
-    def width(self) -> int:
-        """Length of a column."""
-        return sum(k * n_levels for k, n_levels in self.shapes)
-
-    def place(self, factor: int) -> slice:
-        """Return the slice of a factor's effects in a column."""
-        position = self.factors.index(factor)
-        start = sum(k * n_levels for k, n_levels in self.shapes[:position])
-        k, n_levels = self.shapes[position]
-        return slice(start, start + k * n_levels)
-
-    def parts(self, columns: FloatArray) -> list[FloatArray]:
-        """Return views of every factor in columns of shape (width, m), (k, n_levels, m) each."""
-        m = columns.shape[1]
-        return [
-            columns[self.place(f)].reshape(*shape, m)
-            for f, shape in zip(self.factors, self.shapes, strict=True)
-        ]
-
-    def part(self, columns: FloatArray, factor: int) -> FloatArray:
-        """Return the view of one factor, (k, n_levels, m)."""
-        return self.parts(columns)[self.factors.index(factor)]
 
 
 class Complement:
@@ -77,11 +43,9 @@ class Complement:
     Effects of the eliminated factor have shape (k, n_levels, m).
     """
 
-    def __init__(
-        self, products: SparseProducts, eliminated: int, layout: EffectLayout, lambdas: Blocks
-    ) -> None:
+    def __init__(self, products: SparseProducts, layout: EffectLayout, lambdas: Blocks) -> None:
         self.products = products
-        self.eliminated = eliminated
+        self.eliminated = eliminated = layout.eliminated
         self.layout = layout
         self.lambdas = lambdas
         self.level = LevelShrinkage.at(products.own[eliminated], lambdas[eliminated])
@@ -181,18 +145,19 @@ class Complement:
 
     def precondition(self, columns: FloatArray) -> FloatArray:
         """Return the inverse of the diagonal blocks of C times columns, (width, m)."""
-        return self._by_levels(columns, {f: inverse for f, (_, inverse) in self.roots.items()})
+        return self.by_levels(columns, {f: inverse for f, (_, inverse) in self.roots.items()})
 
     def root(self, columns: FloatArray) -> FloatArray:
         """Return R times columns, (width, m); the preconditioner is R R'."""
-        return self._by_levels(columns, {f: lower for f, (lower, _) in self.roots.items()})
+        return self.by_levels(columns, {f: lower for f, (lower, _) in self.roots.items()})
 
     def root_transposed(self, columns: FloatArray) -> FloatArray:
         """Return R' times columns, (width, m)."""
         blocks = {f: lower.transpose(1, 0, 2) for f, (lower, _) in self.roots.items()}
-        return self._by_levels(columns, blocks)
+        return self.by_levels(columns, blocks)
 
-    def _by_levels(self, columns: FloatArray, blocks: dict[int, FloatArray]) -> FloatArray:
+    def by_levels(self, columns: FloatArray, blocks: dict[int, FloatArray]) -> FloatArray:
+        """Return blocks of every other factor, (k, k, n_levels), times columns, (width, m)."""
         result = np.empty_like(columns)
         targets, parts = self.layout.parts(result), self.layout.parts(columns)
         for f, target, part in zip(self.layout.factors, targets, parts, strict=True):

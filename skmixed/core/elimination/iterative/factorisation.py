@@ -14,7 +14,6 @@ import numpy as np
 
 from skmixed.core.elimination.iterative.complement import (
     Complement,
-    EffectLayout,
     SparseProducts,
     times_levels,
 )
@@ -35,7 +34,6 @@ from skmixed.core.elimination.levels import (
     multiply_levels,
     multiply_right,
     multiply_transposed,
-    sum_of_grams,
 )
 from skmixed.core.elimination.protocol import (
     Blocks,
@@ -43,6 +41,7 @@ from skmixed.core.elimination.protocol import (
     Factorisation,
     LostPrecisionError,
 )
+from skmixed.core.elimination.stacking import EffectLayout
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.blocks import PairBlock
 
@@ -51,9 +50,8 @@ from skmixed.core.sums.blocks import PairBlock
 class Iterative(Elimination):
     """Crossed factors, the largest eliminated in one batch, the others solved for iteratively."""
 
-    eliminated: int  # the factor with most random effects
     products: SparseProducts
-    layout: EffectLayout  # of the other factors
+    layout: EffectLayout  # of the factors that are not eliminated
     krylov: Krylov
 
     @classmethod
@@ -64,19 +62,12 @@ class Iterative(Elimination):
         first: int | None,
         krylov: Krylov,
     ) -> Iterative:
-        """Arrange the random columns, as `skmixed.core.elimination.choose.arrange` does.
-
-        The factor with most random effects is eliminated; `first` decides between equals.
-        """
-        widths = [block.shape[0] * block.shape[2] for block in own]
-        eliminated = max(range(len(own)), key=lambda f: (widths[f], f == first))
-        rest = [f for f in range(len(own)) if f != eliminated]
-        layout = EffectLayout(rest, [(own[f].shape[0], own[f].shape[2]) for f in rest])
-        return cls(eliminated, SparseProducts.of(own, pairs), layout, krylov)
+        """Arrange the random columns, as `skmixed.core.elimination.choose.arrange` does."""
+        return cls(SparseProducts.of(own, pairs), EffectLayout.of(own, first), krylov)
 
     def factorise(self, lambdas: Blocks) -> IterativeFactorisation:
         """Set V up at the lambdas, one a factor in the caller's order."""
-        complement = Complement(self.products, self.eliminated, self.layout, lambdas)
+        complement = Complement(self.products, self.layout, lambdas)
         return IterativeFactorisation(self, complement)
 
     def multiply(self, effects: Blocks) -> Blocks:
@@ -147,14 +138,12 @@ class IterativeFactorisation(Factorisation):
     def reduce(self, right: Blocks) -> IterativeReduced:
         """Eliminate the random effects from columns R, given as Z_f'R, (k, m, n_levels)."""
         c = self.complement
-        columns = [np.ascontiguousarray(block.transpose(0, 2, 1)) for block in right]
-        own = columns[c.eliminated]
-        rest = np.concatenate(
-            [columns[f].reshape(-1, own.shape[2]) for f in c.layout.factors]
-        ) - c.from_eliminated(times_levels(c.level_covariance, own))
+        first = right[c.eliminated]
+        shrunk = multiply_levels(c.level_covariance, first).transpose(0, 2, 1)
+        rest = c.layout.stack(right) - c.from_eliminated(np.ascontiguousarray(shrunk))
         scaled = c.scale_transposed(rest)
         solution = self.solve(scaled, self.krylov.tol).solution
-        return IterativeReduced(self, own, rest, scaled, solution)
+        return IterativeReduced(self, first, rest, scaled, solution)
 
     def estimated(self, factor: int) -> TraceEstimate:
         """Return the estimate of Z_f'V^-1 Z_f summed over levels, and keep it."""
@@ -206,7 +195,7 @@ class IterativeReduced:
         solution: FloatArray,
     ) -> None:
         self.factorisation = factorisation
-        self.right = right  # (k, n_levels, m): Z_1'R of the eliminated factor
+        self.right = right  # (k, m, n_levels): Z_1'R of the eliminated factor
         self.rest = rest  # (width, m): Z_2'V_1^-1 R
         self.scaled = scaled  # (width, m): Lambda_2' times `rest`
         self.solution = solution  # (width, m): C^-1 times `scaled`
@@ -214,12 +203,9 @@ class IterativeReduced:
     def remaining(self, gram: FloatArray, within: FloatArray | None = None) -> FloatArray:
         """Return R'V^-1 R, (m, m), from R'W R or its part within levels, as `Reduced` does."""
         c = self.factorisation.complement
-        right = self.right.transpose(0, 2, 1)
-        if within is None:
-            gram = gram - sum_of_grams(multiply_levels(c.level.whitener, right))
-        else:
-            own = c.products.own[c.eliminated]
-            gram = within + sum_of_grams(right * np.sqrt(c.level.shrinker / own))
+        white = multiply_levels(c.level.whitener, self.right)
+        own = c.products.own[c.eliminated]
+        gram = c.level.remaining(gram, within, own, self.right, white)
         taken = self.scaled.T @ self.solution
         return gram - (taken + taken.T) / 2.0
 
@@ -227,16 +213,11 @@ class IterativeReduced:
         """Return Z_f'V^-1 R of every factor, (k, m, n_levels)."""
         c = self.factorisation.complement
         through = c.scale(self.solution)
-        result: Blocks = [np.empty(0)] * (len(c.layout.factors) + 1)
-        result[c.eliminated] = times_levels(c.level.shrinker, self.right - c.to_eliminated(through))
-        for f, met, part in zip(
-            c.layout.factors,
-            c.layout.parts(self.rest - c.times_off_diagonal(through)),
-            c.levels.values(),
-            strict=True,
-        ):
-            result[f] = times_levels(part.shrinker, met)  # rather than cancelling rest and A'
-        return [np.ascontiguousarray(block.transpose(0, 2, 1)) for block in result]
+        seen = c.to_eliminated(through).transpose(0, 2, 1)
+        first = multiply_levels(c.level.shrinker, self.right - seen)
+        met = self.rest - c.times_off_diagonal(through)
+        shrinkers = {f: level.shrinker for f, level in c.levels.items()}
+        return c.layout.blocks(first, c.by_levels(met, shrinkers))
 
 
 _ROW_TOL = 1e-5  # of the residual; a variance errs by its square
