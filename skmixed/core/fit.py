@@ -81,6 +81,10 @@ class Fit:
         scaled = problem.scaled_lambdas(self.lambdas)
         return Fit(products, self.spec, tuple(scaled), _GIVEN, {"problem": problem}, self.krylov)
 
+    def with_parameters(self, fit: Fit) -> Fit:
+        """Return what the same data say at the parameters of another fit to them: that fit."""
+        return fit
+
     def refit(self, **changes: Any) -> Fit:
         """Fit a variant of the model to the same data; `changes` are fields of `ModelSpec`."""
         spec = replace(self.spec, **changes)
@@ -161,6 +165,11 @@ class Fit:
         maps = model.to_raw[list(self.spec.fixed), :-1]
         relative = maps @ self.evaluation.beta_covariance @ maps.T
         return np.asarray(self.sigma2 * relative)
+
+    @property
+    def scaled_beta_covariance(self) -> FloatArray:
+        """Covariance of the coefficients of the scaled columns, (p, p), in squared units of y."""
+        return self.sigma2 * self.evaluation.beta_covariance
 
     @property
     def lambdas(self) -> Blocks:
@@ -285,13 +294,9 @@ class Fit:
     @property
     def modes(self) -> Blocks:
         """BLUPs of the random effects of every used factor, of shape (n_levels, k)."""
-        model = self.problem.model
         if not self.is_determined:
-            return [np.zeros((own.shape[2], own.shape[0])) for own in model.own]
-        return [
-            (random_map @ mode).T / model.response_scale
-            for random_map, mode in zip(model.random_maps, self.evaluation.modes(), strict=True)
-        ]
+            return [np.zeros((own.shape[2], own.shape[0])) for own in self.problem.model.own]
+        return _modes(self.evaluation, self.evaluation.to_residual)
 
     def conditional_covariance(self, position: int) -> FloatArray:
         """Return var(b | y, beta, theta) of every level of a used factor, (n_levels, k, k).
@@ -306,6 +311,16 @@ class Fit:
         random_map = model.random_maps[position]
         raw = np.einsum("ab,bcl,dc->lad", random_map, relative, random_map, optimize=True)
         return np.asarray(self.sigma2 * raw)
+
+
+def _modes(evaluation: Evaluation, to_residual: FloatArray) -> Blocks:
+    """Return b = Omega Z'V^-1 [X y] w in raw units, (n_levels, k); w is `to_residual`, (p + 1,)."""
+    model = evaluation.problem.model
+    zipped = zip(model.random_maps, evaluation.lambdas, evaluation.cross, strict=True)
+    return [
+        (random_map @ (lam @ (lam.T @ np.matmul(to_residual, cross)))).T / model.response_scale
+        for random_map, lam, cross in zipped
+    ]
 
 
 def _lower_triangular(random_map: FloatArray, lam: FloatArray) -> FloatArray:
@@ -335,10 +350,40 @@ class Posterior:
         """
         return cls(fit.at(products), fit.beta, fit.beta_covariance, fit.sigma2)
 
+    def with_parameters(self, fit: Fit) -> Posterior:
+        """Return what the same data say at the parameters of another fit."""
+        return Posterior.of(fit, self.products)
+
     @property
     def products(self) -> CrossProducts:
         """The data."""
         return self.at.products
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self.at.spec
+
+    @property
+    def problem(self) -> Problem:
+        """The model of the data, in scaled units."""
+        return self.at.problem
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The model of the data at the relative covariances, in scaled units."""
+        return self.at.evaluation
+
+    @property
+    def is_determined(self) -> bool:
+        """Whether the data leave anything for the residual."""
+        return self.at.is_determined
+
+    @property
+    def scaled_beta_covariance(self) -> FloatArray:
+        """Covariance of the coefficients of the scaled columns, (p, p), in squared units of y."""
+        back = np.linalg.pinv(self.problem.model.to_raw[:, :-1])[:, list(self.spec.fixed)]
+        return np.asarray(back @ self.beta_covariance @ back.T)
 
     @property
     def modes(self) -> Blocks:
@@ -346,19 +391,13 @@ class Posterior:
 
         b = Omega Z'V^-1(y - X beta).
         """
-        model, evaluation = self.at.problem.model, self.at.evaluation
+        model = self.problem.model
         target = np.zeros(len(model.to_raw))
-        target[list(self.at.spec.fixed)] = -self.beta
+        target[list(self.spec.fixed)] = -self.beta
         target[-1] = 1.0
-        contrast = np.ones(model.to_raw.shape[1])
         rest = model.response_scale * target - model.to_raw[:, -1]
-        contrast[:-1] = np.linalg.lstsq(model.to_raw[:, :-1], rest, rcond=None)[0]
-        return [
-            (random_map @ (lam @ (lam.T @ np.matmul(contrast, cross)))).T / model.response_scale
-            for random_map, lam, cross in zip(
-                model.random_maps, evaluation.lambdas, evaluation.cross, strict=True
-            )
-        ]
+        fixed = np.linalg.lstsq(model.to_raw[:, :-1], rest, rcond=None)[0]
+        return _modes(self.evaluation, np.append(fixed, 1.0))
 
     def conditional_covariance(self, position: int) -> FloatArray:
         """Covariance of the random effects of every level, shape (n_levels, k, k), as of `Fit`."""

@@ -84,6 +84,22 @@ def semidefinite_cholesky(matrix: FloatArray) -> FloatArray:
     return lower
 
 
+def semidefinite_root(matrix: FloatArray, least: float = 0.0) -> FloatArray:
+    """Return R with R R' of symmetric matrices, (..., k, k), eigenvalues being `least` at least."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, least))[..., None, :])
+
+
+def inverse_felt(hessian: FloatArray, least: float) -> FloatArray:
+    """Invert a Hessian, (t, t), along the directions in which it is felt; zero along others.
+
+    Eigenvalues are felt above `least` times the largest, or times 1 if that is larger.
+    """
+    values, vectors = np.linalg.eigh(hessian)
+    felt = values > least * max(1.0, float(np.abs(values).max(initial=0.0)))
+    return np.asarray((vectors[:, felt] / values[felt]) @ vectors[:, felt].T)
+
+
 def is_positive_definite(matrix: FloatArray) -> bool:
     """Tell whether a symmetric matrix has a Cholesky factor; its lower triangle is read.
 

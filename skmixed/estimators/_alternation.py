@@ -19,6 +19,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
+from skmixed.core.rows.linear_predictor import z_b
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.plan import Plan
 from skmixed.design.design import Design
@@ -143,12 +144,7 @@ class RandomPart:
 
     def effects(self, fit: Fit) -> FloatArray:
         """Return Z b of every row, (n,)."""
-        total = np.zeros(len(self.columns))
-        for factor, modes in zip(self.spec.used_factors, fit.modes, strict=True):
-            columns = self.spec.factor_columns(factor)
-            for column, effect in zip(columns, modes.T, strict=True):
-                total += effect[self.codes[factor]] * self.columns[:, column]
-        return total
+        return z_b(self.spec, self.columns, self.codes, fit.modes)
 
     def fitted(self, fit: Fit) -> MixedLinearRegressor:
         """Return the model at a fit; warns as its own `fit` would."""

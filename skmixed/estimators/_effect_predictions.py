@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy import special
 from sklearn.metrics import r2_score
 
-from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.rows.scaled import ScaledTable
+from skmixed.core.rows.prediction_errors import effect_variances
 from skmixed.estimators._columns import (
     chosen_factors,
     groups_as_in_fit,
@@ -162,7 +161,9 @@ class EffectPredictions(FittedEstimator[EffectState]):
         prediction, rows = self._predicted(fitted, X, groups, "all")
         variance = np.zeros(len(prediction))
         if rows is not None and fitted.mixed_model is not None:
-            variance += _effect_variances(fitted.mixed_model.fit_, rows)
+            posterior = fitted.mixed_model._state().posterior
+            if posterior.is_determined:
+                variance += effect_variances(posterior, rows.rows)
         if kind == "observation":
             variance += fitted.residual_variance
         half = special.ndtri(0.5 + 0.5 * level) * np.sqrt(variance)
@@ -218,22 +219,3 @@ class EffectPredictions(FittedEstimator[EffectState]):
         rows = predictor.rows(source, wanted)
         prediction += rows.means(model.handle_unknown) - rows.fixed_part()
         return prediction, rows
-
-
-def _effect_variances(fit: Fit, predicted: PredictionRows) -> FloatArray:
-    """Return the variance of Z b of rows, (n,), in squared units of y.
-
-    It is conditional on the response of the fit, at its coefficients and variances. Levels that are
-    not known have the variance of their distribution.
-    """
-    rows = predicted.rows
-    if not fit.is_determined or not fit.spec.terms:
-        return np.zeros(len(rows.columns))
-    table = ScaledTable.of(fit, rows)
-    relative = fit.evaluation.factorisation.effect_variances(table.random, table.codes)
-    variances: FloatArray = fit.sigma2 * relative
-    for factor, covariance in zip(fit.spec.used_factors, fit.covariances, strict=True):
-        z = rows.columns[:, list(fit.spec.factor_columns(factor))]
-        prior = np.einsum("ij,jk,ik->i", z, covariance, z)
-        variances += np.where(rows.codes[factor] < 0, prior, 0.0)
-    return variances

@@ -15,6 +15,7 @@ from skmixed.core.batch.responses import Responses, ScaledResponses, draw_respon
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
+from skmixed.core.rows.linear_predictor import linear_predictor, x_beta, z_b
 from skmixed.core.rows.prediction_errors import mean_variances
 from skmixed.core.sums.groups import GroupIndex
 from skmixed.core.sums.layout import Rows
@@ -109,9 +110,7 @@ class PredictionRows:
 
     def fixed_part(self) -> FloatArray:
         """Return X beta and the offset, (n,), in units of y."""
-        # BLAS would round by the number of rows, and a row must not depend on the others.
-        fixed = self.columns[:, list(self.by.design.fixed)]
-        prediction: FloatArray = np.einsum("ij,j->i", fixed, self.by.estimates.beta)
+        prediction = x_beta(self.by.spec, self.columns, self.by.estimates.beta)
         if self.offset is not None:
             prediction += self.offset
         return prediction
@@ -122,22 +121,17 @@ class PredictionRows:
         `handle_unknown`, as of the model, decides about rows of unknown levels.
         """
         spec, prediction = self.by.spec, self.fixed_part()
-        zipped = zip(spec.used_factors, self.by.estimates.effects, self.wanted, strict=True)
-        for factor, effects, keep in zipped:
-            if not keep:
-                continue
-            level = self.codes[factor]
-            unknown = level == UNKNOWN
-            if unknown.any():
+        for factor, keep in zip(spec.used_factors, self.wanted, strict=True):
+            unknown = self.codes[factor] == UNKNOWN
+            if keep and unknown.any():
                 name = self.indexes[factor].name
                 remedy = "handle_unknown='population' predicts them without that factor's effect"
                 if handle_unknown == "error":
-                    refuse_unknown(level, f"levels of {name!r}", remedy)
+                    refuse_unknown(self.codes[factor], f"levels of {name!r}", remedy)
                 if handle_unknown == "nan":
                     prediction[unknown] = np.nan
-            for column, effect in zip(spec.factor_columns(factor), effects.T, strict=True):
-                prediction += np.where(unknown, 0.0, effect[level]) * self.columns[:, column]
-        return prediction
+        effects = self.by.estimates.effects
+        return prediction + z_b(spec, self.columns, self.codes, effects, self.wanted)
 
     def deviations(self, posterior: Fit | Posterior) -> FloatArray:
         """Return the standard errors of `means`, (n,), in units of y."""
@@ -243,11 +237,9 @@ def _prediction_errors(
     number: int,
 ) -> FloatArray:
     """Return X beta + Z b as drawn less its prediction, (n,)."""
-    error = rows.columns[:, list(fit.spec.fixed)] @ (fit.beta - again.beta)
+    effects, codes = [], list(rows.codes)
     used = zip(fit.spec.used_factors, again.modes, responses.effects, new_effects, strict=True)
     for factor, modes, drawn, new in used:
-        level: IntArray = rows.codes[factor]
-        difference = drawn[:, number].T - modes
-        effects = np.where((level >= 0)[:, None], difference[level], new)
-        error += (effects * rows.columns[:, list(fit.spec.factor_columns(factor))]).sum(axis=1)
-    return error
+        effects.append(np.vstack([drawn[:, number].T - modes, new]))
+        codes[factor] = np.where(codes[factor] < 0, len(modes), codes[factor])
+    return linear_predictor(fit.spec, rows.columns, codes, fit.beta - again.beta, effects)

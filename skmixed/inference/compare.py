@@ -258,10 +258,9 @@ def _moments(fit: Fit) -> tuple[float, float]:
     The sum keeps a mean near zero from being compared with nothing but its rounding.
     """
     products = fit.products
-    undo = np.linalg.inv(products.basis)[:, -1]
-    square = float(undo @ products.gram @ undo) / products.sum_weights
-    mean = float(products.gram[CONSTANT] @ undo) / products.sum_weights
-    return mean + np.sqrt(square), square
+    (mean,), ((about_mean,),) = products.moments(np.eye(len(products.basis))[:, -1:])
+    square = float(about_mean + mean**2)
+    return float(mean) + np.sqrt(square), square
 
 
 def _level_difference(first: Fit, second: Fit) -> str:
@@ -285,9 +284,8 @@ def _level_difference(first: Fit, second: Fit) -> str:
 def _level_sums(fit: Fit, factor: int) -> FloatArray:
     """Return the weights and the sum of the response of every level, (2, n_levels)."""
     products = fit.products
-    undo = np.linalg.inv(products.basis)
     of_constant = products.factors[factor].products[0]
-    return np.asarray((undo.T @ of_constant)[[CONSTANT, -1]])
+    return np.asarray((products.undo.T @ of_constant)[[CONSTANT, -1]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,10 +40,10 @@ import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate, exact_hessian
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
-from skmixed.core.sums.blocks import PairBlock
+from skmixed.core.sums.blocks import PairBlock, pair_between
 
 _SAME_DEGREES = 1e-8  # relative spread of degrees of freedom that differ by rounding only
 
@@ -108,7 +108,8 @@ class Curvature:
         shares = np.asarray(forms @ w @ w / evaluation.sigma2)
         slopes = v_b @ forms[:, :-1, :-1] @ v_b
         hessian = _hessian(evaluation, coordinates, theta)
-        return cls(hessian, _inverse(hessian), shares, slopes, fit.problem.degrees)
+        inverse = inverse_felt(hessian, _FLAT_CURVATURE)
+        return cls(hessian, inverse, shares, slopes, fit.problem.degrees)
 
     def log_covariance(self) -> FloatArray:
         """Return the covariance of theta and log sigma^2, (t + 1, t + 1).
@@ -158,16 +159,6 @@ def _differences(evaluation: Evaluation, coordinates: Coordinates, theta: FloatA
                 ends.append(theta_gradient(at_moved, coordinates, moved))
             hessian[column] = (ends[0] - ends[1]) / (2.0 * step)
     return np.asarray((hessian + hessian.T) / 2.0)
-
-
-def _inverse(hessian: FloatArray) -> FloatArray:
-    """Invert, leaving out directions without curvature, as a variance that is not identified."""
-    if not len(hessian):
-        return hessian
-    values, vectors = np.linalg.eigh(hessian)
-    curved = values > _FLAT_CURVATURE * max(1.0, float(values[-1]))
-    kept = vectors[:, curved]
-    return np.asarray((kept / values[curved]) @ kept.T)
 
 
 _COLUMNS_BYTES = 2**26  # columns of Z'V^-1 Z made at a time: 64 MB
@@ -329,10 +320,7 @@ def _form(blocks: FloatArray) -> FloatArray:
 def _columns(evaluation: Evaluation, f: int, g: int, levels: np.ndarray) -> FloatArray:
     """Return Z_f'W Z_g for some levels of g, (k_f, k_g * len(levels), n_levels_f)."""
     own, pairs = evaluation.problem.model.own, evaluation.problem.pairs
-    if f == g:
-        pair = PairBlock.diagonal(own[f])
-    else:
-        pair = pairs[f, g] if (f, g) in pairs else pairs[g, f].transposed
+    pair = PairBlock.diagonal(own[f]) if f == g else pair_between(pairs, f, g)
     chosen = (pair.columns >= levels[0]) & (pair.columns <= levels[-1])
     result = np.zeros((own[f].shape[0], own[g].shape[0], len(levels), own[f].shape[2]))
     rows, columns = pair.rows[chosen], pair.columns[chosen] - levels[0]
@@ -344,6 +332,4 @@ def _dense_inverse(information: FloatArray) -> FloatArray:
     """Invert the information, or nearly so where some variance is not identified."""
     scale = 1.0 / np.sqrt(np.maximum(np.diag(information), np.finfo(float).tiny))
     scaled = information * np.outer(scale, scale)
-    return np.asarray(
-        np.outer(scale, scale) * np.linalg.pinv(scaled, rcond=_UNIDENTIFIED, hermitian=True)
-    )
+    return np.asarray(np.outer(scale, scale) * inverse_felt(scaled, _UNIDENTIFIED))

@@ -217,25 +217,20 @@ def _variances(fit: Fit) -> dict[str, float]:
     """Return the variance of the fixed part, of every factor and of the residual."""
     parts = {"fixed": _fixed_variance(fit)}
     layout, products = fit.products.layout, fit.products
-    undo = np.linalg.inv(products.basis)
     for factor, covariance in zip(fit.spec.used_factors, fit.covariances, strict=True):
-        columns = list(fit.spec.factor_columns(factor))
-        squares = undo[:, columns].T @ products.gram @ undo[:, columns]
-        mean = float((covariance * squares).sum() / products.sum_weights)
-        parts[":".join(layout.factors[factor].key)] = mean
+        columns = np.eye(len(products.basis))[:, list(fit.spec.factor_columns(factor))]
+        means, about_means = products.moments(columns)
+        mean_square = float((covariance * (about_means + np.outer(means, means))).sum())
+        parts[":".join(layout.factors[factor].key)] = mean_square
     parts["residual"] = fit.sigma2
     return parts
 
 
 def _fixed_variance(fit: Fit) -> float:
     """Return the variance of X beta over rows, with divisor n - 1."""
-    products = fit.products
-    undo = np.linalg.inv(products.basis)
-    contrast = undo[:, list(fit.spec.fixed)] @ fit.beta
-    weights = products.sum_weights
-    mean = float(products.gram[CONSTANT] @ contrast) / weights
-    contrast[CONSTANT] -= mean
-    square = float(contrast @ products.gram @ contrast) / weights
+    combination = np.zeros((len(fit.products.basis), 1))
+    combination[list(fit.spec.fixed), 0] = fit.beta
+    square = float(fit.products.moments(combination)[1][0, 0])
     n = fit.problem.n_observations
     return max(square, 0.0) * n / (n - 1.0) if n > 1 else 0.0
 

@@ -17,7 +17,6 @@ from scipy import stats
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
-from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.coefficients import function_frame
 from skmixed.inference.fitted import design_of, formula_of, snapshot
 from skmixed.inference.table import Table, TabularResult
@@ -219,9 +218,8 @@ def _values(fit: Fit, part: FixedPart, name: str, at: dict[str, Any]) -> list[An
 
 def _mean(fit: Fit, place: int) -> float:
     """Return the weighted mean of a column."""
-    products = fit.products
-    sums = products.gram[CONSTANT] @ np.linalg.inv(products.basis)
-    return float(sums[place] / products.sum_weights)
+    means, _ = fit.products.moments(np.eye(len(fit.products.basis))[:, [place]])
+    return float(means[0])
 
 
 def _averaged(

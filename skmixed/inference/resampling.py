@@ -11,7 +11,9 @@ from skmixed.core.batch.refits import Refits, refit_stack, stack_of_levels, take
 from skmixed.core.batch.responses import Responses, draw_effects, sum_responses
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root
+from skmixed.core.rows.linear_predictor import z_b
+from skmixed.core.rows.prediction_errors import mean_predictions
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.groups import GroupIndex
 from skmixed.core.sums.layout import Rows
@@ -31,7 +33,7 @@ def responses_of_rows(
     noise = generator.standard_normal((len(rows.columns), n_samples)) * np.sqrt(fit.sigma2)
     if rows.weights is not None:
         noise /= np.sqrt(rows.weights)[:, None]
-    drawn = sum_responses(fit, rows, noise + _random_part(fit, rows, effects))
+    drawn = sum_responses(fit, rows, noise + _drawn_part(fit, rows, effects))
     within = fit.problem.n_observations - len(rows.columns)
     if within > 0:
         more = fit.sigma2 * generator.chisquare(within, n_samples)
@@ -39,13 +41,10 @@ def responses_of_rows(
     return replace(drawn, effects=effects)
 
 
-def _random_part(fit: Fit, rows: Rows, effects: Blocks) -> FloatArray:
-    """Return Z b, (n, R), for effects of shape (k, R, n_levels) a factor."""
-    total = np.zeros((len(rows.columns), effects[0].shape[1] if effects else 1))
-    for factor, b in zip(fit.spec.used_factors, effects, strict=True):
-        for column, values in zip(fit.spec.factor_columns(factor), b, strict=True):
-            total += rows.columns[:, column, None] * values.T[rows.codes[factor]]
-    return total
+def _drawn_part(fit: Fit, rows: Rows, effects: Blocks) -> FloatArray:
+    """Return Z b, (n, R) or (n, 1) without any, for effects of shape (k, R, n_levels) a factor."""
+    by_level = [b.transpose(2, 0, 1) for b in effects]
+    return z_b(fit.spec, rows.columns, rows.codes, by_level).reshape(len(rows.columns), -1)
 
 
 def resample_residuals(
@@ -62,9 +61,7 @@ def resample_residuals(
             "or use kind='parametric'"
         )
     modes = fit.modes
-    fitted = rows.columns[:, list(fit.spec.fixed)] @ fit.beta
-    fitted += _random_part(fit, rows, [b.T[:, None] for b in modes])[:, 0]
-    residuals = rows.columns[:, -1] - fitted
+    residuals = rows.columns[:, -1] - mean_predictions(fit, rows)
     root = np.ones(len(residuals)) if rows.weights is None else np.sqrt(rows.weights)
     pool = residuals * root
     pool -= pool.mean()
@@ -74,7 +71,7 @@ def resample_residuals(
         levels = generator.integers(0, len(b), (n_samples, len(b)))
         effects.append(_with_covariance(b, covariance).T[:, levels])
     chosen = generator.integers(0, len(pool), (len(pool), n_samples))
-    drawn = pool[chosen] / root[:, None] + _random_part(fit, rows, effects)
+    drawn = pool[chosen] / root[:, None] + _drawn_part(fit, rows, effects)
     return replace(sum_responses(fit, rows, drawn), effects=effects)
 
 
@@ -84,8 +81,7 @@ def _with_covariance(effects: FloatArray, covariance: FloatArray) -> FloatArray:
     values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
     kept = values > _UNSPANNED * max(float(values[-1]), np.finfo(float).tiny)
     white = centred @ (vectors[:, kept] / np.sqrt(values[kept]))
-    target, axes = np.linalg.eigh(covariance)
-    root = axes * np.sqrt(np.maximum(target, 0.0))
+    root = semidefinite_root(covariance)
     # Of all square roots the one nearest to stretching the effects where they lie.
     turned, _, back = np.linalg.svd(root.T @ (vectors[:, kept] * np.sqrt(values[kept])))
     return np.asarray(white @ (turned[:, : int(kept.sum())] @ back).T @ root.T)

@@ -242,7 +242,7 @@ def excess(fit: Fit, functions: FloatArray) -> FloatArray:
     fixed = list(spec.fixed)
     if len(fit.kept) == len(fixed):
         return np.zeros((len(functions), 0))
-    undo = np.linalg.inv(products.basis)
+    undo = products.undo
     shift = np.asarray(products.basis if spec.has_intercept else np.eye(len(undo)))
     gram = products.gram if spec.has_intercept else undo.T @ products.gram @ undo
     gram = gram[np.ix_(fixed, fixed)]

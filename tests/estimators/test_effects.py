@@ -168,6 +168,21 @@ def test_intervals():
             model.predict_interval(table, **settings)
 
 
+def test_intervals_know_what_the_random_effects_learned_since():
+    table, y, _, _ = curves(n_rows=1_500)
+    model = MixedEffectsRegressor(boosting(), "(1 | group)").fit(table, y)
+    more = table.iloc[:40].assign(group=-1)
+    known = table.iloc[:2].assign(group=[-1, table["group"][0]])
+    before, of_model = model.predict(known), model.mixed_model_
+    of_model.update_groups(more[["group"]], np.full(40, 2.0))
+    assert model.predict(known)[0] - before[0] == pytest.approx(2.0, abs=0.1)
+    mean = model.predict_interval(known, kind="mean")
+    assert_allclose(mean.mean(axis=1), model.predict(known))
+    variances = of_model.random_effects_covariance_["group"][:, 0, 0]
+    places = of_model.random_effects_["group"].index.get_indexer(known["group"])
+    assert_allclose(np.ptp(mean, axis=1) / 2, 1.959964 * np.sqrt(variances[places]), rtol=1e-6)
+
+
 def test_without_groups():
     model = MixedEffectsRegressor(Ridge()).fit(NUMBERS, Y)
     assert_array_equal(model.predict(NUMBERS), Ridge().fit(NUMBERS, Y).predict(NUMBERS))

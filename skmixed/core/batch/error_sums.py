@@ -10,7 +10,7 @@ from skmixed.core.elimination.levels import multiply_levels, multiply_transposed
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.sums.blocks import PairBlock
+from skmixed.core.sums.blocks import pair_between
 from skmixed.core.sums.crossproducts import CrossProducts
 
 _NULL_SPACE = 1e-10  # eigenvalue, the diagonal being one, that is rounding of sums over many rows
@@ -112,7 +112,7 @@ def _check_width(products: CrossProducts, shape: tuple[int, ...], others: list[i
 
 def _dense_pair(products: CrossProducts, first: int, other: int) -> FloatArray:
     """Return Z_1'W Z_g with zeros, (k_1, k_g * n_levels_g, n_levels_1)."""
-    pair = pair_of(products, first, other)
+    pair = pair_between(products.pairs, first, other)
     k, m = pair.products.shape[:2]
     n_levels, width = len(products.factors[first].index), len(products.factors[other].index)
     full = np.zeros((k, m, width, n_levels))
@@ -156,8 +156,3 @@ def _semidefinite_root(matrix: FloatArray, taken: FloatArray | None = None) -> F
     values, vectors = np.linalg.eigh(matrix / np.outer(units, units))
     kept = values > _NULL_SPACE
     return np.asarray(units[:, None] * vectors[:, kept] * np.sqrt(values[kept]))
-
-
-def pair_of(products: CrossProducts, i: int, j: int) -> PairBlock:
-    """Return the pairs of levels of two factors, the first of them in the rows."""
-    return products.pairs[i, j] if i < j else products.pairs[j, i].transposed

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skmixed.core.batch.error_sums import ErrorSums, pair_of
+from skmixed.core.batch.error_sums import ErrorSums
 from skmixed.core.elimination.levels import multiply_levels
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.problem import Problem
 from skmixed.core.sums.basis import apply_basis
+from skmixed.core.sums.blocks import pair_between
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summation import level_sums
@@ -55,7 +56,7 @@ def draw_effects(fit: Fit, n_samples: int, generator: np.random.Generator) -> tu
     Returns those of the terms' columns, in raw units, and those of the stored columns that each
     factor carries.
     """
-    undo = np.linalg.inv(fit.products.basis)
+    undo = fit.products.undo
     effects, carried = [], []
     for factor, lam in zip(fit.spec.used_factors, fit.lambdas, strict=True):
         block = fit.products.factors[factor]
@@ -88,7 +89,7 @@ def _with_effects(fit: Fit, error: Responses, carried: Blocks) -> Responses:
 
 def _times_pairs(products: CrossProducts, factor: int, other: int, c: FloatArray) -> FloatArray:
     """Return Z_f'W Z_g c, (k_f, R, n_levels_f)."""
-    pair = pair_of(products, factor, other)
+    pair = pair_between(products.pairs, factor, other)
     n_levels, n = len(products.factors[factor].index), c.shape[1]
     result = np.zeros((pair.products.shape[0], n, n_levels))
     ends = np.searchsorted(pair.rows, np.arange(n_levels))
@@ -131,7 +132,7 @@ class ScaledResponses:
     @classmethod
     def of(cls, fit: Fit, responses: Responses) -> ScaledResponses:
         """Bring responses to the units of a fit."""
-        model, undo = fit.problem.model, np.linalg.inv(fit.products.basis)
+        model, undo = fit.problem.model, fit.products.undo
         scale = model.response_scale
         fixed_map = (undo @ model.to_raw)[:-1, :-1]
         levels = []
@@ -170,7 +171,7 @@ def replicate_products(fit: Fit, responses: Responses, number: int) -> CrossProd
     Factors that the model does not use keep no sums of y.
     """
     products, p = fit.products, len(fit.products.gram) - 1
-    undo = np.linalg.inv(products.basis)[:-1, :-1]
+    undo = products.undo[:-1, :-1]
     target = products.basis[:-1, -1].copy()
     target[list(fit.spec.fixed)] += fit.beta
     mean = undo @ target

@@ -18,7 +18,7 @@ from skmixed.core.elimination.levels import (
     multiply_levels,
     multiply_transposed,
 )
-from skmixed.core.linalg import FloatArray, IntArray, transposed
+from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root, transposed
 from skmixed.core.model.covariance import Structure
 
 _DEPENDENT_PIVOT = 1e-11  # share of a sum of squares left of a column: rounding, as in scaling
@@ -100,8 +100,7 @@ def with_levels_merged(stack: LockstepData) -> LockstepData:
         y = stack.response[:, :, members]
         mean = y.mean(axis=2, keepdims=True)
         centred = (y - mean).transpose(1, 0, 2)
-        values, vectors = np.linalg.eigh(centred @ centred.transpose(0, 2, 1))
-        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        root = semidefinite_root(centred @ centred.transpose(0, 2, 1))
         x = np.zeros((k, p, k + 1))
         x[:, :, 0] = np.sqrt(m) * fixed[:, :, members[0]]
         response = np.empty((k, n, k + 1))

@@ -161,12 +161,6 @@ class Evaluation:
         """Return u = Z'V^-1(y - X beta) of every factor, of shape (k, n_levels)."""
         return [np.matmul(self.to_residual, cross) for cross in self.cross]
 
-    def modes(self) -> Blocks:
-        """Return the BLUPs b = Omega u of every factor, of shape (k, n_levels)."""
-        return [
-            lam @ (lam.T @ score) for lam, score in zip(self.lambdas, self.scores(), strict=True)
-        ]
-
 
 def evaluate(
     problem: Problem, lambdas: Sequence[FloatArray], scale: float | None = None

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import lapack
 
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray
@@ -48,7 +47,7 @@ class ScaledModel:
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
         """Select, shift and scale the columns of a model."""
-        undo = np.asarray(lapack.dtrtri(products.basis, unitdiag=1)[0])
+        undo = products.undo
         fixed, response = _fixed_maps(products, spec, undo)
         scales = _power_of_two_scales(fixed, products)
         fixed = fixed * scales

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from skmixed.core.elimination.levels import multiply, multiply_right
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, semidefinite_root
 from skmixed.core.pooling.stage import (
     NOISELESS,
     UNINFORMED,
@@ -145,9 +145,9 @@ class _UnstructuredSearch:
         p = stage.precision.reshape(k * k, -1)
         information = (p @ p.T).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
         omega = np.linalg.lstsq(information, excess.ravel(), rcond=None)[0].reshape(k, k)
-        values, vectors = np.linalg.eigh(0.5 * (omega + omega.T))
-        least = max(_LEAST_START * float(values[-1]), _LEAST_VARIANCE)
-        return np.asarray(vectors * np.sqrt(np.maximum(values, least)))
+        omega = 0.5 * (omega + omega.T)
+        largest = float(np.linalg.eigvalsh(omega)[-1])
+        return semidefinite_root(omega, max(_LEAST_START * largest, _LEAST_VARIANCE))
 
     def derivatives(self, point: PooledStage) -> tuple[FloatArray, FloatArray]:
         """Return gradient and Hessian in the entries of the change."""

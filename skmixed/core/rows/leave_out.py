@@ -24,6 +24,7 @@ from scipy import linalg
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.rows.scaled import ScaledTable
 from skmixed.core.sums.basis import apply_basis
 from skmixed.core.sums.layout import Rows
@@ -132,16 +133,12 @@ def predict_without(fit: Fit, summed: SummedRows, chosen: IntArray) -> FloatArra
     """
     out = summed.rows.take(chosen)
     other = fit.at(summed.without(chosen))
-    prediction: FloatArray = out.columns[:, list(fit.spec.fixed)] @ other.beta
-    for factor, effects in zip(fit.spec.used_factors, other.modes, strict=True):
-        kept = fit.products.factors[factor].counts > np.bincount(
-            out.codes[factor], minlength=len(fit.products.factors[factor].counts)
-        )
-        spread = np.zeros((len(kept), effects.shape[1]))
-        spread[kept] = effects
-        z = out.columns[:, list(fit.spec.factor_columns(factor))]
-        prediction += (spread[out.codes[factor]] * z).sum(axis=1)
-    return prediction
+    codes = list(out.codes)
+    for factor in fit.spec.used_factors:
+        counts = fit.products.factors[factor].counts
+        kept = counts > np.bincount(codes[factor], minlength=len(counts))
+        codes[factor] = np.where(kept, np.cumsum(kept) - 1, -1)[codes[factor]]
+    return linear_predictor(fit.spec, out.columns, codes, other.beta, other.modes)
 
 
 def _contains_all(fit: Fit, position: int) -> bool:

@@ -12,12 +12,13 @@ not known are estimated by zero, so that they add their own variance, sigma^2 z'
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from skmixed.core.fit import Fit, Posterior
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, inverse_felt, semidefinite_root
+from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.rows.scaled import ScaledTable
 from skmixed.core.search.coordinates import Coordinates, local_model
 from skmixed.core.sums.layout import Rows
@@ -26,6 +27,16 @@ _THETA_STEP = 1e-3  # relative; central differences err by its square, and round
 _NO_CURVATURE = 1e-10  # of the criterion, relative to its largest: rounding of the Hessian
 _LEAST_DEGREES = 1.0  # below one, quantiles of t grow beyond any use
 _MOVED = "a step away from the optimum"
+
+
+def effect_variances(
+    model: Fit | Posterior, rows: Rows, wanted: tuple[bool, ...] | None = None
+) -> FloatArray:
+    """Return the error variance of Z b of rows at given coefficients, (n,), in squared units of y.
+
+    Rows and `wanted` are as in `mean_variances`.
+    """
+    return _effect_variances(model, ScaledTable.of(model, rows), rows, wanted)
 
 
 def mean_variances(
@@ -37,50 +48,31 @@ def mean_variances(
     and a negative code is a level that is not known. `wanted` tells which of the used factors are
     part of the prediction, all by default. Every row is computed from itself alone.
     """
-    at = model if isinstance(model, Fit) else model.at
-    evaluation, table = at.evaluation, ScaledTable.of(at, rows)
-    kept = [True] * len(table.random) if wanted is None else wanted
-    table = replace(table, random=[z * k for z, k in zip(table.random, kept, strict=True)])
-    relative = np.zeros(table.n_rows)
-    if table.random:
-        relative += evaluation.factorisation.effect_variances(table.random, table.codes)
-    for position, factor in enumerate(at.spec.used_factors):
-        if kept[position]:
-            relative += _prior_variances(at, rows, position, rows.codes[factor] < 0)
-    variances = model.sigma2 * relative
-    root = _root(_coefficient_covariance(model))
+    table, evaluation = ScaledTable.of(model, rows).of_factors(wanted), model.evaluation
+    variances = _effect_variances(model, table, rows, wanted)
+    root = semidefinite_root(model.scaled_beta_covariance)
     p = len(root)
     for chosen, reduced in table.reduced(evaluation.lambdas, evaluation.cross):
         variances[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
     return variances
 
 
-def _prior_variances(fit: Fit, rows: Rows, position: int, unknown: np.ndarray) -> FloatArray:
-    """Return z'Omega z, (n,), of rows whose level is not known, zero for the others."""
-    variances = np.zeros(len(unknown))
-    if unknown.any():
-        columns = list(fit.spec.factor_columns(fit.spec.used_factors[position]))
-        random_map, lam = fit.problem.model.random_maps[position], fit.evaluation.lambdas[position]
-        z = rows.columns[unknown][:, columns] @ (random_map @ lam)
-        variances[unknown] = np.square(z).sum(axis=1)
-    return variances
-
-
-def _coefficient_covariance(model: Fit | Posterior) -> FloatArray:
-    """Return the covariance of the coefficients of the scaled columns, (p, p), in units of y^2."""
-    if isinstance(model, Fit):
-        return model.sigma2 * model.evaluation.beta_covariance
-    fixed = list(model.at.spec.fixed)
-    back = np.linalg.pinv(model.at.problem.model.to_raw[:, :-1])[:, fixed]
-    return np.asarray(back @ model.beta_covariance @ back.T)
-
-
-def _root(covariance: FloatArray) -> FloatArray:
-    """Return a square root of a positive semidefinite matrix, (p, p)."""
-    if not len(covariance):
-        return covariance
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+def _effect_variances(
+    model: Fit | Posterior, table: ScaledTable, rows: Rows, wanted: tuple[bool, ...] | None
+) -> FloatArray:
+    """Return z'C z sigma^2, and z'Omega z sigma^2 of effects whose level is not known, (n,)."""
+    table = table.of_factors(wanted)
+    relative = np.zeros(table.n_rows)
+    if table.random:
+        relative += model.evaluation.factorisation.effect_variances(table.random, table.codes)
+    maps, lambdas = model.problem.model.random_maps, model.evaluation.lambdas
+    for position, factor in enumerate(model.spec.used_factors):
+        unknown = np.flatnonzero(rows.codes[factor] < 0)
+        if len(unknown) and (wanted is None or wanted[position]):
+            z = rows.columns[unknown][:, list(model.spec.factor_columns(factor))]
+            root = maps[position] @ lambdas[position]
+            relative[unknown] += np.square(z @ root).sum(axis=1)
+    return np.asarray(model.sigma2 * relative)
 
 
 def mean_predictions(model: Fit | Posterior, rows: Rows) -> FloatArray:
@@ -88,14 +80,7 @@ def mean_predictions(model: Fit | Posterior, rows: Rows) -> FloatArray:
 
     Rows are as in `mean_variances`; levels that are not known have no effect.
     """
-    spec = model.spec if isinstance(model, Fit) else model.at.spec
-    prediction: FloatArray = rows.columns[:, list(spec.fixed)] @ model.beta
-    for factor, effects in zip(spec.used_factors, model.modes, strict=True):
-        level = rows.codes[factor]
-        known = (level >= 0)[:, None]
-        z = rows.columns[:, list(spec.factor_columns(factor))]
-        prediction += (np.where(known, effects[level], 0.0) * z).sum(axis=1)
-    return prediction
+    return linear_predictor(model.spec, rows.columns, rows.codes, model.beta, model.modes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +116,7 @@ class MovedFits:
             return fit.moved(coordinates.lambdas(theta + step * np.eye(len(theta))[place]), _MOVED)
 
         pairs = [(moved(n, step), moved(n, -step)) for n, step in enumerate(steps)]
-        return cls(steps, pairs, 2.0 * _inverse(hessian))
+        return cls(steps, pairs, 2.0 * inverse_felt(hessian, _NO_CURVATURE))
 
     def spread(self, values: Callable[[Fit], FloatArray]) -> FloatArray:
         """Return g'S g, (n,), the variance that functions of theta have from its estimation.
@@ -143,13 +128,6 @@ class MovedFits:
         down = np.stack([values(second) for _, second in self.pairs])
         slopes = (up - down) / (2.0 * self.steps[:, None])
         return np.asarray(np.einsum("an,ab,bn->n", slopes, self.covariance, slopes, optimize=True))
-
-
-def _inverse(hessian: FloatArray) -> FloatArray:
-    """Invert a Hessian, (t, t), along the directions in which the criterion curves."""
-    values, vectors = np.linalg.eigh(hessian)
-    curved = values > _NO_CURVATURE * max(1.0, float(np.abs(values).max()))
-    return np.asarray((vectors[:, curved] / values[curved]) @ vectors[:, curved].T)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,12 +151,9 @@ class PredictionErrors:
         sigma^2 is part of v. Without random terms this is ordinary least squares, exactly.
         """
 
-        def model_at(moved: Fit) -> Fit | Posterior:
-            return moved if isinstance(model, Fit) else Posterior.of(moved, model.products)
-
         def variances(moved: Fit) -> FloatArray:
             noise = moved.sigma2 if observation else 0.0
-            return mean_variances(model_at(moved), rows) + noise
+            return mean_variances(model.with_parameters(moved), rows) + noise
 
         def logs(moved: Fit) -> FloatArray:
             return np.log(np.maximum(variances(moved), np.finfo(float).tiny))
@@ -187,6 +162,8 @@ class PredictionErrors:
         spread = np.full(len(squares), 2.0 / fit.problem.degrees)
         nearby = MovedFits.of(fit)
         if nearby.pairs:
-            squares += 2.0 * nearby.spread(lambda moved: mean_predictions(model_at(moved), rows))
+            squares += 2.0 * nearby.spread(
+                lambda moved: mean_predictions(model.with_parameters(moved), rows)
+            )
             spread += nearby.spread(logs)
         return cls(squares, np.maximum(_LEAST_DEGREES, 2.0 / spread))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
 
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.fit import Fit
+from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.basis import apply_basis
 from skmixed.core.sums.layout import Rows
@@ -27,7 +27,7 @@ class ScaledTable:
     scale: float  # multiplier of the response
 
     @classmethod
-    def of(cls, fit: Fit, rows: Rows) -> ScaledTable:
+    def of(cls, fit: Fit | Posterior, rows: Rows) -> ScaledTable:
         """Scale rows of the layout to the units of the search; a negative code is no level."""
         model, basis = fit.problem.model, fit.products.basis
         right_map = linalg.solve_triangular(basis, model.to_raw, unit_diagonal=True)
@@ -39,6 +39,12 @@ class ScaledTable:
             codes.append(np.where(known, rows.codes[factor], 0))
         fixed = apply_basis(rows.columns, basis) @ right_map
         return cls(fixed, random, codes, model.response_scale)
+
+    def of_factors(self, wanted: tuple[bool, ...] | None) -> ScaledTable:
+        """Return the same with no effect of the used factors that are not wanted."""
+        if wanted is None:
+            return self
+        return replace(self, random=[z * k for z, k in zip(self.random, wanted, strict=True)])
 
     @property
     def n_rows(self) -> int:

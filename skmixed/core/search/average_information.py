@@ -16,7 +16,7 @@ import numpy as np
 
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import FloatArray, block_diagonal, diagonal
+from skmixed.core.linalg import FloatArray, block_diagonal, diagonal, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
@@ -317,7 +317,7 @@ class IterativeSearch(SearchState):
 
     def total_covariance(self) -> FloatArray:
         """Return the Monte Carlo covariance of theta, (t, t), with the step left undone."""
-        left = inverse_felt(self.hessian) @ self.slope
+        left = inverse_felt(self.hessian, _FELT_CURVATURE) @ self.slope
         noise = self.noise()
         return noise + np.outer(left, left)
 
@@ -376,7 +376,7 @@ def theta_noise(
             continue
         slopes = directions.reshape(t, -1) @ samples.reshape(n, -1).T
         noise.append((1.0 + _STUDENT / n) ** 2 * np.atleast_2d(np.cov(slopes)) / n)
-    inverse = inverse_felt(hessian)
+    inverse = inverse_felt(hessian, _FELT_CURVATURE)
     return np.asarray(inverse @ block_diagonal(noise) @ inverse)
 
 
@@ -399,10 +399,3 @@ def relative_errors(
         relative = np.sqrt(np.maximum(errors[seen], 0.0)) / variances[seen]
         worst.append(float(relative.max(initial=0.0)))
     return worst
-
-
-def inverse_felt(hessian: FloatArray) -> FloatArray:
-    """Invert a Hessian, (t, t), along the directions in which it is felt; zero along others."""
-    values, vectors = np.linalg.eigh(hessian)
-    felt = values > _FELT_CURVATURE * max(1.0, float(np.abs(values).max(initial=0.0)))
-    return np.asarray((vectors[:, felt] / values[felt]) @ vectors[:, felt].T)

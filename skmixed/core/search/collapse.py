@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from skmixed.core.elimination.chain import Chain
-from skmixed.core.linalg import FloatArray, IntArray, eigenpairs
+from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root
 from skmixed.core.model.problem import Problem
 
 _LEAST_LEVELS = 5_000  # a search over fewer is a matter of milliseconds anyway
@@ -62,5 +62,4 @@ def _gram_root(columns: FloatArray) -> FloatArray:
     """Return at most as many columns as rows whose products sum to the same: R R' = C C'."""
     if columns.shape[1] <= columns.shape[0]:
         return columns
-    values, vectors = eigenpairs(columns @ columns.T)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+    return semidefinite_root(columns @ columns.T)

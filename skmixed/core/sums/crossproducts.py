@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import lapack
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.basis import apply_basis, change_of_basis, choose_basis
 from skmixed.core.sums.blocks import FactorBlock, PairBlock, transform
 from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summation import (
     Within,
@@ -45,6 +46,21 @@ class CrossProducts:
     factors: tuple[FactorBlock, ...]  # one a factor of the layout
     pairs: dict[tuple[int, int], PairBlock]  # one for every two factors i < j
     within: Within | None = None  # of the largest factor, kept where its levels lie far apart
+
+    @property
+    def undo(self) -> FloatArray:
+        """Inverse of the basis, (n_columns, n_columns): of the shifted columns it makes the raw."""
+        return np.asarray(lapack.dtrtri(self.basis, unitdiag=1)[0])
+
+    def moments(self, combinations: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return means, (m,), and second moments about them, (m, m), weighted, over the rows.
+
+        They are of m combinations of the raw columns, (n_columns, m).
+        """
+        shifted = self.undo @ combinations
+        means = self.gram[CONSTANT] @ shifted / self.sum_weights
+        shifted[CONSTANT] -= means
+        return means, shifted.T @ self.gram @ shifted / self.sum_weights
 
     @property
     def levels(self) -> tuple[GroupIndex, ...]:
