@@ -1,5 +1,8 @@
 """Data drawn from a linear mixed model whose parameters are known."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch, check_random_state
@@ -8,20 +11,20 @@ _EIGENVALUE_ROUNDING = 1e-12  # a singular correlation matrix may have an eigenv
 
 
 def make_mixed_regression(
-    n_samples=1000,
-    n_features=3,
+    n_samples: int = 1000,
+    n_features: int = 3,
     *,
-    n_levels=50,
-    n_slopes=0,
-    nested=False,
-    random_sd=1.0,
-    correlation=0.0,
-    residual_sd=1.0,
-    intercept=0.0,
-    coef=None,
-    random_state=None,
-    as_frame=True,
-):
+    n_levels: int | Sequence[int] = 50,
+    n_slopes: int = 0,
+    nested: bool = False,
+    random_sd: float | Sequence[float] = 1.0,
+    correlation: float = 0.0,
+    residual_sd: float = 1.0,
+    intercept: float = 0.0,
+    coef: Any = None,
+    random_state: Any = None,
+    as_frame: bool = True,
+) -> Bunch:
     """Draw a regression problem with random effects and return it with the truth behind it.
 
     The response is ``intercept + X @ coef`` plus, for every grouping factor, a random intercept

@@ -1,5 +1,7 @@
 """Simulated pupils in classes in schools."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
@@ -16,7 +18,9 @@ _ROMAN = [
 ]  # fmt: skip
 
 
-def make_schools(n_schools=6, n_classes=4, n_pupils=50, *, random_state=0):
+def make_schools(
+    n_schools: int = 6, n_classes: int = 4, n_pupils: int = 50, *, random_state: Any = 0
+) -> pd.DataFrame:
     """Simulate the extroversion of pupils who sit in classes, which sit in schools.
 
     Schools differ a lot (standard deviation 9.7), classes within a school some (2.9), pupils

@@ -1,5 +1,9 @@
 """Reaction times under sleep deprivation."""
 
+from __future__ import annotations
+
+from typing import Literal, overload
+
 import pandas as pd
 
 # Subject, then mean reaction time (ms) on days 0 to 9. Published facts: Belenky et al. (2003).
@@ -25,7 +29,17 @@ _REACTION = """
 """
 
 
-def load_sleepstudy(*, return_X_y=False):
+@overload
+def load_sleepstudy(*, return_X_y: Literal[False] = False) -> pd.DataFrame: ...
+
+
+@overload
+def load_sleepstudy(*, return_X_y: Literal[True]) -> tuple[pd.DataFrame, pd.Series[float]]: ...
+
+
+def load_sleepstudy(
+    *, return_X_y: bool = False
+) -> pd.DataFrame | tuple[pd.DataFrame, pd.Series[float]]:
     """Load the reaction times of 18 subjects over ten days of a sleep deprivation study.
 
     Every row is the mean reaction time of one subject on one day. From day 2 on, the subjects

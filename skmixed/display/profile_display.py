@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,7 @@ class ProfileDisplay:
         cls,
         estimator: Any,
         *,
-        kind: str = "zeta",
+        kind: Literal["zeta", "density"] = "zeta",
         parameters: str | list[str] | None = None,
         level: float = 0.99,
         points: int = 6,
@@ -153,7 +153,7 @@ class ProfileDisplay:
         self,
         ax: Any = None,
         *,
-        kind: str = "zeta",
+        kind: Literal["zeta", "density"] = "zeta",
         line_kwargs: dict[str, Any] | None = None,
         point_kwargs: dict[str, Any] | None = None,
         interval_kwargs: dict[str, Any] | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from skmixed.estimators._columns import (
     groups_as_in_fit,
     warn_without_groups,
 )
-from skmixed.estimators._estimator import FittedAttribute, FittedEstimator
+from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, UnknownLevels
 from skmixed.estimators._prediction_rows import PredictionRows
 from skmixed.estimators._random_columns import RandomColumns
 from skmixed.estimators._reading import InputTable, read_groups
@@ -67,7 +67,7 @@ class EffectState:
 class EffectPredictions(FittedEstimator[EffectState]):
     """What a fitted `MixedEffectsRegressor` says of rows and levels."""
 
-    handle_unknown: str
+    handle_unknown: UnknownLevels
 
     regressor_ = FittedAttribute[Any]()
     mixed_model_ = FittedAttribute[MixedLinearRegressor | None]()
@@ -119,7 +119,12 @@ class EffectPredictions(FittedEstimator[EffectState]):
         return self._predicted(self._state(), X, groups, random)[0]
 
     def predict_interval(
-        self, X: Any, groups: Any = None, *, level: float = 0.95, kind: str = "observation"
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        level: float = 0.95,
+        kind: Literal["observation", "mean"] = "observation",
     ) -> FloatArray:
         """Predict intervals that hold the response, or its mean, with a given probability.
 

@@ -7,18 +7,41 @@ other threads do and wherever a fit is interrupted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from operator import attrgetter
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 
-from sklearn.base import BaseEstimator
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 DOCUMENTATION = "https://scikit-mixed.readthedocs.io/en/stable/api/skmixed.{name}.html"
 """Address of the page of an estimator, which no other place spells out."""
 
+SolverName = Literal["auto", "newton", "em", "iterative"]
+UnknownLevels = Literal["population", "error", "nan"]
+
 State = TypeVar("State")
 Value = TypeVar("Value")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def checking_parameters(*, nested: bool = False) -> Callable[[Function], Function]:
+    """Check the parameters before a fit, those of estimators inside too if `nested`."""
+    # Declared, since scikit-learn has no types, and what it decorates would be Any.
+    decorator: Callable[[Function], Function] = _fit_context(
+        prefer_skip_nested_validation=not nested
+    )
+    return decorator
+
+
+def offered_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]:
+    """Let an estimator have a method only where `check` says so of it."""
+    decorator: Callable[[Function], Function] = available_if(check)
+    return decorator
 
 
 class FittedAttribute(Generic[Value]):
@@ -57,7 +80,7 @@ class FittedEstimator(BaseEstimator, Generic[State]):
     _doc_link_template = DOCUMENTATION
 
     n_features_in_ = FittedAttribute[int]()
-    feature_names_in_ = FittedAttribute[Any](optional=True)
+    feature_names_in_ = FittedAttribute[NDArray[np.object_]](optional=True)
 
     def _state(self) -> State:
         """Return what the last fit has found; NotFittedError before the first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from scipy import stats
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_scalar
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.prediction_errors import PredictionErrors
 from skmixed.estimators._diagnosis import check_residual
-from skmixed.estimators._estimator import FittedEstimator
+from skmixed.estimators._estimator import FittedEstimator, UnknownLevels
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._prediction_rows import PredictionRows, prediction_pivots, simulate_rows
 
@@ -22,7 +22,27 @@ from skmixed.estimators._prediction_rows import PredictionRows, prediction_pivot
 class LinearPredictions(FittedEstimator[LinearState]):
     """What a fitted linear mixed model says of new rows."""
 
-    handle_unknown: str
+    handle_unknown: UnknownLevels
+
+    @overload
+    def predict(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        return_std: Literal[False] = False,
+    ) -> FloatArray: ...
+
+    @overload
+    def predict(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        return_std: Literal[True],
+    ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
         self,
@@ -31,7 +51,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         *,
         random: str | Sequence[str] = "all",
         return_std: bool = False,
-    ) -> Any:
+    ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the response.
 
         Parameters
@@ -87,8 +107,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
         groups: Any = None,
         *,
         level: float = 0.95,
-        kind: str = "observation",
-        method: str = "analytic",
+        kind: Literal["observation", "mean"] = "observation",
+        method: Literal["analytic", "bootstrap"] = "analytic",
         n_samples: int = 1000,
         random_state: Any = None,
     ) -> FloatArray:
@@ -202,7 +222,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         *,
         n_samples: int = 1,
         random_state: Any = None,
-        random: str = "new",
+        random: Literal["new", "fitted"] = "new",
     ) -> FloatArray:
         """Draw new responses from the fitted model.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import (
     MetaEstimatorMixin,
     RegressorMixin,
-    _fit_context,
     clone,
 )
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -22,7 +21,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
-from skmixed.core.model.structures import STRUCTURES
+from skmixed.core.model.structures import STRUCTURES, StructureName
 from skmixed.estimators._alternation import (
     Alternation,
     RandomPart,
@@ -32,7 +31,7 @@ from skmixed.estimators._alternation import (
 from skmixed.estimators._columns import check_groups, declared
 from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._effect_predictions import EffectPredictions, EffectState
-from skmixed.estimators._estimator import FittedEstimator
+from skmixed.estimators._estimator import FittedEstimator, UnknownLevels, checking_parameters
 from skmixed.estimators._numbers import read_weights, read_y
 from skmixed.estimators._random_columns import RandomColumns, coarsest
 from skmixed.estimators._reading import InputTable
@@ -175,11 +174,11 @@ class MixedEffectsRegressor(
         random: str | Mapping[str, Any] | None = None,
         *,
         group_features: Any = None,
-        covariance: str | Mapping[str, str] = "unstructured",
+        covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         method: Method = "reml",
         weighting: Weighting = "frequency",
-        handle_unknown: str = "population",
-        cross_fit: str = "groups",
+        handle_unknown: UnknownLevels = "population",
+        cross_fit: Literal["groups", "rows", "oob", "none"] = "groups",
         cv: Any = 5,
         random_state: Any = None,
         max_iter: int = 10,
@@ -211,7 +210,7 @@ class MixedEffectsRegressor(
         )
         return tags
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @checking_parameters(nested=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Fit regressor and random effects.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import TransformerMixin, _fit_context
+from sklearn.base import TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
@@ -27,7 +27,13 @@ from skmixed.estimators._encoder_columns import (
     refuse_new_labels,
     set_unknown_to_nan,
 )
-from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, header_of
+from skmixed.estimators._estimator import (
+    FittedAttribute,
+    FittedEstimator,
+    UnknownLevels,
+    checking_parameters,
+    header_of,
+)
 from skmixed.estimators._reading import InputTable
 
 
@@ -166,13 +172,13 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         slopes: Any = None,
         joint: bool = False,
         cv: Any = 5,
-        cross_fit: str = "kfold",
+        cross_fit: Literal["kfold", "loo"] = "kfold",
         shuffle: bool = True,
         random_state: Any = None,
-        handle_unknown: str = "population",
-        handle_missing: str = "level",
+        handle_unknown: UnknownLevels = "population",
+        handle_missing: Literal["level", "unknown"] = "level",
         extra: Sequence[str] = (),
-        target_type: str = "auto",
+        target_type: Literal["auto", "continuous", "binary", "multiclass"] = "auto",
     ) -> None:
         self.columns = columns
         self.slopes = slopes
@@ -205,7 +211,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         mapping = MethodMapping().add(caller="fit_transform", callee="split")
         return MetadataRouter(owner=self).add(splitter=self.cv, method_mapping=mapping)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @checking_parameters()
     def fit(self, X: Any, y: Any) -> Self:
         """Learn the encodings from all rows.
 
@@ -229,7 +235,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         self._fitted = self._learn(X, y)[1]
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @checking_parameters()
     def fit_transform(self, X: Any, y: Any, **params: Any) -> FloatArray:
         """Learn the encodings from all rows and encode each of these by others.
 

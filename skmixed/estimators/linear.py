@@ -6,19 +6,24 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
-from skmixed.core.model.structures import STRUCTURES
+from skmixed.core.model.structures import STRUCTURES, StructureName
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.sums.layout import Rows
 from skmixed.estimators._diagnosis import check_residual
-from skmixed.estimators._estimator import FittedEstimator
+from skmixed.estimators._estimator import (
+    FittedEstimator,
+    SolverName,
+    UnknownLevels,
+    checking_parameters,
+)
 from skmixed.estimators._linear_state import LinearAttributes, LinearState
 from skmixed.estimators._predictions import LinearPredictions
 from skmixed.estimators._storage import restore, store
@@ -412,12 +417,12 @@ class MixedLinearRegressor(BaseMixedRegressor):
         *,
         fixed: str | None = None,
         group_features: Any = None,
-        covariance: str | Mapping[str, str] = "unstructured",
+        covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         method: Method = "reml",
         fit_intercept: bool = True,
         weighting: Weighting = "frequency",
-        handle_unknown: str = "population",
-        solver: str | IterativeSolver = "auto",
+        handle_unknown: UnknownLevels = "population",
+        solver: SolverName | IterativeSolver = "auto",
         max_iter: int | None = None,
         tol: float = 1e-8,
         n_jobs: int | None = None,
@@ -437,10 +442,8 @@ class MixedLinearRegressor(BaseMixedRegressor):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
-    ) -> MixedLinearRegressor:
+    @checking_parameters()
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Fit the model.
 
         Parameters
@@ -472,10 +475,8 @@ class MixedLinearRegressor(BaseMixedRegressor):
         self._fitted = LinearState.of_table(self, data)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
-    ) -> MixedLinearRegressor:
+    @checking_parameters()
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Fit to further rows beside those seen before.
 
         Parameters

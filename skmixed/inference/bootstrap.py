@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -34,8 +34,8 @@ from skmixed.inference.testing import check_probability
 _MOST_IN_BLOCK = 1_000  # replicates refitted in lock-step: a fifth of a second for a small factor
 _ONE_BY_ONE = 25  # replicates in a block where each is refitted by itself: threads get shares
 _BLOCK_CELLS = 4e6  # cross-products, or rows, times replicates: 32 MB
-_KINDS = ("parametric", "residual", "cases")
 
+BootstrapKind = Literal["parametric", "residual", "cases"]
 Statistic = Callable[[Fit], Any]
 
 
@@ -110,7 +110,7 @@ def bootstrap(
     model: Any,
     n_samples: int = 1000,
     *,
-    kind: str = "parametric",
+    kind: BootstrapKind = "parametric",
     statistic: Statistic | None = None,
     X: Any = None,
     y: Any = None,
@@ -188,8 +188,9 @@ def bootstrap(
     """
     model = snapshot(model)
     fit = determined_fit_of(model)
-    if kind not in _KINDS:
-        raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, _KINDS))}")
+    kinds = get_args(BootstrapKind)
+    if kind not in kinds:
+        raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, kinds))}")
     check_exact(fit, "a bootstrap")
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: at least one replicate is needed")
@@ -309,7 +310,7 @@ def _as_series(value: Any) -> pd.Series[float]:
 
 
 def bootstrap_intervals(
-    result: Bootstrap, *, level: float = 0.95, method: str = "percentile"
+    result: Bootstrap, *, level: float = 0.95, method: Literal["percentile", "basic"] = "percentile"
 ) -> Table:
     """Compute confidence intervals from a bootstrap.
 

@@ -18,11 +18,11 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import IntArray
 from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.estimators._estimator import offered_if
 from skmixed.estimators._reading import pick_rows
 from skmixed.estimators._summed import SummedTable
 from skmixed.model_selection._group_routing import accepts, fit_names, takes
@@ -119,22 +119,22 @@ class GroupPassingEstimator:
         """Predict by the estimator inside."""
         return self._call("predict", X, **params)
 
-    @available_if(lambda self: hasattr(self.estimator, "predict_proba"))
+    @offered_if(lambda self: hasattr(self.estimator, "predict_proba"))
     def predict_proba(self, X: GroupedRows, **params: Any) -> Any:
         """Predict the probabilities of the classes."""
         return self._call("predict_proba", X, **params)
 
-    @available_if(lambda self: hasattr(self.estimator, "predict_log_proba"))
+    @offered_if(lambda self: hasattr(self.estimator, "predict_log_proba"))
     def predict_log_proba(self, X: GroupedRows, **params: Any) -> Any:
         """Predict the logarithms of the probabilities of the classes."""
         return self._call("predict_log_proba", X, **params)
 
-    @available_if(lambda self: hasattr(self.estimator, "decision_function"))
+    @offered_if(lambda self: hasattr(self.estimator, "decision_function"))
     def decision_function(self, X: GroupedRows, **params: Any) -> Any:
         """Return the scores of the classes."""
         return self._call("decision_function", X, **params)
 
-    @available_if(lambda self: hasattr(self.estimator, "score"))
+    @offered_if(lambda self: hasattr(self.estimator, "score"))
     def score(self, X: GroupedRows, y: Any = None, **params: Any) -> Any:
         """Return the default score of the estimator inside, the groups being known."""
         model = self.estimator

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.base import _fit_context, clone
+from sklearn.base import clone
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import StrOptions
@@ -17,10 +17,16 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import Method, Weighting
+from skmixed.core.model.structures import StructureName
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.design.syntax import parse_random
 from skmixed.estimators._columns import listed
-from skmixed.estimators._estimator import FittedAttribute
+from skmixed.estimators._estimator import (
+    FittedAttribute,
+    SolverName,
+    UnknownLevels,
+    checking_parameters,
+)
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._numbers import read_weights
 from skmixed.estimators._reading import names_of
@@ -148,12 +154,12 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         scoring: Any = None,
         fixed: str | None = None,
         group_features: Any = None,
-        covariance: str | Mapping[str, str] = "unstructured",
+        covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         method: Method = "reml",
         fit_intercept: bool = True,
         weighting: Weighting = "frequency",
-        handle_unknown: str = "population",
-        solver: str | IterativeSolver = "auto",
+        handle_unknown: UnknownLevels = "population",
+        solver: SolverName | IterativeSolver = "auto",
         max_iter: int | None = None,
         tol: float = 1e-8,
         n_jobs: int | None = None,
@@ -175,7 +181,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @checking_parameters()
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
     ) -> MixedLinearRegressorCV:

@@ -1,12 +1,21 @@
 """Laws of covariance structures: theta and Omega determine each other, and zeros are exact."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skmixed.core.model.covariance import BlockDiagonal
-from skmixed.core.model.structures import STRUCTURES, Diagonal, Identity, Unstructured, joined
+from skmixed.core.model.structures import (
+    STRUCTURES,
+    Diagonal,
+    Identity,
+    StructureName,
+    Unstructured,
+    joined,
+)
 from tests.core.autoregressive import Autoregressive
 from tests.core.strategies import SEEDS, examples
 
@@ -61,7 +70,9 @@ def test_numbers_of_parameters(kind, n_theta):
 
 
 def test_names():
-    assert list(STRUCTURES) == ["unstructured", "diagonal", "identity"]
+    assert (
+        list(STRUCTURES) == ["unstructured", "diagonal", "identity"] == [*get_args(StructureName)]
+    )
     written = [kind(2).written("1 + x", "g") for kind in STRUCTURES.values()]
     assert written == ["(1 + x | g)", "(1 + x || g)", "(1 + x |identity| g)"]
     assert {kind(1).written("1", "g") for kind in STRUCTURES.values()} == {"(1 | g)"}

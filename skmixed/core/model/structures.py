@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -258,6 +258,7 @@ class Identity(_Uncorrelated):
         return ((tuple(range(self.size)), part),)
 
 
+StructureName = Literal["unstructured", "diagonal", "identity"]
 STRUCTURES: dict[str, type[Structure]] = {
     "unstructured": Unstructured,
     "diagonal": Diagonal,

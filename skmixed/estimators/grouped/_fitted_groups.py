@@ -10,11 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples
 
 from skmixed.estimators._columns import Columns
-from skmixed.estimators._estimator import FittedAttribute, FittedEstimator
+from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, offered_if
 from skmixed.estimators._reading import read_groups, refuse_unknown
 from skmixed.estimators.grouped._arguments import read_new, warn_about_labels
 from skmixed.estimators.grouped._group_fits import GroupFits
@@ -167,7 +166,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
         """
         return self._answer("predict", X, groups)
 
-    @available_if(_has("predict_proba"))
+    @offered_if(_has("predict_proba"))
     def predict_proba(self, X: Any, groups: Any = None) -> NDArray[Any]:
         """Predict the probabilities of the classes.
 
@@ -185,7 +184,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
         """
         return self._answer("predict_proba", X, groups)
 
-    @available_if(_has("predict_log_proba"))
+    @offered_if(_has("predict_log_proba"))
     def predict_log_proba(self, X: Any, groups: Any = None) -> NDArray[Any]:
         """Predict the logarithms of the probabilities of the classes.
 
@@ -203,7 +202,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
         """
         return self._answer("predict_log_proba", X, groups)
 
-    @available_if(_has("decision_function"))
+    @offered_if(_has("decision_function"))
     def decision_function(self, X: Any, groups: Any = None) -> NDArray[Any]:
         """Return the scores of the classes.
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from sklearn.base import _fit_context
 from sklearn.linear_model import LinearRegression
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skmixed.estimators._estimator import FittedEstimator
+from skmixed.estimators._estimator import FittedEstimator, checking_parameters
 from skmixed.estimators.grouped._arguments import (
     read_training,
     solves_at_once,
@@ -155,7 +154,7 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         *,
         group_features: Any = None,
         shrinkage: Any = "blup",
-        fallback: str = "parent",
+        fallback: Literal["parent", "error"] = "parent",
         min_samples: int | None = None,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -188,7 +187,7 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         """Return the estimator that is cloned for every group."""
         return LinearRegression() if self.estimator is None else self.estimator
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @checking_parameters(nested=True)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
     ) -> GroupedModels:

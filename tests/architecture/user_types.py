@@ -1,0 +1,142 @@
+"""What a type checker knows of this package in a user's program; mypy reads it, nothing runs it.
+
+Lines with the comment ``# error`` are wrong, and mypy says so.
+"""
+
+from typing import Any, assert_type
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from skmixed import (
+    BLUPEncoder,
+    GroupedModels,
+    IterativeSolver,
+    MixedEffectsRegressor,
+    MixedLinearRegressor,
+    MixedLinearRegressorCV,
+    display,
+    distributed,
+    inference,
+    lmer,
+    model_selection,
+)
+from skmixed.core.fit import Fit
+from skmixed.datasets import load_sleepstudy, make_mixed_regression, make_schools
+from skmixed.inference import Bootstrap, Draws, MarginalMeans, Profile, Table
+from skmixed.inference.summary import GroupSummary, Summary
+
+Numbers = NDArray[np.float64]
+
+
+def data() -> None:
+    X, y = load_sleepstudy(return_X_y=True)
+    assert_type(X, pd.DataFrame)
+    assert_type(y, "pd.Series[float]")
+    assert_type(load_sleepstudy(), pd.DataFrame)
+    assert_type(make_schools(), pd.DataFrame)
+    make_mixed_regression(200, n_levels=(10, 5), random_sd=[1.0, 0.5])
+    make_schools(n_schools="six")  # error
+
+
+def linear(X: pd.DataFrame, y: "pd.Series[float]") -> None:
+    model = MixedLinearRegressor("(1 + Days | Subject)", method="ml", handle_unknown="nan")
+    assert_type(model.fit(X, y), MixedLinearRegressor)
+    assert_type(model.fit(X, y, groups=X["Subject"]), MixedLinearRegressor)
+    assert_type(model.partial_fit(X, y), MixedLinearRegressor)
+    assert_type(model.update_groups(X, y), MixedLinearRegressor)
+    assert_type(model.predict(X), Numbers)
+    assert_type(model.predict(X, random=["Subject"], return_std=True), tuple[Numbers, Numbers])
+    assert_type(model.predict_interval(X, kind="mean"), Numbers)
+    assert_type(model.simulate(X, n_samples=3), Numbers)
+    assert_type(model.loo_predict(X, y), Numbers)
+    assert_type(model.score(X, y), float)
+    assert_type(model.summary(), Summary)
+    assert_type(model.coef_, Numbers)
+    assert_type(model.intercept_, float)
+    assert_type(model.coef_covariance_, pd.DataFrame)
+    assert_type(model.random_effects_, dict[str, pd.DataFrame])
+    assert_type(model.random_covariance_, dict[str, pd.DataFrame])
+    assert_type(model.random_effects_covariance_, dict[str, Numbers])
+    assert_type(model.converged_, bool)
+    assert_type(model.n_groups_, dict[str, int])
+    assert_type(model.aic_, float)
+    assert_type(model.fit_, Fit)
+    assert_type(model.n_features_in_, int)
+    assert_type(lmer("Reaction ~ Days + (Days | Subject)", X), MixedLinearRegressor)
+    MixedLinearRegressor(covariance={"Subject": "diagonal"}, solver=IterativeSolver(tol=1e-6))
+    MixedLinearRegressor(method=3)  # error
+    MixedLinearRegressor(method="REML")  # error
+    MixedLinearRegressor(handle_unknown="zero")  # error
+    MixedLinearRegressor(solver="fast")  # error
+    MixedLinearRegressor(covariance="spherical")  # error
+    MixedLinearRegressor(formula="y ~ x")  # error
+    model.fit(X)  # error
+    model.fit(X, y, None, X["Subject"])  # error
+    model.predict(X, random=3)  # error
+    model.predict_interval(X, level="95 %")  # error
+    model.predict_interval(X, kind="median")  # error
+    lmer("y ~ x", X, na_action="omit")  # error
+
+
+class MyRegressor(MixedLinearRegressor):
+    """A subclass keeps its type."""
+
+    def name(self) -> str:
+        return "mine"
+
+
+def others(X: pd.DataFrame, y: "pd.Series[float]") -> None:
+    assert_type(MyRegressor().fit(X, y).name(), str)
+    chosen = MixedLinearRegressorCV(["(1 | g)", "(x | g)"]).fit(X, y)
+    assert_type(chosen, MixedLinearRegressorCV)
+    assert_type(chosen.predict(X), Numbers)
+    assert_type(chosen.best_score_, float)
+    effects = MixedEffectsRegressor(HistGradientBoostingRegressor(), "(1 | g)").fit(X, y)
+    assert_type(effects, MixedEffectsRegressor)
+    assert_type(effects.predict(X, groups=X["g"]), Numbers)
+    assert_type(effects.predict_interval(X), Numbers)
+    assert_type(effects.mixed_model_, MixedLinearRegressor | None)
+    assert_type(effects.random_effects_, dict[str, pd.DataFrame])
+    encoder = BLUPEncoder(columns=["g"], cross_fit="loo")
+    assert_type(encoder.fit(X, y), BLUPEncoder)
+    assert_type(encoder.fit_transform(X, y), Numbers)
+    assert_type(encoder.transform(X), Numbers)
+    assert_type(encoder.get_feature_names_out(), NDArray[np.object_])
+    grouped = GroupedModels(group_features=["g"], fallback="error").fit(X, y)
+    assert_type(grouped, GroupedModels)
+    assert_type(grouped.predict(X), NDArray[Any])
+    assert_type(grouped.predict_proba(X), NDArray[Any])
+    assert_type(grouped.coef_table(), pd.DataFrame)
+    assert_type(grouped.summary(), GroupSummary)
+    MixedEffectsRegressor(cross_fit="folds")  # error
+    BLUPEncoder(cross_fit="folds")  # error
+    GroupedModels(fallback="zero")  # error
+    MixedEffectsRegressor().fit(X)  # error
+    GroupedModels().fit(X)  # error
+    BLUPEncoder().fit(X)  # error
+
+
+def of_a_fit(model: MixedLinearRegressor, X: pd.DataFrame, y: "pd.Series[float]") -> None:
+    assert_type(inference.coefficient_table(model, df="residual"), Table)
+    assert_type(inference.anova(model, "II"), Table)
+    assert_type(inference.confidence_intervals(model, method="profile").to_frame(), pd.DataFrame)
+    assert_type(inference.profile(model), Profile)
+    assert_type(inference.bootstrap(model, 10, kind="cases", X=X, y=y), Bootstrap)
+    assert_type(inference.sim(model).random_effects, dict[str, Numbers])
+    assert_type(inference.sim(model), Draws)
+    assert_type(inference.marginal_means(model, "Days"), MarginalMeans)
+    assert_type(inference.random_effects_table(model), Table)
+    assert_type(inference.ranova(model), Table)
+    assert_type(inference.influence(model, X, y), Table)
+    found = display.ProfileDisplay.from_estimator(model, kind="density")
+    assert_type(found, display.ProfileDisplay)
+    assert_type(model_selection.cross_validate(model, X, y), dict[str, Any])
+    assert_type(distributed.fit(model, [X], target="Reaction"), MixedLinearRegressor)
+    inference.coefficient_table(model, df="exact")  # error
+    inference.anova(model, "IV")  # error
+    inference.bootstrap(model, kind="wild")  # error
+    inference.confidence_intervals(model, method="exact")  # error
+    inference.profile(model, points="six")  # error
