@@ -74,7 +74,7 @@ def warn(message: str, category: type[Warning]) -> None:
     Threads and processes that were started for a task have none. There the public method that was
     called is named in the place of the file, ``<MixedLinearRegressor.fit>``.
     """
-    method = "skmixed"
+    method = ""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = _module_of(frame)
@@ -86,10 +86,12 @@ def warn(message: str, category: type[Warning]) -> None:
             module = scope.get("__name__", "")
             warnings.warn_explicit(message, category, file, frame.f_lineno, module, registry)
             return
-        method = _method_of(frame) or method
+        found = _method_of(frame)
+        if "." in found or "." not in method:
+            method = found or method
         frame = frame.f_back
     registry = _in_workers.setdefault(method, {})
-    warnings.warn_explicit(message, category, f"<{method}>", 1, "skmixed", registry)
+    warnings.warn_explicit(message, category, f"<{method or 'skmixed'}>", 1, "skmixed", registry)
 
 
 def _module_of(frame: FrameType) -> str:
@@ -99,8 +101,13 @@ def _module_of(frame: FrameType) -> str:
 
 
 def _method_of(frame: FrameType) -> str:
-    """Return class and public method of the estimator of ours that a frame belongs to, if any."""
+    """Return class and public method of the estimator that a frame of ours works for, if any."""
     owner, name = frame.f_locals.get("self"), frame.f_code.co_name
-    if not _module_of(frame).startswith("skmixed.") or not hasattr(owner, "get_params"):
+    if owner is None or not _module_of(frame).startswith("skmixed."):
         return ""
-    return type(owner).__name__ + ("" if name.startswith("_") else f".{name}")
+    inner = getattr(owner, "estimator", None), getattr(owner, "model", None)
+    for estimator in (owner, *inner, frame.f_locals.get("model")):
+        if hasattr(estimator, "get_params"):
+            name = getattr(owner, "stands_for", name)
+            return type(estimator).__name__ + ("" if name.startswith("_") else f".{name}")
+    return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import clone
@@ -37,6 +37,7 @@ _HEAD_ROWS = 50  # from these a part learns its formulas first: enough for a spl
 class PartSummer:
     """The columns of a model in any part of a table, summed."""
 
+    stands_for: ClassVar = "fit"  # the method that warnings name
     model: Any  # MixedLinearRegressor, not fitted: its parameters say what the columns are
     target: str  # column of the response
     features: tuple[str, ...]  # columns of X
@@ -185,6 +186,7 @@ def _without_absent_level(design: Design) -> Layout:
 class PartPredictor:
     """A fitted model without its cross-products, and the columns it reads."""
 
+    stands_for: ClassVar = "predict"  # the method that warnings name
     model: Any  # MixedLinearRegressor, not fitted
     predictor: Predictor
     features: tuple[str, ...]  # columns of X
