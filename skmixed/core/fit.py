@@ -22,6 +22,7 @@ from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.collapse import collapsed
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Solver, SolverReport
+from skmixed.core.search.unbounded import NoMaximumError
 from skmixed.core.sums.crossproducts import CrossProducts
 
 T = TypeVar("T")
@@ -64,7 +65,12 @@ class Fit:
         zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
         if not spec.terms or not problem.is_determined:
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
-        evaluation, report = search.solve(collapsed(problem))
+        searched = collapsed(problem)
+        try:
+            evaluation, report = search.solve(searched)
+        except NoMaximumError:
+            evaluation, report = search.solve(searched.with_noise())
+            report = replace(report, is_unbounded=True)
         report = replace(report, reason=reason or report.reason)
         cache: dict[str, Any] = {"problem": evaluation.problem, "evaluation": evaluation}
         if evaluation.problem.model.times is not None:  # its levels stand for others

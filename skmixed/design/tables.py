@@ -167,13 +167,13 @@ class Labels:
         """Return the number of labels."""
         return len(self.values)
 
-    def __getstate__(self) -> LabelArray:
-        """Leave out the hash table."""
-        return self.values
+    def __getstate__(self) -> dict[str, LabelArray]:
+        """Leave out the hash table; skops asks whether the state is empty, so it is no array."""
+        return {"values": self.values}
 
-    def __setstate__(self, values: LabelArray) -> None:
+    def __setstate__(self, state: dict[str, LabelArray]) -> None:
         """Restore without the hash table."""
-        self.values, self._index = values, None
+        self.values, self._index = state["values"], None
 
     def codes(self, values: Any) -> IntArray:
         """Return the codes of labels, (n,); `UNKNOWN` for unknown labels and for missing ones."""

@@ -166,3 +166,12 @@ def test_a_warning_turned_into_an_error_keeps_the_old_model(name):
         with pytest.raises(UnidentifiedWarning):
             distributed.fit(model, [one_level.assign(y=Y)], target="y")
         np.testing.assert_array_equal(answer(model), before)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_way_to_pickle_keeps_the_model(name):
+    model = ESTIMATORS[name].fit(X, Y)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):  # skops takes the first
+        again = pickle.loads(pickle.dumps(model, protocol))
+        np.testing.assert_array_equal(answer(again), answer(model))

@@ -1,6 +1,7 @@
 """Standard errors and intervals of predictions, and simulated responses, through the estimator."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from skmixed import MixedLinearRegressor, lmer
+from skmixed.core.batch.refits import refit_responses
 from skmixed.datasets import load_sleepstudy, make_schools
+from skmixed.estimators import _prediction_rows
 from skmixed.exceptions import UnknownLevelWarning
 
 SLEEP = "(1 + Days | Subject)"
@@ -128,6 +131,16 @@ def test_both_methods_agree_where_variances_are_well_known():
     analytic = model.predict_interval(rows, labels)
     boot = model.predict_interval(rows, labels, method="bootstrap", random_state=1)
     np.testing.assert_allclose(boot, analytic, atol=0.25)
+
+
+def test_a_bootstrap_of_which_nothing_is_left_says_so(sleep, monkeypatch):
+    def refits_of_nothing(fit, responses):
+        found = refit_responses(fit, responses)
+        return replace(found, sigma2=np.full_like(found.sigma2, np.nan))
+
+    monkeypatch.setattr(_prediction_rows, "refit_responses", refits_of_nothing)
+    with pytest.raises(ValueError, match="none of 3 bootstrap samples: use method='analytic'"):
+        sleep[0].predict_interval(mixed_rows(), method="bootstrap", n_samples=3)
 
 
 def test_after_update_groups_known_rows_count(sleep):

@@ -149,6 +149,16 @@ def test_models_without_random_terms_and_with_weights():
         np.testing.assert_allclose(free, rows.to_frame()["std_error"], rtol=0.12)
 
 
+def test_a_replicate_without_a_maximum_is_nan():
+    X = pd.DataFrame({"h": [0, 0, 0, 1, 1, 1], "g": [0, 0, 1, 2, 2, 3]})
+    y = np.random.default_rng(0).normal(size=6)
+    model = MixedLinearRegressor("(1 | h/g)").fit(X, y)
+    result = bootstrap(model, 10, kind="residual", X=X, y=y, random_state=0)
+    lost = result.replicates.isna().any(axis=1).to_numpy()
+    assert lost.sum() == 1
+    assert not result.converged[lost].any()
+
+
 def test_what_cannot_be_done_is_said(sleep):
     model, X, y = sleep
     with pytest.raises(ValueError, match="needs the rows of the fit"):

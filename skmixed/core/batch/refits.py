@@ -25,6 +25,7 @@ from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.rows.scaled import ScaledTable
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import SolverReport
+from skmixed.core.search.unbounded import NoMaximumError
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summation import level_sums
 
@@ -144,7 +145,7 @@ def _stack_problem(fit: Fit, stack: LockstepData, number: int) -> Problem:
 def solve_replicate(fit: Fit, problem: Problem) -> tuple[Evaluation | None, SolverReport]:
     """Search from the covariances of a fit for the optimum of the same model of other data.
 
-    The evaluation is None if the criterion cannot be evaluated anywhere.
+    The evaluation is None if the criterion cannot be evaluated anywhere, or falls without end.
     """
     try:
         if not fit.spec.terms:
@@ -152,7 +153,7 @@ def solve_replicate(fit: Fit, problem: Problem) -> tuple[Evaluation | None, Solv
         evaluation, report = Newton().solve(problem, [lam @ lam.T for lam in fit.scaled_lambdas])
         if not report.converged or any((np.diag(lam) == 0.0).any() for lam in evaluation.lambdas):
             evaluation, report = Newton().solve(problem)
-    except (LostPrecisionError, np.linalg.LinAlgError):
+    except (LostPrecisionError, NoMaximumError, np.linalg.LinAlgError):
         return None, _LOST
     return evaluation, report
 

@@ -19,7 +19,7 @@ from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import FloatArray, block_diagonal, diagonal, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
-from skmixed.core.search.coordinates import Coordinates, theta_gradient
+from skmixed.core.search.coordinates import Coordinates, local_model, theta_gradient
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, MonteCarlo, SolverReport
 from skmixed.core.search.starts import minque_start
@@ -208,7 +208,7 @@ class IterativeSearch(SearchState):
 
     def update_derivatives(self) -> None:
         """Compute gradient and average information where the search stands."""
-        self.slope, self.hessian = self.derivatives()
+        self.slope, self.hessian = local_model(self.current, self.coordinates, self.theta)
         self.drop_confounded(self.slope, self.hessian)
 
     def run(self) -> None:

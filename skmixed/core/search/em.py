@@ -16,7 +16,7 @@ from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, Iteration, SolverReport
 from skmixed.core.search.starts import minque_start
 from skmixed.core.search.state import em_step
-from skmixed.core.search.unbounded import evaluate_bounded, solve_bounded
+from skmixed.core.search.unbounded import evaluate_bounded
 
 _LIMIT = "the number of EM steps reached max_iter"
 
@@ -37,11 +37,9 @@ class EM:
     def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
         """Minimise the criterion of a problem with at least one random term.
 
-        The trace of the report has the EM steps and the last steps.
+        The trace of the report has the EM steps and the last steps. Raises `NoMaximumError` if the
+        criterion falls without end.
         """
-        return solve_bounded(self._search, problem)
-
-    def _search(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
         began = time.perf_counter()
         trace: list[Iteration] = []
         omegas = minque_start(problem)

@@ -18,7 +18,7 @@ from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import FloatArray, eigenvalues
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
-from skmixed.core.search.coordinates import Coordinates, theta_gradient
+from skmixed.core.search.coordinates import Coordinates, local_model, theta_gradient
 from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.search.starts import is_like_residual, minque_start, other_starts
 from skmixed.core.search.state import SNAP_RISE, SearchState, em_step
@@ -30,7 +30,7 @@ from skmixed.core.search.trust_region import (
     new_radius,
     trust_region_step,
 )
-from skmixed.core.search.unbounded import evaluate_bounded, solve_bounded
+from skmixed.core.search.unbounded import evaluate_bounded
 
 SMALLEST_RADIUS = 1e-8  # in units of theta: the criterion changes with the square of such a step
 NO_GAIN = 1e-12  # predicted decrease at which a search ends at once: rounding of a criterion
@@ -67,13 +67,11 @@ class Newton:
 
         The lambdas of the result are lower triangular. `start` holds relative covariances, (k, k)
         of every factor in scaled units, for one search from there; without it, the search starts
-        from MINQUE(0) and is repeated from other starts where that promises something.
+        from MINQUE(0) and is repeated from other starts where that promises something. Raises
+        `NoMaximumError` if the criterion falls without end.
         """
         if start is not None:
             return self._search(problem, start)
-        return solve_bounded(self._search_thoroughly, problem)
-
-    def _search_thoroughly(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
         try:
             found, report = self._search(problem, minque_start(problem))
         except LostPrecisionError:
@@ -91,13 +89,14 @@ class Newton:
         return found, replace(report, n_evaluations=spent)
 
     def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
-        search = _NewtonSearch(problem, self, start)
+        search = _NewtonSearch(problem, self)
+        search.start(start)
         search.run()
         return search.finish()
 
 
 class _NewtonSearch(SearchState):
-    def __init__(self, problem: Problem, settings: Newton, start: Blocks) -> None:
+    def __init__(self, problem: Problem, settings: Newton) -> None:
         super().__init__(problem, settings)
         self.settings = settings
         self.predicted = 0.0
@@ -106,7 +105,6 @@ class _NewtonSearch(SearchState):
         self.is_lost = False
         self.idle = 0
         self.slow = 0
-        self.start(start)
 
     def evaluate(self, theta: FloatArray) -> Evaluation:
         self.n_evaluations += 1
@@ -137,7 +135,7 @@ class _NewtonSearch(SearchState):
     def local(self) -> tuple[FloatArray, FloatArray]:
         """Gradient and second derivatives in theta where the search stands."""
         if self._local is None or self._local[0] is not self.current:
-            slope, hessian = self.derivatives()
+            slope, hessian = local_model(self.current, self.coordinates, self.theta)
             if self.slow >= _SLOW_STEPS:
                 hessian = self.difference_hessian(slope)
             self.drop_confounded(slope, hessian)

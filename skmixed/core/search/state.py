@@ -11,7 +11,7 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
-from skmixed.core.search.coordinates import Coordinates, local_model
+from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.report import Callback, Iteration
 from skmixed.core.search.starts import is_like_residual
 
@@ -76,10 +76,6 @@ class SearchState:
             self.coordinates = better
             self.theta = better.theta(omegas)
             self.current = self.current.with_lambdas(better.lambdas(self.theta))
-
-    def derivatives(self) -> tuple[FloatArray, FloatArray]:
-        """Return gradient, (t,), and second derivatives, (t, t), in theta at this point."""
-        return local_model(self.current, self.coordinates, self.theta)
 
     def way_off(self) -> tuple[int, FloatArray] | None:
         """Find the steepest direction that leaves the boundary and lowers the criterion.

@@ -7,16 +7,12 @@ fitted as if the response had a little noise of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import least_squares
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
-from skmixed.core.search.report import SolverReport
 
 _SUSPICIOUS = 1e-8  # r^2 as a share of y'Wy: real data leave more, and a look far out is cheap
 _FAR_OUT = 2.0**34  # relative variances, in units of the rows' information: 1e10, none is so large
@@ -24,8 +20,6 @@ _FARTHER = 4.0  # by which lambda grows between the two points: r^2 would fall t
 _FALLS = 0.1  # of the criterion between the points: one observation more than effects makes it 2.8
 _VANISHING = 1e-3  # r^2 at the far point as a share of all: what is not on its way to zero has more
 _DIGITS = 64.0 * float(np.finfo(float).eps)  # relative rounding of r^2 extrapolated
-
-Solution = tuple[Evaluation, SolverReport]
 
 
 class NoMaximumError(ArithmeticError):
@@ -48,19 +42,6 @@ def evaluate_bounded(problem: Problem, lambdas: Blocks) -> Evaluation:
     if evaluation.square < _SUSPICIOUS * total and is_unbounded(problem):
         raise NoMaximumError
     return evaluation
-
-
-def solve_bounded(solve: Callable[[Problem], Solution], problem: Problem) -> Solution:
-    """Search, with a little noise in the response if there is no optimum without.
-
-    `solve` is to evaluate the criterion by `evaluate_bounded`. The problem of the evaluation is the
-    one with the noise, if there is any.
-    """
-    try:
-        return solve(problem)
-    except NoMaximumError:
-        evaluation, report = solve(problem.with_noise())
-        return evaluation, replace(report, is_unbounded=True)
 
 
 def is_unbounded(problem: Problem) -> bool:

@@ -106,7 +106,7 @@ def deepest_known(codes: tuple[IntArray, ...]) -> IntArray:
     return level
 
 
-@dataclass(slots=True)
+@dataclass
 class Failures:
     """Groups without an estimate of their own, with the reasons."""
 
