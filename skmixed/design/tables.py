@@ -23,6 +23,7 @@ from skmixed.design.wording import MAX_SHOWN
 LabelArray = NDArray[Any]
 
 UNKNOWN = -1  # code of a label that was not learned, or is missing: pandas codes missing ones so
+_EXACT_INTEGERS = 2**53  # from here on double precision does not tell whole numbers apart
 
 _NUMBERS = (Number, Decimal, np.bool_, type(None), type(pd.NA))
 
@@ -145,8 +146,8 @@ class Labels:
             return cls._of_categories(pd.Series(values))
         if isinstance(values, pd.Series) and not values.hasnans:
             values = _label_array(values)
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
-            counted = count_integers(values)
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+            counted = _counted(values)
             if counted is not None:
                 return cls(counted[1]), counted[0]
         known = isinstance(values, np.ndarray | pd.Series) and values.dtype.kind not in "US"
@@ -187,6 +188,18 @@ class Labels:
             index.get_indexer(index[:1])  # the hash table is whole before other threads see it
             self._index = index
         return np.asarray(self._index.get_indexer(pd.Index(values)), dtype=np.intp)
+
+
+def _counted(values: LabelArray) -> tuple[IntArray, LabelArray] | None:
+    """Return `count_integers` of integers, or of floats that are whole numbers; None of others."""
+    if values.dtype.kind != "f":
+        return count_integers(values)
+    with np.errstate(invalid="ignore"):  # of NaN and infinity, which are no integers
+        whole = values.astype(np.int64)
+    if not (whole == values).all() or np.abs(whole).max(initial=0) >= _EXACT_INTEGERS:
+        return None
+    counted = count_integers(whole)
+    return counted and (counted[0], counted[1].astype(values.dtype))
 
 
 def _hashable(values: Any) -> Any:
