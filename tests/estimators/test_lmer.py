@@ -6,11 +6,17 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skmixed import MixedLinearRegressor, lmer
 from skmixed.datasets import load_sleepstudy, make_schools
+from skmixed.design.expressions import read_terms
+from skmixed.design.syntax import split_formula
+from skmixed.design.tokens import tokenize
 from skmixed.exceptions import FormulaSyntaxError
+from skmixed.inference import bootstrap
 from tests.estimators.example import estimates, pupils
 
 SLEEP = load_sleepstudy()
@@ -409,3 +415,19 @@ def test_features_are_the_columns_of_the_right_side():
     assert alone.n_features_in_ == 0
     assert not hasattr(alone, "feature_names_in_")
     assert set(lmer("y ~ .", table[["y", "x", "more"]]).feature_names_in_) == {"x", "more"}
+
+
+def test_refits_do_not_read_the_formula_again():
+    readers = (tokenize, split_formula, read_terms)
+    model = lmer(FORMULA, SLEEP)
+    model.predict(SLEEP)
+    read = [reader.cache_info().misses for reader in readers]
+    simulated = model.simulate(SLEEP, n_samples=2, random_state=0)
+    for response in simulated.T:
+        clone(model).fit(SLEEP, response)
+        lmer(FORMULA, SLEEP.assign(Reaction=response))
+    search = GridSearchCV(model, {"method": ["reml", "ml"], "solver": ["newton"]}, cv=2)
+    search.fit(SLEEP, SLEEP["Reaction"])
+    bootstrap(model, n_samples=5, random_state=0)
+    model.partial_fit(SLEEP, SLEEP["Reaction"])
+    assert [reader.cache_info().misses for reader in readers] == read
