@@ -8,7 +8,6 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
@@ -16,12 +15,11 @@ from skmixed.core.model.spec import Term
 from skmixed.core.model.structures import STRUCTURES
 from skmixed.core.sums.groups import GroupIndex
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
-from skmixed.design.expressions import read_terms, text_names, uses_all_columns
+from skmixed.design.expressions import NamedColumns, read_terms, text_names, uses_all_columns
 from skmixed.design.formula import (
     INTERCEPT,
     FormulaMatrix,
     evaluate_expression,
-    learn_matrix,
     learn_terms,
 )
 from skmixed.design.grouping import Grouping
@@ -41,9 +39,9 @@ class FormulaColumns:
     chosen: tuple[int, ...]  # which columns of the matrix are wanted
     places: tuple[int, ...]  # where each of them stands in the layout
 
-    def fill(self, columns: FloatArray, frame: pd.DataFrame) -> None:
+    def fill(self, columns: FloatArray, table: NamedColumns) -> None:
         """Write the chosen columns into `columns`, (n_rows, >= n_columns), in place."""
-        columns[:, list(self.places)] = self.matrix.matrix(frame)[:, list(self.chosen)]
+        columns[:, list(self.places)] = self.matrix.matrix(table)[:, list(self.chosen)]
 
 
 class ColumnCollection:
@@ -62,10 +60,11 @@ class ColumnCollection:
     def add_fixed(self, fixed: FormulaParts | None, fit_intercept: bool) -> tuple[int, ...]:
         """Add the fixed columns; return the places of all of them."""
         if fixed is not None:
-            table = self.source.pandas
+            table = self.source.table
+            names = text_names(table.columns)
             if uses_all_columns(fixed.fixed):  # "." is every column that is no grouping column
-                table = table.drop(columns=[n for n in self.source.groups if n in table])
-            matrix, values = learn_matrix(fixed.fixed, table)
+                names = tuple(name for name in names if name not in self.source.groups)
+            matrix, values = learn_terms(read_terms(fixed.fixed, fixed.fixed, names), table)
             self.fixed_matrix = matrix
             return self._add_expression(matrix, values)
         assert self.source.numeric is not None
@@ -87,7 +86,7 @@ class ColumnCollection:
                 f"random slopes {missing} of {term.name!r} are not among the columns "
                 f"{list(self.plain)}; expressions need X to be a data frame"
             )
-        table = self.source.pandas
+        table = self.source.table
         terms = read_terms(term.expression, term.expression, text_names(table.columns))
         named = [(":".join(term), self.products.get(term, -1)) for term in terms.texts]
         if min(named, key=itemgetter(1))[1] < 0:
@@ -265,17 +264,16 @@ class Design:
         """Per random term, every slope as written with the places of its columns."""
         return self._slopes
 
-    def fixed_matrix(self, frame: pd.DataFrame) -> FloatArray:
+    def fixed_matrix(self, table: NamedColumns) -> FloatArray:
         """Return the fixed columns, (n, n_fixed), the constant included.
 
         The table needs only the variables of `fixed_part`.
         """
         if self._fixed_matrix is not None:
-            return self._fixed_matrix.matrix(frame)
-        names = list(self.fixed_part.numbers)
-        values = frame[names].to_numpy(dtype=np.float64)
-        constant = np.ones((len(frame), int(self.has_intercept)))
-        return np.concatenate([constant, values], axis=1)
+            return self._fixed_matrix.matrix(table)
+        columns = [table[name].to_numpy(dtype=np.float64) for name in self.fixed_part.numbers]
+        constant = [np.ones(len(table))] * self.has_intercept
+        return np.reshape([*constant, *columns], (-1, len(table))).T
 
     @property
     def learns_from_rows(self) -> bool:
@@ -308,7 +306,7 @@ class Design:
         those of a fit to all rows together. Weights are positive.
         """
         for expression in self._expressions:
-            if not expression.matrix.would_learn_the_same(source.pandas):
+            if not expression.matrix.would_learn_the_same(source.table):
                 raise ValueError(
                     f"{expression.matrix.expression!r} has a transform that learns from all rows "
                     "at once, so that rows cannot be added later: make its columns beforehand, or "
@@ -341,7 +339,7 @@ class Design:
         if self._plain and source.numeric is not None:
             columns[:, 1 : 1 + len(self._plain)] = source.numeric
         for expression in self._expressions:
-            expression.fill(columns, source.pandas)
+            expression.fill(columns, source.table)
 
     def offset(self, source: Source) -> FloatArray | None:
         """Return the sum of the offsets, (n_rows,), or None if the model has none."""
@@ -349,7 +347,7 @@ class Design:
             return None
         total = np.zeros(source.n_rows)
         for expression in self.offsets:
-            total += evaluate_expression(expression, source.pandas)
+            total += evaluate_expression(expression, source.table)
         return total
 
 

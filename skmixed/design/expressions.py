@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -223,8 +223,28 @@ def text_names(names: Iterable[Any]) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str))
 
 
+class NamedColumns(Protocol):
+    """A table whose columns are Series of pandas, asked for by name: a data frame, if nothing else.
+
+    It raises KeyError for a column that is not there.
+    """
+
+    @property
+    def columns(self) -> Iterable[Any]:
+        """Names of the columns."""
+        ...
+
+    def __getitem__(self, name: str, /) -> Any:
+        """Return a column, (n_rows,)."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+
 def prepare(
-    frame: pd.DataFrame, terms: FormulaTerms, categorical: Collection[str] | None = None
+    table: NamedColumns, terms: FormulaTerms, categorical: Collection[str] | None = None
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """Return the columns that terms need, by alias, and which of them are categorical.
 
@@ -235,7 +255,7 @@ def prepare(
     prepared: dict[str, Any] = {}
     found = set()
     for name, alias in zip(terms.columns, terms.aliases, strict=True):
-        column = _pick(frame, name)
+        column = _pick(table, name)
         is_label = name in terms.labels
         if is_categorical(column.dtype):
             found.add(name)
@@ -246,11 +266,11 @@ def prepare(
     return prepared, frozenset(found)
 
 
-def _pick(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+def _pick(table: NamedColumns, name: str) -> Any:
     try:
-        column = frame[name]
+        column: Any = table[name]
     except KeyError:
-        known = known_columns(frame.columns)
+        known = known_columns(table.columns)
         raise ValueError(f"the column '{name}' is missing; {known}") from None
     if isinstance(column, pd.DataFrame):
         raise ValueError(f"the name '{name}' belongs to {column.shape[1]} columns")

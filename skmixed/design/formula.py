@@ -21,6 +21,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.design.expressions import (
     FormulaTerms,
+    NamedColumns,
     column_references,
     prepare,
     read_terms,
@@ -128,20 +129,20 @@ class FormulaMatrix:
             for text, levels in self.learned.known_levels.items()
         }
 
-    def matrix(self, frame: pd.DataFrame) -> FloatArray:
+    def matrix(self, table: NamedColumns) -> FloatArray:
         """Return the columns for other rows, (n, p), exactly as they were learned.
 
         Raises ValueError for a missing column or value, a category not seen in learning, and a
         value at which the expression is not finite.
         """
-        prepared, _ = prepare(frame, self.terms, self.categorical)
+        prepared, _ = prepare(table, self.terms, self.categorical)
         if self.is_plain:
             with np.errstate(all="ignore"):
                 operands = replay_plain(self.terms, prepared, self.learned.known_levels)
-                values = fill(self.structure, operands, len(frame))
+                values = fill(self.structure, operands, len(table))
         else:
             values = replay_by_formulaic(
-                self.terms, self.structure, self.learned, prepared, len(frame)
+                self.terms, self.structure, self.learned, prepared, len(table)
             )
         self.check_finite(values)
         return values
@@ -154,7 +155,7 @@ class FormulaMatrix:
             rows = row_numbers(np.flatnonzero(~finite[:, place]))
             raise ValueError(f"'{self.names[place]}' is not finite in {rows}")
 
-    def would_learn_the_same(self, frame: pd.DataFrame) -> bool:
+    def would_learn_the_same(self, table: NamedColumns) -> bool:
         """Tell whether the transforms would learn the same from another table.
 
         They do where nothing is learned, and where the expression gives all there is to learn, as
@@ -162,7 +163,7 @@ class FormulaMatrix:
         """
         if not self.is_stateful:
             return True
-        return self.learned_the_same_as(learn_matrix(self.expression, frame)[0])
+        return self.learned_the_same_as(learn_terms(self.terms, table)[0])
 
     def learned_the_same_as(self, other: FormulaMatrix) -> bool:
         """Tell whether the same expression learned the same transforms from another table.
@@ -243,7 +244,7 @@ def _same_state(first: Any, second: Any) -> bool:
     return bool(np.array_equal(np.asarray(first), np.asarray(second)))
 
 
-def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, FloatArray]:
+def learn_matrix(expression: str, table: NamedColumns) -> tuple[FormulaMatrix, FloatArray]:
     """Learn the columns of an expression from a table; return them for its rows too, (n, p).
 
     The expression is the right-hand side of a formula without bars and offsets, such as ``"open +
@@ -251,13 +252,13 @@ def learn_matrix(expression: str, frame: pd.DataFrame) -> tuple[FormulaMatrix, F
     Raises ValueError for an expression that cannot be evaluated, a missing value, and a value at
     which the expression is not finite.
     """
-    return learn_terms(read_terms(expression, expression, text_names(frame.columns)), frame)
+    return learn_terms(read_terms(expression, expression, text_names(table.columns)), table)
 
 
 def evaluate_expression(
     expression: str,
-    frame: pd.DataFrame,
-    columns: tuple[str, ...] | None = None,  # of the table of which `frame` is a part
+    table: NamedColumns,
+    columns: tuple[str, ...] | None = None,  # of the whole, if the table is a part of it
 ) -> FloatArray:
     """Evaluate a response or an offset, such as ``"2 * Days^2"``: one number per row, (n,).
 
@@ -265,8 +266,8 @@ def evaluate_expression(
     ValueError where `learn_matrix` does, and if the result is categorical, has several columns, or
     uses no column of the table.
     """
-    columns = text_names(frame.columns) if columns is None else columns
-    learned, values = learn_terms(_arithmetic_terms(expression, columns), frame)
+    columns = text_names(table.columns) if columns is None else columns
+    learned, values = learn_terms(_arithmetic_terms(expression, columns), table)
     if learned.has_categorical:
         raise ValueError(f"'{expression}' is categorical; a numeric expression is needed")
     if values.shape[1] != 1:
@@ -282,13 +283,13 @@ def _arithmetic_terms(expression: str, columns: tuple[str, ...]) -> FormulaTerms
     return read_terms(expression, f"0 + I({quoted})", columns)
 
 
-def learn_terms(terms: FormulaTerms, frame: pd.DataFrame) -> tuple[FormulaMatrix, FloatArray]:
+def learn_terms(terms: FormulaTerms, table: NamedColumns) -> tuple[FormulaMatrix, FloatArray]:
     """Learn the columns of terms, as `learn_matrix` does."""
-    prepared, categorical = prepare(frame, terms)
+    prepared, categorical = prepare(table, terms)
     with np.errstate(all="ignore"):
         operands = read_plain(terms, prepared)
         if operands is None:
-            structure, learned, values = learn_by_formulaic(terms, prepared, len(frame))
+            structure, learned, values = learn_by_formulaic(terms, prepared, len(table))
         else:
             levels = {
                 text: list(values.categories)
@@ -296,7 +297,7 @@ def learn_terms(terms: FormulaTerms, frame: pd.DataFrame) -> tuple[FormulaMatrix
                 if isinstance(values, pd.Categorical)
             }
             structure, learned = structure_of(terms, levels), Learned.of_levels(levels)
-            values = fill(structure, operands, len(frame))
+            values = fill(structure, operands, len(table))
     matrix = FormulaMatrix(terms, structure, categorical, operands is not None, learned)
     matrix.check_finite(values)
     return matrix, values

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.design.tables import to_pandas
+from skmixed.design.expressions import NamedColumns
+from skmixed.design.tables import ConvertedColumns
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +27,11 @@ class Source:
     groups: Mapping[str, Any] = field(default_factory=dict)  # grouping columns, (n_rows,) each
 
     @cached_property
-    def pandas(self) -> pd.DataFrame:
-        """The table as a pandas data frame.
+    def table(self) -> NamedColumns:
+        """The data frame as formulas see it.
 
         Raises ValueError where there is none: a formula picks columns by name.
         """
         if self.frame is None:
             raise ValueError("a formula picks columns by name: X must be a data frame")
-        return to_pandas(self.frame)
+        return self.frame if isinstance(self.frame, pd.DataFrame) else ConvertedColumns(self.frame)

@@ -113,6 +113,27 @@ def to_pandas(frame: Any) -> pd.DataFrame:
     return pd.DataFrame({name: _as_series(native[name]) for name in native.columns})
 
 
+class ConvertedColumns:
+    """The columns of a data frame that is not of pandas, each converted when it is asked for."""
+
+    def __init__(self, frame: Any) -> None:
+        self._native = nw.from_native(frame, eager_only=True)
+        self.columns = self._native.columns
+        self._converted: dict[str, pd.Series[Any]] = {}
+
+    def __getitem__(self, name: str) -> pd.Series[Any]:
+        """Return a column, (n_rows,)."""
+        if name not in self.columns:
+            raise KeyError(name)
+        if name not in self._converted:
+            self._converted[name] = _as_series(self._native[name])
+        return self._converted[name]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._native)
+
+
 def _as_series(values: nw.Series[Any]) -> pd.Series[Any]:
     array = _as_array(values)
     if values.dtype in (nw.Categorical, nw.Enum):

@@ -22,6 +22,7 @@ from skmixed.design.categories import (
     with_levels,
 )
 from skmixed.design.design import Design
+from skmixed.design.tables import to_pandas
 from skmixed.design.wording import MAX_SHOWN
 from skmixed.distributed._partial_sums import Declaration, PartialSums
 from skmixed.estimators._numbers import refuse_dates
@@ -109,7 +110,7 @@ class PartSummer:
         return read_training_data(self.model, X, y, weights, groups)
 
     def _sum_formula_columns(self, declared: Declaration, data: TrainingData) -> PartialSums:
-        frame = data.source.pandas
+        frame = to_pandas(data.source.frame)
         head = frame.head(_HEAD_ROWS)
         design = declared.learn_columns(head)
         refuse_other_codings(design)
