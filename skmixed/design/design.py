@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from skmixed.design.grouping import Grouping
 from skmixed.design.records import read, write
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, RandomTerm
+from skmixed.design.tables import UNKNOWN
 
 _BLOCK_COPY = 3  # numeric columns from which on one block copy is faster than a copy of each
 _BLOCK_BYTES = 2**18  # of the rows that are written at a time: they stay in the cache meanwhile
@@ -88,17 +88,17 @@ class ColumnCollection:
             )
         table = self.source.table
         terms = read_terms(term.expression, term.expression, text_names(table.columns))
-        named = [(":".join(term), self.products.get(term, -1)) for term in terms.texts]
-        if min(named, key=itemgetter(1))[1] < 0:
+        names = terms.names
+        places = tuple(self.products.get(key, UNKNOWN) for key in terms.keys)
+        if UNKNOWN in places:
             matrix, values = learn_terms(terms, table)
-            places = self._add_expression(matrix, values)
-            named = list(zip(matrix.term_names, places, strict=True))
+            names, places = matrix.term_names, self._add_expression(matrix, values)
         slopes: dict[str, tuple[int, ...]] = {}
-        for name, place in named:
+        for name, place in zip(names, places, strict=True):
             if place != CONSTANT:
                 slopes[name] = (*slopes.get(name, ()), place)
         self.slopes.append(tuple(slopes.items()))
-        return tuple(place for _, place in named if place != CONSTANT)
+        return tuple(place for place in places if place != CONSTANT)
 
     def _add_expression(self, matrix: FormulaMatrix, values: FloatArray) -> tuple[int, ...]:
         n_before = len(self.names)
@@ -108,7 +108,7 @@ class ColumnCollection:
             chosen = tuple(places[j] for j in wanted)
             self.expressions.append(FormulaColumns(matrix, tuple(wanted), chosen))
         if matrix.is_plain and not matrix.has_categorical:
-            self.products |= zip(matrix.terms.texts, places, strict=True)
+            self.products |= zip(matrix.terms.keys, places, strict=True)
         return tuple(places)
 
     def _place(self, name: str, values: FloatArray) -> int:

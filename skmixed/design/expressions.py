@@ -157,16 +157,21 @@ class FormulaTerms:
     available: tuple[str, ...]  # all columns of the table
 
     @property
-    def texts(self) -> tuple[tuple[str, ...], ...]:
-        """The operands of every term, in the user's names; none for the constant."""
-        terms = [() if term == ONE else term for term in self.products]
-        return tuple(tuple(self.restore(each.text) for each in term) for term in terms)
+    def names(self) -> tuple[str, ...]:
+        """Every term in the user's names."""
+        return tuple(self.restore(":".join(each.text for each in term)) for term in self.products)
 
-    def restore(self, text: str) -> str:
-        """Return a text with the columns' own names in place of their aliases."""
+    @property
+    def keys(self) -> tuple[tuple[str, ...], ...]:
+        """What identifies every term in any expression: its operands; none for the constant."""
+        terms = [() if term == ONE else term for term in self.products]
+        return tuple(tuple(self.restore(each.text, "`") for each in term) for term in terms)
+
+    def restore(self, text: str, quote: str = "") -> str:
+        """Return a text with the columns' own names, in quotes, in place of their aliases."""
         for column, alias in zip(self.columns, self.aliases, strict=True):
             if alias != column:
-                text = text.replace(alias, column)
+                text = text.replace(alias, f"{quote}{column}{quote}")
         return text
 
     def unknown(self, name: str) -> ValueError:

@@ -120,3 +120,18 @@ def test_a_formula_needs_a_data_frame():
     numbers = Source(4, ("x",), FRAME[["x"]].to_numpy(), None, {"g": FRAME["g"]})
     with pytest.raises(ValueError, match="X must be a data frame"):
         Design.learn(numbers, parse_random("(1 | g)"), split_formula("x"))
+
+
+def test_slopes_are_fixed_columns_only_if_they_are_the_same():
+    frame = FRAME.assign(**{"x ** 2": [3.0, 1.0, 4.0, 1.0], "1": [2.0, 7.0, 1.0, 8.0]})
+    rows = Source(4, frame=frame, groups={"g": frame["g"]})
+    parts = split_formula("I(x^2) + `1` + x:z")
+    design, columns, _ = Design.learn(
+        rows, parse_random("(I(`x ** 2`) + `1` + x:z + z:x || g)"), parts
+    )
+    names = ["I(x ** 2) [4]", "1", "x:z", "z:x"]
+    assert random_names(design) == [["(Intercept)"], *([name] for name in names)]
+    product = frame["x"] * frame["z"]
+    for name, values in zip(names, (frame["x ** 2"], frame["1"], product, product), strict=True):
+        assert_array_equal(columns[:, design.layout.columns.index(name)], values)
+    assert_array_equal(design.columns(rows), columns[:, :-1])
