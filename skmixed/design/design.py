@@ -19,6 +19,7 @@ from skmixed.design.formula import (
     INTERCEPT,
     FormulaMatrix,
     evaluate_expression,
+    learn_matrix,
     learn_terms,
 )
 from skmixed.design.grouping import Grouping
@@ -64,7 +65,7 @@ class ColumnCollection:
             names = text_names(table.columns)
             if uses_all_columns(fixed.fixed):  # "." is every column that is no grouping column
                 names = tuple(name for name in names if name not in self.source.groups)
-            matrix, values = learn_terms(read_terms(fixed.fixed, fixed.fixed, names), table)
+            matrix, values = learn_matrix(fixed.fixed, table, names)
             self.fixed_matrix = matrix
             return self._add_expression(matrix, values)
         assert self.source.numeric is not None

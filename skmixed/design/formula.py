@@ -244,7 +244,11 @@ def _same_state(first: Any, second: Any) -> bool:
     return bool(np.array_equal(np.asarray(first), np.asarray(second)))
 
 
-def learn_matrix(expression: str, table: NamedColumns) -> tuple[FormulaMatrix, FloatArray]:
+def learn_matrix(
+    expression: str,
+    table: NamedColumns,
+    columns: tuple[str, ...] | None = None,  # those of the table that the expression may name
+) -> tuple[FormulaMatrix, FloatArray]:
     """Learn the columns of an expression from a table; return them for its rows too, (n, p).
 
     The expression is the right-hand side of a formula without bars and offsets, such as ``"open +
@@ -252,7 +256,8 @@ def learn_matrix(expression: str, table: NamedColumns) -> tuple[FormulaMatrix, F
     Raises ValueError for an expression that cannot be evaluated, a missing value, and a value at
     which the expression is not finite.
     """
-    return learn_terms(read_terms(expression, expression, text_names(table.columns)), table)
+    columns = text_names(table.columns) if columns is None else columns
+    return learn_terms(read_terms(expression, expression, columns), table)
 
 
 def evaluate_expression(

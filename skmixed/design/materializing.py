@@ -9,7 +9,6 @@ import copy
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ def learn_by_formulaic(
     terms: FormulaTerms, prepared: Mapping[str, Any], n_rows: int
 ) -> tuple[tuple[TermColumns, ...], Learned, FloatArray]:
     """Have formulaic learn terms from what `prepare` returns; return their columns, (n_rows, p)."""
-    spec, values = _materialize(terms, _spec(terms), prepared, n_rows, Learned())
+    spec, values = _materialize(terms, _spec(terms, (), Learned()), prepared, n_rows, Learned())
     structure = tuple(
         TermColumns(str(term), tuple(names), tuple(map(_scoped, scoped_terms)))
         for term, scoped_terms, names in spec.structure
@@ -101,41 +100,36 @@ def contrasts_of(
     return spec.encoder_state[text][1]["contrasts"].contrasts
 
 
-def _spec(
-    terms: FormulaTerms, structure: tuple[TermColumns, ...] = (), learned: Learned | None = None
-) -> Any:
+def _spec(terms: FormulaTerms, structure: tuple[TermColumns, ...], learned: Learned) -> Any:
     """Return formulaic's ModelSpec of terms, with what was learned put in."""
     formulaic = _import_formulaic(terms)
-    types, parsed = formulaic.materializers.types, formulaic.parser.types
-    factors = {
-        each.text: parsed.Factor(each.text, eval_method=_EVALUATION[each.kind])
-        for each in chain.from_iterable(terms.products)
-    }
-    products = [parsed.Term([factors[each.text] for each in term]) for term in terms.products]
-    learned = learned or Learned()
-    spec = formulaic.ModelSpec(
+    parsed = formulaic.parser.types
+    products = [
+        parsed.Term([parsed.Factor(each.text, eval_method=_EVALUATION[each.kind]) for each in term])
+        for term in terms.products
+    ]
+    encoded = [_encoded(formulaic, *each) for each in zip(products, structure, strict=False)]
+    return formulaic.ModelSpec(
         formula=formulaic.SimpleFormula(products, _ordering="none"),
+        structure=encoded or None,  # none before anything is learned
         transform_state=copy.deepcopy(dict(learned.transforms)),
         encoder_state={
             text: (parsed.Factor.Kind(kind), copy.deepcopy(dict(encoding)))
             for text, (kind, encoding) in learned.encodings.items()
         },
     )
-    if not structure:
-        return spec
 
-    def scoped(scale: float, operands: tuple[tuple[str, bool], ...]) -> Any:
-        evaluated = [types.EvaluatedFactor(factors[text], None) for text, _ in operands]
-        cuts = [cut for _, cut in operands]
-        return types.ScopedTerm(map(types.ScopedFactor, evaluated, cuts), scale=scale)
 
-    encoded = formulaic.materializers.base.EncodedTermStructure
-    return spec.update(
-        structure=[
-            encoded(term, [scoped(*each) for each in columns.products], list(columns.names))
-            for term, columns in zip(products, structure, strict=True)
-        ]
-    )
+def _encoded(formulaic: Any, term: Any, columns: TermColumns) -> Any:
+    """Return formulaic's record of what the columns of a term are."""
+    types = formulaic.materializers.types
+    evaluated = {factor.expr: types.EvaluatedFactor(factor, None) for factor in term.factors}
+    scoped = [
+        types.ScopedTerm([types.ScopedFactor(evaluated[text], cut) for text, cut in each], scale)
+        for scale, each in columns.products
+    ]
+    structure = formulaic.materializers.base.EncodedTermStructure
+    return structure(term, scoped, list(columns.names))
 
 
 def _materialize(
