@@ -114,19 +114,30 @@ def _checked(values: FloatArray, info: int) -> FloatArray:
     return np.asarray(values)
 
 
+_CLEARLY_INDEPENDENT = 1e-8  # pivot at unit diagonal: no eigenvalue is near rounding, nor slow
+
+
 def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
     """Regress the last column on the others, given their cross-products, (p + 1, p + 1).
 
-    Returns the coefficients, (p,), the shortest solution if the matrix is exactly singular, and the
-    residual sum of squares, which rounding may make negative.
+    Returns the coefficients, (p,), and the residual sum of squares, which rounding may make
+    negative; both are NaN where a product is not finite. Of columns that depend on each other, to
+    rounding, the coefficients are the shortest in units of the columns.
     """
     p = len(gram) - 1
-    if p == 0:
-        return np.empty(0), float(gram[0, 0])
-    *_, coef, info = lapack.dgesv(gram[:p, :p], gram[:p, p])
-    if info:
-        coef = np.asarray(np.linalg.lstsq(gram[:p, :p], gram[:p, p], rcond=None)[0])
-    return coef, float(gram[p, p] - gram[:p, p] @ coef)
+    if not np.isfinite(gram).all():
+        return np.full(p, np.nan), np.nan
+    sizes = np.sqrt(np.maximum(np.diag(gram)[:p], 0.0))
+    units = np.divide(1.0, sizes, out=np.zeros(p), where=sizes > 0.0)
+    own, right = gram[:p, :p] * units[:, None] * units, gram[:p, p] * units
+    lower, info = lapack.dpotrf(own, lower=1)
+    if not info and (np.square(np.diag(lower)) > _CLEARLY_INDEPENDENT).all():
+        solved = lapack.dpotrs(lower, right, lower=1)[0] if p else right
+    else:
+        solved = inverse_felt(own, p * np.finfo(float).eps) @ right
+    coef = units * solved
+    contrast = np.append(-coef, 1.0)
+    return coef, float(contrast @ gram @ contrast)
 
 
 def generator_of(random_state: Any) -> np.random.Generator:

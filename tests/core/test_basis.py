@@ -179,3 +179,15 @@ def test_change_of_basis_is_exact_and_composes(seed):
 def test_no_change_between_equal_bases():
     (basis,) = draw_bases(0, 1)
     assert change_of_basis(basis, basis.copy()) is None
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_dominant_features_are_seen_among_dependent_columns(seed):
+    """Dummies of all parts stand beside the constant, so that coefficients are not unique."""
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(100, 4_000)), int(rng.integers(2, 6))
+    parts, feature = np.eye(k)[rng.integers(0, k, n)], rng.normal(size=n)
+    y = 1e3 * feature + parts @ rng.normal(size=k) + rng.normal(size=n)
+    columns = np.column_stack([np.ones(n), parts, feature, y])
+    shifted = apply_basis(columns, choose_basis(columns))
+    assert shifted[:, -1].std() < 2.0

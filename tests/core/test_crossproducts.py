@@ -208,6 +208,25 @@ def test_nesting_may_be_lost_by_merging():
     assert_agrees(design, draw_lambdas(design, np.random.default_rng(0)))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_within_levels_are_merged_where_no_part_lost_their_digits(seed):
+    """Every part keeps them of the factor it has most levels of; of the first one they are lost."""
+    rng, n = np.random.default_rng(seed), 400
+    first, second = rng.integers(0, 40, n), rng.integers(0, 60, n)
+    effects = 1e6 * rng.normal(size=60)
+    y = [effects[first] + rng.normal(size=n), effects[second] + rng.normal(size=n)]
+    keys = [("f",), ("g",)]
+    names = [[np.arange(40)], [np.arange(10)]], [[np.arange(40, 45)], [np.arange(10, 70)]]
+    codes = [first, first % 10], [second % 5, second]
+    parts = [sums_of(keys, *of_part) for of_part in zip(names, codes, y, strict=True)]
+    assert [part.within.factor for part in parts] == [0, 1]
+    merged = (parts[0] + parts[1]).within
+    assert merged.factor == 1
+    means = [np.bincount(c[1], v) / np.bincount(c[1]) for c, v in zip(codes, y, strict=True)]
+    left = [v - mean[c[1]] for c, v, mean in zip(codes, y, means, strict=True)]
+    assert merged.gram[-1, -1] == pytest.approx(sum(r @ r for r in left), rel=1e-12)
+
+
 def test_nesting_may_be_found_in_either_order_of_the_factors():
     fine, coarse = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 0, 1, 1])
     labels = [(np.array(["a", "b", "c"]),), (np.array(["A", "B"]),)]

@@ -10,6 +10,7 @@ from skmixed.core.linalg import (
     eigenpairs,
     eigenvalues,
     is_positive_definite,
+    least_squares,
     semidefinite_cholesky,
 )
 from tests.core.strategies import SEEDS, examples
@@ -41,6 +42,34 @@ def test_only_the_lower_triangle_is_read():
 )
 def test_positive_definite(diagonal, expected):
     assert is_positive_definite(np.diag(diagonal)) is expected
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(20))
+def test_least_squares_of_columns_that_nearly_depend_on_each_other(seed, k):
+    """A constant, dummies of all its parts, and a sum of these with a feature that is there."""
+    rng = np.random.default_rng([seed, k])
+    n = int(rng.integers(30, 300))
+    parts = np.eye(k)[rng.integers(0, k, n)]
+    feature = rng.normal(size=n)
+    X = np.column_stack([np.ones(n), parts, feature, 1.7 * feature + parts @ rng.normal(size=k)])
+    y = 1e3 * feature + parts @ rng.normal(size=k) + rng.normal(size=n)
+    columns = np.column_stack([X, y])
+    coef, square = least_squares(columns.T @ columns)
+    expected = y - X @ np.linalg.lstsq(X, y, rcond=1e-10)[0]
+    total = y @ y
+    assert square == pytest.approx(expected @ expected, abs=1e-13 * total)
+    assert np.abs(coef).max() < 1e4
+    np.testing.assert_allclose(X @ coef, y - expected, atol=1e-9 * np.sqrt(total))
+
+
+def test_least_squares_of_zeros_and_nothing():
+    coef, square = least_squares(np.array([[0.0, 0.0, 0.0], [0.0, 4.0, 2.0], [0.0, 2.0, 3.0]]))
+    np.testing.assert_allclose(coef, [0.0, 0.5], rtol=1e-14)
+    assert square == pytest.approx(2.0)
+    coef, square = least_squares(np.array([[5.0]]))
+    assert (coef.shape, square) == ((0,), 5.0)
+    assert np.isnan(least_squares(np.array([[np.inf, 1.0], [1.0, 1.0]]))[1])
 
 
 def test_no_eigenvalues_is_an_error():

@@ -243,10 +243,12 @@ class _NewtonSearch(SearchState):
     def finish(self) -> tuple[Evaluation, SolverReport]:
         """Put exact zeros where they cost nothing and rows back in their natural order."""
         self.snap()
-        found = self.current
-        if not self.coordinates.are_natural(found.lambdas):
+        found, omegas = self.current, self.omegas
+        zipped = zip(self.problem.structures, omegas, strict=True)
+        hides_zeros = any(structure.is_on_boundary(omega).any() for structure, omega in zipped)
+        if hides_zeros or not self.coordinates.are_natural(found.lambdas):
             natural = Coordinates.natural(self.problem)
-            found = found.with_lambdas(natural.lambdas(natural.theta(self.omegas)))
+            found = found.with_lambdas(natural.lambdas(natural.theta(omegas)))
         report = SolverReport(
             "newton",
             self.converged,

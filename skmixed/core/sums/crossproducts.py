@@ -247,13 +247,21 @@ class CrossProducts:
 def _merged_within(
     parts: Sequence[CrossProducts], places: Sequence[Sequence[IntArray]]
 ) -> Within | None:
-    """Merge sums within levels, if any part keeps them, given where its levels stand."""
-    kept = next((part.within for part in parts if part.within is not None), None)
-    if kept is None:
+    """Merge sums within levels, given where these stand, of a factor whose digits no part lost.
+
+    That is the one with most levels; a part may keep those of another factor, or need not keep any.
+    """
+    kept = {part.within.factor for part in parts if part.within is not None}
+    n_levels = {
+        factor: 1 + max(int(where.max(initial=-1)) for where in places[factor])
+        for factor in sorted(kept)
+        if all(_has_digits_within(part, factor) for part in parts)
+    }
+    if not n_levels:
         return None
-    factor, gram = kept.factor, np.zeros_like(kept.gram)
-    n_levels = 1 + max(int(where.max(initial=-1)) for where in places[factor])
-    sums = np.zeros((len(gram), n_levels))
+    factor = max(n_levels, key=lambda each: n_levels[each])
+    gram = np.zeros_like(parts[0].gram)
+    sums = np.zeros((len(gram), n_levels[factor]))
     for part, where in zip(parts, places[factor], strict=True):
         theirs = part.factors[factor].products[0]
         both = sums[0, where] > 0
@@ -261,6 +269,11 @@ def _merged_within(
         gram += between_parts(sums[:, where[both]], theirs[:, both])
         sums[:, where] += theirs
     return Within(factor, gram)
+
+
+def _has_digits_within(products: CrossProducts, factor: int) -> bool:
+    is_kept = products.within is not None and products.within.factor == factor
+    return is_kept or not is_far_apart(products.gram, products.factors[factor].products)
 
 
 def _within_gram(products: CrossProducts, factor: int) -> FloatArray:
