@@ -165,15 +165,14 @@ class Labels:
         values = _hashable(values)
         if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
             return cls._of_categories(pd.Series(values))
-        if isinstance(values, pd.Series) and not values.hasnans:
+        if isinstance(values, pd.Series) and _is_read_as_array(values):
             values = _label_array(values)
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
-            counted = _counted(values)
-            if counted is not None:
-                return cls(counted[1]), counted[0]
-        known = isinstance(values, np.ndarray | pd.Series) and values.dtype.kind not in "US"
-        codes, uniques = pd.factorize(values if known else pd.Series(values))
-        found = _label_array(uniques)
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biufO":
+            values = pd.Series(values)
+        elif (counted := _counted(values)) is not None:
+            return cls(counted[1]), counted[0]
+        codes, uniques = pd.factorize(values)
+        found = _label_array(pd.Index(uniques) if uniques.dtype == object else uniques)
         order, ranks = _sort_order(found)
         return cls(found[order]), ranks[codes] if len(found) else codes
 
@@ -241,6 +240,25 @@ def _numpy_dtype(dtype: pd.ArrowDtype) -> Any:
     if dtype.kind == "m":
         return f"timedelta64[{kind.unit}]"
     return pd.DatetimeTZDtype(kind.unit, kind.tz) if kind.tz else f"datetime64[{kind.unit}]"
+
+
+def _is_read_as_array(values: pd.Series[Any]) -> bool:
+    """Tell whether numpy holds the labels of a Series as they are, missing ones among them."""
+    if isinstance(values.dtype, pd.StringDtype):  # hashed as it is in a fraction of the time
+        return False
+    return isinstance(values.dtype, np.dtype) or not values.hasnans
+
+
+def _counted(labels: LabelArray) -> tuple[IntArray, LabelArray] | None:
+    """Return codes and labels of whole numbers of a small range, None for others."""
+    if labels.dtype.kind in "iu":
+        return count_integers(labels)
+    if labels.dtype.kind != "f":
+        return None
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int64)
+    counted = count_integers(whole) if (whole == labels).all() else None
+    return None if counted is None else (counted[0], counted[1].astype(labels.dtype))
 
 
 def is_text(values: Any) -> bool | None:
