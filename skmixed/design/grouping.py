@@ -12,7 +12,8 @@ import numpy as np
 from skmixed.core.linalg import IntArray
 from skmixed.core.sums.groups import GroupIndex
 from skmixed.design.records import read, write
-from skmixed.design.tables import UNKNOWN, Labels, list_rows
+from skmixed.design.tables import UNKNOWN, Labels
+from skmixed.design.wording import list_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from skmixed.core.linalg import IntArray
 from skmixed.core.sums.groups import count_integers
-from skmixed.design.wording import MAX_SHOWN
 
 LabelArray = NDArray[Any]
 
@@ -94,12 +93,6 @@ def _holds_numbers(values: pd.Series[Any]) -> bool:
     if pd.api.types.is_object_dtype(values.dtype):
         return all(issubclass(kind, _NUMBERS) for kind in set(map(type, values)))
     return pd.api.types.is_numeric_dtype(values.dtype)
-
-
-def list_rows(rows: Sequence[int] | IntArray) -> str:
-    """Write some row numbers, as in "4, 77"; of many, the first and how many there are."""
-    shown = ", ".join(str(row) for row in rows[:MAX_SHOWN])
-    return shown + (f", ... ({len(rows)} in all)" if len(rows) > MAX_SHOWN else "")
 
 
 def to_pandas(frame: Any) -> pd.DataFrame:

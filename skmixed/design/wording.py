@@ -27,3 +27,9 @@ def first_values(values: Sequence[Any]) -> str:
     shown = ", ".join(repr(value) for value in values[:MAX_SHOWN])
     left = len(values) - MAX_SHOWN
     return f"{shown} and {left} more" if left > 0 else shown
+
+
+def list_rows(rows: Sequence[int] | NDArray[np.intp]) -> str:
+    """Write some row numbers, as in "4, 77"; of many, the first and how many there are."""
+    shown = ", ".join(str(row) for row in rows[:MAX_SHOWN])
+    return shown + (f", ... ({len(rows)} in all)" if len(rows) > MAX_SHOWN else "")

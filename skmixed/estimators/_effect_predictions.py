@@ -15,13 +15,13 @@ from sklearn.metrics import r2_score
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import effect_variances
 from skmixed.estimators._columns import (
+    RandomColumns,
     chosen_factors,
     groups_as_in_fit,
     warn_without_groups,
 )
 from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, UnknownLevels
 from skmixed.estimators._prediction_rows import PredictionRows
-from skmixed.estimators._random_columns import RandomColumns
 from skmixed.estimators._reading import InputTable, read_groups
 from skmixed.estimators._training_data import read_new_data
 from skmixed.estimators.linear import MixedLinearRegressor

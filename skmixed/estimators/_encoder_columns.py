@@ -13,7 +13,8 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.design.tables import UNKNOWN, Labels, list_rows
+from skmixed.design.tables import UNKNOWN, Labels
+from skmixed.design.wording import list_rows
 from skmixed.estimators._columns import column_place, listed
 from skmixed.estimators._numbers import check_lengths, read_y
 from skmixed.estimators._reading import InputTable, refuse_infinite

@@ -18,15 +18,8 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _get_feature_names, check_array, validate_data
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.design.tables import (
-    column,
-    column_names,
-    is_frame,
-    list_rows,
-    select,
-    take,
-    to_pandas,
-)
+from skmixed.design.tables import column, column_names, is_frame, select, take, to_pandas
+from skmixed.design.wording import list_rows
 from skmixed.estimators._estimator import header_of
 from skmixed.estimators._numbers import (
     are_finite,

@@ -28,12 +28,11 @@ from skmixed.estimators._alternation import (
     RegressorPart,
     check_takes_weights,
 )
-from skmixed.estimators._columns import check_groups, declared
+from skmixed.estimators._columns import RandomColumns, check_groups, coarsest, declared
 from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._effect_predictions import EffectPredictions, EffectState
 from skmixed.estimators._estimator import FittedEstimator, UnknownLevels, checking_parameters
 from skmixed.estimators._numbers import read_weights, read_y
-from skmixed.estimators._random_columns import RandomColumns, coarsest
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators._training_data import read_arguments
 from skmixed.estimators.linear import MixedLinearRegressor

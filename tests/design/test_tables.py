@@ -18,11 +18,11 @@ from skmixed.design.tables import (
     column,
     column_names,
     is_frame,
-    list_rows,
     not_numeric,
     select,
     to_pandas,
 )
+from skmixed.design.wording import list_rows
 
 DAYS = pd.date_range("2020-02-27", periods=4)
 
