@@ -24,6 +24,7 @@ LabelArray = NDArray[Any]
 UNKNOWN = -1  # code of a label that was not learned, or is missing: pandas codes missing ones so
 _EXACT_INTEGERS = 2**53  # from here on double precision does not tell whole numbers apart
 
+_FEW_TEXTS = 1_000  # up to so many are hashed faster as objects than as pandas holds text
 _NUMBERS = (Number, Decimal, np.bool_, type(None), type(pd.NA))
 
 
@@ -50,6 +51,9 @@ def column_names(frame: Any) -> list[str]:
 def column(frame: Any, position: int) -> Any:
     """Return one column of a data frame, (n,): a Series of pandas, otherwise an array."""
     if isinstance(frame, pd.DataFrame):
+        name = frame.columns[position]
+        if isinstance(name, str) and frame.columns.is_unique:  # the faster way
+            return frame[name]
         return frame.iloc[:, position]
     native = nw.from_native(frame, eager_only=True)
     return _as_array(native[native.columns[position]])
@@ -160,12 +164,16 @@ class Labels:
             return cls._of_categories(pd.Series(values))
         if isinstance(values, pd.Series) and _is_read_as_array(values):
             values = _label_array(values)
-        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biufO":
+        if isinstance(values, np.ndarray) and values.dtype.kind in "biufO":
+            counted = _counted(values)
+            if counted is not None:
+                return cls(counted[1]), counted[0]
+        elif not isinstance(values, pd.Series):
             values = pd.Series(values)
-        elif (counted := _counted(values)) is not None:
-            return cls(counted[1]), counted[0]
         codes, uniques = pd.factorize(values)
-        found = _label_array(pd.Index(uniques) if uniques.dtype == object else uniques)
+        found = uniques
+        if uniques.dtype != object or not isinstance(next(iter(uniques), None), str):
+            found = _label_array(pd.Index(uniques))  # finds dates among objects
         order, ranks = _sort_order(found)
         return cls(found[order]), ranks[codes] if len(found) else codes
 
@@ -192,15 +200,32 @@ class Labels:
     def codes(self, values: Any) -> IntArray:
         """Return the codes of labels, (n,); `UNKNOWN` for unknown labels and for missing ones."""
         values = _hashable(values)
-        if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
+        dtype = getattr(values, "dtype", None)
+        if isinstance(dtype, pd.CategoricalDtype):
             series = pd.Series(values)
-            by_category = np.append(self.codes(_label_array(series.cat.categories)), UNKNOWN)
-            return np.asarray(by_category[series.cat.codes.to_numpy()])
+            return self._codes_of_few(np.asarray(series.cat.codes), series.cat.categories)
+        if isinstance(dtype, pd.StringDtype) and isinstance(values, pd.Series):
+            if len(values) > _FEW_TEXTS:
+                return self._codes_of_few(*pd.factorize(values))
+            values = _label_array(values)
+        index = self._hash_table()
+        as_objects = isinstance(values, np.ndarray) and values.dtype.kind == index.dtype.kind == "O"
+        target = pd.Index(values, dtype=object if as_objects else None)
+        return np.asarray(index.get_indexer(target), dtype=np.intp)
+
+    def _codes_of_few(self, places: LabelArray, distinct: Any) -> IntArray:
+        """Return the codes of labels that are at `places`, (n,), among the distinct ones, or -1."""
+        by_place = np.append(self.codes(_label_array(distinct)), UNKNOWN)
+        return np.asarray(by_place[places])
+
+    def _hash_table(self) -> pd.Index[Any]:
         if self._index is None:
             index = pd.Index(self.values)
+            if isinstance(index.dtype, pd.StringDtype):  # which would become objects every time
+                index = index.astype(object)
             index.get_indexer(index[:1])  # the hash table is whole before other threads see it
             self._index = index
-        return np.asarray(self._index.get_indexer(pd.Index(values)), dtype=np.intp)
+        return self._index
 
 
 def _counted(values: LabelArray) -> tuple[IntArray, LabelArray] | None:
@@ -218,9 +243,12 @@ def _counted(values: LabelArray) -> tuple[IntArray, LabelArray] | None:
 def _hashable(values: Any) -> Any:
     """Return labels that pandas cannot hash, or not in every version, in a form that it can.
 
-    These are numbers of another machine's byte order, and dates and durations of Arrow.
+    These are numbers of another machine's byte order, of half or more than double precision, and
+    dates and durations of Arrow.
     """
     dtype = getattr(values, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize not in (4, 8):
+        return np.asarray(values, dtype=np.float64)
     if isinstance(dtype, np.dtype) and not dtype.isnative:
         return np.asarray(values).astype(dtype.newbyteorder("="))
     if isinstance(dtype, pd.ArrowDtype) and dtype.kind in "mM":
@@ -237,8 +265,8 @@ def _numpy_dtype(dtype: pd.ArrowDtype) -> Any:
 
 def _is_read_as_array(values: pd.Series[Any]) -> bool:
     """Tell whether numpy holds the labels of a Series as they are, missing ones among them."""
-    if isinstance(values.dtype, pd.StringDtype):  # hashed as it is in a fraction of the time
-        return False
+    if isinstance(values.dtype, pd.StringDtype):
+        return len(values) <= _FEW_TEXTS
     return isinstance(values.dtype, np.dtype) or not values.hasnans
 
 

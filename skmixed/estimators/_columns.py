@@ -24,10 +24,6 @@ ROUTING = (
     "Where metadata routing handed on the groups of a splitter, such as GroupKFold, keep them from "
     "the model by .set_fit_request(groups=False).set_score_request(groups=False)"
 )
-_NO_NAMES_HINT = (
-    "X came as an array, which has no names (some meta-estimators make one of a data frame): "
-    "give positions, as group_features=[0]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +66,10 @@ def column_place(
     if isinstance(entry, str):
         if entry in names:
             return names.index(entry)
-        hint = f". {_NO_NAMES_HINT}" if tuple(names) == made_up_names(len(names)) else ""
-        raise ValueError(f"{parameter} names {entry!r}; X has the columns {list(names)}{hint}")
+        hint = _hint_for_arrays(names, parameter)
+        raise ValueError(
+            f"{parameter} names {entry!r}; X has the columns {list(names)}" + (hint and f". {hint}")
+        )
     if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
         raise ValueError(
             f"{parameter} holds {entry!r}; it takes names and positions of columns of X"
@@ -83,6 +81,16 @@ def column_place(
             "shift: let it keep all columns"
         )
     return int(entry) % len(names)
+
+
+def _hint_for_arrays(names: Sequence[str], parameter: str) -> str:
+    """Say why an array has no columns of other names than these."""
+    if tuple(names) != made_up_names(len(names)):
+        return ""
+    return (
+        "X came as an array, which has no names (some meta-estimators make one of a data frame): "
+        f"give positions, as {parameter}=[0]"
+    )
 
 
 def choose_groups(
@@ -97,9 +105,8 @@ def choose_groups(
     wanted = {names[column_place(each, names, "group_features")] for each in listed(group_features)}
     missing = [name for name in dict.fromkeys(used) if name not in names]
     if missing:
-        hint = "Name a column of X, or pass the labels as `groups`"
-        if tuple(names) == made_up_names(len(names)):
-            hint = _NO_NAMES_HINT
+        hint = _hint_for_arrays(names, "group_features")
+        hint = hint or "Name a column of X, or pass the labels as `groups`"
         raise ValueError(
             f"grouping columns {missing} named in `random` are not there: X has the columns "
             f"{list(names)}. {hint}"

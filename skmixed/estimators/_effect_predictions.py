@@ -205,9 +205,9 @@ class EffectPredictions(FittedEstimator[EffectState]):
         wanted = chosen_factors(random, list(fitted.n_groups))
         columns = fitted.roles.columns
         table = InputTable.of(X)
-        table.check_shape()
         if not wanted:
             table = table.with_columns(columns.groups, columns.names)
+        table.check_shape(self)
         table.check_columns(self, fitted)
         found = None if groups is None else read_groups(groups)
         given = groups_as_in_fit(columns, found, table.n_rows, needed=bool(wanted))

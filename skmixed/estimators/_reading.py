@@ -70,13 +70,15 @@ class InputTable:
     def feature_names(self) -> NDArray[Any] | None:
         """The names as scikit-learn keeps them, (n_columns,); None where not all are text.
 
-        Raises its TypeError for names of mixed types.
+        Raises its errors for names of mixed types and, in newer versions, repeated ones.
         """
         if not self.is_named:
             return None
-        if isinstance(self.values, pd.DataFrame) and set(map(type, self.values.columns)) != {str}:
-            names: NDArray[Any] | None = _get_feature_names(self.values)
-            return names
+        if isinstance(self.values, pd.DataFrame):
+            columns = self.values.columns
+            if set(map(type, columns)) != {str} or not columns.is_unique:
+                names: NDArray[Any] | None = _get_feature_names(self.values)
+                return names
         return np.array(self.names, dtype=object)
 
     def check_columns(self, estimator: Any, fitted: Any) -> None:
@@ -96,10 +98,10 @@ class InputTable:
         known = header_of(estimator, fitted)
         validate_data(known, values, reset=False, skip_check_array=True)
 
-    def check_shape(self) -> None:
+    def check_shape(self, estimator: Any) -> None:
         """Raise scikit-learn's ValueError for a data frame without rows or columns."""
         if not self.n_rows or not self.names:
-            check_array(self.pandas, dtype=None, ensure_all_finite=False)
+            check_array(np.empty((self.n_rows, len(self.names))), estimator=estimator)
 
     @property
     def pandas(self) -> pd.DataFrame:

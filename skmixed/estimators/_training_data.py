@@ -58,7 +58,7 @@ def read_training_data(
     terms, columns = declared(estimator.random, estimator.group_features, table.names, given, fixed)
     names = table.feature_names
     if not columns.by_formula:
-        table.check_shape()
+        table.check_shape(estimator)
     source = _cut(table, columns, estimator, fitting=True)
     values = read_y(y, source.n_rows)
     if given is not None:

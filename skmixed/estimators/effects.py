@@ -241,7 +241,7 @@ class MixedEffectsRegressor(
         kept = _positive(sample_weight, table.n_rows)
         table, y, weights, given = read_arguments(self, table, y, sample_weight, groups)
         feature_names = table.feature_names
-        table.check_shape()
+        table.check_shape(self)
         regressor = self._regressor()
         check_takes_weights(regressor, weights)
         terms, columns = declared(self.random, self.group_features, table.names, given, None)

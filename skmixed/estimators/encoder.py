@@ -294,7 +294,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         fitted = self._state()
         levels = fitted.known
         table = InputTable.of(X)
-        table.check_shape()
+        table.check_shape(self)
         table.check_columns(self, fitted)
         labels, _, passed = read_columns(table, levels.roles)
         codes = levels.codes(labels)
@@ -337,7 +337,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
             raise ValueError(f"extra has {unknown}; it takes 'sd' and 'count'")
         table = InputTable.of(X)
         feature_names = table.feature_names
-        table.check_shape()
+        table.check_shape(self)
         roles = choose_roles(table.names, self.columns, self.slopes)
         labels, slopes, passed = read_columns(table, roles, name_by="columns")
         target = Target.read(y, self.target_type, table.n_rows)

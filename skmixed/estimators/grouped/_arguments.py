@@ -81,7 +81,7 @@ def read_training(
         check_given(given, features, (), names)
         columns = Columns(names, (), tuple(given), by_formula=False)
     feature_names = table.feature_names
-    table.check_shape()
+    table.check_shape(estimator)
     values, labels = _cut(table, columns, estimator, inner, fitting=True)
     response = _read_response(y, inner)
     check_lengths(table.n_rows, response)
