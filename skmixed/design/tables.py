@@ -22,7 +22,6 @@ from skmixed.core.sums.groups import count_integers
 LabelArray = NDArray[Any]
 
 UNKNOWN = -1  # code of a label that was not learned, or is missing: pandas codes missing ones so
-_EXACT_INTEGERS = 2**53  # from here on double precision does not tell whole numbers apart
 
 _FEW_TEXTS = 1_000  # up to so many are hashed faster as objects than as pandas holds text
 _NUMBERS = (Number, Decimal, np.bool_, type(None), type(pd.NA))
@@ -226,18 +225,6 @@ class Labels:
             index.get_indexer(index[:1])  # the hash table is whole before other threads see it
             self._index = index
         return self._index
-
-
-def _counted(values: LabelArray) -> tuple[IntArray, LabelArray] | None:
-    """Return `count_integers` of integers, or of floats that are whole numbers; None of others."""
-    if values.dtype.kind != "f":
-        return count_integers(values)
-    with np.errstate(invalid="ignore"):  # of NaN and infinity, which are no integers
-        whole = values.astype(np.int64)
-    if not (whole == values).all() or np.abs(whole).max(initial=0) >= _EXACT_INTEGERS:
-        return None
-    counted = count_integers(whole)
-    return counted and (counted[0], counted[1].astype(values.dtype))
 
 
 def _hashable(values: Any) -> Any:
