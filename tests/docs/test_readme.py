@@ -9,7 +9,7 @@ def test_readme_has_exactly_two_setup_commands():
     blocks = README.read_text(encoding="utf-8").split("```")[1::2]
     commands = [block.strip() for block in blocks if not block.startswith("python\n")]
     assert commands == [
-        'python -m pip install ".[formula]" && python examples/quickstart.py',
+        "python -m pip install . && python examples/quickstart.py",
         'python -m pip install -e ".[test]" && python -m pytest',
     ]
 
