@@ -16,10 +16,9 @@ from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, least_squares
 from skmixed.core.model.evaluation import Evaluation, evaluate
-from skmixed.core.model.problem import Problem
+from skmixed.core.model.problem import Problem, collapsed
 from skmixed.core.model.spec import Method, ModelSpec, Term
 from skmixed.core.search.average_information import IterativeSolver
-from skmixed.core.search.collapse import collapsed
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Solver, SolverReport
 from skmixed.core.search.unbounded import NoMaximumError
@@ -75,7 +74,7 @@ class Fit:
         cache: dict[str, Any] = {"problem": evaluation.problem, "evaluation": evaluation}
         if evaluation.problem.model.times is not None:  # its levels stand for others
             cache = {"problem": problem.with_noise() if report.is_unbounded else problem}
-        krylov = evaluation.problem.elimination.krylov
+        krylov = search.krylov and evaluation.problem.elimination.krylov
         return cls(products, spec, tuple(evaluation.lambdas), report, cache, krylov)
 
     def at(self, products: CrossProducts) -> Fit:

@@ -12,8 +12,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.core.model.spec import Term
 from skmixed.core.model.structures import STRUCTURES
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.design.expressions import NamedColumns, read_terms, text_names, uses_all_columns
 from skmixed.design.formula import (
     INTERCEPT,

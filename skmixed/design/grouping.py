@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from skmixed.core.linalg import IntArray
-from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import GroupIndex
 from skmixed.design.records import read, write
 from skmixed.design.tables import UNKNOWN, Labels
 from skmixed.design.wording import list_rows

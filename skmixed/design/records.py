@@ -28,8 +28,7 @@ from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.report import Iteration, MonteCarlo, SolverReport
 from skmixed.core.sums.blocks import FactorBlock, PairBlock
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout
 from skmixed.core.sums.summation import Within
 from skmixed.design.syntax import FormulaParts, RandomTerm
 

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.linalg import IntArray
-from skmixed.core.sums.groups import count_integers
+from skmixed.core.sums.layout import count_integers
 
 LabelArray = NDArray[Any]
 

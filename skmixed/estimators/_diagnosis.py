@@ -86,8 +86,9 @@ def warn_about(
             ConvergenceWarning,
         )
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
-        name, (k, _, n_levels) = fit.products.factors[factor].index.name, own.shape
+        k, _, n_levels = own.shape
         if factor not in fit.unidentified and k * n_levels >= fit.products.n_rows:
+            name = fit.products.factors[factor].index.name
             warn(
                 f"factor {name!r} has {k * n_levels} random effects for {fit.products.n_rows} "
                 "rows: the variances and the residual variance can hardly be told apart"

@@ -14,8 +14,7 @@ from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.rows.row_effects import effects_without_rows
 from skmixed.core.search.newton import Newton
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summed_rows import SummedRows
 

@@ -17,8 +17,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.rows.linear_predictor import linear_predictor, x_beta, z_b
 from skmixed.core.rows.prediction_errors import mean_variances
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.layout import GroupIndex, Rows
 from skmixed.design.design import Design
 from skmixed.design.grouping import number_levels
 from skmixed.design.source import Source

@@ -15,8 +15,7 @@ from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root
 from skmixed.core.rows.linear_predictor import z_b
 from skmixed.core.rows.prediction_errors import mean_predictions
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.layout import GroupIndex, Rows
 
 _UNSPANNED = 1e-10  # of the largest variance: effects vary less in a direction by rounding only
 

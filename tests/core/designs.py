@@ -16,8 +16,7 @@ from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from tests.oracle import dense_fit, independent_columns, levels_to_columns
 
 N_FEATURES = 3

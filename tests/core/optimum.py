@@ -8,8 +8,7 @@ from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 
 KINDS = ["unstructured", "unstructured", "diagonal", "identity"]
 

@@ -9,17 +9,15 @@ import pytest
 import skmixed.core.fit
 from skmixed.core.fit import Fit
 from skmixed.core.model.evaluation import evaluate
-from skmixed.core.model.problem import Problem
+from skmixed.core.model.problem import Problem, collapsed
 from skmixed.core.model.spec import ModelSpec, Term
-from skmixed.core.search.collapse import collapsed
 from skmixed.core.search.coordinates import Coordinates, local_model
 from skmixed.core.search.em import EM
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.starts import minque_start, other_starts
 from skmixed.core.search.state import em_step
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 
 N_LEVELS = 6_000
 

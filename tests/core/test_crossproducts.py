@@ -15,8 +15,7 @@ from skmixed.core.elimination.crossed import Crossed
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import SEEDS, designs, examples
 from tests.core.test_oracle_agreement import assert_agrees

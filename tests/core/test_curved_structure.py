@@ -19,8 +19,7 @@ from skmixed.core.search.em import EM
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.state import em_step
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from skmixed.inference.components import components_of
 from tests.core.autoregressive import Autoregressive
 from tests.core.optimum import best_of_other_searches

@@ -15,8 +15,7 @@ from hypothesis import given
 from skmixed.core.fit import Fit
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import SEEDS, designs, examples
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmixed.core.sums.groups import GroupIndex, concatenated_labels, unique_rows
+from skmixed.core.sums.layout import GroupIndex, concatenated_labels, unique_rows
 from tests.core.strategies import examples
 
 TEXTS = st.text("ab:0", max_size=3)

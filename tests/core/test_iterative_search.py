@@ -14,8 +14,7 @@ from skmixed.core.search import auto
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.newton import Newton
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from tests.core.optimum import draw_problem
 
 SIZES = {

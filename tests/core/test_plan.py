@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from skmixed import MixedLinearRegressor
 from skmixed.core.sums import plan as planning
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summed_rows import SummedRows
 from tests.core.designs import random_design

@@ -11,8 +11,7 @@ from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.sums.basis import choose_basis
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import SEEDS, designs, examples
 from tests.core.test_crossproducts import MERGED, assert_same

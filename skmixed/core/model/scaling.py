@@ -28,7 +28,7 @@ class ScaledModel:
 
     `within` is there where sums within the levels of a used factor are kept, which has a random
     intercept only, and no other factor has more random effects. `times` is there where levels of
-    the only factor are put together (`skmixed.core.search.collapse`).
+    the only factor are put together (`skmixed.core.model.problem`).
     """
 
     kept: tuple[int, ...]  # positions in `ModelSpec.fixed` of the p independent columns

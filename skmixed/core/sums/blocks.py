@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.sums.groups import GroupIndex
+from skmixed.core.sums.layout import GroupIndex
 
 
 @dataclass(frozen=True, slots=True, eq=False)

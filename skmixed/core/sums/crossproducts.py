@@ -16,8 +16,7 @@ from scipy.linalg import lapack
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.basis import apply_basis, change_of_basis, choose_basis
 from skmixed.core.sums.blocks import FactorBlock, PairBlock, transform
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import CONSTANT, FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summation import (
     Within,

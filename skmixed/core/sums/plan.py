@@ -15,8 +15,7 @@ import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.blocks import FactorBlock, PairBlock, pair_keys
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import CONSTANT, Layout, Rows
+from skmixed.core.sums.layout import CONSTANT, GroupIndex, Layout, Rows
 from skmixed.core.sums.summation import index_type, products_by_level
 
 _GLANCE = 4096  # rows that are looked at first: of factors that cross, some level meets two there
