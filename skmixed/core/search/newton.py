@@ -91,7 +91,9 @@ class Newton:
     def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
         search = _NewtonSearch(problem, self)
         search.start(start)
-        search.run()
+        while search.n_evaluations < self.max_iter:
+            if search.descend() and search.has_ended():
+                break
         return search.finish()
 
 
@@ -157,17 +159,16 @@ class _NewtonSearch(SearchState):
             hessian[column] = (theta_gradient(moved, self.coordinates, theta) - slope) / step
         return (hessian + hessian.T) / 2.0
 
-    def run(self) -> None:
-        while self.n_evaluations < self.settings.max_iter:
-            if self.descend():
-                if self.is_lost:
-                    self.message = _LOST
-                    return
-                if self.leave_boundary():
-                    continue
-                self.converged = True
-                self.message = "the criterion cannot be lowered further"
-                return
+    def has_ended(self) -> bool:
+        """Tell whether no way leads down from where descents have arrived; else take it."""
+        if self.is_lost:
+            self.message = _LOST
+            return True
+        if self.leave_boundary():
+            return False
+        self.converged = True
+        self.message = "the criterion cannot be lowered further"
+        return True
 
     def descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
