@@ -1,5 +1,7 @@
 """Whole formulas: the data, the weights and the columns they need."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -431,3 +433,12 @@ def test_refits_do_not_read_the_formula_again():
     bootstrap(model, n_samples=5, random_state=0)
     model.partial_fit(SLEEP, SLEEP["Reaction"])
     assert [reader.cache_info().misses for reader in readers] == read
+
+
+def test_formulas_of_columns_need_no_formulaic(monkeypatch):
+    monkeypatch.setitem(sys.modules, "formulaic", None)
+    data = SLEEP.assign(kind=np.where(SLEEP["Days"] % 2, "odd", "even"))
+    model = lmer("log(Reaction) ~ Days * kind + I(Days^2) + (Days | Subject)", data)
+    assert np.isfinite(model.predict(data.iloc[:2])).all()
+    with pytest.raises(ImportError, match=r"'poly\(Days, 2\)' needs formulaic"):
+        lmer("Reaction ~ poly(Days, 2) + (1 | Subject)", SLEEP)
