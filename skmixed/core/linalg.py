@@ -136,8 +136,8 @@ def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
     else:
         solved = inverse_felt(own, p * np.finfo(float).eps) @ right
     coef = units * solved
-    contrast = np.append(-coef, 1.0)
-    return coef, float(contrast @ gram @ contrast)
+    to_residual = np.append(-coef, 1.0)
+    return coef, float(to_residual @ gram @ to_residual)
 
 
 def generator_of(random_state: Any) -> np.random.Generator:

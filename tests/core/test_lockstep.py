@@ -176,7 +176,7 @@ def test_levels_that_are_alike_are_put_together(method):
     theta = fit.problem.structures[0].read(fit.scaled_lambdas[0])
     arguments = np.tile(theta, (5, 1)), np.tile(np.arange(2), (5, 1))
     ours, theirs = evaluate_stack(small, *arguments), evaluate_stack(stack, *arguments)
-    for name in ("criterion", "slope", "hessian", "gradient", "contrast", "sigma2"):
+    for name in ("criterion", "slope", "hessian", "gradient", "to_residual", "sigma2"):
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-8, atol=1e-8)
 
 

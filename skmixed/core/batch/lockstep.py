@@ -170,4 +170,4 @@ class _StackSearch:
         natural = self.structure.natural_order
         lambdas = self.structure.lam(self.structure.theta(omegas, natural), natural)
         point, settled = self.point, self.settled & (slope >= DESCENDS)
-        return Optima(lambdas, point.criterion, -point.contrast[:, :-1], point.sigma2, settled)
+        return Optima(lambdas, point.criterion, -point.to_residual[:, :-1], point.sigma2, settled)

@@ -126,7 +126,7 @@ class LockstepPoint:
     slope: FloatArray  # (R, t): gradient in theta
     hessian: FloatArray  # (R, t, t): exact second derivatives in theta
     gradient: FloatArray  # (R, k, k): G, the derivative in Omega
-    contrast: FloatArray  # (R, p + 1): (-beta, 1)
+    to_residual: FloatArray  # (R, p + 1): (-beta, 1)
     sigma2: FloatArray  # (R,): residual variances
 
     def put(self, places: IntArray, other: LockstepPoint, chosen: IntArray) -> None:
@@ -155,15 +155,15 @@ def evaluate_stack(stack: LockstepData, theta: FloatArray, orders: IntArray) -> 
             criterion += 2.0 * np.log(diagonals[:, :-1]).sum(axis=1)
     criterion[lost] = np.inf
     inverse = np.linalg.inv(lower)
-    contrast = inverse[:, -1] * diagonals[:, -1:]
+    to_residual = inverse[:, -1] * diagonals[:, -1:]
     root = inverse[:, :-1, :-1]
     covariance = root.transpose(0, 2, 1) @ root
-    middle = contrast[:, :, None] * contrast[:, None, :] / sigma2[:, None, None]
+    middle = to_residual[:, :, None] * to_residual[:, None, :] / sigma2[:, None, None]
     if stack.reml:
         middle[:, :-1, :-1] += covariance
-    derivatives = _Derivatives(stack, level, middle, contrast, sigma2, covariance)
+    derivatives = _Derivatives(stack, level, middle, to_residual, sigma2, covariance)
     slope, hessian = derivatives.in_theta(theta, orders)
-    return LockstepPoint(criterion, slope, hessian, derivatives.gradient, contrast, sigma2)
+    return LockstepPoint(criterion, slope, hessian, derivatives.gradient, to_residual, sigma2)
 
 
 def _cholesky(matrices: FloatArray) -> tuple[FloatArray, np.ndarray]:
@@ -218,11 +218,11 @@ class _Derivatives:
         stack: LockstepData,
         level: _Levels,
         middle: FloatArray,
-        contrast: FloatArray,
+        to_residual: FloatArray,
         sigma2: FloatArray,
         covariance: FloatArray,
     ) -> None:
-        self.stack, self.middle, self.contrast = stack, middle, contrast
+        self.stack, self.middle, self.to_residual = stack, middle, to_residual
         self.sigma2, self.covariance = sigma2, covariance
         k, m, n, n_levels = level.cross.shape
         self.k, self.m, self.n = k, m, n
@@ -259,8 +259,8 @@ class _Derivatives:
         flat = directions.reshape(n, t, -1)
         hessian = flat @ self.quartic @ flat.transpose(0, 2, 1)
         y = (flat @ self.grams).reshape(n, t, m, m)
-        seen = (y @ self.contrast[:, None, :, None])[..., 0]
-        q = (seen @ self.contrast[:, :, None])[..., 0] / self.sigma2[:, None]
+        seen = (y @ self.to_residual[:, None, :, None])[..., 0]
+        q = (seen @ self.to_residual[:, :, None])[..., 0] / self.sigma2[:, None]
         outer = q[:, :, None] * q[:, None, :]
         if self.stack.reml:
             through = self.middle[:, None] @ y

@@ -33,7 +33,7 @@ from skmixed.core.elimination.stacking import (
     EffectLayout,
     StackedScale,
     symmetric,
-    symmetric_columns,
+    symmetric_rows,
 )
 from skmixed.core.linalg import FloatArray, IntArray
 
@@ -152,18 +152,18 @@ class CrossedFactorisation(Factorisation):
             lost = multiply_levels(through, shrinker.transpose(1, 0, 2))
             return multiply_levels(shrinker, self.crossed.own) - lost
         left, right = self._bordering(factor)
-        return np.asarray(np.einsum("mal,mbl->abl", left, right))
+        return np.asarray(np.einsum("alm,blm->abl", left, right))
 
     def _bordering(self, factor: int) -> tuple[FloatArray, FloatArray]:
-        """Return two sets of columns of a factor, (width, k, n_levels), that meet in Z_f'V^-1 Z_f.
+        """Return two sets of rows of a factor, (k, n_levels, width), that meet in Z_f'V^-1 Z_f.
 
-        It is Lambda_2'^-1 (Lambda_2'A'Lambda_2 + I)^-1 times Lambda_2'A', in which nothing cancels.
+        They are Lambda_2'^-1 (Lambda_2'A'Lambda_2 + I)^-1 and A'Lambda_2: nothing cancels.
         """
         layout, position = self.crossed.layout, self.crossed.layout.factors.index(factor)
         place, shape = layout.place(factor), layout.shapes[position]
-        right = self.scale.transpose_times(symmetric_columns(self.complement, place))
-        left = symmetric_columns(self.inverse, place).reshape(-1, *shape)
-        return np.einsum("ab,mbl->mal", self.back.blocks[position], left), right.reshape(-1, *shape)
+        left = symmetric_rows(self.inverse, place).reshape(*shape, -1)
+        right = self.scale.transpose_times(symmetric_rows(self.complement, place).T).T
+        return np.tensordot(self.back.blocks[position], left, axes=1), right.reshape(*shape, -1)
 
     def total_information(self, factor: int) -> FloatArray:
         """Return the sum of `information` over levels, (k, k)."""
@@ -177,7 +177,7 @@ class CrossedFactorisation(Factorisation):
             kept = multiply_levels(shrinker, self.crossed.own).sum(axis=-1)
             return np.asarray(kept - self.crossed.coupling.form_sum(shrinker, self.middle))
         left, right = self._bordering(factor)
-        return np.asarray(np.einsum("mal,mbl->ab", left, right))
+        return np.asarray(np.einsum("alm,blm->ab", left, right))
 
     def conditional_covariance(self, factor: int) -> FloatArray:
         """Return var(b | y, beta) / sigma^2 of every level of a factor, (k, k, n_levels)."""

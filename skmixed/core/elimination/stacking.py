@@ -132,13 +132,23 @@ class StackedScale:
         return np.asfortranarray(np.tril(self.times(full.T)))
 
 
+_MIRRORED = 64  # rows at a time: they and what they are mirrored to stay in the cache
+
+
 def symmetric(lower: FloatArray) -> FloatArray:
     """Return a symmetric matrix in full and in Fortran order, given its lower triangle."""
-    strict = np.tril(lower, -1)
-    return np.asfortranarray(np.tril(lower) + strict.T)
+    full = np.array(lower, order="F")
+    for start in range(0, len(full), _MIRRORED):
+        stop = start + _MIRRORED
+        block = full[start:stop, start:stop]
+        block[:] = np.tril(block) + np.tril(block, -1).T
+        full[start:stop, stop:] = full[stop:, start:stop].T
+    return full
 
 
-def symmetric_columns(lower: FloatArray, place: slice) -> FloatArray:
-    """Return some columns of a symmetric matrix, given its lower triangle."""
-    above, below = lower[place, : place.start].T, lower[place.stop :, place]
-    return np.concatenate([above, symmetric(lower[place, place]), below])
+def symmetric_rows(lower: FloatArray, place: slice) -> FloatArray:
+    """Return some rows of a symmetric matrix, given its lower triangle."""
+    own = symmetric(lower[place, place]).T
+    if len(own) == len(lower):
+        return own
+    return np.concatenate([lower[place, : place.start], own, lower[place.stop :, place].T], axis=1)

@@ -174,8 +174,8 @@ def _inverses(matrices: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
 def _residuals(products: FloatArray, p: int, slopes: FloatArray) -> FloatArray:
     """Return residual sums of squares, (t, n_cells), by quadratic forms, never negative."""
     t = len(products) - p
-    contrast = np.zeros((t, len(products), slopes.shape[2]))
-    contrast[:, :p] = -slopes
-    contrast[np.arange(t), p + np.arange(t)] = 1.0
-    rss = np.einsum("tig,ijg,tjg->tg", contrast, products, contrast, optimize=True)
+    to_residual = np.zeros((t, len(products), slopes.shape[2]))
+    to_residual[:, :p] = -slopes
+    to_residual[np.arange(t), p + np.arange(t)] = 1.0
+    rss = np.einsum("tig,ijg,tjg->tg", to_residual, products, to_residual, optimize=True)
     return np.asarray(np.maximum(rss, 0.0))

@@ -36,7 +36,7 @@ def effect_variances(
 
     Rows and `wanted` are as in `mean_variances`.
     """
-    return _effect_variances(model, ScaledTable.of(model, rows), rows, wanted)
+    return _effect_variances(model, ScaledTable.of(model, rows).of_factors(wanted), rows, wanted)
 
 
 def mean_variances(
@@ -61,7 +61,6 @@ def _effect_variances(
     model: Fit | Posterior, table: ScaledTable, rows: Rows, wanted: tuple[bool, ...] | None
 ) -> FloatArray:
     """Return z'C z sigma^2, and z'Omega z sigma^2 of effects whose level is not known, (n,)."""
-    table = table.of_factors(wanted)
     relative = np.zeros(table.n_rows)
     if table.random:
         relative += model.evaluation.factorisation.effect_variances(table.random, table.codes)

@@ -44,11 +44,11 @@ def minque_start(problem: Problem) -> Blocks:
     gram = problem.model.gram
     p = len(gram) - 1
     beta, residual = problem.least_squares
-    contrast = np.append(-beta, 1.0)
+    to_residual = np.append(-beta, 1.0)
     directions = [structure.basis for structure in problem.structures]
     root = _projection_root(gram[:p, :p])
     projected = [_projected(right[:, : len(root)], root) for right in problem.model.right]
-    scores = [np.matmul(contrast, right) for right in problem.model.right]
+    scores = [np.matmul(to_residual, right) for right in problem.model.right]
     flat = [matrices.reshape(len(matrices), -1) for matrices in directions]
 
     traces, squares = [], []
