@@ -195,11 +195,9 @@ def starts_beside(
     n_terms = sum(len(structure.blocks) for structure in structures)
     if n_terms == 1:
         starts.append(([np.eye(structure.size) for structure in structures], singular))
-    else:
-        starts += [
-            (_with_large(structures, number), singular | has_resembling)
-            for number in range(n_terms)
-        ]
+    elif has_resembling or singular.any():
+        is_wanted = singular | has_resembling
+        starts += [(_with_large(structures, number), is_wanted) for number in range(n_terms)]
     if n_effects <= _FEW_EFFECTS:
         starts += _without_weak_terms(structures, [lam @ transposed(lam) for lam in lambdas])
     return starts
@@ -267,29 +265,32 @@ def _shared_variance_starts(
 ) -> list[Start]:
     """Return starts for a variance shared by columns of different size, one for each size.
 
-    Each is the variance with which a column of that size matters as much as the residual; the last
-    start has the largest of all terms together.
+    Each is the variance with which a column of that size matters as much as the residual. Where
+    several terms share one, the last start has the largest of all of them together.
     """
-    if not any(block.one_unit for structure in structures for block in structure.blocks):
-        return []
+    shared = [
+        (factor, columns)
+        for factor, structure in enumerate(structures)
+        for block, columns, _ in structure.slices()
+        if block.one_unit
+    ]
     starts: list[Start] = []
     shape = (*n_observations.shape, 1, 1)
-    identity = [np.tile(np.eye(structure.size), shape) for structure in structures]
-    together = [omega.copy() for omega in identity]
-    for factor, structure in enumerate(structures):
-        for block, columns, _ in structure.slices():
-            if not block.one_unit:
-                continue
-            sizes = np.sort(diagonal(total(factor))[..., columns], axis=-1)
-            is_kept = _are_distinct(sizes)
-            natural = n_observations[..., None] / np.where(is_kept, sizes, 1.0)
-            largest = np.where(is_kept, natural, 1.0).max(axis=-1)
-            together[factor][..., columns, columns] *= np.maximum(largest, 1.0)[..., None, None]
-            for place in range(block.size):
-                omegas = [omega.copy() for omega in identity]
-                omegas[factor][..., columns, columns] *= natural[..., place, None, None]
-                starts.append((omegas, is_kept[..., place]))
-    return [*starts, (together, np.any([is_wanted for _, is_wanted in starts], axis=0))]
+    together = [np.tile(np.eye(structure.size), shape) for structure in structures]
+    for factor, columns in shared:
+        sizes = np.sort(diagonal(total(factor))[..., columns], axis=-1)
+        is_kept = _are_distinct(sizes)
+        natural = n_observations[..., None] / np.where(is_kept, sizes, n_observations[..., None])
+        for place in np.flatnonzero(is_kept.any(axis=tuple(range(is_kept.ndim - 1)))):
+            omegas = [np.tile(np.eye(structure.size), shape) for structure in structures]
+            omegas[factor][..., columns, columns] *= natural[..., place, None, None]
+            starts.append((omegas, is_kept[..., place]))
+        largest = np.maximum(natural.max(axis=-1), 1.0)
+        together[factor][..., columns, columns] *= largest[..., None, None]
+    if len(shared) < 2:
+        return starts
+    is_any = np.any([is_wanted for _, is_wanted in starts], axis=0)
+    return [*starts, (together, np.asarray(is_any))]
 
 
 def _are_distinct(sizes: FloatArray) -> BoolArray:
