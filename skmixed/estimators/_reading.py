@@ -5,7 +5,7 @@ What kind of table there is, an array or a data frame of some library, is asked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -109,6 +109,19 @@ class InputTable:
         if self.is_named:
             return to_pandas(self.values)
         return pd.DataFrame(self.values, columns=list(self.names))
+
+    def pandas_of(self, needed: Collection[str]) -> pd.DataFrame:
+        """Return at least the columns of a data frame that are needed, by names that are text.
+
+        Text of other libraries is dear to convert: columns that nobody asks for are left alone.
+        """
+        if not isinstance(self.values, pd.DataFrame):
+            return to_pandas(
+                self.select([i for i, name in enumerate(self.names) if name in needed])
+            )
+        if set(map(type, self.values.columns)) <= {str}:
+            return self.values
+        return self.values.set_axis(self.names, axis=1)
 
     def column(self, place: int | str) -> Any:
         """Return a column by position or name, (n_rows,): a Series of pandas, or an array."""

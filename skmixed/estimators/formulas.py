@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skmixed.design.expressions import find_missing, uses_all_columns, variables
 from skmixed.design.formula import evaluate_expression
 from skmixed.design.syntax import FormulaParts, RandomTerm, split_formula
-from skmixed.design.tables import column_names, is_frame, select, to_pandas
+from skmixed.estimators._reading import InputTable
 from skmixed.estimators.linear import MixedLinearRegressor
 
 # What the formula and the arguments of R decide already, and where.
@@ -94,11 +94,14 @@ def lmer(
     parts = split_formula(formula)
     if parts.response is None:
         raise ValueError(f"the formula {formula!r} has no response: write 'y ~ ...'")
-    names = _names(data)
+    given = InputTable.of_frame(data)
+    if given is None:
+        raise TypeError(f"data is a {type(data).__name__}; a formula needs a data frame")
+    names = given.names
     right = _right_columns(parts, names)
     left = variables(parts.response, names)
     weighing = variables(weights, names) if isinstance(weights, str) else ()
-    table = _table(data, names, {*right, *left, *weighing})
+    table = given.pandas_of({*right, *left, *weighing})
     weights = _read_weights(weights, table, names)
     complete = _complete_rows(table, {*left, *right}, weights, na_action)
     n_dropped = int((~complete).sum())
@@ -126,24 +129,6 @@ def lmer(
         n_dropped=n_dropped,
     )
     return model
-
-
-def _names(data: Any) -> tuple[str, ...]:
-    """Return the names of the columns, as text; TypeError if the data are no data frame."""
-    if not is_frame(data):
-        raise TypeError(f"data is a {type(data).__name__}; a formula needs a data frame")
-    return tuple(column_names(data))
-
-
-def _table(data: Any, names: tuple[str, ...], needed: Collection[str]) -> pd.DataFrame:
-    """Return the columns that are needed, at least, as a data frame of pandas whose names are text.
-
-    Text of other libraries is dear to convert: columns that nobody asks for are left alone.
-    """
-    if not isinstance(data, pd.DataFrame):
-        places = [place for place, name in enumerate(names) if name in needed]
-        return to_pandas(select(data, places))
-    return data if all(type(name) is str for name in data.columns) else data.set_axis(names, axis=1)
 
 
 def _missing(table: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:

@@ -13,6 +13,9 @@ LAZY = ["dask", "distributed", "duckdb", "formulaic", "matplotlib", "polars", "p
 # A module is named after what it is about.
 NAMELESS = {"common", "helpers", "misc", "util", "utils"}
 
+# The only ones that ask what kind of table there is.
+DOORS = {"design/tables.py", "estimators/_reading.py"}
+
 MODULES = sorted(Path(skmixed.__file__).parent.rglob("*.py"))
 
 
@@ -22,6 +25,12 @@ def test_import_loads_no_optional_dependency():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []
+
+
+def test_kinds_of_tables_are_told_apart_at_the_door():
+    root = Path(skmixed.__file__).parent
+    asking = {str(path.relative_to(root)) for path in MODULES if "is_frame" in path.read_text()}
+    assert asking == DOORS
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
