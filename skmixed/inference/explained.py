@@ -93,12 +93,9 @@ def r2(model: Any) -> RSquared:
     marginal      0.27865
     conditional   0.79922
     """
-    variances = _variances(fit_of(model))
-    total = sum(variances.values())
-    if total == 0.0:
-        return RSquared(float("nan"), float("nan"))
-    unexplained = variances["residual"]
-    return RSquared(variances["fixed"] / total, (total - unexplained) / total)
+    _, values = _variances(fit_of(model))
+    total = sum(values)
+    return RSquared(_share(values[0], total), _share(total - values[-1], total))
 
 
 def icc(model: Any) -> Table:
@@ -153,13 +150,10 @@ def icc(model: Any) -> Table:
     fit = fit_of(model)
     if not fit.spec.terms:
         raise ValueError("the model has no random terms: there are no groups to be alike within")
-    variances = _variances(fit)
-    del variances["fixed"]
-    total = sum(variances.values())
-    residual = variances.pop("residual")
-    shares = {name: _share(value, total) for name, value in variances.items()}
-    shares["all factors"] = _share(total - residual, total)
-    frame = pd.DataFrame({"estimate": list(shares.values())}, index=pd.Index(list(shares)))
+    names, values = _variances(fit)
+    total = sum(values[1:])
+    shares = [_share(value, total) for value in [*values[1:-1], total - values[-1]]]
+    frame = pd.DataFrame({"estimate": shares}, index=pd.Index([*names[1:-1], "all factors"]))
     return Table(f"Intraclass correlation: {formula_of(model)}", frame, _note(fit))
 
 
@@ -205,25 +199,24 @@ def variance_partition(model: Any) -> Table:
     """
     model = snapshot(model)
     fit = fit_of(model)
-    variances = _variances(fit)
-    total = sum(variances.values())
-    values = list(variances.values())
+    names, values = _variances(fit)
+    total = sum(values)
     shares = [_share(value, total) for value in values]
-    frame = pd.DataFrame({"estimate": values, "share": shares}, index=pd.Index(list(variances)))
+    frame = pd.DataFrame({"estimate": values, "share": shares}, index=pd.Index(names))
     return Table(f"Parts of the variance: {formula_of(model)}", frame, _note(fit))
 
 
-def _variances(fit: Fit) -> dict[str, float]:
-    """Return the variance of the fixed part, of every factor and of the residual."""
-    parts = {"fixed": _fixed_variance(fit)}
+def _variances(fit: Fit) -> tuple[list[str], list[float]]:
+    """Return names and variances of the fixed part, of every factor and of the residual."""
+    names, values = ["fixed"], [_fixed_variance(fit)]
     layout, products = fit.products.layout, fit.products
     for factor, covariance in zip(fit.spec.used_factors, fit.covariances, strict=True):
         columns = np.eye(len(products.basis))[:, list(fit.spec.factor_columns(factor))]
         means, about_means = products.moments(columns)
         mean_square = float((covariance * (about_means + np.outer(means, means))).sum())
-        parts[":".join(layout.factors[factor].key)] = mean_square
-    parts["residual"] = fit.sigma2
-    return parts
+        names.append(":".join(layout.factors[factor].key))
+        values.append(mean_square)
+    return [*names, "residual"], [*values, fit.sigma2]
 
 
 def _fixed_variance(fit: Fit) -> float:

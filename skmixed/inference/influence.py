@@ -121,4 +121,5 @@ def _by_level(fit: Fit, rows: Rows, name: str, labels: pd.Index[Any]) -> pd.Data
         "cooks_distance": scaled / fit.rank,
     }
     table = pd.DataFrame(columns, index=labels)
-    return table.join(pd.DataFrame(change, index=labels, columns=coefficient_names(fit)))
+    changes = pd.DataFrame(change, index=labels, columns=coefficient_names(fit))
+    return pd.concat([table, changes], axis=1)

@@ -61,7 +61,8 @@ class Draws(TabularResult):
     labels: dict[str, tuple[pd.Index[Any], pd.Index[Any]]]
 
     def _table(self) -> Table:
-        draws = self.coef.assign(sigma=self.sigma)
+        sigma = pd.Series(self.sigma, self.coef.index, name="sigma")
+        draws = pd.concat([self.coef, sigma], axis=1)
         frame = pd.DataFrame({"mean": draws.mean(), "median": draws.median(), "sd": draws.std()})
         return Table(f"{len(self.sigma)} draws", frame)
 

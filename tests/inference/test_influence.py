@@ -99,6 +99,17 @@ def test_a_linear_model_has_the_usual_hat_matrix(sleep):
     np.testing.assert_allclose(table["leverage"], hat)
 
 
+def test_a_column_may_be_called_as_a_figure_is(sleep):
+    X, y = sleep
+    model = MixedLinearRegressor("(1 | Subject)").fit(X, y)
+    renamed = X.rename(columns={"Days": "leverage"})
+    again = MixedLinearRegressor("(1 | Subject)").fit(renamed, y)
+    found = influence(again, renamed, y, by="Subject").to_frame()
+    wanted = influence(model, X, y, by="Subject").to_frame()
+    assert list(found.columns) == ["leverage", "cooks_distance", "(Intercept)", "leverage"]
+    np.testing.assert_array_equal(found.to_numpy(), wanted.to_numpy())
+
+
 def test_what_cannot_be_done_is_said(sleep):
     X, y = sleep
     model = MixedLinearRegressor("(1 | Subject)").fit(X, y)

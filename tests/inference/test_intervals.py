@@ -228,6 +228,17 @@ def test_parts_add_up(sleep):
     assert "means over rows" in str(icc(sleep))
 
 
+@pytest.mark.parametrize("name", ["fixed", "residual", "all factors"])
+def test_factors_may_be_called_as_parts_are(sleep, name):
+    table = load_sleepstudy().rename(columns={"Subject": name})
+    model = lmer(f"Reaction ~ Days + (Days | `{name}`)", table)
+    for function in [variance_partition, icc]:
+        wanted, found = (function(fitted).to_frame() for fitted in (sleep, model))
+        assert list(found.index) == [name if part == "Subject" else part for part in wanted.index]
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    assert r2(model).marginal == pytest.approx(r2(sleep).marginal, rel=1e-12)
+
+
 def test_parts_of_models_without_groups():
     table, _ = crossed()
     model = lmer("y ~ x", table)

@@ -184,6 +184,16 @@ def test_draws_have_the_joint_covariance(sleep, random):
     assert np.abs((ours - theirs) / np.outer(units, units)).max() < 0.06
 
 
+def test_a_coefficient_may_be_called_sigma(sleep):
+    model, X, y = sleep
+    renamed = MixedLinearRegressor("(1 + sigma | Subject)").fit(
+        X.rename(columns={"Days": "sigma"}), y
+    )
+    wanted, found = (sim(fitted, 20, random_state=0).to_frame() for fitted in (model, renamed))
+    assert list(found.index) == ["(Intercept)", "sigma", "sigma"]
+    np.testing.assert_array_equal(found.to_numpy(), wanted.to_numpy())
+
+
 def test_wrong_arguments(sleep):
     model, X, y = sleep
     with pytest.raises(ValueError, match="probability"):
