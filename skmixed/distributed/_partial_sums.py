@@ -75,16 +75,12 @@ class PartialSums:
 
     @property
     def n_bytes(self) -> int:
-        """Approximate size in bytes.
-
-        It is that of the products and of four arrays like the counts, for keys and labels beside
-        them.
-        """
+        """Approximate size in bytes: products, counts, and the labels or places beside them."""
         blocks: list[FactorBlock | PairBlock] = [
             *self.products.factors,
             *self.products.pairs.values(),
         ]
-        return sum(block.products.nbytes + 4 * block.counts.nbytes for block in blocks)
+        return sum(block.products.nbytes + 3 * block.counts.nbytes for block in blocks)
 
     def complete(self) -> tuple[Design, CrossProducts]:
         """Return the design and the sums over its columns, as learned from all rows together.

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skmixed import MixedLinearRegressor
+from skmixed.core.sums import keys
 from skmixed.core.sums import plan as planning
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
@@ -70,7 +71,7 @@ def test_rows_taken_out_need_no_plan(relation):
 
 @pytest.mark.parametrize("bits", [63, 8])
 def test_pairs_are_sorted_with_and_without_their_rows_in_the_key(bits, monkeypatch):
-    monkeypatch.setattr(planning, "_KEY_BITS", bits)
+    monkeypatch.setattr(keys, "_KEY_BITS", bits)
     rng = np.random.default_rng(0)
     first, second = rng.integers(7, size=300), rng.integers(5, size=300)
     pair = planning.PairPlan.of((first, second), (7, 5))

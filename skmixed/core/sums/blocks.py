@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.sums.keys import pair_keys, split_keys, sum_by_key
 from skmixed.core.sums.layout import GroupIndex
 
 
@@ -107,27 +108,14 @@ class PairBlock:
 
         `width` is the number of levels of the second factor.
         """
-        keys = np.concatenate(
-            [
-                pair_keys(of_row[pair.rows], of_column[pair.columns], width)
-                for pair, of_row, of_column in zip(pairs, rows, columns, strict=True)
-            ]
-        )
-        order = np.argsort(keys, kind="stable")  # sorted runs, as pairs are, take a pass
-        keys = keys[order]
-        starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))[: len(keys)]
-        counts = np.add.reduceat(np.concatenate([pair.counts for pair in pairs])[order], starts)
-        products = np.empty((*pairs[0].products.shape[:2], len(starts)))
-        for a, b in np.ndindex(products.shape[:2]):
-            sums = np.concatenate([pair.products[a, b] for pair in pairs])[order]
-            products[a, b] = np.add.reduceat(sums, starts)
-        of_row, of_column = np.divmod(keys[starts], width)
-        return cls(
-            of_row.astype(np.intp, copy=False),
-            of_column.astype(np.intp, copy=False),
-            counts,
-            products,
-        )
+        keys = [
+            pair_keys(of_row[pair.rows], of_column[pair.columns], width)
+            for pair, of_row, of_column in zip(pairs, rows, columns, strict=True)
+        ]
+        values = [[pair.counts, *pair.products.reshape(-1, len(pair.counts))] for pair in pairs]
+        distinct, (counts, *sums) = sum_by_key(keys, values)
+        products = np.stack(sums).reshape(*pairs[0].products.shape[:2], -1)
+        return cls(*split_keys(distinct, width), counts, products)
 
     def minus(self, part: PairBlock, rows: IntArray, columns: IntArray) -> PairBlock:
         """Take out a part of the rows, summed over the same pairs.
@@ -159,11 +147,6 @@ def are_nested(
     nested factors no more than the finer one has levels.
     """
     return all(n == max(sizes[i], sizes[j]) for (i, j), n in n_pairs.items())
-
-
-def pair_keys(rows: IntArray, columns: IntArray, width: int) -> IntArray:
-    """Give every pair of levels a number that sorts by row, then column."""
-    return np.asarray(rows.astype(np.int64) * width + columns)
 
 
 def _kept(counts: IntArray) -> tuple[IntArray, IntArray]:

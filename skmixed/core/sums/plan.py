@@ -7,6 +7,7 @@ any part of the rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, product
@@ -14,23 +15,24 @@ from itertools import combinations, product
 import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.sums.blocks import FactorBlock, PairBlock, pair_keys
+from skmixed.core.sums.blocks import FactorBlock, PairBlock
+from skmixed.core.sums.keys import pair_keys, sort_keys, split_keys
 from skmixed.core.sums.layout import CONSTANT, GroupIndex, Layout, Rows
 from skmixed.core.sums.summation import index_type, products_by_level
 
 _GLANCE = 4096  # rows that are looked at first: of factors that cross, some level meets two there
-_KEY_BITS = 63  # of a signed integer that has a pair of levels and a row in it
 
 Pairs = dict[tuple[int, int], PairBlock]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class PairPlan:
     """The pairs of levels of two factors that occur, and in which of them every row is."""
 
     rows: IntArray  # (n_pairs,) levels of the first factor; sorted by these, then by `columns`
     columns: IntArray  # (n_pairs,) levels of the second factor
     of_rows: IntArray | None  # (n,) pair of every row; None where one factor lies in the other
+    counts: IntArray | None  # (n_pairs,) rows of the plan in every pair; None likewise
     finer: int = 0  # which of the two lies in the other, where one does: its levels are the pairs
 
     @classmethod
@@ -38,17 +40,15 @@ class PairPlan:
         """Find the pairs of levels, given those of every row, (n,) each, and their numbers."""
         (first, second), (n_first, n_second) = codes, sizes
         if (parents := _containing_levels(first, second, n_first)) is not None:
-            return cls(np.arange(n_first), parents, None)
+            return cls(np.arange(n_first), parents, None, None)
         if (parents := _containing_levels(second, first, n_second)) is not None:
             order = np.argsort(parents, kind="stable")
-            return cls(parents[order], order, None, finer=1)
-        order, is_new = _sorted_keys(pair_keys(first, second, n_second), n_first * n_second)
-        of_rows = np.empty(
-            len(first), dtype=np.intp
-        )  # the integers that counting takes as they are
-        of_rows[order] = np.cumsum(is_new) - 1
-        found = order[is_new]
-        return cls(first[found], second[found], of_rows)
+            return cls(parents[order], order, None, None, finer=1)
+        order, starts, distinct = sort_keys(pair_keys(first, second, n_second))
+        counts = np.diff(starts, append=len(order))
+        of_rows = np.empty(len(order), dtype=np.intp)  # the integers that sums take as they are
+        of_rows[order] = np.repeat(np.arange(len(starts)), counts)
+        return cls(*split_keys(distinct, n_second), of_rows, counts)
 
     @classmethod
     def among(
@@ -56,18 +56,16 @@ class PairPlan:
     ) -> PairPlan:
         """Find rows among pairs of levels that are known; see `of`."""
         if pair.parents(sizes[0]) is not None:
-            return cls(pair.rows, pair.columns, None)
-        return cls(pair.rows, pair.columns, pair.find(*codes, sizes[1]))
-
-    @cached_property
-    def counts(self) -> IntArray:
-        """Rows of the plan in every pair of factors that cross, (n_pairs,)."""
-        assert self.of_rows is not None
-        return np.bincount(self.of_rows, minlength=len(self.rows))
+            return cls(pair.rows, pair.columns, None, None)
+        of_rows = pair.find(*codes, sizes[1])
+        return cls(pair.rows, pair.columns, of_rows, _counted(of_rows, len(pair.rows)))
 
     def part(self, chosen: IntArray) -> PairPlan:
         """Return the same pairs for some of the rows."""
-        return replace(self, of_rows=None if self.of_rows is None else self.of_rows.take(chosen))
+        if self.of_rows is None:
+            return self
+        of_rows = self.of_rows.take(chosen)
+        return replace(self, of_rows=of_rows, counts=_counted(of_rows, len(self.rows)))
 
     def sums(
         self,
@@ -77,9 +75,9 @@ class PairPlan:
     ) -> PairBlock:
         """Sum the products of the random columns of both factors, whose own sums are given."""
         places = [list(block.columns) for block in blocks]
-        if self.of_rows is not None:
-            counts = self.counts
-            products = self._crossed_sums(places[0], places[1], columns, weights)
+        counts = self.counts
+        if self.of_rows is not None and counts is not None:
+            products = _sums_of_pairs(self.of_rows, counts, places, columns, weights)
         else:
             fine = blocks[self.finer]
             counts, products = fine.counts, fine.products[:, places[1 - self.finer]]
@@ -88,46 +86,29 @@ class PairPlan:
                 products = products.transpose(1, 0, 2)[:, :, self.columns]
         return PairBlock(self.rows, self.columns, counts, np.ascontiguousarray(products))
 
-    def _crossed_sums(
-        self,
-        first: list[int],
-        second: list[int],
-        columns: FloatArray,
-        weights: FloatArray | None,
-    ) -> FloatArray:
-        """Sum products of columns at two sets of places within pairs, (k_1, k_2, n_pairs)."""
-        assert self.of_rows is not None
-        sums: list[FloatArray] = []
-        for places in product(first, second):
-            values = weights
-            for place in places:
-                if place != CONSTANT:
-                    column = columns[:, place]
-                    values = column if values is None else values * column
-            if values is None:
-                sums.append(self.counts.astype(np.float64))
-            else:
-                total = np.bincount(self.of_rows, values, minlength=len(self.rows))
-                sums.append(total.astype(np.float64, copy=False))
-        flat = sums[0][None] if len(sums) == 1 else np.stack(sums)
-        return flat.reshape(len(first), len(second), -1)
 
-
-def _sorted_keys(keys: IntArray, n_keys: int) -> tuple[IntArray, IntArray]:
-    """Return the order that sorts keys below `n_keys`, (n,), and which then differ from the last.
-
-    A key and its place in one integer are sorted twice as fast as keys are by their order.
-    """
-    bits = len(keys).bit_length()
-    if n_keys.bit_length() + bits > _KEY_BITS:
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-    else:
-        packed = keys << bits
-        packed |= np.arange(len(keys))
-        packed.sort()
-        order, ordered = packed & ((1 << bits) - 1), packed >> bits
-    return order, np.append(True, ordered[1:] != ordered[:-1])[: len(keys)]
+def _sums_of_pairs(
+    of_rows: IntArray,
+    counts: IntArray,
+    places: Sequence[Sequence[int]],
+    columns: FloatArray,
+    weights: FloatArray | None,
+) -> FloatArray:
+    """Sum products of columns at two sets of places within pairs, (k_1, k_2, n_pairs)."""
+    sums: list[FloatArray] = []
+    for both in product(*places):
+        values = weights
+        for place in both:
+            if place != CONSTANT:
+                column = columns[:, place]
+                values = column if values is None else values * column
+        if values is None:
+            sums.append(counts.astype(np.float64))
+        else:
+            total = np.bincount(of_rows, values, minlength=len(counts))
+            sums.append(total.astype(np.float64, copy=False))
+    flat = sums[0][None] if len(sums) == 1 else np.stack(sums)
+    return flat.reshape(len(places[0]), len(places[1]), -1)
 
 
 def _containing_levels(fine: IntArray, coarse: IntArray, n_fine: int) -> IntArray | None:
@@ -179,7 +160,7 @@ class Plan:
     def counts(self) -> tuple[IntArray, ...]:
         """Rows of the plan in every level, (n_levels,) a factor."""
         return tuple(
-            np.bincount(of_rows, minlength=len(index))
+            _counted(of_rows, len(index))
             for of_rows, index in zip(self.codes, self.indexes, strict=True)
         )
 
@@ -215,3 +196,8 @@ class Plan:
         """
         of_rows = [pair.of_rows for pair in self.pairs.values() if pair.of_rows is not None]
         return sum(array.nbytes for array in (*self.codes, *of_rows))
+
+
+def _counted(codes: IntArray, size: int) -> IntArray:
+    """Count the rows of every level or pair, (size,)."""
+    return np.bincount(codes, minlength=size)
