@@ -36,21 +36,24 @@ class FactorBlock:
                 target[where] += row
         return cls(index, blocks[0].columns, counts, products)
 
-    def minus(self, part: FactorBlock) -> tuple[FactorBlock, IntArray]:
+    def minus(self, part: FactorBlock) -> tuple[FactorBlock, IntArray | None]:
         """Take out a part of the rows, summed over the same levels.
 
         Returns the block of the levels that still have rows, and where each level stands among
-        them, (n_levels,), -1 for those that are gone. Counts of rows decide, not sums of weights,
-        of which subtraction leaves a residue. Raises ValueError if a level has fewer rows than are
-        taken out.
+        them, (n_levels,), -1 for those that are gone; None where all stay. Counts of rows decide,
+        not sums of weights, of which subtraction leaves a residue. Raises ValueError if a level has
+        fewer rows than are taken out.
         """
         left = self.counts - part.counts
         if left.min(initial=0) < 0:
             raise ValueError(f"more rows of {self.index.name!r} are taken out than there are")
-        kept, places = _kept(left)
-        if len(kept) == len(left):
-            return replace(self, counts=left, products=self.products - part.products), places
-        remaining = self.products[:, :, kept] - part.products[:, :, kept]
+        products = self.products - part.products
+        if left.all():
+            return replace(self, counts=left, products=products), None
+        kept = np.flatnonzero(left)
+        places = np.full(len(left), -1)
+        places[kept] = np.arange(len(kept))
+        remaining = products.take(kept, axis=2)
         return FactorBlock(self.index.take(kept), self.columns, left[kept], remaining), places
 
 
@@ -117,19 +120,20 @@ class PairBlock:
         products = np.stack(sums).reshape(*pairs[0].products.shape[:2], -1)
         return cls(*split_keys(distinct, width), counts, products)
 
-    def minus(self, part: PairBlock, rows: IntArray, columns: IntArray) -> PairBlock:
+    def minus(self, part: PairBlock, rows: IntArray | None, columns: IntArray | None) -> PairBlock:
         """Take out a part of the rows, summed over the same pairs.
 
         `rows` and `columns` are the new places of the levels of both factors, as
         `FactorBlock.minus` returns them. Returns the pairs that still have rows.
         """
         left = self.counts - part.counts
-        kept, _ = _kept(left)
+        kept = np.flatnonzero(left)
+        of_row, of_column = self.rows.take(kept), self.columns.take(kept)
         return PairBlock(
-            rows[self.rows[kept]],
-            columns[self.columns[kept]],
-            left[kept],
-            self.products[:, :, kept] - part.products[:, :, kept],
+            of_row if rows is None else rows.take(of_row),
+            of_column if columns is None else columns.take(of_column),
+            left.take(kept),
+            (self.products - part.products).take(kept, axis=2),
         )
 
 
@@ -147,13 +151,6 @@ def are_nested(
     nested factors no more than the finer one has levels.
     """
     return all(n == max(sizes[i], sizes[j]) for (i, j), n in n_pairs.items())
-
-
-def _kept(counts: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the levels that have rows, and the place of every level among them."""
-    has_rows = counts > 0
-    places = np.where(has_rows, np.cumsum(has_rows) - 1, -1)
-    return np.flatnonzero(has_rows), places
 
 
 def transform(products: FloatArray, left: FloatArray, right: FloatArray) -> FloatArray:
