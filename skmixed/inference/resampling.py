@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root
 from skmixed.core.rows.linear_predictor import z_b
 from skmixed.core.rows.prediction_errors import mean_predictions
 from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.keys import pair_keys, sort_keys, split_keys
 from skmixed.core.sums.layout import GroupIndex, Rows
 
 _UNSPANNED = 1e-10  # of the largest variance: effects vary less in a direction by rounding only
@@ -114,30 +115,51 @@ def resample_levels(
     draws = generator.integers(0, n_levels, (n_samples, n_levels))
     if takes_lockstep(fit) and not with_fits:
         return refit_stack(fit, stack_of_levels(fit, rows, draws)), ()
-    fits = [_fit_levels(fit, rows, factor, draw) for draw in draws]
+    whole = _WholeLevels.of(rows, factor)
+    layout, basis = fit.products.layout, fit.products.basis
+    fits = [Fit.of(CrossProducts.of(layout, whole.drawn(draw), basis), fit.spec) for draw in draws]
     return _estimates(fit, fits), fits
 
 
-def _fit_levels(fit: Fit, rows: Rows, factor: int, draw: IntArray) -> Fit:
-    """Refit to levels drawn, (n_levels,); each draw of a level is a level of its own."""
-    codes = rows.codes[factor]
-    order = np.argsort(codes, kind="stable")
-    ends = np.searchsorted(codes[order], np.arange(len(rows.indexes[factor]) + 1))
-    lengths = np.diff(ends)[draw]
-    copies = np.repeat(np.arange(len(draw)), lengths)
-    within = np.arange(len(copies)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    chosen = order[np.repeat(ends[draw], lengths) + within]
-    taken = rows.take(chosen)
-    indexes, new_codes = [], []
-    for number, index in enumerate(taken.indexes):
-        pairs = copies * len(index) + taken.codes[number]
-        labels, of_rows = np.unique(pairs, return_inverse=True)
-        columns = (labels, *[labels] * (len(index.key) - 1))
-        indexes.append(GroupIndex(index.key, columns))
-        new_codes.append(of_rows.astype(np.intp, copy=False))
-    drawn = replace(taken, codes=tuple(new_codes), indexes=tuple(indexes))
-    products = CrossProducts.of(fit.products.layout, drawn, fit.products.basis)
-    return Fit.of(products, fit.spec)
+@dataclass(frozen=True, slots=True, eq=False)
+class _WholeLevels:
+    """Rows by the level of one factor, of which whole levels are drawn."""
+
+    rows: Rows
+    order: IntArray  # (n,) rows level by level
+    ends: IntArray  # (n_levels + 1,) where each level starts there, and the last one ends
+    sizes: list[IntArray]  # (n_levels,) a factor: how many of its levels occur in each level
+    places: list[IntArray]  # (n,) a factor: place of the level of every row among these
+
+    @classmethod
+    def of(cls, rows: Rows, factor: int) -> _WholeLevels:
+        """Sort rows by their level of a factor, and number the levels of all factors within it."""
+        codes, n_levels = rows.codes[factor], len(rows.indexes[factor])
+        sizes, places = [], []
+        for inner, index in zip(rows.codes, rows.indexes, strict=True):
+            order, starts, distinct = sort_keys(pair_keys(codes, inner, len(index)))
+            pair = np.empty(len(codes), dtype=np.intp)
+            pair[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(codes)))
+            sizes.append(np.bincount(split_keys(distinct, len(index))[0], minlength=n_levels))
+            places.append(pair - (np.cumsum(sizes[-1]) - sizes[-1])[codes])
+        order = np.argsort(codes, kind="stable")
+        return cls(
+            rows, order, np.searchsorted(codes[order], np.arange(n_levels + 1)), sizes, places
+        )
+
+    def drawn(self, draw: IntArray) -> Rows:
+        """Return the rows of some levels, (m,); each draw of a level is a level of its own."""
+        lengths = np.diff(self.ends)[draw]
+        copies = np.repeat(np.arange(len(draw)), lengths)
+        shift = self.ends[draw] - (np.cumsum(lengths) - lengths)
+        chosen = self.order[np.arange(len(copies)) + shift[copies]]
+        indexes, codes = [], []
+        for index, sizes, places in zip(self.rows.indexes, self.sizes, self.places, strict=True):
+            first = np.cumsum(sizes[draw]) - sizes[draw]
+            codes.append(first[copies] + places[chosen])
+            labels = np.arange(int(sizes[draw].sum()))
+            indexes.append(GroupIndex(index.key, (labels,) * len(index.key)))
+        return replace(self.rows.take(chosen), codes=tuple(codes), indexes=tuple(indexes))
 
 
 def _estimates(fit: Fit, fits: list[Fit]) -> Refits:
