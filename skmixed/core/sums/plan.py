@@ -171,12 +171,12 @@ class Plan:
 
         `weights` are (n,). Levels and pairs without rows get zeros.
         """
-        factors = []
+        given, factors = np.ones(len(columns)) if weights is None else weights, []
         for number, (factor, index) in enumerate(
             zip(self.layout.factors, self.indexes, strict=True)
         ):
             codes, z = self.codes[number], factor.columns
-            products = products_by_level(codes, len(index), z, columns, weights)
+            products = products_by_level(codes, len(index), z, columns, given)
             if weights is None:  # sums of ones are exact
                 counts = products[CONSTANT, CONSTANT].astype(np.intp)
             else:

@@ -38,19 +38,14 @@ def products_by_level(
     n_levels: int,
     places: Sequence[int],
     columns: FloatArray,
-    weights: FloatArray | None,
+    weights: FloatArray,
 ) -> FloatArray:
     """Sum products of columns at k places with all columns, (k, n_columns, n_levels).
 
     `columns`, (n, n_columns) in C order, begin with ones. `codes`, the level of every row, and
     `weights` are (n,).
     """
-    first = []
-    for place in places:
-        if place == CONSTANT:
-            first.append(np.ones(len(codes)) if weights is None else weights)
-        else:
-            first.append(columns[:, place] * (1.0 if weights is None else weights))
+    first = [weights if z == CONSTANT else columns[:, z] * weights for z in places]
     return level_sums(codes, n_levels, first, columns)
 
 
