@@ -27,8 +27,7 @@ from timing import seconds
 from skmixed import BLUPEncoder, MixedEffectsRegressor, MixedLinearRegressor
 from skmixed.core.fit import Fit
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.groups import GroupIndex
-from skmixed.core.sums.layout import FactorLayout, Layout, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.inference import bootstrap
