@@ -170,7 +170,7 @@ class Labels:
         elif not isinstance(values, pd.Series):
             values = pd.Series(values)
         codes, uniques = pd.factorize(values)
-        found = uniques
+        found = np.asarray(uniques)
         if uniques.dtype != object or not isinstance(next(iter(uniques), None), str):
             found = _label_array(pd.Index(uniques))  # finds dates among objects
         order, ranks = _sort_order(found)

@@ -18,7 +18,15 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _get_feature_names, check_array, validate_data
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.design.tables import column, column_names, is_frame, select, take, to_pandas
+from skmixed.design.tables import (
+    column,
+    column_names,
+    is_frame,
+    not_numeric,
+    select,
+    take,
+    to_pandas,
+)
 from skmixed.design.wording import list_rows
 from skmixed.estimators._estimator import header_of
 from skmixed.estimators._numbers import (
@@ -203,7 +211,10 @@ class InputTable:
         if not self.is_named:
             array = plain_numbers(self.values)
             return None if array is None else _picked(array, places).astype(float, copy=False)
-        if isinstance(self.values, pd.DataFrame) and len(places) > _COLUMN_BY_COLUMN:
+        if isinstance(self.values, pd.DataFrame):
+            if len(places) > _COLUMN_BY_COLUMN:
+                return None
+        elif not_numeric(self.select(places)):
             return None
         numbers = np.empty((len(places), self.n_rows))  # columns of frames lie in one piece
         for row, place in zip(numbers, places, strict=True):

@@ -119,7 +119,8 @@ def test_one_value_that_is_not_finite(kind, value):
     frame = FRAME.copy()
     frame.loc[3, "b"] = value
     X = frame.to_numpy() if kind in ARRAYS else pl.from_pandas(frame)
-    X = frame.convert_dtypes() if kind.startswith("nullable") else X
+    with np.errstate(invalid="ignore"):  # pandas 2.1 tries whether infinity is an integer
+        X = frame.convert_dtypes() if kind.startswith("nullable") else X
     X = np.asfortranarray(X) if kind == "fortran" else X
     X = X.astype(object) if kind == "objects" else X
     table = InputTable.of(X)

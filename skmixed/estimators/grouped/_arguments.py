@@ -131,7 +131,7 @@ def _inner_columns(table: InputTable, places: Sequence[int], inner: Any) -> Any:
         if not _spell_numbers(chosen):
             return chosen
         return np.ascontiguousarray(check_numbers(chosen, allow_nan=allow_nan))
-    if not places or not_numeric(chosen):
+    if not places or not table.n_rows or not_numeric(chosen):
         return chosen
     numbers = np.ascontiguousarray(table.numeric(places, allow_nan=allow_nan))
     return pd.DataFrame(numbers, columns=to_pandas(chosen).columns)
