@@ -1,23 +1,22 @@
 """F tests of the terms of the fixed part, by type I, II or III.
 
-With R the upper Cholesky factor of X'X, the rows of R beta that belong to a term are what it adds
-to the terms before it: type I. Type II puts the term, and those that contain it, last. Type III
-compares means over the levels of the other factors, every combination counting alike.
+Type I asks what a term adds to those before it, type II what it adds to all that do not contain
+it. Both are rows of R beta, R being the upper Cholesky factor of X'X with the term at its place,
+and of all columns of X: what is tested does not depend on which dependent ones were dropped.
+Type III is in `skmixed.inference.type_three`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import linalg
 
-from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.fixed_part import FixedColumn, FixedPart
+from skmixed.core.model.fixed_part import FixedPart
+from skmixed.core.model.scaling import independent_columns
 from skmixed.inference.fitted import design_of, formula_of, snapshot
 from skmixed.inference.table import Table
 from skmixed.inference.testing import (
@@ -25,74 +24,10 @@ from skmixed.inference.testing import (
     CoefficientTests,
     DfMethod,
     JointTest,
-    dropped_places,
-    estimable_combinations,
 )
+from skmixed.inference.type_three import mean_functions
 
 TermTests = dict[str, JointTest]
-
-
-def sequential_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
-    """Test every term but the constant after those before it (type I).
-
-    A term all of whose columns are dropped has a test without restrictions.
-    """
-    fit = tests.fit
-    rows = _sequential_rows(tests, list(range(fit.rank)))
-    return {
-        term: _scaled_test(tests, rows[_kept_places(fit, places)])
-        for term, places in tested_terms(part).items()
-    }
-
-
-def marginal_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
-    """Test every term but the constant after all that do not contain it (type II)."""
-    if len(tested_terms(part)) == 1:
-        return sequential_tests(tests, part)
-    fit = tests.fit
-    terms = part.terms
-    found = {}
-    for term, places in tested_terms(part).items():
-        own = _kept_places(fit, places)
-        containing = [other for other in terms if contains(part, other, term)]
-        if not containing:  # every order with the term at the end says the same
-            found[term] = _scaled_test(tests, tests.to_raw[own])
-            continue
-        above = [place for other in containing for place in _kept_places(fit, terms[other])]
-        last = {*own, *above}
-        order = [place for place in range(fit.rank) if place not in last] + sorted(last)
-        rows = np.zeros((fit.rank, fit.rank))
-        rows[np.ix_(order, order)] = _sequential_rows(tests, order)
-        found[term] = _scaled_test(tests, rows[own])
-    return found
-
-
-def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
-    """Test every term but the constant at means over the other factors (type III)."""
-    if len(tested_terms(part)) == 1:
-        return sequential_tests(tests, part)
-    found = {}
-    for term, places in tested_terms(part).items():
-        if _is_full(part, term):
-            kept = _kept_places(tests.fit, places)
-            found[term] = _scaled_test(tests, tests.to_raw[kept])
-            continue
-        hypotheses = [
-            estimable_combinations(tests.fit, functions, sharing)
-            for functions, sharing in mean_hypotheses(part, places)
-        ]
-        functions = np.concatenate(hypotheses)
-        functions[:, dropped_places(tests.fit)] = 0.0
-        functions = functions[functions.any(axis=1)]
-        found[term] = tests.joint(functions) if len(functions) else NO_RESTRICTIONS
-    return found
-
-
-BY_TYPE: dict[str, Callable[[CoefficientTests, FixedPart], TermTests]] = {
-    "I": sequential_tests,
-    "II": marginal_tests,
-    "III": mean_tests,
-}
 
 
 def tested_terms(part: FixedPart) -> dict[str, list[int]]:
@@ -104,97 +39,70 @@ def tested_terms(part: FixedPart) -> dict[str, list[int]]:
     }
 
 
-def contains(part: FixedPart, larger: str, smaller: str) -> bool:
-    """Tell whether one term has the numbers of another, and its factors and more."""
-    first = [part.columns[place] for place in part.terms[larger]]
-    second = [part.columns[place] for place in part.terms[smaller]]
-    same_numbers = {number for column in first for number in column.numbers} == {
-        number for column in second for number in column.numbers
+def sequential_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
+    """Test every term but the constant after those before it (type I)."""
+    return {
+        term: _test_after(tests, places, list(range(places[0])))
+        for term, places in tested_terms(part).items()
     }
-    return same_numbers and set(first[0].codes) > set(second[0].codes)
 
 
-def _is_full(part: FixedPart, term: str) -> bool:
-    """Tell whether a term has a column for every level of a factor and no other term contains it.
+def marginal_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
+    """Test every term but the constant after all that do not contain it (type II)."""
+    found = {}
+    for term, places in tested_terms(part).items():
+        others = [
+            place
+            for other, its in part.terms.items()
+            if other != term and not part.contains(other, term)
+            for place in its
+        ]
+        found[term] = _test_after(tests, places, others)
+    return found
 
-    So it is without an intercept, or with slopes for levels only; its hypothesis is that all its
-    coefficients are zero.
-    """
-    columns = [part.columns[place] for place in part.terms[term]]
-    if any(contains(part, other, term) for other in part.terms):
-        return False
-    return any(
-        len({tuple(column.codes[factor]) for column in columns}) >= len(codes)
-        for factor, codes in columns[0].codes.items()
-    )
+
+def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
+    """Test every term but the constant at means over the other factors (type III)."""
+    terms = tested_terms(part)
+    if len(terms) == 1:
+        return sequential_tests(tests, part)
+    return {term: _test_of(tests, mean_functions(tests, part, term)) for term in terms}
 
 
-def _scaled_test(tests: CoefficientTests, rows: FloatArray) -> JointTest:
-    if not len(rows):
+BY_TYPE = {"I": sequential_tests, "II": marginal_tests, "III": mean_tests}
+_ADDS_NOTHING_TO = {
+    "I": "the terms before",
+    "II": "the terms that do not contain it",
+    "III": "the other terms",
+}
+
+
+def _notes(results: TermTests, type: str) -> list[str]:
+    """Say which terms have no test, and why."""
+    untested = [term for term, test in results.items() if test.num_df == 0]
+    return [
+        f"{term} is not tested: it adds nothing to {_ADDS_NOTHING_TO[type]}." for term in untested
+    ]
+
+
+def _test_after(tests: CoefficientTests, own: list[int], before: list[int]) -> JointTest:
+    """Test what columns add to others, by their positions among all fixed columns."""
+    gram = tests.gram.products
+    order = before + own
+    chosen = [order[n] for n in independent_columns(gram[np.ix_(order, order)])]
+    root = linalg.cholesky(gram[np.ix_(chosen, chosen)], lower=True)
+    rows = linalg.solve_triangular(root, gram[chosen], lower=True)
+    return _test_of(tests, rows[[place in own for place in chosen]])
+
+
+def _test_of(tests: CoefficientTests, functions: FloatArray) -> JointTest:
+    """Test functions that the data determine, (m, n_fixed), of coefficients as of a `FixedGram`."""
+    if not len(functions):
         return NO_RESTRICTIONS
-    fit = tests.fit
-    scaled = np.linalg.solve(tests.to_raw, fit.beta[list(fit.kept)])
-    return tests.joint_scaled(rows, rows @ scaled)
-
-
-def _sequential_rows(tests: CoefficientTests, order: list[int]) -> FloatArray:
-    """Return the rows of R for columns in an order, (p, p), in raw units with 1 for its own."""
-    root = _root(tests.fit, order)
-    return root * (np.diag(tests.to_raw)[order] / np.diag(root))[:, None]
-
-
-def _root(fit: Fit, order: list[int]) -> FloatArray:
-    """Return the upper Cholesky factor of X'X with the columns in another order, (p, p)."""
-    gram = fit.problem.model.gram[:-1, :-1]
-    return np.asarray(linalg.cholesky(gram[np.ix_(order, order)], lower=False))
-
-
-def _kept_places(fit: Fit, places: list[int]) -> list[int]:
-    """Return where columns stand among those kept."""
-    return [fit.kept.index(place) for place in places if place in fit.kept]
-
-
-def mean_hypotheses(part: FixedPart, places: list[int]) -> Iterator[tuple[FloatArray, list[int]]]:
-    """State the type III hypothesis of a term: functions, (m, n_fixed), and their columns.
-
-    The columns that share the numbers of the term span a function on the combinations of levels of
-    their factors: a mean, or the slope in the numbers. Its contrasts over the factors of the term,
-    averaged over the other factors, are zero. One pair is yielded for every set of numbers in the
-    term.
-    """
-    for numbers in dict.fromkeys(_numbers(part.columns[place]) for place in places):
-        own = [part.columns[place] for place in places if _numbers(part.columns[place]) == numbers]
-        sharing = [n for n, column in enumerate(part.columns) if _numbers(column) == numbers]
-        sizes = {
-            factor: len(codes) for n in sharing for factor, codes in part.columns[n].codes.items()
-        }
-        combine: FloatArray = np.ones((1, 1))
-        for factor, size in sizes.items():
-            combine = np.asarray(np.kron(combine, _level_contrasts(factor, size, own)))
-        cells = np.column_stack([_on_cells(part.columns[n], sizes) for n in sharing])
-        functions = np.zeros((len(combine), len(part.columns)))
-        functions[:, sharing] = combine @ cells
-        yield functions, sharing
-
-
-def _numbers(column: FixedColumn) -> tuple[str, ...]:
-    return tuple(sorted(column.numbers))
-
-
-def _level_contrasts(factor: str, size: int, own: list[FixedColumn]) -> FloatArray:
-    """Return what is asked of a factor's levels: their mean, differences, or every one."""
-    codes = {tuple(column.codes[factor]) for column in own if factor in column.codes}
-    if not codes:
-        return np.full((1, size), 1.0 / size)
-    if len(codes) >= size:
-        return np.eye(size)
-    return np.asarray(np.eye(size)[1:] - np.eye(size)[:1])
-
-
-def _on_cells(column: FixedColumn, sizes: dict[str, int]) -> FloatArray:
-    """Return a column at all combinations of levels, its numbers being one, (n_cells,)."""
-    values = [column.codes.get(factor, np.ones(size)) for factor, size in sizes.items()]
-    return np.array([np.prod(cell) for cell in itertools.product(*values)])
+    fit, kept = tests.fit, list(tests.fit.kept)
+    scales = tests.gram.units[kept] * np.diag(tests.to_raw)
+    rows = functions[:, kept] * scales
+    return tests.joint_scaled(rows, rows @ np.linalg.solve(tests.to_raw, fit.beta[kept]))
 
 
 _TYPES = {1: "I", 2: "II", 3: "III", "1": "I", "2": "II", "3": "III"}
@@ -222,8 +130,8 @@ def anova(
     Returns
     -------
     Table
-        Columns num_df, df (denominator), statistic (F) and p_value; a row a term. A term all of
-        whose columns depend on others has num_df 0.
+        Columns num_df, df (denominator), statistic (F) and p_value; a row a term. A term that adds
+        nothing to those it is tested against has num_df 0 and NaN, and a note says so.
 
     Raises
     ------
@@ -239,16 +147,22 @@ def anova(
     Notes
     -----
     In R: ``anova(model, type = ...)`` of lmerTest. A term contains another if it has the same
-    numeric columns and its factors and more. Under treatment contrasts or any others, type III
-    tests are the same. Where combinations of levels are missing, type III tests only what the data
-    determine of a hypothesis, and lmerTest something else, with a warning. With precision weights,
-    types I and II go by weighted sums of squares, where lmerTest takes unweighted ones.
+    numeric columns and its factors and more. Types II and III are the same for every coding,
+    reference level and order of terms, also where a numeric column is a function of a factor; there
+    lmerTest goes by the columns that it has dropped. Where combinations of levels are missing, type
+    III is that of SAS and lmerTest [2]_. With precision weights, types I and II go by weighted sums
+    of squares, where lmerTest takes unweighted ones. Degrees of freedom of several restrictions
+    belong to the hypothesis, whichever contrasts state it; those of lmerTest vary a little with the
+    reference level.
 
     References
     ----------
     .. [1] Kuznetsova, A., Brockhoff, P. B. & Christensen, R. H. B. (2017). lmerTest package: tests
        in linear mixed effects models. Journal of Statistical Software 82(13),
        :doi:`10.18637/jss.v082.i13`, section 3.
+    .. [2] Goodnight, J. H. (1980). Tests of hypotheses in fixed effects linear models.
+       Communications in Statistics - Theory and Methods 9(2), 167-180,
+       :doi:`10.1080/03610928008827869`.
 
     Examples
     --------
@@ -268,7 +182,7 @@ def anova(
         raise ValueError(f"type={type!r} is not one of 'I', 'II' and 'III'")
     model = snapshot(model)
     tests = CoefficientTests.of(model, df)
-    results = BY_TYPE[str(wanted)](tests, design_of(model).fixed_part)
+    results: TermTests = BY_TYPE[str(wanted)](tests, design_of(model).fixed_part)
     frame = pd.DataFrame(
         {
             "num_df": [test.num_df for test in results.values()],
@@ -279,4 +193,4 @@ def anova(
         index=pd.Index(list(results), dtype=object),
     )
     title = f"Analysis of variance, type {wanted}: {formula_of(model)}"
-    return Table(title, frame, (tests.note,))
+    return Table(title, frame, (tests.note, *_notes(results, str(wanted))))

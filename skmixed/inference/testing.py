@@ -96,6 +96,11 @@ class CoefficientTests:
         """The adjustment of Kenward and Roger."""
         return KenwardRoger.of(self.fit)
 
+    @cached_property
+    def gram(self) -> FixedGram:
+        """Cross-products of all fixed columns."""
+        return FixedGram.of(self.fit)
+
     @property
     def is_exact(self) -> bool:
         """Whether t and F are exact, there being no variances but the residual one."""
@@ -197,9 +202,19 @@ class CoefficientTests:
         if self.method == "kenward-roger":
             return self.adjustment.joint(rows)
         covariance = self.fit.evaluation.beta_covariance
-        vectors = np.linalg.eigh(rows @ covariance @ rows.T)[1]
-        degrees = satterthwaite(self.curvature, covariance, vectors.T @ rows)
-        return 1.0, joint_degrees(degrees)
+        along = self._principal(rows, covariance)
+        return 1.0, joint_degrees(satterthwaite(self.curvature, covariance, along))
+
+    def _principal(self, rows: FloatArray, covariance: FloatArray) -> FloatArray:
+        """Return uncorrelated functions that say the same as independent rows, (q, p).
+
+        They are those whose variances differ most from what least squares would give them, so the
+        hypothesis alone decides which: not its rows, nor how factors are coded.
+        """
+        gram = self.fit.problem.model.gram[:-1, :-1]
+        by_least_squares = rows @ linalg.solve(gram, rows.T, assume_a="pos")
+        vectors = linalg.eigh(rows @ covariance @ rows.T, by_least_squares)[1]
+        return np.asarray(vectors.T @ rows)
 
 
 def _p_value(statistic: float, q: int, df: float) -> float:
@@ -232,29 +247,51 @@ def t_quantiles(level: float, degrees: FloatArray) -> FloatArray:
 _ESTIMABLE = 1e-6  # excess that is rounding: dropped columns repeat others to about that accuracy
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedGram:
+    """Cross-products of all fixed columns, the dropped ones too, where the least digits are lost.
+
+    Columns are shifted if there is an intercept, and have a root mean square of one.
+    """
+
+    products: FloatArray  # (n_fixed, n_fixed), with ones on the diagonal
+    shift: FloatArray  # (n_fixed, n_fixed), coefficients of raw columns = shift @ those of shifted
+    units: FloatArray  # (n_fixed,), lengths of the shifted columns
+
+    @classmethod
+    def of(cls, fit: Fit) -> FixedGram:
+        """Take them from the sums of a fit."""
+        sums, fixed = fit.products, np.ix_(fit.spec.fixed, fit.spec.fixed)
+        if fit.spec.has_intercept:
+            shift, gram = np.asarray(sums.basis)[fixed], sums.gram[fixed]
+        else:
+            shift = np.eye(len(fit.spec.fixed))
+            gram = (sums.undo.T @ sums.gram @ sums.undo)[fixed]
+        units = np.sqrt(np.diag(gram))
+        units = np.where(units > 0, units, 1.0)
+        return cls(gram / np.outer(units, units), shift, units)
+
+    def alias(self, fit: Fit) -> FloatArray:
+        """Return A of X_D = X_K A, (p, n_dropped)."""
+        kept, dropped = list(fit.kept), dropped_places(fit)
+        own, between = self.products[np.ix_(kept, kept)], self.products[np.ix_(kept, dropped)]
+        return np.asarray(linalg.solve(own, between, assume_a="pos"))
+
+
 def excess(fit: Fit, functions: FloatArray) -> FloatArray:
     """Return l_D - A'l_K of m functions, (m, n_dropped), zero for what the data determine.
 
     `functions`, (m, n_fixed), are of all fixed coefficients in raw units. The excess is relative to
     the size of the function, in units in which columns have a root mean square of one.
     """
-    products, spec = fit.products, fit.spec
-    fixed = list(spec.fixed)
-    if len(fit.kept) == len(fixed):
-        return np.zeros((len(functions), 0))
-    undo = products.undo
-    shift = np.asarray(products.basis if spec.has_intercept else np.eye(len(undo)))
-    gram = products.gram if spec.has_intercept else undo.T @ products.gram @ undo
-    gram = gram[np.ix_(fixed, fixed)]
-    units = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
-    units = np.where(np.diag(gram) > 0, units, 1.0)
-    shifted = functions @ shift[np.ix_(fixed, fixed)] / units
-    gram = gram / np.outer(units, units)
-    kept = list(fit.kept)
     dropped = dropped_places(fit)
-    alias = linalg.solve(gram[np.ix_(kept, kept)], gram[np.ix_(kept, dropped)], assume_a="pos")
+    if not dropped:
+        return np.zeros((len(functions), 0))
+    gram = FixedGram.of(fit)
+    shifted = functions @ gram.shift / gram.units
     size = np.maximum(np.abs(shifted).max(axis=1, initial=0.0), np.finfo(float).tiny)
-    return np.asarray((shifted[:, dropped] - shifted[:, kept] @ alias) / size[:, None])
+    beyond = shifted[:, dropped] - shifted[:, list(fit.kept)] @ gram.alias(fit)
+    return np.asarray(beyond / size[:, None])
 
 
 def dropped_places(fit: Fit) -> list[int]:
@@ -281,18 +318,3 @@ def kept_part(fit: Fit, functions: FloatArray) -> FloatArray:
     of_dropped = functions[:, dropped_places(fit)].any(axis=1)
     kept[of_dropped & ~is_determined(fit, functions)] = np.nan
     return kept
-
-
-def estimable_combinations(fit: Fit, functions: FloatArray, among: list[int]) -> FloatArray:
-    """Return the combinations of m functions that the data determine, (r, n_fixed).
-
-    `among` are the columns in question; dropped ones beside them count as left out for good. The
-    functions themselves are returned where all are determined.
-    """
-    chosen = [n for n, place in enumerate(dropped_places(fit)) if place in among]
-    beyond = excess(fit, functions)[:, chosen]
-    if np.abs(beyond).max(initial=0.0) <= _ESTIMABLE:
-        return functions
-    size = np.maximum(np.abs(functions).max(axis=1), np.finfo(float).tiny)
-    free = linalg.null_space(beyond.T, rcond=_ESTIMABLE)
-    return np.asarray(free.T @ (functions / size[:, None]))

@@ -28,6 +28,11 @@ WALD_LIMITS = 1e-5
 SHARES = 1e-6
 # Precision weights: lmerTest takes unweighted sums of squares for its sequential hypotheses.
 UNWEIGHTED_IN_R = {"cbpp_lmm_w_ml", "cbpp_lmm_w_reml"}
+# Columns that repeat others: types II and III say that they add nothing, R tests what it has kept.
+DEPENDENT = {"sleep_rankdef_reml", "sleep_rankdef_ml"}
+# Degrees of several restrictions: those of lmerTest vary by so much with the contrasts that state
+# them, and here they do not.
+JOINT = 5e-3
 # Profiles of large data sets, and of many parameters, take seconds each and show nothing new.
 FEW_ROWS = 5000
 
@@ -86,16 +91,20 @@ def test_tests_of_coefficients_and_terms(name, fitted):
             assert_close(ours[:, 1], wanted[:, 1], STATISTIC)
     tests = [
         (type, "satterthwaite", (figures["lmerTest"] or {}).get(f"anova_type{type}"), SATTERTHWAITE)
-        for type in ["I", "II", "III"]
+        for type in (["I"] if name in DEPENDENT else ["I", "II", "III"])
     ]
-    adjusted = (figures["kenward_roger"] or {}).get("anova_typeIII")
+    adjusted = None
+    if name not in DEPENDENT:
+        adjusted = (figures["kenward_roger"] or {}).get("anova_typeIII")
     for type, df, theirs, tol in [*tests, ("III", "kenward-roger", adjusted, KENWARD_ROGER)]:
         if theirs and theirs["values"]:
             ours = inference.anova(model, type, df=df).to_frame().dropna()
             wanted = figures_of(theirs, ["NumDF", "DenDF", "F value"])
             tol = 2e-3 if name in UNWEIGHTED_IN_R else tol
             assert_close(ours["num_df"].to_numpy(), wanted[:, 0], 0.0)
-            assert_close(ours["df"].to_numpy(), wanted[:, 1], tol)
+            single = wanted[:, 0] == 1 if df == "satterthwaite" else np.ones(len(wanted), bool)
+            assert_close(ours["df"].to_numpy()[single], wanted[single, 1], tol)
+            assert_close(ours["df"].to_numpy(), wanted[:, 1], max(tol, JOINT))
             assert_close(ours["statistic"].to_numpy(), wanted[:, 2], STATISTIC)
 
 

@@ -33,3 +33,12 @@ class FixedPart:
         for place, column in enumerate(self.columns):
             found.setdefault(column.term, []).append(place)
         return found
+
+    def contains(self, larger: str, smaller: str) -> bool:
+        """Tell whether one term has the numbers of another, and its factors and more."""
+        first = [self.columns[place] for place in self.terms[larger]]
+        second = [self.columns[place] for place in self.terms[smaller]]
+        same_numbers = {number for column in first for number in column.numbers} == {
+            number for column in second for number in column.numbers
+        }
+        return same_numbers and set(first[0].codes) > set(second[0].codes)
