@@ -61,8 +61,8 @@ class Fit:
         """
         search = solver or Newton()
         problem = Problem.of(products, spec, search.krylov)
-        zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
         if not spec.terms or not problem.is_determined:
+            zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
         searched = collapsed(problem)
         try:
@@ -70,7 +70,8 @@ class Fit:
         except NoMaximumError:
             evaluation, report = search.solve(searched.with_noise())
             report = replace(report, is_unbounded=True)
-        report = replace(report, reason=reason or report.reason)
+        if reason:
+            report = replace(report, reason=reason)
         cache: dict[str, Any] = {"problem": evaluation.problem, "evaluation": evaluation}
         if evaluation.problem.model.times is not None:  # its levels stand for others
             cache = {"problem": problem.with_noise() if report.is_unbounded else problem}

@@ -67,6 +67,15 @@ def eigenpairs(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
     return _checked(values, info), np.asarray(vectors)
 
 
+def left_singular(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the left singular vectors, (..., k, k), and singular values, (..., k), descending."""
+    if matrix.ndim > 2:
+        vectors, values, _ = np.linalg.svd(matrix)
+        return vectors, values
+    vectors, values, _, info = lapack.dgesdd(matrix)
+    return np.asarray(vectors), _checked(values, info)
+
+
 def semidefinite_cholesky(matrix: FloatArray) -> FloatArray:
     """Return the lower Cholesky factors of positive semidefinite matrices, (..., k, k).
 
@@ -110,11 +119,11 @@ def is_positive_definite(matrix: FloatArray) -> bool:
 
 def _checked(values: FloatArray, info: int) -> FloatArray:
     if info:
-        raise np.linalg.LinAlgError("eigenvalues of a symmetric matrix did not converge")
+        raise np.linalg.LinAlgError("eigenvalues or singular values did not converge")
     return np.asarray(values)
 
 
-_CLEARLY_INDEPENDENT = 1e-8  # pivot at unit diagonal: no eigenvalue is near rounding, nor slow
+_CLEARLY_INDEPENDENT = 1e-4  # root of a pivot at unit diagonal: no eigenvalue is near rounding
 
 
 def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
@@ -127,17 +136,17 @@ def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
     p = len(gram) - 1
     if not np.isfinite(gram).all():
         return np.full(p, np.nan), np.nan
-    sizes = np.sqrt(np.maximum(np.diag(gram)[:p], 0.0))
-    units = np.divide(1.0, sizes, out=np.zeros(p), where=sizes > 0.0)
+    squares = gram.diagonal()[:p]
+    units = 1.0 / np.sqrt(np.where(squares > 0.0, squares, np.inf))
     own, right = gram[:p, :p] * units[:, None] * units, gram[:p, p] * units
     lower, info = lapack.dpotrf(own, lower=1)
-    if not info and (np.square(np.diag(lower)) > _CLEARLY_INDEPENDENT).all():
+    if not info and (lower.diagonal() > _CLEARLY_INDEPENDENT).all():
         solved = lapack.dpotrs(lower, right, lower=1)[0] if p else right
     else:
         solved = inverse_felt(own, p * np.finfo(float).eps) @ right
-    coef = units * solved
-    to_residual = np.append(-coef, 1.0)
-    return coef, float(to_residual @ gram @ to_residual)
+    to_residual = np.ones(p + 1)
+    np.multiply(units, -solved, out=to_residual[:p])
+    return -to_residual[:p], float(to_residual @ gram @ to_residual)
 
 
 def generator_of(random_state: Any) -> np.random.Generator:

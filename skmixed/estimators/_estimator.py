@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from inspect import signature
 from operator import attrgetter
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -99,6 +101,23 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         """Return the names of the parameters, which scikit-learn looks up in every fit."""
         names: list[str] = super()._get_param_names()
         return names
+
+    @classmethod
+    @cache
+    def _defaults(cls) -> dict[str, Any]:
+        """Return the parameters of the constructor, with their defaults where they have any."""
+        return {name: each.default for name, each in signature(cls).parameters.items()}
+
+    def _validate_params(self) -> None:
+        """Check the parameters as scikit-learn does, but for those that are left at their defaults.
+
+        These are right, and to see it would take longer than the rest of the reading.
+        """
+        defaults, params = self._defaults(), self.get_params(deep=False)
+        given = {name: each for name, each in params.items() if each is not defaults[name]}
+        validate_parameter_constraints(
+            self._parameter_constraints, given, caller_name=type(self).__name__
+        )
 
     def __dir__(self) -> list[str]:
         """Leave out what is not there: scikit-learn shows every name that ends in an underscore."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import FloatArray, IntArray, left_singular
 
 _NO_ROOT = 1e-170  # singular value in the place of zero: its square is zero, its inverse is not
 
@@ -79,7 +79,7 @@ def invertible_root(lam: FloatArray) -> tuple[FloatArray, FloatArray]:
     It is Q S of ``lam = Q S P'``; a zero in S stands for the smallest number with an inverse, and
     nothing that is squared can tell the two apart.
     """
-    vectors, roots, _ = np.linalg.svd(lam)
+    vectors, roots = left_singular(lam)
     roots = np.maximum(roots, _NO_ROOT)[..., None, :]
     return vectors * roots, (vectors / roots).swapaxes(-1, -2)
 

@@ -107,7 +107,9 @@ class Evaluation:
     @cached_property
     def to_residual(self) -> FloatArray:
         """The vector w = (-beta, 1), of shape (p + 1,), so that [X y] w = y - X beta."""
-        return np.append(-self.lower[-1, :-1] @ self._fixed_root, 1.0)
+        w = np.ones(len(self.lower))
+        np.matmul(-self.lower[-1, :-1], self._fixed_root, out=w[:-1])
+        return w
 
     @property
     def beta(self) -> FloatArray:
@@ -123,7 +125,7 @@ class Evaluation:
     def middle(self) -> FloatArray:
         """W_m, (p + 1, p + 1): blockdiag(V_b, 0) + w w'/sigma^2 for REML, w w'/sigma^2 for ML."""
         w = self.to_residual
-        middle = np.outer(w, w / self.sigma2)
+        middle = w[:, None] * (w / self.sigma2)
         if self.problem.spec.method == "reml":
             middle[:-1, :-1] += self.beta_covariance
         return middle
@@ -227,7 +229,7 @@ def average_information(evaluation: Evaluation, directions: Directions) -> Float
     h, q = y @ evaluation.to_residual, _quadratic(evaluation, y)
     fixed = h[:, :-1] @ evaluation.beta_covariance @ h[:, :-1].T
     information = (through - fixed) / evaluation.sigma2
-    return np.asarray(information - np.outer(q, q) / evaluation.degrees)
+    return np.asarray(information - q[:, None] * q / evaluation.degrees)
 
 
 def _response_terms(evaluation: Evaluation, directions: Directions) -> FloatArray:
@@ -263,10 +265,10 @@ def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
     if evaluation.problem.spec.method == "reml":
         my = evaluation.middle @ y
         hessian -= my.reshape(len(y), -1) @ my.transpose(0, 2, 1).reshape(len(y), -1).T
-        return np.asarray(hessian + (1.0 - 1.0 / evaluation.degrees) * np.outer(q, q))
+        return np.asarray(hessian + (1.0 - 1.0 / evaluation.degrees) * q[:, None] * q)
     h = (y @ evaluation.to_residual)[:, :-1]
     hessian -= 2.0 / evaluation.sigma2 * (h @ evaluation.beta_covariance @ h.T)
-    return np.asarray(hessian - np.outer(q, q) / evaluation.degrees)
+    return np.asarray(hessian - q[:, None] * q / evaluation.degrees)
 
 
 def _quartic(evaluation: Evaluation) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -47,7 +48,7 @@ class Problem:
         frequency = spec.weighting == "frequency"
         n = products.sum_weights if frequency else float(products.n_rows)
         nu = n - len(model.kept) if spec.method == "reml" else n
-        constant = -2.0 * nu * float(np.log(model.response_scale))
+        constant = -2.0 * nu * math.log(model.response_scale)
         if spec.method == "reml":
             constant -= 2.0 * model.log_scales
         if not frequency:

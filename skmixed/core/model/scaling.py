@@ -8,13 +8,14 @@ anywhere else shifting a slope would be another model.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.linalg import FloatArray
-from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.linalg import FloatArray, block_diagonal
+from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.blocks import PairBlock, transform
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT
@@ -47,35 +48,34 @@ class ScaledModel:
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
         """Select, shift and scale the columns of a model."""
-        undo = products.undo
-        fixed, response = _fixed_maps(products, spec, undo)
-        scales = _power_of_two_scales(fixed, products)
-        fixed = fixed * scales
-        kept = independent_columns(fixed.T @ products.gram @ fixed)
-        response_scale = float(_power_of_two_scales(response[:, None], products)[0])
-        right_map = np.column_stack([fixed[:, kept], response * response_scale])
-        maps = [_random_map(products, spec, factor, undo) for factor in spec.used_factors]
-        blocks = [products.factors[factor] for factor in spec.used_factors]
-        own = [
-            transform(block.products[:, list(block.columns)], z_map, z_map)
-            for block, z_map in zip(blocks, maps, strict=True)
-        ]
-        within = _scaled_within(products, spec, right_map)
+        undo, used = products.undo, spec.used_factors
+        fixed_and_y = _fixed_and_response(products, spec, undo)
+        scales = _power_of_two_scales(fixed_and_y, products)
+        fixed_and_y *= scales
+        gram = fixed_and_y.T @ products.gram @ fixed_and_y
+        kept = independent_columns(gram[:-1, :-1])
+        if len(kept) < len(gram) - 1:
+            chosen = [*kept, -1]
+            fixed_and_y, scales = fixed_and_y[:, chosen], scales[chosen]
+            gram = gram[chosen][:, chosen]
+        within = _scaled_within(products, spec, fixed_and_y)
+        maps, raw_effects, own, right = [], [], [], []
+        for factor in used:
+            z_map, raw = _random_maps(products, spec, factor, undo)
+            block = products.factors[factor]
+            maps.append(z_map)
+            raw_effects.append(raw)
+            own.append(transform(block.products[:, block.columns], z_map, z_map))
+            right.append(transform(block.products, z_map, fixed_and_y))
         return cls(
             kept=kept,
-            to_raw=products.basis @ right_map,
-            response_scale=response_scale,
-            log_scales=float(np.log(scales[list(kept)]).sum()),
-            gram=right_map.T @ products.gram @ right_map,
-            random_maps=[
-                _raw_effects(products, spec, factor, z_map)
-                for factor, z_map in zip(spec.used_factors, maps, strict=True)
-            ],
+            to_raw=products.basis @ fixed_and_y,
+            response_scale=float(scales[-1]),
+            log_scales=float(np.log(scales[:-1]).sum()),
+            gram=gram,
+            random_maps=raw_effects,
             own=own,
-            right=[
-                transform(block.products, z_map, right_map)
-                for block, z_map in zip(blocks, maps, strict=True)
-            ],
+            right=right,
             pairs=_scaled_pairs(products, spec, maps),
             within=None if within is None else within[1],
             first=None if within is None else within[0],
@@ -102,28 +102,28 @@ def independent_columns(gram: FloatArray) -> tuple[int, ...]:
     """
     rest = gram.copy()
     kept = []
-    for j in range(len(gram)):
-        if rest[j, j] > _INDEPENDENT_SHARE * gram[j, j]:
+    for j, square in enumerate(gram.diagonal().tolist()):
+        pivot = float(rest[j, j])
+        if pivot > _INDEPENDENT_SHARE * square:
             kept.append(j)
-            column = rest[:, j] / np.sqrt(rest[j, j])
-            rest -= np.outer(column, column)
+            column = rest[:, j] / math.sqrt(pivot)
+            rest -= column[:, None] * column
     return tuple(kept)
 
 
-def _fixed_maps(
-    products: CrossProducts, spec: ModelSpec, undo: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Express the fixed columns, (w, p), and the response, (w,), in the w stored columns."""
-    width = len(products.basis)
-    columns = list(spec.fixed)
-    fixed = (np.eye(width) if spec.has_intercept else undo)[:, columns]
+def _fixed_and_response(products: CrossProducts, spec: ModelSpec, undo: FloatArray) -> FloatArray:
+    """Express the p fixed columns and the response in the w stored columns, (w, p + 1)."""
+    width, fixed = len(undo), list(spec.fixed)
+    maps = np.zeros((width, len(fixed) + 1))
+    maps[-1, -1] = 1.0
     foreign = [j for j in range(width - 1) if j not in spec.fixed]
-    response = np.eye(width)[:, -1]
     if spec.has_intercept:  # their shifts may stay
-        response[foreign] = -products.basis[foreign, -1]
+        maps[fixed, range(len(fixed))] = 1.0
+        maps[foreign, -1] = -products.basis[foreign, -1]
     else:
-        response -= undo[:, foreign] @ products.basis[foreign, -1]
-    return fixed, response
+        maps[:, :-1] = undo[:, fixed]
+        maps[:, -1] -= undo[:, foreign] @ products.basis[foreign, -1]
+    return maps
 
 
 def _power_of_two_scales(maps: FloatArray, products: CrossProducts) -> FloatArray:
@@ -131,52 +131,31 @@ def _power_of_two_scales(maps: FloatArray, products: CrossProducts) -> FloatArra
 
     The p columns are given in the stored ones by `maps`, (n_columns, p).
     """
-    squares = np.einsum("ij,ik,kj->j", maps, products.gram, maps)
-    mean_squares = squares / products.sum_weights
+    mean_squares = ((products.gram @ maps) * maps).sum(axis=0) / products.sum_weights
     positive = np.where(mean_squares > 0, mean_squares, 1.0)
     return np.exp2(-np.round(0.5 * np.log2(positive)))
 
 
-def _random_map(
+def _random_maps(
     products: CrossProducts, spec: ModelSpec, factor: int, undo: FloatArray
-) -> FloatArray:
-    """Express the random columns of a factor in the columns its block carries, (carried, k)."""
+) -> tuple[FloatArray, FloatArray]:
+    """Express the random columns of a factor in those its block carries, (carried, k).
+
+    Returns R, (k, k), too, with effects of the raw columns = R @ effects of the scaled ones.
+    """
     carried = list(products.factors[factor].columns)
-    return np.concatenate(
-        [_term_map(products, term, carried, undo) for term in spec.factor_terms(factor)],
-        axis=1,
-    )
-
-
-def _term_map(
-    products: CrossProducts, term: Term, carried: list[int], undo: FloatArray
-) -> FloatArray:
-    """Express the random columns of a term in the columns the block of its factor carries."""
-    is_shifted = term.structure.may_shift and CONSTANT in term.columns
-    basis = np.eye(len(undo)) if is_shifted else undo
-    columns = basis[:, list(term.columns)]
-    scales = _power_of_two_scales(columns, products)
-    if term.structure.one_unit:
-        scales[:] = scales.min()
-    return np.asarray((columns * scales)[carried])
-
-
-def _raw_effects(
-    products: CrossProducts, spec: ModelSpec, factor: int, z_map: FloatArray
-) -> FloatArray:
-    """Return R, (k, k), with effects of the raw columns = R @ effects of the scaled ones."""
-    carried = list(products.factors[factor].columns)
-    raw = products.basis[carried][:, carried] @ z_map
-    effects = []
-    start = 0
-    size = z_map.shape[1]
+    maps, effects = [], []
     for term in spec.factor_terms(factor):
-        rows = [carried.index(column) for column in term.columns]
-        block = np.zeros((len(rows), size))
-        block[:, start : start + len(rows)] = raw[rows, start : start + len(rows)]
-        effects.append(block)
-        start += len(rows)
-    return np.concatenate(effects)
+        structure, places = term.structure, list(term.columns)
+        is_shifted = structure.may_shift and CONSTANT in places
+        columns = (np.eye(len(undo)) if is_shifted else undo)[:, places]
+        scales = _power_of_two_scales(columns, products)
+        if structure.one_unit:
+            scales[:] = scales.min()
+        own = (columns * scales)[carried]
+        maps.append(own)
+        effects.append(products.basis[places][:, carried] @ own)
+    return np.concatenate(maps, axis=1), block_diagonal(effects)
 
 
 def _scaled_pairs(

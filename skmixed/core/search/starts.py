@@ -16,6 +16,8 @@ different size, can have more than one minimum. On small problems more searches 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from itertools import accumulate, pairwise
 
 import numpy as np
 from scipy.linalg import lapack
@@ -44,29 +46,27 @@ def minque_start(problem: Problem) -> Blocks:
     gram = problem.model.gram
     p = len(gram) - 1
     beta, residual = problem.least_squares
-    to_residual = np.append(-beta, 1.0)
-    directions = [structure.basis for structure in problem.structures]
     root = _projection_root(gram[:p, :p])
     projected = [_projected(right[:, : len(root)], root) for right in problem.model.right]
-    scores = [np.matmul(to_residual, right) for right in problem.model.right]
-    flat = [matrices.reshape(len(matrices), -1) for matrices in directions]
+    scores = [right[:, p] - np.matmul(beta, right[:, :p]) for right in problem.model.right]
+    flat = [structure.basis.reshape(-1, structure.size**2) for structure in problem.structures]
+    ends = list(accumulate((len(matrices) for matrices in flat), initial=0))
+    places = [slice(*place) for place in pairwise(ends)]
 
-    traces, squares = [], []
-    for factor, (matrices, block, score) in enumerate(zip(flat, projected, scores, strict=True)):
-        kept = problem.model.total(factor) - np.einsum("apl,bpl->ab", block, block)
-        traces.append(matrices @ kept.ravel())
-        squares.append(matrices @ (score @ score.T).ravel())
-    system = _system(problem, flat, projected)
-    t, q = np.concatenate(traces), np.concatenate(squares)
-    full = np.empty((len(t) + 1, len(t) + 1))
-    full[:-1, :-1], full[:-1, -1], full[-1, :-1] = system, t, t
-    full[-1, -1] = problem.n_observations - p
-    solution = lapack.dgelss(full, np.append(q, residual), cond=_RANK_CUTOFF)[1]
+    system = np.empty((ends[-1] + 1, ends[-1] + 1))
+    target = np.empty(len(system))
+    system[-1, -1], target[-1] = problem.n_observations - p, residual
+    _fill_traces(system, places, problem, flat, projected)
+    for factor, (place, matrices) in enumerate(zip(places, flat, strict=True)):
+        score, block = scores[factor], projected[factor].reshape(len(scores[factor]), -1)
+        kept = problem.model.total(factor) - block @ block.T
+        system[place, -1] = system[-1, place] = matrices @ kept.ravel()
+        target[place] = matrices @ (score @ score.T).ravel()
+    solution = lapack.dgelss(system, target, cond=_RANK_CUTOFF)[1]
     noise = _noise(problem, float(solution[-1]), residual, scores)
-    parts = np.split(solution[:-1] / noise, np.cumsum([len(m) for m in directions])[:-1])
     return [
-        structure.lifted((part @ matrices).reshape(structure.size, structure.size))
-        for structure, part, matrices in zip(problem.structures, parts, flat, strict=True)
+        structure.lifted((solution[place] @ matrices / noise).reshape(structure.size, -1))
+        for structure, place, matrices in zip(problem.structures, places, flat, strict=True)
     ]
 
 
@@ -92,7 +92,10 @@ def _noise(problem: Problem, estimate: float, residual: float, scores: Blocks) -
 def _projection_root(gram: FloatArray) -> FloatArray:
     """Return the Cholesky factor of the cross-products of the first few fixed columns."""
     few = min(_N_PROJECTED, len(gram))
-    return np.asarray(np.linalg.cholesky(gram[:few, :few]))
+    root, info = lapack.dpotrf(gram[:few, :few], lower=1, clean=1)
+    if info:
+        raise np.linalg.LinAlgError("the fixed columns are not independent")
+    return np.asarray(root)
 
 
 def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
@@ -105,10 +108,10 @@ def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
     return np.asarray(solved.reshape(p, k, n_levels).transpose(1, 0, 2))
 
 
-def _system(problem: Problem, flat: Blocks, projected: Blocks) -> FloatArray:
-    """Return tr(P V_E P V_D) of all directions, of shape (t, t)."""
-    ends = np.cumsum([0] + [len(matrices) for matrices in flat])
-    system = np.empty((ends[-1], ends[-1]))
+def _fill_traces(
+    system: FloatArray, places: list[slice], problem: Problem, flat: Blocks, projected: Blocks
+) -> None:
+    """Write tr(P V_E P V_D) of all directions into the system, (> t, > t), in place."""
     grams = [level_grams(block) for block in projected]
     for i, own in enumerate(problem.model.own):
         pairs = [(i, PairBlock.diagonal(own))]
@@ -116,9 +119,8 @@ def _system(problem: Problem, flat: Blocks, projected: Blocks) -> FloatArray:
         for j, pair in pairs:
             form = _pair_form(pair, projected[i], projected[j], problem.model.times)
             part = flat[i] @ form @ flat[j].T + (flat[i] @ grams[i]) @ (flat[j] @ grams[j]).T
-            system[ends[i] : ends[i + 1], ends[j] : ends[j + 1]] = part
-            system[ends[j] : ends[j + 1], ends[i] : ends[i + 1]] = part.T
-    return system
+            system[places[i], places[j]] = part
+            system[places[j], places[i]] = part.T
 
 
 def _pair_form(
@@ -190,7 +192,7 @@ def starts_beside(
     """
     if n_effects > _MOST_EFFECTS:
         return []
-    singular = np.any([(diagonal(lam) == 0.0).any(axis=-1) for lam in lambdas], axis=0)
+    singular = reduce(np.logical_or, [(diagonal(lam) == 0.0).any(axis=-1) for lam in lambdas])
     starts = _shared_variance_starts(structures, total, n_observations)
     n_terms = sum(len(structure.blocks) for structure in structures)
     if n_terms == 1:
@@ -275,6 +277,8 @@ def _shared_variance_starts(
         if block.one_unit
     ]
     starts: list[Start] = []
+    if not shared:
+        return starts
     shape = (*n_observations.shape, 1, 1)
     together = [np.tile(np.eye(structure.size), shape) for structure in structures]
     for factor, columns in shared:

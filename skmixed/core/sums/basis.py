@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.linalg import lstsq, solve_triangular
 
@@ -11,7 +13,7 @@ from skmixed.core.sums.layout import CONSTANT
 _SAMPLE = 4096  # rows that are looked at, at least: a shift need only be near the mean
 _FAR_FROM_ZERO = 4.0  # standard deviations; nearer, sums of squares lose about one digit at most
 _DOMINATED = 0.03  # of the spread of y; its square says that three digits of y'y are at stake
-_CLEARLY_UNEXPLAINED = 0.1  # of y'y; so much more than `_DOMINATED` that rounding cannot decide
+_CLEARLY_UNEXPLAINED = 0.1  # of y'y, centred; far more than `_DOMINATED`: rounding cannot decide
 _EXPLAINED_EXACTLY = 1e-12  # of the spread of y; less is rounding, and no residual to keep
 _RANK_TOLERANCE = 1e-10  # of the largest singular value; less is taken for collinear features
 _ROUNDED_SPREAD = 1e-14  # of the mean; less is rounding of a constant column
@@ -29,23 +31,24 @@ def choose_basis(columns: FloatArray) -> FloatArray:
     n, width = columns.shape
     sample = columns[:: max(1, n // _SAMPLE)]
     basis = np.eye(width)
-    mean = sample.mean(axis=0)
-    with np.errstate(over="ignore"):
-        spread = np.sqrt(np.square(sample - mean).mean(axis=0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = sample[:, CONSTANT] @ sample / len(sample)
+        centred = sample - mean
+        gram = centred.T @ centred
+    spread = np.sqrt(gram.diagonal() / len(sample))
     far = np.abs(mean) > _FAR_FROM_ZERO * spread
     far[CONSTANT] = False
-    for j in np.flatnonzero(far):
-        basis[CONSTANT, j] = -_nice_shift(sample[:, j], mean[j], spread[j])
+    for j in far.nonzero()[0].tolist():
+        basis[CONSTANT, j] = -_nice_shift(sample[:, j], float(mean[j]), float(spread[j]))
     if len(sample) > 2 * width and width > 2:
-        basis[:, -1] -= basis[:, :-1] @ _dominant_coef(sample @ basis)
+        rest = least_squares(gram[1:, 1:])[1]
+        if not rest > _CLEARLY_UNEXPLAINED * gram[-1, -1]:
+            basis[:, -1] -= basis[:, :-1] @ _dominant_coef(sample @ basis)
     return basis
 
 
 def _dominant_coef(sample: FloatArray) -> FloatArray:
     """Return the least-squares coefficients if they explain nearly all of y, else zeros."""
-    gram = sample.T @ sample
-    if least_squares(gram)[1] > _CLEARLY_UNEXPLAINED * gram[-1, -1]:
-        return np.zeros(len(gram) - 1)
     features, response = sample[:, :-1], sample[:, -1]
     coef = np.asarray(lstsq(features, response, cond=_RANK_TOLERANCE)[0])
     unexplained = (response - features @ coef).std() / (response.std() or 1.0)
@@ -56,8 +59,8 @@ def _nice_shift(values: FloatArray, mean: float, spread: float) -> float:
     """Round the mean of a column to a number that subtracts exactly."""
     if spread <= _ROUNDED_SPREAD * abs(mean):
         return float(values[0])
-    unit = 2.0 ** np.floor(np.log2(spread))
-    return float(np.round(mean / unit) * unit)
+    unit = 2.0 ** math.floor(math.log2(spread))
+    return round(mean / unit) * unit
 
 
 def apply_basis(columns: FloatArray, basis: FloatArray) -> FloatArray:
@@ -67,13 +70,13 @@ def apply_basis(columns: FloatArray, basis: FloatArray) -> FloatArray:
     `columns` itself, otherwise a new array.
     """
     shifts, coef = basis[CONSTANT, 1:], basis[1:-1, -1]
-    if not shifts.any() and not coef.any():
+    if not np.count_nonzero(shifts) and not np.count_nonzero(coef):
         return columns
     result = columns.copy()
-    for j in np.flatnonzero(shifts[:-1]) + 1:
-        result[:, j] += basis[CONSTANT, j]
+    for j in shifts[:-1].nonzero()[0].tolist():
+        result[:, j + 1] += shifts[j]
     response = result[:, -1]
-    if coef.any():  # of shifted features, or offsets would drown the response
+    if np.count_nonzero(coef):  # of shifted features, or offsets would drown the response
         response += result[:, 1:-1] @ coef
     response += shifts[-1] - coef @ shifts[:-1]
     return result

@@ -18,7 +18,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.blocks import FactorBlock, PairBlock
 from skmixed.core.sums.keys import pair_keys, sort_keys, split_keys
 from skmixed.core.sums.layout import CONSTANT, GroupIndex, Layout, Rows
-from skmixed.core.sums.summation import index_type, products_by_level
+from skmixed.core.sums.summation import index_type, level_sums
 
 _GLANCE = 4096  # rows that are looked at first: of factors that cross, some level meets two there
 
@@ -171,12 +171,13 @@ class Plan:
 
         `weights` are (n,). Levels and pairs without rows get zeros.
         """
-        given, factors = np.ones(len(columns)) if weights is None else weights, []
+        factors = []
         for number, (factor, index) in enumerate(
             zip(self.layout.factors, self.indexes, strict=True)
         ):
             codes, z = self.codes[number], factor.columns
-            products = products_by_level(codes, len(index), z, columns, given)
+            random = [columns[:, place] for place in z]
+            products = level_sums(codes, len(index), random, columns, weights)
             if weights is None:  # sums of ones are exact
                 counts = products[CONSTANT, CONSTANT].astype(np.intp)
             else:

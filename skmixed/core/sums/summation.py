@@ -8,7 +8,6 @@ subtracted: R'V^-1 R = Q_w + sum over levels of C'C / (A (1 + lambda^2 A)).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,6 @@ import numpy as np
 from scipy import sparse
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.sums.layout import CONSTANT
 
 _DENSE_ENTRIES = 10_000  # of the selector, rows times levels: with more the sparse one is faster
 _GRAM_ROWS = 2**12  # weighted at a time: few enough to stay in the cache until they are multiplied
@@ -31,22 +29,6 @@ def gram_matrix(columns: FloatArray, weights: FloatArray | None = None) -> Float
         part = columns[start : start + _GRAM_ROWS]
         total += part.T @ (part * weights[start : start + _GRAM_ROWS, None])
     return total
-
-
-def products_by_level(
-    codes: IntArray,
-    n_levels: int,
-    places: Sequence[int],
-    columns: FloatArray,
-    weights: FloatArray,
-) -> FloatArray:
-    """Sum products of columns at k places with all columns, (k, n_columns, n_levels).
-
-    `columns`, (n, n_columns) in C order, begin with ones. `codes`, the level of every row, and
-    `weights` are (n,).
-    """
-    first = [weights if z == CONSTANT else columns[:, z] * weights for z in places]
-    return level_sums(codes, n_levels, first, columns)
 
 
 def level_sums(
@@ -76,7 +58,7 @@ def level_sums(
 
 def index_type(*sizes: int) -> type[np.signedinteger[Any]]:
     """Return the integers in which scipy keeps indices below these sizes."""
-    return np.int32 if max(sizes) < np.iinfo(np.int32).max else np.int64
+    return np.int32 if max(sizes) < 2**31 - 1 else np.int64
 
 
 def _dense_level_sums(
@@ -110,7 +92,7 @@ def is_far_apart(gram: FloatArray, products: FloatArray) -> bool:
     `gram`, (n_columns, n_columns), is of all rows, `products`, (k, n_columns, n_levels), of every
     level, the constant first.
     """
-    between = float(np.sum(products[0, -1] ** 2 / products[0, 0]))
+    between = float((products[0, -1] ** 2 / products[0, 0]).sum())
     return bool(gram[-1, -1] - between < _FAR_APART * gram[-1, -1])
 
 
