@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.base import clone
 
 from skmixed.core.linalg import FloatArray
-from skmixed.core.sums.basis import choose_basis
 from skmixed.core.sums.crossproducts import CrossProducts, arranged
 from skmixed.core.sums.layout import FactorLayout, Layout
+from skmixed.core.sums.summation import choose_basis
 from skmixed.design.categories import (
     ABSENT_LEVEL,
     Categories,

@@ -1,9 +1,10 @@
 """Every public estimator keeps the promises of this package, in every setting."""
 
 import pytest
+from sklearn.utils._param_validation import validate_parameter_constraints
 
 from tests.contract import fit_checks, input_checks
-from tests.contract.instances import ON_GROUPS
+from tests.contract.instances import ON_ARRAYS, ON_GROUPS
 
 
 def checks_of(module):
@@ -29,3 +30,9 @@ def checks_for(estimator):
 )
 def test_check(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("kind", list(dict.fromkeys(map(type, ON_ARRAYS + ON_GROUPS))))
+def test_defaults_are_right(kind):
+    # A fit does not look at them again.
+    validate_parameter_constraints(kind._parameter_constraints, kind._defaults(), kind.__name__)

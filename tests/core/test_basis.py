@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmixed.core.sums.basis import apply_basis, change_of_basis, choose_basis
+from skmixed.core.sums.summation import apply_basis, change_of_basis, choose_basis
 from tests.core.designs import on_grid
 from tests.core.strategies import SEEDS, examples
 

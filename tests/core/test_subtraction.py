@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.problem import Problem
-from skmixed.core.sums.basis import choose_basis
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
+from skmixed.core.sums.summation import choose_basis
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import SEEDS, designs, examples
 from tests.core.test_crossproducts import MERGED, assert_same

@@ -18,11 +18,10 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.problem import Problem
-from skmixed.core.sums.basis import apply_basis
 from skmixed.core.sums.blocks import pair_between
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
-from skmixed.core.sums.summation import level_sums
+from skmixed.core.sums.summation import apply_basis, level_sums
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,9 +26,8 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.rows.scaled import ScaledTable
-from skmixed.core.sums.basis import apply_basis
 from skmixed.core.sums.layout import Rows
-from skmixed.core.sums.summation import gram_matrix, level_sums
+from skmixed.core.sums.summation import apply_basis, gram_matrix, level_sums
 from skmixed.core.sums.summed_rows import SummedRows
 
 UNDETERMINED = 1e-9  # share of the information left without a row: nine of sixteen digits are lost

@@ -11,8 +11,8 @@ from scipy import linalg
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.sums.basis import apply_basis
 from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.summation import apply_basis
 
 _ROWS_AT_ONCE = 2**16  # half a megabyte a column: copies stay small, and loops over them short
 

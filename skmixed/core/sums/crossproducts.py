@@ -1,8 +1,8 @@
 """Weighted cross-products of the columns [Z X y]: everything fitting needs to know of the data.
 
 They are sums over rows, so they are built in one pass, in any order and split, added, and taken out
-again. Sums are kept about a shift of every column (`skmixed.core.sums.basis`), which changes no
-information.
+again. Sums are kept about a shift of every column (`skmixed.core.sums.summation`), which changes
+no information.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import numpy as np
 from scipy.linalg import lapack
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.sums.basis import apply_basis, change_of_basis, choose_basis
 from skmixed.core.sums.blocks import FactorBlock, PairBlock, transform
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summation import (
     Within,
+    apply_basis,
     between_parts,
     by_subtraction,
+    change_of_basis,
+    choose_basis,
     gram_matrix,
     is_far_apart,
     within_levels,
