@@ -5,6 +5,7 @@ Its random effects may also be given other data, at the parameters that were est
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from skmixed.core.sums.crossproducts import CrossProducts
 T = TypeVar("T")
 
 _QR_ROUNDING = 1e-14  # of the largest entry: what an orthogonal rotation leaves of an exact zero
+_LARGEST_POWER = 307.0  # of ten: every number up to there has all its digits
 _NO_SEARCH = SolverReport("none", True, 0, "there is no variance to estimate", ())
 _GIVEN = SolverReport("none", True, 0, "the relative covariances were given", ())
 
@@ -57,7 +59,8 @@ class Fit:
         """Fit a model; the search is Newton's unless another is given, for a reason to report.
 
         Where nothing is left for the residual (as many independent fixed columns as rows, or an
-        exact fit), all variances are zero.
+        exact fit), all variances are zero. Raises ValueError if the residual variance leaves the
+        range of floating-point numbers in the units of the data.
         """
         search = solver or Newton()
         problem = Problem.of(products, spec, search.krylov)
@@ -70,6 +73,7 @@ class Fit:
         except NoMaximumError:
             evaluation, report = search.solve(searched.with_noise())
             report = replace(report, is_unbounded=True)
+        _check_range(evaluation)
         if reason:
             report = replace(report, reason=reason)
         cache: dict[str, Any] = {"problem": evaluation.problem, "evaluation": evaluation}
@@ -148,7 +152,8 @@ class Fit:
         """Residual variance, in squared units of y."""
         if not self.is_determined:
             return 0.0
-        return self.evaluation.sigma2 / self.problem.model.response_scale**2
+        scale = self.problem.model.response_scale
+        return self.evaluation.sigma2 / scale / scale
 
     @property
     def beta(self) -> FloatArray:
@@ -168,9 +173,9 @@ class Fit:
         if not self.is_determined:
             return np.full((width, width), np.nan)
         model = self.problem.model
-        maps = model.to_raw[list(self.spec.fixed), :-1]
+        maps = model.to_raw[list(self.spec.fixed), :-1] / model.response_scale
         relative = maps @ self.evaluation.beta_covariance @ maps.T
-        return np.asarray(self.sigma2 * relative)
+        return np.asarray(self.evaluation.sigma2 * relative)
 
     @property
     def scaled_beta_covariance(self) -> FloatArray:
@@ -189,7 +194,10 @@ class Fit:
     @property
     def covariances(self) -> Blocks:
         """Covariance matrix of the random effects of every used factor, (k, k)."""
-        return [self.sigma2 * (lam @ lam.T) for lam in self.lambdas]
+        if not self.is_determined:
+            return [np.zeros_like(lam) for lam in self.scaled_lambdas]
+        roots = [lam / self.problem.model.response_scale for lam in self.lambdas]
+        return [self.evaluation.sigma2 * (root @ root.T) for root in roots]
 
     @property
     def theta(self) -> FloatArray:
@@ -314,9 +322,20 @@ class Fit:
             k, _, n_levels = model.own[position].shape
             return np.zeros((n_levels, k, k))
         relative = self.evaluation.factorisation.conditional_covariance(position)
-        random_map = model.random_maps[position]
+        random_map = model.random_maps[position] / model.response_scale
         raw = np.einsum("ab,bcl,dc->lad", random_map, relative, random_map, optimize=True)
-        return np.asarray(self.sigma2 * raw)
+        return np.asarray(self.evaluation.sigma2 * raw)
+
+
+def _check_range(evaluation: Evaluation) -> None:
+    """Raise ValueError if the residual variance cannot be written in the units of the data."""
+    scale = evaluation.problem.model.response_scale
+    exponent = math.log10(evaluation.sigma2) - 2.0 * math.log10(scale)
+    if abs(exponent) > _LARGEST_POWER:
+        raise ValueError(
+            f"the residual variance of about 1e{exponent:.0f} cannot be written in double "
+            "precision: give the response, or precision weights, in other units"
+        )
 
 
 def _modes(evaluation: Evaluation, to_residual: FloatArray) -> Blocks:

@@ -108,6 +108,9 @@ _PARTS = {  # what a model and its fit are made of
     )
 }
 
+# Fields that models stored before them do not have; their defaults say what was so then.
+_ADDED = {"CrossProducts": {"unit"}}
+
 
 def write(value: Any) -> Any:
     """Return a value as a record: what numpy, pandas, Python's own types and parts of a fit hold.
@@ -153,7 +156,7 @@ def read(record: Any) -> Any:
     if name == "scalar":
         return _read_array(value, np.dtype(record["dtype"]))[0]
     if name in _PARTS:
-        if set(value) != set(_field_names(_PARTS[name])):
+        if set(value) | _ADDED.get(name, set()) != set(_field_names(_PARTS[name])):
             raise ValueError(f"a {name} has the fields {sorted(value)}, which are others now")
         return _PARTS[name](**{field: read(each) for field, each in value.items()})
     if name in _KINDS:

@@ -34,9 +34,13 @@ def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
     That is, for no more than there are fixed columns, while there are more rows.
     """
     p = len(spec.fixed)
-    if spec.weighting == "frequency" and spec.terms and products.sum_weights <= p < products.n_rows:
+    if (
+        spec.weighting == "frequency"
+        and spec.terms
+        and products.total_weight <= p < products.n_rows
+    ):
         raise ValueError(
-            f"the sample weights sum to {products.sum_weights:g}; as frequencies they stand for "
+            f"the sample weights sum to {products.total_weight:g}; as frequencies they stand for "
             f"that many rows, too few for {p} fixed columns; weighting='precision' takes them as "
             "inverse variances"
         )

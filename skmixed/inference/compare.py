@@ -240,7 +240,7 @@ def _difference(first: Fit, second: Fit) -> str:
         return f"{rows[0]} rows and {rows[1]} rows"
     if first.spec.weighting != second.spec.weighting and _is_weighted(first):
         return "weights are frequencies in one and precisions in the other"
-    weights = [(f.products.sum_weights, f.products.sum_log_weights) for f in (first, second)]
+    weights = [(f.products.total_weight, f.products.total_log_weight) for f in (first, second)]
     if not np.allclose(weights[0], weights[1], rtol=_SAME_SUM, atol=_SAME_SUM):
         return "their weights differ"
     if not np.allclose(_moments(first), _moments(second), rtol=_SAME_SUM, atol=0.0):
@@ -249,7 +249,7 @@ def _difference(first: Fit, second: Fit) -> str:
 
 
 def _is_weighted(fit: Fit) -> bool:
-    return fit.products.sum_weights != fit.products.n_rows or fit.products.sum_log_weights != 0.0
+    return fit.products.total_weight != fit.products.n_rows or fit.products.total_log_weight != 0.0
 
 
 def _moments(fit: Fit) -> tuple[float, float]:
@@ -274,6 +274,7 @@ def _level_difference(first: Fit, second: Fit) -> str:
             return f"their levels of {index.name!r} differ"
         place = other.find(index)
         mine, sums = _level_sums(first, n), _level_sums(second, theirs[index.key])
+        sums *= second.products.unit / first.products.unit
         if not np.allclose(
             mine, sums[:, place], rtol=_SAME_SUM, atol=_SAME_SUM * np.abs(mine).max()
         ):

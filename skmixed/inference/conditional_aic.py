@@ -30,12 +30,11 @@ def conditional_aic(fit: Fit) -> float:
         float((score * (omega @ score)).sum())
         for omega, score in zip(omegas, evaluation.scores(), strict=True)
     )
-    scale = problem.model.response_scale**2
-    square = (evaluation.square - explained) / scale
     n = problem.n_observations
-    deviance = n * float(np.log(2.0 * np.pi * fit.sigma2)) + square / fit.sigma2
+    deviance = n * float(np.log(2.0 * np.pi * fit.sigma2))
+    deviance += (evaluation.square - explained) / evaluation.sigma2
     if fit.spec.weighting == "precision":
-        deviance -= fit.products.sum_log_weights
+        deviance -= fit.products.total_log_weight
     return deviance + 2.0 * (effective_parameters(fit, omegas) + 1.0)
 
 

@@ -16,6 +16,7 @@ generalised least squares.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -217,11 +218,14 @@ def deviance_at(
 
     `lambdas` are Lambda of every factor, (k, k) in raw units: any square roots of the covariances.
     `held` is the place among the fixed columns, and the value, of a coefficient that is held.
+    Raises OverflowError for a sigma that cannot be written.
     """
     problem, model = fit.problem, fit.problem.model
-    sigma = float(np.exp(log_sigma))
-    scaled = problem.scaled_lambdas([lam / sigma for lam in lambdas])
+    sigma = math.exp(log_sigma)
     s = (sigma * model.response_scale) ** 2
+    if not 0.0 < s < np.inf:
+        raise OverflowError("sigma leaves the range of floating-point numbers")
+    scaled = problem.scaled_lambdas([lam / sigma for lam in lambdas])
     evaluation = evaluate(problem, scaled, s)
     square, w, by_held = evaluation.square, evaluation.to_residual, 0.0
     if held is not None:

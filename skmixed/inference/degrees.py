@@ -55,10 +55,10 @@ def satterthwaite(curvature: Curvature, covariance: FloatArray, rows: FloatArray
     """
     v = np.einsum("mi,ij,mj->m", rows, covariance, rows)
     g = np.einsum("mi,tij,mj->mt", rows, curvature.slopes, rows)
-    h = g - np.outer(v, curvature.shares / curvature.degrees)
-    excess = np.einsum("mt,ts,ms->m", h, curvature.inverse, h)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(1.0 / (1.0 / curvature.degrees + excess / v**2))
+        h = g / v[:, None] - curvature.shares / curvature.degrees
+    excess = np.einsum("mt,ts,ms->m", h, curvature.inverse, h)
+    return np.asarray(1.0 / (1.0 / curvature.degrees + excess))
 
 
 def joint_degrees(degrees: FloatArray) -> float:

@@ -69,13 +69,15 @@ def _scale(estimate: float, is_correlation: bool) -> tuple[float, Any] | None:
 def _covariance_changes(fit: Fit) -> list[FloatArray]:
     """Return the derivative in theta of every factor's covariance, (t_f, k, k).
 
-    It is over sigma^2, in raw units.
+    It is over sigma^2 in scaled units, of effects in raw ones.
     """
     coordinates = Coordinates.natural(fit.problem)
     directions = coordinates.directions(coordinates.read(fit.evaluation.lambdas))
+    model = fit.problem.model
+    maps = [random_map / model.response_scale for random_map in model.random_maps]
     return [
         random_map @ change @ random_map.T
-        for random_map, change in zip(fit.problem.model.random_maps, directions, strict=True)
+        for random_map, change in zip(maps, directions, strict=True)
     ]
 
 
@@ -88,7 +90,7 @@ def _gradient(fit: Fit, component: Component, changes: list[FloatArray]) -> Floa
     if component.term is None:
         return gradient
     position, block = fit.place_of(component.term)
-    omega = fit.covariances[position] / fit.sigma2
+    omega = fit.covariances[position] / fit.evaluation.sigma2
     own = gradient[places[position] : places[position + 1]]
     i = block.start + component.columns[0]
     by_variance = changes[position][:, i, i] / omega[i, i]

@@ -104,8 +104,8 @@ def test_sums_of_drawn_responses(relations):
     fit = design.fit_at(draw_lambdas(design, np.random.default_rng(0), "inside"))
     n = 20_000
     drawn = draw_responses(fit, n, np.random.default_rng(0))
-    rows, w = design.rows(), design.weights
-    V = np.diag(1.0 / w)
+    rows, w = design.rows(), design.weights / fit.products.unit
+    V = np.diag(1.0 / design.weights)
     for factor, lam in zip(fit.spec.used_factors, fit.lambdas, strict=True):
         z = rows.columns[:, list(fit.spec.factor_columns(factor))] @ lam
         codes = rows.codes[factor]

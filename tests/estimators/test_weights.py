@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skmixed import MixedLinearRegressor, lmer
+from skmixed.inference import bootstrap, confidence_intervals
 from tests.estimators.example import estimates, pupils
 
 TABLE = pupils()
@@ -185,3 +186,31 @@ def test_score_is_weighted():
     weighted = model.score(NAMED, Y, COPIES)
     assert weighted == pytest.approx(model.score(NAMED.iloc[rows], Y.iloc[rows]))
     assert weighted == pytest.approx(model.score(NAMED, Y, sample_weight=COPIES.astype(float)))
+
+
+@pytest.mark.parametrize("unit", [4.0**480, 1e-16, 1e-300])
+def test_the_unit_of_precision_weights_is_not_seen(unit):
+    weights = RNG.uniform(0.2, 3.0, size=150)
+    fits = [
+        lmer("y ~ x + (1 + x | school)", TABLE, weights=each) for each in (weights, unit * weights)
+    ]
+    one, other = fits
+    assert other.residual_variance_ == pytest.approx(unit * one.residual_variance_, rel=1e-6)
+    assert other.criterion_ == pytest.approx(one.criterion_, abs=1e-8)
+    rows = TABLE[["x", "school"]]
+    assert_allclose(other.predict(rows), one.predict(rows), rtol=1e-6)
+    errors = [model.predict(rows, return_std=True)[1] for model in fits]
+    assert_allclose(*errors, rtol=1e-4)
+    left_out = [
+        model.loo_predict(rows, TABLE["y"], sample_weight=each)
+        for model, each in zip(fits, (weights, unit * weights), strict=True)
+    ]
+    assert_allclose(*left_out, rtol=1e-5)
+    for method in ("wald", "profile"):
+        tables = [confidence_intervals(model, method=method).to_frame() for model in fits]
+        ours, theirs = (table.drop(index="sigma")[["lower", "upper"]] for table in tables)
+        assert_allclose(ours, theirs, rtol=1e-3)
+    draws = [bootstrap(model, 5, random_state=0).replicates for model in fits]
+    assert draws[0]["x"].notna().all()
+    if np.log2(unit) % 2 == 0:  # no number is rounded another way
+        assert_allclose(draws[1].drop(columns="sigma"), draws[0].drop(columns="sigma"), rtol=1e-9)

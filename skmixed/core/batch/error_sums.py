@@ -70,13 +70,14 @@ class ErrorSums:
         Returns [1, features]'W e, (R, n_columns - 1), e'W e, (R,), and Z_f'W e of the columns
         carried by every used factor, (k_f, R, n_levels_f).
         """
-        sigma = np.sqrt(fit.sigma2)
+        variance = fit.sigma2 / fit.products.unit
+        sigma = np.sqrt(variance)
         inner = sigma * generator.standard_normal((n_samples, self.rest.shape[1]))
         rest = inner @ self.rest.T
         squares = np.square(inner).sum(axis=1)
         left = max(0.0, fit.problem.n_observations - self.rank)
         if left > 0:
-            squares = squares + fit.sigma2 * generator.chisquare(left, n_samples)
+            squares = squares + variance * generator.chisquare(left, n_samples)
         width = len(fit.products.gram) - 1
         if self.first is None:
             return rest, squares, []

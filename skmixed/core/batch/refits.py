@@ -67,11 +67,11 @@ class Refits:
         """
         model = fit.problem.model
         to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
-        raw_sigma2 = sigma2 / model.response_scale**2
+        raw_sigma2 = sigma2 / model.response_scale / model.response_scale
         covariances = []
         for lam, random_map in zip(lambdas, model.random_maps, strict=True):
-            raw = random_map @ lam
-            covariances.append(raw_sigma2[:, None, None] * (raw @ raw.transpose(0, 2, 1)))
+            raw = random_map / model.response_scale @ lam
+            covariances.append(sigma2[:, None, None] * (raw @ raw.transpose(0, 2, 1)))
         return cls(fit.beta + beta @ to_fixed.T, raw_sigma2, lambdas, covariances, converged)
 
 

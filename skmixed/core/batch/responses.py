@@ -21,12 +21,12 @@ from skmixed.core.model.problem import Problem
 from skmixed.core.sums.blocks import pair_between
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
-from skmixed.core.sums.summation import apply_basis, level_sums
+from skmixed.core.sums.summation import apply_basis, in_unit, level_sums
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Responses:
-    """Sums of R responses, less their means X beta, in units of y and stored columns."""
+    """Sums of R responses, less their means X beta, in units of y, stored columns and weights."""
 
     fixed: FloatArray  # (R, n_columns - 1): [1, features]'W y
     squares: FloatArray  # (R,): y'W y
@@ -104,7 +104,8 @@ def sum_responses(fit: Fit, rows: Rows, deviations: FloatArray) -> Responses:
     in units of y.
     """
     stored = apply_basis(rows.columns, fit.products.basis)[:, :-1]
-    weighted = deviations if rows.weights is None else deviations * rows.weights[:, None]
+    weights = in_unit(rows.weights, fit.products.unit)
+    weighted = deviations if weights is None else deviations * weights[:, None]
     levels = []
     for factor in fit.spec.used_factors:
         block = fit.products.factors[factor]
@@ -113,7 +114,7 @@ def sum_responses(fit: Fit, rows: Rows, deviations: FloatArray) -> Responses:
             len(block.index),
             [stored[:, column] for column in block.columns],
             deviations,
-            rows.weights,
+            weights,
         )
         levels.append(sums)
     squares = np.einsum("nr,nr->r", deviations, weighted)
@@ -132,7 +133,7 @@ class ScaledResponses:
     def of(cls, fit: Fit, responses: Responses) -> ScaledResponses:
         """Bring responses to the units of a fit."""
         model, undo = fit.problem.model, fit.products.undo
-        scale = model.response_scale
+        scale = model.response_scale * fit.products.unit
         fixed_map = (undo @ model.to_raw)[:-1, :-1]
         levels = []
         zipped = zip(fit.spec.used_factors, model.random_maps, responses.levels, strict=True)
@@ -141,7 +142,8 @@ class ScaledResponses:
             z_map = undo[np.ix_(carried, fit.spec.factor_columns(factor))] @ random_map
             flat = z_map.T @ sums.reshape(len(sums), -1)
             levels.append(scale * flat.reshape(-1, *sums.shape[1:]))
-        return cls(scale * responses.fixed @ fixed_map, scale**2 * responses.squares, levels)
+        squares = scale * model.response_scale * responses.squares
+        return cls(scale * responses.fixed @ fixed_map, squares, levels)
 
 
 def replicate_problem(fit: Fit, scaled: ScaledResponses, number: int) -> Problem:

@@ -43,12 +43,14 @@ class Problem:
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec, krylov: Krylov | None = None) -> Problem:
         """Set up a model; with `krylov`, crossed factors are solved for by conjugate gradients."""
+        frequency = spec.weighting == "frequency"
+        if frequency:  # which are numbers of rows
+            products = products.in_unit(1.0)
         model = ScaledModel.of(products, spec)
         pairs = scaled_pairs(products, spec, model)
-        frequency = spec.weighting == "frequency"
         n = products.sum_weights if frequency else float(products.n_rows)
         nu = n - len(model.kept) if spec.method == "reml" else n
-        constant = -2.0 * nu * math.log(model.response_scale)
+        constant = -2.0 * nu * math.log(model.response_scale * math.sqrt(products.unit))
         if spec.method == "reml":
             constant -= 2.0 * model.log_scales
         if not frequency:

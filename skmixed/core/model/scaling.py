@@ -1,7 +1,8 @@
 """The model in the units the optimiser works in: centred where that is the same model, scaled.
 
 Every column is multiplied by a power of two near the inverse of its root mean square, which rounds
-nothing. Fixed columns and the response keep the shift of the cross-products if there is an
+nothing. The unit of the weights is one of the columns: weights of 4 are weights of 1 with twice the
+columns. Fixed columns and the response keep the shift of the cross-products if there is an
 intercept. Random columns keep it only in a term with an intercept whose structure may be shifted;
 anywhere else shifting a slope would be another model.
 """
@@ -34,8 +35,8 @@ class ScaledModel:
 
     kept: tuple[int, ...]  # positions in `ModelSpec.fixed` of the p independent columns
     to_raw: FloatArray  # (n_columns, p + 1), scaled [X y] in terms of the raw columns
-    response_scale: float  # multiplier of the response
-    log_scales: float  # sum of the logarithms of the multipliers of the p fixed columns
+    response_scale: float  # multiplier of the response, over the root of the unit of W
+    log_scales: float  # sum of the logarithms of those of the p fixed columns, in W's own unit
     gram: FloatArray  # (p + 1, p + 1), [X y]'W[X y]
     random_maps: Blocks  # (k, k), R of every used factor: raw effects = R @ scaled effects
     own: Blocks  # (k, k, n_levels), Z'W Z of every used factor
@@ -59,18 +60,19 @@ class ScaledModel:
             fixed_and_y, scales = fixed_and_y[:, chosen], scales[chosen]
             gram = gram[chosen][:, chosen]
         within = _scaled_within(products, spec, fixed_and_y)
+        root_unit = math.sqrt(products.unit)
         maps, raw_effects, own, right = [], [], [], []
         for factor in used:
             z_map, raw = _random_maps(products, spec, factor, undo)
             block = products.factors[factor]
             maps.append(z_map)
-            raw_effects.append(raw)
+            raw_effects.append(raw / root_unit)
             own.append(transform(block.products[:, block.columns], z_map, z_map))
             right.append(transform(block.products, z_map, fixed_and_y))
         return cls(
             kept=kept,
-            to_raw=products.basis @ fixed_and_y,
-            response_scale=float(scales[-1]),
+            to_raw=products.basis @ fixed_and_y / root_unit,
+            response_scale=float(scales[-1]) / root_unit,
             log_scales=float(np.log(scales[:-1]).sum()),
             gram=gram,
             random_maps=raw_effects,

@@ -27,7 +27,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.rows.scaled import ScaledTable
 from skmixed.core.sums.layout import Rows
-from skmixed.core.sums.summation import apply_basis, gram_matrix, level_sums
+from skmixed.core.sums.summation import apply_basis, gram_matrix, in_unit, level_sums
 from skmixed.core.sums.summed_rows import SummedRows
 
 UNDETERMINED = 1e-9  # share of the information left without a row: nine of sixteen digits are lost
@@ -118,7 +118,8 @@ def rows_at_levels(fit: Fit, rows: Rows) -> Rows:
         rows = rows.at_levels(known.levels)
     except ValueError:
         raise other from None
-    gram = gram_matrix(apply_basis(rows.columns, known.basis), rows.weights)
+    weights = in_unit(rows.weights, known.unit)
+    gram = gram_matrix(apply_basis(rows.columns, known.basis), weights)
     roots = np.sqrt(np.diag(known.gram))
     if (np.abs(gram - known.gram) > _SAME_SUMS * np.outer(roots, roots)).any():
         raise other

@@ -1,8 +1,8 @@
 """Weighted cross-products of the columns [Z X y]: everything fitting needs to know of the data.
 
 They are sums over rows, so they are built in one pass, in any order and split, added, and taken out
-again. Sums are kept about a shift of every column (`skmixed.core.sums.summation`), which changes
-no information.
+again. Sums are kept about a shift of every column and in a unit of the weights
+(`skmixed.core.sums.summation`), which change no information.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from skmixed.core.sums.blocks import FactorBlock, PairBlock, transform
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summation import (
+    LEAST_WEIGHT,
+    WEIGHTS_TOO_UNLIKE,
     Within,
     apply_basis,
     between_parts,
@@ -25,7 +27,9 @@ from skmixed.core.sums.summation import (
     change_of_basis,
     choose_basis,
     gram_matrix,
+    in_unit,
     is_far_apart,
+    unit_of,
     within_levels,
 )
 
@@ -41,12 +45,13 @@ class CrossProducts:
     layout: Layout
     basis: FloatArray  # (n_columns, n_columns), T: the products are of [1, features, y] T
     n_rows: int
-    sum_weights: float
+    sum_weights: float  # of W, as all sums: of the weights divided by `unit`
     sum_log_weights: float
     gram: FloatArray  # (n_columns, n_columns), [1, features, y]'W[1, features, y]
     factors: tuple[FactorBlock, ...]  # one a factor of the layout
     pairs: dict[tuple[int, int], PairBlock]  # one for every two factors i < j
     within: Within | None = None  # of the largest factor, kept where its levels lie far apart
+    unit: float = 1.0  # of the weights, a power of four
 
     @property
     def undo(self) -> FloatArray:
@@ -62,6 +67,16 @@ class CrossProducts:
         means = self.gram[CONSTANT] @ shifted / self.sum_weights
         shifted[CONSTANT] -= means
         return means, shifted.T @ self.gram @ shifted / self.sum_weights
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights as they were given."""
+        return self.sum_weights * self.unit
+
+    @property
+    def total_log_weight(self) -> float:
+        """Sum of the logarithms of the weights as they were given."""
+        return self.sum_log_weights + self.n_rows * float(np.log(self.unit))
 
     @property
     def levels(self) -> tuple[GroupIndex, ...]:
@@ -83,10 +98,13 @@ class CrossProducts:
     ) -> CrossProducts:
         """Sum the rows of a plan: columns of its layout, (n, n_columns), and weights, (n,).
 
-        The shift is one that by default the rows choose.
+        The shift is one that by default the rows choose. Raises ValueError for weights or columns
+        whose products leave the range of floating-point numbers.
         """
         basis = choose_basis(columns) if basis is None else basis
-        products = cls._sums(plan, columns, weights, basis)
+        unit = unit_of(weights)
+        weights = in_unit(weights, unit)
+        products = cls._sums(plan, columns, weights, basis, unit)
         sizes = [len(block.index) for block in products.factors]
         if sizes:
             largest = int(np.argmax(sizes))
@@ -96,9 +114,14 @@ class CrossProducts:
 
     @classmethod
     def _sums(
-        cls, plan: Plan, columns: FloatArray, weights: FloatArray | None, basis: FloatArray
+        cls,
+        plan: Plan,
+        columns: FloatArray,
+        weights: FloatArray | None,
+        basis: FloatArray,
+        unit: float,
     ) -> CrossProducts:
-        """Sum the rows of a plan; levels and pairs without rows get zeros."""
+        """Sum the rows of a plan, weights in a unit; levels and pairs without rows get zeros."""
         shifted = apply_basis(columns, basis)
         factors, pairs = plan.blocks(shifted, weights)
         return cls(
@@ -110,12 +133,16 @@ class CrossProducts:
             gram=gram_matrix(shifted, weights),
             factors=factors,
             pairs=pairs,
+            unit=unit,
         )
 
     def _with_within(
         self, plan: Plan, columns: FloatArray, weights: FloatArray | None, factor: int
     ) -> CrossProducts:
-        """Add sums within the levels of one factor, by a second pass over the same rows."""
+        """Add sums within the levels of one factor, by a second pass over the same rows.
+
+        The weights, (n,), are in the unit of the sums.
+        """
         shifted = apply_basis(columns, self.basis)
         products = self.factors[factor].products
         gram = within_levels(shifted, weights, plan.codes[factor], products)
@@ -133,7 +160,8 @@ class CrossProducts:
         largest = max(parts, key=lambda part: part.n_rows)
         if any(part.layout != largest.layout for part in parts):
             raise ValueError("cannot add cross-products of different columns or factors")
-        parts = [part.rebased(largest.basis) for part in parts]
+        unit = max(part.unit for part in parts)
+        parts = [part.rebased(largest.basis).in_unit(unit) for part in parts]
         blocks = list(zip(*[part.factors for part in parts], strict=True))
         united = [first.index.union(*[block.index for block in rest]) for first, *rest in blocks]
         places = [of_parts for _, of_parts in united]
@@ -154,6 +182,7 @@ class CrossProducts:
                 for i, j in largest.pairs
             },
             within=_merged_within(parts, places),
+            unit=unit,
         )
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
@@ -204,7 +233,8 @@ class CrossProducts:
         """Take out rows, as `without` does, that a plan finds among these levels and pairs."""
         if len(columns) >= self.n_rows:
             raise ValueError(f"{len(columns)} of {self.n_rows} rows are taken out: nothing is left")
-        part = self._sums(plan, columns, weights, self.basis)
+        weights = in_unit(weights, self.unit)
+        part = self._sums(plan, columns, weights, self.basis, self.unit)
         if self.within is not None:
             part = part._with_within(plan, columns, weights, self.within.factor)
         zipped = zip(self.factors, part.factors, strict=True)
@@ -242,6 +272,31 @@ class CrossProducts:
                 for (i, j), pair in self.pairs.items()
             },
             within=self.within and replace(self.within, gram=change.T @ self.within.gram @ change),
+        )
+
+    def in_unit(self, unit: float) -> CrossProducts:
+        """Return the same sums of weights in another unit, a power of four: no digit changes.
+
+        Raises ValueError if they vanish beside weights of that size.
+        """
+        times = self.unit / unit
+        if times == 1.0:
+            return self
+        if times < LEAST_WEIGHT:
+            raise ValueError(WEIGHTS_TOO_UNLIKE)
+        return replace(
+            self,
+            unit=unit,
+            sum_weights=times * self.sum_weights,
+            sum_log_weights=self.sum_log_weights + self.n_rows * float(np.log(times)),
+            gram=times * self.gram,
+            factors=tuple(
+                replace(block, products=times * block.products) for block in self.factors
+            ),
+            pairs={
+                ij: replace(pair, products=times * pair.products) for ij, pair in self.pairs.items()
+            },
+            within=self.within and replace(self.within, gram=times * self.within.gram),
         )
 
 

@@ -5,6 +5,11 @@ Sums of squares within the levels of a factor are kept for data whose levels lie
 eliminating a random intercept by subtraction loses the digits of the residual where the levels
 differ much more than the rows within them. With the sums of squares within levels, Q_w, nothing is
 subtracted: R'V^-1 R = Q_w + sum over levels of C'C / (A (1 + lambda^2 A)).
+
+Weights are divided by one power of four first, so that no digit changes. With weights of 1e300 or
+1e-300 products of columns would leave the range of floating-point numbers; and a search would look
+for variances beside that of a row of weight one, which is like no row of the data. The root of a
+power of four scales columns, and that of weights of one is one.
 """
 
 from __future__ import annotations
@@ -215,3 +220,29 @@ def between_parts(first: FloatArray, second: FloatArray) -> FloatArray:
     difference = first / first[0] - second / second[0]
     weight = first[0] * second[0] / (first[0] + second[0])
     return np.asarray((difference * weight) @ difference.T)
+
+
+LEAST_WEIGHT = 1e-200  # of the largest: times squares of columns, less is soon rounded to zero
+WEIGHTS_TOO_UNLIKE = (
+    "the largest sample weights are more than 1e200 times the smallest, which count for nothing "
+    "beside them: give such rows a weight of zero, or correct the weights"
+)
+
+
+def unit_of(weights: FloatArray | None) -> float:
+    """Return the power of four nearest to the mean of positive weights, (n,); 1 without any.
+
+    Raises ValueError if some vanish beside others.
+    """
+    if weights is None or not len(weights):
+        return 1.0
+    largest = float(weights.max())
+    shares = weights / largest
+    if shares.min() < LEAST_WEIGHT:
+        raise ValueError(WEIGHTS_TOO_UNLIKE)
+    return 4.0 ** round(0.5 * (math.log2(shares.mean()) + math.log2(largest)))
+
+
+def in_unit(weights: FloatArray | None, unit: float) -> FloatArray | None:
+    """Return weights, (n,), divided by a unit."""
+    return weights if weights is None or unit == 1.0 else weights / unit
