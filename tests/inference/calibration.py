@@ -58,6 +58,16 @@ SCENARIOS = [
     Scenario("100 groups of 2 to 8, slopes", 100, (2, 4, 8), (0.7, 0.7)),
 ]
 
+# So few groups, or so few that tell anything, that the variance is often estimated by zero.
+VERY_FEW = [
+    Scenario("4 groups of 3", 4, (3,), (1.0,)),
+    Scenario("4 groups of 3, little variance", 4, (3,), (0.5,)),
+    Scenario("3 groups of 20", 3, (20,), (1.0,)),
+    Scenario("8 groups of 1, 2 and 60", 8, (1, 2, 60), (1.0,)),
+    Scenario("30 groups, most of 1 and some of 60", 30, (1, 1, 1, 2, 60), (0.5,)),
+    Scenario("5 groups of 4, slopes", 5, (4,), (1.0, 0.7)),
+]
+
 
 def rows_to_predict(truth, n_known=4):
     """Rows to predict: x of -1, 0.5, ... in known groups, and the same in new ones."""
@@ -120,6 +130,7 @@ def main():
     """Print the coverage of every scenario."""
     for method, n_sets, scenarios in [
         ("analytic", 1000, SCENARIOS),
+        ("analytic", 1000, VERY_FEW),
         ("normal", 1000, SCENARIOS[:2]),
         ("bootstrap", 250, [SCENARIOS[1]]),
     ]:
