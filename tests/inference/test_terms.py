@@ -72,7 +72,7 @@ def test_terms_without_an_intercept(table):
     np.testing.assert_allclose(slopes["statistic"], np.transpose(expected)[1], rtol=2e-5)
 
 
-@pytest.mark.parametrize("formula, type, num_df, df, statistic", [
+@pytest.mark.parametrize(("formula", "type", "num_df", "df", "statistic"), [
     ("A*B", "II", [2, 1, 1], [104.531627, 103.927882, 108.068387],
      [2.15468866, 1.59218556, 0.141069721]),
     ("A*B", "III", [2, 1, 1], [104.477515, 103.934261, 108.068387],
