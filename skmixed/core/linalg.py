@@ -82,6 +82,10 @@ def semidefinite_cholesky(matrix: FloatArray) -> FloatArray:
     A column is exactly zero where its pivot is at most 1e-12 of the diagonal entry, so the matrix
     may be indefinite by rounding.
     """
+    if matrix.ndim == 2:
+        lower, info = lapack.dpotrf(matrix, lower=1, clean=1)
+        if not info and (lower.diagonal() ** 2 > _ZERO_PIVOT * matrix.diagonal()).all():
+            return np.asarray(lower)
     lower = np.zeros(matrix.shape)
     for j in range(matrix.shape[-1]):
         left = matrix[..., j:, j]
@@ -123,7 +127,7 @@ def _checked(values: FloatArray, info: int) -> FloatArray:
     return np.asarray(values)
 
 
-_CLEARLY_INDEPENDENT = 1e-4  # root of a pivot at unit diagonal: no eigenvalue is near rounding
+_CLEARLY_INDEPENDENT = 1e-8  # pivot, of its square: no eigenvalue is near rounding, nor slow
 
 
 def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
@@ -136,17 +140,17 @@ def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
     p = len(gram) - 1
     if not np.isfinite(gram).all():
         return np.full(p, np.nan), np.nan
-    squares = gram.diagonal()[:p]
-    units = 1.0 / np.sqrt(np.where(squares > 0.0, squares, np.inf))
-    own, right = gram[:p, :p] * units[:, None] * units, gram[:p, p] * units
+    own, right, squares = gram[:p, :p], gram[:p, p], gram.diagonal()[:p]
     lower, info = lapack.dpotrf(own, lower=1)
-    if not info and (lower.diagonal() > _CLEARLY_INDEPENDENT).all():
-        solved = lapack.dpotrs(lower, right, lower=1)[0] if p else right
+    if not info and (lower.diagonal() ** 2 > _CLEARLY_INDEPENDENT * squares).all():
+        coef = lapack.dpotrs(lower, right, lower=1)[0] if p else right
     else:
-        solved = inverse_felt(own, p * np.finfo(float).eps) @ right
+        units = 1.0 / np.sqrt(np.where(squares > 0.0, squares, np.inf))
+        inverse = inverse_felt(own * units[:, None] * units, p * np.finfo(float).eps)
+        coef = units * (inverse @ (right * units))
     to_residual = np.ones(p + 1)
-    np.multiply(units, -solved, out=to_residual[:p])
-    return -to_residual[:p], float(to_residual @ gram @ to_residual)
+    np.negative(coef, out=to_residual[:p])
+    return np.asarray(coef), float(to_residual @ gram @ to_residual)
 
 
 def generator_of(random_state: Any) -> np.random.Generator:

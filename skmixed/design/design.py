@@ -28,6 +28,7 @@ from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.design.tables import UNKNOWN
 
 _BLOCK_COPY = 3  # numeric columns from which on one block copy is faster than a copy of each
+_ONE = np.ones(1)  # all entries of a constant column; `np.broadcast_to` takes ten times longer
 _BLOCK_BYTES = 2**18  # of the rows that are written at a time: they stay in the cache meanwhile
 
 
@@ -50,7 +51,7 @@ class ColumnCollection:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.names: list[str] = [INTERCEPT]
-        self.values: list[FloatArray] = [np.broadcast_to(1.0, source.n_rows)]
+        self.values: list[FloatArray] = [np.ndarray(source.n_rows, strides=(0,), buffer=_ONE)]
         self.plain: tuple[str, ...] = ()
         self.expressions: list[FormulaColumns] = []
         self.products: dict[tuple[str, ...], int] = {(): CONSTANT}  # places, of numbers only

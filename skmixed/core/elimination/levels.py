@@ -91,7 +91,7 @@ def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, float]:
     log-determinant is summed over levels.
     """
     k = len(products)
-    lower = np.zeros_like(products)
+    lower = np.zeros(products.shape)
     log_det = 0.0
     for j in range(k):
         pivot = 1.0 + products[j, j]
@@ -110,7 +110,7 @@ def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, float]:
 
 def inverse_lower(lower: FloatArray) -> FloatArray:
     """Invert the lower triangular matrix of every level, (k, k, n_levels)."""
-    inverse = np.zeros_like(lower)
+    inverse = np.zeros(lower.shape)
     for i in range(len(lower)):
         inverse[i, i] = 1.0 / lower[i, i]
         for j in range(i):
@@ -150,10 +150,10 @@ def multiply_transposed(left: FloatArray, right: FloatArray) -> FloatArray:
 
 def sum_of_grams(values: FloatArray) -> FloatArray:
     """Return the sum of ``values[a] @ values[a].T``, (m, m), of `values`, (k, m, n_levels)."""
-    total = np.zeros((values.shape[1], values.shape[1]))
-    for value in values:
+    total = values[0] @ values[0].T
+    for value in values[1:]:
         total += value @ value.T
-    return total
+    return np.asarray(total)
 
 
 def sum_children(values: FloatArray, parents: IntArray, n_parents: int) -> FloatArray:

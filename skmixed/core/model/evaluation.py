@@ -28,6 +28,7 @@ from skmixed.core.model.problem import Problem
 
 CRITERION_DIGITS = 1e-13  # relative rounding of the criterion: some hundred units in its last place
 CRITERION_ROUNDING = 1e-12  # the same where large terms cancel and the criterion is near zero
+_EPSILON = float(np.finfo(float).eps)  # relative rounding of a number
 _INDEPENDENT_OF_ROOT = ("sigma2", "to_residual", "beta_covariance", "cross", "grams", "gradient")
 
 
@@ -86,7 +87,7 @@ class Evaluation:
         """
         model = self.problem.model
         total = float(model.gram[-1, -1]) if model.within is None else self.square
-        return float(np.finfo(float).eps) * total
+        return _EPSILON * total
 
     @property
     def relative_rounding(self) -> float:

@@ -115,16 +115,14 @@ def independent_columns(gram: FloatArray) -> tuple[int, ...]:
 
 def _fixed_and_response(products: CrossProducts, spec: ModelSpec, undo: FloatArray) -> FloatArray:
     """Express the p fixed columns and the response in the w stored columns, (w, p + 1)."""
-    width, fixed = len(undo), list(spec.fixed)
-    maps = np.zeros((width, len(fixed) + 1))
-    maps[-1, -1] = 1.0
+    width = len(undo)
+    maps = np.eye(width)[:, [*spec.fixed, -1]]
     foreign = [j for j in range(width - 1) if j not in spec.fixed]
-    if spec.has_intercept:  # their shifts may stay
-        maps[fixed, range(len(fixed))] = 1.0
-        maps[foreign, -1] = -products.basis[foreign, -1]
-    else:
-        maps[:, :-1] = undo[:, fixed]
+    if not spec.has_intercept:
+        maps[:, :-1] = undo[:, spec.fixed]
         maps[:, -1] -= undo[:, foreign] @ products.basis[foreign, -1]
+    elif foreign:  # their shifts may stay
+        maps[foreign, -1] = -products.basis[foreign, -1]
     return maps
 
 
@@ -135,7 +133,7 @@ def _power_of_two_scales(maps: FloatArray, products: CrossProducts) -> FloatArra
     """
     mean_squares = ((products.gram @ maps) * maps).sum(axis=0) / products.sum_weights
     positive = np.where(mean_squares > 0, mean_squares, 1.0)
-    return np.exp2(-np.round(0.5 * np.log2(positive)))
+    return np.exp2(-np.rint(0.5 * np.log2(positive)))
 
 
 def _random_maps(

@@ -86,7 +86,9 @@ class Newton:
             spent += second.n_evaluations
             if again.criterion < found.criterion - ESCAPE_GAIN - found.rounding:
                 found, report = again, second
-        return found, replace(report, n_evaluations=spent)
+        if spent > report.n_evaluations:
+            report = replace(report, n_evaluations=spent)
+        return found, report
 
     def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
         search = _NewtonSearch(problem, self)
@@ -173,12 +175,12 @@ class _NewtonSearch(SearchState):
     def descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
         units = self.units()
-        slope, hessian = self.local[0] * units, self.local[1] * np.outer(units, units)
+        slope, hessian = self.local[0] * units, self.local[1] * units[:, None] * units
         step, promised = trust_region_step(slope, hessian, self.radius)
         predicted = float(promised)
-        before = self.current.criterion
         if predicted < min(NO_GAIN, self.settings.tol):
             return True
+        before = self.current.criterion
         theta = self.theta + units * step
         length = float(np.linalg.norm(step))
         try:
@@ -265,7 +267,7 @@ class _NewtonSearch(SearchState):
         for factor, structure in enumerate(self.problem.structures):
             trial = list(omegas)
             trial[factor] = structure.snapped(omegas[factor])
-            if np.array_equal(trial[factor], omegas[factor]):
+            if trial[factor] is omegas[factor] or np.array_equal(trial[factor], omegas[factor]):
                 continue
             evaluation = self.evaluate(self.coordinates.theta(trial))
             rise = evaluation.criterion - self.current.criterion

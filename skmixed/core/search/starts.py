@@ -81,7 +81,7 @@ def _noise(problem: Problem, estimate: float, residual: float, scores: Blocks) -
         if degrees > 0 and model.within[-1, -1] > 0:
             return float(model.within[-1, -1] / degrees)
     within = [
-        residual - float(np.sum(score[0] ** 2 / np.maximum(own[0, 0], _TINY_WEIGHT)))
+        residual - float((score[0] ** 2 / np.maximum(own[0, 0], _TINY_WEIGHT)).sum())
         for own, score in zip(model.own, scores, strict=True)
     ]
     degrees = problem.n_observations - problem.rank
@@ -133,7 +133,7 @@ def _pair_form(
     and column (c, d).
     """
     k, m, n_pairs = pair.products.shape
-    through = np.zeros_like(pair.products)
+    through = np.zeros(pair.products.shape)
     is_own = pair.rows is pair.columns
     for column in range(first.shape[1]):
         left = first[:, column] if is_own else first[:, column][:, pair.rows]
@@ -196,7 +196,8 @@ def starts_beside(
     starts = _shared_variance_starts(structures, total, n_observations)
     n_terms = sum(len(structure.blocks) for structure in structures)
     if n_terms == 1:
-        starts.append(([np.eye(structure.size) for structure in structures], singular))
+        if singular.any():
+            starts.append(([np.eye(structure.size) for structure in structures], singular))
     elif has_resembling or singular.any():
         is_wanted = singular | has_resembling
         starts += [(_with_large(structures, number), is_wanted) for number in range(n_terms)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Protocol
 
@@ -56,9 +57,9 @@ class SearchState:
 
     def units(self) -> FloatArray:
         """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
-        units = np.ones_like(self.theta)
+        units = np.ones(len(self.theta))
         for place in self.coordinates.places:
-            units[place] = max(1.0, float(np.abs(self.theta[place]).max()))
+            units[place] = max(1.0, *map(abs, self.theta[place].tolist()))
         return units
 
     def move_to(self, omegas: Blocks) -> None:
@@ -66,7 +67,7 @@ class SearchState:
         self.coordinates = self.coordinates.pivoted(omegas)
         self.theta = self.coordinates.theta(omegas)
         self.current = self.evaluate(self.theta)
-        self.radius = max(1.0, float(np.linalg.norm(self.theta / self.units())) / 2.0)
+        self.radius = max(1.0, math.hypot(*(self.theta / self.units()).tolist()) / 2.0)
 
     def pivot(self) -> None:
         """Change to better coordinates where there are any."""

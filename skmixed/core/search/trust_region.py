@@ -23,6 +23,7 @@ _WIDENING = 2.5  # of the radius after a good step
 _INTERIOR = 0.99  # of the radius: a longer step was cut by it, up to the error of the shift
 _SMALL_GAIN = 1e-7  # predicted decrease that a rounded difference of two criteria cannot judge
 _FLAT_DIRECTION = 1e-11  # eigenvalue, relative to the largest: less is rounding of the Hessian
+_TINY = float(np.finfo(float).tiny)  # keeps quotients of zeros from being undefined
 _SHIFT_ERROR = 1e-12  # of the length of a step that the radius cuts
 _MOST_SHIFTS = 30  # Newton's method for the shift takes about five from its lower bound
 ROUNDING_MARGIN = 10.0  # times the rounding to expect, which is known to an order of magnitude
@@ -40,7 +41,7 @@ def trust_region_step(
     values, vectors = eigenpairs(hessian)
     along = (gradient[..., None, :] @ vectors)[..., 0, :]
     sizes = np.abs(values)
-    floor = _FLAT_DIRECTION * np.maximum(sizes[..., :1], sizes[..., -1:]) + np.finfo(float).tiny
+    floor = _FLAT_DIRECTION * np.maximum(sizes[..., :1], sizes[..., -1:]) + _TINY
     along = np.where(sizes <= floor, 0.0, along)
     inner = -along / np.maximum(values, floor)
     is_cut = (values[..., 0] < -floor[..., 0]) | ((inner * inner).sum(-1) > radius * radius)
@@ -69,7 +70,7 @@ def _step_to_radius(
         excess = np.sqrt(square) / radius - 1.0
         if not (excess > _SHIFT_ERROR).any():
             break
-        slope = np.maximum((squares / curved).sum(-1), np.finfo(float).tiny)
+        slope = np.maximum((squares / curved).sum(-1), _TINY)
         shift = shift + np.maximum(square / slope * excess, 0.0)[..., None]
     is_hard = excess < -_SHIFT_ERROR
     lacking = np.sqrt(np.maximum(radius * radius - squares[..., 1:].sum(-1), 0.0))

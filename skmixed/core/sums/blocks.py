@@ -70,7 +70,7 @@ class PairBlock:
     def diagonal(cls, products: FloatArray) -> PairBlock:
         """Pair every level of a factor with itself; rows are not counted."""
         levels = np.arange(products.shape[2])
-        return cls(levels, levels, np.zeros_like(levels), products)
+        return cls(levels, levels, np.zeros(len(levels), dtype=np.intp), products)
 
     @property
     def transposed(self) -> PairBlock:

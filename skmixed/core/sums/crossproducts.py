@@ -107,7 +107,7 @@ class CrossProducts:
         products = cls._sums(plan, columns, weights, basis, unit)
         sizes = [len(block.index) for block in products.factors]
         if sizes:
-            largest = int(np.argmax(sizes))
+            largest = sizes.index(max(sizes))
             if is_far_apart(products.gram, products.factors[largest].products):
                 return products._with_within(plan, columns, weights, largest)
         return products

@@ -169,8 +169,8 @@ def count_integers(values: LabelArray) -> tuple[IntArray, LabelArray] | None:
     codes = (values.astype(wide, copy=False) - wide(low)).astype(np.intp, copy=False)
     present = np.zeros(high - low + 1, dtype=bool)
     present[codes] = True
-    known = (np.flatnonzero(present).astype(wide) + wide(low)).astype(values.dtype)
-    return codes if len(known) == len(present) else (np.cumsum(present) - 1).take(codes), known
+    known = (present.nonzero()[0].astype(wide) + wide(low)).astype(values.dtype)
+    return codes if len(known) == len(present) else (present.cumsum() - 1).take(codes), known
 
 
 CONSTANT = 0  # position of the constant column in every table of columns
