@@ -105,7 +105,7 @@ class ColumnCollection:
         n_before = len(self.names)
         places = [self._place(name, values[:, j]) for j, name in enumerate(matrix.names)]
         wanted = [j for j, place in enumerate(places) if place >= n_before]
-        if wanted:
+        if wanted or matrix.has_categorical:  # whose level may be the only one so far
             chosen = tuple(places[j] for j in wanted)
             self.expressions.append(FormulaColumns(matrix, tuple(wanted), chosen))
         if matrix.is_plain and not matrix.has_categorical:

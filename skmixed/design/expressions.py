@@ -6,7 +6,7 @@ R's spellings are turned into Python's on the way.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
@@ -14,10 +14,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from skmixed.design.terms import ONE, NotATermError, Product, expand
 from skmixed.design.tokens import Token, is_called, read_phrase, tokenize
+from skmixed.design.values import (
+    check_labels,
+    find_missing,
+    is_categorical,
+    labels_of,
+    operand_kind,
+    operand_of,
+    truth_of,
+)
 from skmixed.design.wording import known_columns, row_numbers
 from skmixed.exceptions import FormulaSyntaxError
 
@@ -248,27 +256,70 @@ class NamedColumns(Protocol):
         ...
 
 
-def prepare(
-    table: NamedColumns, terms: FormulaTerms, categorical: Collection[str] | None = None
-) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return the columns that terms need, by alias, and which of them are categorical.
+@dataclass(frozen=True, slots=True)
+class KnownColumns:
+    """Of which kinds the columns of a formula were when it was learned; others were numbers."""
 
-    Numbers and truth values are arrays, (n,), the former of 64 bits; categories, other types and
-    columns that serve as labels are Series. Raises ValueError for a column that is not there, has
-    missing values, or is not of the kind that `categorical` tells.
+    categorical: frozenset[str]  # text and categorical types
+    truths: frozenset[str]
+
+    def without_rows(self, name: str) -> pd.Series[Any]:
+        """Return a column of its kind, (0,)."""
+        dtype = "object" if name in self.categorical else "bool" if name in self.truths else "float"
+        return pd.Series([], dtype=dtype)
+
+    def restored(self, column: Any, name: str, levels: Sequence[Any]) -> Any:
+        """Return a column of other rows, (n,), as one of the kind that was learned.
+
+        0 and 1 may stand for truth values and the reverse, and numbers for categories that were
+        numbers, which `levels` tells. Raises ValueError for other kinds, which formulaic would
+        accept.
+        """
+        if name in self.truths:
+            column = truth_of(column, name)
+        values = operand_of(column, name)
+        is_category, was_category = is_categorical(values), name in self.categorical
+        were_numbers = len(levels) and {type(level) for level in levels} <= {int, float}
+        if is_category != was_category and not (was_category and were_numbers):
+            kinds = ("categorical", "numeric") if was_category else ("numeric", "categorical")
+            raise ValueError(
+                f"the column '{name}' was {kinds[0]} in fitting and is {kinds[1]} now, of type "
+                f"{column.dtype}"
+            )
+        is_truth = not is_category and values.dtype == np.bool_
+        return pd.Series(values.astype(float)) if is_truth and name not in self.truths else column
+
+
+def prepare(
+    table: NamedColumns,
+    terms: FormulaTerms,
+    known: KnownColumns | None = None,  # where the columns were learned before
+    levels: Mapping[str, Sequence[Any]] | None = None,  # that were learned, by alias
+) -> tuple[dict[str, Any], KnownColumns]:
+    """Return the columns that terms need, by alias, and of which kinds they are.
+
+    Numbers and truth values are arrays, (n,), the former of 64 bits; categories, text and columns
+    that serve as labels are Series. Raises ValueError for a column that is not there, has missing
+    values, holds dates or anything else that is neither, or is not of the kind that is known.
     """
     prepared: dict[str, Any] = {}
-    found = set()
+    categorical, truths = set(), set()
     for name, alias in zip(terms.columns, terms.aliases, strict=True):
         column = _pick(table, name)
-        is_label = name in terms.labels
-        if is_categorical(column.dtype):
-            found.add(name)
-        if categorical is not None and not is_label:
-            _check_kind(column, name in found, name in categorical)
-        values = None if is_label else _plain_values(column)
-        prepared[alias] = _prepare_series(column, is_label) if values is None else values
-    return prepared, frozenset(found)
+        if name in terms.labels:
+            if known is not None and name in known.truths:
+                column = truth_of(column, name)
+            check_labels({name: column}, "the data")
+            prepared[alias] = labels_of(column)
+        else:
+            if known is not None:
+                column = known.restored(column, name, (levels or {}).get(alias, ()))
+            prepared[alias] = operand_of(column, name)
+        if operand_kind(column) == "truth values":
+            truths.add(name)
+        elif is_categorical(prepared[alias]):
+            categorical.add(name)
+    return prepared, KnownColumns(frozenset(categorical), frozenset(truths))
 
 
 def _pick(table: NamedColumns, name: str) -> Any:
@@ -284,55 +335,3 @@ def _pick(table: NamedColumns, name: str) -> Any:
         rows = row_numbers(np.flatnonzero(missing))
         raise ValueError(f"the column '{name}' has missing values in {rows}")
     return column
-
-
-def find_missing(column: pd.Series[Any]) -> NDArray[np.bool_] | None:
-    """Tell which rows of a column are missing, (n,); None for a type that cannot be."""
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
-        return None
-    return np.asarray(pd.isna(column.array))
-
-
-def is_categorical(dtype: Any) -> bool:
-    """Tell whether a type stands for categories: strings, objects and the category type."""
-    if dtype.kind in "biuf" and isinstance(dtype, np.dtype):
-        return False
-    return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
-
-
-def _check_kind(column: pd.Series[Any], is_category: bool, was_category: bool) -> None:
-    """Refuse numbers for categories and the reverse, which formulaic would accept."""
-    if is_category != was_category:
-        kinds = ("categorical", "numeric") if was_category else ("numeric", "categorical")
-        raise ValueError(
-            f"the column '{column.name}' was {kinds[0]} in fitting and is {kinds[1]} now, "
-            f"of type {column.dtype}"
-        )
-
-
-def _plain_values(column: pd.Series[Any]) -> NDArray[Any] | None:
-    """Return truth values, or numbers of 64 bits, (n,); None for other types.
-
-    Integers become floating-point numbers: their powers and products could overflow unnoticed.
-    """
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or dtype.kind not in "biuf":
-        return None
-    wanted = np.bool_ if dtype.kind == "b" else np.float64
-    return np.ascontiguousarray(column.to_numpy(dtype=wanted))
-
-
-def _prepare_series(column: pd.Series[Any], is_label: bool) -> pd.Series[Any]:
-    """Give numbers 64 bits, strings one type, and categories no level that does not occur."""
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        column = column.cat.remove_unused_categories()
-    elif dtype.kind == "b":
-        column = column.astype("bool")
-    elif pd.api.types.is_integer_dtype(dtype):
-        column = column.astype("int64" if is_label else "float64")
-    elif pd.api.types.is_float_dtype(dtype):
-        column = column.astype("float64")
-    elif is_categorical(dtype) and dtype != "str":
-        column = column.astype("object")
-    return column.reset_index(drop=True)

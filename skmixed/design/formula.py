@@ -21,6 +21,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.design.expressions import (
     FormulaTerms,
+    KnownColumns,
     NamedColumns,
     column_references,
     prepare,
@@ -36,6 +37,7 @@ from skmixed.design.materializing import (
 )
 from skmixed.design.plain import TermColumns, fill, read_plain, replay_plain, structure_of
 from skmixed.design.records import read, write
+from skmixed.design.values import TRUTH_LEVELS
 from skmixed.design.wording import known_columns, row_numbers
 
 INTERCEPT = "(Intercept)"  # name of the constant column
@@ -47,12 +49,13 @@ class FormulaMatrix:
 
     Columns of strings and of the category type are categorical, with treatment contrasts against
     the first level. Their levels are those that occur, sorted or in the order of the categories.
-    Booleans are the numbers 0 and 1. ``C()`` makes any column categorical.
+    Truth values are a factor of the levels False and True, whether or not both occur. ``C()`` makes
+    any column categorical.
     """
 
     terms: FormulaTerms
     structure: tuple[TermColumns, ...]  # of every term
-    categorical: frozenset[str]  # columns of the data that were of a categorical type
+    known: KnownColumns  # of which kinds the columns of the data were
     is_plain: bool  # whether its columns are products of plain columns
     learned: Learned = field(repr=False)
 
@@ -62,7 +65,8 @@ class FormulaMatrix:
             "expression": self.expression,
             "available": list(self.terms.available),
             "structure": [write((each.term, each.names, each.products)) for each in self.structure],
-            "categorical": sorted(self.categorical),
+            "categorical": sorted(self.known.categorical),
+            "truths": sorted(self.known.truths),
             "is_plain": self.is_plain,
             "learned": write((dict(self.learned.transforms), dict(self.learned.encodings))),
         }
@@ -74,7 +78,7 @@ class FormulaMatrix:
         return cls(
             read_terms(expression, expression, tuple(record["available"])),
             tuple(TermColumns(*read(each)) for each in record["structure"]),
-            frozenset(record["categorical"]),
+            KnownColumns(frozenset(record["categorical"]), frozenset(record.get("truths", ()))),
             record["is_plain"],
             Learned(*read(record["learned"])),
         )
@@ -135,7 +139,7 @@ class FormulaMatrix:
         Raises ValueError for a missing column or value, a category not seen in learning, and a
         value at which the expression is not finite.
         """
-        prepared, _ = prepare(table, self.terms, self.categorical)
+        prepared, _ = prepare(table, self.terms, self.known, self.learned.known_levels)
         if self.is_plain:
             with np.errstate(all="ignore"):
                 operands = replay_plain(self.terms, prepared, self.learned.known_levels)
@@ -209,7 +213,7 @@ class FormulaMatrix:
         levels = self.learned.known_levels.get(text, [])
         if self.is_plain or len(levels) < 2:
             return np.eye(len(levels))[:, int(reduced) :]
-        contrasts = contrasts_of(self.terms, self.learned, text, self.categorical)
+        contrasts = contrasts_of(self.terms, self.learned, text, self.known)
         coding = contrasts.get_coding_matrix(levels, reduced_rank=reduced)
         return np.asarray(coding, dtype=np.float64)
 
@@ -273,6 +277,8 @@ def evaluate_expression(
     """
     columns = text_names(table.columns) if columns is None else columns
     learned, values = learn_terms(_arithmetic_terms(expression, columns), table)
+    if list(learned.categories.values()) == [tuple(TRUTH_LEVELS)]:
+        return values[:, 1]  # as R, 0 and 1
     if learned.has_categorical:
         raise ValueError(f"'{expression}' is categorical; a numeric expression is needed")
     if values.shape[1] != 1:
@@ -290,7 +296,7 @@ def _arithmetic_terms(expression: str, columns: tuple[str, ...]) -> FormulaTerms
 
 def learn_terms(terms: FormulaTerms, table: NamedColumns) -> tuple[FormulaMatrix, FloatArray]:
     """Learn the columns of terms, as `learn_matrix` does."""
-    prepared, categorical = prepare(table, terms)
+    prepared, known = prepare(table, terms)
     with np.errstate(all="ignore"):
         operands = read_plain(terms, prepared)
         if operands is None:
@@ -303,6 +309,6 @@ def learn_terms(terms: FormulaTerms, table: NamedColumns) -> tuple[FormulaMatrix
             }
             structure, learned = structure_of(terms, levels), Learned.of_levels(levels)
             values = fill(structure, operands, len(table))
-    matrix = FormulaMatrix(terms, structure, categorical, operands is not None, learned)
+    matrix = FormulaMatrix(terms, structure, known, operands is not None, learned)
     matrix.check_finite(values)
     return matrix, values

@@ -5,19 +5,22 @@ These are the only dealings with formulaic, which is imported when a formula fir
 
 from __future__ import annotations
 
+import ast
 import copy
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.expressions import FormulaTerms
+from skmixed.design.expressions import FormulaTerms, KnownColumns
 from skmixed.design.plain import FUNCTIONS, TermColumns, refuse_unseen
 from skmixed.design.terms import Operand
+from skmixed.design.values import is_categorical, truth_levels
 
 _EVALUATION = {"name": "lookup", "code": "python", "literal": "literal"}
 
@@ -83,17 +86,12 @@ def replay_by_formulaic(
     return _materialize(terms, spec, prepared, n_rows, learned)[1]
 
 
-def contrasts_of(
-    terms: FormulaTerms, learned: Learned, text: str, categorical: Collection[str]
-) -> Any:
-    """Return formulaic's contrasts of a categorical operand; its levels were learned.
-
-    `categorical` names the columns that are of such a type.
-    """
+def contrasts_of(terms: FormulaTerms, learned: Learned, text: str, known: KnownColumns) -> Any:
+    """Return formulaic's contrasts of a categorical operand; its levels were learned."""
     alone = replace(terms, products=((Operand(text, "code"),),))
     spec = _spec(alone, (), learned)
     no_rows = {
-        alias: pd.Series([], dtype="object" if column in categorical else "float64")
+        alias: known.without_rows(column)
         for column, alias in zip(terms.columns, terms.aliases, strict=True)
     }
     spec, _ = _materialize(alone, spec, no_rows, 0, learned)
@@ -138,7 +136,15 @@ def _materialize(
     """Evaluate a ModelSpec; return it with what was learned, and the columns, (n_rows, p)."""
     formulaic = _import_formulaic(terms)
     frame = pd.DataFrame(prepared, index=pd.RangeIndex(n_rows))
+    numbers = [name for name in _calculated_with(terms) if frame[name].dtype == np.bool_]
+    factors = {
+        name: truth_levels(values) if values.dtype == np.bool_ else pd.Series(values, dtype=object)
+        for name, values in prepared.items()
+        if not is_categorical(values) and (values.dtype == np.bool_ or name in learned.known_levels)
+    }
+    frame = frame.assign(**frame[numbers].astype(np.float64))
     materializer = formulaic.materializers.PandasMaterializer(frame, FUNCTIONS)
+    materializer = _with_factors(materializer, factors)
     mismatch = formulaic.errors.DataMismatchWarning
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -156,6 +162,41 @@ def _materialize(
     if values.shape[0] != n_rows:
         raise ValueError(f"'{terms.given}' does not give one value for every row")
     return matrix.model_spec, values
+
+
+def _calculated_with(terms: FormulaTerms) -> set[str]:
+    """Return the columns with which expressions calculate; there truth values are 0 and 1.
+
+    They are truth values where they are compared, joined by ``&``, ``|`` or ``~``, or alone.
+    """
+    codes = [each.text for each in chain.from_iterable(terms.products) if each.kind == "code"]
+    nodes = chain.from_iterable(ast.walk(ast.parse(code, mode="eval")) for code in codes)
+    calculating = (node for node in nodes if not _takes_truth(node))
+    beneath = chain.from_iterable(map(ast.iter_child_nodes, calculating))
+    return {each.id for each in beneath if isinstance(each, ast.Name)}.intersection(terms.aliases)
+
+
+def _takes_truth(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in ("I", "C")
+    logical = isinstance(getattr(node, "op", None), ast.BitAnd | ast.BitOr | ast.Invert)
+    return logical or isinstance(node, ast.Compare | ast.Expression)
+
+
+def _with_factors(materializer: Any, factors: Mapping[str, Any]) -> Any:
+    """Have formulaic take truth values for a factor, as in R, and some columns for categories."""
+    lookup, evaluate = materializer._lookup, materializer._evaluate
+
+    def look_up(name: str) -> tuple[Any, Any]:
+        values, variables = lookup(name)
+        return factors.get(name, values), variables
+
+    def evaluate_code(*arguments: Any) -> tuple[Any, Any]:
+        values, variables = evaluate(*arguments)
+        return truth_levels(values), variables
+
+    materializer._lookup, materializer._evaluate = look_up, evaluate_code
+    return materializer
 
 
 def _import_formulaic(terms: FormulaTerms) -> Any:

@@ -1,6 +1,6 @@
 """Terms of plain columns, multiplied by numpy.
 
-Plain are numbers and truth values, arithmetic and elementwise functions of numbers, and categories
+Plain are numbers, arithmetic and elementwise functions of numbers, and categories and truth values
 with treatment contrasts. `skmixed.design.materializing` has formulaic evaluate all other terms;
 which terms there are, and what their columns are called, does not depend on who evaluates them.
 """
@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.expressions import FormulaTerms, is_categorical
+from skmixed.design.expressions import FormulaTerms
 from skmixed.design.terms import ONE, Operand
+from skmixed.design.values import is_categorical, truth_levels
 from skmixed.design.wording import first_values
 
 # What formulaic lacks, and exp10, which it has as x ** 10.
@@ -88,17 +89,17 @@ def replay_plain(
 ) -> dict[str, Any]:
     """Return the values of operands that were plain, as `read_plain` does, with known levels.
 
-    Truth values may stand for numbers. Raises ValueError for other levels, and for other types.
+    Raises ValueError for other levels, and for other types.
     """
-    numbers = {name: _float(_numbers(values)) for name, values in prepared.items()}
+    numbers = {name: _numbers(values) for name, values in prepared.items()}
     found: dict[str, Any] = {}
     for each in _operands(terms):
         values = _operand(each, prepared, numbers)
         if values is None:
             name = terms.restore(each.text)
             raise ValueError(f"cannot evaluate '{terms.given}': '{name}' has no numbers")
-        if not isinstance(values, np.ndarray):
-            refuse_unseen(terms, each.text, values, levels[each.text])
+        if each.text in levels:
+            refuse_unseen(terms, each.text, pd.Series(values), levels[each.text])
             values = pd.Categorical(values, categories=levels[each.text])
         found[each.text] = values
     return found
@@ -117,17 +118,16 @@ def _numbers(values: Any) -> Any:
 
 
 def _float(numbers: Any) -> Any:
-    return None if numbers is None else numbers.astype(np.float64, copy=False)
+    return numbers.astype(np.float64, copy=False) if isinstance(numbers, np.ndarray) else numbers
 
 
 def _operand(each: Operand, prepared: Mapping[str, Any], numbers: Mapping[str, Any]) -> Any:
-    """Return the values of an operand: an array, or a Series of categories; None for others."""
+    """Return the values of an operand: an array of numbers, or categories; None for others."""
     if each.kind == "literal":
         return None
     if each.kind == "name":
         values = prepared[each.text]
-        is_category = not isinstance(values, np.ndarray) and is_categorical(values.dtype)
-        return values if is_category else _float(numbers[each.text])
+        return values if is_categorical(values) else _float(truth_levels(numbers[each.text]))
     code = _parsed(each.text)
     if isinstance(code, ast.Call) and isinstance(code.func, ast.Name) and code.func.id == "C":
         is_name = len(code.args) == 1 and not code.keywords and isinstance(code.args[0], ast.Name)
@@ -136,7 +136,7 @@ def _operand(each: Operand, prepared: Mapping[str, Any], numbers: Mapping[str, A
         values = _calculated(code, numbers)
     except (LookupError, ArithmeticError):
         return None
-    return values if isinstance(values, np.ndarray) else None
+    return _float(truth_levels(values)) if isinstance(values, np.ndarray) else None
 
 
 @lru_cache(maxsize=256)  # as many as texts of formulas are kept
@@ -147,22 +147,28 @@ def _parsed(code: str) -> ast.expr:
 def _calculated(node: ast.expr, numbers: Mapping[str, FloatArray]) -> Any:
     """Calculate arithmetic as Python does; LookupError for other code."""
     if isinstance(node, ast.Name):
-        values = numbers[node.id]
-        if values is None or values.dtype == bool:
+        if numbers[node.id] is None:
             raise LookupError
-        return _float(values)
+        return numbers[node.id]
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return node.value
     if isinstance(node, ast.UnaryOp):
-        return _ARITHMETIC[type(node.op)](_calculated(node.operand, numbers))
+        return _ARITHMETIC[type(node.op)](_number(node.operand, numbers))
     if isinstance(node, ast.BinOp):
-        sides = _calculated(node.left, numbers), _calculated(node.right, numbers)
+        sides = _number(node.left, numbers), _number(node.right, numbers)
         return _ARITHMETIC[type(node.op)](*sides)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        arguments = [_calculated(argument, numbers) for argument in node.args]
+        calculated = _calculated if node.func.id == "I" else _number
+        arguments = [calculated(argument, numbers) for argument in node.args]
         if len(arguments) == 1:
             return _ELEMENTWISE[node.func.id](arguments[0])
     raise LookupError
+
+
+def _number(node: ast.expr, numbers: Mapping[str, FloatArray]) -> Any:
+    """Calculate what is calculated with further: truth values are 0 and 1 then."""
+    values = _calculated(node, numbers)
+    return _float(values) if isinstance(values, np.ndarray) else values
 
 
 def refuse_unseen(

@@ -5,10 +5,8 @@ narwhals reads the tables; pandas hashes the labels, for which narwhals has no f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from numbers import Number
 from typing import Any
 
 import narwhals as nw
@@ -16,15 +14,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.core.linalg import IntArray
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.layout import count_integers
+from skmixed.design.values import column_of, floating, operand_kind, read_decimally
 
 LabelArray = NDArray[Any]
 
 UNKNOWN = -1  # code of a label that was not learned, or is missing: pandas codes missing ones so
 
+_DOUBLE = np.dtype(np.float64).itemsize  # bytes
 _FEW_TEXTS = 1_000  # up to so many are hashed faster as objects than as pandas holds text
-_NUMBERS = (Number, Decimal, np.bool_, type(None), type(pd.NA))
+_NUMERIC = ("numbers", "complex numbers", "truth values", "nothing")  # these scikit-learn checks
+_NARROW = (np.float32, np.float16)  # precisions a label may have come through
 
 
 def is_frame(table: Any) -> bool:
@@ -48,14 +49,14 @@ def column_names(frame: Any) -> list[str]:
 
 
 def column(frame: Any, position: int) -> Any:
-    """Return one column of a data frame, (n,): a Series of pandas, otherwise an array."""
+    """Return one column of a data frame, (n,): a Series of pandas, or an array."""
     if isinstance(frame, pd.DataFrame):
         name = frame.columns[position]
         if isinstance(name, str) and frame.columns.is_unique:  # the faster way
             return frame[name]
         return frame.iloc[:, position]
     native = nw.from_native(frame, eager_only=True)
-    return _as_array(native[native.columns[position]])
+    return column_of(native[native.columns[position]])
 
 
 def select(frame: Any, positions: Sequence[int]) -> Any:
@@ -78,24 +79,16 @@ def not_numeric(frame: Any) -> list[str]:
 
     These are text, categories, dates, durations, lists and so on. Missing values are of no kind.
     """
+    return [name for name, values in columns_of(frame) if operand_kind(values) not in _NUMERIC]
+
+
+def columns_of(frame: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the names and columns of a data frame, as its library holds them."""
     if isinstance(frame, pd.DataFrame):
-        columns = ((str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns))
-        return [name for name, values in columns if not _holds_numbers(values)]
-    native = nw.from_native(frame, eager_only=True)
-    return [name for name in native.columns if not _are_numbers(native[name])]
-
-
-def _are_numbers(values: nw.Series[Any]) -> bool:
-    dtype = values.dtype
-    if dtype in (nw.Object, nw.Unknown):
-        return _holds_numbers(pd.Series(_as_array(values)))
-    return dtype.is_numeric() or dtype == nw.Boolean
-
-
-def _holds_numbers(values: pd.Series[Any]) -> bool:
-    if pd.api.types.is_object_dtype(values.dtype):
-        return all(issubclass(kind, _NUMBERS) for kind in set(map(type, values)))
-    return pd.api.types.is_numeric_dtype(values.dtype)
+        yield from ((str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns))
+    else:
+        native = nw.from_native(frame, eager_only=True)
+        yield from ((name, native[name].to_native()) for name in native.columns)
 
 
 def to_pandas(frame: Any) -> pd.DataFrame:
@@ -131,17 +124,13 @@ class ConvertedColumns:
 
 
 def _as_series(values: nw.Series[Any]) -> pd.Series[Any]:
-    array = _as_array(values)
+    found = column_of(values)
     if values.dtype in (nw.Categorical, nw.Enum):
         categories = None
         if values.dtype == nw.Enum:
             categories = list(values.to_native().dtype.categories)
-        return pd.Series(pd.Categorical(array, categories=categories))
-    return pd.Series(array)
-
-
-def _as_array(values: nw.Series[Any]) -> LabelArray:
-    return np.asarray(values.to_numpy())
+        return pd.Series(pd.Categorical(found, categories=categories))
+    return pd.Series(found)
 
 
 @dataclass(slots=True, eq=False)
@@ -179,7 +168,7 @@ class Labels:
     @classmethod
     def _of_categories(cls, values: pd.Series[Any]) -> tuple[Labels, IntArray]:
         codes = values.cat.codes.to_numpy().astype(np.intp)
-        categories = _label_array(values.cat.categories)
+        categories = _label_array(_hashable(values.cat.categories))
         present = np.bincount(codes[codes >= 0], minlength=len(categories)) > 0
         ranks = np.append(np.cumsum(present) - 1, UNKNOWN)
         return cls(categories[present]), ranks[codes]
@@ -198,7 +187,13 @@ class Labels:
 
     def codes(self, values: Any) -> IntArray:
         """Return the codes of labels, (n,); `UNKNOWN` for unknown labels and for missing ones."""
-        values = _hashable(values)
+        found = self._codes(_hashable(values))
+        unknown = np.flatnonzero(found == UNKNOWN)
+        for reading in _other_readings(values, unknown):
+            found[unknown] = np.maximum(found[unknown], self._codes(reading))
+        return found
+
+    def _codes(self, values: Any) -> IntArray:
         dtype = getattr(values, "dtype", None)
         if isinstance(dtype, pd.CategoricalDtype):
             series = pd.Series(values)
@@ -209,7 +204,7 @@ class Labels:
             values = _label_array(values)
         index = self._hash_table()
         as_objects = isinstance(values, np.ndarray) and values.dtype.kind == index.dtype.kind == "O"
-        target = pd.Index(values, dtype=object if as_objects else None)
+        target = _dates_as_in(index, pd.Index(values, dtype=object if as_objects else None))
         return np.asarray(index.get_indexer(target), dtype=np.intp)
 
     def _codes_of_few(self, places: LabelArray, distinct: Any) -> IntArray:
@@ -228,23 +223,63 @@ class Labels:
 
 
 def _hashable(values: Any) -> Any:
-    """Return labels that pandas cannot hash, or not in every version, in a form that it can.
+    """Return labels in the form in which equal ones are found equal, and pandas can hash them.
 
-    These are numbers of another machine's byte order, of half or more than double precision, and
-    dates and durations of Arrow.
+    Numbers of less than double precision are read by their digits; numbers of another machine's
+    byte order or of more than double precision, and dates and durations of Arrow, cannot be hashed.
     """
-    dtype = getattr(values, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize not in (4, 8):
-        return np.asarray(values, dtype=np.float64)
-    if isinstance(dtype, np.dtype) and not dtype.isnative:
+    dtype: Any = getattr(values, "dtype", None)
+    if isinstance(dtype, pd.CategoricalDtype):
+        return values
+    if isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype != np.float64:
+        return _in_double(np.asarray(values))
+    elif isinstance(dtype, np.dtype) and not dtype.isnative:
         return np.asarray(values).astype(dtype.newbyteorder("="))
-    if isinstance(dtype, pd.ArrowDtype) and dtype.kind in "mM":
+    elif isinstance(dtype, pd.ArrowDtype) and dtype.kind in "mM":
         return values.astype(_numpy_dtype(dtype))
+    elif pd.api.types.is_float_dtype(dtype) and dtype != np.float64:
+        numbers = floating(values)
+        return values if numbers is None or numbers.dtype == np.float64 else _in_double(numbers)
     return values
 
 
+def _in_double(numbers: LabelArray) -> FloatArray:
+    """Return numbers of another precision, (n,), in double precision."""
+    native = numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
+    return read_decimally(native) if native.itemsize < _DOUBLE else native.astype(np.float64)
+
+
+def _other_readings(values: Any, rows: IntArray) -> Iterator[Any]:
+    """Yield what labels of some rows, (n_rows,), may have been when they were learned.
+
+    0.1 in single precision may have been 0.1 in double precision, and the reverse.
+    """
+    numbers = floating(values) if len(rows) else None
+    if numbers is None:
+        return
+    doubles = numbers[rows].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if (doubles % 1 > 0).any():
+            yield doubles
+            for narrow in _NARROW:
+                found = doubles.astype(narrow)
+                yield np.where(found == doubles, read_decimally(found), np.nan)
+
+
+def _dates_as_in(index: pd.Index[Any], target: pd.Index[Any]) -> pd.Index[Any]:
+    """Return dates, (n,), as midnights where an index holds those, and the reverse."""
+    if index.dtype.kind == "M" and target.dtype == object and target.inferred_type == "date":
+        return pd.DatetimeIndex(pd.to_datetime(target))
+    if isinstance(target, pd.DatetimeIndex) and target.tz is None and index.inferred_type == "date":
+        midnights: Any = target.where(target == target.normalize())
+        return pd.Index(pd.Series(midnights.date, dtype="object"))
+    return target
+
+
 def _numpy_dtype(dtype: pd.ArrowDtype) -> Any:
-    kind = dtype.pyarrow_dtype
+    kind, words = dtype.pyarrow_dtype, str(dtype.pyarrow_dtype)
+    if words.startswith("date"):
+        return "datetime64[s]"
     if dtype.kind == "m":
         return f"timedelta64[{kind.unit}]"
     return pd.DatetimeTZDtype(kind.unit, kind.tz) if kind.tz else f"datetime64[{kind.unit}]"
@@ -267,15 +302,6 @@ def _counted(labels: LabelArray) -> tuple[IntArray, LabelArray] | None:
         whole = labels.astype(np.int64)
     counted = count_integers(whole) if (whole == labels).all() else None
     return None if counted is None else (counted[0], counted[1].astype(labels.dtype))
-
-
-def is_text(values: Any) -> bool | None:
-    """Tell whether labels are text rather than numbers, dates or truth values.
-
-    The first label that is not missing decides; None where there is none.
-    """
-    first = pd.Series(values).dropna().head(1).tolist()
-    return isinstance(first[0], str) if first else None
 
 
 def _label_array(values: Any) -> LabelArray:

@@ -23,9 +23,9 @@ from skmixed.design.categories import (
 )
 from skmixed.design.design import Design
 from skmixed.design.tables import to_pandas
+from skmixed.design.values import refuse_dates
 from skmixed.design.wording import MAX_SHOWN
 from skmixed.distributed._partial_sums import Declaration, PartialSums
-from skmixed.estimators._numbers import refuse_dates
 from skmixed.estimators._prediction_rows import Predictor
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators._training_data import TrainingData, read_training_data

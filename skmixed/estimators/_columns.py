@@ -17,7 +17,7 @@ import pandas as pd
 
 from skmixed.design.syntax import FormulaParts, RandomTerm, parse_random, split_formula
 from skmixed.estimators._numbers import check_lengths
-from skmixed.estimators._reading import InputTable, made_up_names, refuse_infinite
+from skmixed.estimators._reading import InputTable, made_up_names
 from skmixed.exceptions import UnknownLevelWarning, warn
 
 ROUTING = (
@@ -210,7 +210,7 @@ def groups_as_in_fit(
             + (having if columns.groups else "without any")
         )
     found = _under_names(groups, columns.from_argument)
-    check_groups(found, n_rows)
+    check_lengths(n_rows, *found.values())
     return found
 
 
@@ -224,12 +224,6 @@ def warn_without_groups(columns: Columns, present: Collection[str]) -> None:
             f"effects are left out. {remedy}, or say random='none' if that is meant",
             UnknownLevelWarning,
         )
-
-
-def check_groups(groups: Mapping[str, Any], n_rows: int) -> None:
-    """Raise ValueError for columns of `groups` of another length, or with infinite labels."""
-    check_lengths(n_rows, *groups.values())
-    refuse_infinite(groups, "groups")
 
 
 def _under_names(found: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from sklearn.utils.multiclass import type_of_target
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.tables import UNKNOWN, Labels
+from skmixed.design.values import check_labels
 from skmixed.design.wording import list_rows
 from skmixed.estimators._columns import column_place, listed
 from skmixed.estimators._numbers import check_lengths, read_y
-from skmixed.estimators._reading import InputTable, refuse_infinite
+from skmixed.estimators._reading import InputTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def read_columns(
     """
     labels = [table.column(place) for place in roles.encoded]
     for place, values in zip(roles.encoded, labels, strict=True):
-        refuse_infinite({roles.names[place]: values}, "X")
+        check_labels({roles.names[place]: values}, "X")
     slopes = table.numeric(roles.slopes, name_by=name_by)
     return labels, slopes, table.numeric(roles.passed, name_by=name_by, allow_nan=True)
 

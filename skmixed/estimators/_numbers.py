@@ -16,7 +16,8 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.tables import not_numeric
+from skmixed.design.tables import columns_of, not_numeric
+from skmixed.design.values import kind_of, refuse_dates
 
 _EXACT_BYTES = 8  # numbers of so many bytes and fewer are double precision, or become it at once
 
@@ -94,19 +95,12 @@ def refuse_labels(frame: Any) -> None:
     """
     labels = not_numeric(frame)
     if labels:
+        kinds = {kind_of(values) for name, values in columns_of(frame) if name in labels}
+        days = " (dates and durations as numbers, such as days since a date)"
         raise ValueError(
-            f"columns {labels} are not numeric: encode them, name them as grouping columns in "
+            f"columns {labels} are not numeric: encode them"
+            f"{days if kinds & {'dates', 'durations'} else ''}, name them as grouping columns in "
             "`random` or `group_features`, or choose the columns of the fixed part by `fixed`"
-        )
-
-
-def refuse_dates(values: Any, name: str) -> None:
-    """Raise ValueError for dates and durations, which numpy would take for nanoseconds."""
-    dtype = getattr(values, "dtype", None)
-    if getattr(dtype, "kind", "") in ("m", "M"):
-        raise ValueError(
-            f"{name} holds dates or durations ({dtype}): turn them into numbers, such as days "
-            "since a date"
         )
 
 

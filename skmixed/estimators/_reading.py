@@ -27,13 +27,13 @@ from skmixed.design.tables import (
     take,
     to_pandas,
 )
+from skmixed.design.values import check_labels, floating, refuse_dates
 from skmixed.design.wording import list_rows
 from skmixed.estimators._estimator import header_of
 from skmixed.estimators._numbers import (
     are_finite,
     check_numbers,
     plain_numbers,
-    refuse_dates,
     refuse_labels,
     refuse_text,
 )
@@ -163,13 +163,13 @@ class InputTable:
     def labels(self, places: Mapping[str, int], *, allow_nan: bool = True) -> dict[str, Any]:
         """Return columns of labels, (n_rows,) each, under the names that are given for positions.
 
-        Raises ValueError for infinite numbers, and for NaN in an array of numbers unless allowed.
+        Raises ValueError for infinite and inexact numbers, as `check_labels` does, and for NaN in
+        an array of numbers unless allowed.
         """
         found = {name: self.column(place) for name, place in places.items()}
-        if found and not self._is_all_finite:
-            if not allow_nan and not self.is_named:
-                refuse_missing(found)
-            refuse_infinite(found, "X")
+        if not (allow_nan or self.is_named or self._is_all_finite):
+            refuse_missing(found)
+        check_labels(found, "X")
         return found
 
     def numeric(
@@ -193,7 +193,8 @@ class InputTable:
         if self.is_named:
             refuse_labels(chosen)
             return check_numbers(to_pandas(chosen), estimator, allow_nan=allow_nan)
-        refuse_dates(self.values, "X")
+        for place in places:
+            refuse_dates(self.values[:, place], "X")
         try:
             return check_numbers(chosen, estimator, allow_nan=allow_nan)
         except ValueError:
@@ -259,8 +260,14 @@ def read_groups(groups: Any) -> dict[str, Any]:
 
     A Series or a data frame brings names; other columns are called "group", or "group0", "group1",
     .... Raises TypeError for a mapping, which scikit-learn would not split into folds, and for a
-    sparse matrix.
+    sparse matrix, and ValueError as `check_labels` does.
     """
+    found = _named_columns(groups)
+    check_labels(found, "groups")
+    return found
+
+
+def _named_columns(groups: Any) -> dict[str, Any]:
     if isinstance(groups, Mapping):
         raise TypeError(
             "groups is a dict, which scikit-learn cannot split into folds: "
@@ -302,28 +309,13 @@ def _one_column(values: NDArray[Any]) -> NDArray[Any]:
     return values.reshape(len(values))
 
 
-def refuse_infinite(groups: Mapping[str, Any], source: str) -> None:
-    """Raise ValueError for labels that are infinite numbers; it names column and rows.
-
-    Objects are not looked into. `source` is the argument the labels come from, "X" or "groups".
-    """
-    for name, labels in groups.items():
-        numbers = _floats(labels)
-        if numbers is not None and np.isinf(numbers).any():
-            raise ValueError(
-                f"infinite labels in {source}: grouping column {name!r} is infinite in rows "
-                f"{list_rows(np.flatnonzero(np.isinf(numbers)))}. Give these rows a label of their "
-                "own"
-            )
-
-
 def refuse_missing(groups: Mapping[str, Any]) -> None:
     """Raise ValueError for NaN among the labels in an array of numbers, perhaps a slip.
 
     It names column and rows.
     """
     for name, labels in groups.items():
-        numbers = _floats(labels)
+        numbers = floating(labels)
         if numbers is not None and np.isnan(numbers).any():
             raise ValueError(
                 f"Input X contains NaN: grouping column {name!r} is missing in rows "
@@ -344,12 +336,3 @@ def refuse_unknown(codes: IntArray, what: str, remedy: str) -> None:
             f"{len(rows)} rows have {what} that were not seen in fit, or missing ones, the first "
             f"in row {rows[0]}; {remedy}"
         )
-
-
-def _floats(labels: Any) -> NDArray[Any] | None:
-    """Return labels that are floating-point numbers as an array, (n,); None for others."""
-    if isinstance(labels, np.ndarray):
-        return labels if labels.dtype.kind == "f" else None
-    if not pd.api.types.is_float_dtype(labels.dtype):
-        return None
-    return np.asarray(labels.to_numpy(dtype=np.float64, na_value=np.nan))

@@ -16,16 +16,15 @@ from skmixed.core.sums.layout import Rows
 from skmixed.design.grouping import Grouping
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, RandomTerm
-from skmixed.design.tables import is_text
+from skmixed.design.values import are_other_kinds, kind_of
 from skmixed.estimators._columns import (
     Columns,
-    check_groups,
     declared,
     groups_as_in_fit,
     read_fixed,
     warn_without_groups,
 )
-from skmixed.estimators._numbers import read_weights, read_y
+from skmixed.estimators._numbers import check_lengths, read_weights, read_y
 from skmixed.estimators._reading import InputTable, pick_rows, read_groups
 from skmixed.exceptions import UnknownLevelWarning, warn
 
@@ -62,7 +61,7 @@ def read_training_data(
     source = _cut(table, columns, estimator, fitting=True)
     values = read_y(y, source.n_rows)
     if given is not None:
-        check_groups(given, source.n_rows)
+        check_lengths(source.n_rows, *given.values())
         source = replace(source, groups=given)
     return TrainingData(source, columns, terms, fixed, values, weights, len(table.names), names)
 
@@ -146,7 +145,7 @@ def read_new_data(estimator: Any, fitted: Any, X: Any, groups: Any, *, need_grou
 
 
 def warn_about_kinds(grouping: Grouping, key: Iterable[str], groups: Any) -> None:
-    """Warn where no label is known since numbers were fitted and text is given, or vice versa.
+    """Warn where no label is known since labels of one kind were fitted and others are given.
 
     `key` is the grouping columns of a factor of which no level is known.
     """
@@ -161,11 +160,11 @@ def warn_about_kinds(grouping: Grouping, key: Iterable[str], groups: Any) -> Non
 def _changed_kinds(
     grouping: Grouping, names: Iterable[str], groups: Any
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield the columns whose labels were text and are numbers now, or vice versa, and what."""
-    for name in names:
-        known, now = is_text(grouping.columns[name].values), is_text(groups.get(name, ()))
-        if None not in (known, now) and known != now:
-            yield (name, "text", "numbers") if known else (name, "numbers", "text")
+    """Yield the columns whose labels were of one kind and are of another now, and both kinds."""
+    for name in set(groups).intersection(names):
+        known, now = kind_of(grouping.columns[name].values), kind_of(groups[name])
+        if are_other_kinds(known, now):
+            yield name, known, now
 
 
 def declaration(estimator: Any) -> dict[str, str]:

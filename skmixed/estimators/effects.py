@@ -28,11 +28,11 @@ from skmixed.estimators._alternation import (
     RegressorPart,
     check_takes_weights,
 )
-from skmixed.estimators._columns import RandomColumns, check_groups, coarsest, declared
+from skmixed.estimators._columns import RandomColumns, coarsest, declared
 from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._effect_predictions import EffectPredictions, EffectState
 from skmixed.estimators._estimator import FittedEstimator, UnknownLevels, checking_parameters
-from skmixed.estimators._numbers import read_weights, read_y
+from skmixed.estimators._numbers import check_lengths, read_weights, read_y
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators._training_data import read_arguments
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -249,7 +249,7 @@ class MixedEffectsRegressor(
         roles = RandomColumns.of(columns, terms, all_features=exact)
         y = read_y(y, table.n_rows)
         if given is not None:
-            check_groups(given, table.n_rows)
+            check_lengths(table.n_rows, *given.values())
         model = MixedLinearRegressor(
             self.random,
             group_features=roles.group_features or None,

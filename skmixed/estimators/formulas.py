@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.design.expressions import find_missing, uses_all_columns, variables
+from skmixed.design.expressions import uses_all_columns, variables
 from skmixed.design.formula import evaluate_expression
 from skmixed.design.syntax import FormulaParts, RandomTerm, split_formula
+from skmixed.design.values import find_missing, refuse_dates
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators.linear import MixedLinearRegressor
 
@@ -152,6 +153,7 @@ def _read_weights(
         complete = ~_missing(table, variables(weights, names))
         values[complete] = evaluate_expression(weights, table.loc[complete], names)
         return values
+    refuse_dates(weights, "weights")
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (len(table),):
         raise ValueError(f"weights has shape {values.shape}; data has {len(table)} rows")

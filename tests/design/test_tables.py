@@ -51,7 +51,7 @@ def check_round_trip(values, again=None):
         np.array([2**64 - 1, 0, 3], dtype=np.uint64),
         pd.Series([10**30, 2, 10**30], dtype=object),
         pd.Series([0.5, -1.25, np.inf, 0.5]),
-        np.array([0.1, 0.2, 0.1], dtype=np.float32),
+        np.array([0.5, 0.25, 0.5], dtype=np.float32),
         np.array([0.5, 2.0, 0.5], dtype=np.float16),
         np.array([0.1, 2.0, 0.1], dtype=np.longdouble),
         np.array([3.0, -0.0, 7.0, 3.0]),

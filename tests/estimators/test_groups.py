@@ -213,7 +213,7 @@ LABELS = {
     "int": np.array([7, -3, 10**12, 0, 5])[CODE],
     "small int": np.array([0, 100, -100, 127, -128], dtype=np.int8)[CODE],
     "unsigned": np.array([0, 1, 2**64 - 1, 3, 4], dtype=np.uint64)[CODE],
-    "float": np.array([0.1, -2.5, 1e300, 0.0, 3.0])[CODE],
+    "float": np.array([0.1, -2.5, 1e15, 0.0, 3.0])[CODE],
     "str": pd.Series(SCHOOL, dtype="str"),
     "objects": pd.Series(SCHOOL, dtype=object),
     "string": pd.Series(SCHOOL, dtype="string"),

@@ -17,16 +17,16 @@ from sklearn.utils.validation import check_array
 
 from skmixed.core.linalg import FloatArray
 from skmixed.design.tables import not_numeric, to_pandas
+from skmixed.design.values import refuse_dates
 from skmixed.estimators._columns import (
     Columns,
     check_given,
-    check_groups,
     choose_groups,
     column_place,
     groups_as_in_fit,
     listed,
 )
-from skmixed.estimators._numbers import check_lengths, check_numbers, refuse_dates
+from skmixed.estimators._numbers import check_lengths, check_numbers
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators._training_data import read_arguments, warn_about_kinds
 from skmixed.estimators.grouped._tree import Tree
@@ -86,7 +86,7 @@ def read_training(
     response = _read_response(y, inner)
     check_lengths(table.n_rows, response)
     if given is not None:
-        check_groups(given, table.n_rows)
+        check_lengths(table.n_rows, *given.values())
         labels = given
     else:  # in the order in which the user named them
         places = [column_place(each, names, "group_features") for each in listed(features)]
