@@ -311,11 +311,13 @@ def prepare(
                 column = truth_of(column, name)
             check_labels({name: column}, "the data")
             prepared[alias] = labels_of(column)
+            is_truth = operand_kind(column) == "truth values"
         else:
             if known is not None:
                 column = known.restored(column, name, (levels or {}).get(alias, ()))
             prepared[alias] = operand_of(column, name)
-        if operand_kind(column) == "truth values":
+            is_truth = prepared[alias].dtype == np.bool_
+        if is_truth:
             truths.add(name)
         elif is_categorical(prepared[alias]):
             categorical.add(name)

@@ -156,9 +156,12 @@ def operand_of(column: pd.Series[Any], name: str) -> Any:
     overflow unnoticed. Truth values are an array, too; text and categories are a Series. Raises
     ValueError for anything else.
     """
+    dtype = column.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "biuf":  # the faster way
+        return np.ascontiguousarray(column.to_numpy(np.bool_ if dtype.kind == "b" else np.float64))
     kind = operand_kind(column)
     if kind in ("numbers", "truth values"):
-        return np.ascontiguousarray(_plain(column, np.float64 if kind == "numbers" else np.bool_))
+        return _from_objects(column, np.bool_ if kind == "truth values" else np.float64)
     if not isinstance(column.dtype, pd.CategoricalDtype):
         refuse_dates(column, f"the column '{name}'")
         if not isinstance(column.dtype, pd.StringDtype) and not _holds_objects(column.dtype):
@@ -183,7 +186,7 @@ def labels_of(column: pd.Series[Any]) -> pd.Series[Any]:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.remove_unused_categories()
     if kind == "truth values":
-        return pd.Series(truth_levels(_plain(column, np.bool_)))
+        return pd.Series(truth_levels(_from_objects(column, np.bool_)))
     if kind == "numbers" and not isinstance(column.dtype, np.dtype):
         return pd.Series(column.to_numpy(dtype=getattr(column.dtype, "numpy_dtype", object)))
     if isinstance(column.dtype, np.dtype) and column.dtype != object:
@@ -191,9 +194,7 @@ def labels_of(column: pd.Series[Any]) -> pd.Series[Any]:
     return column if column.dtype == "str" else column.astype("object")
 
 
-def _plain(column: pd.Series[Any], dtype: Any) -> NDArray[Any]:
-    if isinstance(column.dtype, np.dtype) and column.dtype != object:
-        return column.to_numpy(dtype=dtype)
+def _from_objects(column: pd.Series[Any], dtype: Any) -> NDArray[Any]:
     return np.asarray(column.to_numpy(dtype=object)).astype(dtype)
 
 
@@ -244,8 +245,10 @@ def check_labels(columns: Mapping[str, Any], source: str) -> None:
         if numbers is None:
             continue
         bits = np.finfo(numbers.dtype).nmant + 1  # from 2**bits on whole numbers fall together
-        with np.errstate(invalid="ignore"):
-            large = np.abs(numbers) >= 2.0**bits
+        size = np.abs(numbers)
+        if size.max(initial=0.0) < 2.0**bits:  # not so where one is NaN
+            continue
+        large = size >= 2.0**bits
         if not large.any():
             continue
         infinite = np.flatnonzero(np.isinf(numbers))
@@ -266,6 +269,8 @@ def floating(labels: Any) -> NDArray[Any] | None:
     """Return labels that are floating-point numbers, (n,), NaN for others; None for other types."""
     labels = as_column(labels)
     dtype = labels.dtype
+    if isinstance(dtype, np.dtype | pd.StringDtype) and dtype.kind not in "fO":
+        return None  # the faster way
     if isinstance(dtype, pd.CategoricalDtype):
         numbers = floating(dtype.categories)
         return None if numbers is None else np.append(numbers, np.nan)[labels.cat.codes]
@@ -280,6 +285,8 @@ def floating(labels: Any) -> NDArray[Any] | None:
 
 
 def _floating_objects(labels: NDArray[Any]) -> NDArray[np.float64] | None:
+    if len(labels) and isinstance(labels[0], str):
+        return None
     found = pd.api.types.infer_dtype(labels, skipna=True)
     if found not in ("floating", "mixed-integer-float"):
         return None

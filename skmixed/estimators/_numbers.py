@@ -57,9 +57,9 @@ def check_numbers(
 
 def read_y(y: Any, n_rows: int) -> FloatArray:
     """Validate the response as finite numbers, (n_rows,)."""
-    refuse_dates(y, "y")
     values = plain_numbers(y)
     if values is None or values.ndim != 1 or not are_finite(values):
+        refuse_dates(y, "y")
         values = column_or_1d(y, dtype=np.float64, warn=True)
         assert_all_finite(values, input_name="y")
     if len(values) != n_rows:

@@ -246,13 +246,9 @@ DATES = pd.Timestamp("2024-02-28") + DURATIONS
 )
 def test_dates_and_durations_are_refused(frame, values, expression):
     table = frame.assign(x=values)
-    with pytest.raises(
-        ValueError, match=r"'x' holds dates or durations .*: turn"
-    ):
+    with pytest.raises(ValueError, match=r"'x' holds dates or durations .*: turn"):
         learn_matrix(expression, table)
-    with pytest.raises(
-        ValueError, match=r"'x' holds dates or durations .*: turn"
-    ):
+    with pytest.raises(ValueError, match=r"'x' holds dates or durations .*: turn"):
         evaluate_expression("x", table)
     assert learn_matrix("C(x)", table)[1].shape == (6, 6)
 
