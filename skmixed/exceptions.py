@@ -12,6 +12,7 @@ __all__ = [
     "FormulaSyntaxError",
     "LostPrecisionWarning",
     "PartitionError",
+    "StoredVersionWarning",
     "UnidentifiedWarning",
     "UnknownLevelWarning",
 ]
@@ -54,6 +55,10 @@ class LostPrecisionWarning(UserWarning):
     """Estimates have few digits, because the residual is tiny beside what explains the response."""
 
 
+class StoredVersionWarning(UserWarning):
+    """A pickled or stored model was made by another version of this package."""
+
+
 class PartitionError(ValueError):
     """A part of the data could not be read or summed; the message names it."""
 
@@ -61,7 +66,8 @@ class PartitionError(ValueError):
 # What may stand between a line of the user's and a warning.
 _BETWEEN = frozenset(
     {"skmixed", "sklearn", "joblib", "dask", "distributed", "tlz", "toolz", "cytoolz", "pyspark"}
-    | {"concurrent", "contextlib", "functools", "multiprocessing", "runpy", "threading"}
+    | {"concurrent", "contextlib", "copy", "functools", "multiprocessing", "runpy", "skops"}
+    | {"threading"}
 )
 # They start processes for tasks; beneath them there is no code of the user's.
 _STARTERS = ("multiprocessing.spawn", "joblib.externals.loky.backend")

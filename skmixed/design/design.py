@@ -22,7 +22,7 @@ from skmixed.design.formula import (
     learn_terms,
 )
 from skmixed.design.grouping import Grouping
-from skmixed.design.records import read, write
+from skmixed.design.records import read, stored, write
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.design.tables import UNKNOWN
@@ -145,6 +145,7 @@ class ColumnCollection:
         return table
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False)
 class Design:
     """What was learned about the columns of a model.

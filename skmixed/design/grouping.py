@@ -11,7 +11,7 @@ import numpy as np
 
 from skmixed.core.linalg import IntArray
 from skmixed.core.sums.layout import GroupIndex
-from skmixed.design.records import read, write
+from skmixed.design.records import read, stored, write
 from skmixed.design.tables import UNKNOWN, Labels
 from skmixed.design.wording import list_rows
 
@@ -24,6 +24,7 @@ class Factor:
     combinations: Labels | None  # numbers of the combinations that occur; None for one column
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False)
 class Grouping:
     """What was learned about the grouping columns."""

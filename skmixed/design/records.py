@@ -2,7 +2,9 @@
 
 A record is made of None, booleans, numbers, text, lists, dictionaries with keys of text, and arrays
 of numbers, which may come back as lists. Reading one runs no code that it holds: values are of the
-types listed here, and no name in a record is looked up anywhere else.
+types listed here and of those marked as `stored`, and no name in a record is looked up anywhere
+else. A value of another type, such as an estimator of scikit-learn, stands in a record as it is:
+pickles take it so, and `checksum` refuses it.
 """
 
 from __future__ import annotations
@@ -15,15 +17,22 @@ from dataclasses import fields
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, NamedTuple
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import numpy as np
 import pandas as pd
 
 from skmixed.core.elimination.iterative.settings import Krylov
+from skmixed.core.elimination.levels import LevelShrinkage
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.pooling.blending import BlendComponents
+from skmixed.core.pooling.cells import Cells
+from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
+from skmixed.core.pooling.stage import FirstStageResidual, PooledStage, PoolingStage
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.report import Iteration, MonteCarlo, SolverReport
 from skmixed.core.sums.blocks import FactorBlock, PairBlock
@@ -32,8 +41,13 @@ from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout
 from skmixed.core.sums.summation import Within
 from skmixed.design.syntax import FormulaParts, RandomTerm
 
-_ITSELF = (type(None), bool, int, float, str)
+SCHEMA = 1  # of what is stored; raised when a record of before cannot be read as it stands
+
+Part = TypeVar("Part", bound=type)
+
+_ITSELF = frozenset({type(None), bool, int, float, str})
 _NUMBERS = "biuf"  # kinds of arrays that are stored as they are
+_FOREIGN = "object"  # type of a record that holds a value itself
 
 
 class _Kind(NamedTuple):
@@ -84,22 +98,30 @@ _KINDS = {
     ),
 }
 _NAMES = {kind.type: name for name, kind in _KINDS.items()}
-_PARTS = {  # what a model and its fit are made of
+_PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is `stored`
     part.__name__: part
     for part in (
+        BlendComponents,
+        Cells,
         CrossProducts,
         FactorBlock,
         FactorLayout,
+        FirstStageResidual,
         Fit,
         FormulaParts,
         GroupIndex,
+        Hierarchy,
         Iteration,
         IterativeSolver,
         Krylov,
         Layout,
+        LevelShrinkage,
         ModelSpec,
         MonteCarlo,
         PairBlock,
+        PooledHierarchy,
+        PooledStage,
+        PoolingStage,
         Posterior,
         RandomTerm,
         SolverReport,
@@ -112,43 +134,69 @@ _PARTS = {  # what a model and its fit are made of
 _ADDED = {"CrossProducts": {"unit"}}
 
 
+def stored(part: Part) -> Part:
+    """Let values of a class be written and read: by its fields, or its `record` and `from_record`.
+
+    No two such classes have one name.
+    """
+    _PARTS[part.__name__] = part
+    return part
+
+
+@cache
+def package_version() -> str:
+    """Return the version of this package, "unknown" where it is not installed."""
+    try:
+        return version("scikit-mixed")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 def write(value: Any) -> Any:
     """Return a value as a record: what numpy, pandas, Python's own types and parts of a fit hold.
 
-    Raises TypeError for a value of another type.
+    A value of another type is in the record itself.
     """
     if type(value) in _ITSELF:
         return value
     if isinstance(value, list):
-        return [write(each) for each in value]
+        return list(value) if _are_plain(value) else [write(each) for each in value]
     if isinstance(value, dict):
         return {"type": "dict", "value": [[write(k), write(v)] for k, v in value.items()]}
-    if isinstance(value, np.ndarray):
-        shape = list(value.shape)  # which lists do not tell of an array without entries
-        written = _written_array(value)
-        return {"type": "array", "dtype": value.dtype.str, "shape": shape, "value": written}
-    if isinstance(value, np.generic):
-        array = np.asarray(value)
-        return {"type": "scalar", "dtype": array.dtype.str, "value": _written_array(array[None])}
-    if type(value) is _PARTS.get(type(value).__name__):
-        held = {name: write(getattr(value, name)) for name in _field_names(type(value))}
-        return {"type": type(value).__name__, "value": held}
-    name = _NAMES.get(type(value))
-    with suppress(LookupError, ValueError):  # of a time zone without a known name
+    part = type(value)
+    if part is _PARTS.get(part.__name__):
+        held = value.record() if hasattr(part, "record") else written_fields(value)
+        return {"type": part.__name__, "value": held}
+    name = _NAMES.get(part)
+    with suppress(LookupError, ValueError, TypeError):  # of a time zone without a known name
+        if part in (np.ndarray, np.memmap):
+            shape = list(value.shape)  # which lists do not tell of an array without entries
+            written = _written_array(value)
+            return {"type": "array", "dtype": value.dtype.str, "shape": shape, "value": written}
+        if isinstance(value, np.generic):
+            written = _written_array(np.asarray(value)[None])
+            return {"type": "scalar", "dtype": value.dtype.str, "value": written}
         if name is not None:
             written = _KINDS[name].write(value)
             _KINDS[name].read(written)
             return {"type": name, "value": written}
-    raise TypeError(f"a {type(value).__name__} cannot be stored: {value!r}")
+    return {"type": _FOREIGN, "value": value}
+
+
+def written_fields(part: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as records."""
+    return {name: write(getattr(part, name)) for name in _field_names(type(part))}
 
 
 def read(record: Any) -> Any:
     """Return the value of a record. Raises ValueError for what is none."""
     if isinstance(record, list):
-        return [read(each) for each in record]
+        return list(record) if _are_plain(record) else [read(each) for each in record]
     if not isinstance(record, dict):
         return record
     name, value = record["type"], record["value"]
+    if name == _FOREIGN:
+        return value
     if name == "dict":
         return {read(key): read(each) for key, each in value}
     if name == "array":
@@ -156,16 +204,30 @@ def read(record: Any) -> Any:
     if name == "scalar":
         return _read_array(value, np.dtype(record["dtype"]))[0]
     if name in _PARTS:
-        if set(value) | _ADDED.get(name, set()) != set(_field_names(_PARTS[name])):
-            raise ValueError(f"a {name} has the fields {sorted(value)}, which are others now")
-        return _PARTS[name](**{field: read(each) for field, each in value.items()})
+        return _read_part(_PARTS[name], value)
     if name in _KINDS:
         return _KINDS[name].read(value)
     raise ValueError(f"{name!r} is no kind of value that is stored")
 
 
+def _are_plain(values: list[Any]) -> bool:
+    """Tell whether values stand for themselves; of a million labels this is soon known."""
+    return _ITSELF.issuperset(map(type, values))
+
+
+def _read_part(part: Any, held: Any) -> Any:
+    if hasattr(part, "from_record"):
+        return part.from_record(held)
+    if set(held) | _ADDED.get(part.__name__, set()) != set(_field_names(part)):
+        raise ValueError(f"a {part.__name__} has the fields {sorted(held)}, which are others now")
+    return part(**{name: read(each) for name, each in held.items()})
+
+
 def checksum(record: Any) -> str:
-    """Return the SHA-256 of a record, the same whether its arrays came back as lists or not."""
+    """Return the SHA-256 of a record, the same whether its arrays came back as lists or not.
+
+    Raises TypeError for a value that is in the record itself.
+    """
     digest = hashlib.sha256()
     _add_to(digest, record)
     return digest.hexdigest()
@@ -178,6 +240,9 @@ def _add_to(digest: Any, record: Any) -> None:
         for each in record:
             _add_to(digest, each)
     elif isinstance(record, dict):
+        if record.get("type") == _FOREIGN:
+            value = record["value"]
+            raise TypeError(f"a {type(value).__name__} cannot be stored: {value!r}")
         dtype = np.dtype(record["dtype"]) if record.get("type") == "array" else None
         if dtype is not None and dtype.kind in _NUMBERS + "mM":
             stored = np.dtype(np.int64) if dtype.kind in "mM" else dtype
@@ -202,7 +267,7 @@ def _written_array(values: Any) -> Any:
     if values.dtype.kind in "mM":
         return values.astype(values.dtype.newbyteorder("=")).view(np.int64)
     if values.dtype.kind in "OU":
-        return write(values.tolist())
+        return write(values.ravel().tolist())
     raise TypeError(f"an array of {values.dtype} cannot be stored")
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.layout import count_integers
+from skmixed.design.records import stored
 from skmixed.design.values import column_of, floating, operand_kind, read_decimally
 
 LabelArray = NDArray[Any]
@@ -133,6 +134,7 @@ def _as_series(values: nw.Series[Any]) -> pd.Series[Any]:
     return pd.Series(found)
 
 
+@stored
 @dataclass(slots=True, eq=False)
 class Labels:
     """Known labels of one column, in code order."""
@@ -178,7 +180,7 @@ class Labels:
         return len(self.values)
 
     def __getstate__(self) -> dict[str, LabelArray]:
-        """Leave out the hash table; skops asks whether the state is empty, so it is no array."""
+        """Leave out the hash table."""
         return {"values": self.values}
 
     def __setstate__(self, state: dict[str, LabelArray]) -> None:

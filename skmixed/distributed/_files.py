@@ -18,11 +18,18 @@ BLOCK_ROWS = 2**20  # rows summed at once: a block costs as much as it has level
 
 
 def parquet_files(paths: Sequence[str | PathLike[str]]) -> Any:
-    """Return parquet files, or folders of them, as one pyarrow Dataset."""
+    """Return parquet files, or folders of them, as one pyarrow Dataset.
+
+    Raises PartitionError for a file whose columns cannot be read; the message names it.
+    """
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
     texts = [fspath(path) for path in paths]
-    return ds.dataset(texts[0] if len(texts) == 1 else texts, format="parquet")
+    try:
+        return ds.dataset(texts[0] if len(texts) == 1 else texts, format="parquet")
+    except pa.ArrowInvalid as error:
+        raise PartitionError(f"the files cannot be read: {error}") from error
 
 
 class ArrowFiles:
@@ -63,6 +70,7 @@ class ArrowFiles:
         for number, fragment in enumerate(self._dataset.get_fragments()):
             path = getattr(fragment, "path", None)
             name = f"partition {number}" + (f" ({path})" if path else "")
+            _verify_checksums(fragment)
             try:
                 scanner = fragment.scanner(
                     schema=self._dataset.schema, columns=columns, batch_size=BLOCK_ROWS
@@ -73,6 +81,16 @@ class ArrowFiles:
                 if isinstance(error, PartitionError):
                     raise
                 raise PartitionError(f"{name} cannot be read: {error}") from error
+
+
+def _verify_checksums(fragment: Any) -> None:
+    """Have the checksums of the pages of a parquet file compared, where there are any.
+
+    The other options of its format, as those of encryption, stay as they are.
+    """
+    options = getattr(getattr(fragment, "format", None), "default_fragment_scan_options", None)
+    if hasattr(options, "page_checksum_verification"):
+        options.page_checksum_verification = True
 
 
 def tables_of(batches: Iterable[Any]) -> Iterator[Any]:

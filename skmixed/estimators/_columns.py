@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skmixed.design.records import stored
 from skmixed.design.syntax import FormulaParts, RandomTerm, parse_random, split_formula
 from skmixed.estimators._numbers import check_lengths
 from skmixed.estimators._reading import InputTable, made_up_names
@@ -26,6 +27,7 @@ ROUTING = (
 )
 
 
+@stored
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which columns of X are what."""
@@ -259,6 +261,7 @@ def chosen_factors(random: str | Sequence[str], factors: Sequence[str]) -> set[s
     return set(random)
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False)
 class RandomColumns:
     """Which columns of X the regressor gets, and which the model of its residuals."""

@@ -14,6 +14,7 @@ from sklearn.metrics import r2_score
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import effect_variances
+from skmixed.design.records import stored
 from skmixed.estimators._columns import (
     RandomColumns,
     chosen_factors,
@@ -28,6 +29,7 @@ from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.inference.testing import check_probability
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EffectState:
     """All that a fit of a regressor together with random effects has found."""

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.design.records import stored
 from skmixed.design.tables import Labels
 from skmixed.estimators._encoder_columns import (
     Roles,
@@ -23,6 +24,7 @@ from skmixed.estimators._encodings import Encodings, LevelModel
 from skmixed.exceptions import UnidentifiedWarning, warn
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownLevels:
     """What an encoder keeps of the rows it was fitted to."""

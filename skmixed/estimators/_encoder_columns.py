@@ -13,6 +13,7 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.design.records import stored
 from skmixed.design.tables import UNKNOWN, Labels
 from skmixed.design.values import check_labels
 from skmixed.design.wording import list_rows
@@ -21,6 +22,7 @@ from skmixed.estimators._numbers import check_lengths, read_y
 from skmixed.estimators._reading import InputTable
 
 
+@stored
 @dataclass(frozen=True, slots=True)
 class Roles:
     """Which columns of X are what."""

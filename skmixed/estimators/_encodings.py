@@ -17,10 +17,12 @@ from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summed_rows import SummedRows
+from skmixed.design.records import stored
 
 _LEAST_RESIDUAL = 1e-9  # of the target's variance: far above rounding, and no encoding shows it
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False)
 class Encodings:
     """What is known of the levels of some columns, a list entry a column."""

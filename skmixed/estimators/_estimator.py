@@ -7,11 +7,11 @@ other threads do and wherever a fit is interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from inspect import signature
 from operator import attrgetter
-from typing import Any, Generic, Literal, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+
+from skmixed.estimators._storage import packed, restore, store, unpacked
 
 DOCUMENTATION = "https://scikit-mixed.readthedocs.io/en/stable/api/skmixed.{name}.html"
 """Address of the page of an estimator, which no other place spells out."""
@@ -77,6 +79,7 @@ class FittedAttribute(Generic[Value]):
 class FittedEstimator(BaseEstimator, Generic[State]):
     """An estimator whose fitted state is one object."""
 
+    _state_type: ClassVar[type] = object  # what `from_dict` reads; `object` where it cannot
     _fitted: State | None = None  # put in place as the last thing that a fit does
     _doc_link_module = "skmixed"
     _doc_link_template = DOCUMENTATION
@@ -94,6 +97,14 @@ class FittedEstimator(BaseEstimator, Generic[State]):
     def __sklearn_is_fitted__(self) -> bool:
         """Tell scikit-learn whether `fit` has worked."""
         return self._fitted is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return parameters and fitted state, for pickle, copy and skops."""
+        return packed(self)
+
+    def __setstate__(self, state: Any) -> None:
+        """Take what `__getstate__` has made, in this version or another."""
+        self.__dict__.update(unpacked(type(self), state))
 
     @classmethod
     @cache
@@ -128,6 +139,97 @@ class FittedEstimator(BaseEstimator, Generic[State]):
             if not isinstance(attribute, FittedAttribute)
             or (self._fitted is not None and not (attribute.optional and not hasattr(self, name)))
         ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fitted model as plain values, to be stored and read by later versions.
+
+        Returns
+        -------
+        dict
+            Parameters, labels, what formulas learned, and the fit, as None, booleans, numbers,
+            text, lists, dictionaries and arrays of numbers; with the version, the number of the
+            schema and a checksum. Arrays may be written as lists:
+            ``json.dumps(model.to_dict(), default=lambda array: array.tolist())``.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError
+            For labels or parameters of types that have no plain form, and for an estimator that
+            holds estimators of other packages, as `GroupedModels` and `MixedEffectsRegressor` do.
+
+        See Also
+        --------
+        from_dict : The way back.
+
+        Notes
+        -----
+        A pickle runs code when it is loaded and is bound to the versions of all packages; this
+        does neither. The rows of the fit are not in it, its labels are.
+
+        Examples
+        --------
+        >>> import json
+        >>> from skmixed import MixedLinearRegressor
+        >>> from skmixed.datasets import load_sleepstudy
+        >>> X, y = load_sleepstudy(return_X_y=True)
+        >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+        >>> text = json.dumps(model.to_dict(), default=lambda array: array.tolist())
+        >>> again = MixedLinearRegressor.from_dict(json.loads(text))
+        >>> bool((again.predict(X) == model.predict(X)).all())
+        True
+        """
+        self._refuse_to_store()
+        return store(self, self._state())
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the fitted model that `to_dict` has made plain values of.
+
+        Parameters
+        ----------
+        stored : mapping
+            What `to_dict` returned, in this or an earlier version; arrays may be lists.
+
+        Returns
+        -------
+        estimator
+            It answers as the stored one did, to the bit, and can learn from further rows if that
+            could.
+
+        Raises
+        ------
+        ValueError
+            For what is no stored model of this class, for a schema that this version does not
+            read, for types it does not know, and where the checksum tells of damage.
+        TypeError
+            For an estimator that holds estimators of other packages.
+
+        Notes
+        -----
+        Nothing that is stored is run. Formulas are read again, as text; a prediction evaluates
+        them as that of any model does.
+
+        Examples
+        --------
+        >>> from skmixed import MixedLinearRegressor
+        >>> MixedLinearRegressor.from_dict({"format": "another"})
+        Traceback (most recent call last):
+            ...
+        ValueError: this is no stored model: its 'format' is not 'scikit-mixed model'
+        """
+        cls._refuse_to_store()
+        return restore(cls, cls._state_type, stored)
+
+    @classmethod
+    def _refuse_to_store(cls) -> None:
+        """Raise TypeError for a class whose fits hold estimators of other packages."""
+        if cls._state_type is object:
+            raise TypeError(
+                f"a {cls.__name__} holds estimators of other packages, which have no plain form: "
+                "store it by pickle, joblib or skops"
+            )
 
     def _doc_link_url_param_generator(self) -> dict[str, str]:
         """Return what the address of the page is filled in with."""

@@ -22,6 +22,7 @@ from skmixed.core.search.report import Solver
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
+from skmixed.design.records import read, stored, write
 from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.estimators._columns import Columns
 from skmixed.estimators._diagnosis import check_sizes, check_weights, print_iteration, warn_about
@@ -32,8 +33,11 @@ from skmixed.estimators._training_data import TrainingData, declaration
 
 _MOST_EM_STEPS = 2_000  # for max_iter=None, EM's own default: its steps are cheap, but many
 _MOST_EVALUATIONS = 200  # for max_iter=None, Newton's own default: far above what it takes
+# Parts of a record whose type goes without saying.
+_BARE = {"design": "Design", "columns": "Columns", "estimates": "LinearEstimates"}
 
 
+@stored
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LinearState:
     """All that a fit of a linear mixed model has found; the rest is computed when asked for."""
@@ -109,10 +113,29 @@ class LinearState:
         """Return the sums over the rows so far and further ones."""
         return self.posterior.products + CrossProducts.of(self.design.layout, rows)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Keep the estimates, so that a copy need not evaluate the model to tell them."""
-        kept = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**kept, "estimates": self.estimates}
+    def record(self) -> dict[str, Any]:
+        """Return all of it as a record, with the estimates: predictions stay the same to the bit.
+
+        No copy has to evaluate the model to tell them.
+        """
+        names = [field.name for field in fields(self) if field.name != "posterior"]
+        held = {name: write(getattr(self, name)) for name in (*names, "estimates")}
+        updated = self.posterior is not self.fit
+        return {
+            **held,
+            **{name: held[name]["value"] for name in _BARE},
+            "posterior": write(self.posterior) if updated else None,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the state of a record."""
+        typed = {name: {"type": part, "value": record[name]} for name, part in _BARE.items()}
+        held = {name: read(value) for name, value in {**record, **typed}.items()}
+        estimates = held.pop("estimates")
+        fitted = cls(**{**held, "posterior": held["posterior"] or held["fit"]})
+        fitted.__dict__["estimates"] = estimates
+        return fitted
 
     @cached_property
     def estimates(self) -> LinearEstimates:

@@ -20,6 +20,7 @@ from skmixed.core.rows.prediction_errors import mean_variances
 from skmixed.core.sums.layout import GroupIndex, Rows
 from skmixed.design.design import Design
 from skmixed.design.grouping import number_levels
+from skmixed.design.records import stored
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._columns import Columns, chosen_factors
@@ -29,6 +30,7 @@ from skmixed.estimators._training_data import read_new_data, warn_about_kinds
 _REPLICATES_AT_ONCE = 250  # refitted in lock-step; draws depend on it, memory grows with it
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearEstimates:
     """What a fit estimates."""

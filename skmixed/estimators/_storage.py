@@ -1,36 +1,34 @@
-"""A fitted linear mixed model as plain values, and back, across versions of this package.
+"""A fitted estimator as plain values, and back, across versions of this package.
 
-A stored model says which schema it is of. A change of what a fit is made of raises the number, and
+What is stored says which schema it is of. A change of what a fit is made of raises the number, and
 a reader of the old one is kept, or the old one is refused with a reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
-from importlib.metadata import version
 from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from skmixed.design.design import Design
-from skmixed.design.records import checksum, read, write
-from skmixed.estimators._columns import Columns
-from skmixed.estimators._linear_state import LinearState
-from skmixed.estimators._prediction_rows import LinearEstimates
+from skmixed.design.records import SCHEMA, checksum, package_version, read, write
+from skmixed.exceptions import StoredVersionWarning, warn
 
 FORMAT = "scikit-mixed model"
-SCHEMA = 1  # of what is stored; raised when a stored model of before cannot be read as it stands
 
-_MADE_ANEW = ("posterior", "design", "columns")  # fields of a state that are no plain values
+_REMEDY = (
+    f"this version reads schema {SCHEMA}. Load it with the version that stored it, or fit it again"
+)
+_UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
-def store(estimator: BaseEstimator, fitted: LinearState) -> dict[str, Any]:
+def store(estimator: BaseEstimator, fitted: Any) -> dict[str, Any]:
     """Return a fitted estimator as plain values. Raises TypeError for what cannot be stored."""
     parameters = {}
     for name, value in estimator.get_params(deep=False).items():
+        parameters[name] = write(value)
         try:
-            parameters[name] = write(value)
+            checksum(parameters[name])
         except TypeError as error:
             raise TypeError(
                 f"the parameter {name} of this {type(estimator).__name__} cannot be stored: {error}"
@@ -38,15 +36,15 @@ def store(estimator: BaseEstimator, fitted: LinearState) -> dict[str, Any]:
     model = {
         "format": FORMAT,
         "schema": SCHEMA,
-        "version": version("scikit-mixed"),
+        "version": package_version(),
         "estimator": type(estimator).__name__,
         "parameters": parameters,
-        "fitted": _written_state(fitted),
+        "fitted": write(fitted)["value"],
     }
     return {**model, "checksum": checksum(model)}
 
 
-def restore(estimator: type[BaseEstimator], state: type[LinearState], model: Any) -> Any:
+def restore(estimator: type[BaseEstimator], state: type, model: Any) -> Any:
     """Return the estimator that `store` has made plain values of.
 
     Raises ValueError for what is no stored model of this class and schema, or is damaged.
@@ -54,15 +52,52 @@ def restore(estimator: type[BaseEstimator], state: type[LinearState], model: Any
     _check(estimator, model)
     try:
         parameters = {name: read(value) for name, value in model["parameters"].items()}
-        fitted = _read_state(state, model["fitted"])
+        fitted = read({"type": state.__name__, "value": model["fitted"]})
         again = estimator(**parameters)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise ValueError(
             f"this stored {estimator.__name__} of version {model['version']} cannot be read: "
             f"{error}"
         ) from error
     again._fitted = fitted
     return again
+
+
+def packed(estimator: BaseEstimator) -> dict[str, Any]:
+    """Return parameters and fitted state of an estimator as plain values, as far as they have any.
+
+    No class of this package but the estimator's own is named in it, so that every later version can
+    read it, or say why not.
+    """
+    held = write(dict(vars(estimator)))
+    return {"schema": SCHEMA, "version": package_version(), "held": held}
+
+
+def unpacked(estimator: type[BaseEstimator], state: Any) -> dict[str, Any]:
+    """Return the attributes that `packed` has made plain values of.
+
+    Warns if another version did. Raises ValueError for another schema, and for what is damaged.
+    """
+    name, now = estimator.__name__, package_version()
+    known = state if isinstance(state, Mapping) else {}
+    then, schema = known.get("version", "unknown"), known.get("schema")
+    if schema != SCHEMA:
+        raise ValueError(
+            f"this {name} was stored by version {then} in schema {schema!r}; {_REMEDY}"
+        )
+    try:
+        held: dict[str, Any] = read(known["held"])
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"this stored {name} of version {then} cannot be read by version {now}: {error}"
+        ) from error
+    if then != now:
+        warn(
+            f"this {name} was stored by version {then} of scikit-mixed and is read by version "
+            f"{now}, which may predict otherwise: compare its predictions, or fit it again",
+            StoredVersionWarning,
+        )
+    return held
 
 
 def _check(estimator: type[BaseEstimator], model: Any) -> None:
@@ -72,8 +107,7 @@ def _check(estimator: type[BaseEstimator], model: Any) -> None:
     if model.get("schema") != SCHEMA:
         raise ValueError(
             f"this model was stored by version {model.get('version')} in schema "
-            f"{model.get('schema')!r}; this version reads schema {SCHEMA}. Load it with the "
-            "version that stored it, or fit it again"
+            f"{model.get('schema')!r}; {_REMEDY}"
         )
     if model.get("estimator") != estimator.__name__:
         raise ValueError(
@@ -88,36 +122,3 @@ def _check(estimator: type[BaseEstimator], model: Any) -> None:
             "this stored model is damaged: its checksum is not that of its contents, which were "
             "changed or cut short after it was stored"
         )
-
-
-def _written_state(fitted: LinearState) -> dict[str, Any]:
-    plain = [field.name for field in fields(fitted) if field.name not in _MADE_ANEW]
-    written = {name: write(getattr(fitted, name)) for name in plain}
-    updated = fitted.posterior is not fitted.fit
-    return {
-        **written,
-        "posterior": write(fitted.posterior) if updated else None,
-        "design": fitted.design.record(),
-        "columns": _written_fields(fitted.columns),
-        "estimates": _written_fields(fitted.estimates),
-    }
-
-
-def _read_state(state: type[LinearState], record: Mapping[str, Any]) -> LinearState:
-    made = dict(record)
-    estimates = _read_fields(LinearEstimates, made.pop("estimates"))
-    design = Design.from_record(made.pop("design"))
-    columns = _read_fields(Columns, made.pop("columns"))
-    plain = {name: read(value) for name, value in made.items()}
-    plain["posterior"] = plain["posterior"] or plain["fit"]
-    fitted = state(**plain, design=design, columns=columns)
-    fitted.__dict__["estimates"] = estimates  # predictions are those of before, to the bit
-    return fitted
-
-
-def _written_fields(part: Any) -> dict[str, Any]:
-    return {field.name: write(getattr(part, field.name)) for field in fields(part)}
-
-
-def _read_fields(part: type, record: Mapping[str, Any]) -> Any:
-    return part(**{name: read(value) for name, value in record.items()})

@@ -16,6 +16,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.validation import _check_feature_names_in
 
 from skmixed.core.linalg import FloatArray
+from skmixed.design.records import stored
 from skmixed.estimators._cross_fitting import folds_of_rows
 from skmixed.estimators._encoded_levels import KnownLevels, TrainingLevels
 from skmixed.estimators._encoder_columns import (
@@ -37,6 +38,7 @@ from skmixed.estimators._estimator import (
 from skmixed.estimators._reading import InputTable
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EncoderState:
     """All that a fit of an encoder has found."""
@@ -143,6 +145,8 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
            [ 0.55],
            [ 0.  ]])
     """
+
+    _state_type: ClassVar[type] = EncoderState
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "columns": [str, Integral, "array-like", None],

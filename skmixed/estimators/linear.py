@@ -26,7 +26,6 @@ from skmixed.estimators._estimator import (
 )
 from skmixed.estimators._linear_state import LinearAttributes, LinearState
 from skmixed.estimators._predictions import LinearPredictions
-from skmixed.estimators._storage import restore, store
 from skmixed.estimators._training_data import read_batch, read_training_data
 from skmixed.inference.summary import Summary, summarise
 
@@ -190,83 +189,6 @@ class BaseMixedRegressor(
             )
         names = [index.name for index in fitted.fit.products.levels]
         return leave_levels_out(fitted.fit, rows, names.index(leave_out))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fitted model as plain values, to be stored and read by later versions.
-
-        Returns
-        -------
-        dict
-            Parameters, labels, what formulas learned, and the fit, as None, booleans, numbers,
-            text, lists, dictionaries and arrays of numbers; with the version, the number of the
-            schema and a checksum. Arrays may be written as lists:
-            ``json.dumps(model.to_dict(), default=lambda array: array.tolist())``.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        TypeError
-            For labels or parameters of types that have no plain form.
-
-        See Also
-        --------
-        from_dict : The way back.
-
-        Notes
-        -----
-        A pickle runs code when it is loaded and is bound to the versions of all packages; this
-        does neither. The rows of the fit are not in it, its labels are.
-
-        Examples
-        --------
-        >>> import json
-        >>> from skmixed import MixedLinearRegressor
-        >>> from skmixed.datasets import load_sleepstudy
-        >>> X, y = load_sleepstudy(return_X_y=True)
-        >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
-        >>> text = json.dumps(model.to_dict(), default=lambda array: array.tolist())
-        >>> again = MixedLinearRegressor.from_dict(json.loads(text))
-        >>> bool((again.predict(X) == model.predict(X)).all())
-        True
-        """
-        return store(self, self._state())
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the fitted model that `to_dict` has made plain values of.
-
-        Parameters
-        ----------
-        stored : mapping
-            What `to_dict` returned, in this or an earlier version; arrays may be lists.
-
-        Returns
-        -------
-        estimator
-            Its predictions are those of the stored model to the bit, and it can learn from further
-            rows.
-
-        Raises
-        ------
-        ValueError
-            For what is no stored model of this class, for a schema that this version does not
-            read, for types it does not know, and where the checksum tells of damage.
-
-        Notes
-        -----
-        Nothing that is stored is run. Formulas are read again, as text; a prediction evaluates
-        them as that of any model does.
-
-        Examples
-        --------
-        >>> from skmixed import MixedLinearRegressor
-        >>> MixedLinearRegressor.from_dict({"format": "another"})
-        Traceback (most recent call last):
-            ...
-        ValueError: this is no stored model: its 'format' is not 'scikit-mixed model'
-        """
-        return restore(cls, cls._state_type, stored)
 
     def _rows_of_fit(
         self, fitted: LinearState, X: Any, y: Any, sample_weight: Any, groups: Any

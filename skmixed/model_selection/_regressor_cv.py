@@ -19,6 +19,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.model.structures import StructureName
 from skmixed.core.search.average_information import IterativeSolver
+from skmixed.design.records import stored
 from skmixed.design.syntax import parse_random
 from skmixed.estimators._columns import listed
 from skmixed.estimators._estimator import (
@@ -37,6 +38,7 @@ from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._task import Splits, Task, sum_for_folds
 
 
+@stored
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ChosenState(LinearState):
     """All that a search for the best random part has found."""

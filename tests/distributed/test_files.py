@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from skmixed import MixedLinearRegressor, distributed
@@ -64,6 +65,45 @@ def test_damaged_file_is_named(files):
     paths[2].write_bytes(data[:40] + bytes(len(data) - 400) + data[-360:])
     with pytest.raises(PartitionError, match=r"partition 2 \(.*part-2\.parquet\) cannot be read"):
         engine_fit(paths)
+
+
+def flip_a_bit(path, column):
+    """Damage one value of a column of a file without compression; its footer stays as it is."""
+    start = pq.read_metadata(path).row_group(0).column(column).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[start + 120] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("way", ["paths", "folder", "dataset"])
+def test_a_bit_that_flipped_is_found_where_checksums_were_written(tmp_path, way):
+    rows = table().select_dtypes("number")
+    paths = [tmp_path / f"country={name}" / "rows.parquet" for name in "abc"]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        part = pa.Table.from_pandas(rows[number::3], preserve_index=False)
+        plain = {"use_dictionary": False, "compression": "none"}
+        pq.write_table(part, path, write_page_checksum=True, **plain)
+    frame = {"paths": paths, "folder": tmp_path, "dataset": ds.dataset(tmp_path)}[way]
+    model = MixedLinearRegressor("(1 | g)")
+    distributed.fit(model, frame, target="y", features=["x", "g"])
+    prediction = distributed.predict(model, frame).read_all()
+    flip_a_bit(paths[1], rows.columns.get_loc("x"))
+    damaged = pytest.raises(PartitionError, match=r"1 \(.*country=b/rows\.parquet\) cannot be read")
+    with damaged:
+        distributed.fit(model, frame, target="y", features=["x", "g"])
+    with damaged:
+        distributed.predict(model, frame).read_all()
+    assert len(prediction) == len(rows)
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_file_that_is_none_is_named(files, tmp_path, number):
+    _, paths = files
+    paths[number].write_bytes(b"<html>not found</html>")
+    for frame in (paths, tmp_path):
+        with pytest.raises(PartitionError, match=rf"part-{number}\.parquet.* magic bytes"):
+            engine_fit(frame)
 
 
 def test_invalid_value_names_the_file(files):

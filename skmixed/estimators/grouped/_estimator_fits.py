@@ -19,6 +19,7 @@ from sklearn.linear_model import (
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.hierarchy import PooledHierarchy, pool
+from skmixed.design.records import stored
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._group_fits import (
     Estimates,
@@ -141,6 +142,7 @@ def information(
     return GroupInformation(estimate, matrix, pearson, total)
 
 
+@stored
 class EstimatorGroupFits(GroupFits):
     """Fitted estimators of all groups, their answers blended or their coefficients shrunk.
 

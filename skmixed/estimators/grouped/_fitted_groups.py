@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import _num_samples
 
+from skmixed.design.records import stored
 from skmixed.estimators._columns import Columns
 from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, offered_if
 from skmixed.estimators._reading import read_groups, refuse_unknown
@@ -46,6 +47,7 @@ class NoGroupsError(ValueError, AttributeError):
     """What needs groups was asked of a model that was fitted without."""
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class GroupedState:
     """All that a fit of grouped models has found."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.hierarchy import PooledHierarchy
 from skmixed.core.pooling.stage import UNINFORMED, information_eigenpairs
+from skmixed.design.records import read, write
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._shares import Blend, Scheme, Shares
 from skmixed.estimators.grouped._tree import Failures, Tree
@@ -38,6 +40,19 @@ class GroupFits(ABC):
         self.pooled = pooled  # the inner estimator, fitted to all rows
         self.failures = Failures(tree)
         self.blends = []
+
+    def record(self) -> dict[str, Any]:
+        """Return all that was found as a record; the tree is in it once."""
+        held = {name: write(value) for name, value in vars(self).items() if name != "failures"}
+        return {**held, "reasons": write(self.failures.reasons)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the estimates of a record."""
+        held = {name: read(value) for name, value in record.items()}
+        fits, reasons = cls.__new__(cls), held.pop("reasons")
+        vars(fits).update(held, failures=Failures(held["tree"], reasons))
+        return fits
 
     @abstractmethod
     def fit(self, training: Training, codes: tuple[IntArray, ...]) -> None:

@@ -14,6 +14,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.cells import CellFits, Cells, fit_cells
 from skmixed.core.pooling.hierarchy import PooledHierarchy, pool
 from skmixed.core.pooling.stage import NOISELESS, FirstStageResidual
+from skmixed.design.records import stored
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._group_fits import Estimates, GroupFits, standard_errors, uncentred
 from skmixed.estimators.grouped._shares import BLUP, Scheme, moved_to_parents, shares_of
@@ -36,6 +37,7 @@ def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> N
     )
 
 
+@stored
 class LinearGroupFits(GroupFits):
     """Coefficients of all groups, solved in one batch from moments; the rows are not kept."""
 

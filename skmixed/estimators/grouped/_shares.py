@@ -18,6 +18,7 @@ from scipy import stats
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.blending import BlendComponents, components
 from skmixed.core.pooling.hierarchy import Hierarchy
+from skmixed.design.records import stored
 from skmixed.estimators._cross_fitting import N_FOLDS
 from skmixed.estimators._reading import pick_rows
 from skmixed.estimators.grouped._arguments import Training
@@ -31,6 +32,7 @@ BLUP = "blup"
 _DEFAULT_ALPHA = 0.5  # of "constant" without a setting: the parent counts as much as the group
 
 
+@stored
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """A reading of the parameter `shrinkage`."""
@@ -172,6 +174,7 @@ def moved_to_parents(
     return result
 
 
+@stored
 @dataclass(frozen=True, slots=True)
 class Blend:
     """What the groups of one level keep of their own predictions."""

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from skmixed.core.linalg import IntArray
 from skmixed.core.pooling.hierarchy import Hierarchy
 from skmixed.design.grouping import Grouping
+from skmixed.design.records import stored
 from skmixed.design.tables import UNKNOWN
 
 _ROOT = "pooled"
 _FAILURES_SHOWN = 5  # groups that an error names: enough to recognise a common cause
 
 
+@stored
 @dataclass(frozen=True, slots=True, eq=False)
 class Tree:
     """Groups by level, coarse to fine; level 0 is the root, which all rows belong to."""
