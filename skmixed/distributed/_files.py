@@ -88,7 +88,8 @@ def _verify_checksums(fragment: Any) -> None:
 
     The other options of its format, as those of encryption, stay as they are.
     """
-    options = getattr(getattr(fragment, "format", None), "default_fragment_scan_options", None)
+    format_ = getattr(fragment, "format", None)
+    options: Any = getattr(format_, "default_fragment_scan_options", None)
     if hasattr(options, "page_checksum_verification"):
         options.page_checksum_verification = True
 
