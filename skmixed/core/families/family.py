@@ -1,0 +1,183 @@
+"""What a family of responses is, and what several of them share.
+
+A row has the linear predictor eta, a mean that follows from it by the inverse of the link, a prior
+weight by which its log density is multiplied, and dispersion parameters phi that all rows share. A
+dispersion is unbounded, the logarithm of what is usually stated.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from skmixed.core.linalg import BoolArray, FloatArray
+
+_REACH = 8.5  # standard deviations of the rule for a mean: the density beyond is below rounding
+_NEAR, _WIDE = 1.0, 3.0  # deviations up to which rows share the number of nodes of the largest
+
+PhiSlopes = tuple[FloatArray, FloatArray, FloatArray]
+"""Derivatives in phi of the sum of -log densities, (m,), and of g and w of every row, (m, n)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family(ABC):
+    """How a response is distributed, given eta, (n,), and phi, (m,).
+
+    `weights` are (n,), or None for ones. With f = -log density of a row, a family gives f and its
+    derivatives in eta, of which the second is never negative.
+    """
+
+    name: ClassVar[str]
+    link: ClassVar[str]
+    n_dispersions: ClassVar[int] = 0  # number m of dispersion parameters
+    collapses: ClassVar[bool] = False  # whether rows of one eta need only sums of w and of w y
+
+    @abstractmethod
+    def check(self, y: FloatArray, weights: FloatArray | None) -> None:
+        """Raise ValueError, saying what is wrong and where, if some response is impossible."""
+
+    @abstractmethod
+    def derivatives(
+        self,
+        eta: FloatArray,
+        y: FloatArray,
+        weights: FloatArray | None,
+        phi: FloatArray,
+        order: int = 2,
+    ) -> tuple[FloatArray, ...]:
+        """Return f and its derivatives in eta up to an order of at most four, (n,) each.
+
+        f lacks what `constant` has, which does not depend on eta.
+        """
+
+    @abstractmethod
+    def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
+        """Return the part of the sum of f that does not depend on eta."""
+
+    def by_phi(
+        self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> PhiSlopes:
+        """Return the derivatives of the sum of f, of f' and of f'' in phi."""
+        nothing = np.empty((0, len(eta)))
+        return np.empty(0), nothing, nothing
+
+    @abstractmethod
+    def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:
+        """Return an eta near which each row is likely, and finite, (n,)."""
+
+    @property
+    def first_phi(self) -> FloatArray:
+        """Dispersions to begin with, (m,)."""
+        return np.zeros(self.n_dispersions)
+
+    @abstractmethod
+    def mean(self, eta: FloatArray) -> FloatArray:
+        """Return the mean, of the shape of eta."""
+
+    @abstractmethod
+    def eta_of(self, mean: FloatArray) -> FloatArray:
+        """Return the link of means, of their shape."""
+
+    @abstractmethod
+    def integrated_mean(self, center: FloatArray, variance: FloatArray) -> FloatArray:
+        """Return the mean where eta is normal, with its mean and variance given, (n,) each."""
+
+    @abstractmethod
+    def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return the variance of a response of weight one, of the shape of the mean."""
+
+    @abstractmethod
+    def deviance(self, y: FloatArray, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return twice the log density at the mean y less that at `mean`, for weight one, (n,)."""
+
+    @abstractmethod
+    def draw(
+        self,
+        eta: FloatArray,
+        weights: FloatArray | None,
+        phi: FloatArray,
+        generator: np.random.Generator,
+    ) -> FloatArray:
+        """Return a random response of every row, (n,)."""
+
+    @abstractmethod
+    def cdf(
+        self, y: FloatArray, eta: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> FloatArray:
+        """Return the probability of a response of at most y, (n,)."""
+
+    @abstractmethod
+    def ways_out(self, y: FloatArray) -> FloatArray:
+        """Return the sign of the infinite eta that makes y the most likely, 0 for none, (n,)."""
+
+
+def weighted(values: tuple[FloatArray, ...], weights: FloatArray | None) -> tuple[FloatArray, ...]:
+    """Multiply arrays, (n,) each, by the weights of the rows."""
+    return values if weights is None else tuple(weights * value for value in values)
+
+
+def total(values: FloatArray, weights: FloatArray | None) -> float:
+    """Return a weighted sum over rows, (n,)."""
+    return float(values.sum() if weights is None else weights @ values)
+
+
+def softplus(x: FloatArray) -> FloatArray:
+    """Return log(1 + exp(x)), for which numpy's own function takes ten times as long."""
+    result = np.log1p(np.exp(-np.abs(x)))
+    result += np.maximum(x, 0.0)
+    return np.asarray(result)
+
+
+def logistic(x: FloatArray) -> FloatArray:
+    """Return 1 / (1 + exp(-x)), by the hyperbolic tangent that numpy vectorises."""
+    result = np.tanh(0.5 * x)
+    result += 1.0
+    result *= 0.5
+    return np.asarray(result)
+
+
+def require(is_right: BoolArray, y: FloatArray, what: str) -> None:
+    """Raise ValueError, naming the first row that is not right, if there is one."""
+    if not is_right.all():
+        row = int(np.argmin(is_right))
+        raise ValueError(f"{what}, but row {row} has y = {float(y[row]):g}")
+
+
+def trials_of(weights: FloatArray | None, n: int) -> FloatArray:
+    """Return weights as numbers of trials, (n,)."""
+    return np.ones(n) if weights is None else weights
+
+
+def gaussian_mean(
+    function: Callable[[FloatArray], FloatArray],
+    center: FloatArray,
+    variance: FloatArray,
+    halves: int,
+) -> FloatArray:
+    """Return the mean of a smooth function of normal variables, (n,), to rounding.
+
+    The trapezoidal rule, with 2 `halves` nodes a deviation of one, converges at an exponential rate
+    that depends on how far from the real line the function is analytic. The nodes are as many as
+    the largest deviation needs, rows of about one size together.
+    """
+    center, deviation = np.broadcast_arrays(center, np.sqrt(variance))
+    result = np.empty(center.shape)
+    size = np.digitize(deviation, [_NEAR, _WIDE], right=True)
+    for kind in range(3):
+        chosen = np.flatnonzero(size == kind)
+        if not len(chosen):
+            continue
+        few, wide = center[chosen], deviation[chosen]
+        n_half = int(np.ceil(halves * max(1.0, float(wide.max()))))
+        nodes = np.linspace(-_REACH, _REACH, 2 * n_half + 1)
+        weights = np.exp(-0.5 * nodes**2)
+        weights /= weights.sum()
+        mean = np.zeros(len(chosen))
+        for node, weight in zip(nodes, weights, strict=True):
+            mean += weight * function(few + node * wide)
+        result[chosen] = mean
+    return result

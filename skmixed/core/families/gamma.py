@@ -1,0 +1,98 @@
+"""Positive responses whose deviation is proportional to their mean.
+
+With the shape nu = exp(phi), of which 1 / nu is the squared coefficient of variation,
+f = nu (eta + y exp(-eta)) - nu log nu + log Gamma(nu) - (nu - 1) log y.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy import special
+
+from skmixed.core.families.family import PhiSlopes, require, total, weighted
+from skmixed.core.families.log_link import LogLink
+from skmixed.core.linalg import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Gamma(LogLink):
+    """The gamma distribution, its shape estimated."""
+
+    name: ClassVar[str] = "gamma"
+    n_dispersions: ClassVar[int] = 1
+
+    def check(self, y: FloatArray, weights: FloatArray | None) -> None:
+        """Raise ValueError if a response is not positive."""
+        require(y > 0.0, y, "a gamma response is positive")
+
+    def derivatives(
+        self,
+        eta: FloatArray,
+        y: FloatArray,
+        weights: FloatArray | None,
+        phi: FloatArray,
+        order: int = 2,
+    ) -> tuple[FloatArray, ...]:
+        """Return f and derivatives."""
+        shape = np.exp(phi[0])
+        ratio = y * np.exp(-eta)
+        w = shape * ratio
+        f, g, w = weighted((shape * (eta + ratio), shape - w, w), weights)
+        return (f, g, w) if order <= 2 else (f, g, w, -w, w)
+
+    def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
+        """Return the sum of log Gamma(nu) - nu log nu - (nu - 1) log y."""
+        shape = np.exp(phi[0])
+        logs = np.log(y)
+        return total(special.gammaln(shape) - shape * phi[0] - (shape - 1.0) * logs, weights)
+
+    def by_phi(
+        self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> PhiSlopes:
+        """Return the derivatives in log nu."""
+        shape = np.exp(phi[0])
+        ratio = y * np.exp(-eta)
+        free = special.digamma(shape) - phi[0] - 1.0
+        f, g, w = weighted(
+            (shape * (eta + ratio + free - np.log(y)), shape * (1.0 - ratio), shape * ratio),
+            weights,
+        )
+        return np.array([f.sum()]), g[None], w[None]
+
+    def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:
+        """Return the logarithm of the response."""
+        return np.log(y)
+
+    def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return mu^2 / nu."""
+        return np.asarray(mean**2 * np.exp(-phi[0]))
+
+    def deviance(self, y: FloatArray, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return 2 (y / mu - 1 - log(y / mu)), for a shape of one."""
+        ratio = y / mean
+        return np.asarray(2.0 * (ratio - 1.0 - np.log(ratio)))
+
+    def draw(
+        self,
+        eta: FloatArray,
+        weights: FloatArray | None,
+        phi: FloatArray,
+        generator: np.random.Generator,
+    ) -> FloatArray:
+        """Return random responses; a weight counts rows of the same response."""
+        shape = np.exp(phi[0])
+        return np.asarray(generator.gamma(shape, np.exp(eta) / shape))
+
+    def cdf(
+        self, y: FloatArray, eta: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> FloatArray:
+        """Return the probability of a response of at most y."""
+        shape = np.exp(phi[0])
+        return np.asarray(special.gammainc(shape, shape * np.maximum(y, 0.0) * np.exp(-eta)))
+
+    def ways_out(self, y: FloatArray) -> FloatArray:
+        """Return zeros: every response has its most likely mean."""
+        return np.zeros(len(y))

@@ -1,0 +1,50 @@
+"""What families with the logarithmic link share: log(mean) = eta."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from skmixed.core.families.family import Family, require
+from skmixed.core.linalg import FloatArray
+
+_COUNT_OF_ZERO = 0.1  # put in the place of a count of zero for a start, which then has a logarithm
+
+
+@dataclass(frozen=True, slots=True)
+class LogLink(Family):
+    """A family of positive means that are exp(eta)."""
+
+    link: ClassVar[str] = "log"
+
+    def mean(self, eta: FloatArray) -> FloatArray:
+        """Return exp(eta), infinite where that has no number."""
+        with np.errstate(over="ignore"):
+            return np.exp(eta)
+
+    def eta_of(self, mean: FloatArray) -> FloatArray:
+        """Return the logarithm."""
+        return np.log(mean)
+
+    def integrated_mean(self, center: FloatArray, variance: FloatArray) -> FloatArray:
+        """Return exp(m + v / 2)."""
+        return self.mean(center + 0.5 * variance)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts(LogLink):
+    """A family of counts."""
+
+    def check(self, y: FloatArray, weights: FloatArray | None) -> None:
+        """Raise ValueError if a count is negative."""
+        require(y >= 0.0, y, f"a {self.name} response is a count, zero or positive")
+
+    def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:
+        """Return the logarithm of a tenth more than the count."""
+        return np.log(y + _COUNT_OF_ZERO)
+
+    def ways_out(self, y: FloatArray) -> FloatArray:
+        """Return -1 for a count of zero."""
+        return np.where(y == 0.0, -1.0, 0.0)

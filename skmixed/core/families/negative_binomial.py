@@ -1,0 +1,129 @@
+"""Counts whose variance is mu + mu^2 / theta, the second kind of negative binomial.
+
+With theta = exp(phi) and x = eta - phi, f = (y + theta) log(1 + exp(x)) - y x + log y! less the
+logarithm of theta (theta + 1) ... (theta + y - 1): in eta a binomial response of y + theta trials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy import special
+
+from skmixed.core.families.family import PhiSlopes, logistic, softplus, total, weighted
+from skmixed.core.families.log_link import Counts
+from skmixed.core.linalg import FloatArray
+
+_LARGE = 30.0  # theta from which differences of gamma functions are taken by Stirling's series
+
+
+@dataclass(frozen=True, slots=True)
+class NegativeBinomial(Counts):
+    """The negative binomial distribution, its theta estimated; Poisson where that is infinite."""
+
+    name: ClassVar[str] = "negative binomial"
+    n_dispersions: ClassVar[int] = 1
+
+    def derivatives(
+        self,
+        eta: FloatArray,
+        y: FloatArray,
+        weights: FloatArray | None,
+        phi: FloatArray,
+        order: int = 2,
+    ) -> tuple[FloatArray, ...]:
+        """Return f and derivatives, with q = mu / (mu + theta)."""
+        x, n = eta - phi[0], y + np.exp(phi[0])
+        q, rest = _shares(x)
+        v = n * q * rest
+        found: tuple[FloatArray, ...] = (n * softplus(x) - y * x, n * q - y, v)
+        if order > 2:
+            found = (*found, v * (1.0 - 2.0 * q), v * (1.0 - 6.0 * q * (1.0 - q)))
+        return weighted(found, weights)
+
+    def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
+        """Return the sum of log y! - log(theta (theta + 1) ... (theta + y - 1))."""
+        rising = _log_rising(float(np.exp(phi[0])), y)
+        return total(special.gammaln(y + 1.0) - rising, weights)
+
+    def by_phi(
+        self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> PhiSlopes:
+        """Return the derivatives in log theta."""
+        theta = float(np.exp(phi[0]))
+        x, n = eta - phi[0], y + theta
+        q, rest = _shares(x)
+        v = n * q * rest
+        # y is the limit of the rising slope for large theta, and n q of the rest
+        slope = theta * softplus(x) - n * q + (y - theta * _rising_slope(theta, y))
+        f, g, w = weighted(
+            (slope, theta * q - v, theta * q * (1.0 - q) - v * (1.0 - 2.0 * q)), weights
+        )
+        return np.array([f.sum()]), g[None], w[None]
+
+    def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return mu + mu^2 / theta."""
+        return np.asarray(mean + mean**2 * np.exp(-phi[0]))
+
+    def deviance(self, y: FloatArray, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return 2 (y log(y / mu) - (y + theta) log((y + theta) / (mu + theta)))."""
+        theta = np.exp(phi[0])
+        ratio = np.log((y + theta) / (mean + theta))
+        return np.asarray(2.0 * (special.xlogy(y, y / mean) - (y + theta) * ratio))
+
+    def draw(
+        self,
+        eta: FloatArray,
+        weights: FloatArray | None,
+        phi: FloatArray,
+        generator: np.random.Generator,
+    ) -> FloatArray:
+        """Return random counts; a weight counts rows of the same response."""
+        theta = np.exp(phi[0])
+        means = np.exp(eta) * generator.gamma(theta, 1.0 / theta, len(eta))
+        return generator.poisson(means).astype(np.float64)
+
+    def cdf(
+        self, y: FloatArray, eta: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> FloatArray:
+        """Return the probability of a count of at most y."""
+        counts = np.maximum(np.floor(y), 0.0)
+        below = special.betainc(np.exp(phi[0]), counts + 1.0, logistic(phi[0] - eta))
+        return np.where(y < 0.0, 0.0, below)
+
+
+def _shares(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the logistic function of x and of -x, (n,) each, the small one to all its digits."""
+    small = np.exp(-np.abs(x))
+    large = 1.0 / (1.0 + small)
+    small *= large
+    return np.where(x < 0.0, small, large), np.where(x < 0.0, large, small)
+
+
+def _log_rising(theta: float, y: FloatArray) -> FloatArray:
+    """Return log(Gamma(theta + y) / Gamma(theta)), (n,), without a difference of large numbers."""
+    if theta < _LARGE:
+        return np.asarray(special.gammaln(theta + y) - special.gammaln(theta))
+    through = (theta + y - 0.5) * np.log1p(y / theta) - y + _stirling(theta + y) - _stirling(theta)
+    return np.asarray(y * np.log(theta) + through)
+
+
+def _rising_slope(theta: float, y: FloatArray) -> FloatArray:
+    """Return its derivative in theta, (n,)."""
+    if theta < _LARGE:
+        return np.asarray(special.digamma(theta + y) - special.digamma(theta))
+    half = y / (2.0 * theta * (theta + y))
+    rest = _stirling_slope(theta + y) - _stirling_slope(theta)
+    return np.asarray(np.log1p(y / theta) + half + rest)
+
+
+def _stirling(z: FloatArray | float) -> FloatArray | float:
+    """Return what Stirling's formula leaves of log Gamma(z)."""
+    return (1.0 - (1.0 / 30.0 - (1.0 / 105.0 - 3.0 / 420.0 / z**2) / z**2) / z**2) / (12.0 * z)
+
+
+def _stirling_slope(z: FloatArray | float) -> FloatArray | float:
+    """Return what is left of its derivative beside log z - 1 / (2 z)."""
+    return -(1.0 - (0.1 - (1.0 / 21.0 - 0.05 / z**2) / z**2) / z**2) / (12.0 * z**2)
