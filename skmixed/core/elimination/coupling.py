@@ -6,13 +6,14 @@ rows, and the gradient needs the form of every row in a dense matrix.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.sums.summation import index_type
 
 _DENSE_ABOVE = 0.2  # share of entries that occur; with more, dense products are the faster ones
 _MOST_PAIRS = 5_000_000  # entries of the outer products: 80 megabytes with their places
@@ -73,6 +74,12 @@ class Coupling:
         pattern = self.pattern
         return sparse.csr_matrix((values, pattern.indices, pattern.indptr), shape=pattern.shape)
 
+    def taken(self, values: FloatArray) -> Coupling:
+        """Return the same pattern with other values, of which the values here are the places."""
+        taken = replace(self, values=values[self.values.astype(np.intp)])
+        taken.__dict__["_pair_places"] = self._pair_places
+        return taken
+
     @cached_property
     def pairs(self) -> sparse.csc_matrix | None:
         """Outer products of the rows of the only matrix, (width * width, n_levels).
@@ -80,6 +87,16 @@ class Coupling:
         Every column is the lower triangle of a level in Fortran order. None where that is not worth
         its memory: dense or several matrices, more than five million entries.
         """
+        if self.pattern is None or self._pair_places is None:
+            return None
+        n_levels, width = self.pattern.shape
+        first, second, where, indptr = self._pair_places
+        data = self.values[0, first] * self.values[0, second]
+        return sparse.csc_matrix((data, where, indptr), shape=(width * width, n_levels))
+
+    @cached_property
+    def _pair_places(self) -> tuple[IntArray, IntArray, IntArray, IntArray] | None:
+        """Which two entries meet in each of `pairs`, its place, and where those of levels start."""
         if self.pattern is None or len(self) > 1:
             return None
         counts = np.diff(self.pattern.indptr).astype(np.int64)
@@ -94,8 +111,8 @@ class Coupling:
         columns = self.pattern.indices.astype(np.int64)
         where = columns[second] * width + columns[first]
         indptr = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)])
-        data = self.values[0, first] * self.values[0, second]
-        return sparse.csc_matrix((data, where, indptr), shape=(width * width, len(counts)))
+        small = index_type(width * width, len(first) + 1)
+        return first, second, where.astype(small), indptr.astype(small)
 
     def outer_sum(self, white: list[Matrix], weights: FloatArray) -> FloatArray:
         """Return Z_2'Z_1 H Z_1'Z_2 summed over levels, (width, width).

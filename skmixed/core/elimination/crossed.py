@@ -74,6 +74,16 @@ class Crossed(Elimination):
             )
         return CrossedFactorisation(self, level, white, complement, scale, back, lower)
 
+    def taken(self, sums: FloatArray, own: Blocks) -> Crossed:
+        """Return the same arrangement of other sums, of which the entries here are the places.
+
+        `own`, (k, k, n_levels), are those within levels of every factor.
+        """
+        others = self.others.copy()
+        others.data = sums[self.others.data.astype(np.intp)]
+        coupling = self.coupling.taken(sums)
+        return Crossed(self.layout, own[self.layout.eliminated], coupling, others)
+
     def multiply(self, effects: Blocks) -> Blocks:
         """Return Z_f'W times the sum over g of Z_g effects_g, as `Elimination` says."""
         first, rest = effects[self.layout.eliminated], self.layout.stack(effects)

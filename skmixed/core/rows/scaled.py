@@ -11,6 +11,8 @@ from scipy import linalg
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.scaling import ScaledModel
+from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summation import apply_basis
 
@@ -29,12 +31,18 @@ class ScaledTable:
     @classmethod
     def of(cls, fit: Fit | Posterior, rows: Rows) -> ScaledTable:
         """Scale rows of the layout to the units of the search; a negative code is no level."""
-        model, basis = fit.problem.model, fit.products.basis
+        return cls.in_units(fit.problem.model, fit.products.basis, fit.spec, rows)
+
+    @classmethod
+    def in_units(
+        cls, model: ScaledModel, basis: FloatArray, spec: ModelSpec, rows: Rows
+    ) -> ScaledTable:
+        """Scale rows of the layout to the units of a model, whose sums have a basis."""
         right_map = linalg.solve_triangular(basis, model.to_raw, unit_diagonal=True)
         random, codes = [], []
-        for factor, random_map in zip(fit.spec.used_factors, model.random_maps, strict=True):
+        for factor, random_map in zip(spec.used_factors, model.random_maps, strict=True):
             known = rows.codes[factor] >= 0
-            z = rows.columns[:, list(fit.spec.factor_columns(factor))] @ random_map
+            z = rows.columns[:, list(spec.factor_columns(factor))] @ random_map
             random.append(np.ascontiguousarray(z.T * known))
             codes.append(np.where(known, rows.codes[factor], 0))
         fixed = apply_basis(rows.columns, basis) @ right_map

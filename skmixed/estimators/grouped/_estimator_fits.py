@@ -45,7 +45,7 @@ _BLENDED = ("predict_proba", "decision_function")
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Siblings:
     """Mean, variance and penalty of one of scikit-learn's generalized linear models."""
 
     mean: Callable[[FloatArray], FloatArray]  # of the linear predictor, (n,)
@@ -59,7 +59,7 @@ def _logistic(eta: FloatArray) -> FloatArray:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(eta, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))))
 
 
-def family_of(estimator: Any) -> Family | None:
+def family_of(estimator: Any) -> Siblings | None:
     """Return the family of a fitted estimator, None if its coefficients are not shrunk.
 
     They are for `LogisticRegression` of two classes without an L1 penalty or class weights, and for
@@ -75,7 +75,7 @@ def family_of(estimator: Any) -> Family | None:
     link = getattr(estimator, "link", "log")
     is_log = link == "log" or (link == "auto" and power > 0.0)
     alpha = float(estimator.alpha)
-    return Family(
+    return Siblings(
         (lambda eta: np.exp(np.minimum(eta, _LARGEST_EXPONENT))) if is_log else (lambda eta: eta),
         (lambda mean: mean) if is_log else np.ones_like,
         lambda mean: np.maximum(np.abs(mean), _GLM_FLOOR) ** power,
@@ -84,7 +84,7 @@ def family_of(estimator: Any) -> Family | None:
     )
 
 
-def _of_logistic(estimator: Any) -> Family | None:
+def _of_logistic(estimator: Any) -> Siblings | None:
     params = estimator.get_params()
     penalty, mixing = params.get("penalty", "deprecated"), params.get("l1_ratio")
     if penalty not in ("l2", None, "deprecated") or mixing not in (None, 0):
@@ -92,7 +92,7 @@ def _of_logistic(estimator: Any) -> Family | None:
     if estimator.class_weight is not None:
         return None
     added = 0.0 if penalty is None or np.isinf(estimator.C) else 1.0 / float(estimator.C)
-    return Family(
+    return Siblings(
         _logistic,
         lambda mean: mean * (1.0 - mean),
         lambda mean: np.maximum(mean * (1.0 - mean), _GLM_FLOOR),
@@ -112,7 +112,7 @@ class GroupInformation:
 
 
 def information(
-    family: Family,
+    family: Siblings,
     estimator: Any,
     table: FloatArray,
     y: FloatArray,
@@ -222,7 +222,7 @@ class EstimatorGroupFits(GroupFits):
             "needs: wrap it in CalibratedClassifierCV, or fit the groups apart by shrinkage=None"
         )
 
-    def _shrink(self, family: Family, training: Training, codes: IntArray) -> None:
+    def _shrink(self, family: Siblings, training: Training, codes: IntArray) -> None:
         """Shrink the coefficients of the finest groups to their parents'."""
         table = np.asarray(training.table, dtype=np.float64)
         y = training.y if self.classes is None else (training.y == self.classes[1]).astype(float)

@@ -1,0 +1,1 @@
+"""Generalized linear mixed models: their likelihood approximated, its derivatives, the fit."""

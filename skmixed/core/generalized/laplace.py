@@ -1,0 +1,209 @@
+"""Laplace's approximation of the likelihood in (beta, theta, phi), with its exact gradient.
+
+With f = -log density of a row, w = f'' at the modes, w1 and w2 its derivatives, u the spherical
+random effects and V = W^-1 + Z Omega Z',
+
+    l = 2 sum f + u'u + log|V|, less what the weights add,
+
+is -2 log-likelihood. With a the variances of z'b of the rows, c = w1 a and r = Z'c, one more column
+of the elimination gives t = Z'V^-1 W^-1 c, and for every factor, with s = -Z'g,
+
+    dl = tr(G dOmega),    G = sum over levels of Z'V^-1 Z - s s' + (s t' + t s') / 2,
+    dl / dbeta = 2 X'g + X'V^-1 W^-1 c,
+    dl / dphi = 2 sum f_phi + a'w_phi - r'Omega Z'V^-1 W^-1 g_phi.
+
+Nothing divides by lambda: it is the evaluation of a linear mixed model at the weights w.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.generalized.curvature import Working, exact_hessian, information_products
+from skmixed.core.generalized.modes import Modes, Point, Remembered, find_modes, first_carried
+from skmixed.core.generalized.observations import Observations, RowBlock
+from skmixed.core.linalg import FloatArray
+
+LEAST_DECREMENT = 1e-20  # of the modes: the gradient is then exact to rounding
+
+
+@dataclass(frozen=True, eq=False)
+class LaplaceEvaluation:
+    """The approximation at one point, in scaled units, with what the next one starts from."""
+
+    observations: Observations
+    point: Point
+    criterion: float  # -2 log-likelihood, corrected to the modes
+    beta_slope: FloatArray  # (p,)
+    gradient: Blocks  # (k, k) a factor, G
+    phi_slope: FloatArray  # (m,)
+    products: FloatArray  # (p + d, p + d), second derivatives, or of the working variates
+    is_exact: bool  # whether `products` are second derivatives
+    fixed_information: FloatArray  # (p, p), X'V^-1 X
+    remembered: list[Remembered]  # of every block
+    decrement: float
+    n_passes: float  # over all rows, to find the modes
+
+    @property
+    def lambdas(self) -> Blocks:
+        """Lambda of every factor, (k, k)."""
+        return self.point.lambdas
+
+    @cached_property
+    def hessian(self) -> FloatArray:
+        """Second derivatives in beta and in Omega along the bases of the structures.
+
+        Of shape (p + d, p + d). They are exact for one factor. For several, with the working
+        variates F = Z E s, 2 X'V^-1 F stands for those in beta and Omega, and for those in Omega
+        F'V^-1 F and what the estimation of beta adds to it.
+        """
+        if self.is_exact:
+            return self.products
+        p = len(self.beta_slope)
+        result = 2.0 * self.products
+        mixed = self.products[:p, p:]
+        result[p:, p:] = self.products[p:, p:]
+        if p:
+            result[p:, p:] += mixed.T @ np.linalg.lstsq(self.fixed_information, mixed)[0]
+        return result
+
+
+def evaluate_laplace(
+    observations: Observations,
+    point: Point,
+    before: list[Remembered] | None = None,
+    tolerance: float = LEAST_DECREMENT,
+) -> LaplaceEvaluation:
+    """Evaluate the approximation; the modes are sought from those of an evaluation `before`."""
+    family, terms = observations.family, []
+    share = tolerance / max(1, len(observations.blocks))
+    for number, rows in enumerate(observations.blocks):
+        if before is None:
+            carried = first_carried(rows, family, point)
+        else:
+            carried = before[number].predicted(point)
+        modes = find_modes(rows, family, point, carried, share)
+        terms.append(_terms_of(observations, rows, point, modes))
+    constant = sum(term.constant for term in terms)
+    if observations.constant is not None:
+        constant = observations.constant
+    sizes = [len(rows.y) for rows in observations.blocks]
+    passes = np.dot([term.n_steps for term in terms], sizes) / max(1, sum(sizes))
+    return LaplaceEvaluation(
+        observations,
+        point,
+        float(sum(term.criterion for term in terms) + 2.0 * constant),
+        np.sum([term.beta_slope for term in terms], axis=0),
+        [np.sum(parts, axis=0) for parts in zip(*[t.gradient for t in terms], strict=True)],
+        np.sum([term.phi_slope for term in terms], axis=0),
+        np.sum([term.products for term in terms], axis=0),
+        len(observations.structures) <= 1,
+        np.sum([term.fixed_information for term in terms], axis=0),
+        [term.remembered for term in terms],
+        float(sum(term.decrement for term in terms)),
+        float(passes),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Terms:
+    """What a block adds."""
+
+    criterion: float
+    constant: float
+    beta_slope: FloatArray  # (p,)
+    gradient: Blocks  # (k, k) a factor
+    phi_slope: FloatArray  # (m,)
+    products: FloatArray  # (p + d, p + d)
+    fixed_information: FloatArray  # (p, p)
+    remembered: Remembered
+    decrement: float
+    n_steps: int
+
+
+def _terms_of(observations: Observations, rows: RowBlock, point: Point, modes: Modes) -> _Terms:
+    family, visit, p = observations.family, modes.visit, rows.fixed.shape[1]
+    w1, w2 = family.derivatives(visit.eta, rows.y, rows.weights, point.phi, 4)[3:]
+    variances = np.zeros(len(rows.y))
+    if rows.codes:
+        variances = modes.factorisation.effect_variances(rows.random, rows.codes)
+    c = w1 * variances
+    by_level, cross = rows.sums(c), rows.cross(visit.w)
+    f_phi, g_phi, w_phi = family.by_phi(visit.eta, rows.y, rows.weights, point.phi)
+    shifts = [rows.sums(g) for g in g_phi]
+    right = [
+        np.concatenate([own, r, *moved], axis=1)
+        for own, r, *moved in zip(cross, by_level, *shifts, strict=True)
+    ]
+    reduced = modes.factorisation.reduce(right)
+    gram = np.zeros((p + 1 + len(g_phi),) * 2)
+    gram[:p, :p] = rows.gram(visit.w)
+    gram[:p, p] = gram[p, :p] = rows.fixed.T @ c
+    remaining, solved = reduced.remaining(gram), reduced.cross()
+    working = Working(
+        rows,
+        point.lambdas,
+        modes,
+        w1=w1,
+        curved=w2 * variances,
+        cross=cross,
+        through=[u[:, :p] for u in solved],
+        scores=[s[:, 0] for s in modes.scores],
+        leverages=[t[:, p] for t in solved],
+        fixed_information=remaining[:p, :p],
+        fixed_gram=gram[:p, :p],
+    )
+    gradient = _slopes(working)
+    if len(observations.structures) <= 1:
+        products = exact_hessian(working, observations.structures)
+    else:
+        products = information_products(working, observations.structures)
+    constant = 0.0
+    if observations.constant is None:
+        constant = family.constant(rows.y, rows.weights, point.phi)
+    return _Terms(
+        _corrected(point, modes, by_level),
+        constant,
+        2.0 * (rows.fixed.T @ visit.g) + remaining[:p, p],
+        gradient,
+        2.0 * f_phi + w_phi @ variances - _through_modes(point, by_level, solved, len(g_phi)),
+        products,
+        remaining[:p, :p],
+        Remembered(point.beta, visit.effects, modes.scores, cross, modes.elimination),
+        modes.decrement,
+        modes.n_steps,
+    )
+
+
+def _corrected(point: Point, modes: Modes, by_level: Blocks) -> float:
+    """Return 2 h + log|V| at the modes, to second order in what is left to them."""
+    value = 2.0 * modes.visit.objective + modes.factorisation.log_det - modes.decrement
+    zipped = zip(point.lambdas, modes.visit.carried, modes.ahead, by_level, strict=True)
+    for lam, carried, ahead, r in zipped:
+        value -= float(np.vdot(lam.T @ r[:, 0], lam.T @ (carried - ahead)[:, 0]))
+    return value
+
+
+def _slopes(working: Working) -> Blocks:
+    """Return G of every factor, (k, k), with s and t of `Working`."""
+    gradient = []
+    for factor, (s, t) in enumerate(zip(working.scores, working.leverages, strict=True)):
+        mixed = s @ t.T
+        own = working.modes.factorisation.total_information(factor)
+        gradient.append(own - s @ s.T + 0.5 * (mixed + mixed.T))
+    return gradient
+
+
+def _through_modes(point: Point, by_level: Blocks, solved: Blocks, n_columns: int) -> FloatArray:
+    """Return r'Omega y of the last columns y of `solved`, (n_columns,)."""
+    total = np.zeros(n_columns)
+    for lam, r, columns in zip(point.lambdas, by_level, solved, strict=True):
+        effects = lam @ (lam.T @ r[:, 0])
+        total += np.tensordot(
+            effects, columns[:, columns.shape[1] - n_columns :], axes=([0, 1], [0, 2])
+        )
+    return total

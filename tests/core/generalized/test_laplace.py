@@ -1,0 +1,159 @@
+"""Laplace's approximation against dense algebra, and its derivatives against differences."""
+
+import numpy as np
+import pytest
+
+from skmixed.core.generalized import observations as cutting
+from skmixed.core.generalized.laplace import evaluate_laplace
+from skmixed.core.generalized.modes import Point
+from tests.core.generalized.drawn import (
+    DESIGNS,
+    LINKS,
+    ONE_FACTOR,
+    dense_laplace,
+    draw,
+    random_point,
+    raw,
+)
+
+CRITERION = 1e-11
+GRADIENT = 1e-7
+HESSIAN = 1e-6
+STEP = 3e-4
+
+EVERY = pytest.mark.parametrize(("name", "link"), LINKS)
+DESIGN = pytest.mark.parametrize("design", DESIGNS)
+
+
+class Line:
+    """Evaluations near a point: beta, Omega along the bases of the structures, and phi."""
+
+    def __init__(self, observations, point):
+        self.observations, self.point = observations, point
+        self.here = evaluate_laplace(observations, point)
+        self.p = len(point.beta)
+        self.bases = [structure.basis for structure in observations.structures]
+        self.size = self.p + sum(map(len, self.bases)) + len(point.phi)
+
+    def moved(self, step):
+        """Evaluate a step away; Omega stays positive semidefinite for a small one inside."""
+        at, lambdas = self.p, []
+        for basis, lam in zip(self.bases, self.point.lambdas, strict=True):
+            omega = lam @ lam.T + np.tensordot(step[at : at + len(basis)], basis, 1)
+            values, vectors = np.linalg.eigh(omega)
+            assert (values > -1e-12).all()
+            lambdas.append(vectors * np.sqrt(np.maximum(values, 0.0)))
+            at += len(basis)
+        point = Point(self.point.beta + step[: self.p], lambdas, self.point.phi + step[at:])
+        return evaluate_laplace(self.observations, point, self.here.remembered)
+
+    def slopes(self, evaluation):
+        parts = [evaluation.beta_slope]
+        for basis, gradient in zip(self.bases, evaluation.gradient, strict=True):
+            parts.append(np.einsum("eab,ab->e", basis, gradient))
+        return np.concatenate([*parts, evaluation.phi_slope])
+
+    def differences(self, direction):
+        """Five-point differences of the criterion and of the gradient along a direction."""
+        at = [self.moved(times * STEP * direction) for times in (1, -1, 2, -2)]
+        values = [np.append(e.criterion, self.slopes(e)) for e in at]
+        both = (8.0 * (values[0] - values[1]) - (values[2] - values[3])) / (12.0 * STEP)
+        return both[0], both[1:]
+
+
+@EVERY
+@DESIGN
+def test_criterion_is_the_dense_one(name, link, design):
+    rng = np.random.default_rng(11)
+    drawn = draw(rng, design, name, link)
+    observations = drawn.observations()
+    for boundary in [(), (0,)]:
+        point = random_point(rng, observations, boundary)
+        found = evaluate_laplace(observations, point).criterion
+        expected = dense_laplace(drawn, *raw(observations, point), point.phi)
+        assert found == pytest.approx(expected, rel=CRITERION)
+
+
+@EVERY
+@DESIGN
+def test_gradient_and_hessian_are_differences(name, link, design):
+    rng = np.random.default_rng(12)
+    observations = draw(rng, design, name, link).observations()
+    line = Line(observations, random_point(rng, observations))
+    slope, smooth = line.slopes(line.here), line.size - len(line.point.phi)
+    for direction in [np.eye(line.size)[0], rng.normal(size=line.size)]:
+        direction = direction / np.linalg.norm(direction)
+        value, gradient = line.differences(direction)
+        assert value == pytest.approx(slope @ direction, abs=GRADIENT * np.abs(slope).max())
+        if design in ONE_FACTOR and not direction[smooth:].any():
+            expected = line.here.hessian @ direction[:smooth]
+            scale = HESSIAN * np.abs(expected).max()
+            np.testing.assert_allclose(gradient[:smooth], expected, atol=scale)
+    if design in ONE_FACTOR:
+        direction = np.append(rng.normal(size=smooth), np.zeros(line.size - smooth))
+        direction /= np.linalg.norm(direction)
+        expected = line.here.hessian @ direction[:smooth]
+        scale = HESSIAN * np.abs(expected).max()
+        np.testing.assert_allclose(line.differences(direction)[1][:smooth], expected, atol=scale)
+
+
+@EVERY
+@pytest.mark.parametrize("design", ["one column", "nested", "crossed"])
+def test_gradient_at_zero_is_the_score_test(name, link, design):
+    rng = np.random.default_rng(13)
+    observations = draw(rng, design, name, link).observations()
+    zero = [np.zeros((s.size, s.size)) for s in observations.structures]
+    point = random_point(rng, observations)._replace(lambdas=zero)
+    here = evaluate_laplace(observations, point)
+    for factor, gradient in enumerate(here.gradient):
+        v = rng.normal(size=len(gradient))
+        values = []
+        for size in (3e-7, 6e-7):  # a one-sided difference in omega, of second order
+            lambdas = list(zero)
+            lambdas[factor] = np.sqrt(size) * np.outer(v, np.eye(len(v))[0])
+            values.append(evaluate_laplace(observations, point._replace(lambdas=lambdas)).criterion)
+        slope = (4.0 * values[0] - values[1] - 3.0 * here.criterion) / 6e-7
+        assert v @ gradient @ v == pytest.approx(slope, rel=1e-3, abs=0.05)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_blocks_add_up_to_one(design, monkeypatch):
+    rng = np.random.default_rng(14)
+    drawn = draw(rng, design, "gamma")
+    whole = drawn.observations()
+    monkeypatch.setattr(cutting, "_BLOCK_ROWS", 30)
+    cut = drawn.observations()
+    assert (len(cut.blocks) > 1) == ("crossed" not in design)
+    point = random_point(rng, whole)
+    one, many = evaluate_laplace(whole, point), evaluate_laplace(cut, point)
+    assert many.criterion == pytest.approx(one.criterion, rel=1e-13)
+    np.testing.assert_allclose(many.beta_slope, one.beta_slope, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(many.hessian, one.hessian, rtol=1e-8, atol=1e-7)
+    seen = [np.concatenate(parts) for parts in zip(*[b.levels for b in cut.blocks], strict=True)]
+    for levels, size in zip(seen, cut.n_levels, strict=True):
+        np.testing.assert_array_equal(np.sort(levels), np.arange(size))
+
+
+def test_equal_rows_are_put_together():
+    rng = np.random.default_rng(15)
+    drawn = draw(rng, "one column", n=1000, offset=False)
+    drawn.rows.columns[:, 1:3] = np.round(np.clip(drawn.rows.columns[:, 1:3], -1.0, 1.0))
+    together = drawn.observations()
+    assert sum(len(block.y) for block in together.blocks) < 200
+    point = random_point(rng, together)
+    expected = dense_laplace(drawn, *raw(together, point), point.phi)
+    assert evaluate_laplace(together, point).criterion == pytest.approx(expected, rel=CRITERION)
+
+
+def test_modes_are_found_from_far_away():
+    rng = np.random.default_rng(16)
+    drawn = draw(rng, "two columns", "poisson")
+    observations = drawn.observations()
+    point = random_point(rng, observations)
+    far = point._replace(lambdas=[30.0 * lam for lam in point.lambdas], beta=point.beta + 4.0)
+    near = evaluate_laplace(observations, far)
+    again = evaluate_laplace(observations, point, near.remembered)
+    expected = evaluate_laplace(observations, point).criterion
+    assert again.criterion == pytest.approx(expected, rel=1e-12)
+    dense = dense_laplace(drawn, *raw(observations, far), far.phi)
+    assert near.criterion == pytest.approx(dense, rel=1e-9)
