@@ -1,4 +1,4 @@
-"""From a table to all that a fit of a linear mixed model has found, and its public attributes."""
+"""From a table to all that a fit of a linear mixed model has found, its names and attributes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.estimators._columns import Columns
 from skmixed.estimators._diagnosis import check_sizes, check_weights, print_iteration, warn_about
 from skmixed.estimators._estimator import FittedAttribute
-from skmixed.estimators._labels import RandomLabels, describe
 from skmixed.estimators._prediction_rows import LinearEstimates, Predictor
 from skmixed.estimators._training_data import TrainingData, declaration
 
 _MOST_EM_STEPS = 2_000  # for max_iter=None, EM's own default: its steps are cheap, but many
 _MOST_EVALUATIONS = 200  # for max_iter=None, Newton's own default: far above what it takes
+_SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
 # Parts of a record whose type goes without saying.
 _BARE = {"design": "Design", "columns": "Columns", "estimates": "LinearEstimates"}
 
@@ -265,6 +265,43 @@ class LinearAttributes:
     random_effects_ = FittedAttribute[dict[str, pd.DataFrame]]()
     random_effects_covariance_ = FittedAttribute[dict[str, FloatArray]]()
     monte_carlo_errors_ = FittedAttribute[dict[str, pd.DataFrame]](optional=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomLabels:
+    """Labels of the random effects of one factor."""
+
+    name: str  # of the factor
+    columns: list[str]  # whose effects vary, (k,)
+    levels: pd.Index[Any]  # (n_levels,), a MultiIndex for a factor of several columns
+
+    @classmethod
+    def of(cls, design: Design, factor: int, places: Sequence[int]) -> RandomLabels:
+        """Read the labels off the design of a fitted model; the columns at `places` vary."""
+        index = design.grouping.factors[factor].index
+        if len(index.key) == 1:
+            levels: pd.Index[Any] = pd.Index(index.labels[0], name=index.key[0])
+        else:
+            levels = pd.MultiIndex.from_arrays(index.labels, names=index.key)
+        return cls(index.name, [design.layout.columns[place] for place in places], levels)
+
+
+def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | None) -> str:
+    """Write the model as a formula in lme4's syntax; many columns are only counted."""
+    if fixed is not None:
+        parts = [fixed.fixed, *(f"offset({offset})" for offset in fixed.offsets)]
+    else:
+        names = [
+            name for place, name in zip(design.fixed, design.fixed_names, strict=True) if place
+        ]
+        parts = names if len(names) <= _SHOWN_COLUMNS else [f"<{len(names)} columns>"]
+        if not design.has_intercept:
+            parts = ["0", *parts]
+    bars = [
+        spec.structure.written(term.expression, term.name)
+        for term, spec in zip(terms, design.terms, strict=True)
+    ]
+    return "y ~ " + (" + ".join([*parts, *bars]) or "1")
 
 
 def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:

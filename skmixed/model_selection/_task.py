@@ -18,11 +18,10 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
 from skmixed.estimators._reading import read_groups
-from skmixed.estimators._summed import SummedTable
 from skmixed.estimators._training_data import TrainingData, read_training_data
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.model_selection._group_routing import fit_names, groups_for_model, groups_for_splitter
-from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
+from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator, SummedTable
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._splitters import WithinGroupKFold
 

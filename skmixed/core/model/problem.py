@@ -124,6 +124,8 @@ def collapsed(problem: Problem) -> Problem:
     model = problem.model
     if len(model.own) != 1 or model.own[0].shape[0] != 1 or model.within is not None:
         return problem
+    if model.own[0].shape[2] < _LEAST_LEVELS:
+        return problem
     sizes, right = model.own[0][0, 0], model.right[0][0]
     numbers = _numbers_of_levels(sizes)
     distinct = np.flatnonzero(numbers)
@@ -145,7 +147,7 @@ def collapsed(problem: Problem) -> Problem:
 
 def _numbers_of_levels(sizes: FloatArray) -> IntArray:
     """Return how many levels there are of size 0, 1, 2 and so on, nothing if it does not apply."""
-    if len(sizes) < _LEAST_LEVELS or sizes.max() > _LARGEST_SIZE:
+    if sizes.max() > _LARGEST_SIZE:
         return np.empty(0, dtype=np.intp)
     whole = sizes.astype(np.intp)
     return np.bincount(whole if np.array_equal(whole, sizes) else whole[:0])
