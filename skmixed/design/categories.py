@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.design.design import Design
+from skmixed.design.values import TRUTH_LEVELS
 
 # The level that never occurs.
 ABSENT_LEVEL = "\N{REPLACEMENT CHARACTER}"
@@ -57,12 +58,14 @@ class Categories:
 def categorical_columns(design: Design) -> tuple[str, ...]:
     """Return the columns whose levels a formula learns from the rows.
 
-    These stand in a formula by themselves or in ``C()`` with no other argument.
+    These stand in a formula by themselves or in ``C()`` with no other argument, and are no truth
+    values, whose levels are known.
     """
     found: dict[str, None] = {}
     for matrix in design.matrices:
         for name in matrix.variables:
-            if {name, f"C({name})"} & matrix.categories.keys():
+            is_truth = name in matrix.known.truths
+            if not is_truth and {name, f"C({name})"} & matrix.categories.keys():
                 found[name] = None
     return tuple(found)
 
@@ -74,8 +77,9 @@ def refuse_other_codings(design: Design) -> None:
     """
     learned = {text for name in categorical_columns(design) for text in (name, f"C({name})")}
     for matrix in design.matrices:
-        for expression in matrix.categories:
-            if expression not in learned and not re.search(r"\blevels\s*=", expression):
+        for expression, levels in matrix.categories.items():
+            is_known = list(levels) == TRUTH_LEVELS or re.search(r"\blevels\s*=", expression)
+            if expression not in learned and not is_known:
                 raise ValueError(
                     f"{expression!r} learns its levels from all rows at once: say them in the "
                     "formula, as in C(x, contr.sum, levels=[...])"
@@ -106,8 +110,10 @@ def table_of_levels(
     table = frame.iloc[np.resize(np.arange(len(frame)), n_rows)].reset_index(drop=True)
     for name, known in levels.items():
         values = [known[i % len(known)] for i in range(n_rows)]
-        if complete and categories[name].order is None:
-            table[name] = pd.Series(values, dtype=frame[name].dtype)
+        dtype = frame[name].dtype  # of one part: another may have other categories
+        is_category = isinstance(dtype, pd.CategoricalDtype)
+        if complete and categories[name].order is None and not is_category:
+            table[name] = pd.Series(values, dtype=dtype)
         else:
             table[name] = pd.Categorical(values, categories=known)
     return table

@@ -30,6 +30,7 @@ Kind = Literal[
     "others",
 ]
 
+UNCLEAR_KINDS: tuple[Kind, ...] = ("nothing", "others")
 TRUTH_LEVELS = [False, True]  # of truth values as a factor, whether or not both occur
 
 _KNOWN = (np.ndarray, pd.Series, pd.Index, pd.Categorical)
@@ -223,7 +224,7 @@ def truth_of(column: pd.Series[Any], name: str) -> Any:
 
 def are_other_kinds(first: Kind, second: Kind) -> bool:
     """Tell whether values of two kinds cannot be one column; of unclear kinds they can."""
-    return first != second and not {first, second} & {"nothing", "others"}
+    return first != second and not {first, second}.intersection(UNCLEAR_KINDS)
 
 
 def refuse_dates(values: Any, name: str) -> None:
@@ -269,7 +270,7 @@ def floating(labels: Any) -> NDArray[Any] | None:
     """Return labels that are floating-point numbers, (n,), NaN for others; None for other types."""
     labels = as_column(labels)
     dtype = labels.dtype
-    if isinstance(dtype, np.dtype | pd.StringDtype) and dtype.kind not in "fO":
+    if isinstance(dtype, pd.StringDtype) or (isinstance(dtype, np.dtype) and dtype.kind in "iubU"):
         return None  # the faster way
     if isinstance(dtype, pd.CategoricalDtype):
         numbers = floating(dtype.categories)

@@ -60,9 +60,9 @@ def engine_of(frame: Any, connection: Any = None) -> Engine:
     if library == "pyarrow" and hasattr(frame, "get_fragments"):
         return ArrowFiles(frame)
     if isinstance(frame, str | PathLike):
-        return ArrowFiles(parquet_files([frame]))
+        return ArrowFiles(parquet_files([frame]), has_schema=False)
     if isinstance(frame, list | tuple) and frame and isinstance(frame[0], str | PathLike):
-        return ArrowFiles(parquet_files(frame))
+        return ArrowFiles(parquet_files(frame), has_schema=False)
     if kind == "LazyFrame":
         raise TypeError(
             "a LazyFrame has no chunks of its own: write it by sink_parquet and pass the files, or "

@@ -38,8 +38,9 @@ class ArrowFiles:
     Its columns are read file by file, one block of rows at a time.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, *, has_schema: bool = True) -> None:
         self._dataset = dataset
+        self._has_schema = has_schema  # of the user's, rather than of the first file
         self.names: list[str] = list(dataset.schema.names)
 
     def total(self, summing: PartSummer) -> PartialSums | None:
@@ -72,15 +73,43 @@ class ArrowFiles:
             name = f"partition {number}" + (f" ({path})" if path else "")
             _verify_checksums(fragment)
             try:
-                scanner = fragment.scanner(
-                    schema=self._dataset.schema, columns=columns, batch_size=BLOCK_ROWS
-                )
+                schema = self._schema(fragment, columns)
+                scanner = fragment.scanner(schema=schema, columns=columns, batch_size=BLOCK_ROWS)
                 for table in tables_of(scanner.to_batches()):
                     yield name, pandas_of(table)
             except (OSError, ValueError) as error:
                 if isinstance(error, PartitionError):
                     raise
                 raise PartitionError(f"{name} cannot be read: {error}") from error
+
+    def _schema(self, fragment: Any, columns: list[str]) -> Any:
+        """Return the schema by which a file is read.
+
+        Its numbers keep their type, and so does everything unless the schema is the user's: that of
+        the first file would round the numbers of the others, or make numbers of text. Raises
+        ValueError for columns that the file lacks.
+        """
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        own, fields = fragment.physical_schema, []
+        in_path = ds.get_partition_keys(fragment.partition_expression)
+        missing = [name for name in columns if name not in own.names and name not in in_path]
+        if missing:
+            raise ValueError(f"the columns {missing} are missing; there are {own.names}")
+        for field in self._dataset.schema:
+            found = own.field(field.name) if field.name in own.names else field
+            as_found = not self._has_schema or (_is_number(field.type) and _is_number(found.type))
+            fields.append(found if as_found else field)
+        return pa.schema(fields)
+
+
+def _is_number(dtype: Any) -> bool:
+    import pyarrow as pa
+
+    return any(
+        ask(dtype) for ask in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    )
 
 
 def _verify_checksums(fragment: Any) -> None:
@@ -102,13 +131,16 @@ def tables_of(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def pandas_of(table: Any) -> pd.DataFrame:
-    """Return a pyarrow table as a data frame; decimals become floating-point numbers."""
+    """Return a pyarrow table as a data frame; decimals become floating-point numbers.
+
+    Integers with missing values are objects: as floating-point numbers different ones were one.
+    """
     import pyarrow as pa
 
     for place, column in enumerate(table.schema):
         if pa.types.is_decimal(column.type):
             values = table.column(place).cast(pa.float64())
             table = table.set_column(place, column.name, values)
-    frame: pd.DataFrame = table.to_pandas(split_blocks=True)
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True, integer_object_nulls=True)
     frame.columns = pd.Index(column_names(frame))  # which pandas may have written as numbers
     return frame

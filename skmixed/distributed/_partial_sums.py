@@ -15,7 +15,9 @@ from skmixed.core.sums.crossproducts import CrossProducts, arranged, united_layo
 from skmixed.design.categories import Categories, differing_expression, table_of_levels
 from skmixed.design.design import Design
 from skmixed.design.source import Source
+from skmixed.design.values import UNCLEAR_KINDS, Kind, are_other_kinds
 from skmixed.estimators._training_data import TrainingData
+from skmixed.exceptions import PartitionError
 
 FAN_IN = 8  # sums merged in one task: a tree of few stages, each task holding but a few sums
 
@@ -68,6 +70,8 @@ class PartialSums:
     products: CrossProducts
     design: Design  # what was learned, without levels
     declared: Declaration
+    name: str = ""  # of the part, or of the first of several
+    kinds: Mapping[str, Kind] = field(default_factory=dict)  # of labels and columns of formulas
     weights: str | None = None  # "whole" or "fractional" numbers; None without weights
     head: Any = None  # a row of the data frame, where formulas have categorical columns
     # The levels of these columns that occur.
@@ -100,7 +104,8 @@ class PartialSums:
 def merged_sums(parts: Iterable[PartialSums | None]) -> PartialSums | None:
     """Merge the sums over disjoint sets of rows; None where no part has rows.
 
-    Raises ValueError if an expression learned different things from different rows.
+    Raises ValueError if an expression learned different things from different rows, and
+    PartitionError, which names the part, for values of another kind than in the others.
     """
     present = [part for part in parts if part is not None]
     if len(present) < 2:
@@ -113,6 +118,7 @@ def merged_sums(parts: Iterable[PartialSums | None]) -> PartialSums | None:
     return replace(
         first,
         products=CrossProducts.merged([arranged(part.products, layout) for part in present]),
+        kinds=_united_kinds(present),
         weights="fractional" if "fractional" in weights else first.weights,
         categories=_united_categories(present),
     )
@@ -127,8 +133,30 @@ def _united_categories(parts: Sequence[PartialSums]) -> dict[str, Categories]:
     return united
 
 
+def _united_kinds(parts: Sequence[PartialSums]) -> dict[str, Kind]:
+    """Return the kinds of all columns; where some parts are unclear, the others tell."""
+    united: dict[str, Kind] = {}
+    for part in parts:
+        for name, kind in part.kinds.items():
+            if united.get(name, "nothing") in UNCLEAR_KINDS:
+                united[name] = kind
+    return united
+
+
+def _refuse_other_kinds(first: PartialSums, second: PartialSums) -> None:
+    """Raise PartitionError for a column of other values than before: text and numbers, say."""
+    for name, kind in second.kinds.items():
+        before = first.kinds.get(name, kind)
+        if are_other_kinds(before, kind):
+            raise PartitionError(
+                f"{second.name}: the column {name!r} holds {kind}, but {before} in {first.name}: "
+                "turn it into the same kind in all parts"
+            )
+
+
 def _refuse_different(first: PartialSums, second: PartialSums) -> None:
     """Raise ValueError for parts whose columns were not made alike."""
+    _refuse_other_kinds(first, second)
     expression = differing_expression(first.design, second.design)
     if expression is not None:
         raise ValueError(

@@ -23,7 +23,7 @@ from skmixed.design.categories import (
 )
 from skmixed.design.design import Design
 from skmixed.design.tables import to_pandas
-from skmixed.design.values import refuse_dates
+from skmixed.design.values import Kind, kind_of, operand_kind, refuse_dates
 from skmixed.design.wording import MAX_SHOWN
 from skmixed.distributed._partial_sums import Declaration, PartialSums
 from skmixed.estimators._prediction_rows import Predictor
@@ -68,7 +68,8 @@ class PartSummer:
         part.
         """
         try:
-            return self._sums(chunk, basis)
+            partial = self._sums(chunk, basis)
+            return None if partial is None else replace(partial, name=name)
         except (ValueError, TypeError, KeyError) as error:
             raise PartitionError(f"{name}: {error}") from error
 
@@ -81,6 +82,8 @@ class PartSummer:
             partial = self._sum_formula_columns(declared, data)
         else:
             partial = _sum_plain_columns(declared, data, basis)
+        kinds = _kinds(data, partial.design)
+        partial = replace(partial, kinds=kinds)
         if data.weights is None:
             return partial
         whole = np.array_equal(data.weights, np.round(data.weights))
@@ -141,6 +144,16 @@ class PartSummer:
                 f"its `categories` {list(given)}"
             )
         return Categories(found.seen, given)
+
+
+def _kinds(data: TrainingData, design: Design) -> dict[str, Kind]:
+    """Tell the kinds of the columns that could be another thing in another part.
+
+    Numbers of the table have been checked; those of formulas could be categories.
+    """
+    variables = {name for matrix in design.matrices for name in matrix.variables}
+    operands = {name: operand_kind(data.source.table[name]) for name in variables}
+    return operands | {name: kind_of(labels) for name, labels in data.source.groups.items()}
 
 
 def _needs_formulas(data: TrainingData) -> bool:
