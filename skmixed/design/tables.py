@@ -239,7 +239,7 @@ def _hashable(values: Any) -> Any:
         return np.asarray(values).astype(dtype.newbyteorder("="))
     elif isinstance(dtype, pd.ArrowDtype) and dtype.kind in "mM":
         return values.astype(_numpy_dtype(dtype))
-    elif pd.api.types.is_float_dtype(dtype) and dtype != np.float64:
+    elif not isinstance(dtype, np.dtype) and pd.api.types.is_float_dtype(dtype):
         numbers = floating(values)
         return values if numbers is None or numbers.dtype == np.float64 else _in_double(numbers)
     return values
