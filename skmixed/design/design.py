@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,19 @@ from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.core.model.spec import Term
 from skmixed.core.model.structures import STRUCTURES
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
-from skmixed.design.expressions import NamedColumns, read_terms, text_names, uses_all_columns
+from skmixed.design.expressions import (
+    FormulaTerms,
+    NamedColumns,
+    read_terms,
+    text_names,
+)
 from skmixed.design.formula import (
     INTERCEPT,
+    NO_CONTEXT,
     FormulaMatrix,
     evaluate_expression,
-    learn_matrix,
     learn_terms,
+    read_offset,
 )
 from skmixed.design.grouping import Grouping
 from skmixed.design.records import read, stored, write
@@ -45,11 +52,48 @@ class FormulaColumns:
         columns[:, list(self.places)] = self.matrix.matrix(table)[:, list(self.chosen)]
 
 
+@dataclass(frozen=True)
+class Formulas:
+    """Reads the formulas of a model over the columns of a table; nothing is evaluated."""
+
+    columns: tuple[str, ...]  # that formulas may name
+    groups: tuple[str, ...] = ()  # grouping columns, which "." leaves out
+    context: Mapping[str, Any] = field(default_factory=dict)  # what else formulas may name
+    dot: tuple[str, ...] | None = None  # what "." stands for; None is all but the groups
+
+    def read(
+        self,
+        fixed: FormulaParts | None,
+        random: Sequence[RandomTerm],
+        plain: Sequence[str] = (),  # slopes that are columns as they are
+    ) -> None:
+        """Read all formulas. Raises ValueError for whatever is refused, before any is evaluated."""
+        if fixed is not None:
+            self.read_fixed(fixed)
+            for offset in fixed.offsets:
+                read_offset(offset, self.columns, self.context)
+        for term in random:
+            if not set(term.slope_names) <= set(plain):
+                self.read_slopes(term)
+
+    def read_fixed(self, fixed: FormulaParts) -> FormulaTerms:
+        """Return the terms of the fixed part."""
+        dot = self.dot
+        if dot is None:
+            dot = tuple(name for name in self.columns if name not in self.groups)
+        return read_terms(fixed.fixed, fixed.fixed, self.columns, frozenset(self.context), dot)
+
+    def read_slopes(self, term: RandomTerm) -> FormulaTerms:
+        """Return the terms on the left of a bar."""
+        return read_terms(term.expression, term.expression, self.columns, frozenset(self.context))
+
+
 class ColumnCollection:
     """The columns of a layout while they are being collected."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, context: Mapping[str, Any] = NO_CONTEXT) -> None:
         self.source = source
+        self.context = context
         self.names: list[str] = [INTERCEPT]
         self.values: list[FloatArray] = [np.ndarray(source.n_rows, strides=(0,), buffer=_ONE)]
         self.plain: tuple[str, ...] = ()
@@ -61,11 +105,8 @@ class ColumnCollection:
     def add_fixed(self, fixed: FormulaParts | None, fit_intercept: bool) -> tuple[int, ...]:
         """Add the fixed columns; return the places of all of them."""
         if fixed is not None:
-            table = self.source.table
-            names = text_names(table.columns)
-            if uses_all_columns(fixed.fixed):  # "." is every column that is no grouping column
-                names = tuple(name for name in names if name not in self.source.groups)
-            matrix, values = learn_matrix(fixed.fixed, table, names)
+            terms = self.formulas.read_fixed(fixed)
+            matrix, values = learn_terms(terms, self.source.table, self.context)
             self.fixed_matrix = matrix
             return self._add_expression(matrix, values)
         assert self.source.numeric is not None
@@ -74,6 +115,12 @@ class ColumnCollection:
         self.values += list(self.source.numeric.T)
         places = tuple(range(1, len(self.names)))
         return (CONSTANT, *places) if fit_intercept else places
+
+    @cached_property
+    def formulas(self) -> Formulas:
+        """The reader of formulas for these columns."""
+        columns = text_names(self.source.table.columns)
+        return Formulas(columns, tuple(self.source.groups), self.context)
 
     def add_slopes(self, term: RandomTerm) -> tuple[int, ...]:
         """Add the columns that vary over levels; return their places, the constant left out."""
@@ -87,12 +134,11 @@ class ColumnCollection:
                 f"random slopes {missing} of {term.name!r} are not among the columns "
                 f"{list(self.plain)}; expressions need X to be a data frame"
             )
-        table = self.source.table
-        terms = read_terms(term.expression, term.expression, text_names(table.columns))
+        terms = self.formulas.read_slopes(term)
         names = terms.names
         places = tuple(self.products.get(key, UNKNOWN) for key in terms.keys)
         if UNKNOWN in places:
-            matrix, values = learn_terms(terms, table)
+            matrix, values = learn_terms(terms, self.source.table, self.context)
             names, places = matrix.term_names, self._add_expression(matrix, values)
         slopes: dict[str, tuple[int, ...]] = {}
         for name, place in zip(names, places, strict=True):
@@ -162,6 +208,7 @@ class Design:
     _expressions: tuple[FormulaColumns, ...]
     _fixed_matrix: FormulaMatrix | None = None  # None where the fixed part is the numeric columns
     _slopes: tuple[tuple[tuple[str, tuple[int, ...]], ...], ...] = ()
+    _context: Mapping[str, Any] = field(default_factory=dict)  # what offsets may name
 
     @classmethod
     def learn(
@@ -172,6 +219,7 @@ class Design:
         *,
         fit_intercept: bool = True,  # used where no formula says it
         covariance: str | Mapping[str, str] = "unstructured",  # of all terms, or by factor
+        context: Mapping[str, Any] = NO_CONTEXT,  # what formulas may name besides columns
         y: FloatArray | None = None,  # (n_rows,)
     ) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
         """Learn a design from a table; return it, the table's columns and the codes of its rows.
@@ -179,7 +227,9 @@ class Design:
         The columns are those of the layout, (n_rows, n_columns), the last one not filled in without
         y; the codes give the level of every row, one array of shape (n_rows,) per factor.
         """
-        table = ColumnCollection(source)
+        table = ColumnCollection(source, context)
+        if source.frame is not None:
+            table.formulas.read(fixed, random, source.names)
         fixed_places = table.add_fixed(fixed, fit_intercept)
         slopes = [table.add_slopes(term) for term in random]
         keys = tuple(dict.fromkeys(term.group for term in random))
@@ -201,6 +251,7 @@ class Design:
             tuple(table.expressions),
             table.fixed_matrix,
             tuple(table.slopes),
+            dict(context),
         )
         return design, table.filled(y), codes
 
@@ -224,10 +275,17 @@ class Design:
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Design:
-        """Return the design of a record; it replays what was learned to the bit."""
+    def from_record(
+        cls, record: Mapping[str, Any], context: Mapping[str, Any] = NO_CONTEXT
+    ) -> Design:
+        """Return the design of a record; it replays what was learned to the bit.
+
+        Raises ValueError for text that no formula may hold, as in fitting.
+        """
         factors = [FactorLayout(*each) for each in read(record["factors"])]
-        matrices = [each and FormulaMatrix.from_record(each) for each in record["matrices"]]
+        matrices = [
+            each and FormulaMatrix.from_record(each, context) for each in record["matrices"]
+        ]
         expressions = read(record["expressions"])
         return cls(
             Layout(tuple(record["columns"]), tuple(factors)),
@@ -239,6 +297,7 @@ class Design:
             tuple(FormulaColumns(matrices[which], *each) for which, *each in expressions),
             matrices[record["fixed_matrix"]],
             read(record["slopes"]),
+            dict(context),
         )
 
     @property
@@ -349,7 +408,7 @@ class Design:
             return None
         total = np.zeros(source.n_rows)
         for expression in self.offsets:
-            total += evaluate_expression(expression, source.table)
+            total += evaluate_expression(expression, source.table, context=self._context)
         return total
 
 

@@ -5,7 +5,9 @@ R's spellings are turned into Python's on the way.
 
 from __future__ import annotations
 
+import ast
 import keyword
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,8 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from skmixed.design.functions import ROOTS
+from skmixed.design.permitted import NotPermittedError, Permission, UnknownNameError
+from skmixed.design.spellings import check_spellings
 from skmixed.design.terms import ONE, NotATermError, Product, expand
-from skmixed.design.tokens import Token, is_called, read_phrase, tokenize
+from skmixed.design.tokens import Phrase, Token, is_called, read_phrase, tokenize
 from skmixed.design.values import (
     check_labels,
     find_missing,
@@ -28,6 +33,8 @@ from skmixed.design.values import (
 )
 from skmixed.design.wording import known_columns, row_numbers
 from skmixed.exceptions import FormulaSyntaxError
+
+_MOST_SHOWN = 200  # characters of a formula in an error: two lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,7 @@ def column_references(expression: str, columns: Collection[str]) -> tuple[Refere
     """Return the places of an expression that name a column of the data, from left to right.
 
     Functions (``log`` in ``log(x)``) and keywords (``degree`` in ``poly(x, degree=2)``) are not
-    columns, whatever their names. The column of ``x.mean()`` is ``x``, unless the data have a
-    column of the longer name.
+    columns, whatever their names.
     """
     return tuple(_references(tokenize(expression), frozenset(columns)))
 
@@ -77,9 +83,11 @@ def uses_all_columns(expression: str) -> bool:
 
 def replace_spans(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
     """Replace the spans ``[start, end)`` of a text, which must not overlap."""
-    for start, end, replacement in sorted(edits, reverse=True):
-        text = text[:start] + replacement + text[end:]
-    return text
+    pieces, place = [], 0
+    for start, end, replacement in sorted(edits):
+        pieces += [text[place:start], replacement]
+        place = end
+    return "".join((*pieces, text[place:]))
 
 
 _CATEGORY_FUNCTIONS = frozenset({"C", "factor", "as.factor"})
@@ -100,10 +108,9 @@ def _references(tokens: tuple[Token, ...], columns: frozenset[str]) -> Iterator[
     for index, token in enumerate(tokens):
         if not token.is_name or _is_keyword_argument(tokens, index):
             continue
-        column = _column_named(token, columns, called=is_called(tokens, index))
-        if column is not None:
-            end = token.end if token.kind == "quoted" else token.start + len(column)
-            yield Reference(token.start, end, column, is_label(tokens, index))
+        is_function = token.kind == "name" and is_called(tokens, index)
+        if token.value in columns and not is_function:
+            yield Reference(token.start, token.end, token.value, is_label(tokens, index))
 
 
 def is_label(tokens: tuple[Token, ...], index: int) -> bool:
@@ -114,18 +121,6 @@ def is_label(tokens: tuple[Token, ...], index: int) -> bool:
         and is_called(tokens, index - 2)
         and tokens[index - 2].text in _CATEGORY_FUNCTIONS
     )
-
-
-def _column_named(token: Token, columns: frozenset[str], *, called: bool) -> str | None:
-    """Return the longest dotted beginning of a name that is a column."""
-    if token.kind == "quoted":
-        return token.value if token.value in columns else None
-    parts = token.text.split(".")
-    for length in range(len(parts) - called, 0, -1):
-        name = ".".join(parts[:length])
-        if name in columns:
-            return name
-    return None
 
 
 def _python_spelling(token: Token, called: bool) -> str | None:
@@ -163,6 +158,14 @@ class FormulaTerms:
     aliases: tuple[str, ...]  # their names in `products`
     labels: frozenset[str]  # those whose values serve as categories only
     available: tuple[str, ...]  # all columns of the table
+    dot: tuple[str, ...]  # those that "." stands for
+    context: tuple[str, ...] = ()  # names of the user's that are needed
+    learns: bool = False  # whether a function learns from whole columns
+
+    @property
+    def shown(self) -> str:
+        """What was given, or the beginning of it."""
+        return self.given if len(self.given) < _MOST_SHOWN else self.given[:_MOST_SHOWN] + " ..."
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -182,11 +185,11 @@ class FormulaTerms:
                 text = text.replace(alias, f"{quote}{column}{quote}")
         return text
 
-    def unknown(self, name: str) -> ValueError:
+    def unknown(self, name: str, remedy: str = "") -> ValueError:
         """Return the error for a name that stands for nothing."""
         return ValueError(
-            f"'{self.given}' refers to '{name}', which is neither a column nor a known function; "
-            + known_columns(self.available)
+            f"'{self.shown}' refers to '{self.restore(name)}', which is neither a column nor a "
+            f"known function; {remedy or known_columns(self.available)}"
         )
 
 
@@ -195,40 +198,69 @@ def read_terms(
     given: str,  # the expression in the user's words
     expression: str,  # what stands for it
     columns: tuple[str, ...],  # of the table
+    context: frozenset[str] = frozenset(),  # further names that it may use
+    dot: tuple[str, ...] | None = None,  # the columns that "." stands for; None is all
 ) -> FormulaTerms:
-    """Read an expression over the columns of a table.
+    """Read an expression over the columns of a table; nothing is evaluated.
 
-    Raises ValueError if it is no sum of terms, and for a name that is no column.
+    Raises ValueError if it is no sum of terms, for a name that is no column, and for whatever
+    expressions may not hold.
     """
     translated = translate_r(expression, columns)
-    used = variables(translated, columns)
+    every = columns if dot is None else dot
     tokens = tokenize(translated)
+    named = [reference.column for reference in _references(tokens, frozenset(columns))]
+    with_dot = any(token.kind == "name" and token.text == "." for token in tokens)
+    used = tuple(dict.fromkeys([*named, *(every if with_dot else ())]))
     called = {t.text.split(".")[0] for i, t in enumerate(tokens) if is_called(tokens, i)}
+    stem = "column"
+    while any(f"{stem}_" in text for text in (given, *used)):
+        stem += "_"
     aliases = {
-        column: f"column_{position}__" if _is_awkward(column, called) else column
+        column: f"{stem}_{position}__" if _is_awkward(column, called) else column
         for position, column in enumerate(used)
     }
     references = tuple(_references(tokens, frozenset(used)))
     labels = frozenset(reference.column for reference in references if reference.as_label)
-    terms = FormulaTerms(given, (), used, tuple(aliases.values()), labels, columns)
+    terms = FormulaTerms(given, (), used, tuple(aliases.values()), labels, columns, every)
     edits = [(each.start, each.end, aliases[each.column]) for each in references]
+    permission = Permission(frozenset(terms.aliases), context)
     try:
+        check_spellings(tokenize(expression))
         phrase = read_phrase(replace_spans(translated, edits))
-        for token in phrase.tokens:
-            if token.in_call and token.kind == "quoted":
-                raise terms.unknown(token.value)
-        terms = replace(terms, products=expand(phrase, terms.aliases))
-    except (FormulaSyntaxError, NotATermError, SyntaxError) as error:
+        summed = [aliases[name] for name in every] if with_dot else ()
+        terms = replace(terms, products=expand(phrase, summed))
+        _check_operands(terms, phrase, permission)
+    except UnknownNameError as error:
+        raise terms.unknown(error.name, error.remedy if error.called else "") from None
+    except (FormulaSyntaxError, NotATermError, NotPermittedError, SyntaxError) as error:
         reason = error.expected if isinstance(error, FormulaSyntaxError) else str(error)
-        raise ValueError(f"cannot evaluate '{given}': {terms.restore(reason)}") from error
-    for operand in chain.from_iterable(terms.products):
-        if operand.kind == "name" and operand.text not in terms.aliases:
-            raise terms.unknown(operand.text)
-    return terms
+        raise ValueError(f"cannot evaluate '{terms.shown}': {terms.restore(reason)}") from error
+    return replace(terms, context=tuple(sorted(permission.used)), learns=permission.learns)
+
+
+def _check_operands(terms: FormulaTerms, phrase: Phrase, permission: Permission) -> None:
+    """Refuse names that stand for nothing, and what may not be evaluated."""
+    for token in phrase.tokens:
+        if token.in_call and token.kind == "quoted":
+            raise UnknownNameError(token.value, called=False)
+    for operand in dict.fromkeys(chain.from_iterable(terms.products)):
+        if operand.kind == "code":
+            permission.check(ast.parse(operand.text, mode="eval").body)
+        elif operand.kind == "name" and operand.text not in terms.aliases:
+            raise UnknownNameError(operand.text, called=False)
 
 
 def _is_awkward(column: str, called: Collection[str]) -> bool:
-    return not column.isidentifier() or keyword.iskeyword(column) or column in called
+    """Tell whether a name is none to Python, another to it, or that of something else."""
+    is_name = column.isidentifier() and not keyword.iskeyword(column)
+    is_itself = unicodedata.normalize("NFKC", column) == column  # as Python's parser has it
+    return (
+        not (is_name and is_itself)
+        or column in called
+        or column in ROOTS
+        or column.startswith("__")
+    )
 
 
 def text_names(names: Iterable[Any]) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Model matrices from expressions, learned from one table and replayed on others.
 
 What is plain (`skmixed.design.plain`) is multiplied here; formulaic evaluates all else, with R's
-spellings translated. Function calls in expressions are Python code and are run: an expression is
-to be trusted as much as the program it stands in.
+spellings translated. `skmixed.design.permitted` says what expressions may hold; what they may name
+beside columns and known functions is their context, which the user gives.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ from skmixed.design.values import TRUTH_LEVELS
 from skmixed.design.wording import known_columns, row_numbers
 
 INTERCEPT = "(Intercept)"  # name of the constant column
+NO_CONTEXT: Mapping[str, Any] = MappingProxyType({})
+"""Nothing beside columns and known functions may be named."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,12 +61,14 @@ class FormulaMatrix:
     known: KnownColumns  # of which kinds the columns of the data were
     is_plain: bool  # whether its columns are products of plain columns
     learned: Learned = field(repr=False)
+    context: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what it needs of it
 
     def record(self) -> dict[str, Any]:
         """Return all that is known as a record."""
         return {
             "expression": self.expression,
             "available": list(self.terms.available),
+            "dot": list(self.terms.dot),
             "structure": [write((each.term, each.names, each.products)) for each in self.structure],
             "categorical": sorted(self.known.categorical),
             "truths": sorted(self.known.truths),
@@ -72,15 +77,18 @@ class FormulaMatrix:
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> FormulaMatrix:
+    def from_record(cls, record: Mapping[str, Any], context: Mapping[str, Any]) -> FormulaMatrix:
         """Read the expression again, and put in what was learned."""
-        expression = record["expression"]
+        expression, columns = record["expression"], tuple(record["available"])
+        dot = tuple(record.get("dot", columns))
+        terms = read_terms(expression, expression, columns, frozenset(context), dot)
         return cls(
-            read_terms(expression, expression, tuple(record["available"])),
+            terms,
             tuple(TermColumns(*read(each)) for each in record["structure"]),
             KnownColumns(frozenset(record["categorical"]), frozenset(record.get("truths", ()))),
             record["is_plain"],
             Learned(*read(record["learned"])),
+            _needed(terms, context),
         )
 
     @property
@@ -146,7 +154,7 @@ class FormulaMatrix:
                 values = fill(self.structure, operands, len(table))
         else:
             values = replay_by_formulaic(
-                self.terms, self.structure, self.learned, prepared, len(table)
+                self.terms, self.structure, self.learned, self.context, prepared, len(table)
             )
         self.check_finite(values)
         return values
@@ -167,7 +175,7 @@ class FormulaMatrix:
         """
         if not self.is_stateful:
             return True
-        return self.learned_the_same_as(learn_terms(self.terms, table)[0])
+        return self.learned_the_same_as(learn_terms(self.terms, table, self.context)[0])
 
     def learned_the_same_as(self, other: FormulaMatrix) -> bool:
         """Tell whether the same expression learned the same transforms from another table.
@@ -213,7 +221,7 @@ class FormulaMatrix:
         levels = self.learned.known_levels.get(text, [])
         if self.is_plain or len(levels) < 2:
             return np.eye(len(levels))[:, int(reduced) :]
-        contrasts = contrasts_of(self.terms, self.learned, text, self.known)
+        contrasts = contrasts_of(self.terms, self.learned, self.context, text, self.known)
         coding = contrasts.get_coding_matrix(levels, reduced_rank=reduced)
         return np.asarray(coding, dtype=np.float64)
 
@@ -252,6 +260,7 @@ def learn_matrix(
     expression: str,
     table: NamedColumns,
     columns: tuple[str, ...] | None = None,  # those of the table that the expression may name
+    context: Mapping[str, Any] = NO_CONTEXT,  # what else it may name
 ) -> tuple[FormulaMatrix, FloatArray]:
     """Learn the columns of an expression from a table; return them for its rows too, (n, p).
 
@@ -261,13 +270,15 @@ def learn_matrix(
     which the expression is not finite.
     """
     columns = text_names(table.columns) if columns is None else columns
-    return learn_terms(read_terms(expression, expression, columns), table)
+    terms = read_terms(expression, expression, columns, frozenset(context))
+    return learn_terms(terms, table, context)
 
 
 def evaluate_expression(
     expression: str,
     table: NamedColumns,
     columns: tuple[str, ...] | None = None,  # of the whole, if the table is a part of it
+    context: Mapping[str, Any] = NO_CONTEXT,  # what else the expression may name
 ) -> FloatArray:
     """Evaluate a response or an offset, such as ``"2 * Days^2"``: one number per row, (n,).
 
@@ -276,7 +287,8 @@ def evaluate_expression(
     uses no column of the table.
     """
     columns = text_names(table.columns) if columns is None else columns
-    learned, values = learn_terms(_arithmetic_terms(expression, columns), table)
+    terms = arithmetic_terms(expression, columns, frozenset(context))
+    learned, values = learn_terms(terms, table, context)
     if list(learned.categories.values()) == [tuple(TRUTH_LEVELS)]:
         return values[:, 1]  # as R, 0 and 1
     if learned.has_categorical:
@@ -287,20 +299,49 @@ def evaluate_expression(
 
 
 @lru_cache(maxsize=128)  # a model has one response and few offsets
-def _arithmetic_terms(expression: str, columns: tuple[str, ...]) -> FormulaTerms:
+def arithmetic_terms(
+    expression: str, columns: tuple[str, ...], context: frozenset[str] = frozenset()
+) -> FormulaTerms:
+    """Read a response or an offset; nothing is evaluated."""
     quoted = f"`{expression}`" if expression in columns else expression
+    if "`" in expression and quoted != expression:
+        raise ValueError(f"the column {expression!r} cannot be named in a formula: rename it")
     if not variables(quoted, columns):
         raise ValueError(f"'{expression}' uses no column of the data; {known_columns(columns)}")
-    return read_terms(expression, f"0 + I({quoted})", columns)
+    return read_terms(expression, f"0 + I({quoted})", columns, context)
 
 
-def learn_terms(terms: FormulaTerms, table: NamedColumns) -> tuple[FormulaMatrix, FloatArray]:
+def read_offset(
+    expression: str, columns: tuple[str, ...], context: Mapping[str, Any] = NO_CONTEXT
+) -> FormulaTerms:
+    """Read an offset, which is calculated anew for new rows; nothing is evaluated.
+
+    Raises ValueError where `evaluate_expression` does, and for a function that learns from rows.
+    """
+    terms = arithmetic_terms(expression, columns, frozenset(context))
+    if terms.learns:
+        raise ValueError(
+            f"the offset '{expression}' has a function that learns from all rows, which new rows "
+            "would not keep: make the column beforehand"
+        )
+    return terms
+
+
+def _needed(terms: FormulaTerms, context: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: context[name] for name in terms.context}
+
+
+def learn_terms(
+    terms: FormulaTerms, table: NamedColumns, context: Mapping[str, Any] = NO_CONTEXT
+) -> tuple[FormulaMatrix, FloatArray]:
     """Learn the columns of terms, as `learn_matrix` does."""
     prepared, known = prepare(table, terms)
     with np.errstate(all="ignore"):
         operands = read_plain(terms, prepared)
         if operands is None:
-            structure, learned, values = learn_by_formulaic(terms, prepared, len(table))
+            structure, learned, values = learn_by_formulaic(
+                terms, _needed(terms, context), prepared, len(table)
+            )
         else:
             levels = {
                 text: list(values.categories)
@@ -309,6 +350,7 @@ def learn_terms(terms: FormulaTerms, table: NamedColumns) -> tuple[FormulaMatrix
             }
             structure, learned = structure_of(terms, levels), Learned.of_levels(levels)
             values = fill(structure, operands, len(table))
-    matrix = FormulaMatrix(terms, structure, known, operands is not None, learned)
+    is_plain, needed = operands is not None, _needed(terms, context)
+    matrix = FormulaMatrix(terms, structure, known, is_plain, learned, needed)
     matrix.check_finite(values)
     return matrix, values

@@ -1,4 +1,4 @@
-"""Terms that formulaic evaluates: transforms of whole columns, contrasts, all of Python.
+"""Terms that formulaic evaluates: transforms of whole columns, contrasts, the user's functions.
 
 These are the only dealings with formulaic, which is imported when a formula first needs it.
 """
@@ -18,7 +18,8 @@ import pandas as pd
 
 from skmixed.core.linalg import FloatArray
 from skmixed.design.expressions import FormulaTerms, KnownColumns
-from skmixed.design.plain import FUNCTIONS, TermColumns, refuse_unseen
+from skmixed.design.functions import FOR_FORMULAIC
+from skmixed.design.plain import TermColumns, refuse_unseen
 from skmixed.design.terms import Operand
 from skmixed.design.values import is_categorical, truth_levels
 
@@ -55,10 +56,12 @@ class Learned:
 
 
 def learn_by_formulaic(
-    terms: FormulaTerms, prepared: Mapping[str, Any], n_rows: int
+    terms: FormulaTerms, context: Mapping[str, Any], prepared: Mapping[str, Any], n_rows: int
 ) -> tuple[tuple[TermColumns, ...], Learned, FloatArray]:
     """Have formulaic learn terms from what `prepare` returns; return their columns, (n_rows, p)."""
-    spec, values = _materialize(terms, _spec(terms, (), Learned()), prepared, n_rows, Learned())
+    nothing = Learned()
+    spec = _spec(terms, (), nothing)
+    spec, values = _materialize(terms, spec, context, prepared, n_rows, nothing)
     structure = tuple(
         TermColumns(str(term), tuple(names), tuple(map(_scoped, scoped_terms)))
         for term, scoped_terms, names in spec.structure
@@ -78,15 +81,22 @@ def replay_by_formulaic(
     terms: FormulaTerms,
     structure: tuple[TermColumns, ...],
     learned: Learned,
+    context: Mapping[str, Any],
     prepared: Mapping[str, Any],
     n_rows: int,
 ) -> FloatArray:
     """Have formulaic evaluate terms on other rows as they were learned, (n_rows, p)."""
     spec = _spec(terms, structure, learned)
-    return _materialize(terms, spec, prepared, n_rows, learned)[1]
+    return _materialize(terms, spec, context, prepared, n_rows, learned)[1]
 
 
-def contrasts_of(terms: FormulaTerms, learned: Learned, text: str, known: KnownColumns) -> Any:
+def contrasts_of(
+    terms: FormulaTerms,
+    learned: Learned,
+    context: Mapping[str, Any],
+    text: str,
+    known: KnownColumns,
+) -> Any:
     """Return formulaic's contrasts of a categorical operand; its levels were learned."""
     alone = replace(terms, products=((Operand(text, "code"),),))
     spec = _spec(alone, (), learned)
@@ -94,7 +104,7 @@ def contrasts_of(terms: FormulaTerms, learned: Learned, text: str, known: KnownC
         alias: known.without_rows(column)
         for column, alias in zip(terms.columns, terms.aliases, strict=True)
     }
-    spec, _ = _materialize(alone, spec, no_rows, 0, learned)
+    spec, _ = _materialize(alone, spec, context, no_rows, 0, learned)
     return spec.encoder_state[text][1]["contrasts"].contrasts
 
 
@@ -131,9 +141,18 @@ def _encoded(formulaic: Any, term: Any, columns: TermColumns) -> Any:
 
 
 def _materialize(
-    terms: FormulaTerms, spec: Any, prepared: Mapping[str, Any], n_rows: int, learned: Learned
+    terms: FormulaTerms,
+    spec: Any,
+    context: Mapping[str, Any],
+    prepared: Mapping[str, Any],
+    n_rows: int,
+    learned: Learned,
 ) -> tuple[Any, FloatArray]:
-    """Evaluate a ModelSpec; return it with what was learned, and the columns, (n_rows, p)."""
+    """Evaluate a ModelSpec; return it with what was learned, and the columns, (n_rows, p).
+
+    Beside its own functions formulaic knows the columns and what it is given here, nothing else;
+    `skmixed.design.permitted` has seen every expression before.
+    """
     formulaic = _import_formulaic(terms)
     frame = pd.DataFrame(prepared, index=pd.RangeIndex(n_rows))
     numbers = [name for name in _calculated_with(terms) if frame[name].dtype == np.bool_]
@@ -143,7 +162,7 @@ def _materialize(
         if not is_categorical(values) and (values.dtype == np.bool_ or name in learned.known_levels)
     }
     frame = frame.assign(**frame[numbers].astype(np.float64))
-    materializer = formulaic.materializers.PandasMaterializer(frame, FUNCTIONS)
+    materializer = formulaic.materializers.PandasMaterializer(frame, {**FOR_FORMULAIC, **context})
     materializer = _with_factors(materializer, factors)
     mismatch = formulaic.errors.DataMismatchWarning
     try:

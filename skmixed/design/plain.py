@@ -20,30 +20,11 @@ import pandas as pd
 
 from skmixed.core.linalg import FloatArray
 from skmixed.design.expressions import FormulaTerms
+from skmixed.design.functions import CONSTANTS, ELEMENTWISE
 from skmixed.design.terms import ONE, Operand
 from skmixed.design.values import is_categorical, truth_levels
 from skmixed.design.wording import first_values
 
-# What formulaic lacks, and exp10, which it has as x ** 10.
-FUNCTIONS: Mapping[str, Any] = {
-    "abs": np.abs,
-    "cos": np.cos,
-    "exp10": lambda x: np.power(10.0, x),
-    "expm1": np.expm1,
-    "log1p": np.log1p,
-    "sin": np.sin,
-    "sqrt": np.sqrt,
-    "tan": np.tan,
-}
-_ELEMENTWISE: Mapping[str, Callable[[Any], Any]] = {
-    **FUNCTIONS,
-    "I": lambda x: x,
-    "exp": np.exp,
-    "exp2": np.exp2,
-    "log": np.log,
-    "log10": np.log10,
-    "log2": np.log2,
-}
 _ARITHMETIC: Mapping[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -147,6 +128,8 @@ def _parsed(code: str) -> ast.expr:
 def _calculated(node: ast.expr, numbers: Mapping[str, FloatArray]) -> Any:
     """Calculate arithmetic as Python does; LookupError for other code."""
     if isinstance(node, ast.Name):
+        if node.id not in numbers:
+            return CONSTANTS[node.id]
         if numbers[node.id] is None:
             raise LookupError
         return numbers[node.id]
@@ -161,7 +144,7 @@ def _calculated(node: ast.expr, numbers: Mapping[str, FloatArray]) -> Any:
         calculated = _calculated if node.func.id == "I" else _number
         arguments = [calculated(argument, numbers) for argument in node.args]
         if len(arguments) == 1:
-            return _ELEMENTWISE[node.func.id](arguments[0])
+            return ELEMENTWISE[node.func.id](arguments[0])
     raise LookupError
 
 

@@ -3,15 +3,18 @@
 Only text is handled here; `skmixed.design.formula` learns what the pieces mean for a table.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
 from skmixed.design.expressions import is_label
+from skmixed.design.terms import MAX_TERMS
 from skmixed.design.tokens import BARE_BAR, BARS, INFIX, SUM, Phrase, Token, is_called, read_phrase
 from skmixed.exceptions import FormulaSyntaxError
+
+_MOST_NESTED = 30  # factors of a/b/c/...: each has a term with all before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,19 @@ def parse_random(spec: str | Mapping[Any, Any]) -> tuple[RandomTerm, ...]:
     raise TypeError(f"random must be a string or a mapping, not {type(spec).__name__}")
 
 
+def _refuse_repeated(phrase: Phrase, terms: Sequence[RandomTerm]) -> None:
+    """Refuse terms with the same columns of the same factor: only their sum is identified."""
+    known: set[tuple[frozenset[str], bool, frozenset[str]]] = set()
+    for term in terms:
+        key = frozenset(term.group), term.intercept, frozenset(term.slope_names)
+        if key in known:
+            raise phrase.error(
+                f"the random term ({term.expression} | {term.name}) is there twice; a/b stands for "
+                "a and b:a, || for a term of each column"
+            )
+        known.add(key)
+
+
 @lru_cache(maxsize=128)  # a model reads its text at every fit, and a session has few
 def split_formula(text: str) -> FormulaParts:
     """Cut a whole lme4 formula into response, fixed part, random terms and offsets.
@@ -106,6 +122,7 @@ def split_formula(text: str) -> FormulaParts:
         else:
             _refuse_misplaced(summand)
             fixed.append((sign, summand))
+    _refuse_repeated(right, random)
     return FormulaParts(response, _join(fixed) or "1", tuple(random), tuple(offsets))
 
 
@@ -204,6 +221,7 @@ def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
             _refuse_misplaced(summand)
             raise summand.error("expected only random terms, (x | g); all else belongs to `fixed`")
         terms += _terms_of_bar(sign, summand)
+    _refuse_repeated(phrase, terms)
     return tuple(terms)
 
 
@@ -267,6 +285,8 @@ def _flat_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
 def _product_terms(phrase: Phrase) -> list[str]:
     """Expand ``a * b`` into a, b and a:b."""
     operands = phrase.split("*")
+    if 2 ** len(operands) > MAX_TERMS:
+        raise phrase.error(f"this product has more than {MAX_TERMS:,} terms when it is expanded")
     for token in phrase.tokens:
         if not token.in_call and (token.kind == "open" or token.text in ("/", "^", "**", "%in%")):
             raise phrase.error("beside '||' write every term out, with '+' and ':' only", token)
@@ -280,6 +300,8 @@ def _product_terms(phrase: Phrase) -> list[str]:
 def _nested_groups(phrase: Phrase) -> list[tuple[str, ...]]:
     """Expand ``a/b/c`` into c:b:a, b:a and a."""
     chain = _nesting_chain(phrase)
+    if len(chain) > _MOST_NESTED:
+        raise phrase.error(f"more than {_MOST_NESTED} factors are nested here")
     return [
         tuple(name for part in reversed(chain[:length]) for name in part)
         for length in range(len(chain), 0, -1)

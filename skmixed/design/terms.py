@@ -1,8 +1,9 @@
-"""A formula as a sum of terms, each a product of operands.
+"""A formula as a sum of terms, each a product of operands, read as R reads it.
 
-``a * b`` is a + b + a:b, ``a / b`` is a + a:b and ``(a + b)^2`` is a + b + a:b. Terms are sorted by
-how many operands they have, those of one degree stand as they first occur, and the constant is
-there unless ``0`` or ``- 1`` takes it out.
+``a * b`` is a + b + a:b, ``a / b`` is a + a:b, ``a %in% b`` is a:b and ``(a + b)^2`` is a + b +
+a:b. Terms are sorted by how many operands they have, those of one degree stand as they first occur,
+and the constant is there unless ``0`` or ``- 1`` takes it out. Where R has another reading than
+formulaic, as of ``a + (b - 1)``, the formula is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
+from skmixed.design.permitted import MAX_OPERATORS
 from skmixed.design.tokens import SUM, Phrase
 
 
@@ -33,7 +35,16 @@ _Sum = dict[frozenset[Operand], Product]  # products of the same operands are on
 
 ONE = (Operand("1", "literal"),)  # the constant
 _CONSTANT: _Sum = {frozenset(ONE): ONE}
+MAX_TERMS = 2_000  # of one product or power, which grow exponentially
+_MAX_CHAIN = 100  # operators of one rank in a row
+_MAX_OPERANDS = 30  # of one term
+_MAX_POWER = 10  # of a sum
+_MAX_TOKENS = 4 * MAX_OPERATORS  # of one expression
 _NOT_A_TERM = "numbers and text in quotes are no terms; ':' scales a term, as in 2:x"
+_WITHIN_BRACKETS = (
+    "0 and 1 within brackets tell R whether the formula has an intercept: write them outside"
+)
+_TOO_LONG = f"an expression is too long or too deep; {MAX_OPERATORS} operators are read at most"
 
 
 def expand(phrase: Phrase, columns: Sequence[str]) -> tuple[Product, ...]:
@@ -41,7 +52,7 @@ def expand(phrase: Phrase, columns: Sequence[str]) -> tuple[Product, ...]:
 
     Raises NotATermError for what is no sum of terms.
     """
-    terms = list(_sum(phrase, columns, _CONSTANT).values())
+    terms = list(_sum(phrase.content, columns, _CONSTANT).values())
     scaled = [tuple(each for each in term if each.kind != "literal") for term in terms]
     for term, rest in zip(terms, scaled, strict=True):
         quoted = any(each.kind == "literal" and each.text[0] in "'\"" for each in term)
@@ -53,17 +64,23 @@ def expand(phrase: Phrase, columns: Sequence[str]) -> tuple[Product, ...]:
 
 
 def _sum(phrase: Phrase, columns: Sequence[str], found: _Sum) -> _Sum:
-    """Add the summands of a phrase to what was found, or take out those with a minus."""
-    plus, start = True, 0
+    """Add the summands of a phrase to what was found, or take out those with a minus.
+
+    What was found before is the constant, or nothing within brackets.
+    """
+    plus, start, is_whole, found = True, 0, bool(found), dict(found)
     for cut in [*phrase.operators(SUM), len(phrase.tokens)]:
         if cut > start:
             summand = phrase.between(start, cut)
             is_zero = summand.text == "0"  # which is - 1
+            if not is_whole and summand.text in ("0", "1"):
+                raise NotATermError(_WITHIN_BRACKETS)
             terms = _CONSTANT if is_zero else _product(summand, columns)
-            if plus != is_zero:
-                found = _union(found, terms)
-            else:
-                found = {key: term for key, term in found.items() if key not in terms}
+            for key, term in terms.items():
+                if plus != is_zero:
+                    found.setdefault(key, term)
+                else:
+                    found.pop(key, None)
             plus = True
         if cut < len(phrase.tokens) and phrase.tokens[cut].text == "-":
             plus = not plus
@@ -75,9 +92,12 @@ def _product(phrase: Phrase, columns: Sequence[str]) -> _Sum:
     rules = {
         "*": lambda left, right: _union(left, right, _crossed(left, right)),
         "/": _nested,
-        "%in%": lambda left, right: _nested(right, left),
     }
-    return _folded(phrase, rules, lambda part: _interaction(part, columns))
+    return _folded(phrase, rules, lambda part: _within(part, columns))
+
+
+def _within(phrase: Phrase, columns: Sequence[str]) -> _Sum:
+    return _folded(phrase, {"%in%": _inside}, lambda part: _interaction(part, columns))
 
 
 def _interaction(phrase: Phrase, columns: Sequence[str]) -> _Sum:
@@ -91,6 +111,8 @@ def _folded(
 ) -> _Sum:
     """Join the parts between operators of one rank, from left to right."""
     cuts = phrase.operators(rules.keys())
+    if len(cuts) > _MAX_CHAIN:
+        raise NotATermError(f"a term has more than {_MAX_CHAIN} operators")
     parts = [
         read(phrase.between(start, stop))
         for start, stop in zip([0, *(cut + 1 for cut in cuts)], [*cuts, None], strict=True)
@@ -107,7 +129,9 @@ def _power(phrase: Phrase, columns: Sequence[str]) -> _Sum:
         return _operand(phrase, columns)
     exponent = phrase.between(cuts[0] + 1, None).content.text
     if not exponent.isdecimal() or int(exponent) == 0:
-        raise NotATermError(f"the power '{exponent}' of a term is no positive integer")
+        raise NotATermError(f"the power '{exponent[:20]}' of a term is no positive integer")
+    if len(exponent) > 2 or int(exponent) > _MAX_POWER:
+        raise NotATermError(f"the power '{exponent[:20]}' is larger than {_MAX_POWER}")
     base = found = _operand(phrase.between(0, cuts[0]), columns)
     for _ in range(int(exponent) - 1):
         found = _crossed(found, base)
@@ -136,7 +160,13 @@ def _code(phrase: Phrase) -> str:
     text = phrase.text
     if phrase.tokens[0].text == "{":
         text = text[1:-1]
-    return ast.unparse(ast.parse(text.strip(), mode="eval")).replace("\n", " ")
+    n_operators = sum(token.kind == "operator" for token in phrase.tokens)
+    if n_operators > MAX_OPERATORS or len(phrase.tokens) > _MAX_TOKENS:
+        raise NotATermError(_TOO_LONG)
+    try:
+        return ast.unparse(ast.parse(text.strip(), mode="eval")).replace("\n", " ")
+    except (RecursionError, MemoryError) as error:  # of Python's parser, for what is too deep
+        raise NotATermError(_TOO_LONG) from error
 
 
 def _terms_of(operands: Iterable[Operand]) -> _Sum:
@@ -157,11 +187,20 @@ def _crossed(left: _Sum, right: _Sum) -> _Sum:
     for first in left.values():
         for second in right.values():
             term = tuple(dict.fromkeys((*first, *second)))
+            if len(term) > _MAX_OPERANDS:
+                raise NotATermError(f"a term is a product of more than {_MAX_OPERANDS}")
             found.setdefault(frozenset(term), term)
+        if len(found) > MAX_TERMS:
+            raise NotATermError(f"it has more than {MAX_TERMS:,} terms when it is expanded")
     return found
 
 
 def _nested(parents: _Sum, nested: _Sum) -> _Sum:
     """Return the parents, and the nested terms within the product of all parents."""
+    return _union(parents, _inside(nested, parents))
+
+
+def _inside(nested: _Sum, parents: _Sum) -> _Sum:
+    """Return the nested terms within the product of all parents."""
     common = tuple(dict.fromkeys(chain.from_iterable(parents.values())))
-    return _union(parents, _crossed({frozenset(common): common}, nested))
+    return _crossed({frozenset(common): common}, nested)

@@ -21,6 +21,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
+MAX_LENGTH = 20_000  # characters of a formula: a thousand columns, read in a tenth of a second
+MAX_DEPTH = 50  # brackets in brackets: what reads them recurses
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,12 @@ class Token:
 def tokenize(text: str) -> tuple[Token, ...]:
     """Cut a text into tokens, without white space.
 
-    Raises FormulaSyntaxError if a quote or a bracket is not closed.
+    Raises FormulaSyntaxError if a quote or a bracket is not closed, and for a text that is too long
+    or has too many brackets in brackets.
     """
+    if len(text) > MAX_LENGTH:
+        reason = f"a formula of {len(text):,} characters is not read; the most are {MAX_LENGTH:,}"
+        raise FormulaSyntaxError(reason, text[:40] + " ...", 0)
     tokens: list[Token] = []
     opened: list[Token] = []
     for match in _TOKEN.finditer(text):
@@ -71,6 +77,9 @@ def tokenize(text: str) -> tuple[Token, ...]:
             token = Token(kind, piece, match.start(), len(opened), in_call)
         if kind in ("open", "call"):
             opened.append(token)
+            if len(opened) > MAX_DEPTH:
+                reason = f"brackets are within brackets here more than {MAX_DEPTH} times"
+                raise FormulaSyntaxError(reason, text[: token.end] + " ...", token.start)
         tokens.append(token)
     if opened:
         raise FormulaSyntaxError(
@@ -80,7 +89,7 @@ def tokenize(text: str) -> tuple[Token, ...]:
 
 
 def _refined_kind(kind: str, piece: str, before: list[Token]) -> str:
-    """Tell calls from grouping brackets, and the operator ``in`` from names."""
+    """Tell calls from grouping brackets, and Python's operator ``in`` from names."""
     if piece == "in":
         return "operator"
     if kind != "open":
@@ -111,7 +120,7 @@ def is_called(tokens: tuple[Token, ...], index: int) -> bool:
 _OPERANDS = frozenset({"name", "quoted", "string", "number"})
 SUM = frozenset({"+", "-"})
 BARS = frozenset({"|", "||"})
-INFIX = frozenset({"+", "-", "*", "/", ":", "^", "**", "%in%", "in", "|", "||", "~"})
+INFIX = frozenset({"+", "-", "*", "/", ":", "^", "**", "%in%", "|", "||", "~"})
 BARE_BAR = "a bar needs parentheses: write (1 | g)"
 
 
@@ -198,10 +207,15 @@ def read_phrase(text: str) -> Phrase:
     source = re.sub(r"\s", " ", text)
     tokens = tokenize(source)
     previous: Token | None = None
-    for token in tokens:
+    for index, token in enumerate(tokens):
         if token.in_call or token.kind == "endcall" or (token.kind == "call" and token.text != "{"):
             continue
         _check_alternation(source, token, previous)
+        if token.text == "-" and previous is not None and previous.text in SUM:
+            following = tokens[index + 1 : index + 2]
+            if following and following[0].text not in ("0", "1"):
+                reason = "after another sign R takes nothing out: write one sign"
+                raise FormulaSyntaxError(reason, source, token.start)
         previous = token
     if previous is None or _leaves_open(previous):
         after = f" after '{previous.text}'" if previous else ""

@@ -48,6 +48,7 @@ class Declaration:
             self.data.fixed,
             fit_intercept=self.fit_intercept,
             covariance=self.covariance,
+            context=self.data.context,
             y=y,
         )
 

@@ -124,6 +124,7 @@ class RandomPart:
             data.fixed,
             fit_intercept=model.fit_intercept,
             covariance=model.covariance,
+            context=data.context,
         )
         spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
         check_weights(weights, spec)

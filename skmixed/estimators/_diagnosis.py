@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skmixed.core.fit import Fit
-from skmixed.core.model.spec import ModelSpec
+from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.search.report import Iteration
 from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import CONSTANT
 from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning, warn
 
+_DEPENDENT = 1e-12  # eigenvalue of correlations that is rounding
 _MOST_LOST = 1e-6  # rounding error of sigma^2, relative, that leaves it six digits
 
 
@@ -99,6 +102,7 @@ def warn_about(
                 + _position_hint(name, by_position),
                 UnidentifiedWarning,
             )
+    _warn_about_shared_columns(fit)
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
         warn(
@@ -107,6 +111,52 @@ def warn_about(
             + _position_hint(name, by_position),
             UnidentifiedWarning,
         )
+
+
+def _warn_about_shared_columns(fit: Fit) -> None:
+    for factor in fit.spec.used_factors:
+        if _shares_columns(fit.products, fit.spec.factor_terms(factor)):
+            name = fit.products.factors[factor].index.name
+            warn(
+                f"two random terms of {name!r} have a column in common, or one that is a sum of "
+                "the other's: their variances cannot be told apart. Beside all levels of a "
+                "categorical column, as in (f || g), the intercept is such a sum: write (f | g)",
+                UnidentifiedWarning,
+            )
+
+
+def _shares_columns(products: CrossProducts, terms: Sequence[Term]) -> bool:
+    """Tell whether the columns of two terms of one factor span something in common.
+
+    Terms whose structure holds back covariances are left out: it may tell them apart.
+    """
+    whole = [t for t in terms if t.covariance == "unstructured" or len(t.columns) == 1]
+    for first, second in combinations(whole, 2):
+        both = (*first.columns, *second.columns)
+        if len(set(both)) < len(both):
+            return True
+        alone = _rank(products, first.columns) + _rank(products, second.columns)
+        if (len(both) > 2 or CONSTANT not in both) and _rank(products, both) < alone:
+            return True
+    return False
+
+
+def _rank(products: CrossProducts, columns: Sequence[int]) -> int:
+    """Return how many of some columns of the layout are independent.
+
+    The others are taken about their means where the constant is one of them.
+    """
+    others = [column for column in columns if column != CONSTANT]
+    if not others:
+        return len(columns)
+    chosen = np.eye(len(products.gram))[:, others]
+    means, moments = products.moments(chosen)
+    if len(others) == len(columns):
+        moments = moments + np.outer(means, means)
+    size = np.sqrt(np.diag(moments))
+    size[size == 0.0] = 1.0
+    values = np.linalg.eigvalsh(moments / np.outer(size, size))
+    return len(columns) - len(others) + int((values > _DEPENDENT * len(values)).sum())
 
 
 def _no_maximum(fit: Fit) -> str:

@@ -7,10 +7,12 @@ other threads do and wherever a fit is interrupted.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from inspect import signature
 from operator import attrgetter
+from pickle import PicklingError
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, overload
 
 import numpy as np
@@ -99,7 +101,19 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         return self._fitted is not None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return parameters and fitted state, for pickle, copy and skops."""
+        """Return parameters and fitted state, for pickle, copy and skops.
+
+        Raises PicklingError for a lambda or an inner function in `context`, unless it is copied or
+        cloudpickle asks, which take it along.
+        """
+        caller = sys._getframe(1).f_globals.get("__name__", "").rpartition(".")[2]
+        if caller not in ("copy", "cloudpickle"):
+            for name, value in (getattr(self, "context", None) or {}).items():
+                if callable(value) and not _is_importable(value):
+                    raise PicklingError(
+                        f"context[{name!r}] of this {type(self).__name__} is {value!r}, which "
+                        "pickle cannot find by a name: define it by def at the top of a module"
+                    )
         return packed(self)
 
     def __setstate__(self, state: Any) -> None:
@@ -234,6 +248,17 @@ class FittedEstimator(BaseEstimator, Generic[State]):
     def _doc_link_url_param_generator(self) -> dict[str, str]:
         """Return what the address of the page is filled in with."""
         return {"name": type(self).__name__}
+
+
+def _is_importable(function: Any) -> bool:
+    """Tell whether a function or class is found under its own name, or pickles as other objects."""
+    name, module = getattr(function, "__qualname__", None), getattr(function, "__module__", None)
+    if name is None or module is None:
+        return True
+    try:
+        return attrgetter(name)(sys.modules[module]) is function
+    except (AttributeError, KeyError):
+        return False
 
 
 def header_of(estimator: Any, fitted: Any) -> Any:

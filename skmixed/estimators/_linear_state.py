@@ -312,6 +312,7 @@ def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> t
         data.fixed,
         fit_intercept=model.fit_intercept,
         covariance=model.covariance,
+        context=data.context,
         y=data.y,
     )
     offset = design.offset(data.source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_consistent_length
 from skmixed.core.linalg import FloatArray
 from skmixed.core.sums.layout import Rows
 from skmixed.design.grouping import Grouping
+from skmixed.design.permitted import check_context
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.design.values import are_other_kinds, kind_of
@@ -28,7 +29,7 @@ from skmixed.estimators._numbers import check_lengths, read_weights, read_y
 from skmixed.estimators._reading import InputTable, pick_rows, read_groups
 from skmixed.exceptions import UnknownLevelWarning, warn
 
-_COLUMN_PARAMETERS = ("random", "fixed", "group_features", "covariance", "fit_intercept")
+_COLUMN_PARAMETERS = ("random", "fixed", "group_features", "covariance", "fit_intercept", "context")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,7 @@ class TrainingData:
     weights: FloatArray | None  # (n,), positive
     n_features: int  # of X, grouping columns among them
     feature_names: NDArray[Any] | None  # (n_features,), of str
+    context: Mapping[str, Any]  # what formulas may name besides columns
 
 
 def read_training_data(
@@ -53,6 +55,7 @@ def read_training_data(
     Raises what `fit` documents.
     """
     table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
+    context = check_context(estimator.context)
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
     terms, columns = declared(estimator.random, estimator.group_features, table.names, given, fixed)
     names = table.feature_names
@@ -63,7 +66,8 @@ def read_training_data(
     if given is not None:
         check_lengths(source.n_rows, *given.values())
         source = replace(source, groups=given)
-    return TrainingData(source, columns, terms, fixed, values, weights, len(table.names), names)
+    n_features = len(table.names)
+    return TrainingData(source, columns, terms, fixed, values, weights, n_features, names, context)
 
 
 def read_for_random(estimator: BaseEstimator, data: TrainingData) -> TrainingData:
@@ -168,8 +172,13 @@ def _changed_kinds(
 
 
 def declaration(estimator: Any) -> dict[str, str]:
-    """Return the parameters that say what the columns are, as text that can be compared."""
-    return {name: repr(getattr(estimator, name)) for name in _COLUMN_PARAMETERS}
+    """Return the parameters that say what the columns are, as text that can be compared.
+
+    Of the context these are the names: functions are others in another process.
+    """
+    values = {name: getattr(estimator, name) for name in _COLUMN_PARAMETERS}
+    values["context"] = sorted(values["context"] or ())
+    return {name: repr(value) for name, value in values.items()}
 
 
 def read_batch(
@@ -182,7 +191,9 @@ def read_batch(
     input, missing grouping columns, and parameters that have changed since the fit.
     """
     changed = [
-        name for name, value in declaration(estimator).items() if value != fitted.declaration[name]
+        name
+        for name, value in declaration(estimator).items()
+        if value != fitted.declaration.get(name, value)  # which models stored before lack
     ]
     if changed:
         raise ValueError(

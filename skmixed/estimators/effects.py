@@ -60,6 +60,10 @@ class MixedEffectsRegressor(
     random : str, dict or None, default=None
         What varies over which groups, as in `MixedLinearRegressor`: ``"(1 + x | g)"``. None is a
         random intercept for every grouping column.
+    context : dict of str to object, default=None
+        Functions and values of your own that slopes in `random` may name, as in
+        `MixedLinearRegressor`. Without it text from strangers runs no code
+        (:doc:`what is safe </guide/security>`).
     group_features : str, int or list of these, default=None
         Columns of X that are grouping columns, by name or position, besides those named in
         `random`.
@@ -149,6 +153,7 @@ class MixedEffectsRegressor(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "regressor": [HasMethods(["fit", "predict"]), None],
         "random": [str, Mapping, None],
+        "context": [Mapping, None],
         "group_features": [str, Integral, "array-like", None],
         "covariance": [StrOptions(set(STRUCTURES)), Mapping],
         "method": [StrOptions({"reml", "ml"})],
@@ -172,6 +177,7 @@ class MixedEffectsRegressor(
         regressor: Any = None,
         random: str | Mapping[str, Any] | None = None,
         *,
+        context: Mapping[str, Any] | None = None,
         group_features: Any = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         method: Method = "reml",
@@ -187,6 +193,7 @@ class MixedEffectsRegressor(
     ) -> None:
         self.regressor = regressor
         self.random = random
+        self.context = context
         self.group_features = group_features
         self.covariance = covariance
         self.method = method
@@ -252,6 +259,7 @@ class MixedEffectsRegressor(
             check_lengths(table.n_rows, *given.values())
         model = MixedLinearRegressor(
             self.random,
+            context=self.context,
             group_features=roles.group_features or None,
             covariance=self.covariance,
             method=self.method,

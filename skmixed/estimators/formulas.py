@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skmixed.design.design import Formulas
 from skmixed.design.expressions import uses_all_columns, variables
-from skmixed.design.formula import evaluate_expression
+from skmixed.design.formula import arithmetic_terms, evaluate_expression
+from skmixed.design.permitted import check_context
 from skmixed.design.syntax import FormulaParts, RandomTerm, split_formula
 from skmixed.design.values import find_missing, refuse_dates
 from skmixed.estimators._reading import InputTable
@@ -38,6 +41,7 @@ def lmer(
     reml: bool = True,
     weights: Any = None,
     na_action: Literal["drop", "raise"] = "drop",
+    context: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> MixedLinearRegressor:
     """Fit a linear mixed model from an lme4 formula and a data frame.
@@ -56,6 +60,10 @@ def lmer(
         expression in the columns.
     na_action : {"drop", "raise"}, default="drop"
         Leave rows with missing values out and count them in ``n_dropped_``, or raise.
+    context : dict of str to object, default=None
+        Functions and values of your own that `formula` and `weights` may name, ``{"f": f}`` for
+        ``f(x)``. Without it both hold columns, numbers, text, operators and known functions only,
+        and text from strangers runs no code (:doc:`what is safe </guide/security>`).
     **params
         Further parameters of `MixedLinearRegressor`.
 
@@ -72,8 +80,9 @@ def lmer(
     TypeError
         For parameters that the formula or `reml` decides, and data that is no data frame.
     ValueError
-        For a formula without a response, columns that are not there, and, with
-        na_action="raise", missing values.
+        For a formula without a response, columns that are not there, what formulas may not hold,
+        a ``.`` that would stand for a grouping column too, and, with na_action="raise", missing
+        values.
 
     See Also
     --------
@@ -98,21 +107,23 @@ def lmer(
     given = InputTable.of_frame(data)
     if given is None:
         raise TypeError(f"data is a {type(data).__name__}; a formula needs a data frame")
-    names = given.names
+    names, known = given.names, check_context(context)
     right = _right_columns(parts, names)
+    _read_all(parts, weights, names, known)
     left = variables(parts.response, names)
     weighing = variables(weights, names) if isinstance(weights, str) else ()
     table = given.pandas_of({*right, *left, *weighing})
-    weights = _read_weights(weights, table, names)
+    weights = _read_weights(weights, table, names, known)
     complete = _complete_rows(table, {*left, *right}, weights, na_action)
     n_dropped = int((~complete).sum())
     if n_dropped:
         table = table.loc[complete]
         weights = None if weights is None else weights[complete]
-    response = evaluate_expression(parts.response, table, names)
+    response = evaluate_expression(parts.response, table, names, known)
     model = MixedLinearRegressor(
         random=_random_text(parts.random),
         fixed=_fixed_text(parts),
+        context=context,
         method="reml" if reml else "ml",
         weighting="precision",
         **params,
@@ -132,6 +143,30 @@ def lmer(
     return model
 
 
+def _read_all(
+    parts: FormulaParts, weights: Any, names: tuple[str, ...], context: Mapping[str, Any]
+) -> None:
+    """Read all formulas before any is evaluated. Raises ValueError for what is refused."""
+    response = str(parts.response)
+    arithmetic_terms(response, names, frozenset(context))
+    if isinstance(weights, str):
+        arithmetic_terms(weights, names, frozenset(context))
+    # For R a dot is every column but those of the response.
+    every = tuple(name for name in names if name not in variables(response, names))
+    formulas = Formulas(names, (), context, every)
+    formulas.read(parts, parts.random)
+    if not uses_all_columns(parts.fixed):
+        return
+    groups = dict.fromkeys(name for term in parts.random for name in term.group)
+    used = set(chain.from_iterable(formulas.read_fixed(parts).keys))
+    meant = [name for name in groups if {name, f"`{name}`"} & used]
+    if meant:
+        raise ValueError(
+            f"in R '.' stands for the grouping columns {meant}, too: write "
+            f"'. - {' - '.join(map(_quoted, meant))}' if they are to be left out of the fixed part"
+        )
+
+
 def _missing(table: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:
     """Tell which rows have a missing value in one of some columns, (n,)."""
     missing = np.zeros(len(table), dtype=bool)
@@ -143,7 +178,7 @@ def _missing(table: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:
 
 
 def _read_weights(
-    weights: Any, table: pd.DataFrame, names: tuple[str, ...]
+    weights: Any, table: pd.DataFrame, names: tuple[str, ...], context: Mapping[str, Any]
 ) -> NDArray[np.float64] | None:
     """Return weights, (n,), of an array or an expression, NaN where it has missing values."""
     if weights is None:
@@ -151,7 +186,7 @@ def _read_weights(
     if isinstance(weights, str):
         values = np.full(len(table), np.nan)
         complete = ~_missing(table, variables(weights, names))
-        values[complete] = evaluate_expression(weights, table.loc[complete], names)
+        values[complete] = evaluate_expression(weights, table.loc[complete], names, context)
         return values
     refuse_dates(weights, "weights")
     values = np.asarray(weights, dtype=np.float64)

@@ -43,6 +43,7 @@ class BaseMixedRegressor(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "random": [str, Mapping, None],
         "fixed": [str, None],
+        "context": [Mapping, None],
         "group_features": [str, Integral, "array-like", None],
         "covariance": [StrOptions(set(STRUCTURES)), Mapping],
         "method": [StrOptions({"reml", "ml"})],
@@ -224,6 +225,11 @@ class MixedLinearRegressor(BaseMixedRegressor):
         Right-hand side of a formula for the fixed part, ``"open + agree * x"``; X must then be a
         data frame (needs the extra ``formula``). None is every column of X that is no grouping
         column.
+    context : dict of str to object, default=None
+        Functions and values of your own that `fixed` and `random` may name, ``{"f": f}`` for
+        ``f(x)``. Without it formulas hold columns, numbers, text, operators and known functions
+        only, and text from strangers runs no code
+        (:doc:`what is safe </guide/security>`).
     group_features : str, int or list of these, default=None
         Columns of X that are grouping columns, by name or position, besides those named in
         `random`.
@@ -338,6 +344,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
         random: str | Mapping[str, Any] | None = None,
         *,
         fixed: str | None = None,
+        context: Mapping[str, Any] | None = None,
         group_features: Any = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         method: Method = "reml",
@@ -352,6 +359,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
     ) -> None:
         self.random = random
         self.fixed = fixed
+        self.context = context
         self.group_features = group_features
         self.covariance = covariance
         self.method = method

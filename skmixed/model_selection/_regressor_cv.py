@@ -71,6 +71,9 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         As in scikit-learn; R^2 if None.
     fixed : str or None, default=None
         As in `MixedLinearRegressor`, as are all the following.
+    context : dict of str to object, default=None
+        Functions and values of your own that formulas may name; without it text from strangers
+        runs no code.
     group_features : str, int or list of these, default=None
         Columns of X that are grouping columns.
     covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
@@ -155,6 +158,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         cv: Any = None,
         scoring: Any = None,
         fixed: str | None = None,
+        context: Mapping[str, Any] | None = None,
         group_features: Any = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         method: Method = "reml",
@@ -171,6 +175,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         self.cv = cv
         self.scoring = scoring
         self.fixed = fixed
+        self.context = context
         self.group_features = group_features
         self.covariance = covariance
         self.method = method

@@ -181,12 +181,6 @@ def test_a_column_may_have_the_name_of_the_intercept(frame):
     assert_array_equal(values[:, 1], frame["x"])
 
 
-def test_method_calls_use_their_column(frame):
-    learned, values = learn_matrix("0 + total.fruits.clip(1, 5)", frame)
-    assert learned.variables == ("total.fruits",)
-    assert_array_equal(values[:, 0], frame["total.fruits"].clip(1, 5))
-
-
 def test_the_dot_is_every_column(frame):
     learned, values = learn_matrix(". - z", frame[["x", "z", "my col"]])
     assert learned.names == ("(Intercept)", "x", "my col")
@@ -315,7 +309,6 @@ def test_missing_values_elsewhere_do_not_matter(frame):
     [
         ("log(x - 2)", r"'log\(x - 2\)' is not finite in rows 0, 1 \(counted from 0\)"),
         ("x:log(total.fruits)", r"'x:log\(total.fruits\)' is not finite in row 0 "),
-        ("lag(x)", r"'lag\(x\)' is not finite in row 0 "),
     ],
 )
 def test_values_that_are_not_finite_are_an_error(frame, expression, message):
@@ -331,9 +324,10 @@ def test_values_that_are_not_finite_are_an_error(frame, expression, message):
         ("x | g", "cannot evaluate 'x | g': a sum of terms is expected"),
         ("x y", "cannot evaluate 'x y'"),
         ("2", "cannot evaluate '2'"),
-        ("np.mean(x)", "cannot evaluate 'np.mean"),
+        ("np.mean(x)", r"refers to 'np.mean', .*; center\(x\) is x less its mean"),
+        ("lag(x)", "'lag', which is neither .*make the column beforehand"),
         ("log(class, g)", r"cannot evaluate 'log\(class, g\)'"),
-        ("np.unique(i)", "does not give one value for every row|cannot evaluate"),
+        ("np.unique(i)", "refers to 'np.unique'.*; the functions are I, abs"),
     ],
 )
 def test_expressions_that_cannot_be_evaluated(frame, expression, message):
@@ -431,8 +425,8 @@ def test_evaluate_is_arithmetic(frame, expression, function):
         ("2", "'2' uses no column of the data"),
         ("log(nope)", r"'log\(nope\)' uses no column of the data; the columns are 'x'"),
         ("x + nope", "'x \\+ nope' refers to 'nope'"),
-        ("np.mean(x)", r"cannot evaluate 'np.mean\(x\)'"),
-        ("np.zeros(3) + x.sum()", "does not give one value for every row"),
+        ("np.mean(x)", "refers to 'np.mean'"),
+        ("x - x.mean()", r"no attributes, such as '.mean'; center\(x\) is x less its mean"),
         ("log(x - 1)", "is not finite in row 0"),
         ("x) + (z", "closes nothing"),
     ],

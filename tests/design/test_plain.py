@@ -33,16 +33,20 @@ def operand(names):
 
 def joined(children):
     return st.one_of(
-        st.tuples(children, st.sampled_from(["+", "*", ":", "/", "-", "+ 0 +"]), children).map(
-            " ".join
-        ),
+        st.tuples(children, st.sampled_from(["+", "*", ":", "/", "-"]), children).map(" ".join),
         st.tuples(children, st.integers(1, 3)).map(lambda pair: f"({pair[0]})^{pair[1]}"),
         children.map("({})".format),
     )
 
 
-PLAIN = st.recursive(operand(NUMBERS + CATEGORIES + CODE), joined, max_leaves=5)
-ANY = st.recursive(operand(NUMBERS + CATEGORIES + CODE + NOT_PLAIN), joined, max_leaves=4)
+def formulas(operands, max_leaves):
+    sums = st.recursive(operand(operands), joined, max_leaves=max_leaves)
+    around = st.sampled_from(["{}", "0 + {}", "{} - 1", "-1 + {}", "1 + {}", "{} + 0 + b"])
+    return st.builds(str.format, around, sums)
+
+
+PLAIN = formulas(NUMBERS + CATEGORIES + CODE, 5)
+ANY = formulas(NUMBERS + CATEGORIES + CODE + NOT_PLAIN, 4)
 
 
 TYPES = {"a": "float64", "k": "int64", "flag": "bool", "g": "str"}

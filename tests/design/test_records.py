@@ -175,7 +175,7 @@ def learn(fixed, random):
         "C(i, contr.poly)", "C(f, contr.treatment('b'))", "C(f, contr.sum, levels=['b', 'c', 'a'])",
         "C(f, contr.custom([[1, 0], [0, 1], [1, 1]]))", "C(flag, contr.SAS) + C(h, contr.diff)",
         "hashed(f, levels=3)", "2:x + np.cos(z):f", "x + offset(log(x)) + offset(2 * z)",
-        "bs(x, knots=[1.0, 2.0], lower_bound=0, upper_bound=3) + lag(x, 0)",
+        "bs(x, knots=[1.0, 2.0], lower_bound=0, upper_bound=3)",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("random", ["(1 | g)", "(x + I(z ** 2) | k:g) + (0 + f || g)"])

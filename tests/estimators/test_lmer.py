@@ -400,12 +400,20 @@ def test_the_data_stay_as_they_were():
     pd.testing.assert_frame_equal(table, HOLES)
 
 
-def test_a_dot_is_every_column_but_the_response_and_the_groups():
+def test_a_dot_is_every_column_but_the_response():
     data = load_sleepstudy().assign(age=np.arange(180) % 18)
-    dot = lmer("Reaction ~ . + (1 | Subject)", data)
+    dot = lmer("Reaction ~ . - Subject + (1 | Subject)", data)
     named = lmer("Reaction ~ Days + age + (1 | Subject)", data)
     assert dot.criterion_ == pytest.approx(named.criterion_)
     assert_allclose(dot.predict(data), named.predict(data))
+    both = lmer(
+        "Reaction ~ .^2 - Subject - Days:Subject + (1 | Subject)",
+        data[["Reaction", "Days", "Subject"]],
+    )
+    assert both.coef_.shape == (1,)
+    for formula in ["Reaction ~ . + (1 | Subject)", "Reaction ~ .^2 - Subject + (1 | Subject)"]:
+        with pytest.raises(ValueError, match=r"'\.' stands for the grouping columns \['Subject'\]"):
+            lmer(formula, data)
 
 
 def test_features_are_the_columns_of_the_right_side():

@@ -162,6 +162,7 @@ def test_clone_and_parameters():
     params = {
         "random": {"school": ["1", "x"]},
         "fixed": "x + z",
+        "context": {"f": np.sin},
         "group_features": ["class"],
         "covariance": {"school": "diagonal"},
         "method": "ml",
