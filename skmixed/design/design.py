@@ -61,20 +61,14 @@ class Formulas:
     context: Mapping[str, Any] = field(default_factory=dict)  # what else formulas may name
     dot: tuple[str, ...] | None = None  # what "." stands for; None is all but the groups
 
-    def read(
-        self,
-        fixed: FormulaParts | None,
-        random: Sequence[RandomTerm],
-        plain: Sequence[str] = (),  # slopes that are columns as they are
-    ) -> None:
+    def read(self, fixed: FormulaParts | None, random: Sequence[RandomTerm]) -> None:
         """Read all formulas. Raises ValueError for whatever is refused, before any is evaluated."""
         if fixed is not None:
             self.read_fixed(fixed)
             for offset in fixed.offsets:
                 read_offset(offset, self.columns, self.context)
         for term in random:
-            if not set(term.slope_names) <= set(plain):
-                self.read_slopes(term)
+            self.read_slopes(term)
 
     def read_fixed(self, fixed: FormulaParts) -> FormulaTerms:
         """Return the terms of the fixed part."""
@@ -228,8 +222,9 @@ class Design:
         y; the codes give the level of every row, one array of shape (n_rows,) per factor.
         """
         table = ColumnCollection(source, context)
-        if source.frame is not None:
-            table.formulas.read(fixed, random, source.names)
+        expressions = [term for term in random if not set(term.slope_names) <= set(source.names)]
+        if source.frame is not None and (fixed is not None or expressions):
+            table.formulas.read(fixed, expressions)
         fixed_places = table.add_fixed(fixed, fit_intercept)
         slopes = [table.add_slopes(term) for term in random]
         keys = tuple(dict.fromkeys(term.group for term in random))

@@ -55,7 +55,7 @@ def read_training_data(
     Raises what `fit` documents.
     """
     table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
-    context = check_context(estimator.context)
+    context = {} if estimator.context is None else check_context(estimator.context)
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
     terms, columns = declared(estimator.random, estimator.group_features, table.names, given, fixed)
     names = table.feature_names
