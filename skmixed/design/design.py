@@ -19,6 +19,7 @@ from skmixed.design.expressions import (
     NamedColumns,
     read_terms,
     text_names,
+    uses_all_columns,
 )
 from skmixed.design.formula import (
     INTERCEPT,
@@ -29,6 +30,7 @@ from skmixed.design.formula import (
     read_offset,
 )
 from skmixed.design.grouping import Grouping
+from skmixed.design.permitted import check_context
 from skmixed.design.records import read, stored, write
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, RandomTerm
@@ -61,25 +63,39 @@ class Formulas:
     context: Mapping[str, Any] = field(default_factory=dict)  # what else formulas may name
     dot: tuple[str, ...] | None = None  # what "." stands for; None is all but the groups
 
-    def read(self, fixed: FormulaParts | None, random: Sequence[RandomTerm]) -> None:
+    def read(
+        self,
+        fixed: FormulaParts | None,
+        random: Sequence[RandomTerm],
+        plain: Sequence[str] = (),  # slopes that are columns as they are
+    ) -> None:
         """Read all formulas. Raises ValueError for whatever is refused, before any is evaluated."""
         if fixed is not None:
             self.read_fixed(fixed)
             for offset in fixed.offsets:
                 read_offset(offset, self.columns, self.context)
         for term in random:
-            self.read_slopes(term)
+            if not are_plain([term], plain):
+                self.read_slopes(term)
 
     def read_fixed(self, fixed: FormulaParts) -> FormulaTerms:
         """Return the terms of the fixed part."""
+        known = frozenset(self.context)
+        if not uses_all_columns(fixed.fixed):
+            return read_terms(fixed.fixed, fixed.fixed, self.columns, known)
         dot = self.dot
         if dot is None:
             dot = tuple(name for name in self.columns if name not in self.groups)
-        return read_terms(fixed.fixed, fixed.fixed, self.columns, frozenset(self.context), dot)
+        return read_terms(fixed.fixed, fixed.fixed, self.columns, known, dot)
 
     def read_slopes(self, term: RandomTerm) -> FormulaTerms:
         """Return the terms on the left of a bar."""
         return read_terms(term.expression, term.expression, self.columns, frozenset(self.context))
+
+
+def are_plain(random: Sequence[RandomTerm], columns: Sequence[str]) -> bool:
+    """Tell whether all that varies is columns as they are."""
+    return all(set(term.slope_names) <= set(columns) for term in random)
 
 
 class ColumnCollection:
@@ -222,9 +238,8 @@ class Design:
         y; the codes give the level of every row, one array of shape (n_rows,) per factor.
         """
         table = ColumnCollection(source, context)
-        expressions = [term for term in random if not set(term.slope_names) <= set(source.names)]
-        if source.frame is not None and (fixed is not None or expressions):
-            table.formulas.read(fixed, expressions)
+        if source.frame is not None and not (fixed is None and are_plain(random, source.names)):
+            table.formulas.read(fixed, random, source.names)
         fixed_places = table.add_fixed(fixed, fit_intercept)
         slopes = [table.add_slopes(term) for term in random]
         keys = tuple(dict.fromkeys(term.group for term in random))
@@ -267,16 +282,16 @@ class Design:
             ),
             "fixed_matrix": matrices.index(self._fixed_matrix),
             "slopes": write(self._slopes),
+            "context": write(dict(self._context)),
         }
 
     @classmethod
-    def from_record(
-        cls, record: Mapping[str, Any], context: Mapping[str, Any] = NO_CONTEXT
-    ) -> Design:
+    def from_record(cls, record: Mapping[str, Any]) -> Design:
         """Return the design of a record; it replays what was learned to the bit.
 
         Raises ValueError for text that no formula may hold, as in fitting.
         """
+        context = read(record["context"]) if "context" in record else {}
         factors = [FactorLayout(*each) for each in read(record["factors"])]
         matrices = [
             each and FormulaMatrix.from_record(each, context) for each in record["matrices"]
@@ -292,8 +307,16 @@ class Design:
             tuple(FormulaColumns(matrices[which], *each) for which, *each in expressions),
             matrices[record["fixed_matrix"]],
             read(record["slopes"]),
-            dict(context),
+            check_context(context),
         )
+
+    def read_offsets(self, names: tuple[str, ...]) -> None:
+        """Read the offsets over the columns of X, as in fitting.
+
+        Raises ValueError for whatever is refused there.
+        """
+        for offset in self.offsets:
+            read_offset(offset, names, self._context)
 
     @property
     def fixed_names(self) -> tuple[str, ...]:

@@ -158,7 +158,7 @@ class FormulaTerms:
     aliases: tuple[str, ...]  # their names in `products`
     labels: frozenset[str]  # those whose values serve as categories only
     available: tuple[str, ...]  # all columns of the table
-    dot: tuple[str, ...]  # those that "." stands for
+    dot: tuple[str, ...] | None = None  # those that "." stands for, if not all
     context: tuple[str, ...] = ()  # names of the user's that are needed
     learns: bool = False  # whether a function learns from whole columns
 
@@ -222,7 +222,7 @@ def read_terms(
     }
     references = tuple(_references(tokens, frozenset(used)))
     labels = frozenset(reference.column for reference in references if reference.as_label)
-    terms = FormulaTerms(given, (), used, tuple(aliases.values()), labels, columns, every)
+    terms = FormulaTerms(given, (), used, tuple(aliases.values()), labels, columns, dot)
     edits = [(each.start, each.end, aliases[each.column]) for each in references]
     permission = Permission(frozenset(terms.aliases), context)
     try:

@@ -68,7 +68,7 @@ class FormulaMatrix:
         return {
             "expression": self.expression,
             "available": list(self.terms.available),
-            "dot": list(self.terms.dot),
+            "dot": None if self.terms.dot is None else list(self.terms.dot),
             "structure": [write((each.term, each.names, each.products)) for each in self.structure],
             "categorical": sorted(self.known.categorical),
             "truths": sorted(self.known.truths),
@@ -80,8 +80,9 @@ class FormulaMatrix:
     def from_record(cls, record: Mapping[str, Any], context: Mapping[str, Any]) -> FormulaMatrix:
         """Read the expression again, and put in what was learned."""
         expression, columns = record["expression"], tuple(record["available"])
-        dot = tuple(record.get("dot", columns))
-        terms = read_terms(expression, expression, columns, frozenset(context), dot)
+        dot = record.get("dot")
+        dots = () if dot is None else (tuple(dot),)
+        terms = read_terms(expression, expression, columns, frozenset(context), *dots)
         return cls(
             terms,
             tuple(TermColumns(*read(each)) for each in record["structure"]),

@@ -116,6 +116,9 @@ class FittedEstimator(BaseEstimator, Generic[State]):
                     )
         return packed(self)
 
+    def _check_formulas(self, fitted: State) -> None:
+        """Raise ValueError for formulas among the parameters that hold what they may not hold."""
+
     def __setstate__(self, state: Any) -> None:
         """Take what `__getstate__` has made, in this version or another."""
         self.__dict__.update(unpacked(type(self), state))
@@ -170,8 +173,9 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         NotFittedError
             Before `fit`.
         TypeError
-            For labels or parameters of types that have no plain form, and for an estimator that
-            holds estimators of other packages, as `GroupedModels` and `MixedEffectsRegressor` do.
+            For labels or parameters of types that have no plain form, such as functions in
+            `context`, and for an estimator that holds estimators of other packages, as
+            `GroupedModels` and `MixedEffectsRegressor` do.
 
         See Also
         --------
@@ -216,14 +220,15 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         ------
         ValueError
             For what is no stored model of this class, for a schema that this version does not
-            read, for types it does not know, and where the checksum tells of damage.
+            read, for types it does not know, for formulas that hold what they may not hold, and
+            where the checksum tells of damage.
         TypeError
             For an estimator that holds estimators of other packages.
 
         Notes
         -----
-        Nothing that is stored is run. Formulas are read again, as text; a prediction evaluates
-        them as that of any model does.
+        Nothing that is stored is run. Formulas are read again, as text, under the rules of `fit`,
+        before a prediction evaluates them.
 
         Examples
         --------

@@ -129,10 +129,11 @@ class LinearState:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Return the state of a record."""
+        """Return the state of a record. Raises ValueError for text that no formula may hold."""
         typed = {name: {"type": part, "value": record[name]} for name, part in _BARE.items()}
         held = {name: read(value) for name, value in {**record, **typed}.items()}
         estimates = held.pop("estimates")
+        held["design"].read_offsets(held["columns"].names)
         fitted = cls(**{**held, "posterior": held["posterior"] or held["fit"]})
         fitted.__dict__["estimates"] = estimates
         return fitted

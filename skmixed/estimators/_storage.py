@@ -54,6 +54,7 @@ def restore(estimator: type[BaseEstimator], state: type, model: Any) -> Any:
         parameters = {name: read(value) for name, value in model["parameters"].items()}
         fitted = read({"type": state.__name__, "value": model["fitted"]})
         again = estimator(**parameters)
+        again._check_formulas(fitted)
     except _UNREADABLE as error:
         raise ValueError(
             f"this stored {estimator.__name__} of version {model['version']} cannot be read: "

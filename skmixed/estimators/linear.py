@@ -17,6 +17,9 @@ from skmixed.core.model.structures import STRUCTURES, StructureName
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.sums.layout import Rows
+from skmixed.design.design import Formulas
+from skmixed.design.syntax import parse_random
+from skmixed.estimators._columns import read_fixed
 from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._estimator import (
     FittedEstimator,
@@ -190,6 +193,15 @@ class BaseMixedRegressor(
             )
         names = [index.name for index in fitted.fit.products.levels]
         return leave_levels_out(fitted.fit, rows, names.index(leave_out))
+
+    def _check_formulas(self, fitted: LinearState) -> None:
+        names = fitted.columns.names
+        several = isinstance(self.random, list | tuple)
+        candidates = self.random if several else [] if self.random is None else [self.random]
+        for each in [None, *candidates]:
+            random = () if each is None else parse_random(each)
+            fixed = read_fixed(self.fixed, self.fit_intercept)
+            Formulas(names).read(fixed, random, names)
 
     def _rows_of_fit(
         self, fitted: LinearState, X: Any, y: Any, sample_weight: Any, groups: Any
