@@ -39,6 +39,12 @@ from skmixed.design.tables import UNKNOWN
 _BLOCK_COPY = 3  # numeric columns from which on one block copy is faster than a copy of each
 _ONE = np.ones(1)  # all entries of a constant column; `np.broadcast_to` takes ten times longer
 _BLOCK_BYTES = 2**18  # of the rows that are written at a time: they stay in the cache meanwhile
+_FEW_COLUMNS = 8  # up to so many are read, written and summed faster each in one piece
+
+
+def empty_columns(n_rows: int, n_columns: int) -> FloatArray:
+    """Return room for columns, (n_rows, n_columns): few are in Fortran order, many in C order."""
+    return np.empty((n_rows, n_columns), order="F" if n_columns <= _FEW_COLUMNS else "C")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +128,7 @@ class ColumnCollection:
         assert self.source.numeric is not None
         self.plain = self.source.names
         self.names += self.source.names
-        self.values += list(self.source.numeric.T)
+        self.values += self.source.numeric_columns
         places = tuple(range(1, len(self.names)))
         return (CONSTANT, *places) if fit_intercept else places
 
@@ -184,12 +190,12 @@ class ColumnCollection:
 
     def filled(self, y: FloatArray | None) -> FloatArray:
         """Return the columns side by side, (n_rows, n_columns), y last; room for it if None."""
-        table = np.empty((self.source.n_rows, len(self.names) + 1))
+        table = empty_columns(self.source.n_rows, len(self.names) + 1)
         single = dict(enumerate(self.values if y is None else [*self.values, y]))
-        block, end = self.source.numeric, 1 + len(self.plain)
-        if block is None or len(self.plain) < _BLOCK_COPY or not block.flags.c_contiguous:
+        block, end = self.source.numeric_block, 1 + len(self.plain)
+        if len(self.plain) < _BLOCK_COPY:
             block = None
-        else:
+        if block is not None:
             single = {place: values for place, values in single.items() if not 1 <= place < end}
         n_rows = max(1, _BLOCK_BYTES // (table.itemsize * table.shape[1]))
         for start in range(0, len(table), n_rows):
@@ -392,7 +398,7 @@ class Design:
                     "say all it would learn, as in bs(x, knots=[...], lower_bound=..., "
                     "upper_bound=...)"
                 )
-        columns = np.empty((source.n_rows, len(self.layout.columns)))
+        columns = empty_columns(source.n_rows, len(self.layout.columns))
         self._fill(columns, source)
         columns[:, -1] = y
         offset = self.offset(source)
@@ -415,8 +421,11 @@ class Design:
     def _fill(self, columns: FloatArray, source: Source) -> None:
         """Write the columns of new rows, all but y, into `columns`, (n_rows, >= n_columns - 1)."""
         columns[:, CONSTANT] = 1.0
-        if self._plain and source.numeric is not None:
+        if self._plain and isinstance(source.numeric, np.ndarray):
             columns[:, 1 : 1 + len(self._plain)] = source.numeric
+        elif self._plain:
+            for place, values in enumerate(source.numeric_columns, 1):
+                columns[:, place] = values
         for expression in self._expressions:
             expression.fill(columns, source.table)
 

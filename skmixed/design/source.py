@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,10 +21,24 @@ class Source:
 
     n_rows: int
     names: tuple[str, ...] = ()  # of the columns of `numeric`
-    # All columns but the grouping columns; None where formulas pick the columns.
-    numeric: NDArray[np.float64] | None = None  # (n_rows, len(names))
+    # All columns but the grouping columns, (n_rows, len(names)), or one by one, (n_rows,) each; None
+    # where formulas pick the columns.
+    numeric: NDArray[np.float64] | Sequence[NDArray[Any]] | None = None
     frame: Any = None  # data frame of any library on which formulas are evaluated, or None
     groups: Mapping[str, Any] = field(default_factory=dict)  # grouping columns, (n_rows,) each
+
+    @property
+    def numeric_columns(self) -> list[NDArray[Any]]:
+        """The columns of `numeric`, (n_rows,) each; none where there is none."""
+        if self.numeric is None:
+            return []
+        return list(self.numeric.T if isinstance(self.numeric, np.ndarray) else self.numeric)
+
+    @property
+    def numeric_block(self) -> NDArray[np.float64] | None:
+        """The numeric columns where their rows lie in one piece, (n_rows, len(names))."""
+        block = self.numeric
+        return block if isinstance(block, np.ndarray) and block.flags.c_contiguous else None
 
     @cached_property
     def table(self) -> NamedColumns:

@@ -63,7 +63,9 @@ def column(frame: Any, position: int) -> Any:
 def select(frame: Any, positions: Sequence[int]) -> Any:
     """Return some columns of a data frame, as a data frame of the same library."""
     if isinstance(frame, pd.DataFrame):
-        return frame.iloc[:, list(positions)]
+        run = slice(positions[0], positions[0] + len(positions)) if len(positions) else slice(0)
+        side_by_side = list(positions) == list(range(run.start or 0, run.stop))
+        return frame.iloc[:, run if side_by_side else list(positions)]  # a run is not copied
     native = nw.from_native(frame, eager_only=True)
     return native.select([native.columns[position] for position in positions]).to_native()
 

@@ -188,7 +188,7 @@ class InputTable:
             return np.empty((self.n_rows, 0))
         numbers = self._plain_numbers(places)
         if numbers is not None and (self._is_all_finite or are_finite(numbers)):
-            return numbers
+            return numbers.astype(float, copy=False)
         chosen = self.select(places)
         if self.is_named:
             refuse_labels(chosen)
@@ -201,29 +201,43 @@ class InputTable:
             refuse_text(self.values, places, name_by)
             raise
 
+    def numeric_columns(
+        self, places: Sequence[int], estimator: Any, *, name_by: str | None
+    ) -> FloatArray | list[NDArray[Any]]:
+        """Return the same, or the columns of a data frame as they lie in it, (n_rows,) each."""
+        found = self._plain_columns(places) if self.is_named and len(places) else None
+        if found is not None and all(map(are_finite, found)):
+            return found
+        return self.numeric(places, estimator, name_by=name_by)
+
     @cached_property
     def _is_all_finite(self) -> bool:
         """Whether it is an array of numbers that are all finite, labels among them."""
         numbers = None if self.is_named else plain_numbers(self.values)
         return numbers is not None and are_finite(numbers)
 
-    def _plain_numbers(self, places: Sequence[int]) -> FloatArray | None:
+    def _plain_numbers(self, places: Sequence[int]) -> NDArray[Any] | None:
         """Return columns that are numbers already, (n_rows, n_places), None if any is not."""
         if not self.is_named:
             array = plain_numbers(self.values)
-            return None if array is None else _picked(array, places).astype(float, copy=False)
+            return None if array is None else _picked(array, places)
+        found = self._plain_columns(places)
+        return None if found is None else np.array(found, dtype=np.float64).T
+
+    def _plain_columns(self, places: Sequence[int]) -> list[NDArray[Any]] | None:
+        """Return columns of a data frame that are numbers already, None if any is not."""
         if isinstance(self.values, pd.DataFrame):
             if len(places) > _COLUMN_BY_COLUMN:
                 return None
         elif not_numeric(self.select(places)):
             return None
-        numbers = np.empty((len(places), self.n_rows))  # columns of frames lie in one piece
-        for row, place in zip(numbers, places, strict=True):
+        found = []
+        for place in places:
             values = plain_numbers(self.column(place))
             if values is None or values.ndim != 1:  # structs become tables
                 return None
-            row[:] = values
-        return numbers.T
+            found.append(values)
+        return found
 
 
 @lru_cache(maxsize=64)  # a session has arrays of a few widths

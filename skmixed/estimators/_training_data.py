@@ -120,7 +120,7 @@ def _cut(table: InputTable, columns: Columns, estimator: BaseEstimator, *, fitti
     # In fit every missing label is an error.
     groups = table.labels(columns.group_places, allow_nan=fitting)
     name_by = "group_features" if fitting else None
-    numeric = table.numeric(columns.numeric, estimator, name_by=name_by)
+    numeric = table.numeric_columns(columns.numeric, estimator, name_by=name_by)
     names = tuple(columns.names[place] for place in columns.numeric)
     frame = table.values if table.is_named else None
     return Source(table.n_rows, names, numeric, frame, groups)

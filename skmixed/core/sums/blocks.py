@@ -32,8 +32,10 @@ class FactorBlock:
         for block, where in zip(blocks, places, strict=True):
             counts[where] += block.counts
             sums = block.products.reshape(len(flat), -1)
+            spread = np.zeros(len(index))
             for target, row in zip(flat, sums, strict=True):  # one row at a time stays in cache
-                target[where] += row
+                spread[where] = row
+                target += spread
         return cls(index, blocks[0].columns, counts, products)
 
     def minus(self, part: FactorBlock) -> tuple[FactorBlock, IntArray | None]:

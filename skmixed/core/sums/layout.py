@@ -218,7 +218,7 @@ class Layout:
 class Rows:
     """A block of rows, ready to be summed."""
 
-    columns: FloatArray  # (n, n_columns) in C order, of `Layout.columns`; column 0 is all ones
+    columns: FloatArray  # (n, n_columns) in C or Fortran order; column 0 is all ones
     codes: tuple[IntArray, ...] = ()  # (n,) a factor: level of every row
     indexes: tuple[GroupIndex, ...] = ()  # what the codes count; when summed, every level occurs
     weights: FloatArray | None = None  # (n,), positive; None: one for every row
@@ -233,8 +233,12 @@ class Rows:
 
     def take(self, chosen: IntArray) -> Rows:
         """Return some of the rows, their codes still counting all levels."""
+        if self.columns.flags.c_contiguous:
+            columns = self.columns.take(chosen, axis=0)  # several times as fast as by a list
+        else:
+            columns = self.columns.T.take(chosen, axis=1).T
         return Rows(
-            self.columns.take(chosen, axis=0),  # several times as fast as indexing by a list
+            columns,
             tuple(codes.take(chosen) for codes in self.codes),
             self.indexes,
             None if self.weights is None else self.weights.take(chosen),

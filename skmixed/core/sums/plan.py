@@ -18,7 +18,12 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.blocks import FactorBlock, PairBlock
 from skmixed.core.sums.keys import pair_keys, sort_keys, split_keys
 from skmixed.core.sums.layout import CONSTANT, GroupIndex, Layout, Rows
-from skmixed.core.sums.summation import index_type, level_sums
+from skmixed.core.sums.summation import (
+    are_summed_singly,
+    index_type,
+    level_sums,
+    products_by_level,
+)
 
 _GLANCE = 4096  # rows that are looked at first: of factors that cross, some level meets two there
 
@@ -176,12 +181,16 @@ class Plan:
             zip(self.layout.factors, self.indexes, strict=True)
         ):
             codes, z = self.codes[number], factor.columns
-            random = [columns[:, place] for place in z]
-            products = level_sums(codes, len(index), random, columns, weights)
-            if weights is None:  # sums of ones are exact
-                counts = products[CONSTANT, CONSTANT].astype(np.intp)
-            else:
+            if are_summed_singly(codes, len(index), columns):
                 counts = self.counts[number]
+                products = products_by_level(codes, counts, z, columns, weights)
+            else:
+                random = [columns[:, place] for place in z]
+                products = level_sums(codes, len(index), random, columns, weights)
+                if weights is None:  # sums of ones are exact
+                    counts = products[CONSTANT, CONSTANT].astype(np.intp)
+                else:
+                    counts = self.counts[number]
             factors.append(FactorBlock(index, z, counts, products))
         pairs = {
             (i, j): pair.sums((factors[i], factors[j]), columns, weights)

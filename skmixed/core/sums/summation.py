@@ -15,6 +15,7 @@ power of four scales columns, and that of weights of one is one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ def choose_basis(columns: FloatArray) -> FloatArray:
     but for three percent of its spread, their contribution is taken off as well.
     """
     n, width = columns.shape
-    sample = columns[:: max(1, n // _SAMPLE)]
+    sample = np.ascontiguousarray(columns[:: max(1, n // _SAMPLE)])
     basis = np.eye(width)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = sample[:, CONSTANT] @ sample / len(sample)
@@ -87,7 +88,7 @@ def apply_basis(columns: FloatArray, basis: FloatArray) -> FloatArray:
     shifts, coef = basis[CONSTANT, 1:], basis[1:-1, -1]
     if not np.count_nonzero(shifts) and not np.count_nonzero(coef):
         return columns
-    result = columns.copy()
+    result = columns.copy(order="K")
     for j in shifts[:-1].nonzero()[0].tolist():
         result[:, j + 1] += shifts[j]
     response = result[:, -1]
@@ -109,17 +110,67 @@ def change_of_basis(old: FloatArray, new: FloatArray) -> FloatArray | None:
 
 _DENSE_ENTRIES = 10_000  # of the selector, rows times levels: with more the sparse one is faster
 _GRAM_ROWS = 2**12  # weighted at a time: few enough to stay in the cache until they are multiplied
+_GRAM_RUN = 2**14  # numbers of every column multiplied at a time, likewise
+_GRAM_COLUMNS = 8  # in Fortran order: up to so many are faster multiplied one by one
 
 
 def gram_matrix(columns: FloatArray, weights: FloatArray | None = None) -> FloatArray:
     """Return the products of columns, (n, n_columns), weighted by (n,): (n_columns, n_columns)."""
+    n, width = columns.shape
+    if n >= _GRAM_RUN and width <= _GRAM_COLUMNS and columns.flags.f_contiguous:
+        return _gram_by_column(columns, weights)
     if weights is None:
         return np.asarray(columns.T @ columns)
-    total = np.zeros((columns.shape[1], columns.shape[1]))
-    for start in range(0, len(columns), _GRAM_ROWS):
+    total = np.zeros((width, width))
+    for start in range(0, n, _GRAM_ROWS):
         part = columns[start : start + _GRAM_ROWS]
         total += part.T @ (part * weights[start : start + _GRAM_ROWS, None])
     return total
+
+
+def _gram_by_column(columns: FloatArray, weights: FloatArray | None) -> FloatArray:
+    """Do the same one column at a time, each in one piece; BLAS is slow for few of them."""
+    lower = np.zeros((columns.shape[1], columns.shape[1]))
+    for start in range(0, len(columns), _GRAM_RUN):
+        rows = slice(start, start + _GRAM_RUN)
+        part = columns[rows]
+        for j, row in enumerate(lower):
+            column = part[:, j] if weights is None else part[:, j] * weights[rows]
+            row[: j + 1] += column @ part[:, : j + 1]
+    return lower + np.tril(lower, -1).T
+
+
+def are_summed_singly(codes: IntArray, n_levels: int, columns: FloatArray) -> bool:
+    """Tell whether every column lies in one piece, and so is summed by itself."""
+    return len(codes) * n_levels > _DENSE_ENTRIES and bool(columns.flags.f_contiguous)
+
+
+def products_by_level(
+    codes: IntArray,
+    counts: IntArray,
+    places: Sequence[int],
+    columns: FloatArray,
+    weights: FloatArray | None,
+) -> FloatArray:
+    """Sum products of columns at k places with all columns, (k, n_columns, n_levels), one by one.
+
+    `columns`, (n, n_columns), begin with ones, as `places` do. `codes`, the level of every row, and
+    `weights` are (n,), and `counts`, (n_levels,), are the rows of every level.
+    """
+    selector = _selector(codes, len(counts))
+    sums = np.empty((len(places), columns.shape[1], len(counts)))
+    for i, z in enumerate(places):
+        selector.data = columns[:, z]
+        if weights is not None:
+            selector.data = weights if z == CONSTANT else columns[:, z] * weights
+        for j, target in enumerate(sums[i]):
+            if j in places[:i]:  # a product that was summed the other way around
+                target[:] = sums[places.index(j), z]
+            elif j == CONSTANT and weights is None:
+                target[:] = counts
+            else:
+                target[:] = selector @ columns[:, j]
+    return sums
 
 
 def level_sums(
@@ -131,20 +182,28 @@ def level_sums(
 ) -> FloatArray:
     """Sum products of columns within levels, (k, n_columns, n_levels), without sorting.
 
-    The k columns of `first`, (n,) each, are multiplied with all of `columns`, (n, n_columns) in C
-    order, in one pass each. `codes` and `weights` are (n,).
+    The k columns of `first`, (n,) each, are multiplied with all of `columns`, (n, n_columns): in
+    one pass each, or in Fortran order column by column. `codes` and `weights` are (n,).
     """
-    n = len(codes)
-    if n * n_levels <= _DENSE_ENTRIES:
+    if len(codes) * n_levels <= _DENSE_ENTRIES:
         return _dense_level_sums(codes, n_levels, first, columns, weights)
-    small = index_type(n, n_levels)
-    places, indptr = codes.astype(small, copy=False), np.arange(n + 1, dtype=small)
+    singly, selector = are_summed_singly(codes, n_levels, columns), _selector(codes, n_levels)
     sums = np.empty((len(first), columns.shape[1], n_levels))
     for column, target in zip(first, sums, strict=True):
-        values = np.ascontiguousarray(column if weights is None else column * weights)
-        selector = sparse.csc_matrix((values, places, indptr), shape=(n_levels, n))
-        target[:] = np.asarray(selector @ columns).T
+        selector.data = np.ascontiguousarray(column if weights is None else column * weights)
+        if singly:
+            for j, of_column in enumerate(target):
+                of_column[:] = selector @ columns[:, j]
+        else:
+            target[:] = np.asarray(selector @ columns).T
     return sums
+
+
+def _selector(codes: IntArray, n_levels: int) -> sparse.csc_matrix:
+    """Return a matrix, (n_levels, n), that sums rows within levels, once it has `data`, (n,)."""
+    small, n = index_type(len(codes), n_levels), len(codes)
+    places, indptr = codes.astype(small, copy=False), np.arange(n + 1, dtype=small)
+    return sparse.csc_matrix((np.broadcast_to(1.0, n), places, indptr), shape=(n_levels, n))
 
 
 def index_type(*sizes: int) -> type[np.signedinteger[Any]]:
