@@ -30,6 +30,7 @@ from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summed_rows import SummedRows
+from skmixed.design.design import empty_columns
 from skmixed.inference import bootstrap
 from skmixed.model_selection import cross_validate
 
@@ -52,7 +53,8 @@ def median_ratio(first, second, pairs=PAIRS):
 def crossed_rows(weighted, slopes):
     """Return a layout with two crossed factors, and rows of it."""
     rng = np.random.default_rng(1)
-    columns = np.column_stack([np.ones(N_ROWS), rng.normal(size=(N_ROWS, 2))])
+    columns = empty_columns(N_ROWS, 3)
+    columns[:, 0], columns[:, 1:] = 1.0, rng.normal(size=(N_ROWS, 2))
     codes = tuple(rng.integers(0, size, N_ROWS) for size in N_LEVELS)
     indexes = tuple(
         GroupIndex((name,), (np.arange(size),)) for name, size in zip("gh", N_LEVELS, strict=True)

@@ -21,8 +21,8 @@ class Source:
 
     n_rows: int
     names: tuple[str, ...] = ()  # of the columns of `numeric`
-    # All columns but the grouping columns, (n_rows, len(names)), or one by one, (n_rows,) each; None
-    # where formulas pick the columns.
+    # All columns but the grouping columns, (n_rows, len(names)), or one by one, (n_rows,) each.
+    # None where formulas pick the columns.
     numeric: NDArray[np.float64] | Sequence[NDArray[Any]] | None = None
     frame: Any = None  # data frame of any library on which formulas are evaluated, or None
     groups: Mapping[str, Any] = field(default_factory=dict)  # grouping columns, (n_rows,) each

@@ -17,6 +17,7 @@ from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summed_rows import SummedRows
+from skmixed.design.design import empty_columns
 from skmixed.design.records import stored
 
 _LEAST_RESIDUAL = 1e-9  # of the target's variance: far above rounding, and no encoding shows it
@@ -92,7 +93,7 @@ class LevelModel:
         plan: Plan | None = None
         models = []
         for target in targets.T:
-            columns = np.empty((len(target), len(varying) + 1))
+            columns = empty_columns(len(target), len(varying) + 1)
             columns[:, CONSTANT], columns[:, 1:-1], columns[:, -1] = 1.0, slopes, target
             rows = Rows(columns, tuple(codes), indexes)
             if len(places) < len(target):

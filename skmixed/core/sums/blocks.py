@@ -129,7 +129,7 @@ class PairBlock:
         `FactorBlock.minus` returns them. Returns the pairs that still have rows.
         """
         left = self.counts - part.counts
-        kept = np.flatnonzero(left)
+        kept = np.flatnonzero(left != 0)  # of truth values they are found at once
         of_row, of_column = self.rows.take(kept), self.columns.take(kept)
         return PairBlock(
             of_row if rows is None else rows.take(of_row),

@@ -124,13 +124,15 @@ class CrossProducts:
         """Sum the rows of a plan, weights in a unit; levels and pairs without rows get zeros."""
         shifted = apply_basis(columns, basis)
         factors, pairs = plan.blocks(shifted, weights)
+        most = max(factors, key=lambda block: len(block.columns), default=None)
+        known = () if most is None else (most.columns, most.products)
         return cls(
             plan.layout,
             basis,
             n_rows=len(columns),
             sum_weights=float(len(columns) if weights is None else weights.sum()),
             sum_log_weights=0.0 if weights is None else float(np.log(weights).sum()),
-            gram=gram_matrix(shifted, weights),
+            gram=gram_matrix(shifted, weights, *known),
             factors=factors,
             pairs=pairs,
             unit=unit,

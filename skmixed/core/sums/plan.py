@@ -7,8 +7,8 @@ any part of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
 
@@ -22,7 +22,7 @@ from skmixed.core.sums.summation import (
     are_summed_singly,
     index_type,
     level_sums,
-    products_by_level,
+    products_singly,
 )
 
 _GLANCE = 4096  # rows that are looked at first: of factors that cross, some level meets two there
@@ -30,14 +30,15 @@ _GLANCE = 4096  # rows that are looked at first: of factors that cross, some lev
 Pairs = dict[tuple[int, int], PairBlock]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class PairPlan:
     """The pairs of levels of two factors that occur, and in which of them every row is."""
 
     rows: IntArray  # (n_pairs,) levels of the first factor; sorted by these, then by `columns`
     columns: IntArray  # (n_pairs,) levels of the second factor
-    of_rows: IntArray | None  # (n,) pair of every row; None where one factor lies in the other
-    counts: IntArray | None  # (n_pairs,) rows of the plan in every pair; None likewise
+    counts: IntArray | None  # (n_pairs,) rows in every pair; None where a factor lies in the other
+    order: IntArray | None  # (n,) what sorts the rows by pair; None likewise, and if given:
+    given: IntArray | None = None  # (n,) the pair of every row
     finer: int = 0  # which of the two lies in the other, where one does: its levels are the pairs
 
     @classmethod
@@ -51,9 +52,23 @@ class PairPlan:
             return cls(parents[order], order, None, None, finer=1)
         order, starts, distinct = sort_keys(pair_keys(first, second, n_second))
         counts = np.diff(starts, append=len(order))
-        of_rows = np.empty(len(order), dtype=np.intp)  # the integers that sums take as they are
-        of_rows[order] = np.repeat(np.arange(len(starts)), counts)
-        return cls(*split_keys(distinct, n_second), of_rows, counts)
+        order = order.astype(index_type(len(order)), copy=False)
+        return cls(*split_keys(distinct, n_second), counts, order)
+
+    @cached_property
+    def of_rows(self) -> IntArray | None:
+        """Return the pair of every row, (n,); None where one factor lies in the other."""
+        if self.order is None or self.counts is None:
+            return self.given
+        of_rows = np.empty(len(self.order), dtype=np.intp)  # which sums take as they are
+        of_rows[self.order] = np.repeat(np.arange(len(self.counts)), self.counts)
+        return of_rows
+
+    @cached_property
+    def ones(self) -> FloatArray:
+        """Return the sums of ones over the rows of every pair, (n_pairs,)."""
+        assert self.counts is not None
+        return self.counts.astype(np.float64)
 
     @classmethod
     def among(
@@ -63,57 +78,64 @@ class PairPlan:
         if pair.parents(sizes[0]) is not None:
             return cls(pair.rows, pair.columns, None, None)
         of_rows = pair.find(*codes, sizes[1])
-        return cls(pair.rows, pair.columns, of_rows, _counted(of_rows, len(pair.rows)))
+        return cls(pair.rows, pair.columns, _counted(of_rows, len(pair.rows)), None, of_rows)
 
     def part(self, chosen: IntArray) -> PairPlan:
         """Return the same pairs for some of the rows."""
         if self.of_rows is None:
             return self
         of_rows = self.of_rows.take(chosen)
-        return replace(self, of_rows=of_rows, counts=_counted(of_rows, len(self.rows)))
+        counts = _counted(of_rows, len(self.rows))
+        return PairPlan(self.rows, self.columns, counts, None, of_rows)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size in bytes of what there is beside the sums: of rows above all."""
+        held = (self.order, self.given, vars(self).get("of_rows"), vars(self).get("ones"))
+        return sum({id(array): array.nbytes for array in held if array is not None}.values())
 
     def sums(
         self,
         blocks: tuple[FactorBlock, FactorBlock],
         columns: FloatArray,
-        weights: FloatArray | None,
+        weighted: Mapping[int, FloatArray] | None,
     ) -> PairBlock:
-        """Sum the products of the random columns of both factors, whose own sums are given."""
-        places = [list(block.columns) for block in blocks]
+        """Sum the products of the random columns of both factors, whose own sums are given.
+
+        `weighted` is the random columns of the plan times their weights.
+        """
+        first, second = (list(block.columns) for block in blocks)
         counts = self.counts
-        if self.of_rows is not None and counts is not None:
-            products = _sums_of_pairs(self.of_rows, counts, places, columns, weights)
-        else:
+        if counts is None:
             fine = blocks[self.finer]
-            counts, products = fine.counts, fine.products[:, places[1 - self.finer]]
+            counts, products = fine.counts, fine.products[:, first if self.finer else second]
             if self.finer:
                 counts = counts[self.columns]
                 products = products.transpose(1, 0, 2)[:, :, self.columns]
+        elif weighted is None and first == second == [CONSTANT]:
+            products = self.ones[None, None]
+        else:
+            sums = [
+                self._summed(z, other, columns, weighted) for z, other in product(first, second)
+            ]
+            flat = sums[0][None] if len(sums) == 1 else np.stack(sums)
+            products = flat.reshape(len(first), len(second), -1)
         return PairBlock(self.rows, self.columns, counts, np.ascontiguousarray(products))
 
-
-def _sums_of_pairs(
-    of_rows: IntArray,
-    counts: IntArray,
-    places: Sequence[Sequence[int]],
-    columns: FloatArray,
-    weights: FloatArray | None,
-) -> FloatArray:
-    """Sum products of columns at two sets of places within pairs, (k_1, k_2, n_pairs)."""
-    sums: list[FloatArray] = []
-    for both in product(*places):
-        values = weights
-        for place in both:
-            if place != CONSTANT:
-                column = columns[:, place]
-                values = column if values is None else values * column
-        if values is None:
-            sums.append(counts.astype(np.float64))
+    def _summed(
+        self, z: int, other: int, columns: FloatArray, weighted: Mapping[int, FloatArray] | None
+    ) -> FloatArray:
+        """Sum the product of two columns over the rows of every pair, (n_pairs,)."""
+        if weighted is None and z == other == CONSTANT:
+            return self.ones
+        if weighted is not None:
+            values = weighted[z] if other == CONSTANT else weighted[z] * columns[:, other]
+        elif CONSTANT in (z, other):
+            values = columns[:, max(z, other)]
         else:
-            total = np.bincount(of_rows, values, minlength=len(counts))
-            sums.append(total.astype(np.float64, copy=False))
-    flat = sums[0][None] if len(sums) == 1 else np.stack(sums)
-    return flat.reshape(len(places[0]), len(places[1]), -1)
+            values = columns[:, z] * columns[:, other]
+        total = np.bincount(self.of_rows, values, minlength=len(self.rows))
+        return np.asarray(total, dtype=np.float64)
 
 
 def _containing_levels(fine: IntArray, coarse: IntArray, n_fine: int) -> IntArray | None:
@@ -176,14 +198,20 @@ class Plan:
 
         `weights` are (n,). Levels and pairs without rows get zeros.
         """
-        factors = []
+        factors, weighted = [], None
+        if weights is not None:
+            weighted = {
+                place: weights if place == CONSTANT else columns[:, place] * weights
+                for place in {place for factor in self.layout.factors for place in factor.columns}
+            }
         for number, (factor, index) in enumerate(
             zip(self.layout.factors, self.indexes, strict=True)
         ):
             codes, z = self.codes[number], factor.columns
             if are_summed_singly(codes, len(index), columns):
                 counts = self.counts[number]
-                products = products_by_level(codes, counts, z, columns, weights)
+                every = range(columns.shape[1])
+                products = products_singly(codes, counts, z, every, columns, weighted)
             else:
                 random = [columns[:, place] for place in z]
                 products = level_sums(codes, len(index), random, columns, weights)
@@ -193,19 +221,17 @@ class Plan:
                     counts = self.counts[number]
             factors.append(FactorBlock(index, z, counts, products))
         pairs = {
-            (i, j): pair.sums((factors[i], factors[j]), columns, weights)
+            (i, j): pair.sums((factors[i], factors[j]), columns, weighted)
             for (i, j), pair in self.pairs.items()
         }
         return tuple(factors), pairs
 
     @property
     def n_bytes(self) -> int:
-        """Size in bytes: four for every row and factor, and eight for pairs of factors that cross.
-
-        The levels of pairs are those of the sums.
-        """
-        of_rows = [pair.of_rows for pair in self.pairs.values() if pair.of_rows is not None]
-        return sum(array.nbytes for array in (*self.codes, *of_rows))
+        """Size in bytes of what there is beside the sums: of rows above all."""
+        counts = vars(self).get("counts", ())
+        held = sum(array.nbytes for array in (*self.codes, *counts))
+        return held + sum(pair.n_bytes for pair in self.pairs.values())
 
 
 def _counted(codes: IntArray, size: int) -> IntArray:

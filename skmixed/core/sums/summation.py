@@ -15,7 +15,7 @@ power of four scales columns, and that of weights of one is one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,13 +112,28 @@ _DENSE_ENTRIES = 10_000  # of the selector, rows times levels: with more the spa
 _GRAM_ROWS = 2**12  # weighted at a time: few enough to stay in the cache until they are multiplied
 _GRAM_RUN = 2**14  # numbers of every column multiplied at a time, likewise
 _GRAM_COLUMNS = 8  # in Fortran order: up to so many are faster multiplied one by one
+_GRAM_LEVELS = 64  # with fewer, sums of levels are long, and rounded more than those of blocks
 
 
-def gram_matrix(columns: FloatArray, weights: FloatArray | None = None) -> FloatArray:
-    """Return the products of columns, (n, n_columns), weighted by (n,): (n_columns, n_columns)."""
+def gram_matrix(
+    columns: FloatArray,
+    weights: FloatArray | None = None,
+    places: Sequence[int] = (),
+    by_level: FloatArray | None = None,
+) -> FloatArray:
+    """Return the products of columns, (n, n_columns), weighted by (n,): (n_columns, n_columns).
+
+    `by_level`, (k, n_columns, n_levels), are those of k `places` by level, where they are known.
+    """
     n, width = columns.shape
     if n >= _GRAM_RUN and width <= _GRAM_COLUMNS and columns.flags.f_contiguous:
-        return _gram_by_column(columns, weights)
+        if by_level is None or by_level.shape[2] < _GRAM_LEVELS:
+            return _gram_by_column(columns, weights, range(width))
+        chosen = list(places)
+        gram = _gram_by_column(columns, weights, np.setdiff1d(range(width), chosen).tolist())
+        gram[chosen] = by_level.sum(axis=2)
+        gram[:, chosen] = gram[chosen].T
+        return gram
     if weights is None:
         return np.asarray(columns.T @ columns)
     total = np.zeros((width, width))
@@ -128,16 +143,22 @@ def gram_matrix(columns: FloatArray, weights: FloatArray | None = None) -> Float
     return total
 
 
-def _gram_by_column(columns: FloatArray, weights: FloatArray | None) -> FloatArray:
-    """Do the same one column at a time, each in one piece; BLAS is slow for few of them."""
-    lower = np.zeros((columns.shape[1], columns.shape[1]))
+def _gram_by_column(
+    columns: FloatArray, weights: FloatArray | None, chosen: Sequence[int]
+) -> FloatArray:
+    """Do the same one column at a time, each in one piece; BLAS is slow for few of them.
+
+    Products of columns that are not chosen are left zero.
+    """
+    gram = np.zeros((columns.shape[1], columns.shape[1]))
     for start in range(0, len(columns), _GRAM_RUN):
         rows = slice(start, start + _GRAM_RUN)
         part = columns[rows]
-        for j, row in enumerate(lower):
+        for i, j in enumerate(chosen):
             column = part[:, j] if weights is None else part[:, j] * weights[rows]
-            row[: j + 1] += column @ part[:, : j + 1]
-    return lower + np.tril(lower, -1).T
+            for other in chosen[: i + 1]:
+                gram[j, other] += column @ part[:, other]
+    return gram + np.tril(gram, -1).T
 
 
 def are_summed_singly(codes: IntArray, n_levels: int, columns: FloatArray) -> bool:
@@ -145,31 +166,33 @@ def are_summed_singly(codes: IntArray, n_levels: int, columns: FloatArray) -> bo
     return len(codes) * n_levels > _DENSE_ENTRIES and bool(columns.flags.f_contiguous)
 
 
-def products_by_level(
+def products_singly(
     codes: IntArray,
     counts: IntArray,
     places: Sequence[int],
+    others: Sequence[int],
     columns: FloatArray,
-    weights: FloatArray | None,
+    weighted: Mapping[int, FloatArray] | None,
 ) -> FloatArray:
-    """Sum products of columns at k places with all columns, (k, n_columns, n_levels), one by one.
+    """Sum products of columns at k places with those at m others, (k, m, n_levels), one by one.
 
-    `columns`, (n, n_columns), begin with ones, as `places` do. `codes`, the level of every row, and
-    `weights` are (n,), and `counts`, (n_levels,), are the rows of every level.
+    `columns`, (n, n_columns), begin with ones. `codes` are the level of every row, (n,), of which
+    there are `counts`, (n_levels,); `weighted` is the columns at the places times the weights.
     """
     selector = _selector(codes, len(counts))
-    sums = np.empty((len(places), columns.shape[1], len(counts)))
-    for i, z in enumerate(places):
-        selector.data = columns[:, z]
-        if weights is not None:
-            selector.data = weights if z == CONSTANT else columns[:, z] * weights
-        for j, target in enumerate(sums[i]):
-            if j in places[:i]:  # a product that was summed the other way around
-                target[:] = sums[places.index(j), z]
-            elif j == CONSTANT and weights is None:
+    sums = np.empty((len(places), len(others), len(counts)))
+    done: dict[frozenset[int], FloatArray] = {}
+    for z, of_place in zip(places, sums, strict=True):
+        selector.data = columns[:, z] if weighted is None else weighted[z]
+        for other, target in zip(others, of_place, strict=True):
+            both = frozenset((z, other))  # a product is summed once, either way around
+            if both in done:
+                target[:] = done[both]
+            elif weighted is None and both == {CONSTANT}:
                 target[:] = counts
             else:
-                target[:] = selector @ columns[:, j]
+                target[:] = selector @ columns[:, other]
+            done[both] = target
     return sums
 
 
