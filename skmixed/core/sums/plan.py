@@ -134,6 +134,7 @@ class PairPlan:
             values = columns[:, max(z, other)]
         else:
             values = columns[:, z] * columns[:, other]
+        assert self.of_rows is not None
         total = np.bincount(self.of_rows, values, minlength=len(self.rows))
         return np.asarray(total, dtype=np.float64)
 
@@ -229,9 +230,8 @@ class Plan:
     @property
     def n_bytes(self) -> int:
         """Size in bytes of what there is beside the sums: of rows above all."""
-        counts = vars(self).get("counts", ())
-        held = sum(array.nbytes for array in (*self.codes, *counts))
-        return held + sum(pair.n_bytes for pair in self.pairs.values())
+        held: tuple[IntArray, ...] = (*self.codes, *vars(self).get("counts", ()))
+        return sum(array.nbytes for array in held) + sum(p.n_bytes for p in self.pairs.values())
 
 
 def _counted(codes: IntArray, size: int) -> IntArray:
