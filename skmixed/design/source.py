@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from skmixed.design.expressions import NamedColumns
 from skmixed.design.tables import ConvertedColumns
 
+NumericColumns = NDArray[np.float64] | Sequence[NDArray[Any]]
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -21,9 +23,8 @@ class Source:
 
     n_rows: int
     names: tuple[str, ...] = ()  # of the columns of `numeric`
-    # All columns but the grouping columns, (n_rows, len(names)), or one by one, (n_rows,) each.
-    # None where formulas pick the columns.
-    numeric: NDArray[np.float64] | Sequence[NDArray[Any]] | None = None
+    # All columns but the grouping columns, or None where formulas pick the columns.
+    numeric: NumericColumns | None = None  # (n_rows, len(names)), or one by one (n_rows,) each
     frame: Any = None  # data frame of any library on which formulas are evaluated, or None
     groups: Mapping[str, Any] = field(default_factory=dict)  # grouping columns, (n_rows,) each
 
