@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
@@ -32,7 +33,7 @@ from skmixed.design.formula import (
 from skmixed.design.grouping import Grouping
 from skmixed.design.permitted import check_context
 from skmixed.design.records import read, stored, write
-from skmixed.design.source import Source
+from skmixed.design.source import NumericColumns, Source
 from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.design.tables import UNKNOWN
 
@@ -45,6 +46,13 @@ _FEW_COLUMNS = 8  # up to so many are read, written and summed faster each in on
 def empty_columns(n_rows: int, n_columns: int) -> FloatArray:
     """Return room for columns, (n_rows, n_columns): few are in Fortran order, many in C order."""
     return np.empty((n_rows, n_columns), order="F" if n_columns <= _FEW_COLUMNS else "C")
+
+
+def _one_by_one(numeric: NumericColumns | None) -> list[NDArray[Any]]:
+    """Return the columns of a source, (n_rows,) each; none where there are none."""
+    if numeric is None:
+        return []
+    return list(numeric.T if isinstance(numeric, np.ndarray) else numeric)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +136,7 @@ class ColumnCollection:
         assert self.source.numeric is not None
         self.plain = self.source.names
         self.names += self.source.names
-        self.values += self.source.numeric_columns
+        self.values += _one_by_one(self.source.numeric)
         places = tuple(range(1, len(self.names)))
         return (CONSTANT, *places) if fit_intercept else places
 
@@ -192,10 +200,11 @@ class ColumnCollection:
         """Return the columns side by side, (n_rows, n_columns), y last; room for it if None."""
         table = empty_columns(self.source.n_rows, len(self.names) + 1)
         single = dict(enumerate(self.values if y is None else [*self.values, y]))
-        block, end = self.source.numeric_block, 1 + len(self.plain)
-        if len(self.plain) < _BLOCK_COPY:
+        block, end = self.source.numeric, 1 + len(self.plain)
+        lies_in_rows = isinstance(block, np.ndarray) and block.flags.c_contiguous
+        if not lies_in_rows or len(self.plain) < _BLOCK_COPY:
             block = None
-        if block is not None:
+        else:
             single = {place: values for place, values in single.items() if not 1 <= place < end}
         n_rows = max(1, _BLOCK_BYTES // (table.itemsize * table.shape[1]))
         for start in range(0, len(table), n_rows):
@@ -424,7 +433,7 @@ class Design:
         if self._plain and isinstance(source.numeric, np.ndarray):
             columns[:, 1 : 1 + len(self._plain)] = source.numeric
         elif self._plain:
-            for place, values in enumerate(source.numeric_columns, 1):
+            for place, values in enumerate(_one_by_one(source.numeric), 1):
                 columns[:, place] = values
         for expression in self._expressions:
             expression.fill(columns, source.table)

@@ -28,19 +28,6 @@ class Source:
     frame: Any = None  # data frame of any library on which formulas are evaluated, or None
     groups: Mapping[str, Any] = field(default_factory=dict)  # grouping columns, (n_rows,) each
 
-    @property
-    def numeric_columns(self) -> list[NDArray[Any]]:
-        """The columns of `numeric`, (n_rows,) each; none where there is none."""
-        if self.numeric is None:
-            return []
-        return list(self.numeric.T if isinstance(self.numeric, np.ndarray) else self.numeric)
-
-    @property
-    def numeric_block(self) -> NDArray[np.float64] | None:
-        """The numeric columns where their rows lie in one piece, (n_rows, len(names))."""
-        block = self.numeric
-        return block if isinstance(block, np.ndarray) and block.flags.c_contiguous else None
-
     @cached_property
     def table(self) -> NamedColumns:
         """The data frame as formulas see it.
