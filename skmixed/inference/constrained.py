@@ -157,6 +157,14 @@ class ConstrainedDeviance:
             units.append(term.of_sizes(sizes))
         return np.concatenate([*units, np.ones(int(self.component.kind != "sigma"))])
 
+    def apart(self, x: FloatArray) -> FloatArray:
+        """Return coordinates like x, (m,), of effects that are not correlated: off any boundary."""
+        parts = [
+            term.of_theta(term.structure.theta(np.diag(self.sizes(term.term) ** 2), term.order))
+            for term in self._terms
+        ]
+        return np.concatenate([*parts, x[len(x) - int(self.component.kind != "sigma") :]])
+
     def sizes(self, term: Term) -> FloatArray:
         """Return the deviations of a term's effects, (k,), at least a share of the residual one."""
         position, block = self.fit.place_of(term)
@@ -218,13 +226,14 @@ def deviance_at(
 
     `lambdas` are Lambda of every factor, (k, k) in raw units: any square roots of the covariances.
     `held` is the place among the fixed columns, and the value, of a coefficient that is held.
-    Raises OverflowError for a sigma that cannot be written.
+    Raises an ArithmeticError where
+    it cannot be computed.
     """
     problem, model = fit.problem, fit.problem.model
-    sigma = math.exp(log_sigma)
+    sigma = math.exp(log_sigma)  # raises OverflowError
     s = (sigma * model.response_scale) ** 2
-    if not 0.0 < s < np.inf:
-        raise OverflowError("sigma leaves the range of floating-point numbers")
+    if not (0.0 < s < np.inf and all(np.isfinite(lam).all() for lam in lambdas)):
+        raise OverflowError("a deviation leaves the range of floating-point numbers")
     scaled = problem.scaled_lambdas([lam / sigma for lam in lambdas])
     evaluation = evaluate(problem, scaled, s)
     square, w, by_held = evaluation.square, evaluation.to_residual, 0.0
@@ -239,6 +248,8 @@ def deviance_at(
         by_held = 2.0 * off * model.response_scale / s
     value = evaluation.criterion + (square - evaluation.square) / s
     by_scaled = evaluation.slopes(np.outer(w, w / s))
+    if not all(np.isfinite(slope).all() for slope in by_scaled):
+        raise FloatingPointError("a derivative of the deviance is not a finite number")
     by_omegas = [
         _carried(random_map, slope) / sigma**2
         for random_map, slope in zip(model.random_maps, by_scaled, strict=True)

@@ -19,7 +19,7 @@ from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import Component, components_of, parameters_of
 from skmixed.inference.degrees import Curvature
 from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of, snapshot
-from skmixed.inference.profiles import ProfileCurve, farthest_zeta, profiled
+from skmixed.inference.profiles import ProfileCurve, farthest_zeta, of_one_parameter, profiled
 from skmixed.inference.table import Table
 from skmixed.inference.testing import (
     CoefficientTests,
@@ -144,8 +144,9 @@ def confidence_intervals(
         Columns estimate, lower and upper; rows named as in lme4 (``sd_x|g``, ``cor_x.z|g``,
         ``sigma``), then the coefficients. A Wald interval of a variance that is zero, or a
         correlation of one, is NaN; a profile interval goes up to the boundary where that is not
-        rejected. NaN are also the correlation of an effect that does not vary, and the interval of
-        a variance that nothing tells from other parts of the model.
+        rejected. A profile limit that cannot be found is NaN, with a warning. NaN are
+        also the correlation of an effect that does not vary, and the interval of a variance that
+        nothing tells from other parts of the model.
 
     Raises
     ------
@@ -254,6 +255,9 @@ def _profile(model: Any, level: float) -> Intervals:
 
 
 def _limits(curve: ProfileCurve, target: float) -> Limits:
-    ends = [curve.solve(sign * target)[0] for sign in (-1.0, 1.0)]
-    low, high = sorted(map(curve.constrained.value, ends))
+    constrained, ends = curve.constrained, [np.nan, np.nan]
+    for end, sign in enumerate((-1.0, 1.0)):
+        with of_one_parameter(constrained.component):
+            ends[end] = constrained.value(curve.solve(sign * target)[0])
+    low, high = ends[::-1] if constrained.component.kind == "cor" else ends  # cosines of angles
     return low, high

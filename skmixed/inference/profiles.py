@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +12,10 @@ import pandas as pd
 from scipy import stats
 from scipy.optimize import minimize
 
-from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.fit import Fit
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import BoolArray, FloatArray
 from skmixed.core.rows.monte_carlo import check_exact
+from skmixed.exceptions import warn
 from skmixed.inference.components import Component, components_of, identified_part, is_identified
 from skmixed.inference.constrained import ConstrainedDeviance
 from skmixed.inference.degrees import DIFFERENCE_STEP
@@ -109,7 +110,8 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
     -------
     Profile
         ``to_frame()`` has columns parameter, value and zeta. Parameters are named as by
-        `confidence_intervals`; those of which the data say nothing are left out.
+        `confidence_intervals`; those of which the data say nothing are left out. A curve that
+        could not be followed to its end is shorter, with a warning.
 
     Raises
     ------
@@ -167,16 +169,32 @@ def farthest_zeta(level: float) -> float:
 def profiled(model: Any) -> tuple[Fit, list[tuple[Component, ProfileCurve | None]]]:
     """Return the ML fit of a model, and its parameters with the beginnings of their curves.
 
-    There is none for what the data say nothing about.
+    There is none for what the data say nothing about, or where it cannot be computed.
     """
     given = determined_fit_of(model)
     check_exact(given, "a profile")
     fit = given.with_method("ml")
-    identified = identified_part(fit)
-    return fit, [
-        (part, ProfileCurve.of(identified, part) if is_identified(fit, part) else None)
-        for part in components_of(fit)
-    ]
+    identified, found = identified_part(fit), []
+    for part in components_of(fit):
+        curve = None
+        if is_identified(fit, part):
+            with of_one_parameter(part):
+                curve = ProfileCurve.of(identified, part)
+        found.append((part, curve))
+    return fit, found
+
+
+@contextmanager
+def of_one_parameter(part: Component) -> Iterator[None]:
+    """Warn of what keeps the profile of one parameter from being found, and go on without it."""
+    try:
+        yield
+    except (NoLimitError, *_NOT_COMPUTED) as error:
+        warn(
+            f"the profile of {part.name} is incomplete, and a limit of it that is missing is NaN: "
+            f"{error}",
+            UserWarning,
+        )
 
 
 def _points_of(curve: ProfileCurve, targets: FloatArray) -> list[tuple[float, float]]:
@@ -184,7 +202,9 @@ def _points_of(curve: ProfileCurve, targets: FloatArray) -> list[tuple[float, fl
     constrained = curve.constrained
     found = {constrained.optimum: 0.0}
     for sign in (-1.0, 1.0):
-        found.update(_side(curve, sign * targets))
+        with of_one_parameter(constrained.component):
+            for t, zeta in _side(curve, sign * targets):
+                found[t] = zeta
     # An angle falls as its cosine grows.
     direction = -1.0 if constrained.component.kind == "cor" else 1.0
     return sorted((constrained.value(t), direction * zeta) for t, zeta in found.items())
@@ -199,16 +219,26 @@ def _side(curve: ProfileCurve, targets: FloatArray) -> Iterator[tuple[float, flo
             return
 
 
+_NOT_COMPUTED = (ArithmeticError, np.linalg.LinAlgError)
 _GRADIENT_LEFT = 1e-6  # by BFGS; the deviance, of curvature near one, is then right to its square
 _UNREACHABLE = 1e300  # deviance where it cannot be computed: finite, so that searches step back
 _FLATTEST = 1e-2  # of a Hessian of unit diagonal: directions flatter than that count as this flat
 _MOST_LEARNED = 1e2  # factor by which one search may change a curvature: it has seen few steps
+_ON_BOUNDARY = 1e-2  # units of a coordinate: nearer to zero, its slope hardly tells of a way out
+_OFF_BOUNDARY = 0.3  # units: the deviance is the same for both signs, and zero can be a maximum
+_NOT_LOWER = 1e-3  # of the deviance: lower by more, another fit is better
+_SAME_DEVIANCE = 1e-4  # of a limit, tenfold less than matters: ends of two searches of one minimum
+_MOST_MENDED = 10  # times that one limit is looked for: every one starts from a lower minimum
 _ZETA_ERROR = 1e-7  # of a limit: it moves the probability of an interval by less
 _NARROWEST = 1e-9  # of a bracket, relative to the distance from the optimum
 _MOST_TRIALS = 60  # for one limit: Newton takes a handful, halving to the narrowest bracket 30
 _MOST_GROWTH = 3.0  # of the distance from the optimum in one step: far jumps end in other minima
 _FIRST_STEP = 0.05  # units of the parameter: short, since Newton's has no slope to go by yet
 _FARTHEST = 1e12  # units from the optimum, or its size: where it is still high there is no limit
+
+
+class NoLimitError(RuntimeError):
+    """A limit of one parameter that cannot be found; the message says why."""
 
 
 @dataclass(slots=True, eq=False)
@@ -250,26 +280,86 @@ class ProfileCurve:
         optimum = self.constrained.optimum
         between = [other for other in self._points if min(optimum, t) <= other <= max(optimum, t)]
         nearest = min(between, key=lambda other: abs(other - t))
-        x, root = self._points[nearest][2], self._root
-        if len(x):
+        x, units = self._points[nearest][2], self.constrained.units
+        starts = [x]
+        is_symmetric = (np.abs(x) < _ON_BOUNDARY * units) & self._of_effects
+        if is_symmetric.any():
+            starts.append(np.where(is_symmetric, _OFF_BOUNDARY * units, x))
+        return self._point(t, self._searched(t, starts))
+
+    @property
+    def _of_effects(self) -> BoolArray:
+        """Which of the free coordinates make a covariance of effects, (m,): all but log sigma."""
+        is_sigma_free = self.constrained.component.kind != "sigma"
+        return np.arange(len(self.constrained.start)) < len(self.constrained.start) - is_sigma_free
+
+    def _searched(self, t: float, starts: list[FloatArray]) -> FloatArray:
+        """Minimise from every start, (m,), and return the coordinates of the lowest end."""
+        if not len(starts[0]):
+            return starts[0]
+        root, found = self._root, []
+        for x in starts:
             given = self.constrained, x, root, t
             result = minimize(
                 _in_round_coordinates, np.zeros(len(x)), args=given, jac=True,
                 method="BFGS", options={"gtol": _GRADIENT_LEFT},
             )  # fmt: skip
-            x = x + root @ result.x
-            self._root = _updated(root, np.asarray(result.hess_inv))
+            found.append((float(result.fun), x + root @ result.x, np.asarray(result.hess_inv)))
+        _, x, inverse = min(found, key=lambda end: end[0])
+        if np.isfinite(inverse).all():
+            self._root = _updated(root, inverse)
+        return x
+
+    def _point(self, t: float, x: FloatArray) -> tuple[float, float, FloatArray]:
+        """Return zeta, its slope and the coordinates, where these are the lowest at t."""
         value, _, slope = self.constrained.evaluate(x, t)
+        if not value > self.minimum - _NOT_LOWER:
+            name, at = self.constrained.component.name, self.constrained.value(t)
+            raise NoLimitError(
+                f"the likelihood at {name} = {at:.5g} is higher than at the estimates, which are "
+                "not those of its maximum"
+                if value < self.minimum
+                else f"the likelihood cannot be computed at {name} = {at:.5g}"
+            )
         zeta = float(np.sqrt(max(value - self.minimum, 0.0)))
         zeta = zeta if t > self.constrained.optimum else -zeta
         return zeta, slope / (2.0 * zeta) if zeta else 0.0, x
+
+    def _mended(self, t: float) -> bool:
+        """Minimise once more at a limit t, from a start that owes nothing to the way there.
+
+        Where that is lower, it is taken over, points farther out are forgotten, and the result is
+        True.
+        """
+        optimum, (zeta, _, x) = self.constrained.optimum, self._points[t]
+        if not self._of_effects.any():
+            return False
+        again = self._point(t, self._searched(t, [self.constrained.apart(x)]))
+        if again[0] ** 2 > zeta**2 - _SAME_DEVIANCE:
+            return False
+        farther = [p for p in self._points if min(optimum, p) < t < max(optimum, p)]
+        for point in farther:
+            del self._points[point]
+        self._points[t] = again
+        return True
 
     def solve(self, target: float) -> tuple[float, float]:
         """Find t where zeta is `target`, which is not zero; return t and zeta there.
 
         Where zeta stays nearer to zero up to the bound of the parameter, it is that bound. Raises
-        RuntimeError if the profile likelihood does not fall far enough.
+        NoLimitError if the profile likelihood does not fall far enough, or cannot be computed.
         """
+        for _ in range(_MOST_MENDED):
+            t, zeta = self._solved(target)
+            if not self._mended(t):
+                return t, zeta
+        raise NoLimitError(
+            f"no likelihood limit of {self.constrained.component.name!r} was found: the profile "
+            "likelihood has too many local minima"
+        )
+
+    def _solved(self, target: float) -> tuple[float, float]:
+        """Find the same, as far as the searches from one point to the next tell."""
         optimum = self.constrained.optimum
         sign = float(np.sign(target))
         bound = self.constrained.bounds[int(target > 0)]
@@ -292,7 +382,7 @@ class ProfileCurve:
             t = self._next(t, inner, outer, slope and (target - zeta) / slope)
             if abs(t - optimum) > _FARTHEST * max(self._unit, abs(optimum)):
                 break
-        raise RuntimeError(
+        raise NoLimitError(
             f"no likelihood limit of {self.constrained.component.name!r} was found: the profile "
             "likelihood does not fall far enough"
         )
@@ -347,9 +437,13 @@ def _in_round_coordinates(
     z: FloatArray, constrained: ConstrainedDeviance, x: FloatArray, root: FloatArray, t: float
 ) -> tuple[float, FloatArray]:
     """Return the deviance at x + U z and its gradient in z, (m,)."""
+    if not np.isfinite(z).all():
+        return _UNREACHABLE, np.zeros_like(z)
     try:
         value, gradient, _ = constrained.evaluate(x + root @ z, t)
-    except (LostPrecisionError, OverflowError, FloatingPointError):
+    except _NOT_COMPUTED:
+        return _UNREACHABLE, np.zeros_like(z)
+    if not (np.isfinite(value) and np.isfinite(gradient).all()):
         return _UNREACHABLE, np.zeros_like(z)
     return value, root.T @ gradient
 

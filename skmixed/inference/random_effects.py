@@ -104,8 +104,8 @@ def _factor_table(
     name: str, effects: pd.DataFrame, covariance: FloatArray, quantile: float, ranks: bool
 ) -> pd.DataFrame:
     values = effects.to_numpy()
-    variances = np.diagonal(covariance, axis1=1, axis2=2)
-    errors = np.sqrt(np.maximum(variances, 0.0))
+    variances = np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0)
+    errors = np.sqrt(variances)
     n_levels, k = values.shape
     table = pd.DataFrame(
         {
@@ -135,8 +135,8 @@ def expected_ranks(values: FloatArray, variances: FloatArray) -> FloatArray:
     of thousands of variables, a Chebyshev series on a grid of both takes far fewer sums.
     """
     low, high = float(variances.min()), float(variances.max())
-    if low > 0.0:
-        widths = float(np.ptp(values)) / np.sqrt(2.0 * low)
+    widths = float(np.ptp(values)) / np.sqrt(2.0 * low) if low > 0.0 else np.inf
+    if widths < len(values):
         # So many nodes of the series in mean and log-variance give about six digits.
         sizes = (int(4.0 * widths) + 10, 12 + int(4.0 * np.log(high / low)))
         if _INTERPOLATION_GAIN * sizes[0] * sizes[1] < len(values):
@@ -155,7 +155,7 @@ def _sums(
         spread = np.sqrt(at_variances[chosen, None] + variances)
         apart = at[chosen, None] - values
         tied = np.where(apart == 0.0, 0.5, apart > 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             lower = np.where(spread > 0.0, ndtr(apart / spread), tied)
         sums[chosen] = lower.sum(axis=1)
     return sums

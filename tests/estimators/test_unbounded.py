@@ -5,6 +5,7 @@ were the data, and predictions equal to the response.
 """
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -119,3 +120,19 @@ def test_a_pickle_and_later_rows_keep_the_convention():
     again.partial_fit(TABLE, noisy)
     assert not again.fit_.report.is_unbounded
     assert again.residual_variance_ > 1e-4
+
+
+@pytest.mark.parametrize("seed", [6, 9, 12, 15])
+def test_a_likelihood_without_maximum_and_lost_digits_is_fitted_with_a_warning(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(5, 9))
+    x = rng.normal(size=n)
+    X = pd.DataFrame({"x": x, "z": x + 1e-4 * rng.normal(size=n)})
+    X["g"], X["h"] = rng.integers(0, 3, n), rng.integers(0, 3, n)
+    y = 1e5 * x + 1e3 * rng.normal(size=n)
+    model = MixedLinearRegressor("(1 + z | g) + (1 + x + z | h)", fit_intercept=False, method="ml")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    assert np.isfinite(model.predict(X)).all()
+    assert any(issubclass(each.category, UnidentifiedWarning) for each in caught)

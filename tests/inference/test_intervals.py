@@ -1,5 +1,8 @@
 """Intervals, profiles, and parts of the variance."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,6 +92,75 @@ def test_limits_are_where_a_likelihood_ratio_is():
     lowest = curves[curves["parameter"] == "sd_Days|Subject"].iloc[0]
     assert lowest["value"] == 0.0
     assert lowest["zeta"] == pytest.approx(-np.sqrt(small.criterion_ - large.criterion_))
+
+
+def assert_a_refit_tells_the_same(seed):
+    """At a limit of a coefficient the deviance of the model that holds it is up by the quantile."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {"f": rng.integers(0, 8, 150), "g": rng.integers(0, 7, 150), "x": rng.uniform(size=150)}
+    )
+    table["y"] = rng.normal(0, 0.9, 8)[table["f"]] - 0.5 * table["x"]
+    table["y"] += rng.normal(0, 0.4, 7)[table["g"]] * (1 + table["x"]) + rng.normal(0, 1.2, 150)
+    model = lmer("y ~ x + (x | f) + (x | g)", table, reml=False)
+    limits = confidence_intervals(model, method="profile").to_frame()
+    assert limits.loc[["sigma", "(Intercept)", "x"]].notna().all(axis=None)
+    for limit in limits.loc["x", ["lower", "upper"]]:
+        rows = table.assign(held=limit * table["x"])
+        held = lmer("y ~ 1 + offset(held) + (x | f) + (x | g)", rows, reml=False)
+        assert held.criterion_ - model.criterion_ == pytest.approx(
+            stats.chi2.ppf(0.95, 1), abs=1e-3
+        )
+
+
+@pytest.mark.parametrize("seed", [13])  # a correlation is one at the estimates, not at a limit
+def test_limits_of_singular_models_are_those_of_refits(seed):
+    assert_a_refit_tells_the_same(seed)
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("seed", range(50))
+def test_limits_of_many_singular_models_are_those_of_refits(seed):
+    assert_a_refit_tells_the_same(seed)
+
+
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError("no convergence"), OverflowError("huge")])
+def test_one_profile_that_fails_leaves_the_others(monkeypatch, sleep, error):
+    whole = confidence_intervals(sleep, method="profile").to_frame()
+    evaluate = constrained.ConstrainedDeviance.evaluate
+
+    def failing(self, x, t):
+        if self.component.name == "Days" and t > self.optimum:
+            raise error
+        return evaluate(self, x, t)
+
+    monkeypatch.setattr(constrained.ConstrainedDeviance, "evaluate", failing)
+    with pytest.warns(UserWarning, match=r"the profile of Days is incomplete"):
+        ours = confidence_intervals(sleep, method="profile").to_frame()
+    assert np.isnan(ours.loc["Days", "upper"])
+    assert ours.loc["Days", "lower"] == pytest.approx(whole.loc["Days", "lower"])
+    pd.testing.assert_frame_equal(ours.drop(index="Days"), whole.drop(index="Days"))
+    with pytest.warns(UserWarning, match=r"the profile of Days is incomplete"):
+        curves = profile(sleep, points=1).to_frame()
+    assert (curves["parameter"] == "Days").sum() == 2  # the lower end and the estimate
+
+
+def test_numbers_that_are_none_do_not_lead_a_profile_astray(monkeypatch, sleep):
+    whole = confidence_intervals(sleep, method="profile").to_frame()
+    calls, evaluate = [], constrained.deviance_at
+
+    def spoiled(*given):
+        found = evaluate(*given)
+        calls.append(None)
+        return replace(found, value=np.nan) if len(calls) % 97 == 0 else found
+
+    monkeypatch.setattr(constrained, "deviance_at", spoiled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        ours = confidence_intervals(sleep, method="profile").to_frame()
+    known = ours.notna()
+    assert known.mean(axis=None) > 0.8
+    np.testing.assert_allclose(ours.to_numpy()[known], whole.to_numpy()[known], rtol=1e-4)
 
 
 def test_profile_intervals_reach_the_boundary():

@@ -89,6 +89,14 @@ def test_ranks_of_many_levels_are_interpolated(scale, ratio):
     assert np.any(found[some] != exact)
 
 
+@pytest.mark.parametrize("variance", [0.0, 1e-320, 1e-300, 1e300])
+def test_ranks_of_effects_next_to_no_or_all_doubt_are_plain(variance):
+    values = np.array([3.0, -1.0, 1e10, 2.0])
+    ranks = expected_ranks(values, np.full(4, variance))
+    plain = [2.5] * 4 if variance > 1.0 else [3.0, 1.0, 4.0, 2.0]
+    np.testing.assert_allclose(ranks, plain)
+
+
 def test_intervals_hold_the_estimates(sleep):
     table = random_effects_table(sleep[0], level=0.5, ranks=False).to_frame()
     middle = (table["lower"] + table["upper"]) / 2.0

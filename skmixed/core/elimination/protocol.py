@@ -16,7 +16,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 Blocks = list[FloatArray]
 
 
-class LostPrecisionError(ArithmeticError):
+class LostPrecisionError(ArithmeticError, ValueError):
     """The cross-products have too few digits for this model."""
 
 

@@ -15,6 +15,7 @@ one factor each, Y_E = sum U'E U over its levels, h_E = (Y_E w)[:p] and q_E = w'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -175,13 +176,19 @@ def evaluate(
     if the cross-products do not have the digits that these need.
     """
     roots, model = list(lambdas), problem.model
-    factorisation = problem.elimination.factorise(roots)
-    reduced = factorisation.reduce(model.right)
+    try:
+        factorisation = problem.elimination.factorise(roots)
+        reduced = factorisation.reduce(model.right)
+    except np.linalg.LinAlgError as error:
+        raise LostPrecisionError(
+            f"the likelihood cannot be computed at some variances ({error}): rescale or centre the "
+            "columns, or drop random terms"
+        ) from error
     gram = reduced.remaining(model.gram, model.within)
     lower, info = lapack.dpotrf(gram, lower=1, clean=1)
     if info == len(gram) and scale is not None:
         lower[-1, -1] = 0.0
-    elif info:
+    elif info or not math.isfinite(lower[-1, -1]):
         raise LostPrecisionError(
             "too few digits are left for the residual: it is nearly nothing beside an offset, "
             "a covariate or the differences between groups, or the model can follow every row. "

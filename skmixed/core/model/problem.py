@@ -39,6 +39,7 @@ class Problem:
     pairs: dict[tuple[int, int], PairBlock]  # scaled products of the pairs of levels that occur
     n_observations: float  # rows, or the sum of frequency weights
     constant: float  # beside the scaled criterion: scales of the columns, precision weights
+    is_noisy: bool = False  # whether the response has noise of its own, see `with_noise`
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec, krylov: Krylov | None = None) -> Problem:
@@ -78,7 +79,7 @@ class Problem:
         if within is not None:
             within = within.copy()
             within[-1, -1] += noise
-        return replace(self, model=replace(self.model, gram=gram, within=within))
+        return replace(self, model=replace(self.model, gram=gram, within=within), is_noisy=True)
 
     def scaled_lambdas(self, lambdas: Blocks) -> Blocks:
         """Return lambda of every used factor in scaled units, given in those of the data."""

@@ -22,7 +22,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from scipy.linalg import lapack
 
-from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import BoolArray, FloatArray, diagonal, transposed
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import Evaluation, level_grams
@@ -94,7 +94,10 @@ def _projection_root(gram: FloatArray) -> FloatArray:
     few = min(_N_PROJECTED, len(gram))
     root, info = lapack.dpotrf(gram[:few, :few], lower=1, clean=1)
     if info:
-        raise np.linalg.LinAlgError("the fixed columns are not independent")
+        raise LostPrecisionError(
+            "too few digits are left for the fixed columns, which are nearly dependent: rescale or "
+            "centre the columns, or drop some"
+        )
     return np.asarray(root)
 
 

@@ -41,6 +41,10 @@ from skmixed.estimators.grouped._tree import Tree, deepest_known
 
 _GLM_FLOOR = 1e-12  # of p (1 - p) and of |mean|: a fit that is certain is not divided by zero
 _LARGEST_EXPONENT = 700.0  # exp(710) is infinite
+_NO_INFORMATION = (
+    "its coefficients or columns are so large that their information is no finite number: rescale "
+    "the columns, or penalise the estimator"
+)
 _BLENDED = ("predict_proba", "decision_function")
 
 
@@ -109,6 +113,12 @@ class GroupInformation:
     matrix: FloatArray  # (k, k), information with the penalty, for a dispersion of 1
     pearson: float  # weighted sum of squared Pearson residuals
     total: float  # sum of the weights
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it is numbers."""
+        parts = self.estimate, self.matrix, self.pearson
+        return all(bool(np.isfinite(part).all()) for part in parts)
 
 
 def information(
@@ -232,9 +242,14 @@ class EstimatorGroupFits(GroupFits):
         for job in jobs_of([codes], np.arange(len(y)), [0]):
             if own[job.group] is not None:
                 weights = None if training.weights is None else training.weights[job.rows]
-                found[job.group] = information(
+                each = information(
                     family, own[job.group], table[job.rows], y[job.rows], weights, self.origin
                 )
+                if each.is_finite:
+                    found[job.group] = each
+                    continue
+                own[job.group] = None
+                self.failures.reasons[self.tree.depth, job.group] = _NO_INFORMATION
         k = table.shape[1] + bool(self.pooled.fit_intercept)
         precision, estimate = np.zeros((k, k, len(own))), np.zeros((k, len(own)))
         known = [(place, each) for place, each in enumerate(found) if each is not None]
@@ -245,7 +260,16 @@ class EstimatorGroupFits(GroupFits):
             precision[:, :, place] = each.matrix / dispersion
             estimate[:, place] = each.estimate
         self.precision = precision  # (k, k, n_groups), zero where there is no estimate
-        self.shrunk = pool(precision, estimate, self.tree.hierarchy)
+        try:
+            self.shrunk = pool(precision, estimate, self.tree.hierarchy)
+        except np.linalg.LinAlgError as error:
+            largest = int(np.argmax(np.abs(estimate).max(axis=0) + np.abs(precision).max((0, 1))))
+            raise ValueError(
+                "the coefficients of the groups cannot be shrunk to their parents', their numbers "
+                f"being too large, or too unlike; they are largest in the group "
+                f"{self.tree.keys(self.tree.depth)[largest]}: rescale the columns, penalise "
+                f"{type(self.pooled).__name__}, or fit the groups apart by shrinkage=None"
+            ) from error
         self.final = [
             [self._with_coefficients(row) for row in uncentred(means.T, self.origin)]
             for means in self.shrunk.means

@@ -1,5 +1,8 @@
 """Shrinkage by REML: the mixed model where there is one, and better predictions."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +14,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from skmixed import GroupedModels, MixedLinearRegressor
 from skmixed.core.pooling.cells import fit_cells
 from skmixed.datasets import load_sleepstudy
+from skmixed.estimators.grouped import _estimator_fits
 from skmixed.exceptions import UnknownLevelWarning
 from tests.estimators.grouped.loops import rows_in_groups
 
@@ -300,3 +304,37 @@ def test_lost_groups_are_a_warning():
     numbered = GroupedModels().fit(X, y, groups=np.arange(len(y)) % 7)
     with pytest.warns(UnknownLevelWarning, match="numbers in fit and are text"):
         numbered.predict(X, groups=group)
+
+
+def poisson_rows():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=60), "g": np.repeat(list("abcdef"), 10)})
+    return X, rng.poisson(3.0, 60).astype(float)
+
+
+def test_a_group_without_finite_information_is_named(monkeypatch):
+    X, y = poisson_rows()
+    information = _estimator_fits.information
+
+    def spoiled(family, estimator, table, *rest):
+        found = information(family, estimator, table, *rest)
+        is_third = np.array_equal(table[:, 0], X["x"][20:30])
+        return replace(found, matrix=found.matrix * np.inf) if is_third else found
+
+    monkeypatch.setattr(_estimator_fits, "information", spoiled)
+    model = GroupedModels(PoissonRegressor(), group_features="g", fallback="parent").fit(X, y)
+    assert model.fallback_["group"].tolist() == [("c",)]
+    assert "no finite number" in model.fallback_["reason"][0]
+    assert np.isfinite(model.predict(X)).all()
+    with pytest.raises(ValueError, match=r"\('c',\): its coefficients or columns are so large"):
+        GroupedModels(PoissonRegressor(), group_features="g", fallback="error").fit(X, y)
+
+
+def test_groups_whose_numbers_are_too_large_to_be_shrunk_are_named():
+    X, y = poisson_rows()
+    X.loc[X["g"] == "c", "x"] *= 1e155
+    model = GroupedModels(PoissonRegressor(alpha=0.0, max_iter=2), group_features="g")
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=r"largest in the group \('.',\): rescale"):
+            model.fit(X, y)
