@@ -23,7 +23,7 @@ from skmixed.core.rows.linear_predictor import z_b
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.plan import Plan
 from skmixed.design.design import Design
-from skmixed.estimators._diagnosis import check_sizes, check_weights
+from skmixed.estimators._diagnosis import check_effects, check_sizes, check_weights
 from skmixed.estimators._linear_state import LinearState, search_of
 from skmixed.estimators._reading import pick_rows
 from skmixed.estimators._training_data import TrainingData, read_training_data
@@ -149,6 +149,7 @@ class RandomPart:
 
     def fitted(self, fit: Fit) -> MixedLinearRegressor:
         """Return the model at a fit; warns as its own `fit` would."""
+        check_effects(fit.products, self.spec, self.data.unnamed_groups)
         self.model._fitted = LinearState.of(self.model, self.data, self.design, fit)
         return self.model
 

@@ -49,6 +49,26 @@ def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
         )
 
 
+def check_effects(
+    products: CrossProducts,
+    spec: ModelSpec,
+    by_position: Sequence[str] = (),  # grouping columns of an array, perhaps not those meant
+) -> None:
+    """Warn, before the search, of slopes with as many random effects as there are rows."""
+    for factor in spec.used_factors:
+        k, index = len(spec.factor_columns(factor)), products.factors[factor].index
+        if k > 1 and k * len(index) >= products.n_rows:
+            _warn_of_effects(index.name, k * len(index), products.n_rows, by_position)
+
+
+def _warn_of_effects(name: str, n_effects: int, n_rows: int, by_position: Sequence[str]) -> None:
+    warn(
+        f"factor {name!r} has {n_effects} random effects for {n_rows} rows: the variances and the "
+        "residual variance can hardly be told apart" + _position_hint(name, by_position),
+        UnidentifiedWarning,
+    )
+
+
 def check_residual(fit: Fit) -> None:
     """Raise ValueError if the fixed part fits exactly, so that no variance was estimated."""
     if not fit.is_determined:
@@ -66,7 +86,8 @@ def warn_about(
 
     ConvergenceWarning: the criterion can still be lowered. LostPrecisionWarning: rounding leaves
     the residual variance fewer than six digits. UnidentifiedWarning: a variance cannot be told from
-    the residual, or no residual is left beside the fixed part or the random effects.
+    the residual, or no residual is left beside the fixed part or the random effects. What sizes
+    alone say of slopes, `check_effects` has said before the search.
     """
     if not fit.spec.terms:
         return
@@ -94,14 +115,10 @@ def warn_about(
         )
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
         k, _, n_levels = own.shape
-        if factor not in fit.unidentified and k * n_levels >= fit.products.n_rows:
+        n_rows = fit.products.n_rows
+        if k == 1 and factor not in fit.unidentified and n_levels >= n_rows:  # or see above
             name = fit.products.factors[factor].index.name
-            warn(
-                f"factor {name!r} has {k * n_levels} random effects for {fit.products.n_rows} "
-                "rows: the variances and the residual variance can hardly be told apart"
-                + _position_hint(name, by_position),
-                UnidentifiedWarning,
-            )
+            _warn_of_effects(name, n_levels, n_rows, by_position)
     _warn_about_shared_columns(fit)
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name

@@ -25,7 +25,13 @@ from skmixed.design.design import Design
 from skmixed.design.records import read, stored, write
 from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.estimators._columns import Columns
-from skmixed.estimators._diagnosis import check_sizes, check_weights, print_iteration, warn_about
+from skmixed.estimators._diagnosis import (
+    check_effects,
+    check_sizes,
+    check_weights,
+    print_iteration,
+    warn_about,
+)
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators._prediction_rows import LinearEstimates, Predictor
 from skmixed.estimators._training_data import TrainingData, declaration
@@ -59,7 +65,7 @@ class LinearState:
         """Fit to a table as an estimator asks for; `more` are fields of a kind of this state."""
         design, rows = learn_rows(model, data, data.terms)
         products = CrossProducts.of(design.layout, rows)
-        spec = checked_spec(model, design, products, data.weights)
+        spec = checked_spec(model, design, products, data.weights, data.unnamed_groups)
         fit = Fit.of(products, spec, *search_of(model, products, spec))
         return cls.of(model, data, design, fit, **more)
 
@@ -73,14 +79,14 @@ class LinearState:
         weights: FloatArray | None,  # some that are like those of the rows
     ) -> Self:
         """Fit to sums as an estimator asks for."""
-        spec = checked_spec(model, design, products, weights)
+        spec = checked_spec(model, design, products, weights, data.unnamed_groups)
         fit = Fit.of(products, spec, *search_of(model, products, spec))
         return cls.of(model, data, design, fit)
 
     @classmethod
     def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
         """Put together what a fit to a table has found; warns where it is in doubt."""
-        warn_about(fit, () if data.feature_names is not None else data.columns.groups)
+        warn_about(fit, data.unnamed_groups)
         return cls(
             fit=fit,
             posterior=fit,
@@ -98,9 +104,10 @@ class LinearState:
         """Fit to the rows so far and further ones; warns where what is found is in doubt."""
         products = self._products_with(rows)
         design = self.design.with_levels(products.levels)
-        spec = checked_spec(model, design, products, rows.weights)
+        unnamed = () if self.feature_names_in is not None else self.columns.groups
+        spec = checked_spec(model, design, products, rows.weights, unnamed)
         fit = Fit.of(products, spec, *search_of(model, products, spec))
-        warn_about(fit, () if self.feature_names_in is not None else self.columns.groups)
+        warn_about(fit, unnamed)
         return replace(self, fit=fit, posterior=fit, design=design)
 
     def with_effects_of(self, rows: Rows) -> Self:
@@ -339,10 +346,18 @@ def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Sol
 
 
 def checked_spec(
-    model: Any, design: Design, products: CrossProducts, weights: FloatArray | None
+    model: Any,
+    design: Design,
+    products: CrossProducts,
+    weights: FloatArray | None,
+    by_position: Sequence[str],
 ) -> ModelSpec:
-    """Return the model that an estimator asks for; warns about `weights`, (n,), and few rows."""
+    """Return the model that an estimator asks for; warns about `weights`, (n,), and few rows.
+
+    `by_position` are the grouping columns of an array.
+    """
     spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
     check_weights(weights, spec)
     check_sizes(products, spec)
+    check_effects(products, spec, by_position)
     return spec

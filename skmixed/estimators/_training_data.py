@@ -46,6 +46,11 @@ class TrainingData:
     feature_names: NDArray[Any] | None  # (n_features,), of str
     context: Mapping[str, Any]  # what formulas may name besides columns
 
+    @property
+    def unnamed_groups(self) -> tuple[str, ...]:
+        """The grouping columns of an array, perhaps not those meant; none of a table with names."""
+        return () if self.feature_names is not None else self.columns.groups
+
 
 def read_training_data(
     estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any, groups: Any

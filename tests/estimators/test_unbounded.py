@@ -13,6 +13,7 @@ import pytest
 from sklearn.base import clone
 
 from skmixed import MixedLinearRegressor
+from skmixed.core.fit import Fit
 from skmixed.exceptions import UnidentifiedWarning
 
 RNG = np.random.default_rng(0)
@@ -136,3 +137,17 @@ def test_a_likelihood_without_maximum_and_lost_digits_is_fitted_with_a_warning(s
         model.fit(X, y)
     assert np.isfinite(model.predict(X)).all()
     assert any(issubclass(each.category, UnidentifiedWarning) for each in caught)
+
+
+def test_more_slopes_than_rows_are_warned_of_before_the_search(monkeypatch):
+    def searched(*given, **more):
+        raise RuntimeError("the search began")
+
+    monkeypatch.setattr(Fit, "of", searched)
+    X = TABLE.assign(kind=pd.Categorical(GROUP % 5))
+    model = MixedLinearRegressor("(kind | g)", fixed="x")
+    with (
+        pytest.warns(UnidentifiedWarning, match="factor 'g' has 120 random effects for 96 rows"),
+        pytest.raises(RuntimeError, match="began"),
+    ):
+        model.fit(X, RNG.standard_normal(96))
