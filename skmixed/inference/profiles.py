@@ -224,8 +224,8 @@ _GRADIENT_LEFT = 1e-6  # by BFGS; the deviance, of curvature near one, is then r
 _UNREACHABLE = 1e300  # deviance where it cannot be computed: finite, so that searches step back
 _FLATTEST = 1e-2  # of a Hessian of unit diagonal: directions flatter than that count as this flat
 _MOST_LEARNED = 1e2  # factor by which one search may change a curvature: it has seen few steps
-_ON_BOUNDARY = 1e-2  # units of a coordinate: nearer to zero, its slope hardly tells of a way out
-_OFF_BOUNDARY = 0.3  # units: the deviance is the same for both signs, and zero can be a maximum
+_NEXT_TO_ZERO = 1e-2  # units of a coordinate: nearer to zero, its slope hardly tells of a way out
+_AWAY_FROM_ZERO = 0.3  # units: the deviance is the same for both signs, and zero can be a maximum
 _NOT_LOWER = 1e-3  # of the deviance: lower by more, another fit is better
 _SAME_DEVIANCE = 1e-4  # of a limit, tenfold less than matters: ends of two searches of one minimum
 _MOST_MENDED = 10  # times that one limit is looked for: every one starts from a lower minimum
@@ -282,9 +282,9 @@ class ProfileCurve:
         nearest = min(between, key=lambda other: abs(other - t))
         x, units = self._points[nearest][2], self.constrained.units
         starts = [x]
-        is_symmetric = (np.abs(x) < _ON_BOUNDARY * units) & self._of_effects
+        is_symmetric = (np.abs(x) < _NEXT_TO_ZERO * units) & self._of_effects
         if is_symmetric.any():
-            starts.append(np.where(is_symmetric, _OFF_BOUNDARY * units, x))
+            starts.append(np.where(is_symmetric, _AWAY_FROM_ZERO * units, x))
         return self._point(t, self._searched(t, starts))
 
     @property
