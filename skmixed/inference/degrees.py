@@ -100,7 +100,7 @@ class Curvature:
         the exact gradient.
         """
         evaluation = fit.evaluation
-        coordinates = Coordinates.natural(fit.problem)
+        coordinates = Coordinates.natural(fit.problem.structures)
         theta = coordinates.read(evaluation.lambdas)
         directions = coordinates.directions(theta)
         forms = _forms_along(evaluation, directions)

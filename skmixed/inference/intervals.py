@@ -71,7 +71,7 @@ def _covariance_changes(fit: Fit) -> list[FloatArray]:
 
     It is over sigma^2 in scaled units, of effects in raw ones.
     """
-    coordinates = Coordinates.natural(fit.problem)
+    coordinates = Coordinates.natural(fit.problem.structures)
     directions = coordinates.directions(coordinates.read(fit.evaluation.lambdas))
     model = fit.problem.model
     maps = [random_map / model.response_scale for random_map in model.random_maps]

@@ -94,7 +94,7 @@ def draw_problem(seed):
 
 def best_of_other_searches(problem, seed, n_starts=6):
     """Return the lowest criterion that bounded-memory quasi-Newton finds from several starts."""
-    coordinates = Coordinates.natural(problem)
+    coordinates = Coordinates.natural(problem.structures)
     start = coordinates.theta([np.eye(s.size) for s in problem.structures])
 
     def objective(theta):

@@ -65,7 +65,7 @@ def test_criterion_and_derivatives_are_the_same(pair, theta):
     assert few.criterion == pytest.approx(full.criterion, abs=1e-10 * abs(full.criterion))
     np.testing.assert_allclose(few.beta, full.beta, rtol=1e-10, atol=1e-12)
     assert few.sigma2 == pytest.approx(full.sigma2, rel=1e-11)
-    coordinates, at = Coordinates.natural(pair[0]), np.array([theta])
+    coordinates, at = Coordinates.natural(pair[0].structures), np.array([theta])
     scale = float(full.factorisation.total_information(0)[0, 0]) * (1 + theta)
     models = (local_model(evaluation, coordinates, at) for evaluation in (few, full))
     for mine, theirs in zip(*models, strict=True):

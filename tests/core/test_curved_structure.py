@@ -63,7 +63,7 @@ def draw(seed, d=1.5, r=0.7, *, with_site=False, method="reml"):
 def test_gradient_and_hessian_in_theta(with_site):
     products, spec, _ = draw(0, with_site=with_site)
     problem = Problem.of(products, spec)
-    coordinates = Coordinates.natural(problem)
+    coordinates = Coordinates.natural(problem.structures)
     theta = np.array([0.8, 1.1, 0.6])[: 2 + with_site]
 
     def found(at):
@@ -131,7 +131,7 @@ def test_a_variance_of_zero_is_an_optimum():
 def test_em_lowers_the_criterion_and_ends_at_the_same_optimum():
     products, spec, _ = draw(4)
     problem = Problem.of(products, spec)
-    coordinates = Coordinates.natural(problem)
+    coordinates = Coordinates.natural(problem.structures)
     evaluation = evaluate(problem, [np.eye(N_VISITS)])
     for _ in range(20):
         before = evaluation.criterion

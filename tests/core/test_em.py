@@ -35,7 +35,7 @@ def test_em_agrees_with_newton(formula, reml):
 @pytest.mark.parametrize("seed", range(12))
 def test_every_em_step_lowers_the_criterion(seed):
     problem = Problem.of(*draw_problem(seed))
-    coordinates = Coordinates.natural(problem)
+    coordinates = Coordinates.natural(problem.structures)
     lams = [np.eye(s.size) for s in problem.structures]
     evaluation = evaluate(problem, lams)
     for _ in range(30):

@@ -74,7 +74,7 @@ def test_everything_is_as_with_a_dense_complement(design, boundary, seed):
         assert_close(ours.factorisation.information(f), levels, 1e-9)
         covariance = exact.factorisation.conditional_covariance(f)
         assert_close(ours.factorisation.conditional_covariance(f), covariance, 1e-9)
-    coordinates = Coordinates.natural(exact.problem)
+    coordinates = Coordinates.natural(exact.problem.structures)
     theta = coordinates.read(exact.lambdas)
     models = (local_model(evaluation, coordinates, theta) for evaluation in (ours, exact))
     for mine, theirs in zip(*models, strict=True):

@@ -44,7 +44,7 @@ def test_criterion_and_derivatives_of_a_stack(design, boundary, seed):
     responses = draw_responses(fit, 3, np.random.default_rng(seed))
     scaled = ScaledResponses.of(fit, responses)
     stack = _shared_stack(fit, scaled)
-    coordinates = Coordinates.natural(fit.problem)
+    coordinates = Coordinates.natural(fit.problem.structures)
     (lam,) = fit.scaled_lambdas
     theta = coordinates.theta([lam @ lam.T])
     (lam,) = coordinates.lambdas(theta)

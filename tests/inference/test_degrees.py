@@ -227,7 +227,7 @@ def test_units_do_not_matter():
 def test_exact_curvature_agrees_with_differences():
     model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
     exact = Curvature.of(model.fit_).hessian
-    coordinates = Coordinates.natural(model.fit_.problem)
+    coordinates = Coordinates.natural(model.fit_.problem.structures)
     theta = coordinates.read(model.fit_.evaluation.lambdas)
     differences = degrees._differences(model.fit_.evaluation, coordinates, theta)
     np.testing.assert_allclose(exact, differences, rtol=1e-5, atol=1e-4)

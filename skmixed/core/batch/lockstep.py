@@ -14,9 +14,10 @@ import numpy as np
 from skmixed.core.batch.stack import LockstepData, LockstepPoint, evaluate_stack
 from skmixed.core.linalg import BoolArray, FloatArray, IntArray, transposed
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
+from skmixed.core.search.coordinates import DESCENDS
 from skmixed.core.search.newton import ESCAPE_GAIN, NO_GAIN, SMALLEST_RADIUS
 from skmixed.core.search.starts import starts_beside
-from skmixed.core.search.state import DESCENDS, SNAP_RISE
+from skmixed.core.search.state import SNAP_RISE
 from skmixed.core.search.trust_region import (
     ACCEPTED_RATIO,
     is_interior,

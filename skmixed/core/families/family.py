@@ -74,6 +74,10 @@ class Family(ABC):
         """Dispersions to begin with, (m,)."""
         return np.zeros(self.n_dispersions)
 
+    def moment_phi(self, y: FloatArray, mean: FloatArray) -> FloatArray:
+        """Return dispersions, (m,), with which the squared residuals are as large as they are."""
+        return self.first_phi
+
     @abstractmethod
     def mean(self, eta: FloatArray) -> FloatArray:
         """Return the mean, of the shape of eta."""

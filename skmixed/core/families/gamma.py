@@ -16,6 +16,8 @@ from skmixed.core.families.family import PhiSlopes, require, total, weighted
 from skmixed.core.families.log_link import LogLink
 from skmixed.core.linalg import FloatArray
 
+_LEAST_VARIATION = 1e-4  # squared, to begin with: the search finds less by itself
+
 
 @dataclass(frozen=True, slots=True)
 class Gamma(LogLink):
@@ -61,6 +63,11 @@ class Gamma(LogLink):
             weights,
         )
         return np.array([f.sum()]), g[None], w[None]
+
+    def moment_phi(self, y: FloatArray, mean: FloatArray) -> FloatArray:
+        """Return minus the logarithm of the squared coefficient of variation."""
+        square = float(np.mean(np.square(y / mean - 1.0)))
+        return np.array([-np.log(np.clip(square, _LEAST_VARIATION, 1.0 / _LEAST_VARIATION))])
 
     def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:
         """Return the logarithm of the response."""

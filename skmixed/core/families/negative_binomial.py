@@ -63,6 +63,11 @@ class NegativeBinomial(Counts):
         )
         return np.array([f.sum()]), g[None], w[None]
 
+    def moment_phi(self, y: FloatArray, mean: FloatArray) -> FloatArray:
+        """Return log theta from the squared residuals beyond the mean."""
+        beyond = float(np.sum(np.square(y - mean) - mean) / np.sum(np.square(mean)))
+        return np.array([-np.log(np.clip(beyond, 1.0 / _LARGE, _LARGE))])
+
     def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
         """Return mu + mu^2 / theta."""
         return np.asarray(mean + mean**2 * np.exp(-phi[0]))

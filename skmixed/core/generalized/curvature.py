@@ -128,7 +128,7 @@ class _Exact:
         rows, p = self.working.rows, self.p
         (lam,), (t,) = self.working.lambdas, self.working.leverages
         rho = self.working.curved - self.working.w1 * rows.effects([(lam @ (lam.T @ t))[:, None]])
-        (cross,), own = rows.cross(rho), rows.own(rho)
+        (cross,), (own,) = rows.cross(rho), rows.own(rho)
         result = _summed(self.moves, multiply_levels(own, self.moves))
         mixed = _summed(cross, self.moves)
         result[:p] -= mixed

@@ -17,7 +17,7 @@ Nothing divides by lambda: it is the evaluation of a linear mixed model at the w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,7 @@ from skmixed.core.generalized.curvature import Working, exact_hessian, informati
 from skmixed.core.generalized.modes import Modes, Point, Remembered, find_modes, first_carried
 from skmixed.core.generalized.observations import Observations, RowBlock
 from skmixed.core.linalg import FloatArray
+from skmixed.core.search.coordinates import Coordinates
 
 LEAST_DECREMENT = 1e-20  # of the modes: the gradient is then exact to rounding
 
@@ -52,6 +53,40 @@ class LaplaceEvaluation:
     def lambdas(self) -> Blocks:
         """Lambda of every factor, (k, k)."""
         return self.point.lambdas
+
+    def with_lambdas(self, lambdas: Blocks) -> LaplaceEvaluation:
+        """Return the same evaluation under other square roots of the same covariances."""
+        return replace(self, point=self.point._replace(lambdas=lambdas))
+
+    def slopes(self, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
+        """Return the gradient in beta, theta and phi, (p + t + m,)."""
+        parts = [
+            matrices.reshape(len(matrices), -1) @ gradient.ravel()
+            for matrices, gradient in zip(coordinates.directions(theta), self.gradient, strict=True)
+        ]
+        return np.concatenate([self.beta_slope, *parts, self.phi_slope])
+
+    def curvature(self, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
+        """Return second derivatives in beta and theta, (p + t, p + t), as `hessian` has them."""
+        p = len(self.beta_slope)
+        if not coordinates.structures:
+            return self.hessian
+        maps = []
+        zipped = zip(coordinates.structures, coordinates.directions(theta), strict=True)
+        for structure, matrices in zipped:
+            basis = structure.basis.reshape(len(structure.basis), -1)
+            along = matrices.reshape(len(matrices), -1)
+            maps.append(np.linalg.solve(basis @ basis.T, basis @ along.T))
+        sizes = [part.shape for part in maps]
+        change = np.zeros((p + sum(n for n, _ in sizes), p + sum(t for _, t in sizes)))
+        change[:p, :p] = np.eye(p)
+        row = column = p
+        for part in maps:
+            change[row : row + len(part), column : column + part.shape[1]] = part
+            row, column = row + len(part), column + part.shape[1]
+        result = change.T @ self.hessian @ change
+        result[p:, p:] += coordinates.curvature(theta, self.gradient)
+        return np.asarray(result)
 
     @cached_property
     def hessian(self) -> FloatArray:

@@ -45,6 +45,7 @@ _WORTHWHILE = 0.7  # distinct rows as a share of all, above which nothing is put
 class RowBlock:
     """Rows of whole levels, in scaled units, of p fixed columns and k random ones a factor."""
 
+    places: IntArray  # (n,), where the rows stand among `Observations.rows`
     fixed: FloatArray  # (n, p) in C order, X
     random: Blocks  # (k, n) a factor, Z
     y: FloatArray  # (n,)
@@ -84,10 +85,12 @@ class RowBlock:
             for columns, codes, own in zip(self.random, self.codes, self.levels, strict=True)
         ]
 
-    def own(self, weights: FloatArray) -> FloatArray:
-        """Return Z'W Z, (k, k, n_levels), of weights, (n,), for the only factor."""
-        (z,), (codes,), (levels,) = self.random, self.codes, self.levels
-        return own_products(z, weights, codes, len(levels))
+    def own(self, weights: FloatArray) -> Blocks:
+        """Return Z'W Z of weights, (n,), as (k, k, n_levels) a factor."""
+        return [
+            own_products(z, weights, codes, len(own))
+            for z, codes, own in zip(self.random, self.codes, self.levels, strict=True)
+        ]
 
     def gram(self, weights: FloatArray) -> FloatArray:
         """Return X'W X, (p, p), of weights, (n,)."""
@@ -113,6 +116,8 @@ class Observations:
     """All rows of a model, and the units that they are in."""
 
     blocks: tuple[RowBlock, ...]
+    layout: Layout
+    rows: Rows  # all of them, equal ones put together
     family: Family
     spec: ModelSpec
     structures: tuple[Structure, ...]  # covariance of every used factor
@@ -157,6 +162,8 @@ class Observations:
         structures = tuple(spec.structure(factor) for factor in spec.used_factors)
         return cls(
             tuple(blocks),
+            layout,
+            rows,
             family,
             spec,
             structures,
@@ -252,6 +259,7 @@ class _Table:
             for s, factor in enumerate(order):
                 parts_of[factor] = np.arange(n_parts) if s == last else arrangement.parents[s, last]
         return RowBlock(
+            rows,
             np.ascontiguousarray(table.fixed[:, :-1]),
             table.random,
             self.rows.columns[rows, self.response],

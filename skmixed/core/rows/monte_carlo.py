@@ -34,7 +34,7 @@ class MonteCarloErrors:
         if noise is None:
             raise ValueError("this fit was computed without random vectors: nothing is random")
         evaluation = fit.evaluation
-        coordinates = Coordinates.natural(fit.problem)
+        coordinates = Coordinates.natural(fit.problem.structures)
         changes = coordinates.directions(coordinates.read(evaluation.lambdas))
         by_scores = [
             np.einsum("tij,il,jl->t", change, u, u, optimize=True)

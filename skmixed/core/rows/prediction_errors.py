@@ -105,7 +105,7 @@ class MovedFits:
     def _evaluated(cls, fit: Fit) -> MovedFits:
         if not fit.scaled_lambdas:
             return cls(np.empty(0), [], np.empty((0, 0)))
-        coordinates = Coordinates.natural(fit.problem)
+        coordinates = Coordinates.natural(fit.problem.structures)
         theta = coordinates.theta([lam @ lam.T for lam in fit.scaled_lambdas])
         evaluation = fit.evaluation.with_lambdas(coordinates.lambdas(theta))
         hessian = local_model(evaluation, coordinates, theta)[1]

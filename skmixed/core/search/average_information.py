@@ -335,7 +335,7 @@ class IterativeSearch(SearchState):
             np.allclose(a, b, rtol=0.0, atol=_UNMOVED) for a, b in zip(exact, omegas, strict=True)
         ]
         ended = [a if same else b for a, b, same in zip(exact, omegas, close, strict=True)]
-        self.coordinates = Coordinates.natural(self.problem)
+        self.coordinates = Coordinates.natural(self.problem.structures)
         self.theta = self.coordinates.theta(ended)
         if all(np.array_equal(a, b) for a, b in zip(ended, omegas, strict=True)):
             self.current = self.current.with_lambdas(self.coordinates.lambdas(self.theta))

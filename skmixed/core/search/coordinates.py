@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -11,7 +12,8 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, IntArray, block_diagonal, is_positive_definite
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import Evaluation, average_information, exact_hessian
-from skmixed.core.model.problem import Problem
+
+DESCENDS = -1e-4  # a flatter slope is not told from the gradient that a search to 1e-8 leaves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,9 +25,8 @@ class Coordinates:
     places: list[slice]  # of the parameters of every factor in theta
 
     @classmethod
-    def natural(cls, problem: Problem) -> Coordinates:
+    def natural(cls, structures: tuple[Structure, ...]) -> Coordinates:
         """Set up coordinates in which every column stays in its place."""
-        structures = problem.structures
         ends = list(accumulate((s.n_theta for s in structures), initial=0))
         places = [slice(*place) for place in pairwise(ends)]
         return cls(structures, [s.natural_order for s in structures], places)
@@ -75,6 +76,31 @@ class Coordinates:
         ):
             return self
         return Coordinates(self.structures, orders, self.places)
+
+    def units(self, theta: FloatArray) -> FloatArray:
+        """Return the unit of each entry of theta, (t,): 1, or the largest one of its factor."""
+        units = np.ones(len(theta))
+        for place in self.places:
+            units[place] = max(1.0, *map(abs, theta[place].tolist()))
+        return units
+
+    def way_off(
+        self, omegas: Blocks, gradients: Sequence[FloatArray | None]
+    ) -> tuple[int, FloatArray] | None:
+        """Find the steepest direction that leaves the boundary and lowers the criterion.
+
+        It comes as the factor to change and the direction, (k, k); None where there is none. The
+        gradients are those in Omega, None for factors that stay.
+        """
+        best, found = DESCENDS, None
+        zipped = zip(self.structures, omegas, gradients, strict=True)
+        for factor, (structure, omega, gradient) in enumerate(zipped):
+            if gradient is None:
+                continue
+            slope, direction = structure.way_off(omega, gradient)
+            if slope < best:
+                best, found = float(slope), (factor, direction)
+        return found
 
     def _factors(self) -> list[tuple[Structure, IntArray, slice]]:
         return list(zip(self.structures, self.orders, self.places, strict=True))

@@ -68,7 +68,7 @@ class EM:
 
 
 def _evaluate(problem: Problem, omegas: Blocks) -> Evaluation:
-    coordinates = Coordinates.natural(problem)
+    coordinates = Coordinates.natural(problem.structures)
     return evaluate_bounded(problem, coordinates.lambdas(coordinates.theta(omegas)))
 
 

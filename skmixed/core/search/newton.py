@@ -250,7 +250,7 @@ class _NewtonSearch(SearchState):
         zipped = zip(self.problem.structures, omegas, strict=True)
         hides_zeros = any(structure.is_on_boundary(omega).any() for structure, omega in zipped)
         if hides_zeros or not self.coordinates.are_natural(found.lambdas):
-            natural = Coordinates.natural(self.problem)
+            natural = Coordinates.natural(self.problem.structures)
             found = found.with_lambdas(natural.lambdas(natural.theta(omegas)))
         report = SolverReport(
             "newton",

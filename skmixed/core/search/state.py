@@ -17,7 +17,6 @@ from skmixed.core.search.report import Callback, Iteration
 from skmixed.core.search.starts import is_like_residual
 
 SNAP_RISE = 1e-8  # of the criterion, that an exact zero may cost: the default tolerance of a search
-DESCENDS = -1e-4  # a flatter slope is not told from the gradient that a search to 1e-8 leaves
 
 
 class SearchSettings(Protocol):
@@ -44,7 +43,7 @@ class SearchState:
         self.n_evaluations = 0
         self.confounded: tuple[int, ...] = ()
         self.converged, self.message = False, "the number of evaluations reached max_iter"
-        self.coordinates = Coordinates.natural(problem)
+        self.coordinates = Coordinates.natural(problem.structures)
 
     def evaluate(self, theta: FloatArray) -> Evaluation:
         """Set the model up at theta, (t,)."""
@@ -57,10 +56,7 @@ class SearchState:
 
     def units(self) -> FloatArray:
         """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""
-        units = np.ones(len(self.theta))
-        for place in self.coordinates.places:
-            units[place] = max(1.0, *map(abs, self.theta[place].tolist()))
-        return units
+        return self.coordinates.units(self.theta)
 
     def move_to(self, omegas: Blocks) -> None:
         """Start afresh from given covariances."""
@@ -84,15 +80,13 @@ class SearchState:
         It comes as the factor to change and the direction, (k, k); None where the
         Karush-Kuhn-Tucker conditions hold. The gradient is asked for on the boundary only.
         """
-        best, found = DESCENDS, None
-        zipped = zip(self.problem.structures, self.omegas, strict=True)
-        for factor, (structure, omega) in enumerate(zipped):
-            if not structure.is_on_boundary(omega):
-                continue
-            slope, direction = structure.way_off(omega, self.current.gradient[factor])
-            if slope < best:
-                best, found = float(slope), (factor, direction)
-        return found
+        omegas = self.omegas
+        zipped = zip(self.problem.structures, omegas, strict=True)
+        on_boundary = [bool(structure.is_on_boundary(omega)) for structure, omega in zipped]
+        slopes = [
+            self.current.gradient[f] if is_on else None for f, is_on in enumerate(on_boundary)
+        ]
+        return self.coordinates.way_off(omegas, slopes)
 
     def drop_confounded(self, slope: FloatArray, hessian: FloatArray) -> None:
         """Zero, in place, slopes and curvatures of confounded factors: they are but rounding."""

@@ -49,7 +49,7 @@ _BLENDED = ("predict_proba", "decision_function")
 
 
 @dataclass(frozen=True, slots=True)
-class Siblings:
+class EstimatorFamily:
     """Mean, variance and penalty of one of scikit-learn's generalized linear models."""
 
     mean: Callable[[FloatArray], FloatArray]  # of the linear predictor, (n,)
@@ -63,7 +63,7 @@ def _logistic(eta: FloatArray) -> FloatArray:
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(eta, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))))
 
 
-def family_of(estimator: Any) -> Siblings | None:
+def family_of(estimator: Any) -> EstimatorFamily | None:
     """Return the family of a fitted estimator, None if its coefficients are not shrunk.
 
     They are for `LogisticRegression` of two classes without an L1 penalty or class weights, and for
@@ -79,7 +79,7 @@ def family_of(estimator: Any) -> Siblings | None:
     link = getattr(estimator, "link", "log")
     is_log = link == "log" or (link == "auto" and power > 0.0)
     alpha = float(estimator.alpha)
-    return Siblings(
+    return EstimatorFamily(
         (lambda eta: np.exp(np.minimum(eta, _LARGEST_EXPONENT))) if is_log else (lambda eta: eta),
         (lambda mean: mean) if is_log else np.ones_like,
         lambda mean: np.maximum(np.abs(mean), _GLM_FLOOR) ** power,
@@ -88,7 +88,7 @@ def family_of(estimator: Any) -> Siblings | None:
     )
 
 
-def _of_logistic(estimator: Any) -> Siblings | None:
+def _of_logistic(estimator: Any) -> EstimatorFamily | None:
     params = estimator.get_params()
     penalty, mixing = params.get("penalty", "deprecated"), params.get("l1_ratio")
     if penalty not in ("l2", None, "deprecated") or mixing not in (None, 0):
@@ -96,7 +96,7 @@ def _of_logistic(estimator: Any) -> Siblings | None:
     if estimator.class_weight is not None:
         return None
     added = 0.0 if penalty is None or np.isinf(estimator.C) else 1.0 / float(estimator.C)
-    return Siblings(
+    return EstimatorFamily(
         _logistic,
         lambda mean: mean * (1.0 - mean),
         lambda mean: np.maximum(mean * (1.0 - mean), _GLM_FLOOR),
@@ -122,7 +122,7 @@ class GroupInformation:
 
 
 def information(
-    family: Siblings,
+    family: EstimatorFamily,
     estimator: Any,
     table: FloatArray,
     y: FloatArray,
@@ -232,7 +232,7 @@ class EstimatorGroupFits(GroupFits):
             "needs: wrap it in CalibratedClassifierCV, or fit the groups apart by shrinkage=None"
         )
 
-    def _shrink(self, family: Siblings, training: Training, codes: IntArray) -> None:
+    def _shrink(self, family: EstimatorFamily, training: Training, codes: IntArray) -> None:
         """Shrink the coefficients of the finest groups to their parents'."""
         table = np.asarray(training.table, dtype=np.float64)
         y = training.y if self.classes is None else (training.y == self.classes[1]).astype(float)

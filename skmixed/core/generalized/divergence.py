@@ -1,0 +1,98 @@
+"""Responses for which some estimate is infinite, found out before the search runs after it.
+
+A direction d of the coefficients separates where no row is against it: eta of every row moves by
+x'd towards the infinity that makes its response the most likely, or not at all. Then every step of
+Newton's method is as long as the last, while the criterion gains less and less.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import null_space
+
+from skmixed.core.generalized.observations import Observations
+from skmixed.core.linalg import FloatArray
+
+_AGAINST = 1e-3  # of the largest move of eta: what other coefficients still move is less
+_TAKES_PART = 1e-3  # of the largest coefficient in units of the columns: less is no part of it
+PURE_DEVIATION = 10.0  # of random effects that explain every level: the largest worth a name
+
+
+def largest_move(observations: Observations, direction: FloatArray) -> float:
+    """Return the largest change of X beta over the rows, in absolute value."""
+    moves = [np.abs(rows.fixed @ direction).max(initial=0.0) for rows in observations.blocks]
+    return float(max(moves, default=0.0))
+
+
+def separates(observations: Observations, direction: FloatArray) -> bool:
+    """Tell whether a direction of the coefficients, (p,), can be followed for ever."""
+    least = _AGAINST * largest_move(observations, direction)
+    for rows in observations.blocks:
+        move, ways = rows.fixed @ direction, observations.family.ways_out(rows.y)
+        against = np.where(ways == 0.0, np.abs(move), -ways * move)
+        if (against > least).any():
+            return False
+    return least > 0.0
+
+
+def separated_columns(observations: Observations, direction: FloatArray) -> tuple[int, ...]:
+    """Return the positions in `ModelSpec.fixed` of the columns that a direction is made of."""
+    units, spec = observations.units, observations.spec
+    raw = (units.to_raw[:, :-1] @ direction)[list(spec.fixed)]
+    sizes = np.zeros(len(raw))
+    sizes[list(units.kept)] = 1.0 / np.abs(units.to_raw[list(spec.fixed), :-1]).max(
+        axis=0, initial=0.0
+    )
+    felt = np.abs(raw) * sizes
+    return tuple(np.flatnonzero(felt > _TAKES_PART * felt.max(initial=0.0)).tolist())
+
+
+def pure_factors(observations: Observations) -> tuple[int, ...]:
+    """Return the factors with a random intercept of which every level has but one extreme response.
+
+    Their variance is infinite. Only a family whose every response is at an extreme can have one.
+    """
+    found = []
+    for factor, structure in enumerate(observations.structures):
+        if _has_constant(observations, factor) and structure.size >= 1:
+            n_levels = observations.n_levels[factor]
+            hits, misses = np.zeros(n_levels, bool), np.zeros(n_levels, bool)
+            inside = False
+            for rows in observations.blocks:
+                ways = observations.family.ways_out(rows.y)
+                inside |= bool((ways == 0.0).any())
+                levels = rows.levels[factor][rows.codes[factor]]
+                hits[levels[ways > 0.0]] = True
+                misses[levels[ways < 0.0]] = True
+            if not inside and hits.any() and misses.any() and not (hits & misses).any():
+                found.append(factor)
+    return tuple(found)
+
+
+def like_rows(observations: Observations) -> tuple[int, ...]:
+    """Return the factors with a level for every row of binary responses.
+
+    The likelihood does not tell their variance from the link.
+    """
+    found = []
+    for factor, structure in enumerate(observations.structures):
+        if structure.size == 1 and observations.n_levels[factor] == observations.n_rows:
+            blocks = observations.blocks
+            weights = [b.weights for b in blocks if b.weights is not None]
+            single = all((w == 1.0).all() for w in weights)
+            extreme = all((observations.family.ways_out(b.y) != 0.0).all() for b in blocks)
+            two_sided = observations.family.name == "binomial"
+            if single and extreme and two_sided:
+                found.append(factor)
+    return tuple(found)
+
+
+def _has_constant(observations: Observations, factor: int) -> bool:
+    used = observations.spec.used_factors[factor]
+    return 0 in observations.spec.factor_columns(used)
+
+
+def covariance_beside(hessian: FloatArray, direction: FloatArray) -> FloatArray:
+    """Return 2 H^-1 of parameters, (m, m), that do not move along a direction, (m,)."""
+    beside = null_space(direction[None])
+    return np.asarray(2.0 * beside @ np.linalg.pinv(beside.T @ hessian @ beside) @ beside.T)

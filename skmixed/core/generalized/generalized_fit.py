@@ -1,0 +1,380 @@
+"""A fitted generalized linear mixed model, free of rows, in the units of the data.
+
+At the optimum the rows are those of a linear mixed model with weights w = f'', the working response
+eta - offset - f' / w and a residual variance of one. Its cross-products are all that predictions,
+random effects and their errors need; they come from the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.families.family import Family
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.generalized.divergence import (
+    PURE_DEVIATION,
+    covariance_beside,
+    like_rows,
+    pure_factors,
+    separated_columns,
+)
+from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum, JointSearch
+from skmixed.core.generalized.laplace import LaplaceEvaluation, evaluate_laplace
+from skmixed.core.generalized.modes import Point
+from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.start import first_point
+from skmixed.core.linalg import FloatArray, inverse_felt
+from skmixed.core.model.evaluation import Evaluation, evaluate
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.search.coordinates import Coordinates
+from skmixed.core.search.report import SolverReport
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import Layout, Rows
+
+Value = TypeVar("Value")
+
+_LEAST_WORKING_WEIGHT = 1e-60  # of the largest: a row that is certain still has a working response
+_NO_INFORMATION = 1e-13  # of second derivatives at unit diagonal: less is rounding of zero
+_DIFFERENCE_STEP = 1e-4  # of central differences of the gradient, in units of the columns
+
+
+class WorkingFit(Fit):
+    """The linear mixed model that a generalized one is at its optimum, with residual variance 1."""
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The model at the optimum, in scaled units."""
+        scale = self.problem.model.response_scale**2
+        return self.cached("evaluation", lambda: evaluate(self.problem, self.scaled_lambdas, scale))
+
+    @property
+    def is_determined(self) -> bool:
+        """Whether anything is left for the residual, which here is given."""
+        return True
+
+
+@dataclass(frozen=True, eq=False)
+class GeneralizedFit:
+    """A generalized linear mixed model with its estimates.
+
+    What it shares with `Fit` has the same name. The rows are kept until the errors of the estimates
+    are known, which for several factors takes time, and never pickled.
+    """
+
+    working: WorkingFit  # the linear mixed model at the optimum
+    family: Family
+    phi: FloatArray  # (m,), dispersions
+    beta: FloatArray  # (n_fixed,), coefficients; 0 where columns depend on those before
+    criterion: float  # -2 log-likelihood with all constants
+    report: SolverReport
+    quadrature: int  # nodes a random column; 1 for Laplace's approximation
+    separated: tuple[int, ...]  # positions in `ModelSpec.fixed` of coefficients that are infinite
+    n_rows: int
+    approximation_shift: FloatArray | None  # (p + t + m,), by quadrature, in standard errors
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        layout: Layout,
+        rows: Rows,
+        spec: ModelSpec,
+        family: Family,
+        *,
+        offset: FloatArray | None = None,
+        quadrature: int = 1,
+        search: JointNewton | None = None,
+    ) -> GeneralizedFit:
+        """Fit a model to rows of a layout, whose last column is y; the offset is (n,).
+
+        Raises ValueError for impossible responses.
+        """
+        spec = replace(spec, method="ml", weighting="frequency")
+        observations = Observations.of(layout, rows, spec, family, offset)
+        optimum, report = _optimum(observations, search or JointNewton())
+        return _fitted(cls, observations, optimum, report)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the rows, after what only they tell."""
+        return {**self.__dict__, "_cache": {"covariance": self.parameter_covariance}}
+
+    def cached(self, name: str, make: Callable[[], Value]) -> Value:
+        """Return what is kept under a name; it is made when first asked for."""
+        if name not in self._cache:
+            self._cache[name] = make()
+        found: Value = self._cache[name]
+        return found
+
+    # --- the model ----------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Which columns are used, and how."""
+        return self.working.spec
+
+    @property
+    def products(self) -> CrossProducts:
+        """Cross-products of the working model."""
+        return self.working.products
+
+    @property
+    def problem(self) -> Problem:
+        """The working model, in scaled units."""
+        return self.working.problem
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The working model at the optimum, in scaled units."""
+        return self.working.evaluation
+
+    @property
+    def posterior(self) -> Posterior:
+        """The working data at the estimates: what predictions and their errors are made of."""
+        return self.cached(
+            "posterior", lambda: Posterior(self.working, self.beta, self.beta_covariance, 1.0)
+        )
+
+    # --- estimates ----------------------------------------------------------------------------
+
+    @property
+    def sigma2(self) -> float:
+        """Residual variance of the working model."""
+        return 1.0
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Positions in `ModelSpec.fixed` of the fixed columns that are independent."""
+        return self.working.kept
+
+    @property
+    def rank(self) -> int:
+        """Number of independent fixed columns."""
+        return self.working.rank
+
+    @property
+    def lambdas(self) -> Blocks:
+        """Lower-triangular lambdas of the used factors, (k, k), on the scale of the link."""
+        return self.working.lambdas
+
+    @property
+    def covariances(self) -> Blocks:
+        """Covariance matrix of the random effects of every used factor, (k, k)."""
+        return [lam @ lam.T for lam in self.lambdas]
+
+    @property
+    def theta(self) -> FloatArray:
+        """Entries of lambda in lme4's order."""
+        return self.working.theta
+
+    @property
+    def ordered_terms(self) -> list[Term]:
+        """The terms by falling number of levels."""
+        return self.working.ordered_terms
+
+    def place_of(self, term: Term) -> tuple[int, slice]:
+        """Return the position of a term's factor and the term's columns within it."""
+        return self.working.place_of(term)
+
+    def term_covariance(self, term: Term) -> FloatArray:
+        """Return the covariance matrix of the random effects of one term."""
+        position, block = self.place_of(term)
+        return self.covariances[position][block, block]
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether some covariance matrix of the random effects is singular."""
+        return self.working.is_singular
+
+    @property
+    def unidentified(self) -> tuple[int, ...]:
+        """Factors whose variance was set by convention: nothing in the data tells it."""
+        return tuple(self.spec.used_factors[position] for position in self.report.confounded)
+
+    @property
+    def modes(self) -> Blocks:
+        """Modes of the random effects of every used factor, (n_levels, k)."""
+        return self.posterior.modes
+
+    def conditional_covariance(self, position: int) -> FloatArray:
+        """Return var(b | y) of every level at the estimates, (n_levels, k, k), lme4's postVar."""
+        return self.working.conditional_covariance(position)
+
+    # --- errors of the estimates --------------------------------------------------------------
+
+    @property
+    def parameter_covariance(self) -> FloatArray:
+        """Covariance of beta in raw units, theta in scaled ones, and phi.
+
+        Of shape (n_fixed + t + m,) twice: twice the inverse of the second derivatives. NaN for
+        coefficients that are infinite; zero for columns that depend on others.
+        """
+        return self.cached("covariance", self._parameter_covariance)
+
+    def _parameter_covariance(self) -> FloatArray:
+        optimum: JointOptimum = self._cache.pop("optimum")
+        observations: Observations = self._cache.pop("observations")
+        hessian = optimum.hessian
+        if not optimum.is_exact:
+            hessian = difference_hessian(observations, optimum)
+        if optimum.separating is None:
+            covariance = 2.0 * _inverse(hessian)
+        else:
+            direction = np.zeros(len(hessian))
+            direction[: len(optimum.separating)] = optimum.separating
+            covariance = covariance_beside(hessian, direction)
+        p, units = observations.rank, observations.units
+        maps = units.to_raw[list(self.spec.fixed), :-1]
+        rest = len(hessian) - p
+        change = np.zeros((len(maps) + rest, len(hessian)))
+        change[: len(maps), :p] = maps
+        change[len(maps) :, p:] = np.eye(rest)
+        raw = change @ covariance @ change.T
+        separated = list(self.separated)
+        raw[separated], raw[:, separated] = np.nan, np.nan
+        return np.asarray(raw)
+
+    @property
+    def beta_covariance(self) -> FloatArray:
+        """Covariance matrix of `beta`, (n_fixed, n_fixed), the estimation of theta in it."""
+        n = len(self.spec.fixed)
+        return self.parameter_covariance[:n, :n]
+
+    @property
+    def phi_covariance(self) -> FloatArray:
+        """Covariance matrix of `phi`, (m, m)."""
+        first = len(self.parameter_covariance) - len(self.phi)
+        return self.parameter_covariance[first:, first:]
+
+    # --- likelihood ---------------------------------------------------------------------------
+
+    @property
+    def deviance(self) -> float:
+        """-2 log-likelihood."""
+        return self.criterion
+
+    @property
+    def log_likelihood(self) -> float:
+        """Log-likelihood."""
+        return -0.5 * self.criterion
+
+    @property
+    def n_parameters(self) -> int:
+        """Independent coefficients, entries of theta, and dispersions."""
+        return self.rank + len(self.theta) + len(self.phi)
+
+    @property
+    def aic(self) -> float:
+        """Akaike's information criterion."""
+        return self.criterion + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion, with the number of rows."""
+        return self.criterion + float(np.log(self.n_rows)) * self.n_parameters
+
+
+def _optimum(observations: Observations, search: JointNewton) -> tuple[JointOptimum, SolverReport]:
+    """Search for the optimum, variances that have none being held."""
+    alike, pure = like_rows(observations), pure_factors(observations)
+    pure = tuple(factor for factor in pure if factor not in alike)
+    point = first_point(observations)
+    lambdas = list(point.lambdas)
+    for factor in (*alike, *pure):
+        size = PURE_DEVIATION if factor in pure else 0.0
+        lambdas[factor] = size * np.eye(len(lambdas[factor]))
+    held = (*alike, *pure)
+    running = JointSearch(
+        observations,
+        lambda where, before, tolerance: evaluate_laplace(
+            observations, where, None if before is None else before.remembered, tolerance
+        ),
+        search,
+        held,
+        is_exact=len(observations.structures) <= 1,
+    )
+    optimum = running.solve(Point(point.beta, lambdas, point.phi))
+    report = replace(optimum.report, confounded=alike, is_unbounded=bool(pure))
+    if pure:
+        message = "every level of a factor has but one response: its variance has no maximum"
+        report = replace(report, converged=False, message=message)
+    return optimum, report
+
+
+def _fitted(
+    kind: type[GeneralizedFit],
+    observations: Observations,
+    optimum: JointOptimum,
+    report: SolverReport,
+) -> GeneralizedFit:
+    evaluation: LaplaceEvaluation = optimum.evaluation
+    spec, units, point = observations.spec, observations.units, evaluation.point
+    products = working_products(observations, evaluation)
+    problem = Problem.of(products, spec)
+    raw = [R @ lam for R, lam in zip(units.random_maps, point.lambdas, strict=True)]
+    scaled = tuple(problem.scaled_lambdas(raw))
+    beta = (units.to_raw[:, :-1] @ point.beta)[list(spec.fixed)]
+    separated: tuple[int, ...] = ()
+    if optimum.separating is not None:
+        separated = separated_columns(observations, optimum.separating)
+    return kind(
+        WorkingFit(products, spec, scaled, report, {"problem": problem}),
+        observations.family,
+        point.phi,
+        beta,
+        evaluation.criterion,
+        report,
+        1,
+        separated,
+        observations.n_rows,
+        None,
+        {"observations": observations, "optimum": optimum},
+    )
+
+
+def working_products(observations: Observations, evaluation: LaplaceEvaluation) -> CrossProducts:
+    """Sum the rows as those of a linear mixed model."""
+    rows, family, point = observations.rows, observations.family, evaluation.point
+    weights, response = np.empty(len(rows.columns)), np.empty(len(rows.columns))
+    for block, kept in zip(observations.blocks, evaluation.remembered, strict=True):
+        eta = block.predictor(point.beta) + block.effects(kept.effects)
+        _, g, w = family.derivatives(eta, block.y, block.weights, point.phi)
+        w = np.maximum(w, _LEAST_WORKING_WEIGHT * w.max(initial=1.0))
+        shift = 0.0 if block.offset is None else block.offset
+        weights[block.places], response[block.places] = w, eta - shift - g / w
+    columns = rows.columns.copy()
+    columns[:, observations.layout.response] = response
+    working = Rows(columns, rows.codes, rows.indexes, weights)
+    return CrossProducts.of(observations.layout, working, observations.basis)
+
+
+def difference_hessian(observations: Observations, optimum: JointOptimum) -> FloatArray:
+    """Return second derivatives by central differences of the gradient, (p + t + m,) twice."""
+    coordinates = Coordinates.natural(observations.structures)
+    here: LaplaceEvaluation = optimum.evaluation
+    p, t = observations.rank, len(optimum.theta)
+    parameters = np.concatenate([here.point.beta, optimum.theta, here.point.phi])
+    hessian = np.empty((len(parameters),) * 2)
+    for place in range(len(parameters)):
+        slopes = []
+        for step in (_DIFFERENCE_STEP, -_DIFFERENCE_STEP):
+            moved = parameters.copy()
+            moved[place] += step
+            beta, theta, phi = np.split(moved, [p, p + t])
+            point = Point(beta, coordinates.lambdas(theta), phi)
+            there = evaluate_laplace(observations, point, here.remembered)
+            slopes.append(there.slopes(coordinates, theta))
+        hessian[place] = (slopes[0] - slopes[1]) / (2.0 * _DIFFERENCE_STEP)
+    return np.asarray(0.5 * (hessian + hessian.T))
+
+
+def _inverse(hessian: FloatArray) -> FloatArray:
+    """Invert second derivatives along what is felt."""
+    sizes = np.sqrt(np.abs(np.diag(hessian)))
+    units = np.divide(1.0, sizes, out=np.zeros(len(sizes)), where=sizes > 0.0)
+    return units[:, None] * inverse_felt(hessian * np.outer(units, units), _NO_INFORMATION) * units

@@ -1,0 +1,413 @@
+"""Newton's method on beta, theta and phi together, the boundary of theta being an ordinary point.
+
+The search is that of linear mixed models with more parameters: trust regions, pivot orders, exact
+zeros and the way off the boundary are the same. Second derivatives that are not exact, those in
+phi and those of several factors, are corrected by what the gradient did (symmetric rank one). The
+end needs a small step in eta beside a small gain, for where the data separate only the gain is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.linalg import lapack
+
+from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.generalized.divergence import largest_move, separates
+from skmixed.core.generalized.modes import Point
+from skmixed.core.generalized.observations import Observations
+from skmixed.core.linalg import FloatArray, block_diagonal, eigenvalues
+from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
+from skmixed.core.search.coordinates import Coordinates
+from skmixed.core.search.newton import ESCAPE_GAIN, NO_GAIN, SMALLEST_RADIUS
+from skmixed.core.search.report import Callback, Iteration, SolverReport
+from skmixed.core.search.state import SNAP_RISE
+from skmixed.core.search.trust_region import (
+    ACCEPTED_RATIO,
+    is_interior,
+    judged,
+    new_radius,
+    trust_region_step,
+)
+
+_FIRST_DECREMENT = 1e-8  # of the modes, where the search is far from its end
+_MODES_SHARE = 1e-4  # of the squared predicted gain: the gradient errs by the root of a decrement
+_EXACT_DECREMENT = 1e-20  # of the modes: rounding of the gradient
+_FIRST_RADIUS = 0.5  # in units of theta: twice of it has more rejected steps
+_LEFT_SHARE = 1e-5  # of the tolerance: so little left moves estimates by less than 1e-6
+_LEFT_ROUNDING = 1e-17  # of the criterion: negligible whatever the tolerance
+_GAIN_SHARE = 0.1  # of the tolerance, predicted for a step that was taken: what is left is less
+_SMALL_MOVE = 1e-3  # of eta and of theta: regular searches end at 1e-9, separated ones at 1
+_LONG_MOVE = 0.1  # of eta while next to nothing is gained: separated searches go on at 1
+_TRUSTED_SHARE = 0.2  # of the lowest curvature, below which a correction is dropped for a step
+_SECANT_ANGLE = 1e-8  # cosine below which a correction would divide by rounding
+_PHI_STEP = 1e-3  # of a central difference: an error of 1e-6, and rounding below it
+_RIDGE = 1e-12  # of the mean information, so that separated columns have a unit
+_NEARLY_DONE = 1e-6  # predicted gain from which long steps are looked at
+
+
+class JointEvaluation(Protocol):
+    """A criterion at one point, with its derivatives."""
+
+    @property
+    def point(self) -> Point:
+        """Where it is."""
+        ...
+
+    @property
+    def criterion(self) -> float:
+        """-2 log-likelihood."""
+        ...
+
+    @property
+    def fixed_information(self) -> FloatArray:
+        """The information on beta, (p, p), a measure of its steps."""
+        ...
+
+    @property
+    def gradient(self) -> Blocks:
+        """Derivative in Omega of every factor, (k, k), on its boundary."""
+        ...
+
+    def slopes(self, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
+        """Return the gradient in beta, theta and phi, (p + t + m,)."""
+        ...
+
+    def curvature(self, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
+        """Return second derivatives in beta and theta, (p + t, p + t), exact or not."""
+        ...
+
+
+Evaluate = Callable[[Point, Any, float], Any]
+"""Returns a `JointEvaluation` at a point, given one before, and the decrement of the modes."""
+
+
+@dataclass(frozen=True, slots=True)
+class JointNewton:
+    """Settings of the search."""
+
+    tol: float = 1e-8
+    max_iter: int = 200  # most evaluations of the criterion
+    callback: Callback | None = None  # called with every `Iteration`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointOptimum:
+    """Where a search ended."""
+
+    evaluation: Any  # the `JointEvaluation`, its lambdas lower triangular as they stand
+    theta: FloatArray  # (t,), in the natural order
+    hessian: FloatArray  # (p + t + m, p + t + m), as the search knew it
+    is_exact: bool  # whether these are second derivatives, but for those in phi
+    separating: FloatArray | None  # (p,), a direction of beta that can be followed for ever
+    report: SolverReport
+
+
+class JointSearch:
+    """A search, from a point to its end."""
+
+    def __init__(
+        self,
+        observations: Observations,
+        evaluate: Evaluate,
+        settings: JointNewton,
+        held: tuple[int, ...] = (),
+        *,
+        is_exact: bool,
+        may_pivot: bool = True,
+    ) -> None:
+        self.observations, self._evaluate, self.settings = observations, evaluate, settings
+        self.held = held  # factors whose theta stays as it is
+        self.is_exact, self.may_pivot = is_exact, may_pivot
+        self.coordinates = Coordinates.natural(observations.structures)
+        self.began = time.perf_counter()
+        self.trace: list[Iteration] = []
+        self.n_evaluations = 0
+        self.last_predicted = 0.0
+        self.separating: FloatArray | None = None
+        self.restless = False
+        self.has_snapped = False
+        self.converged, self.message = False, "the number of evaluations reached max_iter"
+        self._local: tuple[Any, FloatArray, FloatArray] | None = None
+
+    def solve(self, point: Point, before: Any = None) -> JointOptimum:
+        """Minimise the criterion from a point on."""
+        self.current = before
+        omegas = [lam @ lam.T for lam in point.lambdas]
+        if self.may_pivot:
+            self.coordinates = self.coordinates.pivoted(omegas)
+        self._place(point, omegas, _FIRST_DECREMENT)
+        while self.n_evaluations < self.settings.max_iter:
+            if self._descend() and self._has_ended():
+                break
+        return self._finish()
+
+    # --- where it stands ----------------------------------------------------------------------
+
+    def _place(self, point: Point, omegas: Blocks, tolerance: float) -> None:
+        """Evaluate at covariances, and start afresh from there."""
+        self.theta = self.coordinates.theta(omegas) if omegas else np.zeros(0)
+        self.current = self._at(point.beta, self.theta, point.phi, tolerance)
+        p, m = len(point.beta), len(point.phi)
+        self.correction = np.zeros((p + len(self.theta) + m,) * 2)
+        self.in_phi = self._phi_rows()
+        self.radius = _FIRST_RADIUS * max(1.0, float(np.abs(self.theta).max(initial=0.0)))
+
+    def _at(self, beta: FloatArray, theta: FloatArray, phi: FloatArray, tolerance: float) -> Any:
+        self.n_evaluations += 1
+        point = Point(beta, self.coordinates.lambdas(theta), phi)
+        return self._evaluate(point, self.current, tolerance)
+
+    @property
+    def omegas(self) -> Blocks:
+        """Covariances, (k, k) of every factor."""
+        return [lam @ lam.T for lam in self.current.point.lambdas]
+
+    @property
+    def rounding(self) -> float:
+        """Error to expect in the criterion."""
+        return float(CRITERION_DIGITS * abs(self.current.criterion) + CRITERION_ROUNDING)
+
+    def _phi_rows(self) -> FloatArray:
+        """Return second derivatives in phi and everything, (m, p + t + m), by differences."""
+        point, rows = self.current.point, []
+        for place in range(len(point.phi)):
+            slopes = []
+            for step in (_PHI_STEP, -_PHI_STEP):
+                phi = point.phi.copy()
+                phi[place] += step
+                moved = self._at(point.beta, self.theta, phi, _EXACT_DECREMENT)
+                slopes.append(moved.slopes(self.coordinates, self.theta))
+            rows.append((slopes[0] - slopes[1]) / (2.0 * _PHI_STEP))
+        return np.array(rows).reshape(len(point.phi), len(self.correction))
+
+    @property
+    def local(self) -> tuple[FloatArray, FloatArray]:
+        """Gradient and second derivatives in beta, theta and phi, without corrections."""
+        if self._local is None or self._local[0] is not self.current:
+            slopes = self.current.slopes(self.coordinates, self.theta)
+            hessian = np.zeros((len(slopes),) * 2)
+            q = len(slopes) - len(self.current.point.phi)
+            hessian[:q, :q] = self.current.curvature(self.coordinates, self.theta)
+            hessian[q:], hessian[:, q:] = self.in_phi, self.in_phi.T
+            hessian[q:, q:] = 0.5 * (self.in_phi[:, q:] + self.in_phi[:, q:].T)
+            self._local = (self.current, slopes, hessian)
+        return self._local[1:]
+
+    def _held_places(self) -> list[slice]:
+        p = len(self.current.point.beta)
+        places = [self.coordinates.places[factor] for factor in self.held]
+        return [slice(p + place.start, p + place.stop) for place in places]
+
+    def _scales(self) -> FloatArray:
+        """Return the matrix from steps in units to steps of the parameters."""
+        information = self.current.fixed_information
+        p, m = len(information), len(self.current.point.phi)
+        levels = min(self.observations.n_levels, default=self.observations.n_rows)
+        ridge = _RIDGE * max(float(np.trace(information)) / max(1, p), np.finfo(float).tiny)
+        lower = np.linalg.cholesky(information + ridge * np.eye(p)) / np.sqrt(levels)
+        inverse = lapack.dtrtri(lower, lower=1)[0] if p else lower
+        return block_diagonal(
+            [np.asarray(inverse).T, np.diag(self.coordinates.units(self.theta)), np.eye(m)]
+        )
+
+    # --- steps --------------------------------------------------------------------------------
+
+    def _descend(self) -> bool:
+        """Try one step; return whether the search has arrived."""
+        scales = self._scales()
+        slopes, hessian = self.local
+        slope, model = scales.T @ slopes, self._trusted(scales, hessian)
+        for place in self._held_places():
+            slope[place], model[place], model[:, place] = 0.0, 0.0, 0.0
+        step, promised = trust_region_step(slope, model, self.radius)
+        predicted, length = float(promised), float(np.linalg.norm(step))
+        before = self.current
+        move = scales @ step
+        if predicted < min(NO_GAIN, self.settings.tol):
+            self._look_at(move)
+            return True
+        tolerance = min(_FIRST_DECREMENT, max(_MODES_SHARE * predicted**2, _EXACT_DECREMENT))
+        p, t = len(before.point.beta), len(self.theta)
+        parameters = np.concatenate([before.point.beta, self.theta, before.point.phi]) + move
+        beta, theta, phi = np.split(parameters, [p, p + t])
+        try:
+            trial = self._at(beta, theta, phi, tolerance)
+        except (LostPrecisionError, np.linalg.LinAlgError):
+            self.radius = length / 4.0
+            return self.radius < SMALLEST_RADIUS
+        gained = before.criterion - trial.criterion
+        ratio = judged(gained, predicted, self.rounding) if np.isfinite(gained) else -1.0
+        interior = is_interior(length, self.radius)
+        self.radius = new_radius(ratio, length, self.radius)
+        accepted = ratio > ACCEPTED_RATIO
+        if np.isfinite(gained):
+            self._correct(trial, theta, move, slopes, hessian)
+        if accepted:
+            self.theta, self.current = theta, trial
+            self._pivot()
+        self._record(float(np.linalg.norm(slope)), length, accepted)
+        if not accepted:
+            return self.radius < SMALLEST_RADIUS
+        return self._is_negligible(predicted, interior, move)
+
+    def _is_negligible(self, predicted: float, interior: bool, move: FloatArray) -> bool:
+        """Tell whether nothing of interest is left after a step, or ever will be."""
+        p, left = len(self.current.point.beta), predicted
+        if self.last_predicted > 0.0 and predicted < self.last_predicted:
+            left *= predicted / self.last_predicted
+        self.last_predicted = predicted
+        tol = self.settings.tol
+        negligible = max(_LEFT_SHARE * tol, _LEFT_ROUNDING * abs(self.current.criterion))
+        is_small = left < negligible or predicted < _GAIN_SHARE * tol
+        moved = 0.0
+        if predicted < _NEARLY_DONE:
+            moved = self._look_at(move)
+            if self.separating is not None:
+                return True
+        relative = np.abs(move[p : p + len(self.theta)]) / self.coordinates.units(self.theta)
+        settled = moved < _SMALL_MOVE and relative.max(initial=0.0) < _SMALL_MOVE
+        return is_small and interior and settled
+
+    def _look_at(self, move: FloatArray) -> float:
+        """Return the largest move of eta, and see whether it goes on for ever."""
+        direction = move[: len(self.current.point.beta)]
+        moved = largest_move(self.observations, direction)
+        self.restless = moved > _SMALL_MOVE
+        if moved > _LONG_MOVE and separates(self.observations, direction):
+            self.separating = direction
+        return moved
+
+    def _trusted(self, scales: FloatArray, hessian: FloatArray) -> FloatArray:
+        """Return second derivatives in units, corrected where that leaves their curvature."""
+        plain = scales.T @ hessian @ scales
+        if not self.correction.any():
+            return np.asarray(plain)
+        corrected = plain + scales.T @ self.correction @ scales
+        lowest = float(eigenvalues(plain)[0])
+        if eigenvalues(corrected)[0] < _TRUSTED_SHARE * lowest:
+            return np.asarray(plain)
+        return np.asarray(corrected)
+
+    def _correct(
+        self,
+        trial: Any,
+        theta: FloatArray,
+        move: FloatArray,
+        slopes: FloatArray,
+        hessian: FloatArray,
+    ) -> None:
+        """Correct second derivatives that are not exact by what the gradient did."""
+        if self.is_exact and not len(trial.point.phi):
+            return
+        q = len(move) - len(trial.point.phi)
+        ahead = hessian.copy()
+        ahead[:q, :q] = trial.curvature(self.coordinates, theta)
+        change = trial.slopes(self.coordinates, theta) - slopes
+        rest = change - (ahead + self.correction) @ move
+        along = float(rest @ move)
+        if abs(along) > _SECANT_ANGLE * np.linalg.norm(rest) * np.linalg.norm(move):
+            self.correction = self.correction + np.outer(rest, rest) / along
+
+    def _pivot(self) -> None:
+        """Change to better coordinates where there are any."""
+        if not self.may_pivot:
+            return
+        omegas = self.omegas
+        better = self.coordinates.pivoted(omegas)
+        if better is self.coordinates:
+            return
+        self.coordinates, self.theta = better, better.theta(omegas)
+        self.current = self.current.with_lambdas(better.lambdas(self.theta))
+        self.correction = np.zeros_like(self.correction)
+        self.in_phi = self._phi_rows()
+
+    def _record(self, slope: float, length: float, accepted: bool) -> None:
+        seconds = time.perf_counter() - self.began
+        line = Iteration(self.current.criterion, slope, length, accepted, seconds)
+        self.trace.append(line)
+        if self.settings.callback is not None:
+            self.settings.callback(line)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _has_ended(self) -> bool:
+        """Tell whether no way leads down from where descents have arrived; else take it."""
+        if self.separating is not None:
+            self.message = "some coefficients have no finite estimate: the data are separated"
+            return True
+        if self._leave_boundary() or self._snap():
+            return False
+        if self.restless:
+            self.message = "the linear predictor still moves, but the criterion does not gain"
+            return True
+        self.converged = True
+        self.message = "the criterion cannot be lowered further"
+        return True
+
+    def _leave_boundary(self) -> bool:
+        """Step off the boundary if that lowers the criterion; return whether it did."""
+        omegas, slopes = self.omegas, []
+        zipped = zip(self.observations.structures, omegas, self.current.gradient, strict=True)
+        for factor, (structure, omega, gradient) in enumerate(zipped):
+            stays = factor in self.held or not structure.is_on_boundary(omega)
+            slopes.append(None if stays else gradient)
+        found = self.coordinates.way_off(omegas, slopes)
+        if found is None:
+            return False
+        factor, direction = found
+        size = max(1.0, float(eigenvalues(omegas[factor])[-1]))
+        before, theta = self.current, self.theta
+        for exponent in range(1, 7):  # a millionth is on the boundary again
+            moved = list(omegas)
+            moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
+            self._place(before.point, moved, _FIRST_DECREMENT)
+            if before.criterion - self.current.criterion > ESCAPE_GAIN + self.rounding:
+                self._local = None
+                return True
+        self.current, self.theta = before, theta
+        return False
+
+    def _snap(self) -> bool:
+        """Put exact zeros where they cost nothing; return whether any was put."""
+        omegas, done = self.omegas, False
+        if self.has_snapped:
+            return False
+        self.has_snapped = True
+        for factor, structure in enumerate(self.observations.structures):
+            snapped = structure.snapped(omegas[factor])
+            if factor in self.held or np.array_equal(snapped, omegas[factor]):
+                continue
+            trial = [snapped if f == factor else omega for f, omega in enumerate(omegas)]
+            theta, point = self.coordinates.theta(trial), self.current.point
+            if np.array_equal(theta, self.theta):
+                continue
+            evaluation = self._at(point.beta, theta, point.phi, _EXACT_DECREMENT)
+            if evaluation.criterion - self.current.criterion < SNAP_RISE + self.rounding:
+                self.current, self.theta, omegas, done = evaluation, theta, trial, True
+        return done
+
+    def _finish(self) -> JointOptimum:
+        """Put rows back in their natural order, and read the second derivatives there."""
+        natural = Coordinates.natural(self.observations.structures)
+        if self.observations.structures:
+            theta = natural.theta(self.omegas)
+            self.coordinates, self.theta = natural, theta
+            self.current = self.current.with_lambdas(natural.lambdas(theta))
+            self._local = None
+        if len(self.current.point.phi):
+            self.in_phi = self._phi_rows()
+        report = SolverReport(
+            "newton",
+            self.converged,
+            self.n_evaluations,
+            self.message,
+            tuple(self.trace),
+        )
+        return JointOptimum(
+            self.current, self.theta, self.local[1], self.is_exact, self.separating, report
+        )

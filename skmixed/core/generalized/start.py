@@ -1,0 +1,91 @@
+"""Where the search of a generalized model begins: without random effects, then their variances.
+
+A few steps of iteratively weighted least squares give beta. With A = Z'W Z and s = -Z'g of every
+level there, the variances solve one system a factor, in which D and E are directions of Omega,
+
+    sum over D of sum tr(A E A D) psi_D = sum s'E s - tr(A E):
+
+Fisher's scoring from zero variances. Small variances are looked for first, because with few rows a
+level the approximation can have a spurious minimum at an absurdly large one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.generalized.modes import Point
+from skmixed.core.generalized.observations import Observations
+from skmixed.core.linalg import FloatArray, inverse_felt
+
+_LEAST_SQUARES = 4  # steps at most: what follows does not need more digits
+_SETTLED = 1e-4  # of the objective: a smaller gain is not worth another pass
+_WEIGHT_SHARE = 1e-10  # of the largest weight: less would leave the columns dependent
+_DEPENDENT = 1e-12  # eigenvalue of X'W X relative to the largest: less is rounding
+_INDISTINCT = 1e-12  # singular value relative to the largest, of directions told from each other
+
+
+def first_point(observations: Observations) -> Point:
+    """Return beta, lambdas and phi to begin with."""
+    beta, phi = _without_effects(observations)
+    natural = [structure.natural_order for structure in observations.structures]
+    omegas = _variances(observations, beta, phi)
+    zipped = zip(observations.structures, omegas, natural, strict=True)
+    lambdas = [s.lam(s.theta(omega, order), order) for s, omega, order in zipped]
+    return Point(beta, lambdas, phi)
+
+
+def _without_effects(observations: Observations) -> tuple[FloatArray, FloatArray]:
+    """Return beta by least squares of working responses, and the dispersions beside it."""
+    family, p = observations.family, observations.rank
+    phi, beta, last = family.first_phi, None, np.inf
+    for _ in range(_LEAST_SQUARES + 1):
+        gram, right, objective = np.zeros((p, p)), np.zeros(p), 0.0
+        for rows in observations.blocks:
+            eta = family.start(rows.y, rows.weights) if beta is None else rows.predictor(beta)
+            with np.errstate(over="ignore", invalid="ignore"):
+                f, g, w = family.derivatives(eta, rows.y, rows.weights, phi)
+            objective += float(f.sum())
+            w = np.maximum(w, _WEIGHT_SHARE * w.max(initial=0.0))
+            shift = 0.0 if rows.offset is None else rows.offset
+            gram += rows.gram(w)
+            right += rows.fixed.T @ (w * (eta - shift) - g)
+        if not np.isfinite(objective):
+            break
+        if beta is not None:
+            if last - objective < _SETTLED * abs(objective):
+                break
+            last = objective
+        beta = inverse_felt(gram, _DEPENDENT) @ right
+    if beta is None:
+        beta = np.zeros(p)
+    if not family.n_dispersions:
+        return beta, phi
+    blocks = observations.blocks
+    y = np.concatenate([rows.y for rows in blocks])
+    mean = family.mean(np.concatenate([rows.predictor(beta) for rows in blocks]))
+    return beta, family.moment_phi(y, mean)
+
+
+def _variances(observations: Observations, beta: FloatArray, phi: FloatArray) -> Blocks:
+    """Return covariances, (k, k) a factor, inside the boundary."""
+    sums: list[list[FloatArray]] = []
+    for rows in observations.blocks:
+        _, g, w = observations.family.derivatives(rows.predictor(beta), rows.y, rows.weights, phi)
+        parts = []
+        for score, own in zip(rows.sums(g), rows.own(w), strict=True):
+            k, _, n_levels = own.shape
+            flat, s = own.reshape(k * k, n_levels), score[:, 0]
+            parts += [flat @ flat.T, own.sum(axis=2), s @ s.T]
+        sums.append(parts)
+    totals = [np.sum(parts, axis=0) for parts in zip(*sums, strict=True)]
+    result = []
+    for factor, structure in enumerate(observations.structures):
+        quartic, total, square = totals[3 * factor : 3 * factor + 3]
+        k, basis = structure.size, structure.basis
+        half = np.tensordot(basis, quartic.reshape(k, k, k, k), axes=([1, 2], [1, 2]))
+        system = np.tensordot(half, basis, axes=([1, 2], [2, 1]))
+        wanted = np.tensordot(basis, square - total, axes=([1, 2], [0, 1]))
+        found = np.linalg.lstsq(system, wanted, rcond=_INDISTINCT)[0]
+        result.append(structure.lifted(np.tensordot(found, basis, axes=1)))
+    return result
