@@ -17,7 +17,7 @@ import numpy as np
 from skmixed.core.linalg import BoolArray, FloatArray
 
 _REACH = 8.5  # standard deviations of the rule for a mean: the density beyond is below rounding
-_NARROW, _BROAD = 1.0, 3.0  # deviations up to which rows share the number of nodes of the largest
+_STANDARD, _BROAD = 1.0, 3.0  # deviations up to which rows share the number of nodes of the largest
 
 PhiSlopes = tuple[FloatArray, FloatArray, FloatArray]
 """Derivatives in phi of the sum of -log densities, (m,), and of g and w of every row, (m, n)."""
@@ -34,6 +34,7 @@ class Family(ABC):
     name: ClassVar[str]
     link: ClassVar[str]
     n_dispersions: ClassVar[int] = 0  # number m of dispersion parameters
+    limit_phi: ClassVar[float | None] = None  # that stands for an infinite dispersion
     collapses: ClassVar[bool] = False  # whether rows of one eta need only sums of w and of w y
 
     @abstractmethod
@@ -170,7 +171,7 @@ def gaussian_mean(
     """
     center, deviation = np.broadcast_arrays(center, np.sqrt(variance))
     result = np.empty(center.shape)
-    size = np.digitize(deviation, [_NARROW, _BROAD], right=True)
+    size = np.digitize(deviation, [_STANDARD, _BROAD], right=True)
     for kind in range(3):
         chosen = np.flatnonzero(size == kind)
         if not len(chosen):

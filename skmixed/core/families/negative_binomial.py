@@ -25,6 +25,7 @@ class NegativeBinomial(Counts):
 
     name: ClassVar[str] = "negative binomial"
     n_dispersions: ClassVar[int] = 1
+    limit_phi: ClassVar[float | None] = 20.0  # a variance of mu + 2e-9 mu^2: that of Poisson
 
     def derivatives(
         self,

@@ -32,7 +32,6 @@ from skmixed.core.linalg import FloatArray, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec, Term
-from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Layout, Rows
@@ -41,7 +40,6 @@ Value = TypeVar("Value")
 
 _LEAST_WORKING_WEIGHT = 1e-60  # of the largest: a row that is certain still has a working response
 _NO_INFORMATION = 1e-13  # of second derivatives at unit diagonal: less is rounding of zero
-_DIFFERENCE_STEP = 1e-4  # of central differences of the gradient, in units of the columns
 
 
 class WorkingFit(Fit):
@@ -219,9 +217,7 @@ class GeneralizedFit:
     def _parameter_covariance(self) -> FloatArray:
         optimum: JointOptimum = self._cache.pop("optimum")
         observations: Observations = self._cache.pop("observations")
-        hessian = optimum.hessian
-        if not optimum.is_exact:
-            hessian = difference_hessian(observations, optimum)
+        hessian = optimum.hessian()
         if optimum.separating is None:
             covariance = 2.0 * _inverse(hessian)
         else:
@@ -351,26 +347,6 @@ def working_products(observations: Observations, evaluation: LaplaceEvaluation) 
     columns[:, observations.layout.response] = response
     working = Rows(columns, rows.codes, rows.indexes, weights)
     return CrossProducts.of(observations.layout, working, observations.basis)
-
-
-def difference_hessian(observations: Observations, optimum: JointOptimum) -> FloatArray:
-    """Return second derivatives by central differences of the gradient, (p + t + m,) twice."""
-    coordinates = Coordinates.natural(observations.structures)
-    here: LaplaceEvaluation = optimum.evaluation
-    p, t = observations.rank, len(optimum.theta)
-    parameters = np.concatenate([here.point.beta, optimum.theta, here.point.phi])
-    hessian = np.empty((len(parameters),) * 2)
-    for place in range(len(parameters)):
-        slopes = []
-        for step in (_DIFFERENCE_STEP, -_DIFFERENCE_STEP):
-            moved = parameters.copy()
-            moved[place] += step
-            beta, theta, phi = np.split(moved, [p, p + t])
-            point = Point(beta, coordinates.lambdas(theta), phi)
-            there = evaluate_laplace(observations, point, here.remembered)
-            slopes.append(there.slopes(coordinates, theta))
-        hessian[place] = (slopes[0] - slopes[1]) / (2.0 * _DIFFERENCE_STEP)
-    return np.asarray(0.5 * (hessian + hessian.T))
 
 
 def _inverse(hessian: FloatArray) -> FloatArray:

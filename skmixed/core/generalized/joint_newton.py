@@ -45,7 +45,9 @@ _SMALL_MOVE = 1e-3  # of eta and of theta: regular searches end at 1e-9, separat
 _LONG_MOVE = 0.1  # of eta while next to nothing is gained: separated searches go on at 1
 _TRUSTED_SHARE = 0.2  # of the lowest curvature, below which a correction is dropped for a step
 _SECANT_ANGLE = 1e-8  # cosine below which a correction would divide by rounding
-_PHI_STEP = 1e-3  # of a central difference: an error of 1e-6, and rounding below it
+_DIFFERENCE_STEP = 1e-4  # of central differences, in units of the columns: they err by 1e-8
+_SLOW_SEARCH = 3  # steps in a row that gain nearly as much as the last: corrections do not help
+_SLOW_GAIN = 0.3  # of the last predicted gain: a good model makes each a small part of it
 _RIDGE = 1e-12  # of the mean information, so that separated columns have a unit
 _NEARLY_DONE = 1e-6  # predicted gain from which long steps are looked at
 
@@ -101,8 +103,7 @@ class JointOptimum:
 
     evaluation: Any  # the `JointEvaluation`, its lambdas lower triangular as they stand
     theta: FloatArray  # (t,), in the natural order
-    hessian: FloatArray  # (p + t + m, p + t + m), as the search knew it
-    is_exact: bool  # whether these are second derivatives, but for those in phi
+    hessian: Callable[[], FloatArray]  # makes the second derivatives, (p + t + m, p + t + m)
     separating: FloatArray | None  # (p,), a direction of beta that can be followed for ever
     report: SolverReport
 
@@ -130,6 +131,8 @@ class JointSearch:
         self.last_predicted = 0.0
         self.separating: FloatArray | None = None
         self.restless = False
+        self.holds_phi = False  # at its limit
+        self.slow = 0
         self.has_snapped = False
         self.converged, self.message = False, "the number of evaluations reached max_iter"
         self._local: tuple[Any, FloatArray, FloatArray] | None = None
@@ -172,18 +175,59 @@ class JointSearch:
         """Error to expect in the criterion."""
         return float(CRITERION_DIGITS * abs(self.current.criterion) + CRITERION_ROUNDING)
 
-    def _phi_rows(self) -> FloatArray:
-        """Return second derivatives in phi and everything, (m, p + t + m), by differences."""
+    def differences(self, first: int = 0) -> FloatArray:
+        """Return rows of the second derivatives, from a first parameter on.
+
+        They are central differences of the gradient, (n_rows, p + t + m).
+        """
         point, rows = self.current.point, []
-        for place in range(len(point.phi)):
+        parameters = np.concatenate([point.beta, self.theta, point.phi])
+        p, t = len(point.beta), len(self.theta)
+        for place in range(first, len(parameters)):
             slopes = []
-            for step in (_PHI_STEP, -_PHI_STEP):
-                phi = point.phi.copy()
-                phi[place] += step
-                moved = self._at(point.beta, self.theta, phi, _EXACT_DECREMENT)
-                slopes.append(moved.slopes(self.coordinates, self.theta))
-            rows.append((slopes[0] - slopes[1]) / (2.0 * _PHI_STEP))
-        return np.array(rows).reshape(len(point.phi), len(self.correction))
+            for step in (_DIFFERENCE_STEP, -_DIFFERENCE_STEP):
+                moved = parameters.copy()
+                moved[place] += step
+                beta, theta, phi = np.split(moved, [p, p + t])
+                there = self._at(beta, theta, phi, _EXACT_DECREMENT)
+                slopes.append(there.slopes(self.coordinates, theta))
+            rows.append((slopes[0] - slopes[1]) / (2.0 * _DIFFERENCE_STEP))
+        found = np.array(rows).reshape(len(parameters) - first, len(parameters))
+        if self.holds_phi:
+            found[:, p + t :] = found[p + t - first :] = 0.0
+        return found
+
+    def _phi_rows(self) -> FloatArray:
+        """Return second derivatives in phi and everything, (m, p + t + m)."""
+        return self.differences(len(self.current.point.beta) + len(self.theta))
+
+    def _refresh(self) -> None:
+        """Take second derivatives that are not exact from differences: steps make no headway."""
+        self.slow = 0
+        if self._jump_to_limit():
+            return
+        if self.is_exact:
+            self.in_phi, self._local = self._phi_rows(), None
+            self.correction = np.zeros_like(self.correction)
+        else:
+            hessian = self.differences()
+            self.in_phi = hessian[len(hessian) - len(self.current.point.phi) :]
+            self._local = None
+            self.correction = 0.5 * (hessian + hessian.T) - self.local[1]
+
+    def _jump_to_limit(self) -> bool:
+        """Put the dispersion at its limit if that is better, and hold it there; tell whether."""
+        limit, point = self.observations.family.limit_phi, self.current.point
+        if limit is None or self.holds_phi or (point.phi >= limit).all():
+            return False
+        phi = np.full(len(point.phi), limit)
+        trial = self._at(point.beta, self.theta, phi, _EXACT_DECREMENT)
+        if not trial.criterion < self.current.criterion:
+            return False
+        self.current, self.holds_phi = trial, True
+        self.in_phi = np.zeros_like(self.in_phi)
+        self.correction = np.zeros_like(self.correction)
+        return True
 
     @property
     def local(self) -> tuple[FloatArray, FloatArray]:
@@ -201,7 +245,10 @@ class JointSearch:
     def _held_places(self) -> list[slice]:
         p = len(self.current.point.beta)
         places = [self.coordinates.places[factor] for factor in self.held]
-        return [slice(p + place.start, p + place.stop) for place in places]
+        held = [slice(p + place.start, p + place.stop) for place in places]
+        if self.holds_phi:
+            held.append(slice(p + len(self.theta), None))
+        return held
 
     def _scales(self) -> FloatArray:
         """Return the matrix from steps in units to steps of the parameters."""
@@ -260,7 +307,11 @@ class JointSearch:
         p, left = len(self.current.point.beta), predicted
         if self.last_predicted > 0.0 and predicted < self.last_predicted:
             left *= predicted / self.last_predicted
+        is_slow = predicted > _SLOW_GAIN * self.last_predicted > 0.0 and interior
+        self.slow = self.slow + 1 if is_slow else 0
         self.last_predicted = predicted
+        if self.slow >= _SLOW_SEARCH and not (self.is_exact and not len(self.current.point.phi)):
+            self._refresh()
         tol = self.settings.tol
         negligible = max(_LEFT_SHARE * tol, _LEFT_ROUNDING * abs(self.current.criterion))
         is_small = left < negligible or predicted < _GAIN_SHARE * tol
@@ -399,8 +450,6 @@ class JointSearch:
             self.coordinates, self.theta = natural, theta
             self.current = self.current.with_lambdas(natural.lambdas(theta))
             self._local = None
-        if len(self.current.point.phi):
-            self.in_phi = self._phi_rows()
         report = SolverReport(
             "newton",
             self.converged,
@@ -408,6 +457,12 @@ class JointSearch:
             self.message,
             tuple(self.trace),
         )
-        return JointOptimum(
-            self.current, self.theta, self.local[1], self.is_exact, self.separating, report
-        )
+        return JointOptimum(self.current, self.theta, self._hessian, self.separating, report)
+
+    def _hessian(self) -> FloatArray:
+        """Return second derivatives in beta, theta and phi, where the search has ended."""
+        if not self.is_exact:
+            hessian = self.differences()
+            return np.asarray(0.5 * (hessian + hessian.T))
+        self.in_phi, self._local = self._phi_rows(), None
+        return self.local[1]

@@ -21,7 +21,7 @@ from skmixed.core.linalg import FloatArray, inverse_felt
 _LEAST_SQUARES = 4  # steps at most: what follows does not need more digits
 _SETTLED = 1e-4  # of the objective: a smaller gain is not worth another pass
 _WEIGHT_SHARE = 1e-10  # of the largest weight: less would leave the columns dependent
-_DEPENDENT = 1e-12  # eigenvalue of X'W X relative to the largest: less is rounding
+_DEPENDENT_SHARE = 1e-12  # eigenvalue of X'W X relative to the largest: less is rounding
 _INDISTINCT = 1e-12  # singular value relative to the largest, of directions told from each other
 
 
@@ -56,7 +56,7 @@ def _without_effects(observations: Observations) -> tuple[FloatArray, FloatArray
             if last - objective < _SETTLED * abs(objective):
                 break
             last = objective
-        beta = inverse_felt(gram, _DEPENDENT) @ right
+        beta = inverse_felt(gram, _DEPENDENT_SHARE) @ right
     if beta is None:
         beta = np.zeros(p)
     if not family.n_dispersions:

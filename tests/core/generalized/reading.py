@@ -48,9 +48,7 @@ def read(table, formula, name, link="auto", covariance="unstructured"):
         tuple(FactorLayout(tuple(key.split(":")), c) for key, c in zip(keys, carried, strict=True)),
     )
     indexes = [
-        GroupIndex(
-            tuple(key.split(":")), tuple(table[c].to_numpy()[first] for c in key.split(":"))
-        )
+        GroupIndex(tuple(key.split(":")), tuple(table[c].to_numpy()[first] for c in key.split(":")))
         for key, (_, first) in zip(keys, coded, strict=True)
     ]
     values = np.column_stack([*columns.values(), y])
