@@ -25,6 +25,8 @@ def check_spellings(tokens: tuple[Token, ...]) -> None:
         following = tokens[index + 1] if index + 1 < len(tokens) else None
         if token.text in ("factor", "as.factor") and is_called(tokens, index):
             _check_factor(tokens, index + 1)
+        if token.kind == "string" and "\\" in token.text:
+            raise NotATermError("text may not hold backslashes")
         if token.kind != "operator" or not token.in_call:
             continue
         if token.text in _NO_OPERATORS:
