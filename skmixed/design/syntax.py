@@ -3,7 +3,7 @@
 Only text is handled here; `skmixed.design.formula` learns what the pieces mean for a table.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -84,21 +84,26 @@ def parse_random(spec: str | Mapping[Any, Any]) -> tuple[RandomTerm, ...]:
     if isinstance(spec, str):
         return _terms_of_text(spec)
     if isinstance(spec, Mapping):
-        return tuple(term for key, value in spec.items() for term in _terms_of_entry(key, value))
+        terms = [term for key, value in spec.items() for term in _terms_of_entry(key, value)]
+        repeated = _repeated(terms)
+        if repeated:
+            raise ValueError(repeated)
+        return tuple(terms)
     raise TypeError(f"random must be a string or a mapping, not {type(spec).__name__}")
 
 
-def _refuse_repeated(phrase: Phrase, terms: Sequence[RandomTerm]) -> None:
-    """Refuse terms with the same columns of the same factor: only their sum is identified."""
+def _repeated(terms: Iterable[RandomTerm]) -> str:
+    """Say which term has the columns and the factor of another: only their sum is identified."""
     known: set[tuple[frozenset[str], bool, frozenset[str]]] = set()
     for term in terms:
         key = frozenset(term.group), term.intercept, frozenset(term.slope_names)
         if key in known:
-            raise phrase.error(
+            return (
                 f"the random term ({term.expression} | {term.name}) is there twice; a/b stands for "
                 "a and b:a, || for a term of each column"
             )
         known.add(key)
+    return ""
 
 
 @lru_cache(maxsize=128)  # a model reads its text at every fit, and a session has few
@@ -122,7 +127,9 @@ def split_formula(text: str) -> FormulaParts:
         else:
             _refuse_misplaced(summand)
             fixed.append((sign, summand))
-    _refuse_repeated(right, random)
+    repeated = _repeated(random)
+    if repeated:
+        raise right.error(repeated)
     return FormulaParts(response, _join(fixed) or "1", tuple(random), tuple(offsets))
 
 
@@ -221,7 +228,9 @@ def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
             _refuse_misplaced(summand)
             raise summand.error("expected only random terms, (x | g); all else belongs to `fixed`")
         terms += _terms_of_bar(sign, summand)
-    _refuse_repeated(phrase, terms)
+    repeated = _repeated(terms)
+    if repeated:
+        raise phrase.error(repeated)
     return tuple(terms)
 
 
