@@ -159,3 +159,30 @@ def test_weights_that_vanish_beside_others_are_refused(part):
     parts = (slice(None),) if part == slice(None) else (slice(0, 1), part)
     with pytest.raises(ValueError, match="more than 1e200 times the smallest"):
         summed(columns, codes, weights, spec, parts)
+
+
+@pytest.mark.parametrize("unit", [1e153, 1e200, 1e-160, 1e-200, 1e-300])
+@pytest.mark.parametrize("place", [1, 2])
+def test_columns_whose_squares_cannot_be_written_are_refused(unit, place):
+    columns, codes, weights, spec = draw(1)
+    for shift in (0.0, 100.0):
+        grown = columns.copy()
+        grown[:, place] = unit * (8.0 * grown[:, place] + shift)
+        with pytest.raises(ValueError, match=f"numbers of '{'1xy'[place]}' are so"):
+            summed(grown, codes, weights, spec)
+
+
+@pytest.mark.parametrize("unit", [1e130, 1e-130])
+@pytest.mark.parametrize("place", [1, 2])
+def test_columns_whose_squares_can_be_written_are_fitted(unit, place):
+    columns, codes, weights, spec = draw(1)
+    grown = columns.copy()
+    grown[:, place] *= unit
+    fit = Fit.of(summed(grown, codes, weights, spec), spec, Newton())
+    assert_same_fit(fit, plain_fit(1), **{"xy"[place - 1]: unit})
+
+
+def test_a_column_of_zeros_is_not_refused():
+    columns, codes, weights, spec = draw(1)
+    columns[:, 1] = 0.0
+    assert Fit.of(summed(columns, codes, weights, spec), spec, Newton()).rank == 1

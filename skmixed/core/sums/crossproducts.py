@@ -25,6 +25,7 @@ from skmixed.core.sums.summation import (
     between_parts,
     by_subtraction,
     change_of_basis,
+    check_squares,
     choose_basis,
     gram_matrix,
     in_unit,
@@ -105,6 +106,7 @@ class CrossProducts:
         unit = unit_of(weights)
         weights = in_unit(weights, unit)
         products = cls._sums(plan, columns, weights, basis, unit)
+        check_squares(plan.layout.columns, products.gram, columns, basis)
         sizes = [len(block.index) for block in products.factors]
         if sizes:
             largest = sizes.index(max(sizes))
@@ -123,16 +125,18 @@ class CrossProducts:
     ) -> CrossProducts:
         """Sum the rows of a plan, weights in a unit; levels and pairs without rows get zeros."""
         shifted = apply_basis(columns, basis)
-        factors, pairs = plan.blocks(shifted, weights)
-        most = max(factors, key=lambda block: len(block.columns), default=None)
-        known = () if most is None else (most.columns, most.products)
+        with np.errstate(over="ignore", invalid="ignore"):
+            factors, pairs = plan.blocks(shifted, weights)
+            most = max(factors, key=lambda block: len(block.columns), default=None)
+            known = () if most is None else (most.columns, most.products)
+            gram = gram_matrix(shifted, weights, *known)
         return cls(
             plan.layout,
             basis,
             n_rows=len(columns),
             sum_weights=float(len(columns) if weights is None else weights.sum()),
             sum_log_weights=0.0 if weights is None else float(np.log(weights).sum()),
-            gram=gram_matrix(shifted, weights, *known),
+            gram=gram,
             factors=factors,
             pairs=pairs,
             unit=unit,

@@ -53,10 +53,11 @@ def choose_basis(columns: FloatArray) -> FloatArray:
         gram = centred.T @ centred
     spread = np.sqrt(gram.diagonal() / len(sample))
     far = np.abs(mean) > _FAR_FROM_ZERO * spread
+    far &= np.isfinite(spread)  # of squares that overflow there is nothing to be saved
     far[CONSTANT] = False
     for j in far.nonzero()[0].tolist():
         basis[CONSTANT, j] = -_nice_shift(sample[:, j], float(mean[j]), float(spread[j]))
-    if len(sample) > 2 * width and width > 2:
+    if len(sample) > 2 * width and width > 2 and np.isfinite(spread).all():
         rest = least_squares(gram[1:, 1:])[1]
         if not rest > _CLEARLY_UNEXPLAINED * gram[-1, -1]:
             basis[:, -1] -= basis[:, :-1] @ _dominant_coef(sample @ basis)
@@ -327,3 +328,27 @@ def unit_of(weights: FloatArray | None) -> float:
 def in_unit(weights: FloatArray | None, unit: float) -> FloatArray | None:
     """Return weights, (n,), divided by a unit."""
     return weights if weights is None or unit == 1.0 else weights / unit
+
+
+_LEAST_SUM_OF_SQUARES = 1e-290  # of a sum of squares: smaller numbers have lost digits, or are zero
+
+
+def check_squares(
+    names: Sequence[str], gram: FloatArray, columns: FloatArray, basis: FloatArray
+) -> None:
+    """Raise ValueError for a column whose squares overflow, or vanish though it is not zero.
+
+    `gram`, (n_columns, n_columns), are the products of the columns, (n, n_columns), about a shift.
+    """
+    squares = gram.diagonal()
+    largest, smallest = float(squares.max()), float(squares.min())
+    if largest < np.inf and smallest >= _LEAST_SUM_OF_SQUARES:
+        return
+    shifted = apply_basis(columns, basis)
+    for name, column, square in zip(names, shifted.T, squares.tolist(), strict=True):
+        if not square < np.inf or (square < _LEAST_SUM_OF_SQUARES and column.any()):
+            size = "large" if not square < np.inf else "small"
+            raise ValueError(
+                f"the numbers of {name!r} are so {size} that their squares leave the range of "
+                "double precision: give it in other units"
+            )
