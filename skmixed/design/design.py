@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -421,14 +421,25 @@ class Design:
         """Return the same design with other levels, one index per factor."""
         return replace(self, grouping=Grouping.of_levels(indexes))
 
-    def columns(self, source: Source) -> FloatArray:
-        """Return the columns of the layout for new rows, without y: (n_rows, n_columns - 1)."""
-        columns = np.empty((source.n_rows, len(self.layout.columns) - 1))
-        self._fill(columns, source)
+    def columns(self, source: Source, factors: Collection[int] | None = None) -> FloatArray:
+        """Return the columns of the layout for new rows, without y: (n_rows, n_columns - 1).
+
+        Expressions are evaluated that the fixed part or one of the factors, by default any, needs;
+        the columns of others are zero.
+        """
+        needed = set(self.fixed)
+        for term in self.terms:
+            if factors is None or term.factor in factors:
+                needed.update(term.columns)
+        columns = np.zeros((source.n_rows, len(self.layout.columns) - 1))
+        self._fill(columns, source, needed)
         return columns
 
-    def _fill(self, columns: FloatArray, source: Source) -> None:
-        """Write the columns of new rows, all but y, into `columns`, (n_rows, >= n_columns - 1)."""
+    def _fill(self, columns: FloatArray, source: Source, needed: set[int] | None = None) -> None:
+        """Write the columns of new rows, all but y, into `columns`, (n_rows, >= n_columns - 1).
+
+        Those of expressions without any that is needed stay as they are; None: all are.
+        """
         columns[:, CONSTANT] = 1.0
         if self._plain and isinstance(source.numeric, np.ndarray):
             columns[:, 1 : 1 + len(self._plain)] = source.numeric
@@ -436,7 +447,8 @@ class Design:
             for place, values in enumerate(_one_by_one(source.numeric), 1):
                 columns[:, place] = values
         for expression in self._expressions:
-            expression.fill(columns, source.table)
+            if needed is None or not needed.isdisjoint(expression.places):
+                expression.fill(columns, source.table)
 
     def offset(self, source: Source) -> FloatArray | None:
         """Return the sum of the offsets, (n_rows,), or None if the model has none."""

@@ -42,6 +42,10 @@ class Columns:
         """Positions of the columns that are no grouping columns."""
         return [i for i, name in enumerate(self.names) if name not in self.groups]
 
+    def groups_besides(self, needed: Collection[str]) -> list[str]:
+        """Return the grouping columns of X that are not needed."""
+        return [name for name in self.groups if name not in needed]
+
     @property
     def group_places(self) -> dict[str, int]:
         """Position of every grouping column of X, by name."""
@@ -194,9 +198,12 @@ def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:
 
 
 def groups_as_in_fit(
-    columns: Columns, groups: Mapping[str, Any] | None, n_rows: int, *, needed: bool = True
+    columns: Columns,
+    groups: Mapping[str, Any] | None,
+    n_rows: int,
+    needed: Collection[str] | None = None,  # grouping columns; None for all
 ) -> Mapping[str, Any] | None:
-    """Return the columns of the argument `groups` of new rows under the names of the fit.
+    """Return the needed columns of the argument `groups` of new rows under the names of the fit.
 
     None where there are none, or none are needed. Raises ValueError for groups that a model was not
     fitted with, of another length, or with infinite labels.
@@ -204,40 +211,54 @@ def groups_as_in_fit(
     if groups is None:
         return None
     if not columns.from_argument:
-        if columns.groups and not needed:
+        if columns.groups and needed is not None and not needed:
             return None
         having = f"with grouping columns {list(columns.groups)} of X. {ROUTING}"
         raise ValueError(
             "groups were given, but the model was fitted "
             + (having if columns.groups else "without any")
         )
-    found = _under_names(groups, columns.from_argument)
+    found = _under_names(groups, columns.from_argument, needed)
     check_lengths(n_rows, *found.values())
     return found
 
 
-def warn_without_groups(columns: Columns, present: Collection[str]) -> None:
-    """Warn where labels that predictions need are not among those present."""
-    missing = [name for name in columns.groups + columns.from_argument if name not in present]
-    if missing:
+def warn_without_groups(
+    estimator: Any, columns: Columns, needed: Collection[str], present: Collection[str]
+) -> None:
+    """Warn where labels that predictions need are not present, and unknown levels are no error."""
+    names = (*columns.groups, *columns.from_argument)
+    missing = [name for name in names if name in needed and name not in present]
+    if missing and estimator.handle_unknown == "population":
         remedy = "Pass groups=..." if columns.from_argument else "Add these columns to X"
-        warn(
-            f"no labels of {missing} are given to a model that was fitted with them, so its random "
-            f"effects are left out. {remedy}, or say random='none' if that is meant",
-            UnknownLevelWarning,
+        warn_of_missing(
+            missing, "random effects", f"{remedy}, or say random='none' if that is meant"
         )
 
 
-def _under_names(found: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def warn_of_missing(missing: Sequence[str], what: str, remedy: str) -> None:
+    """Warn that labels are not given, so that something of the model is left out."""
+    warn(
+        f"no labels of {list(missing)} are given to a model that was fitted with them, so its "
+        f"{what} are left out. {remedy}",
+        UnknownLevelWarning,
+    )
+
+
+def _under_names(
+    found: Mapping[str, Any], names: tuple[str, ...], needed: Collection[str] | None
+) -> dict[str, Any]:
     """Match the columns of `groups` with those of the fit: by name, else by place.
 
     Place counts where no column was named, or there is one. Raises ValueError if they do not match.
     """
-    if all(name in found for name in names):
-        return {name: found[name] for name in names}
+    wanted = [name for name in names if needed is None or name in needed]
+    if all(name in found for name in wanted):
+        return {name: found[name] for name in wanted}
     unnamed = all(re.fullmatch(r"group\d*", name) for name in found)
     if len(found) == len(names) and (unnamed or len(names) == 1):
-        return dict(zip(names, found.values(), strict=True))
+        by_place = dict(zip(names, found.values(), strict=True))
+        return {name: by_place[name] for name in wanted}
     raise ValueError(
         f"groups has the columns {list(found)}; the model was fitted with {list(names)}"
     )
@@ -320,7 +341,7 @@ class RandomColumns:
             found = pd.DataFrame({name: _without_index(each) for name, each in slopes.items()})
         groups = table.labels(columns.group_places, allow_nan=False)
         if columns.from_argument:
-            groups = dict(given or dict.fromkeys(columns.from_argument))
+            groups = {name: (given or {}).get(name) for name in columns.from_argument}
         for name, labels in groups.items():
             found[name] = np.full(table.n_rows, None) if labels is None else _without_index(labels)
         return found

@@ -205,24 +205,23 @@ class EffectPredictions(FittedEstimator[EffectState]):
         The rows are None where no random effect is added.
         """
         wanted = chosen_factors(random, list(fitted.n_groups))
-        columns = fitted.roles.columns
+        columns, model = fitted.roles.columns, fitted.mixed_model
+        predictor = None if model is None else model._state().predictor
+        needed = set() if predictor is None else predictor.grouping_columns(wanted)
         table = InputTable.of(X)
-        if not wanted:
-            table = table.with_columns(columns.groups, columns.names)
+        table = table.with_columns(columns.groups_besides(needed), columns.names)
         table.check_shape(self)
         table.check_columns(self, fitted)
         found = None if groups is None else read_groups(groups)
-        given = groups_as_in_fit(columns, found, table.n_rows, needed=bool(wanted))
-        if groups is None and wanted and self.handle_unknown == "population":
-            warn_without_groups(columns, columns.groups)
+        given = groups_as_in_fit(columns, found, table.n_rows, needed)
+        if groups is None:
+            warn_without_groups(self, columns, needed, columns.groups)
         features = fitted.roles.features(table)
         prediction = np.array(fitted.regressor.predict(features), dtype=np.float64).ravel()
-        model = fitted.mixed_model
-        if model is None or not wanted:
+        if model is None or predictor is None or not wanted:
             return prediction, None
-        predictor = model._state().predictor
         random_columns = fitted.roles.table(table, given)
-        source = read_new_data(model, predictor, random_columns, None, need_groups=True)
+        source = read_new_data(model, predictor, random_columns, None, needed)
         rows = predictor.rows(source, wanted)
         prediction += rows.means(model.handle_unknown) - rows.fixed_part()
         return prediction, rows

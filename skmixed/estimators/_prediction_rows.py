@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,13 @@ class Predictor:
         """Validate the arguments of a prediction by an estimator, and make its rows."""
         wanted = chosen_factors(random, list(self.n_groups))
         given = None if groups is None else read_groups(groups)
-        source = read_new_data(model, self, X, given, need_groups=bool(wanted))
+        source = read_new_data(model, self, X, given, self.grouping_columns(wanted))
         return source, self.rows(source, wanted)
+
+    def grouping_columns(self, wanted: Collection[str]) -> set[str]:
+        """Return the names of the grouping columns whose combinations are levels of factors."""
+        indexes = [factor.index for factor in self.design.grouping.factors]
+        return {name for index in indexes if index.name in wanted for name in index.key}
 
     def rows(self, source: Source, wanted: set[str]) -> PredictionRows:
         """Make the columns and look up the levels; the factors named in `wanted` are predicted.
@@ -88,7 +94,8 @@ class Predictor:
         for factor, keep in zip(used, chosen, strict=True):
             if keep and source.n_rows and (codes[factor] == UNKNOWN).all():
                 warn_about_kinds(grouping, indexes[factor].key, source.groups)
-        columns, offset = self.design.columns(source), self.design.offset(source)
+        columns = self.design.columns(source, list(compress(used, chosen)))
+        offset = self.design.offset(source)
         return PredictionRows(self, columns, codes, indexes, offset, chosen)
 
 

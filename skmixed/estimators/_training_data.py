@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,21 +109,30 @@ def read_arguments(
     return table.take(kept), np.asarray(y)[kept], weights[kept], given
 
 
-def _cut(table: InputTable, columns: Columns, estimator: BaseEstimator, *, fitting: bool) -> Source:
+def _cut(
+    table: InputTable,
+    columns: Columns,
+    estimator: BaseEstimator,
+    *,
+    fitting: bool,
+    needed: Collection[str] | None = None,  # grouping columns; None for all
+) -> Source:
     """Cut a table into numeric and grouping columns, those of the argument `groups` left out.
 
     Of new rows grouping columns may be missing where formulas pick the others by name.
     """
+    read = [name for name in columns.groups if needed is None or name in needed]
     if columns.by_formula:
         if not table.is_named:
             raise ValueError(
                 "`fixed` is a formula, which picks columns by name: X must be a data frame, got "
                 f"{table.came_as}"
             )
-        present = {name: table.names.index(name) for name in columns.groups if name in table.names}
+        present = {name: table.names.index(name) for name in read if name in table.names}
         return Source(table.n_rows, frame=table.values, groups=table.labels(present))
     # In fit every missing label is an error.
-    groups = table.labels(columns.group_places, allow_nan=fitting)
+    places = {name: columns.group_places[name] for name in read}
+    groups = table.labels(places, allow_nan=fitting)
     name_by = "group_features" if fitting else None
     numeric = table.numeric_columns(columns.numeric, estimator, name_by=name_by)
     names = tuple(columns.names[place] for place in columns.numeric)
@@ -131,25 +140,31 @@ def _cut(table: InputTable, columns: Columns, estimator: BaseEstimator, *, fitti
     return Source(table.n_rows, names, numeric, frame, groups)
 
 
-def read_new_data(estimator: Any, fitted: Any, X: Any, groups: Any, *, need_groups: bool) -> Source:
+def read_new_data(
+    estimator: Any,
+    fitted: Any,  # what predictions need of the estimator's state
+    X: Any,
+    groups: Any,  # what `read_groups` returns
+    needed: Collection[str] | None = None,  # grouping columns; None for all that are there
+) -> Source:
     """Validate the arguments of a prediction; grouping columns that are not there are left out.
 
-    `fitted` is what predictions need of the estimator's state, `groups` what `read_groups` returns.
-    Warns if labels are needed, missing, and an unknown
-    level is the population; raises ValueError for groups that the model was not fitted with.
+    Warns if labels are needed, missing, and an unknown level is the population; raises ValueError
+    for groups that the model was not fitted with.
     """
     columns: Columns = fitted.columns
     table = InputTable.of(X)
     if not columns.by_formula:
-        if not need_groups and fitted.feature_names_in is not None:
-            table = table.with_columns(columns.groups, columns.names)
+        if fitted.feature_names_in is not None:
+            table = table.with_columns(columns.groups_besides(needed or ()), columns.names)
         table.check_columns(estimator, fitted)
-    source = _cut(table, columns, estimator, fitting=False)
-    found = groups_as_in_fit(columns, groups, source.n_rows, needed=need_groups)
+    source = _cut(table, columns, estimator, fitting=False, needed=needed)
+    by_argument = columns.from_argument if needed is None else needed
+    found = groups_as_in_fit(columns, groups, source.n_rows, by_argument)
     if found is not None:
         return replace(source, groups=found)
-    if groups is None and need_groups and estimator.handle_unknown == "population":
-        warn_without_groups(columns, source.groups)
+    if groups is None and needed is not None:
+        warn_without_groups(estimator, columns, needed, source.groups)
     return source
 
 
@@ -206,7 +221,7 @@ def read_batch(
             "model: call fit with all rows"
         )
     table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
-    source = read_new_data(estimator, fitted, table, given, need_groups=False)
+    source = read_new_data(estimator, fitted, table, given)
     grouping = fitted.design.grouping
     missing = [name for name in grouping.columns if name not in source.groups]
     if missing:

@@ -6,8 +6,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LinearRegression
 
-from skmixed import MixedLinearRegressor, lmer
+from skmixed import MixedEffectsRegressor, MixedLinearRegressor, lmer
 from skmixed.datasets import load_sleepstudy
 from skmixed.exceptions import UnknownLevelWarning
 from tests.estimators.example import pupils
@@ -283,8 +284,8 @@ def test_the_population_needs_no_grouping_columns(convert):
     ]:
         with pytest.raises(ValueError, match=message):
             model.predict(convert(bad), random="none")
-    for random in ("all", ["school"]):
-        with pytest.raises(ValueError, match="now missing:\n- class\n- school"):
+    for random, missing in (("all", "- class\n- school"), (["school"], "- school")):
+        with pytest.raises(ValueError, match=f"now missing:\n{missing}\n$"):
             model.predict(table[["x", "z"]], random=random)
     unnamed = MixedLinearRegressor(group_features=[0, 2]).fit(table.to_numpy(), Y)
     with pytest.raises(ValueError, match="X has 2 features"):
@@ -361,3 +362,63 @@ def test_labels_of_another_kind_are_pointed_out():
     model.fit(numbers, y)
     with pytest.warns(UnknownLevelWarning, match="they were numbers in fit and are text"):
         model.predict(X)
+
+
+def two_factors():
+    """Slopes of a number and of categories, each at a factor of its own."""
+    rng = np.random.default_rng(4)
+    table = pd.DataFrame({"a": rng.integers(0, 8, 200), "b": rng.integers(0, 9, 200)})
+    table = table.assign(x=rng.normal(size=200), z=rng.normal(size=200))
+    table["kind"] = rng.choice(list("uvw"), 200)
+    effects = rng.normal(size=(2, 9))
+    table["y"] = table["x"] + effects[0][table["a"]] * table["z"] + effects[1][table["b"]]
+    return table.assign(y=table["y"] + rng.normal(size=200))
+
+
+NEEDED = {
+    "none": ["x"],
+    "a": ["x", "a", "z"],
+    "b": ["x", "b", "kind"],
+}
+
+
+@pytest.mark.parametrize("random", NEEDED)
+def test_only_what_a_prediction_uses_has_to_be_there(random):
+    table = two_factors()
+    chosen = random if random == "none" else [random]
+    model = lmer("y ~ x + (1 + z | a) + (0 + kind | b)", table)
+    rows, used = table.head(20), table.head(20)[NEEDED[random]]
+    expected = model.predict(rows, random=chosen, return_std=True)
+    unknown = used.assign(**{n: None for n in ("z", "kind", "a", "b") if n not in used})
+    for given in (used, unknown, unknown.assign(kind=used.get("kind", "new"))):
+        found = model.predict(given, random=chosen, return_std=True)
+        np.testing.assert_array_equal(found, expected)
+    by_hand = model.intercept_ + model.coef_[0] * rows["x"]
+    if random == "a":
+        of_rows = model.random_effects_["a"].loc[rows["a"]].to_numpy()
+        by_hand += of_rows[:, 0] + of_rows[:, 1] * rows["z"]
+    if random == "b":
+        effects = model.random_effects_["b"].loc[rows["b"]].to_numpy()
+        kinds = [f"kind[{kind}]" for kind in rows["kind"]]
+        columns = model.random_effects_["b"].columns.get_indexer(kinds)
+        by_hand += effects[np.arange(20), columns]
+    np.testing.assert_allclose(expected[0], by_hand, rtol=1e-9)
+
+
+def test_only_the_labels_that_are_left_out_are_warned_of():
+    table = two_factors()
+    X, y = table[["x", "z"]], table["y"]
+    by_name = MixedLinearRegressor("(z | a) + (1 | b)").fit(table[["x", "z", "a", "b"]], y)
+    by_argument = MixedLinearRegressor("(z | a) + (1 | b)").fit(X, y, groups=table[["a", "b"]])
+    both = MixedEffectsRegressor(LinearRegression(), "(1 | a) + (1 | b)")
+    both = both.fit(table[["x", "z", "a", "b"]], y)
+    expected = by_name.predict(table[["x", "z", "a", "b"]], random=["a"])
+    np.testing.assert_array_equal(by_name.predict(table[["x", "z", "a"]], random=["a"]), expected)
+    found = by_argument.predict(X, groups=table[["a"]], random=["a"])
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with_a = both.predict(table[["x", "z", "a"]], random=["a"])
+    np.testing.assert_array_equal(with_a, both.predict(table[["x", "z", "a", "b"]], random=["a"]))
+    with pytest.warns(UnknownLevelWarning, match=r"no labels of \['a'\]"):
+        by_argument.predict(X, random=["a"])
+    with pytest.raises(ValueError, match=r"groups has the columns \['b'\]"):
+        by_argument.predict(X, groups=table[["b"]], random=["a"])

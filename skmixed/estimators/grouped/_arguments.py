@@ -25,12 +25,12 @@ from skmixed.estimators._columns import (
     column_place,
     groups_as_in_fit,
     listed,
+    warn_of_missing,
 )
 from skmixed.estimators._numbers import check_lengths, check_numbers
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators._training_data import read_arguments, warn_about_kinds
 from skmixed.estimators.grouped._tree import Tree
-from skmixed.exceptions import UnknownLevelWarning, warn
 
 
 def solves_at_once(inner: Any) -> bool:
@@ -178,11 +178,7 @@ def warn_about_labels(
     The rows are then predicted as of unknown groups. `codes`, (n,) each, go by level from the root.
     """
     if labels is None:
-        warn(
-            f"no labels of {list(columns.from_argument)} are given to a model that was fitted with "
-            "them, so its groups are left out. Pass groups=...",
-            UnknownLevelWarning,
-        )
+        warn_of_missing(columns.from_argument, "groups", "Pass groups=...")
         return
     if len(codes[1]) and (codes[1] < 0).all():
         warn_about_kinds(tree.grouping, tree.names[:1], labels)
