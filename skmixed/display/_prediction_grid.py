@@ -75,7 +75,10 @@ class PredictionGrid:
             raise ValueError(f"{feature!r} is a grouping column of {name!r}, no feature to vary")
         everything = pd.concat([table, labels], axis=1)
         all_keys = dict.fromkeys([*grouping.columns, *key])
-        held, unseen = _held_and_unseen(everything, feature, key, all_keys, dict(at or {}))
+        evaluated = _evaluated_columns(estimator)
+        held, unseen = _held_and_unseen(
+            everything, feature, key, all_keys, dict(at or {}), evaluated
+        )
         values = _feature_values(table[feature], grid_resolution)
         return cls(
             estimator,
@@ -132,7 +135,8 @@ class PredictionGrid:
         parts = [self._predicted(shown, "shown", interval, level)]
         if background:
             parts.append(self._predicted(background, "background", None, level))
-        if new and self.key and self._answers_new_groups:
+        may_be_new = set(self.key) - _evaluated_columns(self.estimator)
+        if new and may_be_new and self._answers_new_groups:
             label = tuple(self.unseen[name] for name in self.key)
             labels = [label if len(self.key) > 1 else label[0]]
             predicted = self._predicted(labels, "new", None, level)
@@ -218,6 +222,12 @@ class PredictionGrid:
         return predictions.astype(np.float64)
 
 
+def _evaluated_columns(estimator: Any) -> set[str]:
+    """Return the columns whose values the formulas of a model need; none without formulas."""
+    matrices = estimator.design_.matrices if hasattr(estimator, "design_") else ()
+    return {name for matrix in matrices for name in matrix.variables}
+
+
 def _feature_name(feature: Any, table: pd.DataFrame) -> str:
     """Return the name of a feature that is given by name or position."""
     names = list(table.columns)
@@ -255,8 +265,13 @@ def _held_and_unseen(
     key: tuple[str, ...],
     all_keys: Mapping[str, Any],
     at: dict[str, Any],
+    evaluated: set[str],  # columns that formulas need the values of
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return values of other features, and a new label for every grouping column."""
+    """Return values of other features, and a new label for every grouping column.
+
+    One that a formula evaluates as well, as the treatment in a split plot, has a usual value for a
+    label: a new group is one of that treatment.
+    """
     wrong = [name for name in at if name not in table.columns or name in (feature, *key)]
     if wrong:
         free = [name for name in table.columns if name not in (feature, *key)]
@@ -264,9 +279,12 @@ def _held_and_unseen(
     held, unseen = {}, {}
     for name in table.columns:
         if name in all_keys:
-            unseen[name] = _new_label(table[name])
+            find = _most_frequent if name in evaluated else _new_label
+            unseen[name] = find(table[name])
         if name in at:
             held[name] = at[name]
+        elif name in evaluated and name in all_keys and name not in key:
+            held[name] = unseen[name]
         elif name != feature and name not in all_keys:
             held[name] = _typical(table[name])
     return held, unseen
@@ -282,7 +300,11 @@ def _typical(column: pd.Series) -> Any:
     known = column.dropna()
     if known.empty:
         return None
-    return float(known.median()) if _is_number(known) else known.mode().iloc[0]
+    return float(known.median()) if _is_number(known) else _most_frequent(known)
+
+
+def _most_frequent(column: pd.Series) -> Any:
+    return column.mode().iloc[0]
 
 
 def _new_label(column: pd.Series) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -124,7 +125,7 @@ def compare_models(
     frame = _likelihood_frame([compared[n] for n in order])
     frame.index = pd.Index([labels[n] for n in order])
     title = "\n".join(["Likelihood-ratio tests:", *titles])
-    return Table(title, frame, _notes(fits, compared, chosen, frame))
+    return Table(title, frame, _notes(fits, [compared[n] for n in order], chosen))
 
 
 def _common_method(fits: list[Fit], wanted: str) -> Method:
@@ -179,18 +180,26 @@ def ratio_test(smaller: Fit, larger: Fit) -> dict[str, float]:
 
 
 def _notes(
-    fits: list[Fit], compared: list[Fit], method: Method, frame: pd.DataFrame
+    fits: list[Fit],
+    compared: list[Fit],  # by number of parameters, fitted as `method` says
+    method: Method,
 ) -> tuple[str, ...]:
     notes = [
         "By restricted likelihood." if method == "reml" else "By maximum likelihood.",
     ]
-    if any(before is not after for before, after in zip(fits, compared, strict=True)):
+    if not all(any(after is before for before in fits) for after in compared):
         notes[0] = f"{notes[0][:-1]}, to which models were refitted."
-    if not frame["p_boundary"].isna().all():
+    if any(_is_on_the_boundary(*pair) for pair in pairwise(compared)):
         notes.append(BOUNDARY_NOTE)
     if not all(fit.report.converged for fit in compared):
         notes.append("The search of some model did not converge: its figures may be wrong.")
     return tuple(notes)
+
+
+def _is_on_the_boundary(smaller: Fit, larger: Fit) -> bool:
+    """Tell whether the p-value of a ratio is that of a mixture."""
+    added = added_random_parameters(smaller, larger)
+    return added is not None and added.variances == 1 and larger.rank >= smaller.rank
 
 
 def _f_table(fits: list[Fit], labels: list[str], titles: list[str]) -> Table:

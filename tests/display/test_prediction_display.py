@@ -262,3 +262,38 @@ def test_wrong_arguments(sleep, pupils):
     )
     with pytest.raises(ValueError, match=r"fitted with groups=\.\.\.: give those"):
         draw(given, X[["Days"]], "Days")
+
+
+def split_plot():
+    """Treatments of whole plots, which are numbered within them, and a dose within the plots."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"soil": np.repeat(["clay", "loam", "sand"], 60), "x": np.arange(180) % 6})
+    rows["plot"] = np.tile(np.repeat(np.arange(10), 6), 3)
+    rows["dose"] = rows["plot"] % 3
+    whole = rng.normal(size=30)[np.arange(180) // 6]
+    return rows.assign(y=rows["x"] + 3.0 * (rows["soil"] == "sand") + whole + rng.normal(size=180))
+
+
+def test_a_new_plot_has_a_treatment_that_is_known():
+    rows = split_plot()
+    model = lmer("y ~ soil + x + (1 | soil:plot)", rows)
+    display = PredictionDisplay.from_estimator(model, rows, "x")
+    new = display.predictions.query("role == 'new'")
+    usual = pd.DataFrame({"soil": "clay", "x": new["value"], "plot": 99})
+    np.testing.assert_allclose(new["prediction"], model.predict(usual), rtol=1e-12)
+    assert len(display.predictions.query("role != 'new'")["group"].unique()) == 30
+    of_numbers = lmer("y ~ dose + x + (1 | dose:plot)", rows)
+    new = PredictionDisplay.from_estimator(of_numbers, rows, "x").predictions.query("role == 'new'")
+    usual = pd.DataFrame({"dose": 0, "x": new["value"], "plot": 99})
+    np.testing.assert_allclose(new["prediction"], of_numbers.predict(usual), rtol=1e-12)
+
+
+def test_no_group_is_new_where_all_its_columns_are_fixed():
+    rows = split_plot().assign(site=lambda rows: rows["plot"].astype(str))
+    model = lmer("y ~ soil + x + (x | soil) + (1 | site)", rows)
+    by_soil = PredictionDisplay.from_estimator(model, rows, "x", factor="soil")
+    assert by_soil.new_ is None
+    by_site = PredictionDisplay.from_estimator(model, rows, "x", factor="site", at={"soil": "sand"})
+    new = by_site.predictions.query("role == 'new'")
+    sand = pd.DataFrame({"soil": "sand", "x": new["value"], "site": "none"})
+    np.testing.assert_allclose(new["prediction"], model.predict(sand), rtol=1e-12)

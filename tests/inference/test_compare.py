@@ -61,6 +61,22 @@ def test_one_variance_more_is_an_even_mixture(table):
     assert none["p_boundary"] == pytest.approx(none["p_value"] / 2)
 
 
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        (("Reaction ~ 1 + (Days | Subject)", SLOPES), False),  # a coefficient more
+        ((INDEPENDENT, SLOPES), False),  # a covariance more
+        (("Reaction ~ Days", INDEPENDENT), False),  # two variances more
+        ((SLOPES, "Reaction ~ 1 + (Days | Subject)", INTERCEPTS), False),  # one less, one more
+        ((SLOPES, INTERCEPTS), True),
+        (("Reaction ~ 1 + (1 | Subject)", SLOPES, INTERCEPTS), True),
+    ],
+)
+def test_the_boundary_is_spoken_of_where_a_variance_is_added(table, models, told):
+    found = compare_models(*(lmer(model, table) for model in models))
+    assert ("p_boundary: a variance is zero" in str(found)) == told
+
+
 def test_no_simple_mixture_is_told(table):
     two = compared(table, "Reaction ~ Days", INDEPENDENT).iloc[1]
     assert np.isnan(two["p_boundary"])
