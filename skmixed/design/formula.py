@@ -166,7 +166,10 @@ class FormulaMatrix:
         if not finite.all():
             place = int(np.argmin(finite.all(axis=0)))
             rows = row_numbers(np.flatnonzero(~finite[:, place]))
-            raise ValueError(f"'{self.names[place]}' is not finite in {rows}")
+            name = self.names[place]
+            if name.startswith("I(") and self.names == (name,):  # arithmetic, perhaps read as I()
+                name = self.expression
+            raise ValueError(f"'{name}' is not finite in {rows}")
 
     def would_learn_the_same(self, table: NamedColumns) -> bool:
         """Tell whether the transforms would learn the same from another table.

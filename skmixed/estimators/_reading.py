@@ -127,9 +127,10 @@ class InputTable:
             return to_pandas(
                 self.select([i for i, name in enumerate(self.names) if name in needed])
             )
-        if set(map(type, self.values.columns)) <= {str}:
-            return self.values
-        return self.values.set_axis(self.names, axis=1)
+        frame = self.values
+        if not set(map(type, frame.columns)) <= {str}:
+            frame = frame.set_axis(self.names, axis=1)
+        return frame if frame.columns.is_unique else frame.loc[:, frame.columns.isin(list(needed))]
 
     def column(self, place: int | str) -> Any:
         """Return a column by position or name, (n_rows,): a Series of pandas, or an array."""

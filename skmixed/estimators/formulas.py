@@ -112,7 +112,9 @@ def lmer(
     _read_all(parts, weights, names, known)
     left = variables(parts.response, names)
     weighing = variables(weights, names) if isinstance(weights, str) else ()
-    table = given.pandas_of({*right, *left, *weighing})
+    used = {*right, *left, *weighing}
+    _refuse_repeated(names, used)
+    table = given.pandas_of(used)
     weights = _read_weights(weights, table, names, known)
     complete = _complete_rows(table, {*left, *right}, weights, na_action)
     n_dropped = int((~complete).sum())
@@ -167,14 +169,22 @@ def _read_all(
         )
 
 
-def _missing(table: pd.DataFrame, names: Collection[str]) -> NDArray[np.bool_]:
-    """Tell which rows have a missing value in one of some columns, (n,)."""
-    missing = np.zeros(len(table), dtype=bool)
-    for name in names:
-        column: Any = table[name]  # a data frame where several columns have this name
-        found = column.isna().any(axis=1) if column.ndim > 1 else find_missing(column)
-        missing = missing if found is None else missing | np.asarray(found)
-    return missing
+def _refuse_repeated(names: tuple[str, ...], used: Collection[str]) -> None:
+    """Raise ValueError for columns of one name that a formula uses."""
+    repeated = sorted(name for name in used if names.count(name) > 1)
+    if repeated:
+        raise ValueError(
+            f"data has several columns of the name {' and of the name '.join(map(repr, repeated))}"
+            ", which the formula uses: give each its own"
+        )
+
+
+def _missing(table: pd.DataFrame, names: Collection[str]) -> dict[str, NDArray[np.bool_]]:
+    """Tell which rows have a missing value, (n,), of every column that has any."""
+    found = {name: find_missing(table[name]) for name in names}
+    return {
+        name: np.asarray(rows) for name, rows in found.items() if rows is not None and rows.any()
+    }
 
 
 def _read_weights(
@@ -185,7 +195,8 @@ def _read_weights(
         return None
     if isinstance(weights, str):
         values = np.full(len(table), np.nan)
-        complete = ~_missing(table, variables(weights, names))
+        missing = _missing(table, variables(weights, names))
+        complete = ~np.logical_or.reduce([np.zeros(len(table), dtype=bool), *missing.values()])
         values[complete] = evaluate_expression(weights, table.loc[complete], names, context)
         return values
     refuse_dates(weights, "weights")
@@ -225,16 +236,18 @@ def _complete_rows(
 
     Raises ValueError for any other if na_action="raise", and if no row is complete.
     """
-    complete = ~_missing(table, names)
-    if weights is not None:
-        complete = complete & ~np.isnan(weights)
-    if na_action == "raise" and not complete.all():
+    missing = _missing(table, names)
+    if weights is not None and np.isnan(weights).any():
+        missing["weights"] = np.isnan(weights)
+    complete = ~np.logical_or.reduce([np.zeros(len(table), dtype=bool), *missing.values()])
+    where = ", ".join(f"{int(rows.sum())} in {name!r}" for name, rows in sorted(missing.items()))
+    if na_action == "raise" and missing:
         raise ValueError(
             f"{int((~complete).sum())} rows have missing values, the first is row "
-            f"{int(np.argmin(complete))}; na_action='drop' leaves them out"
+            f"{int(np.argmin(complete))}; there are {where}; na_action='drop' leaves them out"
         )
     if not complete.any():
-        raise ValueError("no row is complete: every one has a missing value")
+        raise ValueError(f"no row is complete: every one has a missing value, {where}")
     return complete
 
 

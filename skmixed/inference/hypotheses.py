@@ -219,11 +219,14 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class _EquationReader:
-    """Reads a text from left to right; `place` is where the next thing begins."""
+    """Reads a text from left to right; `place` is where the next thing begins.
+
+    Back-ticks, which formulas want around some names, may stand there or not.
+    """
 
     def __init__(self, text: str, names: Sequence[str]) -> None:
-        self.text = text
-        self.names = names
+        self.text = text.replace("`", "")
+        self.names = [name.replace("`", "") for name in names]
         self.place = 0
 
     def side(self) -> FloatArray:

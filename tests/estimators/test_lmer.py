@@ -1,5 +1,6 @@
 """Whole formulas: the data, the weights and the columns they need."""
 
+import re
 import sys
 
 import numpy as np
@@ -102,6 +103,31 @@ def test_a_level_that_only_occurs_in_incomplete_rows_is_no_level():
     assert model.n_groups_ == {"Subject": 17}
     letters = TABLE.assign(y=TABLE["y"].where(TABLE["class"] != "c"))
     assert lmer("y ~ class + (1 | school)", letters).coef_.shape == (1,)
+
+
+def test_columns_with_missing_values_are_named():
+    table = HOLES.assign(w=1.0)
+    table.loc[:4, "w"] = np.nan
+    where = r"1 in 'Reaction', 1 in 'Subject', 5 in 'weights'"
+    with pytest.raises(ValueError, match=r"7 rows .* row 0; there are 2 in 'Days', " + where):
+        lmer(FORMULA, table, weights="w", na_action="raise")
+    with pytest.raises(ValueError, match=r"every one has a missing value, 180 in 'unused'$"):
+        lmer("Reaction ~ unused + (1 | Subject)", SLEEP.assign(unused=np.nan))
+
+
+def test_a_response_that_is_not_finite_is_called_as_it_was_written():
+    for response in ("Reaction", "`Reaction`", "log(Reaction)"):
+        with pytest.raises(ValueError, match=rf"^'{re.escape(response)}' is not finite in rows 7"):
+            zero = -np.inf if "log" not in response else 0.0
+            table = SLEEP.assign(Reaction=SLEEP["Reaction"].where(SLEEP.index != 7, zero))
+            lmer(f"{response} ~ Days + (1 | Subject)", table)
+
+
+def test_two_columns_of_one_name_are_refused_where_they_are_used():
+    table = pd.concat([SLEEP, SLEEP[["Days"]]], axis=1)
+    with pytest.raises(ValueError, match="several columns of the name 'Days', which the formula"):
+        lmer(FORMULA, table)
+    assert lmer("Reaction ~ 1 + (1 | Subject)", table).n_groups_ == {"Subject": 18}
 
 
 def test_nothing_is_complete():

@@ -332,3 +332,14 @@ def test_pairs_of_means_that_are_not_determined_do_not_count(table):
 def test_unknown_adjustments_are_refused(full):
     with pytest.raises(ValueError, match="adjust='scheffe' is not one of None, 'tukey'"):
         marginal_means(full, "A").pairs("scheffe")
+
+
+def test_hypotheses_take_names_with_and_without_back_ticks():
+    table = load_sleepstudy().rename(columns={"Days": "days (all)"})
+    table["late"] = (table["days (all)"] > 5).astype(float)
+    model = lmer("Reaction ~ `days (all)` * late + (1 | Subject)", table)
+    for quoted in ("`days (all)` = 10", "2 * `days (all)` - late = 1", "`days (all)`:late = 0"):
+        ours = linear_hypothesis(model, quoted)
+        assert ours.statistic == linear_hypothesis(model, quoted.replace("`", "")).statistic
+    with pytest.raises(ValueError, match="a coefficient or a number is expected"):
+        linear_hypothesis(model, "`days` = 10")
