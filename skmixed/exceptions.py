@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from collections.abc import MutableMapping
 from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 __all__ = [
     "FormulaSyntaxError",
@@ -71,6 +73,8 @@ _BETWEEN = frozenset(
 )
 # They start processes for tasks; beneath them there is no code of the user's.
 _STARTERS = ("multiprocessing.spawn", "joblib.externals.loky.backend")
+# What was said while a Parallel of joblib ran its tasks: every fold would say it again.
+_said: MutableMapping[Any, set[tuple[type[Warning], str]]] = WeakKeyDictionary()
 _in_workers: dict[str, dict[Any, int]] = {}  # what was said there already, by method
 
 
@@ -78,19 +82,27 @@ def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of the user's that led here: the first outside of what may stand between.
 
     Threads and processes that were started for a task have none. There the public method that was
-    called is named in the place of the file, ``<MixedLinearRegressor.fit>``.
+    called is named in the place of the file, ``<MixedLinearRegressor.fit>``. What the fits of one
+    cross-validation or search say alike, but for numbers, is said once.
     """
-    method = ""
+    method, parallel = "", None
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = _module_of(frame)
         if module.startswith(_STARTERS):
             break
+        if module == "joblib.parallel" and hasattr(frame.f_locals.get("self"), "n_jobs"):
+            parallel = frame.f_locals["self"]
         if module.partition(".")[0] not in _BETWEEN:
+            said = set() if parallel is None else _said.setdefault(parallel, set())
+            kind = category, re.sub(r"[\d.]+", "", message)
+            if kind in said:
+                return
             scope, file = frame.f_globals, frame.f_code.co_filename
             registry = scope.setdefault("__warningregistry__", {})
             module = scope.get("__name__", "")
             warnings.warn_explicit(message, category, file, frame.f_lineno, module, registry)
+            said.add(kind)  # unless it was made an error, as which every fold has it
             return
         found = _method_of(frame)
         if "." in found or "." not in method:

@@ -16,6 +16,8 @@ from skmixed.core.sums.layout import CONSTANT
 from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning, warn
 
 _DEPENDENT = 1e-12  # eigenvalue of correlations that is rounding
+_LAST_STEPS = 10  # of a search, whose progress is judged: EM's slowest is seen over so many
+_FLAT = 1e-10  # of the criterion, what these lower it by: rounding, and below all that is printed
 _MOST_LOST = 1e-6  # rounding error of sigma^2, relative, that leaves it six digits
 
 
@@ -108,9 +110,8 @@ def warn_about(
             LostPrecisionWarning,
         )
     elif not fit.report.converged:
-        hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
         warn(
-            f"the search did not converge: {fit.report.message}{hint}",
+            f"the search did not converge: {fit.report.message}{_search_hint(fit)}",
             ConvergenceWarning,
         )
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
@@ -174,6 +175,21 @@ def _rank(products: CrossProducts, columns: Sequence[int]) -> int:
     size[size == 0.0] = 1.0
     values = np.linalg.eigvalsh(moments / np.outer(size, size))
     return len(columns) - len(others) + int((values > _DEPENDENT * len(values)).sum())
+
+
+def _search_hint(fit: Fit) -> str:
+    """Return what may help a search that did not converge."""
+    if "max_iter" not in fit.report.message or fit.report.is_unbounded:
+        return ""
+    reached = [line.criterion for line in fit.report.trace if line.accepted][-_LAST_STEPS:]
+    if len(reached) == _LAST_STEPS and reached[0] - reached[-1] <= _FLAT * max(
+        1.0, abs(reached[-1])
+    ):
+        return (
+            ". The criterion hardly falls any more, so that more iterations do not help: the data "
+            "say next to nothing of some variance; leave out a random term"
+        )
+    return ". Raise max_iter"
 
 
 def _no_maximum(fit: Fit) -> str:

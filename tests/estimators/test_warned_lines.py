@@ -2,15 +2,18 @@
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.model_selection import cross_validate as cross_validate_by_sklearn
@@ -27,8 +30,11 @@ from skmixed import (
     distributed,
     lmer,
 )
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import Iteration, SolverReport
 from skmixed.display import PredictionDisplay, ResidualsDisplay
-from skmixed.exceptions import warn
+from skmixed.estimators._diagnosis import warn_about
+from skmixed.exceptions import UnidentifiedWarning, warn
 from skmixed.inference import bootstrap
 from skmixed.model_selection import cross_val_predict, cross_validate
 from tests.estimators.example import pupils
@@ -181,3 +187,57 @@ def test_processes_name_the_method(tmp_path):
     refit = f"{path}:{len(IN_PROCESSES.splitlines())}"
     method = "<MixedLinearRegressor.fit>:1"
     assert [line.partition(": ")[0] for line in found] == [method, method, method, refit]
+
+
+def said_by(call):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        call()
+    return [(str(each.message), each.filename) for each in said]
+
+
+@pytest.mark.parametrize("table", [ALIKE, X.assign(school=np.arange(len(Y)) // 2)])
+def test_folds_and_candidates_say_once_what_all_of_them_say(table):
+    model = MixedLinearRegressor("(x | school)")
+    candidates = {"method": ["reml", "ml"], "tol": [1e-8, 1e-6]}
+    search = GridSearchCV(model, candidates, cv=4, refit=False, error_score="raise")
+    for call in (
+        lambda: cross_validate_by_sklearn(model, table, Y, cv=4),
+        lambda: search.fit(table, Y),
+        lambda: search.fit(table, Y),  # which is another search
+    ):
+        said = said_by(call)
+        assert len(said) == len({re.sub("[0-9]+", "", text) for text, _ in said}) >= 1
+        assert {file for _, file in said} == {__file__}
+
+
+def test_a_warning_that_is_an_error_fails_every_fold():
+    search = GridSearchCV(doubtful(), {"tol": [1e-8, 1e-6]}, cv=3, refit=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnidentifiedWarning)
+        with pytest.raises(ValueError, match="All the 6 fits failed"):
+            search.fit(ALIKE, Y)
+
+
+def test_as_many_effects_as_rows_are_warned_of_before_the_search(monkeypatch):
+    def searched(*args):
+        raise AssertionError("the search has begun")
+
+    monkeypatch.setattr(Newton, "solve", searched)
+    table = TABLE.assign(kind=np.arange(len(TABLE)) % 20)
+    with pytest.raises(UnidentifiedWarning, match=r"'school' has \d+ random effects for 60 rows"):
+        lmer("y ~ x + (factor(kind) | school)", table)
+
+
+@pytest.mark.parametrize(("falls", "hint"), [(1.0, r"Raise max_iter$"), (1e-13, "hardly falls")])
+def test_more_iterations_are_advised_where_they_help(falls, hint):
+    trace = tuple(Iteration(100.0 - falls * i, 1e-3, 1e-3, True, 0.0) for i in range(20))
+    message = "the number of evaluations reached max_iter"
+    report = SolverReport("newton", False, 20, message, trace)
+    with pytest.warns(ConvergenceWarning, match=hint) as said:
+        warn_about(replace(KNOWING.fit_, report=report))
+    assert len(said) == 1
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warn_about(replace(KNOWING.fit_, report=replace(report, is_unbounded=True)))
+    assert not any("Raise max_iter" in str(each.message) for each in said)
