@@ -191,7 +191,7 @@ def labels_of(column: pd.Series[Any]) -> pd.Series[Any]:
     if kind == "numbers" and not isinstance(column.dtype, np.dtype):
         return pd.Series(column.to_numpy(dtype=getattr(column.dtype, "numpy_dtype", object)))
     if isinstance(column.dtype, np.dtype) and column.dtype != object:
-        return column
+        return column.astype(column.dtype.newbyteorder("="))
     return column if column.dtype == "str" else column.astype("object")
 
 

@@ -155,9 +155,24 @@ def _refuse_other_kinds(first: PartialSums, second: PartialSums) -> None:
             )
 
 
+def _refuse_other_levels(first: PartialSums, second: PartialSums) -> None:
+    """Raise PartitionError for integers that are categories here and floating-point there.
+
+    Their levels, and with them the columns, have other names.
+    """
+    for name in first.categories.keys() & second.categories.keys():
+        kinds = [{type(level) for level in part.categories[name].seen} for part in (first, second)]
+        if kinds[0] != kinds[1] and kinds[0] | kinds[1] == {int, float}:
+            raise PartitionError(
+                f"{second.name}: the categories of {name!r} are integers in some parts and "
+                f"floating-point numbers in others, unlike in {first.name}: give them one type"
+            )
+
+
 def _refuse_different(first: PartialSums, second: PartialSums) -> None:
     """Raise ValueError for parts whose columns were not made alike."""
     _refuse_other_kinds(first, second)
+    _refuse_other_levels(first, second)
     expression = differing_expression(first.design, second.design)
     if expression is not None:
         raise ValueError(

@@ -20,6 +20,9 @@ from skmixed.design.wording import list_rows
 from skmixed.estimators._columns import column_place, listed
 from skmixed.estimators._numbers import check_lengths, read_y
 from skmixed.estimators._reading import InputTable
+from skmixed.exceptions import warn
+
+_MANY_CLASSES = 30  # of whole numbers: classes are seldom more, counts and prices soon are
 
 
 @stored
@@ -164,6 +167,13 @@ class Target:
         assert_all_finite(labels, input_name="y")
         check_lengths(n_rows, labels)
         classes, codes = np.unique(labels, return_inverse=True)
+        if kind == "auto" and classes.dtype.kind in "iuf" and len(classes) > _MANY_CLASSES:
+            warn(
+                f"y has {len(classes)} different whole numbers, which are taken for as many "
+                "classes, with columns for each: say target_type='continuous' if they are numbers, "
+                "or 'multiclass'",
+                UserWarning,
+            )
         if found == "binary" and len(classes) > 2:
             raise ValueError(f"target_type is 'binary', and y has {len(classes)} classes")
         if found == "binary":

@@ -256,3 +256,15 @@ def test_noise_does_not_leak_into_training_folds():
         encoded = BLUPEncoder(random_state=0).fit_transform(noise, y)
         gaps.append(Ridge(alpha=1e-6).fit(encoded, y).score(encoded, y))
     assert np.mean(gaps) < 0.005
+
+
+@pytest.mark.parametrize("dtype", [int, float])
+def test_many_whole_numbers_as_target_are_warned_of(dtype):
+    shops, prices = pd.DataFrame({"shop": list("abcd") * 20}), np.arange(80, dtype=dtype) // 2
+    with pytest.warns(
+        UserWarning, match="y has 40 different whole numbers, which are taken for as"
+    ):
+        encoder = BLUPEncoder(cv=2).fit(shops, prices)
+    assert encoder.target_type_ == "multiclass"
+    assert BLUPEncoder(cv=2, target_type="multiclass").fit(shops, prices).classes_.size == 40
+    assert BLUPEncoder(cv=2).fit(shops, prices // 2).target_type_ == "multiclass"

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array
@@ -123,9 +124,16 @@ def _cut(
     return _inner_columns(table, columns.numeric, inner), labels
 
 
+def takes_missing(inner: Any) -> bool:
+    """Tell whether an estimator, or the first step of a pipeline, takes missing values."""
+    while isinstance(inner, Pipeline):
+        inner = inner.steps[0][1]
+    return not isinstance(inner, str) and bool(get_tags(inner).input_tags.allow_nan)
+
+
 def _inner_columns(table: InputTable, places: Sequence[int], inner: Any) -> Any:
     """Return the columns of the inner estimator: if all are numbers, in double precision."""
-    chosen, allow_nan = table.select(places), get_tags(inner).input_tags.allow_nan
+    chosen, allow_nan = table.select(places), takes_missing(inner)
     if not table.is_named:
         refuse_dates(chosen, "X")
         if not _spell_numbers(chosen):
