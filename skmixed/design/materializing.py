@@ -232,4 +232,9 @@ def _not_evaluated(terms: FormulaTerms, error: Exception) -> ValueError:
     if isinstance(error.__cause__, NameError):
         return terms.unknown(str(error.__cause__).replace("`", "'").split("'")[1])
     reason = terms.restore(str(error).partition("\n")[0])
+    if "beyond upper and/or lower bounds" in reason:
+        reason = (
+            "rows lie outside of the values it was fitted to; extrapolation='extend' as an argument "
+            "goes on with the outer polynomials, as R does, and 'clip' and 'zero' are others"
+        )
     return ValueError(f"cannot evaluate '{terms.given}': {reason}")

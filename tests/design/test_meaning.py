@@ -96,6 +96,19 @@ def test_vectors_of_r_are_lists():
     assert_allclose(ours[:, 1], NUMBERS.k == 2)
 
 
+def test_splines_go_on_as_those_of_r_where_that_is_said():
+    inner, outer = NUMBERS[NUMBERS.a < 4], pd.DataFrame({"a": [4.5, 5.0]})
+    learned = learn_matrix("bs(a, df=4)", inner)[0]
+    with pytest.raises(ValueError, match="extrapolation='extend' .*, as R does"):
+        learned.matrix(outer)
+    learned, values = learn_matrix("bs(a, df=4, extrapolation='extend')", inner)
+    last = inner.a > np.quantile(inner.a, 0.5)  # beyond the knot it is one cubic
+    points = np.linspace(inner.a[last].min(), inner.a.max(), 6)
+    cubic = np.polyfit(points, learned.matrix(pd.DataFrame({"a": points})), 3)
+    expected = np.vander(outer.a, 4) @ cubic
+    assert_allclose(learned.matrix(outer), expected, atol=1e-8)
+
+
 def test_polynomials_are_orthonormal_unless_raw():
     made, raw = (learn_matrix(f"0 + poly(a, {more})", NUMBERS)[1] for more in ("2", "2, raw=TRUE"))
     assert_allclose(made.T @ made, np.eye(2), atol=1e-12)
