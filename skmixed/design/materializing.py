@@ -234,7 +234,7 @@ def _not_evaluated(terms: FormulaTerms, error: Exception) -> ValueError:
     reason = terms.restore(str(error).partition("\n")[0])
     if "beyond upper and/or lower bounds" in reason:
         reason = (
-            "rows lie outside of the values it was fitted to; extrapolation='extend' as an argument "
+            "rows lie outside of the values it was fitted to; extrapolation='extend' in the call "
             "goes on with the outer polynomials, as R does, and 'clip' and 'zero' are others"
         )
     return ValueError(f"cannot evaluate '{terms.given}': {reason}")

@@ -99,9 +99,9 @@ def test_vectors_of_r_are_lists():
 def test_splines_go_on_as_those_of_r_where_that_is_said():
     inner, outer = NUMBERS[NUMBERS.a < 4], pd.DataFrame({"a": [4.5, 5.0]})
     learned = learn_matrix("bs(a, df=4)", inner)[0]
-    with pytest.raises(ValueError, match="extrapolation='extend' .*, as R does"):
+    with pytest.raises(ValueError, match=r"extrapolation='extend' .*, as R does"):
         learned.matrix(outer)
-    learned, values = learn_matrix("bs(a, df=4, extrapolation='extend')", inner)
+    learned = learn_matrix("bs(a, df=4, extrapolation='extend')", inner)[0]
     last = inner.a > np.quantile(inner.a, 0.5)  # beyond the knot it is one cubic
     points = np.linspace(inner.a[last].min(), inner.a.max(), 6)
     cubic = np.polyfit(points, learned.matrix(pd.DataFrame({"a": points})), 3)
