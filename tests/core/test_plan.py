@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skmixed import MixedLinearRegressor
+from skmixed.core.elimination import choose
+from skmixed.core.elimination.crossed import memory_needed
+from skmixed.core.model.problem import Problem
 from skmixed.core.sums import keys
 from skmixed.core.sums import plan as planning
 from skmixed.core.sums.crossproducts import CrossProducts
@@ -114,3 +117,20 @@ def test_no_fit_keeps_a_plan():
     X, y = rng.standard_normal((3000, 1)), rng.standard_normal(3000)
     model = MixedLinearRegressor().fit(X, y, groups=groups)
     assert len(pickle.dumps(model)) < 8 * 3000
+
+
+def test_a_plan_counts_where_memory_is_short(monkeypatch):
+    design = random_design(2, relations=("crossed",), n_rows=4000, **CROSSED)
+    rows = design.rows()
+    plan = Plan.of(design.layout, rows)
+    kept = CrossProducts.filled(plan, rows.columns, rows.weights)
+    alone = CrossProducts.of(design.layout, rows)
+    assert (kept.plan_bytes, alone.plan_bytes) == (plan.n_bytes, 0)
+    elimination = Problem.of(alone, design.spec).elimination
+    entries = len(alone.pairs[0, 1].rows) * elimination.layout.shapes[0][0]
+    k = len(alone.factors[elimination.layout.eliminated].columns)
+    enough = memory_needed(elimination.layout.width, entries, k)
+    monkeypatch.setattr(choose, "memory_installed", lambda: enough)
+    Problem.of(alone, design.spec)
+    with pytest.raises(MemoryError, match="crossed factors need"):
+        Problem.of(kept, design.spec)

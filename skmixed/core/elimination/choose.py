@@ -20,13 +20,15 @@ def arrange(
     pairs: dict[tuple[int, int], PairBlock],
     first: int | None = None,
     krylov: Krylov | None = None,
+    *,
+    held: int = 0,
 ) -> Elimination:
     """Arrange the random columns for elimination: a chain of nested factors, or crossed ones.
 
     `own` is Z'W Z of every factor, (k, k, n_levels), `pairs` Z_i'W Z_j of every two. Of factors of
     one size `first` is eliminated first. With `krylov`, crossed factors are solved for by conjugate
     gradients, without their dense complement; otherwise raises MemoryError if that cannot fit into
-    this machine.
+    this machine beside the bytes that are `held`.
     """
     sizes = [block.shape[2] for block in own]
     if krylov is not None and not are_nested(
@@ -42,15 +44,17 @@ def arrange(
     if len(nested) == len(parents):
         between = {st: pair.products for st, pair in ordered.items()}
         return Chain(order, [own[f] for f in order], between, nested)
-    return _crossed(own, pairs, first)
+    return _crossed(own, pairs, first, held)
 
 
-def _crossed(own: Blocks, pairs: dict[tuple[int, int], PairBlock], first: int | None) -> Crossed:
+def _crossed(
+    own: Blocks, pairs: dict[tuple[int, int], PairBlock], first: int | None, held: int
+) -> Crossed:
     layout = EffectLayout.of(own, first)
     eliminated = own[layout.eliminated]
     coupled = [pair_between(pairs, layout.eliminated, f) for f in layout.factors]
     entries = sum(len(pair.rows) * k for pair, (k, _) in zip(coupled, layout.shapes, strict=True))
-    _check_memory(layout.width, entries, len(eliminated))
+    _check_memory(layout.width, entries, len(eliminated), held)
     return Crossed(
         layout,
         eliminated,
@@ -59,8 +63,8 @@ def _crossed(own: Blocks, pairs: dict[tuple[int, int], PairBlock], first: int | 
     )
 
 
-def _check_memory(width: int, n_entries: int, k: int) -> None:
-    needed, installed = memory_needed(width, n_entries, k), memory_installed()
+def _check_memory(width: int, n_entries: int, k: int, held: int) -> None:
+    needed, installed = memory_needed(width, n_entries, k) + held, memory_installed()
     if installed is not None and needed > installed:
         raise MemoryError(
             f"these crossed factors need about {needed / 2**30:.1f} GiB, mostly for a dense matrix "

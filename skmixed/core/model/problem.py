@@ -61,7 +61,7 @@ class Problem:
             spec,
             model,
             structures,
-            arrange(model.own, pairs, model.first, krylov),
+            arrange(model.own, pairs, model.first, krylov, held=products.plan_bytes),
             pairs,
             n,
             constant,

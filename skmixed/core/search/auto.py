@@ -27,7 +27,7 @@ class CrossedCost:
     """What a crossed design takes: memory for the exact elimination, time for both searches."""
 
     width: int  # random effects of the factors that are not eliminated
-    memory: float  # bytes that the exact elimination needs
+    memory: float  # bytes that the exact elimination needs, with those of a plan of the rows
     exact: float  # seconds, roughly
     iterative: float  # seconds, roughly
 
@@ -60,7 +60,8 @@ class CrossedCost:
         passes = 2 * sum(n * columns[i] * columns[j] for (i, j), n in pairs.items())
         solved = n_probes * sum(columns.values())
         iterative = _EVALUATIONS * _ITERATIONS * passes * solved / _SPARSE_RATE
-        return cls(width, memory_needed(width, entries, k), exact, iterative)
+        memory = memory_needed(width, entries, k) + products.plan_bytes
+        return cls(width, memory, exact, iterative)
 
 
 def choose(

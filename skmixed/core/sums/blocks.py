@@ -119,7 +119,8 @@ class PairBlock:
         ]
         values = [[pair.counts, *pair.products.reshape(-1, len(pair.counts))] for pair in pairs]
         distinct, (counts, *sums) = sum_by_key(keys, values)
-        products = np.stack(sums).reshape(*pairs[0].products.shape[:2], -1)
+        flat = sums[0][None] if len(sums) == 1 else np.stack(sums)
+        products = flat.reshape(*pairs[0].products.shape[:2], -1)
         return cls(*split_keys(distinct, width), counts, products)
 
     def minus(self, part: PairBlock, rows: IntArray | None, columns: IntArray | None) -> PairBlock:

@@ -53,6 +53,7 @@ class CrossProducts:
     pairs: dict[tuple[int, int], PairBlock]  # one for every two factors i < j
     within: Within | None = None  # of the largest factor, kept where its levels lie far apart
     unit: float = 1.0  # of the weights, a power of four
+    plan_bytes: int = 0  # size of the plan that is kept to sum the rows again, if one is
 
     @property
     def undo(self) -> FloatArray:
@@ -87,7 +88,8 @@ class CrossProducts:
     @classmethod
     def of(cls, layout: Layout, rows: Rows, basis: FloatArray | None = None) -> CrossProducts:
         """Sum over rows of the layout, about a shift that by default the rows choose."""
-        return cls.filled(Plan.of(layout, rows), rows.columns, rows.weights, basis)
+        products = cls.filled(Plan.of(layout, rows), rows.columns, rows.weights, basis)
+        return replace(products, plan_bytes=0)
 
     @classmethod
     def filled(
@@ -139,6 +141,7 @@ class CrossProducts:
             gram=gram,
             factors=factors,
             pairs=pairs,
+            plan_bytes=plan.n_bytes,
             unit=unit,
         )
 
