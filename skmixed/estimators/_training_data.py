@@ -98,6 +98,8 @@ def read_arguments(
             "but the target y is None"
         )
     table = InputTable.of(X)
+    if not table.n_rows:
+        table.check_shape(estimator)
     weights = read_weights(sample_weight, table.n_rows)
     given = None if groups is None else read_groups(groups)
     if weights is None or weights.all():

@@ -247,3 +247,19 @@ def test_missing_values_reach_the_imputer_of_a_pipeline():
     assert_allclose(model.predict(rows[["x", "g"]]), model.predict(filled), rtol=1e-12)
     with pytest.raises(ValueError, match="Input X contains NaN"):
         GroupedModels(group_features="g").fit(rows[["x", "g"]], rows["y"])
+
+
+@pytest.mark.parametrize("fixed", [None, "x", "1"])
+@pytest.mark.parametrize("library", [lambda rows: rows, pl.from_pandas, pa.Table.from_pandas])
+def test_nothing_is_fitted_to_no_rows(fixed, library):
+    rows, y = library(ROWS[["x", "g"]][:0]), ROWS["y"][:0]
+    for groups in (None, ROWS["g"][:0]):
+        random = "(1 | g)" if groups is None else None
+        table = library(ROWS[["x"]][:0]) if groups is not None else rows
+        with pytest.raises(ValueError, match="0 sample"):
+            MixedLinearRegressor(random, fixed=fixed).fit(table, y, groups=groups)
+    fitted = MixedLinearRegressor("(1 | g)", fixed=fixed).fit(ROWS[["x", "g"]], ROWS["y"])
+    with pytest.raises(ValueError, match="0 sample"):
+        fitted.partial_fit(rows, y)
+    with pytest.raises(ValueError, match="data has no rows"):
+        lmer("y ~ x + (1 | g)", library(ROWS[:0]))
