@@ -236,6 +236,8 @@ def _complete_rows(
 
     Raises ValueError for any other if na_action="raise", and if no row is complete.
     """
+    if not len(table):
+        raise ValueError("data has no rows")
     missing = _missing(table, names)
     if weights is not None and np.isnan(weights).any():
         missing["weights"] = np.isnan(weights)
