@@ -20,7 +20,7 @@ _REACH = 8.5  # standard deviations of the rule for a mean: the density beyond i
 _STANDARD, _BROAD = 1.0, 3.0  # deviations up to which rows share the number of nodes of the largest
 
 PhiSlopes = tuple[FloatArray, FloatArray, FloatArray]
-"""Derivatives in phi of the sum of -log densities, (m,), and of g and w of every row, (m, n)."""
+"""Derivatives in phi of -log density, constants included, of f' and of f'', (m, n) each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class Family(ABC):
     def by_phi(
         self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
     ) -> PhiSlopes:
-        """Return the derivatives of the sum of f, of f' and of f'' in phi."""
+        """Return the derivatives of -log density, of f' and of f'' in phi."""
         nothing = np.empty((0, len(eta)))
-        return np.empty(0), nothing, nothing
+        return nothing, nothing, nothing
 
     @abstractmethod
     def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:

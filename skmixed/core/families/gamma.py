@@ -1,7 +1,7 @@
 """Positive responses whose deviation is proportional to their mean.
 
 With the shape nu = exp(phi), of which 1 / nu is the squared coefficient of variation,
-f = nu (eta + y exp(-eta)) - nu log nu + log Gamma(nu) - (nu - 1) log y.
+and d = log y - eta, f = nu (exp(d) - 1 - d) + log y + log Gamma(nu) - nu log nu + nu.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy import special
 
 from skmixed.core.families.family import PhiSlopes, require, total, weighted
 from skmixed.core.families.log_link import LogLink
+from skmixed.core.families.stirling import LARGE_ARGUMENT, stirling, stirling_slope
 from skmixed.core.linalg import FloatArray
 
 _LEAST_VARIATION = 1e-4  # squared, to begin with: the search finds less by itself
@@ -25,6 +26,7 @@ class Gamma(LogLink):
 
     name: ClassVar[str] = "gamma"
     n_dispersions: ClassVar[int] = 1
+    limit_phi: ClassVar[float | None] = 30.0  # a coefficient of variation of 3e-7: none at all
 
     def check(self, y: FloatArray, weights: FloatArray | None) -> None:
         """Raise ValueError if a response is not positive."""
@@ -39,30 +41,26 @@ class Gamma(LogLink):
         order: int = 2,
     ) -> tuple[FloatArray, ...]:
         """Return f and derivatives."""
-        shape = np.exp(phi[0])
-        ratio = y * np.exp(-eta)
-        w = shape * ratio
-        f, g, w = weighted((shape * (eta + ratio), shape - w, w), weights)
+        shape, d = np.exp(phi[0]), np.log(y) - eta
+        less = np.expm1(d)
+        f, g, w = weighted((shape * (less - d), -shape * less, shape * (less + 1.0)), weights)
         return (f, g, w) if order <= 2 else (f, g, w, -w, w)
 
     def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
-        """Return the sum of log Gamma(nu) - nu log nu - (nu - 1) log y."""
-        shape = np.exp(phi[0])
-        logs = np.log(y)
-        return total(special.gammaln(shape) - shape * phi[0] - (shape - 1.0) * logs, weights)
+        """Return the sum of log y + log Gamma(nu) - nu log nu + nu."""
+        return total(np.log(y) + _stirling_rest(float(np.exp(phi[0]))), weights)
 
     def by_phi(
         self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
     ) -> PhiSlopes:
         """Return the derivatives in log nu."""
-        shape = np.exp(phi[0])
-        ratio = y * np.exp(-eta)
-        free = special.digamma(shape) - phi[0] - 1.0
+        shape, d = float(np.exp(phi[0])), np.log(y) - eta
+        less = np.expm1(d)
+        free = _stirling_slope_times(shape)
         f, g, w = weighted(
-            (shape * (eta + ratio + free - np.log(y)), shape * (1.0 - ratio), shape * ratio),
-            weights,
+            (shape * (less - d) + free, -shape * less, shape * (less + 1.0)), weights
         )
-        return np.array([f.sum()]), g[None], w[None]
+        return f[None], g[None], w[None]
 
     def moment_phi(self, y: FloatArray, mean: FloatArray) -> FloatArray:
         """Return minus the logarithm of the squared coefficient of variation."""
@@ -103,3 +101,17 @@ class Gamma(LogLink):
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return zeros: every response has its most likely mean."""
         return np.zeros(len(y))
+
+
+def _stirling_rest(shape: float) -> float:
+    """Return log Gamma(nu) - nu log nu + nu, by Stirling's series where that would cancel."""
+    if shape < LARGE_ARGUMENT:
+        return float(special.gammaln(shape) - shape * (np.log(shape) - 1.0))
+    return float(0.5 * np.log(2.0 * np.pi / shape) + stirling(shape))
+
+
+def _stirling_slope_times(shape: float) -> float:
+    """Return nu times its derivative."""
+    if shape < LARGE_ARGUMENT:
+        return float(shape * (special.digamma(shape) - np.log(shape)))
+    return float(-0.5 + shape * stirling_slope(shape))

@@ -14,9 +14,8 @@ from scipy import special
 
 from skmixed.core.families.family import PhiSlopes, logistic, softplus, total, weighted
 from skmixed.core.families.log_link import Counts
+from skmixed.core.families.stirling import LARGE_ARGUMENT, stirling, stirling_slope
 from skmixed.core.linalg import FloatArray
-
-_LARGE = 30.0  # theta from which differences of gamma functions are taken by Stirling's series
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +61,12 @@ class NegativeBinomial(Counts):
         f, g, w = weighted(
             (slope, theta * q - v, theta * q * (1.0 - q) - v * (1.0 - 2.0 * q)), weights
         )
-        return np.array([f.sum()]), g[None], w[None]
+        return f[None], g[None], w[None]
 
     def moment_phi(self, y: FloatArray, mean: FloatArray) -> FloatArray:
         """Return log theta from the squared residuals beyond the mean."""
         beyond = float(np.sum(np.square(y - mean) - mean) / np.sum(np.square(mean)))
-        return np.array([-np.log(np.clip(beyond, 1.0 / _LARGE, _LARGE))])
+        return np.array([-np.log(np.clip(beyond, 1.0 / LARGE_ARGUMENT, LARGE_ARGUMENT))])
 
     def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
         """Return mu + mu^2 / theta."""
@@ -110,26 +109,16 @@ def _shares(x: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def _log_rising(theta: float, y: FloatArray) -> FloatArray:
     """Return log(Gamma(theta + y) / Gamma(theta)), (n,), without a difference of large numbers."""
-    if theta < _LARGE:
+    if theta < LARGE_ARGUMENT:
         return np.asarray(special.gammaln(theta + y) - special.gammaln(theta))
-    through = (theta + y - 0.5) * np.log1p(y / theta) - y + _stirling(theta + y) - _stirling(theta)
+    through = (theta + y - 0.5) * np.log1p(y / theta) - y + stirling(theta + y) - stirling(theta)
     return np.asarray(y * np.log(theta) + through)
 
 
 def _rising_slope(theta: float, y: FloatArray) -> FloatArray:
     """Return its derivative in theta, (n,)."""
-    if theta < _LARGE:
+    if theta < LARGE_ARGUMENT:
         return np.asarray(special.digamma(theta + y) - special.digamma(theta))
     half = y / (2.0 * theta * (theta + y))
-    rest = _stirling_slope(theta + y) - _stirling_slope(theta)
+    rest = stirling_slope(theta + y) - stirling_slope(theta)
     return np.asarray(np.log1p(y / theta) + half + rest)
-
-
-def _stirling(z: FloatArray | float) -> FloatArray | float:
-    """Return what Stirling's formula leaves of log Gamma(z)."""
-    return (1.0 - (1.0 / 30.0 - (1.0 / 105.0 - 3.0 / 420.0 / z**2) / z**2) / z**2) / (12.0 * z)
-
-
-def _stirling_slope(z: FloatArray | float) -> FloatArray | float:
-    """Return what is left of its derivative beside log z - 1 / (2 z)."""
-    return -(1.0 - (0.1 - (1.0 / 21.0 - 0.05 / z**2) / z**2) / z**2) / (12.0 * z**2)

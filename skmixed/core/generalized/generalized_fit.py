@@ -24,14 +24,25 @@ from skmixed.core.generalized.divergence import (
     separated_columns,
 )
 from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum, JointSearch
-from skmixed.core.generalized.laplace import LaplaceEvaluation, evaluate_laplace
+from skmixed.core.generalized.laplace import (
+    LEAST_DECREMENT,
+    LaplaceEvaluation,
+    evaluate_laplace,
+)
 from skmixed.core.generalized.modes import Point
 from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.quadrature import (
+    MOST_NODES,
+    QuadratureEvaluation,
+    evaluate_quadrature,
+    shift_nodes,
+)
 from skmixed.core.generalized.start import first_point
 from skmixed.core.linalg import FloatArray, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Layout, Rows
@@ -74,7 +85,7 @@ class GeneralizedFit:
     quadrature: int  # nodes a random column; 1 for Laplace's approximation
     separated: tuple[int, ...]  # positions in `ModelSpec.fixed` of coefficients that are infinite
     n_rows: int
-    approximation_shift: FloatArray | None  # (p + t + m,), by quadrature, in standard errors
+    shift: FloatArray | None  # (p + t + m,), of scaled beta, theta and phi, by quadrature
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -91,12 +102,23 @@ class GeneralizedFit:
     ) -> GeneralizedFit:
         """Fit a model to rows of a layout, whose last column is y; the offset is (n,).
 
-        Raises ValueError for impossible responses.
+        `quadrature` is the number of nodes a random column. Raises ValueError for impossible
+        responses, and for nodes that several factors or a number of columns do not allow.
         """
         spec = replace(spec, method="ml", weighting="frequency")
+        check_nodes(spec, quadrature)
         observations = Observations.of(layout, rows, spec, family, offset)
-        optimum, report = _optimum(observations, search or JointNewton())
-        return _fitted(cls, observations, optimum, report)
+        settings = search or JointNewton()
+        optimum, report = _optimum(observations, settings)
+        is_regular = report.converged and not report.confounded and bool(spec.terms)
+        shift = None
+        if is_regular and quadrature > 1:
+            optimum = _with_nodes(observations, optimum, quadrature, settings)
+            spent = report.n_evaluations + optimum.report.n_evaluations
+            report = replace(optimum.report, n_evaluations=spent)
+        elif is_regular and len(observations.structures) == 1:
+            shift = _shift_of(observations, optimum)
+        return _fitted(cls, observations, optimum, report, quadrature, shift)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the rows, after what only they tell."""
@@ -224,16 +246,23 @@ class GeneralizedFit:
             direction = np.zeros(len(hessian))
             direction[: len(optimum.separating)] = optimum.separating
             covariance = covariance_beside(hessian, direction)
-        p, units = observations.rank, observations.units
-        maps = units.to_raw[list(self.spec.fixed), :-1]
-        rest = len(hessian) - p
-        change = np.zeros((len(maps) + rest, len(hessian)))
-        change[: len(maps), :p] = maps
-        change[len(maps) :, p:] = np.eye(rest)
+        change = _to_raw(observations, len(hessian))
         raw = change @ covariance @ change.T
         separated = list(self.separated)
         raw[separated], raw[:, separated] = np.nan, np.nan
         return np.asarray(raw)
+
+    @property
+    def approximation_shift(self) -> FloatArray | None:
+        """How far quadrature would move beta, theta and phi, in standard errors, signed.
+
+        Of shape (n_fixed + t + m,). It is a prediction from one evaluation; None for several
+        factors, many random columns, and after quadrature.
+        """
+        if self.shift is None:
+            return None
+        errors = np.sqrt(np.diag(self.parameter_covariance))
+        return np.divide(self.shift, errors, out=np.zeros(len(errors)), where=errors > 0.0)
 
     @property
     def beta_covariance(self) -> FloatArray:
@@ -302,13 +331,74 @@ def _optimum(observations: Observations, search: JointNewton) -> tuple[JointOpti
     return optimum, report
 
 
+def check_nodes(spec: ModelSpec, n_nodes: int) -> None:
+    """Raise ValueError if so many nodes a random column are not possible."""
+    if n_nodes < 1:
+        raise ValueError(f"quadrature is a number of nodes, at least 1: got {n_nodes}")
+    if n_nodes == 1:
+        return
+    if len(spec.used_factors) != 1:
+        raise ValueError(
+            f"quadrature={n_nodes} needs one grouping factor, and the model has "
+            f"{len(spec.used_factors)}: use quadrature=1, Laplace's approximation"
+        )
+    k = len(spec.factor_columns(spec.used_factors[0]))
+    if n_nodes**k > MOST_NODES:
+        most = int((MOST_NODES + 0.5) ** (1.0 / k))
+        raise ValueError(
+            f"quadrature={n_nodes} for {k} random columns takes {n_nodes}^{k} nodes, more than "
+            f"{MOST_NODES}: use at most {most}"
+        )
+
+
+def _with_nodes(
+    observations: Observations, optimum: JointOptimum, n_nodes: int, settings: JointNewton
+) -> JointOptimum:
+    """Search on from the optimum of Laplace's approximation by quadrature."""
+    laplace: LaplaceEvaluation = optimum.evaluation
+    running = JointSearch(
+        observations,
+        lambda where, before, tolerance: evaluate_quadrature(
+            observations, laplace, n_nodes, where, before.remembered, tolerance
+        ),
+        settings,
+        is_exact=False,
+        may_pivot=False,
+    )
+    return running.solve(laplace.point, laplace)
+
+
+def _shift_of(observations: Observations, optimum: JointOptimum) -> FloatArray | None:
+    """Return by how much quadrature would move raw beta, theta and phi, (n_fixed + t + m,)."""
+    laplace: LaplaceEvaluation = optimum.evaluation
+    n_nodes = shift_nodes(observations.structures[0].size)
+    if n_nodes is None:
+        return None
+    there = evaluate_quadrature(
+        observations, laplace, n_nodes, laplace.point, laplace.remembered, LEAST_DECREMENT
+    )
+    slopes = there.slopes(Coordinates.natural(observations.structures), optimum.theta)
+    return -_to_raw(observations, len(slopes)) @ (_inverse(optimum.hessian()) @ slopes)
+
+
+def _to_raw(observations: Observations, size: int) -> FloatArray:
+    """Return the map from scaled beta, theta and phi, (size,), to those with raw beta."""
+    p = observations.rank
+    maps = observations.units.to_raw[list(observations.spec.fixed), :-1]
+    change = np.zeros((len(maps) + size - p, size))
+    change[: len(maps), :p], change[len(maps) :, p:] = maps, np.eye(size - p)
+    return change
+
+
 def _fitted(
     kind: type[GeneralizedFit],
     observations: Observations,
     optimum: JointOptimum,
     report: SolverReport,
+    quadrature: int,
+    shift: FloatArray | None,
 ) -> GeneralizedFit:
-    evaluation: LaplaceEvaluation = optimum.evaluation
+    evaluation: LaplaceEvaluation | QuadratureEvaluation = optimum.evaluation
     spec, units, point = observations.spec, observations.units, evaluation.point
     products = working_products(observations, evaluation)
     problem = Problem.of(products, spec)
@@ -325,15 +415,17 @@ def _fitted(
         beta,
         evaluation.criterion,
         report,
-        1,
+        quadrature,
         separated,
         observations.n_rows,
-        None,
+        shift,
         {"observations": observations, "optimum": optimum},
     )
 
 
-def working_products(observations: Observations, evaluation: LaplaceEvaluation) -> CrossProducts:
+def working_products(
+    observations: Observations, evaluation: LaplaceEvaluation | QuadratureEvaluation
+) -> CrossProducts:
     """Sum the rows as those of a linear mixed model."""
     rows, family, point = observations.rows, observations.family, evaluation.point
     weights, response = np.empty(len(rows.columns)), np.empty(len(rows.columns))

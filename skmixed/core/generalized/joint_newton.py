@@ -20,7 +20,7 @@ from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.generalized.divergence import largest_move, separates
 from skmixed.core.generalized.modes import Point
 from skmixed.core.generalized.observations import Observations
-from skmixed.core.linalg import FloatArray, block_diagonal, eigenvalues
+from skmixed.core.linalg import FloatArray, block_diagonal, eigenpairs, eigenvalues
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.newton import ESCAPE_GAIN, NO_GAIN, SMALLEST_RADIUS
@@ -42,7 +42,7 @@ _LEFT_SHARE = 1e-5  # of the tolerance: so little left moves estimates by less t
 _LEFT_ROUNDING = 1e-17  # of the criterion: negligible whatever the tolerance
 _GAIN_SHARE = 0.1  # of the tolerance, predicted for a step that was taken: what is left is less
 _SMALL_MOVE = 1e-3  # of eta and of theta: regular searches end at 1e-9, separated ones at 1
-_LONG_MOVE = 0.1  # of eta while next to nothing is gained: separated searches go on at 1
+_UNFELT = 1e-6  # of the largest information: with so little a direction is looked at
 _TRUSTED_SHARE = 0.2  # of the lowest curvature, below which a correction is dropped for a step
 _SECANT_ANGLE = 1e-8  # cosine below which a correction would divide by rounding
 _DIFFERENCE_STEP = 1e-4  # of central differences, in units of the columns: they err by 1e-8
@@ -139,7 +139,7 @@ class JointSearch:
 
     def solve(self, point: Point, before: Any = None) -> JointOptimum:
         """Minimise the criterion from a point on."""
-        self.current = before
+        self.current = before  # where the modes are sought from
         omegas = [lam @ lam.T for lam in point.lambdas]
         if self.may_pivot:
             self.coordinates = self.coordinates.pivoted(omegas)
@@ -329,7 +329,7 @@ class JointSearch:
         direction = move[: len(self.current.point.beta)]
         moved = largest_move(self.observations, direction)
         self.restless = moved > _SMALL_MOVE
-        if moved > _LONG_MOVE and separates(self.observations, direction):
+        if self.restless and separates(self.observations, direction):
             self.separating = direction
         return moved
 
@@ -388,6 +388,8 @@ class JointSearch:
 
     def _has_ended(self) -> bool:
         """Tell whether no way leads down from where descents have arrived; else take it."""
+        if self.separating is None:
+            self.separating = self._unfelt()
         if self.separating is not None:
             self.message = "some coefficients have no finite estimate: the data are separated"
             return True
@@ -399,6 +401,19 @@ class JointSearch:
         self.converged = True
         self.message = "the criterion cannot be lowered further"
         return True
+
+    def _unfelt(self) -> FloatArray | None:
+        """Return the direction of beta with least information if it separates.
+
+        Where responses are certain, so little may be left of its curvature that no step is long.
+        """
+        values, vectors = eigenpairs(self.current.fixed_information)
+        if not len(values) or values[0] > _UNFELT * values[-1]:
+            return None
+        for sign in (1.0, -1.0):
+            if separates(self.observations, sign * vectors[:, 0]):
+                return np.asarray(sign * vectors[:, 0])
+        return None
 
     def _leave_boundary(self) -> bool:
         """Step off the boundary if that lowers the criterion; return whether it did."""

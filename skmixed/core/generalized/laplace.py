@@ -205,7 +205,9 @@ def _terms_of(observations: Observations, rows: RowBlock, point: Point, modes: M
         constant,
         2.0 * (rows.fixed.T @ visit.g) + remaining[:p, p],
         gradient,
-        2.0 * f_phi + w_phi @ variances - _through_modes(point, by_level, solved, len(g_phi)),
+        2.0 * f_phi.sum(axis=1)
+        + w_phi @ variances
+        - _through_modes(point, by_level, solved, len(g_phi)),
         products,
         remaining[:p, :p],
         Remembered(point.beta, visit.effects, modes.scores, cross, modes.elimination),

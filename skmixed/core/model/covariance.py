@@ -18,6 +18,8 @@ import numpy as np
 
 from skmixed.core.linalg import BoolArray, FloatArray, IntArray, block_diagonal
 
+_ROOT_STEP = 1e-6  # of central differences of lambda, whose entries are of the size of theta
+
 
 @dataclass(frozen=True, slots=True)
 class Structure(ABC):
@@ -79,6 +81,12 @@ class Structure(ABC):
     @abstractmethod
     def lifted(self, omega: FloatArray) -> FloatArray:
         """Return a covariance near a combination of the basis, inside the boundary."""
+
+    def root_slopes(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        """Return the first derivatives of lambda, (t, k, k); differences where none are written."""
+        steps = _ROOT_STEP * np.eye(len(theta))
+        moved = [self.lam(theta + step, order) - self.lam(theta - step, order) for step in steps]
+        return np.array(moved) / (2.0 * _ROOT_STEP)
 
     @property
     def natural_order(self) -> IntArray:
@@ -198,6 +206,13 @@ class BlockDiagonal(Structure):
         for block, columns, place in self.slices():
             own = block.directions(theta[..., place], order[..., columns] - columns.start)
             result[..., place, columns, columns] = own
+        return result
+
+    def root_slopes(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        result = np.zeros((self.n_theta, self.size, self.size))
+        for block, columns, place in self.slices():
+            own = block.root_slopes(theta[place], order[columns] - columns.start)
+            result[place, columns, columns] = own
         return result
 
     def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:

@@ -53,6 +53,9 @@ class Linear(Structure):
         half = self.patterns(order) @ transposed(self.lam(theta, order))[..., None, :, :]
         return np.asarray(half + transposed(half))
 
+    def root_slopes(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        return self.patterns(order)
+
     def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
         patterns = self.patterns(order)
         through = _flat(gradient[..., None, :, :] @ patterns)

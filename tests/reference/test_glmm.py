@@ -1,0 +1,124 @@
+"""Every generalized model of the reference set, compared with its exactly converged criterion.
+
+The whole set is needed; the figures that the project carries are in
+tests/core/generalized/test_generalized_fit.py. lme4 has expected weights in the approximation for
+links that are not canonical, and a dispersion of the gamma distribution of its own, so that there
+the other program of the set, glmmTMB, is compared with.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from tests import reference_set
+from tests.core.generalized.reading import read
+
+CRITERION = 1e-9
+ESTIMATES = 1e-6
+ERRORS = 1e-5
+MODES = 1e-5
+# Its searches end at about this, relative to the standard errors.
+OTHER_PROGRAM = 1e-4
+
+PREPARATIONS = {
+    "D$use01 <- as.numeric(D$use == 'Y')": lambda D: D.assign(use01=1.0 * (D["use"] == "Y")),
+    "D$r01 <- as.numeric(D$r2 == 'Y')": lambda D: D.assign(r01=1.0 * (D["r2"] == "Y")),
+    "D$prop <- D$incidence/D$size": lambda D: D,
+}
+SHARES = {"prop ~": "incidence/size ~"}
+NAMES = {"Gamma": "gamma", "nbinom2": "negative_binomial"}
+
+
+def names(n_nodes):
+    found = []
+    for path in sorted((reference_set.WHOLE_SET / "fits").glob("*.json")):
+        head = path.read_text(encoding="utf-8")[:400]
+        if '"type": "glmm"' in head:
+            figures = json.loads(path.read_text(encoding="utf-8"))
+            canonical = figures["link"] != "probit" and figures["family"] != "Gamma"
+            if figures["nAGQ"] in n_nodes and (canonical or 1 not in n_nodes):
+                found.append(path.stem)
+    return found
+
+
+def model(figures):
+    table = reference_set.whole_set_table(figures["dataset"])
+    if "factor_levels" in figures:
+        table = reference_set.ordered(table, figures["factor_levels"])
+    if figures["prep"]:
+        table = PREPARATIONS[figures["prep"]](table)
+    formula = figures["formula"]
+    for old, new in SHARES.items():
+        formula = formula.replace(old, new)
+    family, link = figures["family"], figures.get("link", "auto")
+    if "(" in family:
+        family, link = family.rstrip(")").split("(")
+    return read(table, formula, NAMES.get(family, family), link)
+
+
+def fitted(figures, quadrature=1):
+    drawn = model(figures)
+    return GeneralizedFit.of(
+        drawn.layout,
+        drawn.rows,
+        drawn.spec,
+        drawn.family,
+        offset=drawn.offset,
+        quadrature=quadrature,
+    )
+
+
+def figures_of(name):
+    path = reference_set.WHOLE_SET / "fits" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@reference_set.needs_whole_set
+@pytest.mark.parametrize("name", names({1}))
+def test_laplace(name):
+    figures = figures_of(name)
+    truth = figures["converged"]
+    found = fitted(figures)
+    assert found.report.converged
+    assert found.criterion == pytest.approx(truth["minus2_log_lik"], abs=CRITERION)
+    np.testing.assert_allclose(found.theta, truth["theta"], atol=ESTIMATES)
+    scale = np.maximum(1.0, np.abs(truth["fixef"]))
+    np.testing.assert_allclose(found.beta / scale, truth["fixef"] / scale, atol=ESTIMATES)
+    errors = np.sqrt(np.diag(np.array(truth["vcov_fixef"])))
+    np.testing.assert_allclose(np.sqrt(np.diag(found.beta_covariance)), errors, rtol=ERRORS)
+    squares = sum(float(np.square(modes).sum()) for modes in found.modes)
+    assert squares == pytest.approx(truth["ranef_sum_sq"], rel=MODES)
+
+
+@reference_set.needs_whole_set
+@pytest.mark.parametrize("number", range(6))
+def test_other_program(number):
+    if not (reference_set.WHOLE_SET / "fits").is_dir():
+        return
+    figures = figures_of("xcheck_glmmtmb")["fits"][number]
+    if figures["family"].startswith("gaussian"):
+        return
+    found = fitted(figures)
+    expected = np.array(list(figures["fixef"].values()))
+    errors = np.array(figures["fixef_se"])
+    assert found.log_likelihood == pytest.approx(figures["log_lik"], abs=2e-8)
+    np.testing.assert_allclose((found.beta - expected) / errors, 0.0, atol=OTHER_PROGRAM)
+    np.testing.assert_allclose(np.sqrt(np.diag(found.beta_covariance)), errors, rtol=ERRORS)
+    deviations = sorted(d for own in figures["sd"].values() for d in own)
+    np.testing.assert_allclose(sorted(found.theta), deviations, atol=1e-5)
+
+
+@reference_set.needs_whole_set
+@pytest.mark.parametrize("name", names({9, 25}))
+def test_quadrature(name):
+    figures = figures_of(name)
+    found = fitted(figures, figures["nAGQ"])
+    assert found.report.converged
+    np.testing.assert_allclose(found.theta, figures["theta"], atol=ESTIMATES)
+    expected = np.array(list(figures["fixef"].values()))
+    np.testing.assert_allclose(found.beta, expected, atol=ESTIMATES * np.maximum(1, abs(expected)))
+    if "exact_marginal" in figures:
+        exact = figures["exact_marginal"]["log_lik"]
+        assert found.log_likelihood == pytest.approx(exact, abs=1e-4)
