@@ -93,13 +93,9 @@ def test_laplace(name):
 
 
 @reference_set.needs_whole_set
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", [0, 1, 3, 4, 5])  # 2 is a linear model
 def test_other_program(number):
-    if not (reference_set.WHOLE_SET / "fits").is_dir():
-        return
     figures = figures_of("xcheck_glmmtmb")["fits"][number]
-    if figures["family"].startswith("gaussian"):
-        return
     found = fitted(figures)
     expected = np.array(list(figures["fixef"].values()))
     errors = np.array(figures["fixef_se"])
@@ -118,7 +114,8 @@ def test_quadrature(name):
     assert found.report.converged
     np.testing.assert_allclose(found.theta, figures["theta"], atol=ESTIMATES)
     expected = np.array(list(figures["fixef"].values()))
-    np.testing.assert_allclose(found.beta, expected, atol=ESTIMATES * np.maximum(1, abs(expected)))
+    scale = np.maximum(1.0, np.abs(expected))
+    np.testing.assert_allclose(found.beta / scale, expected / scale, atol=ESTIMATES)
     if "exact_marginal" in figures:
         exact = figures["exact_marginal"]["log_lik"]
         assert found.log_likelihood == pytest.approx(exact, abs=1e-4)
