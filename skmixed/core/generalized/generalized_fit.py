@@ -328,7 +328,16 @@ def _optimum(observations: Observations, search: JointNewton) -> tuple[JointOpti
     if pure:
         message = "every level of a factor has but one response: its variance has no maximum"
         report = replace(report, converged=False, message=message)
+    elif not report.converged and _largest_deviation(optimum) > PURE_DEVIATION:
+        message = "a variance of the random effects grows without end"
+        report = replace(report, is_unbounded=True, message=message)
     return optimum, report
+
+
+def _largest_deviation(optimum: JointOptimum) -> float:
+    """Return the largest deviation of any combination of random effects, in scaled units."""
+    lambdas = optimum.evaluation.point.lambdas
+    return max((float(np.linalg.norm(lam, 2)) for lam in lambdas), default=0.0)
 
 
 def check_nodes(spec: ModelSpec, n_nodes: int) -> None:

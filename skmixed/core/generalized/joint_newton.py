@@ -47,6 +47,7 @@ _TRUSTED_SHARE = 0.2  # of the lowest curvature, below which a correction is dro
 _SECANT_ANGLE = 1e-8  # cosine below which a correction would divide by rounding
 _DIFFERENCE_STEP = 1e-4  # of central differences, in units of the columns: they err by 1e-8
 _SLOW_SEARCH = 3  # steps in a row that gain nearly as much as the last: corrections do not help
+_LONG_SEARCH = 16  # steps with one set of corrections: a good one takes no more
 _SLOW_GAIN = 0.3  # of the last predicted gain: a good model makes each a small part of it
 _RIDGE = 1e-12  # of the mean information, so that separated columns have a unit
 _NEARLY_DONE = 1e-6  # predicted gain from which long steps are looked at
@@ -132,7 +133,8 @@ class JointSearch:
         self.separating: FloatArray | None = None
         self.restless = False
         self.holds_phi = False  # at its limit
-        self.slow = 0
+        self.slow = self.since = 0  # steps that gained little; all since second derivatives
+        self.is_refreshed = False  # whether these were made from differences
         self.has_snapped = False
         self.converged, self.message = False, "the number of evaluations reached max_iter"
         self._local: tuple[Any, FloatArray, FloatArray] | None = None
@@ -203,7 +205,9 @@ class JointSearch:
 
     def _refresh(self) -> None:
         """Take second derivatives that are not exact from differences: steps make no headway."""
-        self.slow = 0
+        self.slow = self.since = 0
+        self.is_refreshed = True
+        self.radius = max(self.radius, _FIRST_RADIUS)
         if self._jump_to_limit():
             return
         if self.is_exact:
@@ -299,8 +303,15 @@ class JointSearch:
             self._pivot()
         self._record(float(np.linalg.norm(slope)), length, accepted)
         if not accepted:
-            return self.radius < SMALLEST_RADIUS
-        return self._is_negligible(predicted, interior, move)
+            has_arrived = self.radius < SMALLEST_RADIUS
+        else:
+            has_arrived = self._is_negligible(predicted, interior, move)
+        self.since += 1
+        if self.is_exact and not len(phi):
+            return has_arrived
+        if not has_arrived and (self.slow >= _SLOW_SEARCH or self.since >= _LONG_SEARCH):
+            self._refresh()
+        return has_arrived
 
     def _is_negligible(self, predicted: float, interior: bool, move: FloatArray) -> bool:
         """Tell whether nothing of interest is left after a step, or ever will be."""
@@ -310,8 +321,6 @@ class JointSearch:
         is_slow = predicted > _SLOW_GAIN * self.last_predicted > 0.0 and interior
         self.slow = self.slow + 1 if is_slow else 0
         self.last_predicted = predicted
-        if self.slow >= _SLOW_SEARCH and not (self.is_exact and not len(self.current.point.phi)):
-            self._refresh()
         tol = self.settings.tol
         negligible = max(_LEFT_SHARE * tol, _LEFT_ROUNDING * abs(self.current.criterion))
         is_small = left < negligible or predicted < _GAIN_SHARE * tol
@@ -339,6 +348,8 @@ class JointSearch:
         if not self.correction.any():
             return np.asarray(plain)
         corrected = plain + scales.T @ self.correction @ scales
+        if self.is_refreshed:
+            return np.asarray(corrected)
         lowest = float(eigenvalues(plain)[0])
         if eigenvalues(corrected)[0] < _TRUSTED_SHARE * lowest:
             return np.asarray(plain)

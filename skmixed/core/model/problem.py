@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg
 
 from skmixed.core.elimination.chain import Chain
 from skmixed.core.elimination.choose import arrange
@@ -84,7 +83,7 @@ class Problem:
     def scaled_lambdas(self, lambdas: Blocks) -> Blocks:
         """Return lambda of every used factor in scaled units, given in those of the data."""
         return [
-            np.asarray(linalg.solve(random_map, lam))
+            np.asarray(np.linalg.solve(random_map, lam), dtype=np.float64)
             for random_map, lam in zip(self.model.random_maps, lambdas, strict=True)
         ]
 

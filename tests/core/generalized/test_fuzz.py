@@ -14,7 +14,7 @@ from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from tests.core.generalized.drawn import LINKS, Drawn, respond
 
 LOWER = 1e-6
-ABSURD = 3.0
+ABSURD = 2.0
 STRUCTURES = ["unstructured", "diagonal", "identity"]
 
 
