@@ -323,7 +323,8 @@ class JointSearch:
         self.last_predicted = predicted
         tol = self.settings.tol
         negligible = max(_LEFT_SHARE * tol, _LEFT_ROUNDING * abs(self.current.criterion))
-        is_small = left < negligible or predicted < _GAIN_SHARE * tol
+        share = _GAIN_SHARE if self.is_exact else _GAIN_SHARE**2
+        is_small = left < negligible or predicted < share * tol
         moved = 0.0
         if predicted < _NEARLY_DONE:
             moved = self._look_at(move)

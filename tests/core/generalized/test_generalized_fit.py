@@ -17,7 +17,7 @@ from tests.core.generalized.reading import read
 CRITERION = 1e-9
 ESTIMATES = 1e-6
 ERRORS = 1e-5
-SAME = 1e-7
+SAME = 5e-7
 
 
 def fit(drawn, **settings):
