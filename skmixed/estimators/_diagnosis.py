@@ -18,6 +18,8 @@ from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning, warn
 _DEPENDENT = 1e-12  # eigenvalue of correlations that is rounding
 _LAST_STEPS = 10  # of a search, whose progress is judged: EM's slowest is seen over so many
 _FLAT = 1e-10  # of the criterion, what these lower it by: rounding, and below all that is printed
+_ALIKE_COLUMNS = 1e-7  # share left by the other columns: half of the digits of sums are lost
+
 _MOST_LOST = 1e-6  # rounding error of sigma^2, relative, that leaves it six digits
 
 
@@ -103,17 +105,13 @@ def warn_about(
         warn(_no_maximum(fit), UnidentifiedWarning)
     error = fit.evaluation.relative_rounding
     if error > _MOST_LOST:
-        ratio = error * 2**52  # it is this times epsilon, 2**-52
-        warn(
-            f"the residual variance is {ratio:.0e} times smaller than that "
-            f"of the response, which leaves it {-np.log10(error):.0f} digits or so",
-            LostPrecisionWarning,
-        )
+        warn(_lost_digits(fit, error), LostPrecisionWarning)
     elif not fit.report.converged:
         warn(
             f"the search did not converge: {fit.report.message}{_search_hint(fit)}",
             ConvergenceWarning,
         )
+    _warn_of_resembling_columns(fit)
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
         k, _, n_levels = own.shape
         n_rows = fit.products.n_rows
@@ -190,6 +188,39 @@ def _search_hint(fit: Fit) -> str:
             "say next to nothing of some variance; leave out a random term"
         )
     return ". Raise max_iter"
+
+
+def _warn_of_resembling_columns(fit: Fit) -> None:
+    """Warn where the columns of a term are nearly collinear: their effects cancel each other."""
+    for position, structure in enumerate(fit.problem.structures):
+        for block, columns, _ in structure.slices():
+            if block.size == 1 or not block.may_shift:
+                continue
+            left = fit.problem.model.share_left(position, columns)
+            if left < _ALIKE_COLUMNS:
+                name = fit.products.factors[fit.spec.used_factors[position]].index.name
+                digits = max(0, round(16 + np.log10(max(left, 1e-16))))
+                warn(
+                    f"the random columns of a term of {name!r} are nearly collinear, which leaves "
+                    f"its covariances and effects {digits} digits or so: drop one of the columns, "
+                    "or take the difference of two instead",
+                    LostPrecisionWarning,
+                )
+
+
+def _lost_digits(fit: Fit, error: float) -> str:
+    """Return what is said of a residual variance with a relative error from rounding."""
+    digits = f"leaves it {-np.log10(error):.0f} digits or so"
+    ratio = fit.problem.model.gram[-1, -1] / fit.evaluation.square
+    if ratio * 2.0**-52 > _MOST_LOST:
+        return (
+            f"the residual variance is {ratio:.0e} times smaller than that "
+            f"of the response, which {digits}"
+        )
+    return (
+        "the residual variance is what is left where large coefficients of nearly collinear fixed "
+        f"columns cancel each other, which {digits}: drop one of the columns, or take differences"
+    )
 
 
 def _no_maximum(fit: Fit) -> str:

@@ -92,6 +92,34 @@ def draw_problem(seed):
     return products, ModelSpec(tuple(range(p + 1)), tuple(terms), method, weighting)
 
 
+def draw_scarce_problem(seed):
+    """Draw cross-products of few rows and a model that may have as many random effects."""
+    rng = np.random.default_rng([seed, 1])
+    n = int(rng.integers(6, 31))
+    features = draw_features(rng, n)
+    terms, factors, codes, response = [], [], [], rng.standard_normal(n)
+    for factor in range(int(rng.integers(1, 4))):
+        n_levels = int(rng.integers(2, max(3, n // 2)))
+        parent = rng.random() < 0.3 and codes
+        code = codes[-1] // 2 if parent else rng.integers(0, n_levels, n)
+        code = np.unique(code, return_inverse=True)[1]
+        n_slopes = int(rng.integers(0, 3))
+        codes.append(code)
+        terms += draw_terms(rng, factor, n_slopes)
+        factors.append(FactorLayout((f"g{factor}",), tuple(range(1 + n_slopes))))
+        response += draw_effects(rng, features, code, n_slopes)
+    p = int(rng.integers(0, 3))
+    indexes = tuple(
+        GroupIndex(factor.key, (np.arange(code.max() + 1),))
+        for factor, code in zip(factors, codes, strict=True)
+    )
+    columns = np.column_stack([np.ones(n), features, response])
+    layout = Layout(("(Intercept)", "x0", "x1", "x2", "y"), tuple(factors))
+    products = CrossProducts.of(layout, Rows(columns, tuple(codes), indexes, None))
+    method = str(rng.choice(["reml", "ml"]))
+    return products, ModelSpec(tuple(range(p + 1)), tuple(terms), method)
+
+
 def best_of_other_searches(problem, seed, n_starts=6):
     """Return the lowest criterion that bounded-memory quasi-Newton finds from several starts."""
     coordinates = Coordinates.natural(problem.structures)
@@ -110,7 +138,15 @@ def best_of_other_searches(problem, seed, n_starts=6):
         theta = start if number == 0 else start * 10.0 ** rng.uniform(-1.5, 1)
         theta = theta + (number > 0) * 0.3 * rng.standard_normal(len(theta))
         options = {"maxiter": 500, "ftol": 1e-14, "gtol": 1e-9}
-        best = min(
-            best, minimize(objective, theta, jac=True, method="L-BFGS-B", options=options).fun
-        )
+        end = minimize(objective, theta, jac=True, method="L-BFGS-B", options=options)
+        if end.fun < best and has_digits(problem, coordinates.lambdas(end.x)):
+            best = end.fun
     return best
+
+
+def has_digits(problem, lambdas):
+    """Tell whether the criterion at some lambdas is more than what rounding leaves."""
+    try:
+        return evaluate(problem, lambdas).relative_rounding < 1e-6
+    except LostPrecisionError:
+        return False

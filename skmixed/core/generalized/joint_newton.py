@@ -23,9 +23,8 @@ from skmixed.core.generalized.observations import Observations
 from skmixed.core.linalg import FloatArray, block_diagonal, eigenpairs, eigenvalues
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
 from skmixed.core.search.coordinates import Coordinates
-from skmixed.core.search.newton import ESCAPE_GAIN, NO_GAIN, SMALLEST_RADIUS
 from skmixed.core.search.report import Callback, Iteration, SolverReport
-from skmixed.core.search.state import SNAP_RISE
+from skmixed.core.search.state import ESCAPE_GAIN, NO_GAIN, SMALLEST_RADIUS, SNAP_RISE
 from skmixed.core.search.trust_region import (
     ACCEPTED_RATIO,
     is_interior,

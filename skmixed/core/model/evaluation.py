@@ -56,6 +56,11 @@ class Evaluation:
         return same
 
     @property
+    def omegas(self) -> Blocks:
+        """Relative covariances of every factor, (k, k)."""
+        return [lam @ lam.T for lam in self.lambdas]
+
+    @property
     def square(self) -> float:
         """Residual sum of squares, r^2 = y'P y."""
         return float(self.lower[-1, -1] ** 2)
@@ -83,12 +88,14 @@ class Evaluation:
     def rounded_square(self) -> float:
         """Error to expect in the residual sum of squares from rounding.
 
-        It is what is left of the sum of squares of y, which loses digits in proportion where the
-        sums within levels are not kept.
+        It is what is left of the squares of y and of what the fixed columns take off, which loses
+        digits in proportion: beside offsets where the sums within levels are not kept, and where
+        large coefficients of columns that resemble each other cancel.
         """
         model = self.problem.model
-        total = float(model.gram[-1, -1]) if model.within is None else self.square
-        return _EPSILON * total
+        gram = model.gram if model.within is None else model.within
+        sizes = np.sqrt(np.abs(gram.diagonal()))
+        return float(_EPSILON * (np.abs(self.to_residual) @ sizes) ** 2)
 
     @property
     def relative_rounding(self) -> float:
@@ -104,6 +111,8 @@ class Evaluation:
     @cached_property
     def _fixed_root(self) -> FloatArray:
         """The inverse of L without its last row and column, (p, p)."""
+        if len(self.lower) == 1:  # LAPACK takes no empty matrix
+            return np.empty((0, 0))
         return np.asarray(lapack.dtrtri(self.lower[:-1, :-1], lower=1)[0])
 
     @cached_property

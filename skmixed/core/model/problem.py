@@ -93,6 +93,12 @@ class Problem:
         return len(self.model.kept)
 
     @property
+    def n_effects(self) -> int:
+        """Number of random effects, of all factors together."""
+        model = self.model
+        return sum(len(own) * int(model.n_levels(f)) for f, own in enumerate(model.own))
+
+    @property
     def degrees(self) -> float:
         """Divisor nu of the residual sum of squares."""
         reml = self.spec.method == "reml"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.linalg import FloatArray, block_diagonal
+from skmixed.core.linalg import FloatArray, block_diagonal, eigenvalues
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.blocks import PairBlock, transform
 from skmixed.core.sums.crossproducts import CrossProducts
@@ -93,6 +93,12 @@ class ScaledModel:
         """Return Z'W Z of a used factor, (k, k), summed over its levels."""
         own = self.own[factor]
         return np.asarray(own.sum(axis=2) if self.times is None else own @ self.times)
+
+    def share_left(self, factor: int, columns: slice) -> float:
+        """Return the smallest eigenvalue of the correlations of some random columns of a factor."""
+        total = self.total(factor)[columns, columns]
+        sizes = np.sqrt(total.diagonal())
+        return float(eigenvalues(total / np.outer(sizes, sizes))[0]) if sizes.all() else 1.0
 
 
 def independent_columns(gram: FloatArray) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, IntArray, block_diagonal, is_positive_definite
 from skmixed.core.model.covariance import Structure
+from skmixed.core.model.dense import DenseStack, is_small
 from skmixed.core.model.evaluation import Evaluation, average_information, exact_hessian
 
 DESCENDS = -1e-4  # a flatter slope is not told from the gradient that a search to 1e-8 leaves
@@ -102,6 +103,11 @@ class Coordinates:
                 best, found = float(slope), (factor, direction)
         return found
 
+    def joint_orders(self) -> list[IntArray]:
+        """Return the pivot orders of the columns of all factors side by side."""
+        starts = accumulate((s.size for s in self.structures), initial=0)
+        return [order + start for order, start in zip(self.orders, starts, strict=False)]
+
     def _factors(self) -> list[tuple[Structure, IntArray, slice]]:
         return list(zip(self.structures, self.orders, self.places, strict=True))
 
@@ -123,9 +129,14 @@ def local_model(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the gradient, (t,), and second derivatives, (t, t), of the criterion in theta.
 
-    The second derivatives are exact for one factor where they are positive definite. Otherwise the
-    average information stands for the second derivatives in Omega.
+    The second derivatives are exact for one factor where they are positive definite, and for
+    several of few effects. Otherwise the average information stands for those in Omega.
     """
+    if len(coordinates.structures) > 1 and is_small(evaluation.problem):
+        order = np.concatenate(coordinates.joint_orders())
+        point = DenseStack.of(evaluation.problem, 1).evaluate(theta[None], order[None])
+        if np.isfinite(point.criterion[0]):
+            return point.slope[0], point.hessian[0]
     directions = coordinates.directions(theta)
     slope = _slopes(directions, evaluation.gradient)
     curvature = coordinates.curvature(theta, evaluation.gradient)

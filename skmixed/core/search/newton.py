@@ -15,13 +15,28 @@ from typing import ClassVar
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import FloatArray, eigenvalues
+from skmixed.core.linalg import FloatArray, eigenvalues, semidefinite_cholesky
+from skmixed.core.model.dense import is_small
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates, local_model, theta_gradient
 from skmixed.core.search.report import Callback, SolverReport
-from skmixed.core.search.starts import is_like_residual, minque_start, other_starts
-from skmixed.core.search.state import SNAP_RISE, SearchState, em_step
+from skmixed.core.search.spread import spread
+from skmixed.core.search.starts import (
+    has_plenty,
+    is_like_residual,
+    minque_start,
+    other_starts,
+    without_weak_terms,
+)
+from skmixed.core.search.state import (
+    ESCAPE_GAIN,
+    NO_GAIN,
+    SMALLEST_RADIUS,
+    SNAP_RISE,
+    SearchState,
+    em_step,
+)
 from skmixed.core.search.trust_region import (
     ACCEPTED_RATIO,
     ROUNDING_MARGIN,
@@ -32,18 +47,17 @@ from skmixed.core.search.trust_region import (
 )
 from skmixed.core.search.unbounded import evaluate_bounded
 
-SMALLEST_RADIUS = 1e-8  # in units of theta: the criterion changes with the square of such a step
-NO_GAIN = 1e-12  # predicted decrease at which a search ends at once: rounding of a criterion
 _FLAT_FACTOR = 1e-9  # slope and curvature relative to the information: less is rounding
 _LEFT_TO_GAIN = 1e-5  # of the tolerance: so little left moves theta by less than 1e-6
 _LEAST_GAIN = 1e-17  # relative to the criterion: negligible even with a tolerance of zero
-ESCAPE_GAIN = 1e-9  # decrease that is worth leaving the boundary or another optimum
 _PATIENCE = 6  # rejected steps in a row, which shorten the next one a thousandfold or so
 _FEW_DIGITS = 1e-7  # relative error of r^2 from rounding, that rejected steps are blamed on
 _IDLE_STEPS = 5  # in a row that promise next to nothing: the search goes round in rounding
 _SLOW_STEPS = 4  # in a row: convergence is linear, the average information too far off
 _SLOW_RATE = 0.3  # of predicted decreases: a good Hessian makes each a small part of the last one
 _DIFFERENCE = 1e-6  # in units of theta: about the root of the gradient's relative rounding
+_SHORT = 30  # evaluations: fewer allow one search, from one start
+_POLISHED = 4  # ends of many searches, at most: the lowest is enough unless its digits mislead
 _LOST = "towards its end the cross-products have too few digits, the residual being nearly nothing"
 
 
@@ -72,11 +86,53 @@ class Newton:
         """
         if start is not None:
             return self._search(problem, start)
+        begin = minque_start(problem)
+        is_short = self.max_iter < _SHORT
+        if len(begin) > 1 and not is_short and is_small(problem):
+            found = self._search_widely(problem, begin)
+            if found is not None:
+                return found
         try:
-            found, report = self._search(problem, minque_start(problem))
+            found = self._search(problem, begin)
         except LostPrecisionError:
-            identity = [np.eye(structure.size) for structure in problem.structures]
-            return self._search(problem, identity)
+            found = self._search(problem, [np.eye(s.size) for s in problem.structures])
+        if is_short:
+            return found
+        if has_plenty(problem):
+            return self._search_without(problem, *found)
+        if is_small(problem):
+            return self._search_widely(problem, found[0].omegas, found) or found
+        return self._search_again(problem, *found)
+
+    def _search_widely(
+        self,
+        problem: Problem,
+        begin: Blocks,
+        found: tuple[Evaluation, SolverReport] | None = None,
+    ) -> tuple[Evaluation, SolverReport] | None:
+        """Search a small problem from many starts; return the lowest end, or what was found."""
+        many = spread(problem, [begin])
+        if self.callback is not None:
+            for line in many.trace:
+                self.callback(line)
+        spent = len(many.trace) + (found[1].n_evaluations if found else 0)
+        for omegas, criterion in list(zip(many.omegas, many.criterion, strict=True))[:_POLISHED]:
+            if found is not None and criterion > _surely(found[0]) - ESCAPE_GAIN:
+                break
+            try:
+                again = self._search(problem, omegas)
+            except LostPrecisionError:
+                continue
+            spent += again[1].n_evaluations
+            if found is None or _surely(again[0]) < _surely(found[0]) - ESCAPE_GAIN:
+                trace = (many.trace[0], many.trace[-1], *again[1].trace)
+                found = again[0], replace(again[1], trace=trace)
+        return found and (found[0], replace(found[1], n_evaluations=spent))
+
+    def _search_again(
+        self, problem: Problem, found: Evaluation, report: SolverReport
+    ) -> tuple[Evaluation, SolverReport]:
+        """Search from the few other starts that promise something."""
         spent = report.n_evaluations
         for other in other_starts(found):
             try:
@@ -84,11 +140,26 @@ class Newton:
             except LostPrecisionError:
                 continue
             spent += second.n_evaluations
-            if again.criterion < found.criterion - ESCAPE_GAIN - found.rounding:
+            if _is_lower(again.criterion, found):
                 found, report = again, second
         if spent > report.n_evaluations:
             report = replace(report, n_evaluations=spent)
         return found, report
+
+    def _search_without(
+        self, problem: Problem, found: Evaluation, report: SolverReport
+    ) -> tuple[Evaluation, SolverReport]:
+        """Search again without a weak term where the criterion is lower without it."""
+        spent = report.n_evaluations
+        for other, is_weak in without_weak_terms(problem.structures, found.lambdas):
+            if not is_weak:
+                continue
+            spent += 1
+            roots = [semidefinite_cholesky(omega) for omega in other]
+            if _is_lower(evaluate_bounded(problem, roots).criterion, found):
+                found, report = self._search(problem, other)
+                spent += report.n_evaluations
+        return found, replace(report, n_evaluations=spent)
 
     def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
         search = _NewtonSearch(problem, self)
@@ -97,6 +168,16 @@ class Newton:
             if search.descend() and search.has_ended():
                 break
         return search.finish()
+
+
+def _surely(found: Evaluation) -> float:
+    """Return what the criterion is at most, rounding considered."""
+    return found.criterion + found.rounding
+
+
+def _is_lower(criterion: float, found: Evaluation) -> bool:
+    """Tell whether another end is lower by more than rounding."""
+    return bool(criterion < found.criterion - ESCAPE_GAIN - found.rounding)
 
 
 class _NewtonSearch(SearchState):
@@ -216,15 +297,21 @@ class _NewtonSearch(SearchState):
             self.is_lost = self.current.relative_rounding > _FEW_DIGITS
             if self.is_lost:
                 return True
-            self.step_by_em()
+            if self.step_by_em():
+                self.is_lost = not small
+                return True
         return self.radius < SMALLEST_RADIUS
 
-    def step_by_em(self) -> None:
-        """Take one EM step, which cannot fail."""
-        before = self.current.criterion
+    def step_by_em(self) -> bool:
+        """Take one EM step, which fails by rounding only; return whether it did."""
+        before, theta, coordinates = self.current, self.theta, self.coordinates
         self.move_to(em_step(self.current))
         self.rejected = 0
-        self.record(self.current.criterion, 0.0, 0.0, self.current.criterion <= before)
+        has_risen = self.current.criterion > before.criterion + before.rounding
+        if has_risen:
+            self.current, self.theta, self.coordinates = before, theta, coordinates
+        self.record(self.current.criterion, 0.0, 0.0, not has_risen)
+        return bool(has_risen)
 
     def leave_boundary(self) -> bool:
         """Step off the boundary if that lowers the criterion; return whether it did."""

@@ -158,22 +158,26 @@ _RESEMBLING = 0.4  # of the overlap of two nested factors: so much makes two min
 _WEAK_VARIANCE = 0.3  # relative to the residual's: less may be nothing at a lower minimum
 
 
+_PLENTY = 4.0  # rows for each random effect: with so many, of 480 random models none had two minima
+
+
 Start = tuple[Blocks, BoolArray]
 """Covariances, (..., k, k) of every factor, and which searches are to start there, (...)."""
 
 
 def other_starts(found: Evaluation) -> list[Blocks]:
     """Return covariances, (k, k) of every factor, to search from again after a first search."""
-    problem, model = found.problem, found.problem.model
-    n_effects = sum(own.shape[0] * model.n_levels(factor) for factor, own in enumerate(model.own))
+    problem = found.problem
     starts = starts_beside(
         problem.structures,
         found.lambdas,
-        model.total,
+        problem.model.total,
         np.asarray(problem.n_observations),
-        n_effects,
-        has_resembling=n_effects <= _MOST_EFFECTS and _has_resembling_factors(problem),
+        problem.n_effects,
+        has_resembling=problem.n_effects <= _MOST_EFFECTS and _has_resembling_factors(problem),
     )
+    if len(problem.structures) > 1 and problem.n_effects <= _FEW_EFFECTS:
+        starts += without_weak_terms(problem.structures, found.lambdas)
     return [omegas for omegas, is_wanted in starts if is_wanted]
 
 
@@ -190,13 +194,15 @@ def starts_beside(
 
     For every term, that term large and the others small, if the fit is singular or crossed factors
     resemble each other; for a variance shared by columns of different size, the size that fits each
-    of them; and of at most 500 random effects, each term of small variance left out. Empty for more
-    than 20,000 random effects. `total` is Z'W Z of a factor, (..., k, k).
+    of them. Empty for more than 20,000 random effects, and for one factor with four rows for each.
+    `total` is Z'W Z of a factor, (..., k, k).
     """
     if n_effects > _MOST_EFFECTS:
         return []
     singular = reduce(np.logical_or, [(diagonal(lam) == 0.0).any(axis=-1) for lam in lambdas])
     starts = _shared_variance_starts(structures, total, n_observations)
+    if len(structures) == 1:
+        singular = singular & (n_observations < _PLENTY * n_effects)
     n_terms = sum(len(structure.blocks) for structure in structures)
     if n_terms == 1:
         if singular.any():
@@ -204,13 +210,26 @@ def starts_beside(
     elif has_resembling or singular.any():
         is_wanted = singular | has_resembling
         starts += [(_with_large(structures, number), is_wanted) for number in range(n_terms)]
-    if n_effects <= _FEW_EFFECTS:
-        starts += _without_weak_terms(structures, [lam @ transposed(lam) for lam in lambdas])
     return starts
 
 
-def _without_weak_terms(structures: Sequence[Structure], omegas: Blocks) -> list[Start]:
-    """Return starts in which one term of small variance is left out."""
+def has_plenty(problem: Problem) -> bool:
+    """Tell whether rows are so many that a criterion of one factor has no second minimum inside.
+
+    It may have one where a term is left out, and where one variance is shared by columns.
+    """
+    is_shared = any(
+        block.one_unit and block.size > 1
+        for structure in problem.structures
+        for block in structure.blocks
+    )
+    plenty = problem.n_observations >= _PLENTY * problem.n_effects
+    return len(problem.structures) == 1 and plenty and not is_shared
+
+
+def without_weak_terms(structures: Sequence[Structure], lambdas: Blocks) -> list[Start]:
+    """Return covariances in which one term of small variance is left out."""
+    omegas = [lam @ transposed(lam) for lam in lambdas]
     starts = []
     for factor, structure in enumerate(structures):
         for _, columns, _ in structure.slices():

@@ -17,6 +17,9 @@ from skmixed.core.search.report import Callback, Iteration
 from skmixed.core.search.starts import is_like_residual
 
 SNAP_RISE = 1e-8  # of the criterion, that an exact zero may cost: the default tolerance of a search
+SMALLEST_RADIUS = 1e-8  # in units of theta: the criterion changes with the square of such a step
+NO_GAIN = 1e-12  # predicted decrease at which a search ends at once: rounding of a criterion
+ESCAPE_GAIN = 1e-9  # decrease that is worth leaving the boundary or another optimum
 
 
 class SearchSettings(Protocol):
@@ -52,7 +55,7 @@ class SearchState:
     @property
     def omegas(self) -> Blocks:
         """Relative covariances, (k, k) of every factor, where the search stands."""
-        return [lam @ lam.T for lam in self.current.lambdas]
+        return self.current.omegas
 
     def units(self) -> FloatArray:
         """Return the unit in which each entry of theta is measured: 1, or its factor's largest."""

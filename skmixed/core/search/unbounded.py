@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import least_squares
+from skmixed.core.linalg import eigenpairs, least_squares, semidefinite_root
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 
@@ -38,24 +38,64 @@ def evaluate_bounded(problem: Problem, lambdas: Blocks) -> Evaluation:
     try:
         evaluation = evaluate(problem, lambdas)
     except LostPrecisionError:
-        if is_unbounded(problem):
+        if is_unbounded(problem, lambdas):
             raise NoMaximumError from None
         raise
-    total = float(problem.model.gram[-1, -1])
-    if evaluation.square < _SUSPICIOUS * total and is_unbounded(problem):
+    if has_vanished(problem, evaluation.square) and is_unbounded(problem, lambdas):
         raise NoMaximumError
     return evaluation
 
 
-def is_unbounded(problem: Problem) -> bool:
-    """Tell whether the criterion falls without end as the relative covariances grow.
+def has_vanished(problem: Problem, square: float) -> bool:
+    """Tell whether so little is left for the residual that the criterion may have no minimum."""
+    return not problem.is_noisy and square < _SUSPICIOUS * float(problem.model.gram[-1, -1])
 
-    It does if, far out, it falls and r^2 goes to zero as far as its digits tell. That is where it
-    would go by its values at two points, or what is left within the levels of a random intercept
-    where that is kept.
+
+def is_unbounded(problem: Problem, lambdas: Blocks | None = None) -> bool:
+    """Tell whether the criterion falls without end as relative covariances grow.
+
+    It does if, far out, it falls and r^2 goes to zero as far as its digits tell. Either all
+    covariances grow, or those alone that are large at the lambdas, (k, k) of every factor.
     """
+    if problem.is_noisy:
+        return False
+    units = [_unit(problem, factor) for factor in range(len(problem.structures))]
+    whole = [unit * np.eye(s.size) for unit, s in zip(units, problem.structures, strict=True)]
+    if _falls_along(problem, [0.0 * omega for omega in whole], whole):
+        return True
+    return lambdas is not None and _falls_along(problem, *_parts(units, lambdas))
+
+
+def _unit(problem: Problem, factor: int) -> float:
+    """Return the variance whose effects have the information of the rows of a level."""
+    own = problem.model.own[factor]
+    effects = own.shape[0] * problem.model.n_levels(factor)
+    return float(effects / np.trace(problem.model.total(factor)))
+
+
+def _parts(units: list[float], lambdas: Blocks) -> tuple[Blocks, Blocks]:
+    """Split the covariances into what is of ordinary size and what is large, relative to that."""
+    spectra = [eigenpairs(lam @ lam.T) for lam in lambdas]
+    sizes = [values / unit for unit, (values, _) in zip(units, spectra, strict=True)]
+    largest = max(1.0, *(float(size[-1]) for size in sizes))
+    rest, large = [], []
+    for size, (values, vectors) in zip(sizes, spectra, strict=True):
+        is_large = size > np.sqrt(largest)
+        rest.append((vectors * np.where(is_large, 0.0, values)) @ vectors.T)
+        large.append((vectors * np.where(is_large, values / largest, 0.0)) @ vectors.T)
+    return rest, large
+
+
+def _falls_along(problem: Problem, rest: Blocks, large: Blocks) -> bool:
+    """Tell whether the criterion falls without end as some covariances grow beside others."""
     try:
-        first, second = (_far_out(problem, size) for size in (_FAR_OUT, _FARTHER**2 * _FAR_OUT))
+        first, second = (
+            evaluate(
+                problem,
+                [semidefinite_root(a + size * b) for a, b in zip(rest, large, strict=True)],
+            )
+            for size in (_FAR_OUT, _FARTHER**2 * _FAR_OUT)
+        )
     except LostPrecisionError:
         return True
     if second.criterion > first.criterion - _FALLS:
@@ -68,16 +108,7 @@ def is_unbounded(problem: Problem) -> bool:
             return True
         if len(model.own) == 1:
             return False
+    # r^2 goes where its values at two points say, or what is left within levels where that is kept
     squares = [evaluation.square for evaluation in (first, second)]
     limit = (_FARTHER**2 * squares[1] - squares[0]) / (_FARTHER**2 - 1.0)
     return limit <= _DIGITS * of_all and squares[1] <= _VANISHING * of_all
-
-
-def _far_out(problem: Problem, size: float) -> Evaluation:
-    """Evaluate where the random effects have `size` times the information of the rows."""
-    lambdas = []
-    for factor, own in enumerate(problem.model.own):
-        k, n_levels = own.shape[0], problem.model.n_levels(factor)
-        information = float(np.trace(problem.model.total(factor))) / (k * n_levels)
-        lambdas.append(np.sqrt(size / information) * np.eye(k))
-    return evaluate(problem, lambdas)

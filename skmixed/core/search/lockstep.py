@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skmixed.core.batch.stack import LockstepData, LockstepPoint, evaluate_stack
-from skmixed.core.linalg import BoolArray, FloatArray, IntArray, transposed
-from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
+from skmixed.core.linalg import BoolArray, FloatArray, IntArray, diagonal, transposed
+from skmixed.core.model.dense import DenseStack
+from skmixed.core.model.stack import LockstepData, LockstepPoint
 from skmixed.core.search.coordinates import DESCENDS
-from skmixed.core.search.newton import ESCAPE_GAIN, NO_GAIN, SMALLEST_RADIUS
-from skmixed.core.search.starts import starts_beside
-from skmixed.core.search.state import SNAP_RISE
+from skmixed.core.search.starts import starts_beside, without_weak_terms
+from skmixed.core.search.state import ESCAPE_GAIN, NO_GAIN, SMALLEST_RADIUS, SNAP_RISE
 from skmixed.core.search.trust_region import (
     ACCEPTED_RATIO,
     is_interior,
@@ -30,7 +29,10 @@ _MOST_ITERATIONS = 60  # a search that takes more is left to `Newton`
 _ARRIVED = 1e-7  # predicted decrease of a last step: after it, next to nothing is left
 _CHUNK_NUMBERS = 2**16  # in the largest array of a chunk: half a megabyte stays in the cache
 _LEAST_CHUNK = 16  # data sets at once: with fewer, calls of numpy cost more than the arithmetic
-_HALVINGS = 40  # of the bracket of a shift: to 1e-12 of it
+_NEAR = 0.1  # of deviations and correlations: nearer searches end at the same place
+LITTLE_HIGHER = 0.1  # of the criterion: the same
+_NOTHING = 0.01  # relative to the residual's: of less there is nothing to be told apart
+HOPELESS = 30.0  # times the last gain expected: from so far above, no search gets below
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,44 +63,79 @@ def solve_stack(stack: LockstepData, start: FloatArray) -> Optima:
 def _solve_chunk(stack: LockstepData, start: FloatArray) -> Optima:
     """Minimise the criterion of as many data sets as are worked on at once."""
     best = _search(stack, np.broadcast_to(start, (len(stack), *start.shape)))
-    n_effects = len(start) * stack.n_levels
-    others = starts_beside(
-        (stack.structure,), [best.lambdas], stack.total, stack.n_observations, n_effects
-    )
-    for (omegas,), is_wanted in others:
-        again = np.flatnonzero(is_wanted & np.isfinite(best.criterion))
-        if len(again):
-            found = _search(stack.take(again), np.broadcast_to(omegas, best.lambdas.shape)[again])
-            before = best.criterion[again]
-            better = found.criterion < before - ESCAPE_GAIN - _rounding(before)
-            for name in Optima.__slots__:
-                getattr(best, name)[again[better]] = getattr(found, name)[better]
+    structures, n_effects = (stack.structure,), len(start) * stack.n_levels
+    beside = starts_beside(structures, [best.lambdas], stack.total, stack.n_observations, n_effects)
+    for (omegas,), is_wanted in beside:
+        _improve(best, stack, omegas, is_wanted)
+    for (omegas,), is_weak in without_weak_terms(structures, [best.lambdas]):
+        which = np.flatnonzero(is_weak)
+        found = StackSearch(stack.take(which), omegas[which]).point.criterion
+        is_weak[which] = found < best.criterion[which] - ESCAPE_GAIN
+        _improve(best, stack, omegas, is_weak)
     return best
 
 
+def _improve(best: Optima, stack: LockstepData, omegas: FloatArray, is_wanted: BoolArray) -> None:
+    """Search some data sets again, from (k, k) or (R, k, k), and keep, in place, what is lower."""
+    again = np.flatnonzero(is_wanted & np.isfinite(best.criterion))
+    if not len(again):
+        return
+    lambdas = best.lambdas[again]
+    known = best.criterion[again], lambdas @ transposed(lambdas)
+    start = np.broadcast_to(omegas, best.lambdas.shape)[again]
+    search = StackSearch(stack.take(again), start, known)
+    search.run()
+    found, before = search.finish(), best.criterion[again]
+    better = found.criterion < before - ESCAPE_GAIN - stack.rounding(before, best.sigma2[again])
+    for name in Optima.__slots__:
+        getattr(best, name)[again[better]] = getattr(found, name)[better]
+
+
+def are_near(first: FloatArray, second: FloatArray) -> BoolArray:
+    """Tell which covariances, (..., k, k), are so near each other that searches there are one."""
+    deviations = [np.sqrt(diagonal(omega) + _NOTHING) for omega in (first, second)]
+    ratio = np.abs(np.log(deviations[0] / deviations[1])).max(axis=-1)
+    a, b = (
+        omega / (units[..., :, None] * units[..., None, :])
+        for omega, units in zip((first, second), deviations, strict=True)
+    )
+    return np.asarray((ratio < _NEAR) & (np.abs(a - b).max(axis=(-1, -2)) < _NEAR))
+
+
 def _search(stack: LockstepData, start: FloatArray) -> Optima:
-    search = _StackSearch(stack, start)
+    search = StackSearch(stack, start)
     search.run()
     return search.finish()
 
 
-def _rounding(criterion: FloatArray) -> FloatArray:
-    """Return the error to expect in criteria from rounding, (R,)."""
-    return CRITERION_DIGITS * np.abs(criterion) + CRITERION_ROUNDING
+Known = tuple[FloatArray, FloatArray]
+"""Criteria, (R,), that are to be undercut, and the covariances, (R, k, k), at which they are."""
 
 
-class _StackSearch:
+class StackSearch:
     """Where R searches stand, each with its theta, (t,), radius and pivot order."""
 
-    def __init__(self, stack: LockstepData, start: FloatArray) -> None:
+    def __init__(
+        self, stack: LockstepData | DenseStack, start: FloatArray, known: Known | None = None
+    ) -> None:
+        self.known = known
         self.stack, self.structure = stack, stack.structure
         everyone = np.arange(len(stack))
         self.orders = np.tile(self.structure.natural_order, (len(stack), 1))
         self.theta = np.zeros((len(stack), self.structure.n_theta))
         self.settled = np.zeros(len(stack), dtype=bool)
+        self.predicted = np.full(len(stack), np.inf)  # decrease promised last, if uncut
         self.move_to(start, everyone)
         self.point = self.evaluate(everyone)
-        self.radius = np.maximum(1.0, np.linalg.norm(self.theta, axis=1) / 2.0)
+        self.radius = np.maximum(1.0, np.linalg.norm(self.theta / self.units(everyone), axis=1) / 2)
+
+    def units(self, which: IntArray) -> FloatArray:
+        """Return the units of theta, (len(which), t): 1, or the largest of its term."""
+        theta = np.abs(self.theta[which])
+        units = np.ones_like(theta)
+        for _, _, place in self.structure.slices():
+            units[:, place] = np.maximum(1.0, theta[:, place].max(axis=1, keepdims=True))
+        return units
 
     def omegas(self, which: IntArray) -> FloatArray:
         """Return the covariances of the chosen data sets, (len(which), k, k)."""
@@ -107,7 +144,7 @@ class _StackSearch:
 
     def evaluate(self, which: IntArray) -> LockstepPoint:
         """Evaluate the chosen data sets where they stand."""
-        return evaluate_stack(self.stack.take(which), self.theta[which], self.orders[which])
+        return self.stack.take(which).evaluate(self.theta[which], self.orders[which])
 
     def move_to(self, omegas: FloatArray, which: IntArray) -> None:
         """Put some data sets at given covariances, in the best order of their columns."""
@@ -115,27 +152,42 @@ class _StackSearch:
         self.theta[which] = self.structure.theta(omegas, self.orders[which])
 
     def run(self) -> None:
+        """Take steps until every search has arrived, fails, or is dropped."""
         active = np.flatnonzero(np.isfinite(self.point.criterion))
         for _ in range(_MOST_ITERATIONS):
             if not len(active):
                 return
             arrived = self.descend(active)
             self.settled[active[arrived]] = True
-            active = active[~arrived & (self.radius[active] > SMALLEST_RADIUS)]
+            going = ~arrived & (self.radius[active] > SMALLEST_RADIUS)
+            active = self.kept(active[going])
+
+    def kept(self, active: IntArray) -> IntArray:
+        """Return the searches that are worth going on with: not if far above what is known."""
+        if self.known is None:
+            return active
+        criterion, omegas = self.known
+        excess = self.point.criterion[active] - criterion[active]
+        is_near = are_near(self.omegas(active), omegas[active]) & (excess < LITTLE_HIGHER)
+        return active[~is_near & (excess < HOPELESS * self.predicted[active])]
 
     def descend(self, active: IntArray) -> BoolArray:
         """Try one step of every active data set; return which of them have arrived."""
-        units = np.maximum(1.0, np.abs(self.theta[active]).max(axis=1))
-        slope = self.point.slope[active] * units[:, None]
-        hessian = self.point.hessian[active] * np.square(units)[:, None, None]
+        units = self.units(active)
+        slope = self.point.slope[active] * units
+        hessian = self.point.hessian[active] * units[:, :, None] * units[:, None, :]
         radius, before = self.radius[active], self.point.criterion[active]
         step, predicted = trust_region_step(slope, hessian, radius)
         nothing = predicted < NO_GAIN
         predicted = np.maximum(predicted, NO_GAIN)
         old = self.theta[active].copy()
-        self.theta[active] += units[:, None] * step
+        self.theta[active] += units * step
         trial = self.evaluate(active)
-        ratio = judged(before - trial.criterion, predicted, _rounding(before))
+        ratio = judged(
+            before - trial.criterion,
+            predicted,
+            self.stack.rounding(before, self.point.sigma2[active]),
+        )
         length = np.linalg.norm(step, axis=1)
         self.radius[active] = new_radius(ratio, length, radius)
         accepted = ratio > ACCEPTED_RATIO
@@ -143,6 +195,7 @@ class _StackSearch:
         self.point.put(active[accepted], trial, np.flatnonzero(accepted))
         self.pivot(active[accepted])
         interior = is_interior(length, radius)
+        self.predicted[active] = np.where(interior, predicted, np.inf)
         return np.asarray(nothing | (accepted & interior & (predicted < _ARRIVED)))
 
     def pivot(self, which: IntArray) -> None:
@@ -164,7 +217,9 @@ class _StackSearch:
         if len(which):
             self.move_to(zeroed[which], which)
             trial, before = self.evaluate(which), self.point.criterion[which]
-            kept = trial.criterion < before + SNAP_RISE + _rounding(before)
+            kept = trial.criterion < before + SNAP_RISE + self.stack.rounding(
+                before, self.point.sigma2[which]
+            )
             self.point.put(which[kept], trial, np.flatnonzero(kept))
             omegas[which[kept]] = zeroed[which[kept]]
         slope, _ = self.structure.way_off(omegas, self.point.gradient)

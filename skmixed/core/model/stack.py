@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import lapack
 
 from skmixed.core.elimination.levels import (
     cholesky_plus_identity,
@@ -20,6 +21,8 @@ from skmixed.core.elimination.levels import (
 )
 from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root, transposed
 from skmixed.core.model.covariance import Structure
+from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
+from skmixed.core.model.problem import Problem
 
 _DEPENDENT_PIVOT = 1e-11  # share of a sum of squares left of a column: rounding, as in scaling
 
@@ -40,6 +43,22 @@ class LockstepData:
     reml: bool  # whether the criterion is restricted
     counts: FloatArray | None = None  # (n_levels,): levels each stands for; None: one
 
+    @classmethod
+    def of(cls, problem: Problem, n: int) -> LockstepData:
+        """Take the one data set of a problem with one factor n times."""
+        model, reml = problem.model, problem.spec.method == "reml"
+        (own,), (right,) = model.own, model.right
+        one = cls(
+            own=own[:, :, None],
+            fixed=right[:, :-1, None],
+            response=right[:, -1:],
+            gram=model.gram[None],
+            structure=problem.structures[0],
+            degrees=np.array([problem.degrees]),
+            reml=reml,
+        )
+        return with_levels_merged(one).take(np.zeros(n, dtype=np.intp))
+
     def __len__(self) -> int:
         """Return the number of data sets."""
         return len(self.gram)
@@ -58,6 +77,28 @@ class LockstepData:
         """Return Z'W Z of the only factor, (R or 1, k, k), summed over levels."""
         own = self.own.transpose(2, 0, 1, 3)
         return np.asarray(own.sum(axis=3) if self.counts is None else own @ self.counts)
+
+    def evaluate(self, theta: FloatArray, orders: IntArray) -> LockstepPoint:
+        """Evaluate the criterion of every data set at theta, (R, t), and its derivatives.
+
+        `orders`, (R, k), are pivot orders. Valid on the boundary.
+        """
+        level = _Levels(self, self.structure.lam(theta, orders))
+        found = Eliminated.of(level.remaining, self.gram, level.log_det, self.degrees, self.reml)
+        derivatives = _Derivatives(self, level, found)
+        slope, hessian = derivatives.in_theta(theta, orders)
+        return LockstepPoint(
+            found.criterion,
+            slope,
+            hessian,
+            derivatives.gradient,
+            found.to_residual,
+            found.sigma2,
+        )
+
+    def rounding(self, criterion: FloatArray, sigma2: FloatArray) -> FloatArray:
+        """Return the error to expect in criteria from rounding, (R,), at residual variances."""
+        return CRITERION_DIGITS * np.abs(criterion) + CRITERION_ROUNDING
 
     def take(self, chosen: IntArray | slice) -> LockstepData:
         """Return some of the data sets."""
@@ -139,43 +180,55 @@ class LockstepPoint:
         return LockstepPoint(*(getattr(self, name)[chosen] for name in self.__slots__))
 
 
-def evaluate_stack(stack: LockstepData, theta: FloatArray, orders: IntArray) -> LockstepPoint:
-    """Evaluate the criterion of every data set at theta, (R, t), and its derivatives.
+@dataclass(frozen=True, slots=True, eq=False)
+class Eliminated:
+    """What is known once the random effects are eliminated."""
 
-    `orders`, (R, k), are pivot orders. Valid on the boundary.
-    """
-    level = _Levels(stack, stack.structure.lam(theta, orders))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        lower, lost = _cholesky(level.remaining)
-        lost |= _is_dependent(lower, stack.gram)
-        diagonals = np.diagonal(lower, axis1=1, axis2=2)
-        sigma2 = diagonals[:, -1] ** 2 / stack.degrees
-        criterion = level.log_det + stack.degrees * (1.0 + np.log(2.0 * np.pi * sigma2))
-        if stack.reml:
-            criterion += 2.0 * np.log(diagonals[:, :-1]).sum(axis=1)
-    criterion[lost] = np.inf
-    inverse = np.linalg.inv(lower)
-    to_residual = inverse[:, -1] * diagonals[:, -1:]
-    root = inverse[:, :-1, :-1]
-    covariance = root.transpose(0, 2, 1) @ root
-    middle = to_residual[:, :, None] * to_residual[:, None, :] / sigma2[:, None, None]
-    if stack.reml:
-        middle[:, :-1, :-1] += covariance
-    derivatives = _Derivatives(stack, level, middle, to_residual, sigma2, covariance)
-    slope, hessian = derivatives.in_theta(theta, orders)
-    return LockstepPoint(criterion, slope, hessian, derivatives.gradient, to_residual, sigma2)
+    criterion: FloatArray  # (R,): as in `LockstepPoint`
+    to_residual: FloatArray  # (R, p + 1): (-beta, 1)
+    sigma2: FloatArray  # (R,): residual variances
+    covariance: FloatArray  # (R, p, p): V_b, relative to sigma^2
+
+    @classmethod
+    def of(
+        cls,
+        remaining: FloatArray,
+        gram: FloatArray,
+        log_det: FloatArray,
+        degrees: FloatArray,
+        reml: bool,
+    ) -> Eliminated:
+        """Solve for beta and sigma^2, given [X y]'V^-1[X y], (R, p + 1, p + 1), and log|V|, (R,).
+
+        `gram`, (R or 1, p + 1, p + 1), is [X y]'W[X y], beside which a column may be nothing.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            lower, lost = cholesky(remaining)
+            lost |= _is_dependent(lower, gram)
+            diagonals = np.diagonal(lower, axis1=1, axis2=2)
+            sigma2 = diagonals[:, -1] ** 2 / degrees
+            criterion = log_det + degrees * (1.0 + np.log(2.0 * np.pi * sigma2))
+            if reml:
+                criterion += 2.0 * np.log(diagonals[:, :-1]).sum(axis=1)
+        criterion[lost] = np.inf
+        inverse = np.linalg.inv(lower)
+        root = inverse[:, :-1, :-1]
+        to_residual = inverse[:, -1] * diagonals[:, -1:]
+        return cls(criterion, to_residual, sigma2, root.transpose(0, 2, 1) @ root)
 
 
-def _cholesky(matrices: FloatArray) -> tuple[FloatArray, np.ndarray]:
+def cholesky(matrices: FloatArray) -> tuple[FloatArray, np.ndarray]:
     """Return Cholesky factors, (R, m, m), and which matrices have none: theirs is the identity."""
     try:
         return np.asarray(np.linalg.cholesky(matrices)), np.zeros(len(matrices), dtype=bool)
     except np.linalg.LinAlgError:
-        finite = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
-        safe = np.where(finite[:, None, None], matrices, 0.0)
-        lost = np.asarray(np.linalg.eigvalsh(safe)[:, 0] <= 0.0) | ~finite
-        safe[lost] = np.eye(matrices.shape[1])
-        return np.asarray(np.linalg.cholesky(safe)), lost
+        lower = np.tile(np.eye(matrices.shape[1]), (len(matrices), 1, 1))
+        lost = np.ones(len(matrices), dtype=bool)
+        for number in np.flatnonzero(np.isfinite(matrices).all(axis=(1, 2))):
+            factor, info = lapack.dpotrf(matrices[number], lower=1, clean=1)
+            if info == 0:
+                lower[number], lost[number] = factor, False
+        return lower, lost
 
 
 def _is_dependent(lower: FloatArray, gram: FloatArray) -> np.ndarray:
@@ -213,17 +266,13 @@ class _Levels:
 class _Derivatives:
     """First and second derivatives of the criterion in Omega, as `exact_hessian` has them."""
 
-    def __init__(
-        self,
-        stack: LockstepData,
-        level: _Levels,
-        middle: FloatArray,
-        to_residual: FloatArray,
-        sigma2: FloatArray,
-        covariance: FloatArray,
-    ) -> None:
-        self.stack, self.middle, self.to_residual = stack, middle, to_residual
-        self.sigma2, self.covariance = sigma2, covariance
+    def __init__(self, stack: LockstepData, level: _Levels, found: Eliminated) -> None:
+        middle = found.to_residual[:, :, None] * found.to_residual[:, None, :]
+        middle /= found.sigma2[:, None, None]
+        if stack.reml:
+            middle[:, :-1, :-1] += found.covariance
+        self.stack, self.middle, self.to_residual = stack, middle, found.to_residual
+        self.sigma2, self.covariance = found.sigma2, found.covariance
         k, m, n, n_levels = level.cross.shape
         self.k, self.m, self.n = k, m, n
         cross = np.ascontiguousarray(level.cross.transpose(2, 0, 1, 3))

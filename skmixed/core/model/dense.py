@@ -1,0 +1,193 @@
+"""The criterion of one small model at many lambdas at once, all random effects together.
+
+Any number of factors that lie to each other in any way; the cost grows with the cube of the number
+of effects. Formulas and letters are those of `skmixed.core.model.evaluation`, with A = Z'W Z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from skmixed.core.linalg import FloatArray, IntArray, diagonal, transposed
+from skmixed.core.model.covariance import Structure
+from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.stack import Eliminated, LockstepPoint, cholesky
+from skmixed.core.model.structures import joined
+
+MOST_EFFECTS = 200  # random effects: an evaluation takes 10 ms, no more than one in other ways
+
+
+def is_small(problem: Problem) -> bool:
+    """Tell whether all random effects together are few enough for dense algebra."""
+    return problem.n_effects <= MOST_EFFECTS and problem.elimination.krylov is None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseStack:
+    """One data set, many times over, with the covariances of its factors side by side.
+
+    The effects of a factor stand column by column, and within a column level by level.
+    """
+
+    products: FloatArray  # (q, q): Z'W Z of all q random effects
+    right: FloatArray  # (q, p + 1): Z'W[X y]
+    gram: FloatArray  # (p + 1, p + 1): [X y]'W[X y]
+    shapes: tuple[tuple[int, int], ...]  # (k, n_levels) of every factor
+    structure: Structure  # of all factors' columns, K of them
+    nu: float  # degrees of freedom
+    reml: bool  # whether the criterion is restricted
+    n: int  # number of searches
+
+    @classmethod
+    def of(cls, problem: Problem, n: int) -> DenseStack:
+        """Write the cross-products of a problem out; their levels each stand for one."""
+        model = problem.model
+        shapes = [(own.shape[0], own.shape[2]) for own in model.own]
+        places = _places(shapes)
+        products = np.zeros((places[-1].stop, places[-1].stop))
+        for (k, n_levels), place, own in zip(shapes, places, model.own, strict=True):
+            level = np.arange(n_levels)
+            block = products[place, place].reshape(k, n_levels, k, n_levels)
+            block[:, level, :, level] = own.transpose(2, 0, 1)
+        for (i, j), pair in problem.pairs.items():
+            block = products[places[i], places[j]].reshape(*shapes[i], *shapes[j])
+            block[:, pair.rows, :, pair.columns] = pair.products.transpose(2, 0, 1)
+            products[places[j], places[i]] = products[places[i], places[j]].T
+        right = [block.transpose(0, 2, 1).reshape(-1, block.shape[1]) for block in model.right]
+        return cls(
+            products,
+            np.concatenate(right),
+            model.gram,
+            tuple(shapes),
+            joined(problem.structures),
+            problem.degrees,
+            problem.spec.method == "reml",
+            n,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of searches."""
+        return self.n
+
+    def take(self, chosen: IntArray | slice) -> DenseStack:
+        """Return the same for some of the searches."""
+        return replace(self, n=len(np.arange(self.n)[chosen]))
+
+    def evaluate(self, theta: FloatArray, orders: IntArray) -> LockstepPoint:
+        """Evaluate the criterion at every theta, (R, t), and its derivatives.
+
+        `orders`, (R, K), are pivot orders.
+        """
+        lam, q = self.structure.lam(theta, orders), len(self.right)
+        scaled = self._scaled(lam)
+        inner = self._turned(lam, scaled)
+        inner[:, range(q), range(q)] += 1.0
+        lower, is_lost = cholesky(inner)
+        turned = self._turned(lam, np.broadcast_to(self.right, (len(theta), *self.right.shape)))
+        white = np.linalg.solve(lower, np.concatenate([transposed(scaled), turned], axis=2))
+        seen, shrunk = white[:, :, :q], white[:, :, q:]
+        information = self.products - transposed(seen) @ seen
+        cross = self.right - transposed(seen) @ shrunk
+        remaining = self.gram - transposed(shrunk) @ shrunk
+        log_det = 2.0 * np.log(diagonal(lower)).sum(axis=1)
+        nu = np.full(len(theta), self.nu)
+        fixed = Eliminated.of(remaining, self.gram[None], log_det, nu, self.reml)
+        fixed.criterion[is_lost] = np.inf
+        p = self.right.shape[1] - 1
+        outer = cross[:, :, :p] @ fixed.covariance @ transposed(cross[:, :, :p])
+        left = information - outer
+        score = (cross @ fixed.to_residual[:, :, None])[:, :, 0] / np.sqrt(fixed.sigma2)[:, None]
+        gradient, form, along = self._derivatives(left if self.reml else information, left, score)
+        directions = self.structure.directions(theta, orders)
+        flat = directions.reshape(*theta.shape, -1)
+        slope = (flat @ gradient.reshape(len(theta), -1, 1))[:, :, 0]
+        seen = (flat @ along[:, :, None])[:, :, 0]
+        hessian = flat @ form @ transposed(flat) - seen[:, :, None] * seen[:, None, :] / self.nu
+        hessian += self.structure.curvature(theta, orders, gradient)
+        hessian = (hessian + transposed(hessian)) / 2.0
+        return LockstepPoint(
+            fixed.criterion, slope, hessian, gradient, fixed.to_residual, fixed.sigma2
+        )
+
+    def rounding(self, criterion: FloatArray, sigma2: FloatArray) -> FloatArray:
+        """Return the error to expect in criteria from rounding, (R,), at residual variances."""
+        lost = float(np.finfo(float).eps) * self.gram[-1, -1] / sigma2
+        return np.asarray(CRITERION_DIGITS * np.abs(criterion) + CRITERION_ROUNDING + lost)
+
+    def _scaled(self, lam: FloatArray) -> FloatArray:
+        """Return A Lambda, (R, q, q)."""
+        n, q = len(lam), len(self.right)
+        result = np.empty((n, q, q))
+        for (k, n_levels), rows, own in self._factors():
+            part = self.products[:, rows].reshape(q, k, n_levels).transpose(0, 2, 1)
+            wide = lam[:, own, own].transpose(1, 0, 2).reshape(k, -1)
+            flat = (part.reshape(-1, k) @ wide).reshape(q, n_levels, n, k)
+            result[:, :, rows] = flat.transpose(2, 0, 3, 1).reshape(n, q, -1)
+        return result
+
+    def _turned(self, lam: FloatArray, columns: FloatArray) -> FloatArray:
+        """Return Lambda' times columns, (R, q, m)."""
+        result = np.empty(columns.shape)
+        for (k, _), rows, own in self._factors():
+            part = columns[:, rows]
+            flat = transposed(lam[:, own, own]) @ part.reshape(len(lam), k, -1)
+            result[:, rows] = flat.reshape(part.shape)
+        return result
+
+    def _factors(self) -> list[tuple[tuple[int, int], slice, slice]]:
+        """Return the shape of every factor, the places of its effects and of its columns."""
+        columns = [
+            slice(*pair) for pair in pairwise(accumulate((k for k, _ in self.shapes), initial=0))
+        ]
+        return list(zip(self.shapes, _places(self.shapes), columns, strict=True))
+
+    def _derivatives(
+        self, information: FloatArray, left: FloatArray, score: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return G, (R, K, K), the form of second derivatives, (R, K^2, K^2), and q_E's, (R, K^2).
+
+        The first argument is F, for REML without what the fixed effects take; the second always
+        without, both (R, q, q); `score` is u / sigma, (R, q).
+        """
+        n, size = len(score), self.structure.size
+        gradient = np.zeros((n, size, size))
+        along = np.zeros((n, size, size))
+        form = np.zeros((n, size, size, size, size))
+        outer = 2.0 * score[:, :, None] * score[:, None, :]
+        for (k, m), rows, a in self._factors():
+            own = information[:, rows, rows].reshape(n, k, m, k, m)
+            u = score[:, rows].reshape(n, k, m)
+            along[:, a, a] = u @ transposed(u)
+            gradient[:, a, a] = np.einsum("ralbl->rab", own) - along[:, a, a]
+            for (c, levels), columns, b in self._factors():
+                first = _by_columns(information[:, rows, columns], k, m, c, levels)
+                crossed = _by_columns(outer[:, rows, columns], k, m, c, levels)
+                if self.reml:
+                    both = first @ transposed(crossed - first)
+                else:
+                    seen = _by_columns(left[:, rows, columns], k, m, c, levels)
+                    both = seen @ transposed(crossed) - first @ transposed(first)
+                # in rows (b, c) and columns (a, d) of E_ab and D_cd
+                part = both.reshape(n, k, c, k, c).transpose(0, 3, 1, 2, 4)
+                form[:, a, a, b, b] = part
+        return (
+            gradient,
+            form.reshape(n, size**2, size**2),
+            along.reshape(n, size**2),
+        )
+
+
+def _by_columns(block: FloatArray, k: int, m: int, c: int, levels: int) -> FloatArray:
+    """Turn products of effects, (R, k * m, c * levels), into (R, k * c, m * levels)."""
+    parts = block.reshape(-1, k, m, c, levels).transpose(0, 1, 3, 2, 4)
+    return parts.reshape(-1, k * c, m * levels)
+
+
+def _places(shapes: Sequence[tuple[int, int]]) -> list[slice]:
+    """Return where the effects of every factor stand."""
+    return [slice(*pair) for pair in pairwise(accumulate((k * m for k, m in shapes), initial=0))]
