@@ -14,6 +14,8 @@ from skmixed.core.elimination.protocol import Blocks, Elimination
 from skmixed.core.elimination.stacking import EffectLayout
 from skmixed.core.sums.blocks import PairBlock, are_nested, pair_between
 
+WITHOUT_COMPLEMENT = "MixedLinearRegressor(solver='iterative') does without it; or "
+
 
 def arrange(
     own: Blocks,
@@ -22,13 +24,15 @@ def arrange(
     krylov: Krylov | None = None,
     *,
     held: int = 0,
+    advice: str = WITHOUT_COMPLEMENT,
 ) -> Elimination:
     """Arrange the random columns for elimination: a chain of nested factors, or crossed ones.
 
     `own` is Z'W Z of every factor, (k, k, n_levels), `pairs` Z_i'W Z_j of every two. Of factors of
     one size `first` is eliminated first. With `krylov`, crossed factors are solved for by conjugate
     gradients, without their dense complement; otherwise raises MemoryError if that cannot fit into
-    this machine beside the bytes that are `held`.
+    this machine beside the bytes that are `held`; `advice`
+    is the beginning of what the message says to do.
     """
     sizes = [block.shape[2] for block in own]
     if krylov is not None and not are_nested(
@@ -44,17 +48,21 @@ def arrange(
     if len(nested) == len(parents):
         between = {st: pair.products for st, pair in ordered.items()}
         return Chain(order, [own[f] for f in order], between, nested)
-    return _crossed(own, pairs, first, held)
+    return _crossed(own, pairs, first, held, advice)
 
 
 def _crossed(
-    own: Blocks, pairs: dict[tuple[int, int], PairBlock], first: int | None, held: int
+    own: Blocks,
+    pairs: dict[tuple[int, int], PairBlock],
+    first: int | None,
+    held: int,
+    advice: str,
 ) -> Crossed:
     layout = EffectLayout.of(own, first)
     eliminated = own[layout.eliminated]
     coupled = [pair_between(pairs, layout.eliminated, f) for f in layout.factors]
     entries = sum(len(pair.rows) * k for pair, (k, _) in zip(coupled, layout.shapes, strict=True))
-    _check_memory(layout.width, entries, len(eliminated), held)
+    _check_memory(layout.width, entries, len(eliminated), held, advice)
     return Crossed(
         layout,
         eliminated,
@@ -63,14 +71,13 @@ def _crossed(
     )
 
 
-def _check_memory(width: int, n_entries: int, k: int, held: int) -> None:
+def _check_memory(width: int, n_entries: int, k: int, held: int, advice: str) -> None:
     needed, installed = memory_needed(width, n_entries, k) + held, memory_installed()
     if installed is not None and needed > installed:
         raise MemoryError(
             f"these crossed factors need about {needed / 2**30:.1f} GiB, mostly for a dense matrix "
             f"of {width} x {width} random effects; this machine has {installed / 2**30:.1f} GiB. "
-            "MixedLinearRegressor(solver='iterative') does without it; or drop a factor or a "
-            "random slope, or merge rare levels"
+            f"{advice}drop a factor or a random slope, or merge rare levels"
         )
 
 

@@ -90,13 +90,14 @@ class Coupling:
         if self.pattern is None or self._pair_places is None:
             return None
         n_levels, width = self.pattern.shape
-        first, second, where, indptr = self._pair_places
-        data = self.values[0, first] * self.values[0, second]
+        repeats, second, where, indptr = self._pair_places
+        data = self.values[0].take(second)
+        data *= np.repeat(self.values[0], repeats)
         return sparse.csc_matrix((data, where, indptr), shape=(width * width, n_levels))
 
     @cached_property
     def _pair_places(self) -> tuple[IntArray, IntArray, IntArray, IntArray] | None:
-        """Which two entries meet in each of `pairs`, its place, and where those of levels start."""
+        """How often each entry comes first in `pairs`, what is second, their places and starts."""
         if self.pattern is None or len(self) > 1:
             return None
         counts = np.diff(self.pattern.indptr).astype(np.int64)
@@ -105,14 +106,15 @@ class Coupling:
         width = self.pattern.shape[1]
         starts = self.pattern.indptr[self.levels]
         places = np.arange(len(self.levels)) - starts
-        first = np.repeat(np.arange(len(self.levels)), places + 1)
+        repeats = places + 1
+        first = np.repeat(np.arange(len(self.levels)), repeats)
         ends = np.cumsum(places + 1)
         second = np.arange(len(first)) - np.repeat(ends - places - 1 - starts, places + 1)
         columns = self.pattern.indices.astype(np.int64)
         where = columns[second] * width + columns[first]
         indptr = np.concatenate([[0], np.cumsum(counts * (counts + 1) // 2)])
         small = index_type(width * width, len(first) + 1)
-        return first, second, where.astype(small), indptr.astype(small)
+        return repeats, second, where.astype(small), indptr.astype(small)
 
     def outer_sum(self, white: list[Matrix], weights: FloatArray) -> FloatArray:
         """Return Z_2'Z_1 H Z_1'Z_2 summed over levels, (width, width).

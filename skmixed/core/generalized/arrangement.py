@@ -111,7 +111,7 @@ class Crossing:
             ij: PairBlock(pair.rows, pair.columns, np.zeros(len(pair.rows), np.intp), products)
             for (ij, pair), products in zip(pairs.items(), numbered[len(sizes) :], strict=True)
         }
-        numbers = arrange(own, blocks)
+        numbers = arrange(own, blocks, advice="")
         assert isinstance(numbers, Crossed)
         of_rows = {ij: _pair_of_rows(pair, ij, codes) for ij, pair in pairs.items()}
         return cls(pairs, of_rows, sizes, numbers)

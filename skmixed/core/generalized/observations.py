@@ -235,10 +235,14 @@ class _Table:
     ) -> Iterator[RowBlock]:
         """Yield all rows as one block."""
         levels = [np.arange(size) for size in sizes]
-        rows = np.arange(len(self.rows.columns))
         widths = [len(self.spec.factor_columns(factor)) for factor in self.spec.used_factors]
-        arrangement = Crossing.of(pairs, sizes, widths, codes)
-        yield self._block(rows, codes, levels, arrangement)
+        largest = max(range(len(sizes)), key=lambda factor: widths[factor] * sizes[factor])
+        rows = sorted_order(codes[largest], sizes[largest])
+        local = [of_rows[rows] for of_rows in codes]
+        arrangement = Crossing.of(
+            {ij: pair.part(rows) for ij, pair in pairs.items()}, sizes, widths, local
+        )
+        yield self._block(rows, local, levels, arrangement)
 
     def _scaled(self, rows: IntArray) -> ScaledTable:
         return ScaledTable.in_units(self.units, self.basis, self.spec, self.rows.take(rows))

@@ -271,3 +271,12 @@ def test_impossible_response_is_refused():
     drawn.rows.columns[5, -1] = -1.0
     with pytest.raises(ValueError, match="row 5 has y = -1"):
         fit(drawn)
+
+
+def test_crossed_factors_that_cannot_fit_are_refused_with_their_size(monkeypatch):
+    monkeypatch.setattr("skmixed.core.elimination.choose.memory_installed", lambda: 100)
+    drawn = draw(np.random.default_rng(37), "crossed")
+    with pytest.raises(MemoryError, match=r"dense matrix of 10 x 10 random effects.*; this mach"):
+        fit(drawn)
+    with pytest.raises(MemoryError, match=r"GiB\. drop a factor or a random slope"):
+        fit(drawn)
