@@ -44,6 +44,16 @@ def block_diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
     return result
 
 
+def triangular_inverse(matrix: FloatArray, *, lower: bool, unit: bool = False) -> FloatArray:
+    """Return the inverse of a triangular matrix, (p, p), of which only the triangle is read.
+
+    LAPACK writes to the terminal where there is nothing to invert.
+    """
+    if not len(matrix):
+        return np.zeros((0, 0))
+    return np.asarray(lapack.dtrtri(matrix, lower=lower, unitdiag=unit)[0])
+
+
 def eigenvalues(matrix: FloatArray) -> FloatArray:
     """Return the eigenvalues of symmetric matrices, (..., k), ascending.
 

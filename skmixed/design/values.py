@@ -78,14 +78,20 @@ def column_of(values: nw.Series[Any]) -> Any:
     """Return a column of another library as an array, a Series where numpy has no type for it."""
     dtype = values.dtype
     if dtype in _TEXTS or dtype == nw.Struct:
-        objects = np.empty(len(values), dtype=object)  # numpy's own text loses NUL at its end
-        objects[:] = values.to_list()
-        return objects
+        return _objects_of(values)  # numpy's own text loses NUL at its end
     if dtype.is_integer() and values.null_count():
         missing = np.asarray(values.is_null().to_numpy(), dtype=bool)
         numbers = np.array(values.fill_null(0).to_numpy())
         return pd.Series(pd.arrays.IntegerArray(numbers, missing))
-    return np.asarray(values.to_numpy())
+    array = np.asarray(values.to_numpy())
+    return array if array.ndim == 1 else _objects_of(values)
+
+
+def _objects_of(values: nw.Series[Any]) -> Any:
+    """Return a column as an array of Python's objects, (n,), whatever each of them holds."""
+    objects = np.empty(len(values), dtype=object)
+    objects[:] = values.to_list()
+    return objects
 
 
 def kind_of(values: Any) -> Kind:

@@ -268,3 +268,12 @@ def test_categories_that_are_numbers_take_numbers_later(frame, beside):
         learned.matrix(table.assign(day=[3, 1, 2, 3, 1, 7]))
     with pytest.raises(ValueError, match="'g' was categorical in fitting and is numeric now"):
         learn_matrix("g", table)[0].matrix(table.assign(g=1))
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_column_of_arrays_is_one_column(width):
+    arrays = pl.Series([[n] * width for n in (1, 2, 1, 3)], dtype=pl.Array(pl.Int64, width))
+    values = column(pl.DataFrame({"g": arrays}), 0)
+    assert values.shape == (4,)
+    with pytest.raises(TypeError, match="unhashable type: 'list'"):
+        Labels.learn(values)

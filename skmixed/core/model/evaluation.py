@@ -24,7 +24,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from skmixed.core.elimination.protocol import Blocks, Factorisation, LostPrecisionError, Reduced
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, triangular_inverse
 from skmixed.core.model.problem import Problem
 
 CRITERION_DIGITS = 1e-13  # relative rounding of the criterion: some hundred units in its last place
@@ -111,9 +111,7 @@ class Evaluation:
     @cached_property
     def _fixed_root(self) -> FloatArray:
         """The inverse of L without its last row and column, (p, p)."""
-        if len(self.lower) == 1:  # LAPACK takes no empty matrix
-            return np.empty((0, 0))
-        return np.asarray(lapack.dtrtri(self.lower[:-1, :-1], lower=1)[0])
+        return triangular_inverse(self.lower[:-1, :-1], lower=True)
 
     @cached_property
     def to_residual(self) -> FloatArray:

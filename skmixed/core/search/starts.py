@@ -23,7 +23,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import BoolArray, FloatArray, diagonal, transposed
+from skmixed.core.linalg import BoolArray, FloatArray, diagonal, transposed, triangular_inverse
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import Evaluation, level_grams
 from skmixed.core.model.problem import Problem
@@ -107,7 +107,7 @@ def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
     if p == 0:
         return right
     flat = right.transpose(1, 0, 2).reshape(p, k * n_levels)
-    solved = lapack.dtrtri(root, lower=1)[0] @ flat
+    solved = triangular_inverse(root, lower=True) @ flat
     return np.asarray(solved.reshape(p, k, n_levels).transpose(1, 0, 2))
 
 

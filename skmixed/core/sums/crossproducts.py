@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import lapack
 
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import FloatArray, IntArray, triangular_inverse
 from skmixed.core.sums.blocks import FactorBlock, PairBlock, transform
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
@@ -58,7 +57,7 @@ class CrossProducts:
     @property
     def undo(self) -> FloatArray:
         """Inverse of the basis, (n_columns, n_columns): of the shifted columns it makes the raw."""
-        return np.asarray(lapack.dtrtri(self.basis, unitdiag=1)[0])
+        return triangular_inverse(self.basis, lower=False, unit=True)
 
     def moments(self, combinations: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return means, (m,), and second moments about them, (m, m), weighted, over the rows.
