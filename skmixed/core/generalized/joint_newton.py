@@ -14,13 +14,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.linalg import lapack
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.generalized.divergence import largest_move, separates
 from skmixed.core.generalized.modes import Point
 from skmixed.core.generalized.observations import Observations
-from skmixed.core.linalg import FloatArray, block_diagonal, eigenpairs, eigenvalues
+from skmixed.core.linalg import (
+    FloatArray,
+    block_diagonal,
+    eigenpairs,
+    eigenvalues,
+    triangular_inverse,
+    trust_region_step,
+)
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.report import Callback, Iteration, SolverReport
@@ -30,7 +36,6 @@ from skmixed.core.search.trust_region import (
     is_interior,
     judged,
     new_radius,
-    trust_region_step,
 )
 
 _FIRST_DECREMENT = 1e-8  # of the modes, where the search is far from its end
@@ -260,7 +265,7 @@ class JointSearch:
         levels = min(self.observations.n_levels, default=self.observations.n_rows)
         ridge = _RIDGE * max(float(np.trace(information)) / max(1, p), np.finfo(float).tiny)
         lower = np.linalg.cholesky(information + ridge * np.eye(p)) / np.sqrt(levels)
-        inverse = lapack.dtrtri(lower, lower=1)[0] if p else lower
+        inverse = triangular_inverse(lower, lower=True)
         return block_diagonal(
             [np.asarray(inverse).T, np.diag(self.coordinates.units(self.theta)), np.eye(m)]
         )

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from skmixed.core.elimination.levels import multiply, multiply_right
-from skmixed.core.linalg import FloatArray, semidefinite_root
+from skmixed.core.linalg import FloatArray, semidefinite_root, trust_region_step
 from skmixed.core.pooling.stage import (
     NOISELESS,
     UNINFORMED,
@@ -23,7 +23,6 @@ from skmixed.core.pooling.stage import (
     PoolingStage,
     information_eigenpairs,
 )
-from skmixed.core.search.trust_region import trust_region_step
 
 _MOST_CORRELATED = 24  # coefficients; more get no correlations: the curvature has k^4 entries
 _MOST_STEPS = 100  # far more than Newton's method takes: ends a search that rounding keeps going

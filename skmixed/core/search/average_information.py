@@ -16,7 +16,13 @@ import numpy as np
 
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import FloatArray, block_diagonal, diagonal, inverse_felt
+from skmixed.core.linalg import (
+    FloatArray,
+    block_diagonal,
+    diagonal,
+    inverse_felt,
+    trust_region_step,
+)
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates, local_model, theta_gradient
@@ -24,7 +30,7 @@ from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, MonteCarlo, SolverReport
 from skmixed.core.search.starts import minque_start
 from skmixed.core.search.state import SearchState
-from skmixed.core.search.trust_region import ACCEPTED_RATIO, new_radius, trust_region_step
+from skmixed.core.search.trust_region import ACCEPTED_RATIO, new_radius
 
 _NESTED = "the factors are nested, which is eliminated exactly without a dense matrix"
 

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skmixed.core.linalg import BoolArray, FloatArray, IntArray, diagonal, transposed
+from skmixed.core.linalg import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    diagonal,
+    transposed,
+    trust_region_step,
+)
 from skmixed.core.model.dense import DenseStack
 from skmixed.core.model.stack import LockstepData, LockstepPoint
 from skmixed.core.search.coordinates import DESCENDS
@@ -22,7 +29,6 @@ from skmixed.core.search.trust_region import (
     is_interior,
     judged,
     new_radius,
-    trust_region_step,
 )
 
 _MOST_ITERATIONS = 60  # a search that takes more is left to `Newton`

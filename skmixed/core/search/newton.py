@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import FloatArray, eigenvalues, semidefinite_cholesky
+from skmixed.core.linalg import FloatArray, eigenvalues, semidefinite_cholesky, trust_region_step
 from skmixed.core.model.dense import is_small
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
@@ -43,7 +43,6 @@ from skmixed.core.search.trust_region import (
     is_interior,
     judged,
     new_radius,
-    trust_region_step,
 )
 from skmixed.core.search.unbounded import evaluate_bounded
 
