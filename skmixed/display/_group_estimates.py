@@ -16,7 +16,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import mean_predictions
 from skmixed.core.sums.layout import CONSTANT, Rows
 from skmixed.display._fitted_models import GroupColumns, as_objects, mixed_model, several_outputs
-from skmixed.estimators._linear_state import RandomLabels
+from skmixed.estimators._mixed_state import RandomLabels
 from skmixed.estimators.grouped._group_tables import coefficient_names
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.inference.fitted import rows_of_fit

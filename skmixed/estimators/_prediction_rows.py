@@ -32,17 +32,24 @@ _REPLICATES_AT_ONCE = 250  # refitted in lock-step; draws depend on it, memory g
 
 
 @stored
-@dataclass(frozen=True, slots=True, eq=False)
-class LinearEstimates:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Estimates:
     """What a fit estimates."""
 
     beta: FloatArray  # (n_fixed,), in raw units
-    effects: list[FloatArray]  # BLUPs of every used factor, (n_levels, k)
-    residual_variance: float  # in squared units of y
+    effects: list[FloatArray]  # conditional modes of every used factor, (n_levels, k)
     theta: FloatArray  # in lme4's order
     criterion: float  # -2 log-likelihood, restricted for REML
     rank: int  # number of independent fixed columns
     is_singular: bool
+
+
+@stored
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LinearEstimates(Estimates):
+    """What a fit of a linear mixed model estimates."""
+
+    residual_variance: float  # in squared units of y
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +61,7 @@ class Predictor:
     columns: Columns  # what each column of X is
     n_features_in: int
     feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
-    estimates: LinearEstimates
+    estimates: Estimates
 
     @property
     def n_groups(self) -> dict[str, int]:

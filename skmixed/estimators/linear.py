@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 from sklearn.base import RegressorMixin
-from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
-from skmixed.core.model.structures import STRUCTURES, StructureName
+from skmixed.core.model.structures import StructureName
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.sums.layout import Rows
-from skmixed.design.design import Formulas
-from skmixed.design.syntax import parse_random
-from skmixed.estimators._columns import read_fixed
 from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._estimator import (
-    FittedEstimator,
     SolverName,
     UnknownLevels,
     checking_parameters,
 )
 from skmixed.estimators._linear_state import LinearAttributes, LinearState
+from skmixed.estimators._mixed_estimator import MixedEstimator
 from skmixed.estimators._predictions import LinearPredictions
 from skmixed.estimators._training_data import read_batch, read_training_data
 from skmixed.inference.summary import Summary, summarise
 
 
 class BaseMixedRegressor(
-    LinearPredictions, LinearAttributes, RegressorMixin, FittedEstimator[LinearState]
+    LinearPredictions, LinearAttributes, RegressorMixin, MixedEstimator[LinearState]
 ):
     """What a linear mixed model does once it is fitted.
 
@@ -44,35 +40,15 @@ class BaseMixedRegressor(
     _state_type: ClassVar[type[LinearState]] = LinearState
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "random": [str, Mapping, None],
-        "fixed": [str, None],
-        "context": [Mapping, None],
-        "group_features": [str, Integral, "array-like", None],
-        "covariance": [StrOptions(set(STRUCTURES)), Mapping],
+        **MixedEstimator._parameter_constraints,
         "method": [StrOptions({"reml", "ml"})],
-        "fit_intercept": ["boolean"],
         "weighting": [StrOptions({"frequency", "precision"})],
-        "handle_unknown": [StrOptions({"population", "error", "nan"})],
         "solver": [StrOptions({"auto", "newton", "em", "iterative"}), IterativeSolver],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "tol": [Interval(Real, 0, None, closed="neither")],
         "n_jobs": [Integral, None],
-        "verbose": ["verbose"],
     }
 
-    __metadata_request__fit: ClassVar = {"groups": True}
     __metadata_request__partial_fit: ClassVar = {"groups": True}
-    __metadata_request__predict: ClassVar = {"groups": True}
-    __metadata_request__score: ClassVar = {"groups": True}
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        # `categorical` stays False: to scikit-learn it says that all of X is whole numbers.
-        tags.input_tags.string = any(
-            part is not None for part in (self.random, self.fixed, self.group_features)
-        )
-        tags.input_tags.two_d_array = self.fixed is None  # a formula needs a data frame
-        return tags
 
     def summary(self, digits: int = 2) -> Summary:
         """Summarise the fit as arm::display and print(lmer) do.
@@ -193,15 +169,6 @@ class BaseMixedRegressor(
             )
         names = [index.name for index in fitted.fit.products.levels]
         return leave_levels_out(fitted.fit, rows, names.index(leave_out))
-
-    def _check_formulas(self, fitted: LinearState) -> None:
-        names = fitted.columns.names
-        several = isinstance(self.random, list | tuple)
-        candidates = self.random if several else [] if self.random is None else [self.random]
-        for each in [None, *candidates]:
-            random = () if each is None else parse_random(each)
-            fixed = read_fixed(self.fixed, self.fit_intercept)
-            Formulas(names).read(fixed, random, names)
 
     def _rows_of_fit(
         self, fitted: LinearState, X: Any, y: Any, sample_weight: Any, groups: Any
