@@ -2,6 +2,7 @@
 
 from skmixed import datasets, display, distributed, exceptions, inference, model_selection
 from skmixed.core.search.average_information import IterativeSolver
+from skmixed.estimators.classifier import MixedClassifier
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.encoder import BLUPEncoder
 from skmixed.estimators.formulas import lmer
@@ -15,6 +16,7 @@ __all__ = [
     "BLUPEncoder",
     "GroupedModels",
     "IterativeSolver",
+    "MixedClassifier",
     "MixedEffectsRegressor",
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",

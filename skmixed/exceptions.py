@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 __all__ = [
+    "ApproximationWarning",
     "FormulaSyntaxError",
     "LostPrecisionWarning",
     "PartitionError",
@@ -43,6 +44,10 @@ class FormulaSyntaxError(ValueError):
         """Return the reason, the formula, and a caret beneath the place."""
         line = re.sub(r"\s", " ", self.text)
         return f"{self.expected}\n    {line}\n    {' ' * self.position}^"
+
+
+class ApproximationWarning(UserWarning):
+    """The likelihood of a generalized model is approximated too coarsely for its data."""
 
 
 class UnidentifiedWarning(UserWarning):

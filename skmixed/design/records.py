@@ -19,6 +19,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -27,7 +28,9 @@ import pandas as pd
 
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.levels import LevelShrinkage
+from skmixed.core.families.catalogue import FAMILIES
 from skmixed.core.fit import Fit, Posterior
+from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.blending import BlendComponents
 from skmixed.core.pooling.cells import Cells
@@ -109,6 +112,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         FirstStageResidual,
         Fit,
         FormulaParts,
+        GeneralizedFit,
         GroupIndex,
         Hierarchy,
         Iteration,
@@ -127,6 +131,8 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         SolverReport,
         Term,
         Within,
+        WorkingFit,
+        *chain.from_iterable(FAMILIES.values()),
     )
 }
 

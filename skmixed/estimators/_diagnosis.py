@@ -68,7 +68,7 @@ def check_effects(
 def _warn_of_effects(name: str, n_effects: int, n_rows: int, by_position: Sequence[str]) -> None:
     warn(
         f"factor {name!r} has {n_effects} random effects for {n_rows} rows: the variances and the "
-        "residual variance can hardly be told apart" + _position_hint(name, by_position),
+        "residual variance can hardly be told apart" + position_hint(name, by_position),
         UnidentifiedWarning,
     )
 
@@ -124,7 +124,7 @@ def warn_about(
         warn(
             f"the likelihood does not depend on the variance of {name!r}, which is set to zero: "
             "the factor has one level, a level for every row, or is part of the fixed columns"
-            + _position_hint(name, by_position),
+            + position_hint(name, by_position),
             UnidentifiedWarning,
         )
 
@@ -238,7 +238,7 @@ def _no_maximum(fit: Fit) -> str:
     )
 
 
-def _position_hint(name: str, by_position: Sequence[str]) -> str:
+def position_hint(name: str, by_position: Sequence[str]) -> str:
     """Point at positions, which shift where a meta-estimator selects columns."""
     if name not in by_position:
         return ""

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length
 
 from skmixed.core.linalg import FloatArray
 from skmixed.design.tables import columns_of, not_numeric
-from skmixed.design.values import kind_of, refuse_dates
+from skmixed.design.values import find_missing, kind_of, refuse_dates
 
 _EXACT_BYTES = 8  # numbers of so many bytes and fewer are double precision, or become it at once
 
@@ -65,6 +66,37 @@ def read_y(y: Any, n_rows: int) -> FloatArray:
     if len(values) != n_rows:
         check_consistent_length(values, np.empty(n_rows))
     return values.astype(np.float64, copy=False)
+
+
+def read_classes(y: Any, n_rows: int, whose: str) -> tuple[FloatArray, NDArray[Any]]:
+    """Validate a response of two classes; return 0 and 1, (n_rows,), and the classes, (2,).
+
+    Raises ValueError for missing labels, one class or more than two, in the words of scikit-learn
+    where it has any. `whose` names the estimator.
+    """
+    labels = column_or_1d(y, warn=True)
+    check_lengths(n_rows, labels)
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
+    missing = find_missing(pd.Series(labels))
+    if missing is not None and missing.any():
+        raise ValueError(f"Input y contains NaN: row {int(np.argmax(missing))} has no label")
+    if labels.dtype == object and len(set(map(type, labels))) == 1:
+        labels = np.asarray(labels.tolist())  # of nullable types
+    check_classification_targets(labels)
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(
+            f"y has one class only, {classes.tolist()[0]!r}, among rows with a weight: a {whose} "
+            "needs rows of two classes"
+        )
+    if len(classes) > 2:
+        raise ValueError(
+            f"Only binary classification is supported. y has {len(classes)} classes: fit a "
+            f"{whose} for every class against the others, as "
+            "sklearn.multiclass.OneVsRestClassifier does"
+        )
+    return codes.astype(np.float64), classes
 
 
 def read_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:

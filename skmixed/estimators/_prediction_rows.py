@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any
 
@@ -71,20 +71,28 @@ class Predictor:
         return {index.name: len(index) for index in indexes}
 
     def read(
-        self, model: Any, X: Any, groups: Any, random: str | Sequence[str]
+        self,
+        model: Any,
+        X: Any,
+        groups: Any,
+        random: str | Sequence[str],
+        *,
+        all_columns: bool = False,  # also those of effects that are not wanted
     ) -> tuple[Source, PredictionRows]:
         """Validate the arguments of a prediction by an estimator, and make its rows."""
         wanted = chosen_factors(random, list(self.n_groups))
         given = None if groups is None else read_groups(groups)
         source = read_new_data(model, self, X, given, self.grouping_columns(wanted))
-        return source, self.rows(source, wanted)
+        return source, self.rows(source, wanted, all_columns=all_columns)
 
     def grouping_columns(self, wanted: Collection[str]) -> set[str]:
         """Return the names of the grouping columns whose combinations are levels of factors."""
         indexes = [factor.index for factor in self.design.grouping.factors]
         return {name for index in indexes if index.name in wanted for name in index.key}
 
-    def rows(self, source: Source, wanted: set[str]) -> PredictionRows:
+    def rows(
+        self, source: Source, wanted: set[str], *, all_columns: bool = False
+    ) -> PredictionRows:
         """Make the columns and look up the levels; the factors named in `wanted` are predicted.
 
         Warns where no level of one of these is known because labels differ in kind.
@@ -101,7 +109,8 @@ class Predictor:
         for factor, keep in zip(used, chosen, strict=True):
             if keep and source.n_rows and (codes[factor] == UNKNOWN).all():
                 warn_about_kinds(grouping, indexes[factor].key, source.groups)
-        columns = self.design.columns(source, list(compress(used, chosen)))
+        varying = None if all_columns else list(compress(used, chosen))
+        columns = self.design.columns(source, varying)
         offset = self.design.offset(source)
         return PredictionRows(self, columns, codes, indexes, offset, chosen)
 
@@ -122,6 +131,15 @@ class PredictionRows:
         """The same as rows of the layout, zeros standing for the response."""
         response = np.zeros(len(self.columns))
         return Rows(np.column_stack([self.columns, response]), self.codes, self.indexes, None)
+
+    @property
+    def rows_of_wanted(self) -> Rows:
+        """The same with no level of the factors that are not wanted."""
+        codes = list(self.codes)
+        for factor, keep in zip(self.by.spec.used_factors, self.wanted, strict=True):
+            if not keep:
+                codes[factor] = np.full(len(self.columns), UNKNOWN, dtype=np.intp)
+        return replace(self.rows, codes=tuple(codes))
 
     def fixed_part(self) -> FloatArray:
         """Return X beta and the offset, (n,), in units of y."""

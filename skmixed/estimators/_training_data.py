@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_consistent_length
 
 from skmixed.core.linalg import FloatArray
@@ -25,7 +25,7 @@ from skmixed.estimators._columns import (
     read_fixed,
     warn_without_groups,
 )
-from skmixed.estimators._numbers import check_lengths, read_weights, read_y
+from skmixed.estimators._numbers import check_lengths, read_classes, read_weights, read_y
 from skmixed.estimators._reading import InputTable, pick_rows, read_groups
 from skmixed.exceptions import UnknownLevelWarning, warn
 
@@ -45,6 +45,7 @@ class TrainingData:
     n_features: int  # of X, grouping columns among them
     feature_names: NDArray[Any] | None  # (n_features,), of str
     context: Mapping[str, Any]  # what formulas may name besides columns
+    classes: NDArray[Any] | None = None  # (2,), of a classifier, whose y are 0 and 1
 
     @property
     def unnamed_groups(self) -> tuple[str, ...]:
@@ -57,7 +58,7 @@ def read_training_data(
 ) -> TrainingData:
     """Validate the arguments of `MixedLinearRegressor.fit`; the estimator is not touched.
 
-    Raises what `fit` documents.
+    The response of a classifier becomes 0 and 1. Raises what `fit` documents.
     """
     table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
     context = {} if estimator.context is None else check_context(estimator.context)
@@ -67,12 +68,18 @@ def read_training_data(
     if not columns.by_formula:
         table.check_shape(estimator)
     source = _cut(table, columns, estimator, fitting=True)
-    values = read_y(y, source.n_rows)
+    classes = None
+    if isinstance(estimator, ClassifierMixin):
+        values, classes = read_classes(y, source.n_rows, type(estimator).__name__)
+    else:
+        values = read_y(y, source.n_rows)
     if given is not None:
         check_lengths(source.n_rows, *given.values())
         source = replace(source, groups=given)
     n_features = len(table.names)
-    return TrainingData(source, columns, terms, fixed, values, weights, n_features, names, context)
+    return TrainingData(
+        source, columns, terms, fixed, values, weights, n_features, names, context, classes
+    )
 
 
 def read_for_random(estimator: BaseEstimator, data: TrainingData) -> TrainingData:

@@ -19,6 +19,7 @@ from tests.contract.data import (
     by_column,
     fitted,
     many_levels,
+    response,
     same_rows,
 )
 
@@ -32,7 +33,7 @@ def assert_same_optimum(model, other):
 
 def check_groups_as_columns_or_by_argument(estimator):
     by_name = fitted(estimator)
-    by_argument = clone(estimator).fit(X[NUMBERS], Y, groups=X[GROUPS])
+    by_argument = clone(estimator).fit(X[NUMBERS], response(estimator), groups=X[GROUPS])
     found = answer(by_argument, X[NUMBERS], groups=X[GROUPS])
     assert_allclose(found, answer(by_name), rtol=1e-10)
     if hasattr(by_name, "criterion_"):
@@ -43,7 +44,7 @@ def check_weights_are_repetitions(estimator):
     copies = np.random.default_rng(0).integers(1, 4, size=len(X))
     rows = np.repeat(np.arange(len(X)), copies)
     weighted = fitted(estimator, sample_weight=copies)
-    assert_same_optimum(weighted, fitted(estimator, X.iloc[rows], Y.iloc[rows]))
+    assert_same_optimum(weighted, fitted(estimator, X.iloc[rows], response(estimator).iloc[rows]))
 
 
 def check_rows_of_weight_zero_are_not_there(estimator):
@@ -51,13 +52,13 @@ def check_rows_of_weight_zero_are_not_there(estimator):
     weights[X["school"] == "mid"] = 0.0
     kept = weights > 0
     weighted = fitted(estimator, sample_weight=weights)
-    other = fitted(estimator, X[kept], Y[kept], weights[kept])
+    other = fitted(estimator, X[kept], response(estimator)[kept], weights[kept])
     assert_allclose(answer(weighted, X[kept]), answer(other, X[kept]), rtol=1e-10)
 
 
 def check_order_of_rows(estimator):
     order = np.random.default_rng(1).permutation(len(X))
-    model = fitted(estimator, X.iloc[order], Y.iloc[order])
+    model = fitted(estimator, X.iloc[order], response(estimator).iloc[order])
     assert_same_optimum(model, fitted(estimator))
     assert_allclose(answer(model, X.iloc[order]), answer(model)[order], rtol=1e-12)
 
@@ -67,13 +68,17 @@ def check_copies(estimator):
     for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), copy.copy(model)):
         assert_array_equal(answer(other), answer(model))
         assert vars(other).keys() == vars(model).keys()
-    assert_array_equal(answer(clone(model).fit(X, Y)), answer(model))
+    assert_array_equal(answer(clone(model).fit(X, response(estimator))), answer(model))
 
 
 def check_a_failed_fit_changes_nothing(estimator):
     model = fitted(estimator)
     state, before = dict(vars(model)), answer(model)
-    for table, y in ((X, Y.where(Y < 5)), (X.assign(x=np.nan), Y), (X.assign(school=None), Y)):
+    for table, y in (
+        (X, response(estimator).where(Y < 5)),
+        (X.assign(x=np.nan), response(estimator)),
+        (X.assign(school=None), response(estimator)),
+    ):
         with pytest.raises(ValueError, match=r"NaN|missing"):
             model.fit(table, y)
         assert vars(model).keys() == state.keys()
@@ -89,12 +94,12 @@ def check_a_fit_forgets_the_one_before(estimator):
     numbers = {"random": None, "fixed": None, "group_features": None}
     plain = {name: None for name in numbers if name in estimator.get_params()}
     fresh, bare = fitted(estimator), clone(estimator).set_params(**plain)
-    bare.fit(X[NUMBERS].to_numpy(), Y)
-    again = clone(bare).fit(X[NUMBERS].to_numpy(), Y)
-    again.set_params(**fresh.get_params()).fit(X, Y)
+    bare.fit(X[NUMBERS].to_numpy(), response(estimator))
+    again = clone(bare).fit(X[NUMBERS].to_numpy(), response(estimator))
+    again.set_params(**fresh.get_params()).fit(X, response(estimator))
     assert vars(again).keys() == vars(fresh).keys()
     assert_array_equal(answer(again), answer(fresh))
-    again.set_params(**bare.get_params()).fit(X[NUMBERS].to_numpy(), Y)
+    again.set_params(**bare.get_params()).fit(X[NUMBERS].to_numpy(), response(estimator))
     assert vars(again).keys() == vars(bare).keys()
     assert_array_equal(answer(again, X[NUMBERS].to_numpy()), answer(bare, X[NUMBERS].to_numpy()))
 
@@ -105,14 +110,14 @@ def check_parameters(estimator):
     assert type(estimator)(**params).get_params(deep=False) == params
     assert type(estimator)().set_params(**params).get_params(deep=False) == params
     before = repr(copy.deepcopy(params))
-    model.fit(X, Y)
+    model.fit(X, response(estimator))
     assert repr(model.get_params(deep=False)) == before
     assert all(getattr(model, name) is value for name, value in params.items())
     assert vars(clone(model)).keys() == params.keys()
 
 
 def check_arguments_are_left_alone(estimator):
-    table, y, weights = X.copy(), Y.copy(), np.ones(len(X))
+    table, y, weights = X.copy(), response(estimator).copy(), np.ones(len(X))
     groups = TABLE[GROUPS].copy()
     numbers = X[NUMBERS].to_numpy(copy=True)
     for array in (numbers, weights):
@@ -124,20 +129,22 @@ def check_arguments_are_left_alone(estimator):
         answer(model, numbers, groups=groups)
     pd.testing.assert_frame_equal(table, X)
     pd.testing.assert_frame_equal(groups, TABLE[GROUPS])
-    pd.testing.assert_series_equal(y, Y)
+    pd.testing.assert_series_equal(y, response(estimator))
     assert_array_equal(numbers, X[NUMBERS])
     assert (weights == 1.0).all()
 
 
 def check_no_row_is_kept(estimator):
-    sizes = [len(pickle.dumps(fitted(estimator, *same_rows(n)))) for n in (2, 20, 200)]
+    sizes = [len(pickle.dumps(fitted(estimator, *same_rows(estimator, n)))) for n in (2, 20, 200)]
     assert max(sizes) - min(sizes) < 300  # counts and sums need more digits
 
 
 def check_size_grows_with_levels_only(estimator):
     """Room for O(p^2 + levels x k x p + pairs of levels), and a small factor."""
     small, large = 100, 1_000
-    sizes = [len(pickle.dumps(fitted(estimator, *many_levels(n)))) for n in (small, large)]
+    sizes = [
+        len(pickle.dumps(fitted(estimator, *many_levels(estimator, n)))) for n in (small, large)
+    ]
     columns, varying, pairs = 5, 2, 3  # [1, x, z, x:z, y], [1, x], classes of a school
     if hasattr(estimator, "shrinkage"):
         columns, varying = 4, 4  # [1, x, z, y], all of which vary

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 
-from tests.contract.data import GROUPS, NUMBERS, X, Y, answer, by_column, fitted, population
+from tests.contract.data import GROUPS, NUMBERS, X, answer, by_column, fitted, population, response
 
 CODE = pd.factorize(X["school"], sort=True)[0]
 DAYS = pd.Timestamp("2024-02-27") + pd.to_timedelta(CODE, unit="D")
@@ -113,7 +113,7 @@ def check_names_of_columns(estimator):
                 answer(model, table)
     if estimator.get_params().get("random") is None:
         array = X.assign(school=CODE, **{"class": pd.factorize(X["class"])[0]}).to_numpy(float)
-        model = clone(estimator).set_params(group_features=[2, 3]).fit(array, Y)
+        model = clone(estimator).set_params(group_features=[2, 3]).fit(array, response(estimator))
         assert not hasattr(model, "feature_names_in_")
         assert model.n_features_in_ == 4
         with pytest.raises(ValueError, match="3 features"):
@@ -123,7 +123,7 @@ def check_names_of_columns(estimator):
 def check_a_response_of_one_column(estimator):
     model = by_column(estimator)
     with pytest.warns(DataConversionWarning):
-        model.fit(X, Y.to_numpy()[:, None])
+        model.fit(X, response(estimator).to_numpy()[:, None])
     assert answer(model).shape == (len(X),)
     assert_array_equal(answer(model), answer(fitted(estimator)))
 
@@ -131,7 +131,7 @@ def check_a_response_of_one_column(estimator):
 def check_single_precision(estimator):
     """Numbers are taken as they are, and all is computed in double precision."""
     short = X.astype(dict.fromkeys(NUMBERS, np.float32))
-    y = Y.astype(np.float32)
+    y = response(estimator).astype(np.float32)
     model = fitted(estimator, short, y)
     wide = fitted(estimator, short.astype(dict.fromkeys(NUMBERS, float)), y.astype(float))
     assert answer(model, short).dtype == np.float64

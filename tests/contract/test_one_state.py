@@ -14,6 +14,7 @@ from sklearn.tree import DecisionTreeRegressor
 from skmixed import (
     BLUPEncoder,
     GroupedModels,
+    MixedClassifier,
     MixedEffectsRegressor,
     MixedLinearRegressor,
     MixedLinearRegressorCV,

@@ -5,6 +5,8 @@ With p the probability, f = -y log p - (1 - y) log(1 - p) for every trial.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -93,6 +95,15 @@ class Binomial(Family):
         )
         return np.where(some, below, np.where(hits < 0.0, 0.0, 1.0))
 
+    @abstractmethod
+    def outcomes(
+        self, center: FloatArray, variance: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the probabilities of a miss and of a hit, (n,) each, small ones to all digits.
+
+        With a variance eta is normal about the center, and they are averaged.
+        """
+
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return 1 where all trials hit, -1 where none does."""
         return np.where(y == 1.0, 1.0, np.where(y == 0.0, -1.0, 0.0))
@@ -134,6 +145,14 @@ class Logit(Binomial):
         """Return the mean of the logistic function, which has no closed form."""
         return gaussian_mean(logistic, center, variance, _LOGIT_HALVES)
 
+    def outcomes(
+        self, center: FloatArray, variance: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return both probabilities, the logistic function being exp(-log(1 + exp(-eta)))."""
+        both = (-center, center)
+        miss, hit = _averaged(lambda eta: np.exp(-softplus(-eta)), both, variance, _LOGIT_HALVES)
+        return miss, hit
+
 
 @dataclass(frozen=True, slots=True)
 class Probit(Binomial):
@@ -168,6 +187,13 @@ class Probit(Binomial):
     def integrated_mean(self, center: FloatArray, variance: FloatArray) -> FloatArray:
         """Return Phi(m / sqrt(1 + v))."""
         return np.asarray(special.ndtr(center / np.sqrt(1.0 + variance)))
+
+    def outcomes(
+        self, center: FloatArray, variance: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return both probabilities."""
+        eta = center if variance is None else center / np.sqrt(1.0 + variance)
+        return special.ndtr(-eta), special.ndtr(eta)
 
 
 def _log_normal_cdf(x: FloatArray, order: int) -> tuple[FloatArray, ...]:
@@ -227,3 +253,27 @@ class Cloglog(Binomial):
     def integrated_mean(self, center: FloatArray, variance: FloatArray) -> FloatArray:
         """Return the mean of the inverse link, which has no closed form."""
         return gaussian_mean(self.mean, center, variance, _CLOGLOG_HALVES)
+
+    def outcomes(
+        self, center: FloatArray, variance: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return both probabilities, exp(-exp(eta)) that of a miss."""
+        misses = _averaged(self._miss, (center,), variance, _CLOGLOG_HALVES)
+        hits = _averaged(self.mean, (center,), variance, _CLOGLOG_HALVES)
+        return misses[0], hits[0]
+
+    @staticmethod
+    def _miss(eta: FloatArray) -> FloatArray:
+        return np.asarray(np.exp(-np.exp(np.minimum(eta, _LARGEST_ETA))))
+
+
+def _averaged(
+    function: Callable[[FloatArray], FloatArray],
+    centers: tuple[FloatArray, ...],
+    variance: FloatArray | None,
+    halves: int,
+) -> tuple[FloatArray, ...]:
+    """Return a function at centers, (n,) each, or its means for normal variables about them."""
+    if variance is None:
+        return tuple(function(center) for center in centers)
+    return tuple(gaussian_mean(function, center, variance, halves) for center in centers)

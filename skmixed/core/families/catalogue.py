@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from skmixed.core.families.binomial import Cloglog, Logit, Probit
+from skmixed.core.families.binomial import Binomial, Cloglog, Logit, Probit
 from skmixed.core.families.family import Family
 from skmixed.core.families.gamma import Gamma
 from skmixed.core.families.negative_binomial import NegativeBinomial
@@ -15,6 +15,9 @@ FAMILIES: dict[str, tuple[type[Family], ...]] = {
     "negative_binomial": (NegativeBinomial,),
 }
 """The links of every family; "auto" is the first."""
+
+BINOMIAL: dict[str, type[Binomial]] = {each.link: each for each in (Logit, Probit, Cloglog)}
+"""The families of two outcomes, by their links."""
 
 
 def family_of(name: str, link: str = "auto") -> Family:

@@ -50,6 +50,7 @@ from skmixed.core.sums.layout import Layout, Rows
 Value = TypeVar("Value")
 
 _LEAST_WORKING_WEIGHT = 1e-60  # of the largest: a row that is certain still has a working response
+_GIVEN = SolverReport("none", True, 0, "the parameters were given", ())
 _NO_INFORMATION = 1e-13  # of second derivatives at unit diagonal: less is rounding of zero
 
 
@@ -219,7 +220,8 @@ class GeneralizedFit:
     @property
     def modes(self) -> Blocks:
         """Modes of the random effects of every used factor, (n_levels, k)."""
-        return self.posterior.modes
+        unknown = np.full((len(self.beta), len(self.beta)), np.nan)  # errors, which may take time
+        return Posterior(self.working, self.beta, unknown, 1.0).modes
 
     def conditional_covariance(self, position: int) -> FloatArray:
         """Return var(b | y) of every level at the estimates, (n_levels, k, k), lme4's postVar."""
@@ -418,7 +420,7 @@ def _fitted(
     if optimum.separating is not None:
         separated = separated_columns(observations, optimum.separating)
     return kind(
-        WorkingFit(products, spec, scaled, report, {"problem": problem}),
+        WorkingFit(products, spec, scaled, _GIVEN, {"problem": problem}),
         observations.family,
         point.phi,
         beta,

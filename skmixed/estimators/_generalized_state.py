@@ -1,0 +1,148 @@
+"""From a table to all that a fit of a generalized linear mixed model has found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from skmixed.core.families.family import Family
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.joint_newton import JointNewton
+from skmixed.core.model.spec import ModelSpec
+from skmixed.design.records import stored, write
+from skmixed.estimators._diagnosis import position_hint, print_iteration
+from skmixed.estimators._estimator import FittedAttribute
+from skmixed.estimators._mixed_state import MixedAttributes, MixedState, learn_design
+from skmixed.estimators._prediction_rows import Estimates
+from skmixed.estimators._training_data import TrainingData
+from skmixed.exceptions import ApproximationWarning, UnidentifiedWarning, warn
+
+_LARGE_SHIFT = 0.5  # standard errors: from there on an approximation moves what is concluded
+
+
+@stored
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GeneralizedState(MixedState):
+    """All that a fit of a generalized linear mixed model has found."""
+
+    fit: GeneralizedFit
+    classes: NDArray[Any] | None = None  # (2,), of a classifier
+
+    _bare: ClassVar[Mapping[str, str]] = {**MixedState._bare, "estimates": "Estimates"}
+
+    @classmethod
+    def of_table(cls, model: Any, data: TrainingData, family: Family) -> Self:
+        """Fit to a table as an estimator asks for; warns where what is found is in doubt."""
+        design, columns, codes = learn_design(model, data, data.terms)
+        fit = GeneralizedFit.of(
+            design.layout,
+            design.rows(columns, codes, data.weights),
+            ModelSpec(design.fixed, design.terms, "ml", "frequency"),
+            family,
+            offset=design.offset(data.source),
+            quadrature=model.quadrature,
+            search=JointNewton(
+                model.tol, model.max_iter, print_iteration if model.verbose else None
+            ),
+        )
+        found = cls(fit=fit, classes=data.classes, **cls.of_data(model, data, design))
+        warn_about_generalized(found, data.unnamed_groups)
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as a record, with the errors of the estimates, which need the rows."""
+        return {**super().record(), "covariance": write(self.fit.parameter_covariance)}
+
+    @classmethod
+    def _fields_of(cls, held: dict[str, Any]) -> dict[str, Any]:
+        covariance = held.pop("covariance")
+        held["fit"].cached("covariance", lambda: covariance)
+        return held
+
+    @cached_property
+    def estimates(self) -> Estimates:
+        """The numbers."""
+        fit = self.fit
+        return Estimates(
+            beta=fit.beta,
+            effects=fit.modes,
+            theta=fit.theta,
+            criterion=fit.criterion,
+            rank=fit.rank,
+            is_singular=fit.is_singular,
+        )
+
+    @property
+    def separated(self) -> list[str]:
+        """Names of the fixed columns whose coefficients are infinite."""
+        return [self.design.fixed_names[place] for place in self.fit.separated]
+
+    @property
+    def approximation_shift(self) -> float | None:
+        """By how many standard errors quadrature would move what it moves most."""
+        shift = self.fit.approximation_shift
+        known = np.empty(0) if shift is None else np.abs(shift[np.isfinite(shift)])
+        return float(known.max()) if len(known) else None
+
+
+class GeneralizedAttributes(MixedAttributes):
+    """The public attributes of a fitted generalized linear mixed model."""
+
+    fit_ = FittedAttribute[GeneralizedFit]()
+    deviance_ = FittedAttribute[float]("fit.deviance")
+    separated_ = FittedAttribute[list[str]]()
+    approximation_shift_ = FittedAttribute[float](optional=True)
+
+
+def warn_about_generalized(
+    fitted: GeneralizedState,
+    by_position: Sequence[str] = (),  # grouping columns of an array, perhaps not those meant
+) -> None:
+    """Warn where an estimate is infinite, a convention, or next to a better one.
+
+    ConvergenceWarning: columns separate the responses, or the search has not arrived.
+    UnidentifiedWarning: a variance has no maximum, or nothing tells it. ApproximationWarning:
+    quadrature would move an estimate by much.
+    """
+    fit = fitted.fit
+    factors = [fit.products.factors[factor].index.name for factor in fit.spec.used_factors]
+    for factor in fit.unidentified:
+        name = fit.products.factors[factor].index.name
+        warn(
+            f"the factor {name!r} has a level for every row of a response of two values, which "
+            "does not tell its variance: it is set to zero" + position_hint(name, by_position),
+            UnidentifiedWarning,
+        )
+    if fit.report.is_unbounded:
+        hints = "".join(position_hint(name, by_position) for name in factors)
+        warn(
+            f"among the grouping columns {factors} is one whose every level has one response "
+            "alone, 0 or 1: its variance has no maximum, and is held at 100. See whether the "
+            "response is computed from the groups, or leave the term out" + hints,
+            UnidentifiedWarning,
+        )
+    elif fitted.separated:
+        warn(
+            f"the columns {fitted.separated} separate the responses, so that the likelihood has no "
+            "maximum: their coefficients are infinite, and stand where the search left them, "
+            "without standard errors. Predictions are valid. Leave such columns out or put rare "
+            "categories together, if the coefficients are wanted",
+            ConvergenceWarning,
+        )
+    elif not fit.report.converged:
+        hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
+        warn(f"the search did not converge: {fit.report.message}{hint}", ConvergenceWarning)
+    shift = fitted.approximation_shift
+    if shift is not None and shift > _LARGE_SHIFT:
+        warn(
+            "Laplace's approximation of the likelihood is too coarse for these data: quadrature "
+            f"would move an estimate by {shift:.1f} standard errors. Fit with quadrature=9, and "
+            "with more nodes to see whether it is enough",
+            ApproximationWarning,
+        )

@@ -1,0 +1,416 @@
+"""The generalized linear mixed model of two classes as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import StrOptions
+
+from skmixed.core.families.binomial import Binomial
+from skmixed.core.families.catalogue import BINOMIAL
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.structures import StructureName
+from skmixed.estimators._estimator import FittedAttribute, UnknownLevels, checking_parameters
+from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized
+from skmixed.estimators._generalized_state import GeneralizedState
+from skmixed.estimators._training_data import read_training_data
+
+
+class MixedClassifier(ClassifierMixin, BaseGeneralized):
+    """Logistic mixed-effects model: two classes, and coefficients that vary over groups.
+
+    The probability of the second class is ``p = g(X beta + Z b)`` with ``b ~ N(0, Omega)``, where
+    g is the inverse of the link: coefficients common to all rows, and coefficients that vary over
+    the levels of grouping factors. All are estimated together by maximum likelihood, the integral
+    over the random effects being approximated by Laplace's method or by adaptive Gauss-Hermite
+    quadrature. Without groups it is logistic regression without a penalty.
+
+    Parameters
+    ----------
+    random : str, dict or None, default=None
+        What varies over which groups: lme4's syntax, ``"(1 + x | shop)"``, or
+        ``{"shop": ["1", "x"]}``, as in `MixedLinearRegressor`. None is a random intercept for
+        every grouping column.
+    link : {"logit", "probit", "cloglog"}, default="logit"
+        Link of the probability: its log odds, its normal quantile, or log(-log(1 - p)).
+    quadrature : int, default=1
+        Nodes of the quadrature for every random column. 1 is Laplace's approximation; more need
+        one grouping factor, and at most 1,000 nodes in all. Many small groups need 9 or more.
+    fixed : str or None, default=None
+        Right-hand side of a formula for the fixed part; X must then be a data frame (needs the
+        extra ``formula``). None is every column of X that is no grouping column.
+        ``offset(...)`` adds what is in the brackets with a coefficient of one.
+    group_features : str, int or list of these, default=None
+        Columns of X that are grouping columns, by name or position, besides those named in
+        `random`.
+    covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
+        Covariance structure of the random effects of a term; a dict gives it by factor.
+    fit_intercept : bool, default=True
+        Whether the fixed part has an intercept. A formula says so itself (``0 + x``).
+    handle_unknown : {"population", "error", "nan"}, default="population"
+        What a row of an unknown or missing level gets in predictions: that of a group of which
+        nothing is known, an error, or NaN.
+    averaging : {"integrate", "plug-in"}, default="integrate"
+        What becomes of random effects that are not known for certain. Probabilities are averaged
+        over them, given the data of known levels and over all groups for unknown ones, or the most
+        likely effects are put in, zero for unknown levels, as ``predict`` of lme4 does.
+    max_iter : int, default=100
+        Most evaluations of the criterion.
+    tol : float, default=1e-8
+        Decrease of the criterion that does not matter.
+    verbose : int, default=0
+        Print a line an iteration if 1 or more.
+    context : dict of str to object, default=None
+        Functions and values of your own that `fixed` and `random` may name
+        (:doc:`what is safe </guide/security>`).
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The classes; probabilities and coefficients are those of the second.
+    coef_ : ndarray of shape (n_fixed,)
+        Fixed coefficients without the intercept, on the scale of the link; 0 for columns that
+        depend on others before them.
+    intercept_ : float
+        Fixed intercept; 0.0 if there is none.
+    coef_covariance_ : DataFrame of shape (p, p)
+        Covariance matrix of the fixed coefficients, the intercept first if there is one, the
+        estimation of the variances in it. NaN for those of `separated_`.
+    random_effects_ : dict of str to DataFrame of shape (n_levels, k)
+        Conditional modes of every factor, on the scale of the link.
+    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, k, k)
+        Their conditional covariance given y and the parameters.
+    random_covariance_ : dict of str to DataFrame of shape (k, k)
+        Estimated covariance matrix of the random effects of every factor.
+    theta_ : ndarray
+        Entries of its triangular root, in lme4's order.
+    criterion_, deviance_ : float
+        -2 log-likelihood.
+    log_likelihood_, aic_, bic_ : float
+        As R's logLik, AIC and BIC.
+    n_groups_ : dict of str to int
+        Number of levels of every factor.
+    rank_ : int
+        Number of independent fixed columns.
+    n_iter_ : int
+        Number of iterations of the search.
+    converged_, is_singular_ : bool
+        Whether the criterion cannot be lowered further, and whether a variance is zero or a
+        correlation is +-1 at the optimum.
+    separated_ : list of str
+        Fixed columns that separate the classes, so that their coefficients are infinite.
+    approximation_shift_ : float
+        By how many standard errors quadrature would move the estimate that it moves most; for
+        one factor and quadrature=1 only.
+    fit_ : GeneralizedFit
+        The fit itself.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of X, if it has names.
+
+    See Also
+    --------
+    MixedLinearRegressor : The model of a response that is a number.
+
+    Notes
+    -----
+    Groups reach the model as columns of X, named in `random` or `group_features`, or by the
+    argument `groups` of `fit` and of predictions. The first way needs no metadata routing.
+
+    The likelihood is that of lme4 (``glmer(y ~ x + (1 | g), data, family = binomial)``) and
+    glmmTMB, with all constants. Laplace's approximation errs where groups have few rows; the
+    warning about `approximation_shift_` tells when it matters
+    (:doc:`guide </guide/generalized>`).
+
+    Standard errors of models of several factors take further evaluations, which are made when
+    `coef_covariance_` is first asked for, or the model is copied or stored.
+
+    References
+    ----------
+    .. [1] Breslow, N. E. & Clayton, D. G. (1993). Approximate inference in generalized linear mixed
+       models. Journal of the American Statistical Association 88(421), :doi:`10.2307/2290687`.
+    .. [2] Pinheiro, J. C. & Chao, E. C. (2006). Efficient Laplacian and adaptive Gaussian
+       quadrature algorithms for multilevel generalized linear mixed models. Journal of
+       Computational and Graphical Statistics 15(1), :doi:`10.1198/106186006X96962`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skmixed import MixedClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = pd.DataFrame({"price": rng.normal(size=600), "shop": np.arange(600) % 30})
+    >>> shops = rng.normal(size=30)
+    >>> odds = np.exp(1.0 - X["price"] + shops[X["shop"]])
+    >>> y = np.where(rng.random(600) < odds / (1 + odds), "bought", "left")
+    >>> model = MixedClassifier("(1 | shop)").fit(X, y)
+    >>> model.classes_
+    array(['bought', 'left'], dtype='<U6')
+    >>> known = model.predict_proba(pd.DataFrame({"price": [0.0, 0.0], "shop": [3, 99]}))
+    >>> known.shape
+    (2, 2)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseGeneralized._parameter_constraints,
+        "link": [StrOptions(set(BINOMIAL))],
+    }
+
+    __metadata_request__predict_proba: ClassVar = {"groups": True}
+    __metadata_request__predict_log_proba: ClassVar = {"groups": True}
+    __metadata_request__decision_function: ClassVar = {"groups": True}
+
+    classes_ = FittedAttribute[NDArray[Any]]()
+
+    def __init__(
+        self,
+        random: str | Mapping[str, Sequence[str]] | None = None,
+        *,
+        link: Literal["logit", "probit", "cloglog"] = "logit",
+        quadrature: int = 1,
+        fixed: str | None = None,
+        group_features: str | int | Sequence[str | int] | None = None,
+        covariance: StructureName | Mapping[str, StructureName] = "unstructured",
+        fit_intercept: bool = True,
+        handle_unknown: UnknownLevels = "population",
+        averaging: Averaging = "integrate",
+        max_iter: int = 100,
+        tol: float = 1e-8,
+        verbose: int = 0,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.random = random
+        self.link = link
+        self.quadrature = quadrature
+        self.fixed = fixed
+        self.group_features = group_features
+        self.covariance = covariance
+        self.fit_intercept = fit_intercept
+        self.handle_unknown = handle_unknown
+        self.averaging = averaging
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.context = context
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    @checking_parameters()
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, grouping columns among them unless `groups` is given. Not sparse; numbers
+            of any type are read into double precision.
+        y : array-like of shape (n,)
+            Labels of two classes.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights: a row of weight w stands for w rows; those of weight 0 are left
+            out.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, one column a grouping factor. Names come from a Series or data frame;
+            otherwise they are "group", or "group0", "group1", ....
+
+        Returns
+        -------
+        MixedClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For invalid X, y, weights or labels, for one class or more than two, for names that are
+            not there, and for more nodes of the quadrature than the model allows.
+        FormulaSyntaxError
+            If `random` or `fixed` cannot be read.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If columns separate the classes, or the search did not arrive.
+        UnidentifiedWarning
+            If nothing tells a variance, or it has no maximum.
+        ApproximationWarning
+            If quadrature would move an estimate by more than half a standard error.
+        """
+        data = read_training_data(self, X, y, sample_weight, groups)
+        self._fitted = GeneralizedState.of_table(self, data, BINOMIAL[self.link]())
+        return self
+
+    def _probabilities(
+        self, X: Any, groups: Any, random: str | Sequence[str]
+    ) -> tuple[GeneralizedState, FloatArray, FloatArray]:
+        """Return the state with the probabilities of both classes, (n,) each."""
+        fitted = self._state()
+        family = fitted.fit.family
+        assert isinstance(family, Binomial)
+        return fitted, *family.outcomes(*self._predictors(fitted, X, groups, random))
+
+    def predict(
+        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
+    ) -> NDArray[Any]:
+        """Predict the more probable class.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Which factors' effects are known, as in `predict_proba`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Of `classes_`, the first where both are as probable.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict_proba`, and if handle_unknown="nan" leaves a row without a probability.
+        """
+        fitted, miss, hit = self._probabilities(X, groups, random)
+        missing = np.flatnonzero(np.isnan(hit))
+        if len(missing):
+            raise ValueError(
+                f"{len(missing)} rows have labels that were not seen in fit, or missing ones, the "
+                f"first in row {missing[0]}; with handle_unknown='nan' they have no class: ask "
+                "predict_proba, or say handle_unknown='population'"
+            )
+        assert fitted.classes is not None
+        return fitted.classes[(hit > miss).astype(np.intp)]
+
+    def predict_proba(
+        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
+    ) -> FloatArray:
+        """Predict the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`. A model with a formula picks its columns by name: others, the
+            response and their order do not matter.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Factors whose levels are looked at: all, none, or those named. Levels of the others are
+            taken as unknown.
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            In the order of `classes_`. With ``averaging="integrate"`` they are averaged over what
+            is not known of the random effects: of a known level given its data, of an unknown one
+            over all groups. So ``random="none"`` is the share of the class in the population.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
+            unknown levels.
+
+        Warns
+        -----
+        UnknownLevelWarning
+            If no groups are given to a model that was fitted with them.
+        """
+        _, miss, hit = self._probabilities(X, groups, random)
+        return np.column_stack([miss, hit])
+
+    def predict_log_proba(
+        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
+    ) -> FloatArray:
+        """Predict the logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Which factors' effects are known, as in `predict_proba`.
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict_proba`.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, groups, random=random))
+
+    def decision_function(
+        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
+    ) -> FloatArray:
+        """Return the log odds of the second class.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Which factors' effects are known, as in `predict_proba`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Log odds of the probabilities that `predict_proba` returns; positive where `predict`
+            returns the second class.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict_proba`.
+        """
+        _, miss, hit = self._probabilities(X, groups, random)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(hit) - np.log(miss))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+        """Return the share of rows whose class is predicted.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        y : array-like of shape (n,)
+            The true classes.
+        sample_weight : None or array-like of shape (n,), default=None
+            Weights of the rows.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        float
+            The accuracy of ``predict(X, groups)``.
+        """
+        return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))
