@@ -18,8 +18,8 @@ from skmixed.core.model.spec import ModelSpec
 from skmixed.design.records import stored, write
 from skmixed.estimators._diagnosis import position_hint, print_iteration
 from skmixed.estimators._estimator import FittedAttribute
-from skmixed.estimators._mixed_state import MixedAttributes, MixedState, learn_design
-from skmixed.estimators._prediction_rows import Estimates
+from skmixed.estimators._mixed_state import MixedAttributes, MixedState
+from skmixed.estimators._prediction_rows import MixedEstimates
 from skmixed.estimators._training_data import TrainingData
 from skmixed.exceptions import ApproximationWarning, UnidentifiedWarning, warn
 
@@ -34,12 +34,12 @@ class GeneralizedState(MixedState):
     fit: GeneralizedFit
     classes: NDArray[Any] | None = None  # (2,), of a classifier
 
-    _bare: ClassVar[Mapping[str, str]] = {**MixedState._bare, "estimates": "Estimates"}
+    _bare: ClassVar[Mapping[str, str]] = {**MixedState._bare, "estimates": "MixedEstimates"}
 
     @classmethod
     def of_table(cls, model: Any, data: TrainingData, family: Family) -> Self:
         """Fit to a table as an estimator asks for; warns where what is found is in doubt."""
-        design, columns, codes = learn_design(model, data, data.terms)
+        design, columns, codes = data.learn(model, data.terms)
         fit = GeneralizedFit.of(
             design.layout,
             design.rows(columns, codes, data.weights),
@@ -51,7 +51,7 @@ class GeneralizedState(MixedState):
                 model.tol, model.max_iter, print_iteration if model.verbose else None
             ),
         )
-        found = cls(fit=fit, classes=data.classes, **cls.of_data(model, data, design))
+        found = cls(fit=fit, classes=data.classes, **data.known(model, design))
         warn_about_generalized(found, data.unnamed_groups)
         return found
 
@@ -66,10 +66,10 @@ class GeneralizedState(MixedState):
         return held
 
     @cached_property
-    def estimates(self) -> Estimates:
+    def estimates(self) -> MixedEstimates:
         """The numbers."""
         fit = self.fit
-        return Estimates(
+        return MixedEstimates(
             beta=fit.beta,
             effects=fit.modes,
             theta=fit.theta,

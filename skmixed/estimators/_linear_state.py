@@ -31,7 +31,7 @@ from skmixed.estimators._diagnosis import (
     warn_about,
 )
 from skmixed.estimators._estimator import FittedAttribute
-from skmixed.estimators._mixed_state import MixedAttributes, MixedState, learn_design
+from skmixed.estimators._mixed_state import MixedAttributes, MixedState
 from skmixed.estimators._prediction_rows import LinearEstimates
 from skmixed.estimators._training_data import TrainingData
 
@@ -76,8 +76,7 @@ class LinearState(MixedState):
     def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
         """Put together what a fit to a table has found; warns where it is in doubt."""
         warn_about(fit, data.unnamed_groups)
-        found = cls.of_data(model, data, design)
-        return cls(fit=fit, posterior=fit, **found, **more)
+        return cls(fit=fit, posterior=fit, **data.known(model, design), **more)
 
     def with_rows(self, model: Any, rows: Rows) -> Self:
         """Fit to the rows so far and further ones; warns where what is found is in doubt."""
@@ -148,7 +147,7 @@ class LinearAttributes(MixedAttributes):
 
 def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:
     """Learn a design, and make the rows that are summed under it, the response less any offset."""
-    design, columns, codes = learn_design(model, data, terms)
+    design, columns, codes = data.learn(model, terms)
     offset = design.offset(data.source)
     if offset is not None:
         columns[:, -1] -= offset

@@ -10,14 +10,13 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import FloatArray
 from skmixed.design.design import Design
 from skmixed.design.records import read, write
 from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.estimators._columns import Columns
 from skmixed.estimators._estimator import FittedAttribute
-from skmixed.estimators._prediction_rows import Estimates, Predictor
-from skmixed.estimators._training_data import TrainingData, declaration
+from skmixed.estimators._prediction_rows import MixedEstimates, Predictor
 
 _SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
 
@@ -39,19 +38,6 @@ class MixedState:
 
     # Parts of a record whose type goes without saying.
     _bare: ClassVar[Mapping[str, str]] = {"design": "Design", "columns": "Columns"}
-
-    @staticmethod
-    def of_data(model: Any, data: TrainingData, design: Design) -> dict[str, Any]:
-        """Return the fields that do not depend on what was estimated."""
-        return {
-            "design": design,
-            "columns": data.columns,
-            "declaration": declaration(model),
-            "n_features_in": data.n_features,
-            "feature_names_in": data.feature_names,
-            "terms": data.terms,
-            "fixed": data.fixed,
-        }
 
     def record(self) -> dict[str, Any]:
         """Return all of it as a record, with the estimates: predictions stay the same to the bit.
@@ -83,7 +69,7 @@ class MixedState:
         return held
 
     @cached_property
-    def estimates(self) -> Estimates:
+    def estimates(self) -> MixedEstimates:
         """The numbers."""
         raise NotImplementedError
 
@@ -229,18 +215,3 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
         for term, spec in zip(terms, design.terms, strict=True)
     ]
     return "y ~ " + (" + ".join([*parts, *bars]) or "1")
-
-
-def learn_design(
-    model: Any, data: TrainingData, terms: Sequence[RandomTerm]
-) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
-    """Learn the design of a table, as `Design.learn`."""
-    return Design.learn(
-        data.source,
-        terms,
-        data.fixed,
-        fit_intercept=model.fit_intercept,
-        covariance=model.covariance,
-        context=data.context,
-        y=data.y,
-    )

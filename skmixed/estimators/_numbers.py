@@ -81,7 +81,7 @@ def read_classes(y: Any, n_rows: int, whose: str) -> tuple[FloatArray, NDArray[A
     missing = find_missing(pd.Series(labels))
     if missing is not None and missing.any():
         raise ValueError(f"Input y contains NaN: row {int(np.argmax(missing))} has no label")
-    if labels.dtype == object and len(set(map(type, labels))) == 1:
+    if labels.dtype == object and set(map(type, labels)) in ({bool}, {int}, {float}):
         labels = np.asarray(labels.tolist())  # of nullable types
     check_classification_targets(labels)
     classes, codes = np.unique(labels, return_inverse=True)

@@ -33,7 +33,7 @@ _REPLICATES_AT_ONCE = 250  # refitted in lock-step; draws depend on it, memory g
 
 @stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Estimates:
+class MixedEstimates:
     """What a fit estimates."""
 
     beta: FloatArray  # (n_fixed,), in raw units
@@ -46,7 +46,7 @@ class Estimates:
 
 @stored
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class LinearEstimates(Estimates):
+class LinearEstimates(MixedEstimates):
     """What a fit of a linear mixed model estimates."""
 
     residual_variance: float  # in squared units of y
@@ -61,7 +61,7 @@ class Predictor:
     columns: Columns  # what each column of X is
     n_features_in: int
     feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
-    estimates: Estimates
+    estimates: MixedEstimates
 
     @property
     def n_groups(self) -> dict[str, int]:

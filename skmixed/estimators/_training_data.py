@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_consistent_length
 
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.layout import Rows
+from skmixed.design.design import Design
 from skmixed.design.grouping import Grouping
 from skmixed.design.permitted import check_context
 from skmixed.design.source import Source
@@ -51,6 +52,32 @@ class TrainingData:
     def unnamed_groups(self) -> tuple[str, ...]:
         """The grouping columns of an array, perhaps not those meant; none of a table with names."""
         return () if self.feature_names is not None else self.columns.groups
+
+    def learn(
+        self, model: Any, terms: Sequence[RandomTerm]
+    ) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
+        """Learn the design that an estimator asks for, as `Design.learn`."""
+        return Design.learn(
+            self.source,
+            terms,
+            self.fixed,
+            fit_intercept=model.fit_intercept,
+            covariance=model.covariance,
+            context=self.context,
+            y=self.y,
+        )
+
+    def known(self, model: Any, design: Design) -> dict[str, Any]:
+        """Return the fields of a `MixedState` that do not depend on what is estimated."""
+        return {
+            "design": design,
+            "columns": self.columns,
+            "declaration": declaration(model),
+            "n_features_in": self.n_features,
+            "feature_names_in": self.feature_names,
+            "terms": self.terms,
+            "fixed": self.fixed,
+        }
 
 
 def read_training_data(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.rows.leave_out import rows_at_levels
@@ -45,6 +46,13 @@ def fit_of(model: Any) -> Fit:
     fit = model if isinstance(model, Fit) else getattr(model, "fit_", None)
     if isinstance(fit, Fit):
         return fit
+    if isinstance(fit, GeneralizedFit):
+        raise TypeError(
+            f"a {type(model).__name__} is a generalized linear mixed model, and this is made for "
+            "linear ones: it judges by a residual variance that the other has not. The attribute "
+            "coef_covariance_ has the errors of its coefficients, random_effects_covariance_ those "
+            "of its random effects, and aic_ and bic_ compare models"
+        )
     if hasattr(model, "fit"):
         if not hasattr(model, "random"):
             raise TypeError(

@@ -14,6 +14,7 @@ from skmixed import (
     BLUPEncoder,
     GroupedModels,
     IterativeSolver,
+    MixedClassifier,
     MixedEffectsRegressor,
     MixedLinearRegressor,
     MixedLinearRegressorCV,
@@ -79,6 +80,24 @@ def linear(X: pd.DataFrame, y: "pd.Series[float]") -> None:
     model.predict_interval(X, level="95 %")  # error
     model.predict_interval(X, kind="median")  # error
     lmer("y ~ x", X, na_action="omit")  # error
+
+
+def classes(X: pd.DataFrame, y: "pd.Series[bool]") -> None:
+    model = MixedClassifier("(1 | g)", link="probit", quadrature=9, averaging="plug-in")
+    assert_type(model.fit(X, y, groups=X["g"]), MixedClassifier)
+    assert_type(model.predict(X), NDArray[Any])
+    assert_type(model.predict_proba(X, random=["g"]), Numbers)
+    assert_type(model.predict_log_proba(X), Numbers)
+    assert_type(model.decision_function(X), Numbers)
+    assert_type(model.score(X, y), float)
+    assert_type(model.classes_, NDArray[Any])
+    assert_type(model.coef_, Numbers)
+    assert_type(model.separated_, list[str])
+    assert_type(model.approximation_shift_, float)
+    MixedClassifier(link="log")  # error
+    MixedClassifier(averaging="none")  # error
+    MixedClassifier(method="ml")  # error
+    model.fit(X)  # error
 
 
 class MyRegressor(MixedLinearRegressor):

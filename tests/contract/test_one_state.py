@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import is_classifier
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeRegressor
@@ -36,8 +37,15 @@ def table(seed, levels):
 X, Y = table(0, list("bdfh"))
 NEW_X, NEW_Y = table(1, list("abcdefgh"))
 
+
+def fit(model, X, y):
+    """Fit to y, or for a classifier to whether it is large."""
+    return model.fit(X, y > y.mean() if is_classifier(model) else y)
+
+
 ESTIMATORS = {
     "linear": MixedLinearRegressor("(x | g)"),
+    "classes": MixedClassifier("(1 | g)"),
     "search": MixedLinearRegressorCV("(1 | g)", cv=2),
     "groups": GroupedModels(group_features="g"),
     "groups of trees": GroupedModels(
@@ -49,7 +57,7 @@ ESTIMATORS = {
         RandomForestRegressor(2, random_state=0), "(1 | g)", cross_fit="none", max_iter=2
     ),
 }
-ACTIONS = {name: (name, lambda model: model.fit(NEW_X, NEW_Y)) for name in ESTIMATORS} | {
+ACTIONS = {name: (name, lambda model: fit(model, NEW_X, NEW_Y)) for name in ESTIMATORS} | {
     "partial_fit": ("linear", lambda model: model.partial_fit(NEW_X, NEW_Y)),
     "update_groups": ("linear", lambda model: model.update_groups(NEW_X, NEW_Y)),
     "fit_transform": ("encoder", lambda model: model.fit_transform(NEW_X, NEW_Y)),
@@ -62,7 +70,8 @@ ACTIONS = {name: (name, lambda model: model.fit(NEW_X, NEW_Y)) for name in ESTIM
 
 
 def answer(model):
-    return model.transform(X) if hasattr(model, "transform") else model.predict(X)
+    methods = ("decision_function", "predict", "transform")
+    return next(getattr(model, name) for name in methods if hasattr(model, name))(X)
 
 
 def run(action, model, error=None, at=0):
@@ -94,7 +103,7 @@ def run(action, model, error=None, at=0):
 @pytest.mark.parametrize("name", ACTIONS)
 def test_an_interrupt_leaves_the_old_model_or_the_new(name):
     kind, action = ACTIONS[name]
-    stored = pickle.dumps(ESTIMATORS[kind].fit(X, Y))
+    stored = pickle.dumps(fit(ESTIMATORS[kind], X, Y))
     model = pickle.loads(stored)
     old = answer(model)
     n_lines = run(action, model)
@@ -128,15 +137,15 @@ def answers_while(model, change):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["linear", "groups", "encoder", "effects"])
+@pytest.mark.parametrize("name", ["linear", "classes", "groups", "encoder", "effects"])
 def test_threads_see_one_fit_or_the_other(name):
     model = ESTIMATORS[name]
-    new = answer(model.fit(NEW_X, NEW_Y))
-    old = answer(model.fit(X, Y))
+    new = answer(fit(model, NEW_X, NEW_Y))
+    old = answer(fit(model, X, Y))
 
     def change():
         for number in range(40):
-            model.fit(*((X, Y) if number % 2 else (NEW_X, NEW_Y)))
+            fit(model, *((X, Y) if number % 2 else (NEW_X, NEW_Y)))
 
     for found in answers_while(model, change):
         assert np.array_equal(found, old) or np.array_equal(found, new)
@@ -158,7 +167,7 @@ def test_threads_see_no_effect_of_another_group():
 
 @pytest.mark.parametrize("name", ["linear", "search", "encoder", "effects"])
 def test_a_warning_turned_into_an_error_keeps_the_old_model(name):
-    model = ESTIMATORS[name].fit(X, Y)
+    model = fit(ESTIMATORS[name], X, Y)
     before, one_level = answer(model), X.assign(g="only")
     with pytest.raises(UnidentifiedWarning):
         model.fit(one_level, Y)
@@ -172,7 +181,7 @@ def test_a_warning_turned_into_an_error_keeps_the_old_model(name):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_every_way_to_pickle_keeps_the_model(name):
-    model = ESTIMATORS[name].fit(X, Y)
+    model = fit(ESTIMATORS[name], X, Y)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):  # skops takes the first
         again = pickle.loads(pickle.dumps(model, protocol))
         np.testing.assert_array_equal(answer(again), answer(model))

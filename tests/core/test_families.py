@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skmixed.core.families.catalogue import FAMILIES, family_of
+from skmixed.core.families.catalogue import BINOMIAL, FAMILIES, family_of
 
 # A new family has a line here: how its response is made of uniform numbers, and its distribution.
 LINKS = [(name, family.link) for name, families in FAMILIES.items() for family in families]
@@ -138,6 +138,23 @@ def test_integrated_mean_is_the_integral(name, link, variance):
     weight = (np.diff(panels)[:, None] * weights).ravel() / 2.0 * stats.norm.pdf(z)
     expected = [weight @ family.mean(mean + z * np.sqrt(variance)) for mean in center]
     np.testing.assert_allclose(found, expected, atol=2e-13)
+
+
+@pytest.mark.parametrize("link", list(BINOMIAL))
+def test_outcomes_keep_the_digits_of_what_is_rare(link):
+    family, eta = BINOMIAL[link](), np.array([-30.0, -4.0, 0.0, 0.7, 3.0, 6.0])
+    miss, hit = family.outcomes(eta)
+    exact = {
+        "logit": (stats.logistic.sf(eta), stats.logistic.cdf(eta)),
+        "probit": (stats.norm.sf(eta), stats.norm.cdf(eta)),
+        "cloglog": (np.exp(-np.exp(eta)), -np.expm1(-np.exp(eta))),
+    }[link]
+    np.testing.assert_allclose(miss, exact[0], rtol=1e-13)
+    np.testing.assert_allclose(hit, exact[1], rtol=1e-13)
+    center, variance = eta[1:5], np.array([0.0, 0.5, 2.0, 4.0])
+    miss, hit = family.outcomes(center, variance)
+    np.testing.assert_allclose(hit, family.integrated_mean(center, variance), rtol=ROUNDING)
+    np.testing.assert_allclose(miss + hit, 1.0, rtol=1e-14)
 
 
 @EVERY
