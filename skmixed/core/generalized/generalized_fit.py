@@ -346,9 +346,9 @@ def check_nodes(spec: ModelSpec, n_nodes: int) -> None:
     """Raise ValueError if so many nodes a random column are not possible."""
     if n_nodes < 1:
         raise ValueError(f"quadrature is a number of nodes, at least 1: got {n_nodes}")
-    if n_nodes == 1:
+    if n_nodes == 1 or not spec.used_factors:  # without random effects there is no integral
         return
-    if len(spec.used_factors) != 1:
+    if len(spec.used_factors) > 1:
         raise ValueError(
             f"quadrature={n_nodes} needs one grouping factor, and the model has "
             f"{len(spec.used_factors)}: use quadrature=1, Laplace's approximation"
