@@ -30,6 +30,7 @@ from skmixed.estimators._training_data import TrainingData, read_training_data
 from skmixed.estimators.linear import MixedLinearRegressor
 
 Folds = Sequence[IntArray]
+_MOST_COPIES = 10  # of a row on average: more room than this is not taken for weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,10 +46,11 @@ class RegressorPart:
     folds: Folds | None  # the rows of each; None: every row is predicted by all
     out_of_bag: bool  # whether rows are predicted by the trees that have not seen them
     n_jobs: int | None  # over which the folds are spread
+    repeats: bool  # whether a row of weight w stands for w rows
 
     def fit(self, y: FloatArray) -> Any:
         """Return the regressor fitted to all rows."""
-        return _fitted(self.regressor, self.X, y, self.weights)
+        return self._fitted(np.arange(len(y)), y)
 
     def predictions(self, y: FloatArray) -> FloatArray:
         """Return predictions of all rows, each by rows of other folds, (n,).
@@ -63,34 +65,43 @@ class RegressorPart:
         if self.folds is None:
             return np.asarray(self.fit(y).predict(self.X), dtype=np.float64).ravel()
         found = Parallel(n_jobs=self.n_jobs)(
-            delayed(_predicted)(self.regressor, self.X, y, self.weights, fold)
-            for fold in self.folds
+            delayed(self._predicted)(fold, y) for fold in self.folds
         )
         predictions = np.empty(len(y))
         for fold, values in zip(self.folds, found, strict=True):
             predictions[fold] = values
         return predictions
 
+    def _predicted(self, fold: IntArray, y: FloatArray) -> FloatArray:
+        """Predict the rows of a fold by the other rows, (m,)."""
+        model = self._fitted(np.setdiff1d(np.arange(len(y)), fold), y)
+        return np.asarray(model.predict(pick_rows(self.X, fold)), dtype=np.float64).ravel()
 
-def _fitted(regressor: Any, X: Any, y: FloatArray, weights: FloatArray | None) -> Any:
-    """Return a clone fitted to these rows."""
-    model = clone(regressor)
-    return model.fit(X, y) if weights is None else model.fit(X, y, sample_weight=weights)
+    def _fitted(self, rows: IntArray, y: FloatArray) -> Any:
+        """Return a clone fitted to these rows; y, (n,), is of all."""
+        model, weights = clone(self.regressor), None
+        if self.weights is not None and self.repeats and are_numbers_of_rows(self.weights):
+            rows = np.repeat(rows, self.weights[rows].astype(np.intp))
+        elif self.weights is not None:
+            weights = self.weights[rows]
+        X = self.X if np.array_equal(rows, np.arange(len(y))) else pick_rows(self.X, rows)
+        return (
+            model.fit(X, y[rows])
+            if weights is None
+            else model.fit(X, y[rows], sample_weight=weights)
+        )
 
 
-def _predicted(
-    regressor: Any, X: Any, y: FloatArray, weights: FloatArray | None, fold: IntArray
-) -> FloatArray:
-    """Predict the rows of a fold by the other rows, (m,)."""
-    rest = np.setdiff1d(np.arange(len(y)), fold)
-    known = None if weights is None else weights[rest]
-    model = _fitted(regressor, pick_rows(X, rest), y[rest], known)
-    return np.asarray(model.predict(pick_rows(X, fold)), dtype=np.float64).ravel()
+def are_numbers_of_rows(weights: FloatArray) -> bool:
+    """Tell whether weights say how often rows occur, and not so often that this takes much room."""
+    return bool((weights == np.floor(weights)).all()) and weights.mean() <= _MOST_COPIES
 
 
-def check_takes_weights(regressor: Any, weights: FloatArray | None) -> None:
-    """Raise ValueError for weights that `fit` of a regressor has no argument for."""
-    if weights is not None and not has_fit_parameter(regressor, "sample_weight"):
+def check_takes_weights(regressor: Any, weights: FloatArray | None, *, repeats: bool) -> None:
+    """Raise ValueError for weights that are no numbers of rows and that `fit` does not take."""
+    if weights is None or has_fit_parameter(regressor, "sample_weight"):
+        return
+    if not (repeats and are_numbers_of_rows(weights)):
         raise ValueError(
             f"sample_weight was given, but the fit of {type(regressor).__name__} takes none: "
             "choose another regressor, or leave the weights out"

@@ -72,7 +72,9 @@ class MixedEffectsRegressor(
     method : {"reml", "ml"}, default="reml"
         Restricted or full maximum likelihood.
     weighting : {"frequency", "precision"}, default="frequency"
-        What `sample_weight` means to the mixed model. The regressor gets the weights as they are.
+        What `sample_weight` means. A frequency of w is w rows, to the regressor as well: it gets
+        rows of whole-number weights so often, unless they are more than tenfold or
+        ``cross_fit="oob"``. All other weights it gets as its `sample_weight`.
     handle_unknown : {"population", "error", "nan"}, default="population"
         What a row of an unknown or missing level gets in predictions: no effect of that factor, an
         error, or NaN.
@@ -250,7 +252,9 @@ class MixedEffectsRegressor(
         feature_names = table.feature_names
         table.check_shape(self)
         regressor = self._regressor()
-        check_takes_weights(regressor, weights)
+        out_of_bag = self.cross_fit == "oob" and not _is_least_squares(regressor)
+        repeats = self.weighting == "frequency" and not out_of_bag
+        check_takes_weights(regressor, weights, repeats=repeats)
         terms, columns = declared(self.random, self.group_features, table.names, given, None)
         exact = _is_least_squares(regressor)
         roles = RandomColumns.of(columns, terms, all_features=exact)
@@ -278,11 +282,10 @@ class MixedEffectsRegressor(
             cv=self.cv,
             random_state=self.random_state,
         )
-        out_of_bag = self.cross_fit == "oob" and not exact
         if out_of_bag:
             regressor = clone(regressor).set_params(oob_score=True)
         features = roles.features(table)
-        fixed = RegressorPart(regressor, features, weights, folds, out_of_bag, self.n_jobs)
+        fixed = RegressorPart(regressor, features, weights, folds, out_of_bag, self.n_jobs, repeats)
         found = self._alternated(fixed, random, y, exact=exact)
         final = fixed.fit(y if found is None else y - found.effects)
         self._fitted = EffectState(

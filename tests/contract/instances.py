@@ -51,6 +51,7 @@ ON_ARRAYS = [
     GroupedModels(DecisionTreeRegressor(random_state=0), group_features=[0], shrinkage=None),
     MixedEffectsRegressor(LinearRegression()),
     MixedEffectsRegressor(LinearRegression(), group_features=[0]),
+    MixedEffectsRegressor(),
     MixedEffectsRegressor(DecisionTreeRegressor(max_depth=3, random_state=0)),
     MixedEffectsRegressor(Ridge(), group_features=[0]),
     BLUPEncoder(),

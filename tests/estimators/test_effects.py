@@ -16,6 +16,8 @@ from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, cross_val_s
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
+from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data
 
 from skmixed import MixedEffectsRegressor, MixedLinearRegressor
 from skmixed.exceptions import UnknownLevelWarning
@@ -216,7 +218,39 @@ def test_weights():
     assert_allclose(weighted.predict(table), repeated.predict(table), rtol=1e-4)
     assert weighted.criterion_ == pytest.approx(repeated.criterion_, rel=1e-6)
     with pytest.raises(ValueError, match="KNeighborsRegressor takes none"):
-        MixedEffectsRegressor(KNeighborsRegressor(), "(1 | school)").fit(table, Y, copies)
+        MixedEffectsRegressor(KNeighborsRegressor(), "(1 | school)").fit(table, Y, copies / 2)
+
+
+@pytest.mark.parametrize(
+    "regressor",
+    [HistGradientBoostingRegressor(max_iter=20), KNeighborsRegressor()],
+    ids=["leaves count rows", "takes no weights"],
+)
+def test_whole_number_weights_are_rows_to_any_regressor(regressor):
+    copies = np.random.default_rng(0).integers(0, 4, size=len(X))
+    rows = np.repeat(np.arange(len(X)), copies)
+    table = X[["x", "z", "school"]]
+    weighted = MixedEffectsRegressor(regressor, "(1 | school)").fit(table, Y, copies)
+    repeated = MixedEffectsRegressor(regressor, "(1 | school)").fit(table.iloc[rows], Y.iloc[rows])
+    assert_allclose(weighted.predict(table), repeated.predict(table), rtol=1e-8)
+    check = check_sample_weight_equivalence_on_dense_data
+    check("MixedEffectsRegressor", MixedEffectsRegressor(regressor))
+
+
+def test_many_copies_are_weights():
+    """So many that rows would take room: trees get them as they are."""
+    seen = []
+
+    class Recorder(DecisionTreeRegressor):
+        def fit(self, X, y, sample_weight=None):
+            seen.append((len(X), sample_weight))
+            return super().fit(X, y, sample_weight)
+
+    weights = np.full(len(X), 11.0)
+    model = MixedEffectsRegressor(Recorder(max_depth=2), "(1 | school)", cross_fit="none")
+    model.fit(X[["x", "z", "school"]], Y, weights)
+    assert all(n_rows == len(X) for n_rows, _ in seen)
+    assert_allclose(seen[-1][1], weights)
 
 
 @pytest.mark.parametrize("cv", [3, KFold(3), GroupKFold(3)])
