@@ -296,11 +296,13 @@ class JointSearch:
             self.radius = length / 4.0
             return self.radius < SMALLEST_RADIUS
         gained = before.criterion - trial.criterion
-        ratio = judged(gained, predicted, self.rounding) if np.isfinite(gained) else -1.0
+        is_number = np.isfinite(gained)
+        is_number &= bool(np.isfinite(trial.slopes(self.coordinates, theta)).all())
+        ratio = judged(gained, predicted, self.rounding) if is_number else -1.0
         interior = is_interior(length, self.radius)
         self.radius = new_radius(ratio, length, self.radius)
         accepted = ratio > ACCEPTED_RATIO
-        if np.isfinite(gained):
+        if is_number:
             self._correct(trial, theta, move, slopes, hessian)
         if accepted:
             self.theta, self.current = theta, trial

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skmixed.core.elimination.levels import multiply
 from skmixed.core.elimination.protocol import Blocks, Elimination, Factorisation
 from skmixed.core.families.family import Family
 from skmixed.core.generalized.observations import RowBlock
@@ -51,12 +52,8 @@ class Visit:
         cls, rows: RowBlock, family: Family, point: Point, base: FloatArray, carried: Blocks
     ) -> Visit:
         """Go through the rows; `base`, (n,), is eta without random effects."""
-        spherical = [
-            np.tensordot(lam.T, s, axes=1) for lam, s in zip(point.lambdas, carried, strict=True)
-        ]
-        effects = [
-            np.tensordot(lam, u, axes=1) for lam, u in zip(point.lambdas, spherical, strict=True)
-        ]
+        spherical = [multiply(lam.T, s) for lam, s in zip(point.lambdas, carried, strict=True)]
+        effects = [multiply(lam, u) for lam, u in zip(point.lambdas, spherical, strict=True)]
         eta = base + rows.effects(effects)
         with np.errstate(over="ignore", invalid="ignore"):
             f, g, w = family.derivatives(eta, rows.y, rows.weights, point.phi)
@@ -101,7 +98,7 @@ class Remembered:
         """Return s~ at other parameters by one step under the old weights."""
         moved = self.beta - point.beta
         right = [
-            own + s + np.tensordot(cross, moved, axes=(1, 0))[:, None]
+            own + s + np.matmul(moved, cross)[:, None]
             for own, s, cross in zip(
                 self.elimination.multiply(self.effects), self.scores, self.cross, strict=True
             )
