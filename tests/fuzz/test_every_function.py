@@ -141,13 +141,16 @@ def response(case, kind):
     }[kind]
 
 
-def grouped(regressor, kind, **parameters):
+def grouped(estimator, kind, **parameters):
     names = {"group_features": "g0"} | parameters
-    return lambda c: (
-        GroupedModels(regressor, **names)
-        .fit(c.X[[*c.features, *np.atleast_1d(names["group_features"])]], response(c, kind))
-        .predict(c.X)
-    )
+
+    def predict(c):
+        X = c.X[[*c.features, *np.atleast_1d(names["group_features"])]]
+        y = response(c, kind)
+        found = GroupedModels(estimator, **names).fit(X, y).predict(X)
+        return np.isin(found, y) if kind == WORDS else found
+
+    return predict
 
 
 def encoded(kind=None, **parameters):
