@@ -6,6 +6,7 @@ from skmixed.estimators.classifier import MixedClassifier
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.encoder import BLUPEncoder
 from skmixed.estimators.formulas import lmer
+from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.model_selection import MixedLinearRegressorCV
@@ -18,6 +19,7 @@ __all__ = [
     "IterativeSolver",
     "MixedClassifier",
     "MixedEffectsRegressor",
+    "MixedGeneralizedRegressor",
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
     "datasets",

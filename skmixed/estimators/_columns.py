@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -36,11 +36,25 @@ class Columns:
     groups: tuple[str, ...]  # the grouping columns among them
     from_argument: tuple[str, ...]  # the grouping columns that come by the argument `groups`
     by_formula: bool  # whether formulas pick the fixed columns
+    exposure: str | None = None  # the column of exposures, which is no fixed column
 
     @property
     def numeric(self) -> list[int]:
-        """Positions of the columns that are no grouping columns."""
-        return [i for i, name in enumerate(self.names) if name not in self.groups]
+        """Positions of the columns that are neither grouping columns nor exposures."""
+        taken = {*self.groups, self.exposure}
+        return [i for i, name in enumerate(self.names) if name not in taken]
+
+    def with_exposure(self, entry: Any) -> Columns:
+        """Return the same with a column of exposures, by name or position; None is none.
+
+        Raises ValueError for a column that is not there, or is a grouping column.
+        """
+        if entry is None:
+            return self
+        name = self.names[column_place(entry, self.names, "exposure")]
+        if name in self.groups:
+            raise ValueError(f"the column {name!r} is given twice, as exposure and for grouping")
+        return replace(self, exposure=name)
 
     def groups_besides(self, needed: Collection[str]) -> list[str]:
         """Return the grouping columns of X that are not needed."""

@@ -14,6 +14,8 @@ from skmixed.core.rows.prediction_errors import effect_variances
 from skmixed.estimators._estimator import UnknownLevels
 from skmixed.estimators._generalized_state import GeneralizedAttributes, GeneralizedState
 from skmixed.estimators._mixed_estimator import MixedEstimator
+from skmixed.estimators._reading import InputTable
+from skmixed.estimators._training_data import read_exposure
 
 Averaging = Literal["integrate", "plug-in"]
 
@@ -42,8 +44,12 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         distribution for others; None where it is not to be averaged over.
         """
         averages = self.averaging == "integrate" and bool(fitted.fit.spec.terms)
-        _, rows = fitted.predictor.read(self, X, groups, random, all_columns=averages)
+        table = InputTable.of(X)
+        _, rows = fitted.predictor.read(self, table, groups, random, all_columns=averages)
         center = rows.means(self.handle_unknown)
+        exposure = read_exposure(table, fitted.columns.exposure)
+        if exposure is not None:
+            center += np.log(exposure)
         if not averages:
             return center, None
         variance = effect_variances(fitted.fit.working, rows.rows_of_wanted)

@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skmixed.core.families.family import Family
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.joint_newton import JointNewton
+from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.design.records import stored, write
 from skmixed.estimators._diagnosis import position_hint, print_iteration
@@ -45,7 +46,7 @@ class GeneralizedState(MixedState):
             design.rows(columns, codes, data.weights),
             ModelSpec(design.fixed, design.terms, "ml", "frequency"),
             family,
-            offset=design.offset(data.source),
+            offset=with_exposure(design.offset(data.source), data.exposure),
             quadrature=model.quadrature,
             search=JointNewton(
                 model.tol, model.max_iter, print_iteration if model.verbose else None
@@ -79,6 +80,11 @@ class GeneralizedState(MixedState):
         )
 
     @property
+    def dispersion(self) -> float:
+        """The dispersion as it is usually stated, 1 of a family without one."""
+        return self.fit.family.dispersion(self.fit.phi)
+
+    @property
     def separated(self) -> list[str]:
         """Names of the fixed columns whose coefficients are infinite."""
         return [self.design.fixed_names[place] for place in self.fit.separated]
@@ -98,6 +104,13 @@ class GeneralizedAttributes(MixedAttributes):
     deviance_ = FittedAttribute[float]("fit.deviance")
     separated_ = FittedAttribute[list[str]]()
     approximation_shift_ = FittedAttribute[float](optional=True)
+
+
+def with_exposure(offset: FloatArray | None, exposure: FloatArray | None) -> FloatArray | None:
+    """Add the logarithm of exposures, (n,), to an offset, (n,)."""
+    if exposure is None:
+        return offset
+    return np.log(exposure) if offset is None else offset + np.log(exposure)
 
 
 def warn_about_generalized(

@@ -47,6 +47,7 @@ class TrainingData:
     feature_names: NDArray[Any] | None  # (n_features,), of str
     context: Mapping[str, Any]  # what formulas may name besides columns
     classes: NDArray[Any] | None = None  # (2,), of a classifier, whose y are 0 and 1
+    exposure: FloatArray | None = None  # (n,), positive
 
     @property
     def unnamed_groups(self) -> tuple[str, ...]:
@@ -91,6 +92,7 @@ def read_training_data(
     context = {} if estimator.context is None else check_context(estimator.context)
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
     terms, columns = declared(estimator.random, estimator.group_features, table.names, given, fixed)
+    columns = columns.with_exposure(getattr(estimator, "exposure", None))
     names = table.feature_names
     if not columns.by_formula:
         table.check_shape(estimator)
@@ -104,9 +106,41 @@ def read_training_data(
         check_lengths(source.n_rows, *given.values())
         source = replace(source, groups=given)
     n_features = len(table.names)
+    exposure = read_exposure(table, columns.exposure)
     return TrainingData(
-        source, columns, terms, fixed, values, weights, n_features, names, context, classes
+        source,
+        columns,
+        terms,
+        fixed,
+        values,
+        weights,
+        n_features,
+        names,
+        context,
+        classes,
+        exposure,
     )
+
+
+def read_exposure(table: InputTable, name: str | None) -> FloatArray | None:
+    """Return the column of exposures, (n,), None if there is none.
+
+    Raises ValueError if it is not there, and for one that is not positive.
+    """
+    if name is None:
+        return None
+    if name not in table.names:
+        raise ValueError(
+            f"the column of exposures {name!r} is not there: X has {list(table.names)}"
+        )
+    exposure = table.numeric([table.names.index(name)])[:, 0]
+    wrong = np.flatnonzero(exposure <= 0.0)
+    if len(wrong):
+        raise ValueError(
+            f"exposures are positive, but the column {name!r} has {exposure[wrong[0]]:g} in row "
+            f"{wrong[0]}"
+        )
+    return exposure
 
 
 def read_for_random(estimator: BaseEstimator, data: TrainingData) -> TrainingData:

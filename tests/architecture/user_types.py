@@ -16,6 +16,7 @@ from skmixed import (
     IterativeSolver,
     MixedClassifier,
     MixedEffectsRegressor,
+    MixedGeneralizedRegressor,
     MixedLinearRegressor,
     MixedLinearRegressorCV,
     display,
@@ -94,6 +95,12 @@ def classes(X: pd.DataFrame, y: "pd.Series[bool]") -> None:
     assert_type(model.coef_, Numbers)
     assert_type(model.separated_, list[str])
     assert_type(model.approximation_shift_, float)
+    counts = MixedGeneralizedRegressor("(1 | g)", family="gamma", exposure="hours")
+    assert_type(counts.fit(X, y), MixedGeneralizedRegressor)
+    assert_type(counts.predict(X, random="none"), Numbers)
+    assert_type(counts.score(X, y), float)
+    assert_type(counts.dispersion_, float)
+    MixedGeneralizedRegressor(family="tweedie")  # error
     MixedClassifier(link="log")  # error
     MixedClassifier(averaging="none")  # error
     MixedClassifier(method="ml")  # error

@@ -22,6 +22,11 @@ def response(estimator, y=Y):
     if is_classifier(estimator):
         noise = np.random.default_rng(len(y)).normal(scale=NOISE, size=len(y))
         return (y + noise > np.nanmedian(y)).astype(float).where(y.notna())
+    family = estimator.get_params().get("family")
+    if family == "binomial":
+        return y.rank(pct=True)
+    if family is not None:
+        return np.exp(y / 3.0).round(1 if family == "gamma" else 0) + (family == "gamma")
     return y
 
 

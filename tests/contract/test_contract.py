@@ -14,8 +14,9 @@ def checks_of(module):
 def checks_for(estimator):
     """Yield the checks that apply to an estimator."""
     for check in checks_of(fit_checks) + checks_of(input_checks):
-        precision = estimator.get_params().get("weighting") == "precision"
-        if check is fit_checks.check_weights_are_repetitions and precision:
+        params = estimator.get_params()
+        trials = params.get("weighting") == "precision" or params.get("family") == "binomial"
+        if check is fit_checks.check_weights_are_repetitions and trials:
             continue
         # A regressor inside another chooses the precision it computes in.
         if check is input_checks.check_single_precision and hasattr(estimator, "regressor"):

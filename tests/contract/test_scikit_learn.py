@@ -25,6 +25,8 @@ VERSION = parse_version(sklearn.__version__).release[:2]
 @pytest.mark.filterwarnings("ignore:sample weights that are not whole numbers:UserWarning")
 # Their clusters are told apart by a line, for which a logistic regression has no maximum.
 @pytest.mark.filterwarnings("ignore:the columns .* separate:sklearn.exceptions.ConvergenceWarning")
+# They have groups of a row or two, for which Laplace's approximation is coarse.
+@pytest.mark.filterwarnings("ignore::skmixed.exceptions.ApproximationWarning")
 # A regressor with a penalty and random effects to share go on trading for some time.
 @pytest.mark.filterwarnings("ignore:the criterion was still falling")
 @parametrize_with_checks(ON_ARRAYS)

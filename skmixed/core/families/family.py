@@ -66,6 +66,10 @@ class Family(ABC):
         nothing = np.empty((0, len(eta)))
         return nothing, nothing, nothing
 
+    def dispersion(self, phi: FloatArray) -> float:
+        """Return the dispersion as it is usually stated, 1 where there is none."""
+        return 1.0
+
     @abstractmethod
     def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:
         """Return an eta near which each row is likely, and finite, (n,)."""

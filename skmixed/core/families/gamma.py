@@ -67,6 +67,10 @@ class Gamma(LogLink):
         square = float(np.mean(np.square(y / mean - 1.0)))
         return np.array([-np.log(np.clip(square, _LEAST_VARIATION, 1.0 / _LEAST_VARIATION))])
 
+    def dispersion(self, phi: FloatArray) -> float:
+        """Return 1 / nu, the squared coefficient of variation."""
+        return float(np.exp(-phi[0]))
+
     def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:
         """Return the logarithm of the response."""
         return np.log(y)

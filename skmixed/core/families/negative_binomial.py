@@ -68,6 +68,10 @@ class NegativeBinomial(Counts):
         beyond = float(np.sum(np.square(y - mean) - mean) / np.sum(np.square(mean)))
         return np.array([-np.log(np.clip(beyond, 1.0 / LARGE_ARGUMENT, LARGE_ARGUMENT))])
 
+    def dispersion(self, phi: FloatArray) -> float:
+        """Return theta."""
+        return float(np.exp(phi[0]))
+
     def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
         """Return mu + mu^2 / theta."""
         return np.asarray(mean + mean**2 * np.exp(-phi[0]))

@@ -287,9 +287,7 @@ class JointSearch:
             self._look_at(move)
             return True
         tolerance = min(_FIRST_DECREMENT, max(_MODES_SHARE * predicted**2, _EXACT_DECREMENT))
-        p, t = len(before.point.beta), len(self.theta)
-        parameters = np.concatenate([before.point.beta, self.theta, before.point.phi]) + move
-        beta, theta, phi = np.split(parameters, [p, p + t])
+        move, beta, theta, phi = self._moved(move)
         try:
             trial = self._at(beta, theta, phi, tolerance)
         except (LostPrecisionError, np.linalg.LinAlgError):
@@ -318,6 +316,15 @@ class JointSearch:
         if not has_arrived and (self.slow >= _SLOW_SEARCH or self.since >= _LONG_SEARCH):
             self._refresh()
         return has_arrived
+
+    def _moved(self, move: FloatArray) -> tuple[FloatArray, ...]:
+        """Return a move, (p + t + m,), its end within the limit of phi, and beta, theta and phi."""
+        point, limit = self.current.point, self.observations.family.limit_phi
+        p, t = len(point.beta), len(self.theta)
+        if limit is not None:  # beyond, phi may overflow
+            move = np.append(move[: p + t], np.minimum(move[p + t :], limit - point.phi))
+        parameters = np.concatenate([point.beta, self.theta, point.phi]) + move
+        return move, *np.split(parameters, [p, p + t])
 
     def _is_negligible(self, predicted: float, interior: bool, move: FloatArray) -> bool:
         """Tell whether nothing of interest is left after a step, or ever will be."""

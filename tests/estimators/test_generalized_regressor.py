@@ -1,0 +1,166 @@
+"""Counts, rates, shares and positive numbers: against closed forms and the figures of R."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import PoissonRegressor
+from sklearn.metrics import d2_tweedie_score
+
+from skmixed import MixedGeneralizedRegressor, distributed, inference
+from skmixed.datasets import load_sleepstudy
+from tests import reference_set
+
+
+def visits(n=400, n_shops=20, seed=0):
+    """Counts of visitors over some hours, in shops whose level and slope differ."""
+    rng = np.random.default_rng(seed)
+    x, hours, shop = rng.normal(size=n), rng.uniform(0.5, 4.0, n), np.arange(n) % n_shops
+    level, slope = 0.6 * rng.normal(size=(2, n_shops))
+    rate = np.exp(0.8 + (0.3 + slope[shop]) * x + level[shop])
+    table = pd.DataFrame({"x": x, "hours": hours, "shop": shop})
+    return table, rng.poisson(rate * hours)
+
+
+X, Y = visits()
+NEW = pd.DataFrame({"x": [0.3, -1.5, 2.0], "hours": [1.0, 3.0, 0.5], "shop": [0, 5, 999]})
+
+
+def test_means_of_a_logarithmic_link_are_averaged():
+    model = MixedGeneralizedRegressor("(x | shop)", exposure="hours").fit(X, Y)
+    z = np.column_stack([np.ones(3), NEW["x"]])
+    effects, given = model.random_effects_["shop"], model.random_effects_covariance_["shop"]
+    prior = model.random_covariance_["shop"].to_numpy()
+    b = np.array([effects.loc[0], effects.loc[5], [0.0, 0.0]])
+    center = model.intercept_ + model.coef_ * NEW["x"] + (z * b).sum(axis=1)
+    variance = [z[0] @ given[0] @ z[0], z[1] @ given[5] @ z[1], z[2] @ prior @ z[2]]
+    expected = NEW["hours"] * np.exp(center + np.array(variance) / 2.0)
+    assert_allclose(model.predict(NEW), expected, rtol=1e-10)
+    plain = clone(model).set_params(averaging="plug-in").fit(X, Y)
+    assert_allclose(plain.predict(NEW), NEW["hours"] * np.exp(center), rtol=1e-10)
+    assert_allclose(
+        model.predict(NEW, random="none"),
+        NEW["hours"]
+        * np.exp(
+            model.intercept_ + model.coef_ * NEW["x"] + np.einsum("ij,jk,ik->i", z, prior, z) / 2.0
+        ),
+        rtol=1e-10,
+    )
+
+
+@pytest.mark.parametrize("family", ["poisson", "gamma", "negative_binomial"])
+def test_exposures_are_offsets_of_their_logarithms(family):
+    y = Y + 1.0 if family == "gamma" else Y
+    model = MixedGeneralizedRegressor("(1 | shop)", family=family, exposure="hours").fit(X, y)
+    assert len(model.coef_) == 1
+    by_formula = MixedGeneralizedRegressor(
+        "(1 | shop)", family=family, fixed="x + offset(log(hours))"
+    ).fit(X, y)
+    both = MixedGeneralizedRegressor("(1 | shop)", family=family, fixed="x", exposure="hours").fit(
+        X[["hours", "shop", "x"]], y
+    )
+    by_place = MixedGeneralizedRegressor(group_features=[2], family=family, exposure=-2)
+    by_place.fit(X.to_numpy(), y)
+    for other in (by_formula, both):
+        assert_allclose(other.coef_, model.coef_, rtol=1e-8)
+        assert_allclose(other.predict(NEW), model.predict(NEW), rtol=1e-8)
+    assert_allclose(by_place.predict(NEW.to_numpy()), model.predict(NEW), rtol=1e-8)
+    again = MixedGeneralizedRegressor.from_dict(model.to_dict())
+    assert_array_equal(again.predict(NEW), model.predict(NEW))
+
+
+def test_without_groups_it_is_poisson_regression():
+    model = MixedGeneralizedRegressor().fit(X[["x"]], Y)
+    plain = PoissonRegressor(alpha=0.0, tol=1e-10, max_iter=1000).fit(X[["x"]], Y)
+    assert_allclose(model.coef_, plain.coef_, rtol=1e-5)
+    assert model.score(X[["x"]], Y) == pytest.approx(plain.score(X[["x"]], Y), rel=1e-8)
+    assert model.dispersion_ == 1.0
+
+
+@pytest.mark.parametrize(("family", "power"), [("poisson", 1), ("gamma", 2)])
+def test_the_score_is_the_share_of_the_deviance(family, power):
+    y, weights = Y + 1.0, np.random.default_rng(0).integers(1, 4, len(Y))
+    model = MixedGeneralizedRegressor("(1 | shop)", family=family).fit(X, y)
+    expected = d2_tweedie_score(y, model.predict(X), power=power, sample_weight=weights)
+    assert model.score(X, y, weights) == pytest.approx(expected, rel=1e-10)
+
+
+def test_shares_of_trials_are_those_of_lme4():
+    table = reference_set.table("cbpp")
+    share = table["incidence"] / table["size"]
+    model = MixedGeneralizedRegressor("(1 | herd)", family="binomial", fixed="C(period)")
+    model.fit(table, share, table["size"])
+    # lme4 1.1-31, its optimum polished with the criterion of exactly converged modes.
+    assert model.criterion_ == pytest.approx(184.0525637295142, abs=1e-8)
+    assert model.aic_ == pytest.approx(194.05256374299, abs=1e-7)
+    beta = [-0.9923327348730155, -1.1286720841679938, -1.5803138851795786]
+    assert_allclose(model.coef_, beta, rtol=1e-6)
+    assert 0.0 < model.score(table, share, table["size"]) < 1.0
+
+
+def test_positive_times_are_those_of_glmm_tmb():
+    X, y = load_sleepstudy(return_X_y=True)
+    model = MixedGeneralizedRegressor("(1 | Subject)", family="gamma").fit(X, y)
+    # glmmTMB 1.1.5
+    assert model.criterion_ == pytest.approx(1767.156673399, abs=1e-8)
+    assert model.dispersion_ == pytest.approx(0.09664165008556456**2, rel=1e-4)
+
+
+def test_counts_with_more_variance_than_their_mean():
+    rng = np.random.default_rng(4)
+    y = rng.poisson(Y * rng.gamma(2.0, 0.5, len(Y)))
+    model = MixedGeneralizedRegressor("(1 | shop)", family="negative_binomial").fit(X, y)
+    assert 0.5 < model.dispersion_ < 8.0
+    narrow = MixedGeneralizedRegressor("(1 | shop)").fit(X, y)
+    assert model.aic_ < narrow.aic_ - 10.0
+
+
+def test_errors_at_the_door():
+    def fit(y=Y, table=X, **params):
+        return MixedGeneralizedRegressor("(1 | shop)", **params).fit(table, y)
+
+    with pytest.raises(ValueError, match=r"a poisson response is a count, .* row 3 has y = -1"):
+        fit(np.where(np.arange(len(Y)) == 3, -1, Y))
+    with pytest.raises(ValueError, match="a gamma response is positive, but row"):
+        fit(np.where(np.arange(len(Y)) == 3, 0, Y + 1), family="gamma")
+    with pytest.raises(ValueError, match="a binomial response is 0 or 1, or a share"):
+        fit(family="binomial")
+    with pytest.raises(ValueError, match="link of family 'poisson' must be 'auto' or 'log'"):
+        fit(link="logit")
+    with pytest.raises(ValueError, match="exposure names 'days'; X has the columns"):
+        fit(exposure="days")
+    with pytest.raises(ValueError, match=r"exposures are positive, but .*'hours' has 0 in row 1"):
+        fit(table=X.assign(hours=np.arange(len(X)) != 1), exposure="hours")
+    with pytest.raises(ValueError, match="'shop' is given twice, as exposure and for grouping"):
+        fit(exposure="shop")
+    with pytest.raises(ValueError, match="exposure='hours' needs the link 'log'"):
+        fit(Y > 3, family="binomial", exposure="hours")
+    model = fit(exposure="hours", fixed="x")
+    with pytest.raises(ValueError, match="the column of exposures 'hours' is not there"):
+        model.predict(NEW.drop(columns="hours"))
+
+
+def test_counts_of_zero_alone_in_a_category_separate():
+    table = X[["shop"]].assign(rare=(np.arange(len(X)) < 6).astype(float))
+    y = np.where(table["rare"] == 1, 0, Y)
+    with pytest.warns(ConvergenceWarning, match=r"\['rare'\] separate"):
+        model = MixedGeneralizedRegressor("(1 | shop)").fit(table, y)
+    assert model.separated_ == ["rare"]
+    assert model.predict(table)[:6].max() < 0.01
+
+
+def test_a_response_without_a_residual_is_fitted_all_the_same():
+    x = np.arange(8.0)
+    model = MixedGeneralizedRegressor(family="gamma").fit(x[:, None], np.exp(1.0 + 0.5 * x))
+    assert_allclose(model.coef_, [0.5], rtol=1e-6)
+    assert model.dispersion_ < 1e-10
+
+
+def test_what_is_not_there_says_so():
+    model = MixedGeneralizedRegressor("(1 | shop)").fit(X, Y)
+    with pytest.raises(TypeError, match="MixedGeneralizedRegressor"):
+        distributed.fit(model, [X.assign(y=Y)], target="y")
+    with pytest.raises(TypeError, match="a MixedGeneralizedRegressor is a generalized linear"):
+        inference.coefficient_table(model)
