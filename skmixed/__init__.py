@@ -5,7 +5,7 @@ from skmixed.core.search.average_information import IterativeSolver
 from skmixed.estimators.classifier import MixedClassifier
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.encoder import BLUPEncoder
-from skmixed.estimators.formulas import lmer
+from skmixed.estimators.formulas import glmer, lmer
 from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -26,6 +26,7 @@ __all__ = [
     "display",
     "distributed",
     "exceptions",
+    "glmer",
     "inference",
     "lmer",
     "model_selection",

@@ -21,6 +21,7 @@ from skmixed import (
     MixedLinearRegressorCV,
     display,
     distributed,
+    glmer,
     inference,
     lmer,
     model_selection,
@@ -100,6 +101,8 @@ def classes(X: pd.DataFrame, y: "pd.Series[bool]") -> None:
     assert_type(counts.predict(X, random="none"), Numbers)
     assert_type(counts.score(X, y), float)
     assert_type(counts.dispersion_, float)
+    assert_type(glmer("y ~ x + (1 | g)", X, family="poisson"), MixedGeneralizedRegressor)
+    glmer("y ~ x + (1 | g)", X, family="tweedie")  # error
     MixedGeneralizedRegressor(family="tweedie")  # error
     MixedClassifier(link="log")  # error
     MixedClassifier(averaging="none")  # error
