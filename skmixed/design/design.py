@@ -447,7 +447,8 @@ class Design:
             for place, values in enumerate(_one_by_one(source.numeric), 1):
                 columns[:, place] = values
         for expression in self._expressions:
-            if needed is None or not needed.isdisjoint(expression.places):
+            places = expression.places  # none where a factor has had one level only: to be checked
+            if needed is None or not places or not needed.isdisjoint(places):
                 expression.fill(columns, source.table)
 
     def offset(self, source: Source) -> FloatArray | None:
