@@ -1,6 +1,9 @@
 """The classifier: probabilities against integrals done by hand, labels, errors, and warnings."""
 
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -277,6 +280,26 @@ def test_among_the_tools_of_scikit_learn():
     assert shares.shape == (len(X), 2)
     found = cross_validate(model, X, Y, cv=3)
     assert found["test_score"].mean() > 0.6
+
+
+def test_threads_may_ask_for_standard_errors_at_once():
+    expected = MixedClassifier("(1 | shop) + (1 | street)").fit(X, Y).coef_covariance_
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(3):
+            model, start = MixedClassifier("(1 | shop) + (1 | street)").fit(X, Y), Barrier(4)
+
+            def ask(model=model, start=start):
+                start.wait()
+                return model.coef_covariance_
+
+            with ThreadPoolExecutor(4) as pool:
+                found = [future.result() for future in [pool.submit(ask) for _ in range(4)]]
+            for each in found:
+                assert_allclose(each, expected, rtol=1e-12)
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_what_is_not_there_says_so():

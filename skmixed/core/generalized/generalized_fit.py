@@ -236,11 +236,17 @@ class GeneralizedFit:
         Of shape (n_fixed + t + m,) twice: twice the inverse of the second derivatives. NaN for
         coefficients that are infinite; zero for columns that depend on others.
         """
-        return self.cached("covariance", self._parameter_covariance)
+        found = self.cached("covariance", self._parameter_covariance)
+        for rows in ("optimum", "observations"):
+            self._cache.pop(rows, None)
+        return found
 
     def _parameter_covariance(self) -> FloatArray:
-        optimum: JointOptimum = self._cache.pop("optimum")
-        observations: Observations = self._cache.pop("observations")
+        optimum: JointOptimum | None = self._cache.get("optimum")
+        observations: Observations | None = self._cache.get("observations")
+        if optimum is None or observations is None:  # another thread has been faster
+            known: FloatArray = self._cache["covariance"]
+            return known
         hessian = optimum.hessian()
         if optimum.separating is None:
             covariance = 2.0 * _inverse(hessian)
