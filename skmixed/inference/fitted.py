@@ -90,7 +90,7 @@ def formula_of(model: Any) -> str:
     return " ".join(str(getattr(model, "formula_", "linear mixed model")).split())
 
 
-def coefficient_names(fit: Fit) -> list[str]:
+def coefficient_names(fit: Fit | GeneralizedFit) -> list[str]:
     """Return the names of all fixed columns."""
     return [fit.products.layout.columns[place] for place in fit.spec.fixed]
 

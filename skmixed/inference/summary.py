@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.report import MonteCarlo
@@ -57,7 +58,9 @@ class Summary:
         return _as_html(self.formula, parts, self.notes)
 
 
-def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Summary:
+def summarise(
+    fit: Fit | GeneralizedFit, formula: str, n_dropped: int = 0, digits: int = 2
+) -> Summary:
     """Summarise a fitted model: estimates, error terms, sizes and criteria.
 
     `n_dropped` rows were left out because of missing values. The criteria are those of
@@ -69,7 +72,10 @@ def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Su
     coefficients = pd.DataFrame({"coef.est": fit.beta, "coef.se": errors}, index=names)
     is_dropped = ~np.isin(np.arange(len(names)), fit.kept)
     coefficients.loc[is_dropped] = np.nan
-    notes = _mixed_notes(fit) if fit.spec.terms else _linear_notes(fit, digits)
+    if isinstance(fit, GeneralizedFit):
+        notes = _generalized_notes(fit)
+    else:
+        notes = _mixed_notes(fit) if fit.spec.terms else _linear_notes(fit, digits)
     if is_dropped.any():
         dropped = ", ".join(coefficients.index[is_dropped])
         notes.append(f"dropped, because they depend on the columns before them: {dropped}")
@@ -84,8 +90,8 @@ def summarise(fit: Fit, formula: str, n_dropped: int = 0, digits: int = 2) -> Su
     return Summary(formula, coefficients, terms, tuple(notes), digits)
 
 
-def error_terms(fit: Fit) -> pd.DataFrame:
-    """Tabulate standard deviations and correlations of the random effects and the residual.
+def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
+    """Tabulate standard deviations and correlations of the random effects and any residual.
 
     Columns Groups, Name, Std.Dev. and, where there are correlations, Corr and further ones.
     """
@@ -97,18 +103,37 @@ def error_terms(fit: Fit) -> pd.DataFrame:
             first = ":".join(factor.key) if i == 0 else ""
             others = correlations[i, :i] if term.structure.correlations else ()
             rows.append([first, fit.products.layout.columns[place], deviations[i], *others])
-    rows.append(["Residual", "", np.sqrt(fit.sigma2)])
+    if isinstance(fit, Fit):
+        rows.append(["Residual", "", np.sqrt(fit.sigma2)])
     width = max(map(len, rows))
     columns = ["Groups", "Name", "Std.Dev.", "Corr", *[""] * width][:width]
     return pd.DataFrame([row + [np.nan] * (width - len(row)) for row in rows], columns=columns)
 
 
-def _mixed_notes(fit: Fit) -> list[str]:
+def _sizes(fit: Fit | GeneralizedFit, n_rows: float) -> str:
     layout = fit.products.layout
     blocks = fit.products.factors
     sizes = {term.factor: len(blocks[term.factor].index) for term in fit.ordered_terms}
     groups = "; ".join(f"{':'.join(layout.factors[f].key)}, {n}" for f, n in sizes.items())
-    notes = [f"number of obs: {fit.problem.n_observations:.15g}, groups: {groups}"]
+    return f"number of obs: {n_rows:.15g}" + (groups and f", groups: {groups}")
+
+
+def _generalized_notes(fit: GeneralizedFit) -> list[str]:
+    family = fit.family
+    way = "Laplace's approximation" if fit.quadrature == 1 else f"{fit.quadrature} nodes"
+    stated = f"family: {family.name}, link: {family.link}" + (f", {way}" if fit.spec.terms else "")
+    if family.n_dispersions:
+        stated += f", dispersion = {family.dispersion(fit.phi):.3g}"
+    notes = [_sizes(fit, fit.n_rows), stated]
+    notes.append(f"AIC = {fit.aic:.1f}, deviance = {fit.deviance:.1f}")
+    if fit.separated:
+        names = [coefficient_names(fit)[place] for place in fit.separated]
+        notes.append(f"infinite, because they separate the responses: {', '.join(names)}")
+    return [*notes, _state(fit)]
+
+
+def _mixed_notes(fit: Fit) -> list[str]:
+    notes = [_sizes(fit, fit.problem.n_observations)]
     if fit.is_determined:
         notes += _criteria(fit)
     return [*notes, _state(fit)]
@@ -150,9 +175,9 @@ def _estimated(fit: Fit, noise: MonteCarlo) -> list[str]:
     ]
 
 
-def _state(fit: Fit) -> str:
+def _state(fit: Fit | GeneralizedFit) -> str:
     """Say in one sentence whether the search arrived, and where."""
-    if not fit.is_determined:
+    if isinstance(fit, Fit) and not fit.is_determined:
         return "The fixed part fits the data exactly, so no variance is left to estimate."
     if not fit.report.converged:
         return f"The search did not converge: {fit.report.message}."

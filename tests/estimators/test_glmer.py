@@ -76,6 +76,31 @@ def test_rows_without_trials_say_nothing():
     assert model.criterion_ == pytest.approx(CRITERION, abs=1e-8)
 
 
+def test_summary_is_in_the_layout_of_arm():
+    model = glmer("cbind(incidence, size - incidence) ~ C(period) + (1 | herd)", CBPP)
+    assert str(model.summary()).splitlines() == [
+        "cbind(incidence, size - incidence) ~ C(period) + (1 | herd)",
+        "               coef.est coef.se",
+        "(Intercept)       -1.40    0.23",
+        "C(period)[T.2]    -0.99    0.31",
+        "C(period)[T.3]    -1.13    0.33",
+        "C(period)[T.4]    -1.58    0.43",
+        "",
+        "Error terms:",
+        " Groups Name        Std.Dev.",
+        " herd   (Intercept)     0.64",
+        "---",
+        "number of obs: 56, groups: herd, 15",
+        "family: binomial, link: logit, Laplace's approximation",
+        "AIC = 194.1, deviance = 184.1",
+        "The search converged.",
+    ]
+    counts = MixedGeneralizedRegressor(family="gamma").fit(X[["x"]], Y + 1.0)
+    text = str(counts.summary(3))
+    assert "number of obs: 400\nfamily: gamma, link: log, dispersion = " in text
+    assert "Error terms" not in text
+
+
 def test_errors_at_the_door():
     with pytest.raises(ValueError, match="is not cbind"):
         glmer("cbind(incidence) ~ 1 + (1 | herd)", CBPP)
