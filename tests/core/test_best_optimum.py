@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from skmixed import MixedLinearRegressor
 from skmixed.core.fit import Fit
 from tests.core.optimum import best_of_other_searches, draw_problem, draw_scarce_problem
 
@@ -31,6 +32,31 @@ def test_never_above_the_best_of_other_searches_in_a_thousand_models():
     singular = sum(fit.is_singular for fit in fits)
     assert 100 < singular < 900
     assert np.median([fit.report.n_evaluations for fit in fits]) < 60  # further searches included
+
+
+def draw_intercepts(seed):
+    """Draw two or three factors, crossed or nested, with four rows or more for each level."""
+    rng = np.random.default_rng([seed, 2])
+    sizes = rng.integers(2, 13, int(rng.integers(2, 4)))
+    n = int(sizes.sum() * rng.choice([4, 5, 7, 10])) + 2
+    codes = [rng.integers(0, sizes[0], n)]
+    is_nested = rng.random() < 0.4
+    for size in sizes[1:]:
+        codes.append(codes[-1] // 2 if is_nested else rng.integers(0, size, n))
+    y = rng.standard_normal(n)
+    for code in codes:
+        y += rng.choice([0.0, 0.3, 1.0, 3.0]) * rng.standard_normal(13)[code]
+    return np.column_stack([rng.standard_normal(n), *codes]), y, len(codes)
+
+
+@pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
+@pytest.mark.parametrize("seed", range(20))
+def test_intercepts_of_many_rows_have_one_minimum_inside(seed):
+    """So they are searched from one start."""
+    X, y, n_factors = draw_intercepts(seed)
+    fit = MixedLinearRegressor(group_features=list(range(1, 1 + n_factors))).fit(X, y).fit_
+    best = best_of_other_searches(fit.problem, seed)
+    assert fit.criterion <= best + 1e-6 + 10.0 * fit.evaluation.rounding
 
 
 def check_scarce(seed):

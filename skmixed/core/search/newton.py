@@ -87,7 +87,8 @@ class Newton:
             return self._search(problem, start)
         begin = minque_start(problem)
         is_short = self.max_iter < _SHORT
-        if len(begin) > 1 and not is_short and is_small(problem):
+        is_plain = has_plenty(problem)
+        if len(begin) > 1 and not is_short and not is_plain and is_small(problem):
             found = self._search_widely(problem, begin)
             if found is not None:
                 return found
@@ -97,7 +98,7 @@ class Newton:
             found = self._search(problem, [np.eye(s.size) for s in problem.structures])
         if is_short:
             return found
-        if has_plenty(problem):
+        if is_plain:
             return self._search_without(problem, *found)
         if is_small(problem):
             return self._search_widely(problem, found[0].omegas, found) or found

@@ -158,7 +158,7 @@ _RESEMBLING = 0.4  # of the overlap of two nested factors: so much makes two min
 _WEAK_VARIANCE = 0.3  # relative to the residual's: less may be nothing at a lower minimum
 
 
-_PLENTY = 4.0  # rows for each random effect: with so many, of 480 random models none had two minima
+_PLENTY = 4.0  # rows for each random effect: with so many, of 880 random models none had two minima
 
 
 Start = tuple[Blocks, BoolArray]
@@ -214,9 +214,10 @@ def starts_beside(
 
 
 def has_plenty(problem: Problem) -> bool:
-    """Tell whether rows are so many that a criterion of one factor has no second minimum inside.
+    """Tell whether rows are so many that the criterion has no second minimum inside.
 
-    It may have one where a term is left out, and where one variance is shared by columns.
+    It may have one where a term is left out, where one variance is shared by columns, and where
+    slopes vary over several factors.
     """
     is_shared = any(
         block.one_unit and block.size > 1
@@ -224,7 +225,8 @@ def has_plenty(problem: Problem) -> bool:
         for block in structure.blocks
     )
     plenty = problem.n_observations >= _PLENTY * problem.n_effects
-    return len(problem.structures) == 1 and plenty and not is_shared
+    are_intercepts = all(structure.size == 1 for structure in problem.structures)
+    return plenty and not is_shared and (len(problem.structures) == 1 or are_intercepts)
 
 
 def without_weak_terms(structures: Sequence[Structure], lambdas: Blocks) -> list[Start]:
