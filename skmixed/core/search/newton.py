@@ -56,6 +56,7 @@ _SLOW_STEPS = 4  # in a row: convergence is linear, the average information too 
 _SLOW_RATE = 0.3  # of predicted decreases: a good Hessian makes each a small part of the last one
 _DIFFERENCE = 1e-6  # in units of theta: about the root of the gradient's relative rounding
 _SHORT = 30  # evaluations: fewer allow one search, from one start
+_LARGE = 3.0  # a lambda that large may be one of two minima, in whatever number of rows
 _POLISHED = 4  # ends of many searches, at most: the lowest is enough unless its digits mislead
 _LOST = "towards its end the cross-products have too few digits, the residual being nearly nothing"
 
@@ -98,7 +99,7 @@ class Newton:
             found = self._search(problem, [np.eye(s.size) for s in problem.structures])
         if is_short:
             return found
-        if is_plain:
+        if is_plain and max(float(np.abs(lam).max()) for lam in found[0].lambdas) < _LARGE:
             return self._search_without(problem, *found)
         if is_small(problem):
             return self._search_widely(problem, found[0].omegas, found) or found
