@@ -176,6 +176,12 @@ def _basis_of(columns: FloatArray, layout: Layout, kept: Layout) -> FloatArray:
 
     The response is shifted only by columns that remain in the whole.
     """
+    twice = [name for name in kept.columns[:-1] if name not in layout.columns]
+    if twice:
+        raise ValueError(
+            "the categories of a column are integers in some rows and other numbers elsewhere, so "
+            f"that {twice[0]!r} has two names: give the column one type"
+        )
     chosen = [layout.columns.index(name) for name in kept.columns[:-1]] + [layout.response]
     basis = np.eye(len(layout.columns))
     basis[np.ix_(chosen, chosen)] = choose_basis(columns[:, chosen])

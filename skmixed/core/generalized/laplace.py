@@ -103,7 +103,9 @@ class LaplaceEvaluation:
         mixed = self.products[:p, p:]
         result[p:, p:] = self.products[p:, p:]
         if p:
-            result[p:, p:] += mixed.T @ np.linalg.lstsq(self.fixed_information, mixed)[0]
+            result[p:, p:] += (
+                mixed.T @ np.linalg.lstsq(self.fixed_information, mixed, rcond=None)[0]
+            )
         return result
 
 
