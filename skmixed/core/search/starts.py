@@ -25,6 +25,7 @@ from scipy.linalg import lapack
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import BoolArray, FloatArray, diagonal, transposed, triangular_inverse
 from skmixed.core.model.covariance import Structure
+from skmixed.core.model.dense import is_small
 from skmixed.core.model.evaluation import Evaluation, level_grams
 from skmixed.core.model.problem import Problem
 from skmixed.core.sums.blocks import PairBlock
@@ -156,8 +157,6 @@ _LITTLE_VARIANCE = 0.1  # the same of the other terms: inside, but explaining li
 _ALIKE = 4.0  # numbers of levels and sizes of columns within this ratio are taken for alike
 _RESEMBLING = 0.4  # of the overlap of two nested factors: so much makes two minima likely
 _WEAK_VARIANCE = 0.3  # relative to the residual's: less may be nothing at a lower minimum
-
-
 _PLENTY = 4.0  # rows for each random effect: with so many, of 880 random models none had two minima
 
 
@@ -216,8 +215,9 @@ def starts_beside(
 def has_plenty(problem: Problem) -> bool:
     """Tell whether rows are so many that the criterion has no second minimum inside.
 
-    It may have one where a term is left out, where one variance is shared by columns, and where
-    slopes vary over several factors.
+    It may have one where a term is left out, where one variance is shared by columns, and, of
+    several factors, where slopes vary or crossed ones resemble each other; many effects of several
+    factors have not been tried.
     """
     is_shared = any(
         block.one_unit and block.size > 1
@@ -225,8 +225,12 @@ def has_plenty(problem: Problem) -> bool:
         for block in structure.blocks
     )
     plenty = problem.n_observations >= _PLENTY * problem.n_effects
+    if is_shared or not plenty:
+        return False
+    if len(problem.structures) == 1:
+        return True
     are_intercepts = all(structure.size == 1 for structure in problem.structures)
-    return plenty and not is_shared and (len(problem.structures) == 1 or are_intercepts)
+    return are_intercepts and is_small(problem) and not _has_resembling_factors(problem)
 
 
 def without_weak_terms(structures: Sequence[Structure], lambdas: Blocks) -> list[Start]:
