@@ -157,7 +157,8 @@ def _materialize(
     frame = pd.DataFrame(prepared, index=pd.RangeIndex(n_rows))
     # Until 1.2.2 formulaic takes the texts of pandas 3 for numbers.
     texts = [name for name, kind in frame.dtypes.items() if isinstance(kind, pd.StringDtype)]
-    frame = frame.astype(dict.fromkeys(texts, object))
+    if texts:
+        frame = frame.astype(dict.fromkeys(texts, object))
     numbers = [name for name in _calculated_with(terms) if frame[name].dtype == np.bool_]
     factors = {
         name: truth_levels(values) if values.dtype == np.bool_ else pd.Series(values, dtype=object)

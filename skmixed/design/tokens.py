@@ -117,7 +117,6 @@ def is_called(tokens: tuple[Token, ...], index: int) -> bool:
     return bool(following) and following[0].kind == "call" and following[0].text == "("
 
 
-_OPERANDS = frozenset({"name", "quoted", "string", "number"})
 SUM = frozenset({"+", "-"})
 BARS = frozenset({"|", "||"})
 INFIX = frozenset({"+", "-", "*", "/", ":", "^", "**", "%in%", "|", "||", "~"})

@@ -16,7 +16,6 @@ from skmixed.estimators._generalized_state import GeneralizedAttributes, General
 from skmixed.estimators._mixed_estimator import MixedEstimator
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators._training_data import read_exposure
-from skmixed.inference.summary import Summary, summarise
 
 Averaging = Literal["integrate", "plug-in"]
 
@@ -35,22 +34,6 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         "averaging": [StrOptions({"integrate", "plug-in"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
     }
-
-    def summary(self, digits: int = 2) -> Summary:
-        """Summarise the fit in the layout of `MixedLinearRegressor.summary`.
-
-        Parameters
-        ----------
-        digits : int, default=2
-            Decimals of estimates, standard errors and standard deviations.
-
-        Returns
-        -------
-        Summary
-            Prints as text and shows as HTML in a notebook; all on the scale of the link.
-        """
-        fitted = self._state()
-        return summarise(fitted.fit, fitted.formula, fitted.n_dropped or 0, digits)
 
     def _predictors(
         self, fitted: GeneralizedState, X: Any, groups: Any, random: str | Sequence[str]

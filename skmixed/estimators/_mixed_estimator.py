@@ -15,6 +15,7 @@ from skmixed.design.syntax import parse_random
 from skmixed.estimators._columns import read_fixed
 from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators._mixed_state import MixedState
+from skmixed.inference.summary import Summary, summarise
 
 State = TypeVar("State", bound=MixedState)
 
@@ -51,6 +52,23 @@ class MixedEstimator(FittedEstimator[State]):
         )
         tags.input_tags.two_d_array = self.fixed is None  # a formula needs a data frame
         return tags
+
+    def summary(self, digits: int = 2) -> Summary:
+        """Summarise the fit as arm::display and print(lmer) do.
+
+        Parameters
+        ----------
+        digits : int, default=2
+            Decimals of estimates, standard errors and standard deviations.
+
+        Returns
+        -------
+        Summary
+            Prints as text and shows as HTML in a notebook; for generalized models all is on the
+            scale of the link.
+        """
+        fitted = self._state()
+        return summarise(fitted.fit, fitted.formula, fitted.n_dropped or 0, digits)
 
     def _check_formulas(self, fitted: State) -> None:
         names = fitted.columns.names

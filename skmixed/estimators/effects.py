@@ -252,11 +252,11 @@ class MixedEffectsRegressor(
         feature_names = table.feature_names
         table.check_shape(self)
         regressor = self._regressor()
-        out_of_bag = self.cross_fit == "oob" and not _is_least_squares(regressor)
+        exact = _is_least_squares(regressor)
+        out_of_bag = self.cross_fit == "oob" and not exact
         repeats = self.weighting == "frequency" and not out_of_bag
         check_takes_weights(regressor, weights, repeats=repeats)
         terms, columns = declared(self.random, self.group_features, table.names, given, None)
-        exact = _is_least_squares(regressor)
         roles = RandomColumns.of(columns, terms, all_features=exact)
         y = read_y(y, table.n_rows)
         if given is not None:

@@ -26,7 +26,6 @@ from skmixed.estimators._linear_state import LinearAttributes, LinearState
 from skmixed.estimators._mixed_estimator import MixedEstimator
 from skmixed.estimators._predictions import LinearPredictions
 from skmixed.estimators._training_data import read_batch, read_training_data
-from skmixed.inference.summary import Summary, summarise
 
 
 class BaseMixedRegressor(
@@ -49,22 +48,6 @@ class BaseMixedRegressor(
     }
 
     __metadata_request__partial_fit: ClassVar = {"groups": True}
-
-    def summary(self, digits: int = 2) -> Summary:
-        """Summarise the fit as arm::display and print(lmer) do.
-
-        Parameters
-        ----------
-        digits : int, default=2
-            Decimals of estimates, standard errors and standard deviations.
-
-        Returns
-        -------
-        Summary
-            Prints as text and shows as HTML in a notebook.
-        """
-        fitted = self._state()
-        return summarise(fitted.fit, fitted.formula, fitted.n_dropped or 0, digits)
 
     def update_groups(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None

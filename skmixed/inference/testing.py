@@ -96,7 +96,7 @@ class CoefficientTests:
         """The adjustment of Kenward and Roger."""
         return KenwardRoger.of(self.fit)
 
-    @cached_property
+    @property
     def gram(self) -> FixedGram:
         """Cross-products of all fixed columns."""
         return FixedGram.of(self.fit)
@@ -257,10 +257,15 @@ class FixedGram:
     products: FloatArray  # (n_fixed, n_fixed), with ones on the diagonal
     shift: FloatArray  # (n_fixed, n_fixed), coefficients of raw columns = shift @ those of shifted
     units: FloatArray  # (n_fixed,), lengths of the shifted columns
+    alias: FloatArray  # (p, n_dropped), A of X_D = X_K A
 
     @classmethod
     def of(cls, fit: Fit) -> FixedGram:
-        """Take them from the sums of a fit."""
+        """Take them from the sums of a fit, once."""
+        return fit.cached("fixed_gram", lambda: cls._of(fit))
+
+    @classmethod
+    def _of(cls, fit: Fit) -> FixedGram:
         sums, fixed = fit.products, np.ix_(fit.spec.fixed, fit.spec.fixed)
         if fit.spec.has_intercept:
             shift, gram = np.asarray(sums.basis)[fixed], sums.gram[fixed]
@@ -269,13 +274,11 @@ class FixedGram:
             gram = (sums.undo.T @ sums.gram @ sums.undo)[fixed]
         units = np.sqrt(np.diag(gram))
         units = np.where(units > 0, units, 1.0)
-        return cls(gram / np.outer(units, units), shift, units)
-
-    def alias(self, fit: Fit) -> FloatArray:
-        """Return A of X_D = X_K A, (p, n_dropped)."""
+        products = gram / np.outer(units, units)
         kept, dropped = list(fit.kept), dropped_places(fit)
-        own, between = self.products[np.ix_(kept, kept)], self.products[np.ix_(kept, dropped)]
-        return np.asarray(linalg.solve(own, between, assume_a="pos"))
+        own, between = products[np.ix_(kept, kept)], products[np.ix_(kept, dropped)]
+        alias = linalg.solve(own, between, assume_a="pos") if dropped else between
+        return cls(products, shift, units, np.asarray(alias))
 
 
 def excess(fit: Fit, functions: FloatArray) -> FloatArray:
@@ -290,7 +293,7 @@ def excess(fit: Fit, functions: FloatArray) -> FloatArray:
     gram = FixedGram.of(fit)
     shifted = functions @ gram.shift / gram.units
     size = np.maximum(np.abs(shifted).max(axis=1, initial=0.0), np.finfo(float).tiny)
-    beyond = shifted[:, dropped] - shifted[:, list(fit.kept)] @ gram.alias(fit)
+    beyond = shifted[:, dropped] - shifted[:, list(fit.kept)] @ gram.alias
     return np.asarray(beyond / size[:, None])
 
 

@@ -77,7 +77,7 @@ def _functions_of_levels(tests: CoefficientTests, part: FixedPart, term: str) ->
     n_fixed, kept, dropped = len(part.columns), list(tests.fit.kept), dropped_places(tests.fit)
     determined = np.zeros((len(kept), n_fixed))
     determined[:, kept] = np.eye(len(kept))
-    determined[:, dropped] = tests.gram.alias(tests.fit)
+    determined[:, dropped] = tests.gram.alias
     raw = linalg.solve(tests.gram.shift.T, (determined * tests.gram.units).T)
     coefficients = {  # (n_levels, p)
         other: _of_levels(part, other) @ raw for other in part.terms

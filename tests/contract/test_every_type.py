@@ -157,7 +157,8 @@ def test_numbers_of_every_type_are_the_same_numbers(entry, dtype):
 def test_categories_of_parts_are_integers_or_none_is(dtype):
     table = NUMBERS[dtype](ROWS["v"])
     if dtype in FLOATS:
-        with pytest.raises(PartitionError, match=r"chunk 1: the categories of .* are integers in"):
+        message = r"chunk 1: the categories of ('v'|a column) are integers in"
+        with pytest.raises(PartitionError, match=message):
             ENTRIES["chunks, C"](table)
     else:
         assert_allclose(ENTRIES["chunks, C"](table), EXPECTED["chunks, C"], rtol=1e-6)

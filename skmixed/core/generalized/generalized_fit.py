@@ -278,12 +278,6 @@ class GeneralizedFit:
         n = len(self.spec.fixed)
         return self.parameter_covariance[:n, :n]
 
-    @property
-    def phi_covariance(self) -> FloatArray:
-        """Covariance matrix of `phi`, (m, m)."""
-        first = len(self.parameter_covariance) - len(self.phi)
-        return self.parameter_covariance[first:, first:]
-
     # --- likelihood ---------------------------------------------------------------------------
 
     @property
