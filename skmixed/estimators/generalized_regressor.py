@@ -304,7 +304,7 @@ class MixedGeneralizedRegressor(RegressorMixin, BaseGeneralized):
         """
         fitted = self._state()
         center, variance = self._predictors(fitted, X, groups, random)
-        family = fitted.fit.family
+        family = fitted.fit.mean_family
         if variance is None:
             return family.mean(center)
         return family.integrated_mean(center, variance)
@@ -339,7 +339,7 @@ class MixedGeneralizedRegressor(RegressorMixin, BaseGeneralized):
         exposure = read_exposure(table, fitted.columns.exposure)
         if exposure is None:
             exposure = np.ones(n_rows)
-        family, phi = fitted.fit.family, fitted.fit.phi
+        family, phi = fitted.fit.mean_family, fitted.fit.phi
         family.check(truth, weights)
         constant = exposure * float(weights @ truth / (weights @ exposure))
         left = weights @ family.deviance(truth, self.predict(table, groups), phi)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from skmixed.core.families.family import (
-    Family,
+    MeanFamily,
     gaussian_mean,
     logistic,
     require,
@@ -32,7 +32,7 @@ _LEAST_SHARE_OF_TRIAL = 0.5  # added to both outcomes for a start: a share of 0 
 
 
 @dataclass(frozen=True, slots=True)
-class Binomial(Family):
+class Binomial(MeanFamily):
     """What the three links have in common."""
 
     name: ClassVar[str] = "binomial"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from skmixed.core.families.binomial import Binomial, Cloglog, Logit, Probit
-from skmixed.core.families.family import Family
+from skmixed.core.families.family import MeanFamily
 from skmixed.core.families.gamma import Gamma
 from skmixed.core.families.negative_binomial import NegativeBinomial
 from skmixed.core.families.poisson import Poisson
 
-FAMILIES: dict[str, tuple[type[Family], ...]] = {
+FAMILIES: dict[str, tuple[type[MeanFamily], ...]] = {
     "binomial": (Logit, Probit, Cloglog),
     "poisson": (Poisson,),
     "gamma": (Gamma,),
@@ -20,7 +20,7 @@ BINOMIAL: dict[str, type[Binomial]] = {each.link: each for each in (Logit, Probi
 """The families of two outcomes, by their links."""
 
 
-def family_of(name: str, link: str = "auto") -> Family:
+def family_of(name: str, link: str = "auto") -> MeanFamily:
     """Return a family by its name and link; raises ValueError, saying which there are."""
     if name not in FAMILIES:
         raise ValueError(f"family must be one of {_listed(FAMILIES)}, got {name!r}")

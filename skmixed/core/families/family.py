@@ -33,9 +33,13 @@ class Family(ABC):
 
     name: ClassVar[str]
     link: ClassVar[str]
-    n_dispersions: ClassVar[int] = 0  # number m of dispersion parameters
     limit_phi: ClassVar[float | None] = None  # that stands for an infinite dispersion
     collapses: ClassVar[bool] = False  # whether rows of one eta need only sums of w and of w y
+
+    @property
+    def n_dispersions(self) -> int:
+        """Number m of dispersion parameters."""
+        return 0
 
     @abstractmethod
     def check(self, y: FloatArray, weights: FloatArray | None) -> None:
@@ -79,29 +83,9 @@ class Family(ABC):
         """Dispersions to begin with, (m,)."""
         return np.zeros(self.n_dispersions)
 
-    def moment_phi(self, y: FloatArray, mean: FloatArray) -> FloatArray:
+    def moment_phi(self, y: FloatArray, eta: FloatArray) -> FloatArray:
         """Return dispersions, (m,), with which the squared residuals are as large as they are."""
         return self.first_phi
-
-    @abstractmethod
-    def mean(self, eta: FloatArray) -> FloatArray:
-        """Return the mean, of the shape of eta."""
-
-    @abstractmethod
-    def eta_of(self, mean: FloatArray) -> FloatArray:
-        """Return the link of means, of their shape."""
-
-    @abstractmethod
-    def integrated_mean(self, center: FloatArray, variance: FloatArray) -> FloatArray:
-        """Return the mean where eta is normal, with its mean and variance given, (n,) each."""
-
-    @abstractmethod
-    def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
-        """Return the variance of a response of weight one, of the shape of the mean."""
-
-    @abstractmethod
-    def deviance(self, y: FloatArray, mean: FloatArray, phi: FloatArray) -> FloatArray:
-        """Return twice the log density at the mean y less that at `mean`, for weight one, (n,)."""
 
     @abstractmethod
     def draw(
@@ -122,6 +106,31 @@ class Family(ABC):
     @abstractmethod
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return the sign of the infinite eta that makes y the most likely, 0 for none, (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanFamily(Family):
+    """A family of responses that are numbers, whose mean follows from eta alone."""
+
+    @abstractmethod
+    def mean(self, eta: FloatArray) -> FloatArray:
+        """Return the mean, of the shape of eta."""
+
+    @abstractmethod
+    def eta_of(self, mean: FloatArray) -> FloatArray:
+        """Return the link of means, of their shape."""
+
+    @abstractmethod
+    def integrated_mean(self, center: FloatArray, variance: FloatArray) -> FloatArray:
+        """Return the mean where eta is normal, with its mean and variance given, (n,) each."""
+
+    @abstractmethod
+    def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return the variance of a response of weight one, of the shape of the mean."""
+
+    @abstractmethod
+    def deviance(self, y: FloatArray, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return twice the log density at the mean y less that at `mean`, for weight one, (n,)."""
 
 
 def weighted(values: tuple[FloatArray, ...], weights: FloatArray | None) -> tuple[FloatArray, ...]:

@@ -62,9 +62,9 @@ class Gamma(LogLink):
         )
         return f[None], g[None], w[None]
 
-    def moment_phi(self, y: FloatArray, mean: FloatArray) -> FloatArray:
+    def moment_phi(self, y: FloatArray, eta: FloatArray) -> FloatArray:
         """Return minus the logarithm of the squared coefficient of variation."""
-        square = float(np.mean(np.square(y / mean - 1.0)))
+        square = float(np.mean(np.square(y / self.mean(eta) - 1.0)))
         return np.array([-np.log(np.clip(square, _LEAST_VARIATION, 1.0 / _LEAST_VARIATION))])
 
     def dispersion(self, phi: FloatArray) -> float:

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from skmixed.core.families.family import Family, require
+from skmixed.core.families.family import MeanFamily, require
 from skmixed.core.linalg import FloatArray
 
 _COUNT_OF_ZERO = 0.1  # put in the place of a count of zero for a start, which then has a logarithm
 
 
 @dataclass(frozen=True, slots=True)
-class LogLink(Family):
+class LogLink(MeanFamily):
     """A family of positive means that are exp(eta)."""
 
     link: ClassVar[str] = "log"

@@ -63,8 +63,9 @@ class NegativeBinomial(Counts):
         )
         return f[None], g[None], w[None]
 
-    def moment_phi(self, y: FloatArray, mean: FloatArray) -> FloatArray:
+    def moment_phi(self, y: FloatArray, eta: FloatArray) -> FloatArray:
         """Return log theta from the squared residuals beyond the mean."""
+        mean = self.mean(eta)
         beyond = float(np.sum(np.square(y - mean) - mean) / np.sum(np.square(mean)))
         return np.array([-np.log(np.clip(beyond, 1.0 / LARGE_ARGUMENT, LARGE_ARGUMENT))])
 

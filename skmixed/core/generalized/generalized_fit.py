@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.families.family import Family
+from skmixed.core.families.family import Family, MeanFamily
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.generalized.divergence import (
     PURE_DEVIATION,
@@ -133,6 +133,16 @@ class GeneralizedFit:
         return found
 
     # --- the model ----------------------------------------------------------------------------
+
+    @property
+    def mean_family(self) -> MeanFamily:
+        """The family, if its responses have a mean; raises TypeError otherwise."""
+        if not isinstance(self.family, MeanFamily):
+            raise TypeError(
+                f"responses of the family {self.family.name!r} are categories in an order, which "
+                "have probabilities and no mean: ask predict_proba"
+            )
+        return self.family
 
     @property
     def spec(self) -> ModelSpec:

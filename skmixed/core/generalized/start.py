@@ -63,8 +63,7 @@ def _without_effects(observations: Observations) -> tuple[FloatArray, FloatArray
         return beta, phi
     blocks = observations.blocks
     y = np.concatenate([rows.y for rows in blocks])
-    mean = family.mean(np.concatenate([rows.predictor(beta) for rows in blocks]))
-    return beta, family.moment_phi(y, mean)
+    return beta, family.moment_phi(y, np.concatenate([rows.predictor(beta) for rows in blocks]))
 
 
 def _variances(observations: Observations, beta: FloatArray, phi: FloatArray) -> Blocks:
