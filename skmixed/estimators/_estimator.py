@@ -274,3 +274,9 @@ def header_of(estimator: Any, fitted: Any) -> Any:
     known = type(estimator)()
     known._fitted = fitted
     return known
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
+    """Raise ValueError for a value that is neither of two."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}")

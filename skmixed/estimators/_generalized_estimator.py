@@ -7,13 +7,17 @@ from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_scalar
 
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.prediction_errors import effect_variances
-from skmixed.estimators._estimator import UnknownLevels
+from skmixed.estimators._estimator import UnknownLevels, check_choice
 from skmixed.estimators._generalized_state import GeneralizedAttributes, GeneralizedState
 from skmixed.estimators._mixed_estimator import MixedEstimator
+from skmixed.estimators._numbers import read_weights
+from skmixed.estimators._prediction_rows import draw_predictors
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators._training_data import read_exposure
 
@@ -34,6 +38,99 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         "averaging": [StrOptions({"integrate", "plug-in"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
     }
+
+    def simulate(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        sample_weight: Any = None,
+        n_samples: int = 1,
+        random_state: Any = None,
+        random: Literal["new", "fitted"] = "new",
+    ) -> NDArray[Any]:
+        """Draw new responses from the fitted model.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `predict`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`. Rows of one label share an
+            effect, whether or not the model knows it; a row with a missing label has one of its
+            own.
+        sample_weight : None or array-like of shape (n,), default=None
+            Positive weights: numbers of trials of shares, whole numbers; exposures of counts, whose
+            rates are then drawn. None is one trial a row. Other families have no use for them, and
+            a classifier, which draws a class for every row, takes none.
+        n_samples : int, default=1
+            Number of draws.
+        random_state : None, int, RandomState or Generator, default=None
+            Seed of the random numbers.
+        random : {"new", "fitted"}, default="new"
+            Random effects: new ones from their estimated distribution in every draw, as
+            ``simulate`` of lme4, or the modes of the levels that the model knows (lme4's
+            ``use.u``); levels that it does not know get new ones.
+
+        Returns
+        -------
+        ndarray of shape (n, n_samples)
+            Responses as `fit` takes them, a column a draw: classes of a classifier.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`, if labels are not given, and for weights that are not positive, or no
+            numbers of trials.
+
+        Notes
+        -----
+        Coefficients, variances and the dispersion are the estimated ones.
+
+        References
+        ----------
+        .. [1] Bates, D., Maechler, M., Bolker, B. & Walker, S. (2015). Fitting linear mixed-effects
+           models using lme4. Journal of Statistical Software 67(1), :doi:`10.18637/jss.v067.i01`,
+           section 5.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmixed import MixedGeneralizedRegressor
+        >>> X = np.repeat(np.arange(20), 5)[:, None]
+        >>> y = np.random.default_rng(0).poisson(3.0, 100)
+        >>> model = MixedGeneralizedRegressor(group_features=[0]).fit(X, y)
+        >>> model.simulate(X, n_samples=3, random_state=0).shape
+        (100, 3)
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_choice("random", random, ("new", "fitted"))
+        fitted = self._state()
+        if sample_weight is not None and fitted.classes is not None:
+            raise ValueError(
+                f"a {type(self).__name__} draws a class for every row, without sample_weight: "
+                "repeat rows of several trials"
+            )
+        table = InputTable.of(X)
+        source, rows = fitted.predictor.read(self, table, groups, "all")
+        weights = read_weights(sample_weight, len(rows.columns))
+        if weights is not None and not weights.all():
+            raise ValueError(
+                f"sample_weight is 0 in row {int(np.argmin(weights))}: nothing is observed there, "
+                "leave such rows out"
+            )
+        generator = generator_of(random_state)
+        etas = draw_predictors(fitted.fit, source, rows, n_samples, random, generator)
+        exposure = read_exposure(table, fitted.columns.exposure)
+        if exposure is not None:
+            etas += np.log(exposure)[:, None]
+        family, phi = fitted.fit.family, fitted.fit.phi
+        drawn = np.empty_like(etas)
+        for draw in range(n_samples):
+            drawn[:, draw] = family.draw(etas[:, draw], weights, phi, generator)
+        return drawn if fitted.classes is None else fitted.classes[drawn.astype(np.intp)]
 
     def _predictors(
         self, fitted: GeneralizedState, X: Any, groups: Any, random: str | Sequence[str]

@@ -14,6 +14,7 @@ from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.batch.refits import refit_responses, refit_without_products
 from skmixed.core.batch.responses import Responses, ScaledResponses, draw_responses
 from skmixed.core.fit import Fit, Posterior
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.rows.linear_predictor import linear_predictor, x_beta, z_b
@@ -179,9 +180,22 @@ def simulate_rows(
     random: str,
     generator: np.random.Generator,
 ) -> FloatArray:
-    """Draw responses of rows, (n, n_samples), in units of y.
+    """Draw responses of rows, (n, n_samples), in units of y, as `draw_predictors` has them."""
+    drawn = draw_predictors(fit, source, predicted, n_samples, random, generator)
+    return drawn + np.sqrt(fit.sigma2) * generator.standard_normal(drawn.shape)
 
-    The effects of known levels are drawn too if `random` is "new", and are their BLUPs if it is
+
+def draw_predictors(
+    fit: Fit | GeneralizedFit,
+    source: Source,
+    predicted: PredictionRows,  # the same rows, all factors wanted
+    n_samples: int,
+    random: str,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Draw X beta + Z b of rows, offsets in it, (n, n_samples).
+
+    The effects of known levels are drawn too if `random` is "new", and are their modes if it is
     "fitted". Raises ValueError if labels are not given.
     """
     drawn = np.repeat(predicted.fixed_part()[:, None], n_samples, axis=1)
@@ -201,12 +215,11 @@ def simulate_rows(
         if random == "fitted":
             level = predicted.codes[factor]
             known = level != UNKNOWN
-            blups = predicted.by.estimates.effects[position]
-            effects[known] = blups[level[known]][:, :, None]
+            modes = predicted.by.estimates.effects[position]
+            effects[known] = modes[level[known]][:, :, None]
         for column, place in enumerate(columns):
             drawn += predicted.columns[:, place, None] * effects[:, column]
-    noise = generator.standard_normal(drawn.shape)
-    return np.asarray(drawn + np.sqrt(fit.sigma2) * noise)
+    return drawn
 
 
 def prediction_pivots(

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_scalar
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.prediction_errors import PredictionErrors
 from skmixed.estimators._diagnosis import check_residual
-from skmixed.estimators._estimator import FittedEstimator, UnknownLevels
+from skmixed.estimators._estimator import FittedEstimator, UnknownLevels, check_choice
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._prediction_rows import PredictionRows, prediction_pivots, simulate_rows
 
@@ -194,8 +194,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
                [213.7, 477.6]])
         """
         check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
-        _check_choice("kind", kind, ("observation", "mean"))
-        _check_choice("method", method, ("analytic", "bootstrap"))
+        check_choice("kind", kind, ("observation", "mean"))
+        check_choice("method", method, ("analytic", "bootstrap"))
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         fitted = self._state()
         _, rows = fitted.predictor.read(self, X, groups, "all")
@@ -280,7 +280,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         (180, 3)
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        _check_choice("random", random, ("new", "fitted"))
+        check_choice("random", random, ("new", "fitted"))
         fitted = self._state()
         source, rows = fitted.predictor.read(self, X, groups, "all")
         check_residual(fitted.fit)
@@ -331,9 +331,3 @@ def _bootstrap_quantiles(
         generator=generator,
     )
     return np.quantile(pivots, tails, axis=0)
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
-    """Raise ValueError for a value that is neither of two."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}")

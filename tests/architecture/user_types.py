@@ -92,6 +92,7 @@ def classes(X: pd.DataFrame, y: "pd.Series[bool]") -> None:
     assert_type(model.predict_log_proba(X), Numbers)
     assert_type(model.decision_function(X), Numbers)
     assert_type(model.score(X, y), float)
+    assert_type(model.simulate(X, n_samples=3), NDArray[Any])
     assert_type(model.classes_, NDArray[Any])
     assert_type(model.coef_, Numbers)
     assert_type(model.separated_, list[str])
@@ -100,6 +101,7 @@ def classes(X: pd.DataFrame, y: "pd.Series[bool]") -> None:
     assert_type(counts.fit(X, y), MixedGeneralizedRegressor)
     assert_type(counts.predict(X, random="none"), Numbers)
     assert_type(counts.score(X, y), float)
+    assert_type(counts.simulate(X, sample_weight=y, random="fitted"), NDArray[Any])
     assert_type(counts.dispersion_, float)
     assert_type(glmer("y ~ x + (1 | g)", X, family="poisson"), MixedGeneralizedRegressor)
     glmer("y ~ x + (1 | g)", X, family="tweedie")  # error

@@ -93,7 +93,9 @@ class Gamma(LogLink):
     ) -> FloatArray:
         """Return random responses; a weight counts rows of the same response."""
         shape = np.exp(phi[0])
-        return np.asarray(generator.gamma(shape, np.exp(eta) / shape))
+        drawn = generator.gamma(shape, self.mean(eta) / shape)
+        # Where the shape is tiny, most would be rounded to zero.
+        return np.asarray(np.maximum(drawn, np.finfo(float).tiny))
 
     def cdf(
         self, y: FloatArray, eta: FloatArray, weights: FloatArray | None, phi: FloatArray

@@ -10,6 +10,7 @@ import numpy as np
 from skmixed.core.families.family import MeanFamily, require
 from skmixed.core.linalg import FloatArray
 
+_MOST_POISSON = 2.0**53  # mean of counts, from which on not every integer is a number
 _COUNT_OF_ZERO = 0.1  # put in the place of a count of zero for a start, which then has a logarithm
 
 
@@ -48,3 +49,13 @@ class Counts(LogLink):
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return -1 for a count of zero."""
         return np.where(y == 0.0, -1.0, 0.0)
+
+
+def draw_counts(mean: FloatArray, generator: np.random.Generator) -> FloatArray:
+    """Return Poisson counts, (n,); where they are no exact numbers they are normal."""
+    is_exact = mean < _MOST_POISSON
+    counts = generator.poisson(np.where(is_exact, mean, 0.0)).astype(np.float64)
+    if not is_exact.all():
+        large = mean[~is_exact]
+        counts[~is_exact] = large + np.sqrt(large) * generator.standard_normal(len(large))
+    return counts

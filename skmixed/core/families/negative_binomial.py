@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special
 
 from skmixed.core.families.family import PhiSlopes, logistic, softplus, total, weighted
-from skmixed.core.families.log_link import Counts
+from skmixed.core.families.log_link import Counts, draw_counts
 from skmixed.core.families.stirling import LARGE_ARGUMENT, stirling, stirling_slope
 from skmixed.core.linalg import FloatArray
 
@@ -92,8 +92,8 @@ class NegativeBinomial(Counts):
     ) -> FloatArray:
         """Return random counts; a weight counts rows of the same response."""
         theta = np.exp(phi[0])
-        means = np.exp(eta) * generator.gamma(theta, 1.0 / theta, len(eta))
-        return generator.poisson(means).astype(np.float64)
+        means = self.mean(eta) * generator.gamma(theta, 1.0 / theta, len(eta))
+        return draw_counts(means, generator)
 
     def cdf(
         self, y: FloatArray, eta: FloatArray, weights: FloatArray | None, phi: FloatArray

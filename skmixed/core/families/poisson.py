@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from skmixed.core.families.family import total, weighted
-from skmixed.core.families.log_link import Counts
+from skmixed.core.families.log_link import Counts, draw_counts
 from skmixed.core.linalg import FloatArray
 
 
@@ -57,8 +57,8 @@ class Poisson(Counts):
     ) -> FloatArray:
         """Return random counts, rates where rows have exposures as weights."""
         if weights is None:
-            return generator.poisson(np.exp(eta)).astype(np.float64)
-        return np.asarray(generator.poisson(weights * np.exp(eta)) / weights)
+            return draw_counts(self.mean(eta), generator)
+        return draw_counts(weights * self.mean(eta), generator) / weights
 
     def cdf(
         self, y: FloatArray, eta: FloatArray, weights: FloatArray | None, phi: FloatArray
