@@ -1,4 +1,4 @@
-"""The table of fixed coefficients with their t tests."""
+"""The table of fixed coefficients with their tests."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from skmixed.inference.table import Table
 from skmixed.inference.testing import CoefficientTests, DfMethod, dropped_places, t_p_values
 
 
-def coefficient_table(model: Any, *, df: DfMethod = "satterthwaite") -> Table:
-    """Tabulate the fixed coefficients with standard errors and t tests.
+def coefficient_table(model: Any, *, df: DfMethod = "auto") -> Table:
+    """Tabulate the fixed coefficients with standard errors and tests.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
-    df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
-        Where degrees of freedom come from. "kenward-roger" also corrects the standard errors for
-        the uncertainty of the variances and needs a fit by REML; "residual" counts rows minus
-        coefficients, "normal" takes the variances for known.
+    df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
+        Where degrees of freedom come from. "auto" is "satterthwaite" for linear models and "normal"
+        for generalized ones, which allow no other: their tests are Wald's. "kenward-roger" also
+        corrects the standard errors for the uncertainty of the variances and needs a fit by REML;
+        "residual" counts rows minus coefficients, "normal" takes the variances for known.
 
     Returns
     -------
     Table
-        Columns estimate, std_error, df, statistic (t) and p_value; a row a coefficient. Columns
-        that depend on others have a row of NaN.
+        Columns estimate, std_error, df, statistic (t, or z of generalized models) and p_value; a
+        row a coefficient. Columns that depend on others have a row of NaN; a coefficient in
+        `separated_`, which is infinite, has its estimate as it stands and NaN beside it.
 
     Raises
     ------
     ValueError
-        If the model is not fitted, leaves no residual, or is an ML fit and df="kenward-roger".
+        If the model is not fitted, leaves no residual, or is an ML fit and df="kenward-roger", and
+        for any df but "auto" and "normal" if it is a generalized one.
 
     See Also
     --------
@@ -45,10 +48,11 @@ def coefficient_table(model: Any, *, df: DfMethod = "satterthwaite") -> Table:
 
     Notes
     -----
-    In R: ``coef(summary(model))`` of lmerTest. For one grouping factor the derivatives behind
-    Satterthwaite's method are exact. Without random terms degrees of freedom are rows minus
-    coefficients and the residual variance is the unbiased one, whatever `method` the model was
-    fitted by.
+    In R: ``coef(summary(model))`` of lmerTest, and of lme4 or glmmTMB for generalized models, whose
+    standard errors have the estimation of the variances in them. For one grouping factor the
+    derivatives behind Satterthwaite's method are exact. Without random terms degrees of freedom of
+    linear models are rows minus coefficients and the residual variance is the unbiased one,
+    whatever `method` the model was fitted by.
 
     References
     ----------
@@ -88,7 +92,7 @@ def function_frame(
     names: Sequence[Any] | pd.Index[Any],
     rhs: FloatArray | None = None,
 ) -> pd.DataFrame:
-    """Tabulate linear functions of the coefficients, (m, n_fixed), with their t tests.
+    """Tabulate linear functions of the coefficients, (m, n_fixed), with their tests.
 
     Columns estimate, std_error, df, statistic and p_value, indexed by the m `names`. `rhs`, (m,),
     has the values that the functions are tested against, 0 by default.

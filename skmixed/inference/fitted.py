@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -13,6 +13,9 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.rows.leave_out import rows_at_levels
 from skmixed.core.sums.layout import Rows
+
+MixedFit = Fit | GeneralizedFit
+SomeFit = TypeVar("SomeFit", Fit, GeneralizedFit, MixedFit)
 
 
 class FittedDesign(Protocol):
@@ -38,21 +41,14 @@ def snapshot(model: Any) -> Any:
     return copy(model) if hasattr(model, "_fitted") else model
 
 
-def fit_of(model: Any) -> Fit:
-    """Return the fit of a fitted estimator, or of one that is a fit itself.
+def mixed_fit_of(model: Any) -> MixedFit:
+    """Return the fit of a fitted mixed model, linear or generalized, or of one that is a fit.
 
     Raises TypeError for what is no mixed model of this package, ValueError for one not fitted yet.
     """
-    fit = model if isinstance(model, Fit) else getattr(model, "fit_", None)
-    if isinstance(fit, Fit):
+    fit = model if isinstance(model, Fit | GeneralizedFit) else getattr(model, "fit_", None)
+    if isinstance(fit, Fit | GeneralizedFit):
         return fit
-    if isinstance(fit, GeneralizedFit):
-        raise TypeError(
-            f"a {type(model).__name__} is a generalized linear mixed model, and this is made for "
-            "linear ones: it judges by a residual variance that the other has not. The attribute "
-            "coef_covariance_ has the errors of its coefficients, random_effects_covariance_ those "
-            "of its random effects, and aic_ and bic_ compare models"
-        )
     if hasattr(model, "fit"):
         if not hasattr(model, "random"):
             raise TypeError(
@@ -62,12 +58,39 @@ def fit_of(model: Any) -> Fit:
     raise TypeError(f"a fitted mixed model is needed, not a {type(model).__name__}")
 
 
-def determined_fit_of(model: Any) -> Fit:
-    """Return the fit of a model that leaves a residual, as `fit_of`.
+def fit_of(model: Any, use: str = "this", instead: str = "") -> Fit:
+    """Return the fit of a linear mixed model, as `mixed_fit_of`.
+
+    Raises TypeError for a generalized one, and says what `use` is for linear ones alone, and what
+    to take `instead`.
+    """
+    fit = mixed_fit_of(model)
+    if isinstance(fit, GeneralizedFit):
+        raise TypeError(
+            f"a {type(model).__name__} is a generalized linear mixed model, and {use} is made for "
+            "linear ones, whose residuals have a variance of their own"
+            + (f": {instead}" if instead else "")
+        )
+    return fit
+
+
+def determined_fit_of(model: Any, use: str = "this", instead: str = "") -> Fit:
+    """Return the fit of a linear mixed model that leaves a residual, as `fit_of`.
 
     Raises ValueError also where the fixed part fits the data exactly.
     """
-    fit = fit_of(model)
+    return _determined(fit_of(model, use, instead))
+
+
+def determined_mixed_fit_of(model: Any) -> MixedFit:
+    """Return the fit of a mixed model that leaves something to judge by, as `mixed_fit_of`.
+
+    Raises ValueError also where the fixed part of a linear model fits the data exactly.
+    """
+    return _determined(mixed_fit_of(model))
+
+
+def _determined(fit: SomeFit) -> SomeFit:
     if not fit.is_determined:
         raise ValueError(
             "the fixed part fits the data exactly, so that no variance is left to judge estimates "
@@ -80,7 +103,7 @@ def design_of(model: Any) -> FittedDesign:
     """Return what a fitted estimator learned of its columns; a bare fit raises TypeError."""
     design: FittedDesign | None = getattr(model, "design_", None)
     if design is None:
-        fit_of(model)
+        mixed_fit_of(model)
         raise TypeError("a fitted estimator is needed: a bare fit does not know its terms")
     return design
 
@@ -90,7 +113,7 @@ def formula_of(model: Any) -> str:
     return " ".join(str(getattr(model, "formula_", "linear mixed model")).split())
 
 
-def coefficient_names(fit: Fit | GeneralizedFit) -> list[str]:
+def coefficient_names(fit: MixedFit) -> list[str]:
     """Return the names of all fixed columns."""
     return [fit.products.layout.columns[place] for place in fit.spec.fixed]
 

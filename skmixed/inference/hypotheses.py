@@ -63,7 +63,7 @@ class LinearHypothesis(TabularResult):
 
 
 def linear_hypothesis(
-    model: Any, L: Any, rhs: Any = None, *, df: DfMethod = "satterthwaite"
+    model: Any, L: Any, rhs: Any = None, *, df: DfMethod = "auto"
 ) -> LinearHypothesis:
     """Test linear hypotheses about the fixed coefficients.
 
@@ -77,7 +77,7 @@ def linear_hypothesis(
         the intercept first if there is one.
     rhs : float or array-like of shape (m,), default=None
         Values that the functions are tested against, with a matrix; None is 0.
-    df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+    df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         Where degrees of freedom come from, as in `coefficient_table`.
 
     Returns
@@ -137,7 +137,8 @@ def linear_hypothesis(
     frame = function_frame(tests, functions, labels, values)
     if values.any():
         frame.insert(1, "rhs", values)
-    line = f"F({joint.num_df}, {joint.df:.5g}) = {joint.statistic:.5g}, p = {joint.p_value:.4g}"
+    name = f"chi2({joint.num_df})" if tests.is_wald else f"F({joint.num_df}, {joint.df:.5g})"
+    line = f"{name} = {joint.statistic:.5g}, p = {joint.p_value:.4g}"
     table = Table(formula_of(model), frame, (line, tests.note))
     return LinearHypothesis(table, joint.statistic, joint.num_df, joint.df, joint.p_value)
 

@@ -18,7 +18,13 @@ from skmixed.core.search.coordinates import Coordinates
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import Component, components_of, parameters_of
 from skmixed.inference.degrees import Curvature
-from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of, snapshot
+from skmixed.inference.fitted import (
+    coefficient_names,
+    determined_fit_of,
+    fit_of,
+    formula_of,
+    snapshot,
+)
 from skmixed.inference.profiles import ProfileCurve, farthest_zeta, of_one_parameter, profiled
 from skmixed.inference.table import Table
 from skmixed.inference.testing import (
@@ -114,7 +120,7 @@ def confidence_intervals(
     *,
     method: Literal["wald", "profile", "bootstrap"] = "wald",
     level: float = 0.95,
-    df: DfMethod = "satterthwaite",
+    df: DfMethod = "auto",
     n_samples: int = 1000,
     random_state: Any = None,
 ) -> Table:
@@ -131,7 +137,7 @@ def confidence_intervals(
         parametric bootstrap.
     level : float, default=0.95
         Probability of the intervals.
-    df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+    df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         For "wald": where the degrees of freedom of coefficients come from.
     n_samples : int, default=1000
         For "bootstrap": number of replicates.
@@ -213,7 +219,7 @@ def confidence_intervals(
 
 def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
     tests = CoefficientTests.of(model, df)
-    fit = tests.fit
+    fit = fit_of(tests.fit, "a Wald interval of variances")
     components = components_of(fit)
     of_variances = [part for part in components if part.kind != "coefficient"]
     limits = variance_limits(fit, of_variances, float(stats.norm.ppf((1.0 + level) / 2.0)))

@@ -18,7 +18,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.inference.coefficients import function_frame
-from skmixed.inference.fitted import design_of, formula_of, snapshot
+from skmixed.inference.fitted import design_of, fit_of, formula_of, snapshot
 from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import CoefficientTests, DfMethod, is_determined, t_quantiles
 
@@ -167,7 +167,7 @@ def marginal_means(
     tests = CoefficientTests.of(model, df)
     design = design_of(model)
     wanted = [specs] if isinstance(specs, str) else list(specs)
-    grid = _grid(tests.fit, design.fixed_part, wanted, dict(at or {}))
+    grid = _grid(fit_of(tests.fit, "a marginal mean"), design.fixed_part, wanted, dict(at or {}))
     rows = design.fixed_matrix(grid.reset_index(drop=True))
     functions, labels = _averaged(rows, grid, wanted)
     functions[~is_determined(tests.fit, functions)] = np.nan

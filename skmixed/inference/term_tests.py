@@ -112,7 +112,7 @@ def anova(
     model: Any,
     type: Literal["I", "II", "III", 1, 2, 3] = "III",
     *,
-    df: DfMethod = "satterthwaite",
+    df: DfMethod = "auto",
 ) -> Table:
     """Test every term of the fixed part by an F test.
 
@@ -124,7 +124,7 @@ def anova(
         What a term is tested against: the terms before it (I), all terms that do not contain it
         (II), or all others, as a comparison of means over the levels of the other factors, each
         combination counting alike (III).
-    df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+    df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         Where denominator degrees of freedom come from, as in `coefficient_table`.
 
     Returns

@@ -1,4 +1,7 @@
-"""t and F tests of linear functions of the fixed coefficients.
+"""Tests of linear functions of the fixed coefficients: t and F, or z and chi-squared.
+
+The errors of generalized models have the estimation of the variances in them, and their tests are
+Wald's.
 
 Where columns were dropped, the data determine some linear functions of the coefficients only. If
 some fixed columns depend on others, X_D = X_K A, a function l'beta has the same value for all
@@ -16,13 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, stats
 
-from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.degrees import Curvature, KenwardRoger, joint_degrees, satterthwaite
-from skmixed.inference.fitted import determined_fit_of
+from skmixed.inference.fitted import (
+    MixedFit,
+    coefficient_names,
+    determined_mixed_fit_of,
+    fit_of,
+)
 
-DfMethod = Literal["satterthwaite", "kenward-roger", "residual", "normal"]
+DfMethod = Literal["auto", "satterthwaite", "kenward-roger", "residual", "normal"]
 
 _NOTES = {
     "satterthwaite": "Degrees of freedom by Satterthwaite's method.",
@@ -30,15 +38,16 @@ _NOTES = {
     "residual": "Degrees of freedom are rows minus fixed columns.",
     "normal": "By the normal distribution, as if the variances were known.",
 }
+_WALD_NOTE = "Wald tests, by the normal distribution."
 _DEPENDENT_ROWS = 1e-9  # eigenvalue of functions of unit variance that is zero but for rounding
 _CONTRADICTION = 1e-6  # in standard errors: so far from what independent rows say is no rounding
 
 
 @dataclass(frozen=True, slots=True)
 class JointTest:
-    """An F test."""
+    """An F test, or a chi-squared test of a generalized model."""
 
-    statistic: float  # F; NaN without restrictions
+    statistic: float  # F or chi-squared; NaN without restrictions
     num_df: int  # number of independent restrictions
     df: float  # denominator degrees of freedom
     p_value: float
@@ -55,19 +64,29 @@ class CoefficientTests:
     scaled. What the data do not determine is NaN.
     """
 
-    fit: Fit  # without random terms one by REML, for the unbiased residual variance
-    method: DfMethod  # where degrees of freedom come from
+    fit: MixedFit  # a linear one without random terms by REML, for the unbiased variance
+    method: DfMethod  # where degrees of freedom come from, not "auto"
 
     @classmethod
     def of(cls, model: Any, method: DfMethod) -> CoefficientTests:
         """Prepare the tests of a fitted estimator, or of a fit.
 
         The curvature or the adjustment is computed when first needed. Raises ValueError for an
-        unknown method, and for "kenward-roger" unless the fit is an exact one by REML.
+        unknown method, one of linear models for a generalized one, and for "kenward-roger" unless
+        the fit is an exact one by REML.
         """
         if method not in get_args(DfMethod):
             raise ValueError(f"df={method!r} is not one of {', '.join(map(repr, _NOTES))}")
-        fit = determined_fit_of(model)
+        fit = determined_mixed_fit_of(model)
+        if isinstance(fit, GeneralizedFit):
+            if method not in ("auto", "normal"):
+                raise ValueError(
+                    f"df={method!r} is a method of linear mixed models, whose residual variance is "
+                    "estimated; tests of a generalized one go by the normal distribution: take "
+                    "df='auto' or df='normal'"
+                )
+            return cls(fit, "normal")
+        method = "satterthwaite" if method == "auto" else method
         if not fit.spec.terms:
             return cls(fit.with_method("reml"), method)
         if method == "kenward-roger" and fit.spec.method != "reml":
@@ -82,19 +101,37 @@ class CoefficientTests:
     @property
     def note(self) -> str:
         """What to say beneath a table."""
+        if self.is_wald:
+            return " ".join([_WALD_NOTE, *self._of_infinite])
         if self.fit.spec.terms or self.method == "normal":
             return _NOTES[self.method]
         return _NOTES["residual"]
 
+    @property
+    def is_wald(self) -> bool:
+        """Whether tests are z and chi-squared tests, the model being a generalized one."""
+        return isinstance(self.fit, GeneralizedFit)
+
+    @property
+    def infinite(self) -> list[int]:
+        """Positions of the coefficients that are infinite, for which there are no errors."""
+        return list(self.fit.separated) if isinstance(self.fit, GeneralizedFit) else []
+
+    @property
+    def _of_infinite(self) -> list[str]:
+        names = coefficient_names(self.fit)
+        infinite = ", ".join(names[place] for place in self.infinite)
+        return [f"Infinite, without errors: {infinite}."] if infinite else []
+
     @cached_property
     def curvature(self) -> Curvature:
         """Curvature of the criterion at the optimum."""
-        return Curvature.of(self.fit)
+        return Curvature.of(fit_of(self.fit))
 
     @cached_property
     def adjustment(self) -> KenwardRoger:
         """The adjustment of Kenward and Roger."""
-        return KenwardRoger.of(self.fit)
+        return KenwardRoger.of(fit_of(self.fit))
 
     @property
     def gram(self) -> FixedGram:
@@ -104,17 +141,17 @@ class CoefficientTests:
     @property
     def is_exact(self) -> bool:
         """Whether t and F are exact, there being no variances but the residual one."""
-        return not self.fit.spec.terms
+        return not self.fit.spec.terms and not self.is_wald
 
     def estimates(self, functions: FloatArray) -> FloatArray:
         """Return the estimates of linear functions, (m,)."""
         return np.asarray(kept_part(self.fit, functions) @ self.fit.beta)
 
     def errors(self, functions: FloatArray) -> FloatArray:
-        """Return the standard errors of linear functions, (m,)."""
+        """Return the standard errors of linear functions, (m,); NaN where one is infinite."""
         rows = self.scaled(functions)
-        covariance = self._covariance
-        variances = np.einsum("mi,ij,mj->m", rows, covariance, rows) * self.fit.sigma2
+        variances = np.einsum("mi,ij,mj->m", rows, self._covariance, rows)
+        variances[functions[:, self.infinite].any(axis=1)] = np.nan
         return np.asarray(np.sqrt(variances))
 
     def degrees(self, functions: FloatArray) -> FloatArray:
@@ -145,6 +182,8 @@ class CoefficientTests:
         difference = estimates if rhs is None else estimates - rhs
         if np.isnan(difference).any():
             raise ValueError("a hypothesis is about columns that depend on others")
+        if functions[:, self.infinite].any():
+            return JointTest(np.nan, len(functions), np.inf, np.nan)
         return self.joint_scaled(self.scaled(functions), difference)
 
     def joint_scaled(self, rows: FloatArray, difference: FloatArray) -> JointTest:
@@ -168,8 +207,9 @@ class CoefficientTests:
             raise ValueError("the hypotheses contradict each other: no coefficients satisfy all")
         independent = rows if q == len(rows) else vectors.T @ even
         scale, df = self._scale_and_degrees(independent)
-        statistic = scale * float((along**2 / values[kept]).mean()) / self.fit.sigma2
-        return JointTest(statistic, q, df, _p_value(statistic, q, df))
+        statistic = scale * float((along**2 / values[kept]).mean())
+        p_value = _p_value(statistic, q, df)
+        return JointTest(q * statistic if self.is_wald else statistic, q, df, p_value)
 
     def scaled(self, functions: FloatArray) -> FloatArray:
         """Return functions of raw coefficients as ones of the kept, scaled coefficients, (m, p)."""
@@ -187,8 +227,8 @@ class CoefficientTests:
     @cached_property
     def _covariance(self) -> FloatArray:
         if self.method == "kenward-roger" and not self.is_exact:
-            return self.adjustment.adjusted
-        return self.fit.evaluation.beta_covariance
+            return self.adjustment.adjusted * self.fit.sigma2
+        return self.fit.scaled_beta_covariance
 
     @property
     def _residual(self) -> float:
@@ -260,12 +300,12 @@ class FixedGram:
     alias: FloatArray  # (p, n_dropped), A of X_D = X_K A
 
     @classmethod
-    def of(cls, fit: Fit) -> FixedGram:
+    def of(cls, fit: MixedFit) -> FixedGram:
         """Take them from the sums of a fit, once."""
         return fit.cached("fixed_gram", lambda: cls._of(fit))
 
     @classmethod
-    def _of(cls, fit: Fit) -> FixedGram:
+    def _of(cls, fit: MixedFit) -> FixedGram:
         sums, fixed = fit.products, np.ix_(fit.spec.fixed, fit.spec.fixed)
         if fit.spec.has_intercept:
             shift, gram = np.asarray(sums.basis)[fixed], sums.gram[fixed]
@@ -281,7 +321,7 @@ class FixedGram:
         return cls(products, shift, units, np.asarray(alias))
 
 
-def excess(fit: Fit, functions: FloatArray) -> FloatArray:
+def excess(fit: MixedFit, functions: FloatArray) -> FloatArray:
     """Return l_D - A'l_K of m functions, (m, n_dropped), zero for what the data determine.
 
     `functions`, (m, n_fixed), are of all fixed coefficients in raw units. The excess is relative to
@@ -297,12 +337,12 @@ def excess(fit: Fit, functions: FloatArray) -> FloatArray:
     return np.asarray(beyond / size[:, None])
 
 
-def dropped_places(fit: Fit) -> list[int]:
+def dropped_places(fit: MixedFit) -> list[int]:
     """Return the positions of the fixed columns that depend on those before them."""
     return [place for place in range(len(fit.spec.fixed)) if place not in fit.kept]
 
 
-def is_determined(fit: Fit, functions: FloatArray) -> NDArray[np.bool_]:
+def is_determined(fit: MixedFit, functions: FloatArray) -> NDArray[np.bool_]:
     """Tell which of m functions have one value whichever dependent columns are left out, (m,).
 
     `functions`, (m, n_fixed), are of all fixed coefficients in raw units.
@@ -310,7 +350,7 @@ def is_determined(fit: Fit, functions: FloatArray) -> NDArray[np.bool_]:
     return np.asarray(np.abs(excess(fit, functions)).max(axis=1, initial=0.0) <= _ESTIMABLE)
 
 
-def kept_part(fit: Fit, functions: FloatArray) -> FloatArray:
+def kept_part(fit: MixedFit, functions: FloatArray) -> FloatArray:
     """Return functions, (m, n_fixed), of the coefficients that were kept, in raw units.
 
     They are zero for dropped columns, and NaN throughout for functions of dropped columns that the

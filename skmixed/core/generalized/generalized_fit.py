@@ -189,6 +189,11 @@ class GeneralizedFit:
         return self.working.rank
 
     @property
+    def is_determined(self) -> bool:
+        """Whether anything is left to judge estimates by, which here is the family's."""
+        return True
+
+    @property
     def lambdas(self) -> Blocks:
         """Lower-triangular lambdas of the used factors, (k, k), on the scale of the link."""
         return self.working.lambdas
@@ -287,6 +292,15 @@ class GeneralizedFit:
         """Covariance matrix of `beta`, (n_fixed, n_fixed), the estimation of theta in it."""
         n = len(self.spec.fixed)
         return self.parameter_covariance[:n, :n]
+
+    @property
+    def scaled_beta_covariance(self) -> FloatArray:
+        """Covariance of the coefficients of the working model's scaled columns, (p, p).
+
+        It holds for functions that leave the infinite coefficients out.
+        """
+        finite = np.nan_to_num(self.beta_covariance, nan=0.0)
+        return replace(self.posterior, beta_covariance=finite).scaled_beta_covariance
 
     # --- likelihood ---------------------------------------------------------------------------
 
