@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from scipy import linalg
@@ -82,14 +82,15 @@ class Fit:
         krylov = search.krylov and evaluation.problem.elimination.krylov
         return cls(products, spec, tuple(evaluation.lambdas), report, cache, krylov)
 
-    def at(self, products: CrossProducts) -> Fit:
+    def at(self, products: CrossProducts) -> Self:
         """Fit other data of the same layout at the relative covariances of this fit.
 
         Coefficients, residual variance and BLUPs are those of the other data.
         """
         problem = Problem.of(products, self.spec, self.krylov)
         scaled = problem.scaled_lambdas(self.lambdas)
-        return Fit(products, self.spec, tuple(scaled), _GIVEN, {"problem": problem}, self.krylov)
+        cache = {"problem": problem}
+        return type(self)(products, self.spec, tuple(scaled), _GIVEN, cache, self.krylov)
 
     def with_parameters(self, fit: Fit) -> Fit:
         """Return what the same data say at the parameters of another fit to them: that fit."""
@@ -112,11 +113,12 @@ class Fit:
         found: T = self._cache[name]
         return found
 
-    def moved(self, scaled_lambdas: Blocks, why: str) -> Fit:
+    def moved(self, scaled_lambdas: Blocks, why: str) -> Self:
         """Return the fit of the same data at other lambdas, in scaled units; `why` is reported."""
         report = SolverReport("none", True, 0, why, ())
         cache = {"problem": self.problem}
-        return Fit(self.products, self.spec, tuple(scaled_lambdas), report, cache, self.krylov)
+        lambdas = tuple(scaled_lambdas)
+        return type(self)(self.products, self.spec, lambdas, report, cache, self.krylov)
 
     @property
     def problem(self) -> Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from skmixed.estimators._mixed_estimator import MixedEstimator
 from skmixed.estimators._numbers import read_weights
 from skmixed.estimators._prediction_rows import draw_predictors
 from skmixed.estimators._reading import InputTable
-from skmixed.estimators._training_data import read_exposure
+from skmixed.estimators._training_data import read_exposure, read_observed
 
 Averaging = Literal["integrate", "plug-in"]
 
@@ -38,6 +38,66 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         "averaging": [StrOptions({"integrate", "plug-in"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
     }
+
+    def update_groups(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
+    ) -> Self:
+        """Learn the random effects of new and old levels from further rows, and nothing else.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `fit`.
+        y : array-like of shape (n,)
+            The response, as in `fit`; a classifier needs no row of each class.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights, as in `fit`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        estimator
+            This one, its `random_effects_`, their covariances and its predictions given all
+            rows so far, at the coefficients, variances and dispersion of the last fit.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `fit`; for other classes; and if parameters that say what the columns are have
+            changed since.
+
+        Notes
+        -----
+        The effects of a level that is new, none of whose rows has a known level of another factor,
+        are exactly the modes given its rows. What the rows of the fit, or of earlier calls, say of
+        known levels is their quadratic approximation at the modes then, as they are not kept: the
+        further they are moved by new rows, the less exact they are.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from skmixed import MixedGeneralizedRegressor
+        >>> shop = np.arange(200) % 20
+        >>> visits = np.random.default_rng(0).poisson(2.0 + shop % 3)
+        >>> model = MixedGeneralizedRegressor("(1 | shop)").fit(
+        ...     pd.DataFrame({"shop": shop}), visits
+        ... )
+        >>> opened = pd.DataFrame({"shop": [20]})
+        >>> model.predict(opened).round(2)
+        array([2.91])
+        >>> model.update_groups(pd.DataFrame({"shop": [20] * 4}), [5, 3, 7, 4])
+        MixedGeneralizedRegressor(random='(1 | shop)')
+        >>> model.predict(opened).round(2)
+        array([3.8])
+        """
+        fitted = self._state()
+        rows, offset = read_observed(self, fitted, X, y, sample_weight, groups)
+        self._fitted = fitted.with_effects_of(rows, offset)
+        return self
 
     def simulate(
         self,
@@ -149,5 +209,5 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
             center += np.log(exposure)
         if not averages:
             return center, None
-        variance = effect_variances(fitted.fit.working, rows.rows_of_wanted)
+        variance = effect_variances(fitted.working, rows.rows_of_wanted)
         return center, np.maximum(variance, 0.0)

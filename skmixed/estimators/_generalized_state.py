@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from skmixed.core.families.family import Family
-from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.fit import Posterior
+from skmixed.core.generalized.further_rows import with_further_rows
+from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit
 from skmixed.core.generalized.joint_newton import JointNewton
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
+from skmixed.core.sums.layout import Rows
 from skmixed.design.records import stored, write
 from skmixed.estimators._diagnosis import position_hint, print_iteration
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators._mixed_state import MixedAttributes, MixedState
 from skmixed.estimators._prediction_rows import MixedEstimates
-from skmixed.estimators._training_data import TrainingData
+from skmixed.estimators._training_data import TrainingData, with_exposure
 from skmixed.exceptions import ApproximationWarning, UnidentifiedWarning, warn
 
 _LARGE_SHIFT = 0.5  # standard errors: from there on an approximation moves what is concluded
@@ -34,6 +37,7 @@ class GeneralizedState(MixedState):
 
     fit: GeneralizedFit
     classes: NDArray[Any] | None = None  # (2,), of a classifier
+    further: WorkingFit | None = None  # the working model of all rows so far, if more came
 
     _bare: ClassVar[Mapping[str, str]] = {**MixedState._bare, "estimates": "MixedEstimates"}
 
@@ -56,6 +60,26 @@ class GeneralizedState(MixedState):
         warn_about_generalized(found, data.unnamed_groups)
         return found
 
+    def with_effects_of(self, rows: Rows, offset: FloatArray | None) -> Self:
+        """Take the random effects from the rows so far and further ones, and keep the fit."""
+        further = with_further_rows(self.fit, self.working, rows, offset)
+        design = self.design.with_levels(further.products.levels)
+        return replace(self, further=further, design=design)
+
+    @property
+    def working(self) -> WorkingFit:
+        """The working model of all rows so far, at the parameters of the fit."""
+        return self.further or self.fit.working
+
+    @property
+    def posterior(self) -> Posterior:
+        """All rows so far at the estimates: what predictions and their errors are made of."""
+        return self.fit.posterior_of(self.working)
+
+    def conditional_covariance(self, position: int) -> FloatArray:
+        """Return the covariance of random effects, given all rows so far."""
+        return self.working.conditional_covariance(position)
+
     def record(self) -> dict[str, Any]:
         """Return all of it as a record, with the errors of the estimates, which need the rows."""
         return {**super().record(), "covariance": write(self.fit.parameter_covariance)}
@@ -72,7 +96,7 @@ class GeneralizedState(MixedState):
         fit = self.fit
         return MixedEstimates(
             beta=fit.beta,
-            effects=fit.modes,
+            effects=fit.modes_of(self.working),
             theta=fit.theta,
             criterion=fit.criterion,
             rank=fit.rank,
@@ -104,13 +128,6 @@ class GeneralizedAttributes(MixedAttributes):
     deviance_ = FittedAttribute[float]("fit.deviance")
     separated_ = FittedAttribute[list[str]]()
     approximation_shift_ = FittedAttribute[float](optional=True)
-
-
-def with_exposure(offset: FloatArray | None, exposure: FloatArray | None) -> FloatArray | None:
-    """Add the logarithm of exposures, (n,), to an offset, (n,)."""
-    if exposure is None:
-        return offset
-    return np.log(exposure) if offset is None else offset + np.log(exposure)
 
 
 def warn_about_generalized(

@@ -74,15 +74,7 @@ def read_classes(y: Any, n_rows: int, whose: str) -> tuple[FloatArray, NDArray[A
     Raises ValueError for missing labels, one class or more than two, in the words of scikit-learn
     where it has any. `whose` names the estimator.
     """
-    labels = column_or_1d(y, warn=True)
-    check_lengths(n_rows, labels)
-    if labels.dtype.kind == "f":
-        assert_all_finite(labels, input_name="y")
-    missing = find_missing(pd.Series(labels))
-    if missing is not None and missing.any():
-        raise ValueError(f"Input y contains NaN: row {int(np.argmax(missing))} has no label")
-    if labels.dtype == object and set(map(type, labels)) in ({bool}, {int}, {float}):
-        labels = np.asarray(labels.tolist())  # of nullable types
+    labels = _read_labels(y, n_rows)
     check_classification_targets(labels)
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
@@ -97,6 +89,36 @@ def read_classes(y: Any, n_rows: int, whose: str) -> tuple[FloatArray, NDArray[A
             "sklearn.multiclass.OneVsRestClassifier does"
         )
     return codes.astype(np.float64), classes
+
+
+def read_known_classes(y: Any, n_rows: int, classes: NDArray[Any]) -> FloatArray:
+    """Validate labels of two classes that are known; return 0 and 1, (n_rows,).
+
+    Raises ValueError for missing labels and others.
+    """
+    labels = _read_labels(y, n_rows).astype(object)  # which compares words with numbers
+    second = np.equal(labels, classes[1]).astype(bool)
+    wrong = np.flatnonzero(~(second | np.equal(labels, classes[0]).astype(bool)))
+    if len(wrong):
+        raise ValueError(
+            f"y has {labels[wrong[0]]!r} in row {wrong[0]}, and the classes of the fit are "
+            f"{classes.tolist()}"
+        )
+    return second.astype(np.float64)
+
+
+def _read_labels(y: Any, n_rows: int) -> NDArray[Any]:
+    """Return labels of rows, (n_rows,). Raises ValueError for missing ones."""
+    labels = column_or_1d(y, warn=True)
+    check_lengths(n_rows, labels)
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
+    missing = find_missing(pd.Series(labels))
+    if missing is not None and missing.any():
+        raise ValueError(f"Input y contains NaN: row {int(np.argmax(missing))} has no label")
+    if labels.dtype == object and set(map(type, labels)) in ({bool}, {int}, {float}):
+        labels = np.asarray(labels.tolist())  # of nullable types
+    return labels
 
 
 def read_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:

@@ -26,7 +26,13 @@ from skmixed.estimators._columns import (
     read_fixed,
     warn_without_groups,
 )
-from skmixed.estimators._numbers import check_lengths, read_classes, read_weights, read_y
+from skmixed.estimators._numbers import (
+    check_lengths,
+    read_classes,
+    read_known_classes,
+    read_weights,
+    read_y,
+)
 from skmixed.estimators._reading import InputTable, pick_rows, read_groups
 from skmixed.exceptions import UnknownLevelWarning, warn
 
@@ -277,9 +283,43 @@ def read_batch(
     """Validate further rows for a fitted model and make their columns, levels of their own.
 
     `fitted` is the state of the estimator; X, y, sample_weight and groups are as in
-    `MixedLinearRegressor.fit`. Rows of weight zero are left out. Raises ValueError for invalid
-    input, missing grouping columns, and parameters that have changed since the fit.
+    `MixedLinearRegressor.fit`. Rows of weight zero are left out, and offsets subtracted from y.
+    Raises ValueError for invalid input, missing grouping columns, and parameters that have changed
+    since the fit.
     """
+    _, y, weights, source = _further(estimator, fitted, X, y, sample_weight, groups)
+    return fitted.design.new_rows(source, read_y(y, source.n_rows), weights)
+
+
+def read_observed(
+    estimator: Any, fitted: Any, X: Any, y: Any, sample_weight: Any, groups: Any
+) -> tuple[Rows, FloatArray | None]:
+    """Validate further rows for a fitted generalized model, as `read_batch`.
+
+    Classes become 0 and 1. Offsets and logarithms of exposures come beside the rows, (n,).
+    """
+    table, y, weights, source = _further(estimator, fitted, X, y, sample_weight, groups)
+    if fitted.classes is None:
+        values = read_y(y, source.n_rows)
+    else:
+        values = read_known_classes(y, source.n_rows, fitted.classes)
+    rows = fitted.design.new_rows(source, values, weights)
+    rows.columns[:, -1] = values
+    exposure = read_exposure(table, fitted.columns.exposure)
+    return rows, with_exposure(fitted.design.offset(source), exposure)
+
+
+def with_exposure(offset: FloatArray | None, exposure: FloatArray | None) -> FloatArray | None:
+    """Add the logarithm of exposures, (n,), to an offset, (n,)."""
+    if exposure is None:
+        return offset
+    return np.log(exposure) if offset is None else offset + np.log(exposure)
+
+
+def _further(
+    estimator: Any, fitted: Any, X: Any, y: Any, sample_weight: Any, groups: Any
+) -> tuple[InputTable, Any, FloatArray | None, Source]:
+    """Validate all of further rows but y, which is returned as it came."""
     changed = [
         name
         for name, value in declaration(estimator).items()
@@ -303,4 +343,4 @@ def read_batch(
             f"labels of {name!r} are {now}, but were {before} in fit, so that all would be new "
             "levels: turn them into the same kind"
         )
-    return fitted.design.new_rows(source, read_y(y, source.n_rows), weights)
+    return table, y, weights, source

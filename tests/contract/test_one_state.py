@@ -60,6 +60,10 @@ ESTIMATORS = {
 ACTIONS = {name: (name, lambda model: fit(model, NEW_X, NEW_Y)) for name in ESTIMATORS} | {
     "partial_fit": ("linear", lambda model: model.partial_fit(NEW_X, NEW_Y)),
     "update_groups": ("linear", lambda model: model.update_groups(NEW_X, NEW_Y)),
+    "update_groups of classes": (
+        "classes",
+        lambda model: model.update_groups(NEW_X, (NEW_Y - NEW_Y.mean()) > 0.0),
+    ),
     "fit_transform": ("encoder", lambda model: model.fit_transform(NEW_X, NEW_Y)),
     "distributed": (
         "linear",

@@ -167,9 +167,11 @@ class GeneralizedFit:
     @property
     def posterior(self) -> Posterior:
         """The working data at the estimates: what predictions and their errors are made of."""
-        return self.cached(
-            "posterior", lambda: Posterior(self.working, self.beta, self.beta_covariance, 1.0)
-        )
+        return self.posterior_of(self.working)
+
+    def posterior_of(self, working: WorkingFit) -> Posterior:
+        """Return other working data at the estimates."""
+        return Posterior(working, self.beta, self.beta_covariance, 1.0)
 
     # --- estimates ----------------------------------------------------------------------------
 
@@ -235,8 +237,12 @@ class GeneralizedFit:
     @property
     def modes(self) -> Blocks:
         """Modes of the random effects of every used factor, (n_levels, k)."""
+        return self.modes_of(self.working)
+
+    def modes_of(self, working: WorkingFit) -> Blocks:
+        """Return the modes given other working data at the estimates, (n_levels, k)."""
         unknown = np.full((len(self.beta), len(self.beta)), np.nan)  # errors, which may take time
-        return Posterior(self.working, self.beta, unknown, 1.0).modes
+        return Posterior(working, self.beta, unknown, 1.0).modes
 
     def conditional_covariance(self, position: int) -> FloatArray:
         """Return var(b | y) of every level at the estimates, (n_levels, k, k), lme4's postVar."""
@@ -466,14 +472,22 @@ def working_products(
     weights, response = np.empty(len(rows.columns)), np.empty(len(rows.columns))
     for block, kept in zip(observations.blocks, evaluation.remembered, strict=True):
         eta = block.predictor(point.beta) + block.effects(kept.effects)
-        _, g, w = family.derivatives(eta, block.y, block.weights, point.phi)
-        w = np.maximum(w, _LEAST_WORKING_WEIGHT * w.max(initial=1.0))
+        w, linear = linearised(family, point.phi, block.y, block.weights, eta)
         shift = 0.0 if block.offset is None else block.offset
-        weights[block.places], response[block.places] = w, eta - shift - g / w
+        weights[block.places], response[block.places] = w, linear - shift
     columns = rows.columns.copy()
     columns[:, observations.layout.response] = response
     working = Rows(columns, rows.codes, rows.indexes, weights)
     return CrossProducts.of(observations.layout, working, observations.basis)
+
+
+def linearised(
+    family: Family, phi: FloatArray, y: FloatArray, weights: FloatArray | None, eta: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return weights and responses of the working model at eta, offsets in them, (n,) each."""
+    _, g, w = family.derivatives(eta, y, weights, phi)
+    w = np.maximum(w, _LEAST_WORKING_WEIGHT * w.max(initial=1.0))
+    return w, eta - g / w
 
 
 def _inverse(hessian: FloatArray) -> FloatArray:
