@@ -14,11 +14,9 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.linear_predictor import x_beta, z_b
 from skmixed.core.sums.layout import Rows
 
-_MOST_STEPS = 200  # of Newton's method; it takes five to ten
-_LONGEST_STEP = 2.0  # of eta, after the first: where mu = exp(eta), a step too far needs many back
-_ARRIVED = 1e-10  # step of eta, relative: Newton's next one would be its square
-_LITTLE = 1e-6  # step from which rounding may stand in the way
-_STALLED = 0.5  # of the last step, when little is left: the rest is rounding
+_MOST_APPROXIMATIONS = 200  # it takes five to ten
+_LONGEST_ETA_STEP = 2.0  # after the first: where mu = exp(eta), a step too far needs many back
+_SMALL_ETA_STEP = 1e-6  # relative: the next one is its square
 
 
 def with_further_rows(
@@ -35,7 +33,7 @@ def with_further_rows(
     base = shift + x_beta(fit.spec, rows.columns, fit.beta)
     eta, last = family.start(y, rows.weights), np.inf
     columns = rows.columns.copy()
-    for step in range(_MOST_STEPS):
+    for step in range(_MOST_APPROXIMATIONS):
         weights, response = linearised(family, fit.phi, y, rows.weights, eta)
         columns[:, -1] = response - shift
         summed = Rows(columns, rows.codes, rows.indexes, weights)
@@ -44,12 +42,12 @@ def with_further_rows(
         codes = rows.at_levels(found.products.levels).codes
         change = base + z_b(fit.spec, rows.columns, codes, modes) - eta
         size = float(np.abs(change).max(initial=0.0))
-        if size < _ARRIVED * max(1.0, float(np.abs(eta).max(initial=0.0))):
-            return found
-        if size < _LITTLE and size > _STALLED * last:
+        if last < _SMALL_ETA_STEP * max(1.0, float(np.abs(eta).max(initial=0.0))):
             return found
         last = size
-        eta = eta + (change if not step else min(1.0, _LONGEST_STEP / size) * change)
+        eta = eta + (
+            change if not step else _LONGEST_ETA_STEP / max(_LONGEST_ETA_STEP, size) * change
+        )
     raise ValueError(
         "the random effects given these rows were not found: the model is too far from them"
     )
