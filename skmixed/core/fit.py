@@ -293,6 +293,11 @@ class Fit:
         return self.rank + len(self.theta) + 1
 
     @property
+    def scales(self) -> dict[str, float]:
+        """Parameters of the noise, by name: the residual standard deviation."""
+        return {"sigma": float(np.sqrt(self.sigma2))}
+
+    @property
     def is_singular(self) -> bool:
         """Whether some covariance matrix of the random effects is singular."""
         return any(

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_scalar
 
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.prediction_errors import effect_variances
+from skmixed.core.sums.layout import Rows
 from skmixed.estimators._estimator import UnknownLevels, check_choice
 from skmixed.estimators._generalized_state import GeneralizedAttributes, GeneralizedState
 from skmixed.estimators._mixed_estimator import MixedEstimator
@@ -191,6 +192,12 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         for draw in range(n_samples):
             drawn[:, draw] = family.draw(etas[:, draw], weights, phi, generator)
         return drawn if fitted.classes is None else fitted.classes[drawn.astype(np.intp)]
+
+    def _rows_of_fit(
+        self, fitted: GeneralizedState, X: Any, y: Any, sample_weight: Any, groups: Any
+    ) -> tuple[Rows, FloatArray | None]:
+        """Read the rows of the fit once more, with their offsets, (n,)."""
+        return read_observed(self, fitted, X, y, sample_weight, groups)
 
     def _predictors(
         self, fitted: GeneralizedState, X: Any, groups: Any, random: str | Sequence[str]

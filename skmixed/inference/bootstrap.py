@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -13,30 +13,29 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from skmixed.core.batch.error_sums import NeedsRowsError
-from skmixed.core.batch.refits import refit_at, refit_responses, takes_lockstep
-from skmixed.core.batch.responses import Responses, draw_responses
 from skmixed.core.fit import Fit
-from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.generalized.redrawn import one_response_a_row
+from skmixed.core.linalg import generator_of
 from skmixed.core.rows.monte_carlo import check_exact
-from skmixed.core.sums.layout import Rows
-from skmixed.inference.components import Component, parameters_of, values_of
-from skmixed.inference.fitted import determined_fit_of, rows_of_fit, snapshot
-from skmixed.inference.resampling import (
-    resample_levels,
-    resample_residuals,
-    responses_of_rows,
+from skmixed.inference.components import parameters_of
+from skmixed.inference.fitted import (
+    check_maximum,
+    determined_mixed_fit_of,
+    observations_of_fit,
+    rows_of_fit,
+    snapshot,
+)
+from skmixed.inference.replicators import (
+    BootstrapKind,
+    GeneralizedReplicator,
+    LinearReplicator,
+    RefittedBlock,
+    Replicator,
+    Statistic,
+    as_series,
 )
 from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import check_probability
-
-# A block of replicates has its own random generator, and is what a thread does at a time.
-_MOST_IN_BLOCK = 1_000  # replicates refitted in lock-step: a fifth of a second for a small factor
-_ONE_BY_ONE = 25  # replicates in a block where each is refitted by itself: threads get shares
-_BLOCK_CELLS = 4e6  # cross-products, or rows, times replicates: 32 MB
-
-BootstrapKind = Literal["parametric", "residual", "cases"]
-Statistic = Callable[[Fit], Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -49,7 +48,8 @@ class Bootstrap(TabularResult):
         How the data were made.
     estimates : Series
         What the model itself estimates: fixed coefficients, standard deviations and correlations of
-        the random effects, the residual standard deviation, and what the statistic says.
+        the random effects, the residual standard deviation or the dispersion, and what the
+        statistic says.
     replicates : DataFrame
         The same of every replicate, a row each; NaN where it could not be fitted, and for
         correlations with a standard deviation of zero.
@@ -124,20 +124,22 @@ def bootstrap(
 
     Parameters
     ----------
-    model : MixedLinearRegressor
-        Fitted.
+    model : estimator
+        A fitted mixed model, linear or generalized.
     n_samples : int, default=1000
         Number of replicates.
     kind : {"parametric", "residual", "cases"}, default="parametric"
         Where replicates come from: drawn from the fitted model; the fitted means with random
         effects and residuals resampled, after both were centred and given the estimated
-        covariances; or whole levels of the outermost factor, drawn with replacement.
+        covariances (linear models only); or whole levels of the outermost factor, drawn with
+        replacement.
     statistic : callable, default=None
-        Further quantities: a function of a `Fit` that returns a number, an array, a Series or a
-        dict of numbers.
+        Further quantities: a function of a fit, such as ``fit_`` of the model, that returns a
+        number, an array, a Series or a dict of numbers.
     X, y, sample_weight, groups : array-like, default=None
         The rows of the fit, as given to `fit`. A model does not keep them; "residual" and "cases"
-        need them, and so does "parametric" for several large factors.
+        need them, and so does "parametric" of generalized models and for several large factors. Of
+        a model by `glmer` with ``cbind`` y is the share of hits, and sample_weight the trials.
     random_state : None, int, RandomState or Generator, default=None
         Seed. Replicates do not depend on `n_jobs`.
     n_jobs : int or None, default=None
@@ -154,7 +156,8 @@ def bootstrap(
     ------
     ValueError
         For an unknown kind, if rows are needed and not given or are not those of the fit, if the
-        fit left no residual, and for "cases" with crossed factors.
+        fit left no residual or its likelihood has no maximum, for weights of drawn responses that
+        are no whole numbers, and for "cases" with crossed factors.
 
     See Also
     --------
@@ -166,6 +169,10 @@ def bootstrap(
     drawn from their exact distribution given the cross-products, and all replicates are refitted in
     lock-step from the optimum of the fit. With several factors replicates are refitted one by one.
     As in lme4's ``bootMer``, the criterion is that of the model, REML or ML.
+
+    Replicates of a generalized model are refitted one by one, from their own start, without reading
+    the table again. Those whose likelihood has no maximum, as drawn responses that are separated,
+    are NaN and count as not converged.
 
     References
     ----------
@@ -187,17 +194,13 @@ def bootstrap(
     (200, 6)
     """
     model = snapshot(model)
-    fit = determined_fit_of(model)
+    fit = determined_mixed_fit_of(model)
     kinds = get_args(BootstrapKind)
     if kind not in kinds:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, kinds))}")
-    check_exact(fit, "a bootstrap")
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: at least one replicate is needed")
-    rows = None
-    if X is not None or kind != "parametric":
-        rows = rows_of_fit(model, X, y, sample_weight, groups, f"kind={kind!r}")
-    replicator = _Replicator(fit, kind, rows, statistic, parameters_of(fit))
+    replicator = _replicator(model, kind, statistic, (X, y, sample_weight, groups))
     size = replicator.block_size
     sizes = [min(size, n_samples - first) for first in range(0, n_samples, size)]
     generators = generator_of(random_state).spawn(len(sizes))
@@ -206,9 +209,11 @@ def bootstrap(
     estimates = pd.Series([part.estimate for part in replicator.parameters], index=names)
     replicates = pd.DataFrame(np.concatenate([block.values for block in blocks]), columns=names)
     if statistic is not None:
-        own = _as_series(statistic(fit))
+        own = as_series(statistic(fit))
         estimates = pd.concat([estimates, own])
         more = pd.DataFrame([row for block in blocks for row in block.statistics])
+        if not more.shape[1]:  # no replicate could be fitted
+            more = pd.DataFrame(np.nan, range(n_samples), own.index)
         replicates = pd.concat([replicates, more.set_axis(own.index, axis=1)], axis=1)
     return Bootstrap(
         kind,
@@ -219,74 +224,37 @@ def bootstrap(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _RefittedBlock:
-    """Estimates of R replicates."""
-
-    values: FloatArray  # (R, n_parameters), in the order of `parameters_of`
-    converged: NDArray[np.bool_]  # (R,)
-    singular: NDArray[np.bool_]  # (R,)
-    statistics: list[pd.Series[float]]  # one a replicate, if a statistic is wanted
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Replicator:
-    """Makes replicates of the data, a block at a time, and refits the model to them."""
-
-    fit: Fit
-    kind: str
-    rows: Rows | None  # None where replicates are drawn without rows
-    statistic: Statistic | None
-    parameters: list[Component]  # what is tabulated
-
-    @property
-    def block_size(self) -> int:
-        """Replicates in a block; by the data alone, so that results do not depend on threads."""
-        if not takes_lockstep(self.fit):
-            return _ONE_BY_ONE
-        size = sum(block.products.size for block in self.fit.products.factors)
-        if self.rows is not None:
-            size = max(size, len(self.rows.columns))
-        return int(max(1, min(_MOST_IN_BLOCK, _BLOCK_CELLS // size)))
-
-    def __call__(self, n_samples: int, generator: np.random.Generator) -> _RefittedBlock:
-        if self.kind == "cases":
-            assert self.rows is not None
-            refits, fits = resample_levels(
-                self.fit, self.rows, n_samples, generator, self.statistic is not None
-            )
-        else:
-            responses = self.responses(n_samples, generator)
-            refits = refit_responses(self.fit, responses)
-            fits = (refit_at(self.fit, responses, refits, n) for n in range(n_samples))
-        statistics = []
-        if self.statistic is not None:
-            statistics = [
-                _as_series(self.statistic(refit)) if np.isfinite(s2) else pd.Series(dtype=float)
-                for refit, s2 in zip(fits, refits.sigma2, strict=True)
-            ]
-        values = values_of(self.fit, self.parameters, refits)
-        return _RefittedBlock(values, refits.converged, refits.singular, statistics)
-
-    def responses(self, n_samples: int, generator: np.random.Generator) -> Responses:
-        if self.kind == "residual":
-            assert self.rows is not None
-            return resample_residuals(self.fit, self.rows, n_samples, generator)
-        if self.rows is not None:
-            return responses_of_rows(self.fit, self.rows, n_samples, generator)
-        try:
-            return draw_responses(self.fit, n_samples, generator)
-        except NeedsRowsError as error:
-            raise ValueError(f"{error}: bootstrap(model, X=X, y=y, ...)") from None
+def _replicator(
+    model: Any, kind: BootstrapKind, statistic: Statistic | None, rows: tuple[Any, Any, Any, Any]
+) -> Replicator:
+    """Return what makes replicates of a model; `rows` are X, y, sample_weight and groups."""
+    fit = determined_mixed_fit_of(model)
+    parameters = parameters_of(fit)
+    if isinstance(fit, Fit):
+        check_exact(fit, "a bootstrap")
+        found = None
+        if rows[0] is not None or kind != "parametric":
+            found = rows_of_fit(model, *rows, f"kind={kind!r}")
+        return LinearReplicator(fit, kind, found, statistic, parameters)
+    if kind == "residual":
+        raise ValueError(
+            "kind='residual' is for linear models: residuals of others differ in their "
+            "distribution from row to row. Use kind='parametric' or kind='cases'"
+        )
+    check_maximum(fit, "a bootstrap")
+    observations = observations_of_fit(model, *rows, "the bootstrap of a generalized model")
+    if kind == "parametric":
+        observations = one_response_a_row(observations)
+    return GeneralizedReplicator(fit, kind, observations, statistic, parameters)
 
 
 def _in_parallel(
-    replicator: _Replicator,
+    replicator: Replicator,
     sizes: list[int],
     generators: list[np.random.Generator],
     n_jobs: int | None,
     verbose: int,
-) -> Iterator[_RefittedBlock]:
+) -> Iterator[RefittedBlock]:
     n_threads = (os.cpu_count() or 1) if n_jobs == -1 else max(1, n_jobs or 1)
     with (
         tqdm(total=sum(sizes), disable=not verbose, desc="bootstrap") as bar,
@@ -296,17 +264,6 @@ def _in_parallel(
         for block in map(*run) if n_threads == 1 else pool.map(*run):
             bar.update(len(block.values))
             yield block
-
-
-def _as_series(value: Any) -> pd.Series[float]:
-    if isinstance(value, pd.Series):
-        return value
-    if isinstance(value, Mapping):
-        return pd.Series(value, dtype=float)
-    values = np.atleast_1d(np.asarray(value, dtype=float)).ravel()
-    single = len(values) == 1
-    names = ["statistic"] if single else [f"statistic{n}" for n in range(len(values))]
-    return pd.Series(values, index=names)
 
 
 def bootstrap_intervals(

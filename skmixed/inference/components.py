@@ -1,6 +1,7 @@
 """What a model estimates: coefficients, standard deviations, correlations.
 
-Names are those of lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``, and the coefficients' own.
+Names are those of lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``, and the coefficients' own. What a
+generalized model may have in the place of sigma is its ``dispersion``.
 """
 
 from __future__ import annotations
@@ -13,33 +14,34 @@ import numpy as np
 
 from skmixed.core.batch.refits import Refits
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.redrawn import GeneralizedRefits
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Term
-from skmixed.inference.fitted import coefficient_names
+from skmixed.inference.fitted import MixedFit, coefficient_names
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One parameter: a standard deviation, a correlation, sigma or a coefficient."""
+    """One parameter: a standard deviation, a correlation, sigma, a dispersion or a coefficient."""
 
     name: str
-    kind: Literal["sd", "cor", "sigma", "coefficient"]
+    kind: Literal["sd", "cor", "scale", "coefficient"]  # sigma and dispersions are scales
     estimate: float  # in raw units; NaN for the correlation of what does not vary
     term: Term | None = None  # the random term it belongs to
     columns: tuple[int, ...] = ()  # its columns' places in the term, or among the fixed columns
 
 
-def components_of(fit: Fit) -> list[Component]:
-    """List the parameters of a fit: those of the random terms, sigma, and the coefficients.
+def components_of(fit: MixedFit) -> list[Component]:
+    """List the parameters of a fit: those of the random terms, scales, and the coefficients.
 
     Terms come by falling number of levels; coefficients of dropped columns are left out.
     """
     of_terms = [part for term in fit.ordered_terms for part in _of_term(fit, term)]
-    return [*of_terms, _sigma(fit), *_coefficients(fit, fit.kept)]
+    return [*of_terms, *_scales(fit), *_coefficients(fit, fit.kept)]
 
 
-def parameters_of(fit: Fit) -> list[Component]:
-    """List the parameters as a bootstrap tabulates them: first the coefficients, sigma last.
+def parameters_of(fit: MixedFit) -> list[Component]:
+    """List the parameters as a bootstrap tabulates them: first the coefficients, scales last.
 
     Dropped columns are among them, deviations come before correlations, and every column has one,
     also where they share it.
@@ -49,14 +51,14 @@ def parameters_of(fit: Fit) -> list[Component]:
         for term in fit.ordered_terms
         for part in sorted(_of_term(fit, term, shared=False), key=lambda part: part.kind == "cor")
     ]
-    return [*_coefficients(fit, range(len(fit.spec.fixed))), *of_terms, _sigma(fit)]
+    return [*_coefficients(fit, range(len(fit.spec.fixed))), *of_terms, *_scales(fit)]
 
 
-def _sigma(fit: Fit) -> Component:
-    return Component("sigma", "sigma", float(np.sqrt(fit.sigma2)))
+def _scales(fit: MixedFit) -> list[Component]:
+    return [Component(name, "scale", value) for name, value in fit.scales.items()]
 
 
-def _coefficients(fit: Fit, places: Iterable[int]) -> list[Component]:
+def _coefficients(fit: MixedFit, places: Iterable[int]) -> list[Component]:
     names, beta = coefficient_names(fit), fit.beta
     return [
         Component(names[place], "coefficient", float(beta[place]), None, (place,))
@@ -64,7 +66,7 @@ def _coefficients(fit: Fit, places: Iterable[int]) -> list[Component]:
     ]
 
 
-def is_identified(fit: Fit, component: Component) -> bool:
+def is_identified(fit: MixedFit, component: Component) -> bool:
     """Tell whether the data say anything about a parameter."""
     if np.isnan(component.estimate):
         return False
@@ -82,7 +84,7 @@ def identified_part(fit: Fit) -> Fit:
     return fit.refit(terms=kept)
 
 
-def _of_term(fit: Fit, term: Term, *, shared: bool = True) -> list[Component]:
+def _of_term(fit: MixedFit, term: Term, *, shared: bool = True) -> list[Component]:
     """List the parameters of a term; a deviation that columns share is one, if `shared`."""
     names = [fit.products.layout.columns[place] for place in term.columns]
     deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
@@ -108,13 +110,15 @@ def deviations_and_correlations(covariances: FloatArray) -> tuple[FloatArray, Fl
     return deviations, np.clip(correlations, -1.0, 1.0)
 
 
-def values_of(fit: Fit, components: Sequence[Component], refits: Refits) -> FloatArray:
+def values_of(
+    fit: MixedFit, components: Sequence[Component], refits: Refits | GeneralizedRefits
+) -> FloatArray:
     """Tabulate the values of components in R replicates of a fit, (R, n_components)."""
     spreads = [deviations_and_correlations(each) for each in refits.covariances]
 
     def values(part: Component) -> FloatArray:
-        if part.kind == "sigma":
-            return np.asarray(np.sqrt(refits.sigma2))
+        if part.kind == "scale":
+            return refits.scales[:, 0]
         if part.term is None:
             return refits.beta[:, part.columns[0]]
         position, block = fit.place_of(part.term)

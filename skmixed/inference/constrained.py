@@ -120,7 +120,7 @@ class ConstrainedDeviance:
     def optimum(self) -> float:
         """The value of t at the optimum."""
         value = self.component.estimate
-        if self.component.kind == "sigma":
+        if self.component.kind == "scale":
             return float(np.log(value))
         return float(np.arccos(value)) if self.component.kind == "cor" else value
 
@@ -133,7 +133,7 @@ class ConstrainedDeviance:
 
     def value(self, t: float) -> float:
         """Return the parameter at a value of t."""
-        if self.component.kind == "sigma":
+        if self.component.kind == "scale":
             return float(np.exp(t))
         return float(np.cos(t)) if self.component.kind == "cor" else t
 
@@ -144,7 +144,7 @@ class ConstrainedDeviance:
         for term in self._terms:
             covariance = self.fit.term_covariance(term.term)
             parts.append(term.of_theta(term.structure.theta(covariance, term.order)))
-        sigma = [] if self.component.kind == "sigma" else [0.5 * np.log(self.fit.sigma2)]
+        sigma = [] if self.component.kind == "scale" else [0.5 * np.log(self.fit.sigma2)]
         return np.concatenate([*parts, sigma]).astype(np.float64)
 
     @cached_property
@@ -155,7 +155,7 @@ class ConstrainedDeviance:
             each = term.structure.lam(np.eye(term.structure.n_theta), term.order)
             sizes = (each.any(axis=-1) * self.sizes(term.term)).max(axis=-1)
             units.append(term.of_sizes(sizes))
-        return np.concatenate([*units, np.ones(int(self.component.kind != "sigma"))])
+        return np.concatenate([*units, np.ones(int(self.component.kind != "scale"))])
 
     def apart(self, x: FloatArray) -> FloatArray:
         """Return coordinates like x, (m,), of effects that are not correlated: off any boundary."""
@@ -163,7 +163,7 @@ class ConstrainedDeviance:
             term.of_theta(term.structure.theta(np.diag(self.sizes(term.term) ** 2), term.order))
             for term in self._terms
         ]
-        return np.concatenate([*parts, x[len(x) - int(self.component.kind != "sigma") :]])
+        return np.concatenate([*parts, x[len(x) - int(self.component.kind != "scale") :]])
 
     def sizes(self, term: Term) -> FloatArray:
         """Return the deviations of a term's effects, (k,), at least a share of the residual one."""
@@ -175,7 +175,7 @@ class ConstrainedDeviance:
     def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
         """Return the deviance, its gradient in the free coordinates x, (m,), and its slope in t."""
         kind, columns = self.component.kind, self.component.columns
-        log_sigma = t if kind == "sigma" else float(x[-1])
+        log_sigma = t if kind == "scale" else float(x[-1])
         held = (columns[0], t) if kind == "coefficient" else None
         ends = np.cumsum([term.n_free for term in self._terms], dtype=int)
         parts = np.split(x, ends)[:-1]
@@ -192,7 +192,7 @@ class ConstrainedDeviance:
             own, by_t = term.slopes(part, t, directions.reshape(len(theta), -1) @ by_omega.ravel())
             gradient.append(own)
             slope += by_t
-        if kind == "sigma":
+        if kind == "scale":
             slope += found.by_log_sigma
         else:
             gradient.append(np.array([found.by_log_sigma]))

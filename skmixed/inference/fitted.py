@@ -9,6 +9,8 @@ import pandas as pd
 
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.same_rows import same_rows
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.rows.leave_out import rows_at_levels
@@ -119,16 +121,45 @@ def coefficient_names(fit: MixedFit) -> list[str]:
 
 
 def rows_of_fit(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str) -> Rows:
-    """Read the rows of a fit once more, in any order, with codes of the fit's levels.
+    """Read the rows of a linear fit once more, in any order, with codes of the fit's levels.
 
     `use` says what needs them. Raises ValueError if they are not given, or are other rows.
     """
+    _check_given(model, X, y, use)
+    return rows_at_levels(
+        model.fit_, model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
+    )
+
+
+def observations_of_fit(
+    model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str
+) -> Observations:
+    """Read the rows of a generalized fit once more, as `rows_of_fit`."""
+    _check_given(model, X, y, use)
+    rows, offset = model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
+    return same_rows(model.fit_, rows, offset)
+
+
+def _check_given(model: Any, X: Any, y: Any, use: str) -> None:
     design_of(model)  # which a bare fit has not
     if X is None or y is None:
         raise ValueError(
             f"{use} needs the rows of the fit, which the model does not keep: pass X and y, and "
             "sample_weight and groups if fit had them"
         )
-    return rows_at_levels(
-        model.fit_, model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
-    )
+
+
+def check_maximum(fit: GeneralizedFit, use: str) -> None:
+    """Raise ValueError if a fit has no estimates that `use` could begin with."""
+    names = coefficient_names(fit)
+    if fit.separated:
+        infinite = [names[place] for place in fit.separated]
+        raise ValueError(
+            f"{use} begins with the estimates, and the coefficients of {infinite} are infinite: "
+            "leave such columns out or put rare categories together"
+        )
+    if fit.report.is_unbounded:
+        raise ValueError(
+            f"{use} begins with the estimates, and a variance of this model has no maximum: leave "
+            "the term out"
+        )

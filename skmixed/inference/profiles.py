@@ -290,7 +290,7 @@ class ProfileCurve:
     @property
     def _of_effects(self) -> BoolArray:
         """Which of the free coordinates make a covariance of effects, (m,): all but log sigma."""
-        is_sigma_free = self.constrained.component.kind != "sigma"
+        is_sigma_free = self.constrained.component.kind != "scale"
         return np.arange(len(self.constrained.start)) < len(self.constrained.start) - is_sigma_free
 
     def _searched(self, t: float, starts: list[FloatArray]) -> FloatArray:

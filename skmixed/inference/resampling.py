@@ -11,6 +11,7 @@ from skmixed.core.batch.refits import Refits, refit_stack, stack_of_levels, take
 from skmixed.core.batch.responses import Responses, draw_effects, sum_responses
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root
 from skmixed.core.rows.linear_predictor import z_b
 from skmixed.core.rows.prediction_errors import mean_predictions
@@ -87,7 +88,7 @@ def _with_covariance(effects: FloatArray, covariance: FloatArray) -> FloatArray:
     return np.asarray(white @ (turned[:, : int(kept.sum())] @ back).T @ root.T)
 
 
-def outer_factor(fit: Fit) -> int:
+def outer_factor(fit: Fit | GeneralizedFit) -> int:
     """Return the position in the layout of the factor that contains all others.
 
     Raises ValueError without factors, and where none contains the others.
@@ -98,7 +99,7 @@ def outer_factor(fit: Fit) -> int:
     if outermost is None:
         raise ValueError(
             "the factors are crossed: no levels can be drawn that leave the others whole. Use "
-            "kind='parametric' or kind='residual'"
+            "kind='parametric'"
         )
     return fit.spec.used_factors[outermost]
 
@@ -115,14 +116,15 @@ def resample_levels(
     draws = generator.integers(0, n_levels, (n_samples, n_levels))
     if takes_lockstep(fit) and not with_fits:
         return refit_stack(fit, stack_of_levels(fit, rows, draws)), ()
-    whole = _WholeLevels.of(rows, factor)
+    whole = WholeLevels.of(rows, factor)
     layout, basis = fit.products.layout, fit.products.basis
-    fits = [Fit.of(CrossProducts.of(layout, whole.drawn(draw), basis), fit.spec) for draw in draws]
+    drawn = (whole.drawn(draw)[0] for draw in draws)
+    fits = [Fit.of(CrossProducts.of(layout, rows, basis), fit.spec) for rows in drawn]
     return _estimates(fit, fits), fits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _WholeLevels:
+class WholeLevels:
     """Rows by the level of one factor, of which whole levels are drawn."""
 
     rows: Rows
@@ -132,7 +134,7 @@ class _WholeLevels:
     places: list[IntArray]  # (n,) a factor: place of the level of every row among these
 
     @classmethod
-    def of(cls, rows: Rows, factor: int) -> _WholeLevels:
+    def of(cls, rows: Rows, factor: int) -> WholeLevels:
         """Sort rows by their level of a factor, and number the levels of all factors within it."""
         codes, n_levels = rows.codes[factor], len(rows.indexes[factor])
         sizes, places = [], []
@@ -147,8 +149,11 @@ class _WholeLevels:
             rows, order, np.searchsorted(codes[order], np.arange(n_levels + 1)), sizes, places
         )
 
-    def drawn(self, draw: IntArray) -> Rows:
-        """Return the rows of some levels, (m,); each draw of a level is a level of its own."""
+    def drawn(self, draw: IntArray) -> tuple[Rows, IntArray]:
+        """Return the rows of some levels, (m,), and where they stand among all.
+
+        Each draw of a level is a level of its own.
+        """
         lengths = np.diff(self.ends)[draw]
         copies = np.repeat(np.arange(len(draw)), lengths)
         shift = self.ends[draw] - (np.cumsum(lengths) - lengths)
@@ -159,7 +164,8 @@ class _WholeLevels:
             codes.append(first[copies] + places[chosen])
             labels = np.arange(int(sizes[draw].sum()))
             indexes.append(GroupIndex(index.key, (labels,) * len(index.key)))
-        return replace(self.rows.take(chosen), codes=tuple(codes), indexes=tuple(indexes))
+        rows = replace(self.rows.take(chosen), codes=tuple(codes), indexes=tuple(indexes))
+        return rows, chosen
 
 
 def _estimates(fit: Fit, fits: list[Fit]) -> Refits:

@@ -44,6 +44,11 @@ class Refits:
     converged: NDArray[np.bool_]  # (R,)
 
     @property
+    def scales(self) -> FloatArray:
+        """Residual standard deviations, (R, 1)."""
+        return np.sqrt(self.sigma2)[:, None]
+
+    @property
     def singular(self) -> NDArray[np.bool_]:
         """Whether some covariance matrix is singular, (R,)."""
         found = np.zeros(len(self.sigma2), dtype=bool)

@@ -110,16 +110,11 @@ class GeneralizedFit:
         check_nodes(spec, quadrature)
         observations = Observations.of(layout, rows, spec, family, offset)
         settings = search or JointNewton()
-        optimum, report = _optimum(observations, settings)
-        is_regular = report.converged and not report.confounded and bool(spec.terms)
+        optimum, report = optimum_of(observations, quadrature, settings)
         shift = None
-        if is_regular and quadrature > 1:
-            optimum = _with_nodes(observations, optimum, quadrature, settings)
-            spent = report.n_evaluations + optimum.report.n_evaluations
-            report = replace(optimum.report, n_evaluations=spent)
-        elif is_regular and len(observations.structures) == 1:
+        if quadrature == 1 and is_regular(observations, report) and len(spec.used_factors) == 1:
             shift = _shift_of(observations, optimum)
-        return _fitted(cls, observations, optimum, report, quadrature, shift)
+        return fit_at(observations, optimum, report, quadrature, shift)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the rows, after what only they tell."""
@@ -179,6 +174,17 @@ class GeneralizedFit:
     def sigma2(self) -> float:
         """Residual variance of the working model."""
         return 1.0
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Parameters of the noise, by name: the dispersion as it is usually stated, or none."""
+        return self.scales_at(self.phi)
+
+    def scales_at(self, phi: FloatArray) -> dict[str, float]:
+        """Return the same at other dispersions, (m,)."""
+        if not self.family.n_dispersions:
+            return {}
+        return {"dispersion": self.mean_family.dispersion(phi)}
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -336,7 +342,26 @@ class GeneralizedFit:
         return self.criterion + float(np.log(self.n_rows)) * self.n_parameters
 
 
-def _optimum(observations: Observations, search: JointNewton) -> tuple[JointOptimum, SolverReport]:
+def optimum_of(
+    observations: Observations, quadrature: int, search: JointNewton
+) -> tuple[JointOptimum, SolverReport]:
+    """Search for the optimum with a number of nodes a random column."""
+    optimum, report = _laplace_optimum(observations, search)
+    if quadrature > 1 and is_regular(observations, report):
+        optimum = _with_nodes(observations, optimum, quadrature, search)
+        spent = report.n_evaluations + optimum.report.n_evaluations
+        report = replace(optimum.report, n_evaluations=spent)
+    return optimum, report
+
+
+def is_regular(observations: Observations, report: SolverReport) -> bool:
+    """Tell whether a search has found an optimum of all parameters of some random effects."""
+    return report.converged and not report.confounded and bool(observations.spec.terms)
+
+
+def _laplace_optimum(
+    observations: Observations, search: JointNewton
+) -> tuple[JointOptimum, SolverReport]:
     """Search for the optimum, variances that have none being held."""
     alike, pure = like_rows(observations), pure_factors(observations)
     pure = tuple(factor for factor in pure if factor not in alike)
@@ -431,14 +456,14 @@ def _to_raw(observations: Observations, size: int) -> FloatArray:
     return change
 
 
-def _fitted(
-    kind: type[GeneralizedFit],
+def fit_at(
     observations: Observations,
     optimum: JointOptimum,
     report: SolverReport,
     quadrature: int,
-    shift: FloatArray | None,
+    shift: FloatArray | None = None,
 ) -> GeneralizedFit:
+    """Return the fit of an optimum, in the units of the data."""
     evaluation: LaplaceEvaluation | QuadratureEvaluation = optimum.evaluation
     spec, units, point = observations.spec, observations.units, evaluation.point
     products = working_products(observations, evaluation)
@@ -449,7 +474,7 @@ def _fitted(
     separated: tuple[int, ...] = ()
     if optimum.separating is not None:
         separated = separated_columns(observations, optimum.separating)
-    return kind(
+    return GeneralizedFit(
         WorkingFit(products, spec, scaled, _GIVEN, {"problem": problem}),
         observations.family,
         point.phi,

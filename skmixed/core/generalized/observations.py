@@ -9,7 +9,7 @@ together where the family needs no more than their sums of weights and of y.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -117,7 +117,10 @@ class Observations:
 
     blocks: tuple[RowBlock, ...]
     layout: Layout
+    given: Rows  # as they were given
+    offset: FloatArray | None  # (n,), of these
     rows: Rows  # all of them, equal ones put together
+    cells: IntArray | None  # (n,), where every given row stands among these; None: as given
     family: Family
     spec: ModelSpec
     structures: tuple[Structure, ...]  # covariance of every used factor
@@ -147,9 +150,9 @@ class Observations:
         if not family.n_dispersions:
             constant = family.constant(y, rows.weights, family.first_phi)
         units, basis = units_of(layout, rows, spec)
-        n_rows = len(y)
+        given, given_offset, cells = rows, offset, None
         if family.collapses:
-            rows, offset = collapsed(layout, rows, spec, offset)
+            rows, offset, cells = collapsed(layout, rows, spec, offset)
         sizes = [len(rows.indexes[factor]) for factor in spec.used_factors]
         codes = [rows.codes[factor] for factor in spec.used_factors]
         pairs = {
@@ -163,7 +166,10 @@ class Observations:
         return cls(
             tuple(blocks),
             layout,
+            given,
+            given_offset,
             rows,
+            cells,
             family,
             spec,
             structures,
@@ -171,7 +177,7 @@ class Observations:
             basis,
             tuple(sizes),
             nested is not None,
-            n_rows,
+            len(y),
             constant,
         )
 
@@ -179,6 +185,39 @@ class Observations:
     def rank(self) -> int:
         """Number of independent fixed columns."""
         return len(self.units.kept)
+
+    def with_response(self, y: FloatArray) -> Observations:
+        """Return the same rows with another response, (n,), in the order they were given in.
+
+        Raises ValueError for an impossible one.
+        """
+        family, response, weights = self.family, self.layout.response, self.given.weights
+        family.check(y, weights)
+        constant = self.constant
+        if constant is not None:
+            constant = family.constant(y, weights, family.first_phi)
+        given = _with_column(self.given, response, y)
+        rows = given
+        if self.cells is not None:
+            together, _ = _put_together(y, weights, self.cells, len(self.rows.columns))
+            rows = _with_column(self.rows, response, together)
+        values = rows.columns[:, response]
+        blocks = tuple(replace(block, y=values[block.places]) for block in self.blocks)
+        return replace(self, blocks=blocks, given=given, rows=rows, constant=constant)
+
+    def repeated(self, times: IntArray) -> Observations:
+        """Return every given row so many times, (n,), each of weight one."""
+        again = np.repeat(np.arange(len(times)), times)
+        rows = self.given.take(again)
+        rows = Rows(rows.columns, rows.codes, rows.indexes, None)
+        offset = None if self.offset is None else self.offset[again]
+        return Observations.of(self.layout, rows, self.spec, self.family, offset)
+
+
+def _with_column(rows: Rows, place: int, values: FloatArray) -> Rows:
+    columns = rows.columns.copy()
+    columns[:, place] = values
+    return Rows(columns, rows.codes, rows.indexes, rows.weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -327,10 +366,11 @@ def units_of(layout: Layout, rows: Rows, spec: ModelSpec) -> tuple[ScaledModel, 
 
 def collapsed(
     layout: Layout, rows: Rows, spec: ModelSpec, offset: FloatArray | None
-) -> tuple[Rows, FloatArray | None]:
+) -> tuple[Rows, FloatArray | None, IntArray | None]:
     """Put together the rows that differ in y alone, where that saves much.
 
-    The sums of their weights and of their weighted y are those of one row each.
+    The sums of their weights and of their weighted y are those of one row each. The third is where
+    every row has gone, (n,), None where they stay as they are.
     """
     used = {*spec.fixed, *(column for term in spec.terms for column in term.columns)} - {0}
     columns = [rows.columns[:, column] for column in sorted(used)]
@@ -338,25 +378,32 @@ def collapsed(
         columns.append(offset)
     keys = _cells(columns, len(rows.columns))
     if keys is None:
-        return rows, offset
+        return rows, offset, None
     for factor in spec.used_factors:
         size = len(rows.indexes[factor])
         counted = count_integers(keys * size + rows.codes[factor])
         if counted is None:
-            return rows, offset
+            return rows, offset, None
         keys = counted[0]
     n_cells = int(keys.max(initial=-1)) + 1
     if n_cells > _WORTHWHILE * len(keys):
-        return rows, offset
+        return rows, offset, None
     first = np.empty(n_cells, dtype=np.intp)
     first[keys[::-1]] = np.arange(len(keys))[::-1]
-    weights = trials_of(rows.weights, len(keys))
-    total = _summed(keys, weights, n_cells)
     together = rows.take(first)
-    y = _summed(keys, weights * rows.columns[:, layout.response], n_cells)
-    together.columns[:, layout.response] = y / total
+    y, total = _put_together(rows.columns[:, layout.response], rows.weights, keys, n_cells)
+    together.columns[:, layout.response] = y
     fewer = Rows(together.columns, together.codes, together.indexes, total)
-    return fewer, None if offset is None else offset[first]
+    return fewer, None if offset is None else offset[first], keys
+
+
+def _put_together(
+    y: FloatArray, weights: FloatArray | None, cells: IntArray, n_cells: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return the mean response of cells and their weight, (n_cells,) each."""
+    weights = trials_of(weights, len(y))
+    total = _summed(cells, weights, n_cells)
+    return _summed(cells, weights * y, n_cells) / total, total
 
 
 def _cells(columns: list[FloatArray], n: int) -> IntArray | None:
