@@ -135,6 +135,16 @@ class Fit:
         return self.cached("evaluation", lambda: evaluate(self.problem, self.scaled_lambdas))
 
     @property
+    def row_products(self) -> CrossProducts:
+        """Cross-products of the rows."""
+        return self.products
+
+    @property
+    def n_observations(self) -> float:
+        """Number of rows, or the sum of weights that count them."""
+        return self.problem.n_observations
+
+    @property
     def is_determined(self) -> bool:
         """Whether anything is left for the residual."""
         return self.problem.is_determined

@@ -137,7 +137,11 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
 }
 
 # Fields that models stored before them do not have; their defaults say what was so then.
-_ADDED = {"CrossProducts": {"unit", "plan_bytes"}, "Columns": {"exposure"}}
+_ADDED = {
+    "CrossProducts": {"unit", "plan_bytes"},
+    "Columns": {"exposure"},
+    "GeneralizedFit": {"row_products"},
+}
 
 
 def stored(part: Part) -> Part:

@@ -15,6 +15,7 @@ from skmixed.design.syntax import parse_random
 from skmixed.estimators._columns import read_fixed
 from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators._mixed_state import MixedState
+from skmixed.estimators._observed_rows import ObservedRows
 from skmixed.inference.summary import Summary, summarise
 
 State = TypeVar("State", bound=MixedState)
@@ -69,6 +70,10 @@ class MixedEstimator(FittedEstimator[State]):
         """
         fitted = self._state()
         return summarise(fitted.fit, fitted.formula, fitted.n_dropped or 0, digits)
+
+    def _observed_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
+        """Read rows with their responses, those of the fit or others."""
+        return ObservedRows.of(self, X, y, sample_weight, groups)
 
     def _check_formulas(self, fitted: State) -> None:
         names = fitted.columns.names

@@ -14,6 +14,8 @@ from skmixed.inference.marginal import MarginalMeans, marginal_means
 from skmixed.inference.profiles import Profile, profile
 from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.random_terms import ranova
+from skmixed.inference.residual_tests import residual_tests
+from skmixed.inference.residuals import residuals
 from skmixed.inference.simulation import Draws, sim
 from skmixed.inference.table import Table
 from skmixed.inference.term_tests import anova
@@ -40,6 +42,8 @@ __all__ = [
     "r2",
     "random_effects_table",
     "ranova",
+    "residual_tests",
+    "residuals",
     "sim",
     "variance_partition",
 ]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit
+from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT
-from skmixed.inference.fitted import fit_of, formula_of, snapshot
+from skmixed.inference.fitted import MixedFit, formula_of, mixed_fit_of, snapshot
 from skmixed.inference.table import Table, TabularResult
+
+Scale = Literal["latent", "observation"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,19 +50,29 @@ class RSquared(TabularResult):
         return Table("R2, shares of the variance", frame)
 
 
-def r2(model: Any) -> RSquared:
+def r2(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> RSquared:
     """Return the share of variance explained by the fixed part, and with the random effects.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
+    scale : {"latent", "observation"}, default="latent"
+        What the variance of single responses is, of generalized models, whose parts are on the
+        scale of the link; see the notes of `variance_partition`.
+    mean : float or None, default=None
+        Mean of the response near which it is taken; None is the mean over the rows.
 
     Returns
     -------
     RSquared
         Attributes marginal and conditional, between 0 and 1. Without random terms both are the
         variance of the fixed part over that and the residual variance.
+
+    Raises
+    ------
+    ValueError
+        For an unknown scale, and a mean that the response cannot have.
 
     See Also
     --------
@@ -71,7 +84,8 @@ def r2(model: Any) -> RSquared:
     With var_f the variance of X beta over rows, var_r the mean over rows of z'Psi z, Psi being the
     covariance of the random effects, and sigma^2: marginal = var_f / (var_f + var_r + sigma^2),
     conditional = (var_f + var_r) / (var_f + var_r + sigma^2). In R: ``r.squaredGLMM`` of MuMIn,
-    ``r2_nakagawa`` of performance. With weights both are means weighted by them.
+    ``r2_nakagawa`` of performance. With weights both are means weighted by them. For generalized
+    models the parts are those of `variance_partition`.
 
     References
     ----------
@@ -93,18 +107,23 @@ def r2(model: Any) -> RSquared:
     marginal      0.27865
     conditional   0.79922
     """
-    _, values = _variances(fit_of(model))
+    _, values = _variances(mixed_fit_of(model), scale, mean)
     total = sum(values)
     return RSquared(_share(values[0], total), _share(total - values[-1], total))
 
 
-def icc(model: Any) -> Table:
+def icc(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> Table:
     """Return the share of every factor in the variance that the fixed part leaves.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
+    scale : {"latent", "observation"}, default="latent"
+        What the variance of single responses is, of generalized models, whose parts are on the
+        scale of the link; see the notes of `variance_partition`.
+    mean : float or None, default=None
+        Mean of the response near which it is taken; None is the mean over the rows.
 
     Returns
     -------
@@ -115,7 +134,8 @@ def icc(model: Any) -> Table:
     Raises
     ------
     ValueError
-        If the model has no random terms.
+        If the model has no random terms, for an unknown scale, and for a mean that the response
+        cannot have.
 
     See Also
     --------
@@ -126,7 +146,9 @@ def icc(model: Any) -> Table:
     -----
     For random intercepts it is the correlation between two rows of a level that the other factors
     do not share. With random slopes the correlation depends on the rows, and variances are means
-    over rows. In R: ``icc`` of performance, ``ICC`` of merTools.
+    over rows. In R: ``icc`` of performance, ``ICC`` of merTools. Of a generalized model with
+    scale="latent" it is the correlation on the scale of the link, of latent variables for two
+    classes.
 
     References
     ----------
@@ -147,29 +169,39 @@ def icc(model: Any) -> Table:
     all factors    0.3949
     """
     model = snapshot(model)
-    fit = fit_of(model)
+    fit = mixed_fit_of(model)
     if not fit.spec.terms:
         raise ValueError("the model has no random terms: there are no groups to be alike within")
-    names, values = _variances(fit)
+    names, values = _variances(fit, scale, mean)
     total = sum(values[1:])
     shares = [_share(value, total) for value in [*values[1:-1], total - values[-1]]]
     frame = pd.DataFrame({"estimate": shares}, index=pd.Index([*names[1:-1], "all factors"]))
     return Table(f"Intraclass correlation: {formula_of(model)}", frame, _note(fit))
 
 
-def variance_partition(model: Any) -> Table:
+def variance_partition(model: Any, *, scale: Scale = "latent", mean: float | None = None) -> Table:
     """Split the variance of the response among the fixed part, the factors and the residual.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model.
+    scale : {"latent", "observation"}, default="latent"
+        What the variance of single responses is, of generalized models, whose parts are on the
+        scale of the link; see the notes of `variance_partition`.
+    mean : float or None, default=None
+        Mean of the response near which it is taken; None is the mean over the rows.
 
     Returns
     -------
     Table
-        Columns estimate, the variance in squared units of y, and share, which adds up to one; rows
-        fixed, a row a factor, and residual.
+        Columns estimate, the variance in squared units of y, of generalized models on the scale of
+        the link, and share, which adds up to one; rows fixed, a row a factor, and residual.
+
+    Raises
+    ------
+    ValueError
+        For an unknown scale, and a mean that the response cannot have.
 
     See Also
     --------
@@ -179,11 +211,26 @@ def variance_partition(model: Any) -> Table:
     Notes
     -----
     The parts are those of `r2`: the variance of X beta over rows and means of z'Psi z over rows.
+    The residual of a generalized model is the variance of a response given its mean, expressed on
+    the scale of the link (Nakagawa and others). With scale="latent" it is, for two outcomes, that
+    of the variable which is positive for one of them, pi^2 / 3, 1 or pi^2 / 6 by the link; and for
+    the link log that of the logarithm of the response, log(1 + 1 / mu) of Poisson, the trigamma
+    functions of 1 / (1 / mu + 1 / theta) and of 1 / dispersion of the negative binomial and gamma
+    families. With scale="observation" it is the variance of the response by the squared derivative
+    of its mean in the linear predictor (the delta method): 1 / (mu (1 - mu)) for the link logit,
+    1 / mu of Poisson. R takes mu from a model without fixed effects, which `mean` can be.
+
+    Rows of several trials, and rates, count once each, as in R; where weights count rows they are
+    counted so.
 
     References
     ----------
     .. [1] Johnson, P. C. D. (2014). Extension of Nakagawa & Schielzeth's R2GLMM to random slopes
        models. Methods in Ecology and Evolution 5, 944-946, :doi:`10.1111/2041-210X.12225`, eq. 10.
+    .. [2] Nakagawa, S., Johnson, P. C. D. & Schielzeth, H. (2017). The coefficient of determination
+       R2 and intra-class correlation coefficient from generalized linear mixed-effects models
+       revisited and expanded. Journal of the Royal Society Interface 14, 20170213,
+       :doi:`10.1098/rsif.2017.0213`, tables 1 and 2.
 
     Examples
     --------
@@ -198,40 +245,71 @@ def variance_partition(model: Any) -> Table:
     residual    654.94   0.20
     """
     model = snapshot(model)
-    fit = fit_of(model)
-    names, values = _variances(fit)
+    fit = mixed_fit_of(model)
+    names, values = _variances(fit, scale, mean)
     total = sum(values)
     shares = [_share(value, total) for value in values]
     frame = pd.DataFrame({"estimate": values, "share": shares}, index=pd.Index(names))
     return Table(f"Parts of the variance: {formula_of(model)}", frame, _note(fit))
 
 
-def _variances(fit: Fit) -> tuple[list[str], list[float]]:
+def _variances(fit: MixedFit, scale: Scale, mean: float | None) -> tuple[list[str], list[float]]:
     """Return names and variances of the fixed part, of every factor and of the residual."""
-    names, values = ["fixed"], [_fixed_variance(fit)]
-    layout, products = fit.products.layout, fit.products
+    products = fit.row_products
+    if products is None:
+        raise ValueError(
+            "this model was stored by a version that did not keep the variances of its columns: "
+            "fit it again"
+        )
+    names, values = ["fixed"], [_fixed_variance(fit, products)]
+    layout = products.layout
     for factor, covariance in zip(fit.spec.used_factors, fit.covariances, strict=True):
         columns = np.eye(len(products.basis))[:, list(fit.spec.factor_columns(factor))]
         means, about_means = products.moments(columns)
         mean_square = float((covariance * (about_means + np.outer(means, means))).sum())
         names.append(":".join(layout.factors[factor].key))
         values.append(mean_square)
-    return [*names, "residual"], [*values, fit.sigma2]
+    return [*names, "residual"], [*values, _own_variance(fit, products, scale, mean)]
 
 
-def _fixed_variance(fit: Fit) -> float:
+def _fixed_variance(fit: MixedFit, products: CrossProducts) -> float:
     """Return the variance of X beta over rows, with divisor n - 1."""
-    combination = np.zeros((len(fit.products.basis), 1))
+    combination = np.zeros((len(products.basis), 1))
     combination[list(fit.spec.fixed), 0] = fit.beta
-    square = float(fit.products.moments(combination)[1][0, 0])
-    n = fit.problem.n_observations
+    square = float(products.moments(combination)[1][0, 0])
+    n = fit.n_observations
     return max(square, 0.0) * n / (n - 1.0) if n > 1 else 0.0
+
+
+def _own_variance(
+    fit: MixedFit, products: CrossProducts, scale: Scale, mean: float | None
+) -> float:
+    """Return the variance of a response given its mean, near `mean`, on the scale of the link."""
+    if scale not in get_args(Scale):
+        raise ValueError(f"scale={scale!r} is neither 'latent' nor 'observation'")
+    if isinstance(fit, Fit):
+        return fit.sigma2
+    family = fit.mean_family
+    if mean is None:
+        response = np.eye(len(products.basis))[:, [products.layout.response]]
+        mean = float(products.moments(response)[0][0])
+    else:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            is_possible = np.isfinite(family.eta_of(np.array([mean])))
+        if not is_possible.all():
+            raise ValueError(f"mean={mean!r} is no mean of a {family.name} response")
+    at = np.array([mean])
+    with np.errstate(divide="ignore"):  # all responses are on the boundary: all variance is theirs
+        if scale == "latent":
+            return family.latent_variance(at, fit.phi).item()
+        return (family.variance(at, fit.phi) / np.square(family.mean_slope(at))).item()
 
 
 def _share(value: float, total: float) -> float:
     return value / total if total > 0 else float("nan")
 
 
-def _note(fit: Fit) -> tuple[str, ...]:
+def _note(fit: MixedFit) -> tuple[str, ...]:
     has_slopes = any(term.columns != (CONSTANT,) for term in fit.spec.terms)
-    return ("Variances of random slopes are means over rows.",) if has_slopes else ()
+    slopes = ("Variances of random slopes are means over rows.",) if has_slopes else ()
+    return slopes if isinstance(fit, Fit) else ("On the scale of the link.", *slopes)

@@ -37,6 +37,7 @@ class Binomial(MeanFamily):
 
     name: ClassVar[str] = "binomial"
     collapses: ClassVar[bool] = True
+    counts_trials: ClassVar[bool] = True
 
     def check(self, y: FloatArray, weights: FloatArray | None) -> None:
         """Raise ValueError if a share is not within 0 and 1."""
@@ -95,6 +96,14 @@ class Binomial(MeanFamily):
         )
         return np.where(some, below, np.where(hits < 0.0, 0.0, 1.0))
 
+    def sizes(self, y: FloatArray, weights: FloatArray | None) -> FloatArray | None:
+        """Return the weights as trials, unless all outcomes are single ones."""
+        return None if np.array_equal(y, y > 0.0) else weights
+
+    def steps(self, n: int, sizes: FloatArray | None) -> FloatArray | None:
+        """Return the share of one trial."""
+        return 1.0 / trials_of(sizes, n)
+
     @abstractmethod
     def outcomes(
         self, center: FloatArray, variance: FloatArray | None = None
@@ -136,6 +145,14 @@ class Logit(Binomial):
     def mean(self, eta: FloatArray) -> FloatArray:
         """Return the probability."""
         return logistic(eta)
+
+    def mean_slope(self, mean: FloatArray) -> FloatArray:
+        """Return p (1 - p)."""
+        return mean * (1.0 - mean)
+
+    def latent_variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return the variance of a logistic variable."""
+        return np.full(mean.shape, np.pi**2 / 3.0)
 
     def eta_of(self, mean: FloatArray) -> FloatArray:
         """Return log(p / (1 - p))."""
@@ -179,6 +196,14 @@ class Probit(Binomial):
     def mean(self, eta: FloatArray) -> FloatArray:
         """Return the probability."""
         return np.asarray(special.ndtr(eta))
+
+    def mean_slope(self, mean: FloatArray) -> FloatArray:
+        """Return the normal density at the quantile."""
+        return np.asarray(np.exp(-0.5 * np.square(self.eta_of(mean))) / np.sqrt(2.0 * np.pi))
+
+    def latent_variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return the variance of a standard normal variable."""
+        return np.ones(mean.shape)
 
     def eta_of(self, mean: FloatArray) -> FloatArray:
         """Return the normal quantile."""
@@ -245,6 +270,14 @@ class Cloglog(Binomial):
     def mean(self, eta: FloatArray) -> FloatArray:
         """Return the probability."""
         return np.asarray(-np.expm1(-np.exp(np.minimum(eta, _LARGEST_ETA))))
+
+    def mean_slope(self, mean: FloatArray) -> FloatArray:
+        """Return -(1 - p) log(1 - p)."""
+        return np.asarray(-(1.0 - mean) * np.log1p(-mean))
+
+    def latent_variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return the variance of a Gumbel variable."""
+        return np.full(mean.shape, np.pi**2 / 6.0)
 
     def eta_of(self, mean: FloatArray) -> FloatArray:
         """Return log(-log(1 - p))."""

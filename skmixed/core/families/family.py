@@ -103,6 +103,10 @@ class Family(ABC):
     ) -> FloatArray:
         """Return the probability of a response of at most y, (n,)."""
 
+    def sizes(self, y: FloatArray, weights: FloatArray | None) -> FloatArray | None:
+        """Return weights, (n,), that are trials or exposures, None where they count rows."""
+        return None
+
     @abstractmethod
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return the sign of the infinite eta that makes y the most likely, 0 for none, (n,)."""
@@ -112,6 +116,12 @@ class Family(ABC):
 class MeanFamily(Family):
     """A family of responses that are numbers, whose mean follows from eta alone."""
 
+    counts_trials: ClassVar[bool] = False  # whether weights may be numbers of trials
+
+    def steps(self, n: int, sizes: FloatArray | None) -> FloatArray | None:
+        """Return how far the possible responses of n rows are apart, (n,); None if dense."""
+        return None
+
     @abstractmethod
     def mean(self, eta: FloatArray) -> FloatArray:
         """Return the mean, of the shape of eta."""
@@ -119,6 +129,17 @@ class MeanFamily(Family):
     @abstractmethod
     def eta_of(self, mean: FloatArray) -> FloatArray:
         """Return the link of means, of their shape."""
+
+    @abstractmethod
+    def mean_slope(self, mean: FloatArray) -> FloatArray:
+        """Return the derivative of the mean in eta at means, of their shape."""
+
+    @abstractmethod
+    def latent_variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return the variance on the scale of the link that is the response's own, at means.
+
+        For the log link it is that of the logarithm of a variable that varies as much.
+        """
 
     @abstractmethod
     def integrated_mean(self, center: FloatArray, variance: FloatArray) -> FloatArray:

@@ -75,6 +75,10 @@ class Gamma(LogLink):
         """Return the logarithm of the response."""
         return np.log(y)
 
+    def latent_variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return that of the logarithm of the response, the trigamma function of nu."""
+        return np.full(mean.shape, special.polygamma(1, np.exp(phi[0])))
+
     def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
         """Return mu^2 / nu."""
         return np.asarray(mean**2 * np.exp(-phi[0]))

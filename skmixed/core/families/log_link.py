@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skmixed.core.families.family import MeanFamily, require
+from skmixed.core.families.family import MeanFamily, require, trials_of
 from skmixed.core.linalg import FloatArray
 
 _MOST_POISSON = 2.0**53  # mean of counts, from which on not every integer is a number
@@ -24,6 +24,10 @@ class LogLink(MeanFamily):
         """Return exp(eta), infinite where that has no number."""
         with np.errstate(over="ignore"):
             return np.exp(eta)
+
+    def mean_slope(self, mean: FloatArray) -> FloatArray:
+        """Return the mean."""
+        return mean
 
     def eta_of(self, mean: FloatArray) -> FloatArray:
         """Return the logarithm."""
@@ -45,6 +49,10 @@ class Counts(LogLink):
     def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:
         """Return the logarithm of a tenth more than the count."""
         return np.log(y + _COUNT_OF_ZERO)
+
+    def steps(self, n: int, sizes: FloatArray | None) -> FloatArray | None:
+        """Return a count of one, for rates by the exposure."""
+        return 1.0 / trials_of(sizes, n)
 
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return -1 for a count of zero."""

@@ -73,6 +73,10 @@ class NegativeBinomial(Counts):
         """Return theta."""
         return float(np.exp(phi[0]))
 
+    def latent_variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return the trigamma function of 1 / (1 / mu + 1 / theta), as if the counts were gamma."""
+        return np.asarray(special.polygamma(1, 1.0 / (1.0 / mean + np.exp(-phi[0]))))
+
     def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
         """Return mu + mu^2 / theta."""
         return np.asarray(mean + mean**2 * np.exp(-phi[0]))

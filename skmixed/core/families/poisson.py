@@ -40,6 +40,14 @@ class Poisson(Counts):
         """Return the sum of log y!."""
         return total(special.gammaln(y + 1.0), weights)
 
+    def sizes(self, y: FloatArray, weights: FloatArray | None) -> FloatArray | None:
+        """Return the weights as exposures, unless all responses are counts."""
+        return None if np.array_equal(y, np.round(y)) else weights
+
+    def latent_variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return log(1 + 1 / mu), as if the counts were lognormal."""
+        return np.asarray(np.log1p(1.0 / mean))
+
     def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
         """Return the mean."""
         return mean

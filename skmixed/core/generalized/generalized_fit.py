@@ -87,6 +87,7 @@ class GeneralizedFit:
     separated: tuple[int, ...]  # positions in `ModelSpec.fixed` of coefficients that are infinite
     n_rows: int
     shift: FloatArray | None  # (p + t + m,), of scaled beta, theta and phi, by quadrature
+    row_products: CrossProducts | None = None  # of the rows as given, weights counting them
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -148,6 +149,11 @@ class GeneralizedFit:
     def products(self) -> CrossProducts:
         """Cross-products of the working model."""
         return self.working.products
+
+    @property
+    def n_observations(self) -> float:
+        """Number of rows, or the sum of weights that count them."""
+        return float(self.n_rows if self.row_products is None else self.row_products.sum_weights)
 
     @property
     def problem(self) -> Problem:
@@ -485,6 +491,7 @@ def fit_at(
         separated,
         observations.n_rows,
         shift,
+        observations.counted,
         {"observations": observations, "optimum": optimum},
     )
 

@@ -129,6 +129,7 @@ class Observations:
     n_levels: tuple[int, ...]  # of every used factor
     is_nested: bool  # whether of every two factors one lies within the other
     n_rows: int  # as they were given
+    counted: CrossProducts  # of rows as they were given, weights that count them in it; no levels
     constant: float | None  # of the likelihood; None where it depends on the dispersion
 
     @classmethod
@@ -149,7 +150,10 @@ class Observations:
         constant = None
         if not family.n_dispersions:
             constant = family.constant(y, rows.weights, family.first_phi)
-        units, basis = units_of(layout, rows, spec)
+        summed = _summed_columns(layout, rows)
+        units, basis, counted = ScaledModel.of(summed, spec), summed.basis, summed
+        if rows.weights is not None and family.sizes(y, rows.weights) is None:
+            counted = _summed_columns(layout, rows, rows.weights, basis)
         given, given_offset, cells = rows, offset, None
         if family.collapses:
             rows, offset, cells = collapsed(layout, rows, spec, offset)
@@ -178,6 +182,7 @@ class Observations:
             tuple(sizes),
             nested is not None,
             len(y),
+            counted,
             constant,
         )
 
@@ -342,13 +347,16 @@ def sorted_order(codes: IntArray, size: int) -> IntArray:
     return np.asarray(matrix.tocsc().data, dtype=np.intp)
 
 
-def units_of(layout: Layout, rows: Rows, spec: ModelSpec) -> tuple[ScaledModel, FloatArray]:
-    """Return the units of the columns of a model, and the basis they are shifted by.
-
-    They come from sums over all rows, without weights and without levels.
-    """
-    basis = choose_basis(rows.columns)
-    basis[:, -1] = np.eye(len(basis))[-1]  # the response stays as it is
+def _summed_columns(
+    layout: Layout,
+    rows: Rows,
+    weights: FloatArray | None = None,
+    basis: FloatArray | None = None,
+) -> CrossProducts:
+    """Sum the products of all columns over all rows, without levels."""
+    if basis is None:
+        basis = choose_basis(rows.columns)
+        basis[:, -1] = np.eye(len(basis))[-1]  # the response stays as it is
     n, width = rows.columns.shape
     factors = tuple(
         FactorBlock(
@@ -359,9 +367,9 @@ def units_of(layout: Layout, rows: Rows, spec: ModelSpec) -> tuple[ScaledModel, 
         )
         for factor, index in zip(layout.factors, rows.indexes, strict=True)
     )
-    gram = gram_matrix(apply_basis(rows.columns, basis))
-    products = CrossProducts(layout, basis, n, float(n), 0.0, gram, factors, {})
-    return ScaledModel.of(products, spec), basis
+    gram = gram_matrix(apply_basis(rows.columns, basis), weights)
+    total = float(n if weights is None else weights.sum())
+    return CrossProducts(layout, basis, n, total, 0.0, gram, factors, {})
 
 
 def collapsed(

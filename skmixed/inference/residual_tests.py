@@ -1,0 +1,208 @@
+"""Whether responses vary more than a generalized model allows, and whether zeros are too many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.other_responses import predictors_given
+from skmixed.core.generalized.row_residuals import check_whole, pearson_residuals, probabilities
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.inference.fitted import design_of, formula_of, mixed_fit_of, snapshot
+from skmixed.inference.table import Table
+
+_DRAWN_AT_ONCE = 2e6  # responses: 16 MB
+Alternative = Literal["two-sided", "greater", "less"]
+
+
+def residual_tests(
+    model: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    groups: Any = None,
+    *,
+    alternative: Alternative = "two-sided",
+    n_samples: int = 250,
+    random_state: Any = None,
+) -> Table:
+    """Test by simulation whether responses are dispersed as the model says, and zero as often.
+
+    Parameters
+    ----------
+    model : MixedClassifier or MixedGeneralizedRegressor
+        Fitted.
+    X, y, sample_weight, groups : array-like
+        The rows of the fit, as given to `fit`, or others of its levels. Weights are numbers of
+        trials, or exposures of rates.
+    alternative : {"two-sided", "greater", "less"}, default="two-sided"
+        Which departures count: any, too much dispersion and too many zeros, or too little and too
+        few. The test of uniformity knows but one.
+    n_samples : int, default=250
+        Number of simulated responses; p-values are no smaller than 1 / (`n_samples` + 1).
+    random_state : None, int, RandomState or Generator, default=None
+        Seed.
+
+    Returns
+    -------
+    Table
+        Columns observed, expected (the mean of the simulations), ratio and p_value. Row dispersion
+        is the sum of squared Pearson residuals by its degrees of freedom; zeros, of counts and of
+        shares, their number; uniformity the largest distance of the distribution function of the
+        quantile residuals from that of a uniform variable.
+
+    Raises
+    ------
+    TypeError
+        For a linear mixed model, whose residual variance is estimated.
+    ValueError
+        For invalid rows, responses that are no whole numbers where these alone are possible,
+        levels that the model does not know, and weights that count rows.
+
+    See Also
+    --------
+    residuals : The residuals themselves.
+
+    Notes
+    -----
+    Every simulation draws random effects and responses from the fitted model, and finds the modes
+    of the random effects given them anew, at the estimated coefficients and variances; residuals
+    are those given these modes. So what the modes take in of the noise, which leaves residuals too
+    small, is the same in the data and in the simulations. The number of zeros is judged by its
+    distance from what the modes lead one to expect. The coefficients are not estimated again; the
+    degrees of freedom of the dispersion allow for it.
+
+    A dispersion that is estimated, as that of the negative binomial and gamma families, has fitted
+    itself to the data, so that only its form is tested. Single outcomes, 0 or 1, cannot be
+    over-dispersed, and their zeros are those of the fit: only uniformity is tested.
+
+    References
+    ----------
+    .. [1] Hartig, F. (2022). DHARMa: residual diagnostics for hierarchical (multi-level / mixed)
+       regression models. R package, https://CRAN.R-project.org/package=DHARMa.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmixed import MixedGeneralizedRegressor
+    >>> from skmixed.inference import residual_tests
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.repeat(np.arange(20), 10)[:, None]
+    >>> y = rng.negative_binomial(2, 0.4, 200)
+    >>> model = MixedGeneralizedRegressor(group_features=[0]).fit(X, y)
+    >>> tests = residual_tests(model, X, y, random_state=0).to_frame()
+    >>> bool(tests.loc["dispersion", "p_value"] < 0.01)
+    True
+    """
+    if alternative not in ("two-sided", "greater", "less"):
+        raise ValueError(f"alternative={alternative!r} is not 'two-sided', 'greater' or 'less'")
+    if n_samples < 1:
+        raise ValueError(f"n_samples={n_samples}: at least one simulation is needed")
+    model = snapshot(model)
+    fit = mixed_fit_of(model)
+    design_of(model)  # which a bare fit has not
+    if not isinstance(fit, GeneralizedFit):
+        raise TypeError(
+            f"a {type(model).__name__} estimates its residual variance, so that there is no "
+            "dispersion to test, and its responses are dense: look at ResidualsDisplay"
+        )
+    observed = model._observed_rows(X, y, sample_weight, groups)
+    fit.mean_family.check(observed.y, observed.weights)
+    sizes = fit.mean_family.sizes(observed.y, observed.weights)
+    check_whole(fit.mean_family, observed.y, sizes)
+    if sizes is None and observed.weights is not None and (observed.weights != 1.0).any():
+        raise ValueError(
+            "sample_weight counts rows of this model, and rows of one response are not drawn "
+            "together: repeat rows instead of weighting them"
+        )
+    generator = generator_of(random_state)
+    n = len(observed.y)
+
+    def simulated() -> Iterator[FloatArray]:
+        size = int(max(1, min(n_samples, _DRAWN_AT_ONCE // n)))
+        for first in range(0, n_samples, size):
+            drawn = model.simulate(
+                X,
+                groups,
+                n_samples=min(size, n_samples - first),
+                random_state=generator,
+                **({} if sizes is None else {"sample_weight": sizes}),
+            )
+            yield from observed.coded(drawn).T
+
+    found = np.array(list(_statistics(fit, observed, sizes, simulated(), generator)))
+    return _tested(fit, observed.y, sizes, found, alternative, formula_of(model))
+
+
+def _statistics(
+    fit: GeneralizedFit,
+    observed: Any,  # `ObservedRows`
+    sizes: FloatArray | None,
+    simulated: Iterator[FloatArray],
+    generator: np.random.Generator,
+) -> Iterator[tuple[float, float, float, float]]:
+    """Yield dispersion, zeros, zeros beyond those expected, and distance from uniformity.
+
+    They are those of the observed response first, and of simulated ones.
+    """
+    family, phi, n = fit.mean_family, fit.phi, len(observed.y)
+    rows, base = observed.rows_at_known_levels(), observed.fixed_part()
+    steps = np.arange(n + 1) / n
+    degrees = n - fit.rank
+    for y, eta in predictors_given(fit, rows, base, chain([observed.y], simulated)):
+        squares = np.square(pearson_residuals(family, y, family.mean(eta), sizes, phi))
+        below, upto = probabilities(family, y, sizes, phi, eta, np.zeros(n))
+        uniform = np.sort(below + generator.random(n) * (upto - below))
+        distance = max((steps[1:] - uniform).max(), (uniform - steps[:-1]).max())
+        zeros = float((y == 0.0).sum())
+        beyond = zeros - float(family.cdf(np.zeros(n), eta, sizes, phi).sum())
+        yield float(squares.sum() / max(degrees, 1)), zeros, beyond, float(distance)
+        degrees = n  # coefficients are estimated from the observed response alone
+
+
+def _tested(
+    fit: GeneralizedFit,
+    y: FloatArray,
+    sizes: FloatArray | None,
+    found: FloatArray,
+    alternative: Alternative,
+    formula: str,
+) -> Table:
+    """Compare the statistics of the data, the first row of `found`, with those simulated."""
+    data, drawn = found[0], found[1:]
+    means = drawn.mean(axis=0)
+    dispersion, zeros, beyond, distance = range(4)
+    rows = {}
+    is_single = fit.mean_family.counts_trials and (sizes is None or bool((sizes == 1.0).all()))
+    if not is_single:
+        p = _p_value(data[dispersion], drawn[:, dispersion], alternative)
+        rows["dispersion"] = (data[dispersion], means[dispersion], p)
+    if not is_single and fit.mean_family.steps(1, None) is not None:
+        expected = data[zeros] - data[beyond] + means[beyond]
+        p = _p_value(data[beyond], drawn[:, beyond], alternative)
+        rows["zeros"] = (data[zeros], expected, p)
+    p = _p_value(data[distance], drawn[:, distance], "greater")
+    rows["uniformity"] = (data[distance], means[distance], p)
+    frame = pd.DataFrame.from_dict(rows, "index", columns=["observed", "expected", "p_value"])
+    expected = frame["expected"].where(frame["expected"] > 0.0)
+    frame.insert(2, "ratio", frame["observed"] / expected)
+    notes = [f"{len(drawn)} simulations, alternative: {alternative}."]
+    if is_single:
+        notes.append("Single outcomes have neither a dispersion of their own nor surplus zeros.")
+    elif fit.mean_family.n_dispersions:
+        notes.append("The dispersion is estimated: only its form is tested.")
+    return Table(f"Tests of residuals: {formula}", frame, tuple(notes))
+
+
+def _p_value(value: float, drawn: FloatArray, alternative: Alternative) -> float:
+    """Return the share of draws as extreme as a value, which counts as one of them."""
+    upper = (1 + int((drawn >= value).sum())) / (len(drawn) + 1)
+    lower = (1 + int((drawn <= value).sum())) / (len(drawn) + 1)
+    if alternative == "two-sided":
+        return min(1.0, 2.0 * min(lower, upper))
+    return upper if alternative == "greater" else lower

@@ -1,0 +1,198 @@
+"""What responses differ from the model by."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+from scipy import special
+
+from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.row_residuals import (
+    check_whole,
+    deviance_residuals,
+    pearson_residuals,
+    probabilities,
+)
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.sums.layout import Rows
+from skmixed.inference.fitted import design_of, mixed_fit_of, snapshot
+
+ResidualKind = Literal["quantile", "deviance", "pearson", "response"]
+
+
+class Observed(Protocol):
+    """What is read of rows and their responses."""
+
+    y: FloatArray
+    weights: FloatArray | None
+
+    def fixed_part(self) -> FloatArray:
+        """Return the linear predictor without random effects."""
+        ...
+
+    def predictor(self, handle_unknown: str) -> FloatArray:
+        """Return the linear predictor at the modes of the random effects."""
+        ...
+
+    def random_variance(self, covariances: list[FloatArray], *, known_too: bool) -> FloatArray:
+        """Return the variance of random effects that are not known, or of all."""
+        ...
+
+    def rows_at_known_levels(self) -> Rows:
+        """Return the rows of the layout."""
+        ...
+
+
+def residuals(
+    model: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    groups: Any = None,
+    *,
+    kind: ResidualKind = "quantile",
+    random: Literal["new", "fitted"] | None = None,
+    random_state: Any = None,
+) -> FloatArray:
+    """Return the residuals of rows.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
+        Fitted.
+    X, y, sample_weight, groups : array-like
+        The rows of the fit, as given to `fit`, or others.
+    kind : {"quantile", "deviance", "pearson", "response"}, default="quantile"
+        Quantile residuals are the probability of a response below y, between 0 and 1, and uniform
+        if the model is true, whatever the family; where y itself has a probability, a random number
+        within it is added. Pearson residuals are y less its mean, by its standard deviation.
+        Deviance residuals are signed roots of what rows add to the deviance at the given random
+        effects. Response residuals are y less its mean, in units of y.
+    random : {"new", "fitted"} or None, default=None
+        What is known of the random effects: their distribution alone, so that groups that differ
+        do not make residuals differ from uniform ones (DHARMa's default), or their modes (R's
+        ``residuals``; DHARMa with ``use.u``). Levels that the model does not know have their
+        distribution in either case. None is "new" for quantile residuals. The other kinds are those
+        at the modes.
+    random_state : None, int, RandomState or Generator, default=None
+        Seed of the random part of quantile residuals, which binary responses and counts have.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        One for every row; NaN where handle_unknown="nan" leaves a row without a prediction. Of a
+        classifier they are those of the second class, y being 0 or 1.
+
+    Raises
+    ------
+    TypeError
+        For what is no mixed model.
+    ValueError
+        For invalid rows, for responses that the family cannot have, for an unknown kind, and for
+        random="new" with another kind than "quantile".
+
+    See Also
+    --------
+    residual_tests : Tests of too much or too little dispersion, and of zeros.
+    skmixed.display.ResidualsDisplay : Pictures of them.
+
+    Notes
+    -----
+    Quantile residuals are those that DHARMa approaches with ever more simulations: the distribution
+    of a response is known, and where random effects are new it is averaged over 100 quantiles of
+    theirs, to less than 1/200. Under random="new" rows of a group are dependent, and residuals are
+    uniform over many groups. Under "fitted" they are independent, but the modes have taken in some
+    of the noise, so that they lie nearer to one half the fewer rows a group has.
+
+    Weights are numbers of trials of a share; exposures, where counts are rates; precisions of a
+    linear model that says so; otherwise a row of weight w stands for w rows of its residual, and
+    deviance and Pearson residuals are multiplied by the root of it, as in R. Deviance residuals of
+    gamma models are those of a dispersion of one, as in R; Pearson residuals are not.
+
+    References
+    ----------
+    .. [1] Dunn, P. K. & Smyth, G. K. (1996). Randomized quantile residuals. Journal of
+       Computational and Graphical Statistics 5(3), :doi:`10.1080/10618600.1996.10474708`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmixed import MixedGeneralizedRegressor
+    >>> from skmixed.inference import residuals
+    >>> X = np.repeat(np.arange(20), 5)[:, None]
+    >>> y = np.random.default_rng(0).poisson(3.0, 100)
+    >>> model = MixedGeneralizedRegressor(group_features=[0]).fit(X, y)
+    >>> residuals(model, X, y, random_state=0).shape
+    (100,)
+    """
+    if kind not in get_args(ResidualKind):
+        raise ValueError(f"kind={kind!r} is not one of {', '.join(get_args(ResidualKind))}")
+    if random not in (None, "new", "fitted"):
+        raise ValueError(f"random={random!r} is neither 'new' nor 'fitted'")
+    if random == "new" and kind != "quantile":
+        raise ValueError(
+            f"kind={kind!r} compares with the mean at the modes of the random effects, "
+            "random='fitted'; kind='quantile' compares with the distribution over new ones"
+        )
+    model = snapshot(model)
+    fit = mixed_fit_of(model)
+    design_of(model)  # which a bare fit has not
+    observed: Observed = model._observed_rows(X, y, sample_weight, groups)
+    known_too = kind == "quantile" and random != "fitted"
+    center = observed.fixed_part() if known_too else observed.predictor(model.handle_unknown)
+    variance = np.zeros(len(center))
+    if kind == "quantile":
+        variance = observed.random_variance(fit.covariances, known_too=known_too)
+    if isinstance(fit, GeneralizedFit):
+        below, upto = _generalized(fit, observed, kind, center, variance)
+    else:
+        below, upto = _linear(fit, observed, kind, center, variance)
+    if below is upto:
+        return upto
+    return below + generator_of(random_state).random(len(upto)) * (upto - below)
+
+
+def _generalized(
+    fit: GeneralizedFit,
+    observed: Observed,
+    kind: ResidualKind,
+    center: FloatArray,
+    variance: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the limits of the residuals, (n,) each, one array twice where nothing is random."""
+    family, phi, y, weights = fit.mean_family, fit.phi, observed.y, observed.weights
+    family.check(y, weights)
+    if kind == "quantile":
+        sizes = family.sizes(y, weights)
+        check_whole(family, y, sizes)
+        return probabilities(family, y, sizes, phi, center, variance)
+    mean = family.mean(center)
+    if kind == "response":
+        found = y - mean
+    elif kind == "pearson":
+        found = pearson_residuals(family, y, mean, weights, phi)
+    else:
+        found = deviance_residuals(family, y, mean, weights, phi)
+    return found, found
+
+
+def _linear(
+    fit: Fit,
+    observed: Observed,
+    kind: ResidualKind,
+    center: FloatArray,
+    variance: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the same of a linear mixed model."""
+    found, weights = observed.y - center, observed.weights
+    if kind == "quantile":
+        noise = np.full(len(found), fit.sigma2)
+        if weights is not None and fit.spec.weighting == "precision":
+            noise /= weights
+        found = special.ndtr(found / np.sqrt(variance + noise))
+    elif kind != "response":
+        found = found if weights is None else np.sqrt(weights) * found
+        found = found / np.sqrt(fit.sigma2) if kind == "pearson" else found
+    return found, found
