@@ -283,6 +283,8 @@ def evaluate_expression(
     table: NamedColumns,
     columns: tuple[str, ...] | None = None,  # of the whole, if the table is a part of it
     context: Mapping[str, Any] = NO_CONTEXT,  # what else the expression may name
+    *,
+    has_outcomes: bool = False,  # whether two categories are 0 and 1, in their order
 ) -> FloatArray:
     """Evaluate a response or an offset, such as ``"2 * Days^2"``: one number per row, (n,).
 
@@ -295,6 +297,15 @@ def evaluate_expression(
     learned, values = learn_terms(terms, table, context)
     if list(learned.categories.values()) == [tuple(TRUTH_LEVELS)]:
         return values[:, 1]  # as R, 0 and 1
+    if learned.has_categorical and has_outcomes:
+        levels = [level for levels in learned.categories.values() for level in levels]
+        if len(levels) == 2:
+            return values[:, 1]
+        raise ValueError(
+            f"'{expression}' has {len(levels)} categories, {', '.join(map(repr, levels[:5]))}"
+            f"{', ...' if len(levels) > 5 else ''}: a binomial response has two. Compare with one "
+            "of them in a column of its own, True or False"
+        )
     if learned.has_categorical:
         raise ValueError(f"'{expression}' is categorical; a numeric expression is needed")
     if values.shape[1] != 1:

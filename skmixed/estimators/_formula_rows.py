@@ -74,9 +74,11 @@ class FormulaRows:
         features = tuple(name for name in table.columns if name in right)
         return cls(parts, formula, names, features, table, weights, n_dropped, known)
 
-    def evaluate(self, expression: str) -> FloatArray:
+    def evaluate(self, expression: str, *, has_outcomes: bool = False) -> FloatArray:
         """Evaluate an expression on the left-hand side, (n,)."""
-        return evaluate_expression(expression, self.table, self.names, self.known)
+        return evaluate_expression(
+            expression, self.table, self.names, self.known, has_outcomes=has_outcomes
+        )
 
     def trials(self, family: str) -> FloatArray | None:
         """Return hits and misses, (n, 2), of a response of two columns, None for another.

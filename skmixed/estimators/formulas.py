@@ -125,7 +125,8 @@ def glmer(
     ----------
     formula : str
         Such as ``"cbind(ill, size - ill) ~ period + (1 | herd)"``. The response is one column or
-        expression, ``cbind(hits, misses)``, or, with `weights`, a share of so many trials.
+        expression, ``cbind(hits, misses)``, or, with `weights`, a share of so many trials. Of two
+        labels the second is a hit, in the order of a categorical column or sorted, as in R.
     data : data frame
         Of pandas, polars, pyarrow or another library narwhals reads.
     family : {"binomial", "poisson", "gamma", "negative_binomial"}, default="binomial"
@@ -161,7 +162,7 @@ def glmer(
         For parameters that the formula decides, and data that is no data frame.
     ValueError
         As in `lmer` and `MixedGeneralizedRegressor.fit`; for ``cbind`` of another family than
-        binomial, of other than two columns, or of negative numbers.
+        binomial, of other than two columns, or of negative numbers; for other than two labels.
 
     See Also
     --------
@@ -191,7 +192,8 @@ def glmer(
     read = FormulaRows.read(formula, data, weights, na_action, context, exposure)
     response, weights = read.trials(family), read.weights
     if response is None:
-        response = read.evaluate(str(read.parts.response))
+        is_binomial = family == "binomial"
+        response = read.evaluate(str(read.parts.response), has_outcomes=is_binomial)
     else:
         total = response.sum(axis=1)
         weights = total if weights is None else total * weights

@@ -1,10 +1,11 @@
 """Generalized models from whole formulas: responses of one and of two columns, missing rows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from skmixed import MixedGeneralizedRegressor, glmer, lmer
+from skmixed import MixedClassifier, MixedGeneralizedRegressor, glmer, lmer
 from tests import reference_set
 from tests.estimators.test_generalized_regressor import NEW, X, Y
 
@@ -46,6 +47,48 @@ def test_an_exposure_is_the_offset_of_its_logarithm():
         assert_allclose(model.predict(NEW), other.predict(NEW), rtol=1e-8)
     again = MixedGeneralizedRegressor.from_dict(model.to_dict())
     assert_allclose(again.predict(NEW), model.predict(NEW), rtol=0.0)
+
+
+TRIED = np.random.default_rng(0).random(len(X)) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("labels", "second"),
+    [
+        (TRIED, True),
+        (pd.array(TRIED, dtype="boolean"), True),
+        (np.where(TRIED, "yes", "no"), "yes"),
+        (pd.array(np.where(TRIED, "yes", "no"), dtype="string"), "yes"),
+        (pd.Categorical(np.where(TRIED, "yes", "no"), categories=["yes", "no", "perhaps"]), "no"),
+        (pd.Categorical(TRIED + 1), 2),
+    ],
+)
+def test_the_second_of_two_labels_is_a_hit(labels, second):
+    table = X.assign(y=labels)
+    model = glmer("y ~ x + (1 | shop)", table)
+    hits = glmer("hit ~ x + (1 | shop)", X.assign(hit=(table["y"] == second).astype(int)))
+    assert_allclose(model.coef_, hits.coef_, rtol=1e-12)
+    classifier = MixedClassifier("(1 | shop)", fixed="x").fit(X, (second != "no") == TRIED)
+    assert_allclose(model.coef_, classifier.coef_, rtol=1e-12)
+
+
+def test_labels_other_than_two():
+    rng = np.random.default_rng(0)
+    table = X.assign(three=rng.choice(list("abc"), len(X)), one="a", many=np.arange(len(X)))
+    message = "'three' has 3 categories, 'a', 'b', 'c': a binomial response has two"
+    with pytest.raises(ValueError, match=message):
+        glmer("three ~ x + (1 | shop)", table)
+    with pytest.raises(ValueError, match="'one' has 1 categories, 'a': a binomial"):
+        glmer("one ~ x + (1 | shop)", table)
+    with pytest.raises(ValueError, match=r"4, \.\.\.: a binomial response has two"):
+        glmer("many ~ x + (1 | shop)", table.astype({"many": "category"}))
+    with pytest.raises(ValueError, match="'three' is categorical; a numeric expression"):
+        glmer("three ~ x + (1 | shop)", table, family="poisson")
+    with pytest.raises(ValueError, match="'three' is categorical; a numeric expression"):
+        lmer("three ~ x + (1 | shop)", table)
+    missing = table.assign(two=np.where(table["three"] == "c", None, table["three"]))
+    model = glmer("two ~ x + (1 | shop)", missing)
+    assert model.n_dropped_ == (table["three"] == "c").sum()
 
 
 def test_rows_with_missing_values_are_left_out():
