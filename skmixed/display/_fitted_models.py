@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.estimators._reading import InputTable, read_groups
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.grouped.models import GroupedModels
+from skmixed.inference.residuals import residuals
+
+_EPSILON = float(np.finfo(np.float64).eps)  # nearer to 0 or 1 a probability has no normal score
 
 
 def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
@@ -141,13 +146,20 @@ class GroupColumns:
 
 
 def residuals_of(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, factor: str | None
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    groups: Any,
+    factor: str | None,
+    random_state: Any,
 ) -> tuple[pd.DataFrame, str | None]:
     """Return fitted, residual and group of every row, and the name of the factor.
 
     Without groups there are neither column nor factor. Residuals are times the root of weights that
-    are precisions. Classifiers and estimators of other packages are a TypeError, several outputs
-    and an unknown factor a ValueError.
+    are precisions; of generalized models they are the normal scores of quantile residuals. Other
+    classifiers and estimators of other packages are a TypeError, several outputs and an unknown
+    factor a ValueError.
     """
     kind = type(estimator).__name__
     if not (isinstance(estimator, GroupedModels) or hasattr(estimator, "random")):
@@ -156,23 +168,38 @@ def residuals_of(
             "is sklearn.metrics.PredictionErrorDisplay"
         )
     check_is_fitted(estimator)
-    if is_classifier(estimator):
+    if are_standardised(estimator):
+        between = residuals(
+            estimator, X, y, sample_weight, groups, random="fitted", random_state=random_state
+        )
+        if is_classifier(estimator):
+            fitted = estimator.predict_proba(X, groups=groups)[:, 1]
+        else:
+            fitted = estimator.predict(X, groups=groups)
+        residual = special.ndtri(np.clip(between, _EPSILON, 1.0 - _EPSILON))
+    elif is_classifier(estimator):
         raise TypeError(f"ResidualsDisplay is about numbers, and this {kind} predicts classes")
-    response = column_or_1d(y, dtype=np.float64)
-    check_consistent_length(X, response, sample_weight)
-    fitted = np.asarray(estimator.predict(X, groups=groups), dtype=np.float64)
-    if fitted.ndim > 1:
-        raise several_outputs("ResidualsDisplay")
-    residual = response - fitted
-    if sample_weight is not None and getattr(estimator, "weighting", "") == "precision":
-        residual = residual * np.sqrt(column_or_1d(sample_weight, dtype=np.float64))
-    residuals = pd.DataFrame({"fitted": fitted, "residual": residual})
+    else:
+        response = column_or_1d(y, dtype=np.float64)
+        check_consistent_length(X, response, sample_weight)
+        fitted = np.asarray(estimator.predict(X, groups=groups), dtype=np.float64)
+        if fitted.ndim > 1:
+            raise several_outputs("ResidualsDisplay")
+        residual = response - fitted
+        if sample_weight is not None and getattr(estimator, "weighting", "") == "precision":
+            residual = residual * np.sqrt(column_or_1d(sample_weight, dtype=np.float64))
+    table = pd.DataFrame({"fitted": fitted, "residual": residual})
     grouping = GroupColumns.of(estimator)
     if not grouping.factors:
-        return residuals, None
+        return table, None
     factor = grouping.factor(factor)
-    residuals["group"] = grouping.labels(factor, X, groups)
-    return residuals, factor
+    table["group"] = grouping.labels(factor, X, groups)
+    return table, factor
+
+
+def are_standardised(estimator: Any) -> bool:
+    """Tell whether the residuals of an estimator are those of a family, standard normal if true."""
+    return isinstance(getattr(estimator, "fit_", None), GeneralizedFit)
 
 
 def standardised_effects(estimator: Any) -> pd.DataFrame | None:

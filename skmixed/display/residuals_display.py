@@ -24,7 +24,12 @@ from skmixed.display._drawing import (
     require_matplotlib,
     style,
 )
-from skmixed.display._fitted_models import residuals_of, response_of, standardised_effects
+from skmixed.display._fitted_models import (
+    are_standardised,
+    residuals_of,
+    response_of,
+    standardised_effects,
+)
 from skmixed.inference.fitted import snapshot
 
 _PANELS = ("fitted", "groups", "residuals_qq", "effects_qq")
@@ -36,6 +41,8 @@ class ResidualsDisplay:
 
     Up to four panels: residuals against fitted values; residuals by group, sorted by their median;
     quantiles of the residuals, and of the random effects, against those of the normal distribution.
+    Residuals of generalized models are normal scores of quantile residuals, which are standard
+    normal, whatever the family, if the model is true.
 
     Parameters
     ----------
@@ -49,6 +56,8 @@ class ResidualsDisplay:
         What the groups are called.
     response : str, default="y"
         Name of the response, the unit of the axes.
+    standardised : bool, default=False
+        Whether residuals are standard normal if the model is true, not in units of y.
 
     Attributes
     ----------
@@ -93,11 +102,12 @@ class ResidualsDisplay:
         effects: pd.DataFrame | None = None,
         factor: str = "group",
         response: str = "y",
+        standardised: bool = False,
     ) -> None:
         self.residuals = need_columns(residuals, ["fitted", "residual"], "residuals")
         wanted = ["factor", "column", "standardised"]
         self.effects = None if effects is None else need_columns(effects, wanted, "effects")
-        self.factor, self.response = factor, response
+        self.factor, self.response, self.standardised = factor, response, standardised
 
     @classmethod
     def from_estimator(
@@ -121,15 +131,17 @@ class ResidualsDisplay:
 
         Parameters
         ----------
-        estimator : MixedLinearRegressor, MixedEffectsRegressor or GroupedModels
-            Fitted; a regressor.
+        estimator : estimator
+            Fitted: MixedLinearRegressor, MixedClassifier, MixedGeneralizedRegressor,
+            MixedEffectsRegressor, or GroupedModels of a regressor.
         X : array-like or data frame of shape (n, n_features)
             Rows, those of the fit or others.
         y : array-like of shape (n,)
             Their response.
         sample_weight : array-like of shape (n,), default=None
             Their weights, where they are precisions: residuals are multiplied by their square
-            roots, so that their variance is that of a row of weight one. Others are ignored.
+            roots, so that their variance is that of a row of weight one; or where they are numbers
+            of trials. Others are ignored.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
             Their labels, if they were given as `groups` to `fit`.
         kind : str, list of str or None, default=None
@@ -141,7 +153,7 @@ class ResidualsDisplay:
             Draw a sample of so many residuals against the fitted values, and so many quantiles, if
             there are more; None draws all.
         random_state : None, int or Generator, default=None
-            Seed of the sample.
+            Seed of the sample, and of the random part of quantile residuals.
         ax : Axes or array of Axes, default=None
             Where to draw: an axes for every panel, or one that is divided. None makes a figure.
         scatter_kwargs : dict, default=None
@@ -161,7 +173,7 @@ class ResidualsDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            For a classifier or another estimator.
+            For another classifier or estimator.
         ValueError
             For unknown names, rows that do not fit together, and a model that is not fitted.
 
@@ -169,16 +181,21 @@ class ResidualsDisplay:
         -----
         Residuals are y less the predictions with all random effects. Those of the rows of a fit are
         smaller than the noise, those of a flexible regressor much smaller; other rows tell more.
+        Those of a generalized model are of `skmixed.inference.residuals` with random="fitted", and
+        steeper than the line where the data are over-dispersed.
         Effects are those of the fit, and, being shrunk, vary less than one standard deviation.
         """
         require_matplotlib("ResidualsDisplay.from_estimator")
         estimator = snapshot(estimator)
-        residuals, factor = residuals_of(estimator, X, y, sample_weight, groups, factor)
+        residuals, factor = residuals_of(
+            estimator, X, y, sample_weight, groups, factor, random_state
+        )
         return cls(
             residuals,
             effects=standardised_effects(estimator),
             factor=factor or "group",
             response=response_of(estimator),
+            standardised=are_standardised(estimator),
         ).plot(
             ax,
             kind=kind,
@@ -254,6 +271,11 @@ class ResidualsDisplay:
                 axes.axhline(0.0, **lines)
         return self
 
+    @property
+    def _label(self) -> str:
+        """What the axis of the residuals shows."""
+        return "quantile residual" if self.standardised else f"residual [{self.response}]"
+
     def _possible(self) -> list[str]:
         """Return the panels that there are figures for."""
         there = {"groups": "group" in self.residuals, "effects_qq": self.effects is not None}
@@ -267,8 +289,7 @@ class ResidualsDisplay:
             data = data[np.sort(generator.choice(len(data), subsample, replace=False))]
         look = _look_of_points(len(data) <= _MOST_POINTS // 2)
         (self.scatter_,) = ax.plot(*data.T, **style("line", look, given, "scatter_kwargs"))
-        unit = f"[{self.response}]"
-        ax.set(xlabel=f"fitted value {unit}", ylabel=f"residual {unit}")
+        ax.set(xlabel=f"fitted value [{self.response}]", ylabel=self._label)
         if len(data) < len(self.residuals):
             ax.set_title(f"{len(data):,} of {len(self.residuals):,} rows", fontsize="medium")
 
@@ -285,10 +306,10 @@ class ResidualsDisplay:
             ax.plot(places, quartiles["med"], color="black", linewidth=1.2, label="median")
             ax.legend(fontsize="small", loc="upper left")
             ax.set_xlabel(f"{self.factor}, {len(quartiles):,} in order")
-        ax.set_ylabel(f"residual [{self.response}]")
+        ax.set_ylabel(self._label)
 
     def _residuals(self, ax: Any, subsample: int | None, given: Any, lines: Any) -> None:
-        """Draw the ordered residuals, and the line through their quartiles."""
+        """Draw the ordered residuals, and the line of the model or through their quartiles."""
         values = np.sort(self.residuals["residual"].to_numpy(float))
         quarters = np.percentile(values, [25.0, 75.0])
         expected, values = _quantiles(values, subsample)
@@ -297,8 +318,11 @@ class ResidualsDisplay:
             expected, values, **style("line", look, given, "scatter_kwargs")
         )
         slope = float(np.diff(quarters)[0] / np.diff(stats.norm.ppf([0.25, 0.75]))[0])
-        ax.axline((0.0, float(quarters.mean())), slope=slope, **lines)
-        ax.set(xlabel="normal quantile", ylabel=f"residual [{self.response}]")
+        middle = float(quarters.mean())
+        if self.standardised:
+            middle, slope = 0.0, 1.0
+        ax.axline((0.0, middle), slope=slope, **lines)
+        ax.set(xlabel="normal quantile", ylabel=self._label)
 
     def _effects(self, ax: Any, subsample: int | None, given: Any, lines: Any) -> None:
         """Draw the ordered effects of every random column, and the line of slope one."""

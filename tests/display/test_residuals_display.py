@@ -1,14 +1,22 @@
 """Residuals are y less predictions, and quantiles are ordered."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import norm
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeRegressor
 
-from skmixed import GroupedModels, MixedEffectsRegressor, MixedLinearRegressor
+from skmixed import (
+    GroupedModels,
+    MixedClassifier,
+    MixedEffectsRegressor,
+    MixedGeneralizedRegressor,
+    MixedLinearRegressor,
+)
 from skmixed.datasets import load_sleepstudy, make_mixed_regression, make_schools
 from skmixed.display import ResidualsDisplay
-from skmixed.inference import influence
+from skmixed.inference import influence, residuals
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +110,34 @@ def test_any_regressor_with_random_effects():
     display = ResidualsDisplay.from_estimator(model, X, y)
     assert len(display.panels_) == 4
     assert np.allclose(display.residuals["residual"], y - model.predict(X))
+
+
+def test_generalized_models_have_normal_scores_of_quantiles():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=600), "g": np.arange(600) % 20})
+    eta = 0.5 * X["x"] + rng.normal(size=20)[X["g"]]
+    y = rng.poisson(np.exp(eta))
+    model = MixedGeneralizedRegressor("(1 | g)").fit(X, y)
+    display = ResidualsDisplay.from_estimator(model, X, y, random_state=0)
+    assert len(display.panels_) == 4
+    found = display.residuals["residual"]
+    between = residuals(model, X, y, random="fitted", random_state=0)
+    assert np.allclose(norm.cdf(found), between)
+    assert np.allclose(display.residuals["fitted"], model.predict(X))
+    assert display.standardised
+    labels = [axes.get_ylabel() for axes in display.axes_[:3]]
+    assert labels == ["quantile residual"] * 3
+    line = display.axes_[2].get_lines()[1]
+    assert line.get_slope() == 1.0
+    labels = np.where(rng.random(600) < 1.0 / (1.0 + np.exp(-eta)), "yes", "no")
+    classes = MixedClassifier("(1 | g)").fit(X, labels)
+    display = ResidualsDisplay.from_estimator(classes, X, labels, random_state=0)
+    assert np.allclose(display.residuals["fitted"], classes.predict_proba(X)[:, 1])
+    assert abs(display.residuals["residual"].mean()) < 0.1
+    huge = y.copy()
+    huge[0] = 100_000
+    display = ResidualsDisplay.from_estimator(model, X, huge)
+    assert np.isfinite(display.residuals["residual"]).all()
 
 
 def test_a_model_without_groups_or_without_variance():
