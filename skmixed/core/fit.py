@@ -294,8 +294,7 @@ class Fit:
     @property
     def bic(self) -> float:
         """Bayesian information criterion, with the number of observations."""
-        n = self.problem.n_observations
-        return -2.0 * self.log_likelihood + float(np.log(n)) * self.n_parameters
+        return -2.0 * self.log_likelihood + float(np.log(self.n_observations)) * self.n_parameters
 
     @property
     def n_parameters(self) -> int:

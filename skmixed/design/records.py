@@ -31,6 +31,7 @@ from skmixed.core.elimination.levels import LevelShrinkage
 from skmixed.core.families.catalogue import FAMILIES
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit
+from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.blending import BlendComponents
 from skmixed.core.pooling.cells import Cells
@@ -128,6 +129,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         PoolingStage,
         Posterior,
         RandomTerm,
+        ResponseSums,
         SolverReport,
         Term,
         Within,

@@ -72,6 +72,11 @@ class GeneralizedState(MixedState):
         return self.further or self.fit.working
 
     @property
+    def has_further_rows(self) -> bool:
+        """Whether random effects are those of more rows than the fit's."""
+        return self.further is not None
+
+    @property
     def posterior(self) -> Posterior:
         """All rows so far at the estimates: what predictions and their errors are made of."""
         return self.fit.posterior_of(self.working)

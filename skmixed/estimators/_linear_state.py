@@ -120,6 +120,11 @@ class LinearState(MixedState):
             is_singular=fit.is_singular,
         )
 
+    @property
+    def has_further_rows(self) -> bool:
+        """Whether random effects are those of more rows than the fit's."""
+        return self.posterior is not self.fit
+
     def conditional_covariance(self, position: int) -> FloatArray:
         """Return the covariance of random effects, given the data of `posterior`."""
         return self.posterior.conditional_covariance(position)

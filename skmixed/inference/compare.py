@@ -1,7 +1,5 @@
 """Comparisons of whole models fitted to the same data.
 
-That they were fitted to the same data is checked as far as fits without rows can tell.
-
 Where a variance is on the boundary under the hypothesis, if the larger model has one variance more,
 with r covariances and f coefficients, the ratio is distributed as an even mixture of chi-squared
 with f + r and f + r + 1 degrees of freedom (Self & Liang 1987, doi:10.1080/01621459.1987.10478472,
@@ -22,13 +20,18 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.fit import Fit
-from skmixed.core.linalg import FloatArray
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.spec import Method
 from skmixed.core.rows.monte_carlo import check_exact
-from skmixed.core.sums.layout import CONSTANT
+from skmixed.inference.comparable import check_same_data, check_same_kind
 from skmixed.inference.conditional_aic import conditional_aic
-from skmixed.inference.fitted import coefficient_names, determined_fit_of, formula_of, snapshot
+from skmixed.inference.fitted import (
+    MixedFit,
+    coefficient_names,
+    determined_mixed_fit_of,
+    formula_of,
+    snapshot,
+)
 from skmixed.inference.table import Table
 
 _SEARCH_ERROR = 1e-8  # in the criterion: searches end within that of each other
@@ -50,7 +53,8 @@ def compare_models(
     Parameters
     ----------
     *models : estimators
-        Two fitted models or more, of the same data. They are not changed.
+        Two fitted models or more, of the same data, all linear or all generalized. They are not
+        changed.
     names : sequence of str, default=None
         What to call them; None is "model 1" and so on.
     method : {"auto", "ml", "reml"}, default="auto"
@@ -62,16 +66,17 @@ def compare_models(
     -------
     Table
         A row a model, by number of parameters. Columns n_parameters, log_likelihood, aic, bic,
-        caic (conditional AIC), and against the row above statistic, df, p_value (chi-squared) and
-        p_boundary (the mixture that holds where one variance is added; NaN where there is no
-        simple one). Models without random terms alone are compared by F tests: residual_df, rss,
-        num_df, df, statistic and p_value.
+        caic (conditional AIC, of linear models), and against the row above statistic, df, p_value
+        (chi-squared) and p_boundary (the mixture that holds where one variance is added; NaN where
+        there is no simple one). Linear models without random terms alone are compared by F tests:
+        residual_df, rss, num_df, df, statistic and p_value.
 
     Raises
     ------
     ValueError
-        For fewer than two models, models of different data, and method="reml" with different
-        fixed columns.
+        For fewer than two models, models of different data, method="reml" with different fixed
+        columns, and generalized models of different families, links or approximations (numbers of
+        `quadrature` nodes), beside linear ones, or with method="reml".
 
     See Also
     --------
@@ -112,15 +117,18 @@ def compare_models(
     if len(labels) != len(models):
         raise ValueError(f"names has {len(labels)} entries for {len(models)} models")
     models = tuple(snapshot(model) for model in models)
-    fits = [determined_fit_of(model) for model in models]
+    fits = [determined_mixed_fit_of(model) for model in models]
     for fit in fits:
-        check_exact(fit, "a comparison of likelihoods")
+        if isinstance(fit, Fit):
+            check_exact(fit, "a comparison of likelihoods")
+    check_same_kind(fits, labels)
     check_same_data(fits, labels)
     titles = [f"{label}: {formula_of(model)}" for label, model in zip(labels, models, strict=True)]
-    if method == "auto" and not any(fit.spec.terms for fit in fits):
-        return _f_table(fits, labels, titles)
+    linear = [fit for fit in fits if isinstance(fit, Fit)]
+    if method == "auto" and linear and not any(fit.spec.terms for fit in linear):
+        return _f_table(linear, labels, titles)
     chosen = _common_method(fits, method)
-    compared = [fit.with_method(chosen) for fit in fits]
+    compared: list[MixedFit] = [fit.with_method(chosen) for fit in fits]
     order = sorted(range(len(fits)), key=lambda n: compared[n].n_parameters)
     frame = _likelihood_frame([compared[n] for n in order])
     frame.index = pd.Index([labels[n] for n in order])
@@ -128,7 +136,7 @@ def compare_models(
     return Table(title, frame, _notes(fits, [compared[n] for n in order], chosen))
 
 
-def _common_method(fits: list[Fit], wanted: str) -> Method:
+def _common_method(fits: Sequence[MixedFit], wanted: str) -> Method:
     if wanted not in ("auto", "ml", "reml"):
         raise ValueError(f"method={wanted!r} is not one of 'auto', 'ml' and 'reml'")
     alike = all(set(coefficient_names(fit)) == set(coefficient_names(fits[0])) for fit in fits)
@@ -144,22 +152,22 @@ def _common_method(fits: list[Fit], wanted: str) -> Method:
     return "ml"
 
 
-def _likelihood_frame(fits: list[Fit]) -> pd.DataFrame:
+def _likelihood_frame(fits: Sequence[MixedFit]) -> pd.DataFrame:
     rows = []
     for place, fit in enumerate(fits):
-        n = fit.problem.n_observations
         row = {
             "n_parameters": fit.n_parameters,
             "log_likelihood": -0.5 * fit.criterion,
             "aic": fit.criterion + 2.0 * fit.n_parameters,
-            "bic": fit.criterion + float(np.log(n)) * fit.n_parameters,
-            "caic": conditional_aic(fit),
+            "bic": fit.criterion + float(np.log(fit.n_observations)) * fit.n_parameters,
         }
+        if isinstance(fit, Fit):
+            row["caic"] = conditional_aic(fit)
         rows.append({**row, **(ratio_test(fits[place - 1], fit) if place else NO_TEST)})
     return pd.DataFrame(rows)
 
 
-def ratio_test(smaller: Fit, larger: Fit) -> dict[str, float]:
+def ratio_test(smaller: MixedFit, larger: MixedFit) -> dict[str, float]:
     """Test a model against a larger one by their likelihood ratio.
 
     Both are fitted by the same method, and `smaller` has no more parameters. The keys statistic,
@@ -180,8 +188,8 @@ def ratio_test(smaller: Fit, larger: Fit) -> dict[str, float]:
 
 
 def _notes(
-    fits: list[Fit],
-    compared: list[Fit],  # by number of parameters, fitted as `method` says
+    fits: Sequence[MixedFit],
+    compared: Sequence[MixedFit],  # by number of parameters, fitted as `method` says
     method: Method,
 ) -> tuple[str, ...]:
     notes = [
@@ -196,7 +204,7 @@ def _notes(
     return tuple(notes)
 
 
-def _is_on_the_boundary(smaller: Fit, larger: Fit) -> bool:
+def _is_on_the_boundary(smaller: MixedFit, larger: MixedFit) -> bool:
     """Tell whether the p-value of a ratio is that of a mixture."""
     added = added_random_parameters(smaller, larger)
     return added is not None and added.variances == 1 and larger.rank >= smaller.rank
@@ -221,81 +229,6 @@ def _f_table(fits: list[Fit], labels: list[str], titles: list[str]) -> Table:
     frame = pd.DataFrame(rows, index=pd.Index([labels[place] for place in order]))
     title = "\n".join(["F tests of ordinary linear models:", *titles])
     return Table(title, frame, ("The residual variance is that of the largest model.",))
-
-
-_SAME_SUM = 1e-8  # relative, of sums over the same rows in another order: rounding, with room
-
-
-def check_same_data(fits: Sequence[Fit], names: Sequence[str]) -> None:
-    """Refuse fits to different rows, weights or responses, called by their names.
-
-    Raises ValueError if the numbers of rows, the weights, what they mean, or the sums of the
-    response differ, those of single levels too where the models share a factor.
-    """
-    first = fits[0]
-    for fit, name in zip(fits[1:], names[1:], strict=True):
-        reason = _difference(first, fit)
-        if reason:
-            raise ValueError(
-                f"{names[0]!r} and {name!r} were not fitted to the same data: {reason}. "
-                "Likelihoods can only be compared on the same rows and response; rows with missing "
-                "values may have been left out of one of them"
-            )
-
-
-def _difference(first: Fit, second: Fit) -> str:
-    rows = first.products.n_rows, second.products.n_rows
-    if rows[0] != rows[1]:
-        return f"{rows[0]} rows and {rows[1]} rows"
-    if first.spec.weighting != second.spec.weighting and _is_weighted(first):
-        return "weights are frequencies in one and precisions in the other"
-    weights = [(f.products.total_weight, f.products.total_log_weight) for f in (first, second)]
-    if not np.allclose(weights[0], weights[1], rtol=_SAME_SUM, atol=_SAME_SUM):
-        return "their weights differ"
-    if not np.allclose(_moments(first), _moments(second), rtol=_SAME_SUM, atol=0.0):
-        return "the responses or offsets differ"
-    return _level_difference(first, second)
-
-
-def _is_weighted(fit: Fit) -> bool:
-    return fit.products.total_weight != fit.products.n_rows or fit.products.total_log_weight != 0.0
-
-
-def _moments(fit: Fit) -> tuple[float, float]:
-    """Return two moments of the response: mean square, and mean plus its root.
-
-    The sum keeps a mean near zero from being compared with nothing but its rounding.
-    """
-    products = fit.products
-    (mean,), ((about_mean,),) = products.moments(np.eye(len(products.basis))[:, -1:])
-    square = float(about_mean + mean**2)
-    return float(mean) + np.sqrt(square), square
-
-
-def _level_difference(first: Fit, second: Fit) -> str:
-    """Compare the sums of the response over levels of the factors that both have."""
-    theirs = {index.key: n for n, index in enumerate(second.products.levels)}
-    for n, index in enumerate(first.products.levels):
-        if index.key not in theirs:
-            continue
-        other = second.products.levels[theirs[index.key]]
-        if not len(index) == len(other) == len(index.union(other)[0]):
-            return f"their levels of {index.name!r} differ"
-        place = other.find(index)
-        mine, sums = _level_sums(first, n), _level_sums(second, theirs[index.key])
-        sums *= second.products.unit / first.products.unit
-        if not np.allclose(
-            mine, sums[:, place], rtol=_SAME_SUM, atol=_SAME_SUM * np.abs(mine).max()
-        ):
-            return f"the responses within levels of {index.name!r} differ"
-    return ""
-
-
-def _level_sums(fit: Fit, factor: int) -> FloatArray:
-    """Return the weights and the sum of the response of every level, (2, n_levels)."""
-    products = fit.products
-    of_constant = products.factors[factor].products[0]
-    return np.asarray((products.undo.T @ of_constant)[[CONSTANT, -1]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +263,7 @@ class _NamedPart:
         )
 
 
-def added_random_parameters(smaller: Fit, larger: Fit) -> AddedRandomParameters | None:
+def added_random_parameters(smaller: MixedFit, larger: MixedFit) -> AddedRandomParameters | None:
     """Count what one random part adds to another; None where that is not contained in it.
 
     Terms are compared by the names of factors and columns: the models may have different layouts.
@@ -368,7 +301,7 @@ def _tail(statistic: float, df: int) -> float:
     return float(stats.chi2.sf(max(statistic, 0.0), df))
 
 
-def _named_parts(fit: Fit) -> Counter[_NamedPart]:
+def _named_parts(fit: MixedFit) -> Counter[_NamedPart]:
     layout = fit.products.layout
     return Counter(
         _NamedPart(

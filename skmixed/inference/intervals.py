@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import Component, components_of, parameters_of
 from skmixed.inference.degrees import Curvature
 from skmixed.inference.fitted import (
+    MixedFit,
     coefficient_names,
     determined_fit_of,
-    fit_of,
     formula_of,
     snapshot,
 )
@@ -40,15 +40,15 @@ _NO_LIMITS: Limits = (float("nan"), float("nan"))
 _AT_ONE = 1e-12  # from a correlation of +-1: nearer is on the boundary, but for rounding
 
 
-def variance_limits(fit: Fit, components: list[Component], quantile: float) -> list[Limits]:
-    """Return intervals of standard deviations, correlations and sigma by the delta method.
+def variance_limits(fit: MixedFit, components: list[Component], quantile: float) -> list[Limits]:
+    """Return intervals of deviations, correlations, sigma or a dispersion by the delta method.
 
-    Deviations are taken to be normal on the scale of their logarithm, correlations on that of
-    Fisher's z = atanh r. `components` have no coefficients among them; `quantile` is the half-width
-    in standard errors. NaN where the estimate is on the boundary, zero or of absolute value one.
+    Deviations and dispersions are taken to be normal on the scale of their logarithm, correlations
+    on that of Fisher's z = atanh r. `components` have no coefficients among them; `quantile` is the
+    half-width in standard errors. NaN where the estimate is on the boundary, zero or of absolute
+    value one.
     """
-    curvature = Curvature.of(fit)
-    covariance = curvature.log_covariance()
+    covariance = _log_covariance(fit)
     changes = _covariance_changes(fit)
     limits = []
     for component in components:
@@ -64,15 +64,27 @@ def variance_limits(fit: Fit, components: list[Component], quantile: float) -> l
     return limits
 
 
+def _log_covariance(fit: MixedFit) -> FloatArray:
+    """Return the covariance of theta and of log sigma^2 or log dispersion, (t + 1, t + 1).
+
+    There is none of a residual variance that is given.
+    """
+    if not isinstance(fit, GeneralizedFit):
+        return Curvature.of(fit).log_covariance()
+    of_rest = fit.parameter_covariance[len(fit.beta) :, len(fit.beta) :]
+    missing = 1 - len(fit.phi)
+    return np.pad(of_rest, (0, missing))
+
+
 def _scale(estimate: float, is_correlation: bool) -> tuple[float, Any] | None:
     """Return the estimate on its scale, and the way back; None on the boundary."""
     if is_correlation:
         inside = abs(estimate) < 1.0 - _AT_ONE
         return (float(np.arctanh(estimate)), np.tanh) if inside else None
-    return (float(np.log(estimate)), np.exp) if estimate > 0.0 else None
+    return (float(np.log(estimate)), np.exp) if 0.0 < estimate < np.inf else None
 
 
-def _covariance_changes(fit: Fit) -> list[FloatArray]:
+def _covariance_changes(fit: MixedFit) -> list[FloatArray]:
     """Return the derivative in theta of every factor's covariance, (t_f, k, k).
 
     It is over sigma^2 in scaled units, of effects in raw ones.
@@ -87,12 +99,17 @@ def _covariance_changes(fit: Fit) -> list[FloatArray]:
     ]
 
 
-def _gradient(fit: Fit, component: Component, changes: list[FloatArray]) -> FloatArray:
-    """Return the derivative in theta and log sigma^2 of a component on its scale, (t + 1,)."""
+def _gradient(fit: MixedFit, component: Component, changes: list[FloatArray]) -> FloatArray:
+    """Return the derivative of a component on its scale, (t + 1,).
+
+    It is in theta and log sigma^2, or log dispersion, which Omega has nothing to do with.
+    """
     places = np.cumsum([0] + [len(change) for change in changes])
     gradient = np.zeros(places[-1] + 1)
-    if component.kind != "cor":
-        gradient[-1] = 0.5
+    if not isinstance(fit, GeneralizedFit):
+        gradient[-1] = 0.0 if component.kind == "cor" else 0.5
+    elif component.kind == "scale":
+        gradient[-1] = 1.0
     if component.term is None:
         return gradient
     position, block = fit.place_of(component.term)
@@ -131,8 +148,9 @@ def confidence_intervals(
     model : estimator
         A fitted mixed model.
     method : {"wald", "profile", "bootstrap"}, default="wald"
-        "wald": from the curvature at the optimum; t intervals for coefficients, symmetric ones on
-        a logarithmic scale for deviations and on that of Fisher's z for correlations. "profile":
+        "wald": from the curvature at the optimum; t intervals for coefficients (normal ones of
+        generalized models), symmetric ones on a logarithmic scale for deviations and dispersions,
+        and on that of Fisher's z for correlations. "profile":
         all values that a likelihood-ratio test does not reject. "bootstrap": percentiles of a
         parametric bootstrap.
     level : float, default=0.95
@@ -148,11 +166,12 @@ def confidence_intervals(
     -------
     Table
         Columns estimate, lower and upper; rows named as in lme4 (``sd_x|g``, ``cor_x.z|g``,
-        ``sigma``), then the coefficients. A Wald interval of a variance that is zero, or a
-        correlation of one, is NaN; a profile interval goes up to the boundary where that is not
-        rejected. A profile limit that cannot be found is NaN, with a warning. NaN are
-        also the correlation of an effect that does not vary, and the interval of a variance that
-        nothing tells from other parts of the model.
+        ``sigma``, or ``dispersion`` of a family that has one), then the coefficients. A Wald
+        interval of a variance that is zero, or a correlation of one, is NaN; a profile interval
+        goes up to the boundary where that is not rejected. A profile limit that cannot be found is
+        NaN, with a warning. NaN are also the correlation of an effect that does not vary, the
+        interval of a variance that nothing tells from other parts of the model, and that of an
+        infinite coefficient.
 
     Raises
     ------
@@ -219,7 +238,7 @@ def confidence_intervals(
 
 def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
     tests = CoefficientTests.of(model, df)
-    fit = fit_of(tests.fit, "a Wald interval of variances")
+    fit = tests.fit
     components = components_of(fit)
     of_variances = [part for part in components if part.kind != "coefficient"]
     limits = variance_limits(fit, of_variances, float(stats.norm.ppf((1.0 + level) / 2.0)))
@@ -229,7 +248,8 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
         (float(value - width), float(value + width))
         for value, width in zip(tests.estimates(functions), half, strict=True)
     ]
-    scale = "Deviations on a logarithmic scale"
+    dispersion = " and the dispersion" if "dispersion" in fit.scales else ""
+    scale = f"Deviations{dispersion} on a logarithmic scale"
     has_correlations = any(part.kind == "cor" for part in components)
     scale += ", correlations on that of Fisher's z." if has_correlations else "."
     return components, limits, (tests.note, scale)

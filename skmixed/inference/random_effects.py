@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from skmixed.core.linalg import FloatArray
-from skmixed.inference.fitted import design_of, determined_fit_of, formula_of, snapshot
+from skmixed.inference.fitted import design_of, determined_mixed_fit_of, formula_of, snapshot
 from skmixed.inference.table import Table
 from skmixed.inference.testing import check_probability
 
@@ -21,7 +21,7 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
 
     Parameters
     ----------
-    model : MixedLinearRegressor
+    model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
         Fitted; after `update_groups`, given all rows so far.
     level : float, default=0.95
         Probability of the intervals, between 0 and 1.
@@ -33,7 +33,8 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
     Table
         A row for every factor, level and column, which are the index: estimate (BLUP), std_error
         (conditional, at the estimated parameters), lower and upper, and with `ranks` the
-        expected_rank among the levels, from 1 for the lowest, and its percentile.
+        expected_rank among the levels, from 1 for the lowest, and its percentile. Effects of
+        generalized models are on the scale of the link.
 
     Raises
     ------
@@ -49,7 +50,8 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
     -----
     The expected rank of an effect is 1 plus the sum over other levels of the probability that
     theirs are lower, taken as independent normal variables; its percentile is 100 (rank - 1/2) / n.
-    Levels of which little is known have ranks near the middle.
+    Levels of which little is known have ranks near the middle. In R: ``ranef(model, condVar =
+    TRUE)``; estimates of generalized models are modes, by Laplace's approximation.
 
     References
     ----------
@@ -71,7 +73,7 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
     Name: (Subject, 308, Days), dtype: float64
     """
     model = snapshot(model)
-    determined_fit_of(model)
+    determined_mixed_fit_of(model)
     design_of(model)  # which a bare fit has not
     check_probability(level)
     effects = model.random_effects_

@@ -1,4 +1,4 @@
-"""Draws of all parameters given the data, at the estimated relative variances."""
+"""Draws of coefficients and random effects given the data, at the estimated relative variances."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ import pandas as pd
 from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.batch.responses import ScaledResponses, draw_responses
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, generator_of
-from skmixed.inference.fitted import coefficient_names, design_of, determined_fit_of, snapshot
+from skmixed.inference.fitted import (
+    MixedFit,
+    coefficient_names,
+    design_of,
+    determined_mixed_fit_of,
+    snapshot,
+)
 from skmixed.inference.random_effects import effects_index
 from skmixed.inference.table import Table, TabularResult
 
@@ -30,8 +36,8 @@ class Draws(TabularResult):
         Fixed coefficients, the intercept first if there is one.
     random_effects : dict of str to ndarray of shape (n_samples, n_levels, k)
         Of every factor, in the order of `random_effects_`.
-    sigma : ndarray of shape (n_samples,)
-        Residual standard deviations.
+    sigma : ndarray of shape (n_samples,) or None
+        Residual standard deviations; None of generalized models, which have none.
     labels : dict of str to (Index, Index)
         Levels and columns of every factor.
 
@@ -57,14 +63,16 @@ class Draws(TabularResult):
 
     coef: pd.DataFrame
     random_effects: dict[str, FloatArray]
-    sigma: FloatArray
+    sigma: FloatArray | None
     labels: dict[str, tuple[pd.Index[Any], pd.Index[Any]]]
 
     def _table(self) -> Table:
-        sigma = pd.Series(self.sigma, self.coef.index, name="sigma")
-        draws = pd.concat([self.coef, sigma], axis=1)
+        draws = self.coef
+        if self.sigma is not None:
+            sigma = pd.Series(self.sigma, self.coef.index, name="sigma")
+            draws = pd.concat([draws, sigma], axis=1)
         frame = pd.DataFrame({"mean": draws.mean(), "median": draws.median(), "sd": draws.std()})
-        return Table(f"{len(self.sigma)} draws", frame)
+        return Table(f"{len(draws)} draws", frame)
 
     def random_effects_table(self) -> Table:
         """Summarise the draws of the random effects.
@@ -83,7 +91,7 @@ class Draws(TabularResult):
                 "sd": draws.std(axis=0, ddof=1).ravel(),
             }
             parts.append(pd.DataFrame(columns, index=effects_index(name, *self.labels[name])))
-        return Table(f"Random effects, {len(self.sigma)} draws", pd.concat(parts))
+        return Table(f"Random effects, {len(self.coef)} draws", pd.concat(parts))
 
 
 def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws:
@@ -91,7 +99,7 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
 
     Parameters
     ----------
-    model : MixedLinearRegressor
+    model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
         Fitted.
     n_samples : int, default=1000
         Number of draws.
@@ -102,7 +110,9 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
     -------
     Draws
         From sigma^2 times nu over a chi-square variable with nu = n - p degrees of freedom, and the
-        joint normal distribution of coefficients and random effects given it.
+        joint normal distribution of coefficients and random effects given it. Of a generalized
+        model from the normal distribution of coefficients, whose covariance is `coef_covariance_`,
+        and of random effects given them, by Laplace's approximation; infinite coefficients stay.
 
     Raises
     ------
@@ -136,18 +146,17 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
     (100, 18, 2)
     """
     model = snapshot(model)
-    fit = determined_fit_of(model)
+    fit = determined_mixed_fit_of(model)
     design_of(model)  # which a bare fit has not
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: at least one draw is needed")
-    if model._fitted.posterior is not fit:
+    if model._fitted.has_further_rows:
         raise ValueError(
             "sim draws from the joint distribution of a fit, which update_groups does not make: "
-            "call partial_fit with the rows instead"
+            "fit the model to all rows instead, by partial_fit if it is a linear one"
         )
     generator = generator_of(random_state)
-    degrees = fit.problem.n_observations - fit.rank
-    stretch = np.sqrt(degrees / generator.chisquare(degrees, n_samples))
+    stretch = _stretch(fit, n_samples, generator)
     size = int(max(1, _DRAWN_CELLS // max(1, sum(b.size for b in fit.modes))))
     parts = [
         _errors(fit, min(size, n_samples - first), generator) for first in range(0, n_samples, size)
@@ -159,16 +168,27 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
     for position, name in enumerate(labels):
         errors = np.concatenate([blocks[position] for _, blocks in parts])
         effects[name] = fit.modes[position] + stretch[:, None, None] * errors
-    sigma = np.sqrt(fit.sigma2) * stretch
+    sigma = None if isinstance(fit, GeneralizedFit) else np.sqrt(fit.sigma2) * stretch
     return Draws(pd.DataFrame(coef, columns=coefficient_names(fit)), effects, sigma, labels)
 
 
-def _errors(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[FloatArray, Blocks]:
+def _stretch(fit: MixedFit, n_samples: int, generator: np.random.Generator) -> FloatArray:
+    """Draw residual deviations relative to the estimate, (R,); ones where it is given."""
+    if isinstance(fit, GeneralizedFit):
+        return np.ones(n_samples)
+    degrees = fit.problem.n_observations - fit.rank
+    return np.asarray(np.sqrt(degrees / generator.chisquare(degrees, n_samples)))
+
+
+def _errors(
+    given: MixedFit, n_samples: int, generator: np.random.Generator
+) -> tuple[FloatArray, Blocks]:
     """Draw errors of the estimates at the true variances: of beta and of the random effects.
 
     (R, n_fixed), and (R, n_levels, k) for every factor. Raises ValueError for several factors with
     too many random effects.
     """
+    fit = given.working if isinstance(given, GeneralizedFit) else given
     try:
         responses = draw_responses(fit, n_samples, generator)
     except NeedsRowsError:
@@ -184,6 +204,10 @@ def _errors(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[F
         for row, column in zip(shrunk.reshape(sums.shape), cross, strict=True):
             xvy -= row @ column[:p].T
     beta = xvy @ evaluation.beta_covariance
+    if isinstance(given, GeneralizedFit):  # whose errors have those of the variances in them
+        drawn = beta @ _between(fit.scaled_beta_covariance, given.scaled_beta_covariance)
+    else:
+        drawn = beta
     effects = []
     found = evaluation.factorisation.reduce(scaled.levels).cross() if scaled.levels else []
     zipped = zip(
@@ -195,9 +219,17 @@ def _errors(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[F
         strict=True,
     )
     for lam, cross, of_responses, random_map, true in zipped:
-        score = of_responses - np.einsum("apl,rp->arl", cross[:, :p], beta)
+        score = of_responses - np.einsum("apl,rp->arl", cross[:, :p], drawn)
         root = random_map @ (lam @ lam.T) / model.response_scale
         modes = (root @ score.reshape(len(score), -1)).reshape(true.shape)
         effects.append((modes - true).transpose(1, 2, 0))
     to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
-    return beta @ to_fixed.T, effects
+    return drawn @ to_fixed.T, effects
+
+
+def _between(covariance: FloatArray, wanted: FloatArray) -> FloatArray:
+    """Return what makes draws, (R, p), that have one covariance have another, (p, p)."""
+    lower = np.linalg.cholesky(covariance)
+    values, vectors = np.linalg.eigh(wanted)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    return np.asarray(np.linalg.solve(lower.T, root.T))

@@ -124,7 +124,7 @@ def _generalized_notes(fit: GeneralizedFit) -> list[str]:
     stated = f"family: {family.name}, link: {family.link}" + (f", {way}" if fit.spec.terms else "")
     if family.n_dispersions:
         stated += f", dispersion = {family.dispersion(fit.phi):.3g}"
-    notes = [_sizes(fit, fit.n_rows), stated]
+    notes = [_sizes(fit, fit.n_observations), stated]
     notes.append(f"AIC = {fit.aic:.1f}, deviance = {fit.deviance:.1f}")
     if fit.separated:
         names = [coefficient_names(fit)[place] for place in fit.separated]

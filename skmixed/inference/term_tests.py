@@ -1,8 +1,10 @@
-"""F tests of the terms of the fixed part, by type I, II or III.
+"""Tests of the terms of the fixed part, by type I, II or III: F, or chi-squared by Wald.
 
 Type I asks what a term adds to those before it, type II what it adds to all that do not contain
 it. Both are rows of R beta, R being the upper Cholesky factor of X'X with the term at its place,
-and of all columns of X: what is tested does not depend on which dependent ones were dropped.
+and of all columns of X: what is tested does not depend on which dependent ones were dropped. In the
+place of X'X generalized models have the information on the coefficients, so that statistics are
+differences of Wald's.
 Type III is in `skmixed.inference.type_three`.
 """
 
@@ -79,10 +81,27 @@ _ADDS_NOTHING_TO = {
 
 def _notes(results: TermTests, type: str) -> list[str]:
     """Say which terms have no test, and why."""
-    untested = [term for term, test in results.items() if test.num_df == 0]
     return [
-        f"{term} is not tested: it adds nothing to {_ADDS_NOTHING_TO[type]}." for term in untested
+        f"{term} is not tested: "
+        + ("its coefficients are infinite." if test.num_df else f"it adds nothing to {others}.")
+        for others in [_ADDS_NOTHING_TO[type]]
+        for term, test in results.items()
+        if np.isnan(test.statistic)
     ]
+
+
+def _without_infinite(tests: CoefficientTests, part: FixedPart, results: TermTests) -> TermTests:
+    """Take out what was made of terms that have infinite coefficients, or are within such terms."""
+    infinite = {
+        term for term, places in part.terms.items() if not set(places).isdisjoint(tests.infinite)
+    }
+    kept = set(tests.fit.kept)
+    return {
+        term: JointTest(np.nan, len(kept & set(part.terms[term])), np.inf, np.nan)
+        if any(other == term or part.contains(other, term) for other in infinite)
+        else test
+        for term, test in results.items()
+    }
 
 
 def _test_after(tests: CoefficientTests, own: list[int], before: list[int]) -> JointTest:
@@ -114,7 +133,7 @@ def anova(
     *,
     df: DfMethod = "auto",
 ) -> Table:
-    """Test every term of the fixed part by an F test.
+    """Test every term of the fixed part.
 
     Parameters
     ----------
@@ -130,8 +149,10 @@ def anova(
     Returns
     -------
     Table
-        Columns num_df, df (denominator), statistic (F) and p_value; a row a term. A term that adds
-        nothing to those it is tested against has num_df 0 and NaN, and a note says so.
+        Columns num_df, df (denominator), statistic (F) and p_value; a row a term. Of a generalized
+        model the statistic is Wald's chi-squared, with num_df degrees of freedom. A term that adds
+        nothing to those it is tested against has num_df 0 and NaN, and a note says so; NaN is also
+        a term with infinite coefficients.
 
     Raises
     ------
@@ -146,7 +167,8 @@ def anova(
 
     Notes
     -----
-    In R: ``anova(model, type = ...)`` of lmerTest. A term contains another if it has the same
+    In R: ``anova(model, type = ...)`` of lmerTest; for generalized models ``Anova`` of car, with
+    ``contr.sum`` for type III. A term contains another if it has the same
     numeric columns and its factors and more. Types II and III are the same for every coding,
     reference level and order of terms, also where a numeric column is a function of a factor; there
     lmerTest goes by the columns that it has dropped. Where combinations of levels are missing, type
@@ -182,7 +204,8 @@ def anova(
         raise ValueError(f"type={type!r} is not one of 'I', 'II' and 'III'")
     model = snapshot(model)
     tests = CoefficientTests.of(model, df)
-    results: TermTests = BY_TYPE[str(wanted)](tests, design_of(model).fixed_part)
+    part = design_of(model).fixed_part
+    results = _without_infinite(tests, part, BY_TYPE[str(wanted)](tests, part))
     frame = pd.DataFrame(
         {
             "num_df": [test.num_df for test in results.values()],
@@ -192,5 +215,6 @@ def anova(
         },
         index=pd.Index(list(results), dtype=object),
     )
-    title = f"Analysis of variance, type {wanted}: {formula_of(model)}"
+    kind = "deviance" if tests.is_wald else "variance"
+    title = f"Analysis of {kind}, type {wanted}: {formula_of(model)}"
     return Table(title, frame, (tests.note, *_notes(results, str(wanted))))

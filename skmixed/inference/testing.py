@@ -289,12 +289,12 @@ _ESTIMABLE = 1e-6  # excess that is rounding: dropped columns repeat others to a
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FixedGram:
-    """Cross-products of all fixed columns, the dropped ones too, where the least digits are lost.
+    """What rows say of all fixed columns, the dropped ones too, where the least digits are lost.
 
     Columns are shifted if there is an intercept, and have a root mean square of one.
     """
 
-    products: FloatArray  # (n_fixed, n_fixed), with ones on the diagonal
+    products: FloatArray  # (n_fixed, n_fixed), cross-products; of generalized models information
     shift: FloatArray  # (n_fixed, n_fixed), coefficients of raw columns = shift @ those of shifted
     units: FloatArray  # (n_fixed,), lengths of the shifted columns
     alias: FloatArray  # (p, n_dropped), A of X_D = X_K A
@@ -318,7 +318,26 @@ class FixedGram:
         kept, dropped = list(fit.kept), dropped_places(fit)
         own, between = products[np.ix_(kept, kept)], products[np.ix_(kept, dropped)]
         alias = linalg.solve(own, between, assume_a="pos") if dropped else between
+        if isinstance(fit, GeneralizedFit):
+            products = _information(fit, units[kept], np.asarray(alias))
         return cls(products, shift, units, np.asarray(alias))
+
+
+def _information(fit: GeneralizedFit, units: FloatArray, alias: FloatArray) -> FloatArray:
+    """Return the information on all fixed columns, (n_fixed, n_fixed), in the units of (p,) kept.
+
+    It is the inverse of the covariance of the estimates, and zero for infinite coefficients.
+    """
+    kept, dropped = list(fit.kept), dropped_places(fit)
+    to_raw = fit.problem.model.to_raw[list(fit.spec.fixed), :-1][kept]
+    scales = units * np.diag(to_raw)
+    finite = np.flatnonzero(~np.isin(kept, fit.separated))
+    covariance = (fit.scaled_beta_covariance * np.outer(scales, scales))[np.ix_(finite, finite)]
+    of_kept = np.zeros((len(kept), len(kept)))
+    of_kept[np.ix_(finite, finite)] = linalg.pinvh(covariance)
+    every = np.zeros((len(kept), len(fit.spec.fixed)))
+    every[:, kept], every[:, dropped] = np.eye(len(kept)), alias
+    return np.asarray(every.T @ of_kept @ every)
 
 
 def excess(fit: MixedFit, functions: FloatArray) -> FloatArray:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.families.family import Family, MeanFamily
@@ -37,11 +38,12 @@ from skmixed.core.generalized.quadrature import (
     evaluate_quadrature,
     shift_nodes,
 )
+from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.generalized.start import first_point
 from skmixed.core.linalg import FloatArray, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
-from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.model.spec import Method, ModelSpec, Term
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.crossproducts import CrossProducts
@@ -86,7 +88,8 @@ class GeneralizedFit:
     quadrature: int  # nodes a random column; 1 for Laplace's approximation
     separated: tuple[int, ...]  # positions in `ModelSpec.fixed` of coefficients that are infinite
     n_rows: int
-    shift: FloatArray | None  # (p + t + m,), of scaled beta, theta and phi, by quadrature
+    responses: ResponseSums  # which tell them from others
+    shift: FloatArray | None  # (n_fixed + t + m,), of what the errors are of, by quadrature
     row_products: CrossProducts | None = None  # of the rows as given, weights counting them
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -264,7 +267,7 @@ class GeneralizedFit:
 
     @property
     def parameter_covariance(self) -> FloatArray:
-        """Covariance of beta in raw units, theta in scaled ones, and phi.
+        """Covariance of beta in raw units, theta in scaled ones of the working model, and phi.
 
         Of shape (n_fixed + t + m,) twice: twice the inverse of the second derivatives. NaN for
         coefficients that are infinite; zero for columns that depend on others.
@@ -287,7 +290,7 @@ class GeneralizedFit:
             direction = np.zeros(len(hessian))
             direction[: len(optimum.separating)] = optimum.separating
             covariance = covariance_beside(hessian, direction)
-        change = _to_raw(observations, len(hessian))
+        change = _to_raw(observations, self.problem, optimum)
         raw = change @ covariance @ change.T
         separated = list(self.separated)
         raw[separated], raw[:, separated] = np.nan, np.nan
@@ -332,6 +335,14 @@ class GeneralizedFit:
         """Log-likelihood."""
         return -0.5 * self.criterion
 
+    def with_method(self, method: Method) -> GeneralizedFit:
+        """Return this fit, which is by maximum likelihood. Raises ValueError for "reml"."""
+        if method != "ml":
+            raise ValueError(
+                "generalized models have no restricted likelihood: take method='auto' or 'ml'"
+            )
+        return self
+
     @property
     def n_parameters(self) -> int:
         """Independent coefficients, entries of theta, and dispersions."""
@@ -344,8 +355,8 @@ class GeneralizedFit:
 
     @property
     def bic(self) -> float:
-        """Bayesian information criterion, with the number of rows."""
-        return self.criterion + float(np.log(self.n_rows)) * self.n_parameters
+        """Bayesian information criterion, with the number of observations."""
+        return self.criterion + float(np.log(self.n_observations)) * self.n_parameters
 
 
 def optimum_of(
@@ -441,7 +452,7 @@ def _with_nodes(
 
 
 def _shift_of(observations: Observations, optimum: JointOptimum) -> FloatArray | None:
-    """Return by how much quadrature would move raw beta, theta and phi, (n_fixed + t + m,)."""
+    """Return by how much quadrature would move beta, theta and phi, scaled, (p + t + m,)."""
     laplace: LaplaceEvaluation = optimum.evaluation
     n_nodes = shift_nodes(observations.structures[0].size)
     if n_nodes is None:
@@ -450,16 +461,24 @@ def _shift_of(observations: Observations, optimum: JointOptimum) -> FloatArray |
         observations, laplace, n_nodes, laplace.point, laplace.remembered, LEAST_DECREMENT
     )
     slopes = there.slopes(Coordinates.natural(observations.structures), optimum.theta)
-    return -_to_raw(observations, len(slopes)) @ (_inverse(optimum.hessian()) @ slopes)
+    return -_inverse(optimum.hessian()) @ slopes
 
 
-def _to_raw(observations: Observations, size: int) -> FloatArray:
-    """Return the map from scaled beta, theta and phi, (size,), to those with raw beta."""
-    p = observations.rank
-    maps = observations.units.to_raw[list(observations.spec.fixed), :-1]
-    change = np.zeros((len(maps) + size - p, size))
-    change[: len(maps), :p], change[len(maps) :, p:] = maps, np.eye(size - p)
-    return change
+def _to_raw(observations: Observations, problem: Problem, optimum: JointOptimum) -> FloatArray:
+    """Return the map from beta, theta and phi of a search to raw beta, and theta of `problem`.
+
+    Of shape (n_fixed + t + m, p + t + m). The columns of both are shifted alike, so that entries of
+    lambda differ by their units.
+    """
+    units = observations.units
+    places = Coordinates.natural(observations.structures).places
+    parts = [units.to_raw[list(observations.spec.fixed), :-1]]
+    zipped = zip(observations.structures, places, units.random_maps, strict=True)
+    for (structure, place, before), after in zip(zipped, problem.model.random_maps, strict=True):
+        slopes = structure.root_slopes(optimum.theta[place], structure.natural_order)
+        between = np.linalg.solve(after, before)
+        parts.append(np.array([structure.read(between @ slope) for slope in slopes]).T)
+    return np.asarray(block_diag(*parts, np.eye(len(optimum.evaluation.point.phi))))
 
 
 def fit_at(
@@ -474,6 +493,8 @@ def fit_at(
     spec, units, point = observations.spec, observations.units, evaluation.point
     products = working_products(observations, evaluation)
     problem = Problem.of(products, spec)
+    if shift is not None:
+        shift = _to_raw(observations, problem, optimum) @ shift
     raw = [R @ lam for R, lam in zip(units.random_maps, point.lambdas, strict=True)]
     scaled = tuple(problem.scaled_lambdas(raw))
     beta = (units.to_raw[:, :-1] @ point.beta)[list(spec.fixed)]
@@ -490,6 +511,7 @@ def fit_at(
         quadrature,
         separated,
         observations.n_rows,
+        ResponseSums.of(observations.given, spec),
         shift,
         observations.counted,
         {"observations": observations, "optimum": optimum},

@@ -1,0 +1,155 @@
+"""Whether the likelihoods of fits can be compared: their kind, and their data.
+
+That they were fitted to the same data is checked as far as fits without rows can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.response_sums import SAME_SUM
+from skmixed.core.linalg import FloatArray
+from skmixed.core.sums.layout import CONSTANT, GroupIndex
+from skmixed.inference.fitted import MixedFit
+
+
+def check_same_data(fits: Sequence[MixedFit], names: Sequence[str]) -> None:
+    """Refuse fits to different rows, weights or responses, called by their names.
+
+    Raises ValueError if the numbers of rows, the weights, what they mean, or the sums of the
+    response differ, those of single levels too where the models share a factor.
+    """
+    first = fits[0]
+    for fit, name in zip(fits[1:], names[1:], strict=True):
+        reason = _difference(first, fit)
+        if reason:
+            raise ValueError(
+                f"{names[0]!r} and {name!r} were not fitted to the same data: {reason}. "
+                "Likelihoods can only be compared on the same rows and response; rows with missing "
+                "values may have been left out of one of them"
+            )
+
+
+def check_same_kind(fits: Sequence[MixedFit], names: Sequence[str]) -> None:
+    """Refuse fits whose likelihoods are of different kinds, called by their names.
+
+    Raises ValueError for linear models beside generalized ones, and generalized ones of different
+    families, links or approximations; without random effects there is nothing to approximate.
+    """
+    kinds = [_kind_of(fit) for fit in fits]
+    for kind, name in zip(kinds[1:], names[1:], strict=True):
+        if kind != kinds[0]:
+            raise ValueError(
+                f"{names[0]!r} is a {kinds[0]} and {name!r} a {kind}: likelihood-ratio tests need "
+                "models of one kind, whose responses have one distribution"
+            )
+    nodes = [fit.quadrature if isinstance(fit, GeneralizedFit) else 1 for fit in fits]
+    approximated = [place for place, fit in enumerate(fits) if fit.spec.terms]
+    for place in approximated[1:]:
+        first = approximated[0]
+        if nodes[place] != nodes[first]:
+            raise ValueError(
+                f"the likelihood of {names[first]!r} has quadrature={nodes[first]} and that of "
+                f"{names[place]!r} quadrature={nodes[place]}: approximations differ by more than "
+                "models do, so fit both by the same"
+            )
+
+
+def _kind_of(fit: MixedFit) -> str:
+    if not isinstance(fit, GeneralizedFit):
+        return "linear model"
+    return f"generalized model of the family {fit.family.name!r} with the link {fit.family.link!r}"
+
+
+def _difference(first: MixedFit, second: MixedFit) -> str:
+    if isinstance(first, GeneralizedFit) and isinstance(second, GeneralizedFit):
+        return _response_difference(first, second)
+    assert isinstance(first, Fit)  # by `check_same_kind`
+    assert isinstance(second, Fit)
+    return _linear_difference(first, second)
+
+
+def _response_difference(first: GeneralizedFit, second: GeneralizedFit) -> str:
+    one, other = first.responses, second.responses
+    n = first.n_observations, second.n_observations
+    if n[0] != n[1]:
+        return f"{n[0]:.15g} rows and {n[1]:.15g} rows"
+    if not one.are_those_of(other):
+        return "the responses or weights differ"
+    sums = dict(zip(second.spec.used_factors, other.of_levels, strict=True))
+    keys = {second.products.levels[f].key: f for f in sums}
+    for factor, mine in zip(first.spec.used_factors, one.of_levels, strict=True):
+        index = first.products.levels[factor]
+        if index.key in keys:
+            theirs = keys[index.key]
+            reason = _unlike_levels(index, mine, second.products.levels[theirs], sums[theirs])
+            if reason:
+                return reason
+    return ""
+
+
+def _linear_difference(first: Fit, second: Fit) -> str:
+    rows = first.products.n_rows, second.products.n_rows
+    if rows[0] != rows[1]:
+        return f"{rows[0]} rows and {rows[1]} rows"
+    if first.spec.weighting != second.spec.weighting and _is_weighted(first):
+        return "weights are frequencies in one and precisions in the other"
+    weights = [(f.products.total_weight, f.products.total_log_weight) for f in (first, second)]
+    if not np.allclose(weights[0], weights[1], rtol=SAME_SUM, atol=SAME_SUM):
+        return "their weights differ"
+    if not np.allclose(_moments(first), _moments(second), rtol=SAME_SUM, atol=0.0):
+        return "the responses or offsets differ"
+    return _level_difference(first, second)
+
+
+def _is_weighted(fit: Fit) -> bool:
+    return fit.products.total_weight != fit.products.n_rows or fit.products.total_log_weight != 0.0
+
+
+def _moments(fit: Fit) -> tuple[float, float]:
+    """Return two moments of the response: mean square, and mean plus its root.
+
+    The sum keeps a mean near zero from being compared with nothing but its rounding.
+    """
+    products = fit.products
+    (mean,), ((about_mean,),) = products.moments(np.eye(len(products.basis))[:, -1:])
+    square = float(about_mean + mean**2)
+    return float(mean) + np.sqrt(square), square
+
+
+def _level_difference(first: Fit, second: Fit) -> str:
+    """Compare the sums of the response over levels of the factors that both have."""
+    theirs = {index.key: n for n, index in enumerate(second.products.levels)}
+    for n, index in enumerate(first.products.levels):
+        if index.key not in theirs:
+            continue
+        other = second.products.levels[theirs[index.key]]
+        mine, sums = _level_sums(first, n), _level_sums(second, theirs[index.key])
+        sums *= second.products.unit / first.products.unit
+        reason = _unlike_levels(index, mine, other, sums)
+        if reason:
+            return reason
+    return ""
+
+
+def _unlike_levels(
+    index: GroupIndex, mine: FloatArray, other: GroupIndex, theirs: FloatArray
+) -> str:
+    """Say how levels, or sums of theirs, (..., n_levels), differ; nothing if they do not."""
+    if not len(index) == len(other) == len(index.union(other)[0]):
+        return f"their levels of {index.name!r} differ"
+    found = theirs[..., other.find(index)]
+    if not np.allclose(mine, found, rtol=SAME_SUM, atol=SAME_SUM * np.abs(mine).max()):
+        return f"the responses within levels of {index.name!r} differ"
+    return ""
+
+
+def _level_sums(fit: Fit, factor: int) -> FloatArray:
+    """Return the weights and the sum of the response of every level, (2, n_levels)."""
+    products = fit.products
+    of_constant = products.factors[factor].products[0]
+    return np.asarray((products.undo.T @ of_constant)[[CONSTANT, -1]])
