@@ -78,7 +78,8 @@ class Fit:
             report = replace(report, reason=reason)
         cache: dict[str, Any] = {"problem": evaluation.problem, "evaluation": evaluation}
         if evaluation.problem.model.times is not None:  # its levels stand for others
-            cache = {"problem": problem.with_noise() if report.is_unbounded else problem}
+            whole = problem.with_noise() if report.is_unbounded else problem
+            cache = {"problem": whole, "optimum": evaluation}
         krylov = search.krylov and evaluation.problem.elimination.krylov
         return cls(products, spec, tuple(evaluation.lambdas), report, cache, krylov)
 
@@ -135,6 +136,11 @@ class Fit:
         return self.cached("evaluation", lambda: evaluate(self.problem, self.scaled_lambdas))
 
     @property
+    def optimum(self) -> Evaluation:
+        """The same, of levels put together where the search had them so: no single one is in it."""
+        return self.cached("optimum", lambda: self.evaluation)
+
+    @property
     def row_products(self) -> CrossProducts:
         """Cross-products of the rows."""
         return self.products
@@ -165,13 +171,13 @@ class Fit:
         if not self.is_determined:
             return 0.0
         scale = self.problem.model.response_scale
-        return self.evaluation.sigma2 / scale / scale
+        return self.optimum.sigma2 / scale / scale
 
     @property
     def beta(self) -> FloatArray:
         """Coefficients of all fixed columns, (n_fixed,); 0 where they depend on those before."""
         model, spec = self.problem.model, self.spec
-        scaled = self.evaluation.beta if self.is_determined else least_squares(model.gram)[0]
+        scaled = self.optimum.beta if self.is_determined else least_squares(model.gram)[0]
         raw = (model.to_raw[:, :-1] @ scaled - model.to_raw[:, -1]) / model.response_scale
         return np.asarray(raw[list(spec.fixed)])
 
@@ -186,13 +192,13 @@ class Fit:
             return np.full((width, width), np.nan)
         model = self.problem.model
         maps = model.to_raw[list(self.spec.fixed), :-1] / model.response_scale
-        relative = maps @ self.evaluation.beta_covariance @ maps.T
-        return np.asarray(self.evaluation.sigma2 * relative)
+        relative = maps @ self.optimum.beta_covariance @ maps.T
+        return np.asarray(self.optimum.sigma2 * relative)
 
     @property
     def scaled_beta_covariance(self) -> FloatArray:
         """Covariance of the coefficients of the scaled columns, (p, p), in squared units of y."""
-        return self.sigma2 * self.evaluation.beta_covariance
+        return self.sigma2 * self.optimum.beta_covariance
 
     @property
     def lambdas(self) -> Blocks:
@@ -209,7 +215,7 @@ class Fit:
         if not self.is_determined:
             return [np.zeros_like(lam) for lam in self.scaled_lambdas]
         roots = [lam / self.problem.model.response_scale for lam in self.lambdas]
-        return [self.evaluation.sigma2 * (root @ root.T) for root in roots]
+        return [self.optimum.sigma2 * (root @ root.T) for root in roots]
 
     @property
     def theta(self) -> FloatArray:
@@ -258,7 +264,7 @@ class Fit:
     @property
     def criterion(self) -> float:
         """-2 log-likelihood, restricted for REML; minus infinity for an exact fit."""
-        return self.evaluation.criterion if self.is_determined else -np.inf
+        return self.optimum.criterion if self.is_determined else -np.inf
 
     @property
     def deviance(self) -> float:
@@ -340,7 +346,7 @@ class Fit:
         relative = self.evaluation.factorisation.conditional_covariance(position)
         random_map = model.random_maps[position] / model.response_scale
         raw = np.einsum("ab,bcl,dc->lad", random_map, relative, random_map, optimize=True)
-        return np.asarray(self.evaluation.sigma2 * raw)
+        return np.asarray(self.optimum.sigma2 * raw)
 
 
 def _check_range(evaluation: Evaluation) -> None:
@@ -357,10 +363,10 @@ def _check_range(evaluation: Evaluation) -> None:
 def _modes(evaluation: Evaluation, to_residual: FloatArray) -> Blocks:
     """Return b = Omega Z'V^-1 [X y] w in raw units, (n_levels, k); w is `to_residual`, (p + 1,)."""
     model = evaluation.problem.model
-    zipped = zip(model.random_maps, evaluation.lambdas, evaluation.cross, strict=True)
+    zipped = zip(model.random_maps, evaluation.omegas, evaluation.cross, strict=True)
     return [
-        (random_map @ (lam @ (lam.T @ np.matmul(to_residual, cross)))).T / model.response_scale
-        for random_map, lam, cross in zipped
+        (random_map @ omega / model.response_scale @ np.matmul(to_residual, cross)).T
+        for random_map, omega, cross in zipped
     ]
 
 

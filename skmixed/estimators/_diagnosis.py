@@ -103,7 +103,7 @@ def warn_about(
         return
     if fit.report.is_unbounded:
         warn(_no_maximum(fit), UnidentifiedWarning)
-    error = fit.evaluation.relative_rounding
+    error = fit.optimum.relative_rounding
     if error > _MOST_LOST:
         warn(_lost_digits(fit, error), LostPrecisionWarning)
     elif not fit.report.converged:
@@ -211,7 +211,7 @@ def _warn_of_resembling_columns(fit: Fit) -> None:
 def _lost_digits(fit: Fit, error: float) -> str:
     """Return what is said of a residual variance with a relative error from rounding."""
     digits = f"leaves it {-np.log10(error):.0f} digits or so"
-    ratio = fit.problem.model.gram[-1, -1] / fit.evaluation.square
+    ratio = fit.problem.model.gram[-1, -1] / fit.optimum.square
     if ratio * 2.0**-52 > _MOST_LOST:
         return (
             f"the residual variance is {ratio:.0e} times smaller than that "

@@ -73,6 +73,11 @@ class MixedState:
         """The numbers."""
         raise NotImplementedError
 
+    @property
+    def parameters(self) -> Any:
+        """The estimates where they are there, else the fit: it finds these without any effects."""
+        return vars(self).get("estimates", self.fit)
+
     def conditional_covariance(self, position: int) -> FloatArray:
         """Return the covariance of random effects given the data, (n_levels, k, k)."""
         covariance: FloatArray = self.fit.conditional_covariance(position)
@@ -165,10 +170,10 @@ class MixedAttributes:
     coef_ = FittedAttribute[FloatArray]()
     intercept_ = FittedAttribute[float]()
     coef_covariance_ = FittedAttribute[pd.DataFrame]()
-    theta_ = FittedAttribute[FloatArray]("estimates.theta")
-    criterion_ = FittedAttribute[float]("estimates.criterion")
-    rank_ = FittedAttribute[int]("estimates.rank")
-    is_singular_ = FittedAttribute[bool]("estimates.is_singular")
+    theta_ = FittedAttribute[FloatArray]("parameters.theta")
+    criterion_ = FittedAttribute[float]("parameters.criterion")
+    rank_ = FittedAttribute[int]("parameters.rank")
+    is_singular_ = FittedAttribute[bool]("parameters.is_singular")
     log_likelihood_ = FittedAttribute[float]("fit.log_likelihood")
     aic_ = FittedAttribute[float]("fit.aic")
     bic_ = FittedAttribute[float]("fit.bic")

@@ -159,6 +159,7 @@ class Plan:
     layout: Layout
     indexes: tuple[GroupIndex, ...]
     codes: tuple[IntArray, ...]  # (n,) a factor: level of every row
+    counts: tuple[IntArray, ...]  # (n_levels,) a factor: rows of the plan in every level
     pairs: dict[tuple[int, int], PairPlan]  # one for every two factors i < j
 
     @classmethod
@@ -175,22 +176,16 @@ class Plan:
                 PairPlan.of(*both) if known is None else PairPlan.among(known[i, j], *both)
             )
         small = index_type(len(rows.columns), *sizes)
+        counts = tuple(map(_counted, codes, sizes))  # faster before the codes are narrow
         narrow = tuple(of_rows.astype(small, copy=False) for of_rows in codes)
-        return cls(layout, rows.indexes, narrow, pairs)
+        return cls(layout, rows.indexes, narrow, counts, pairs)
 
     def part(self, chosen: IntArray) -> Plan:
         """Return a plan of some rows, (m,), among the levels and pairs of all."""
         codes = tuple(codes.take(chosen) for codes in self.codes)
+        counts = tuple(map(_counted, codes, map(len, self.indexes)))
         pairs = {ij: pair.part(chosen) for ij, pair in self.pairs.items()}
-        return Plan(self.layout, self.indexes, codes, pairs)
-
-    @cached_property
-    def counts(self) -> tuple[IntArray, ...]:
-        """Rows of the plan in every level, (n_levels,) a factor."""
-        return tuple(
-            _counted(of_rows, len(index))
-            for of_rows, index in zip(self.codes, self.indexes, strict=True)
-        )
+        return Plan(self.layout, self.indexes, codes, counts, pairs)
 
     def blocks(
         self, columns: FloatArray, weights: FloatArray | None
@@ -205,21 +200,15 @@ class Plan:
                 place: weights if place == CONSTANT else columns[:, place] * weights
                 for place in {place for factor in self.layout.factors for place in factor.columns}
             }
-        for number, (factor, index) in enumerate(
-            zip(self.layout.factors, self.indexes, strict=True)
-        ):
-            codes, z = self.codes[number], factor.columns
+        zipped = zip(self.layout.factors, self.indexes, self.codes, self.counts, strict=True)
+        for factor, index, codes, counts in zipped:
+            z = factor.columns
             if are_summed_singly(codes, len(index), columns):
-                counts = self.counts[number]
                 every = range(columns.shape[1])
                 products = products_singly(codes, counts, z, every, columns, weighted)
             else:
                 random = [columns[:, place] for place in z]
                 products = level_sums(codes, len(index), random, columns, weights)
-                if weights is None:  # sums of ones are exact
-                    counts = products[CONSTANT, CONSTANT].astype(np.intp)
-                else:
-                    counts = self.counts[number]
             factors.append(FactorBlock(index, z, counts, products))
         pairs = {
             (i, j): pair.sums((factors[i], factors[j]), columns, weighted)
@@ -230,8 +219,9 @@ class Plan:
     @property
     def n_bytes(self) -> int:
         """Size in bytes of what there is beside the sums: of rows above all."""
-        held: tuple[IntArray, ...] = (*self.codes, *vars(self).get("counts", ()))
-        return sum(array.nbytes for array in held) + sum(p.n_bytes for p in self.pairs.values())
+        return sum(of_rows.nbytes for of_rows in self.codes) + sum(
+            pair.n_bytes for pair in self.pairs.values()
+        )
 
 
 def _counted(codes: IntArray, size: int) -> IntArray:
