@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn import get_config
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -33,15 +34,6 @@ UnknownLevels = Literal["population", "error", "nan"]
 State = TypeVar("State")
 Value = TypeVar("Value")
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def checking_parameters(*, nested: bool = False) -> Callable[[Function], Function]:
-    """Check the parameters before a fit, those of estimators inside too if `nested`."""
-    # Declared, since scikit-learn has no types, and what it decorates would be Any.
-    decorator: Callable[[Function], Function] = _fit_context(
-        prefer_skip_nested_validation=not nested
-    )
-    return decorator
 
 
 def offered_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]:
@@ -139,8 +131,11 @@ class FittedEstimator(BaseEstimator, Generic[State]):
     def _validate_params(self) -> None:
         """Check the parameters as scikit-learn does, but for those that are left at their defaults.
 
-        These are right, and to see it would take longer than the rest of the reading.
+        These are right, and to see it would take longer than the rest of the reading. So would
+        what scikit-learn's decorator does besides.
         """
+        if get_config()["skip_parameter_validation"]:
+            return
         defaults, params = self._defaults(), self.get_params(deep=False)
         given = {name: each for name, each in params.items() if each is not defaults[name]}
         validate_parameter_constraints(

@@ -16,7 +16,7 @@ from skmixed.core.families.binomial import Binomial
 from skmixed.core.families.catalogue import BINOMIAL
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
-from skmixed.estimators._estimator import FittedAttribute, UnknownLevels, checking_parameters
+from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
 from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized
 from skmixed.estimators._generalized_state import GeneralizedState
 from skmixed.estimators._training_data import read_training_data
@@ -205,7 +205,6 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
         tags.classifier_tags.multi_class = False
         return tags
 
-    @checking_parameters()
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Fit the model.
 
@@ -245,6 +244,7 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
         ApproximationWarning
             If quadrature would move an estimate by more than half a standard error.
         """
+        self._validate_params()
         data = read_training_data(self, X, y, sample_weight, groups)
         self._fitted = GeneralizedState.of_table(self, data, BINOMIAL[self.link]())
         return self

@@ -31,7 +31,7 @@ from skmixed.estimators._alternation import (
 from skmixed.estimators._columns import RandomColumns, coarsest, declared
 from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._effect_predictions import EffectPredictions, EffectState
-from skmixed.estimators._estimator import FittedEstimator, UnknownLevels, checking_parameters
+from skmixed.estimators._estimator import FittedEstimator, UnknownLevels
 from skmixed.estimators._numbers import check_lengths, read_weights, read_y
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators._training_data import read_arguments
@@ -218,7 +218,6 @@ class MixedEffectsRegressor(
         )
         return tags
 
-    @checking_parameters(nested=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Fit regressor and random effects.
 
@@ -246,6 +245,7 @@ class MixedEffectsRegressor(
         FormulaSyntaxError
             If `random` cannot be read.
         """
+        self._validate_params()
         table = InputTable.of(X)
         kept = _positive(sample_weight, table.n_rows)
         table, y, weights, given = read_arguments(self, table, y, sample_weight, groups)

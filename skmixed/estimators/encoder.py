@@ -32,7 +32,6 @@ from skmixed.estimators._estimator import (
     FittedAttribute,
     FittedEstimator,
     UnknownLevels,
-    checking_parameters,
     header_of,
 )
 from skmixed.estimators._reading import InputTable
@@ -215,7 +214,6 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         mapping = MethodMapping().add(caller="fit_transform", callee="split")
         return MetadataRouter(owner=self).add(splitter=self.cv, method_mapping=mapping)
 
-    @checking_parameters()
     def fit(self, X: Any, y: Any) -> Self:
         """Learn the encodings from all rows.
 
@@ -236,10 +234,10 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         ValueError
             For invalid X or y, and columns that are not there.
         """
+        self._validate_params()
         self._fitted = self._learn(X, y)[1]
         return self
 
-    @checking_parameters()
     def fit_transform(self, X: Any, y: Any, **params: Any) -> FloatArray:
         """Learn the encodings from all rows and encode each of these by others.
 
@@ -263,6 +261,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         ValueError
             As in `fit`, and if the folds do not test every row once.
         """
+        self._validate_params()
         training, fitted, passed = self._learn(X, y)
         if self.cross_fit == "loo":
             known = training.without_each_row(fitted.known)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _num_samples
 from skmixed.core.families.catalogue import FAMILIES, family_of
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
-from skmixed.estimators._estimator import FittedAttribute, UnknownLevels, checking_parameters
+from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
 from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized
 from skmixed.estimators._generalized_state import GeneralizedState
 from skmixed.estimators._numbers import read_weights, read_y
@@ -215,7 +215,6 @@ class MixedGeneralizedRegressor(RegressorMixin, BaseGeneralized):
         tags.target_tags.positive_only = self.family != "binomial"
         return tags
 
-    @checking_parameters()
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Fit the model.
 
@@ -256,6 +255,7 @@ class MixedGeneralizedRegressor(RegressorMixin, BaseGeneralized):
         ApproximationWarning
             If quadrature would move an estimate by more than half a standard error.
         """
+        self._validate_params()
         family = family_of(self.family, self.link)
         if self.exposure is not None and family.link != "log":
             raise ValueError(

@@ -20,7 +20,6 @@ from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._estimator import (
     SolverName,
     UnknownLevels,
-    checking_parameters,
 )
 from skmixed.estimators._linear_state import LinearAttributes, LinearState
 from skmixed.estimators._mixed_estimator import MixedEstimator
@@ -334,7 +333,6 @@ class MixedLinearRegressor(BaseMixedRegressor):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @checking_parameters()
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Fit the model.
 
@@ -363,11 +361,11 @@ class MixedLinearRegressor(BaseMixedRegressor):
         FormulaSyntaxError
             If `random` or `fixed` cannot be read.
         """
+        self._validate_params()
         data = read_training_data(self, X, y, sample_weight, groups)
         self._fitted = LinearState.of_table(self, data)
         return self
 
-    @checking_parameters()
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Fit to further rows beside those seen before.
 
@@ -395,6 +393,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
             As in `fit`; if parameters that say what the columns are have changed since the first
             call; and if a formula has a transform that learns from all rows at once.
         """
+        self._validate_params()
         fitted = self._fitted
         if fitted is None:
             data = read_training_data(self, X, y, sample_weight, groups)

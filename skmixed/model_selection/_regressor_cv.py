@@ -26,7 +26,6 @@ from skmixed.estimators._estimator import (
     FittedAttribute,
     SolverName,
     UnknownLevels,
-    checking_parameters,
 )
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._numbers import read_weights
@@ -188,7 +187,6 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    @checking_parameters()
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
     ) -> MixedLinearRegressorCV:
@@ -215,6 +213,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         ValueError
             As in `MixedLinearRegressor`, for no candidates, and for scores that are not numbers.
         """
+        self._validate_params()
         X, y, groups = indexable(X, y, groups)
         models = self._models([] if groups is not None else names_of(X))
         data = [read_training_data(models[0], X, y, sample_weight, groups)]

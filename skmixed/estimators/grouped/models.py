@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skmixed.estimators._estimator import FittedEstimator, checking_parameters
+from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators.grouped._arguments import (
     read_training,
     solves_at_once,
@@ -187,7 +187,6 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         """Return the estimator that is cloned for every group."""
         return LinearRegression() if self.estimator is None else self.estimator
 
-    @checking_parameters(nested=True)
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
     ) -> GroupedModels:
@@ -215,6 +214,7 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         ValueError
             For invalid input, and, if fallback="error", for groups that cannot be fitted.
         """
+        self._validate_params()
         scheme = read_scheme(self.shrinkage, self.min_samples)
         inner = self._inner()
         training = read_training(self, X, y, sample_weight, groups, inner)
