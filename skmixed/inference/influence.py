@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit, working_model
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.leave_out import coefficients_without_levels, residuals_and_leverage
 from skmixed.core.sums.layout import Rows
 from skmixed.inference.fitted import (
+    check_maximum,
     coefficient_names,
-    determined_fit_of,
+    determined_mixed_fit_of,
     formula_of,
+    observations_of_fit,
     rows_of_fit,
     snapshot,
 )
@@ -34,7 +37,7 @@ def influence(
 
     Parameters
     ----------
-    model : MixedLinearRegressor
+    model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
         Fitted.
     X, y, sample_weight, groups : array-like
         The rows of the fit, as given to `fit`; the model does not keep them.
@@ -45,15 +48,16 @@ def influence(
     -------
     Table
         A row for every row of X, under its index if it has one: residual (conditional, in units of
-        y), leverage (diagonal of the hat matrix of the fitted values) and cooks_distance. With
+        y; of a generalized model that of the working model, on the scale of the link), leverage
+        (diagonal of the hat matrix of the fitted values) and cooks_distance. With
         `by`, a row a level: leverage (the sum over its rows), cooks_distance (of the fixed
         coefficients), and the change of every coefficient when the level is left out.
 
     Raises
     ------
     ValueError
-        If these are not the rows of the fit, for an unknown factor, and if the fit left no
-        residual.
+        If these are not the rows of the fit, for an unknown factor, if the fit left no residual,
+        and if coefficients or variances of a generalized model are infinite.
 
     See Also
     --------
@@ -66,6 +70,12 @@ def influence(
     independent fixed columns. For levels it is c'V_b^-1 c / (sigma^2 p), c being the change of the
     coefficients, which is exact at these variances. One pass over the rows does for rows and for a
     factor that contains all others; other factors take an evaluation of the model a level.
+
+    Of a generalized model it is the influence in the linear mixed model that it is near its
+    estimates, with weights of one trial or row and a residual variance of one: what one step of
+    Newton's method changes. For many levels that is near what a refit without the level finds at
+    these variances. R's ``hatvalues`` warns that for such models it makes no sense: it is not of
+    their weights, and can exceed one.
 
     References
     ----------
@@ -87,8 +97,14 @@ def influence(
     '309'
     """
     model = snapshot(model)
-    fit = determined_fit_of(model)
-    rows = rows_of_fit(model, X, y, sample_weight, groups, "influence")
+    fit: Fit
+    whole = determined_mixed_fit_of(model)
+    if isinstance(whole, GeneralizedFit):
+        check_maximum(whole, "influence")
+        observations = observations_of_fit(model, X, y, sample_weight, groups, "influence")
+        fit, rows = working_model(whole, observations)
+    else:
+        fit, rows = whole, rows_of_fit(model, X, y, sample_weight, groups, "influence")
     if by is not None and by not in model.n_groups_:
         raise ValueError(f"by={by!r} is no factor of the model, which has {list(model.n_groups_)}")
     if by is None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
-from skmixed import MixedLinearRegressor, lmer
+from skmixed import MixedClassifier, MixedGeneralizedRegressor, MixedLinearRegressor, glmer, lmer
 from skmixed.datasets import load_sleepstudy
 from skmixed.inference import influence
 from tests import reference_set
@@ -119,3 +120,64 @@ def test_what_cannot_be_done_is_said(sleep):
         influence(model, X, y + 1)
     with pytest.raises(ValueError, match="needs the rows"):
         influence(model, None, None)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.normal(size=800), "g": rng.integers(40, size=800)})
+    X["h"] = rng.integers(6, size=800)
+    effects = rng.normal(scale=0.6, size=40)[X["g"]]
+    return X, rng.poisson(np.exp(0.3 + 0.5 * X["x"] + effects))
+
+
+@pytest.mark.parametrize("random", ["(1 | g)", "(1 | g) + (1 | h)"])
+def test_levels_of_counts_are_near_refits(counts, random):
+    X, y = counts
+    model = MixedGeneralizedRegressor(random, fixed="x").fit(X, y)
+    table = influence(model, X, y, by="g").to_frame()
+    changes = []
+    for level in table.index[:15]:
+        kept = X["g"] != level
+        other = MixedGeneralizedRegressor(random, fixed="x").fit(X[kept], y[kept])
+        changes.append([other.intercept_ - model.intercept_, other.coef_[0] - model.coef_[0]])
+    # refits estimate the variances again, and take more than one step
+    np.testing.assert_allclose(table.iloc[:15, 2:], changes, atol=0.003)
+    assert np.abs(changes).max() > 0.01
+
+
+def test_leverages_of_counts_are_of_the_working_hat_matrix(counts):
+    X, y = counts
+    model = MixedGeneralizedRegressor("(1 | g)", fixed="x", averaging="plug-in").fit(X, y)
+    table = influence(model, X, y).to_frame()
+    w = model.predict(X)
+    fixed = np.column_stack([np.ones(len(y)), X["x"]])
+    Z = (X["g"].to_numpy()[:, None] == np.arange(40)).astype(float)
+    V = np.diag(1.0 / w) + model.random_covariance_["g"].iloc[0, 0] * Z @ Z.T
+    inverse = np.linalg.inv(V)
+    projected = inverse @ fixed
+    P = inverse - projected @ np.linalg.solve(fixed.T @ projected, projected.T)
+    np.testing.assert_allclose(table["leverage"], 1.0 - np.diag(P) / w, atol=1e-7)
+    assert table.index.equals(X.index)
+
+
+def test_shares_equal_rows_and_infinite_coefficients():
+    table = reference_set.table("cbpp")
+    model = glmer("cbind(incidence, size - incidence) ~ C(period) + (1 | herd)", table)
+    shares = table["incidence"] / table["size"]
+    found = influence(model, table, shares, table["size"], by="herd").to_frame()
+    of_rows = influence(model, table, shares, table["size"]).to_frame()
+    assert found["leverage"].sum() == pytest.approx(of_rows["leverage"].sum())
+    assert 4.0 < found["leverage"].sum() < 19.0
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.integers(2, size=300), "g": rng.integers(15, size=300)})
+    y = rng.random(300) < 0.5
+    classes = MixedClassifier("(1 | g)").fit(X, y)  # equal rows of a group are put together
+    assert influence(classes, X, y).to_frame()["leverage"].between(0.0, 0.1).all()
+    with pytest.raises(ValueError, match="these are not the rows the model was fitted to"):
+        influence(classes, X, rng.permutation(y))
+    X["rare"] = (X.index < 5).astype(float)
+    with pytest.warns(ConvergenceWarning):
+        separated = MixedClassifier("(1 | g)").fit(X, y | (X.index < 5))
+    with pytest.raises(ValueError, match="influence begins with the estimates"):
+        influence(separated, X, y | (X.index < 5))

@@ -44,6 +44,7 @@ from skmixed.core.linalg import FloatArray, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import Method, ModelSpec, Term
+from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.crossproducts import CrossProducts
@@ -533,6 +534,23 @@ def working_products(
     columns[:, observations.layout.response] = response
     working = Rows(columns, rows.codes, rows.indexes, weights)
     return CrossProducts.of(observations.layout, working, observations.basis)
+
+
+def working_model(fit: GeneralizedFit, observations: Observations) -> tuple[WorkingFit, Rows]:
+    """Return the linear mixed model of a fit with the rows given once more, and these rows.
+
+    The rows are those of the fit, with codes of its levels; none are put together.
+    """
+    rows, offset = observations.given, observations.offset
+    shift = np.zeros(len(rows.columns)) if offset is None else offset
+    eta = shift + linear_predictor(fit.spec, rows.columns, rows.codes, fit.beta, fit.modes)
+    y = rows.columns[:, observations.layout.response]
+    weights, response = linearised(fit.family, fit.phi, y, rows.weights, eta)
+    columns = rows.columns.copy()
+    columns[:, observations.layout.response] = response - shift
+    working = Rows(columns, rows.codes, rows.indexes, weights)
+    products = CrossProducts.of(observations.layout, working, observations.basis)
+    return fit.working.at(products), working
 
 
 def linearised(

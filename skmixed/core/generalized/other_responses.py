@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from scipy import linalg
 
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.modes import Point, find_modes, first_carried
+from skmixed.core.generalized.modes import find_modes, first_carried
 from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.same_rows import point_of
 from skmixed.core.linalg import FloatArray
 from skmixed.core.sums.layout import Rows
 
@@ -25,9 +25,7 @@ def predictors_given(
     the family can have; levels are those of the fit.
     """
     observations = Observations.of(fit.products.layout, rows, fit.spec, fit.family, base)
-    maps = observations.units.random_maps
-    lambdas = [linalg.solve(R, lam) for R, lam in zip(maps, fit.lambdas, strict=True)]
-    point = Point(np.zeros(observations.rank), lambdas, fit.phi)
+    point = point_of(observations, np.zeros(len(fit.beta)), fit.lambdas, fit.phi)
     for response in responses:
         given = observations.with_response(response)
         eta = np.empty(len(given.rows.columns))
