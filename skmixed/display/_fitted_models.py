@@ -13,7 +13,6 @@ from scipy import special
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
-from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.estimators._reading import InputTable, read_groups
 from skmixed.estimators.effects import MixedEffectsRegressor
@@ -24,7 +23,7 @@ _EPSILON = float(np.finfo(np.float64).eps)  # nearer to 0 or 1 a probability has
 
 
 def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
-    """Return the fitted linear mixed model of an estimator, for the named display.
+    """Return the fitted mixed model of an estimator, for the named display.
 
     With `effects` that inside a `MixedEffectsRegressor` will do. A TypeError says that there is
     none, a NotFittedError that it is not fitted, a ValueError that it was fitted without groups.
@@ -46,7 +45,6 @@ def mixed_model(estimator: Any, display: str, *, effects: bool = False) -> Any:
             "the step or the best_estimator_ that is one"
         )
     check_is_fitted(estimator)
-    assert isinstance(estimator.fit_, Fit)
     return estimator
 
 
@@ -59,6 +57,13 @@ def response_of(estimator: Any) -> str:
     """Return what the response is called: its name in a formula, otherwise y."""
     left, _, right = str(getattr(estimator, "formula_", "")).partition("~")
     return left.strip() if right and left.strip() else "y"
+
+
+def predictor_of(estimator: Any) -> str:
+    """Return what the linear predictor is called: the response, or its link."""
+    family = getattr(getattr(estimator, "fit_", None), "family", None)
+    response = response_of(estimator)
+    return response if family is None else f"{family.link}({response})"
 
 
 def as_objects(labels: Sequence[Any] | pd.Index[Any]) -> NDArray[np.object_]:

@@ -20,7 +20,7 @@ from skmixed.display._drawing import (
     style,
     unit_of,
 )
-from skmixed.display._fitted_models import mixed_model, response_of
+from skmixed.display._fitted_models import mixed_model, predictor_of
 from skmixed.inference.fitted import snapshot
 from skmixed.inference.profiles import profile, split_curves
 
@@ -44,7 +44,8 @@ class ProfileDisplay:
     curves : DataFrame
         Points of the curves: parameter, value and zeta, as `profile` returns.
     response : str, default="y"
-        Name of the response, the unit of standard deviations and of the intercept.
+        Name of the response, the unit of standard deviations and of the intercept; of a generalized
+        model on the scale of its link.
 
     Attributes
     ----------
@@ -92,6 +93,10 @@ class ProfileDisplay:
         parameters: str | list[str] | None = None,
         level: float = 0.99,
         points: int = 6,
+        X: Any = None,
+        y: Any = None,
+        sample_weight: Any = None,
+        groups: Any = None,
         ax: Any = None,
         line_kwargs: dict[str, Any] | None = None,
         point_kwargs: dict[str, Any] | None = None,
@@ -101,8 +106,8 @@ class ProfileDisplay:
 
         Parameters
         ----------
-        estimator : MixedLinearRegressor
-            Fitted.
+        estimator : estimator
+            A fitted mixed model, linear or generalized.
         kind : {"zeta", "density"}, default="zeta"
             What is drawn.
         parameters : str, list of str or None, default=None
@@ -111,6 +116,8 @@ class ProfileDisplay:
             How far the curves go: to the limits of the intervals of this probability.
         points : int, default=6
             Points on either side of the estimate.
+        X, y, sample_weight, groups : array-like, default=None
+            The rows of the fit, as given to `fit`, which a generalized model needs.
         ax : Axes or array of Axes, default=None
             Where to draw: an axes for every parameter, or one that is divided. None makes a figure.
         line_kwargs : dict, default=None
@@ -137,11 +144,19 @@ class ProfileDisplay:
         require_matplotlib("ProfileDisplay.from_estimator")
         estimator = snapshot(estimator)
         model = mixed_model(estimator, "ProfileDisplay")
-        curves = profile(model, level=level, points=points).to_frame()
+        curves = profile(
+            model,
+            level=level,
+            points=points,
+            X=X,
+            y=y,
+            sample_weight=sample_weight,
+            groups=groups,
+        ).to_frame()
         known = list(curves["parameter"].unique())
         wanted = choose("parameters", parameters, known)
         curves = curves[curves["parameter"].isin(wanted)].reset_index(drop=True)
-        return cls(curves, response=response_of(model)).plot(
+        return cls(curves, response=predictor_of(model)).plot(
             ax,
             kind=kind,
             line_kwargs=line_kwargs,
@@ -239,14 +254,16 @@ def _curve(value: np.ndarray, zeta: np.ndarray) -> Any:
 
 
 def _with_unit(names: list[str], number: int, response: str) -> str:
-    """Write one of the parameters with its unit below; correlations have none.
+    """Write one of the parameters with its unit below; correlations and dispersions have none.
 
-    Names of columns may look like others: those of random effects have a bar, and a second sigma is
-    a coefficient.
+    Names of columns may look like others: those of random effects have a bar, and a second sigma or
+    dispersion is a coefficient.
     """
     name = names[number]
     of_effects = "|" in name
     if of_effects and name.startswith("cor_"):
+        return name
+    if name == "dispersion" and name not in names[:number]:
         return name
     column = name.removeprefix("sd_").partition("|")[0] if of_effects else name
     is_residual = name == "sigma" and name not in names[:number]

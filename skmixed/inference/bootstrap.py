@@ -19,6 +19,7 @@ from skmixed.core.linalg import generator_of
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.components import parameters_of
 from skmixed.inference.fitted import (
+    GivenRows,
     check_maximum,
     determined_mixed_fit_of,
     observations_of_fit,
@@ -225,7 +226,7 @@ def bootstrap(
 
 
 def _replicator(
-    model: Any, kind: BootstrapKind, statistic: Statistic | None, rows: tuple[Any, Any, Any, Any]
+    model: Any, kind: BootstrapKind, statistic: Statistic | None, rows: GivenRows
 ) -> Replicator:
     """Return what makes replicates of a model; `rows` are X, y, sample_weight and groups."""
     fit = determined_mixed_fit_of(model)

@@ -1,12 +1,8 @@
 """The deviance with one parameter held, in coordinates in which holding it is holding a number.
 
-With sigma and the absolute Lambda = sigma lambda in raw units as coordinates, the deviance is
-smooth, on the boundary too. Put first in the pivot order, a standard deviation is the one entry
-of its row of Lambda; put second, a row is its standard deviation times (cos a, sin a), where cos a
-is the correlation with the first. There both deviations are squares of coordinates, since with the
-sign of one that of the correlation would change. The gradient is exact.
-
-As a function of sigma and Lambda the deviance is
+With sigma and the absolute Lambda = sigma lambda in raw units as coordinates
+(`skmixed.inference.term_coordinates`), the deviance is smooth, on the boundary too. The gradient is
+exact. As a function of sigma and Lambda it is
 
     f = log|V| + n log(2 pi sigma^2) + (y - X beta)'V^-1(y - X beta) / sigma^2,
 
@@ -17,116 +13,52 @@ generalised least squares.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import linalg
 
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
-from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.model.covariance import Structure
+from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.spec import Term
 from skmixed.inference.components import Component
+from skmixed.inference.constrained_search import RoundSearch, Searcher
+from skmixed.inference.term_coordinates import TermCoordinates, TermPoint
 
 LEAST_DEVIATION = 0.1  # unit of a deviation near zero, in residual ones: neither nothing nor large
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _TermCoordinates:
-    """How the free coordinates x of one term make its theta, (t,), of absolute covariances.
-
-    `held` are the places in theta of what the held parameter is part of, none where it is not of
-    this term: of one place t is the entry itself; of three the entries are x_0^2, x_1^2 cos t and
-    x_1^2 sin t.
-    """
-
-    term: Term
-    position: int  # of its factor
-    block: slice  # its columns within the factor
-    order: IntArray  # (k,), what is held comes first
-    held: tuple[int, ...]
-
-    def theta(self, x: FloatArray, t: float) -> FloatArray:
-        """Return theta at the free coordinates."""
-        if not self.held:
-            return x
-        own = [t] if len(self.held) == 1 else [x[0] ** 2, *(x[1] ** 2 * _on_circle(t))]
-        theta = np.empty(self.structure.n_theta)
-        theta[list(self.held)] = own
-        theta[self._rest] = x[self.n_own :]
-        return theta
-
-    def of_sizes(self, sizes: FloatArray) -> FloatArray:
-        """Return the free coordinates of deviations, given in theta with no angle."""
-        own = np.sqrt(sizes[list(self.held[:2])]) if self.n_own else np.empty(0)
-        return np.concatenate([own, sizes[self._rest]])
-
-    def of_theta(self, theta: FloatArray) -> FloatArray:
-        """Return the free coordinates of theta."""
-        sizes = theta.copy()
-        if self.n_own:
-            sizes[self.held[1]] = np.hypot(*theta[list(self.held[1:])])
-        return self.of_sizes(sizes)
-
-    def slopes(self, x: FloatArray, t: float, by_theta: FloatArray) -> tuple[FloatArray, float]:
-        """Turn a gradient in theta into that in the free coordinates and the slope in t."""
-        rest = by_theta[self._rest]
-        if not self.held:
-            return rest, 0.0
-        if not self.n_own:
-            return rest, float(by_theta[self.held[0]])
-        first, turned = by_theta[self.held[0]], by_theta[list(self.held[1:])]
-        own = [2.0 * x[0] * first, 2.0 * x[1] * (_on_circle(t) @ turned)]
-        return np.array([*own, *rest]), float(x[1] ** 2 * (_on_circle(t + np.pi / 2.0) @ turned))
-
-    @property
-    def structure(self) -> Structure:
-        """The covariance structure of the term."""
-        return self.term.structure
-
-    @property
-    def n_own(self) -> int:
-        """Number of free coordinates that the held parameter is turned with."""
-        return 2 if len(self.held) > 1 else 0
-
-    @property
-    def n_free(self) -> int:
-        """Number of free coordinates."""
-        return self.structure.n_theta - (1 if self.held else 0)
-
-    @property
-    def _rest(self) -> list[int]:
-        return [place for place in range(self.structure.n_theta) if place not in self.held]
-
-
-def _on_circle(angle: float) -> FloatArray:
-    return np.array([np.cos(angle), np.sin(angle)])
-
-
 @dataclass(frozen=True, eq=False)
-class ConstrainedDeviance:
-    """The model with one parameter held at a value t.
+class Constrained(ABC):
+    """A model with one parameter held at a value t, and free coordinates x, (m,).
 
-    t is the value itself, its logarithm for sigma, and the angle of a correlation.
+    First among these are those of the covariances of random effects. t is the value itself, and the
+    angle of a correlation; that of a scale depends on the model.
     """
 
-    fit: Fit  # by maximum likelihood
+    fit: Any  # by maximum likelihood
     component: Component
+
+    # --- the parameter ------------------------------------------------------------------------
 
     @cached_property
     def optimum(self) -> float:
         """The value of t at the optimum."""
         value = self.component.estimate
         if self.component.kind == "scale":
-            return float(np.log(value))
+            return self.scale_optimum
         return float(np.arccos(value)) if self.component.kind == "cor" else value
 
     @property
     def bounds(self) -> tuple[float, float]:
         """Least and largest t."""
+        if self.component.kind == "scale":
+            return -np.inf, self.scale_bound
         if self.component.kind == "cor":
             return 0.0, float(np.pi)
         return (0.0, np.inf) if self.component.kind == "sd" else (-np.inf, np.inf)
@@ -134,36 +66,64 @@ class ConstrainedDeviance:
     def value(self, t: float) -> float:
         """Return the parameter at a value of t."""
         if self.component.kind == "scale":
-            return float(np.exp(t))
+            return self.scale(t)
         return float(np.cos(t)) if self.component.kind == "cor" else t
+
+    def limit(self, t: float) -> float:
+        """Return the limit of an interval that ends at t."""
+        return self.value(t)
+
+    @property
+    def rises(self) -> bool:
+        """Whether the parameter rises with t, as the cosine of an angle does not."""
+        if self.component.kind == "scale":
+            return self.scale(0.0) < self.scale(1.0)
+        return self.component.kind != "cor"
+
+    @property
+    def unit(self) -> float:
+        """Unit of t: a standard error, the size of a deviation, 1 of a logarithm or an angle."""
+        part = self.component
+        if part.kind == "coefficient":
+            place = part.columns[0]
+            return float(np.sqrt(self.fit.beta_covariance[place, place]))
+        if part.term is None or part.kind == "cor":
+            return 1.0
+        return float(self.sizes(part.term)[list(part.columns)].max())
+
+    # --- the free coordinates -----------------------------------------------------------------
 
     @cached_property
     def start(self) -> FloatArray:
-        """The free coordinates at the optimum, log sigma last unless it is held."""
+        """The free coordinates at the optimum."""
         parts = []
-        for term in self._terms:
+        for term in self.terms:
             covariance = self.fit.term_covariance(term.term)
             parts.append(term.of_theta(term.structure.theta(covariance, term.order)))
-        sigma = [] if self.component.kind == "scale" else [0.5 * np.log(self.fit.sigma2)]
-        return np.concatenate([*parts, sigma]).astype(np.float64)
+        return np.concatenate([*parts, self.others]).astype(np.float64)
 
     @cached_property
     def units(self) -> FloatArray:
-        """Sizes of the free coordinates: deviations of the random effects, 1 for log sigma."""
+        """Sizes of the free coordinates: deviations of the random effects, 1 for others."""
         units = []
-        for term in self._terms:
+        for term in self.terms:
             each = term.structure.lam(np.eye(term.structure.n_theta), term.order)
             sizes = (each.any(axis=-1) * self.sizes(term.term)).max(axis=-1)
             units.append(term.of_sizes(sizes))
-        return np.concatenate([*units, np.ones(int(self.component.kind != "scale"))])
+        return np.concatenate([*units, np.ones(len(self.others))])
+
+    @property
+    def n_of_effects(self) -> int:
+        """Number of the coordinates that make covariances of random effects."""
+        return sum(term.n_free for term in self.terms)
 
     def apart(self, x: FloatArray) -> FloatArray:
         """Return coordinates like x, (m,), of effects that are not correlated: off any boundary."""
         parts = [
             term.of_theta(term.structure.theta(np.diag(self.sizes(term.term) ** 2), term.order))
-            for term in self._terms
+            for term in self.terms
         ]
-        return np.concatenate([*parts, x[len(x) - int(self.component.kind != "scale") :]])
+        return np.concatenate([*parts, x[self.n_of_effects :]])
 
     def sizes(self, term: Term) -> FloatArray:
         """Return the deviations of a term's effects, (k,), at least a share of the residual one."""
@@ -172,21 +132,102 @@ class ConstrainedDeviance:
         least = LEAST_DEVIATION * np.sqrt(self.fit.sigma2) * rows
         return np.asarray(np.maximum(np.sqrt(np.diag(self.fit.term_covariance(term))), least))
 
+    @cached_property
+    def terms(self) -> list[TermCoordinates]:
+        """The terms whose covariances are free."""
+        terms: list[TermCoordinates] = []
+        given: tuple[Term, ...] = self.fit.spec.terms
+        for term in given:
+            if term.factor in self.fit.unidentified:
+                continue
+            order, held = term.structure.natural_order, tuple[int, ...]()
+            if term is self.component.term:
+                order, held = term.structure.held(self.component.columns)
+            position, block = self.fit.place_of(term)
+            terms.append(TermCoordinates(term, position, block, order, held))
+        return terms
+
+    def thetas(self, x: FloatArray, t: float) -> list[TermPoint]:
+        """Return every term with its part of x and its theta."""
+        ends = np.cumsum([term.n_free for term in self.terms], dtype=int)
+        parts = zip(self.terms, np.split(x, ends)[:-1], strict=True)
+        return [(term, part, term.theta(part, t)) for term, part in parts]
+
+    def lambdas(self, found: list[TermPoint]) -> Blocks:
+        """Return Lambda of every factor, (k, k) in raw units."""
+        lambdas = [np.zeros((s.size, s.size)) for s in self.fit.problem.structures]
+        for term, _, theta in found:
+            lam = term.structure.lam(theta, term.order)
+            lambdas[term.position][term.block, term.block] = lam
+        return lambdas
+
+    # --- what depends on the model ------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def others(self) -> FloatArray:
+        """The free coordinates, at the optimum, that are not of covariances of effects."""
+
+    @property
+    @abstractmethod
+    def scale_optimum(self) -> float:
+        """The value of t of a scale at the optimum."""
+
+    @property
+    def scale_bound(self) -> float:
+        """Largest t of a scale."""
+        return float(np.inf)
+
+    @abstractmethod
+    def scale(self, t: float) -> float:
+        """Return a scale at a value of t."""
+
+    @abstractmethod
+    def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
+        """Return the deviance, its gradient in the free coordinates x, (m,), and its slope in t."""
+
+    @abstractmethod
+    def searcher(self) -> Searcher:
+        """Return what looks for the least deviance at given t."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConstrainedDeviance(Constrained):
+    """A linear mixed model with one parameter held.
+
+    t of sigma is its logarithm, which otherwise is the last free coordinate.
+    """
+
+    fit: Fit
+
+    @property
+    def others(self) -> FloatArray:
+        """The logarithm of sigma, unless it is held."""
+        held = self.component.kind == "scale"
+        return np.empty(0) if held else np.array([self.scale_optimum])
+
+    @property
+    def scale_optimum(self) -> float:
+        """The logarithm of sigma."""
+        return float(np.log(np.sqrt(self.fit.sigma2)))
+
+    def scale(self, t: float) -> float:
+        """Return sigma."""
+        return float(np.exp(t))
+
+    def searcher(self) -> RoundSearch:
+        """Return a search without second derivatives."""
+        return RoundSearch(self)
+
     def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
         """Return the deviance, its gradient in the free coordinates x, (m,), and its slope in t."""
         kind, columns = self.component.kind, self.component.columns
         log_sigma = t if kind == "scale" else float(x[-1])
         held = (columns[0], t) if kind == "coefficient" else None
-        ends = np.cumsum([term.n_free for term in self._terms], dtype=int)
-        parts = np.split(x, ends)[:-1]
-        thetas = [term.theta(part, t) for term, part in zip(self._terms, parts, strict=True)]
-        lambdas = [np.zeros((s.size, s.size)) for s in self.fit.problem.structures]
-        for term, theta in zip(self._terms, thetas, strict=True):
-            lam = term.structure.lam(theta, term.order)
-            lambdas[term.position][term.block, term.block] = lam
-        found = deviance_at(self.fit, lambdas, log_sigma, held)
+        terms = self.thetas(x, t)
+        found = deviance_at(self.fit, self.lambdas(terms), log_sigma, held)
         gradient, slope = [np.empty(0)], found.by_held
-        for term, part, theta in zip(self._terms, parts, thetas, strict=True):
+        for term, part, theta in terms:
             by_omega = found.by_omegas[term.position][term.block, term.block]
             directions = term.structure.directions(theta, term.order)
             own, by_t = term.slopes(part, t, directions.reshape(len(theta), -1) @ by_omega.ravel())
@@ -197,16 +238,6 @@ class ConstrainedDeviance:
         else:
             gradient.append(np.array([found.by_log_sigma]))
         return found.value, np.concatenate(gradient), slope
-
-    @cached_property
-    def _terms(self) -> list[_TermCoordinates]:
-        terms = []
-        for term in self.fit.spec.terms:
-            order, held = term.structure.natural_order, tuple[int, ...]()
-            if term is self.component.term:
-                order, held = term.structure.held(self.component.columns)
-            terms.append(_TermCoordinates(term, *self.fit.place_of(term), order, held))
-        return terms
 
 
 @dataclass(frozen=True, slots=True, eq=False)

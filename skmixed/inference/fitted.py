@@ -16,6 +16,9 @@ from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.rows.leave_out import rows_at_levels
 from skmixed.core.sums.layout import Rows
 
+GivenRows = tuple[Any, Any, Any, Any]
+"""X, y, sample_weight and groups as a user gives them, None where they are not needed."""
+
 MixedFit = Fit | GeneralizedFit
 SomeFit = TypeVar("SomeFit", Fit, GeneralizedFit, MixedFit)
 

@@ -19,9 +19,10 @@ from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import Component, components_of, parameters_of
 from skmixed.inference.degrees import Curvature
 from skmixed.inference.fitted import (
+    GivenRows,
     MixedFit,
     coefficient_names,
-    determined_fit_of,
+    determined_mixed_fit_of,
     formula_of,
     snapshot,
 )
@@ -140,6 +141,10 @@ def confidence_intervals(
     df: DfMethod = "auto",
     n_samples: int = 1000,
     random_state: Any = None,
+    X: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    groups: Any = None,
 ) -> Table:
     """Return intervals of standard deviations, correlations, sigma and the coefficients.
 
@@ -161,6 +166,9 @@ def confidence_intervals(
         For "bootstrap": number of replicates.
     random_state : None, int, or numpy.random.Generator, default=None
         For "bootstrap": source of its draws.
+    X, y, sample_weight, groups : array-like, default=None
+        The rows of the fit, as given to `fit`: for profiles and bootstraps of generalized models,
+        which do not keep them.
 
     Returns
     -------
@@ -176,7 +184,8 @@ def confidence_intervals(
     Raises
     ------
     ValueError
-        For an unknown method, and as in `coefficient_table`.
+        For an unknown method, if rows are needed and not given or are others, and as in
+        `coefficient_table`.
 
     See Also
     --------
@@ -214,11 +223,11 @@ def confidence_intervals(
     (Intercept)                     251.41  237.68  265.13
     Days                             10.47    7.36   13.58
     """
-    model = snapshot(model)
+    model, rows = snapshot(model), (X, y, sample_weight, groups)
     makers: dict[str, Callable[[], Intervals]] = {
         "wald": lambda: _wald(model, level, df),
-        "profile": lambda: _profile(model, level),
-        "bootstrap": lambda: _bootstrap(model, level, n_samples, random_state),
+        "profile": lambda: _profile(model, level, rows),
+        "bootstrap": lambda: _bootstrap(model, level, n_samples, random_state, rows),
     }
     if method not in makers:
         raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, makers))}")
@@ -255,10 +264,21 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
     return components, limits, (tests.note, scale)
 
 
-def _bootstrap(model: Any, level: float, n_samples: int, random_state: Any) -> Intervals:
-    fit = determined_fit_of(model)
+def _bootstrap(
+    model: Any, level: float, n_samples: int, random_state: Any, rows: GivenRows
+) -> Intervals:
+    fit = determined_mixed_fit_of(model)
     components = components_of(fit)
-    result = bootstrap(model, n_samples, random_state=random_state)
+    X, y, sample_weight, groups = rows
+    result = bootstrap(
+        model,
+        n_samples,
+        X=X,
+        y=y,
+        sample_weight=sample_weight,
+        groups=groups,
+        random_state=random_state,
+    )
     found = bootstrap_intervals(result, level=level).frame[["lower", "upper"]]
     drawn = {
         (part.kind, part.term, part.columns): (float(low), float(high))
@@ -271,11 +291,11 @@ def _bootstrap(model: Any, level: float, n_samples: int, random_state: Any) -> I
     return components, limits, (f"Percentiles of {n_samples} replicates, parametric bootstrap.",)
 
 
-def _profile(model: Any, level: float) -> Intervals:
-    fit, curves = profiled(model)
+def _profile(model: Any, level: float, rows: GivenRows) -> Intervals:
+    fit, curves = profiled(model, rows)
     target = farthest_zeta(level)
     limits = [_NO_LIMITS if curve is None else _limits(curve, target) for _, curve in curves]
-    is_given = fit is determined_fit_of(model)
+    is_given = fit is determined_mixed_fit_of(model)
     note = "Profile likelihood." if is_given else "Profile likelihood, of the fit by ML."
     return [component for component, _ in curves], limits, (note,)
 
@@ -284,6 +304,6 @@ def _limits(curve: ProfileCurve, target: float) -> Limits:
     constrained, ends = curve.constrained, [np.nan, np.nan]
     for end, sign in enumerate((-1.0, 1.0)):
         with of_one_parameter(constrained.component):
-            ends[end] = constrained.value(curve.solve(sign * target)[0])
-    low, high = ends[::-1] if constrained.component.kind == "cor" else ends  # cosines of angles
+            ends[end] = constrained.limit(curve.solve(sign * target)[0])
+    low, high = ends if constrained.rises else ends[::-1]
     return low, high

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.optimize import minimize
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import BoolArray, FloatArray
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.exceptions import warn
 from skmixed.inference.components import Component, components_of, identified_part, is_identified
-from skmixed.inference.constrained import ConstrainedDeviance
-from skmixed.inference.degrees import DIFFERENCE_STEP
-from skmixed.inference.fitted import determined_fit_of, formula_of, snapshot
+from skmixed.inference.constrained import Constrained, ConstrainedDeviance
+from skmixed.inference.constrained_likelihood import ConstrainedLikelihood
+from skmixed.inference.constrained_search import NOT_COMPUTED, Searcher
+from skmixed.inference.fitted import (
+    GivenRows,
+    MixedFit,
+    check_maximum,
+    determined_mixed_fit_of,
+    formula_of,
+    observations_of_fit,
+    snapshot,
+)
 from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import check_probability
 
@@ -93,7 +102,16 @@ def split_curves(curves: pd.DataFrame) -> list[pd.DataFrame]:
     return [part for _, part in curves.groupby(begins.cumsum())]
 
 
-def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
+def profile(
+    model: Any,
+    *,
+    level: float = 0.99,
+    points: int = 6,
+    X: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    groups: Any = None,
+) -> Profile:
     """Compute the profile likelihood of every parameter.
 
     Parameters
@@ -105,6 +123,9 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
         boundary of the parameter.
     points : int, default=6
         Points on either side of the estimate, equally spaced in zeta.
+    X, y, sample_weight, groups : array-like, default=None
+        The rows of the fit, as given to `fit`: a generalized model does not keep them, and needs
+        them. A linear one does without.
 
     Returns
     -------
@@ -116,7 +137,8 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
     Raises
     ------
     ValueError
-        If the model is not fitted or leaves no residual, and for an invalid level or number.
+        If the model is not fitted, leaves no residual or has no maximum, for an invalid level or
+        number, and if the rows are needed and not given, or are others.
 
     See Also
     --------
@@ -125,7 +147,8 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
     Notes
     -----
     In R: ``profile(model)``. As there it is the full likelihood, to which a model fitted by REML is
-    refitted. Every point is a minimum of the deviance over all other parameters.
+    refitted. Every point is a minimum of the deviance over all other parameters; that of a
+    generalized model is the one it was fitted by, by Laplace's approximation or by quadrature.
 
     References
     ----------
@@ -153,7 +176,7 @@ def profile(model: Any, *, level: float = 0.99, points: int = 6) -> Profile:
     targets = farthest_zeta(level) * np.arange(1, points + 1) / points
     rows = [
         (component.name, value, zeta)
-        for component, curve in profiled(model)[1]
+        for component, curve in profiled(model, (X, y, sample_weight, groups))[1]
         if curve is not None
         for value, zeta in _points_of(curve, targets)
     ]
@@ -166,22 +189,39 @@ def farthest_zeta(level: float) -> float:
     return float(np.sqrt(stats.chi2.ppf(level, 1)))
 
 
-def profiled(model: Any) -> tuple[Fit, list[tuple[Component, ProfileCurve | None]]]:
+def profiled(
+    model: Any, rows: GivenRows = (None, None, None, None)
+) -> tuple[MixedFit, list[tuple[Component, ProfileCurve | None]]]:
     """Return the ML fit of a model, and its parameters with the beginnings of their curves.
 
-    There is none for what the data say nothing about, or where it cannot be computed.
+    There is none for what the data say nothing about, or where it cannot be computed. `rows` are
+    X, y, sample_weight and groups, which a generalized model needs.
     """
-    given = determined_fit_of(model)
-    check_exact(given, "a profile")
-    fit = given.with_method("ml")
-    identified, found = identified_part(fit), []
+    given = determined_mixed_fit_of(model)
+    constrain: Callable[[Component], Constrained]
+    if isinstance(given, Fit):
+        check_exact(given, "a profile")
+        fit = given.with_method("ml")
+        constrain = partial(ConstrainedDeviance, identified_part(fit))
+        return fit, _curves(fit, constrain)
+    check_maximum(given, "a profile")
+    observations = observations_of_fit(model, *rows, "a profile likelihood")
+    constrain = partial(ConstrainedLikelihood, given, observations=observations)
+    return given, _curves(given, constrain)
+
+
+def _curves(
+    fit: MixedFit, constrain: Callable[[Component], Constrained]
+) -> list[tuple[Component, ProfileCurve | None]]:
+    """Begin the curve of every parameter."""
+    found = []
     for part in components_of(fit):
         curve = None
         if is_identified(fit, part):
             with of_one_parameter(part):
-                curve = ProfileCurve.of(identified, part)
+                curve = ProfileCurve(constrain(part), fit.criterion)
         found.append((part, curve))
-    return fit, found
+    return found
 
 
 @contextmanager
@@ -189,7 +229,7 @@ def of_one_parameter(part: Component) -> Iterator[None]:
     """Warn of what keeps the profile of one parameter from being found, and go on without it."""
     try:
         yield
-    except (NoLimitError, *_NOT_COMPUTED) as error:
+    except (NoLimitError, *NOT_COMPUTED) as error:
         warn(
             f"the profile of {part.name} is incomplete, and a limit of it that is missing is NaN: "
             f"{error}",
@@ -205,8 +245,7 @@ def _points_of(curve: ProfileCurve, targets: FloatArray) -> list[tuple[float, fl
         with of_one_parameter(constrained.component):
             for t, zeta in _side(curve, sign * targets):
                 found[t] = zeta
-    # An angle falls as its cosine grows.
-    direction = -1.0 if constrained.component.kind == "cor" else 1.0
+    direction = 1.0 if constrained.rises else -1.0
     return sorted((constrained.value(t), direction * zeta) for t, zeta in found.items())
 
 
@@ -219,11 +258,6 @@ def _side(curve: ProfileCurve, targets: FloatArray) -> Iterator[tuple[float, flo
             return
 
 
-_NOT_COMPUTED = (ArithmeticError, np.linalg.LinAlgError)
-_GRADIENT_LEFT = 1e-6  # by BFGS; the deviance, of curvature near one, is then right to its square
-_UNREACHABLE = 1e300  # deviance where it cannot be computed: finite, so that searches step back
-_FLATTEST = 1e-2  # of a Hessian of unit diagonal: directions flatter than that count as this flat
-_MOST_LEARNED = 1e2  # factor by which one search may change a curvature: it has seen few steps
 _NEXT_TO_ZERO = 1e-2  # units of a coordinate: nearer to zero, its slope hardly tells of a way out
 _AWAY_FROM_ZERO = 0.3  # units: the deviance is the same for both signs, and zero can be a maximum
 _NOT_LOWER = 1e-3  # of the deviance: lower by more, another fit is better
@@ -250,25 +284,17 @@ class ProfileCurve:
     where one nearer to the optimum ended: far from it there can be other minima.
     """
 
-    constrained: ConstrainedDeviance  # the model with the parameter held
+    constrained: Constrained  # the model with the parameter held
     minimum: float  # the deviance at the optimum
     _points: dict[float, tuple[float, float, FloatArray]] = field(  # by t: zeta, slope, x (m,)
         default_factory=dict
     )
-    _root: FloatArray = field(  # (m, m), U with U U' near the inverse Hessian
-        default_factory=lambda: np.empty((0, 0))
-    )
-
-    @classmethod
-    def of(cls, fit: Fit, component: Component) -> ProfileCurve:
-        """Return the curve of a parameter of a fit by maximum likelihood."""
-        return cls(ConstrainedDeviance(fit, component), fit.criterion)
+    _searcher: Searcher = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin at the optimum, in coordinates in which the deviance is nearly round."""
-        optimum, start = self.constrained.optimum, self.constrained.start
-        self._root = _root_of_inverse(_curvature(self.constrained, start, optimum))
-        self._points[optimum] = (0.0, 0.0, start)
+        """Begin at the optimum."""
+        self._searcher = self.constrained.searcher()
+        self._points[self.constrained.optimum] = (0.0, 0.0, self.constrained.start)
 
     def zeta(self, t: float) -> tuple[float, float]:
         """Return zeta at t, and its derivative, 0 at the optimum."""
@@ -289,26 +315,16 @@ class ProfileCurve:
 
     @property
     def _of_effects(self) -> BoolArray:
-        """Which of the free coordinates make a covariance of effects, (m,): all but log sigma."""
-        is_sigma_free = self.constrained.component.kind != "scale"
-        return np.arange(len(self.constrained.start)) < len(self.constrained.start) - is_sigma_free
+        """Which of the free coordinates make a covariance of effects, (m,)."""
+        return np.arange(len(self.constrained.start)) < self.constrained.n_of_effects
 
     def _searched(self, t: float, starts: list[FloatArray]) -> FloatArray:
         """Minimise from every start, (m,), and return the coordinates of the lowest end."""
         if not len(starts[0]):
             return starts[0]
-        root, found = self._root, []
-        for x in starts:
-            given = self.constrained, x, root, t
-            result = minimize(
-                _in_round_coordinates, np.zeros(len(x)), args=given, jac=True,
-                method="BFGS", options={"gtol": _GRADIENT_LEFT},
-            )  # fmt: skip
-            found.append((float(result.fun), x + root @ result.x, np.asarray(result.hess_inv)))
-        _, x, inverse = min(found, key=lambda end: end[0])
-        if np.isfinite(inverse).all():
-            self._root = _updated(root, inverse)
-        return x
+        best = min((self._searcher.lowest(x, t) for x in starts), key=lambda end: end.value)
+        self._searcher.learn(best)
+        return best.x
 
     def _point(self, t: float, x: FloatArray) -> tuple[float, float, FloatArray]:
         """Return zeta, its slope and the coordinates, where these are the lowest at t."""
@@ -380,7 +396,7 @@ class ProfileCurve:
             if abs(outer - inner) < _NARROWEST * abs(inner - optimum):
                 return t, zeta  # another minimum takes over here, or rounding is felt
             t = self._next(t, inner, outer, slope and (target - zeta) / slope)
-            if abs(t - optimum) > _FARTHEST * max(self._unit, abs(optimum)):
+            if abs(t - optimum) > _FARTHEST * max(self.constrained.unit, abs(optimum)):
                 break
         raise NoLimitError(
             f"no likelihood limit of {self.constrained.component.name!r} was found: the profile "
@@ -403,21 +419,10 @@ class ProfileCurve:
         return guess if low < guess < high else (optimum + edge) / 2.0
 
     @property
-    def _unit(self) -> float:
-        """Unit of t: a standard error, the size of a deviation, 1 of a logarithm or an angle."""
-        fit, part = self.constrained.fit, self.constrained.component
-        if part.kind == "coefficient":
-            place = part.columns[0]
-            return float(np.sqrt(fit.beta_covariance[place, place]))
-        if part.term is None or part.kind == "cor":
-            return 1.0
-        return float(self.constrained.sizes(part.term)[list(part.columns)].max())
-
-    @property
     def _first_step(self) -> float:
         """First distance from the optimum; for a coefficient the deviance is nearly a parabola."""
         is_coefficient = self.constrained.component.kind == "coefficient"
-        return self._unit if is_coefficient else _FIRST_STEP * self._unit
+        return self.constrained.unit if is_coefficient else _FIRST_STEP * self.constrained.unit
 
     def _next(self, t: float, inner: float, outer: float, step: float) -> float:
         """Take a Newton step, kept within the bracket and from growing too fast."""
@@ -431,46 +436,3 @@ class ProfileCurve:
         if is_open and abs(outer - inner) <= abs(inner - optimum):
             return outer
         return (inner + outer) / 2.0
-
-
-def _in_round_coordinates(
-    z: FloatArray, constrained: ConstrainedDeviance, x: FloatArray, root: FloatArray, t: float
-) -> tuple[float, FloatArray]:
-    """Return the deviance at x + U z and its gradient in z, (m,)."""
-    if not np.isfinite(z).all():
-        return _UNREACHABLE, np.zeros_like(z)
-    try:
-        value, gradient, _ = constrained.evaluate(x + root @ z, t)
-    except _NOT_COMPUTED:
-        return _UNREACHABLE, np.zeros_like(z)
-    if not (np.isfinite(value) and np.isfinite(gradient).all()):
-        return _UNREACHABLE, np.zeros_like(z)
-    return value, root.T @ gradient
-
-
-def _curvature(constrained: ConstrainedDeviance, x: FloatArray, t: float) -> FloatArray:
-    """Difference the gradient in the free coordinates, (m, m)."""
-    hessian = np.empty((len(x), len(x)))
-    for place in range(len(x)):
-        step = np.zeros(len(x))
-        step[place] = DIFFERENCE_STEP * constrained.units[place]
-        ends = [constrained.evaluate(x + sign * step, t)[1] for sign in (1.0, -1.0)]
-        hessian[place] = (ends[0] - ends[1]) / (2.0 * step[place])
-    return (hessian + hessian.T) / 2.0
-
-
-def _root_of_inverse(hessian: FloatArray) -> FloatArray:
-    """Return U, (m, m), with U U' near the inverse of a Hessian, flat directions tamed."""
-    if not len(hessian):
-        return hessian
-    size = np.sqrt(np.maximum(np.abs(np.diag(hessian)), np.finfo(float).tiny))
-    values, vectors = np.linalg.eigh(hessian / np.outer(size, size))
-    tame = np.maximum(np.abs(values), _FLATTEST)
-    return np.asarray(vectors / np.sqrt(tame) / size[:, None])
-
-
-def _updated(root: FloatArray, inverse: FloatArray) -> FloatArray:
-    """Take over what BFGS learned of the inverse Hessian in round coordinates, (m, m)."""
-    values, vectors = np.linalg.eigh((inverse + inverse.T) / 2.0)
-    values = np.clip(values, 1.0 / _MOST_LEARNED, _MOST_LEARNED)
-    return np.asarray(root @ (vectors * np.sqrt(values)))

@@ -384,10 +384,7 @@ class JointSearch:
         ahead = hessian.copy()
         ahead[:q, :q] = trial.curvature(self.coordinates, theta)
         change = trial.slopes(self.coordinates, theta) - slopes
-        rest = change - (ahead + self.correction) @ move
-        along = float(rest @ move)
-        if abs(along) > _SECANT_ANGLE * np.linalg.norm(rest) * np.linalg.norm(move):
-            self.correction = self.correction + np.outer(rest, rest) / along
+        self.correction = secant_corrected(self.correction, change - ahead @ move, move)
 
     def _pivot(self) -> None:
         """Change to better coordinates where there are any."""
@@ -506,3 +503,16 @@ class JointSearch:
             return np.asarray(0.5 * (hessian + hessian.T))
         self.in_phi, self._local = self._phi_rows(), None
         return self.local[1]
+
+
+def secant_corrected(correction: FloatArray, change: FloatArray, move: FloatArray) -> FloatArray:
+    """Return a correction of second derivatives, (m, m), that explains a change of the gradient.
+
+    The change, (m,), is what other second derivatives leave of it after a move, (m,). What is added
+    is symmetric and of rank one.
+    """
+    rest = change - correction @ move
+    along = float(rest @ move)
+    if abs(along) <= _SECANT_ANGLE * np.linalg.norm(rest) * np.linalg.norm(move):
+        return correction
+    return np.asarray(correction + np.outer(rest, rest) / along)
