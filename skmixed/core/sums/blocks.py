@@ -129,14 +129,16 @@ class PairBlock:
         `rows` and `columns` are the new places of the levels of both factors, as
         `FactorBlock.minus` returns them. Returns the pairs that still have rows.
         """
-        left = self.counts - part.counts
-        kept = np.flatnonzero(left != 0)  # of truth values they are found at once
+        counts = self.counts - part.counts
+        kept = np.flatnonzero(counts != 0)  # of truth values they are found at once
+        counts = counts.take(kept)  # one array after the other: each takes the room of the last
+        products = (self.products - part.products).take(kept, axis=2)
         of_row, of_column = self.rows.take(kept), self.columns.take(kept)
         return PairBlock(
             of_row if rows is None else rows.take(of_row),
             of_column if columns is None else columns.take(of_column),
-            left.take(kept),
-            (self.products - part.products).take(kept, axis=2),
+            counts,
+            products,
         )
 
 
