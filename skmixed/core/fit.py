@@ -429,8 +429,13 @@ class Posterior:
     @property
     def scaled_beta_covariance(self) -> FloatArray:
         """Covariance of the coefficients of the scaled columns, (p, p), in squared units of y."""
-        back = np.linalg.pinv(self.problem.model.to_raw[:, :-1])[:, list(self.spec.fixed)]
-        return np.asarray(back @ self.beta_covariance @ back.T)
+        return np.asarray(self.from_raw @ self.beta_covariance @ self.from_raw.T)
+
+    @property
+    def from_raw(self) -> FloatArray:
+        """The map from coefficients to those of the scaled columns, (p, n_fixed)."""
+        back = np.linalg.pinv(self.problem.model.to_raw[:, :-1])
+        return np.asarray(back[:, list(self.spec.fixed)])
 
     @property
     def modes(self) -> Blocks:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from skmixed.display._fitted_models import GroupColumns, as_objects, frame_of
+from skmixed.display._fitted_models import GroupColumns, as_objects, frame_of, response_of
 from skmixed.estimators._reading import InputTable
 from skmixed.inference.testing import check_probability
 
@@ -145,6 +146,18 @@ class PredictionGrid:
         return pd.concat(parts, ignore_index=True)
 
     @property
+    def is_classifier(self) -> bool:
+        """Whether what is shown are probabilities."""
+        return is_classifier(self.estimator) and hasattr(self.estimator, "predict_proba")
+
+    @property
+    def response(self) -> str:
+        """What the response is called, or what the probability is of."""
+        if not self.is_classifier:
+            return response_of(self.estimator)
+        return f"probability of {self.estimator.classes_[1]}"
+
+    @property
     def _answers_new_groups(self) -> bool:
         refusal = getattr(self.estimator, "handle_unknown", None) in ("error", "nan")
         return not refusal and getattr(self.estimator, "fallback", None) != "error"
@@ -209,14 +222,19 @@ class PredictionGrid:
         return (X if self.as_frame else X.to_numpy()), groups
 
     def _predict(self, rows: pd.DataFrame) -> NDArray[np.float64]:
-        """Return the predictions, (n,); those that are no numbers, or several, are a TypeError."""
+        """Return the predictions, (n,), of a classifier the probability of the second class.
+
+        Predictions that are no numbers, or several, are a TypeError.
+        """
         X, groups = self._arguments(rows)
-        given = self.estimator.predict(X) if groups is None else self.estimator.predict(X, groups)
-        predictions = np.asarray(given)
+        ask = self.estimator.predict_proba if self.is_classifier else self.estimator.predict
+        predictions = np.asarray(ask(X) if groups is None else ask(X, groups))
+        if self.is_classifier and predictions.shape[1:] == (2,):
+            predictions = predictions[:, 1]
         if predictions.dtype.kind not in "fiu" or predictions.ndim > 1:
             raise TypeError(
-                "PredictionDisplay shows regressors of one output; a "
-                f"{type(self.estimator).__name__} predicts {predictions.dtype} of shape "
+                "PredictionDisplay shows regressors of one output and classifiers of two classes; "
+                f"a {type(self.estimator).__name__} predicts {predictions.dtype} of shape "
                 f"{predictions.shape}"
             )
         return predictions.astype(np.float64)

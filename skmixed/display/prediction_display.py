@@ -21,7 +21,6 @@ from skmixed.display._drawing import (
     require_matplotlib,
     style,
 )
-from skmixed.display._fitted_models import response_of
 from skmixed.display._prediction_grid import PredictionGrid
 from skmixed.inference.fitted import snapshot
 
@@ -126,8 +125,10 @@ class PredictionDisplay:
         Parameters
         ----------
         estimator : estimator
-            Fitted. `MixedLinearRegressor`, `MixedEffectsRegressor` and `GroupedModels` know their
-            groups; of any other regressor, as a pipeline, `factor` names the columns.
+            Fitted. `MixedLinearRegressor`, `MixedGeneralizedRegressor`, `MixedClassifier`,
+            `MixedEffectsRegressor` and `GroupedModels` know their groups; of any other regressor,
+            as a pipeline, `factor` names the columns. A classifier of two classes is shown by the
+            probability of the second.
         X : array-like or data frame of shape (n, n_features)
             Rows that tell which values are usual, as those of the fit.
         feature : str or int
@@ -179,9 +180,10 @@ class PredictionDisplay:
 
         Notes
         -----
-        An interval is that of `predict_interval`. Where another factor is held at a new group, it
-        includes how much the levels of that factor differ. No interval is drawn of the line of a
-        new group; rows of an unknown level in `predict_interval` tell it.
+        An interval is that of `predict_interval`; of a classifier it is that of the probability.
+        Where another factor is held at a new group, it includes how much the levels of that factor
+        differ. No interval is drawn of the line of a new group; rows of an unknown level in
+        `predict_interval` tell it.
         """
         require_matplotlib("PredictionDisplay.from_estimator")
         estimator = snapshot(estimator)
@@ -191,7 +193,7 @@ class PredictionDisplay:
             grid.predictions(levels, kind, level, new=new),
             feature=grid.feature,
             factor=grid.factor,
-            response=response_of(estimator),
+            response=grid.response,
             held=grid.held_in_model,
         ).plot(
             ax,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,7 +11,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_scalar
 
 from skmixed.core.linalg import FloatArray, generator_of
-from skmixed.core.rows.prediction_errors import effect_variances
 from skmixed.core.sums.layout import Rows
 from skmixed.estimators._estimator import UnknownLevels, check_choice
 from skmixed.estimators._generalized_state import GeneralizedAttributes, GeneralizedState
@@ -199,22 +197,17 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         """Read the rows of the fit once more, with their offsets, (n,)."""
         return read_observed(self, fitted, X, y, sample_weight, groups)
 
-    def _predictors(
-        self, fitted: GeneralizedState, X: Any, groups: Any, random: str | Sequence[str]
-    ) -> tuple[FloatArray, FloatArray | None]:
-        """Return what is known of eta of rows: its mean, (n,), and its variance, (n,).
+    def _averages(self, fitted: GeneralizedState) -> bool:
+        """Tell whether predictions are averaged over what is not known of random effects."""
+        return self.averaging == "integrate" and bool(fitted.fit.spec.terms)
 
-        The variance is that of the random effects, given the data of known levels, and of their
-        distribution for others; None where it is not to be averaged over.
-        """
-        averages = self.averaging == "integrate" and bool(fitted.fit.spec.terms)
-        table = InputTable.of(X)
-        _, rows = fitted.predictor.read(self, table, groups, random, all_columns=averages)
-        center = rows.means(self.handle_unknown)
-        exposure = read_exposure(table, fitted.columns.exposure)
-        if exposure is not None:
-            center += np.log(exposure)
-        if not averages:
-            return center, None
-        variance = effect_variances(fitted.working, rows.rows_of_wanted)
-        return center, np.maximum(variance, 0.0)
+
+def refuse_missing(values: FloatArray, consequence: str) -> None:
+    """Raise ValueError, saying what follows for them, if rows have no prediction, (n,)."""
+    missing = np.flatnonzero(np.isnan(values))
+    if len(missing):
+        raise ValueError(
+            f"{len(missing)} rows have labels that were not seen in fit, or missing ones, the "
+            f"first in row {missing[0]}; with handle_unknown='nan' {consequence}, or say "
+            "handle_unknown='population'"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -11,13 +12,15 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_scalar
 
 from skmixed.core.families.binomial import Binomial
 from skmixed.core.families.catalogue import BINOMIAL
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
 from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
-from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized
+from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized, refuse_missing
+from skmixed.estimators._generalized_predictions import KnownPredictor
 from skmixed.estimators._generalized_state import GeneralizedState
 from skmixed.estimators._training_data import read_training_data
 
@@ -256,7 +259,9 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
         fitted = self._state()
         family = fitted.fit.family
         assert isinstance(family, Binomial)
-        return fitted, *family.outcomes(*self._predictors(fitted, X, groups, random))
+        averages = self._averages(fitted)
+        known = KnownPredictor.read(self, fitted, X, groups, random, all_columns=averages)
+        return fitted, *family.outcomes(known.center, known.variance if averages else None)
 
     def predict(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
@@ -285,13 +290,7 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
             As in `predict_proba`, and if handle_unknown="nan" leaves a row without a probability.
         """
         fitted, miss, hit = self._probabilities(X, groups, random)
-        missing = np.flatnonzero(np.isnan(hit))
-        if len(missing):
-            raise ValueError(
-                f"{len(missing)} rows have labels that were not seen in fit, or missing ones, the "
-                f"first in row {missing[0]}; with handle_unknown='nan' they have no class: ask "
-                "predict_proba, or say handle_unknown='population'"
-            )
+        refuse_missing(hit, "they have no class: ask predict_proba")
         assert fitted.classes is not None
         return fitted.classes[(hit > miss).astype(np.intp)]
 
@@ -393,6 +392,66 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
         _, miss, hit = self._probabilities(X, groups, random)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(hit) - np.log(miss))
+
+    def predict_interval(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        level: float = 0.95,
+        kind: Literal["mean"] = "mean",
+    ) -> FloatArray:
+        """Predict intervals of the probability of the second class.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+        level : float, default=0.95
+            Probability, between 0 and 1.
+        kind : {"mean"}, default="mean"
+            The interval is for the probability in the groups of the row. A single response is one
+            class or the other, and has none.
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            Lower and upper ends. NaN for rows whose probability is, and for those that depend on an
+            infinite coefficient.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict_proba`, for a level that is no probability, and another kind.
+
+        See Also
+        --------
+        MixedGeneralizedRegressor.predict_interval : How they are made.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from skmixed import MixedClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> X = pd.DataFrame({"shop": np.arange(400) % 20})
+        >>> y = rng.random(400) < 1 / (1 + np.exp(-rng.normal(size=20)[X["shop"]]))
+        >>> model = MixedClassifier("(1 | shop)").fit(X, y)
+        >>> model.predict_interval(pd.DataFrame({"shop": [3, 99]})).round(2)
+        array([[0.34, 0.71],
+               [0.12, 0.85]])
+        """
+        check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
+        if kind != "mean":
+            raise ValueError(
+                f"kind={kind!r}: a single response is one class or the other, and only its "
+                "probability has an interval: kind='mean'"
+            )
+        return KnownPredictor.read(self, self._state(), X, groups).limits(level)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
         """Return the share of rows whose class is predicted.

@@ -13,10 +13,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples
 
 from skmixed.core.families.catalogue import FAMILIES, family_of
-from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
 from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
-from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized
+from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized, refuse_missing
+from skmixed.estimators._generalized_predictions import GeneralizedPredictions
 from skmixed.estimators._generalized_state import GeneralizedState
 from skmixed.estimators._numbers import read_weights, read_y
 from skmixed.estimators._reading import InputTable
@@ -25,7 +25,7 @@ from skmixed.estimators._training_data import read_exposure, read_training_data
 FamilyName = Literal["poisson", "binomial", "gamma", "negative_binomial"]
 
 
-class MixedGeneralizedRegressor(RegressorMixin, BaseGeneralized):
+class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
     """Generalized linear mixed-effects model: counts, rates, shares and positive numbers.
 
     The mean of the response is ``mu = g(X beta + Z b)`` with ``b ~ N(0, Omega)``, where g is the
@@ -266,49 +266,6 @@ class MixedGeneralizedRegressor(RegressorMixin, BaseGeneralized):
         self._fitted = GeneralizedState.of_table(self, data, family)
         return self
 
-    def predict(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
-    ) -> FloatArray:
-        """Predict the mean of the response.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`, that of exposures among them. A model with a formula picks its
-            columns by name: others, the response and their order do not matter.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Factors whose levels are looked at: all, none, or those named. Levels of the others are
-            taken as unknown.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            In units of y. With ``averaging="integrate"`` they are averaged over what is not known
-            of the random effects: of a known level given its data, of an unknown one over all
-            groups. So ``random="none"`` is the mean of the population.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
-
-        Warns
-        -----
-        UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
-        """
-        fitted = self._state()
-        center, variance = self._predictors(fitted, X, groups, random)
-        family = fitted.fit.mean_family
-        if variance is None:
-            return family.mean(center)
-        return family.integrated_mean(center, variance)
-
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
         """Return D^2, the share of the deviance that is explained.
 
@@ -329,6 +286,14 @@ class MixedGeneralizedRegressor(RegressorMixin, BaseGeneralized):
             1 - deviance(predict(X, groups)) / deviance(mean of y), of the family at the fitted
             dispersion, as `sklearn.linear_model.PoissonRegressor` has it: 1 is the best, a constant
             has 0. With exposures the mean is that of all responses a unit of exposure.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`, for responses that the family cannot have, and if handle_unknown="nan"
+            leaves a row without a prediction.
         """
         fitted = self._state()
         table = InputTable.of(X)
@@ -342,6 +307,8 @@ class MixedGeneralizedRegressor(RegressorMixin, BaseGeneralized):
         family, phi = fitted.fit.mean_family, fitted.fit.phi
         family.check(truth, weights)
         constant = exposure * float(weights @ truth / (weights @ exposure))
-        left = weights @ family.deviance(truth, self.predict(table, groups), phi)
+        means = self.predict(table, groups)
+        refuse_missing(means, "they have no prediction to be judged: leave them out")
+        left = weights @ family.deviance(truth, means, phi)
         whole = weights @ family.deviance(truth, constant, phi)
         return float(1.0 - left / whole)

@@ -6,7 +6,7 @@ Every two of several means are compared allowing for their number.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,13 +14,20 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from skmixed.core.fit import Fit
-from skmixed.core.linalg import FloatArray
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.inference.coefficients import function_frame
-from skmixed.inference.fitted import design_of, fit_of, formula_of, snapshot
+from skmixed.inference.fitted import MixedFit, design_of, formula_of, snapshot
+from skmixed.inference.response_means import NOTE, ResponseMeans
 from skmixed.inference.table import Table, TabularResult
-from skmixed.inference.testing import CoefficientTests, DfMethod, is_determined, t_quantiles
+from skmixed.inference.testing import (
+    CoefficientTests,
+    DfMethod,
+    check_probability,
+    is_determined,
+    t_quantiles,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -32,7 +39,8 @@ class MarginalMeans(TabularResult):
     table : Table
         A row a combination, with its interval and the test that it is zero.
     functions : ndarray of shape (m, n_fixed)
-        The means as functions of the coefficients.
+        The means as functions of the coefficients; on the scale of a response that is not linear
+        their derivatives.
 
     See Also
     --------
@@ -51,7 +59,7 @@ class MarginalMeans(TabularResult):
 
     table: Table
     functions: FloatArray
-    _tests: CoefficientTests
+    _compare: Callable[[IntArray, list[str]], pd.DataFrame]  # (r, 2), pairs of means, and names
     _level: float
 
     def _table(self) -> Table:
@@ -89,10 +97,8 @@ class MarginalMeans(TabularResult):
         index = self.table.frame.index
         names = [_label(label) for label in index]
         pairs = list(itertools.combinations(range(len(names)), 2))
-        rows = np.array([self.functions[i] - self.functions[j] for i, j in pairs])
         labels = [f"{names[i]} - {names[j]}" for i, j in pairs]
-        rows = rows.reshape(len(pairs), self.functions.shape[1])
-        frame = function_frame(self._tests, rows, labels)
+        frame = self._compare(np.reshape(pairs, (-1, 2)).astype(np.intp), labels)
         adjusted, note = adjusted_pairs(frame, len(index), self._level, adjust)
         return Table(f"Differences of {self.table.title}", adjusted, (*self.table.notes, note))
 
@@ -102,8 +108,9 @@ def marginal_means(
     specs: str | Sequence[str],
     *,
     at: Mapping[str, Any] | None = None,
-    df: DfMethod = "satterthwaite",
+    df: DfMethod = "auto",
     level: float = 0.95,
+    scale: Literal["link", "response"] = "link",
 ) -> MarginalMeans:
     """Estimate means at the levels of factors, averaged evenly over the levels of the others.
 
@@ -116,23 +123,29 @@ def marginal_means(
     at : mapping of str to value or list of values, default=None
         Values of variables: several for those in `specs`, one for others. By default a categorical
         variable takes all its levels and a number its mean.
-    df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+    df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         Where degrees of freedom come from, as in `coefficient_table`.
     level : float, default=0.95
         Probability of the intervals.
+    scale : {"link", "response"}, default="link"
+        Whether the means of a generalized model are those of its linear predictor, or of the
+        response, averaged over all groups as ``predict(X, random="none")`` is. Of a linear model
+        they are the same.
 
     Returns
     -------
     MarginalMeans
-        Columns estimate, std_error, df, statistic, p_value, lower and upper; a row for every
-        combination. A mean that the data do not determine, as at a combination of levels that
-        does not occur, is NaN. ``pairs()`` compares them.
+        Columns estimate, std_error, df, statistic, p_value, lower and upper; on the scale of a
+        response that is not linear without the test that it is zero. A row for every combination. A
+        mean that the data do not determine, as at a combination of levels that does not occur, is
+        NaN. ``pairs()`` compares them, by their differences on the same scale.
 
     Raises
     ------
     ValueError
         For variables that are not in the fixed part, and where a number that enters only within a
-        transform has no mean to be found without rows: give its value in `at`.
+        transform has no mean to be found without rows: give its value in `at`. On the scale of the
+        response also for random slopes of columns that are not in the fixed part.
 
     See Also
     --------
@@ -142,8 +155,12 @@ def marginal_means(
     Notes
     -----
     In R: ``emmeans(model, specs)`` or ``ls_means`` of lmerTest. The means are those of the
-    population, random effects being zero. Offsets are left out. Weighted rows enter the mean of a
-    number by their weights.
+    population, random effects being zero, or averaged over on the scale of the response, where
+    emmeans with ``type = "response"`` takes the inverse link of the mean on its scale, that of a
+    group in the middle. There the means at several levels of other factors are averaged as
+    responses, errors have the estimation of the variances in them, and intervals are symmetric on
+    the scale of the link. Offsets are left out. Weighted rows enter the mean of a number by their
+    weights.
 
     References
     ----------
@@ -167,17 +184,34 @@ def marginal_means(
     tests = CoefficientTests.of(model, df)
     design = design_of(model)
     wanted = [specs] if isinstance(specs, str) else list(specs)
-    grid = _grid(fit_of(tests.fit, "a marginal mean"), design.fixed_part, wanted, dict(at or {}))
+    if scale not in ("link", "response"):
+        raise ValueError(f"scale={scale!r} is neither 'link' nor 'response'")
+    fit, title = tests.fit, f"Marginal means: {formula_of(model)}"
+    grid = _grid(fit, design.fixed_part, wanted, dict(at or {}))
     rows = design.fixed_matrix(grid.reset_index(drop=True))
-    functions, labels = _averaged(rows, grid, wanted)
-    functions[~is_determined(tests.fit, functions)] = np.nan
+    weights, labels = _shares(grid, wanted)
+    functions = weights @ rows
+    unknown = ~is_determined(fit, functions)
+    functions[unknown] = np.nan
+    held = _fixed_numbers(design.fixed_part, grid, wanted)
+    if scale == "response" and isinstance(fit, GeneralizedFit):
+        check_probability(level)
+        response = ResponseMeans.of(fit, rows, weights, unknown)
+        table = Table(title, response.table(labels, level), (NOTE, *held))
+        n_fixed = rows.shape[1]
+        return MarginalMeans(table, response.slopes[:, :n_fixed], response.differences, level)
     frame = _with_interval(tests, functions, labels, level)
-    notes = [tests.note, *_fixed_numbers(design.fixed_part, grid, wanted)]
-    table = Table(f"Marginal means: {formula_of(model)}", frame, tuple(notes))
-    return MarginalMeans(table, functions, tests, level)
+    return MarginalMeans(
+        Table(title, frame, (tests.note, *held)),
+        functions,
+        lambda pairs, names: function_frame(
+            tests, functions[pairs[:, 0]] - functions[pairs[:, 1]], names
+        ),
+        level,
+    )
 
 
-def _grid(fit: Fit, part: FixedPart, wanted: list[str], at: dict[str, Any]) -> pd.DataFrame:
+def _grid(fit: MixedFit, part: FixedPart, wanted: list[str], at: dict[str, Any]) -> pd.DataFrame:
     """Return every combination of levels and values."""
     known = [*part.levels, *part.numbers]
     unknown = [name for name in (*wanted, *at) if name not in known]
@@ -195,7 +229,7 @@ def _grid(fit: Fit, part: FixedPart, wanted: list[str], at: dict[str, Any]) -> p
     return combinations.to_frame()
 
 
-def _values(fit: Fit, part: FixedPart, name: str, at: dict[str, Any]) -> list[Any]:
+def _values(fit: MixedFit, part: FixedPart, name: str, at: dict[str, Any]) -> list[Any]:
     if name in at:
         given = at[name]
         chosen = [given] if isinstance(given, str) or np.ndim(given) == 0 else list(given)
@@ -216,22 +250,23 @@ def _values(fit: Fit, part: FixedPart, name: str, at: dict[str, Any]) -> list[An
     return [_mean(fit, columns.index(name))]
 
 
-def _mean(fit: Fit, place: int) -> float:
+def _mean(fit: MixedFit, place: int) -> float:
     """Return the weighted mean of a column."""
-    means, _ = fit.products.moments(np.eye(len(fit.products.basis))[:, [place]])
+    products = fit.row_products or fit.products
+    means, _ = products.moments(np.eye(len(products.basis))[:, [place]])
     return float(means[0])
 
 
-def _averaged(
-    rows: FloatArray, grid: pd.DataFrame, wanted: list[str]
-) -> tuple[FloatArray, pd.Index[Any]]:
-    """Average rows of the grid within combinations of the variables wanted."""
-    table = pd.DataFrame(rows)
-    keys = [grid[name].to_numpy() for name in wanted]
-    means = table.groupby(keys, sort=False).mean()
-    index = means.index
+def _shares(grid: pd.DataFrame, wanted: list[str]) -> tuple[FloatArray, pd.Index[Any]]:
+    """Return the weights of rows of the grid in the mean of every combination, (m, n)."""
+    rows = grid.reset_index(drop=True).groupby(
+        [grid[name].to_numpy() for name in wanted], sort=False
+    )
+    numbers = rows.ngroup().to_numpy()
+    index = rows.size().index
     index.names = wanted
-    return means.to_numpy(copy=True), index
+    chosen = numbers == np.arange(len(index))[:, None]
+    return chosen / chosen.sum(axis=1, keepdims=True), index
 
 
 def _with_interval(

@@ -7,11 +7,18 @@ import pytest
 from sklearn.cluster import DBSCAN
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from skmixed import GroupedModels, MixedEffectsRegressor, MixedLinearRegressor, lmer
+from skmixed import (
+    GroupedModels,
+    MixedClassifier,
+    MixedEffectsRegressor,
+    MixedGeneralizedRegressor,
+    MixedLinearRegressor,
+    lmer,
+)
 from skmixed.datasets import load_sleepstudy, make_mixed_regression, make_schools
 from skmixed.display import PredictionDisplay
 
@@ -297,3 +304,44 @@ def test_no_group_is_new_where_all_its_columns_are_fixed():
     new = by_site.predictions.query("role == 'new'")
     sand = pd.DataFrame({"soil": "sand", "x": new["value"], "site": "none"})
     np.testing.assert_allclose(new["prediction"], model.predict(sand), rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def shops():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"price": rng.normal(size=400), "days": rng.integers(1, 5, 400)})
+    X["shop"] = np.arange(400) % 20
+    return X, np.exp(0.5 * rng.normal(size=20))[X["shop"]] * np.exp(-0.4 * X["price"])
+
+
+def test_lines_of_a_classifier_are_probabilities(shops):
+    X, size = shops
+    y = np.where(np.random.default_rng(1).random(400) < size / (1.0 + size), "yes", "no")
+    model = MixedClassifier("(1 | shop)").fit(X, y)
+    display = PredictionDisplay.from_estimator(model, X, "price", levels=[3, 7], grid_resolution=4)
+    rows = pd.DataFrame({"price": display.lines_[3].get_xdata(), "days": X["days"].median()})
+    rows["shop"] = 3
+    np.testing.assert_allclose(display.lines_[3].get_ydata(), model.predict_proba(rows)[:, 1])
+    np.testing.assert_allclose(band(display.intervals_[3]), model.predict_interval(rows))
+    rows["shop"] = 99
+    np.testing.assert_allclose(display.new_.get_ydata(), model.predict_proba(rows)[:, 1])
+    assert display.ax_.get_ylabel() == "prediction [probability of yes]"
+    with pytest.raises(ValueError, match="a single response is one class or the other"):
+        PredictionDisplay.from_estimator(model, X, "price", interval="observation")
+    three = LogisticRegression().fit(X, np.arange(400) % 3)
+    with pytest.raises(TypeError, match="regressors of one output and classifiers of two"):
+        PredictionDisplay.from_estimator(three, X, "price")
+
+
+@pytest.mark.parametrize("kind", ["mean", "observation"])
+def test_lines_of_counts_are_their_means(shops, kind):
+    X, size = shops
+    y = np.random.default_rng(1).poisson(X["days"] * size)
+    model = MixedGeneralizedRegressor("(price | shop)", exposure="days").fit(X, y)
+    display = PredictionDisplay.from_estimator(
+        model, X, "price", levels=[3], grid_resolution=4, interval=kind, at={"days": 2}
+    )
+    rows = pd.DataFrame({"price": display.lines_[3].get_xdata(), "days": 2, "shop": 3})
+    np.testing.assert_allclose(display.lines_[3].get_ydata(), model.predict(rows))
+    ends = model.predict_interval(rows, kind=kind)
+    np.testing.assert_allclose(band(display.intervals_[3]), ends)

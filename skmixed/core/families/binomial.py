@@ -104,6 +104,20 @@ class Binomial(MeanFamily):
         """Return the share of one trial."""
         return 1.0 / trials_of(sizes, n)
 
+    def mean_deviation(
+        self, center: FloatArray, variance: FloatArray, averaged: FloatArray
+    ) -> FloatArray:
+        """Return it by squares of deviations from the mean at the center."""
+        center, variance, averaged = np.broadcast_arrays(center, variance, averaged)
+        middle = self.integrated_mean(center, averaged)
+
+        def square(eta: FloatArray, averaged: FloatArray, middle: FloatArray) -> FloatArray:
+            return np.square(self.integrated_mean(eta, averaged) - middle)
+
+        squares = gaussian_mean(square, center, variance, _CLOGLOG_HALVES, averaged, middle)
+        shift = self.integrated_mean(center, variance + averaged) - middle
+        return np.sqrt(np.maximum(squares - np.square(shift), 0.0))
+
     @abstractmethod
     def outcomes(
         self, center: FloatArray, variance: FloatArray | None = None

@@ -18,6 +18,7 @@ from skmixed.core.linalg import BoolArray, FloatArray
 
 _REACH = 8.5  # standard deviations of the rule for a mean: the density beyond is below rounding
 _STANDARD, _BROAD = 1.0, 3.0  # deviations up to which rows share the number of nodes of the largest
+_STEP = 1e-3  # of eta: differences err by its square, and rounding stays far below
 
 PhiSlopes = tuple[FloatArray, FloatArray, FloatArray]
 """Derivatives in phi of -log density, constants included, of f' and of f'', (m, n) each."""
@@ -145,6 +146,30 @@ class MeanFamily(Family):
     def integrated_mean(self, center: FloatArray, variance: FloatArray) -> FloatArray:
         """Return the mean where eta is normal, with its mean and variance given, (n,) each."""
 
+    def integrated_slope(self, center: FloatArray, variance: FloatArray) -> FloatArray:
+        """Return the derivative of `integrated_mean` in the center, (n,)."""
+        low, high = (self.integrated_mean(center + step, variance) for step in (-_STEP, _STEP))
+        return np.asarray((high - low) / (2.0 * _STEP))
+
+    def variance_weight(self, center: FloatArray, variance: FloatArray) -> FloatArray:
+        """Return how much of the center moves `integrated_mean` as a unit of variance does, (n,).
+
+        The mean has half its second derivative in the center as that in the variance.
+        """
+        slope = self.integrated_slope(center, variance)
+        low, high = (self.integrated_slope(center + step, variance) for step in (-_STEP, _STEP))
+        half = (high - low) / (4.0 * _STEP)
+        return np.divide(half, slope, out=np.zeros(len(slope)), where=slope > 0.0)
+
+    @abstractmethod
+    def mean_deviation(
+        self, center: FloatArray, variance: FloatArray, averaged: FloatArray
+    ) -> FloatArray:
+        """Return the standard deviation of `integrated_mean` over `averaged`, (n,).
+
+        Its center is normal, with its mean and variance given, (n,) each.
+        """
+
     @abstractmethod
     def variance(self, mean: FloatArray, phi: FloatArray) -> FloatArray:
         """Return the variance of a response of weight one, of the shape of the mean."""
@@ -192,10 +217,11 @@ def trials_of(weights: FloatArray | None, n: int) -> FloatArray:
 
 
 def gaussian_mean(
-    function: Callable[[FloatArray], FloatArray],
+    function: Callable[..., FloatArray],
     center: FloatArray,
     variance: FloatArray,
     halves: int,
+    *beside: FloatArray,  # (n,) each, further arguments of the function
 ) -> FloatArray:
     """Return the mean of a smooth function of normal variables, (n,), to rounding.
 
@@ -211,12 +237,13 @@ def gaussian_mean(
         if not len(chosen):
             continue
         few, wide = center[chosen], deviation[chosen]
+        others = [values[chosen] for values in beside]
         n_half = int(np.ceil(halves * max(1.0, float(wide.max()))))
         nodes = np.linspace(-_REACH, _REACH, 2 * n_half + 1)
         weights = np.exp(-0.5 * nodes**2)
         weights /= weights.sum()
         mean = np.zeros(len(chosen))
         for node, weight in zip(nodes, weights, strict=True):
-            mean += weight * function(few + node * wide)
+            mean += weight * function(few + node * wide, *others)
         result[chosen] = mean
     return result

@@ -37,6 +37,14 @@ class LogLink(MeanFamily):
         """Return exp(m + v / 2)."""
         return self.mean(center + 0.5 * variance)
 
+    def mean_deviation(
+        self, center: FloatArray, variance: FloatArray, averaged: FloatArray
+    ) -> FloatArray:
+        """Return exp(m + (v + a) / 2) sqrt(exp(v) - 1)."""
+        with np.errstate(over="ignore"):
+            spread = np.sqrt(np.expm1(variance))
+        return self.integrated_mean(center, variance + averaged) * spread
+
 
 @dataclass(frozen=True, slots=True)
 class Counts(LogLink):

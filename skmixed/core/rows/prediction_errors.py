@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from skmixed.core.sums.layout import Rows
 
 _THETA_STEP = 1e-3  # relative; central differences err by its square, and rounding stays far below
 _NO_CURVATURE = 1e-10  # of the criterion, relative to its largest: rounding of the Hessian
-_LEAST_DEGREES = 1.0  # below one, quantiles of t grow beyond any use
+LEAST_DEGREES = 1.0  # below one, quantiles of t grow beyond any use
 _MOVED = "a step away from the optimum"
 
 
@@ -64,7 +65,15 @@ def _effect_variances(
     relative = np.zeros(table.n_rows)
     if table.random:
         relative += model.evaluation.factorisation.effect_variances(table.random, table.codes)
+    return np.asarray(model.sigma2 * relative + of_unknown_levels(model, rows, wanted))
+
+
+def of_unknown_levels(
+    model: Fit | Posterior, rows: Rows, wanted: tuple[bool, ...] | None = None
+) -> FloatArray:
+    """Return z'Omega z sigma^2 of the wanted effects of rows whose level is not known, (n,)."""
     maps, lambdas = model.problem.model.random_maps, model.evaluation.lambdas
+    relative = np.zeros(len(rows.columns))
     for position, factor in enumerate(model.spec.used_factors):
         unknown = np.flatnonzero(rows.codes[factor] < 0)
         if len(unknown) and (wanted is None or wanted[position]):
@@ -93,7 +102,7 @@ class MovedFits:
     """
 
     steps: FloatArray  # (t,)
-    pairs: list[tuple[Fit, Fit]]  # the model a step up and a step down of every parameter
+    pairs: list[tuple[Any, Any]]  # the model a step up and a step down of every parameter
     covariance: FloatArray  # (t, t), of the estimated theta
 
     @classmethod
@@ -104,29 +113,46 @@ class MovedFits:
     @classmethod
     def _evaluated(cls, fit: Fit) -> MovedFits:
         if not fit.scaled_lambdas:
-            return cls(np.empty(0), [], np.empty((0, 0)))
-        coordinates = Coordinates.natural(fit.problem.structures)
-        theta = coordinates.theta([lam @ lam.T for lam in fit.scaled_lambdas])
+            return cls.around(fit, np.empty((0, 0)))
+        coordinates, theta = _natural(fit)
         evaluation = fit.evaluation.with_lambdas(coordinates.lambdas(theta))
         hessian = local_model(evaluation, coordinates, theta)[1]
+        return cls.around(fit, 2.0 * inverse_felt(hessian, _NO_CURVATURE))
+
+    @classmethod
+    def around(cls, fit: Fit, covariance: FloatArray) -> MovedFits:
+        """Return the surroundings of a fit whose theta has a given covariance, (t, t)."""
+        if not fit.scaled_lambdas:
+            return cls(np.empty(0), [], covariance)
+        coordinates, theta = _natural(fit)
         steps = _THETA_STEP * np.maximum(1.0, np.abs(theta))
 
         def moved(place: int, step: float) -> Fit:
             return fit.moved(coordinates.lambdas(theta + step * np.eye(len(theta))[place]), _MOVED)
 
         pairs = [(moved(n, step), moved(n, -step)) for n, step in enumerate(steps)]
-        return cls(steps, pairs, 2.0 * inverse_felt(hessian, _NO_CURVATURE))
+        return cls(steps, pairs, covariance)
 
-    def spread(self, values: Callable[[Fit], FloatArray]) -> FloatArray:
+    def slopes(self, values: Callable[[Any], FloatArray]) -> FloatArray:
+        """Return the derivatives in theta, (t, n), of `values`, which returns (n,) of a model."""
+        up = np.stack([values(first) for first, _ in self.pairs])
+        down = np.stack([values(second) for _, second in self.pairs])
+        return np.asarray((up - down) / (2.0 * self.steps[:, None]))
+
+    def spread(self, values: Callable[[Any], FloatArray]) -> FloatArray:
         """Return g'S g, (n,), the variance that functions of theta have from its estimation.
 
         S is the covariance of theta, and g are the derivatives of `values`, which returns (n,) of a
         model.
         """
-        up = np.stack([values(first) for first, _ in self.pairs])
-        down = np.stack([values(second) for _, second in self.pairs])
-        slopes = (up - down) / (2.0 * self.steps[:, None])
+        slopes = self.slopes(values)
         return np.asarray(np.einsum("an,ab,bn->n", slopes, self.covariance, slopes, optimize=True))
+
+
+def _natural(fit: Fit) -> tuple[Coordinates, FloatArray]:
+    """Return coordinates of theta in its natural order, and theta, (t,), in scaled units."""
+    coordinates = Coordinates.natural(fit.problem.structures)
+    return coordinates, coordinates.theta([lam @ lam.T for lam in fit.scaled_lambdas])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +161,11 @@ class PredictionErrors:
 
     squares: FloatArray  # (n,), mean squared errors
     degrees: FloatArray  # (n,), of the t distribution of the standardised errors
+
+    @property
+    def roots(self) -> FloatArray:
+        """Root mean squared errors, (n,)."""
+        return np.sqrt(self.squares)
 
     @classmethod
     def of(
@@ -165,4 +196,4 @@ class PredictionErrors:
                 lambda moved: mean_predictions(model.with_parameters(moved), rows)
             )
             spread += nearby.spread(logs)
-        return cls(squares, np.maximum(_LEAST_DEGREES, 2.0 / spread))
+        return cls(squares, np.maximum(LEAST_DEGREES, 2.0 / spread))
