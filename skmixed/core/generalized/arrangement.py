@@ -20,6 +20,11 @@ from skmixed.core.sums.plan import PairPlan
 class Arrangement(Protocol):
     """An order of elimination."""
 
+    @property
+    def is_costly(self) -> bool:
+        """Whether V takes much longer than sums over the rows."""
+        ...
+
     def filled(self, random: Blocks, codes: list[IntArray], weights: FloatArray) -> Elimination:
         """Sum the products of the random columns, (k, n) a factor, under weights, (n,).
 
@@ -35,6 +40,11 @@ class Nested:
     order: list[int]  # the factors, finest first
     parents: dict[tuple[int, int], IntArray]  # (n_levels_s,), the level of t with that of s, s < t
     sizes: list[int]  # numbers of levels, factors as they come
+
+    @property
+    def is_costly(self) -> bool:
+        """V of nested factors is made level by level."""
+        return False
 
     @classmethod
     def of(cls, pairs: dict[tuple[int, int], PairPlan], sizes: list[int]) -> Nested | None:
@@ -86,6 +96,11 @@ class Crossing:
     of_rows: dict[tuple[int, int], IntArray]  # (n,), pair of every row
     sizes: list[int]  # numbers of levels
     numbers: Crossed  # entries are their places in the sums, counted from 1; 0 where none is
+
+    @property
+    def is_costly(self) -> bool:
+        """V of crossed factors takes all pairs of levels."""
+        return True
 
     @classmethod
     def of(

@@ -53,7 +53,7 @@ def information_products(working: Working, structures: tuple[Structure, ...]) ->
         own = np.zeros((structure.size, ends[-1], s.shape[1]))
         own[:, ends[f] : ends[f + 1]] = np.matmul(structure.basis, s).transpose(1, 0, 2)
         variates.append(own)
-    weighted = working.modes.elimination.multiply(variates)
+    weighted = working.modes.tangent.elimination.multiply(variates)
     gram = np.zeros((p + int(ends[-1]),) * 2)
     gram[:p, :p] = working.fixed_gram
     for own, product, cross in zip(variates, weighted, working.cross, strict=True):

@@ -391,8 +391,12 @@ def _laplace_optimum(
     held = (*alike, *pure)
     running = JointSearch(
         observations,
-        lambda where, before, tolerance: evaluate_laplace(
-            observations, where, None if before is None else before.remembered, tolerance
+        lambda where, before, tolerance, is_curved: evaluate_laplace(
+            observations,
+            where,
+            None if before is None else before.remembered,
+            tolerance,
+            is_curved=is_curved,
         ),
         search,
         held,
@@ -442,7 +446,7 @@ def _with_nodes(
     laplace: LaplaceEvaluation = optimum.evaluation
     running = JointSearch(
         observations,
-        lambda where, before, tolerance: evaluate_quadrature(
+        lambda where, before, tolerance, _: evaluate_quadrature(
             observations, laplace, n_nodes, where, before.remembered, tolerance
         ),
         settings,

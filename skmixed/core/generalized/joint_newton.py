@@ -46,10 +46,12 @@ _LEFT_SHARE = 1e-5  # of the tolerance: so little left moves estimates by less t
 _LEFT_ROUNDING = 1e-17  # of the criterion: negligible whatever the tolerance
 _GAIN_SHARE = 0.1  # of the tolerance, predicted for a step that was taken: what is left is less
 _SMALL_MOVE = 1e-3  # of eta and of theta: regular searches end at 1e-9, separated ones at 1
+_LAST_MOVE = 1e-5  # of eta and in units: second derivatives, and errors from them, move as much
 _UNFELT = 1e-6  # of the largest information: with so little a direction is looked at
 _TRUSTED_SHARE = 0.2  # of the lowest curvature, below which a correction is dropped for a step
 _SECANT_ANGLE = 1e-8  # cosine below which a correction would divide by rounding
-_DIFFERENCE_STEP = 1e-4  # of central differences, in units of the columns: they err by 1e-8
+_DIFFERENCE_STEP = 1e-7  # in units of the columns: differences err by as much, rounding by less
+_DISPERSION_STEP = 1e-4  # of central ones: log-gamma functions have fewer digits
 _SLOW_SEARCH = 3  # steps in a row that gain nearly as much as the last: corrections do not help
 _LONG_SEARCH = 16  # steps with one set of corrections: a good one takes no more
 _SLOW_GAIN = 0.3  # of the last predicted gain: a good model makes each a small part of it
@@ -71,6 +73,11 @@ class JointEvaluation(Protocol):
         ...
 
     @property
+    def decrement(self) -> float:
+        """Twice what is left to the modes."""
+        ...
+
+    @property
     def fixed_information(self) -> FloatArray:
         """The information on beta, (p, p), a measure of its steps."""
         ...
@@ -78,6 +85,10 @@ class JointEvaluation(Protocol):
     @property
     def gradient(self) -> Blocks:
         """Derivative in Omega of every factor, (k, k), on its boundary."""
+        ...
+
+    def advanced(self, point: Point, gain: float) -> JointEvaluation:
+        """Return what is expected at parameters so near that second derivatives stay the same."""
         ...
 
     def slopes(self, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
@@ -89,8 +100,11 @@ class JointEvaluation(Protocol):
         ...
 
 
-Evaluate = Callable[[Point, Any, float], Any]
-"""Returns a `JointEvaluation` at a point, given one before, and the decrement of the modes."""
+Evaluate = Callable[[Point, Any, float, bool], Any]
+"""Returns a `JointEvaluation` at a point, given one before, and the decrement of the modes.
+
+The last argument is whether it needs second derivatives.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +180,17 @@ class JointSearch:
         self.in_phi = self._phi_rows()
         self.radius = _FIRST_RADIUS * max(1.0, float(np.abs(self.theta).max(initial=0.0)))
 
-    def _at(self, beta: FloatArray, theta: FloatArray, phi: FloatArray, tolerance: float) -> Any:
+    def _at(
+        self,
+        beta: FloatArray,
+        theta: FloatArray,
+        phi: FloatArray,
+        tolerance: float,
+        is_curved: bool = True,
+    ) -> Any:
         self.n_evaluations += 1
         point = Point(beta, self.coordinates.lambdas(theta), phi)
-        return self._evaluate(point, self.current, tolerance)
+        return self._evaluate(point, self.current, tolerance, is_curved)
 
     @property
     def omegas(self) -> Blocks:
@@ -184,20 +205,28 @@ class JointSearch:
     def differences(self, first: int = 0) -> FloatArray:
         """Return rows of the second derivatives, from a first parameter on.
 
-        They are central differences of the gradient, (n_rows, p + t + m).
+        They are differences of the gradient, (n_rows, p + t + m), from the one here, of which the
+        modes are found to all digits first; central ones for dispersions.
         """
         point, rows = self.current.point, []
         parameters = np.concatenate([point.beta, self.theta, point.phi])
         p, t = len(point.beta), len(self.theta)
+
+        def slopes_at(place: int, step: float) -> FloatArray:
+            moved = parameters.copy()
+            moved[place] += step
+            beta, theta, phi = np.split(moved, [p, p + t])
+            there = self._at(beta, theta, phi, _EXACT_DECREMENT, is_curved=False)
+            return np.asarray(there.slopes(self.coordinates, theta))
+
+        if first < p + t:
+            here = slopes_at(0, 0.0)
         for place in range(first, len(parameters)):
-            slopes = []
-            for step in (_DIFFERENCE_STEP, -_DIFFERENCE_STEP):
-                moved = parameters.copy()
-                moved[place] += step
-                beta, theta, phi = np.split(moved, [p, p + t])
-                there = self._at(beta, theta, phi, _EXACT_DECREMENT)
-                slopes.append(there.slopes(self.coordinates, theta))
-            rows.append((slopes[0] - slopes[1]) / (2.0 * _DIFFERENCE_STEP))
+            if place < p + t:
+                rows.append((slopes_at(place, _DIFFERENCE_STEP) - here) / _DIFFERENCE_STEP)
+            else:
+                pair = [slopes_at(place, side * _DISPERSION_STEP) for side in (1.0, -1.0)]
+                rows.append((pair[0] - pair[1]) / (2.0 * _DISPERSION_STEP))
         found = np.array(rows).reshape(len(parameters) - first, len(parameters))
         if self.holds_phi:
             found[:, p + t :] = found[p + t - first :] = 0.0
@@ -274,11 +303,8 @@ class JointSearch:
 
     def _descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
-        scales = self._scales()
         slopes, hessian = self.local
-        slope, model = scales.T @ slopes, self._trusted(scales, hessian)
-        for place in self._held_places():
-            slope[place], model[place], model[:, place] = 0.0, 0.0, 0.0
+        scales, slope, model = self._scaled_model()
         step, promised = trust_region_step(slope, model, self.radius)
         predicted, length = float(promised), float(np.linalg.norm(step))
         before = self.current
@@ -286,8 +312,13 @@ class JointSearch:
         if predicted < min(NO_GAIN, self.settings.tol):
             self._look_at(move)
             return True
-        tolerance = min(_FIRST_DECREMENT, max(_MODES_SHARE * predicted**2, _EXACT_DECREMENT))
+        expected = self._left(predicted)
+        tolerance = min(_FIRST_DECREMENT, max(_MODES_SHARE * expected**2, _EXACT_DECREMENT))
         move, beta, theta, phi = self._moved(move)
+        is_last = expected + before.decrement < self._negligible and length < _LAST_MOVE
+        if is_last and self._look_at(move) < _LAST_MOVE:
+            self._advance(Point(beta, self.coordinates.lambdas(theta), phi), theta, predicted)
+            return True
         try:
             trial = self._at(beta, theta, phi, tolerance)
         except (LostPrecisionError, np.linalg.LinAlgError):
@@ -326,6 +357,30 @@ class JointSearch:
         parameters = np.concatenate([point.beta, self.theta, point.phi]) + move
         return move, *np.split(parameters, [p, p + t])
 
+    def _advance(self, point: Point, theta: FloatArray, gain: float) -> None:
+        """Take a step of which everything is known."""
+        self.theta, self.current = theta, self.current.advanced(point, gain)
+
+    def _scaled_model(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the matrix from units, and the gradient and second derivatives in them."""
+        scales, (slopes, hessian) = self._scales(), self.local
+        slope, model = scales.T @ slopes, self._trusted(scales, hessian)
+        for place in self._held_places():
+            slope[place], model[place], model[:, place] = 0.0, 0.0, 0.0
+        return scales, slope, model
+
+    def _left(self, predicted: float) -> float:
+        """Return what is expected to be left after a step, from its predicted gain and the last."""
+        share = min(1.0, predicted / self.last_predicted) if self.last_predicted > 0.0 else 1.0
+        return float(predicted * (share**2 if self.is_exact else share))
+
+    @property
+    def _negligible(self) -> float:
+        """Gains that are not worth a step."""
+        return float(
+            max(_LEFT_SHARE * self.settings.tol, _LEFT_ROUNDING * abs(self.current.criterion))
+        )
+
     def _is_negligible(self, predicted: float, interior: bool, move: FloatArray) -> bool:
         """Tell whether nothing of interest is left after a step, or ever will be."""
         p, left = len(self.current.point.beta), predicted
@@ -335,9 +390,8 @@ class JointSearch:
         self.slow = self.slow + 1 if is_slow else 0
         self.last_predicted = predicted
         tol = self.settings.tol
-        negligible = max(_LEFT_SHARE * tol, _LEFT_ROUNDING * abs(self.current.criterion))
         share = _GAIN_SHARE if self.is_exact else _GAIN_SHARE**2
-        is_small = left < negligible or predicted < share * tol
+        is_small = left < self._negligible or predicted < share * tol
         moved = 0.0
         if predicted < _NEARLY_DONE:
             moved = self._look_at(move)

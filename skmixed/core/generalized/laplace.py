@@ -42,7 +42,7 @@ class LaplaceEvaluation:
     beta_slope: FloatArray  # (p,)
     gradient: Blocks  # (k, k) a factor, G
     phi_slope: FloatArray  # (m,)
-    products: FloatArray  # (p + d, p + d), second derivatives, or of the working variates
+    products: FloatArray  # (p + d, p + d), second derivatives, or of working variates; or empty
     is_exact: bool  # whether `products` are second derivatives
     fixed_information: FloatArray  # (p, p), X'V^-1 X
     remembered: list[Remembered]  # of every block
@@ -57,6 +57,12 @@ class LaplaceEvaluation:
     def with_lambdas(self, lambdas: Blocks) -> LaplaceEvaluation:
         """Return the same evaluation under other square roots of the same covariances."""
         return replace(self, point=self.point._replace(lambdas=lambdas))
+
+    def advanced(self, point: Point, gain: float) -> LaplaceEvaluation:
+        """Return what is expected at parameters so near that second derivatives stay the same."""
+        remembered = [kept.advanced(point) for kept in self.remembered]
+        criterion = self.criterion - gain
+        return replace(self, point=point, criterion=criterion, remembered=remembered)
 
     def slopes(self, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
         """Return the gradient in beta, theta and phi, (p + t + m,)."""
@@ -114,17 +120,23 @@ def evaluate_laplace(
     point: Point,
     before: list[Remembered] | None = None,
     tolerance: float = LEAST_DECREMENT,
+    *,
+    is_curved: bool = True,
 ) -> LaplaceEvaluation:
-    """Evaluate the approximation; the modes are sought from those of an evaluation `before`."""
+    """Evaluate the approximation; the modes are sought from those of an evaluation `before`.
+
+    Without curvature there are no second derivatives.
+    """
     family, terms = observations.family, []
     share = tolerance / max(1, len(observations.blocks))
     for number, rows in enumerate(observations.blocks):
+        tangent = None
         if before is None:
             carried = first_carried(rows, family, point)
         else:
-            carried = before[number].predicted(point)
-        modes = find_modes(rows, family, point, carried, share)
-        terms.append(_terms_of(observations, rows, point, modes))
+            carried, tangent = before[number].predicted(point)
+        modes = find_modes(rows, family, point, carried, share, tangent)
+        terms.append(_terms_of(observations, rows, point, modes, is_curved))
     constant = sum(term.constant for term in terms)
     if observations.constant is not None:
         constant = observations.constant
@@ -162,7 +174,9 @@ class _Terms:
     n_steps: int
 
 
-def _terms_of(observations: Observations, rows: RowBlock, point: Point, modes: Modes) -> _Terms:
+def _terms_of(
+    observations: Observations, rows: RowBlock, point: Point, modes: Modes, is_curved: bool
+) -> _Terms:
     family, visit, p = observations.family, modes.visit, rows.fixed.shape[1]
     w1, w2 = family.derivatives(visit.eta, rows.y, rows.weights, point.phi, 4)[3:]
     variances = np.zeros(len(rows.y))
@@ -195,7 +209,9 @@ def _terms_of(observations: Observations, rows: RowBlock, point: Point, modes: M
         fixed_gram=gram[:p, :p],
     )
     gradient = _slopes(working)
-    if len(observations.structures) <= 1:
+    if not is_curved:
+        products = np.zeros((0, 0))
+    elif len(observations.structures) <= 1:
         products = exact_hessian(working, observations.structures)
     else:
         products = information_products(working, observations.structures)
@@ -212,7 +228,7 @@ def _terms_of(observations: Observations, rows: RowBlock, point: Point, modes: M
         - _through_modes(point, by_level, solved, len(g_phi)),
         products,
         remaining[:p, :p],
-        Remembered(point.beta, visit.effects, modes.scores, cross, modes.elimination),
+        Remembered(point, visit.effects, modes.scores, cross, shifts, modes.tangent),
         modes.decrement,
         modes.n_steps,
     )

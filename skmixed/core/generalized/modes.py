@@ -25,6 +25,10 @@ _MOST_HALVINGS = 30  # of a step: what is left of it is below the rounding of an
 _RISE = 1e-12  # of h, relative: more is not its rounding
 _STALLED = 0.5  # of the last decrement, when little is left: the rest is rounding
 _LITTLE = 1e-9  # decrement from which rounding may stand in the way
+_KEPT_SHARE = 0.1  # of the last decrement: old weights that gain less are not kept
+_NEAR = 1e-4  # in units of the columns: one step from so near ends at the modes
+_LIKE = 0.1  # of dispersions, which weights are multiplied by: with more they are others
+_SURELY = 0.5  # of the tolerance: a decrement under old weights is not exact
 
 
 class Point(NamedTuple):
@@ -72,38 +76,89 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Tangent:
+    """V under the weights of some effects: the steps that are taken from any."""
+
+    lambdas: Blocks  # (k, k) a factor
+    elimination: Elimination
+    factorisation: Factorisation
+
+    @classmethod
+    def at(cls, elimination: Elimination, lambdas: Blocks) -> Tangent:
+        """Factor V at lambdas."""
+        return cls(lambdas, elimination, elimination.factorise(lambdas))
+
+    def moved(self, lambdas: Blocks) -> Tangent:
+        """Return the same weights at other lambdas."""
+        if all(map(np.array_equal, self.lambdas, lambdas)):
+            return self
+        return Tangent.at(self.elimination, lambdas)
+
+    def ahead(self, effects: Blocks, scores: Blocks) -> Blocks:
+        """Return s~ one step from effects and their s, all (k, 1, n_levels) a factor."""
+        products = self.elimination.multiply(effects)
+        right = [own + s for own, s in zip(products, scores, strict=True)]
+        return self.factorisation.reduce(right).cross()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Modes:
     """A block at its modes, to a decrement."""
 
     visit: Visit
     scores: Blocks  # (k, 1, n_levels) a factor, s
-    elimination: Elimination  # under the weights there
-    factorisation: Factorisation
+    tangent: Tangent  # under the weights there
     ahead: Blocks  # (k, 1, n_levels), s~ after one more step
     decrement: float
     n_steps: int
+
+    @property
+    def factorisation(self) -> Factorisation:
+        """V under the weights of the modes."""
+        return self.tangent.factorisation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Remembered:
     """What is kept of a block from one evaluation to the next: nothing of the size of rows."""
 
-    beta: FloatArray  # (p,), where it was evaluated
+    point: Point  # where it was evaluated
     effects: Blocks  # (k, 1, n_levels) a factor
     scores: Blocks  # (k, 1, n_levels)
     cross: Blocks  # (k, p, n_levels), Z'W X
-    elimination: Elimination
+    shifts: list[Blocks]  # (k, 1, n_levels) a factor and entry of phi, the derivative of Z'g
+    tangent: Tangent
 
-    def predicted(self, point: Point) -> Blocks:
-        """Return s~ at other parameters by one step under the old weights."""
-        moved = self.beta - point.beta
-        right = [
-            own + s + np.matmul(moved, cross)[:, None]
-            for own, s, cross in zip(
-                self.elimination.multiply(self.effects), self.scores, self.cross, strict=True
-            )
+    def predicted(self, point: Point) -> tuple[Blocks, Tangent | None]:
+        """Return s~ at other parameters by one step under the old weights.
+
+        With these, if more steps may have to follow.
+        """
+        moved, tangent = self.point.beta - point.beta, self.tangent.moved(point.lambdas)
+        wanted = [
+            s + np.matmul(moved, cross)[:, None]
+            for s, cross in zip(self.scores, self.cross, strict=True)
         ]
-        return self.elimination.factorise(point.lambdas).reduce(right).cross()
+        for change, shift in zip(self.point.phi - point.phi, self.shifts, strict=True):
+            if abs(change) < _NEAR:  # f is not nearly linear in a dispersion
+                wanted = [s + change * own for s, own in zip(wanted, shift, strict=True)]
+        pairs = [
+            (self.point.beta, point.beta),
+            (self.point.phi, point.phi),
+            *zip(self.tangent.lambdas, point.lambdas, strict=True),
+        ]
+        is_near = all(np.abs(old - new).max(initial=0.0) < _NEAR for old, new in pairs)
+        is_like = np.abs(self.point.phi - point.phi).max(initial=0.0) < _LIKE
+        return tangent.ahead(self.effects, wanted), tangent if is_like and not is_near else None
+
+    def advanced(self, point: Point) -> Remembered:
+        """Return what is expected at parameters so near that the prediction is exact."""
+        carried = self.predicted(point)[0]
+        effects = [
+            multiply(lam, multiply(lam.T, s)) for lam, s in zip(point.lambdas, carried, strict=True)
+        ]
+        tangent = self.tangent
+        return Remembered(point, effects, carried, self.cross, self.shifts, tangent)
 
 
 def first_carried(rows: RowBlock, family: Family, point: Point) -> Blocks:
@@ -115,29 +170,41 @@ def first_carried(rows: RowBlock, family: Family, point: Point) -> Blocks:
 
 
 def find_modes(
-    rows: RowBlock, family: Family, point: Point, carried: Blocks, tolerance: float
+    rows: RowBlock,
+    family: Family,
+    point: Point,
+    carried: Blocks,
+    tolerance: float,
+    tangent: Tangent | None = None,
 ) -> Modes:
-    """Go from some s~ to the modes, until the decrement is below a tolerance."""
+    """Go from some s~ to the modes, until the decrement is below a tolerance.
+
+    Where V takes longer than a visit of the rows, the steps are those of a tangent from elsewhere
+    as long as they get ahead.
+    """
     base = rows.predictor(point.beta)
     visit = Visit.of(rows, family, point, base, carried)
     if not np.isfinite(visit.objective):
         visit = Visit.of(rows, family, point, base, [np.zeros_like(s) for s in carried])
-    last = np.inf
+        tangent = None
+    last, kept = np.inf, tangent if rows.arrangement.is_costly else None
     for n_steps in range(1, _MOST_MODE_STEPS + 1):
         scores = [-s for s in rows.sums(visit.g)]
-        elimination = rows.elimination(visit.w)
-        factorisation = elimination.factorise(point.lambdas)
-        right = [
-            own + s for own, s in zip(elimination.multiply(visit.effects), scores, strict=True)
-        ]
-        ahead = factorisation.reduce(right).cross()
+        here = kept or Tangent.at(rows.elimination(visit.w), point.lambdas)
+        ahead = here.ahead(visit.effects, scores)
         decrement = _decrement(point, visit.carried, scores, ahead)
         stalled = decrement < _LITTLE and decrement > _STALLED * last
-        if decrement < tolerance or stalled or n_steps == _MOST_MODE_STEPS:
+        wanted = tolerance if kept is None else _SURELY * tolerance
+        has_arrived = decrement < wanted or stalled or n_steps == _MOST_MODE_STEPS
+        if kept is not None and (has_arrived or not decrement < _KEPT_SHARE * last):
+            kept = None  # what follows is exact
+            if has_arrived or not np.isfinite(decrement):
+                continue
+        elif has_arrived:
             break
         last = decrement
         visit = _stepped(rows, family, point, base, visit, ahead)
-    return Modes(visit, scores, elimination, factorisation, ahead, decrement, n_steps)
+    return Modes(visit, scores, here, ahead, decrement, n_steps)
 
 
 def _decrement(point: Point, carried: Blocks, scores: Blocks, ahead: Blocks) -> float:

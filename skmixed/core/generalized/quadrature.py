@@ -17,7 +17,7 @@ depends on which root of Omega is taken, so that lambda is always the lower tria
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -52,6 +52,7 @@ class QuadratureEvaluation:
     root_slope: FloatArray  # (k, k), derivative in the entries of lambda
     phi_slope: FloatArray  # (m,)
     remembered: list[Remembered]  # of every block
+    decrement: float
 
     @property
     def fixed_information(self) -> FloatArray:
@@ -66,6 +67,12 @@ class QuadratureEvaluation:
     def with_lambdas(self, lambdas: Blocks) -> QuadratureEvaluation:
         """Return the same: lambdas stand in their natural order."""
         return self
+
+    def advanced(self, point: Point, gain: float) -> QuadratureEvaluation:
+        """Return what is expected at parameters so near that second derivatives stay the same."""
+        remembered = [kept.advanced(point) for kept in self.remembered]
+        criterion = self.criterion - gain
+        return replace(self, point=point, criterion=criterion, remembered=remembered)
 
     def slopes(self, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
         """Return the gradient in beta, theta and phi, (p + t + m,)."""
@@ -94,15 +101,17 @@ def evaluate_quadrature(
     tolerance: float,
 ) -> QuadratureEvaluation:
     """Evaluate with a number of nodes a column; the modes are sought from those `before`."""
-    family, parts, remembered = observations.family, [], []
+    family, parts, remembered, decrement = observations.family, [], [], 0.0
     share = tolerance / max(1, len(observations.blocks))
     for rows, kept in zip(observations.blocks, before, strict=True):
-        modes = find_modes(rows, family, point, kept.predicted(point), share)
+        carried, tangent = kept.predicted(point)
+        modes = find_modes(rows, family, point, carried, share, tangent)
         parts.append(_Nodes(observations, rows, point, modes, n_nodes).sums())
         visit = modes.visit
-        cross = parts[-1][4]
+        decrement += modes.decrement
+        *_, cross, shifts = parts[-1]
         remembered.append(
-            Remembered(point.beta, visit.effects, modes.scores, cross, modes.elimination)
+            Remembered(point, visit.effects, modes.scores, cross, shifts, modes.tangent)
         )
     value = sum(part[0] for part in parts)
     if observations.constant is not None:
@@ -115,6 +124,7 @@ def evaluate_quadrature(
         np.sum([part[2] for part in parts], axis=0),
         np.sum([part[3] for part in parts], axis=0),
         remembered,
+        decrement,
     )
 
 
@@ -185,8 +195,8 @@ class _Nodes:
         sums = np.bincount(codes, f, minlength=size)
         return np.asarray(sums + 0.5 * np.square(u).sum(axis=0))
 
-    def sums(self) -> tuple[float, FloatArray, FloatArray, FloatArray, Blocks]:
-        """Return the criterion, its derivatives in beta, lambda and phi, and Z'W X."""
+    def sums(self) -> tuple[float, FloatArray, FloatArray, FloatArray, Blocks, list[Blocks]]:
+        """Return the criterion, its derivatives in beta, lambda and phi, Z'W X and Z'g_phi."""
         rows, visit, lam = self.rows, self.modes.visit, self.lam
         family, phi = self.observations.family, self.point.phi
         value = 2.0 * visit.objective - 2.0 * float(np.log(self.total).sum()) + self.log_det
@@ -211,9 +221,10 @@ class _Nodes:
         in_root -= multiply_levels(self.own, moved[:, None])[:, 0] @ u.T
         _, g_phi, w_phi = family.by_phi(visit.eta, rows.y, rows.weights, phi)
         in_phi = 2.0 * self.in_phi.sum(axis=1) + w_phi @ variances
-        for place, g in enumerate(g_phi):
-            in_phi[place] -= float(np.vdot(rows.sums(g)[0][:, 0], moved))
-        return value, in_beta, in_root, in_phi, cross
+        shifts = [rows.sums(g) for g in g_phi]
+        for place, (shift,) in enumerate(shifts):
+            in_phi[place] -= float(np.vdot(shift[:, 0], moved))
+        return value, in_beta, in_root, in_phi, cross, shifts
 
     def _spread(self) -> FloatArray:
         """Return P, (k, k, n_levels)."""

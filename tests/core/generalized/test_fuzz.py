@@ -80,7 +80,7 @@ def check(seed):
     )
     search = JointSearch(
         observations,
-        lambda where, before, tolerance: evaluate_laplace(
+        lambda where, before, tolerance, _: evaluate_laplace(
             observations, where, None if before is None else before.remembered, tolerance
         ),
         JointNewton(),
