@@ -26,7 +26,7 @@ _RISE = 1e-12  # of h, relative: more is not its rounding
 _STALLED = 0.5  # of the last decrement, when little is left: the rest is rounding
 _LITTLE = 1e-9  # decrement from which rounding may stand in the way
 _KEPT_SHARE = 0.1  # of the last decrement: old weights that gain less are not kept
-_NEAR = 1e-4  # in units of the columns: one step from so near ends at the modes
+_ONE_STEP_AWAY = 1e-4  # in units of the columns: one step from so near ends at the modes
 _LIKE = 0.1  # of dispersions, which weights are multiplied by: with more they are others
 _SURELY = 0.5  # of the tolerance: a decrement under old weights is not exact
 
@@ -140,14 +140,14 @@ class Remembered:
             for s, cross in zip(self.scores, self.cross, strict=True)
         ]
         for change, shift in zip(self.point.phi - point.phi, self.shifts, strict=True):
-            if abs(change) < _NEAR:  # f is not nearly linear in a dispersion
+            if abs(change) < _ONE_STEP_AWAY:  # f is not nearly linear in a dispersion
                 wanted = [s + change * own for s, own in zip(wanted, shift, strict=True)]
         pairs = [
             (self.point.beta, point.beta),
             (self.point.phi, point.phi),
             *zip(self.tangent.lambdas, point.lambdas, strict=True),
         ]
-        is_near = all(np.abs(old - new).max(initial=0.0) < _NEAR for old, new in pairs)
+        is_near = all(np.abs(old - new).max(initial=0.0) < _ONE_STEP_AWAY for old, new in pairs)
         is_like = np.abs(self.point.phi - point.phi).max(initial=0.0) < _LIKE
         return tangent.ahead(self.effects, wanted), tangent if is_like and not is_near else None
 
