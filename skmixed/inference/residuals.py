@@ -101,10 +101,11 @@ def residuals(
     Notes
     -----
     Quantile residuals are those that DHARMa approaches with ever more simulations: the distribution
-    of a response is known, and where random effects are new it is averaged over 100 quantiles of
-    theirs, to less than 1/200. Under random="new" rows of a group are dependent, and residuals are
-    uniform over many groups. Under "fitted" they are independent, but the modes have taken in some
-    of the noise, so that they lie nearer to one half the fewer rows a group has.
+    of a response is known, and where random effects are new it is averaged over theirs, to 1e-4, or
+    to 1/200 where numbers of trials or counts are large. Under random="new" rows of a group are
+    dependent, and residuals are uniform over many groups. Under "fitted" they are independent, but
+    the modes have taken in some of the noise, so that they lie nearer to one half the fewer rows a
+    group has.
 
     Weights are numbers of trials of a share; exposures, where counts are rates; precisions of a
     linear model that says so; otherwise a row of weight w stands for w rows of its residual, and
