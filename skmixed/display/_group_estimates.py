@@ -11,7 +11,8 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.validation import check_is_fitted
 
-from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.level_estimates import level_estimates
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import mean_predictions
 from skmixed.core.sums.layout import CONSTANT, Rows
@@ -19,7 +20,7 @@ from skmixed.display._fitted_models import GroupColumns, as_objects, mixed_model
 from skmixed.estimators._mixed_state import RandomLabels
 from skmixed.estimators.grouped._group_tables import coefficient_names
 from skmixed.estimators.grouped.models import GroupedModels
-from skmixed.inference.fitted import rows_of_fit
+from skmixed.inference.fitted import mixed_fit_of, observations_of_fit, rows_of_fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,8 +109,11 @@ def _common_coefficients(model: GroupedModels) -> pd.Series:
 def _beside_mixed_model(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, factor: str | None
 ) -> GroupEstimates:
-    """Fit the columns that vary in each level by least squares, at the rest of a mixed model."""
-    fit: Fit = model.fit_
+    """Fit the columns that vary in each level by itself, at the rest of a mixed model.
+
+    By least squares, or by maximum likelihood of the family of a generalized model.
+    """
+    fit = mixed_fit_of(model)
     names = list(model.n_groups_)
     if not names:
         raise ValueError("the model has no random effects")
@@ -117,7 +121,7 @@ def _beside_mixed_model(
         factor = max(names, key=lambda name: model.n_groups_[name])
     if factor not in names:
         raise ValueError(f"factor={factor!r} is no factor of the model, which has {names}")
-    rows = rows_of_fit(model, X, y, sample_weight, groups, "ShrinkageDisplay")
+    given = (X, y, sample_weight, groups, "ShrinkageDisplay")
     place = names.index(factor)
     position = fit.spec.used_factors[place]
     columns = fit.spec.factor_columns(position)
@@ -125,9 +129,14 @@ def _beside_mixed_model(
     effects = pd.DataFrame(fit.modes[place], labels.levels, labels.columns)
     of_column = dict(zip(fit.spec.fixed, fit.beta, strict=True))
     common = np.array([of_column.get(column, 0.0) for column in columns])
-    varying = (effects + common).to_numpy()[rows.codes[position]] * rows.columns[:, columns]
-    response = rows.columns[:, -1] - mean_predictions(fit, rows) + varying.sum(axis=1)
-    own = _least_squares(rows, position, columns, response, len(effects))
+    shrunk = (effects + common).to_numpy()
+    if isinstance(fit, GeneralizedFit):
+        own = level_estimates(fit, observations_of_fit(model, *given), place, shrunk)
+    else:
+        rows = rows_of_fit(model, *given)
+        varying = shrunk[rows.codes[position]] * rows.columns[:, columns]
+        response = rows.columns[:, -1] - mean_predictions(fit, rows) + varying.sum(axis=1)
+        own = _least_squares(rows, position, columns, response, len(effects))
     return GroupEstimates(
         factor,
         pd.DataFrame(own, effects.index, effects.columns),

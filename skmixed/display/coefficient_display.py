@@ -23,7 +23,7 @@ from skmixed.display._drawing import (
     require_matplotlib,
     style,
 )
-from skmixed.display._fitted_models import mixed_model, response_of
+from skmixed.display._fitted_models import mixed_model, predictor_of
 from skmixed.inference.fitted import snapshot
 from skmixed.inference.intervals import confidence_intervals
 from skmixed.inference.testing import DfMethod
@@ -92,7 +92,7 @@ class CoefficientDisplay:
         columns: str | list[str] | None = None,
         level: float = 0.95,
         method: Literal["wald", "profile", "bootstrap"] = "wald",
-        df: DfMethod = "satterthwaite",
+        df: DfMethod = "auto",
         n_samples: int = 1000,
         random_state: Any = None,
         ax: Any = None,
@@ -104,7 +104,7 @@ class CoefficientDisplay:
 
         Parameters
         ----------
-        estimator : MixedLinearRegressor
+        estimator : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
             Fitted.
         columns : str, list of str or None, default=None
             The coefficients; None is all but the intercept.
@@ -112,7 +112,7 @@ class CoefficientDisplay:
             Probability of the intervals.
         method : {"wald", "profile", "bootstrap"}, default="wald"
             How the intervals are made, as in `confidence_intervals`.
-        df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+        df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
             For "wald": where degrees of freedom come from.
         n_samples : int, default=1000
             For "bootstrap": number of replicates.
@@ -164,7 +164,7 @@ class CoefficientDisplay:
         columns: str | list[str] | None = None,
         level: float = 0.95,
         method: Literal["wald", "profile", "bootstrap"] = "wald",
-        df: DfMethod = "satterthwaite",
+        df: DfMethod = "auto",
         n_samples: int = 1000,
         random_state: Any = None,
         ax: Any = None,
@@ -176,7 +176,7 @@ class CoefficientDisplay:
 
         Parameters
         ----------
-        estimators : dict of str to MixedLinearRegressor
+        estimators : dict of str to mixed model
             Fitted models by the names they are to have in the legend.
         columns : str, list of str or None, default=None
             The coefficients; None is all but the intercept.
@@ -184,7 +184,7 @@ class CoefficientDisplay:
             Probability of the intervals.
         method : {"wald", "profile", "bootstrap"}, default="wald"
             How the intervals are made, as in `confidence_intervals`.
-        df : {"satterthwaite", "kenward-roger", "residual", "normal"}, default="satterthwaite"
+        df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
             For "wald": where degrees of freedom come from.
         n_samples : int, default=1000
             For "bootstrap": number of replicates.
@@ -237,7 +237,7 @@ class CoefficientDisplay:
         others = [column for column in known if column != INTERCEPT]
         wanted = choose("columns", columns, known) if columns is not None else others or known
         chosen = coefficients[coefficients["coefficient"].isin(wanted)].reset_index(drop=True)
-        responses = dict.fromkeys(response_of(estimator) for estimator in estimators.values())
+        responses = dict.fromkeys(predictor_of(estimator) for estimator in estimators.values())
         return cls(chosen, response=" or ".join(responses)).plot(
             ax,
             point_kwargs=point_kwargs,

@@ -21,7 +21,7 @@ from skmixed.display._drawing import (
     style,
     unit_of,
 )
-from skmixed.display._fitted_models import mixed_model, response_of
+from skmixed.display._fitted_models import mixed_model, predictor_of
 from skmixed.display._group_estimates import grouped_effects
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.inference.fitted import snapshot
@@ -106,9 +106,10 @@ class RandomEffectsDisplay:
 
         Parameters
         ----------
-        estimator : MixedLinearRegressor, MixedEffectsRegressor or GroupedModels
-            Fitted. Of `GroupedModels` the coefficients of the finest groups are drawn, about those
-            of all rows; intervals are left out where no standard error is known.
+        estimator : mixed model, MixedEffectsRegressor or GroupedModels
+            Fitted. Effects of generalized models are on the scale of the link. Of
+            `GroupedModels` the coefficients of the finest groups are drawn, about those of all
+            rows; intervals are left out where no standard error is known.
         factor : str, list of str or None, default=None
             The grouping factors; None is all.
         columns : str, list of str or None, default=None
@@ -155,7 +156,7 @@ class RandomEffectsDisplay:
         effects = effects[effects["factor"].isin(factors)]
         wanted = choose("columns", columns, list(effects["column"].unique()))
         effects = effects[effects["column"].isin(wanted)].reset_index(drop=True)
-        return cls(effects, response=response_of(estimator)).plot(
+        return cls(effects, response=predictor_of(estimator)).plot(
             ax,
             sort_by=sort_by,
             max_levels=max_levels,

@@ -25,7 +25,7 @@ from skmixed.display._drawing import (
     style,
     unit_of,
 )
-from skmixed.display._fitted_models import response_of
+from skmixed.display._fitted_models import predictor_of
 from skmixed.display._group_estimates import group_estimates
 from skmixed.inference.fitted import snapshot
 
@@ -126,9 +126,11 @@ class ShrinkageDisplay:
 
         Parameters
         ----------
-        estimator : MixedLinearRegressor or GroupedModels
+        estimator : mixed model or GroupedModels
             Fitted. `GroupedModels` has the estimates of each group by itself; of the coefficients
-            of a mixed model they are fitted here.
+            of a mixed model they are fitted here, at all its other estimates. Those of a
+            generalized model are on the scale of the link, by maximum likelihood; a group whose
+            responses are all at one end has none.
         X : array-like or data frame of shape (n, n_features), default=None
             The rows the mixed model was fitted to, which it does not keep.
         y : array-like of shape (n,), default=None
@@ -183,7 +185,7 @@ class ShrinkageDisplay:
             estimates.shrunk[wanted],
             common=estimates.common[wanted],
             factor=estimates.factor,
-            response=response_of(estimator),
+            response=predictor_of(estimator),
         ).plot(
             ax,
             arrow_kwargs=arrow_kwargs,

@@ -102,7 +102,8 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
     criterion_, deviance_ : float
         -2 log-likelihood.
     log_likelihood_, aic_, bic_ : float
-        As R's logLik, AIC and BIC.
+        As R's logLik, AIC and BIC, which here counts rows by their weights, unless
+        these are trials.
     n_groups_ : dict of str to int
         Number of levels of every factor.
     rank_ : int

@@ -27,16 +27,16 @@ class LinearHypothesis(TabularResult):
     Parameters
     ----------
     table : Table
-        A row a function, each with its t test; a column rhs has the values tested against where
-        they are not 0.
+        A row a function, each with its t test, or z test of a generalized model; a column rhs has
+        the values tested against where they are not 0.
     statistic : float
-        F of all together.
+        F of all together, or Wald's chi-squared of a generalized model, whose degrees are num_df.
     num_df : int
         Number of independent restrictions.
     df : float
         Denominator degrees of freedom.
     p_value : float
-        Probability of a larger F.
+        Probability of a larger statistic.
 
     See Also
     --------
@@ -83,7 +83,8 @@ def linear_hypothesis(
     Returns
     -------
     LinearHypothesis
-        A t test of every function, and in statistic, num_df, df and p_value an F test of all.
+        A t test of every function, and in statistic, num_df, df and p_value an F test of all; for
+        generalized models z and chi-squared tests. NaN where a coefficient is infinite.
 
     Raises
     ------
@@ -99,7 +100,8 @@ def linear_hypothesis(
 
     Notes
     -----
-    In R: ``contest(model, L)`` of lmerTest, ``KRmodcomp`` of pbkrtest. With Satterthwaite's method
+    In R: ``contest(model, L)`` of lmerTest, ``KRmodcomp`` of pbkrtest, and ``linearHypothesis`` of
+    car for generalized models. With Satterthwaite's method
     the F statistic is a mean of squares of independent t statistics, whose degrees of freedom give
     those of F.
 

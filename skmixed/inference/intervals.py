@@ -47,14 +47,15 @@ def variance_limits(fit: MixedFit, components: list[Component], quantile: float)
     Deviations and dispersions are taken to be normal on the scale of their logarithm, correlations
     on that of Fisher's z = atanh r. `components` have no coefficients among them; `quantile` is the
     half-width in standard errors. NaN where the estimate is on the boundary, zero or of absolute
-    value one.
+    value one, and where a generalized model has a variance without a maximum, which is held.
     """
     covariance = _log_covariance(fit)
     changes = _covariance_changes(fit)
+    without_maximum = isinstance(fit, GeneralizedFit) and fit.report.is_unbounded
     limits = []
     for component in components:
         scale = _scale(component.estimate, component.kind == "cor")
-        if scale is None:
+        if scale is None or (without_maximum and component.term is not None):
             limits.append(_NO_LIMITS)
             continue
         gradient = _gradient(fit, component, changes)

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.model.spec import Term
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.compare import BOUNDARY_NOTE, NO_TEST, ratio_test
-from skmixed.inference.fitted import design_of, determined_fit_of, formula_of, snapshot
+from skmixed.inference.fitted import (
+    GivenRows,
+    MixedFit,
+    design_of,
+    determined_mixed_fit_of,
+    formula_of,
+    observations_of_fit,
+    snapshot,
+)
 from skmixed.inference.table import Table
 
+Terms = tuple[Term, ...]
 Slopes = tuple[tuple[str, tuple[int, ...]], ...]  # of a term, as written: name, columns
 
 
-def ranova(model: Any, *, reduce_terms: bool = True) -> Table:
+def ranova(
+    model: Any,
+    *,
+    reduce_terms: bool = True,
+    X: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    groups: Any = None,
+) -> Table:
     """Test the random terms by dropping each in turn.
 
     Parameters
@@ -28,6 +47,10 @@ def ranova(model: Any, *, reduce_terms: bool = True) -> Table:
     reduce_terms : bool, default=True
         Take single slopes out of a term, so that ``(x | g)`` becomes ``(1 | g)``; False takes out
         whole terms.
+    X, y, sample_weight, groups : array-like, default=None
+        The rows of the fit, as given to `fit`, which generalized models are refitted to and do not
+        keep. Of a model by `glmer` with ``cbind`` y is the share of hits, and sample_weight the
+        trials. Linear models need none.
 
     Returns
     -------
@@ -39,7 +62,7 @@ def ranova(model: Any, *, reduce_terms: bool = True) -> Table:
     Raises
     ------
     ValueError
-        If the model has no random terms.
+        If the model has no random terms, and without the rows of a generalized one.
 
     See Also
     --------
@@ -47,8 +70,9 @@ def ranova(model: Any, *, reduce_terms: bool = True) -> Table:
 
     Notes
     -----
-    In R: ``ranova`` of lmerTest. A model fitted by REML is compared by restricted likelihood. The
-    reductions are refitted from the cross-products of the model. A term ``(0 + x | g)`` of one
+    In R: ``ranova`` of lmerTest; for generalized models ``anova`` of two fits. A model fitted by
+    REML is compared by restricted likelihood. The reductions are refitted from the cross-products
+    of a linear model, and by the approximation of a generalized one. A term ``(0 + x | g)`` of one
     slope is reduced to ``(1 | g)``, as lmerTest does, unless the model has that term already;
     then it goes.
 
@@ -73,24 +97,43 @@ def ranova(model: Any, *, reduce_terms: bool = True) -> Table:
     Days in (Days | Subject)     42.837  2.0
     """
     model = snapshot(model)
-    fit = determined_fit_of(model)
-    check_exact(fit, "a comparison of likelihoods")
+    fit = determined_mixed_fit_of(model)
     if not fit.spec.terms:
         raise ValueError("the model has no random terms to drop")
+    refit = _refitting(model, fit, (X, y, sample_weight, groups))
     slopes = design_of(model).slopes
-    rows, names = [_row(fit, None)], ["<none>"]
+    fits, names = [fit], ["<none>"]
     for name, terms in _reductions(fit, slopes, reduce_terms):
         names.append(name)
-        rows.append(_row(fit.refit(terms=terms), fit))
+        fits.append(refit(terms))
+    rows = [_row(each, None if each is fit else fit) for each in fits]
     frame = pd.DataFrame(rows, index=pd.Index(names))
     restricted = fit.spec.method == "reml"
     notes = ["By restricted likelihood." if restricted else "By maximum likelihood."]
+    if any(not each.report.converged for each in fits):
+        notes.append("The search of some model did not converge: its figures may be wrong.")
     if not frame["p_boundary"].isna().all():
         notes.append(BOUNDARY_NOTE)
     return Table(f"Random terms dropped one at a time: {formula_of(model)}", frame, tuple(notes))
 
 
-def _row(fit: Fit, larger: Fit | None) -> dict[str, float]:
+def _refitting(model: Any, fit: MixedFit, rows: GivenRows) -> Callable[[Terms], MixedFit]:
+    """Return what fits a model with other random terms; `rows` are X, y, weights and groups."""
+    if isinstance(fit, Fit):
+        check_exact(fit, "a comparison of likelihoods")
+        return lambda terms: fit.refit(terms=terms)
+    observations = observations_of_fit(model, *rows, "a test of the random terms")
+    return lambda terms: GeneralizedFit.of(
+        observations.layout,
+        observations.given,
+        replace(fit.spec, terms=terms),
+        fit.family,
+        offset=observations.offset,
+        quadrature=fit.quadrature,
+    )
+
+
+def _row(fit: MixedFit, larger: MixedFit | None) -> dict[str, float]:
     test = NO_TEST if larger is None else ratio_test(fit, larger)
     return {
         "n_parameters": fit.n_parameters,
@@ -101,8 +144,8 @@ def _row(fit: Fit, larger: Fit | None) -> dict[str, float]:
 
 
 def _reductions(
-    fit: Fit, slopes: tuple[Slopes, ...], reduce_terms: bool
-) -> Iterator[tuple[str, tuple[Term, ...]]]:
+    fit: MixedFit, slopes: tuple[Slopes, ...], reduce_terms: bool
+) -> Iterator[tuple[str, Terms]]:
     """Yield the name of every reduction and the random terms that it leaves."""
     terms = fit.spec.terms
     for place, (term, of_term) in enumerate(zip(terms, slopes, strict=True)):
@@ -121,7 +164,7 @@ def _reductions(
             yield f"{name} in {text}", smaller
 
 
-def _text(fit: Fit, term: Term, slopes: Slopes) -> str:
+def _text(fit: MixedFit, term: Term, slopes: Slopes) -> str:
     """Write a term as a formula does."""
     names = [name for name, _ in slopes]
     if CONSTANT not in term.columns:

@@ -1,5 +1,7 @@
 """Tests of the coefficients of generalized models, with R's figures."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,13 @@ from scipy import stats
 
 from skmixed import MixedClassifier, MixedGeneralizedRegressor, glmer
 from skmixed.datasets import load_sleepstudy
-from skmixed.inference import anova, coefficient_table, confidence_intervals, linear_hypothesis
+from skmixed.inference import (
+    anova,
+    coefficient_table,
+    compare_models,
+    confidence_intervals,
+    linear_hypothesis,
+)
 from tests import reference_set
 
 
@@ -176,3 +184,40 @@ def test_intervals_do_not_depend_on_units():
     other = confidence_intervals(glmer(formula, table, family="gamma")).frame
     for name, unit in {"dispersion": 1.0, "sd_Days|Subject": 1e3, "Days": 1e3}.items():
         np.testing.assert_allclose(other.loc[name] * unit, one.loc[name], rtol=1e-5)
+
+
+def test_a_variance_without_maximum_has_no_interval():
+    rng = np.random.default_rng(3)
+    group = np.repeat(np.arange(20), 5)
+    X = pd.DataFrame({"x": rng.normal(size=100), "group": group})
+    with pytest.warns(UserWarning, match="group"):
+        model = MixedClassifier("(1 | group)").fit(X, group % 2)
+    found = confidence_intervals(model).frame
+    assert found.iloc[0][["lower", "upper"]].isna().all()
+    assert np.isfinite(found.iloc[0]["estimate"])
+
+
+def test_copies_and_bare_fits_have_the_same_tests(binary_model):
+    expected = anova(binary_model, "II").frame
+    copy = pickle.loads(pickle.dumps(binary_model))
+    pd.testing.assert_frame_equal(anova(copy, "II").frame, expected, rtol=1e-12)
+    pd.testing.assert_frame_equal(
+        coefficient_table(binary_model.fit_).frame, coefficient_table(copy).frame, rtol=1e-12
+    )
+    assert compare_models(binary_model, copy).frame["statistic"].iloc[1] == 0.0
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+def test_tests_do_not_depend_on_where_columns_are_zero(shift):
+    table = binary_rows()
+    table["x"] = table["x"] - 100.0
+    one = glmer("y ~ x * level + (1 | group)", table, family="binomial")
+    table["x"] = table["x"] + shift
+    other = glmer("y ~ x * level + (1 | group)", table, family="binomial")
+    for kind in ("I", "III"):
+        names = ["x:level"]  # main effects are another hypothesis where x has another zero
+        found = [anova(model, kind).frame.loc[names] for model in (one, other)]
+        pd.testing.assert_frame_equal(*found, rtol=1e-6)
+    # Slopes have the same test, wherever x is zero, by type II, where x is within x:level.
+    found = [anova(model, "II").frame.loc[["x", "x:level"]] for model in (one, other)]
+    pd.testing.assert_frame_equal(*found, rtol=1e-6)

@@ -387,7 +387,7 @@ def collapsed(
     keys = _cells(columns, len(rows.columns))
     if keys is None:
         return rows, offset, None
-    for factor in spec.used_factors:
+    for factor in range(len(rows.codes)):  # all that the sums are kept of
         size = len(rows.indexes[factor])
         counted = count_integers(keys * size + rows.codes[factor])
         if counted is None:
