@@ -105,6 +105,7 @@ FOR_FORMULAIC: Mapping[str, Any] = {
     "c": lambda *values: list(values),
     **CONSTANTS,
 }
+_NUMBERS = "numbers need no call: leave it out, and make numbers of text beforehand, in the table"
 # How else the functions of R are said that are not there.
 INSTEAD: Mapping[str, str] = {
     "ns": "cr(x, df=...) and cs(x, df=...) are natural cubic splines, in another basis",
@@ -114,6 +115,13 @@ INSTEAD: Mapping[str, str] = {
     "relevel": 'C(f, contr.treatment("b")) has "b" as its reference',
     "cut": "make the column beforehand, by pandas.cut",
     "ordered": "C(f, contr.poly) has polynomial contrasts",
+    "as.ordered": "C(f, contr.poly) has polynomial contrasts",
+    "as.numeric": _NUMBERS,
+    "as.integer": _NUMBERS,
+    "as.double": _NUMBERS,
+    "as.character": "C(x) makes a factor of numbers",
+    "as.logical": "I(x > 0) is 1 where x is above 0",
+    "is.na": "make the column beforehand, by pandas.isna",
     "lag": "what a row gets would depend on its neighbours: make the column beforehand",
     "Q": "write `my column` in backticks",
     "mean": "center(x) is x less its mean, which new rows keep",

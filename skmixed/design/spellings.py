@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
+
+from skmixed.design.permitted import UnknownNameError
 from skmixed.design.terms import NotATermError
 from skmixed.design.tokens import Token, is_called
 
@@ -20,11 +23,16 @@ _NO_OPERATORS = {
 
 
 def check_spellings(tokens: tuple[Token, ...]) -> None:
-    """Raise NotATermError for what R and Python read as different calculations."""
+    """Raise NotATermError for what R and Python read as different calculations.
+
+    UnknownNameError for functions of R that no name of Python could be, such as ``as.numeric``.
+    """
     for index, token in enumerate(tokens):
         following = tokens[index + 1] if index + 1 < len(tokens) else None
         if token.text in ("factor", "as.factor") and is_called(tokens, index):
             _check_factor(tokens, index + 1)
+        elif is_called(tokens, index) and _is_no_name_of_python(token.text):
+            raise UnknownNameError(token.text, called=True)
         if token.kind == "string" and "\\" in token.text:
             raise NotATermError("text may not hold backslashes")
         if token.kind != "operator" or not token.in_call:
@@ -38,6 +46,11 @@ def check_spellings(tokens: tuple[Token, ...]) -> None:
         is_arrow = following is not None and (token.text, following.text) == ("<", "-")
         if is_arrow and following is not None and following.start == token.end:
             raise NotATermError("R reads <- as an assignment: write < -1 with a space")
+
+
+def _is_no_name_of_python(text: str) -> bool:
+    """Tell whether a name with dots has a word of Python's own between them."""
+    return "." in text and any(map(keyword.iskeyword, text.split(".")))
 
 
 def _follows_product(tokens: tuple[Token, ...], index: int) -> bool:

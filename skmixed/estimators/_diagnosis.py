@@ -58,11 +58,24 @@ def check_effects(
     spec: ModelSpec,
     by_position: Sequence[str] = (),  # grouping columns of an array, perhaps not those meant
 ) -> None:
-    """Warn, before the search, of slopes with as many random effects as there are rows."""
-    for factor in spec.used_factors:
-        k, index = len(spec.factor_columns(factor)), products.factors[factor].index
-        if k > 1 and k * len(index) >= products.n_rows:
-            _warn_of_effects(index.name, k * len(index), products.n_rows, by_position)
+    """Warn, before the search, of slopes with as many random effects as there are rows.
+
+    Those of one factor, or else of all factors together.
+    """
+    sizes = {factor: len(spec.factor_columns(factor)) for factor in spec.used_factors}
+    numbers = {factor: k * len(products.factors[factor].index) for factor, k in sizes.items()}
+    many = [f for f, k in sizes.items() if k > 1 and numbers[f] >= products.n_rows]
+    for factor in many:
+        name = products.factors[factor].index.name
+        _warn_of_effects(name, numbers[factor], products.n_rows, by_position)
+    total = sum(numbers.values())
+    if not many and max(sizes.values(), default=1) > 1 and total >= products.n_rows:
+        warn(
+            f"all factors together have {total} random effects for {products.n_rows} rows: the "
+            "likelihood may have several maxima or rise without end, and the search may have found "
+            "another than the highest; leave out a slope or a factor",
+            UnidentifiedWarning,
+        )
 
 
 def _warn_of_effects(name: str, n_effects: int, n_rows: int, by_position: Sequence[str]) -> None:

@@ -239,11 +239,15 @@ def test_what_is_too_long_deep_or_many_is_refused_soon(kind, nothing_evaluates):
         lambda: MixedLinearRegressor(f"({text} || g)").fit(table, Y),
         lambda: MixedLinearRegressor(f"(1 | {text})").fit(table, Y),
     ):
-        began = time.process_time()
-        with pytest.raises(ValueError) as caught:  # noqa: PT011
-            enter()
-        assert time.process_time() - began < 2.0  # 0.1 s on a machine that does nothing else
-        assert "Error" not in str(caught.value)
+        assert min(seconds_to_refuse(enter) for _ in range(2)) < 0.1  # they take a fourth of that
+
+
+def seconds_to_refuse(enter):
+    began = time.process_time()
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        enter()
+    assert "Error" not in str(caught.value)
+    return time.process_time() - began
 
 
 def test_the_users_names_are_out_of_reach():

@@ -151,3 +151,25 @@ def test_more_slopes_than_rows_are_warned_of_before_the_search(monkeypatch):
         pytest.raises(RuntimeError, match="began"),
     ):
         model.fit(X, RNG.standard_normal(96))
+
+
+@pytest.mark.parametrize(
+    ("random", "n_rows", "says"),
+    [
+        ("(x | s) + (x | h)", 26, True),  # 2 x 7 and 2 x 7
+        ("(x | s) + (x | h)", 28, True),
+        ("(x | s) + (x | h)", 29, False),
+        ("(1 | s) + (x | h)", 21, True),
+        ("(1 | s) + (x || h)", 22, False),
+        ("(1 | s) + (1 | h)", 14, False),  # intercepts alone are another matter
+    ],
+)
+def test_slopes_of_all_factors_together_may_be_as_many_as_the_rows(random, n_rows, says):
+    rows = np.arange(n_rows)
+    table = pd.DataFrame({"x": RNG.standard_normal(n_rows), "s": rows % 7, "h": rows // 2 % 7})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MixedLinearRegressor(random).fit(table, RNG.standard_normal(n_rows))
+    found = [each for each in caught if "all factors together have" in str(each.message)]
+    assert len(found) == says
+    assert all(f"for {n_rows} rows" in str(each.message) for each in found)

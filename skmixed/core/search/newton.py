@@ -52,6 +52,7 @@ _LEAST_GAIN = 1e-17  # relative to the criterion: negligible even with a toleran
 _PATIENCE = 6  # rejected steps in a row, which shorten the next one a thousandfold or so
 _FEW_DIGITS = 1e-7  # relative error of r^2 from rounding, that rejected steps are blamed on
 _IDLE_STEPS = 5  # in a row that promise next to nothing: the search goes round in rounding
+_STALE_STEPS = 15  # that reach nothing lower, rounding considered: the same, though they promise
 _SLOW_STEPS = 4  # in a row: convergence is linear, the average information too far off
 _SLOW_RATE = 0.3  # of predicted decreases: a good Hessian makes each a small part of the last one
 _DIFFERENCE = 1e-6  # in units of theta: about the root of the gradient's relative rounding
@@ -112,7 +113,8 @@ class Newton:
         found: tuple[Evaluation, SolverReport] | None = None,
     ) -> tuple[Evaluation, SolverReport] | None:
         """Search a small problem from many starts; return the lowest end, or what was found."""
-        many = spread(problem, [begin])
+        confounded = found[1].confounded if found else self._confounded(problem, begin)
+        many = spread(problem, [begin], confounded)
         if self.callback is not None:
             for line in many.trace:
                 self.callback(line)
@@ -129,6 +131,15 @@ class Newton:
                 trace = (many.trace[0], many.trace[-1], *again[1].trace)
                 found = again[0], replace(again[1], trace=trace)
         return found and (found[0], replace(found[1], n_evaluations=spent))
+
+    def _confounded(self, problem: Problem, begin: Blocks) -> tuple[int, ...]:
+        """Return the positions of factors that the criterion does not depend on."""
+        search = _NewtonSearch(problem, self)
+        try:
+            search.start(begin)
+        except LostPrecisionError:
+            return ()
+        return search.confounded
 
     def _search_again(
         self, problem: Problem, found: Evaluation, report: SolverReport
@@ -190,11 +201,18 @@ class _NewtonSearch(SearchState):
         self.rejected = 0
         self.is_lost = False
         self.idle = 0
+        self.stale, self.lowest = 0, np.inf
         self.slow = 0
+        self.is_exact = len(problem.structures) > 1 and is_small(problem)  # the Hessian
+        self.square = np.inf  # least residual sum of squares, but for a factor of two
 
     def evaluate(self, theta: FloatArray) -> Evaluation:
         self.n_evaluations += 1
-        return evaluate_bounded(self.problem, self.coordinates.lambdas(theta))
+        below = self.square / 2.0
+        found = evaluate_bounded(self.problem, self.coordinates.lambdas(theta), below)
+        if found.square < below:
+            self.square = found.square
+        return found
 
     def start(self, omegas: Blocks) -> None:
         """Start from given covariances, but from zero where a variance does not matter.
@@ -222,7 +240,7 @@ class _NewtonSearch(SearchState):
         """Gradient and second derivatives in theta where the search stands."""
         if self._local is None or self._local[0] is not self.current:
             slope, hessian = local_model(self.current, self.coordinates, self.theta)
-            if self.slow >= _SLOW_STEPS:
+            if self.slow >= _SLOW_STEPS and not self.is_exact:
                 hessian = self.difference_hessian(slope)
             self.drop_confounded(slope, hessian)
             self._local = (self.current, slope, hessian)
@@ -285,23 +303,33 @@ class _NewtonSearch(SearchState):
         if self.idle == _IDLE_STEPS:
             return True
         self.rejected = 0 if accepted else self.rejected + 1
-        if accepted:
-            left = predicted
-            is_slow = self.predicted > 0 and predicted > _SLOW_RATE * self.predicted and interior
-            self.slow = self.slow + 1 if is_slow or self.slow >= _SLOW_STEPS else 0
-            if predicted < self.predicted:
-                left *= predicted / self.predicted
-            self.predicted = predicted
-            negligible = max(_LEFT_TO_GAIN * self.settings.tol, _LEAST_GAIN * abs(before))
-            return left < negligible and interior
-        if self.rejected == _PATIENCE:
+        if self.has_stalled() or self.rejected == _PATIENCE:
             self.is_lost = self.current.relative_rounding > _FEW_DIGITS
-            if self.is_lost:
+            if self.is_lost or self.rejected < _PATIENCE:
                 return True
             if self.step_by_em():
                 self.is_lost = not small
                 return True
+        if accepted:
+            return self.left_to_gain(predicted, interior) < max(
+                _LEFT_TO_GAIN * self.settings.tol, _LEAST_GAIN * abs(before)
+            )
         return self.radius < SMALLEST_RADIUS
+
+    def left_to_gain(self, predicted: float, interior: bool) -> float:
+        """Return what a step that was taken has left to gain, infinity if it was cut."""
+        is_slow = self.predicted > 0 and predicted > _SLOW_RATE * self.predicted and interior
+        self.slow = self.slow + 1 if is_slow or self.slow >= _SLOW_STEPS else 0
+        left = predicted * min(1.0, predicted / self.predicted if self.predicted else 1.0)
+        self.predicted = predicted
+        return left if interior else np.inf
+
+    def has_stalled(self) -> bool:
+        """Tell whether many steps have reached nothing lower, rounding considered."""
+        self.stale += 1
+        if self.current.criterion < self.lowest - self.current.rounding:
+            self.stale, self.lowest = 0, self.current.criterion
+        return self.stale == _STALE_STEPS
 
     def step_by_em(self) -> bool:
         """Take one EM step, which fails by rounding only; return whether it did."""

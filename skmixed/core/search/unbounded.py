@@ -26,12 +26,12 @@ class NoMaximumError(ArithmeticError):
     """The criterion of a problem falls without end."""
 
 
-def evaluate_bounded(problem: Problem, lambdas: Blocks) -> Evaluation:
+def evaluate_bounded(problem: Problem, lambdas: Blocks, below: float = np.inf) -> Evaluation:
     """Evaluate the criterion at the lambdas, (k, k), of every factor, if it has a minimum.
 
-    Raises `NoMaximumError` if next to nothing is left for the residual and the criterion falls
-    without end, `LostPrecisionError` if it does not, but the cross-products have too few digits. A
-    response with noise of its own has a minimum.
+    Raises `NoMaximumError` if next to nothing, and less than `below`, is left for the residual and
+    the criterion falls without end, `LostPrecisionError` if it does not, but the cross-products
+    have too few digits. A response with noise of its own has a minimum.
     """
     if problem.is_noisy:
         return evaluate(problem, lambdas)
@@ -41,7 +41,8 @@ def evaluate_bounded(problem: Problem, lambdas: Blocks) -> Evaluation:
         if is_unbounded(problem, lambdas):
             raise NoMaximumError from None
         raise
-    if has_vanished(problem, evaluation.square) and is_unbounded(problem, lambdas):
+    square = evaluation.square
+    if square < below and has_vanished(problem, square) and is_unbounded(problem, lambdas):
         raise NoMaximumError
     return evaluation
 
@@ -59,11 +60,24 @@ def is_unbounded(problem: Problem, lambdas: Blocks | None = None) -> bool:
     """
     if problem.is_noisy:
         return False
+    far_out = [criterion_far_out(problem)]
+    if lambdas is not None:
+        far_out.append(criterion_far_out(problem, lambdas))
+    return min(far_out) < np.inf
+
+
+def criterion_far_out(problem: Problem, lambdas: Blocks | None = None) -> float:
+    """Return how low the criterion is far out in a direction in which it falls without end.
+
+    That is where r^2 has no digits any more. The direction is that of covariances that are large at
+    the lambdas, (k, k) of every factor, or of all. Infinite where the criterion has a minimum,
+    minus infinity where digits are lost on the way.
+    """
     units = [_unit(problem, factor) for factor in range(len(problem.structures))]
+    if lambdas is not None:
+        return _falling_along(problem, *_parts(units, lambdas))
     whole = [unit * np.eye(s.size) for unit, s in zip(units, problem.structures, strict=True)]
-    if _falls_along(problem, [0.0 * omega for omega in whole], whole):
-        return True
-    return lambdas is not None and _falls_along(problem, *_parts(units, lambdas))
+    return _falling_along(problem, [0.0 * omega for omega in whole], whole)
 
 
 def _unit(problem: Problem, factor: int) -> float:
@@ -86,8 +100,8 @@ def _parts(units: list[float], lambdas: Blocks) -> tuple[Blocks, Blocks]:
     return rest, large
 
 
-def _falls_along(problem: Problem, rest: Blocks, large: Blocks) -> bool:
-    """Tell whether the criterion falls without end as some covariances grow beside others."""
+def _falling_along(problem: Problem, rest: Blocks, large: Blocks) -> float:
+    """Return how low the criterion falls as some covariances grow, infinity if not for ever."""
     try:
         first, second = (
             evaluate(
@@ -97,18 +111,21 @@ def _falls_along(problem: Problem, rest: Blocks, large: Blocks) -> bool:
             for size in (_FAR_OUT, _FARTHER**2 * _FAR_OUT)
         )
     except LostPrecisionError:
-        return True
+        return -np.inf
     if second.criterion > first.criterion - _FALLS:
-        return False
+        return np.inf
     model = problem.model
     of_all = float(model.gram[-1, -1])
     if model.within is not None:
         of_all = max(least_squares(model.within)[1], 0.0)
         if of_all <= _DIGITS**2 * model.gram[-1, -1]:
-            return True
+            return -np.inf
         if len(model.own) == 1:
-            return False
+            return np.inf
     # r^2 goes where its values at two points say, or what is left within levels where that is kept
     squares = [evaluation.square for evaluation in (first, second)]
     limit = (_FARTHER**2 * squares[1] - squares[0]) / (_FARTHER**2 - 1.0)
-    return limit <= _DIGITS * of_all and squares[1] <= _VANISHING * of_all
+    if limit > _DIGITS * of_all or squares[1] > _VANISHING * of_all:
+        return np.inf
+    farther = max(0.0, np.log(squares[1] / (_DIGITS * of_all)) / np.log(_FARTHER**2))
+    return float(second.criterion - farther * (first.criterion - second.criterion))
