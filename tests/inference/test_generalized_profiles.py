@@ -205,6 +205,18 @@ def test_a_variance_of_zero_and_an_infinite_dispersion_have_a_bound():
     assert 0.5 < limits.loc["dispersion", "lower"] < 100.0
 
 
+def test_what_nothing_tells_has_no_limits_and_changes_no_others():
+    table = X.assign(row=np.arange(len(X)))
+    with pytest.warns(match="has a level for every row"):
+        model = MixedClassifier("(1 | row) + (1 | g)", fixed="x").fit(table, CLASSES)
+    assert model.random_covariance_["row"].iloc[0, 0] == 0.0
+    found = confidence_intervals(model, method="profile", X=table, y=CLASSES).to_frame()
+    assert found.loc["sd_(Intercept)|row", ["lower", "upper"]].isna().all()
+    plain = MixedClassifier("(1 | g)", fixed="x").fit(X, CLASSES)
+    expected = confidence_intervals(plain, method="profile", X=X, y=CLASSES).to_frame()
+    assert_allclose(found.iloc[1:].astype(float), expected.astype(float), rtol=2e-5)
+
+
 def test_intervals_by_bootstrap():
     model, y = MODELS["amounts"]
     model.fit(X, y)

@@ -309,6 +309,8 @@ class JointSearch:
         predicted, length = float(promised), float(np.linalg.norm(step))
         before = self.current
         move = scales @ step
+        for place in self._held_places():
+            move[place] = 0.0  # not its rounding, which would be a variance
         if predicted < min(NO_GAIN, self.settings.tol):
             self._look_at(move)
             return True
