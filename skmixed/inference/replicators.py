@@ -154,7 +154,7 @@ class GeneralizedReplicator:
             yield from draw_observations(self.fit, self.observations, n_samples, generator)
             return
         rows, offset = self.observations.given, self.observations.offset
-        factor = outer_factor(self.fit)
+        factor = outer_factor(self.fit, "kind='parametric'")
         whole, n_levels = WholeLevels.of(rows, factor), len(rows.indexes[factor])
         for _ in range(n_samples):
             again, chosen = whole.drawn(generator.integers(0, n_levels, n_levels))

@@ -88,10 +88,13 @@ def _with_covariance(effects: FloatArray, covariance: FloatArray) -> FloatArray:
     return np.asarray(white @ (turned[:, : int(kept.sum())] @ back).T @ root.T)
 
 
-def outer_factor(fit: Fit | GeneralizedFit) -> int:
+def outer_factor(
+    fit: Fit | GeneralizedFit, instead: str = "kind='parametric' or kind='residual'"
+) -> int:
     """Return the position in the layout of the factor that contains all others.
 
-    Raises ValueError without factors, and where none contains the others.
+    Raises ValueError without factors, and where none contains the others; it says what to use
+    `instead`.
     """
     if not fit.spec.used_factors:
         raise ValueError("a model without groups has no levels to resample")
@@ -99,7 +102,7 @@ def outer_factor(fit: Fit | GeneralizedFit) -> int:
     if outermost is None:
         raise ValueError(
             "the factors are crossed: no levels can be drawn that leave the others whole. Use "
-            "kind='parametric'"
+            f"{instead}"
         )
     return fit.spec.used_factors[outermost]
 
