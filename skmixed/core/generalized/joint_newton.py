@@ -301,6 +301,12 @@ class JointSearch:
 
     # --- steps --------------------------------------------------------------------------------
 
+    def _without_held(self, move: FloatArray) -> FloatArray:
+        """Return a move, (p + t + m,), of which what is held has none, not even its rounding."""
+        for place in self._held_places():
+            move[place] = 0.0
+        return move
+
     def _descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
         slopes, hessian = self.local
@@ -308,9 +314,7 @@ class JointSearch:
         step, promised = trust_region_step(slope, model, self.radius)
         predicted, length = float(promised), float(np.linalg.norm(step))
         before = self.current
-        move = scales @ step
-        for place in self._held_places():
-            move[place] = 0.0  # not its rounding, which would be a variance
+        move = self._without_held(scales @ step)
         if predicted < min(NO_GAIN, self.settings.tol):
             self._look_at(move)
             return True
