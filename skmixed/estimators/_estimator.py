@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import cache
 from inspect import signature
 from operator import attrgetter
@@ -275,3 +276,24 @@ def check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
     """Raise ValueError for a value that is neither of two."""
     if value not in choices:
         raise ValueError(f"{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}")
+
+
+def with_limits(
+    model: Any, X: Any, groups: Any, random: Any, return_std: bool, level: float
+) -> Any:
+    """Return predictions of a model beside the ends of `predict_interval`, (n, 3).
+
+    Raises ValueError for what says something else of how sure they are, or of which effects.
+    """
+    if return_std:
+        raise ValueError(
+            "return_std=True and interval are two ways to say how sure predictions are: take one"
+        )
+    if not (isinstance(random, str) and random == "all"):
+        raise ValueError(
+            f"random={random!r}, but an interval is about observations, of which all random "
+            "effects are a part: leave random or interval out, or take return_std=True"
+        )
+    now = copy(model)  # which fits in other threads do not change
+    limits = now.predict_interval(X, groups, level=level)
+    return np.asarray(np.column_stack([now.predict(X, groups), limits]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 from scipy import stats
@@ -15,7 +15,7 @@ from skmixed.core.generalized.predictive import Mixture
 from skmixed.core.generalized.predictor_errors import predictor_errors
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import effect_variances, of_unknown_levels
-from skmixed.estimators._estimator import check_choice
+from skmixed.estimators._estimator import check_choice, with_limits
 from skmixed.estimators._generalized_estimator import BaseGeneralized
 from skmixed.estimators._generalized_state import GeneralizedState
 from skmixed.estimators._numbers import read_weights
@@ -90,6 +90,8 @@ class KnownPredictor:
 class GeneralizedPredictions(BaseGeneralized):
     """What a fitted generalized linear mixed model says of the responses of new rows."""
 
+    __metadata_request__predict: ClassVar = {"groups": True, "interval": True}
+
     @overload
     def predict(
         self,
@@ -98,6 +100,7 @@ class GeneralizedPredictions(BaseGeneralized):
         *,
         random: str | Sequence[str] = "all",
         return_std: Literal[False] = False,
+        interval: float | None = None,
     ) -> FloatArray: ...
 
     @overload
@@ -108,6 +111,7 @@ class GeneralizedPredictions(BaseGeneralized):
         *,
         random: str | Sequence[str] = "all",
         return_std: Literal[True],
+        interval: float | None = None,
     ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
@@ -117,6 +121,7 @@ class GeneralizedPredictions(BaseGeneralized):
         *,
         random: str | Sequence[str] = "all",
         return_std: bool = False,
+        interval: float | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the mean of the response.
 
@@ -132,13 +137,17 @@ class GeneralizedPredictions(BaseGeneralized):
             taken as unknown.
         return_std : bool, default=False
             Whether to return standard errors too.
+        interval : float or None, default=None
+            Probability of intervals for observations, which are then returned beside the
+            predictions: ``predict`` of a pipeline hands it on.
 
         Returns
         -------
         y_mean : ndarray of shape (n,)
             In units of y. With ``averaging="integrate"`` they are averaged over what is not known
             of the random effects: of a known level given its data, of an unknown one over all
-            groups. So ``random="none"`` is the mean of the population.
+            groups. So ``random="none"`` is the mean of the population. With `interval` of shape (n,
+            3): these, and the ends that `predict_interval` returns.
         y_std : ndarray of shape (n,)
             Standard errors of these, if return_std is True: how far the mean of the row's groups
             may be off, all parameters but the dispersion being estimates. A level that is not known
@@ -153,13 +162,17 @@ class GeneralizedPredictions(BaseGeneralized):
             Before `fit`.
         ValueError
             For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
+            unknown levels. With `interval` also as in `predict_interval`, and beside
+            return_std=True or another `random`.
 
         Warns
         -----
         UnknownLevelWarning
             If no groups are given to a model that was fitted with them.
         """
+        if interval is not None:
+            limits: FloatArray = with_limits(self, X, groups, random, return_std, interval)
+            return limits
         fitted = self._state()
         family, averages = fitted.fit.mean_family, self._averages(fitted)
         several = averages or return_std

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 from scipy import stats
@@ -14,7 +14,12 @@ from sklearn.utils.validation import check_scalar
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.prediction_errors import PredictionErrors
 from skmixed.estimators._diagnosis import check_residual
-from skmixed.estimators._estimator import FittedEstimator, UnknownLevels, check_choice
+from skmixed.estimators._estimator import (
+    FittedEstimator,
+    UnknownLevels,
+    check_choice,
+    with_limits,
+)
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._prediction_rows import PredictionRows, prediction_pivots, simulate_rows
 
@@ -24,6 +29,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
 
     handle_unknown: UnknownLevels
 
+    __metadata_request__predict: ClassVar = {"groups": True, "interval": True}
+
     @overload
     def predict(
         self,
@@ -32,6 +39,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         *,
         random: str | Sequence[str] = "all",
         return_std: Literal[False] = False,
+        interval: float | None = None,
     ) -> FloatArray: ...
 
     @overload
@@ -42,6 +50,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         *,
         random: str | Sequence[str] = "all",
         return_std: Literal[True],
+        interval: float | None = None,
     ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
@@ -51,6 +60,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         *,
         random: str | Sequence[str] = "all",
         return_std: bool = False,
+        interval: float | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the response.
 
@@ -67,13 +77,17 @@ class LinearPredictions(FittedEstimator[LinearState]):
             (lme4's ``re.form``).
         return_std : bool, default=False
             Whether to return standard errors too.
+        interval : float or None, default=None
+            Probability of intervals for observations, which are then returned beside the
+            predictions: ``predict`` of a pipeline hands it on.
 
         Returns
         -------
         y_mean : ndarray of shape (n,)
             X beta + Z b, in units of y and double precision. A row whose level of a factor is
             unknown or missing gets no effect of that factor, unless `handle_unknown` says
-            otherwise.
+            otherwise. With `interval` of shape (n, 3): these, and the ends that `predict_interval`
+            returns.
         y_std : ndarray of shape (n,)
             Standard errors of these, if return_std is True: the standard deviation of X beta + Z b
             about its prediction, at the estimated variances. An unknown level widens it by the
@@ -86,13 +100,17 @@ class LinearPredictions(FittedEstimator[LinearState]):
             Before `fit`.
         ValueError
             For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
+            unknown levels. With `interval` also as in `predict_interval`, and beside
+            return_std=True or another `random`.
 
         Warns
         -----
         UnknownLevelWarning
             If no groups are given to a model that was fitted with them.
         """
+        if interval is not None:
+            limits: FloatArray = with_limits(self, X, groups, random, return_std, interval)
+            return limits
         fitted = self._state()
         _, rows = fitted.predictor.read(self, X, groups, random)
         means = rows.means(self.handle_unknown)

@@ -21,6 +21,7 @@ _REACH_OF_ETA = 8.5  # deviations: the probability beyond is below rounding
 _CERTAIN = 1e-9  # probability from which F counts as one or zero
 _HALVINGS = 12  # of the range of eta, to find where F changes: 1/500 of a deviation is left
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(48)  # F errs by 1e-8 then
+_ETAS_AT_ONCE = 2**14  # at which F is computed together: of few rows the calls would take longest
 _LEAST_DEVIATION = 1e-10  # in place of zero
 _LARGEST_PREDICTOR = 700.0  # beyond it exp has no number
 _LEAST_GAP = 1e-9  # of a logarithm: a quantile has as many digits
@@ -57,17 +58,21 @@ class Mixture:
         low, high = self._change(y, deviation)
         middle, half = 0.5 * (low + high), 0.5 * (high - low)
         total = special.ndtr((low - self.center) / deviation)
-        for node, weight in zip(_NODES, _NODE_WEIGHTS, strict=True):
-            eta = middle + half * node
+        share = half / (np.sqrt(2.0 * np.pi) * deviation)
+        at_once = max(1, _ETAS_AT_ONCE // len(y))
+        for start in range(0, len(_NODES), at_once):
+            nodes, weights = _NODES[start:][:at_once], _NODE_WEIGHTS[start:][:at_once]
+            eta = middle + half * nodes[:, None]
             density = np.exp(-0.5 * np.square((eta - self.center) / deviation))
-            share = weight * half / (np.sqrt(2.0 * np.pi) * deviation)
-            total += share * density * self._given(eta, y)
+            total += share * (weights @ (density * self._given(eta, y)))
         return np.asarray(np.clip(total, 0.0, 1.0))
 
     def _given(self, eta: FloatArray, y: FloatArray) -> FloatArray:
-        """Return F at eta, (n,)."""
-        eta = np.clip(eta, -_LARGEST_PREDICTOR, _LARGEST_PREDICTOR)
-        return self.family.cdf(y, eta, self.sizes, self.phi)
+        """Return F of y, (n,), at eta, (n,) or (m, n)."""
+        flat = np.clip(eta, -_LARGEST_PREDICTOR, _LARGEST_PREDICTOR).ravel()
+        times = len(flat) // len(y)
+        sizes = None if self.sizes is None else np.tile(self.sizes, times)
+        return self.family.cdf(np.tile(y, times), flat, sizes, self.phi).reshape(eta.shape)
 
     def _change(self, y: FloatArray, deviation: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the ends of the part of the range of eta where F is neither one nor zero."""

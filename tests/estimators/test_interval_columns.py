@@ -1,0 +1,50 @@
+"""Predictions beside the ends of their intervals, asked of a pipeline by a keyword."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from numpy.testing import assert_array_equal
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skmixed import MixedGeneralizedRegressor, MixedLinearRegressor
+
+RNG = np.random.default_rng(0)
+X = pd.DataFrame({"x": RNG.normal(size=120), "g": np.arange(120) % 12})
+ETA = 0.5 + 0.3 * X["x"] + 0.5 * RNG.normal(size=12)[X["g"]]
+RESPONSES = {
+    "linear": (MixedLinearRegressor("(1 | g)"), ETA + RNG.normal(size=120)),
+    "counts": (MixedGeneralizedRegressor("(1 | g)"), RNG.poisson(np.exp(ETA))),
+}
+
+
+@pytest.mark.parametrize("kind", RESPONSES)
+@pytest.mark.parametrize("routing", [False, True])
+def test_a_pipeline_hands_the_level_on(kind, routing):
+    model, y = RESPONSES[kind]
+    with sklearn.config_context(enable_metadata_routing=routing):
+        pipeline = make_pipeline(FunctionTransformer(), model).fit(X, y)
+        found = pipeline.predict(X.head(5), interval=0.9)
+        assert_array_equal(found[:, 0], pipeline.predict(X.head(5)))
+    limits = pipeline[-1].predict_interval(X.head(5), level=0.9)
+    assert_array_equal(found[:, 1:], limits)
+
+
+@pytest.mark.parametrize("kind", RESPONSES)
+def test_what_an_interval_does_not_go_with(kind):
+    model, y = RESPONSES[kind]
+    model.fit(X, y)
+    with pytest.raises(ValueError, match="return_std=True and interval are two ways"):
+        model.predict(X, interval=0.9, return_std=True)
+    with pytest.raises(ValueError, match="random='none', but an interval is about observations"):
+        model.predict(X, interval=0.9, random="none")
+    with pytest.raises(ValueError, match="level"):
+        model.predict(X, interval=90)
+
+
+@pytest.mark.filterwarnings("ignore:the fixed part fits the data exactly")
+def test_without_a_residual_there_is_no_interval():
+    model = MixedLinearRegressor("(1 | g)").fit(X, 2.0 * X["x"])
+    with pytest.raises(ValueError, match=r"residual|exactly"):
+        model.predict(X, interval=0.9)
