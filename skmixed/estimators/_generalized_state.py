@@ -87,7 +87,7 @@ class GeneralizedState(MixedState):
 
     def record(self) -> dict[str, Any]:
         """Return all of it as a record, with the errors of the estimates, which need the rows."""
-        return {**super().record(), "covariance": write(self.fit.parameter_covariance)}
+        return {**super().record(), "covariance": write(self.fit.scaled_parameter_covariance)}
 
     @classmethod
     def _fields_of(cls, held: dict[str, Any]) -> dict[str, Any]:

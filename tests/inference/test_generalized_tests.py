@@ -172,7 +172,8 @@ def test_intervals_of_a_dispersion_and_a_correlation_are_those_of_glmmtmb():
         "Days": (0.0247781468995, 0.0429217639374),
     }
     for name, limits in expected.items():
-        np.testing.assert_allclose(found.frame.loc[name, ["lower", "upper"]], limits, rtol=1e-5)
+        # Its search ends by "singular convergence", 5e-6 from the estimates.
+        np.testing.assert_allclose(found.frame.loc[name, ["lower", "upper"]], limits, rtol=5e-5)
     assert "Deviations and the dispersion on a logarithmic scale" in str(found)
 
 
@@ -207,7 +208,7 @@ def test_copies_and_bare_fits_have_the_same_tests(binary_model):
     assert compare_models(binary_model, copy).frame["statistic"].iloc[1] == 0.0
 
 
-@pytest.mark.parametrize("shift", [0.0, 30.0])
+@pytest.mark.parametrize("shift", [30.0, 1e4])
 def test_tests_do_not_depend_on_where_columns_are_zero(shift):
     table = binary_rows()
     table["x"] = table["x"] - 100.0

@@ -90,7 +90,7 @@ class GeneralizedFit:
     separated: tuple[int, ...]  # positions in `ModelSpec.fixed` of coefficients that are infinite
     n_rows: int
     responses: ResponseSums  # which tell them from others
-    shift: FloatArray | None  # (n_fixed + t + m,), of what the errors are of, by quadrature
+    shift: FloatArray | None  # (p + t + m,), of scaled beta, theta and phi, by quadrature
     row_products: CrossProducts | None = None  # of the rows as given, weights counting them
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -123,7 +123,7 @@ class GeneralizedFit:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the rows, after what only they tell."""
-        return {**self.__dict__, "_cache": {"covariance": self.parameter_covariance}}
+        return {**self.__dict__, "_cache": {"covariance": self.scaled_parameter_covariance}}
 
     def cached(self, name: str, make: Callable[[], Value]) -> Value:
         """Return what is kept under a name; it is made when first asked for."""
@@ -273,6 +273,18 @@ class GeneralizedFit:
         Of shape (n_fixed + t + m,) twice: twice the inverse of the second derivatives. NaN for
         coefficients that are infinite; zero for columns that depend on others.
         """
+        change = self._to_raw
+        raw = change @ self.scaled_parameter_covariance @ change.T
+        separated = list(self.separated)
+        raw[separated], raw[:, separated] = np.nan, np.nan
+        return np.asarray(raw)
+
+    @property
+    def scaled_parameter_covariance(self) -> FloatArray:
+        """The same with beta of the working model's scaled columns, (p + t + m, p + t + m).
+
+        It keeps the digits that raw units lose where a column is far from zero.
+        """
         found = self.cached("covariance", self._parameter_covariance)
         for rows in ("optimum", "observations"):
             self._cache.pop(rows, None)
@@ -291,11 +303,14 @@ class GeneralizedFit:
             direction = np.zeros(len(hessian))
             direction[: len(optimum.separating)] = optimum.separating
             covariance = covariance_beside(hessian, direction)
-        change = _to_raw(observations, self.problem, optimum)
-        raw = change @ covariance @ change.T
-        separated = list(self.separated)
-        raw[separated], raw[:, separated] = np.nan, np.nan
-        return np.asarray(raw)
+        change = _to_working(observations, self.problem, optimum)
+        return np.asarray(change @ covariance @ change.T)
+
+    @property
+    def _to_raw(self) -> FloatArray:
+        """The map from scaled beta, theta and phi to those with raw beta."""
+        maps = self.problem.model.to_raw[list(self.spec.fixed), :-1]
+        return np.asarray(block_diag(maps, np.eye(len(self.theta) + len(self.phi))))
 
     @property
     def approximation_shift(self) -> FloatArray | None:
@@ -307,7 +322,8 @@ class GeneralizedFit:
         if self.shift is None:
             return None
         errors = np.sqrt(np.diag(self.parameter_covariance))
-        return np.divide(self.shift, errors, out=np.zeros(len(errors)), where=errors > 0.0)
+        shift = self._to_raw @ self.shift
+        return np.divide(shift, errors, out=np.zeros(len(errors)), where=errors > 0.0)
 
     @property
     def beta_covariance(self) -> FloatArray:
@@ -321,8 +337,13 @@ class GeneralizedFit:
 
         It holds for functions that leave the infinite coefficients out.
         """
-        finite = np.nan_to_num(self.beta_covariance, nan=0.0)
-        return replace(self.posterior, beta_covariance=finite).scaled_beta_covariance
+        found = self.scaled_parameter_covariance[: self.rank, : self.rank]
+        if not self.separated:
+            return found
+        to_raw = self.problem.model.to_raw[list(self.spec.fixed), :-1][list(self.kept)]
+        held = np.isin(self.kept, self.separated)
+        finite = np.linalg.solve(to_raw, np.where(held[:, None], 0.0, to_raw))
+        return np.asarray(finite @ found @ finite.T)
 
     # --- likelihood ---------------------------------------------------------------------------
 
@@ -469,15 +490,15 @@ def _shift_of(observations: Observations, optimum: JointOptimum) -> FloatArray |
     return -_inverse(optimum.hessian()) @ slopes
 
 
-def _to_raw(observations: Observations, problem: Problem, optimum: JointOptimum) -> FloatArray:
-    """Return the map from beta, theta and phi of a search to raw beta, and theta of `problem`.
+def _to_working(observations: Observations, problem: Problem, optimum: JointOptimum) -> FloatArray:
+    """Return the map from beta, theta and phi of a search to those of `problem`, square.
 
-    Of shape (n_fixed + t + m, p + t + m). The columns of both are shifted alike, so that entries of
-    lambda differ by their units.
+    The columns of both are shifted alike, so that entries of lambda differ by their units.
     """
-    units = observations.units
+    units, fixed = observations.units, list(observations.spec.fixed)
+    to_raw, kept = problem.model.to_raw[fixed, :-1], list(problem.model.kept)
+    parts = [np.linalg.solve(to_raw[kept], units.to_raw[fixed, :-1][kept])]
     places = Coordinates.natural(observations.structures).places
-    parts = [units.to_raw[list(observations.spec.fixed), :-1]]
     zipped = zip(observations.structures, places, units.random_maps, strict=True)
     for (structure, place, before), after in zip(zipped, problem.model.random_maps, strict=True):
         slopes = structure.root_slopes(optimum.theta[place], structure.natural_order)
@@ -499,7 +520,7 @@ def fit_at(
     products = working_products(observations, evaluation)
     problem = Problem.of(products, spec)
     if shift is not None:
-        shift = _to_raw(observations, problem, optimum) @ shift
+        shift = _to_working(observations, problem, optimum) @ shift
     raw = [R @ lam for R, lam in zip(units.random_maps, point.lambdas, strict=True)]
     scaled = tuple(problem.scaled_lambdas(raw))
     beta = (units.to_raw[:, :-1] @ point.beta)[list(spec.fixed)]
