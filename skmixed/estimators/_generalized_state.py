@@ -149,17 +149,19 @@ def warn_about_generalized(
     factors = [fit.products.factors[factor].index.name for factor in fit.spec.used_factors]
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
+        why = "the response has two values, which do not tell its variance"
+        if fit.family.n_dispersions:
+            why = "how much single rows vary is in the dispersion already"
         warn(
-            f"the factor {name!r} has a level for every row of a response of two values, which "
-            "does not tell its variance: it is set to zero" + position_hint(name, by_position),
+            f"the factor {name!r} has a level for every row, and {why}: its variance is set to "
+            "zero" + position_hint(name, by_position),
             UnidentifiedWarning,
         )
     if fit.report.is_unbounded:
         hints = "".join(position_hint(name, by_position) for name in factors)
         warn(
-            f"among the grouping columns {factors} is one whose every level has one response "
-            "alone, 0 or 1: its variance has no maximum, and is held at 100. See whether the "
-            "response is computed from the groups, or leave the term out" + hints,
+            f"{fit.report.message}. See whether the response is computed from the groups, or leave "
+            "terms out: there are many random effects for so few rows" + hints,
             UnidentifiedWarning,
         )
     elif fitted.separated:

@@ -286,7 +286,8 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         float
             1 - deviance(predict(X, groups)) / deviance(mean of y), of the family at the fitted
             dispersion, as `sklearn.linear_model.PoissonRegressor` has it: 1 is the best, a constant
-            has 0. With exposures the mean is that of all responses a unit of exposure.
+            has 0. With exposures the mean is that of all responses a unit of exposure. Where y
+            is constant it is 1 if y is predicted, else 0.
 
         Raises
         ------
@@ -310,6 +311,10 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         constant = exposure * float(weights @ truth / (weights @ exposure))
         means = self.predict(table, groups)
         refuse_missing(means, "they have no prediction to be judged: leave them out")
-        left = weights @ family.deviance(truth, means, phi)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            each = family.deviance(truth, means, phi)
+        left = weights @ np.where(np.isinf(means), np.inf, each)
         whole = weights @ family.deviance(truth, constant, phi)
+        if whole == 0.0:  # as r2_score has it
+            return 1.0 if left == 0.0 else 0.0
         return float(1.0 - left / whole)

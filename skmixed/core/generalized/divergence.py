@@ -70,21 +70,24 @@ def pure_factors(observations: Observations) -> tuple[int, ...]:
 
 
 def like_rows(observations: Observations) -> tuple[int, ...]:
-    """Return the factors with a level for every row of binary responses.
+    """Return the factors with a level for every row that do what the family does by itself.
 
-    The likelihood does not tell their variance from the link.
+    Binary responses do not tell their variance from the link, nor other ones from a dispersion.
     """
-    found = []
-    for factor, structure in enumerate(observations.structures):
-        if structure.size == 1 and observations.n_levels[factor] == observations.n_rows:
-            blocks = observations.blocks
-            weights = [b.weights for b in blocks if b.weights is not None]
-            single = all((w == 1.0).all() for w in weights)
-            extreme = all((observations.family.ways_out(b.y) != 0.0).all() for b in blocks)
-            two_sided = observations.family.name == "binomial"
-            if single and extreme and two_sided:
-                found.append(factor)
-    return tuple(found)
+    blocks, family = observations.blocks, observations.family
+    if any(b.weights is not None and (b.weights != 1.0).any() for b in blocks):
+        return ()
+    if not family.n_dispersions:
+        two_valued = family.name == "binomial"
+        if not two_valued or any((family.ways_out(b.y) == 0.0).any() for b in blocks):
+            return ()
+    return tuple(
+        factor
+        for factor, structure in enumerate(observations.structures)
+        if structure.size == 1
+        and observations.n_levels[factor] == observations.n_rows
+        and (not family.n_dispersions or _has_constant(observations, factor))
+    )
 
 
 def _has_constant(observations: Observations, factor: int) -> bool:

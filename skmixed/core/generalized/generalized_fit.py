@@ -426,10 +426,15 @@ def _laplace_optimum(
     optimum = running.solve(Point(point.beta, lambdas, point.phi))
     report = replace(optimum.report, confounded=alike, is_unbounded=bool(pure))
     if pure:
-        message = "every level of a factor has but one response: its variance has no maximum"
+        used = [observations.spec.used_factors[factor] for factor in pure]
+        names = [observations.rows.indexes[factor].name for factor in used]
+        message = (
+            f"every level of {names} has one response alone, 0 or 1: its variance has no maximum, "
+            "and is held at 100"
+        )
         report = replace(report, converged=False, message=message)
     elif not report.converged and _largest_deviation(optimum) > PURE_DEVIATION:
-        message = "a variance of the random effects grows without end"
+        message = "the variances of the random effects grow without end"
         report = replace(report, is_unbounded=True, message=message)
     return optimum, report
 

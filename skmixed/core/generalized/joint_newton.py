@@ -24,7 +24,6 @@ from skmixed.core.linalg import (
     block_diagonal,
     eigenpairs,
     eigenvalues,
-    triangular_inverse,
     trust_region_step,
 )
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
@@ -33,6 +32,7 @@ from skmixed.core.search.report import Callback, Iteration, SolverReport
 from skmixed.core.search.state import ESCAPE_GAIN, NO_GAIN, SMALLEST_RADIUS, SNAP_RISE
 from skmixed.core.search.trust_region import (
     ACCEPTED_RATIO,
+    ROUNDING_MARGIN,
     is_interior,
     judged,
     new_radius,
@@ -41,6 +41,7 @@ from skmixed.core.search.trust_region import (
 _FIRST_DECREMENT = 1e-8  # of the modes, where the search is far from its end
 _MODES_SHARE = 1e-4  # of the squared predicted gain: the gradient errs by the root of a decrement
 _EXACT_DECREMENT = 1e-20  # of the modes: rounding of the gradient
+_FIRST_SHARES = (1.0, 1e-2, 1e-4, 0.0)  # of the first covariances: small ones always have modes
 _FIRST_RADIUS = 0.5  # in units of theta: twice of it has more rejected steps
 _LEFT_SHARE = 1e-5  # of the tolerance: so little left moves estimates by less than 1e-6
 _LEFT_ROUNDING = 1e-17  # of the criterion: negligible whatever the tolerance
@@ -56,6 +57,7 @@ _SLOW_SEARCH = 3  # steps in a row that gain nearly as much as the last: correct
 _LONG_SEARCH = 16  # steps with one set of corrections: a good one takes no more
 _SLOW_GAIN = 0.3  # of the last predicted gain: a good model makes each a small part of it
 _RIDGE = 1e-12  # of the mean information, so that separated columns have a unit
+_LEAST_INFORMATION = 1e-100  # of coefficients: less is none, and its root has no inverse
 _NEARLY_DONE = 1e-6  # predicted gain from which long steps are looked at
 
 
@@ -89,6 +91,11 @@ class JointEvaluation(Protocol):
 
     def advanced(self, point: Point, gain: float) -> JointEvaluation:
         """Return what is expected at parameters so near that second derivatives stay the same."""
+        ...
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the criterion and its derivatives are numbers."""
         ...
 
     def slopes(self, coordinates: Coordinates, theta: FloatArray) -> FloatArray:
@@ -150,6 +157,7 @@ class JointSearch:
         self.last_predicted = 0.0
         self.separating: FloatArray | None = None
         self.restless = False
+        self.stuck = False  # no step lowers the criterion, though its derivatives say so
         self.holds_phi = False  # at its limit
         self.slow = self.since = 0  # steps that gained little; all since second derivatives
         self.is_refreshed = False  # whether these were made from differences
@@ -163,7 +171,14 @@ class JointSearch:
         omegas = [lam @ lam.T for lam in point.lambdas]
         if self.may_pivot:
             self.coordinates = self.coordinates.pivoted(omegas)
-        self._place(point, omegas, _FIRST_DECREMENT)
+        if not any(
+            self._place(point, [share * omega for omega in omegas], _FIRST_DECREMENT)
+            for share in _FIRST_SHARES
+        ):
+            raise LostPrecisionError(
+                "the likelihood has no number where the search begins: columns, offsets or "
+                "weights are too large for double precision. Centre offsets, and rescale weights"
+            )
         while self.n_evaluations < self.settings.max_iter:
             if self._descend() and self._has_ended():
                 break
@@ -171,14 +186,18 @@ class JointSearch:
 
     # --- where it stands ----------------------------------------------------------------------
 
-    def _place(self, point: Point, omegas: Blocks, tolerance: float) -> None:
-        """Evaluate at covariances, and start afresh from there."""
-        self.theta = self.coordinates.theta(omegas) if omegas else np.zeros(0)
-        self.current = self._at(point.beta, self.theta, point.phi, tolerance)
+    def _place(self, point: Point, omegas: Blocks, tolerance: float) -> bool:
+        """Evaluate at covariances, and start afresh from there; return whether one can."""
+        theta = self.coordinates.theta(omegas) if omegas else np.zeros(0)
+        there = self._at(point.beta, theta, point.phi, tolerance)
+        if there is None:
+            return False
+        self.theta, self.current = theta, there
         p, m = len(point.beta), len(point.phi)
         self.correction = np.zeros((p + len(self.theta) + m,) * 2)
         self.in_phi = self._phi_rows()
         self.radius = _FIRST_RADIUS * max(1.0, float(np.abs(self.theta).max(initial=0.0)))
+        return True
 
     def _at(
         self,
@@ -188,9 +207,15 @@ class JointSearch:
         tolerance: float,
         is_curved: bool = True,
     ) -> Any:
+        """Evaluate; None where that cannot be done, so far off that numbers overflow."""
         self.n_evaluations += 1
         point = Point(beta, self.coordinates.lambdas(theta), phi)
-        return self._evaluate(point, self.current, tolerance, is_curved)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            try:
+                there = self._evaluate(point, self.current, tolerance, is_curved)
+            except (LostPrecisionError, np.linalg.LinAlgError):
+                return None
+            return there if there.is_finite else None
 
     @property
     def omegas(self) -> Blocks:
@@ -202,31 +227,34 @@ class JointSearch:
         """Error to expect in the criterion."""
         return float(CRITERION_DIGITS * abs(self.current.criterion) + CRITERION_ROUNDING)
 
-    def differences(self, first: int = 0) -> FloatArray:
+    def differences(self, first: int = 0) -> FloatArray | None:
         """Return rows of the second derivatives, from a first parameter on.
 
         They are differences of the gradient, (n_rows, p + t + m), from the one here, of which the
-        modes are found to all digits first; central ones for dispersions.
+        modes are found to all digits first; central ones for dispersions. None if it has none.
         """
         point, rows = self.current.point, []
         parameters = np.concatenate([point.beta, self.theta, point.phi])
         p, t = len(point.beta), len(self.theta)
 
-        def slopes_at(place: int, step: float) -> FloatArray:
+        def slopes_at(place: int, step: float) -> FloatArray | None:
             moved = parameters.copy()
             moved[place] += step
             beta, theta, phi = np.split(moved, [p, p + t])
             there = self._at(beta, theta, phi, _EXACT_DECREMENT, is_curved=False)
-            return np.asarray(there.slopes(self.coordinates, theta))
+            return None if there is None else np.asarray(there.slopes(self.coordinates, theta))
 
         if first < p + t:
             here = slopes_at(0, 0.0)
         for place in range(first, len(parameters)):
             if place < p + t:
-                rows.append((slopes_at(place, _DIFFERENCE_STEP) - here) / _DIFFERENCE_STEP)
+                pair, width = [slopes_at(place, _DIFFERENCE_STEP), here], _DIFFERENCE_STEP
             else:
                 pair = [slopes_at(place, side * _DISPERSION_STEP) for side in (1.0, -1.0)]
-                rows.append((pair[0] - pair[1]) / (2.0 * _DISPERSION_STEP))
+                width = 2.0 * _DISPERSION_STEP
+            if pair[0] is None or pair[1] is None:
+                return None
+            rows.append((pair[0] - pair[1]) / width)
         found = np.array(rows).reshape(len(parameters) - first, len(parameters))
         if self.holds_phi:
             found[:, p + t :] = found[p + t - first :] = 0.0
@@ -234,7 +262,10 @@ class JointSearch:
 
     def _phi_rows(self) -> FloatArray:
         """Return second derivatives in phi and everything, (m, p + t + m)."""
-        return self.differences(len(self.current.point.beta) + len(self.theta))
+        point = self.current.point
+        q, m = len(point.beta) + len(self.theta), len(point.phi)
+        found = self.differences(q)
+        return np.eye(m, q + m, q) if found is None else found
 
     def _refresh(self) -> None:
         """Take second derivatives that are not exact from differences: steps make no headway."""
@@ -248,6 +279,8 @@ class JointSearch:
             self.correction = np.zeros_like(self.correction)
         else:
             hessian = self.differences()
+            if hessian is None:
+                return
             self.in_phi = hessian[len(hessian) - len(self.current.point.phi) :]
             self._local = None
             self.correction = 0.5 * (hessian + hessian.T) - self.local[1]
@@ -259,7 +292,7 @@ class JointSearch:
             return False
         phi = np.full(len(point.phi), limit)
         trial = self._at(point.beta, self.theta, phi, _EXACT_DECREMENT)
-        if not trial.criterion < self.current.criterion:
+        if trial is None or trial.criterion >= self.current.criterion:
             return False
         self.current, self.holds_phi = trial, True
         self.in_phi = np.zeros_like(self.in_phi)
@@ -292,12 +325,10 @@ class JointSearch:
         information = self.current.fixed_information
         p, m = len(information), len(self.current.point.phi)
         levels = min(self.observations.n_levels, default=self.observations.n_rows)
-        ridge = _RIDGE * max(float(np.trace(information)) / max(1, p), np.finfo(float).tiny)
-        lower = np.linalg.cholesky(information + ridge * np.eye(p)) / np.sqrt(levels)
-        inverse = triangular_inverse(lower, lower=True)
-        return block_diagonal(
-            [np.asarray(inverse).T, np.diag(self.coordinates.units(self.theta)), np.eye(m)]
-        )
+        ridge = _RIDGE * max(float(np.trace(information)) / max(1, p), _LEAST_INFORMATION)
+        values, vectors = eigenpairs(information)
+        root = vectors * np.sqrt(levels / np.maximum(values + ridge, ridge))
+        return block_diagonal([root, np.diag(self.coordinates.units(self.theta)), np.eye(m)])
 
     # --- steps --------------------------------------------------------------------------------
 
@@ -313,6 +344,7 @@ class JointSearch:
         scales, slope, model = self._scaled_model()
         step, promised = trust_region_step(slope, model, self.radius)
         predicted, length = float(promised), float(np.linalg.norm(step))
+        self.stuck = False
         before = self.current
         move = self._without_held(scales @ step)
         if predicted < min(NO_GAIN, self.settings.tol):
@@ -325,26 +357,21 @@ class JointSearch:
         if is_last and self._look_at(move) < _LAST_MOVE:
             self._advance(Point(beta, self.coordinates.lambdas(theta), phi), theta, predicted)
             return True
-        try:
-            trial = self._at(beta, theta, phi, tolerance)
-        except (LostPrecisionError, np.linalg.LinAlgError):
-            self.radius = length / 4.0
-            return self.radius < SMALLEST_RADIUS
-        gained = before.criterion - trial.criterion
-        is_number = np.isfinite(gained)
-        is_number &= bool(np.isfinite(trial.slopes(self.coordinates, theta)).all())
-        ratio = judged(gained, predicted, self.rounding) if is_number else -1.0
+        trial = self._at(beta, theta, phi, tolerance)
+        ratio = -1.0
+        if trial is not None:
+            ratio = judged(before.criterion - trial.criterion, predicted, self.rounding)
+            self._correct(trial, theta, move, slopes, hessian)
         interior = is_interior(length, self.radius)
         self.radius = new_radius(ratio, length, self.radius)
         accepted = ratio > ACCEPTED_RATIO
-        if is_number:
-            self._correct(trial, theta, move, slopes, hessian)
         if accepted:
             self.theta, self.current = theta, trial
             self._pivot()
         self._record(float(np.linalg.norm(slope)), length, accepted)
         if not accepted:
             has_arrived = self.radius < SMALLEST_RADIUS
+            self.stuck = has_arrived and self._promised(slope, model) > _NEARLY_DONE
         else:
             has_arrived = self._is_negligible(predicted, interior, move)
         self.since += 1
@@ -353,6 +380,11 @@ class JointSearch:
         if not has_arrived and (self.slow >= _SLOW_SEARCH or self.since >= _LONG_SEARCH):
             self._refresh()
         return has_arrived
+
+    def _promised(self, slope: FloatArray, model: FloatArray) -> float:
+        """Return the decrease beyond rounding that a step of the first radius would have."""
+        predicted = float(trust_region_step(slope, model, _FIRST_RADIUS)[1])
+        return predicted - ROUNDING_MARGIN * self.rounding
 
     def _moved(self, move: FloatArray) -> tuple[FloatArray, ...]:
         """Return a move, (p + t + m,), its end within the limit of phi, and beta, theta and phi."""
@@ -480,6 +512,9 @@ class JointSearch:
         if self.restless:
             self.message = "the linear predictor still moves, but the criterion does not gain"
             return True
+        if self.stuck:
+            self.message = "no step lowers the criterion, though its derivatives promise it"
+            return True
         self.converged = True
         self.message = "the criterion cannot be lowered further"
         return True
@@ -513,7 +548,8 @@ class JointSearch:
         for exponent in range(1, 7):  # a millionth is on the boundary again
             moved = list(omegas)
             moved[factor] = omegas[factor] + 10.0**-exponent * size * direction
-            self._place(before.point, moved, _FIRST_DECREMENT)
+            if not self._place(before.point, moved, _FIRST_DECREMENT):
+                continue
             if before.criterion - self.current.criterion > ESCAPE_GAIN + self.rounding:
                 self._local = None
                 return True
@@ -535,6 +571,8 @@ class JointSearch:
             if np.array_equal(theta, self.theta):
                 continue
             evaluation = self._at(point.beta, theta, point.phi, _EXACT_DECREMENT)
+            if evaluation is None:
+                continue
             if evaluation.criterion - self.current.criterion < SNAP_RISE + self.rounding:
                 self.current, self.theta, omegas, done = evaluation, theta, trial, True
         return done
@@ -560,6 +598,8 @@ class JointSearch:
         """Return second derivatives in beta, theta and phi, where the search has ended."""
         if not self.is_exact:
             hessian = self.differences()
+            if hessian is None:
+                hessian = self.local[1] + self.correction
             return np.asarray(0.5 * (hessian + hessian.T))
         self.in_phi, self._local = self._phi_rows(), None
         return self.local[1]

@@ -54,6 +54,13 @@ class LaplaceEvaluation:
         """Lambda of every factor, (k, k)."""
         return self.point.lambdas
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether the criterion and its derivatives are numbers."""
+        parts = [self.beta_slope, *self.gradient, self.phi_slope, self.products]
+        parts.append(self.fixed_information)
+        return np.isfinite(self.criterion) and all(np.isfinite(part).all() for part in parts)
+
     def with_lambdas(self, lambdas: Blocks) -> LaplaceEvaluation:
         """Return the same evaluation under other square roots of the same covariances."""
         return replace(self, point=self.point._replace(lambdas=lambdas))

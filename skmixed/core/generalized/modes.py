@@ -1,9 +1,9 @@
 """The most likely random effects at given parameters, singular covariances included.
 
 With u ~ N(0, I), b = lambda u and h = sum of f + u'u / 2, the mode has u = lambda's for s = -Z'g.
-What is carried is s~ with b = Omega s~, so that nothing is divided by lambda. With V of the weights
-w = f'' at s~, Newton's step is s~ = Z'V^-1 (working response), the right-hand side of which is
-Z'W Z b + s; and the decrement, twice what is left of h, is the sum of lambda'(s~ - s) times
+What is carried is s~ with b = Omega s~, so that nothing is divided by lambda. With A = Z'W Z of the
+weights w = f'' at s~, Newton's step is (I + A Omega)^-1 (s - s~), whose errors the next step sees
+and mends; and the decrement, twice what is left of h, is the sum of lambda'(s~ - s) times
 lambda'(s~ - s~_new).
 """
 
@@ -15,7 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from skmixed.core.elimination.levels import multiply
-from skmixed.core.elimination.protocol import Blocks, Elimination, Factorisation
+from skmixed.core.elimination.protocol import (
+    Blocks,
+    Elimination,
+    Factorisation,
+    LostPrecisionError,
+)
 from skmixed.core.families.family import Family
 from skmixed.core.generalized.observations import RowBlock
 from skmixed.core.linalg import FloatArray
@@ -24,6 +29,7 @@ _MOST_MODE_STEPS = 60  # of Newton's method; it takes ten from nothing
 _MOST_HALVINGS = 30  # of a step: what is left of it is below the rounding of any effect
 _RISE = 1e-12  # of h, relative: more is not its rounding
 _STALLED = 0.5  # of the last decrement, when little is left: the rest is rounding
+_FAR = 1e-6  # of h: a decrement of more is no mode, and no criterion either
 _LITTLE = 1e-9  # decrement from which rounding may stand in the way
 _KEPT_SHARE = 0.1  # of the last decrement: old weights that gain less are not kept
 _ONE_STEP_AWAY = 1e-4  # in units of the columns: one step from so near ends at the modes
@@ -99,6 +105,12 @@ class Tangent:
         products = self.elimination.multiply(effects)
         right = [own + s for own, s in zip(products, scores, strict=True)]
         return self.factorisation.reduce(right).cross()
+
+    def stepped(self, carried: Blocks, scores: Blocks) -> Blocks:
+        """Return the same from s~, at these lambdas, by what it is short of: it mends rounding."""
+        short = [s - old for s, old in zip(scores, carried, strict=True)]
+        moved = self.factorisation.reduce(short).cross()
+        return [old + move for old, move in zip(carried, moved, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,7 +192,7 @@ def find_modes(
     """Go from some s~ to the modes, until the decrement is below a tolerance.
 
     Where V takes longer than a visit of the rows, the steps are those of a tangent from elsewhere
-    as long as they get ahead.
+    as long as they get ahead. Raises LostPrecisionError if that leads nowhere.
     """
     base = rows.predictor(point.beta)
     visit = Visit.of(rows, family, point, base, carried)
@@ -191,9 +203,10 @@ def find_modes(
     for n_steps in range(1, _MOST_MODE_STEPS + 1):
         scores = [-s for s in rows.sums(visit.g)]
         here = kept or Tangent.at(rows.elimination(visit.w), point.lambdas)
-        ahead = here.ahead(visit.effects, scores)
+        ahead = here.stepped(visit.carried, scores)
         decrement = _decrement(point, visit.carried, scores, ahead)
-        stalled = decrement < _LITTLE and decrement > _STALLED * last
+        little = max(_LITTLE, _RISE * abs(visit.objective))
+        stalled = decrement < little and decrement > _STALLED * last
         wanted = tolerance if kept is None else _SURELY * tolerance
         has_arrived = decrement < wanted or stalled or n_steps == _MOST_MODE_STEPS
         if kept is not None and (has_arrived or not decrement < _KEPT_SHARE * last):
@@ -204,6 +217,10 @@ def find_modes(
             break
         last = decrement
         visit = _stepped(rows, family, point, base, visit, ahead)
+    if not decrement <= _FAR * max(1.0, abs(visit.objective)):
+        raise LostPrecisionError(
+            "the most likely random effects were not found: numbers are too large for them"
+        )
     return Modes(visit, scores, here, ahead, decrement, n_steps)
 
 

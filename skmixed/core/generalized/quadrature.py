@@ -64,6 +64,12 @@ class QuadratureEvaluation:
         """Derivative in Omega, (k, k), there: at a variance of zero it is the same."""
         return self.laplace.gradient
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether the criterion and its slopes are numbers."""
+        parts = [self.beta_slope, self.root_slope, self.phi_slope]
+        return np.isfinite(self.criterion) and all(np.isfinite(part).all() for part in parts)
+
     def with_lambdas(self, lambdas: Blocks) -> QuadratureEvaluation:
         """Return the same: lambdas stand in their natural order."""
         return self

@@ -38,11 +38,11 @@ def first_point(observations: Observations) -> Point:
 def _without_effects(observations: Observations) -> tuple[FloatArray, FloatArray]:
     """Return beta by least squares of working responses, and the dispersions beside it."""
     family, p = observations.family, observations.rank
-    phi, beta, last = family.first_phi, None, np.inf
+    phi, beta, ahead, last = family.first_phi, np.zeros(p), None, np.inf
     for _ in range(_LEAST_SQUARES + 1):
         gram, right, objective = np.zeros((p, p)), np.zeros(p), 0.0
         for rows in observations.blocks:
-            eta = family.start(rows.y, rows.weights) if beta is None else rows.predictor(beta)
+            eta = family.start(rows.y, rows.weights) if ahead is None else rows.predictor(ahead)
             with np.errstate(over="ignore", invalid="ignore"):
                 f, g, w = family.derivatives(eta, rows.y, rows.weights, phi)
             objective += float(f.sum())
@@ -52,13 +52,13 @@ def _without_effects(observations: Observations) -> tuple[FloatArray, FloatArray
             right += rows.fixed.T @ (w * (eta - shift) - g)
         if not np.isfinite(objective):
             break
-        if beta is not None:
-            if last - objective < _SETTLED * abs(objective):
+        if ahead is not None:
+            gained, last = last - objective, objective
+            if gained > 0.0:
+                beta = ahead
+            if gained < _SETTLED * abs(objective):
                 break
-            last = objective
-        beta = inverse_felt(gram, _DEPENDENT_SHARE) @ right
-    if beta is None:
-        beta = np.zeros(p)
+        ahead = inverse_felt(gram, _DEPENDENT_SHARE) @ right
     if not family.n_dispersions:
         return beta, phi
     blocks = observations.blocks

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.generalized import observations as cutting
 from skmixed.core.generalized.laplace import evaluate_laplace
 from skmixed.core.generalized.modes import Point
+from skmixed.core.search.coordinates import Coordinates
 from tests.core.generalized.drawn import (
     DESIGNS,
     LINKS,
@@ -116,6 +118,40 @@ def test_gradient_at_zero_is_the_score_test(name, link, design):
         assert v @ gradient @ v == pytest.approx(slope, rel=1e-3, abs=0.05)
 
 
+@EVERY
+@pytest.mark.parametrize("design", ONE_FACTOR[1:])
+@pytest.mark.parametrize("lost", [1, 3])
+def test_derivatives_in_theta_hold_on_the_boundary(name, link, design, lost):
+    """Of lambda the last or all columns are zero; in theta the criterion is smooth there."""
+    rng = np.random.default_rng(18)
+    observations = draw(rng, design, name, link, n=90).observations()
+    point = random_point(rng, observations)
+    for lam in point.lambdas:
+        lam[:, max(0, len(lam) - lost) :] = 0.0
+    coordinates = Coordinates.natural(observations.structures)
+    theta = coordinates.read(point.lambdas)
+    here = evaluate_laplace(observations, point)
+    cuts = [len(point.beta), len(point.beta) + len(theta)]
+    parameters = np.concatenate([point.beta, theta, point.phi])
+
+    def at(moved):
+        beta, inside, phi = np.split(moved, cuts)
+        there = Point(beta, coordinates.lambdas(inside), phi)
+        found = evaluate_laplace(observations, there, here.remembered)
+        return np.append(found.criterion, found.slopes(coordinates, inside))
+
+    direction = rng.normal(size=len(parameters))
+    direction[cuts[1] :] = 0.0  # the second derivatives given are those in beta and theta
+    direction /= np.linalg.norm(direction)
+    values = [at(parameters + times * STEP * direction) for times in (1, -1, 2, -2)]
+    found = (8.0 * (values[0] - values[1]) - (values[2] - values[3])) / (12.0 * STEP)
+    slopes = here.slopes(coordinates, theta)
+    assert found[0] == pytest.approx(slopes @ direction, abs=GRADIENT * np.abs(slopes).max())
+    expected = here.curvature(coordinates, theta) @ direction[: cuts[1]]
+    scale = HESSIAN * np.abs(expected).max()
+    np.testing.assert_allclose(found[1:][: cuts[1]], expected, atol=scale)
+
+
 @pytest.mark.parametrize("design", DESIGNS)
 def test_blocks_add_up_to_one(design, monkeypatch):
     rng = np.random.default_rng(14)
@@ -157,3 +193,28 @@ def test_modes_are_found_from_far_away():
     assert again.criterion == pytest.approx(expected, rel=1e-12)
     dense = dense_laplace(drawn, *raw(observations, far), far.phi)
     assert near.criterion == pytest.approx(dense, rel=1e-9)
+
+
+def test_modes_are_exact_where_the_data_say_nearly_all():
+    """Weights of a million, and levels with fewer rows than random columns."""
+    rng = np.random.default_rng(17)
+    drawn = draw(rng, "two columns", "poisson", n=24)
+    drawn.rows.weights[:] = 10.0 ** rng.uniform(5.0, 7.0, 24)
+    observations = drawn.observations()
+    point = random_point(rng, observations)
+    point = point._replace(lambdas=[5.0 * lam for lam in point.lambdas], beta=point.beta + 6.0)
+    here = evaluate_laplace(observations, point)
+    assert here.decrement < 1e-12
+    again = evaluate_laplace(observations, point, here.remembered)
+    np.testing.assert_allclose(again.beta_slope, here.beta_slope, atol=1e-3)
+    assert again.criterion == pytest.approx(here.criterion, rel=1e-13)
+
+
+def test_modes_that_are_not_found_are_no_evaluation(monkeypatch):
+    rng = np.random.default_rng(19)
+    observations = draw(rng, "crossed", "poisson").observations()
+    monkeypatch.setattr("skmixed.core.generalized.modes._MOST_MODE_STEPS", 1)
+    point = random_point(rng, observations)
+    far = point._replace(lambdas=[30.0 * lam for lam in point.lambdas], beta=point.beta + 4.0)
+    with pytest.raises(LostPrecisionError, match="random effects were not found"):
+        evaluate_laplace(observations, far)
