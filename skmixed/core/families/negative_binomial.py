@@ -85,7 +85,7 @@ class NegativeBinomial(Counts):
         """Return 2 (y log(y / mu) - (y + theta) log((y + theta) / (mu + theta)))."""
         theta = np.exp(phi[0])
         ratio = np.log((y + theta) / (mean + theta))
-        return np.asarray(2.0 * (special.xlogy(y, y / mean) - (y + theta) * ratio))
+        return np.asarray(2.0 * (special.rel_entr(y, mean) - (y + theta) * ratio))
 
     def draw(
         self,
