@@ -243,6 +243,16 @@ def test_levels_of_one_class_each_have_no_largest_variance():
     assert (model.predict(X) == y).all()
 
 
+def test_more_random_effects_than_rows_tell_of_is_said():
+    rng = np.random.default_rng(14)
+    table = pd.DataFrame(rng.normal(size=(40, 2)), columns=["a", "b"])
+    table["g"], table["h"] = np.arange(40) % 13, rng.integers(0, 9, 40)
+    effects = 2.0 * rng.normal(size=13)[table["g"]]
+    y = rng.random(40) < 1.0 / (1.0 + np.exp(-table["a"] - effects))
+    with pytest.warns(UnidentifiedWarning, match="grow without end.*many random effects"):
+        MixedClassifier("(b | g) + (a | h)").fit(table, y)
+
+
 def test_a_level_for_every_row_has_no_variance():
     table = X.assign(shop=np.arange(len(X)))
     with pytest.warns(UnidentifiedWarning, match="'shop' has a level for every row"):

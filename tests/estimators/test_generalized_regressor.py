@@ -11,6 +11,7 @@ from sklearn.metrics import d2_tweedie_score
 
 from skmixed import MixedGeneralizedRegressor, distributed, inference
 from skmixed.datasets import load_sleepstudy
+from skmixed.exceptions import UnidentifiedWarning
 from tests import reference_set
 
 
@@ -156,6 +157,27 @@ def test_a_response_without_a_residual_is_fitted_all_the_same():
     model = MixedGeneralizedRegressor(family="gamma").fit(x[:, None], np.exp(1.0 + 0.5 * x))
     assert_allclose(model.coef_, [0.5], rtol=1e-6)
     assert model.dispersion_ < 1e-10
+
+
+def test_scores_of_what_has_no_mean_and_of_constants():
+    model = MixedGeneralizedRegressor("(1 | shop)", handle_unknown="nan").fit(X, Y)
+    assert np.isnan(model.predict(NEW)).tolist() == [False, False, True]
+    with pytest.raises(ValueError, match="row 2 has a label that was not seen in fit"):
+        model.score(NEW, [1, 2, 3])
+    assert model.score(NEW[:2], [0, 0]) == 0.0
+    far = NEW[:2].assign(x=[1e6, 0.0])
+    assert model.score(far, [1, 2]) == -np.inf
+
+
+def test_a_level_for_every_row_is_told_of():
+    table = X.assign(row=np.arange(len(X)))
+    for family in ("gamma", "negative_binomial"):
+        model = MixedGeneralizedRegressor("(1 | row)", family=family)
+        with pytest.warns(UnidentifiedWarning, match="'row' has a level for every row, and how"):
+            model.fit(table, Y + 1.0)
+        assert float(model.random_covariance_["row"].iloc[0, 0]) == 0.0
+    counts = MixedGeneralizedRegressor("(1 | row)").fit(table, Y)  # more than Poisson has
+    assert float(counts.random_covariance_["row"].iloc[0, 0]) > 0.1
 
 
 def test_what_is_not_there_says_so():

@@ -35,6 +35,7 @@ class Family(ABC):
     name: ClassVar[str]
     link: ClassVar[str]
     limit_phi: ClassVar[float | None] = None  # that stands for an infinite dispersion
+    has_peak: ClassVar[bool] = False  # whether the density has no bound near that limit
     collapses: ClassVar[bool] = False  # whether rows of one eta need only sums of w and of w y
 
     @property

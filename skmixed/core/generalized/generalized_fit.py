@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy.linalg import block_diag
 
-from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.families.family import Family, MeanFamily
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.generalized.divergence import (
@@ -433,6 +433,9 @@ def _laplace_optimum(
             "and is held at 100"
         )
         report = replace(report, converged=False, message=message)
+    elif not report.converged and observations.family.has_peak and _is_at_limit(optimum):
+        message = "the random effects explain the response without a rest: there is no maximum"
+        report = replace(report, is_unbounded=True, message=message)
     elif not report.converged and _largest_deviation(optimum) > PURE_DEVIATION:
         message = "the variances of the random effects grow without end"
         report = replace(report, is_unbounded=True, message=message)
@@ -443,6 +446,13 @@ def _largest_deviation(optimum: JointOptimum) -> float:
     """Return the largest deviation of any combination of random effects, in scaled units."""
     lambdas = optimum.evaluation.point.lambdas
     return max((float(np.linalg.norm(lam, 2)) for lam in lambdas), default=0.0)
+
+
+def _is_at_limit(optimum: JointOptimum) -> bool:
+    """Tell whether the dispersion has no finite estimate."""
+    evaluation: LaplaceEvaluation = optimum.evaluation
+    limit = evaluation.observations.family.limit_phi
+    return limit is not None and bool((evaluation.point.phi >= limit).all())
 
 
 def check_nodes(spec: ModelSpec, n_nodes: int) -> None:
@@ -488,9 +498,15 @@ def _shift_of(observations: Observations, optimum: JointOptimum) -> FloatArray |
     n_nodes = shift_nodes(observations.structures[0].size)
     if n_nodes is None:
         return None
-    there = evaluate_quadrature(
-        observations, laplace, n_nodes, laplace.point, laplace.remembered, LEAST_DECREMENT
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            there = evaluate_quadrature(
+                observations, laplace, n_nodes, laplace.point, laplace.remembered, LEAST_DECREMENT
+            )
+        except LostPrecisionError:
+            return None
+    if not there.is_finite:
+        return None
     slopes = there.slopes(Coordinates.natural(observations.structures), optimum.theta)
     return -_inverse(optimum.hessian()) @ slopes
 

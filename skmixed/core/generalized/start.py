@@ -27,9 +27,10 @@ _INDISTINCT = 1e-12  # singular value relative to the largest, of directions tol
 
 def first_point(observations: Observations) -> Point:
     """Return beta, lambdas and phi to begin with."""
-    beta, phi = _without_effects(observations)
+    with np.errstate(over="ignore", invalid="ignore"):
+        beta, phi = _without_effects(observations)
+        omegas = _variances(observations, beta, phi)
     natural = [structure.natural_order for structure in observations.structures]
-    omegas = _variances(observations, beta, phi)
     zipped = zip(observations.structures, omegas, natural, strict=True)
     lambdas = [s.lam(s.theta(omega, order), order) for s, omega, order in zipped]
     return Point(beta, lambdas, phi)
@@ -43,8 +44,7 @@ def _without_effects(observations: Observations) -> tuple[FloatArray, FloatArray
         gram, right, objective = np.zeros((p, p)), np.zeros(p), 0.0
         for rows in observations.blocks:
             eta = family.start(rows.y, rows.weights) if ahead is None else rows.predictor(ahead)
-            with np.errstate(over="ignore", invalid="ignore"):
-                f, g, w = family.derivatives(eta, rows.y, rows.weights, phi)
+            f, g, w = family.derivatives(eta, rows.y, rows.weights, phi)
             objective += float(f.sum())
             w = np.maximum(w, _WEIGHT_SHARE * w.max(initial=0.0))
             shift = 0.0 if rows.offset is None else rows.offset
@@ -63,7 +63,8 @@ def _without_effects(observations: Observations) -> tuple[FloatArray, FloatArray
         return beta, phi
     blocks = observations.blocks
     y = np.concatenate([rows.y for rows in blocks])
-    return beta, family.moment_phi(y, np.concatenate([rows.predictor(beta) for rows in blocks]))
+    found = family.moment_phi(y, np.concatenate([rows.predictor(beta) for rows in blocks]))
+    return beta, found if np.isfinite(found).all() else phi
 
 
 def _variances(observations: Observations, beta: FloatArray, phi: FloatArray) -> Blocks:
@@ -85,6 +86,8 @@ def _variances(observations: Observations, beta: FloatArray, phi: FloatArray) ->
         half = np.tensordot(basis, quartic.reshape(k, k, k, k), axes=([1, 2], [1, 2]))
         system = np.tensordot(half, basis, axes=([1, 2], [2, 1]))
         wanted = np.tensordot(basis, square - total, axes=([1, 2], [0, 1]))
-        found = np.linalg.lstsq(system, wanted, rcond=_INDISTINCT)[0]
+        found = np.zeros(len(basis))
+        if np.isfinite(system).all() and np.isfinite(wanted).all():
+            found = np.linalg.lstsq(system, wanted, rcond=_INDISTINCT)[0]
         result.append(structure.lifted(np.tensordot(found, basis, axes=1)))
     return result

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.joint_newton import JointNewton
 from skmixed.core.rows.prediction_errors import mean_predictions, mean_variances
@@ -169,6 +170,44 @@ def test_binary_rows_with_a_level_each_have_no_variance():
     assert found.unidentified == (0,)
     assert found.theta[0] == 0.0
     assert found.report.converged
+
+
+@pytest.mark.parametrize("name", ["gamma", "negative_binomial"])
+def test_a_dispersion_is_not_told_from_a_level_for_every_row(name):
+    drawn = draw(np.random.default_rng(38), "one column", name, weights=False)
+    n = len(drawn.rows.columns)
+    index = GroupIndex(("g0",), (np.arange(n),))
+    model = replace(drawn, rows=Rows(drawn.rows.columns, (np.arange(n),), (index,)))
+    found = fit(model)
+    assert found.unidentified == (0,)
+    assert found.report.converged
+    without = fit(replace(drawn, spec=replace(drawn.spec, terms=())))
+    assert found.criterion == pytest.approx(without.criterion, abs=1e-8)
+    counted = replace(model.rows, weights=np.full(n, 2.0))  # two rows a level tell it again
+    assert fit(replace(model, rows=counted)).unidentified == ()
+
+
+def test_effects_that_explain_every_response_have_no_maximum():
+    drawn = draw(np.random.default_rng(40), "one column", "gamma")
+    n = len(drawn.rows.columns)
+    index = GroupIndex(("g0",), (np.arange(n),))
+    rows = Rows(drawn.rows.columns, (np.arange(n),), (index,), np.full(n, 3.0))
+    found = fit(replace(drawn, rows=rows))
+    assert found.report.is_unbounded
+    assert not found.report.converged
+    assert "without a rest" in found.report.message
+
+
+def test_offsets_that_are_far_off_end_in_a_fit_or_say_so():
+    """Here modes are lost on the way, and a first step of least squares overflows."""
+    rng = np.random.default_rng(39)
+    drawn = draw(rng, "crossed", "negative_binomial", weights=False)
+    lost = replace(drawn, offset=30.0 * rng.normal(size=len(drawn.rows.columns)))
+    found = fit(lost)
+    lowest = dense_laplace(lost, found.beta, found.lambdas, found.phi)
+    assert found.criterion == pytest.approx(lowest, rel=1e-8)
+    with pytest.raises(LostPrecisionError, match="no number where the search begins"):
+        fit(replace(draw(rng, "crossed", "poisson"), offset=2e3 * np.sign(lost.offset)))
 
 
 def test_negative_binomial_without_dispersion_is_poisson():
