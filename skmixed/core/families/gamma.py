@@ -26,7 +26,7 @@ class Gamma(LogLink):
 
     name: ClassVar[str] = "gamma"
     n_dispersions: ClassVar[int] = 1
-    limit_phi: ClassVar[float | None] = 30.0  # a coefficient of variation of 3e-7: none at all
+    limit_phi: ClassVar[float | None] = 24.0  # a coefficient of variation of 6e-6: none at all
     has_peak: ClassVar[bool] = True
 
     def check(self, y: FloatArray, weights: FloatArray | None) -> None:

@@ -433,9 +433,9 @@ def _laplace_optimum(
             "and is held at 100"
         )
         report = replace(report, converged=False, message=message)
-    elif not report.converged and observations.family.has_peak and _is_at_limit(optimum):
+    elif observations.spec.terms and observations.family.has_peak and _is_at_limit(optimum):
         message = "the random effects explain the response without a rest: there is no maximum"
-        report = replace(report, is_unbounded=True, message=message)
+        report = replace(report, converged=False, is_unbounded=True, message=message)
     elif not report.converged and _largest_deviation(optimum) > PURE_DEVIATION:
         message = "the variances of the random effects grow without end"
         report = replace(report, is_unbounded=True, message=message)
@@ -449,10 +449,10 @@ def _largest_deviation(optimum: JointOptimum) -> float:
 
 
 def _is_at_limit(optimum: JointOptimum) -> bool:
-    """Tell whether the dispersion has no finite estimate."""
+    """Tell whether the dispersion has no finite estimate, to rounding."""
     evaluation: LaplaceEvaluation = optimum.evaluation
     limit = evaluation.observations.family.limit_phi
-    return limit is not None and bool((evaluation.point.phi >= limit).all())
+    return limit is not None and bool((evaluation.point.phi > limit - 1.0).all())
 
 
 def check_nodes(spec: ModelSpec, n_nodes: int) -> None:
