@@ -162,7 +162,7 @@ def test_a_response_without_a_residual_is_fitted_all_the_same():
 def test_scores_of_what_has_no_mean_and_of_constants():
     model = MixedGeneralizedRegressor("(1 | shop)", handle_unknown="nan").fit(X, Y)
     assert np.isnan(model.predict(NEW)).tolist() == [False, False, True]
-    with pytest.raises(ValueError, match="row 2 has a label that was not seen in fit"):
+    with pytest.raises(ValueError, match="first in row 2"):
         model.score(NEW, [1, 2, 3])
     assert model.score(NEW[:2], [0, 0]) == 0.0
     far = NEW[:2].assign(x=[1e6, 0.0])
