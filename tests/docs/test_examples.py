@@ -221,6 +221,30 @@ def test_11_grid_search():
     assert known[best] == max(known.values())
 
 
+def test_12_binary_response():
+    text = draw("12_binary_response")
+    within, over_all = re.search(r"reminder: (\S+) within a branch, (\S+) over all", text).groups()
+    assert float(over_all) < 0.9 * float(within)
+    known, new = (
+        dict(zip(["mixed", "plug-in", "plain"], map(float, row), strict=True))
+        for row in re.findall(r"branches +(0\.\d+) +(0\.\d+) +(0\.\d+)$", text, re.MULTILINE)
+    )
+    assert known["mixed"] < known["plain"] - 0.1
+    assert new["mixed"] < new["plug-in"] - 0.01
+    renewed, averaged, typical = map(float, re.findall(r"branch(?:es)?: (0\.\d+)", text))
+    assert abs(averaged - renewed) < 0.02 < renewed - typical
+
+
+def test_13_counts_and_rates():
+    text = draw("13_counts_and_rates")
+    pattern = r"^(poisson|negative binomial) +(\d+) +(\S+) +(\S+) +(\S+)$"
+    rows = {name: list(map(float, row)) for name, *row in re.findall(pattern, text, re.MULTILINE)}
+    assert rows["poisson"][0] > rows["negative binomial"][0] + 100.0
+    assert rows["poisson"][2] < 0.7 * rows["negative binomial"][2]
+    assert abs(rows["negative binomial"][1] - 1.5) < 3.0 * rows["negative binomial"][2]
+    assert abs(float(re.search(r"theta: (\S+)", text)[1]) - 2.0) < 0.4
+
+
 def test_every_example_of_the_gallery_is_run_here():
     numbered = sorted(path.stem for path in (ROOT / "examples").glob("[0-9]*.py"))
     assert [name[:2] for name in numbered] == [f"{n:02}" for n in range(1, len(numbered) + 1)]
