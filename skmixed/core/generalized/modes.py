@@ -29,7 +29,7 @@ _MOST_MODE_STEPS = 60  # of Newton's method; it takes ten from nothing
 _MOST_HALVINGS = 30  # of a step: what is left of it is below the rounding of any effect
 _RISE = 1e-12  # of h, relative: more is not its rounding
 _STALLED = 0.5  # of the last decrement, when little is left: the rest is rounding
-_FAR = 1e-6  # of h: a decrement of more is no mode, and no criterion either
+_NO_MODE = 1e-6  # of h: a decrement of more is no mode, and no criterion either
 _LITTLE = 1e-9  # decrement from which rounding may stand in the way
 _KEPT_SHARE = 0.1  # of the last decrement: old weights that gain less are not kept
 _ONE_STEP_AWAY = 1e-4  # in units of the columns: one step from so near ends at the modes
@@ -217,7 +217,7 @@ def find_modes(
             break
         last = decrement
         visit = _stepped(rows, family, point, base, visit, ahead)
-    if not decrement <= _FAR * max(1.0, abs(visit.objective)):
+    if not decrement <= _NO_MODE * max(1.0, abs(visit.objective)):
         raise LostPrecisionError(
             "the most likely random effects were not found: numbers are too large for them"
         )
