@@ -9,6 +9,7 @@ from skmixed.estimators.formulas import glmer, lmer
 from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.ordinal_classifier import OrdinalMixedClassifier
 from skmixed.model_selection import MixedLinearRegressorCV
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ __all__ = [
     "MixedGeneralizedRegressor",
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
+    "OrdinalMixedClassifier",
     "datasets",
     "display",
     "distributed",

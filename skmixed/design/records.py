@@ -29,6 +29,7 @@ import pandas as pd
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.levels import LevelShrinkage
 from skmixed.core.families.catalogue import FAMILIES
+from skmixed.core.families.ordinal import ORDINAL
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit
 from skmixed.core.generalized.response_sums import ResponseSums
@@ -135,6 +136,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         Within,
         WorkingFit,
         *chain.from_iterable(FAMILIES.values()),
+        *ORDINAL.values(),
     )
 }
 

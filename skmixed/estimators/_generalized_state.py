@@ -149,8 +149,8 @@ def warn_about_generalized(
     factors = [fit.products.factors[factor].index.name for factor in fit.spec.used_factors]
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
-        why = "the response has two values, which do not tell its variance"
-        if fit.family.n_dispersions:
+        why = "a response of classes does not tell its variance"
+        if fit.family.n_dispersions and fitted.classes is None:
             why = "how much single rows vary is in the dispersion already"
         warn(
             f"the factor {name!r} has a level for every row, and {why}: its variance is set to "

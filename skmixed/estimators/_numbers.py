@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_co
 from skmixed.core.linalg import FloatArray
 from skmixed.design.tables import columns_of, not_numeric
 from skmixed.design.values import find_missing, kind_of, refuse_dates
+from skmixed.exceptions import warn
 
 _EXACT_BYTES = 8  # numbers of so many bytes and fewer are double precision, or become it at once
 
@@ -91,20 +93,70 @@ def read_classes(y: Any, n_rows: int, whose: str) -> tuple[FloatArray, NDArray[A
     return codes.astype(np.float64), classes
 
 
+def read_ordered(
+    y: Any, n_rows: int, categories: Any, whose: str
+) -> tuple[FloatArray, NDArray[Any]]:
+    """Validate a response of categories in an order.
+
+    Returned are their numbers, (n_rows,), and those that have rows, lowest first. "auto" takes the
+    order of an ordered categorical, and sorts other labels, with a warning where they are text.
+    Raises ValueError for labels that `categories` lacks. `whose` names the estimator.
+    """
+    is_auto = isinstance(categories, str) and categories == "auto"
+    order = order_of(y) if is_auto else list(categories)
+    labels = _read_labels(y, n_rows)
+    check_classification_targets(labels)
+    found, codes = np.unique(labels, return_inverse=True)
+    if len(found) < 2:
+        raise ValueError(
+            f"y has one class only, {found.tolist()[0]!r}, among rows with a weight: a {whose} "
+            "needs rows of two classes or more"
+        )
+    if order is None:
+        if found.dtype.kind in "OSU" and len(found) > 2:
+            warn(
+                f"the categories are taken in the order of the alphabet, {found.tolist()}: say "
+                "`categories`, lowest first, or give an ordered categorical",
+                UserWarning,
+            )
+        return codes.astype(np.float64), found
+    places = {label: place for place, label in enumerate(order)}
+    strange = [label for label in found.tolist() if label not in places]
+    if strange or len(places) < len(order):
+        what = f"lacks {strange}, which y has" if strange else "has a label twice"
+        raise ValueError(f"`categories` {what}: {order}")
+    ranked = np.argsort([places[label] for label in found.tolist()])
+    numbers = np.empty(len(found))
+    numbers[ranked] = np.arange(len(found))
+    return numbers[codes], found[ranked]
+
+
+def order_of(y: Any) -> list[Any] | None:
+    """Return the categories of a column that has them in an order, None for other columns."""
+    if isinstance(y, pd.Categorical):
+        y = pd.Series(y)
+    if not nw.dependencies.is_into_series(y):
+        return None
+    dtype = nw.from_native(y, series_only=True).dtype
+    return list(dtype.categories) if isinstance(dtype, nw.Enum) else None
+
+
 def read_known_classes(y: Any, n_rows: int, classes: NDArray[Any]) -> FloatArray:
-    """Validate labels of two classes that are known; return 0 and 1, (n_rows,).
+    """Validate labels of classes that are known; return their numbers, (n_rows,).
 
     Raises ValueError for missing labels and others.
     """
     labels = _read_labels(y, n_rows).astype(object)  # which compares words with numbers
-    second = np.equal(labels, classes[1]).astype(bool)
-    wrong = np.flatnonzero(~(second | np.equal(labels, classes[0]).astype(bool)))
+    numbers = np.full(n_rows, -1.0)
+    for number, label in enumerate(classes):
+        numbers[np.equal(labels, label).astype(bool)] = number
+    wrong = np.flatnonzero(numbers < 0.0)
     if len(wrong):
         raise ValueError(
             f"y has {labels[wrong[0]]!r} in row {wrong[0]}, and the classes of the fit are "
             f"{classes.tolist()}"
         )
-    return second.astype(np.float64)
+    return numbers
 
 
 def _read_labels(y: Any, n_rows: int) -> NDArray[Any]:

@@ -28,7 +28,6 @@ from skmixed.estimators._columns import (
 )
 from skmixed.estimators._numbers import (
     check_lengths,
-    read_classes,
     read_known_classes,
     read_weights,
     read_y,
@@ -52,7 +51,7 @@ class TrainingData:
     n_features: int  # of X, grouping columns among them
     feature_names: NDArray[Any] | None  # (n_features,), of str
     context: Mapping[str, Any]  # what formulas may name besides columns
-    classes: NDArray[Any] | None = None  # (2,), of a classifier, whose y are 0 and 1
+    classes: NDArray[Any] | None = None  # of a classifier, whose y are their numbers
     exposure: FloatArray | None = None  # (n,), positive
 
     @property
@@ -92,7 +91,7 @@ def read_training_data(
 ) -> TrainingData:
     """Validate the arguments of `MixedLinearRegressor.fit`; the estimator is not touched.
 
-    The response of a classifier becomes 0 and 1. Raises what `fit` documents.
+    The response of a classifier becomes numbers of classes. Raises what `fit` documents.
     """
     table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
     context = {} if estimator.context is None else check_context(estimator.context)
@@ -105,7 +104,7 @@ def read_training_data(
     source = _cut(table, columns, estimator, fitting=True)
     classes = None
     if isinstance(estimator, ClassifierMixin):
-        values, classes = read_classes(y, source.n_rows, type(estimator).__name__)
+        values, classes = estimator._read_classes(y, source.n_rows)
     else:
         values = read_y(y, source.n_rows)
     if given is not None:
@@ -182,7 +181,7 @@ def read_arguments(
     kept = np.flatnonzero(weights)
     if given is not None:
         given = {name: pick_rows(labels, kept) for name, labels in given.items()}
-    return table.take(kept), np.asarray(y)[kept], weights[kept], given
+    return table.take(kept), pick_rows(y, kept), weights[kept], given
 
 
 def _cut(

@@ -22,6 +22,7 @@ from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
 from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized, refuse_missing
 from skmixed.estimators._generalized_predictions import KnownPredictor
 from skmixed.estimators._generalized_state import GeneralizedState
+from skmixed.estimators._numbers import read_classes
 from skmixed.estimators._training_data import read_training_data
 
 
@@ -251,6 +252,9 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
         data = read_training_data(self, X, y, sample_weight, groups)
         self._fitted = GeneralizedState.of_table(self, data, BINOMIAL[self.link]())
         return self
+
+    def _read_classes(self, y: Any, n_rows: int) -> tuple[FloatArray, NDArray[Any]]:
+        return read_classes(y, n_rows, type(self).__name__)
 
     def _probabilities(
         self, X: Any, groups: Any, random: str | Sequence[str]

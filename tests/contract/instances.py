@@ -13,6 +13,7 @@ from skmixed import (
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
     MixedLinearRegressorCV,
+    OrdinalMixedClassifier,
 )
 
 # For scikit-learn's checks, whose X is an array of numbers or has names of their own choice.
@@ -36,6 +37,12 @@ ON_ARRAYS = [
     MixedClassifier(group_features=[0]),
     MixedClassifier(group_features=[0], averaging="plug-in"),
     MixedClassifier(group_features=[0], quadrature=5),
+    OrdinalMixedClassifier(),
+    OrdinalMixedClassifier(link="probit", averaging="plug-in"),
+    # Not the logit of groups: of weighted rows of a check that are separated, a probability of 5e-5
+    # differs in its fifth digit.
+    OrdinalMixedClassifier(group_features=[0], link="probit"),
+    OrdinalMixedClassifier(group_features=[0], link="cloglog", quadrature=3),
     MixedGeneralizedRegressor(),
     MixedGeneralizedRegressor(family="gamma"),
     MixedGeneralizedRegressor(family="negative_binomial"),
@@ -98,6 +105,9 @@ ON_GROUPS = [
     MixedClassifier("(1 | school)", handle_unknown="error", fit_intercept=False),
     MixedClassifier("(x | school)", fixed="x * z", covariance="diagonal"),
     MixedClassifier("(1 | school)", quadrature=7),
+    OrdinalMixedClassifier(),
+    OrdinalMixedClassifier("(x | school)", fixed="x * z", link="probit", handle_unknown="error"),
+    OrdinalMixedClassifier("(1 | school)", quadrature=5, handle_unknown="nan", link="cloglog"),
     MixedGeneralizedRegressor(),
     MixedGeneralizedRegressor("(1 | school)", handle_unknown="error", family="gamma"),
     MixedGeneralizedRegressor("(x | school)", averaging="plug-in", family="negative_binomial"),

@@ -127,6 +127,10 @@ class Binomial(MeanFamily):
         With a variance eta is normal about the center, and they are averaged.
         """
 
+    def tells_only_side(self, y: FloatArray) -> bool:
+        """Tell whether all shares are 0 or 1."""
+        return bool(((y == 0.0) | (y == 1.0)).all())
+
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return 1 where all trials hit, -1 where none does."""
         return np.where(y == 1.0, 1.0, np.where(y == 0.0, -1.0, 0.0))
@@ -262,22 +266,9 @@ class Cloglog(Binomial):
         phi: FloatArray,
         order: int = 2,
     ) -> tuple[FloatArray, ...]:
-        """Return f and derivatives, with e = exp(eta) and a = e / (exp(e) - 1) that of log p.
-
-        a' = a d for d = 1 - e - a, which needs a series where e is small.
-        """
+        """Return f and derivatives, with e = exp(eta)."""
         e = np.exp(np.clip(eta, -_LARGEST_ETA, _LARGEST_ETA))
-        with np.errstate(over="ignore"):
-            a = e / np.expm1(e)
-        s = np.minimum(e, _SMALL)
-        series = -s / 2.0 - s**2 / 12.0 + s**4 / 720.0 - s**6 / 30240.0 + s**8 / 1209600.0
-        d = np.where(e < _SMALL, series, 1.0 - e - a)
-        ups = [np.log(-np.expm1(-e)), a, a * d]
-        if order > 2:
-            d1 = -e - ups[2]
-            ups.append(ups[2] * d + a * d1)
-            d2 = -e - ups[3]
-            ups.append(ups[3] * d + 2.0 * ups[2] * d1 + a * d2)
+        ups = log_hit(e, order)
         miss = (1.0 - y) * e
         return weighted(tuple(miss - y * up for up in ups), weights)
 
@@ -312,6 +303,26 @@ class Cloglog(Binomial):
     @staticmethod
     def _miss(eta: FloatArray) -> FloatArray:
         return np.asarray(np.exp(-np.exp(np.minimum(eta, _LARGEST_ETA))))
+
+
+def log_hit(e: FloatArray, order: int) -> list[FloatArray]:
+    """Return log(1 - exp(-e)) for e = exp(eta) and its derivatives in eta, (n,) each.
+
+    The first is a = e / (exp(e) - 1), and a' = a d for d = 1 - e - a, which needs a series where e
+    is small.
+    """
+    with np.errstate(over="ignore"):
+        a = e / np.expm1(e)
+    s = np.minimum(e, _SMALL)
+    series = -s / 2.0 - s**2 / 12.0 + s**4 / 720.0 - s**6 / 30240.0 + s**8 / 1209600.0
+    d = np.where(e < _SMALL, series, 1.0 - e - a)
+    ups = [np.log(-np.expm1(-e)), a, a * d]
+    if order > 2:
+        d1 = -e - ups[2]
+        ups.append(ups[2] * d + a * d1)
+        d2 = -e - ups[3]
+        ups.append(ups[3] * d + 2.0 * ups[2] * d1 + a * d2)
+    return ups
 
 
 def _averaged(

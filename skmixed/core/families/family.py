@@ -72,6 +72,12 @@ class Family(ABC):
         nothing = np.empty((0, len(eta)))
         return nothing, nothing, nothing
 
+    def curvature_in_phi(
+        self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> FloatArray | None:
+        """Return second derivatives of the sum of -log density in phi, (m, m), None if unknown."""
+        return None
+
     def dispersion(self, phi: FloatArray) -> float:
         """Return the dispersion as it is usually stated, 1 where there is none."""
         return 1.0
@@ -112,6 +118,27 @@ class Family(ABC):
     @abstractmethod
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return the sign of the infinite eta that makes y the most likely, 0 for none, (n,)."""
+
+    def tells_only_side(self, y: FloatArray) -> bool:
+        """Tell whether responses, (n,), only say on which side of a point a latent number lies.
+
+        Then one response a level does not tell the variance of the levels from the link.
+        """
+        return False
+
+    def opposition(
+        self, y: FloatArray, move: FloatArray, phi: FloatArray, phi_move: FloatArray
+    ) -> FloatArray:
+        """Return how far a move of eta, (n,), and of phi, (m,), makes responses less likely, (n,).
+
+        It is negative or zero where they become no less likely however far it goes.
+        """
+        ways = self.ways_out(y)
+        return np.where(ways == 0.0, np.abs(move), -ways * move)
+
+    def phi_beside(self, phi: FloatArray) -> FloatArray:
+        """Return the move of phi, (m,), that goes with one of eta to its double."""
+        return np.zeros(len(phi))
 
 
 @dataclass(frozen=True, slots=True)

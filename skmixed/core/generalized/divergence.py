@@ -24,15 +24,21 @@ def largest_move(observations: Observations, direction: FloatArray) -> float:
     return float(max(moves, default=0.0))
 
 
-def separates(observations: Observations, direction: FloatArray) -> bool:
-    """Tell whether a direction of the coefficients, (p,), can be followed for ever."""
-    least = _AGAINST * largest_move(observations, direction)
+def separates(
+    observations: Observations,
+    direction: FloatArray,
+    phi: FloatArray,
+    phi_move: FloatArray,
+    tolerated: float = _AGAINST,  # of the largest move
+) -> bool:
+    """Tell whether a direction of beta, (p,), and phi, (m,), can be followed for ever."""
+    largest = largest_move(observations, direction)
+    least = tolerated * largest
     for rows in observations.blocks:
-        move, ways = rows.fixed @ direction, observations.family.ways_out(rows.y)
-        against = np.where(ways == 0.0, np.abs(move), -ways * move)
-        if (against > least).any():
+        move = rows.fixed @ direction
+        if (observations.family.opposition(rows.y, move, phi, phi_move) > least).any():
             return False
-    return least > 0.0
+    return largest > 0.0
 
 
 def separated_columns(observations: Observations, direction: FloatArray) -> tuple[int, ...]:
@@ -77,10 +83,8 @@ def like_rows(observations: Observations) -> tuple[int, ...]:
     blocks, family = observations.blocks, observations.family
     if any(b.weights is not None and (b.weights != 1.0).any() for b in blocks):
         return ()
-    if not family.n_dispersions:
-        two_valued = family.name == "binomial"
-        if not two_valued or any((family.ways_out(b.y) == 0.0).any() for b in blocks):
-            return ()
+    if not family.n_dispersions and not all(family.tells_only_side(b.y) for b in blocks):
+        return ()
     return tuple(
         factor
         for factor, structure in enumerate(observations.structures)

@@ -15,7 +15,8 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.families.family import Family, MeanFamily
+from skmixed.core.families.family import Family, MeanFamily, logistic
+from skmixed.core.families.ordinal import Cumulative
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.generalized.divergence import (
     PURE_DEVIATION,
@@ -113,6 +114,10 @@ class GeneralizedFit:
         """
         spec = replace(spec, method="ml", weighting="frequency")
         check_nodes(spec, quadrature)
+        if isinstance(family, Cumulative) and not spec.has_intercept:
+            raise ValueError(
+                "thresholds take the place of an intercept: leave the 0 or - 1 out of the formula"
+            )
         observations = Observations.of(layout, rows, spec, family, offset)
         settings = search or JointNewton()
         optimum, report = optimum_of(observations, quadrature, settings)
@@ -217,6 +222,26 @@ class GeneralizedFit:
         return self.working.lambdas
 
     @property
+    def thresholds(self) -> FloatArray:
+        """Thresholds between ordered categories, (J - 1,); raises TypeError for other families."""
+        return np.asarray(self._ordered.thresholds(self.phi) - self.beta[0])
+
+    @property
+    def thresholds_covariance(self) -> FloatArray:
+        """Covariance matrix of the thresholds, (J - 1, J - 1), by the delta method."""
+        m, covariance = self._ordered.n_dispersions, self.parameter_covariance
+        slopes = np.zeros((m + 1, len(covariance)))
+        slopes[:, 0] = -1.0
+        slopes[1:, len(covariance) - m :] = np.tril(np.ones((m, m))) * logistic(self.phi)
+        return np.asarray(slopes @ covariance @ slopes.T)
+
+    @property
+    def _ordered(self) -> Cumulative:
+        if not isinstance(self.family, Cumulative):
+            raise TypeError(f"the family {self.family.name!r} has no thresholds")
+        return self.family
+
+    @property
     def covariances(self) -> Blocks:
         """Covariance matrix of the random effects of every used factor, (k, k)."""
         return [lam @ lam.T for lam in self.lambdas]
@@ -300,9 +325,7 @@ class GeneralizedFit:
         if optimum.separating is None:
             covariance = 2.0 * _inverse(hessian)
         else:
-            direction = np.zeros(len(hessian))
-            direction[: len(optimum.separating)] = optimum.separating
-            covariance = covariance_beside(hessian, direction)
+            covariance = covariance_beside(hessian, optimum.separating)
         change = _to_working(observations, self.problem, optimum)
         return np.asarray(change @ covariance @ change.T)
 
@@ -547,7 +570,7 @@ def fit_at(
     beta = (units.to_raw[:, :-1] @ point.beta)[list(spec.fixed)]
     separated: tuple[int, ...] = ()
     if optimum.separating is not None:
-        separated = separated_columns(observations, optimum.separating)
+        separated = separated_columns(observations, optimum.separating[: observations.rank])
     return GeneralizedFit(
         WorkingFit(products, spec, scaled, _GIVEN, {"problem": problem}),
         observations.family,

@@ -85,6 +85,11 @@ class JointEvaluation(Protocol):
         ...
 
     @property
+    def phi_curvature(self) -> FloatArray | None:
+        """Second derivatives in phi and in beta and phi, (m, p + m), or what is known of them."""
+        ...
+
+    @property
     def gradient(self) -> Blocks:
         """Derivative in Omega of every factor, (k, k), on its boundary."""
         ...
@@ -130,7 +135,7 @@ class JointOptimum:
     evaluation: Any  # the `JointEvaluation`, its lambdas lower triangular as they stand
     theta: FloatArray  # (t,), in the natural order
     hessian: Callable[[], FloatArray]  # makes the second derivatives, (p + t + m, p + t + m)
-    separating: FloatArray | None  # (p,), a direction of beta that can be followed for ever
+    separating: FloatArray | None  # (p + t + m,), a direction that can be followed for ever
     report: SolverReport
 
 
@@ -264,6 +269,7 @@ class JointSearch:
         """Return second derivatives in phi and everything, (m, p + t + m)."""
         point = self.current.point
         q, m = len(point.beta) + len(self.theta), len(point.phi)
+        self.known_in_phi = self.current.phi_curvature
         found = self.differences(q)
         return np.eye(m, q + m, q) if found is None else found
 
@@ -282,6 +288,7 @@ class JointSearch:
             if hessian is None:
                 return
             self.in_phi = hessian[len(hessian) - len(self.current.point.phi) :]
+            self.known_in_phi = self.current.phi_curvature
             self._local = None
             self.correction = 0.5 * (hessian + hessian.T) - self.local[1]
 
@@ -304,13 +311,27 @@ class JointSearch:
         """Gradient and second derivatives in beta, theta and phi, without corrections."""
         if self._local is None or self._local[0] is not self.current:
             slopes = self.current.slopes(self.coordinates, self.theta)
-            hessian = np.zeros((len(slopes),) * 2)
-            q = len(slopes) - len(self.current.point.phi)
-            hessian[:q, :q] = self.current.curvature(self.coordinates, self.theta)
-            hessian[q:], hessian[:, q:] = self.in_phi, self.in_phi.T
-            hessian[q:, q:] = 0.5 * (self.in_phi[:, q:] + self.in_phi[:, q:].T)
+            hessian = self._second_derivatives(self.current, self.theta)
             self._local = (self.current, slopes, hessian)
         return self._local[1:]
+
+    def _second_derivatives(self, there: Any, theta: FloatArray) -> FloatArray:
+        """Return those at an evaluation.
+
+        In phi they are what is known of them there, and the rest of what was found by differences
+        at another place, less where the known part is less.
+        """
+        p, q = len(there.point.beta), len(there.point.beta) + len(theta)
+        rows, known = self.in_phi, there.phi_curvature
+        if known is not None and known.size:
+            share = np.linalg.norm(known) / np.linalg.norm(self.known_in_phi)
+            rows = min(1.0, float(share)) * (rows - _spread(self.known_in_phi, p, q))
+            rows += _spread(known, p, q)
+        hessian = np.zeros((q + len(rows),) * 2)
+        hessian[:q, :q] = there.curvature(self.coordinates, theta)
+        hessian[q:], hessian[:, q:] = rows, rows.T
+        hessian[q:, q:] = 0.5 * (rows[:, q:] + rows[:, q:].T)
+        return hessian
 
     def _held_places(self) -> list[slice]:
         p = len(self.current.point.beta)
@@ -324,7 +345,7 @@ class JointSearch:
         """Return the matrix from steps in units to steps of the parameters."""
         information = self.current.fixed_information
         p, m = len(information), len(self.current.point.phi)
-        levels = min(self.observations.n_levels, default=self.observations.n_rows)
+        levels = min(self.observations.n_levels, default=self.observations.weight)
         ridge = _RIDGE * max(float(np.trace(information)) / max(1, p), _LEAST_INFORMATION)
         values, vectors = eigenpairs(information)
         root = vectors * np.sqrt(levels / np.maximum(values + ridge, ridge))
@@ -340,7 +361,7 @@ class JointSearch:
 
     def _descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
-        slopes, hessian = self.local
+        slopes = self.local[0]
         scales, slope, model = self._scaled_model()
         step, promised = trust_region_step(slope, model, self.radius)
         predicted, length = float(promised), float(np.linalg.norm(step))
@@ -361,7 +382,7 @@ class JointSearch:
         ratio = -1.0
         if trial is not None:
             ratio = judged(before.criterion - trial.criterion, predicted, self.rounding)
-            self._correct(trial, theta, move, slopes, hessian)
+            self._correct(trial, theta, move, slopes)
         interior = is_interior(length, self.radius)
         self.radius = new_radius(ratio, length, self.radius)
         accepted = ratio > ACCEPTED_RATIO
@@ -441,11 +462,12 @@ class JointSearch:
 
     def _look_at(self, move: FloatArray) -> float:
         """Return the largest move of eta, and see whether it goes on for ever."""
-        direction = move[: len(self.current.point.beta)]
-        moved = largest_move(self.observations, direction)
+        point = self.current.point
+        p, q = len(point.beta), len(move) - len(point.phi)
+        moved = largest_move(self.observations, move[:p])
         self.restless = moved > _SMALL_MOVE
-        if self.restless and separates(self.observations, direction):
-            self.separating = direction
+        if self.restless and separates(self.observations, move[:p], point.phi, move[q:]):
+            self.separating = np.concatenate([move[:p], np.zeros(q - p), move[q:]])
         return moved
 
     def _trusted(self, scales: FloatArray, hessian: FloatArray) -> FloatArray:
@@ -467,14 +489,11 @@ class JointSearch:
         theta: FloatArray,
         move: FloatArray,
         slopes: FloatArray,
-        hessian: FloatArray,
     ) -> None:
         """Correct second derivatives that are not exact by what the gradient did."""
         if self.is_exact and not len(trial.point.phi):
             return
-        q = len(move) - len(trial.point.phi)
-        ahead = hessian.copy()
-        ahead[:q, :q] = trial.curvature(self.coordinates, theta)
+        ahead = self._second_derivatives(trial, theta)
         change = trial.slopes(self.coordinates, theta) - slopes
         self.correction = secant_corrected(self.correction, change - ahead @ move, move)
 
@@ -504,6 +523,8 @@ class JointSearch:
         """Tell whether no way leads down from where descents have arrived; else take it."""
         if self.separating is None:
             self.separating = self._unfelt()
+        if self.separating is None:
+            self.separating = self._itself()
         if self.separating is not None:
             self.message = "some coefficients have no finite estimate: the data are separated"
             return True
@@ -527,10 +548,25 @@ class JointSearch:
         values, vectors = eigenpairs(self.current.fixed_information)
         if not len(values) or values[0] > _UNFELT * values[-1]:
             return None
+        phi = self.current.point.phi
+        rest = np.zeros(len(self.theta) + len(phi))
         for sign in (1.0, -1.0):
-            if separates(self.observations, sign * vectors[:, 0]):
-                return np.asarray(sign * vectors[:, 0])
+            direction = sign * vectors[:, 0]
+            if separates(self.observations, direction, phi, np.zeros(len(phi))):
+                return np.concatenate([direction, rest])
         return None
+
+    def _itself(self) -> FloatArray | None:
+        """Return beta and phi as a direction if they tell the response of every row.
+
+        Then there is no maximum, though a search that knows second derivatives in phi by their
+        changes alone can seem to have arrived.
+        """
+        point = self.current.point
+        beside = self.observations.family.phi_beside(point.phi)
+        if not separates(self.observations, point.beta, point.phi, beside, tolerated=0.0):
+            return None
+        return np.concatenate([point.beta, np.zeros(len(self.theta)), beside])
 
     def _leave_boundary(self) -> bool:
         """Step off the boundary if that lowers the criterion; return whether it did."""
@@ -616,3 +652,9 @@ def secant_corrected(correction: FloatArray, change: FloatArray, move: FloatArra
     if abs(along) <= _SECANT_ANGLE * np.linalg.norm(rest) * np.linalg.norm(move):
         return correction
     return np.asarray(correction + np.outer(rest, rest) / along)
+
+
+def _spread(known: FloatArray, p: int, q: int) -> FloatArray:
+    """Put zeros for theta between the columns of beta and phi, (m, p + m): (m, q + m)."""
+    between = np.zeros((len(known), q - p))
+    return np.concatenate([known[:, :p], between, known[:, p:]], axis=1)

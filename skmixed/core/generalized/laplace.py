@@ -44,6 +44,8 @@ class LaplaceEvaluation:
     phi_slope: FloatArray  # (m,)
     products: FloatArray  # (p + d, p + d), second derivatives, or of working variates; or empty
     is_exact: bool  # whether `products` are second derivatives
+    # those in phi and in beta, phi of 2 sum f + u'u at the modes; None if not known
+    phi_curvature: FloatArray | None  # (m, p + m)
     fixed_information: FloatArray  # (p, p), X'V^-1 X
     remembered: list[Remembered]  # of every block
     decrement: float
@@ -158,6 +160,7 @@ def evaluate_laplace(
         np.sum([term.phi_slope for term in terms], axis=0),
         np.sum([term.products for term in terms], axis=0),
         len(observations.structures) <= 1,
+        _summed([term.phi_curvature for term in terms]),
         np.sum([term.fixed_information for term in terms], axis=0),
         [term.remembered for term in terms],
         float(sum(term.decrement for term in terms)),
@@ -175,6 +178,7 @@ class _Terms:
     gradient: Blocks  # (k, k) a factor
     phi_slope: FloatArray  # (m,)
     products: FloatArray  # (p + d, p + d)
+    phi_curvature: FloatArray | None  # (m, p + m)
     fixed_information: FloatArray  # (p, p)
     remembered: Remembered
     decrement: float
@@ -201,6 +205,10 @@ def _terms_of(
     gram = np.zeros((p + 1 + len(g_phi),) * 2)
     gram[:p, :p] = rows.gram(visit.w)
     gram[:p, p] = gram[p, :p] = rows.fixed.T @ c
+    in_phi = family.curvature_in_phi(visit.eta, rows.y, rows.weights, point.phi)
+    if in_phi is not None:
+        gram[p + 1 :, p + 1 :], gram[p + 1 :, :p] = in_phi, g_phi @ rows.fixed
+        gram[:p, p + 1 :] = gram[p + 1 :, :p].T
     remaining, solved = reduced.remaining(gram), reduced.cross()
     working = Working(
         rows,
@@ -234,11 +242,18 @@ def _terms_of(
         + w_phi @ variances
         - _through_modes(point, by_level, solved, len(g_phi)),
         products,
+        None if in_phi is None else 2.0 * np.delete(remaining[p + 1 :], p, axis=1),
         remaining[:p, :p],
         Remembered(point, visit.effects, modes.scores, cross, shifts, modes.tangent),
         modes.decrement,
         modes.n_steps,
     )
+
+
+def _summed(parts: list[FloatArray | None]) -> FloatArray | None:
+    """Add what blocks know, None if they do not."""
+    known = [part for part in parts if part is not None]
+    return np.sum(known, axis=0) if known else None
 
 
 def _corrected(point: Point, modes: Modes, by_level: Blocks) -> float:

@@ -187,6 +187,11 @@ class Observations:
         )
 
     @property
+    def weight(self) -> float:
+        """Total weight of the rows, their number where they have none."""
+        return float(trials_of(self.rows.weights, len(self.rows.columns)).sum())
+
+    @property
     def rank(self) -> int:
         """Number of independent fixed columns."""
         return len(self.units.kept)

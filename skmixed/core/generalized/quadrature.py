@@ -60,6 +60,11 @@ class QuadratureEvaluation:
         return self.laplace.fixed_information
 
     @property
+    def phi_curvature(self) -> FloatArray | None:
+        """The second derivatives in phi that are known, at the optimum of the approximation."""
+        return self.laplace.phi_curvature
+
+    @property
     def gradient(self) -> Blocks:
         """Derivative in Omega, (k, k), there: at a variance of zero it is the same."""
         return self.laplace.gradient
