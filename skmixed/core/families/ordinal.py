@@ -31,8 +31,10 @@ from skmixed.core.linalg import BoolArray, FloatArray, IntArray
 
 _LOGISTIC_HALVES = 18  # nodes a half deviation: the logistic has a pole at i pi
 _GUMBEL_HALVES = 36  # the same at half the distance, where exp(-exp(x)) begins to grow
-_LARGEST = 700.0  # beyond, exp has no number
-_LEAST_SHARE = 1e-3  # of rows in a category, for a start: an empty one has no finite thresholds
+_LARGEST_END = 700.0  # beyond, exp has no number
+_LEAST_SHARE_OF_ROWS = (
+    1e-3  # of rows in a category, for a start: an empty one has no finite thresholds
+)
 
 
 class Interval(NamedTuple):
@@ -56,7 +58,7 @@ class Cumulative(Family):
     @classmethod
     def of_shares(cls, counts: FloatArray) -> Self:
         """Begin with thresholds at which the categories have the counts, (J,), that rows have."""
-        shares = counts / counts.sum() + _LEAST_SHARE
+        shares = counts / counts.sum() + _LEAST_SHARE_OF_ROWS
         below = np.cumsum(shares / shares.sum())[:-1]
         gaps = np.diff(cls().quantile(below))
         return cls(tuple((gaps + np.log(-np.expm1(-gaps))).tolist()))
@@ -440,9 +442,9 @@ class CumulativeCloglog(Cumulative):
         self, at: Interval, phi: FloatArray, order: int
     ) -> tuple[FloatArray, list[FloatArray]]:
         """Return exp(l), and log(1 - exp(-exp(v))) with its derivatives in v; 0 at infinity."""
-        missed = np.where(at.has_lower, np.exp(np.minimum(at.lower, _LARGEST)), 0.0)
+        missed = np.where(at.has_lower, np.exp(np.minimum(at.lower, _LARGEST_END)), 0.0)
         share = np.concatenate([[1.0], -np.expm1(-softplus(phi)), [1.0]])[at.category]
-        between = np.exp(np.clip(at.upper, -_LARGEST, _LARGEST)) * share
+        between = np.exp(np.clip(at.upper, -_LARGEST_END, _LARGEST_END)) * share
         return missed, [at.has_upper * up for up in log_hit(between, order)]
 
     def _by_ends(
@@ -470,12 +472,12 @@ class CumulativeCloglog(Cumulative):
     def log_cdf(self, x: FloatArray) -> FloatArray:
         """Return log(1 - exp(-exp(x)))."""
         with np.errstate(divide="ignore"):
-            rest = np.log(-np.expm1(-np.exp(np.clip(x, -_LARGEST, _LARGEST))))
-        return np.where(x < -_LARGEST, x, rest)
+            rest = np.log(-np.expm1(-np.exp(np.clip(x, -_LARGEST_END, _LARGEST_END))))
+        return np.where(x < -_LARGEST_END, x, rest)
 
     def log_survival(self, x: FloatArray) -> FloatArray:
         """Return -exp(x)."""
-        return -np.exp(np.minimum(x, _LARGEST))
+        return -np.exp(np.minimum(x, _LARGEST_END))
 
     def integrated(self, function_of: str, center: FloatArray, variance: FloatArray) -> FloatArray:
         """Return the mean of F or 1 - F, which has no closed form."""
