@@ -32,9 +32,7 @@ from skmixed.core.linalg import BoolArray, FloatArray, IntArray
 _LOGISTIC_HALVES = 18  # nodes a half deviation: the logistic has a pole at i pi
 _GUMBEL_HALVES = 36  # the same at half the distance, where exp(-exp(x)) begins to grow
 _LARGEST_END = 700.0  # beyond, exp has no number
-_LEAST_SHARE_OF_ROWS = (
-    1e-3  # of rows in a category, for a start: an empty one has no finite thresholds
-)
+_LEAST_SHARE_OF_ROWS = 1e-3  # for a start: an empty category has no finite thresholds
 
 
 class Interval(NamedTuple):
