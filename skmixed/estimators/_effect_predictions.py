@@ -13,7 +13,6 @@ from scipy import special
 from sklearn.metrics import r2_score
 
 from skmixed.core.linalg import FloatArray
-from skmixed.core.rows.prediction_errors import effect_variances
 from skmixed.design.records import stored
 from skmixed.estimators._columns import (
     RandomColumns,
@@ -21,8 +20,15 @@ from skmixed.estimators._columns import (
     groups_as_in_fit,
     warn_without_groups,
 )
-from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, UnknownLevels
+from skmixed.estimators._diagnosis import check_residual
+from skmixed.estimators._estimator import (
+    FittedAttribute,
+    FittedEstimator,
+    UnknownLevels,
+    with_limits,
+)
 from skmixed.estimators._prediction_rows import PredictionRows
+from skmixed.estimators._predictions import half_widths
 from skmixed.estimators._reading import InputTable, read_groups
 from skmixed.estimators._training_data import read_new_data
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -84,7 +90,12 @@ class EffectPredictions(FittedEstimator[EffectState]):
     random_covariance_ = FittedAttribute[dict[str, pd.DataFrame]]()
 
     def predict(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        interval: float | None = None,
     ) -> FloatArray:
         """Predict the response.
 
@@ -98,12 +109,16 @@ class EffectPredictions(FittedEstimator[EffectState]):
         random : {"all", "none"} or list of str, default="all"
             Which factors' random effects are added to f(X): all, none (the population), or those
             named.
+        interval : float or None, default=None
+            Probability of intervals for observations, which are then returned beside the
+            predictions: ``predict`` of a pipeline hands it on.
 
         Returns
         -------
-        ndarray of shape (n,)
+        ndarray of shape (n,) or (n, 3)
             f(X) + Z b, in units of y. A row whose level of a factor is unknown or missing gets no
-            effect of that factor, unless `handle_unknown` says otherwise.
+            effect of that factor, unless `handle_unknown` says otherwise. With `interval`: these,
+            and the ends that `predict_interval` returns.
 
         Raises
         ------
@@ -111,13 +126,17 @@ class EffectPredictions(FittedEstimator[EffectState]):
             Before `fit`.
         ValueError
             For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
+            unknown levels. With `interval` also as in `predict_interval`, and beside another
+            `random`.
 
         Warns
         -----
         UnknownLevelWarning
             If no groups are given to a model that was fitted with them.
         """
+        if interval is not None:
+            limits: FloatArray = with_limits(self, X, groups, random, None, interval)
+            return limits
         return self._predicted(self._state(), X, groups, random)[0]
 
     def predict_interval(
@@ -152,28 +171,36 @@ class EffectPredictions(FittedEstimator[EffectState]):
         NotFittedError
             Before `fit`.
         ValueError
-            As in `predict`, and for a level that is no probability.
+            As in `predict`, for a level that is no probability, and if no residual was left.
 
         Notes
         -----
-        The prediction plus and minus so many standard deviations of the normal distribution, at the
-        variances of the model of residuals: that of Z b, for unknown levels that of their
-        distribution, and for an observation the residual variance, which has the errors that f
-        makes of other groups in it. An interval for the mean takes f for known.
+        The prediction plus and minus half the width of the interval that `mixed_model_`, the model
+        of what f leaves, has for the row, as in `MixedLinearRegressor.predict_interval`: its
+        variances are estimates, and so are the coefficients it has. The residual variance has the
+        errors in it that f makes of rows it has not seen, on average. An interval for the mean
+        takes f for known but for these coefficients; a `LinearRegression` has all of them there,
+        and the intervals of `MixedLinearRegressor`. Without groups the ends are quantiles of the
+        normal distribution.
         """
         check_probability(level)
         if kind not in ("observation", "mean"):
             raise ValueError(f"kind={kind!r} is not 'observation' or 'mean'")
         fitted = self._state()
         prediction, rows = self._predicted(fitted, X, groups, "all")
-        variance = np.zeros(len(prediction))
+        observation = kind == "observation"
         if rows is not None and fitted.mixed_model is not None:
-            posterior = fitted.mixed_model._state().posterior
-            if posterior.is_determined:
-                variance += effect_variances(posterior, rows.rows)
-        if kind == "observation":
-            variance += fitted.residual_variance
-        half = special.ndtri(0.5 + 0.5 * level) * np.sqrt(variance)
+            state = fitted.mixed_model._state()
+            check_residual(state.fit)
+            half = half_widths(state, rows, level, observation=observation)
+        else:
+            if not fitted.residual_variance > 0.0:
+                raise ValueError(
+                    "the regressor fits its data exactly: no variance was estimated, so that "
+                    "nothing can be said of new rows"
+                )
+            width = float(special.ndtri(0.5 + 0.5 * level) * np.sqrt(fitted.residual_variance))
+            half = np.full(len(prediction), width if observation else 0.0)
         return np.column_stack([prediction - half, prediction + half])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:

@@ -279,20 +279,22 @@ def check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
 
 
 def with_limits(
-    model: Any, X: Any, groups: Any, random: Any, return_std: bool, level: float
+    model: Any, X: Any, groups: Any, random: Any, return_std: bool | None, level: float
 ) -> Any:
     """Return predictions of a model beside the ends of `predict_interval`, (n, 3).
 
-    Raises ValueError for what says something else of how sure they are, or of which effects.
+    Raises ValueError for what says something else of how sure they are, or of which effects;
+    `return_std` is None of a model without it.
     """
     if return_std:
         raise ValueError(
             "return_std=True and interval are two ways to say how sure predictions are: take one"
         )
     if not (isinstance(random, str) and random == "all"):
+        instead = "" if return_std is None else ", or take return_std=True"
         raise ValueError(
             f"random={random!r}, but an interval is about observations, of which all random "
-            "effects are a part: leave random or interval out, or take return_std=True"
+            f"effects are a part: leave random or interval out{instead}"
         )
     now = copy(model)  # which fits in other threads do not change
     limits = now.predict_interval(X, groups, level=level)

@@ -219,18 +219,14 @@ class LinearPredictions(FittedEstimator[LinearState]):
         _, rows = fitted.predictor.read(self, X, groups, "all")
         check_residual(fitted.fit)
         means, observation = rows.means(self.handle_unknown), kind == "observation"
-        tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
         if method == "analytic":
-            errors = PredictionErrors.of(
-                fitted.fit, fitted.posterior, rows.rows, observation=observation
-            )
-            squares = errors.squares
-            quantiles = stats.t.ppf(tails[:, None], errors.degrees)
-        else:
-            squares = np.square(rows.deviations(fitted.posterior))
-            squares += fitted.fit.sigma2 if observation else 0.0
-            generator = generator_of(random_state)
-            quantiles = _bootstrap_quantiles(fitted, rows, tails, observation, n_samples, generator)
+            half = half_widths(fitted, rows, level, observation=observation)
+            return np.column_stack([means - half, means + half])
+        tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+        squares = np.square(rows.deviations(fitted.posterior))
+        squares += fitted.fit.sigma2 if observation else 0.0
+        generator = generator_of(random_state)
+        quantiles = _bootstrap_quantiles(fitted, rows, tails, observation, n_samples, generator)
         return np.asarray(means + quantiles * np.sqrt(squares)).T
 
     def simulate(
@@ -325,6 +321,14 @@ class LinearPredictions(FittedEstimator[LinearState]):
             R^2 of ``predict(X, groups)``.
         """
         return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
+
+
+def half_widths(
+    fitted: LinearState, rows: PredictionRows, level: float, *, observation: bool
+) -> FloatArray:
+    """Return half the widths of intervals by quantiles of t, (n,)."""
+    errors = PredictionErrors.of(fitted.fit, fitted.posterior, rows.rows, observation=observation)
+    return np.asarray(stats.t.ppf((1.0 + level) / 2.0, errors.degrees) * errors.roots)
 
 
 def _bootstrap_quantiles(

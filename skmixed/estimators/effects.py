@@ -171,7 +171,7 @@ class MixedEffectsRegressor(
     }
 
     __metadata_request__fit: ClassVar = {"groups": True}
-    __metadata_request__predict: ClassVar = {"groups": True}
+    __metadata_request__predict: ClassVar = {"groups": True, "interval": True}
     __metadata_request__score: ClassVar = {"groups": True}
 
     def __init__(

@@ -1,5 +1,7 @@
 """A regressor with random effects: least squares gives the mixed model, others do no worse."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -20,7 +22,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data
 
 from skmixed import MixedEffectsRegressor, MixedLinearRegressor
-from skmixed.exceptions import UnknownLevelWarning
+from skmixed.exceptions import UnidentifiedWarning, UnknownLevelWarning
 from skmixed.model_selection import cross_validate
 from tests.estimators.example import pupils
 
@@ -158,16 +160,24 @@ def test_intervals():
     low, high = model.predict_interval(table, level=0.9).T
     assert np.mean((low < y) & (y < high)) == pytest.approx(0.93, abs=0.05)
     assert_allclose((low + high) / 2, model.predict(table))
-    mean = model.predict_interval(table, kind="mean")
-    variance = model.random_effects_covariance_["group"][:, 0, 0]
-    place = model.random_effects_["group"].index.get_indexer(table["group"])
-    assert_allclose(np.ptp(mean, axis=1) / 2, 1.959964 * np.sqrt(variance[place]), rtol=1e-6)
-    new = model.predict_interval(table.assign(group=-1), kind="mean")
-    prior = model.random_covariance_["group"].iloc[0, 0]
-    assert_allclose(np.ptp(new, axis=1) / 2, 1.959964 * np.sqrt(prior), rtol=1e-6)
+    rows = pd.concat([table.head(20), table.head(3).assign(group=-1)])
+    for kind in ("mean", "observation"):
+        width = np.ptp(model.predict_interval(rows, kind=kind), axis=1)
+        of_residuals = model.mixed_model_.predict_interval(rows[["group"]], kind=kind)
+        assert_allclose(width, np.ptp(of_residuals, axis=1))
     for settings in [{"level": 1.0}, {"kind": "all"}]:
         with pytest.raises(ValueError, match="is no"):
             model.predict_interval(table, **settings)
+
+
+def test_intervals_around_least_squares_are_those_of_the_linear_mixed_model():
+    table = X[["x", "z", "school"]]
+    rows = pd.concat([table.head(5), table.head(2).assign(school=-1)])
+    model = MixedEffectsRegressor(LinearRegression(), "(x | school)").fit(table, Y)
+    linear = MixedLinearRegressor("(x | school)").fit(table, Y)
+    for kind in ("mean", "observation"):
+        expected = linear.predict_interval(rows, level=0.8, kind=kind)
+        assert_allclose(model.predict_interval(rows, level=0.8, kind=kind), expected, rtol=1e-6)
 
 
 def test_intervals_know_what_the_random_effects_learned_since():
@@ -176,13 +186,27 @@ def test_intervals_know_what_the_random_effects_learned_since():
     more = table.iloc[:40].assign(group=-1)
     known = table.iloc[:2].assign(group=[-1, table["group"][0]])
     before, of_model = model.predict(known), model.mixed_model_
+    new = np.ptp(model.predict_interval(known, kind="mean"), axis=1)
     of_model.update_groups(more[["group"]], np.full(40, 2.0))
     assert model.predict(known)[0] - before[0] == pytest.approx(2.0, abs=0.1)
     mean = model.predict_interval(known, kind="mean")
     assert_allclose(mean.mean(axis=1), model.predict(known))
-    variances = of_model.random_effects_covariance_["group"][:, 0, 0]
-    places = of_model.random_effects_["group"].index.get_indexer(known["group"])
-    assert_allclose(np.ptp(mean, axis=1) / 2, 1.959964 * np.sqrt(variances[places]), rtol=1e-6)
+    of_residuals = of_model.predict_interval(known[["group"]], kind="mean")
+    assert_allclose(np.ptp(mean, axis=1), np.ptp(of_residuals, axis=1))
+    assert np.ptp(mean, axis=1)[0] < 0.5 * new[0]
+
+
+def test_what_leaves_nothing_has_no_intervals():
+    exact = DecisionTreeRegressor(random_state=0)
+    for random, groups in [(None, None), ("(1 | g)", None)]:
+        table = NUMBERS if random is None else NUMBERS.assign(g=np.arange(len(NUMBERS)) % 7)
+        y = NUMBERS.iloc[:, 0].to_numpy() * 2.0
+        model = MixedEffectsRegressor(exact, random, cross_fit="none")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnidentifiedWarning)
+            model.fit(table, y, groups=groups)
+        with pytest.raises(ValueError, match="exactly: no variance was estimated"):
+            model.predict(table, interval=0.9)
 
 
 def test_without_groups():

@@ -4,17 +4,27 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skmixed import MixedGeneralizedRegressor, MixedLinearRegressor
+from skmixed import (
+    MixedEffectsRegressor,
+    MixedGeneralizedRegressor,
+    MixedLinearRegressor,
+    MixedLinearRegressorCV,
+)
 
 RNG = np.random.default_rng(0)
 X = pd.DataFrame({"x": RNG.normal(size=120), "g": np.arange(120) % 12})
 ETA = 0.5 + 0.3 * X["x"] + 0.5 * RNG.normal(size=12)[X["g"]]
+CONTINUOUS = ETA + RNG.normal(size=120)
 RESPONSES = {
-    "linear": (MixedLinearRegressor("(1 | g)"), ETA + RNG.normal(size=120)),
+    "linear": (MixedLinearRegressor("(1 | g)"), CONTINUOUS),
+    "chosen": (MixedLinearRegressorCV(["(1 | g)", "(x | g)"], cv=3), CONTINUOUS),
+    "any learner": (MixedEffectsRegressor(Ridge(), "(1 | g)"), CONTINUOUS),
     "counts": (MixedGeneralizedRegressor("(1 | g)"), RNG.poisson(np.exp(ETA))),
 }
 
@@ -31,7 +41,26 @@ def test_a_pipeline_hands_the_level_on(kind, routing):
     assert_array_equal(found[:, 1:], limits)
 
 
-@pytest.mark.parametrize("kind", RESPONSES)
+@pytest.mark.parametrize("routing", [False, True])
+def test_groups_are_handed_on_beside_the_level(routing):
+    model, y = MixedLinearRegressor(), CONTINUOUS
+    with sklearn.config_context(enable_metadata_routing=routing):
+        pipeline = make_pipeline(FunctionTransformer(), model)
+        given = {"groups" if routing else "mixedlinearregressor__groups": X["g"]}
+        pipeline.fit(X[["x"]], y, **given)
+        found = pipeline.predict(X[["x"]].head(5), groups=X["g"].head(5), interval=0.9)
+    limits = model.predict_interval(X[["x"]].head(5), X["g"].head(5), level=0.9)
+    assert_array_equal(found[:, 1:], limits)
+
+
+def test_the_scale_of_the_response_is_left_behind_by_the_ends_too():
+    model = MixedLinearRegressor("(1 | g)")
+    logs = TransformedTargetRegressor(model, func=np.log, inverse_func=np.exp)
+    found = logs.fit(X, np.exp(CONTINUOUS)).predict(X, interval=0.9)
+    assert_allclose(np.log(found), model.fit(X, CONTINUOUS).predict(X, interval=0.9))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RESPONSES if kind != "any learner"])
 def test_what_an_interval_does_not_go_with(kind):
     model, y = RESPONSES[kind]
     model.fit(X, y)
@@ -48,3 +77,9 @@ def test_without_a_residual_there_is_no_interval():
     model = MixedLinearRegressor("(1 | g)").fit(X, 2.0 * X["x"])
     with pytest.raises(ValueError, match=r"residual|exactly"):
         model.predict(X, interval=0.9)
+
+
+def test_a_learner_adds_all_effects_in_its_interval():
+    model = MixedEffectsRegressor(Ridge(), "(1 | g)").fit(X, CONTINUOUS)
+    with pytest.raises(ValueError, match=r"leave random or interval out$"):
+        model.predict(X, interval=0.9, random="none")
