@@ -5,7 +5,7 @@ from skmixed.core.search.average_information import IterativeSolver
 from skmixed.estimators.classifier import MixedClassifier
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.encoder import BLUPEncoder
-from skmixed.estimators.formulas import glmer, lmer
+from skmixed.estimators.formulas import clmm, glmer, lmer
 from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -24,6 +24,7 @@ __all__ = [
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
     "OrdinalMixedClassifier",
+    "clmm",
     "datasets",
     "display",
     "distributed",

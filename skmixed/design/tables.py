@@ -129,11 +129,22 @@ class ConvertedColumns:
 def _as_series(values: nw.Series[Any]) -> pd.Series[Any]:
     found = column_of(values)
     if values.dtype in (nw.Categorical, nw.Enum):
-        categories = None
-        if values.dtype == nw.Enum:
-            categories = list(values.to_native().dtype.categories)
-        return pd.Series(pd.Categorical(found, categories=categories))
+        categories = ordered_categories(values)
+        is_ordered = categories is not None
+        return pd.Series(pd.Categorical(found, categories=categories, ordered=is_ordered))
     return pd.Series(found)
+
+
+def ordered_categories(values: nw.Series[Any]) -> list[Any] | None:
+    """Return the categories of a column that has them in an order, None for other columns."""
+    dtype, native = values.dtype, values.to_native()
+    if isinstance(dtype, nw.Enum):
+        return list(dtype.categories)
+    arrow = getattr(native, "type", None)  # only pyarrow calls its types so
+    if dtype != nw.Categorical or not getattr(arrow, "ordered", False):
+        return None
+    whole = native.unify_dictionaries().chunk(0) if native.num_chunks else native.combine_chunks()
+    return list(whole.dictionary.to_pylist())
 
 
 @stored

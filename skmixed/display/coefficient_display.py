@@ -24,7 +24,7 @@ from skmixed.display._drawing import (
     style,
 )
 from skmixed.display._fitted_models import mixed_model, predictor_of
-from skmixed.inference.fitted import snapshot
+from skmixed.inference.fitted import snapshot, stated_places
 from skmixed.inference.intervals import confidence_intervals
 from skmixed.inference.testing import DfMethod
 
@@ -230,7 +230,9 @@ class CoefficientDisplay:
                 n_samples=n_samples,
                 random_state=random_state,
             ).to_frame()
-            found = table.iloc[len(table) - model.rank_ :]  # the variances come first
+            fit = model.fit_
+            n_shown = sum(place in fit.kept for place in stated_places(fit))
+            found = table.iloc[len(table) - n_shown :]  # the variances come first
             tables.append(found.rename_axis("coefficient").reset_index().assign(model=name))
         coefficients = pd.concat(tables, ignore_index=True)[_COLUMNS]
         known = list(coefficients["coefficient"].unique())

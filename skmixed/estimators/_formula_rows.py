@@ -45,13 +45,21 @@ class FormulaRows:
         na_action: str,
         context: Mapping[str, Any] | None,
         exposure: str | None = None,
+        *,
+        of_categories: bool = False,
     ) -> FormulaRows:
-        """Read a formula and the rows of its data, as `lmer` documents."""
+        """Read a formula and the rows of its data, as `lmer` documents.
+
+        A response `of_categories` may stand in R's ``factor(...)`` or ``ordered(...)``.
+        """
         if na_action not in ("drop", "raise"):
             raise ValueError(f"na_action={na_action!r} is not 'drop' or 'raise'")
         parts = split_formula(formula)
         if parts.response is None:
             raise ValueError(f"the formula {formula!r} has no response: write 'y ~ ...'")
+        if of_categories:
+            inner = re.fullmatch(r"(?:as\.)?(?:factor|ordered)\s*\((.*)\)", parts.response.strip())
+            parts = replace(parts, response=inner[1]) if inner else parts
         given = InputTable.of_frame(data)
         if given is None:
             raise TypeError(f"data is a {type(data).__name__}; a formula needs a data frame")
@@ -79,6 +87,12 @@ class FormulaRows:
         return evaluate_expression(
             expression, self.table, self.names, self.known, has_outcomes=has_outcomes
         )
+
+    def categories(self) -> Any:
+        """Return the response as its labels, (n,): a column as it is, or numbers."""
+        response = str(self.parts.response).strip()
+        name = response.strip("`") if response.strip("`") in self.names else response
+        return self.table[name] if name in self.names else self.evaluate(response)
 
     def trials(self, family: str) -> FloatArray | None:
         """Return hits and misses, (n, 2), of a response of two columns, None for another.

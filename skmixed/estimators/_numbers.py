@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.tables import columns_of, not_numeric
+from skmixed.design.tables import columns_of, not_numeric, ordered_categories
 from skmixed.design.values import find_missing, kind_of, refuse_dates
 from skmixed.exceptions import warn
 
@@ -137,8 +137,7 @@ def order_of(y: Any) -> list[Any] | None:
         y = pd.Series(y)
     if not nw.dependencies.is_into_series(y):
         return None
-    dtype = nw.from_native(y, series_only=True).dtype
-    return list(dtype.categories) if isinstance(dtype, nw.Enum) else None
+    return ordered_categories(nw.from_native(y, series_only=True))
 
 
 def read_known_classes(y: Any, n_rows: int, classes: NDArray[Any]) -> FloatArray:

@@ -10,6 +10,7 @@ import numpy as np
 from skmixed.estimators._formula_rows import FormulaRows, fixed_text, random_text
 from skmixed.estimators.generalized_regressor import FamilyName, MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.ordinal_classifier import OrdinalMixedClassifier
 
 # What the formula and the arguments of R decide already, and where.
 _DECIDED = {
@@ -209,4 +210,99 @@ def glmer(
         **params,
     )
     read.fit(model, response, weights, params)
+    return model
+
+
+def clmm(
+    formula: str,
+    data: Any,
+    *,
+    link: Literal["logit", "probit", "cloglog"] = "logit",
+    weights: Any = None,
+    quadrature: int = 1,
+    na_action: Literal["drop", "raise"] = "drop",
+    context: Mapping[str, Any] | None = None,
+    **params: Any,
+) -> OrdinalMixedClassifier:
+    """Fit a cumulative link mixed model from a formula and a data frame.
+
+    Parameters
+    ----------
+    formula : str
+        Such as ``"rating ~ temp + contact + (1 | judge)"``. The response is a column of categories,
+        whose order is that of an ordered categorical or an Enum, of numbers, or the one that
+        ``categories=[...]`` says, or a numeric expression. R's ``factor(...)`` and ``ordered(...)``
+        around it say nothing more.
+    data : data frame
+        Of pandas, polars, pyarrow or another library narwhals reads.
+    link : {"logit", "probit", "cloglog"}, default="logit"
+        Link of the cumulative probabilities.
+    weights : str or array-like of shape (n,), default=None
+        Numbers of rows that each row stands for. A string is an expression in the columns.
+    quadrature : int, default=1
+        Nodes of the quadrature for every random column, ordinal's ``nAGQ``; 1 is Laplace's
+        approximation.
+    na_action : {"drop", "raise"}, default="drop"
+        Leave rows with missing values out and count them in ``n_dropped_``, or raise.
+    context : dict of str to object, default=None
+        Functions and values of your own that `formula` and `weights` may name, as in `lmer`.
+    **params
+        Further parameters of `OrdinalMixedClassifier`.
+
+    Returns
+    -------
+    OrdinalMixedClassifier
+        Fitted, with attributes ``formula_`` and ``n_dropped_``. Its `predict` takes data frames
+        that have the columns of the right-hand side.
+
+    Raises
+    ------
+    FormulaSyntaxError
+        If the formula cannot be read; the message points at the place.
+    TypeError
+        For parameters that the formula decides, and data that is no data frame.
+    ValueError
+        As in `lmer` and `OrdinalMixedClassifier.fit`.
+
+    Warns
+    -----
+    UserWarning
+        If text is taken in the order of the alphabet.
+
+    See Also
+    --------
+    OrdinalMixedClassifier : The estimator behind it.
+    proportional_odds : Whether every threshold has the same coefficients.
+
+    Notes
+    -----
+    The thresholds are "flexible", as R calls them. The link "cloglog" is that of ``clm``; ``clmm``
+    of ordinal 2022.11-16 has it under the name "loglog".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skmixed import clmm
+    >>> rng = np.random.default_rng(0)
+    >>> data = pd.DataFrame({"price": rng.normal(size=600), "shop": np.arange(600) % 30})
+    >>> latent = rng.logistic(size=600) - data["price"] + rng.normal(size=30)[data["shop"]]
+    >>> data["stars"] = np.digitize(latent, [-1.0, 0.5]) + 1
+    >>> model = clmm("stars ~ price + (1 | shop)", data)
+    >>> model.coef_.round(1)
+    array([-1.1])
+    """
+    for name, instead in _DECIDED_FOR_GLMER.items():
+        if name in params:
+            raise TypeError(f"clmm takes no {name!r}: {instead}")
+    read = FormulaRows.read(formula, data, weights, na_action, context, of_categories=True)
+    model = OrdinalMixedClassifier(
+        random=random_text(read.parts.random),
+        fixed=fixed_text(read.parts),
+        context=context,
+        link=link,
+        quadrature=quadrature,
+        **params,
+    )
+    read.fit(model, read.categories(), read.weights, params)
     return model

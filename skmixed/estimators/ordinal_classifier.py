@@ -287,7 +287,9 @@ class OrdinalMixedClassifier(ClassifierMixin, BaseGeneralized):
         self._validate_params()
         data = read_training_data(self, X, y, sample_weight, groups)
         counts = np.bincount(data.y.astype(np.intp), data.weights)
-        family = ORDINAL[self.link].of_shares(counts.astype(np.float64))
+        assert data.classes is not None
+        names = tuple(map(str, data.classes.tolist()))
+        family = ORDINAL[self.link].of_shares(counts.astype(np.float64), names)
         self._fitted = OrdinalState.of_table(self, data, family)
         return self
 

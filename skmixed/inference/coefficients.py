@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.linalg import FloatArray
-from skmixed.inference.fitted import coefficient_names, formula_of, snapshot
+from skmixed.inference.fitted import coefficient_names, formula_of, snapshot, stated_places
 from skmixed.inference.table import Table
 from skmixed.inference.testing import CoefficientTests, DfMethod, dropped_places, t_p_values
 
@@ -32,7 +32,8 @@ def coefficient_table(model: Any, *, df: DfMethod = "auto") -> Table:
     Table
         Columns estimate, std_error, df, statistic (t, or z of generalized models) and p_value; a
         row a coefficient. Columns that depend on others have a row of NaN; a coefficient in
-        `separated_`, which is infinite, has its estimate as it stands and NaN beside it.
+        `separated_`, which is infinite, has its estimate as it stands and NaN beside it. Thresholds
+        between ordered categories are no coefficients: `confidence_intervals` has them.
 
     Raises
     ------
@@ -77,13 +78,13 @@ def coefficient_table(model: Any, *, df: DfMethod = "auto") -> Table:
     """
     model = snapshot(model)
     tests = CoefficientTests.of(model, df)
-    names = coefficient_names(tests.fit)
+    names, stated = coefficient_names(tests.fit), stated_places(tests.fit)
     functions = np.eye(len(names))
     dropped = dropped_places(tests.fit)
     functions[dropped] = 0.0
     frame = function_frame(tests, functions, names)
     frame.iloc[dropped] = np.nan
-    return Table(formula_of(model), frame, (tests.note,))
+    return Table(formula_of(model), frame.iloc[stated], (tests.note,))
 
 
 def function_frame(

@@ -1,7 +1,8 @@
 """What a model estimates: coefficients, standard deviations, correlations.
 
 Names are those of lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``, and the coefficients' own. What a
-generalized model may have in the place of sigma is its ``dispersion``.
+generalized model may have in the place of sigma is its ``dispersion``. Thresholds between ordered
+categories are called ``low|high``.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import numpy as np
 
 from skmixed.core.batch.refits import Refits
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.redrawn import GeneralizedRefits
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Term
-from skmixed.inference.fitted import MixedFit, coefficient_names
+from skmixed.inference.fitted import MixedFit, coefficient_names, stated_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +27,20 @@ class Component:
     """One parameter: a standard deviation, a correlation, sigma, a dispersion or a coefficient."""
 
     name: str
-    kind: Literal["sd", "cor", "scale", "coefficient"]  # sigma and dispersions are scales
+    kind: Literal["sd", "cor", "scale", "threshold", "coefficient"]  # a dispersion is a scale
     estimate: float  # in raw units; NaN for the correlation of what does not vary
     term: Term | None = None  # the random term it belongs to
-    columns: tuple[int, ...] = ()  # its columns' places in the term, or among the fixed columns
+    columns: tuple[int, ...] = ()  # places in the term, among the fixed columns or thresholds
 
 
 def components_of(fit: MixedFit) -> list[Component]:
-    """List the parameters of a fit: those of the random terms, scales, and the coefficients.
+    """List the parameters of a fit: of the random terms, scales, thresholds and coefficients.
 
     Terms come by falling number of levels; coefficients of dropped columns are left out.
     """
     of_terms = [part for term in fit.ordered_terms for part in _of_term(fit, term)]
-    return [*of_terms, *_scales(fit), *_coefficients(fit, fit.kept)]
+    kept = [place for place in stated_places(fit) if place in fit.kept]
+    return [*of_terms, *_scales(fit), *_thresholds(fit), *_coefficients(fit, kept)]
 
 
 def parameters_of(fit: MixedFit) -> list[Component]:
@@ -51,11 +54,21 @@ def parameters_of(fit: MixedFit) -> list[Component]:
         for term in fit.ordered_terms
         for part in sorted(_of_term(fit, term, shared=False), key=lambda part: part.kind == "cor")
     ]
-    return [*_coefficients(fit, range(len(fit.spec.fixed))), *of_terms, *_scales(fit)]
+    coefficients = _coefficients(fit, stated_places(fit))
+    return [*_thresholds(fit), *coefficients, *of_terms, *_scales(fit)]
 
 
 def _scales(fit: MixedFit) -> list[Component]:
     return [Component(name, "scale", value) for name, value in fit.scales.items()]
+
+
+def _thresholds(fit: MixedFit) -> list[Component]:
+    if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
+        return []
+    return [
+        Component(name, "threshold", float(value), None, (place,))
+        for place, (name, value) in enumerate(zip(fit.threshold_names, fit.thresholds, strict=True))
+    ]
 
 
 def _coefficients(fit: MixedFit, places: Iterable[int]) -> list[Component]:
@@ -119,6 +132,9 @@ def values_of(
     def values(part: Component) -> FloatArray:
         if part.kind == "scale":
             return refits.scales[:, 0]
+        if part.kind == "threshold":
+            assert isinstance(refits, GeneralizedRefits)
+            return refits.thresholds[:, part.columns[0]]
         if part.term is None:
             return refits.beta[:, part.columns[0]]
         position, block = fit.place_of(part.term)

@@ -123,6 +123,27 @@ def coefficient_names(fit: MixedFit) -> list[str]:
     return [fit.products.layout.columns[place] for place in fit.spec.fixed]
 
 
+def stated_places(fit: MixedFit) -> list[int]:
+    """Return the positions of the coefficients that are stated and tested.
+
+    The intercept is not where thresholds take its place.
+    """
+    return list(range(len(threshold_names(fit)) > 0, len(fit.spec.fixed)))
+
+
+def stated_names(fit: MixedFit) -> list[str]:
+    """Return the names of the same."""
+    names = coefficient_names(fit)
+    return [names[place] for place in stated_places(fit)]
+
+
+def threshold_names(fit: MixedFit) -> list[str]:
+    """Return the names of the thresholds between ordered categories, none of other responses."""
+    if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
+        return []
+    return fit.threshold_names
+
+
 def rows_of_fit(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str) -> Rows:
     """Read the rows of a linear fit once more, in any order, with codes of the fit's levels.
 
@@ -156,7 +177,7 @@ def check_maximum(fit: GeneralizedFit, use: str) -> None:
     """Raise ValueError if a fit has no estimates that `use` could begin with."""
     names = coefficient_names(fit)
     if fit.separated:
-        infinite = [names[place] for place in fit.separated]
+        infinite = [names[place] for place in stated_places(fit) if place in fit.separated]
         raise ValueError(
             f"{use} begins with the estimates, and the coefficients of {infinite} are infinite: "
             "leave such columns out or put rare categories together"

@@ -15,7 +15,7 @@ import pandas as pd
 
 from skmixed.core.linalg import FloatArray
 from skmixed.inference.coefficients import function_frame
-from skmixed.inference.fitted import coefficient_names, formula_of, snapshot
+from skmixed.inference.fitted import coefficient_names, formula_of, snapshot, stated_places
 from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import CoefficientTests, DfMethod
 
@@ -74,7 +74,7 @@ def linear_hypothesis(
     L : str, list of str, DataFrame or array-like of shape (m, n_fixed) or (n_fixed,)
         Equations in the names of the coefficients, ``"Days = 10"`` or ``"2 * a - b"`` (which is
         about 0), or a matrix with a row for every function and a column for every coefficient,
-        the intercept first if there is one.
+        the intercept first if there is one (thresholds between ordered categories are none).
     rhs : float or array-like of shape (m,), default=None
         Values that the functions are tested against, with a matrix; None is 0.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
@@ -126,8 +126,10 @@ def linear_hypothesis(
     """
     model = snapshot(model)
     tests = CoefficientTests.of(model, df)
-    names = coefficient_names(tests.fit)
-    functions, labels, values = _read(L, rhs, names)
+    names, stated = coefficient_names(tests.fit), stated_places(tests.fit)
+    given, labels, values = _read(L, rhs, [names[place] for place in stated])
+    functions = np.zeros((len(given), len(names)))
+    functions[:, stated] = given
     if np.isnan(tests.estimates(functions)).any():
         kept = set(tests.fit.kept)
         dropped = [name for place, name in enumerate(names) if place not in kept]

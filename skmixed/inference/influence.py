@@ -20,6 +20,7 @@ from skmixed.inference.fitted import (
     observations_of_fit,
     rows_of_fit,
     snapshot,
+    stated_places,
 )
 from skmixed.inference.table import Table
 
@@ -110,7 +111,7 @@ def influence(
     if by is None:
         frame = _by_row(fit, rows, getattr(X, "index", None))
         return Table(f"Influence of rows: {formula_of(model)}", frame)
-    frame = _by_level(fit, rows, by, model.random_effects_[by].index)
+    frame = _by_level(fit, rows, by, model.random_effects_[by].index, stated_places(whole))
     return Table(f"Influence of the levels of {by}: {formula_of(model)}", frame)
 
 
@@ -124,7 +125,9 @@ def _by_row(fit: Fit, rows: Rows, index: Any) -> pd.DataFrame:
     return pd.DataFrame(columns, index=index if isinstance(index, pd.Index) else None)
 
 
-def _by_level(fit: Fit, rows: Rows, name: str, labels: pd.Index[Any]) -> pd.DataFrame:
+def _by_level(
+    fit: Fit, rows: Rows, name: str, labels: pd.Index[Any], stated: list[int]
+) -> pd.DataFrame:
     names = [index.name for index in fit.products.levels]
     position = names.index(name)
     _, leverage = residuals_and_leverage(fit, rows)
@@ -138,4 +141,4 @@ def _by_level(fit: Fit, rows: Rows, name: str, labels: pd.Index[Any]) -> pd.Data
     }
     table = pd.DataFrame(columns, index=labels)
     changes = pd.DataFrame(change, index=labels, columns=coefficient_names(fit))
-    return pd.concat([table, changes], axis=1)
+    return pd.concat([table, changes.iloc[:, stated]], axis=1)

@@ -25,6 +25,7 @@ from skmixed.inference.fitted import (
     determined_mixed_fit_of,
     formula_of,
     snapshot,
+    threshold_names,
 )
 from skmixed.inference.profiles import ProfileCurve, farthest_zeta, of_one_parameter, profiled
 from skmixed.inference.table import Table
@@ -73,9 +74,9 @@ def _log_covariance(fit: MixedFit) -> FloatArray:
     """
     if not isinstance(fit, GeneralizedFit):
         return Curvature.of(fit).log_covariance()
-    of_rest = fit.parameter_covariance[len(fit.beta) :, len(fit.beta) :]
-    missing = 1 - len(fit.phi)
-    return np.pad(of_rest, (0, missing))
+    end = len(fit.beta) + len(fit.theta) + len(fit.scales)
+    of_rest = fit.parameter_covariance[len(fit.beta) : end, len(fit.beta) : end]
+    return np.pad(of_rest, (0, 1 - len(fit.scales)))
 
 
 def _scale(estimate: float, is_correlation: bool) -> tuple[float, Any] | None:
@@ -175,7 +176,8 @@ def confidence_intervals(
     -------
     Table
         Columns estimate, lower and upper; rows named as in lme4 (``sd_x|g``, ``cor_x.z|g``,
-        ``sigma``, or ``dispersion`` of a family that has one), then the coefficients. A Wald
+        ``sigma``, or ``dispersion`` of a family that has one), then the thresholds between ordered
+        categories (``low|high``; they have no profile) and the coefficients. A Wald
         interval of a variance that is zero, or a correlation of one, is NaN; a profile interval
         goes up to the boundary where that is not rejected. A profile limit that cannot be found is
         NaN, with a warning. NaN are also the correlation of an effect that does not vary, the
@@ -250,9 +252,14 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
     tests = CoefficientTests.of(model, df)
     fit = tests.fit
     components = components_of(fit)
-    of_variances = [part for part in components if part.kind != "coefficient"]
-    limits = variance_limits(fit, of_variances, float(stats.norm.ppf((1.0 + level) / 2.0)))
-    functions = np.eye(len(coefficient_names(fit)))[list(fit.kept)]
+    quantile = float(stats.norm.ppf((1.0 + level) / 2.0))
+    of_variances = [part for part in components if part.kind not in ("threshold", "coefficient")]
+    limits = variance_limits(fit, of_variances, quantile)
+    if isinstance(fit, GeneralizedFit) and fit.has_thresholds:
+        half = quantile * np.sqrt(np.diag(fit.thresholds_covariance))
+        limits += list(zip(fit.thresholds - half, fit.thresholds + half, strict=True))
+    places = [part.columns[0] for part in components if part.kind == "coefficient"]
+    functions = np.eye(len(coefficient_names(fit)))[places]
     half = t_quantiles(level, tests.degrees(functions)) * tests.errors(functions)
     limits += [
         (float(value - width), float(value + width))
@@ -298,7 +305,8 @@ def _profile(model: Any, level: float, rows: GivenRows) -> Intervals:
     limits = [_NO_LIMITS if curve is None else _limits(curve, target) for _, curve in curves]
     is_given = fit is determined_mixed_fit_of(model)
     note = "Profile likelihood." if is_given else "Profile likelihood, of the fit by ML."
-    return [component for component, _ in curves], limits, (note,)
+    notes = (note, "Of thresholds there is no profile.") if threshold_names(fit) else (note,)
+    return [component for component, _ in curves], limits, notes
 
 
 def _limits(curve: ProfileCurve, target: float) -> Limits:

@@ -14,12 +14,19 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from skmixed.core.families.ordinal import Cumulative
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.inference.coefficients import function_frame
-from skmixed.inference.fitted import MixedFit, design_of, formula_of, snapshot
-from skmixed.inference.response_means import NOTE, ResponseMeans
+from skmixed.inference.fitted import (
+    MixedFit,
+    design_of,
+    formula_of,
+    snapshot,
+    threshold_names,
+)
+from skmixed.inference.response_means import NOTE, SHARES_NOTE, ResponseMeans
 from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import (
     CoefficientTests,
@@ -61,12 +68,13 @@ class MarginalMeans(TabularResult):
     functions: FloatArray
     _compare: Callable[[IntArray, list[str]], pd.DataFrame]  # (r, 2), pairs of means, and names
     _level: float
+    _categories: tuple[str, ...] = ()  # whose probabilities the rows of a combination are
 
     def _table(self) -> Table:
         return self.table
 
     def pairs(self, adjust: Adjustment | None = None) -> Table:
-        """Compare every two means.
+        """Compare every two means, of a category if they are probabilities of categories.
 
         Parameters
         ----------
@@ -95,11 +103,16 @@ class MarginalMeans(TabularResult):
            :doi:`10.1002/9780470316672`, chapters 2 and 3.
         """
         index = self.table.frame.index
-        names = [_label(label) for label in index]
-        pairs = list(itertools.combinations(range(len(names)), 2))
+        names, n_each = [_label(label) for label in index], max(1, len(self._categories))
+        n_means = len(names) // n_each
+        pairs = [
+            (i * n_each + category, j * n_each + category)
+            for i, j in itertools.combinations(range(n_means), 2)
+            for category in range(n_each)
+        ]
         labels = [f"{names[i]} - {names[j]}" for i, j in pairs]
         frame = self._compare(np.reshape(pairs, (-1, 2)).astype(np.intp), labels)
-        adjusted, note = adjusted_pairs(frame, len(index), self._level, adjust)
+        adjusted, note = adjusted_pairs(frame, n_means, self._level, adjust)
         return Table(f"Differences of {self.table.title}", adjusted, (*self.table.notes, note))
 
 
@@ -130,7 +143,8 @@ def marginal_means(
     scale : {"link", "response"}, default="link"
         Whether the means of a generalized model are those of its linear predictor, or of the
         response, averaged over all groups as ``predict(X, random="none")`` is. Of a linear model
-        they are the same.
+        they are the same. Of ordered categories the linear predictor is less the first threshold,
+        and the response has the probabilities of all of them, a row each.
 
     Returns
     -------
@@ -197,9 +211,15 @@ def marginal_means(
     if scale == "response" and isinstance(fit, GeneralizedFit):
         check_probability(level)
         response = ResponseMeans.of(fit, rows, weights, unknown)
-        table = Table(title, response.table(labels, level), (NOTE, *held))
-        n_fixed = rows.shape[1]
-        return MarginalMeans(table, response.slopes[:, :n_fixed], response.differences, level)
+        categories = fit.family.category_names if isinstance(fit.family, Cumulative) else ()
+        if categories:
+            labels = _by_category(labels, categories)
+        note = SHARES_NOTE if categories else NOTE
+        table = Table(title, response.table(labels, level), (note, *held))
+        slopes = response.slopes[:, : rows.shape[1]]
+        return MarginalMeans(table, slopes, response.differences, level, categories)
+    if threshold_names(fit):
+        held = [f"Linear predictors less the first threshold, {threshold_names(fit)[0]}.", *held]
     frame = _with_interval(tests, functions, labels, level)
     return MarginalMeans(
         Table(title, frame, (tests.note, *held)),
@@ -267,6 +287,15 @@ def _shares(grid: pd.DataFrame, wanted: list[str]) -> tuple[FloatArray, pd.Index
     index.names = wanted
     chosen = numbers == np.arange(len(index))[:, None]
     return chosen / chosen.sum(axis=1, keepdims=True), index
+
+
+def _by_category(labels: pd.Index[Any], categories: tuple[str, ...]) -> pd.MultiIndex:
+    """Return labels of combinations, (m,), with those of all categories, (m J,)."""
+    tuples = [label if isinstance(label, tuple) else (label,) for label in labels]
+    names = [*labels.names, "category"]
+    return pd.MultiIndex.from_tuples(
+        [(*label, category) for label in tuples for category in categories], names=names
+    )
 
 
 def _with_interval(

@@ -213,9 +213,11 @@ def profiled(
 def _curves(
     fit: MixedFit, constrain: Callable[[Component], Constrained]
 ) -> list[tuple[Component, ProfileCurve | None]]:
-    """Begin the curve of every parameter."""
+    """Begin the curve of every parameter but the thresholds."""
     found = []
     for part in components_of(fit):
+        if part.kind == "threshold":
+            continue
         curve = None
         if is_identified(fit, part):
             with of_one_parameter(part):

@@ -60,8 +60,8 @@ def residuals(
 
     Parameters
     ----------
-    model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
-        Fitted.
+    model : estimator
+        A fitted mixed model.
     X, y, sample_weight, groups : array-like
         The rows of the fit, as given to `fit`, or others.
     kind : {"quantile", "deviance", "pearson", "response"}, default="quantile"
@@ -77,18 +77,20 @@ def residuals(
         distribution in either case. None is "new" for quantile residuals. The other kinds are those
         at the modes.
     random_state : None, int, RandomState or Generator, default=None
-        Seed of the random part of quantile residuals, which binary responses and counts have.
+        Seed of the random part of quantile residuals, which classes and counts have.
 
     Returns
     -------
     ndarray of shape (n,)
         One for every row; NaN where handle_unknown="nan" leaves a row without a prediction. Of a
-        classifier they are those of the second class, y being 0 or 1.
+        classifier they are those of the second class, y being 0 or 1; of ordered categories those
+        of their numbers.
 
     Raises
     ------
     TypeError
-        For what is no mixed model.
+        For what is no mixed model, and for ordered categories, which have no mean, if it is
+        another kind than "quantile".
     ValueError
         For invalid rows, for responses that the family cannot have, for an unknown kind, and for
         random="new" with another kind than "quantile".
@@ -163,12 +165,13 @@ def _generalized(
     variance: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the limits of the residuals, (n,) each, one array twice where nothing is random."""
-    family, phi, y, weights = fit.mean_family, fit.phi, observed.y, observed.weights
-    family.check(y, weights)
+    phi, y, weights = fit.phi, observed.y, observed.weights
+    fit.family.check(y, weights)
     if kind == "quantile":
-        sizes = family.sizes(y, weights)
-        check_whole(family, y, sizes)
-        return probabilities(family, y, sizes, phi, center, variance)
+        sizes = fit.family.sizes(y, weights)
+        check_whole(fit.family, y, sizes)
+        return probabilities(fit.family, y, sizes, phi, center, variance)
+    family = fit.mean_family
     mean = family.mean(center)
     if kind == "response":
         found = y - mean

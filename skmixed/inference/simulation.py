@@ -19,6 +19,7 @@ from skmixed.inference.fitted import (
     design_of,
     determined_mixed_fit_of,
     snapshot,
+    stated_places,
 )
 from skmixed.inference.random_effects import effects_index
 from skmixed.inference.table import Table, TabularResult
@@ -40,6 +41,8 @@ class Draws(TabularResult):
         Residual standard deviations; None of generalized models, which have none.
     labels : dict of str to (Index, Index)
         Levels and columns of every factor.
+    thresholds : DataFrame of shape (n_samples, n_classes - 1) or None
+        Thresholds between ordered categories; None of other models.
 
     See Also
     --------
@@ -47,8 +50,8 @@ class Draws(TabularResult):
 
     Notes
     -----
-    They show mean, median and standard deviation of the coefficients, as merTools::FEsim, and of
-    sigma.
+    They show mean, median and standard deviation of the coefficients, as merTools::FEsim, of
+    thresholds and of sigma.
 
     Examples
     --------
@@ -65,9 +68,12 @@ class Draws(TabularResult):
     random_effects: dict[str, FloatArray]
     sigma: FloatArray | None
     labels: dict[str, tuple[pd.Index[Any], pd.Index[Any]]]
+    thresholds: pd.DataFrame | None = None
 
     def _table(self) -> Table:
         draws = self.coef
+        if self.thresholds is not None:
+            draws = pd.concat([self.thresholds, draws], axis=1)
         if self.sigma is not None:
             sigma = pd.Series(self.sigma, self.coef.index, name="sigma")
             draws = pd.concat([draws, sigma], axis=1)
@@ -99,8 +105,8 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
 
     Parameters
     ----------
-    model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
-        Fitted.
+    model : estimator
+        A fitted mixed model.
     n_samples : int, default=1000
         Number of draws.
     random_state : None, int, RandomState or Generator, default=None
@@ -169,7 +175,31 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
         errors = np.concatenate([blocks[position] for _, blocks in parts])
         effects[name] = fit.modes[position] + stretch[:, None, None] * errors
     sigma = None if isinstance(fit, GeneralizedFit) else np.sqrt(fit.sigma2) * stretch
-    return Draws(pd.DataFrame(coef, columns=coefficient_names(fit)), effects, sigma, labels)
+    table = pd.DataFrame(coef, columns=coefficient_names(fit)).iloc[:, stated_places(fit)]
+    return Draws(table, effects, sigma, labels, _draw_thresholds(fit, coef, generator))
+
+
+def _draw_thresholds(
+    fit: MixedFit, beta: FloatArray, generator: np.random.Generator
+) -> pd.DataFrame | None:
+    """Draw thresholds between ordered categories given coefficients, (R, n_fixed).
+
+    What gives their gaps is jointly normal with the coefficients that are kept and finite.
+    """
+    if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
+        return None
+    covariance = fit.parameter_covariance
+    n = len(covariance) - len(fit.phi)
+    known = [place for place in fit.kept if place not in fit.separated]
+    across, own = covariance[n:, known], covariance[np.ix_(known, known)]
+    slopes = np.linalg.solve(own, across.T)
+    left = covariance[n:, n:] - across @ slopes
+    values, vectors = np.linalg.eigh(left)
+    noise = generator.standard_normal((len(beta), len(left)))
+    gaps = fit.phi + (beta - fit.beta)[:, known] @ slopes
+    gaps += noise @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    drawn = [fit.thresholds_at(*each) for each in zip(beta, gaps, strict=True)]
+    return pd.DataFrame(np.reshape(drawn, (len(beta), -1)), columns=fit.threshold_names)
 
 
 def _stretch(fit: MixedFit, n_samples: int, generator: np.random.Generator) -> FloatArray:

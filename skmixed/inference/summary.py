@@ -17,7 +17,7 @@ from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.report import MonteCarlo
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.components import deviations_and_correlations
-from skmixed.inference.fitted import coefficient_names
+from skmixed.inference.fitted import coefficient_names, stated_places
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,10 +34,15 @@ class Summary:
     error_terms: pd.DataFrame | None  # None for a model without random terms
     notes: tuple[str, ...]  # sizes and criteria, a line each
     digits: int = 2  # decimals of estimates, standard errors and deviations
+    thresholds: pd.DataFrame | None = None  # (J - 1, 2), as the coefficients, of ordered categories
 
     def __str__(self) -> str:
         """Return the summary as text."""
-        parts = [self.formula, as_text(self._coefficient_texts())]
+        parts = [self.formula]
+        if self.thresholds is None or len(self.coefficients):
+            parts.append(as_text(self._coefficient_texts()))
+        if self.thresholds is not None:
+            parts += ["", "Thresholds:", as_text(rounded(self.thresholds, self.digits))]
         if self.error_terms is not None:
             table = rounded(self.error_terms, self.digits)
             parts += ["", "Error terms:", as_text(table, index=False)]
@@ -52,6 +57,9 @@ class Summary:
 
     def _repr_html_(self) -> str:
         parts = [self._coefficient_texts().to_html(border=0)]
+        if self.thresholds is not None:
+            parts.append("<p>Thresholds</p>")
+            parts.append(rounded(self.thresholds, self.digits).to_html(border=0))
         if self.error_terms is not None:
             parts.append("<p>Error terms</p>")
             parts.append(rounded(self.error_terms, self.digits).to_html(border=0, index=False))
@@ -87,7 +95,16 @@ def summarise(
         )
         notes.append(f"{rows} left out")
     terms = error_terms(fit) if fit.spec.terms else None
-    return Summary(formula, coefficients, terms, tuple(notes), digits)
+    coefficients = coefficients.iloc[stated_places(fit)]
+    return Summary(formula, coefficients, terms, tuple(notes), digits, _thresholds(fit))
+
+
+def _thresholds(fit: Fit | GeneralizedFit) -> pd.DataFrame | None:
+    if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
+        return None
+    errors = np.sqrt(np.diag(fit.thresholds_covariance))
+    table = {"threshold": fit.thresholds, "std.err": errors}
+    return pd.DataFrame(table, index=fit.threshold_names)
 
 
 def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
@@ -122,12 +139,14 @@ def _generalized_notes(fit: GeneralizedFit) -> list[str]:
     family = fit.family
     way = "Laplace's approximation" if fit.quadrature == 1 else f"{fit.quadrature} nodes"
     stated = f"family: {family.name}, link: {family.link}" + (f", {way}" if fit.spec.terms else "")
-    if family.n_dispersions:
-        stated += f", dispersion = {family.dispersion(fit.phi):.3g}"
+    for name, value in fit.scales.items():
+        stated += f", {name} = {value:.3g}"
     notes = [_sizes(fit, fit.n_observations), stated]
     notes.append(f"AIC = {fit.aic:.1f}, deviance = {fit.deviance:.1f}")
     if fit.separated:
-        names = [coefficient_names(fit)[place] for place in fit.separated]
+        names = [
+            coefficient_names(fit)[place] for place in stated_places(fit) if place in fit.separated
+        ]
         notes.append(f"infinite, because they separate the responses: {', '.join(names)}")
     return [*notes, _state(fit)]
 

@@ -28,6 +28,7 @@ from skmixed.inference.fitted import (
     coefficient_names,
     determined_mixed_fit_of,
     fit_of,
+    stated_places,
 )
 
 DfMethod = Literal["auto", "satterthwaite", "kenward-roger", "residual", "normal"]
@@ -120,7 +121,8 @@ class CoefficientTests:
     @property
     def _of_infinite(self) -> list[str]:
         names = coefficient_names(self.fit)
-        infinite = ", ".join(names[place] for place in self.infinite)
+        stated = stated_places(self.fit)
+        infinite = ", ".join(names[place] for place in self.infinite if place in stated)
         return [f"Infinite, without errors: {infinite}."] if infinite else []
 
     @cached_property

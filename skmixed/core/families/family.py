@@ -37,6 +37,7 @@ class Family(ABC):
     limit_phi: ClassVar[float | None] = None  # that stands for an infinite dispersion
     has_peak: ClassVar[bool] = False  # whether the density has no bound near that limit
     collapses: ClassVar[bool] = False  # whether rows of one eta need only sums of w and of w y
+    counts_trials: ClassVar[bool] = False  # whether weights may be numbers of trials
 
     @property
     def n_dispersions(self) -> int:
@@ -115,6 +116,10 @@ class Family(ABC):
         """Return weights, (n,), that are trials or exposures, None where they count rows."""
         return None
 
+    def steps(self, n: int, sizes: FloatArray | None) -> FloatArray | None:
+        """Return how far the possible responses of n rows are apart, (n,); None if dense."""
+        return None
+
     @abstractmethod
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return the sign of the infinite eta that makes y the most likely, 0 for none, (n,)."""
@@ -144,12 +149,6 @@ class Family(ABC):
 @dataclass(frozen=True, slots=True)
 class MeanFamily(Family):
     """A family of responses that are numbers, whose mean follows from eta alone."""
-
-    counts_trials: ClassVar[bool] = False  # whether weights may be numbers of trials
-
-    def steps(self, n: int, sizes: FloatArray | None) -> FloatArray | None:
-        """Return how far the possible responses of n rows are apart, (n,); None if dense."""
-        return None
 
     @abstractmethod
     def mean(self, eta: FloatArray) -> FloatArray:

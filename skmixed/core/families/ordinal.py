@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -50,16 +51,17 @@ class Cumulative(Family):
     """What the links have in common; `first` has phi to begin with."""
 
     first: tuple[float, ...] = ()  # (J - 2,)
+    categories: tuple[str, ...] = ()  # (J,), what they are called; numbers if nobody says so
 
     name: ClassVar[str] = "ordinal"
 
     @classmethod
-    def of_shares(cls, counts: FloatArray) -> Self:
+    def of_shares(cls, counts: FloatArray, categories: tuple[str, ...] = ()) -> Self:
         """Begin with thresholds at which the categories have the counts, (J,), that rows have."""
         shares = counts / counts.sum() + _LEAST_SHARE_OF_ROWS
         below = np.cumsum(shares / shares.sum())[:-1]
         gaps = np.diff(cls().quantile(below))
-        return cls(tuple((gaps + np.log(-np.expm1(-gaps))).tolist()))
+        return cls(tuple((gaps + np.log(-np.expm1(-gaps))).tolist()), categories)
 
     @property
     def n_dispersions(self) -> int:
@@ -70,6 +72,17 @@ class Cumulative(Family):
     def first_phi(self) -> FloatArray:
         """Phi to begin with."""
         return np.array(self.first)
+
+    @property
+    def category_names(self) -> tuple[str, ...]:
+        """Names of the categories, (J,)."""
+        return self.categories or tuple(str(number) for number in range(len(self.first) + 2))
+
+    @property
+    def threshold_names(self) -> list[str]:
+        """Names of the thresholds, (J - 1,), as "low|high"."""
+        names = self.category_names
+        return [f"{low}|{high}" for low, high in pairwise(names)]
 
     @staticmethod
     def thresholds(phi: FloatArray) -> FloatArray:
@@ -217,6 +230,10 @@ class Cumulative(Family):
         inside = np.clip(category, 0, len(ends) - 1)
         below = np.exp(self.log_cdf(ends[inside] - eta))
         return np.where(category < 0, 0.0, np.where(category >= len(ends), 1.0, below))
+
+    def steps(self, n: int, sizes: FloatArray | None) -> FloatArray:
+        """Return ones: categories are numbered."""
+        return np.ones(n)
 
     def ways_out(self, y: FloatArray) -> FloatArray:
         """Return -1 for the lowest category and 1 for the highest."""

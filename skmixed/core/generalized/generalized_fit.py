@@ -145,7 +145,7 @@ class GeneralizedFit:
         if not isinstance(self.family, MeanFamily):
             raise TypeError(
                 f"responses of the family {self.family.name!r} are categories in an order, which "
-                "have probabilities and no mean: ask predict_proba"
+                "have probabilities and no mean: ask predict_proba, or residuals of kind='quantile'"
             )
         return self.family
 
@@ -197,9 +197,9 @@ class GeneralizedFit:
 
     def scales_at(self, phi: FloatArray) -> dict[str, float]:
         """Return the same at other dispersions, (m,)."""
-        if not self.family.n_dispersions:
+        if not self.family.n_dispersions or self.has_thresholds:
             return {}
-        return {"dispersion": self.mean_family.dispersion(phi)}
+        return {"dispersion": self.family.dispersion(phi)}
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -222,9 +222,23 @@ class GeneralizedFit:
         return self.working.lambdas
 
     @property
+    def has_thresholds(self) -> bool:
+        """Whether thresholds between ordered categories take the place of the intercept."""
+        return isinstance(self.family, Cumulative)
+
+    @property
+    def threshold_names(self) -> list[str]:
+        """Names of the thresholds, (J - 1,)."""
+        return self._ordered.threshold_names
+
+    @property
     def thresholds(self) -> FloatArray:
         """Thresholds between ordered categories, (J - 1,); raises TypeError for other families."""
-        return np.asarray(self._ordered.thresholds(self.phi) - self.beta[0])
+        return self.thresholds_at(self.beta, self.phi)
+
+    def thresholds_at(self, beta: FloatArray, phi: FloatArray) -> FloatArray:
+        """Return the same at other coefficients, (n_fixed,), and gaps, (J - 2,)."""
+        return np.asarray(self._ordered.thresholds(phi) - beta[0])
 
     @property
     def thresholds_covariance(self) -> FloatArray:

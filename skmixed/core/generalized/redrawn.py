@@ -26,6 +26,7 @@ class Estimated:
     beta: FloatArray  # (n_fixed,)
     covariances: Blocks  # (k, k) of the random effects of every used factor
     scales: FloatArray  # (1,), the dispersion; (0,) of a family without one
+    thresholds: FloatArray  # (J - 1,), between ordered categories; (0,) of other families
     converged: bool
     singular: bool  # whether some covariance matrix is
 
@@ -64,16 +65,22 @@ class Refitted:
         if self.observations is None or self.optimum is None or self.report is None:
             beta, scales = np.full_like(fit.beta, np.nan), np.full(len(fit.scales), np.nan)
             omegas = [np.full_like(omega, np.nan) for omega in fit.covariances]
-            return Estimated(beta, omegas, scales, False, False)
+            return Estimated(beta, omegas, scales, _thresholds(fit, beta, fit.phi), False, False)
         point, units = self.optimum.evaluation.point, self.observations.units
         roots = [R @ lam for R, lam in zip(units.random_maps, point.lambdas, strict=True)]
+        beta = (units.to_raw[:, :-1] @ point.beta)[list(fit.spec.fixed)]
         return Estimated(
-            (units.to_raw[:, :-1] @ point.beta)[list(fit.spec.fixed)],
+            beta,
             [root @ root.T for root in roots],
             np.array([*fit.scales_at(point.phi).values()]),
+            _thresholds(fit, beta, point.phi),
             self.report.converged and len(units.kept) == len(fit.kept),
             any(bool((np.diag(lam) == 0.0).any()) for lam in point.lambdas),
         )
+
+
+def _thresholds(fit: GeneralizedFit, beta: FloatArray, phi: FloatArray) -> FloatArray:
+    return fit.thresholds_at(beta, phi) if fit.has_thresholds else np.empty(0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +90,7 @@ class GeneralizedRefits:
     beta: FloatArray  # (R, n_fixed)
     covariances: Blocks  # (R, k_f, k_f): of the random effects of every used factor
     scales: FloatArray  # (R, 1), dispersions; (R, 0) of a family without one
+    thresholds: FloatArray  # (R, J - 1), between ordered categories; (R, 0) of other families
     converged: NDArray[np.bool_]  # (R,)
     singular: NDArray[np.bool_]  # (R,), whether some covariance matrix is
 
@@ -93,6 +101,7 @@ class GeneralizedRefits:
             np.array([each.beta for each in found]),
             [np.array(omegas) for omegas in zip(*[e.covariances for e in found], strict=True)],
             np.array([each.scales for each in found]),
+            np.array([each.thresholds for each in found]),
             np.array([each.converged for each in found]),
             np.array([each.singular for each in found]),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from skmixed.core.families.family import MeanFamily
+from skmixed.core.families.family import Family, MeanFamily
 from skmixed.core.linalg import FloatArray
 
 _STEEPEST = (1.5, 3.0, 6.0)  # limits of rows that share a rule, of 13, 25 and 47 nodes
@@ -35,7 +35,7 @@ def pearson_residuals(
     return np.asarray(scaled)
 
 
-def check_whole(family: MeanFamily, y: FloatArray, sizes: FloatArray | None) -> None:
+def check_whole(family: Family, y: FloatArray, sizes: FloatArray | None) -> None:
     """Raise ValueError for responses between those that a family can have.
 
     Sizes are trials or exposures, (n,), None for ones.
@@ -56,7 +56,7 @@ def check_whole(family: MeanFamily, y: FloatArray, sizes: FloatArray | None) -> 
 
 
 def probabilities(
-    family: MeanFamily,
+    family: Family,
     y: FloatArray,
     sizes: FloatArray | None,
     phi: FloatArray,
@@ -78,7 +78,7 @@ def probabilities(
 
 
 def _averaged(
-    family: MeanFamily,
+    family: Family,
     y: FloatArray,
     sizes: FloatArray | None,
     phi: FloatArray,
