@@ -155,6 +155,11 @@ def _pair_of_rows(pair: PairPlan, ij: tuple[int, int], codes: list[IntArray]) ->
     return places[codes[ij[pair.finer]]]
 
 
+def times(column: FloatArray, values: FloatArray) -> FloatArray:
+    """Multiply values by a random column, (n,) both; a column that takes no memory is of ones."""
+    return values if column.strides == (0,) else column * values
+
+
 def own_products(
     columns: FloatArray, weights: FloatArray, codes: IntArray, size: int
 ) -> FloatArray:
@@ -162,9 +167,9 @@ def own_products(
     k = len(columns)
     products = np.empty((k, k, size))
     for a in range(k):
-        first = columns[a] * weights
+        first = times(columns[a], weights)
         for b in range(a, k):
-            products[a, b] = np.bincount(codes, first * columns[b], minlength=size)
+            products[a, b] = np.bincount(codes, times(columns[b], first), minlength=size)
             products[b, a] = products[a, b]
     return products
 
@@ -175,7 +180,7 @@ def _products(
     """Return Z_1'W Z_2 of every level or pair, (k_1, k_2, size)."""
     products = np.empty((len(first), len(second), size))
     for row, z in zip(products, first, strict=True):
-        half = z * weights
+        half = times(z, weights)
         for target, other in zip(row, second, strict=True):
-            target[:] = np.bincount(codes, half * other, minlength=size)
+            target[:] = np.bincount(codes, times(other, half), minlength=size)
     return products

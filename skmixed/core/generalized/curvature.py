@@ -19,6 +19,7 @@ import numpy as np
 from skmixed.core.elimination.chain import ChainFactorisation
 from skmixed.core.elimination.levels import multiply_levels, multiply_transposed
 from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.generalized.arrangement import times
 from skmixed.core.generalized.modes import Modes
 from skmixed.core.generalized.observations import RowBlock
 from skmixed.core.linalg import FloatArray
@@ -142,14 +143,14 @@ class _Exact:
         (z,), (codes,), (own,) = rows.random, rows.codes, rows.levels
         k, size = len(z), len(own)
         pairs = [(a, b) for a in range(k) for b in range(a, k)]
-        weights = [w1 * z[a] * z[b] for a, b in pairs]
+        weights = [times(z[b], times(z[a], w1)) for a, b in pairs]
         of_fixed = level_sums(codes, size, weights, rows.fixed)
         result = np.empty((k, k, self.moves.shape[1], size))
         for (a, b), weight, fixed in zip(pairs, weights, of_fixed, strict=True):
             entry = result[a, b]
             entry[: self.p], entry[self.p :] = fixed, 0.0
             for column, move in zip(z, self.moves, strict=True):
-                entry -= np.bincount(codes, weight * column, minlength=size) * move
+                entry -= np.bincount(codes, times(column, weight), minlength=size) * move
             result[b, a] = entry
         return result
 

@@ -613,7 +613,7 @@ def working_products(
         w, linear = linearised(family, point.phi, block.y, block.weights, eta)
         shift = 0.0 if block.offset is None else block.offset
         weights[block.places], response[block.places] = w, linear - shift
-    columns = rows.columns.copy()
+    columns = rows.columns.copy(order="K")
     columns[:, observations.layout.response] = response
     working = Rows(columns, rows.codes, rows.indexes, weights)
     return CrossProducts.of(observations.layout, working, observations.basis)
@@ -629,7 +629,7 @@ def working_model(fit: GeneralizedFit, observations: Observations) -> tuple[Work
     eta = shift + linear_predictor(fit.spec, rows.columns, rows.codes, fit.beta, fit.modes)
     y = rows.columns[:, observations.layout.response]
     weights, response = linearised(fit.family, fit.phi, y, rows.weights, eta)
-    columns = rows.columns.copy()
+    columns = rows.columns.copy(order="K")
     columns[:, observations.layout.response] = response - shift
     working = Rows(columns, rows.codes, rows.indexes, weights)
     products = CrossProducts.of(observations.layout, working, observations.basis)

@@ -17,7 +17,13 @@ from scipy import sparse
 
 from skmixed.core.elimination.protocol import Blocks, Elimination
 from skmixed.core.families.family import Family, trials_of
-from skmixed.core.generalized.arrangement import Arrangement, Crossing, Nested, own_products
+from skmixed.core.generalized.arrangement import (
+    Arrangement,
+    Crossing,
+    Nested,
+    own_products,
+    times,
+)
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.scaling import ScaledModel
@@ -46,8 +52,8 @@ class RowBlock:
     """Rows of whole levels, in scaled units, of p fixed columns and k random ones a factor."""
 
     places: IntArray  # (n,), where the rows stand among `Observations.rows`
-    fixed: FloatArray  # (n, p) in C order, X
-    random: Blocks  # (k, n) a factor, Z
+    fixed: FloatArray  # (n, p) in Fortran order, X
+    random: Blocks  # (k, n) a factor, Z; a single column of ones takes no memory
     y: FloatArray  # (n,)
     weights: FloatArray | None  # (n,), None for ones
     offset: FloatArray | None  # (n,)
@@ -65,23 +71,29 @@ class RowBlock:
 
     def effects(self, effects: Blocks) -> FloatArray:
         """Return Z b, (n,), of effects, (k, 1, n_levels) a factor."""
-        total = np.zeros(len(self.y))
-        for z, codes, columns in zip(self.random, self.codes, effects, strict=True):
-            for column, effect in zip(z, columns[:, 0], strict=True):
-                total += column * effect[codes]
+        parts = [
+            times(column, effect[codes])
+            for z, codes, columns in zip(self.random, self.codes, effects, strict=True)
+            for column, effect in zip(z, columns[:, 0], strict=True)
+        ]
+        if not parts:
+            return np.zeros(len(self.y))
+        total = parts[0]
+        for part in parts[1:]:
+            total += part
         return total
 
     def sums(self, values: FloatArray) -> Blocks:
         """Return Z'v of values, (n,), as (k, 1, n_levels) a factor."""
         return [
-            np.stack([_summed(codes, z * values, len(own)) for z in columns])[:, None]
+            np.stack([_summed(codes, times(z, values), len(own)) for z in columns])[:, None]
             for columns, codes, own in zip(self.random, self.codes, self.levels, strict=True)
         ]
 
     def cross(self, weights: FloatArray) -> Blocks:
         """Return Z'W X of weights, (n,), as (k, p, n_levels) a factor."""
         return [
-            level_sums(codes, len(own), [z * weights for z in columns], self.fixed)
+            level_sums(codes, len(own), [times(z, weights) for z in columns], self.fixed)
             for columns, codes, own in zip(self.random, self.codes, self.levels, strict=True)
         ]
 
@@ -225,7 +237,7 @@ class Observations:
 
 
 def _with_column(rows: Rows, place: int, values: FloatArray) -> Rows:
-    columns = rows.columns.copy()
+    columns = rows.columns.copy(order="K")
     columns[:, place] = values
     return Rows(columns, rows.codes, rows.indexes, rows.weights)
 
@@ -313,8 +325,8 @@ class _Table:
                 parts_of[factor] = np.arange(n_parts) if s == last else arrangement.parents[s, last]
         return RowBlock(
             rows,
-            np.ascontiguousarray(table.fixed[:, :-1]),
-            table.random,
+            np.asfortranarray(table.fixed[:, :-1]),
+            [_plain(z) for z in table.random],
             self.rows.columns[rows, self.response],
             None if given is None else given[rows],
             None if self.offset is None else self.offset[rows],
@@ -325,6 +337,11 @@ class _Table:
             n_parts,
             arrangement,
         )
+
+
+def _plain(z: FloatArray) -> FloatArray:
+    """Return random columns, (k, n), a single one of ones as one number for all rows."""
+    return np.broadcast_to(1.0, z.shape) if len(z) == 1 and (z == 1.0).all() else z
 
 
 def _summed(codes: IntArray, values: FloatArray, size: int) -> FloatArray:

@@ -31,6 +31,7 @@ from skmixed.core.elimination.levels import (
     multiply_transposed,
 )
 from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.generalized.arrangement import times
 from skmixed.core.generalized.laplace import LaplaceEvaluation
 from skmixed.core.generalized.modes import Modes, Point, Remembered, find_modes
 from skmixed.core.generalized.observations import Observations, RowBlock
@@ -263,6 +264,6 @@ def _quadratic(inner: FloatArray, rows: RowBlock) -> FloatArray:
     result = np.zeros(len(rows.y))
     for a, first in enumerate(random):
         for b, second in enumerate(random[: a + 1]):
-            times = first * second * inner[a, b][codes]
-            result += times if a == b else 2.0 * times
+            both = times(first, times(second, inner[a, b][codes]))
+            result += both if a == b else 2.0 * both
     return result
