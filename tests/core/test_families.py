@@ -223,3 +223,27 @@ def test_what_is_not_a_response_is_named_with_its_row():
         family_of("poisson", "logit")
     with pytest.raises(ValueError, match="whole numbers of trials"):
         family_of("binomial").draw(y, y + 1.0, np.empty(0), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "tolerance"),
+    [
+        ("binomial", "probit", 1e-12),
+        ("poisson", "log", 1e-12),
+        ("gamma", "log", 1e-12),
+        ("binomial", "logit", 0.04),
+    ],
+)
+def test_centers_are_those_whose_means_are_given(name, link, tolerance):
+    family, eta = family_of(name, link), np.linspace(-1.5, 1.5, 7)
+    for variance in (0.1, 0.6, 1.5):
+        center = family.center_behind(eta, variance)
+        averaged = family.integrated_mean(center, np.full(7, variance))
+        np.testing.assert_allclose(averaged, family.mean(eta), rtol=tolerance)
+
+
+def test_the_variance_behind_a_variance_of_counts():
+    """exp(eta) of a normal eta has the variance exp(v) - 1, relative to its squared mean."""
+    family = family_of("poisson", "auto")
+    for variance in (1e-9, 0.3, 2.0):
+        assert family.variance_behind(np.expm1(variance)) == pytest.approx(variance, rel=1e-12)

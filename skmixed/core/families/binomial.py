@@ -28,6 +28,8 @@ _LOGIT_HALVES = 18  # an error of exp(-2 pi^2 18 / 8.5): the logistic has a pole
 _CLOGLOG_HALVES = 36  # the same at half the distance, where exp(-exp(eta)) begins to grow
 _LARGEST_ETA = 700.0  # of the complementary log-log: beyond, exp(eta) has no number
 _SMALL = 0.1  # exp(eta) below which a difference of nearly equal numbers is written as a series
+_LOGIT_ATTENUATION = 0.46  # of the slope at even odds, to 0.83 by a variance of one
+_LEAST_ATTENUATION = 0.5  # of variances: the formula is for small ones
 _LEAST_SHARE_OF_TRIAL = 0.5  # added to both outcomes for a start: a share of 0 has a finite link
 
 
@@ -38,6 +40,7 @@ class Binomial(MeanFamily):
     name: ClassVar[str] = "binomial"
     collapses: ClassVar[bool] = True
     counts_trials: ClassVar[bool] = True
+    attenuation: ClassVar[float] = 0.0  # c, if a center m has its mean at m / sqrt(1 + c v)
 
     def check(self, y: FloatArray, weights: FloatArray | None) -> None:
         """Raise ValueError if a share is not within 0 and 1."""
@@ -51,6 +54,14 @@ class Binomial(MeanFamily):
         hits = weights * y
         each = special.gammaln(hits + 1.0) + special.gammaln(weights - hits + 1.0)
         return float((each - special.gammaln(weights + 1.0)).sum())
+
+    def variance_behind(self, variance: float) -> float:
+        """Return v / (1 - c v), at most twice v: it is seen by the square of the slope."""
+        return variance / max(1.0 - self.attenuation * variance, _LEAST_ATTENUATION)
+
+    def center_behind(self, eta: FloatArray, variance: float) -> FloatArray:
+        """Return eta sqrt(1 + c v)."""
+        return np.asarray(np.sqrt(1.0 + self.attenuation * variance) * eta)
 
     def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:
         """Return the link of shares with half a hit and half a miss more."""
@@ -141,6 +152,7 @@ class Logit(Binomial):
     """The logistic link: log(p / (1 - p)) = eta."""
 
     link: ClassVar[str] = "logit"
+    attenuation: ClassVar[float] = _LOGIT_ATTENUATION
 
     def derivatives(
         self,
@@ -194,6 +206,7 @@ class Probit(Binomial):
     """The normal link: p = Phi(eta)."""
 
     link: ClassVar[str] = "probit"
+    attenuation: ClassVar[float] = 1.0
 
     def derivatives(
         self,

@@ -83,6 +83,14 @@ class Family(ABC):
         """Return the dispersion as it is usually stated, 1 where there is none."""
         return 1.0
 
+    def variance_behind(self, variance: float) -> float:
+        """Return the variance of eta, roughly, of which so much is seen from its mean over all."""
+        return variance
+
+    def center_behind(self, eta: FloatArray, variance: float) -> FloatArray:
+        """Return the centers of eta of a variance whose means are those at `eta`, roughly, (n,)."""
+        return eta
+
     @abstractmethod
     def start(self, y: FloatArray, weights: FloatArray | None) -> FloatArray:
         """Return an eta near which each row is likely, and finite, (n,)."""

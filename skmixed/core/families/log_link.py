@@ -33,6 +33,14 @@ class LogLink(MeanFamily):
         """Return the logarithm."""
         return np.log(mean)
 
+    def variance_behind(self, variance: float) -> float:
+        """Return log(1 + v): relative to its mean, exp(eta) has the variance exp(v) - 1."""
+        return float(np.log1p(variance))
+
+    def center_behind(self, eta: FloatArray, variance: float) -> FloatArray:
+        """Return eta - v / 2."""
+        return np.asarray(eta - 0.5 * variance)
+
     def integrated_mean(self, center: FloatArray, variance: FloatArray) -> FloatArray:
         """Return exp(m + v / 2)."""
         return self.mean(center + 0.5 * variance)

@@ -34,7 +34,8 @@ class Working:
     rows: RowBlock
     lambdas: Blocks  # (k, k) a factor
     modes: Modes
-    w1: FloatArray  # (n,), third derivatives
+    w: FloatArray  # (n,), second derivatives
+    w1: FloatArray  # (n,), third ones, which may be the same array
     curved: FloatArray  # (n,), fourth derivatives times the variances of z'b
     cross: Blocks  # (k, p, n_levels) a factor, C = Z'W X
     through: Blocks  # (k, p, n_levels), U = Z'V^-1 X
@@ -144,7 +145,10 @@ class _Exact:
         k, size = len(z), len(own)
         pairs = [(a, b) for a in range(k) for b in range(a, k)]
         weights = [times(z[b], times(z[a], w1)) for a, b in pairs]
-        of_fixed = level_sums(codes, size, weights, rows.fixed)
+        if k == 1 and w1 is self.working.w and z.strides[1] == 0:
+            of_fixed = self.working.cross[0]
+        else:
+            of_fixed = level_sums(codes, size, weights, rows.fixed)
         result = np.empty((k, k, self.moves.shape[1], size))
         for (a, b), weight, fixed in zip(pairs, weights, of_fixed, strict=True):
             entry = result[a, b]

@@ -189,12 +189,12 @@ def _terms_of(
     observations: Observations, rows: RowBlock, point: Point, modes: Modes, is_curved: bool
 ) -> _Terms:
     family, visit, p = observations.family, modes.visit, rows.fixed.shape[1]
-    w1, w2 = family.derivatives(visit.eta, rows.y, rows.weights, point.phi, 4)[3:]
+    w, w1, w2 = family.derivatives(visit.eta, rows.y, rows.weights, point.phi, 4)[2:]
     variances = np.zeros(len(rows.y))
     if rows.codes:
         variances = modes.factorisation.effect_variances(rows.random, rows.codes)
     c = w1 * variances
-    by_level, cross = rows.sums(c), rows.cross(visit.w)
+    by_level, cross = rows.sums(c), rows.cross(w)
     f_phi, g_phi, w_phi = family.by_phi(visit.eta, rows.y, rows.weights, point.phi)
     shifts = [rows.sums(g) for g in g_phi]
     right = [
@@ -203,7 +203,7 @@ def _terms_of(
     ]
     reduced = modes.factorisation.reduce(right)
     gram = np.zeros((p + 1 + len(g_phi),) * 2)
-    gram[:p, :p] = rows.gram(visit.w)
+    gram[:p, :p] = rows.gram(w)
     gram[:p, p] = gram[p, :p] = rows.fixed.T @ c
     in_phi = family.curvature_in_phi(visit.eta, rows.y, rows.weights, point.phi)
     if in_phi is not None:
@@ -214,6 +214,7 @@ def _terms_of(
         rows,
         point.lambdas,
         modes,
+        w=w,
         w1=w1,
         curved=w2 * variances,
         cross=cross,

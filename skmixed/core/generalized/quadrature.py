@@ -187,12 +187,16 @@ class _Nodes:
         family, rows, phi = self.observations.family, self.rows, self.point.phi
         (codes,) = rows.codes
         u = self.modes.visit.spherical[0][:, 0] + np.tensordot(z, self.inverse, axes=(0, 0))
-        eta = base + rows.effects([(self.lam @ u)[:, None]])
-        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            f, g, _ = family.derivatives(eta, rows.y, rows.weights, phi)
-            term = np.exp(log_weight + 0.5 * float(z @ z) - (self._by_level(f, u) - least))
-        term = np.where(np.isfinite(term), term, 0.0)
-        score = -rows.sums(np.where(np.isfinite(g), g, 0.0))[0][:, 0]
+        if z.any():
+            eta = base + rows.effects([(self.lam @ u)[:, None]])
+            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+                f, g, _ = family.derivatives(eta, rows.y, rows.weights, phi)
+                term = np.exp(log_weight + 0.5 * float(z @ z) - (self._by_level(f, u) - least))
+            term = np.where(np.isfinite(term), term, 0.0)
+            score = -rows.sums(np.where(np.isfinite(g), g, 0.0))[0][:, 0]
+        else:  # the modes
+            eta, g, score = self.modes.visit.eta, self.modes.visit.g, self.modes.scores[0][:, 0]
+            term = np.full(len(least), np.exp(log_weight))
         slope = u - self.lam.T @ score
         self.total += term
         self.in_eta += term[codes] * g

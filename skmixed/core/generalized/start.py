@@ -5,7 +5,9 @@ level there, the variances solve one system a factor, in which D and E are direc
 
     sum over D of sum tr(A E A D) psi_D = sum s'E s - tr(A E):
 
-Fisher's scoring from zero variances. Small variances are looked for first, because with few rows a
+Fisher's scoring from zero variances. Without random effects beta is that of means over all levels,
+and nearer to zero or shifted, so that the family puts beta and the variances where their means are
+the same. Small variances are looked for first, because with few rows a
 level the approximation can have a spurious minimum at an absurdly large one.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.families.family import trials_of, weighted
 from skmixed.core.generalized.modes import Point
 from skmixed.core.generalized.observations import Observations
 from skmixed.core.linalg import FloatArray, inverse_felt
@@ -29,7 +32,9 @@ def first_point(observations: Observations) -> Point:
     """Return beta, lambdas and phi to begin with."""
     with np.errstate(over="ignore", invalid="ignore"):
         beta, phi = _without_effects(observations)
-        omegas = _variances(observations, beta, phi)
+        omegas, size = _variances(observations, beta, phi)
+        beta, share = _conditional(observations, beta, size)
+        omegas = [share * omega for omega in omegas]
     natural = [structure.natural_order for structure in observations.structures]
     zipped = zip(observations.structures, omegas, natural, strict=True)
     lambdas = [s.lam(s.theta(omega, order), order) for s, omega, order in zipped]
@@ -67,19 +72,22 @@ def _without_effects(observations: Observations) -> tuple[FloatArray, FloatArray
     return beta, found if np.isfinite(found).all() else phi
 
 
-def _variances(observations: Observations, beta: FloatArray, phi: FloatArray) -> Blocks:
-    """Return covariances, (k, k) a factor, inside the boundary."""
+def _variances(
+    observations: Observations, beta: FloatArray, phi: FloatArray
+) -> tuple[Blocks, float]:
+    """Return covariances, (k, k) a factor, inside the boundary, and the mean variance of z'b."""
     sums: list[list[FloatArray]] = []
+    weight = 0.0
     for rows in observations.blocks:
         _, g, w = observations.family.derivatives(rows.predictor(beta), rows.y, rows.weights, phi)
-        parts = []
+        parts, weight = [], weight + float(w.sum())
         for score, own in zip(rows.sums(g), rows.own(w), strict=True):
             k, _, n_levels = own.shape
             flat, s = own.reshape(k * k, n_levels), score[:, 0]
             parts += [flat @ flat.T, own.sum(axis=2), s @ s.T]
         sums.append(parts)
     totals = [np.sum(parts, axis=0) for parts in zip(*sums, strict=True)]
-    result = []
+    result, size = [], 0.0
     for factor, structure in enumerate(observations.structures):
         quartic, total, square = totals[3 * factor : 3 * factor + 3]
         k, basis = structure.size, structure.basis
@@ -90,4 +98,28 @@ def _variances(observations: Observations, beta: FloatArray, phi: FloatArray) ->
         if np.isfinite(system).all() and np.isfinite(wanted).all():
             found = np.linalg.lstsq(system, wanted, rcond=_INDISTINCT)[0]
         result.append(structure.lifted(np.tensordot(found, basis, axes=1)))
-    return result
+        size += float(np.vdot(result[-1], total)) / weight
+    return result, size
+
+
+def _conditional(
+    observations: Observations, beta: FloatArray, size: float
+) -> tuple[FloatArray, float]:
+    """Return beta at the center of random effects, and by what their variances are multiplied.
+
+    Given are beta of the means over all levels, and the mean variance that is read off them.
+    """
+    family, p = observations.family, len(beta)
+    behind = family.variance_behind(size)
+    if not size > 0.0 or behind == size:
+        return beta, 1.0
+    gram, right = np.zeros((p, p)), np.zeros(p)
+    for rows in observations.blocks:
+        shift = 0.0 if rows.offset is None else rows.offset
+        center = family.center_behind(rows.predictor(beta), behind)
+        gram += rows.gram(trials_of(rows.weights, len(rows.y)))
+        right += rows.fixed.T @ weighted((center - shift,), rows.weights)[0]
+    found = inverse_felt(gram, _DEPENDENT_SHARE) @ right
+    if not np.isfinite(found).all() or not np.isfinite(behind):
+        return beta, 1.0
+    return found, behind / size

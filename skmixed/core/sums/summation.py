@@ -127,7 +127,9 @@ def gram_matrix(
     `by_level`, (k, n_columns, n_levels), are those of k `places` by level, where they are known.
     """
     n, width = columns.shape
-    if n >= _GRAM_RUN and width <= _GRAM_COLUMNS and columns.flags.f_contiguous:
+    in_fortran = columns.flags.f_contiguous and not columns.flags.c_contiguous
+    is_known = weights is None or by_level is not None
+    if n >= _GRAM_RUN and width <= _GRAM_COLUMNS and in_fortran and is_known:
         if by_level is None or by_level.shape[2] < _GRAM_LEVELS:
             return _gram_by_column(columns, weights, range(width))
         chosen = list(places)
@@ -138,9 +140,10 @@ def gram_matrix(
     if weights is None:
         return np.asarray(columns.T @ columns)
     total = np.zeros((width, width))
-    for start in range(0, n, _GRAM_ROWS):
-        part = columns[start : start + _GRAM_ROWS]
-        total += part.T @ (part * weights[start : start + _GRAM_ROWS, None])
+    run = _GRAM_RUN if in_fortran else _GRAM_ROWS
+    for start in range(0, n, run):
+        part = columns[start : start + run]
+        total += part.T @ (part * weights[start : start + run, None])
     return total
 
 

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from skmixed.core.elimination.protocol import LostPrecisionError
+from skmixed.core.families.catalogue import family_of
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.joint_newton import JointNewton
+from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.start import first_point
+from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.rows.prediction_errors import mean_predictions, mean_variances
-from skmixed.core.sums.layout import GroupIndex, Rows
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from tests import reference_set
 from tests.core.generalized.drawn import DESIGNS, LINKS, dense_laplace, draw
 from tests.core.generalized.reading import read
@@ -319,3 +323,23 @@ def test_crossed_factors_that_cannot_fit_are_refused_with_their_size(monkeypatch
         fit(drawn)
     with pytest.raises(MemoryError, match=r"GiB\. drop a factor or a random slope"):
         fit(drawn)
+
+
+@pytest.mark.parametrize("name", ["binomial", "poisson"])
+def test_a_search_begins_near_the_estimates_of_many_levels(name):
+    """What means over all levels tell is put to the center of the random effects."""
+    rng = np.random.default_rng(5)
+    n, size = 20_000, 1_000
+    family, x, codes = family_of(name, "auto"), rng.normal(size=n), rng.integers(0, size, n)
+    eta = 0.3 + 0.5 * x + 0.9 * rng.normal(size=size)[codes]
+    y = family.draw(eta, None, np.empty(0), rng)
+    layout = Layout(("1", "x", "y"), (FactorLayout(("g",), (0,)),))
+    index = GroupIndex(("g",), (np.arange(size),))
+    rows = Rows(np.column_stack([np.ones(n), x, y]), (codes,), (index,), None)
+    spec = ModelSpec((0, 1), (Term(0, (0,), "unstructured"),), "ml", "frequency")
+    first = first_point(Observations.of(layout, rows, spec, family))
+    found = GeneralizedFit.of(layout, rows, spec, family)
+    errors = np.sqrt(np.diag(found.parameter_covariance))
+    away = np.concatenate([first.beta - found.beta, first.lambdas[0][0] - found.theta])
+    assert (np.abs(away) < 4.0 * errors).all()
+    assert found.report.n_evaluations <= 4
