@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray
@@ -83,8 +82,8 @@ class StackedScale:
     """Lambda_2 = blockdiag(lambda_f x I); a vector where every factor has one random column."""
 
     blocks: list[FloatArray]  # (k, k), lambda of every factor
+    n_levels: list[int]  # of every factor
     diagonal: FloatArray | None  # (width,), if that is all
-    matrix: sparse.csr_matrix | None  # (width, width), otherwise
 
     @classmethod
     def of(cls, lambdas: Sequence[FloatArray], n_levels: Sequence[int]) -> StackedScale:
@@ -92,27 +91,32 @@ class StackedScale:
 
         The order is column by column, and within a column level by level.
         """
-        blocks = list(lambdas)
+        blocks, diagonal = list(lambdas), None
         if all(len(lam) == 1 for lam in blocks):
-            return cls(blocks, np.repeat([lam[0, 0] for lam in blocks], n_levels), None)
-        parts = [
-            sparse.kron(lam, sparse.identity(n)) for lam, n in zip(blocks, n_levels, strict=True)
-        ]
-        return cls(blocks, None, sparse.csr_matrix(sparse.block_diag(parts)))
+            diagonal = np.repeat([lam[0, 0] for lam in blocks], n_levels)
+        return cls(blocks, list(n_levels), diagonal)
 
     def times(self, columns: FloatArray) -> FloatArray:
         """Return Lambda_2 times columns, (width, m)."""
         if self.diagonal is not None:
             return self.diagonal[:, None] * columns
-        assert self.matrix is not None
-        return np.asarray(self.matrix @ columns)
+        return self._multiplied(self.blocks, columns)
 
     def transpose_times(self, columns: FloatArray) -> FloatArray:
         """Return Lambda_2' times columns, (width, m)."""
         if self.diagonal is not None:
             return self.diagonal[:, None] * columns
-        assert self.matrix is not None
-        return np.asarray(self.matrix.T @ columns)
+        return self._multiplied([lam.T for lam in self.blocks], columns)
+
+    def _multiplied(self, blocks: list[FloatArray], columns: FloatArray) -> FloatArray:
+        """Multiply the columns of every factor, (k n_levels, m), by its block, (k, k)."""
+        product, start = np.empty(columns.shape), 0
+        for block, n in zip(blocks, self.n_levels, strict=True):
+            stop = start + len(block) * n
+            part = columns[start:stop].reshape(len(block), -1)
+            product[start:stop] = (block @ part).reshape(stop - start, -1)
+            start = stop
+        return product
 
     def inner(self, lower: FloatArray) -> FloatArray:
         """Return the lower triangle of Lambda_2'A Lambda_2, (width, width).
