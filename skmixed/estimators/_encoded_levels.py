@@ -20,7 +20,11 @@ from skmixed.estimators._encoder_columns import (
     learn_labels,
     look_up,
 )
-from skmixed.estimators._encodings import Encodings, LevelModel
+from skmixed.estimators._encoder_target import Target
+from skmixed.estimators._encodings import EncodingModel, Encodings, LabelledRows, LevelModel
+from skmixed.estimators._link_encodings import LinkFit, LinkLevelModel
+from skmixed.estimators._other_columns import OtherColumns
+from skmixed.estimators._reading import pick_rows
 from skmixed.exceptions import UnidentifiedWarning, warn
 
 
@@ -34,6 +38,7 @@ class KnownLevels:
     sizes: list[int]  # number of levels, a missing label counted if it is one
     members: list[tuple[int, ...]]  # which of the encoded columns each model has
     encodings: list[list[Encodings]]  # of every model and target
+    others: OtherColumns  # the columns that are not encoded
 
     @property
     def encoded_names(self) -> list[str]:
@@ -83,20 +88,24 @@ class TrainingLevels:
     """The rows an encoder is fitted to, and the models of them."""
 
     roles: Roles
+    others: OtherColumns
     labels: list[Labels]  # of every encoded column, without a missing one
     sizes: list[int]  # number of levels, a missing label counted if it is one
     codes: list[IntArray]  # (n,) a column, negative where there is no level
     members: list[tuple[int, ...]]  # which of the encoded columns each model has
-    models: list[list[LevelModel]]  # of every set of columns and target
-    fits: list[list[Fit]]  # to all rows
+    n_varying: int  # k, the constant and the slopes
+    models: list[list[EncodingModel]]  # of every set of columns and target
+    fits: list[list[Any]]  # to all rows; None where a target is constant, and linear ones not
 
     @classmethod
     def of(
         cls,
         roles: Roles,
+        others: OtherColumns,
         columns: Sequence[Any],  # of labels, (n,) each
-        slopes: FloatArray,  # (n, n_slopes)
-        targets: FloatArray,
+        fixed: tuple[FloatArray, FloatArray],  # slopes and adjusting columns, (n, s) and (n, p)
+        target: Target,
+        weights: FloatArray | None,  # (n,)
         *,
         joint: bool,
         missing_is_level: bool,
@@ -104,31 +113,38 @@ class TrainingLevels:
     ) -> TrainingLevels:
         """Learn the labels and fit a model of every set of columns and target to all rows.
 
-        `targets` is (n, n_targets); one model has all encoded columns if `joint`; conditional
-        standard deviations are computed only if `deviations`.
+        Conditional standard deviations are computed only if `deviations`. Labels of rows without
+        weight alone are not known.
         """
         names = [roles.names[i] for i in roles.encoded]
         learned = [
-            learn_labels(name, values, missing_is_level)
+            _weighted_labels(name, values, weights, missing_is_level)
             for name, values in zip(names, columns, strict=True)
         ]
         labels, codes, sizes = (list(part) for part in zip(*learned, strict=True))
         members: list[tuple[int, ...]] = [(column,) for column in range(len(names))]
         if joint:
             members = _joint_members(codes, sizes)
-        models = [
-            LevelModel.of_targets(
-                slopes,
-                targets,
-                [f"{column}" for column in columns],
-                [codes[column] for column in columns],
-                [sizes[column] for column in columns],
-                deviations=deviations,
+        models: list[list[EncodingModel]] = []
+        for chosen in members:
+            labelled = LabelledRows(
+                *fixed,
+                weights,
+                [f"{column}" for column in chosen],
+                [codes[column] for column in chosen],
+                [sizes[column] for column in chosen],
             )
-            for columns in members
-        ]
+            models.append(
+                [
+                    LevelModel.of(labelled, values, deviations=deviations)
+                    if target.family is None
+                    else LinkLevelModel.of(labelled, values, target.family, deviations=deviations)
+                    for values in target.values.T
+                ]
+            )
         fits = [[model.fit() for model in of_targets] for of_targets in models]
-        return cls(roles, labels, sizes, codes, members, models, fits)
+        k = 1 + fixed[0].shape[1]
+        return cls(roles, others, labels, sizes, codes, members, k, models, fits)
 
     def known(self) -> KnownLevels:
         """Return what all rows say of the levels."""
@@ -136,7 +152,9 @@ class TrainingLevels:
             [model.encodings(fit) for model, fit in zip(models, fits, strict=True)]
             for models, fits in zip(self.models, self.fits, strict=True)
         ]
-        return KnownLevels(self.roles, self.labels, self.sizes, self.members, encodings)
+        return KnownLevels(
+            self.roles, self.labels, self.sizes, self.members, encodings, self.others
+        )
 
     def without_folds(self, known: KnownLevels, folds: Iterable[IntArray]) -> RowEncodings:
         """Return what of every row is known from the rows outside its fold.
@@ -145,10 +163,10 @@ class TrainingLevels:
         """
         found = known.of_rows(self.codes)
         for fold in folds:
-            for columns, models in zip(self.members, self.models, strict=True):
+            for columns, models, fits in zip(self.members, self.models, self.fits, strict=True):
                 codes = [self.codes[column][fold] for column in columns]
-                for target, model in enumerate(models):
-                    parts = model.without(fold).of_rows(codes)
+                for target, (model, fit) in enumerate(zip(models, fits, strict=True)):
+                    parts = model.without(fold, fit).of_rows(codes)
                     for column, values in zip(columns, parts, strict=True):
                         found[target][column][fold] = values
         return found
@@ -168,37 +186,68 @@ class TrainingLevels:
     def covariances(self) -> list[FloatArray]:
         """Covariance of the effects of every encoded column, (n_targets, k, k)."""
         found = {}
+        none = np.zeros((self.n_varying, self.n_varying))
         for columns, fits in zip(self.members, self.fits, strict=True):
             for number, column in enumerate(columns):
-                found[column] = np.stack([fit.covariances[number] for fit in fits])
+                found[column] = np.stack(
+                    [none if fit is None else fit.covariances[number] for fit in fits]
+                )
         return [found[column] for column in sorted(found)]
 
     @property
     def residual_variances(self) -> FloatArray:
-        """Residual variances, (n_models, n_targets)."""
-        return np.array([[fit.sigma2 for fit in fits] for fits in self.fits])
+        """Residual variances, (n_models, n_targets); NaN for classes and counts."""
+        sigma2 = [[np.nan if fit is None else fit.sigma2 for fit in fits] for fits in self.fits]
+        return np.array(sigma2)
 
     def warn(self) -> None:
         """Warn where encodings are zero for want of information, or a search did not end.
 
-        UnidentifiedWarning: a column has one level, or a level for every row. ConvergenceWarning:
-        the criterion can still be lowered.
+        UnidentifiedWarning: a column has one level, or a level for every row, or the columns it is
+        adjusted for leave nothing. ConvergenceWarning: the criterion can still be lowered.
         """
         names = [self.roles.names[i] for i in self.roles.encoded]
-        for columns, fits in zip(self.members, self.fits, strict=True):
-            useless = [names[columns[f]] for f in fits[0].unidentified]
+        for columns, of_targets in zip(self.members, self.fits, strict=True):
+            fits = [fit for fit in of_targets if fit is not None]
+            useless = [names[columns[f]] for f in fits[0].unidentified] if fits else []
             if useless:
                 warn(
                     f"the encodings of {useless} are zero: a column with one level, or a level for "
                     "every row, says nothing of the target beyond the rows it was learned from",
                     UnidentifiedWarning,
                 )
-            if not all(fit.report.converged for fit in fits):
+            if any(isinstance(fit, Fit) and fit.rank >= fit.products.n_rows > 1 for fit in fits):
+                warn(
+                    f"the encodings of {[names[c] for c in columns]} are zero: the columns they "
+                    "are adjusted for are as many as the rows, and explain all: name fewer in "
+                    "`adjust`, or say adjust=False",
+                    UnidentifiedWarning,
+                )
+            if not all(_has_ended(fit) for fit in fits):
                 warn(
                     f"the search for the variances of {[names[c] for c in columns]} did not "
                     "converge",
                     ConvergenceWarning,
                 )
+
+
+def _has_ended(fit: Fit | LinkFit) -> bool:
+    """Tell whether a search found what there is to find."""
+    return fit.has_ended if isinstance(fit, LinkFit) else fit.report.converged
+
+
+def _weighted_labels(
+    name: str,
+    values: Any,  # (n,)
+    weights: FloatArray | None,
+    missing_is_level: bool,
+) -> tuple[Labels, IntArray, int]:
+    """Learn the levels of one column from its rows with a weight, as `learn_labels`."""
+    if weights is None or weights.all():
+        return learn_labels(name, values, missing_is_level)
+    kept = pick_rows(values, np.flatnonzero(weights))
+    labels, _, size = learn_labels(name, kept, missing_is_level)
+    return labels, look_up(labels, size, values), size
 
 
 def _joint_members(codes: Sequence[IntArray], sizes: Sequence[int]) -> list[tuple[int, ...]]:

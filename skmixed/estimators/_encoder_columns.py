@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from sklearn.utils import assert_all_finite, column_or_1d
-from sklearn.utils.multiclass import type_of_target
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.records import stored
@@ -18,11 +15,7 @@ from skmixed.design.tables import UNKNOWN, Labels
 from skmixed.design.values import check_labels
 from skmixed.design.wording import list_rows
 from skmixed.estimators._columns import column_place, listed
-from skmixed.estimators._numbers import check_lengths, read_y
 from skmixed.estimators._reading import InputTable
-from skmixed.exceptions import warn
-
-_MANY_CLASSES = 30  # of whole numbers: classes are seldom more, counts and prices soon are
 
 
 @stored
@@ -33,34 +26,38 @@ class Roles:
     names: tuple[str, ...]  # of all columns
     encoded: tuple[int, ...]  # positions of the columns of labels, in the order of X
     slopes: tuple[int, ...]  # positions of the columns whose effects vary over the levels
+    adjusting: tuple[int, ...] = ()  # positions of those that `adjust` names
 
     @property
-    def passed(self) -> tuple[int, ...]:
-        """Positions of the columns of numbers that are handed on."""
-        return tuple(set(range(len(self.names))) - set(self.encoded))
+    def others(self) -> tuple[int, ...]:
+        """Positions of the columns that are not encoded."""
+        return tuple(sorted(set(range(len(self.names))) - set(self.encoded)))
 
 
-def choose_roles(names: Sequence[str], columns: Any, slopes: Any) -> Roles:
-    """Return what the parameters `columns` and `slopes` of an encoder say of the columns of X.
+def choose_roles(names: Sequence[str], columns: Any, slopes: Any, adjust: Any = None) -> Roles:
+    """Return what the parameters of an encoder say of the columns of X.
 
+    `adjust` are names and positions of columns that labels are adjusted for, if it names any.
     Raises ValueError for columns that are not there, that are both, or if none is left to encode.
     """
     varying = _places(slopes, names, "slopes")
-    encoded = [i for i in range(len(names)) if i not in varying]
+    adjusting = _places(adjust, names, "adjust")
+    encoded = [i for i in range(len(names)) if i not in {*varying, *adjusting}]
     if columns is not None:
         encoded = sorted(_places(columns, names, "columns"))
-    both = [names[i] for i in encoded if i in varying]
-    if both:
-        raise ValueError(
-            f"the columns {both} are given twice, in `columns` and in `slopes`; X has "
-            f"{len(names)} feature(s)"
-        )
+    for parameter, others in (("slopes", varying), ("adjust", adjusting)):
+        both = [names[i] for i in encoded if i in others]
+        if both:
+            raise ValueError(
+                f"the columns {both} are given twice, in `columns` and in `{parameter}`; X has "
+                f"{len(names)} feature(s)"
+            )
     if not encoded:
         raise ValueError(
             f"there is no column to encode: X has {list(names)}, columns={columns!r} and "
             f"slopes={slopes!r}"
         )
-    return Roles(tuple(names), tuple(encoded), tuple(varying))
+    return Roles(tuple(names), tuple(encoded), tuple(varying), tuple(adjusting))
 
 
 def _places(entries: Any, names: Sequence[str], parameter: str) -> list[int]:
@@ -72,19 +69,12 @@ def _places(entries: Any, names: Sequence[str], parameter: str) -> list[int]:
     return list(dict.fromkeys(places))
 
 
-def read_columns(
-    table: InputTable, roles: Roles, name_by: str | None = None
-) -> tuple[list[Any], FloatArray, FloatArray]:
-    """Return the columns of labels, (n,) each, slopes, (n, n_slopes), and those handed on, (n, m).
-
-    Slopes are finite, and the last may have NaN among them. Raises ValueError for infinite labels,
-    and for other columns that are no numbers; `name_by` is as in `InputTable.numeric`.
-    """
+def read_labels(table: InputTable, roles: Roles) -> list[Any]:
+    """Return the columns of labels, (n,) each. Raises ValueError for infinite ones."""
     labels = [table.column(place) for place in roles.encoded]
     for place, values in zip(roles.encoded, labels, strict=True):
         check_labels({roles.names[place]: values}, "X")
-    slopes = table.numeric(roles.slopes, name_by=name_by)
-    return labels, slopes, table.numeric(roles.passed, name_by=name_by, allow_nan=True)
+    return labels
 
 
 def learn_labels(name: str, values: Any, missing_is_level: bool) -> tuple[Labels, IntArray, int]:
@@ -137,67 +127,25 @@ def refuse_new_labels(names: Sequence[str], codes: Sequence[IntArray]) -> None:
             )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """A target as numbers."""
-
-    kind: str  # "continuous", "binary" or "multiclass"
-    classes: NDArray[Any] | None  # (n_classes,), sorted; None for numbers
-    # numbers, or indicators: of the second of two classes, of every class of more
-    values: FloatArray  # (n, n_targets)
-
-    @classmethod
-    def read(cls, y: Any, kind: str, n_rows: int) -> Target:
-        """Validate y, (n,), as finite numbers or classes.
-
-        `kind` may also be "auto", for what scikit-learn's `type_of_target` says.
-        """
-        if np.asarray(y).dtype.kind == "f":
-            assert_all_finite(y, input_name="y")
-        found = type_of_target(y, input_name="y") if kind == "auto" else kind
-        if found not in ("continuous", "binary", "multiclass"):
-            raise ValueError(
-                f"Unknown label type: y is {found!r}, and only 'continuous', 'binary' and "
-                "'multiclass' can be encoded by; give one column of numbers or classes, or say "
-                "target_type"
-            )
-        if found == "continuous":
-            return cls(found, None, read_y(y, n_rows)[:, None])
-        labels = column_or_1d(y, warn=True)
-        assert_all_finite(labels, input_name="y")
-        check_lengths(n_rows, labels)
-        classes, codes = np.unique(labels, return_inverse=True)
-        if kind == "auto" and classes.dtype.kind in "iuf" and len(classes) > _MANY_CLASSES:
-            warn(
-                f"y has {len(classes)} different whole numbers, which are taken for as many "
-                "classes, with columns for each: say target_type='continuous' if they are numbers, "
-                "or 'multiclass'",
-                UserWarning,
-            )
-        if found == "binary" and len(classes) > 2:
-            raise ValueError(f"target_type is 'binary', and y has {len(classes)} classes")
-        if found == "binary":
-            return cls(found, classes, (codes == 1).astype(np.float64)[:, None])
-        return cls(found, classes, np.eye(len(classes))[codes])
-
-
 RowEncodings = list[list[FloatArray]]
 """By target and encoded column, (n, 2 k + 1): effects, their standard deviations, and the count."""
 
 
 def join_columns(
-    roles: Roles, passed: FloatArray, encodings: RowEncodings, extra: Sequence[str]
+    roles: Roles,
+    others: Mapping[int, FloatArray],  # (n, m) a column that is not encoded, by position
+    encodings: RowEncodings,
+    extra: Sequence[str],
 ) -> FloatArray:
     """Put encodings in the places of the encoded columns, (n, n_columns).
 
-    `passed`, (n, m), are the other columns; `extra` says which of "sd" and "count" are wanted
-    beside the effects.
+    `extra` says which of "sd" and "count" are wanted beside the effects.
     """
     k = len(roles.slopes) + 1
     parts = []
     for place in range(len(roles.names)):
         if place not in roles.encoded:
-            parts.append(passed[:, [roles.passed.index(place)]])
+            parts.append(others[place])
             continue
         column = roles.encoded.index(place)
         parts += [of_target[column][:, :k] for of_target in encodings]
@@ -209,7 +157,11 @@ def join_columns(
 
 
 def joined_names(
-    roles: Roles, names: Sequence[str], classes: Sequence[str], extra: Sequence[str]
+    roles: Roles,
+    names: Sequence[str],
+    dummies: Mapping[int, Sequence[str]],  # endings of the names of the columns that are made of
+    classes: Sequence[str],
+    extra: Sequence[str],
 ) -> list[str]:
     """Return the names of the columns that `join_columns` makes.
 
@@ -219,7 +171,7 @@ def joined_names(
     found: list[str] = []
     for place, name in enumerate(names):
         if place not in roles.encoded:
-            found.append(name)
+            found += [name + ending for ending in dummies.get(place, [""])]
             continue
         stems = [name, *(f"{name}_{slope}" for slope in slopes)]
         effects = [stem + suffix for suffix in classes for stem in stems]

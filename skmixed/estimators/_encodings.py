@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from skmixed.core.rows.row_effects import effects_without_rows
 from skmixed.core.search.newton import Newton
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
-from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.design.design import empty_columns
 from skmixed.design.records import stored
@@ -30,7 +30,7 @@ class Encodings:
 
     effects: Blocks  # (n_levels, k), BLUPs; zero for levels without rows
     variances: Blocks  # (n_levels, k), conditional; `prior` for levels without rows
-    counts: list[IntArray]  # (n_levels,), rows of every level
+    counts: Blocks  # (n_levels,), rows of every level, or the sum of their weights
     prior: Blocks  # (k,), variances of the distribution; zeros if no deviations are wanted
 
     def of_rows(self, codes: Sequence[IntArray]) -> list[FloatArray]:
@@ -48,7 +48,7 @@ class Encodings:
 
 
 def _with_unknown(
-    effects: FloatArray, deviations: FloatArray, counts: IntArray, prior: FloatArray
+    effects: FloatArray, deviations: FloatArray, counts: FloatArray, prior: FloatArray
 ) -> FloatArray:
     """Put a line for unknown levels last, where code -1 finds it: (n_levels + 1, 2 k + 1)."""
     known = np.column_stack([effects, deviations, counts])
@@ -56,52 +56,92 @@ def _with_unknown(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LabelledRows:
+    """Rows of a table with the labels of one column or, crossed, of several."""
+
+    slopes: FloatArray  # (n, s), columns whose effects vary beside the constant
+    adjusting: FloatArray  # (n, p), further columns whose effects are fixed
+    weights: FloatArray | None  # (n,), how many rows each stands for
+    names: Sequence[str]  # of the columns of labels
+    codes: Sequence[IntArray]  # (n,) a column, negative where there is no label
+    sizes: Sequence[int]  # their numbers of levels
+
+    @property
+    def places(self) -> IntArray:
+        """Where the rows stand that have all labels, and a weight, (n_used,)."""
+        used = np.logical_and.reduce([of_rows >= 0 for of_rows in self.codes])
+        return np.flatnonzero(used if self.weights is None else used & (self.weights > 0.0))
+
+    @property
+    def varying(self) -> tuple[int, ...]:
+        """Places of the columns whose effects vary: the constant and the slopes."""
+        return tuple(range(self.slopes.shape[1] + 1))
+
+    @property
+    def layout(self) -> Layout:
+        """The columns [1, slopes, adjusting, target], and a factor a column of labels."""
+        n_columns = len(self.varying) + self.adjusting.shape[1] + 1
+        return Layout(
+            tuple(f"c{i}" for i in range(n_columns)),
+            tuple(FactorLayout((name,), self.varying) for name in self.names),
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """All columns are fixed, and some vary over the levels of every column of labels."""
+        terms = tuple(Term(factor, self.varying) for factor in range(len(self.names)))
+        return ModelSpec(tuple(range(self.layout.response)), terms)
+
+    def rows(self, target: FloatArray, places: IntArray) -> Rows:
+        """Return the rows at some places with a target, (n,)."""
+        k = len(self.varying)
+        columns = empty_columns(len(target), self.layout.response + 1)
+        columns[:, CONSTANT], columns[:, 1:k], columns[:, k:-1] = 1.0, self.slopes, self.adjusting
+        columns[:, -1] = target
+        indexes = tuple(
+            GroupIndex((name,), (np.arange(size),))
+            for name, size in zip(self.names, self.sizes, strict=True)
+        )
+        rows = Rows(columns, tuple(self.codes), indexes, self.weights)
+        return rows if len(places) == len(target) else rows.take(places)
+
+
+class EncodingModel(Protocol):
+    """A model of a target on levels: what it says of them from all rows, or from some."""
+
+    def fit(self) -> Any:
+        """Fit to all rows; returns what has `covariances`, `sigma2`, `unidentified`, `report`."""
+        ...
+
+    def encodings(self, fit: Any) -> Encodings:
+        """Return what a fit says of every level; None knows nothing."""
+        ...
+
+    def without(self, chosen: IntArray, fit: Any) -> Encodings:
+        """Return what the rows other than those chosen, (m,), say; `fit` is that to all rows."""
+        ...
+
+    def leave_each_row_out(self, fit: Any, table: list[FloatArray]) -> None:
+        """Write over the encodings of rows by all, (n, 2 k + 1) a column, those by the others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LevelModel:
-    """A linear mixed model of a target on the levels of one column or, crossed, of several.
+    """A linear mixed model of a target."""
 
-    Constant and slopes are fixed, and vary over the levels of every column.
-    """
-
-    summed: SummedRows  # [1, slopes, target] of the rows that have all labels
+    summed: SummedRows  # [1, slopes, adjusting, target] of the rows that are used
     places: IntArray  # (n,), where each of these rows stands in the table
     spec: ModelSpec
     deviations: bool  # whether conditional variances are wanted; they are zeros otherwise
 
     @classmethod
-    def of_targets(
-        cls,
-        slopes: FloatArray,  # (n, s), columns whose effects vary beside the constant
-        targets: FloatArray,  # (n, n_targets)
-        names: Sequence[str],  # of the columns of labels
-        codes: Sequence[IntArray],  # (n,) a column, negative where there is no label
-        sizes: Sequence[int],  # their numbers of levels
-        *,
-        deviations: bool,
-    ) -> list[LevelModel]:
-        """Sum over the rows of a table that have all labels, for a model of every target."""
-        varying = tuple(range(slopes.shape[1] + 1))
-        layout = Layout(
-            (*(f"c{i}" for i in range(len(varying) + 1)),),
-            tuple(FactorLayout((name,), varying) for name in names),
-        )
-        terms = tuple(Term(factor, varying) for factor in range(len(names)))
-        spec = ModelSpec(varying, terms)
-        indexes = tuple(
-            GroupIndex((name,), (np.arange(size),)) for name, size in zip(names, sizes, strict=True)
-        )
-        places = np.flatnonzero(np.logical_and.reduce([of_rows >= 0 for of_rows in codes]))
-        plan: Plan | None = None
-        models = []
-        for target in targets.T:
-            columns = empty_columns(len(target), len(varying) + 1)
-            columns[:, CONSTANT], columns[:, 1:-1], columns[:, -1] = 1.0, slopes, target
-            rows = Rows(columns, tuple(codes), indexes)
-            if len(places) < len(target):
-                rows = rows.take(places)
-            plan = plan or Plan.of(layout, rows)
-            products = _with_a_residual(CrossProducts.filled(plan, rows.columns))
-            models.append(cls(SummedRows(rows, products, plan), places, spec, deviations))
-        return models
+    def of(cls, labelled: LabelledRows, target: FloatArray, *, deviations: bool) -> LevelModel:
+        """Sum over the rows of a table, with a target, (n,)."""
+        places = labelled.places
+        summed = SummedRows.of(labelled.layout, labelled.rows(target, places))
+        summed = replace(summed, products=_with_a_residual(summed.products))
+        return cls(summed, places, labelled.spec, deviations)
 
     def fit(self) -> Fit:
         """Fit to all rows."""
@@ -112,31 +152,25 @@ class LevelModel:
 
     def encodings(self, fit: Fit | None) -> Encodings:
         """Return what a fit to all rows or some knows of every level; None knows nothing."""
-        k, sizes = len(self.spec.fixed), [len(index) for index in self.summed.rows.indexes]
-        prior = [np.zeros(k) for _ in sizes]
-        if fit is not None and self.deviations:
-            prior = [np.diag(covariance).copy() for covariance in fit.covariances]
-        effects = [np.zeros((size, k)) for size in sizes]
-        variances = [np.tile(prior[number], (size, 1)) for number, size in enumerate(sizes)]
-        counts = [np.zeros(size, dtype=np.intp) for size in sizes]
-        for number, modes in enumerate([] if fit is None else fit.modes):
-            assert fit is not None
-            block = fit.products.factors[number]
-            at = block.index.labels[0]
-            effects[number][at], counts[number][at] = modes, block.counts
-            if self.deviations:
-                spread = fit.conditional_covariance(number).diagonal(axis1=1, axis2=2)
-                variances[number][at] = np.maximum(spread, 0.0)
-        return Encodings(effects, variances, counts, prior)
+        sizes = [len(index) for index in self.summed.rows.indexes]
+        if fit is None:
+            return nothing_known(sizes, len(self.spec.terms[0].columns))
+        levels = [block.index.labels[0] for block in fit.products.factors]
+        counts = [block.counts.astype(np.float64) for block in fit.products.factors]
+        if self.summed.rows.weights is not None:
+            unit = fit.products.unit
+            counts = [block.products[0, CONSTANT] * unit for block in fit.products.factors]
+        variances, prior = None, None
+        if self.deviations:
+            variances, prior = deviations_of(fit, range(len(sizes))), fit.covariances
+        return spread_over(sizes, levels, fit.modes, counts, variances, prior)
 
-    def without(self, chosen: IntArray) -> Encodings:
+    def without(self, chosen: IntArray, fit: Fit) -> Encodings:
         """Return what the rows of the table other than those chosen, (m,), say of every level.
 
         The model is fitted to the sums of all rows less those of the chosen ones.
         """
-        out = np.zeros(max(self.places[-1], chosen.max()) + 1, dtype=bool)
-        out[chosen] = True
-        taken = np.flatnonzero(out[self.places])
+        taken = taken_out(self.places, chosen)
         if len(taken) == len(self.places):
             return self.encodings(None)
         products = self.summed.without(taken) if len(taken) else self.summed.products
@@ -150,10 +184,84 @@ class LevelModel:
         """
         if not fit.is_determined:
             return
-        found = effects_without_rows(fit, self.summed)
-        for columns, mean, variance in zip(table, found.means, found.variances, strict=True):
-            columns[self.places, :-1] = np.hstack([mean, np.sqrt(np.maximum(variance, 0.0))])
-            columns[self.places, -1] -= 1.0
+        write_without_rows(fit, self.summed, self.places, table, self.summed.rows.weights)
+
+
+def taken_out(places: IntArray, chosen: IntArray) -> IntArray:
+    """Return which of the rows used, at (n,) places of a table, are among those chosen, (m,)."""
+    out = np.zeros(max(places[-1], chosen.max()) + 1, dtype=bool)
+    out[chosen] = True
+    return np.flatnonzero(out[places])
+
+
+def nothing_known(sizes: Sequence[int], k: int) -> Encodings:
+    """Return the encodings of levels without rows."""
+    none: Blocks = [np.empty((0, k)) for _ in sizes]
+    nowhere = [np.empty(0, dtype=np.intp) for _ in sizes]
+    return spread_over(sizes, nowhere, none, [np.empty(0) for _ in sizes], None, None)
+
+
+def spread_over(
+    sizes: Sequence[int],  # numbers of all levels, an entry a column as in all that follows
+    levels: Sequence[IntArray],  # (m,), those that have rows
+    modes: Blocks,  # (m, k), their effects
+    counts: Blocks,  # (m,)
+    variances: Blocks | None,  # (m, k), conditional; None: no deviations are wanted
+    covariances: Blocks | None,  # (k, k), of the distribution
+) -> Encodings:
+    """Return the encodings of all levels from those of the levels that have rows."""
+    effects, spread, numbers, prior = [], [], [], []
+    for column, (size, own) in enumerate(zip(sizes, levels, strict=True)):
+        k = modes[column].shape[1]
+        known = np.zeros(k) if covariances is None else np.diag(covariances[column]).copy()
+        prior.append(known)
+        effects.append(np.zeros((size, k)))
+        spread.append(np.tile(known, (size, 1)))
+        numbers.append(np.zeros(size))
+        effects[-1][own], numbers[-1][own] = modes[column], counts[column]
+        if variances is not None:
+            spread[-1][own] = variances[column]
+    return Encodings(effects, spread, numbers, prior)
+
+
+def deviations_of(fit: Any, positions: Iterable[int]) -> Blocks:
+    """Return conditional variances of the effects of used factors, (n_levels, k) each."""
+    return [
+        np.maximum(fit.conditional_covariance(position).diagonal(axis1=1, axis2=2), 0.0)
+        for position in positions
+    ]
+
+
+def write_without_rows(
+    fit: Fit,
+    summed: SummedRows,
+    places: IntArray,  # (n,), where its rows stand in the table
+    table: list[FloatArray],  # (n_table, 2 k + 1) a column
+    weights: FloatArray | None,  # (n,), how many rows each stands for
+) -> None:
+    """Write over encodings by all rows those by the other rows, at the variances of a fit.
+
+    An effect changes by as much as in the fit, and is zero for a level without other rows.
+    """
+    found = effects_without_rows(fit, summed)
+    zipped = zip(fit.modes, summed.rows.codes, table, found.means, found.variances, strict=True)
+    for modes, codes, columns, mean, variance in zipped:
+        k = mean.shape[1]
+        columns[places, :k] += mean - modes[codes]
+        columns[places, k:-1] = np.sqrt(np.maximum(variance, 0.0))
+        leave_rows_out_of_counts(columns, places, codes, weights)
+
+
+def leave_rows_out_of_counts(
+    columns: FloatArray,  # (n_table, 2 k + 1), effects, deviations and counts of rows
+    places: IntArray,  # (n,), where some rows stand
+    codes: IntArray,  # (n,), their levels
+    weights: FloatArray | None,  # (n,), how many rows each stands for
+) -> None:
+    """Subtract rows from the counts of their levels, of which those without others know nothing."""
+    alone = places[(np.bincount(codes) == 1)[codes]]
+    columns[places, -1] -= 1.0 if weights is None else weights
+    columns[alone, : columns.shape[1] // 2], columns[alone, -1] = 0.0, 0.0
 
 
 def _with_a_residual(products: CrossProducts) -> CrossProducts:

@@ -216,7 +216,7 @@ def refuse_text(values: NDArray[Any], places: Iterable[int], parameter: str | No
     of labels, None for new rows.
     """
     values = np.asarray(values, dtype=object)
-    found = [place for place in places if any(map(_is_word, values[:, place]))]
+    found = [place for place in places if any(map(is_word, values[:, place]))]
     if not found:
         return
     remedy = ", which were numbers in fit"
@@ -231,7 +231,7 @@ def refuse_text(values: NDArray[Any], places: Iterable[int], parameter: str | No
     ) from None
 
 
-def _is_word(value: Any) -> bool:
+def is_word(value: Any) -> bool:
     """Tell whether a value is text that does not spell a number."""
     if not isinstance(value, str):
         return False

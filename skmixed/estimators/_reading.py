@@ -33,6 +33,7 @@ from skmixed.estimators._estimator import header_of
 from skmixed.estimators._numbers import (
     are_finite,
     check_numbers,
+    is_word,
     plain_numbers,
     refuse_labels,
     refuse_text,
@@ -137,6 +138,13 @@ class InputTable:
         if isinstance(place, str):
             place = self.names.index(place)
         return column(self.values, place) if self.is_named else self.values[:, place]
+
+    def has_labels(self, place: int) -> bool:
+        """Tell whether a column holds text or categories and not numbers."""
+        if self.is_named:
+            return bool(not_numeric(self.select([place])))
+        values = self.values[:, place]
+        return values.dtype.kind not in "biuf" and any(map(is_word, values))
 
     def select(self, places: Sequence[int | str]) -> Any:
         """Return some columns by position or name, as a table of the same kind."""

@@ -20,20 +20,22 @@ from skmixed.design.records import stored
 from skmixed.estimators._cross_fitting import folds_of_rows
 from skmixed.estimators._encoded_levels import KnownLevels, TrainingLevels
 from skmixed.estimators._encoder_columns import (
-    Target,
     choose_roles,
     join_columns,
     joined_names,
-    read_columns,
+    read_labels,
     refuse_new_labels,
     set_unknown_to_nan,
 )
+from skmixed.estimators._encoder_target import Target
 from skmixed.estimators._estimator import (
     FittedAttribute,
     FittedEstimator,
     UnknownLevels,
     header_of,
 )
+from skmixed.estimators._numbers import read_weights
+from skmixed.estimators._other_columns import OtherColumns, adjusting_columns, names_columns
 from skmixed.estimators._reading import InputTable
 
 
@@ -54,23 +56,32 @@ class EncoderState:
 class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
     """Encode categorical columns by the target, with shrinkage that is estimated.
 
-    A label becomes the BLUP of its random intercept in a linear mixed model of the target: the mean
-    of its rows less that of all, shrunk towards zero by as much as the number of its rows and the
-    variances between and within labels warrant. The variances are estimated by REML, so there is
-    nothing to tune. `fit_transform` encodes every row by a model of other rows, so that what
-    follows is not misled by encodings that know its own response.
+    A label becomes the BLUP of its random intercept in a mixed model of the target: the mean of its
+    rows less that of all, shrunk towards zero by as much as the number of its rows and the
+    variances between and within labels warrant. The variances are estimated, by REML in the linear
+    model, so there is nothing to tune. `fit_transform` encodes every row by a model of other rows,
+    so that what follows is not misled by encodings that know its own response.
 
     Parameters
     ----------
     columns : str, int or list of these, default=None
-        Columns of X to encode, by name or position; None is all but the slopes. The others must be
-        numbers and are handed on, in their places.
+        Columns of X to encode, by name or position; None is all but the slopes and those that
+        `adjust` names. The others must be numbers and are handed on, in their places.
     slopes : str, int or list of these, default=None
         Columns of numbers whose slopes vary over the labels, too: each gives one more encoding.
     joint : bool, default=False
         Whether one model has crossed effects of all encoded columns, each adjusted for the others,
         or every column has a model of its own; so has, in any case, one whose labels divide the
         rows as those of an earlier column do.
+    adjust : bool, str, int or list of these, default=False
+        What the effects of labels are adjusted for, so that a label does not carry what other
+        columns say anyway: these are fixed effects of the same model. True is all columns that are
+        not encoded, False none; or columns by name or position; or a formula such as
+        ``"grade + log(age)"``. Missing numbers count as the mean of their column and as a column of
+        their own. Unless False, columns of at most 100 labels that are not encoded need not be
+        numbers: they become dummies, for the model and in what is handed on. Labels are adjusted
+        for what they are given with: in a `ColumnTransformer` give the other columns too, and name
+        the labels in `columns`.
     cv : int, splitter or iterable of pairs, default=5
         The folds of `fit_transform`, in which every row must be tested once. An integer makes
         `KFold`, or `StratifiedKFold` where the target has classes.
@@ -90,9 +101,9 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
     extra : list of {"sd", "count"}, default=()
         Columns to add to each encoding: the conditional standard deviation of the BLUP, and the
         number of rows it comes from.
-    target_type : {"auto", "continuous", "binary", "multiclass"}, default="auto"
-        What y is, by default what `sklearn.utils.multiclass.type_of_target` says: whole numbers are
-        classes.
+    target_type : {"auto", "continuous", "binary", "multiclass", "count"}, default="auto"
+        What y is. By default text and whole numbers of at most 20 different values are classes, and
+        all other numbers are continuous. Counts, by a Poisson model, have to be asked for.
 
     Attributes
     ----------
@@ -104,7 +115,8 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
     random_covariance_ : list of ndarray of shape (n_targets, k, k)
         Estimated covariance of the random effects of every encoded column.
     residual_variance_ : ndarray of shape (n_models, n_targets)
-        Estimated variance within labels, a line a model.
+        Estimated variance within labels, a line a model; NaN for classes and counts, where it
+        follows from the mean.
     classes_ : ndarray or None
         The classes, if the target has any.
     target_type_ : str
@@ -123,9 +135,11 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
     Notes
     -----
     ``fit(X, y).transform(X)`` does not equal ``fit_transform(X, y)``; use the latter on training
-    data. Classes are encoded on the scale of probabilities: the BLUP of the indicator of the second
-    of two classes, or of every class of more, in a linear model. It may leave [0, 1] together with
-    the mean, which matters to no learner that follows.
+    data.
+
+    Classes and counts are encoded on the scale of the link, by generalized linear mixed models
+    (Laplace's approximation): a label gets what it adds to the log-odds of the second of two
+    classes, of every class of more against all others, or to the logarithm of the mean count.
 
     With ``cross_fit="loo"`` the encoding of a row falls as its own response rises, label by label
     and without noise. Linear models cannot use this. Trees can, and learn it instead of the
@@ -151,6 +165,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         "columns": [str, Integral, "array-like", None],
         "slopes": [str, Integral, "array-like", None],
         "joint": ["boolean"],
+        "adjust": [str, Integral, "array-like", "boolean"],
         "cv": ["cv_object"],
         "cross_fit": [StrOptions({"kfold", "loo"})],
         "shuffle": ["boolean"],
@@ -158,7 +173,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         "handle_unknown": [StrOptions({"population", "nan", "error"})],
         "handle_missing": [StrOptions({"level", "unknown"})],
         "extra": [list, tuple],
-        "target_type": [StrOptions({"auto", "continuous", "binary", "multiclass"})],
+        "target_type": [StrOptions({"auto", "continuous", "binary", "multiclass", "count"})],
     }
 
     categories_ = FittedAttribute[list[NDArray[Any]]]("known.categories")
@@ -174,6 +189,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         columns: Any = None,
         slopes: Any = None,
         joint: bool = False,
+        adjust: Any = False,
         cv: Any = 5,
         cross_fit: Literal["kfold", "loo"] = "kfold",
         shuffle: bool = True,
@@ -181,11 +197,12 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         handle_unknown: UnknownLevels = "population",
         handle_missing: Literal["level", "unknown"] = "level",
         extra: Sequence[str] = (),
-        target_type: Literal["auto", "continuous", "binary", "multiclass"] = "auto",
+        target_type: Literal["auto", "continuous", "binary", "multiclass", "count"] = "auto",
     ) -> None:
         self.columns = columns
         self.slopes = slopes
         self.joint = joint
+        self.adjust = adjust
         self.cv = cv
         self.cross_fit = cross_fit
         self.shuffle = shuffle
@@ -212,9 +229,10 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
             Such as `groups` for a `GroupKFold`.
         """
         mapping = MethodMapping().add(caller="fit_transform", callee="split")
-        return MetadataRouter(owner=self).add(splitter=self.cv, method_mapping=mapping)
+        router = MetadataRouter(owner=self).add_self_request(self)
+        return router.add(splitter=self.cv, method_mapping=mapping)
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn the encodings from all rows.
 
         Parameters
@@ -223,6 +241,9 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
             The columns.
         y : array-like of shape (n,)
             The target.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights; a row of weight w stands for w rows, and those of weight 0 are left
+            out.
 
         Returns
         -------
@@ -235,10 +256,10 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
             For invalid X or y, and columns that are not there.
         """
         self._validate_params()
-        self._fitted = self._learn(X, y)[1]
+        self._fitted = self._learn(X, y, sample_weight)[1]
         return self
 
-    def fit_transform(self, X: Any, y: Any, **params: Any) -> FloatArray:
+    def fit_transform(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> FloatArray:
         """Learn the encodings from all rows and encode each of these by others.
 
         Parameters
@@ -247,6 +268,9 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
             The columns.
         y : array-like of shape (n,)
             The target.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights; a row of weight w stands for w rows, and those of weight 0 are left
+            out.
         **params : dict
             Of the splitter: `groups`, say, for a `GroupKFold`. In a pipeline they need metadata
             routing.
@@ -262,14 +286,14 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
             As in `fit`, and if the folds do not test every row once.
         """
         self._validate_params()
-        training, fitted, passed = self._learn(X, y)
+        training, fitted, others = self._learn(X, y, sample_weight)
         if self.cross_fit == "loo":
             known = training.without_each_row(fitted.known)
         else:
-            stratified = fitted.target_type != "continuous"
+            stratified = fitted.classes is not None
             folds = folds_of_rows(self, X, y, stratified=stratified, params=params)
             known = training.without_folds(fitted.known, folds)
-        encoded = join_columns(fitted.known.roles, passed, known, self.extra)
+        encoded = join_columns(fitted.known.roles, others, known, self.extra)
         self._fitted = fitted
         return encoded
 
@@ -299,14 +323,15 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         table = InputTable.of(X)
         table.check_shape(self)
         table.check_columns(self, fitted)
-        labels, _, passed = read_columns(table, levels.roles)
-        codes = levels.codes(labels)
+        table.numeric(levels.roles.slopes)  # in which nothing may be missing
+        others = levels.others.read(table)
+        codes = levels.codes(read_labels(table, levels.roles))
         if self.handle_unknown == "error":
             refuse_new_labels(levels.encoded_names, codes)
         known = levels.of_rows(codes)
         if self.handle_unknown == "nan":
             set_unknown_to_nan(known, codes)
-        return join_columns(levels.roles, passed, known, self.extra)
+        return join_columns(levels.roles, others, known, self.extra)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of the columns of `transform`.
@@ -327,11 +352,14 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         classes = [""]
         if fitted.target_type == "multiclass" and fitted.classes is not None:
             classes = [f"_{label}" for label in fitted.classes]
-        joined = joined_names(fitted.known.roles, names, classes, self.extra)
+        dummies = fitted.known.others.endings
+        joined = joined_names(fitted.known.roles, names, dummies, classes, self.extra)
         return np.asarray(joined, dtype=object)
 
-    def _learn(self, X: Any, y: Any) -> tuple[TrainingLevels, EncoderState, FloatArray]:
-        """Return what knows the rows, the state, and the columns that are handed on, (n, m).
+    def _learn(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[TrainingLevels, EncoderState, dict[int, FloatArray]]:
+        """Return what knows the rows, the state, and the columns that are handed on, (n, m) each.
 
         Warns where encodings are in doubt.
         """
@@ -341,14 +369,22 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         table = InputTable.of(X)
         feature_names = table.feature_names
         table.check_shape(self)
-        roles = choose_roles(table.names, self.columns, self.slopes)
-        labels, slopes, passed = read_columns(table, roles, name_by="columns")
-        target = Target.read(y, self.target_type, table.n_rows)
+        named = self.adjust if names_columns(self.adjust, table.names) else None
+        roles = choose_roles(table.names, self.columns, self.slopes, named)
+        labels = read_labels(table, roles)
+        slopes = table.numeric(roles.slopes, name_by="columns")
+        others = OtherColumns.learn(table, roles, with_dummies=self.adjust is not False)
+        passed = others.read(table, name_by="columns")
+        adjusting = adjusting_columns(table, self.adjust, roles, passed)
+        weights = read_weights(sample_weight, table.n_rows)
+        target = Target.read(y, self.target_type, table.n_rows, weights)
         training = TrainingLevels.of(
             roles,
+            others,
             labels,
-            slopes,
-            target.values,
+            (slopes, adjusting),
+            target,
+            weights,
             joint=self.joint,
             missing_is_level=self.handle_missing == "level",
             deviations="sd" in self.extra,

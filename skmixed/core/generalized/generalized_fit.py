@@ -419,10 +419,13 @@ class GeneralizedFit:
 
 
 def optimum_of(
-    observations: Observations, quadrature: int, search: JointNewton
+    observations: Observations,
+    quadrature: int,
+    search: JointNewton,
+    start: Point | None = None,  # in scaled units; None looks for one
 ) -> tuple[JointOptimum, SolverReport]:
     """Search for the optimum with a number of nodes a random column."""
-    optimum, report = _laplace_optimum(observations, search)
+    optimum, report = _laplace_optimum(observations, search, start)
     if quadrature > 1 and is_regular(observations, report):
         optimum = _with_nodes(observations, optimum, quadrature, search)
         spent = report.n_evaluations + optimum.report.n_evaluations
@@ -436,12 +439,12 @@ def is_regular(observations: Observations, report: SolverReport) -> bool:
 
 
 def _laplace_optimum(
-    observations: Observations, search: JointNewton
+    observations: Observations, search: JointNewton, start: Point | None
 ) -> tuple[JointOptimum, SolverReport]:
     """Search for the optimum, variances that have none being held."""
     alike, pure = like_rows(observations), pure_factors(observations)
     pure = tuple(factor for factor in pure if factor not in alike)
-    point = first_point(observations)
+    point = first_point(observations) if start is None else start
     lambdas = list(point.lambdas)
     for factor in (*alike, *pure):
         size = PURE_DEVIATION if factor in pure else 0.0
@@ -600,6 +603,19 @@ def fit_at(
         observations.counted,
         {"observations": observations, "optimum": optimum},
     )
+
+
+def modes_at(observations: Observations, optimum: JointOptimum) -> Blocks:
+    """Return the modes of the random effects of every used factor, (n_levels, k), in raw units."""
+    units, kept = observations.units, optimum.evaluation.remembered
+    modes = [
+        np.zeros((size, len(R)))
+        for size, R in zip(observations.n_levels, units.random_maps, strict=True)
+    ]
+    for block, found in zip(observations.blocks, kept, strict=True):
+        for factor, own in enumerate(block.levels):
+            modes[factor][own] = (units.random_maps[factor] @ found.effects[factor][:, 0]).T
+    return modes
 
 
 def working_products(

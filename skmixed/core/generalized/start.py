@@ -41,6 +41,27 @@ def first_point(observations: Observations) -> Point:
     return Point(beta, lambdas, phi)
 
 
+def point_of(
+    observations: Observations, beta: FloatArray, covariances: Blocks, phi: FloatArray
+) -> Point:
+    """Return parameters in scaled units, those of a model of other rows for instance.
+
+    `beta`, (n_fixed,), and covariances, (k, k) a factor, are in raw units; the point lies inside
+    the boundary.
+    """
+    units = observations.units
+    maps = units.to_raw[list(observations.spec.fixed), :-1]
+    scaled = np.linalg.lstsq(maps, beta, rcond=None)[0]
+    lambdas = []
+    zipped = zip(observations.structures, units.random_maps, covariances, strict=True)
+    for structure, R, covariance in zipped:
+        back = np.linalg.inv(R)
+        omega = structure.lifted(back @ covariance @ back.T)
+        order = structure.natural_order
+        lambdas.append(structure.lam(structure.theta(omega, order), order))
+    return Point(np.asarray(scaled, dtype=np.float64), lambdas, phi)
+
+
 def _without_effects(observations: Observations) -> tuple[FloatArray, FloatArray]:
     """Return beta by least squares of working responses, and the dispersions beside it."""
     family, p = observations.family, observations.rank

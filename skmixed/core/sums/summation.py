@@ -214,6 +214,10 @@ def level_sums(
     """
     if len(codes) * n_levels <= _DENSE_ENTRIES:
         return _dense_level_sums(codes, n_levels, first, columns, weights)
+    if columns.shape[1] == 1 and len(first) == 1:
+        column = first[0] * columns[:, 0]
+        weighted = column if weights is None else column * weights
+        return np.bincount(codes, weighted, n_levels).astype(np.float64, copy=False)[None, None]
     singly, selector = are_summed_singly(codes, n_levels, columns), _selector(codes, n_levels)
     sums = np.empty((len(first), columns.shape[1], n_levels))
     for column, target in zip(first, sums, strict=True):
