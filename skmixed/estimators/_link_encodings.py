@@ -39,7 +39,7 @@ from skmixed.estimators._encodings import (
 )
 
 _TOLERANCE = 1e-6  # of the criterion in a fold: it moves encodings by a thousandth of their errors
-_CERTAIN = 5.0  # log-odds of levels of one class each, where their variance has no bound
+_PURE_LOG_ODDS = 5.0  # log-odds of levels of one class each, where their variance has no bound
 _UNLIKE = 1e-9  # of the largest target, by which targets differ at least
 
 
@@ -132,7 +132,7 @@ class LinkLevelModel:
             return nothing_known(sizes, len(self.spec.terms[0].columns))
         modes, variances, prior = fit.modes, None, None
         if self._is_pure(fit):
-            modes = [_CERTAIN * np.sign(effects) for effects in modes]
+            modes = [_PURE_LOG_ODDS * np.sign(effects) for effects in modes]
         if self.deviations:
             variances, prior = deviations_of(fit.whole, range(len(sizes))), fit.covariances
         return spread_over(sizes, fit.levels, modes, fit.counts, variances, prior)
