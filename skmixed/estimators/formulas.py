@@ -272,7 +272,7 @@ def clmm(
     See Also
     --------
     OrdinalMixedClassifier : The estimator behind it.
-    proportional_odds : Whether every threshold has the same coefficients.
+    skmixed.inference.proportional_odds : Whether every threshold has the same coefficients.
 
     Notes
     -----

@@ -12,6 +12,7 @@ from skmixed.inference.influence import influence
 from skmixed.inference.intervals import confidence_intervals
 from skmixed.inference.marginal import MarginalMeans, marginal_means
 from skmixed.inference.profiles import Profile, profile
+from skmixed.inference.proportional import ProportionalOdds, proportional_odds
 from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.random_terms import ranova
 from skmixed.inference.residual_tests import residual_tests
@@ -26,6 +27,7 @@ __all__ = [
     "LinearHypothesis",
     "MarginalMeans",
     "Profile",
+    "ProportionalOdds",
     "RSquared",
     "Table",
     "anova",
@@ -39,6 +41,7 @@ __all__ = [
     "linear_hypothesis",
     "marginal_means",
     "profile",
+    "proportional_odds",
     "r2",
     "random_effects_table",
     "ranova",

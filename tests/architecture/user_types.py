@@ -19,6 +19,8 @@ from skmixed import (
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
     MixedLinearRegressorCV,
+    OrdinalMixedClassifier,
+    clmm,
     display,
     distributed,
     glmer,
@@ -105,6 +107,8 @@ def classes(X: pd.DataFrame, y: "pd.Series[bool]") -> None:
     assert_type(counts.dispersion_, float)
     assert_type(glmer("y ~ x + (1 | g)", X, family="poisson"), MixedGeneralizedRegressor)
     glmer("y ~ x + (1 | g)", X, family="tweedie")  # error
+    assert_type(clmm("y ~ x + (1 | g)", X, link="probit"), OrdinalMixedClassifier)
+    clmm("y ~ x + (1 | g)", X, link="log")  # error
     MixedGeneralizedRegressor(family="tweedie")  # error
     MixedClassifier(link="log")  # error
     MixedClassifier(averaging="none")  # error

@@ -245,6 +245,17 @@ def test_13_counts_and_rates():
     assert abs(float(re.search(r"theta: (\S+)", text)[1]) - 2.0) < 0.4
 
 
+def test_14_ordered_categories():
+    text = draw("14_ordered_categories")
+    coefficient, error = map(
+        float, re.search(r"^noise +(\S+) +(\S+)$", text, re.MULTILINE).groups()
+    )
+    assert abs(coefficient + 2.0) < 3.0 * error
+    assert float(re.search(r"p = (\S+)", text)[1]) > 0.01
+    known, new = map(float, re.search(r"expected stars: \[(\S+) +([0-9.]+)", text).groups())
+    assert 1.0 < new < known < 5.0
+
+
 def test_every_example_of_the_gallery_is_run_here():
     numbered = sorted(path.stem for path in (ROOT / "examples").glob("[0-9]*.py"))
     assert [name[:2] for name in numbered] == [f"{n:02}" for n in range(1, len(numbered) + 1)]

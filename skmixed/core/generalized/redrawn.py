@@ -60,20 +60,29 @@ class Refitted:
             return None
         return fit_at(self.observations, self.optimum, self.report, self.quadrature)
 
+    @property
+    def beta(self) -> FloatArray | None:
+        """Coefficients in units of the data, (n_fixed,), None where there is no maximum."""
+        if self.observations is None or self.optimum is None:
+            return None
+        raw = self.observations.units.to_raw[:, :-1] @ self.optimum.evaluation.point.beta
+        return np.asarray(raw[list(self.observations.spec.fixed)])
+
     def estimates(self, fit: GeneralizedFit) -> Estimated:
         """Return the estimates of the parameters of a fit."""
+        found = self.beta
         if self.observations is None or self.optimum is None or self.report is None:
             beta, scales = np.full_like(fit.beta, np.nan), np.full(len(fit.scales), np.nan)
             omegas = [np.full_like(omega, np.nan) for omega in fit.covariances]
             return Estimated(beta, omegas, scales, _thresholds(fit, beta, fit.phi), False, False)
         point, units = self.optimum.evaluation.point, self.observations.units
         roots = [R @ lam for R, lam in zip(units.random_maps, point.lambdas, strict=True)]
-        beta = (units.to_raw[:, :-1] @ point.beta)[list(fit.spec.fixed)]
+        assert found is not None
         return Estimated(
-            beta,
+            found,
             [root @ root.T for root in roots],
             np.array([*fit.scales_at(point.phi).values()]),
-            _thresholds(fit, beta, point.phi),
+            _thresholds(fit, found, point.phi),
             self.report.converged and len(units.kept) == len(fit.kept),
             any(bool((np.diag(lam) == 0.0).any()) for lam in point.lambdas),
         )
