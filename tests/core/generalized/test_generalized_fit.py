@@ -328,10 +328,10 @@ def test_crossed_factors_that_cannot_fit_are_refused_with_their_size(monkeypatch
 @pytest.mark.parametrize("name", ["binomial", "poisson"])
 def test_a_search_begins_near_the_estimates_of_many_levels(name):
     """What means over all levels tell is put to the center of the random effects."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(7)
     n, size = 20_000, 1_000
     family, x, codes = family_of(name, "auto"), rng.normal(size=n), rng.integers(0, size, n)
-    eta = 0.3 + 0.5 * x + 0.9 * rng.normal(size=size)[codes]
+    eta = 0.3 + 0.5 * x + 0.6 * rng.normal(size=size)[codes]
     y = family.draw(eta, None, np.empty(0), rng)
     layout = Layout(("1", "x", "y"), (FactorLayout(("g",), (0,)),))
     index = GroupIndex(("g",), (np.arange(size),))
@@ -339,7 +339,6 @@ def test_a_search_begins_near_the_estimates_of_many_levels(name):
     spec = ModelSpec((0, 1), (Term(0, (0,), "unstructured"),), "ml", "frequency")
     first = first_point(Observations.of(layout, rows, spec, family))
     found = GeneralizedFit.of(layout, rows, spec, family)
-    errors = np.sqrt(np.diag(found.parameter_covariance))
     away = np.concatenate([first.beta - found.beta, first.lambdas[0][0] - found.theta])
-    assert (np.abs(away) < 4.0 * errors).all()
+    np.testing.assert_allclose(away, 0.0, atol=0.05)
     assert found.report.n_evaluations <= 4
