@@ -36,15 +36,15 @@ def diagonal(matrix: FloatArray) -> FloatArray:
 
 
 def block_diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
-    """Put square matrices, (..., k_i, k_i), along the diagonal of zeros, (..., k, k)."""
+    """Put matrices, (..., k_i, m_i), along the diagonal of zeros, (..., k, m)."""
     if len(blocks) == 1:
         return blocks[0]
-    size = sum(block.shape[-1] for block in blocks)
-    result, start = np.zeros((*blocks[0].shape[:-2], size, size)), 0
+    shape = [sum(block.shape[axis] for block in blocks) for axis in (-2, -1)]
+    result, row, column = np.zeros((*blocks[0].shape[:-2], *shape)), 0, 0
     for block in blocks:
-        stop = start + block.shape[-1]
-        result[..., start:stop, start:stop] = block
-        start = stop
+        below, right = row + block.shape[-2], column + block.shape[-1]
+        result[..., row:below, column:right] = block
+        row, column = below, right
     return result
 
 

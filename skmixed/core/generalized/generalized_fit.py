@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy.linalg import block_diag
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.families.family import Family, MeanFamily, logistic
@@ -41,7 +40,7 @@ from skmixed.core.generalized.quadrature import (
 )
 from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.generalized.start import first_point
-from skmixed.core.linalg import FloatArray, inverse_felt
+from skmixed.core.linalg import FloatArray, block_diagonal, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import Method, ModelSpec, Term
@@ -347,7 +346,7 @@ class GeneralizedFit:
     def _to_raw(self) -> FloatArray:
         """The map from scaled beta, theta and phi to those with raw beta."""
         maps = self.problem.model.to_raw[list(self.spec.fixed), :-1]
-        return np.asarray(block_diag(maps, np.eye(len(self.theta) + len(self.phi))))
+        return block_diagonal([maps, np.eye(len(self.theta) + len(self.phi))])
 
     @property
     def approximation_shift(self) -> FloatArray | None:
@@ -558,14 +557,14 @@ def _to_working(observations: Observations, problem: Problem, optimum: JointOpti
     """
     units, fixed = observations.units, list(observations.spec.fixed)
     to_raw, kept = problem.model.to_raw[fixed, :-1], list(problem.model.kept)
-    parts = [np.linalg.solve(to_raw[kept], units.to_raw[fixed, :-1][kept])]
+    parts: Blocks = [np.linalg.solve(to_raw[kept], units.to_raw[fixed, :-1][kept])]
     places = Coordinates.natural(observations.structures).places
     zipped = zip(observations.structures, places, units.random_maps, strict=True)
     for (structure, place, before), after in zip(zipped, problem.model.random_maps, strict=True):
         slopes = structure.root_slopes(optimum.theta[place], structure.natural_order)
         between = np.linalg.solve(after, before)
         parts.append(np.array([structure.read(between @ slope) for slope in slopes]).T)
-    return np.asarray(block_diag(*parts, np.eye(len(optimum.evaluation.point.phi))))
+    return block_diagonal([*parts, np.eye(len(optimum.evaluation.point.phi))])
 
 
 def fit_at(
