@@ -557,14 +557,14 @@ def _to_working(observations: Observations, problem: Problem, optimum: JointOpti
     """
     units, fixed = observations.units, list(observations.spec.fixed)
     to_raw, kept = problem.model.to_raw[fixed, :-1], list(problem.model.kept)
-    of_beta: FloatArray = np.linalg.solve(to_raw[kept], units.to_raw[fixed, :-1][kept])
-    parts = [of_beta]
+    of_beta = np.linalg.solve(to_raw[kept], units.to_raw[fixed, :-1][kept])
+    parts = [np.asarray(of_beta, dtype=np.float64)]
     places = Coordinates.natural(observations.structures).places
     zipped = zip(observations.structures, places, units.random_maps, strict=True)
     for (structure, place, before), after in zip(zipped, problem.model.random_maps, strict=True):
         slopes = structure.root_slopes(optimum.theta[place], structure.natural_order)
-        change = np.linalg.solve(after, before)
-        parts.append(np.array([structure.read(change @ slope) for slope in slopes]).T)
+        between = np.linalg.solve(after, before)
+        parts.append(np.array([structure.read(between @ slope) for slope in slopes]).T)
     return block_diagonal([*parts, np.eye(len(optimum.evaluation.point.phi))])
 
 
