@@ -52,9 +52,9 @@ def solve_stage(stage: PoolingStage) -> PooledStage:
         if rss > stage.noise.rss:
             stage = replace(stage, noise=replace(stage.noise, rss=rss))
             null = PooledStage.at(stage, np.zeros((k, k)))
-    searches: list[_UnstructuredSearch | _DiagonalSearch] = [_DiagonalSearch(k)]
+    searches: list[UnstructuredSearch | DiagonalSearch] = [DiagonalSearch(k)]
     if k < stage.degrees_between and k <= _MOST_CORRELATED:
-        searches.insert(0, _UnstructuredSearch(k))
+        searches.insert(0, UnstructuredSearch(k))
     for search in searches:
         found = _optimum(search, stage, null)
         if null.criterion - found.criterion > 2.0 * search.n_parameters:  # Akaike's criterion
@@ -73,18 +73,26 @@ def _is_exact(null: PooledStage) -> bool:
 
 
 def _optimum(
-    search: _UnstructuredSearch | _DiagonalSearch, stage: PoolingStage, null: PooledStage
+    search: UnstructuredSearch | DiagonalSearch, stage: PoolingStage, null: PooledStage
 ) -> PooledStage:
     """Return the optimum of one structure, found in units that suit it."""
-    units, inverse = _units(stage.precision.mean(axis=2), isinstance(search, _UnstructuredSearch))
+    scaled, units, _ = in_units(stage, search)
+    start = search.start(scaled, units.T @ _excess(null) @ units)
+    found = _descend(search, PooledStage.at(scaled, start))
+    return PooledStage.at(stage, units @ found.lam)
+
+
+def in_units(
+    stage: PoolingStage, search: UnstructuredSearch | DiagonalSearch
+) -> tuple[PoolingStage, FloatArray, FloatArray]:
+    """Return a stage in units that suit a search, the units T, and T^-1, (k, k)."""
+    units, inverse = _units(stage.precision.mean(axis=2), isinstance(search, UnstructuredSearch))
     scaled = replace(
         stage,
         precision=multiply_right(multiply(units.T, stage.precision), units),
         estimate=inverse @ stage.estimate,
     )
-    start = search.start(scaled, units.T @ _excess(null) @ units)
-    found = _descend(search, PooledStage.at(scaled, start))
-    return PooledStage.at(stage, units @ found.lam)
+    return scaled, units, inverse
 
 
 def _units(average: FloatArray, is_full: bool) -> tuple[FloatArray, FloatArray]:
@@ -102,7 +110,7 @@ def _units(average: FloatArray, is_full: bool) -> tuple[FloatArray, FloatArray]:
     return units, units.T @ average
 
 
-def _descend(search: _UnstructuredSearch | _DiagonalSearch, point: PooledStage) -> PooledStage:
+def _descend(search: UnstructuredSearch | DiagonalSearch, point: PooledStage) -> PooledStage:
     """Return the point that trust-region Newton steps lead to."""
     radius = max(1.0, float(np.linalg.norm(point.lam)))
     rounding = _CRITERION_DIGITS * (1.0 + abs(point.criterion))
@@ -131,12 +139,16 @@ def _excess(null: PooledStage) -> FloatArray:
     return np.asarray(products / within - products / null.s2 - null.gradient)
 
 
-class _UnstructuredSearch:
+class UnstructuredSearch:
     """Unstructured covariance: a lower triangular change in the eigenvectors of Omega."""
 
     def __init__(self, k: int) -> None:
         self.rows, self.columns = np.tril_indices(k)
         self.n_parameters = len(self.rows)
+
+    def sizes(self, lam: FloatArray) -> FloatArray:
+        """Return the root of Omega that each parameter changes, (n_parameters,)."""
+        return np.asarray(np.linalg.svd(lam)[1][self.columns])
 
     def start(self, stage: PoolingStage, excess: FloatArray) -> FloatArray:
         """Return a square root of a first estimate, (k, k), one scoring step from zero."""
@@ -169,11 +181,15 @@ class _UnstructuredSearch:
         return PooledStage.at(point.stage, u @ root)
 
 
-class _DiagonalSearch:
+class DiagonalSearch:
     """Coefficients that vary independently of each other."""
 
     def __init__(self, k: int) -> None:
         self.n_parameters = k
+
+    def sizes(self, lam: FloatArray) -> FloatArray:
+        """Return the root of Omega that each parameter changes, (n_parameters,)."""
+        return np.abs(np.diag(lam))
 
     def start(self, stage: PoolingStage, excess: FloatArray) -> FloatArray:
         """Return a square root of a first estimate, (k, k), one scoring step from zero."""

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import _num_samples
 
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.records import stored
 from skmixed.estimators._columns import Columns
-from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, offered_if
+from skmixed.estimators._estimator import (
+    FittedAttribute,
+    FittedEstimator,
+    check_choice,
+    offered_if,
+    with_limits,
+)
 from skmixed.estimators._reading import read_groups, refuse_unknown
-from skmixed.estimators.grouped._arguments import read_new, warn_about_labels
+from skmixed.estimators.grouped._arguments import read_new, solves_at_once, warn_about_labels
 from skmixed.estimators.grouped._group_fits import GroupFits
 from skmixed.estimators.grouped._group_tables import (
     blend_table,
@@ -25,9 +33,12 @@ from skmixed.estimators.grouped._group_tables import (
     heterogeneity_table,
     reliability_table,
 )
+from skmixed.estimators.grouped._intervals import half_widths, why_no_intervals
+from skmixed.estimators.grouped._linear_fits import LinearGroupFits
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import GroupMapping, Tree
 from skmixed.inference.summary import GroupModel, GroupSummary
+from skmixed.inference.testing import check_probability
 
 _GROUPS_SHOWN = 30  # in a summary, a few screens; coef_table() has them all
 
@@ -41,6 +52,14 @@ def _has(name: str) -> Callable[[Any], bool]:
         return True
 
     return check
+
+
+def _has_intervals(model: Any) -> bool:
+    """Tell whether predictions have intervals, or may have once the model is fitted."""
+    fitted = model._fitted
+    if fitted is None:
+        return solves_at_once(model._inner())
+    return why_no_intervals(fitted.group_fits) is None
 
 
 class NoGroupsError(ValueError, AttributeError):
@@ -128,6 +147,11 @@ class FittedGroups(FittedEstimator[GroupedState]):
     def _answer(self, method: str, X: Any, groups: Any) -> NDArray[Any]:
         """Return what `method` says of rows, (n, ...), after checking the arguments."""
         fitted = self._state()
+        table, codes = self._read(fitted, X, groups)
+        return fitted.group_fits.predict(method, table, codes)
+
+    def _read(self, fitted: GroupedState, X: Any, groups: Any) -> tuple[Any, tuple[IntArray, ...]]:
+        """Return the columns of the estimator, and the groups, (n,) by level from the root."""
         given = None if groups is None else read_groups(groups)
         table, labels = read_new(self, fitted, X, given)
         codes = fitted.tree.codes(labels, _num_samples(table))
@@ -137,9 +161,9 @@ class FittedGroups(FittedEstimator[GroupedState]):
                 remedy = "fallback='parent' predicts them by the next larger group"
                 refuse_unknown(codes[-1], what, remedy)
             warn_about_labels(fitted.tree, labels, codes, fitted.columns)
-        return fitted.group_fits.predict(method, table, codes)
+        return table, codes
 
-    def predict(self, X: Any, groups: Any = None) -> NDArray[Any]:
+    def predict(self, X: Any, groups: Any = None, *, interval: float | None = None) -> NDArray[Any]:
         """Predict the response.
 
         Parameters
@@ -148,25 +172,93 @@ class FittedGroups(FittedEstimator[GroupedState]):
             The columns as in `fit`.
         groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
             Labels, if they were given as `groups` to `fit`.
+        interval : float or None, default=None
+            Probability of intervals for observations, which are then returned beside the
+            predictions: ``predict`` of a pipeline hands it on.
 
         Returns
         -------
         ndarray of shape (n,) or (n, n_outputs)
             A row whose group is unknown gets the prediction of the nearest parent that is known.
+            With `interval` of shape (n, 3): predictions, and the ends that `predict_interval`
+            returns.
 
         Raises
         ------
         NotFittedError
             Before `fit`.
         ValueError
-            For invalid input, and, if fallback="error", for unknown groups.
+            For invalid input, and, if fallback="error", for unknown groups. With `interval` also
+            as in `predict_interval`, and where predictions have no intervals.
 
         Warns
         -----
         UnknownLevelWarning
             If no groups are given to a model that was fitted with them.
         """
+        if interval is not None:
+            reason = why_no_intervals(self._state().group_fits)
+            if reason is not None:
+                raise ValueError(reason)
+            limits: FloatArray = with_limits(self, X, groups, "all", None, interval)
+            return limits
         return self._answer("predict", X, groups)
+
+    @offered_if(_has_intervals)
+    def predict_interval(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        level: float = 0.95,
+        kind: Literal["observation", "mean"] = "observation",
+    ) -> FloatArray:
+        """Predict intervals that hold the response, or its mean, with a given probability.
+
+        There are some for `LinearRegression` and `Ridge` with shrinkage="blup".
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+        level : float, default=0.95
+            Probability, between 0 and 1.
+        kind : {"observation", "mean"}, default="observation"
+            Whether the interval is for a new observation of the row, or for the mean of all
+            observations that could be made of it in its group.
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            Lower and upper ends, in units of y.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`, for a level that is no probability, and if no residual was left.
+
+        Notes
+        -----
+        As in `MixedLinearRegressor.predict_interval`: prediction -+ t s. s^2 is the posterior
+        variance of the row's x'b, in which a group that is not known varies as groups do in its
+        nearest known parent; for an observation plus the residual variance; and twice what the
+        prediction varies because the variances are estimates. t has Satterthwaite's degrees of
+        freedom. With one grouping column and least squares it is the interval of the mixed model in
+        which all coefficients vary. A penalty counts as information.
+        """
+        check_probability(level)
+        check_choice("kind", kind, ("observation", "mean"))
+        fitted = self._state()
+        table, codes = self._read(fitted, X, groups)
+        fits = fitted.group_fits
+        assert isinstance(fits, LinearGroupFits)
+        half = half_widths(fits, table, codes, level, observation=kind == "observation")
+        center = fits.predict("predict", table, codes)
+        return np.column_stack([center - half, center + half])
 
     @offered_if(_has("predict_proba"))
     def predict_proba(self, X: Any, groups: Any = None) -> NDArray[Any]:

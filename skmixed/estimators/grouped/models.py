@@ -142,7 +142,7 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
     }
 
     __metadata_request__fit: ClassVar = {"groups": True}
-    __metadata_request__predict: ClassVar = {"groups": True}
+    __metadata_request__predict: ClassVar = {"groups": True, "interval": True}
     __metadata_request__predict_proba: ClassVar = {"groups": True}
     __metadata_request__predict_log_proba: ClassVar = {"groups": True}
     __metadata_request__decision_function: ClassVar = {"groups": True}

@@ -1,0 +1,122 @@
+"""How far the coefficients of groups, shrunk to their parents', may be off.
+
+At given variances their covariance is the posterior one; that of a group that is not known is its
+parent's and what varies below. The variances are estimates: as for linear mixed models, whose
+formulas these are (`rows.prediction_errors`), twice the variance that follows from it is added, and
+degrees of freedom are Satterthwaite's. Derivatives are taken by moving the variances of one stage
+at a time and pooling again at what is then given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import linalg
+
+from skmixed.core.linalg import FloatArray, IntArray, inverse_felt
+from skmixed.core.pooling.hierarchy import PooledHierarchy
+from skmixed.core.pooling.stage import PooledStage
+from skmixed.core.pooling.stage_search import DiagonalSearch, UnstructuredSearch, in_units
+from skmixed.core.rows.prediction_errors import LEAST_DEGREES, MovedFits, PredictionErrors
+
+_STEP = 1e-3  # of a root, or of 1: central differences err by its square, rounding stays far below
+_NO_CURVATURE = 1e-10  # of the criterion, relative to its largest: rounding of the Hessian
+_ROWS_EVALUATED = 2**14  # at a time: their gathered matrices take a megabyte for k = 3
+
+
+def pooled_errors(
+    pooled: PooledHierarchy,
+    columns: FloatArray,
+    place: IntArray,
+    *,
+    noise: float,
+    degrees: float,
+) -> PredictionErrors:
+    """Assess x'b of rows, and for an observation x'b + e.
+
+    `columns` are x, (n, k), and `place`, (n,), is the group whose b is meant among those of all
+    levels, the root first. The variance of e is `noise` times s^2, and zero for x'b itself; s^2 has
+    `degrees` of freedom.
+    """
+
+    def variances(moved: PooledHierarchy) -> FloatArray:
+        matrices = np.concatenate(covariances_of_new(moved), axis=2)
+        return _quadratic_forms(columns, matrices, place) + noise * moved.s2
+
+    def logs(moved: PooledHierarchy) -> FloatArray:
+        return np.log(np.maximum(variances(moved), np.finfo(float).tiny))
+
+    def predicted(moved: PooledHierarchy) -> FloatArray:
+        coef = np.concatenate(moved.means, axis=1).T
+        return np.asarray(np.einsum("ij,ij->i", columns, coef[place]))
+
+    squares, nearby = variances(pooled), _moved(pooled)
+    spread = np.full(len(squares), 2.0 / degrees)
+    if nearby.pairs:
+        squares = squares + 2.0 * nearby.spread(predicted)
+        spread += nearby.spread(logs)
+    return PredictionErrors(squares, np.maximum(LEAST_DEGREES, 2.0 / spread))
+
+
+def covariances_of_new(pooled: PooledHierarchy) -> list[FloatArray]:
+    """Return what is not known of a finest group that lies in a group of a level, root first.
+
+    They are (k, k, n_groups): in the finest level posterior covariances, above with the covariances
+    between the groups of all levels below.
+    """
+    found, below = list(pooled.covariances), np.zeros_like(pooled.stages[0].between)
+    for level in range(len(pooled.stages) - 1, -1, -1):
+        below = below + pooled.stages[level].between
+        found[level] = found[level] + below[:, :, None]
+    return found
+
+
+def _moved(pooled: PooledHierarchy) -> MovedFits:
+    """Return the hierarchy a small step of each variance parameter away; none where all are zero.
+
+    Parameters are those of the search of a stage, in its units, and independent between stages.
+    """
+    steps: list[float] = []
+    pairs, covariances = [], []
+    for level, stage in enumerate(pooled.stages):
+        if not stage.lam.any():
+            continue
+        is_diagonal = not (stage.lam - np.diag(np.diag(stage.lam))).any()
+        search = (DiagonalSearch if is_diagonal else UnstructuredSearch)(stage.stage.k)
+        scaled, units, inverse = in_units(stage.stage, search)
+        point = PooledStage.at(scaled, inverse @ stage.lam)
+        hessian = search.derivatives(point)[1]
+        covariances.append(2.0 * inverse_felt(hessian, _NO_CURVATURE))
+        sizes = _STEP * np.maximum(1.0, search.sizes(point.lam))
+        for number, size in enumerate(sizes):
+            step = size * np.eye(len(sizes))[number]
+            ends = [units @ search.moved(point, sign * step).lam for sign in (1.0, -1.0)]
+            pairs.append((_pooled_at(pooled, level, ends[0]), _pooled_at(pooled, level, ends[1])))
+        steps += sizes.tolist()
+    return MovedFits(np.array(steps), pairs, linalg.block_diag(*covariances))
+
+
+def _pooled_at(pooled: PooledHierarchy, changed: int, lam: FloatArray) -> PooledHierarchy:
+    """Pool again with another lambda, (k, k), in one level, the stages above being given anew."""
+    stages = list(pooled.stages)
+    for level in range(changed, -1, -1):
+        stage = stages[level].stage
+        if level < changed:
+            below = stages[level + 1]
+            stage = replace(stage, precision=below.total / below.s2, estimate=below.mean)
+        stages[level] = PooledStage.at(stage, lam if level == changed else stages[level].lam)
+    means = [stages[0].mean]
+    for each in stages:
+        means.append(each.posterior_mean(means[-1]))
+    return PooledHierarchy(tuple(stages), tuple(means))
+
+
+def _quadratic_forms(columns: FloatArray, matrices: FloatArray, place: IntArray) -> FloatArray:
+    """Return x'M x of rows, (n,), M being the matrix, (k, k, n_groups), at their places."""
+    found, of_place = np.empty(len(columns)), np.ascontiguousarray(np.moveaxis(matrices, -1, 0))
+    for first in range(0, len(columns), _ROWS_EVALUATED):
+        rows = slice(first, first + _ROWS_EVALUATED)
+        spanned = np.matmul(of_place[place[rows]], columns[rows, :, None])[:, :, 0]
+        found[rows] = np.einsum("ij,ij->i", columns[rows], spanned)
+    return np.maximum(found, 0.0)

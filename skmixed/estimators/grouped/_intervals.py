@@ -1,0 +1,74 @@
+"""Intervals of predictions by pooled coefficients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.pooling.pooled_errors import pooled_errors
+from skmixed.core.pooling.stage import NOISELESS
+from skmixed.estimators.grouped._group_fits import GroupFits
+from skmixed.estimators.grouped._linear_fits import LinearGroupFits
+from skmixed.estimators.grouped._shares import BLUP
+from skmixed.estimators.grouped._tree import deepest_known
+
+
+def why_no_intervals(fits: GroupFits) -> str | None:
+    """Say why the predictions of fitted groups have no intervals, None if they have."""
+    name = type(fits.pooled).__name__
+    if not fits.tree.depth:
+        return "intervals need groups, and the model was fitted without"
+    if not isinstance(fits, LinearGroupFits):
+        return (
+            f"predictions by {name} have no intervals here: LinearRegression and Ridge do, or take "
+            "MixedEffectsRegressor"
+        )
+    if fits.scheme.name != BLUP:
+        return (
+            f"shrinkage={fits.scheme.name!r} estimates no variances, so that predictions have no "
+            "intervals; shrinkage='blup' does"
+        )
+    if fits.n_outputs > 1:
+        return f"y has {fits.n_outputs} columns; intervals are for one: fit a model for each"
+    return None
+
+
+def half_widths(
+    fits: LinearGroupFits,
+    table: FloatArray,
+    codes: tuple[IntArray, ...],
+    level: float,
+    *,
+    observation: bool,
+) -> FloatArray:
+    """Return half the widths of intervals of rows, (n,), by quantiles of t.
+
+    `codes`, (n,) each, go by level from the root. Raises a ValueError where no residual is left.
+    """
+    solved = fits._fits(fits.cells)
+    usable = fits.failures.usable()[-1]
+    place = fits.p
+    total = float(fits.cells.products[place, place, usable].sum())
+    degrees = float(np.maximum(fits.cells.counts[usable] - fits.k, 0.0).sum())
+    if degrees < 1.0 or not float(fits.rss[0, usable].sum()) > NOISELESS * total:
+        raise ValueError(
+            "the models of the groups fit their rows exactly: no variance was estimated, so that "
+            "nothing can be said of new rows"
+        )
+    (pooled,), ((scale, noise),) = fits._pool(solved), fits._noises(solved)
+    if noise is not None:
+        degrees = pooled.stages[-1].stage.degrees
+    columns: Any = table - fits.origin
+    if fits.fit_intercept:
+        columns = np.column_stack([np.ones(len(columns)), columns])
+    errors = pooled_errors(
+        pooled,
+        columns,
+        fits.tree.places(codes, deepest_known(codes)),
+        noise=scale if observation else 0.0,
+        degrees=degrees,
+    )
+    return np.asarray(stats.t.ppf((1.0 + level) / 2.0, errors.degrees) * errors.roots)
