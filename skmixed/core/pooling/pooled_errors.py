@@ -18,11 +18,15 @@ from skmixed.core.linalg import FloatArray, IntArray, inverse_felt
 from skmixed.core.pooling.hierarchy import PooledHierarchy
 from skmixed.core.pooling.stage import PooledStage
 from skmixed.core.pooling.stage_search import DiagonalSearch, UnstructuredSearch, in_units
-from skmixed.core.rows.prediction_errors import LEAST_DEGREES, MovedFits, PredictionErrors
+from skmixed.core.rows.prediction_errors import (
+    LEAST_DEGREES,
+    NO_CURVATURE,
+    THETA_STEP,
+    MovedFits,
+    PredictionErrors,
+)
 
-_STEP = 1e-3  # of a root, or of 1: central differences err by its square, rounding stays far below
-_NO_CURVATURE = 1e-10  # of the criterion, relative to its largest: rounding of the Hessian
-_ROWS_EVALUATED = 2**14  # at a time: their gathered matrices take a megabyte for k = 3
+_ROWS_SPANNED = 2**14  # at a time: their gathered matrices take a megabyte for k = 3
 
 
 def pooled_errors(
@@ -87,8 +91,8 @@ def _moved(pooled: PooledHierarchy) -> MovedFits:
         scaled, units, inverse = in_units(stage.stage, search)
         point = PooledStage.at(scaled, inverse @ stage.lam)
         hessian = search.derivatives(point)[1]
-        covariances.append(2.0 * inverse_felt(hessian, _NO_CURVATURE))
-        sizes = _STEP * np.maximum(1.0, search.sizes(point.lam))
+        covariances.append(2.0 * inverse_felt(hessian, NO_CURVATURE))
+        sizes = THETA_STEP * np.maximum(1.0, search.sizes(point.lam))
         for number, size in enumerate(sizes):
             step = size * np.eye(len(sizes))[number]
             ends = [units @ search.moved(point, sign * step).lam for sign in (1.0, -1.0)]
@@ -115,8 +119,8 @@ def _pooled_at(pooled: PooledHierarchy, changed: int, lam: FloatArray) -> Pooled
 def _quadratic_forms(columns: FloatArray, matrices: FloatArray, place: IntArray) -> FloatArray:
     """Return x'M x of rows, (n,), M being the matrix, (k, k, n_groups), at their places."""
     found, of_place = np.empty(len(columns)), np.ascontiguousarray(np.moveaxis(matrices, -1, 0))
-    for first in range(0, len(columns), _ROWS_EVALUATED):
-        rows = slice(first, first + _ROWS_EVALUATED)
+    for first in range(0, len(columns), _ROWS_SPANNED):
+        rows = slice(first, first + _ROWS_SPANNED)
         spanned = np.matmul(of_place[place[rows]], columns[rows, :, None])[:, :, 0]
         found[rows] = np.einsum("ij,ij->i", columns[rows], spanned)
     return np.maximum(found, 0.0)

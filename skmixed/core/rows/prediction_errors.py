@@ -24,8 +24,8 @@ from skmixed.core.rows.scaled import ScaledTable
 from skmixed.core.search.coordinates import Coordinates, local_model
 from skmixed.core.sums.layout import Rows
 
-_THETA_STEP = 1e-3  # relative; central differences err by its square, and rounding stays far below
-_NO_CURVATURE = 1e-10  # of the criterion, relative to its largest: rounding of the Hessian
+THETA_STEP = 1e-3  # relative; central differences err by its square, and rounding stays far below
+NO_CURVATURE = 1e-10  # of the criterion, relative to its largest: rounding of the Hessian
 LEAST_DEGREES = 1.0  # below one, quantiles of t grow beyond any use
 _MOVED = "a step away from the optimum"
 
@@ -117,7 +117,7 @@ class MovedFits:
         coordinates, theta = _natural(fit)
         evaluation = fit.evaluation.with_lambdas(coordinates.lambdas(theta))
         hessian = local_model(evaluation, coordinates, theta)[1]
-        return cls.around(fit, 2.0 * inverse_felt(hessian, _NO_CURVATURE))
+        return cls.around(fit, 2.0 * inverse_felt(hessian, NO_CURVATURE))
 
     @classmethod
     def around(cls, fit: Fit, covariance: FloatArray) -> MovedFits:
@@ -125,7 +125,7 @@ class MovedFits:
         if not fit.scaled_lambdas:
             return cls(np.empty(0), [], covariance)
         coordinates, theta = _natural(fit)
-        steps = _THETA_STEP * np.maximum(1.0, np.abs(theta))
+        steps = THETA_STEP * np.maximum(1.0, np.abs(theta))
 
         def moved(place: int, step: float) -> Fit:
             return fit.moved(coordinates.lambdas(theta + step * np.eye(len(theta))[place]), _MOVED)

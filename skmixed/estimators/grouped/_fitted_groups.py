@@ -26,6 +26,7 @@ from skmixed.estimators._estimator import (
 from skmixed.estimators._reading import read_groups, refuse_unknown
 from skmixed.estimators.grouped._arguments import read_new, solves_at_once, warn_about_labels
 from skmixed.estimators.grouped._group_fits import GroupFits
+from skmixed.estimators.grouped._group_intervals import half_widths, why_no_intervals
 from skmixed.estimators.grouped._group_tables import (
     blend_table,
     coefficient_names,
@@ -33,7 +34,6 @@ from skmixed.estimators.grouped._group_tables import (
     heterogeneity_table,
     reliability_table,
 )
-from skmixed.estimators.grouped._intervals import half_widths, why_no_intervals
 from skmixed.estimators.grouped._linear_fits import LinearGroupFits
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import GroupMapping, Tree
