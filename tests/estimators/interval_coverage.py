@@ -21,7 +21,7 @@ from skmixed.exceptions import UnidentifiedWarning
 
 LEVELS = np.array([0.5, 0.8, 0.95])
 COLUMNS = ["known group, mean", "known, observation", "new group, mean", "new, observation"]
-N_SETS = 300
+N_SETS = 200
 N_NEW = 40  # rows of known groups, and of new ones, that are predicted in each set
 
 
