@@ -174,8 +174,8 @@ def table(results, names, others):
         row = results[name]
         ours = row[OURS]
         lowest = min(figures["criterion"] for figures in row.values() if "criterion" in figures)
-        cells = [cell({**ours, "ours": ours["seconds"]}, lowest), duration(ours["errors"])]
-        cells[0] = cells[0].replace(" (1x)", "")
+        own = statistics.median(figures["ours"] for figures in row.values() if "ours" in figures)
+        cells = [duration(own), duration(ours["errors"])]
         cells += [cell(row.get(peer), lowest) for peer in others]
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return lines
@@ -215,8 +215,9 @@ def page(results, others):
         "Made by `python benchmarks/generalized.py`: data in memory, one thread, Laplace's",
         "approximation, every package with its own defaults, each fit in a process of its own",
         "after one of skmixed; medians of the fits that a few seconds allow, and one fit of R to",
-        "the large sets, in seconds of the processor. In brackets, how many times as long as",
-        "skmixed's estimator in the process before. `its errors` is what standard errors take",
+        "the large sets. The cells of a row are of one run. In brackets, how many times as long as",
+        "skmixed's estimator in the process before, whose own cell is the median of these",
+        "processes. `its errors` is what standard errors take",
         "beyond the fit, being made when first asked for; the other packages make them with the",
         "fit, but for gpboost. `glmer()` is skmixed from the same formula and frame as lme4; the",
         "estimator is given arrays.",
