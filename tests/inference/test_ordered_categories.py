@@ -102,6 +102,18 @@ def test_bootstrap():
     np.testing.assert_allclose(result.replicates.std().iloc[:6], errors, rtol=0.5)
 
 
+def test_replicates_without_the_highest_category_have_no_estimates():
+    x = np.random.default_rng(4).normal(size=200)
+    latent = x + np.random.default_rng(5).logistic(size=200)
+    y = np.digitize(latent, [-1.0, np.sort(latent)[-1]])  # one row is in the highest
+    table = pd.DataFrame({"x": x})
+    result = bootstrap(OrdinalMixedClassifier().fit(table, y), 40, X=table, y=y, random_state=0)
+    missing = result.replicates.isna().all(axis=1)
+    assert 5 <= missing.sum() <= 30  # each with probability 1 / e
+    assert not result.converged[missing].any()
+    assert result.replicates["1|2"].max() < 15.0
+
+
 def test_profiles_are_those_of_coefficients_and_deviations():
     model = OrdinalMixedClassifier("(1 | g)", fixed="x").fit(X, RATING)
     limits = confidence_intervals(model, method="profile", X=X, y=RATING).frame

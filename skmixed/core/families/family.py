@@ -139,6 +139,10 @@ class Family(ABC):
         """
         return False
 
+    def has_maximum(self, y: FloatArray) -> bool:
+        """Tell whether responses, (n,), leave the dispersions finite, as far as they alone say."""
+        return True
+
     def opposition(
         self, y: FloatArray, move: FloatArray, phi: FloatArray, phi_move: FloatArray
     ) -> FloatArray:

@@ -244,6 +244,10 @@ class Cumulative(Family):
         """Tell that they do: every category is an interval."""
         return True
 
+    def has_maximum(self, y: FloatArray) -> bool:
+        """Tell whether both ends occur: else a threshold is infinite."""
+        return bool((y == 0.0).any() and (y == len(self.first) + 1.0).any())
+
     def opposition(
         self, y: FloatArray, move: FloatArray, phi: FloatArray, phi_move: FloatArray
     ) -> FloatArray:

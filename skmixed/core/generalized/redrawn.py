@@ -45,6 +45,8 @@ class Refitted:
         """Search for the optimum; impossible data and those without a maximum have none."""
         if observations is None:
             return cls(None, None, None, quadrature)
+        if not observations.family.has_maximum(observations.given.columns[:, -1]):
+            return cls(observations, None, None, quadrature)
         try:
             optimum, report = optimum_of(observations, quadrature, JointNewton())
         except _NOT_COMPUTED:
