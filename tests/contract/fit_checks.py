@@ -135,8 +135,12 @@ def check_arguments_are_left_alone(estimator):
 
 
 def check_no_row_is_kept(estimator):
-    sizes = [len(pickle.dumps(fitted(estimator, *same_rows(estimator, n)))) for n in (2, 20, 200)]
-    assert max(sizes) - min(sizes) < 600  # more digits of counts and sums, and lines of the search
+    sizes = []
+    for n in (2, 20, 200):
+        model = fitted(estimator, *same_rows(estimator, n))
+        trace = model.fit_.report.trace if hasattr(model, "fit_") else ()  # some take longer
+        sizes.append(len(pickle.dumps(model)) - len(pickle.dumps(trace)))
+    assert max(sizes) - min(sizes) < 300  # counts and sums need more digits
 
 
 def check_size_grows_with_levels_only(estimator):

@@ -186,3 +186,21 @@ def test_what_is_not_there_says_so():
         distributed.fit(model, [X.assign(y=Y)], target="y")
     with pytest.raises(ValueError, match="df='satterthwaite' is a method of linear mixed models"):
         inference.coefficient_table(model, df="satterthwaite")
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.filterwarnings("ignore::UserWarning")  # some variances have no end
+def test_what_weights_leave_no_digits_for_is_refused_by_the_fit(seed):
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"x": rng.normal(size=30), "g": np.arange(30) % 5})
+    mean = np.exp(rng.normal(size=5)[rows["g"]] + 0.3 * rng.normal(size=30))
+    y, weights = rng.gamma(2.0, mean / 2.0), np.round(1e9 * rng.uniform(0.5, 2.0, 30))
+    model = MixedGeneralizedRegressor("(1 | g)", family="gamma")
+    try:
+        model.fit(rows, y, weights)
+    except ValueError as error:
+        assert "too few digits" in str(error)  # noqa: PT017
+        assert "rescale the weights" in str(error)  # noqa: PT017
+    else:
+        assert np.isfinite(model.predict(rows, return_std=True)).all()
+        assert np.isfinite(model.random_effects_["g"]).all(axis=None)

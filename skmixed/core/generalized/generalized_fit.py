@@ -109,7 +109,8 @@ class GeneralizedFit:
         """Fit a model to rows of a layout, whose last column is y; the offset is (n,).
 
         `quadrature` is the number of nodes a random column. Raises ValueError for impossible
-        responses, and for nodes that several factors or a number of columns do not allow.
+        responses, and for nodes that several factors or a number of columns do not allow;
+        LostPrecisionError where no digit is left for the coefficients.
         """
         spec = replace(spec, method="ml", weighting="frequency")
         check_nodes(spec, quadrature)
@@ -123,7 +124,9 @@ class GeneralizedFit:
         shift = None
         if quadrature == 1 and is_regular(observations, report) and len(spec.used_factors) == 1:
             shift = _shift_of(observations, optimum)
-        return fit_at(observations, optimum, report, quadrature, shift)
+        fit = fit_at(observations, optimum, report, quadrature, shift)
+        _ = fit.evaluation  # which predictions need: that digits are lost is said now
+        return fit
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the rows, after what only they tell."""

@@ -195,6 +195,12 @@ def evaluate(
     lower, info = lapack.dpotrf(gram, lower=1, clean=1)
     if info == len(gram) and scale is not None:
         lower[-1, -1] = 0.0
+    elif scale is not None and (info or not math.isfinite(lower[-1, -1])):
+        raise LostPrecisionError(
+            "too few digits are left for the coefficients: they are told from the random effects "
+            "by next to nothing of what the rows say. Rescale or centre the columns, rescale the "
+            "weights, or drop random terms"
+        )
     elif info or not math.isfinite(lower[-1, -1]):
         raise LostPrecisionError(
             "too few digits are left for the residual: it is nearly nothing beside an offset, "
