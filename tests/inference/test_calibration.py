@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.inference import coefficient_calibration as coefficients
+from tests.inference import generalized_calibration as generalized
 from tests.inference.calibration import LEVELS, SCENARIOS, VERY_FEW, coverage
 
 N_SETS = 1000
@@ -36,6 +37,14 @@ def test_intervals_of_very_few_groups_hold_about_what_they_say(scenario):
     assert (held[:, LEVELS == 0.95] >= 0.89).all()
     observations = held[[1, 3]]
     assert (observations[:, LEVELS == 0.95] >= 0.93).all()
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("scenario", generalized.SCENARIOS, ids=lambda scenario: scenario.name)
+def test_intervals_of_generalized_models_cover_at_least_what_they_say(scenario):
+    held = generalized.coverage(scenario)  # of counts they hold more: there is nothing between two
+    error = 3.0 * np.sqrt(LEVELS * (1.0 - LEVELS) / scenario.n_sets)
+    assert (held >= LEVELS - error).all()
 
 
 @pytest.mark.study
