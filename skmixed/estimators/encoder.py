@@ -73,7 +73,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         Whether one model has crossed effects of all encoded columns, each adjusted for the others,
         or every column has a model of its own; so has, in any case, one whose labels divide the
         rows as those of an earlier column do.
-    adjust : bool, str, int or list of these, default=False
+    adjust : bool, str, int or list of these, default=True
         What the effects of labels are adjusted for, so that a label does not carry what other
         columns say anyway: these are fixed effects of the same model. True is all columns that are
         not encoded, False none; or columns by name or position; or a formula such as
@@ -189,7 +189,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         columns: Any = None,
         slopes: Any = None,
         joint: bool = False,
-        adjust: Any = False,
+        adjust: Any = True,
         cv: Any = 5,
         cross_fit: Literal["kfold", "loo"] = "kfold",
         shuffle: bool = True,
