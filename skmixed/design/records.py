@@ -34,7 +34,7 @@ from skmixed.core.fit import Fit, Posterior
 from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit
 from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.model.spec import ModelSpec, Term
-from skmixed.core.pooling.blending import BlendComponents
+from skmixed.core.pooling.blending import BlendComponents, MixtureShares
 from skmixed.core.pooling.cells import Cells
 from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
 from skmixed.core.pooling.stage import FirstStageResidual, PooledStage, PoolingStage
@@ -122,6 +122,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         Krylov,
         Layout,
         LevelShrinkage,
+        MixtureShares,
         ModelSpec,
         MonteCarlo,
         PairBlock,
@@ -144,6 +145,8 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
 _ADDED = {
     "CrossProducts": {"unit", "plan_bytes"},
     "Columns": {"exposure"},
+    "Blend": {"mixture"},
+    "Scheme": {"uses_pooled"},
     "GeneralizedFit": {"row_products"},
 }
 

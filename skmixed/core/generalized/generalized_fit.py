@@ -32,6 +32,7 @@ from skmixed.core.generalized.laplace import (
 )
 from skmixed.core.generalized.modes import Point
 from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.penalised import PenalisedEvaluation
 from skmixed.core.generalized.quadrature import (
     MOST_NODES,
     QuadratureEvaluation,
@@ -427,7 +428,7 @@ def optimum_of(
     start: Point | None = None,  # in scaled units; None looks for one
 ) -> tuple[JointOptimum, SolverReport]:
     """Search for the optimum with a number of nodes a random column."""
-    optimum, report = _laplace_optimum(observations, search, start)
+    optimum, report = laplace_optimum(observations, search, start)
     if quadrature > 1 and is_regular(observations, report):
         optimum = _with_nodes(observations, optimum, quadrature, search)
         spent = report.n_evaluations + optimum.report.n_evaluations
@@ -440,10 +441,16 @@ def is_regular(observations: Observations, report: SolverReport) -> bool:
     return report.converged and not report.confounded and bool(observations.spec.terms)
 
 
-def _laplace_optimum(
-    observations: Observations, search: JointNewton, start: Point | None
+def laplace_optimum(
+    observations: Observations,
+    search: JointNewton,
+    start: Point | None = None,
+    penalty: FloatArray | None = None,
 ) -> tuple[JointOptimum, SolverReport]:
-    """Search for the optimum, variances that have none being held."""
+    """Search for the optimum, variances that have none being held.
+
+    The penalty is M, (p, p), of beta'M beta in scaled units, or None.
+    """
     alike, pure = like_rows(observations), pure_factors(observations)
     pure = tuple(factor for factor in pure if factor not in alike)
     point = first_point(observations) if start is None else start
@@ -452,15 +459,15 @@ def _laplace_optimum(
         size = PURE_DEVIATION if factor in pure else 0.0
         lambdas[factor] = size * np.eye(len(lambdas[factor]))
     held = (*alike, *pure)
+
+    def evaluated(where: Point, before: Any, tolerance: float, is_curved: bool) -> Any:
+        remembered = None if before is None else before.remembered
+        found = evaluate_laplace(observations, where, remembered, tolerance, is_curved=is_curved)
+        return found if penalty is None else PenalisedEvaluation(found, penalty)
+
     running = JointSearch(
         observations,
-        lambda where, before, tolerance, is_curved: evaluate_laplace(
-            observations,
-            where,
-            None if before is None else before.remembered,
-            tolerance,
-            is_curved=is_curved,
-        ),
+        evaluated,
         search,
         held,
         is_exact=len(observations.structures) <= 1,
@@ -625,6 +632,15 @@ def working_products(
     observations: Observations, evaluation: LaplaceEvaluation | QuadratureEvaluation
 ) -> CrossProducts:
     """Sum the rows as those of a linear mixed model."""
+    working = working_rows(observations, evaluation)
+    return CrossProducts.of(observations.layout, working, observations.basis)
+
+
+def working_rows(
+    observations: Observations,
+    evaluation: LaplaceEvaluation | QuadratureEvaluation | PenalisedEvaluation,
+) -> Rows:
+    """Return the rows, equal ones put together, as those of a linear mixed model."""
     rows, family, point = observations.rows, observations.family, evaluation.point
     weights, response = np.empty(len(rows.columns)), np.empty(len(rows.columns))
     for block, kept in zip(observations.blocks, evaluation.remembered, strict=True):
@@ -634,8 +650,7 @@ def working_products(
         weights[block.places], response[block.places] = w, linear - shift
     columns = rows.columns.copy(order="K")
     columns[:, observations.layout.response] = response
-    working = Rows(columns, rows.codes, rows.indexes, weights)
-    return CrossProducts.of(observations.layout, working, observations.basis)
+    return Rows(columns, rows.codes, rows.indexes, weights)
 
 
 def working_model(fit: GeneralizedFit, observations: Observations) -> tuple[WorkingFit, Rows]:

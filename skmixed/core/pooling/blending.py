@@ -12,6 +12,10 @@ the restricted likelihood too. The best share of the own prediction is a / (a + 
 regression of r on d, which is the shrinkage of a random effect (Robinson 1991,
 doi:10.1214/ss/1177011926) and, for models that are stacked, Breiman's (1996,
 doi:10.1007/BF00117832).
+
+Probabilities of classes are mixed instead, s of the own with 1 - s of the parent's, by what makes
+the rows outside the fits the most likely: with m rows, s = limit m / (m + half), the shrinkage of
+shares under a Dirichlet distribution if the models are but shares.
 """
 
 from __future__ import annotations
@@ -19,11 +23,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 from scipy.optimize import minimize
 
 from skmixed.core.linalg import FloatArray
 
 _STARTS = (-4.0, 0.0)  # log a and log v to begin with: far below the mean r^2, and equal to it
+_LEAST_PROBABILITY = 1e-10  # of what came true: one zero would outweigh all other rows
+_MIXTURE_STARTS = ((2.0, 0.0), (2.0, -3.0), (-2.0, 0.0))  # log odds of limit, log of half
+_FAR = 12.0  # log odds and logarithms beyond this are 0 or 1, 0 or infinity
+_MIXTURE_COST = 2.0  # in twice the log-likelihood: what one parameter gains of nothing, doubled
 _WIDE = 25.0  # logarithms of ratios of variances beyond this are 0 or infinity
 
 
@@ -86,3 +95,48 @@ def components(
     )
     a, s, v, c = unit * np.exp(found.x) * (found.x > -_WIDE + 1.0)  # near the bound: zero
     return BlendComponents(float(a), float(s), float(v * typical), float(c))
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureShares:
+    """Shares of own probabilities in mixtures with those of the parent."""
+
+    limit: float  # of a group with endless rows
+    half: float  # number of rows with which the share is half of that
+
+    def share(self, n_rows: FloatArray) -> FloatArray:
+        """Return the share that the own probabilities of groups get, (n_groups,), from 0 to 1."""
+        return np.asarray(self.limit * n_rows / (n_rows + self.half))
+
+
+def mixture_shares(
+    own: FloatArray, parent: FloatArray, weights: FloatArray, n_rows: FloatArray
+) -> MixtureShares:
+    """Estimate the shares by maximum likelihood, from probabilities of what came true, (n,) each.
+
+    They are of rows outside the fits; the own models were fitted to `n_rows`, (n,). The share is
+    zero where a mixture is not better than the parent alone by what its parameters may feign.
+    """
+    none = MixtureShares(0.0, 1.0)
+    if not len(own):
+        return none
+    typical = float(np.average(n_rows, weights=weights))
+    base = np.maximum(parent, _LEAST_PROBABILITY)
+    change = (own - parent) / base
+
+    def loss(place: FloatArray) -> float:
+        limit, half = special.expit(place[0]), typical * np.exp(place[1])
+        mixed = 1.0 + MixtureShares(limit, half).share(n_rows) * change
+        return -float(weights @ np.log(np.maximum(mixed, _LEAST_PROBABILITY)))
+
+    found = min(
+        (
+            minimize(loss, np.array(start), method="L-BFGS-B", bounds=[(-_FAR, _FAR)] * 2)
+            for start in _MIXTURE_STARTS
+        ),
+        key=lambda result: float(result.fun),
+    )
+    if not -2.0 * found.fun > _MIXTURE_COST:
+        return none
+    limit, half = special.expit(found.x[0]), typical * np.exp(found.x[1])
+    return MixtureShares(float(limit), float(half))

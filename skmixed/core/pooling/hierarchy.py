@@ -60,10 +60,29 @@ class PooledHierarchy:
     def covariances(self) -> tuple[FloatArray, ...]:
         """Posterior covariances in every level, the root first, (k, k, n_groups)."""
         root = self.stages[0]
-        found = [root.covariance * root.s2]
+        return tuple(self._down_from(root.covariance * root.s2))
+
+    @property
+    def covariances_of_new(self) -> tuple[FloatArray, ...]:
+        """Covariances of a finest group about the mean of the group of a level that it is in.
+
+        They are given the data and the coefficients of all rows: (k, k, n_groups), the root first.
+        Of a finest group with data it is that of its own coefficients, of an unknown one in a known
+        parent that of the parent and what varies below.
+        """
+        found = self._down_from(np.zeros_like(self.stages[0].covariance))
+        below = np.zeros_like(self.stages[0].between)
+        for level in range(len(self.stages) - 1, -1, -1):
+            below = below + self.stages[level].between
+            found[level] = found[level] + below[:, :, None]
+        return tuple(found)
+
+    def _down_from(self, root: FloatArray) -> list[FloatArray]:
+        """Return posterior covariances in every level, given that of the root, (k, k, 1)."""
+        found = [root]
         for stage in self.stages:
             found.append(stage.posterior_covariance(found[-1]))
-        return tuple(found)
+        return found
 
 
 def pool(

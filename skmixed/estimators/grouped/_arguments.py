@@ -11,8 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.pipeline import Pipeline
-from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array
 
@@ -52,13 +51,19 @@ def solves_at_once(inner: Any) -> bool:
 class Training:
     """Validated arguments of a fit, without rows of weight zero."""
 
-    table: Any  # array or data frame, (n, n_columns): the columns of X that are no labels
+    # Array or data frame: the columns of X that are no labels, or a column of zeros for none.
+    table: Any  # (n, n_columns)
     groups: Mapping[str, Any]  # labels, (n,) by name, coarse to fine
     y: NDArray[Any]  # (n,) or (n, n_outputs)
     weights: FloatArray | None  # (n,), positive
     columns: Columns  # what each column of X is
     n_features: int  # columns of X
     feature_names: NDArray[Any] | None  # (n_features,), None if they have none
+
+    @property
+    def numbers(self) -> Any:
+        """The columns that have coefficients; none of a table that stands for no columns."""
+        return self.table if self.inner_names else self.table[:, :0]
 
     @property
     def inner_names(self) -> list[str]:
@@ -117,31 +122,29 @@ def _cut(
     """Cut X into the columns of the inner estimator and the labels."""
     # In fit every missing label is an error.
     labels = table.labels(columns.group_places, allow_nan=fitting)
+    if not columns.numeric:  # what has an intercept, or does not look at X, can do without
+        return np.zeros((table.n_rows, 1)), labels
     if solves_at_once(inner):
         name_by = "group_features" if fitting else None
         numbers = table.numeric(columns.numeric, estimator, name_by=name_by)
         return np.ascontiguousarray(numbers), labels
-    return _inner_columns(table, columns.numeric, inner), labels
+    return _inner_columns(table, columns.numeric), labels
 
 
-def takes_missing(inner: Any) -> bool:
-    """Tell whether an estimator, or the first step of a pipeline, takes missing values."""
-    while isinstance(inner, Pipeline):
-        inner = inner.steps[0][1]
-    return not isinstance(inner, str) and bool(get_tags(inner).input_tags.allow_nan)
+def _inner_columns(table: InputTable, places: Sequence[int]) -> Any:
+    """Return the columns of the inner estimator: if all are numbers, in double precision.
 
-
-def _inner_columns(table: InputTable, places: Sequence[int], inner: Any) -> Any:
-    """Return the columns of the inner estimator: if all are numbers, in double precision."""
-    chosen, allow_nan = table.select(places), takes_missing(inner)
+    Missing values are its own business: a step within it may fill them in.
+    """
+    chosen = table.select(places)
     if not table.is_named:
         refuse_dates(chosen, "X")
         if not _spell_numbers(chosen):
             return chosen
-        return np.ascontiguousarray(check_numbers(chosen, allow_nan=allow_nan))
-    if not places or not table.n_rows or not_numeric(chosen):
+        return np.ascontiguousarray(check_numbers(chosen, allow_nan=True))
+    if not table.n_rows or not_numeric(chosen):
         return chosen
-    numbers = np.ascontiguousarray(table.numeric(places, allow_nan=allow_nan))
+    numbers = np.ascontiguousarray(table.numeric(places, allow_nan=True))
     return pd.DataFrame(numbers, columns=to_pandas(chosen).columns)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,12 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import (
-    GammaRegressor,
-    LogisticRegression,
-    PoissonRegressor,
-    TweedieRegressor,
-)
+from sklearn.linear_model import TweedieRegressor
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.hierarchy import PooledHierarchy, pool
@@ -27,6 +21,7 @@ from skmixed.estimators.grouped._group_fits import (
     sampling_variances,
     standard_errors,
     uncentred,
+    with_coefficients,
 )
 from skmixed.estimators.grouped._shares import (
     BLUP,
@@ -34,12 +29,13 @@ from skmixed.estimators.grouped._shares import (
     blend,
     moved_to_parents,
     nested_shares,
+    own_shares,
     shares_of,
 )
 from skmixed.estimators.grouped._subset_fits import answers, fit_all, jobs_of
 from skmixed.estimators.grouped._tree import Tree, deepest_known
 
-_GLM_FLOOR = 1e-12  # of p (1 - p) and of |mean|: a fit that is certain is not divided by zero
+_GLM_FLOOR = 1e-12  # of |mean|: a fit that is certain is not divided by zero
 _LARGEST_EXPONENT = 700.0  # exp(710) is infinite
 _NO_INFORMATION = (
     "its coefficients or columns are so large that their information is no finite number: rescale "
@@ -50,58 +46,25 @@ _BLENDED = ("predict_proba", "decision_function")
 
 @dataclass(frozen=True, slots=True)
 class EstimatorFamily:
-    """Mean, variance and penalty of one of scikit-learn's generalized linear models."""
+    """Mean, variance and penalty of a generalized linear model without a likelihood here."""
 
     mean: Callable[[FloatArray], FloatArray]  # of the linear predictor, (n,)
     slope: Callable[[FloatArray], FloatArray]  # dmean / dpredictor, of the mean, (n,)
     variance: Callable[[FloatArray], FloatArray]  # of the mean, (n,), for a dispersion of 1
-    has_dispersion: bool  # whether one is estimated
     penalty: Callable[[float], float]  # added to the information of a slope, of the sum of weights
 
 
-def _logistic(eta: FloatArray) -> FloatArray:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(eta, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))))
-
-
 def family_of(estimator: Any) -> EstimatorFamily | None:
-    """Return the family of a fitted estimator, None if its coefficients are not shrunk.
-
-    They are for `LogisticRegression` of two classes without an L1 penalty or class weights, and for
-    `PoissonRegressor`, `GammaRegressor` and `TweedieRegressor`.
-    """
-    kind = type(estimator)
-    if kind is LogisticRegression:
-        return _of_logistic(estimator) if len(estimator.classes_) == 2 else None
-    if kind not in (PoissonRegressor, GammaRegressor, TweedieRegressor):
+    """Return the family of a fitted `TweedieRegressor`, None for any other estimator."""
+    if type(estimator) is not TweedieRegressor:
         return None
-    power = {PoissonRegressor: 1.0, GammaRegressor: 2.0}.get(kind)
-    power = float(estimator.power) if power is None else power
-    link = getattr(estimator, "link", "log")
-    is_log = link == "log" or (link == "auto" and power > 0.0)
-    alpha = float(estimator.alpha)
+    power, alpha = float(estimator.power), float(estimator.alpha)
+    is_log = estimator.link == "log" or (estimator.link == "auto" and power > 0.0)
     return EstimatorFamily(
         (lambda eta: np.exp(np.minimum(eta, _LARGEST_EXPONENT))) if is_log else (lambda eta: eta),
         (lambda mean: mean) if is_log else np.ones_like,
         lambda mean: np.maximum(np.abs(mean), _GLM_FLOOR) ** power,
-        kind is not PoissonRegressor,
         lambda total: alpha * total,
-    )
-
-
-def _of_logistic(estimator: Any) -> EstimatorFamily | None:
-    params = estimator.get_params()
-    penalty, mixing = params.get("penalty", "deprecated"), params.get("l1_ratio")
-    if penalty not in ("l2", None, "deprecated") or mixing not in (None, 0):
-        return None
-    if estimator.class_weight is not None:
-        return None
-    added = 0.0 if penalty is None or np.isinf(estimator.C) else 1.0 / float(estimator.C)
-    return EstimatorFamily(
-        _logistic,
-        lambda mean: mean * (1.0 - mean),
-        lambda mean: np.maximum(mean * (1.0 - mean), _GLM_FLOOR),
-        False,
-        lambda _: added,
     )
 
 
@@ -132,8 +95,7 @@ def information(
     """Return the information at the estimate of a group, the estimator being fitted to its rows.
 
     X'WX with the weights of iterated least squares, plus the penalty. `table` is (n, p); `y` and
-    `weights` are (n,), y being 1 for the second of two classes; the intercept is taken at `origin`,
-    (p,).
+    `weights` are (n,); the intercept is taken at `origin`, (p,).
     """
     slopes = np.ravel(estimator.coef_).astype(float)
     intercept = float(np.ravel(estimator.intercept_)[0]) if estimator.fit_intercept else 0.0
@@ -174,10 +136,11 @@ class EstimatorGroupFits(GroupFits):
             fit_all,
             estimator=self.pooled,
             training=training,
+            is_certain=self.scheme.name == BLUP,
             n_jobs=self.n_jobs,
             verbose=self.verbose,
         )
-        self.no_response = training.y[:0].copy()
+        self.no_response, self.has_no_columns = training.y[:0].copy(), not training.inner_names
         usable = self.failures.usable()
         jobs = [
             job
@@ -207,7 +170,7 @@ class EstimatorGroupFits(GroupFits):
             method = "predict" if self.classes is None else self._blended()
             self.blends = blend(training, codes, self.tree, fit, method, self.classes)
             kept = [
-                found.components.share(of_level)
+                found.kept(of_level)
                 for found, of_level in zip(self.blends, counts[1:], strict=True)
             ]
             shares = nested_shares(kept, hierarchy)
@@ -215,6 +178,8 @@ class EstimatorGroupFits(GroupFits):
             shares = [np.ones((1, 1))]
         else:
             shares = shares_of(self.scheme, hierarchy, counts)
+            if not self.scheme.uses_pooled:
+                self.failures.refuse_last_resort()
         self.shares = moved_to_parents(shares, self.failures.usable(), hierarchy)
 
     def _blended(self) -> str:
@@ -234,8 +199,8 @@ class EstimatorGroupFits(GroupFits):
 
     def _shrink(self, family: EstimatorFamily, training: Training, codes: IntArray) -> None:
         """Shrink the coefficients of the finest groups to their parents'."""
-        table = np.asarray(training.table, dtype=np.float64)
-        y = training.y if self.classes is None else (training.y == self.classes[1]).astype(float)
+        table = np.asarray(training.numbers, dtype=np.float64)
+        y = training.y
         self.origin = np.average(table, axis=0, weights=training.weights)
         own = self.own[-1]
         found: list[GroupInformation | None] = [None] * len(own)
@@ -253,9 +218,7 @@ class EstimatorGroupFits(GroupFits):
         k = table.shape[1] + bool(self.pooled.fit_intercept)
         precision, estimate = np.zeros((k, k, len(own))), np.zeros((k, len(own)))
         known = [(place, each) for place, each in enumerate(found) if each is not None]
-        dispersion = 1.0
-        if family.has_dispersion:
-            dispersion = _dispersion([each for _, each in known], k)
+        dispersion = _dispersion([each for _, each in known], k)
         for place, each in known:
             precision[:, :, place] = each.matrix / dispersion
             estimate[:, place] = each.estimate
@@ -271,22 +234,10 @@ class EstimatorGroupFits(GroupFits):
                 f"{type(self.pooled).__name__}, or fit the groups apart by shrinkage=None"
             ) from error
         self.final = [
-            [self._with_coefficients(row) for row in uncentred(means.T, self.origin)]
+            [with_coefficients(self.pooled, row) for row in uncentred(means.T, self.origin)]
             for means in self.shrunk.means
         ]
-        self.shares = [
-            np.eye(level + 1)[[-1] * size] for level, size in enumerate(self.tree.hierarchy.sizes)
-        ]
-
-    def _with_coefficients(self, coef: FloatArray) -> Any:
-        """Return a copy of the pooled estimator with coefficients (k,), the intercept first."""
-        pooled, model = self.pooled, copy.copy(self.pooled)
-        slopes = coef[1:] if pooled.fit_intercept else coef
-        model.coef_ = slopes.reshape(np.shape(pooled.coef_))
-        if pooled.fit_intercept:
-            intercept = np.asarray(coef[0]).reshape(np.shape(pooled.intercept_))
-            model.intercept_ = intercept if intercept.ndim else float(intercept)
-        return model
+        self.shares = own_shares(self.tree)
 
     def estimator(self, level: int, group: int) -> Any:
         """Return the fitted estimator of a group, or of the ancestor that stands in for it."""
@@ -306,6 +257,8 @@ class EstimatorGroupFits(GroupFits):
                 "has the model of every group"
             )
         coef = _stacked(self.final[-1] if shrunk else self.own[-1], self.pooled)
+        if self.has_no_columns:
+            coef = coef[..., :-1]
         se, sd = np.full(coef.shape, np.nan), np.full(coef.shape[:2], np.nan)
         if self.shrunk is not None and shrunk:
             se[:, 0] = standard_errors(self.shrunk.covariances[-1], self.origin)
@@ -319,6 +272,8 @@ class EstimatorGroupFits(GroupFits):
             return np.asarray(getattr(self.pooled, method)(table))
         if not len(codes[0]):
             return self._no_answers(method)
+        if method == "decision_function" and self.blends:
+            return self._log_odds(self.predict("predict_proba", table, codes))
         models = [model for of_level in self.final for model in of_level]
         shares = self._shares_of_rows(codes)
         if np.isin(shares, (0.0, 1.0)).all():
@@ -333,6 +288,12 @@ class EstimatorGroupFits(GroupFits):
         values = answers(models, self._blended(), table, places, self.classes, shares)
         best = values.argmax(axis=1) if values.ndim == 2 else (values > 0.0).astype(np.intp)
         return np.asarray(self.classes[best])
+
+    @staticmethod
+    def _log_odds(probabilities: FloatArray) -> FloatArray:
+        """Return the scores of blended probabilities, (n, n_classes): logarithms, or log odds."""
+        logs = np.log(np.maximum(probabilities, np.finfo(float).tiny))
+        return np.asarray(logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs)
 
     def _no_answers(self, method: str) -> NDArray[Any]:
         """Return what `method` says of no rows, (0, ...)."""

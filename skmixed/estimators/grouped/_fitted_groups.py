@@ -160,6 +160,10 @@ class FittedGroups(FittedEstimator[GroupedState]):
                 what = f"labels of {list(fitted.tree.names)}"
                 remedy = "fallback='parent' predicts them by the next larger group"
                 refuse_unknown(codes[-1], what, remedy)
+            elif not fitted.group_fits.scheme.uses_pooled:
+                what = f"labels of {fitted.tree.names[0]!r}"
+                remedy = "use_pooled=True predicts them by the model of all rows"
+                refuse_unknown(codes[1], what, remedy)
             warn_about_labels(fitted.tree, labels, codes, fitted.columns)
         return table, codes
 

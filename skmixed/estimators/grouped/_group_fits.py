@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,6 +84,19 @@ class GroupFits(ABC):
     ) -> tuple[str, ...]:
         """Return the lines under the coefficients of a group in the summary."""
         return (f"n = {self.tree.counts[-1][group]:.15g}",)
+
+
+def with_coefficients(pooled: Any, coef: FloatArray) -> Any:
+    """Return a copy of a fitted estimator with coefficients (k,), the intercept first if any."""
+    model = copy.copy(pooled)
+    slopes = np.zeros(np.shape(pooled.coef_))  # of the one column of an estimator that has none
+    if len(coef) > bool(pooled.fit_intercept):
+        slopes[...] = (coef[1:] if pooled.fit_intercept else coef).reshape(slopes.shape)
+    model.coef_ = slopes
+    if pooled.fit_intercept:
+        intercept = np.asarray(coef[0]).reshape(np.shape(pooled.intercept_))
+        model.intercept_ = intercept if intercept.ndim else float(intercept)
+    return model
 
 
 def uncentred(coef: FloatArray, origin: FloatArray) -> FloatArray:

@@ -41,11 +41,11 @@ def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> N
 class LinearGroupFits(GroupFits):
     """Coefficients of all groups, solved in one batch from moments; the rows are not kept."""
 
-    def __init__(self, tree: Tree, scheme: Scheme, pooled: Any) -> None:
+    def __init__(self, tree: Tree, scheme: Scheme, pooled: Any, p: int) -> None:
         super().__init__(tree, scheme, pooled)
         self.penalty = float(getattr(pooled, "alpha", 0.0))  # of ridge regression
         self.fit_intercept = bool(pooled.fit_intercept)
-        self.n_outputs, self.p = np.atleast_2d(pooled.coef_).shape
+        self.n_outputs, self.p = len(np.atleast_2d(pooled.coef_)), p
         self.k = self.p + self.fit_intercept  # coefficients of a group
         # Coefficients (n_outputs, k) of collinear groups, by level and group.
         self.exact: dict[tuple[int, int], FloatArray] = {}
@@ -55,7 +55,7 @@ class LinearGroupFits(GroupFits):
     def fit(self, training: Training, codes: tuple[IntArray, ...]) -> None:
         """Solve all groups; see `GroupFits`."""
         warn_about_weights(training.weights, self.scheme)
-        columns = np.column_stack([training.table, training.y])  # in C order, as both are
+        columns = np.column_stack([training.numbers, training.y])  # in C order, as both are
         n_cells, centred = self.tree.hierarchy.sizes[-1], self.fit_intercept
         cells = Cells.of(columns, codes[-1], n_cells, training.weights, centred=centred)
         self.cells = replace(cells, counts=self.tree.counts[-1])  # the same, kept once
@@ -167,7 +167,10 @@ class LinearGroupFits(GroupFits):
     def estimator(self, level: int, group: int) -> Any:
         """Return an estimator of the inner class with the coefficients that predict a group."""
         model, coef = copy.copy(self.pooled), self.final[level][group]
-        model.coef_ = coef[:, self.k - self.p :].reshape(np.shape(self.pooled.coef_))
+        slopes = coef[:, self.k - self.p :]
+        if not self.p:  # of the column of zeros that the estimator was given
+            slopes = np.zeros((len(coef), 1))
+        model.coef_ = slopes.reshape(np.shape(self.pooled.coef_))
         if self.fit_intercept:
             intercept = coef[:, 0]
             model.intercept_ = intercept if np.ndim(self.pooled.intercept_) else intercept[0]
@@ -178,13 +181,15 @@ class LinearGroupFits(GroupFits):
     def _mix(self, training: Training, codes: tuple[IntArray, ...]) -> None:
         """Combine the estimates of each group and its ancestors by their shares."""
         hierarchy = self.tree.hierarchy
-        own = [_of_estimator(self.pooled)[None]]
+        own = [_of_estimator(self.pooled)[None, :, : self.k]]
         for level in range(1, hierarchy.depth + 1):
             cells = self._cells_of(level)
             fits = self._fits(cells)
             self._solve_exactly(level, fits, training, codes[level])
             own.append(self._own(level, cells, fits))
         shares = shares_of(self.scheme, hierarchy, self.tree.counts)
+        if not self.scheme.uses_pooled:
+            self.failures.refuse_last_resort()
         self.shares = moved_to_parents(shares, self.failures.usable(), hierarchy)
         for level in range(hierarchy.depth + 1):
             total = np.zeros_like(own[level])
@@ -208,12 +213,13 @@ class LinearGroupFits(GroupFits):
             except Exception as error:
                 self.failures.reasons[level, group] = f"{type(error).__name__}: {error}"
                 continue
-            self.exact[level, group] = _of_estimator(model)
+            self.exact[level, group] = _of_estimator(model)[:, : self.k]
 
     def predict(self, method: str, table: FloatArray, codes: tuple[IntArray, ...]) -> NDArray[Any]:
         """Predict rows by their groups, (n,) or (n, n_outputs); see `GroupFits`."""
         place = self.tree.places(codes, deepest_known(codes))
         coef = np.concatenate(self.final)
+        table = table[:, : self.p]
         columns = [_evaluate(table, coef[:, output], place) for output in range(self.n_outputs)]
         return columns[0] if np.ndim(self.pooled.coef_) == 1 else np.column_stack(columns)
 

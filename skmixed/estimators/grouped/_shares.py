@@ -7,7 +7,7 @@ coefficients is in the core.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.pooling.blending import BlendComponents, components
+from skmixed.core.pooling.blending import (
+    BlendComponents,
+    MixtureShares,
+    components,
+    mixture_shares,
+)
 from skmixed.core.pooling.hierarchy import Hierarchy
 from skmixed.design.records import stored
 from skmixed.estimators._cross_fitting import N_FOLDS
@@ -29,6 +34,7 @@ Shares = list[FloatArray]
 """By level from the root: of shape (n_groups, level + 1), rows that sum to one."""
 
 BLUP = "blup"
+_FOLD_SEED = 0  # of the folds of classes: any, so that fits can be repeated
 _DEFAULT_ALPHA = 0.5  # of "constant" without a setting: the parent counts as much as the group
 
 
@@ -39,14 +45,25 @@ class Scheme:
 
     name: str  # "none", "blup", "keep", "equal", "relative", "min_n_obs" or "callable"
     value: Any = None  # the share kept, the least number of rows, or the function
+    uses_pooled: bool = True  # whether all rows are a level that counts
 
 
-def read_scheme(shrinkage: Any, min_samples: int | None) -> Scheme:
-    """Read the parameter `shrinkage` of `GroupedModels`.
+def read_scheme(shrinkage: Any, min_samples: int | None, *, uses_pooled: bool = True) -> Scheme:
+    """Read the parameters `shrinkage` and `use_pooled` of `GroupedModels`.
 
     `min_samples` is the setting of "min_n_obs" given without one. Raises a ValueError if there is
     no such rule, or its setting is out of range.
     """
+    scheme = _read_rule(shrinkage, min_samples)
+    if scheme.name == BLUP and not uses_pooled:
+        raise ValueError(
+            "use_pooled=False is for rules: with shrinkage='blup' the data say what all rows count"
+        )
+    return replace(scheme, uses_pooled=uses_pooled)
+
+
+def _read_rule(shrinkage: Any, min_samples: int | None) -> Scheme:
+    """Return the rule that is meant."""
     if shrinkage is None:
         return Scheme("none")
     if callable(shrinkage):
@@ -96,12 +113,23 @@ def shares_of(scheme: Scheme, hierarchy: Hierarchy, counts: Sequence[FloatArray]
     """
     if scheme.name in ("none", "keep"):
         kept = 1.0 if scheme.name == "none" else scheme.value
-        return nested_shares([np.full(size, kept) for size in hierarchy.sizes[1:]], hierarchy)
+        parts = [np.full(size, kept) for size in hierarchy.sizes[1:]]
+        if parts and not scheme.uses_pooled:
+            parts[0][:] = 1.0
+        return nested_shares(parts, hierarchy)
+    if scheme.name == "min_n_obs" and scheme.value > counts[0][0]:
+        raise ValueError(
+            f"shrinkage='min_n_obs' asks for {scheme.value:.15g} rows, and the data have "
+            f"{counts[0][0]:.15g}: ask for fewer"
+        )
+    first = 0 if scheme.uses_pooled else 1
     result: Shares = [np.ones((1, 1))]
     for level in range(1, hierarchy.depth + 1):
         chain = hierarchy.ancestors(level)
         sizes = np.column_stack([counts[at][group] for at, group in enumerate(chain)])
-        result.append(_by_size(scheme, sizes))
+        found = np.zeros(sizes.shape)
+        found[:, first:] = _by_size(scheme, sizes[:, first:], hierarchy.depth - level)
+        result.append(found)
     return result
 
 
@@ -117,8 +145,16 @@ def nested_shares(kept: Sequence[FloatArray], hierarchy: Hierarchy) -> Shares:
     return result
 
 
-def _by_size(scheme: Scheme, sizes: FloatArray) -> FloatArray:
-    """Return the shares of one level, (n_groups, level + 1), from numbers of rows of that shape."""
+def own_shares(tree: Tree) -> Shares:
+    """Return shares where every group keeps all of its own."""
+    return [np.eye(level + 1)[[-1] * size] for level, size in enumerate(tree.hierarchy.sizes)]
+
+
+def _by_size(scheme: Scheme, sizes: FloatArray, n_finer: int) -> FloatArray:
+    """Return the shares of one level, (n_groups, level + 1), from numbers of rows of that shape.
+
+    There are `n_finer` levels below.
+    """
     if scheme.name == "equal":
         return np.full(sizes.shape, 1.0 / sizes.shape[1])
     if scheme.name == "relative":
@@ -129,18 +165,26 @@ def _by_size(scheme: Scheme, sizes: FloatArray) -> FloatArray:
         deepest = sizes.shape[1] - 1 - np.argmax(large[:, ::-1], axis=1)
         return np.eye(sizes.shape[1])[deepest]
     distinct, place = np.unique(sizes, axis=0, return_inverse=True)
-    found = np.array([_called(scheme.value, row) for row in distinct])
+    found = np.array([_called(scheme.value, row, n_finer) for row in distinct])
     return found[place.ravel()]
 
 
-def _called(function: Callable[[list[Any]], Any], sizes: FloatArray) -> FloatArray:
+def _called(function: Callable[[list[Any]], Any], sizes: FloatArray, n_finer: int) -> FloatArray:
     """Return the weights of the user's function for one chain of groups, summing to one.
 
-    It gets the numbers of rows, (level + 1,), the root's first. Raises a ValueError unless there is
-    one finite weight a level, none negative and one positive.
+    It gets the numbers of rows, (level + 1,), the root's first. One that has weights for all levels
+    whatever it gets is a rule for the finest groups: in a parent, which stands for groups that are
+    not known, it gets no rows for the `n_finer` levels below, whose weights the parent has. Raises
+    a ValueError unless there is one finite weight a level, none negative and one positive.
     """
     listed = [int(size) if size == int(size) else float(size) for size in sizes]
-    given = np.asarray(function(listed), dtype=np.float64)
+    if n_finer and not _suits(function, listed):
+        listed += [0] * n_finer
+        given = np.asarray(function(listed), dtype=np.float64)
+        if given.shape == (len(listed),):
+            given = np.append(given[: len(sizes) - 1], given[len(sizes) - 1 :].sum())
+    else:
+        given = np.asarray(function(listed), dtype=np.float64)
     if given.shape != sizes.shape or not np.isfinite(given).all():
         raise ValueError(
             f"shrinkage({listed}) returned {given!r}; expected {len(listed)} finite weights, one a "
@@ -153,6 +197,14 @@ def _called(function: Callable[[list[Any]], Any], sizes: FloatArray) -> FloatArr
             "must be positive"
         )
     return np.asarray(given / total)
+
+
+def _suits(function: Callable[[list[Any]], Any], listed: list[Any]) -> bool:
+    """Tell whether a function returns a weight for each of fewer levels than there are."""
+    try:
+        return np.shape(function(listed)) == (len(listed),)
+    except (IndexError, ValueError):
+        return False
 
 
 def moved_to_parents(
@@ -183,6 +235,11 @@ class Blend:
     statistic: float  # of a one-sided t test that own predictions help
     p_value: float
     n_groups: int  # that the test rests on
+    mixture: MixtureShares | None = None  # of probabilities
+
+    def kept(self, n_rows: FloatArray) -> FloatArray:
+        """Return what groups of so many rows keep of their own predictions, (n_groups,)."""
+        return (self.mixture or self.components).share(n_rows)
 
 
 def blend(
@@ -199,7 +256,7 @@ def blend(
     of jobs; `method` is the one whose answers are blended, with a column for each of `classes`,
     which is None for a regressor.
     """
-    fold = _folds(codes[-1], training.y if classes is not None else None)
+    fold = _folds(codes[-1], is_dealt_at_random=classes is not None)
     own, sizes = _predictions(training, codes, fold, fit, method, classes)
     truth = _truth(training.y, classes)
     parent, result = own[0], []
@@ -213,17 +270,31 @@ def blend(
             fold[known],
             None if training.weights is None else training.weights[known],
         )
+        if classes is not None:
+            rows = np.flatnonzero(known)
+            hit = truth[rows] > 0.0
+            weights = np.ones(len(rows)) if training.weights is None else training.weights[rows]
+            mixture = mixture_shares(
+                own[level][rows][hit], parent[rows][hit], weights, sizes[level][rows]
+            )
+            found = replace(found, mixture=mixture)
         result.append(found)
         kept = np.zeros(len(parent))
-        kept[known] = found.components.share(sizes[level][known])
+        kept[known] = found.kept(sizes[level][known])
         change = np.where(known[:, np.newaxis], own[level] - parent, 0.0)
         parent = np.asarray(parent + kept[:, np.newaxis] * change)
     return result
 
 
-def _folds(groups: IntArray, y: NDArray[Any] | None) -> IntArray:
-    """Deal the rows of every group, class by class if `y` has classes, to the folds; (n,)."""
-    order = np.argsort(groups, kind="stable") if y is None else np.lexsort((y, groups))
+def _folds(groups: IntArray, *, is_dealt_at_random: bool) -> IntArray:
+    """Deal the rows of every group to the folds, (n,).
+
+    Classes are dealt at random: with as many of each in every fold, the models would know the share
+    of a class among the rows that they are to predict.
+    """
+    order = np.argsort(groups, kind="stable")
+    if is_dealt_at_random:
+        order = np.lexsort((np.random.default_rng(_FOLD_SEED).permutation(len(groups)), groups))
     fold = np.empty(len(groups), dtype=np.intp)
     fold[order] = np.arange(len(groups)) % N_FOLDS
     return fold

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -77,25 +78,31 @@ def _fit_params(estimator: Any, weights: FloatArray | None) -> dict[str, Any]:
 def fit_pooled(estimator: Any, training: Training) -> Any:
     """Fit a clone of an estimator to all rows.
 
-    Where it raises a ValueError and only grouping columns were given, the error says that instead.
+    Raises a ValueError if it has neither a column of X nor an intercept.
     """
-    pooled = clone(estimator)
-    try:
-        pooled.fit(training.table, training.y, **_fit_params(estimator, training.weights))
-    except ValueError as error:
-        if training.inner_names:
-            raise
+    if not training.inner_names and not getattr(last_step(estimator), "fit_intercept", True):
         raise ValueError(
             f"X has n_features = {training.n_features}, all of them grouping columns: nothing is "
-            f"left for {type(estimator).__name__}"
-        ) from error
+            f"left for {type(estimator).__name__} without an intercept"
+        )
+    pooled = clone(estimator)
+    pooled.fit(training.table, training.y, **_fit_params(estimator, training.weights))
     return pooled
 
 
 def fit_all(
-    jobs: Sequence[Job], estimator: Any, training: Training, *, n_jobs: int | None, verbose: int
+    jobs: Sequence[Job],
+    estimator: Any,
+    training: Training,
+    *,
+    is_certain: bool,
+    n_jobs: int | None,
+    verbose: int,
 ) -> list[Any]:
-    """Return a clone fitted to the rows of each job, or a text that says why there is none."""
+    """Return a clone fitted to the rows of each job, or a text that says why there is none.
+
+    A classifier that cannot be fitted to one class is certain of it, if `is_certain`.
+    """
     is_classifier = get_tags(estimator).estimator_type == "classifier"
     calls = (
         delayed(_fit_one)(
@@ -104,6 +111,7 @@ def fit_all(
             training.y[job.rows],
             None if training.weights is None else training.weights[job.rows],
             is_classifier,
+            is_certain,
         )
         for job in jobs
     )
@@ -111,12 +119,15 @@ def fit_all(
     return list(Parallel(n_jobs=n_jobs)(bar))
 
 
-def _fit_one(estimator: Any, table: Any, y: Any, weights: Any, is_classifier: bool) -> Any:
+def _fit_one(
+    estimator: Any, table: Any, y: Any, weights: Any, is_classifier: bool, is_certain: bool
+) -> Any:
     """Return the estimator, fitted, or a text that says why there is none."""
-    if is_classifier:
-        classes = np.unique(y)
-        if len(classes) == 1:
-            return f"one class only, {classes.tolist()[0]!r}"
+    if is_classifier and len(classes := np.unique(y)) == 1:
+        fitted = _fit_one_class(estimator, table, y, weights)
+        if fitted is None and is_certain:
+            return DummyClassifier().fit(table, y)
+        return f"one class only, {classes.tolist()[0]!r}" if fitted is None else fitted
     try:
         estimator.fit(table, y, **_fit_params(estimator, weights))
     except MemoryError:  # which says nothing of the group
@@ -124,6 +135,18 @@ def _fit_one(estimator: Any, table: Any, y: Any, weights: Any, is_classifier: bo
     except Exception as error:  # whatever an estimator of the user's may raise
         return f"{type(error).__name__}: {error}"
     return _too_small(estimator, len(y) if weights is None else float(weights.sum())) or estimator
+
+
+def _fit_one_class(estimator: Any, table: Any, y: Any, weights: Any) -> Any:
+    """Return a classifier fitted to one class, None if it cannot be or does not answer as one."""
+    try:
+        estimator.fit(table, y, **_fit_params(estimator, weights))
+        found = estimator.predict_proba(pick_rows(table, np.zeros(1, dtype=np.intp)))
+    except MemoryError:
+        raise
+    except Exception:  # whatever it makes of one class
+        return None
+    return estimator if np.shape(found) == (1, 1) else None
 
 
 def _too_small(estimator: Any, n_rows: float) -> str | None:

@@ -132,6 +132,16 @@ class Failures:
                 text = texts.setdefault(n, f"{n:.15g} rows are too few for {what}")
                 self.reasons.setdefault((level, group), text)
 
+    def refuse_last_resort(self) -> None:
+        """Raise a ValueError where a coarsest group fails, all rows being no larger group."""
+        failed = [key for key in self.reasons if key[0] == 1]
+        if failed:
+            label, reason = self.tree.keys(1)[failed[0][1]], self.reasons[failed[0]]
+            raise ValueError(
+                f"{label} has no model of its own, {reason}, and with use_pooled=False no larger "
+                "group stands in"
+            )
+
     def stand_in(self, level: int, group: int) -> tuple[int, int]:
         """Return the level and number of a group, or of its nearest ancestor with an estimate."""
         while (level, group) in self.reasons:

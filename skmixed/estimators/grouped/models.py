@@ -16,9 +16,13 @@ from skmixed.estimators.grouped._arguments import (
 )
 from skmixed.estimators.grouped._estimator_fits import EstimatorGroupFits
 from skmixed.estimators.grouped._fitted_groups import FittedGroups, GroupedState
+from skmixed.estimators.grouped._generalized_fits import (
+    GeneralizedGroupFits,
+    pools_by_likelihood,
+)
 from skmixed.estimators.grouped._group_fits import GroupFits
 from skmixed.estimators.grouped._linear_fits import LinearGroupFits
-from skmixed.estimators.grouped._shares import read_scheme
+from skmixed.estimators.grouped._shares import BLUP, read_scheme
 from skmixed.estimators.grouped._subset_fits import fit_pooled
 from skmixed.estimators.grouped._tree import Tree
 
@@ -45,16 +49,22 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         rules give every level a weight: "equal"; "relative" to its number of rows;
         ("constant", alpha), where the parent gets alpha; ("min_n_obs", n), the smallest group with
         n rows. A function gets the numbers of rows from all rows down to the group and returns the
-        weights.
+        weights. It is called for parents too, whose chains are shorter; if it then fails or has
+        weights for all levels, it gets 0 rows for the finer ones, whose weights the parent has.
     fallback : {"parent", "error"}, default="parent"
         What is done about groups that were not there in `fit`, are too small, or whose fit fails:
         their nearest parent stands in, or an error names them.
     min_samples : int or None, default=None
-        Groups with fewer rows get no estimate of their own. None: fewer than coefficients, for
+        Groups with fewer rows get no estimate of their own; more than there are rows is an error.
+        None: fewer than coefficients, for
         least squares without shrinkage.
+    use_pooled : bool, default=True
+        Whether rules count all rows as a level above the coarsest groups. If False, the numbers of
+        rows that a rule sees begin with those of the coarsest group, and unknown coarsest groups
+        are an error. Not for "blup".
     n_jobs : int or None, default=None
-        Number of fits that joblib runs at a time. Not used for `LinearRegression` and `Ridge`,
-        all of whose groups are solved in one computation.
+        Number of fits that joblib runs at a time. Not used where all groups are solved in one
+        computation: for `LinearRegression` and `Ridge`, and pooling by likelihood.
     verbose : int, default=0
         Whether fits are shown in a progress bar.
 
@@ -85,21 +95,33 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
     See Also
     --------
     MixedLinearRegressor : The linear mixed model; some coefficients can be common to all groups.
+    MixedClassifier : The same for two classes.
 
     Notes
     -----
-    *Coefficients* are shrunk for `LinearRegression`, `Ridge`, `PoissonRegressor`, `GammaRegressor`,
-    `TweedieRegressor` and `LogisticRegression` of two classes. Two stages: the estimates of the
-    groups with their information matrices; then the covariance between groups by restricted
-    maximum likelihood [1]_. For least squares on one grouping column this is the linear mixed model
-    in which all coefficients vary. Where there are no more groups than coefficients, or Akaike's
-    criterion finds an unstructured covariance no better than none, coefficients vary independently
-    of each other, and if that is no better either, not at all: estimating many variances from few
-    groups does more harm than leaving groups alike. A penalty counts as information.
+    *Coefficients* are shrunk for `LinearRegression`, `Ridge` and `TweedieRegressor`. Two stages:
+    the estimates of the groups with their information matrices; then the covariance between groups
+    by restricted maximum likelihood [1]_. For least squares on one grouping column this is the
+    linear mixed model in which all coefficients vary. Where there are no more groups than
+    coefficients, or Akaike's criterion finds an unstructured covariance no better than none,
+    coefficients vary independently of each other, and if that is no better either, not at all:
+    estimating many variances from few groups does more harm than leaving groups alike. A penalty
+    counts as information.
+
+    *By likelihood*, on the scale of the link, are pooled `PoissonRegressor`, `GammaRegressor`, and
+    `LogisticRegression` of two classes without class weights or an L1 penalty, with up to 40
+    coefficients: the generalized mixed model in which all coefficients vary, or the intercept, or
+    none, by Laplace's approximation. They vary if Akaike's criterion falls by more than 4: groups
+    that differ by chance do more harm than a small difference that is missed. Groups of one class
+    take part. The penalty is on the coefficients of all rows. Means and probabilities are averaged
+    over what is not known of the coefficients; `estimators_` have the most likely ones.
 
     *Predictions* are blended for any other estimator. Five more fits a group predict the rows left
     out of them; the variance components of these predictions give every group its share.
-    Classes are blended by `predict_proba`.
+    Classes are blended by `predict_proba`, with the shares that make the rows left out the most
+    likely. Groups of one class are fitted, or certain of it where the classifier cannot be.
+
+    If grouping columns are all that X has, the estimator is fitted to a column of zeros.
 
     Unlike scikit-lego's, groups that were not there in `fit` get the prediction of their parent
     under every rule, and a function's weights may be any sequence. Its ("constant", alpha) gives
@@ -137,6 +159,7 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         "shrinkage": [str, Real, tuple, list, callable, None],
         "fallback": [StrOptions({"parent", "error"})],
         "min_samples": [Interval(Integral, 1, None, closed="left"), None],
+        "use_pooled": ["boolean"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
@@ -156,6 +179,7 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         shrinkage: Any = "blup",
         fallback: Literal["parent", "error"] = "parent",
         min_samples: int | None = None,
+        use_pooled: bool = True,
         n_jobs: int | None = None,
         verbose: int = 0,
     ) -> None:
@@ -164,6 +188,7 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         self.shrinkage = shrinkage
         self.fallback = fallback
         self.min_samples = min_samples
+        self.use_pooled = use_pooled
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -215,26 +240,33 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
             For invalid input, and, if fallback="error", for groups that cannot be fitted.
         """
         self._validate_params()
-        scheme = read_scheme(self.shrinkage, self.min_samples)
+        scheme = read_scheme(self.shrinkage, self.min_samples, uses_pooled=self.use_pooled)
         inner = self._inner()
         training = read_training(self, X, y, sample_weight, groups, inner)
         tree, codes = Tree.learn(training.groups, len(training.y), training.weights)
         pooled = fit_pooled(inner, training)
         group_fits: GroupFits
         if solves_at_once(inner) and tree.depth:
-            group_fits = LinearGroupFits(tree, scheme, pooled)
+            group_fits = LinearGroupFits(tree, scheme, pooled, len(training.inner_names))
+        elif scheme.name == BLUP and tree.depth and pools_by_likelihood(pooled, training):
+            group_fits = GeneralizedGroupFits(tree, scheme, pooled)
         else:
             group_fits = EstimatorGroupFits(
                 tree, scheme, pooled, n_jobs=self.n_jobs, verbose=self.verbose
             )
         if self.min_samples is not None:
+            if tree.depth and self.min_samples > tree.counts[0][0]:
+                raise ValueError(
+                    f"min_samples={self.min_samples} is more than the data have, "
+                    f"{tree.counts[0][0]:.15g} rows: no group is as large"
+                )
             group_fits.failures.add_small(self.min_samples, f"min_samples={self.min_samples}")
         group_fits.fit(training, codes)
         if self.fallback == "error":
             group_fits.failures.refuse()
         names = training.feature_names
         solved_at_once = isinstance(group_fits, LinearGroupFits)
-        if solved_at_once and names is not None and not hasattr(pooled, "feature_names_in_"):
+        if solved_at_once and names is not None and training.inner_names:
             pooled.feature_names_in_ = names[training.columns.numeric]
         self._fitted = GroupedState(
             n_features_in=training.n_features,

@@ -8,7 +8,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    TweedieRegressor,
+)
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from skmixed import GroupedModels, MixedLinearRegressor
@@ -160,8 +166,8 @@ def test_a_ridge_penalty_of_zero_is_least_squares():
 
 def test_estimators_predict_as_the_model_does():
     X, y, group = rows_in_groups()
-    for estimator in (LinearRegression(), Ridge(), PoissonRegressor()):
-        response = np.exp(y / y.std()) if isinstance(estimator, PoissonRegressor) else y
+    for estimator in (LinearRegression(), Ridge(), TweedieRegressor(power=1.5)):
+        response = np.exp(y / y.std()) if isinstance(estimator, TweedieRegressor) else y
         model = GroupedModels(estimator).fit(X, response, groups=group)
         rows = (group == "g0002").to_numpy()
         expected = model.estimators_[("g0002",)].predict(X[rows])
@@ -322,19 +328,21 @@ def test_a_group_without_finite_information_is_named(monkeypatch):
         return replace(found, matrix=found.matrix * np.inf) if is_third else found
 
     monkeypatch.setattr(_estimator_fits, "information", spoiled)
-    model = GroupedModels(PoissonRegressor(), group_features="g", fallback="parent").fit(X, y)
+    tweedie = TweedieRegressor(power=1.5)
+    model = GroupedModels(tweedie, group_features="g", fallback="parent").fit(X, y)
     assert model.fallback_["group"].tolist() == [("c",)]
     assert "no finite number" in model.fallback_["reason"][0]
     assert np.isfinite(model.predict(X)).all()
     with pytest.raises(ValueError, match=r"\('c',\): its coefficients or columns are so large"):
-        GroupedModels(PoissonRegressor(), group_features="g", fallback="error").fit(X, y)
+        GroupedModels(tweedie, group_features="g", fallback="error").fit(X, y)
 
 
 def test_groups_whose_numbers_are_too_large_to_be_shrunk_are_named():
     X, y = poisson_rows()
     X.loc[X["g"] == "c", "x"] *= 1e155
-    model = GroupedModels(PoissonRegressor(alpha=0.0, max_iter=2), group_features="g")
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        with pytest.raises(ValueError, match=r"largest in the group \('.',\): rescale"):
-            model.fit(X, y)
+    for estimator in (PoissonRegressor, lambda **given: TweedieRegressor(power=1.5, **given)):
+        model = GroupedModels(estimator(alpha=0.0, max_iter=2), group_features="g")
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            with pytest.raises(ValueError, match=r"largest in the group \('.',\): rescale"):
+                model.fit(X, y)

@@ -6,11 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeRegressor
 
-from skmixed import GroupedModels
+from skmixed import GroupedModels, MixedLinearRegressor
 
 
 def table_of(n=90):
@@ -116,3 +122,111 @@ def test_scikit_lego_agrees(name):
     theirs = GroupedPredictor(LinearRegression(), GROUPS, shrinkage=name, shrinkage_kwargs=settings)
     ours = GroupedModels(group_features=GROUPS, shrinkage=RULES[name][0])
     assert_allclose(ours.fit(X, Y).predict(X), theirs.fit(X, Y).predict(X), rtol=1e-8)
+
+
+def towns():
+    """A hierarchy without any column beside the labels."""
+    labels = pd.DataFrame({"land": ["x"] * 4, "area": ["n", "n", "s", "s"], "town": list("abcd")})
+    return labels, np.array([1.0, 3.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize("estimator", [DummyRegressor(), LinearRegression(), Ridge()])
+def test_all_rows_need_not_count(estimator):
+    X, y = towns()
+    settings = {"group_features": list(X), "use_pooled": False}
+    model = GroupedModels(estimator, shrinkage="relative", **settings).fit(X, y)
+    means = np.column_stack([np.full(4, 2.5), [2, 2, 3, 3], y])  # of land, area and town
+    assert_allclose(model.predict(X), means @ [4 / 7, 2 / 7, 1 / 7])
+    assert (model.weights_["pooled"] == 0.0).all()
+    equal = GroupedModels(estimator, shrinkage=lambda sizes: [1] * len(sizes), **settings)
+    assert_allclose(equal.fit(X, y).predict(X), means.mean(axis=1))
+    kept = GroupedModels(estimator, shrinkage=0.5, **settings).fit(X, y)
+    assert_allclose(kept.predict(X), means @ [0.25, 0.25, 0.5])
+    assert_allclose(kept.predict(X.assign(area="new")), 2.5)
+    with pytest.raises(ValueError, match=r"4 rows have labels of 'land'.*use_pooled=True"):
+        kept.predict(X.assign(land="new"))
+    with pytest.raises(ValueError, match="use_pooled=False is for rules"):
+        GroupedModels(estimator, **settings).fit(X, y)
+
+
+def test_a_coarsest_group_without_a_model_where_all_rows_do_not_count():
+    X, y = towns()
+    model = GroupedModels(
+        DummyRegressor(), group_features="town", shrinkage=None, use_pooled=False, min_samples=2
+    )
+    with pytest.raises(ValueError, match=r"\('a',\) has no model of its own, 1 rows are too few"):
+        model.fit(X[["town"]], y)
+
+
+@pytest.mark.parametrize(
+    "function", [lambda sizes: [0.1, 0.2, 0.3, 0.4], lambda sizes: np.array([1, 2, 3, 4]) * 1.0]
+)
+def test_functions_of_fixed_length(function):
+    X, y = towns()
+    model = GroupedModels(DummyRegressor(), group_features=list(X), shrinkage=function).fit(X, y)
+    means = np.column_stack([np.full(4, 2.5), np.full(4, 2.5), [2, 2, 3, 3], y])
+    assert_allclose(model.predict(X), means @ [0.1, 0.2, 0.3, 0.4])
+    assert_allclose(model.predict(X.assign(town="new")), means @ [0.1, 0.2, 0.7, 0.0])
+    scaled = GroupedModels(
+        DummyRegressor(),
+        group_features=list(X),
+        shrinkage=lambda sizes: np.array([1, 1, 1, 5]) * sizes,
+    ).fit(X, y)
+    assert_allclose(scaled.predict(X.assign(town="new")), means @ [0.4, 0.4, 0.2, 0.0])
+
+
+@pytest.mark.parametrize("shrinkage", ["blup", None, "relative"])
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_groups_without_columns_are_means(shrinkage, n_outputs):
+    rng = np.random.default_rng(0)
+    shop = np.repeat(np.arange(12), 10)
+    y = rng.normal(size=12)[shop] + rng.normal(size=120)
+    y = y if n_outputs == 1 else np.column_stack([y, -y])
+    X = pd.DataFrame({"shop": shop})
+    model = GroupedModels(group_features="shop", shrinkage=shrinkage).fit(X, y)
+    table = model.coef_table()
+    assert {"(Intercept)", "se (Intercept)"} <= set(table.columns)
+    means = pd.DataFrame(y).groupby(shop).mean().to_numpy()
+    assert_allclose(table["(Intercept)"], means.T.ravel())
+    if shrinkage is None:
+        assert_allclose(
+            model.predict(X), y * 0 + (means[shop] if n_outputs > 1 else means[shop, 0])
+        )
+    if shrinkage == "blup" and n_outputs == 1:
+        mixed = MixedLinearRegressor("(1 | shop)").fit(X, y)
+        assert_allclose(model.predict(X), mixed.predict(X), rtol=1e-5, atol=1e-6)
+        of_shop = model.estimators_[3].predict(np.zeros((1, 1)))
+        assert_allclose(of_shop, model.predict(X.iloc[30:31]))
+
+
+def test_more_rows_than_there_are_cannot_be_asked_for():
+    X, y = towns()
+    for settings in ({"min_samples": 5}, {"shrinkage": ("min_n_obs", 5)}):
+        model = GroupedModels(DummyRegressor(), group_features=list(X), **settings)
+        with pytest.raises(ValueError, match="4"):
+            model.fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        SimpleImputer(),
+        "passthrough",
+        FunctionTransformer(),
+        make_column_transformer((SimpleImputer(), [0]), remainder="passthrough"),
+    ],
+    ids=str,
+)
+def test_an_imputer_sees_what_is_missing(first):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(80, 2)), columns=["a", "b"])
+    y = X["a"] - X["b"] + rng.normal(size=80)
+    X.loc[::7, "a"] = np.nan
+    shop = np.repeat(np.arange(4), 20)
+    inner = make_pipeline(first, SimpleImputer(), Ridge())
+    for table in (X, X.to_numpy()):
+        model = GroupedModels(inner, shrinkage=None).fit(table, y, groups=shop)
+        alone = clone(inner).fit(table[:20], y[:20]).predict(table[:20])
+        assert_allclose(model.predict(table[:20], groups=shop[:20]), alone)
+    with pytest.raises(ValueError, match="NaN"):
+        GroupedModels(Ridge(solver="lsqr")).fit(X, y, groups=shop)

@@ -1,0 +1,245 @@
+"""Pooling by the likelihood of the rows, for responses of a family.
+
+The coefficients of a group are those of its parent and a random effect on all of them: the
+generalized linear mixed model in which all coefficients vary, by Laplace's approximation. At its
+optimum the rows are those of a linear model whose residual variance is one, so that the groups have
+information and estimates as least squares does, and what is made of them is the same. A group whose
+responses are all at one extreme has no finite estimate, but a likelihood, and takes part like any
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmixed.core.families.family import Family
+from skmixed.core.generalized.divergence import PURE_DEVIATION
+from skmixed.core.generalized.generalized_fit import laplace_optimum, working_rows
+from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum
+from skmixed.core.generalized.observations import Observations
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
+from skmixed.core.pooling.stage import (
+    UNINFORMED,
+    PooledStage,
+    PoolingStage,
+    information_eigenpairs,
+)
+from skmixed.core.search.report import SolverReport
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
+from skmixed.core.sums.summation import level_sums
+
+_FEW_COEFFICIENTS = 6  # coefficients; more get no correlations, of which there would be many
+_ABSURD = 1.001 * PURE_DEVIATION  # deviation of eta: Laplace's approximation errs, rows are few
+_FEW_ROWS = 2  # a random intercept: with so many, no such minimum was seen
+_PARAMETER_COST = 2.0  # of a parameter, in -2 log-likelihood: Akaike's criterion
+_DIFFERENCE_COST = 4.0  # that groups differ at all: with 0, chance lost a sixth of the log-loss
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoolingRows:
+    """Rows of the groups of a hierarchy, of p features and the response of a family."""
+
+    features: FloatArray  # (n, p), from an origin
+    y: FloatArray  # (n,)
+    weights: FloatArray | None  # (n,), positive
+    codes: tuple[IntArray, ...]  # (n,) by level from the root
+    hierarchy: Hierarchy
+    family: Family
+    penalty: FloatArray  # (k,), of the squares of coefficients in -2 log-likelihood
+    fit_intercept: bool
+
+    @property
+    def columns(self) -> FloatArray:
+        """The columns that have coefficients, (n, k), the constant first if it is one."""
+        if not self.fit_intercept:
+            return self.features
+        return np.column_stack([np.ones(len(self.y)), self.features])
+
+    def of_usable(self, usable: NDArray[np.bool_]) -> PoolingRows:
+        """Return the rows of some of the finest groups, (n_groups,)."""
+        if usable.all():
+            return self
+        kept = np.flatnonzero(usable[self.codes[-1]])
+        return replace(
+            self,
+            features=self.features[kept],
+            y=self.y[kept],
+            weights=None if self.weights is None else self.weights[kept],
+            codes=tuple(codes[kept] for codes in self.codes),
+        )
+
+    def observations(self, varying: tuple[int, ...], covariance: str) -> Observations:
+        """Return the rows of a model with a covariance of the coefficients that vary."""
+        n, p = self.features.shape
+        codes, indexes, factors, terms = [], [], [], []
+        for level in range(1, len(self.codes) if varying else 1):
+            known, own = np.unique(self.codes[level], return_inverse=True)
+            codes.append(own.astype(np.intp))
+            indexes.append(GroupIndex((str(level),), (known,)))
+            factors.append(FactorLayout((str(level),), tuple(range(p + 1))))
+            terms.append(Term(level - 1, varying, covariance))
+        layout = Layout(("1", *(f"x{j}" for j in range(p)), "y"), tuple(factors))
+        columns = np.column_stack([np.ones(n), self.features, self.y])
+        rows = Rows(columns, tuple(codes), tuple(indexes), self.weights)
+        spec = ModelSpec(self.used, tuple(terms), "ml")
+        return Observations.of(layout, rows, spec, self.family)
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Positions of the columns that have coefficients, the constant being 0."""
+        return tuple(range(0 if self.fit_intercept else 1, self.features.shape[1] + 1))
+
+    @property
+    def n_spare(self) -> int:
+        """Number of finest groups beyond one a parent."""
+        return len(np.unique(self.codes[-1])) - len(np.unique(self.codes[-2]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """A model of the groups at its optimum."""
+
+    observations: Observations
+    optimum: JointOptimum
+    report: SolverReport
+    varying: IntArray  # (m,), positions among the k coefficients of those that vary
+
+    @classmethod
+    def of(
+        cls, rows: PoolingRows, varying: tuple[int, ...] = (), covariance: str = "diagonal"
+    ) -> _Candidate:
+        """Search for the optimum, some columns varying."""
+        observations = rows.observations(varying, covariance)
+        to_raw = observations.units.to_raw[list(rows.used), :-1]
+        penalty = to_raw.T @ (rows.penalty[:, None] * to_raw) if rows.penalty.any() else None
+        is_empty = not (observations.rank or observations.structures)
+        search = JointNewton(max_iter=1) if is_empty else JointNewton()
+        optimum, report = laplace_optimum(observations, search, penalty=penalty)
+        return cls(observations, optimum, report, np.searchsorted(rows.used, varying))
+
+    @property
+    def criterion(self) -> float:
+        """-2 log-likelihood with the penalty; infinite where it is worth nothing.
+
+        Laplace's approximation has minima at absurdly large variances where the effects of a group
+        are as many as its rows.
+        """
+        point, observations = self.optimum.evaluation.point, self.observations
+        largest = max((float(np.linalg.norm(lam, 2)) for lam in point.lambdas), default=0.0)
+        n_effects = len(self.varying) * max(observations.n_levels, default=0)
+        is_full = len(self.varying) > 1 or _FEW_ROWS * n_effects > observations.n_rows
+        if is_full and largest > _ABSURD:
+            return np.inf
+        return float(self.optimum.evaluation.criterion)
+
+    @property
+    def cost(self) -> float:
+        """Akaike's criterion, with what it costs that groups differ."""
+        count = sum(structure.n_theta for structure in self.observations.structures)
+        return self.criterion + _PARAMETER_COST * count + _DIFFERENCE_COST * bool(count)
+
+    @property
+    def beta(self) -> FloatArray:
+        """Coefficients of all rows, (k,)."""
+        fixed = list(self.observations.spec.fixed)
+        to_raw = self.observations.units.to_raw[:, :-1]
+        return np.asarray((to_raw @ self.optimum.evaluation.point.beta)[fixed])
+
+    def lambdas(self, depth: int) -> list[FloatArray]:
+        """Return roots of the covariances between groups, (k, k) by level below the root."""
+        k = len(self.observations.spec.fixed)
+        found = [np.zeros((k, k)) for _ in range(depth)]
+        lambdas = self.optimum.evaluation.point.lambdas
+        zipped = zip(found, self.observations.units.random_maps, lambdas, strict=False)
+        for root, to_raw, lam in zipped:
+            root[np.ix_(self.varying, self.varying)] = to_raw @ lam
+        return found
+
+
+def _best_candidate(rows: PoolingRows) -> _Candidate:
+    """Return the model of least cost.
+
+    No coefficient varies, or the intercept, or all do, independently of each other or correlated.
+    """
+    found = [_Candidate.of(rows)]
+    if rows.n_spare < 1:
+        return found[0]
+    k = len(rows.used)
+    if rows.fit_intercept and k > 1:
+        found.append(_Candidate.of(rows, rows.used[:1]))
+    least = min(each.criterion for each in found)
+    found.append(_Candidate.of(rows, rows.used))
+    differ = found[-1].criterion < least - _PARAMETER_COST
+    if differ and 1 < k < min(_FEW_COEFFICIENTS + 1, rows.n_spare):
+        found.append(_Candidate.of(rows, rows.used, "unstructured"))
+    return min(found, key=lambda each: each.cost)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LikelihoodPool:
+    """Groups that were pooled by their likelihood."""
+
+    pooled: PooledHierarchy  # of the working rows, s^2 being one
+    phi: FloatArray  # (m,), dispersions
+    report: SolverReport
+
+
+def pool_by_likelihood(rows: PoolingRows, usable: NDArray[np.bool_]) -> LikelihoodPool:
+    """Shrink every group to its parent by as much as the likelihood of the rows says.
+
+    Groups that are not `usable`, (n_groups,), say nothing.
+    """
+    told = rows.of_usable(usable)
+    best = _best_candidate(told)
+    lambdas = best.lambdas(rows.hierarchy.depth)
+    precision, estimate = _working_estimates(told, best)
+    stages = stages_at(precision, estimate, rows.hierarchy, lambdas)
+    means = [best.beta[:, None]]
+    for stage in stages:
+        means.append(stage.posterior_mean(means[-1]))
+    pooled = PooledHierarchy(tuple(stages), tuple(means))
+    return LikelihoodPool(pooled, best.optimum.evaluation.point.phi, best.report)
+
+
+def _working_estimates(rows: PoolingRows, found: _Candidate) -> tuple[FloatArray, FloatArray]:
+    """Return information, (k, k, n_groups), and estimates, (k, n_groups), of the finest groups.
+
+    They are those of the linear model that a generalized one is at its optimum.
+    """
+    working = working_rows(found.observations, found.optimum.evaluation)
+    sizes = rows.hierarchy.sizes[-1]
+    codes = rows.codes[-1]
+    if found.observations.cells is not None:  # equal rows of one group were put together
+        together = np.empty(len(working.columns), dtype=np.intp)
+        together[found.observations.cells] = codes
+        codes = together
+    used = list(found.observations.spec.fixed)
+    columns = np.ascontiguousarray(working.columns[:, [*used, -1]])
+    sums = level_sums(codes, sizes, list(columns[:, :-1].T), columns, working.weights)
+    precision = sums[:, :-1]
+    values, vectors = information_eigenpairs(np.moveaxis(precision, -1, 0))
+    roots = np.where(values > UNINFORMED, 1.0 / np.where(values > UNINFORMED, values, 1.0), 0.0)
+    estimate = np.einsum("gij,gj,gkj,kg->ig", vectors, roots, vectors, sums[:, -1], optimize=True)
+    return precision, np.asarray(estimate)
+
+
+def stages_at(
+    precision: FloatArray,
+    estimate: FloatArray,
+    hierarchy: Hierarchy,
+    lambdas: Sequence[FloatArray],
+) -> list[PooledStage]:
+    """Return the stages of a hierarchy, coarse to fine, at given roots of the covariances."""
+    stages: list[PooledStage] = []
+    for level in range(hierarchy.depth, 0, -1):
+        parents, n_parents = hierarchy.parents[level - 1], hierarchy.sizes[level - 1]
+        stage = PoolingStage(precision, estimate, parents, n_parents)
+        stages.insert(0, PooledStage.at(stage, lambdas[level - 1]))
+        precision, estimate = stages[0].total, stages[0].mean
+    return stages

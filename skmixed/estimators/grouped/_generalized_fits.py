@@ -1,0 +1,206 @@
+"""Generalized linear estimators of all groups at once, pooled by their likelihood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor
+
+from skmixed.core.elimination.protocol import LostPrecisionError
+from skmixed.core.families.binomial import Logit
+from skmixed.core.families.family import MeanFamily
+from skmixed.core.families.gamma import Gamma
+from skmixed.core.families.poisson import Poisson
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.pooling.hierarchy import PooledHierarchy
+from skmixed.core.pooling.likelihood import PoolingRows, pool_by_likelihood
+from skmixed.core.pooling.own_estimates import own_estimates
+from skmixed.design.records import stored
+from skmixed.estimators._numbers import check_numbers
+from skmixed.estimators.grouped._arguments import Training
+from skmixed.estimators.grouped._group_fits import (
+    Estimates,
+    GroupFits,
+    sampling_variances,
+    standard_errors,
+    uncentred,
+    with_coefficients,
+)
+from skmixed.estimators.grouped._shares import Scheme, own_shares
+from skmixed.estimators.grouped._tree import Tree, deepest_known
+
+_MOST_COEFFICIENTS = 40  # of a group: more take minutes, and predictions are blended instead
+_ROWS_PREDICTED = 2**14  # at a time: their gathered covariances take a megabyte for k = 3
+_LARGEST_NUMBER = 1e75  # of X: the fourth power of a larger one has no number
+_LEAST_DISPERSION = 1e-8  # of the gamma distribution: the pooled fit may be exact
+
+
+def likelihood_of(pooled: Any) -> MeanFamily | None:
+    """Return the family by whose likelihood a fitted estimator is pooled, None for no such one.
+
+    That of `LogisticRegression` of two classes without an L1 penalty or class weights, of
+    `PoissonRegressor` and of `GammaRegressor`.
+    """
+    kind = type(pooled)
+    if kind is PoissonRegressor:
+        return Poisson()
+    if kind is GammaRegressor:
+        return Gamma()
+    if kind is not LogisticRegression or len(pooled.classes_) != 2:
+        return None
+    params = pooled.get_params()
+    penalty, mixing = params.get("penalty", "deprecated"), params.get("l1_ratio")
+    if penalty not in ("l2", None, "deprecated") or mixing not in (None, 0):
+        return None
+    return Logit() if pooled.class_weight is None else None
+
+
+def pools_by_likelihood(pooled: Any, training: Training) -> bool:
+    """Tell whether the groups of a fitted estimator are pooled by their likelihood."""
+    n_coefficients = len(training.inner_names) + bool(getattr(pooled, "fit_intercept", False))
+    if training.y.ndim != 1 or not 0 < n_coefficients <= _MOST_COEFFICIENTS:
+        return False
+    return likelihood_of(pooled) is not None
+
+
+@stored
+class GeneralizedGroupFits(GroupFits):
+    """Coefficients of all groups, the generalized mixed model in which all vary."""
+
+    def __init__(self, tree: Tree, scheme: Scheme, pooled: Any) -> None:
+        super().__init__(tree, scheme, pooled)
+        self.classes: NDArray[Any] | None = getattr(pooled, "classes_", None)
+
+    def fit(self, training: Training, codes: tuple[IntArray, ...]) -> None:
+        """Fit and pool all groups; see `GroupFits`."""
+        family = likelihood_of(self.pooled)
+        assert family is not None
+        self.family, self.shares = family, own_shares(self.tree)
+        table = np.asarray(training.numbers, dtype=np.float64)
+        y = training.y if self.classes is None else (training.y == self.classes[1]).astype(float)
+        self.p = table.shape[1]
+        self.origin = np.zeros(self.p)
+        if self.pooled.fit_intercept:
+            rows = np.ones(len(y)) if training.weights is None else training.weights
+            self.origin = rows @ table / rows.sum()
+        penalty = np.full(self.p + bool(self.pooled.fit_intercept), self._penalty(training))
+        penalty[: len(penalty) - self.p] = 0.0
+        grouped = PoolingRows(
+            table - self.origin,
+            y,
+            training.weights,
+            codes,
+            self.tree.hierarchy,
+            family,
+            penalty,
+            bool(self.pooled.fit_intercept),
+        )
+        usable = self.failures.usable()[-1]
+        if np.abs(table).max(initial=0.0) > _LARGEST_NUMBER:
+            raise ValueError(self._too_large(table, codes[-1]))
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                found = pool_by_likelihood(grouped, usable)
+                own = own_estimates(
+                    grouped.columns,
+                    y,
+                    training.weights,
+                    codes[-1],
+                    self.tree.hierarchy.sizes[-1],
+                    family,
+                    found.phi,
+                    penalty,
+                    found.pooled.means[0][:, 0],
+                )
+        except (LostPrecisionError, np.linalg.LinAlgError) as error:
+            raise ValueError(self._too_large(table, codes[-1])) from error
+        if not all(np.isfinite(means).all() for means in found.pooled.means):
+            raise ValueError(self._too_large(table, codes[-1]))
+        self.shrunk, self.own, self.precision = found.pooled, own.coef, own.information
+        self.own[:, ~usable] = np.nan
+
+    def _penalty(self, training: Training) -> float:
+        """Return the penalty on the square of a coefficient, in -2 log-likelihood."""
+        if self.classes is not None:
+            params = self.pooled.get_params()
+            is_free = params.get("penalty", "l2") is None or np.isinf(self.pooled.C)
+            return 0.0 if is_free else 1.0 / float(self.pooled.C)
+        weights = training.weights
+        total = float(len(training.y) if weights is None else weights.sum())
+        dispersion = 1.0
+        if self.family.n_dispersions:
+            mean = self.pooled.predict(training.table)
+            squares = (training.y - mean) ** 2 / mean**2
+            dispersion = max(float(np.average(squares, weights=weights)), _LEAST_DISPERSION)
+        return float(self.pooled.alpha) * total / dispersion
+
+    def _too_large(self, table: FloatArray, codes: IntArray) -> str:
+        """Say that numbers are too large, and where they are largest."""
+        sizes = np.abs(table).max(axis=1, initial=0.0)
+        largest = self.tree.keys(self.tree.depth)[int(codes[int(sizes.argmax())])]
+        return (
+            "the coefficients of the groups cannot be shrunk to their parents', their numbers "
+            f"being too large, or too unlike; they are largest in the group {largest}: rescale the "
+            f"columns, penalise {type(self.pooled).__name__}, or fit the groups apart by "
+            "shrinkage=None"
+        )
+
+    def predict(self, method: str, table: Any, codes: tuple[IntArray, ...]) -> NDArray[Any]:
+        """Return the answers of `method` to rows, (n, ...); see `GroupFits`.
+
+        They are averaged over what is not known of the coefficients.
+        """
+        numbers = np.asarray(table if not len(codes[0]) else check_numbers(table))
+        numbers = numbers[:, : self.p] - self.origin
+        center, variance = self._predictor(numbers, codes)
+        if not isinstance(self.family, Logit):
+            return self.family.integrated_mean(center, variance)
+        miss, hit = self.family.outcomes(center, variance)
+        if method == "predict":
+            assert self.classes is not None
+            return np.asarray(self.classes[(hit > miss).astype(np.intp)])
+        if method == "predict_proba":
+            return np.column_stack([miss, hit])
+        with np.errstate(divide="ignore"):
+            logs = np.log(np.column_stack([miss, hit]))
+        return logs if method == "predict_log_proba" else np.asarray(logs[:, 1] - logs[:, 0])
+
+    def _predictor(
+        self, numbers: FloatArray, codes: tuple[IntArray, ...]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return mean and variance of the linear predictor of rows, (n,) each."""
+        place = self.tree.places(codes, deepest_known(codes))
+        coef = np.concatenate(self.shrunk.means, axis=1).T
+        spread = np.moveaxis(np.concatenate(self.shrunk.covariances_of_new, axis=2), -1, 0)
+        center, variance = np.empty(len(numbers)), np.empty(len(numbers))
+        for first in range(0, len(numbers), _ROWS_PREDICTED):
+            rows = slice(first, first + _ROWS_PREDICTED)
+            columns = numbers[rows]
+            if self.pooled.fit_intercept:
+                columns = np.column_stack([np.ones(len(columns)), columns])
+            center[rows] = np.einsum("ij,ij->i", columns, coef[place[rows]])
+            spanned = np.matmul(spread[place[rows]], columns[:, :, None])[:, :, 0]
+            variance[rows] = np.einsum("ij,ij->i", columns, spanned)
+        return center, np.maximum(variance, 0.0)
+
+    def estimator(self, level: int, group: int) -> Any:
+        """Return an estimator with the most likely coefficients of a group."""
+        coef = uncentred(self.shrunk.means[level][:, group], self.origin)
+        return with_coefficients(self.pooled, coef)
+
+    def pooled_outputs(self) -> list[PooledHierarchy]:
+        """Return the shrunk coefficients; see `GroupFits`."""
+        return [self.shrunk]
+
+    def estimates(self, *, shrunk: bool) -> Estimates:
+        """Return the coefficients of the finest groups; see `GroupFits`."""
+        values = self.shrunk.means[-1] if shrunk else self.own
+        coef = uncentred(values.T, self.origin)[:, None]
+        if shrunk:
+            se = standard_errors(self.shrunk.covariances[-1], self.origin)
+        else:
+            se = np.sqrt(sampling_variances(self.precision, self.origin))
+            se[np.isnan(coef[:, 0])] = np.nan
+        return Estimates(coef, se[:, None], np.full(coef.shape[:2], np.nan))
