@@ -31,8 +31,9 @@ from skmixed.core.linalg import FloatArray
 _STARTS = (-4.0, 0.0)  # log a and log v to begin with: far below the mean r^2, and equal to it
 _LEAST_PROBABILITY = 1e-10  # of what came true: one zero would outweigh all other rows
 _MIXTURE_STARTS = ((2.0, 0.0), (2.0, -3.0), (-2.0, 0.0))  # log odds of limit, log of half
-_FAR = 12.0  # log odds and logarithms beyond this are 0 or 1, 0 or infinity
-_MIXTURE_COST = 2.0  # in twice the log-likelihood: what one parameter gains of nothing, doubled
+_FARTHEST_LOG = 12.0  # log odds and logarithms beyond this are 0 or 1, 0 or infinity
+_MIXTURE_COST = 6.0  # in twice the log-likelihood: chance does more harm than a difference missed
+_LEAST_HALF = 1.0  # row that the parent counts as, at least: a few rows make no group certain
 _WIDE = 25.0  # logarithms of ratios of variances beyond this are 0 or infinity
 
 
@@ -125,18 +126,23 @@ def mixture_shares(
     change = (own - parent) / base
 
     def loss(place: FloatArray) -> float:
-        limit, half = special.expit(place[0]), typical * np.exp(place[1])
+        limit, half = special.expit(place[0]), _LEAST_HALF + typical * np.exp(place[1])
         mixed = 1.0 + MixtureShares(limit, half).share(n_rows) * change
         return -float(weights @ np.log(np.maximum(mixed, _LEAST_PROBABILITY)))
 
     found = min(
         (
-            minimize(loss, np.array(start), method="L-BFGS-B", bounds=[(-_FAR, _FAR)] * 2)
+            minimize(
+                loss,
+                np.array(start),
+                method="L-BFGS-B",
+                bounds=[(-_FARTHEST_LOG, _FARTHEST_LOG)] * 2,
+            )
             for start in _MIXTURE_STARTS
         ),
         key=lambda result: float(result.fun),
     )
     if not -2.0 * found.fun > _MIXTURE_COST:
         return none
-    limit, half = special.expit(found.x[0]), typical * np.exp(found.x[1])
+    limit, half = special.expit(found.x[0]), _LEAST_HALF + typical * np.exp(found.x[1])
     return MixtureShares(float(limit), float(half))

@@ -190,17 +190,20 @@ class LikelihoodPool:
     report: SolverReport
 
 
-def pool_by_likelihood(rows: PoolingRows, usable: NDArray[np.bool_]) -> LikelihoodPool:
+def pool_by_likelihood(
+    rows: PoolingRows, usable: NDArray[np.bool_], alike: FloatArray
+) -> LikelihoodPool:
     """Shrink every group to its parent by as much as the likelihood of the rows says.
 
-    Groups that are not `usable`, (n_groups,), say nothing.
+    Groups that are not `usable`, (n_groups,), say nothing. `alike`, (k,), are the coefficients of
+    all rows where groups do not differ.
     """
     told = rows.of_usable(usable)
     best = _best_candidate(told)
     lambdas = best.lambdas(rows.hierarchy.depth)
     precision, estimate = _working_estimates(told, best)
     stages = stages_at(precision, estimate, rows.hierarchy, lambdas)
-    means = [best.beta[:, None]]
+    means = [(best.beta if len(best.varying) else alike)[:, None]]
     for stage in stages:
         means.append(stage.posterior_mean(means[-1]))
     pooled = PooledHierarchy(tuple(stages), tuple(means))

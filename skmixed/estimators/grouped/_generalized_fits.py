@@ -102,7 +102,7 @@ class GeneralizedGroupFits(GroupFits):
             raise ValueError(self._too_large(table, codes[-1]))
         try:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                found = pool_by_likelihood(grouped, usable)
+                found = pool_by_likelihood(grouped, usable, self._coefficients_of_all())
                 own = own_estimates(
                     grouped.columns,
                     y,
@@ -120,6 +120,14 @@ class GeneralizedGroupFits(GroupFits):
             raise ValueError(self._too_large(table, codes[-1]))
         self.shrunk, self.own, self.precision = found.pooled, own.coef, own.information
         self.own[:, ~usable] = np.nan
+
+    def _coefficients_of_all(self) -> FloatArray:
+        """Return the coefficients of the estimator fitted to all rows, (k,), at the origin."""
+        slopes = np.ravel(self.pooled.coef_)[: self.p].astype(float)
+        if not self.pooled.fit_intercept:
+            return slopes
+        intercept = float(np.ravel(self.pooled.intercept_)[0]) + self.origin @ slopes
+        return np.concatenate([[intercept], slopes])
 
     def _penalty(self, training: Training) -> float:
         """Return the penalty on the square of a coefficient, in -2 log-likelihood."""
