@@ -4,6 +4,7 @@ from skmixed import datasets, display, distributed, exceptions, inference, model
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.estimators.classifier import MixedClassifier
 from skmixed.estimators.effects import MixedEffectsRegressor
+from skmixed.estimators.effects_classifier import MixedEffectsClassifier
 from skmixed.estimators.encoder import BLUPEncoder
 from skmixed.estimators.formulas import clmm, glmer, lmer
 from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
@@ -19,6 +20,7 @@ __all__ = [
     "GroupedModels",
     "IterativeSolver",
     "MixedClassifier",
+    "MixedEffectsClassifier",
     "MixedEffectsRegressor",
     "MixedGeneralizedRegressor",
     "MixedLinearRegressor",

@@ -1,4 +1,4 @@
-"""Predictions and random effects of a regressor with a mixed model of what it leaves."""
+"""Predictions and random effects of a regressor or classifier with a mixed model besides."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 from sklearn.metrics import r2_score
 
+from skmixed.core.families.family import explained_deviance
 from skmixed.core.linalg import FloatArray
 from skmixed.design.records import stored
 from skmixed.estimators._columns import (
@@ -21,16 +22,16 @@ from skmixed.estimators._columns import (
     warn_without_groups,
 )
 from skmixed.estimators._diagnosis import check_residual
-from skmixed.estimators._estimator import (
-    FittedAttribute,
-    FittedEstimator,
-    UnknownLevels,
-    with_limits,
-)
+from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, with_limits
+from skmixed.estimators._generalized_estimator import Averaging, refuse_missing
+from skmixed.estimators._generalized_predictions import KnownPredictor, observation_limits
+from skmixed.estimators._learned_responses import LearnedResponse
+from skmixed.estimators._numbers import read_weights, read_y
 from skmixed.estimators._prediction_rows import PredictionRows
 from skmixed.estimators._predictions import half_widths
 from skmixed.estimators._reading import InputTable, read_groups
 from skmixed.estimators._training_data import read_new_data
+from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.inference.testing import check_probability
 
@@ -43,9 +44,12 @@ class EffectState:
     n_features_in: int
     feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
     roles: RandomColumns  # which columns of X the two parts get
-    regressor: Any  # f, fitted to y - Z b of all rows
-    mixed_model: MixedLinearRegressor | None  # of what f leaves; None without groups
-    residual_variance: float  # of that model, in squared units of y
+    learner: Any  # f, fitted to all rows, given their random effects
+    response: LearnedResponse  # what f learned, without rows
+    mixed_model: Any  # an estimator, of what f leaves; None without groups
+    f_name: str | None  # of the column of that model that f(X) is; None where it has none
+    residual_variance: float | None  # in squared units of y; None of a family
+    phi: FloatArray  # (m,), dispersions of a family
     criterion: float  # of that model; NaN without groups
     criteria: tuple[float, ...]  # the same of every iteration
     n_iter: int
@@ -55,6 +59,12 @@ class EffectState:
     def n_groups(self) -> dict[str, int]:
         """Number of levels of every factor."""
         return {} if self.mixed_model is None else self.mixed_model.n_groups_
+
+    @property
+    def dispersion(self) -> float | None:
+        """The dispersion as it is usually stated; None of the normal family."""
+        family = self.response.family
+        return None if family is None else family.dispersion(self.phi)
 
     @property
     def random_effects(self) -> dict[str, pd.DataFrame]:
@@ -72,14 +82,11 @@ class EffectState:
         return {} if self.mixed_model is None else self.mixed_model.random_covariance_
 
 
-class EffectPredictions(FittedEstimator[EffectState]):
-    """What a fitted `MixedEffectsRegressor` says of rows and levels."""
+class EffectAttributes(FittedEstimator[EffectState]):
+    """What a fitted regressor or classifier with random effects knows, and how it reads rows."""
 
-    handle_unknown: UnknownLevels
+    averaging: Averaging
 
-    regressor_ = FittedAttribute[Any]()
-    mixed_model_ = FittedAttribute[MixedLinearRegressor | None]()
-    residual_variance_ = FittedAttribute[float]()
     criterion_ = FittedAttribute[float]()
     criteria_ = FittedAttribute[tuple[float, ...]]()
     n_groups_ = FittedAttribute[dict[str, int]]()
@@ -88,6 +95,61 @@ class EffectPredictions(FittedEstimator[EffectState]):
     random_effects_ = FittedAttribute[dict[str, pd.DataFrame]]()
     random_effects_covariance_ = FittedAttribute[dict[str, FloatArray]]()
     random_covariance_ = FittedAttribute[dict[str, pd.DataFrame]]()
+
+    def _predicted(
+        self, fitted: EffectState, X: Any, groups: Any, random: str | Sequence[str]
+    ) -> tuple[FloatArray, PredictionRows | None]:
+        """Return linear predictors, (n,), and the rows as the model of residuals sees them.
+
+        The rows are None without such a model.
+        """
+        wanted = chosen_factors(random, list(fitted.n_groups))
+        columns, model = fitted.roles.columns, fitted.mixed_model
+        predictor = None if model is None else model._state().predictor
+        needed = set() if predictor is None else predictor.grouping_columns(wanted)
+        table = InputTable.of(X)
+        table = table.with_columns(columns.groups_besides(needed), columns.names)
+        table.check_shape(self)
+        table.check_columns(self, fitted)
+        found = None if groups is None else read_groups(groups)
+        given = groups_as_in_fit(columns, found, table.n_rows, needed)
+        if groups is None:
+            warn_without_groups(self, columns, needed, columns.groups)
+        prediction = fitted.response.predictor(fitted.learner, fitted.roles.features(table))
+        if model is None or predictor is None:
+            return prediction, None
+        random_columns = fitted.roles.table(table, given)
+        if fitted.f_name is not None:
+            random_columns.insert(0, fitted.f_name, prediction)
+        source = read_new_data(model, predictor, random_columns, None, needed)
+        rows = predictor.rows(source, wanted, all_columns=self._averages(fitted))
+        means = rows.means(model.handle_unknown)
+        if fitted.response.family is None:
+            means += prediction - rows.fixed_part()
+        return means, rows
+
+    def _averages(self, fitted: EffectState) -> bool:
+        """Tell whether predictions are averaged over what is not known of random effects."""
+        generalized = fitted.response.family is not None
+        return generalized and self.averaging == "integrate" and fitted.mixed_model is not None
+
+    def _known(
+        self, fitted: EffectState, X: Any, groups: Any, random: str | Sequence[str]
+    ) -> tuple[FloatArray, KnownPredictor | None]:
+        """Return linear predictors, (n,), and what a generalized model knows of them, if any."""
+        center, rows = self._predicted(fitted, X, groups, random)
+        if rows is None:
+            return center, None
+        return center, KnownPredictor(fitted.mixed_model._state(), rows, center)
+
+
+class EffectPredictions(EffectAttributes):
+    """What a fitted `MixedEffectsRegressor` says of rows and levels."""
+
+    regressor_ = FittedAttribute[Any]("learner")
+    mixed_model_ = FittedAttribute[MixedLinearRegressor | MixedGeneralizedRegressor | None]()
+    residual_variance_ = FittedAttribute[float](optional=True)
+    dispersion_ = FittedAttribute[float](optional=True)
 
     def predict(
         self,
@@ -117,8 +179,10 @@ class EffectPredictions(FittedEstimator[EffectState]):
         -------
         ndarray of shape (n,) or (n, 3)
             f(X) + Z b, in units of y. A row whose level of a factor is unknown or missing gets no
-            effect of that factor, unless `handle_unknown` says otherwise. With `interval`: these,
-            and the ends that `predict_interval` returns.
+            effect of that factor, unless `handle_unknown` says otherwise. Of another family than
+            "gaussian" it is the mean: with ``averaging="integrate"`` averaged over what is not
+            known of the random effects. With `interval`: these, and the ends that
+            `predict_interval` returns.
 
         Raises
         ------
@@ -137,7 +201,14 @@ class EffectPredictions(FittedEstimator[EffectState]):
         if interval is not None:
             limits: FloatArray = with_limits(self, X, groups, random, None, interval)
             return limits
-        return self._predicted(self._state(), X, groups, random)[0]
+        fitted = self._state()
+        family = fitted.response.family
+        if family is None:
+            return self._predicted(fitted, X, groups, random)[0]
+        center, known = self._known(fitted, X, groups, random)
+        if known is None or not self._averages(fitted):
+            return family.mean(center)
+        return family.integrated_mean(center, known.variance)
 
     def predict_interval(
         self,
@@ -182,11 +253,21 @@ class EffectPredictions(FittedEstimator[EffectState]):
         takes f for known but for these coefficients; a `LinearRegression` has all of them there,
         and the intervals of `MixedLinearRegressor`. Without groups the ends are quantiles of the
         normal distribution.
+
+        Of another family than "gaussian" they are those of `MixedGeneralizedRegressor`, f being
+        known.
         """
         check_probability(level)
         if kind not in ("observation", "mean"):
             raise ValueError(f"kind={kind!r} is not 'observation' or 'mean'")
         fitted = self._state()
+        family = fitted.response.family
+        if family is not None:
+            center, known = self._known(fitted, X, groups, "all")
+            half = np.zeros(len(center)) if known is None else known.half_width(level)
+            if kind == "mean":
+                return np.column_stack([family.mean(center - half), family.mean(center + half)])
+            return observation_limits(family, fitted.phi, center, half, level)
         prediction, rows = self._predicted(fitted, X, groups, "all")
         observation = kind == "observation"
         if rows is not None and fitted.mixed_model is not None:
@@ -194,17 +275,18 @@ class EffectPredictions(FittedEstimator[EffectState]):
             check_residual(state.fit)
             half = half_widths(state, rows, level, observation=observation)
         else:
-            if not fitted.residual_variance > 0.0:
+            variance = fitted.residual_variance or 0.0
+            if not variance > 0.0:
                 raise ValueError(
                     "the regressor fits its data exactly: no variance was estimated, so that "
                     "nothing can be said of new rows"
                 )
-            width = float(special.ndtri(0.5 + 0.5 * level) * np.sqrt(fitted.residual_variance))
+            width = float(special.ndtri(0.5 + 0.5 * level) * np.sqrt(variance))
             half = np.full(len(prediction), width if observation else 0.0)
         return np.column_stack([prediction - half, prediction + half])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return the coefficient of determination of the predictions.
+        """Return R^2, or the share of the deviance that is explained.
 
         Parameters
         ----------
@@ -220,35 +302,18 @@ class EffectPredictions(FittedEstimator[EffectState]):
         Returns
         -------
         float
-            R^2 of ``predict(X, groups)``.
+            R^2 of ``predict(X, groups)``; of another family than "gaussian" D^2, as of
+            `MixedGeneralizedRegressor`.
         """
-        return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
-
-    def _predicted(
-        self, fitted: EffectState, X: Any, groups: Any, random: str | Sequence[str]
-    ) -> tuple[FloatArray, PredictionRows | None]:
-        """Return predictions, (n,), and the rows as the model of residuals sees them.
-
-        The rows are None where no random effect is added.
-        """
-        wanted = chosen_factors(random, list(fitted.n_groups))
-        columns, model = fitted.roles.columns, fitted.mixed_model
-        predictor = None if model is None else model._state().predictor
-        needed = set() if predictor is None else predictor.grouping_columns(wanted)
-        table = InputTable.of(X)
-        table = table.with_columns(columns.groups_besides(needed), columns.names)
-        table.check_shape(self)
-        table.check_columns(self, fitted)
-        found = None if groups is None else read_groups(groups)
-        given = groups_as_in_fit(columns, found, table.n_rows, needed)
-        if groups is None:
-            warn_without_groups(self, columns, needed, columns.groups)
-        features = fitted.roles.features(table)
-        prediction = np.array(fitted.regressor.predict(features), dtype=np.float64).ravel()
-        if model is None or predictor is None or not wanted:
-            return prediction, None
-        random_columns = fitted.roles.table(table, given)
-        source = read_new_data(model, predictor, random_columns, None, needed)
-        rows = predictor.rows(source, wanted)
-        prediction += rows.means(model.handle_unknown) - rows.fixed_part()
-        return prediction, rows
+        fitted = self._state()
+        family = fitted.response.family
+        if family is None:
+            return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
+        means = self.predict(X, groups)
+        truth, weights = read_y(y, len(means)), read_weights(sample_weight, len(means))
+        if weights is None:
+            weights = np.ones(len(means))
+        family.check(truth, weights)
+        refuse_missing(means, "they have no prediction to be judged: leave them out")
+        constant = np.full(len(means), np.average(truth, weights=weights))
+        return explained_deviance(family, fitted.phi, truth, means, constant, weights)

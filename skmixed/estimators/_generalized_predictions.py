@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 from sklearn.utils.validation import check_scalar
 
+from skmixed.core.families.family import MeanFamily
 from skmixed.core.generalized.predictive import Mixture
 from skmixed.core.generalized.predictor_errors import predictor_errors
 from skmixed.core.linalg import FloatArray
@@ -281,7 +282,20 @@ class GeneralizedPredictions(BaseGeneralized):
                 "a share of trials has an interval once their number is known: give it as "
                 "sample_weight, or ask for kind='mean', the interval of the probability"
             )
-        deviation = known.half_width(level) / stats.norm.ppf((1.0 + level) / 2.0)
-        mixture = Mixture(fit.mean_family, fit.phi, known.center, deviation, sizes)
-        tails = ((1.0 - level) / 2.0, (1.0 + level) / 2.0)
-        return np.column_stack([mixture.quantiles(tail) for tail in tails])
+        half = known.half_width(level)
+        return observation_limits(fit.mean_family, fit.phi, known.center, half, level, sizes)
+
+
+def observation_limits(
+    family: MeanFamily,
+    phi: FloatArray,
+    center: FloatArray,  # (n,), the linear predictor
+    half: FloatArray,  # (n,), half the width of its intervals
+    level: float,
+    sizes: FloatArray | None = None,  # (n,), trials or exposures
+) -> FloatArray:
+    """Return intervals of observations, (n, 2), by mixtures over what the intervals are of."""
+    deviation = half / stats.norm.ppf((1.0 + level) / 2.0)
+    mixture = Mixture(family, phi, center, deviation, sizes)
+    tails = ((1.0 - level) / 2.0, (1.0 + level) / 2.0)
+    return np.column_stack([mixture.quantiles(tail) for tail in tails])

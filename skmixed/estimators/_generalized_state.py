@@ -19,6 +19,7 @@ from skmixed.core.generalized.joint_newton import JointNewton
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.layout import Rows
+from skmixed.design.design import Design
 from skmixed.design.records import stored, write
 from skmixed.estimators._diagnosis import position_hint, print_iteration
 from skmixed.estimators._estimator import FittedAttribute
@@ -45,17 +46,13 @@ class GeneralizedState(MixedState):
     def of_table(cls, model: Any, data: TrainingData, family: Family) -> Self:
         """Fit to a table as an estimator asks for; warns where what is found is in doubt."""
         design, columns, codes = data.learn(model, data.terms)
-        fit = GeneralizedFit.of(
-            design.layout,
-            design.rows(columns, codes, data.weights),
-            ModelSpec(design.fixed, design.terms, "ml", "frequency"),
-            family,
-            offset=with_exposure(design.offset(data.source), data.exposure),
-            quadrature=model.quadrature,
-            search=JointNewton(
-                model.tol, model.max_iter, print_iteration if model.verbose else None
-            ),
-        )
+        offset = with_exposure(design.offset(data.source), data.exposure)
+        rows = design.rows(columns, codes, data.weights)
+        return cls.of_fit(model, data, design, fit_generalized(model, design, rows, family, offset))
+
+    @classmethod
+    def of_fit(cls, model: Any, data: TrainingData, design: Design, fit: GeneralizedFit) -> Self:
+        """Put together what a fit to a table has found; warns where it is in doubt."""
         found = cls(fit=fit, classes=data.classes, **data.known(model, design))
         warn_about_generalized(found, data.unnamed_groups)
         return found
@@ -124,6 +121,21 @@ class GeneralizedState(MixedState):
         shift = self.fit.approximation_shift
         known = np.empty(0) if shift is None else np.abs(shift[np.isfinite(shift)])
         return float(known.max()) if len(known) else None
+
+
+def fit_generalized(
+    model: Any, design: Design, rows: Rows, family: Family, offset: FloatArray | None
+) -> GeneralizedFit:
+    """Fit to rows of a design, with an offset, (n,), as an estimator asks for."""
+    return GeneralizedFit.of(
+        design.layout,
+        rows,
+        ModelSpec(design.fixed, design.terms, "ml", "frequency"),
+        family,
+        offset=offset,
+        quadrature=model.quadrature,
+        search=JointNewton(model.tol, model.max_iter, print_iteration if model.verbose else None),
+    )
 
 
 class GeneralizedAttributes(MixedAttributes):

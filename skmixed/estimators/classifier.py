@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
-from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_scalar
 
@@ -18,15 +14,16 @@ from skmixed.core.families.binomial import Binomial
 from skmixed.core.families.catalogue import BINOMIAL
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
-from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
-from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized, refuse_missing
+from skmixed.estimators._class_predictions import ClassPredictions
+from skmixed.estimators._estimator import UnknownLevels
+from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized
 from skmixed.estimators._generalized_predictions import KnownPredictor
 from skmixed.estimators._generalized_state import GeneralizedState
 from skmixed.estimators._numbers import read_classes
 from skmixed.estimators._training_data import read_training_data
 
 
-class MixedClassifier(ClassifierMixin, BaseGeneralized):
+class MixedClassifier(ClassPredictions, BaseGeneralized):
     """Logistic mixed-effects model: two classes, and coefficients that vary over groups.
 
     The probability of the second class is ``p = g(X beta + Z b)`` with ``b ~ N(0, Omega)``, where
@@ -167,12 +164,6 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
         "link": [StrOptions(set(BINOMIAL))],
     }
 
-    __metadata_request__predict_proba: ClassVar = {"groups": True}
-    __metadata_request__predict_log_proba: ClassVar = {"groups": True}
-    __metadata_request__decision_function: ClassVar = {"groups": True}
-
-    classes_ = FittedAttribute[NDArray[Any]]()
-
     def __init__(
         self,
         random: str | Mapping[str, Sequence[str]] | None = None,
@@ -203,11 +194,6 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
         self.tol = tol
         self.verbose = verbose
         self.context = context
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
         """Fit the model.
@@ -258,144 +244,14 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
 
     def _probabilities(
         self, X: Any, groups: Any, random: str | Sequence[str]
-    ) -> tuple[GeneralizedState, FloatArray, FloatArray]:
-        """Return the state with the probabilities of both classes, (n,) each."""
+    ) -> tuple[NDArray[Any], FloatArray, FloatArray]:
         fitted = self._state()
         family = fitted.fit.family
         assert isinstance(family, Binomial)
+        assert fitted.classes is not None
         averages = self._averages(fitted)
         known = KnownPredictor.read(self, fitted, X, groups, random, all_columns=averages)
-        return fitted, *family.outcomes(known.center, known.variance if averages else None)
-
-    def predict(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
-    ) -> NDArray[Any]:
-        """Predict the more probable class.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Which factors' effects are known, as in `predict_proba`.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Of `classes_`, the first where both are as probable.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `predict_proba`, and if handle_unknown="nan" leaves a row without a probability.
-        """
-        fitted, miss, hit = self._probabilities(X, groups, random)
-        refuse_missing(hit, "they have no class: ask predict_proba")
-        assert fitted.classes is not None
-        return fitted.classes[(hit > miss).astype(np.intp)]
-
-    def predict_proba(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
-    ) -> FloatArray:
-        """Predict the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`. A model with a formula picks its columns by name: others, the
-            response and their order do not matter.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Factors whose levels are looked at: all, none, or those named. Levels of the others are
-            taken as unknown.
-
-        Returns
-        -------
-        ndarray of shape (n, 2)
-            In the order of `classes_`. With ``averaging="integrate"`` they are averaged over what
-            is not known of the random effects: of a known level given its data, of an unknown one
-            over all groups. So ``random="none"`` is the share of the class in the population.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
-
-        Warns
-        -----
-        UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
-        """
-        _, miss, hit = self._probabilities(X, groups, random)
-        return np.column_stack([miss, hit])
-
-    def predict_log_proba(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
-    ) -> FloatArray:
-        """Predict the logarithms of the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Which factors' effects are known, as in `predict_proba`.
-
-        Returns
-        -------
-        ndarray of shape (n, 2)
-            In the order of `classes_`.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `predict_proba`.
-        """
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, groups, random=random))
-
-    def decision_function(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
-    ) -> FloatArray:
-        """Return the log odds of the second class.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Which factors' effects are known, as in `predict_proba`.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Log odds of the probabilities that `predict_proba` returns; positive where `predict`
-            returns the second class.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `predict_proba`.
-        """
-        _, miss, hit = self._probabilities(X, groups, random)
-        with np.errstate(divide="ignore"):
-            return np.asarray(np.log(hit) - np.log(miss))
+        return fitted.classes, *family.outcomes(known.center, known.variance if averages else None)
 
     def predict_interval(
         self,
@@ -449,31 +305,15 @@ class MixedClassifier(ClassifierMixin, BaseGeneralized):
         array([[0.34, 0.71],
                [0.12, 0.85]])
         """
-        check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
-        if kind != "mean":
-            raise ValueError(
-                f"kind={kind!r}: a single response is one class or the other, and only its "
-                "probability has an interval: kind='mean'"
-            )
+        check_probability_interval(level, kind)
         return KnownPredictor.read(self, self._state(), X, groups).limits(level)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return the share of rows whose class is predicted.
 
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true classes.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-
-        Returns
-        -------
-        float
-            The accuracy of ``predict(X, groups)``.
-        """
-        return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))
+def check_probability_interval(level: float, kind: str) -> None:
+    """Raise ValueError for a level that is no probability, and for intervals of a response."""
+    check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
+    if kind != "mean":
+        raise ValueError(
+            f"kind={kind!r}: a single response is one class or the other, and only its "
+            "probability has an interval: kind='mean'"
+        )

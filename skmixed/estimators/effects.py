@@ -1,47 +1,43 @@
-"""Any regressor together with random effects."""
+"""Any regressor together with random effects, of numbers and of counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import (
-    MetaEstimatorMixin,
-    RegressorMixin,
-    clone,
-)
+from sklearn.base import RegressorMixin
 from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression
-from sklearn.utils import Tags, get_tags
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.linear_model import GammaRegressor, LinearRegression, PoissonRegressor
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import HasMethods, StrOptions
 
+from skmixed.core.families.catalogue import family_of
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
-from skmixed.core.model.structures import STRUCTURES, StructureName
-from skmixed.estimators._alternation import (
-    Alternation,
-    RandomPart,
-    RegressorPart,
-    check_takes_weights,
-)
-from skmixed.estimators._columns import RandomColumns, coarsest, declared
-from skmixed.estimators._cross_fitting import folds_of_groups
-from skmixed.estimators._effect_predictions import EffectPredictions, EffectState
-from skmixed.estimators._estimator import FittedEstimator, UnknownLevels
-from skmixed.estimators._numbers import check_lengths, read_weights, read_y
-from skmixed.estimators._reading import InputTable
-from skmixed.estimators._training_data import read_arguments
+from skmixed.core.model.structures import StructureName
+from skmixed.estimators._effect_estimator import BaseEffects, CrossFitting
+from skmixed.estimators._effect_predictions import EffectPredictions
+from skmixed.estimators._estimator import UnknownLevels
+from skmixed.estimators._generalized_estimator import Averaging
+from skmixed.estimators._learned_responses import LearnedResponse, Numbers, PositiveMeans
+from skmixed.estimators._numbers import read_y
+from skmixed.estimators._random_parts import GeneralizedPart, LinearPart, RandomPart
+from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
-from skmixed.exceptions import warn
+
+_LOSSES = {
+    "gaussian": "squared_error",
+    "poisson": "poisson",
+    "negative_binomial": "poisson",
+    "gamma": "gamma",
+}
+"""The loss of boosting that has the slope of a family."""
+
+_MAXIMUM_LIKELIHOOD = {"poisson": PoissonRegressor, "gamma": GammaRegressor}
+"""Linear regressors by family: without a penalty these estimate by maximum likelihood."""
 
 
-class MixedEffectsRegressor(
-    EffectPredictions, MetaEstimatorMixin, RegressorMixin, FittedEstimator[EffectState]
-):
+class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
     """Any regressor for the fixed part of a mixed model.
 
     ``y = f(X) + Z b + e``: a regressor f of scikit-learn's kind on the features, and random
@@ -50,16 +46,25 @@ class MixedEffectsRegressor(
     more. What f leaves of a row is judged by rows of other groups, so that a flexible f does not
     take the effects of the groups, or the noise, for its own.
 
+    Counts and positive numbers have their `family`: their mean is ``exp(f(X) + Z b)``, in a
+    generalized linear mixed model as `MixedGeneralizedRegressor`.
+
     Parameters
     ----------
     regressor : estimator, default=None
         The regressor f; None is `sklearn.ensemble.HistGradientBoostingRegressor()`. It gets the
         columns of X that are no grouping columns, as they come; whatever it does with missing
         values, categories or early stopping, it does here. A `LinearRegression` gives the
-        coefficients, variances and predictions of `MixedLinearRegressor`.
+        coefficients, variances and predictions of `MixedLinearRegressor`. Of counts and positive
+        numbers it predicts the mean, as with ``loss="poisson"``, which is the default there, and a
+        `PoissonRegressor` or `GammaRegressor` with ``alpha=0`` gives `MixedGeneralizedRegressor`.
     random : str, dict or None, default=None
         What varies over which groups, as in `MixedLinearRegressor`: ``"(1 + x | g)"``. None is a
         random intercept for every grouping column.
+    family : {"gaussian", "poisson", "negative_binomial", "gamma"}, default="gaussian"
+        What the response is: any numbers; counts whose variance is the mean, or larger; or positive
+        numbers. But for the first the link is the logarithm, the fit by maximum likelihood, and the
+        regressor must take `sample_weight` ("gamma" does without), and predict no negative means.
     context : dict of str to object, default=None
         Functions and values of your own that slopes in `random` may name, as in
         `MixedLinearRegressor`. Without it text from strangers runs no code
@@ -70,11 +75,16 @@ class MixedEffectsRegressor(
     covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
         Covariance structure of the random effects.
     method : {"reml", "ml"}, default="reml"
-        Restricted or full maximum likelihood.
+        Restricted or full maximum likelihood, of family="gaussian".
     weighting : {"frequency", "precision"}, default="frequency"
         What `sample_weight` means. A frequency of w is w rows, to the regressor as well: it gets
         rows of whole-number weights so often, unless they are more than tenfold or
         ``cross_fit="oob"``. All other weights it gets as its `sample_weight`.
+    quadrature : int, default=1
+        Nodes of the quadrature for every random column, as in `MixedGeneralizedRegressor`.
+    averaging : {"integrate", "plug-in"}, default="integrate"
+        Whether means of a family with a link are averaged over what is not known of the random
+        effects, or have the most likely ones put in.
     handle_unknown : {"population", "error", "nan"}, default="population"
         What a row of an unknown or missing level gets in predictions: no effect of that factor, an
         error, or NaN.
@@ -101,14 +111,16 @@ class MixedEffectsRegressor(
     Attributes
     ----------
     regressor_ : estimator
-        f, fitted to y - Z b of all rows.
-    mixed_model_ : MixedLinearRegressor or None
-        The model of what f leaves; None without groups.
+        f, fitted to y - Z b of all rows, or of a family to y without what Z b makes of it.
+    mixed_model_ : MixedLinearRegressor, MixedGeneralizedRegressor or None
+        The model of what f leaves, or of a family that of y given log f(X), a fixed column named
+        "f"; None without groups.
     residual_variance_ : float
-        sigma^2, with what f cannot explain in other groups or rows.
+        sigma^2, with what f cannot explain in other groups or rows; of family="gaussian".
+    dispersion_ : float
+        That of another family, as of `MixedGeneralizedRegressor`.
     criterion_ : float
-        -2 log-likelihood of the model of residuals, restricted if method="reml"; NaN without
-        groups.
+        -2 log-likelihood of `mixed_model_`, restricted if method="reml"; NaN without groups.
     criteria_ : tuple of float
         The same of every iteration.
     n_groups_ : dict of str to int
@@ -125,6 +137,7 @@ class MixedEffectsRegressor(
     See Also
     --------
     MixedLinearRegressor : A linear fixed part.
+    MixedEffectsClassifier : Two classes.
     BLUPEncoder : Random intercepts as features of a regressor.
 
     Notes
@@ -132,6 +145,12 @@ class MixedEffectsRegressor(
     Coefficients of slopes in `random` that all groups share are fixed columns of the model of
     residuals, so that a random slope deviates from what f and they say of the column together; only
     the deviation is added to f.
+
+    A regressor takes no offset: given Z b, whose mean is m and whose variance is v, f is fitted to
+    counts times exp(-m - v / 2), with exp(m + v / 2) as weights, by which its Poisson loss has the
+    slope in f of the likelihood; to positive numbers times exp(v / 2 - m). Linear predictors are
+    ``a + c log f(X) + Z b``: c, estimated with the variances from rows that f has not seen, is
+    below 1 for an f that is too sure of them.
 
     The alternation is the EM algorithm for f together with a direct search for the variances, as
     in mixed-effects forests (Hajjem, Bellavance & Larocque 2014,
@@ -153,39 +172,30 @@ class MixedEffectsRegressor(
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseEffects._parameter_constraints,
         "regressor": [HasMethods(["fit", "predict"]), None],
-        "random": [str, Mapping, None],
-        "context": [Mapping, None],
-        "group_features": [str, Integral, "array-like", None],
-        "covariance": [StrOptions(set(STRUCTURES)), Mapping],
+        "family": [StrOptions(set(_LOSSES))],
         "method": [StrOptions({"reml", "ml"})],
         "weighting": [StrOptions({"frequency", "precision"})],
-        "handle_unknown": [StrOptions({"population", "error", "nan"})],
-        "cross_fit": [StrOptions({"groups", "rows", "oob", "none"})],
-        "cv": [Interval(Integral, 2, None, closed="left"), "cv_object"],
-        "random_state": ["random_state"],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "n_jobs": [Integral, None],
-        "verbose": ["verbose"],
     }
 
-    __metadata_request__fit: ClassVar = {"groups": True}
     __metadata_request__predict: ClassVar = {"groups": True, "interval": True}
-    __metadata_request__score: ClassVar = {"groups": True}
 
     def __init__(
         self,
         regressor: Any = None,
         random: str | Mapping[str, Any] | None = None,
         *,
+        family: Literal["gaussian", "poisson", "negative_binomial", "gamma"] = "gaussian",
         context: Mapping[str, Any] | None = None,
         group_features: Any = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         method: Method = "reml",
         weighting: Weighting = "frequency",
+        quadrature: int = 1,
+        averaging: Averaging = "integrate",
         handle_unknown: UnknownLevels = "population",
-        cross_fit: Literal["groups", "rows", "oob", "none"] = "groups",
+        cross_fit: CrossFitting = "groups",
         cv: Any = 5,
         random_state: Any = None,
         max_iter: int = 10,
@@ -195,11 +205,14 @@ class MixedEffectsRegressor(
     ) -> None:
         self.regressor = regressor
         self.random = random
+        self.family = family
         self.context = context
         self.group_features = group_features
         self.covariance = covariance
         self.method = method
         self.weighting = weighting
+        self.quadrature = quadrature
+        self.averaging = averaging
         self.handle_unknown = handle_unknown
         self.cross_fit = cross_fit
         self.cv = cv
@@ -211,11 +224,7 @@ class MixedEffectsRegressor(
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        inner = get_tags(self._regressor()).input_tags
-        tags.input_tags.allow_nan = inner.allow_nan
-        tags.input_tags.string = (
-            inner.string or self.random is not None or self.group_features is not None
-        )
+        tags.target_tags.positive_only = self.family != "gaussian"
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
@@ -246,118 +255,48 @@ class MixedEffectsRegressor(
             If `random` cannot be read.
         """
         self._validate_params()
-        table = InputTable.of(X)
-        kept = _positive(sample_weight, table.n_rows)
-        table, y, weights, given = read_arguments(self, table, y, sample_weight, groups)
-        feature_names = table.feature_names
-        table.check_shape(self)
-        regressor = self._regressor()
-        exact = _is_least_squares(regressor)
-        out_of_bag = self.cross_fit == "oob" and not exact
-        repeats = self.weighting == "frequency" and not out_of_bag
-        check_takes_weights(regressor, weights, repeats=repeats)
-        terms, columns = declared(self.random, self.group_features, table.names, given, None)
-        roles = RandomColumns.of(columns, terms, all_features=exact)
-        y = read_y(y, table.n_rows)
-        if given is not None:
-            check_lengths(table.n_rows, *given.values())
-        model = MixedLinearRegressor(
-            self.random,
-            context=self.context,
-            group_features=roles.group_features or None,
-            covariance=self.covariance,
-            method=self.method,
-            weighting=self.weighting,
-            fit_intercept=roles.formulas or not exact or regressor.fit_intercept,
-            handle_unknown=self.handle_unknown,
-            fixed=_fixed_formula(regressor, exact=exact) if roles.formulas else None,
-        )
-        random = None
-        if terms:
-            random = RandomPart.of(model, roles.table(table, given), y, weights)
-        folds = folds_of_groups(
-            kept,
-            None if random is None else random.codes[coarsest(terms)],
-            cross_fit="none" if exact else self.cross_fit,
-            cv=self.cv,
-            random_state=self.random_state,
-        )
-        if out_of_bag:
-            regressor = clone(regressor).set_params(oob_score=True)
-        features = roles.features(table)
-        fixed = RegressorPart(regressor, features, weights, folds, out_of_bag, self.n_jobs, repeats)
-        found = self._alternated(fixed, random, y, exact=exact)
-        final = fixed.fit(y if found is None else y - found.effects)
-        self._fitted = EffectState(
-            n_features_in=len(table.names),
-            feature_names_in=feature_names,
-            roles=roles,
-            regressor=final,
-            **_random_part(random, found, fixed, y),
-        )
+        if self.family != "gaussian" and self.weighting == "precision":
+            raise ValueError(
+                f"weighting='precision' is of family='gaussian'; in family {self.family!r} "
+                "weights are numbers of rows: leave it out"
+            )
+        self._fitted = self._state_of(X, y, sample_weight, groups)
         return self
 
-    def _alternated(
-        self, fixed: RegressorPart, random: RandomPart | None, y: FloatArray, *, exact: bool
-    ) -> Alternation | None:
-        """Find the variances and random effects."""
-        if random is None:
-            return None
-        if exact:  # the mixed model has the features itself
-            fit = random.fit(y)
-            return Alternation(fit, random.effects(fit), (fit.criterion,), True)
-        return Alternation.of(
-            fixed, random, y, max_iter=self.max_iter, tol=self.tol, verbose=self.verbose
+    def _learner(self) -> Any:
+        if self.regressor is not None:
+            return self.regressor
+        return HistGradientBoostingRegressor(loss=_LOSSES[self.family])
+
+    def _is_whole(self, learner: Any) -> bool:
+        if self.family == "gaussian":
+            return type(learner) is LinearRegression and not learner.positive
+        return type(learner) is _MAXIMUM_LIKELIHOOD.get(self.family) and learner.alpha == 0.0
+
+    def _read_response(
+        self, y: Any, n_rows: int, weights: FloatArray | None
+    ) -> tuple[FloatArray, LearnedResponse]:
+        values = read_y(y, n_rows)
+        if self.family == "gaussian":
+            return values, Numbers()
+        return values, PositiveMeans.of(family_of(self.family), values, weights)
+
+    def _random_part(
+        self,
+        params: dict[str, Any],
+        f_name: str | None,
+        table: Any,
+        y: Any,
+        weights: FloatArray | None,
+    ) -> RandomPart:
+        if self.family == "gaussian":
+            linear = MixedLinearRegressor(**params, method=self.method, weighting=self.weighting)
+            return LinearPart.of(linear, table, y, weights)
+        model = MixedGeneralizedRegressor(
+            **params, family=self.family, quadrature=self.quadrature, averaging=self.averaging
         )
+        return GeneralizedPart.of(model, family_of(self.family), table, y, weights, f_name)
 
-    def _regressor(self) -> Any:
-        """Return the parameter `regressor`, or its default."""
-        return HistGradientBoostingRegressor() if self.regressor is None else self.regressor
-
-
-def _random_part(
-    random: RandomPart | None, found: Alternation | None, fixed: RegressorPart, y: FloatArray
-) -> dict[str, Any]:
-    """Return what the state says of the random part; warns where it is in doubt."""
-    if random is None or found is None:
-        squares = np.square(y - fixed.predictions(y))
-        return {
-            "mixed_model": None,
-            "residual_variance": float(np.average(squares, weights=fixed.weights)),
-            "criterion": np.nan,
-            "criteria": (),
-            "n_iter": 1,
-            "converged": True,
-        }
-    model, n_iter = random.fitted(found.fit), len(found.criteria)
-    if not found.converged:
-        warn(
-            f"the criterion was still falling after {n_iter} iterations; raise max_iter or tol",
-            ConvergenceWarning,
-        )
-    return {
-        "mixed_model": model,
-        "residual_variance": model.residual_variance_,
-        "criterion": model.criterion_,
-        "criteria": found.criteria,
-        "n_iter": n_iter,
-        "converged": found.converged,
-    }
-
-
-def _fixed_formula(regressor: Any, *, exact: bool) -> str:
-    """Return the fixed part of a model of residuals whose slopes are expressions."""
-    if not exact:
-        return "1"
-    return "." if regressor.fit_intercept else "0 + ."
-
-
-def _positive(sample_weight: Any, n_rows: int) -> NDArray[np.bool_]:
-    """Tell which rows have a positive weight, (n_rows,)."""
-    weights = read_weights(sample_weight, n_rows)
-    return np.ones(n_rows, dtype=bool) if weights is None else weights > 0
-
-
-def _is_least_squares(regressor: Any) -> bool:
-    """Tell whether f is linear without a penalty, so that the whole is a linear mixed model."""
-    return type(regressor) is LinearRegression and not regressor.positive
+    @property
+    def _counts_rows(self) -> bool:
+        return self.weighting == "frequency"

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples
 
 from skmixed.core.families.catalogue import FAMILIES, family_of
+from skmixed.core.families.family import explained_deviance
 from skmixed.core.model.structures import StructureName
 from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
 from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized, refuse_missing
@@ -311,10 +312,4 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         constant = exposure * float(weights @ truth / (weights @ exposure))
         means = self.predict(table, groups)
         refuse_missing(means, "they have no prediction to be judged: leave them out")
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            each = family.deviance(truth, means, phi)
-        left = weights @ np.where(np.isinf(means), np.inf, each)
-        whole = weights @ family.deviance(truth, constant, phi)
-        if whole == 0.0:  # as r2_score has it
-            return 1.0 if left == 0.0 else 0.0
-        return float(1.0 - left / whole)
+        return explained_deviance(family, phi, truth, means, constant, weights)

@@ -15,6 +15,7 @@ from skmixed import (
     GroupedModels,
     IterativeSolver,
     MixedClassifier,
+    MixedEffectsClassifier,
     MixedEffectsRegressor,
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
@@ -133,7 +134,11 @@ def others(X: pd.DataFrame, y: "pd.Series[float]") -> None:
     assert_type(effects, MixedEffectsRegressor)
     assert_type(effects.predict(X, groups=X["g"]), Numbers)
     assert_type(effects.predict_interval(X), Numbers)
-    assert_type(effects.mixed_model_, MixedLinearRegressor | None)
+    assert_type(effects.mixed_model_, MixedLinearRegressor | MixedGeneralizedRegressor | None)
+    classes = MixedEffectsClassifier(random="(1 | g)").fit(X, y)
+    assert_type(classes, MixedEffectsClassifier)
+    assert_type(classes.predict_proba(X, groups=X["g"]), Numbers)
+    assert_type(classes.mixed_model_, MixedClassifier | None)
     assert_type(effects.random_effects_, dict[str, pd.DataFrame])
     encoder = BLUPEncoder(columns=["g"], cross_fit="loo")
     assert_type(encoder.fit(X, y), BLUPEncoder)

@@ -1,7 +1,14 @@
 """The public estimators in the settings worth checking; one line adds another."""
 
+import numpy as np
 import sklearn
-from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+from sklearn.linear_model import (
+    GammaRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.fixes import parse_version
 
@@ -9,6 +16,7 @@ from skmixed import (
     BLUPEncoder,
     GroupedModels,
     MixedClassifier,
+    MixedEffectsClassifier,
     MixedEffectsRegressor,
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
@@ -69,6 +77,12 @@ ON_ARRAYS = [
     MixedEffectsRegressor(),
     MixedEffectsRegressor(DecisionTreeRegressor(max_depth=3, random_state=0)),
     MixedEffectsRegressor(Ridge(), group_features=[0]),
+    MixedEffectsRegressor(family="negative_binomial"),
+    MixedEffectsRegressor(PoissonRegressor(alpha=0), group_features=[0], family="poisson"),
+    MixedEffectsRegressor(PoissonRegressor(), group_features=[0], family="poisson"),
+    MixedEffectsClassifier(),
+    MixedEffectsClassifier(DecisionTreeClassifier(max_depth=3, random_state=0)),
+    MixedEffectsClassifier(LogisticRegression(), group_features=[0], averaging="plug-in"),
     BLUPEncoder(),
     BLUPEncoder(columns=[0]),
     # Not with joint=True: in some checks columns are nearly equal and determine y, and which of
@@ -128,4 +142,15 @@ ON_GROUPS = [
     MixedEffectsRegressor(LinearRegression(), "(1 | school/class)", handle_unknown="error"),
     MixedEffectsRegressor(Ridge(0.1), "(x | school)", weighting="precision"),
     MixedEffectsRegressor(Ridge(0.1), cross_fit="none", tol=1e-6, max_iter=50),
+    MixedEffectsRegressor(PoissonRegressor(alpha=0), "(x | school)", family="poisson"),
+    MixedEffectsRegressor(
+        GammaRegressor(solver="newton-cholesky", tol=1e-10),
+        "(1 | school)",
+        family="gamma",
+        handle_unknown="nan",
+    ),
+    MixedEffectsClassifier(LogisticRegression(C=np.inf), "(1 | school/class)"),
+    MixedEffectsClassifier(
+        DecisionTreeClassifier(max_depth=2, random_state=0), "(x | school)", handle_unknown="error"
+    ),
 ]

@@ -218,6 +218,24 @@ class MeanFamily(Family):
         """Return twice the log density at the mean y less that at `mean`, for weight one, (n,)."""
 
 
+def explained_deviance(
+    family: MeanFamily,
+    phi: FloatArray,
+    y: FloatArray,
+    mean: FloatArray,
+    constant: FloatArray,
+    weights: FloatArray,
+) -> float:
+    """Return the share of the deviance from constant means that means explain, (n,) each."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        each = family.deviance(y, mean, phi)
+    left = weights @ np.where(np.isinf(mean), np.inf, each)
+    whole = weights @ family.deviance(y, constant, phi)
+    if whole == 0.0:  # as r2_score has it
+        return 1.0 if left == 0.0 else 0.0
+    return float(1.0 - left / whole)
+
+
 def weighted(values: tuple[FloatArray, ...], weights: FloatArray | None) -> tuple[FloatArray, ...]:
     """Multiply arrays, (n,) each, by the weights of the rows."""
     return values if weights is None else tuple(weights * value for value in values)
