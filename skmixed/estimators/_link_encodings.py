@@ -37,6 +37,7 @@ from skmixed.estimators._encodings import (
     taken_out,
     write_without_rows,
 )
+from skmixed.exceptions import UnidentifiedWarning, warn
 
 _TOLERANCE = 1e-6  # of the criterion in a fold: it moves encodings by a thousandth of their errors
 _PURE_LOG_ODDS = 5.0  # log-odds of levels of one class each, where their variance has no bound
@@ -122,8 +123,18 @@ class LinkLevelModel:
         return cls(rows, places, labelled.layout, spec, family, deviations, sums)
 
     def fit(self) -> LinkFit | None:
-        """Fit to all rows; None if all targets are the same, and nothing is to be found."""
-        return self._fitted(np.empty(0, dtype=np.intp), None)
+        """Fit to all rows; None if all targets are the same, and nothing is to be found.
+
+        Warns, and returns None, if other columns tell the classes apart.
+        """
+        found, columns = self._fitted(np.empty(0, dtype=np.intp), None), self.rows.columns
+        if found is None and columns.shape[1] > 2 and np.ptp(columns[:, -1]) > 0.0:
+            warn(
+                f"the encodings of {len(self.rows.codes)} column(s) are zero: the columns beside "
+                "the labels tell the classes apart: name fewer in `adjust`, or say adjust=False",
+                UnidentifiedWarning,
+            )
+        return found
 
     def encodings(self, fit: LinkFit | None) -> Encodings:
         """Return what a fit to all rows or some knows of every level; None knows nothing."""
@@ -177,6 +188,8 @@ class LinkLevelModel:
             start = point_of(observations, near.beta, near.covariances, phi)
             search = JointNewton(tol=_TOLERANCE)
         optimum, report = optimum_of(observations, 1, search, start)
+        if len(rows.columns[0]) > 2 and (optimum.separating is not None or not report.converged):
+            return None  # other columns tell the classes apart, and leave nothing to the labels
         return LinkFit(observations, optimum, report, levels, counts)
 
     def _left(self, out: IntArray) -> tuple[Rows, list[IntArray], Blocks]:

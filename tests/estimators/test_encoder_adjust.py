@@ -177,3 +177,11 @@ def test_errors_and_warnings_say_what_to_do():
     with pytest.warns(UnidentifiedWarning, match="as many as the rows.*adjust=False"):
         found = encoded(few, y=Y.iloc[:12])
     assert not found.any()
+
+
+def test_columns_that_separate_the_classes_leave_nothing_to_the_labels():
+    y = X["x"] > 0.3
+    with pytest.warns(UnidentifiedWarning, match="tell the classes apart.*adjust=False"):
+        found = encoded(X, y=y)
+    assert not found.any()
+    assert np.isfinite(encoded(X, False, y=y)).all()
