@@ -126,7 +126,12 @@ class GeneralizedFit:
         if quadrature == 1 and is_regular(observations, report) and len(spec.used_factors) == 1:
             shift = _shift_of(observations, optimum)
         fit = fit_at(observations, optimum, report, quadrature, shift)
-        _ = fit.evaluation  # which predictions need: that digits are lost is said now
+        if optimum.separating is None and np.isnan(fit.evaluation.lower).any():
+            raise LostPrecisionError(
+                "too few digits are left for the coefficients: they are told from the random "
+                "effects by next to nothing of what the rows say. Rescale or centre the columns, "
+                "rescale the weights, or drop random terms"
+            )
         return fit
 
     def __getstate__(self) -> dict[str, Any]:

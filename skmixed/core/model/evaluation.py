@@ -179,8 +179,9 @@ def evaluate(
     """Evaluate a problem at lambda of every used factor, (k, k), in scaled units.
 
     Any square roots of the Omegas will do, singular ones too. `scale` is sigma^2 in scaled units
-    where it is known; nothing needs to be left for the residual then. Raises `LostPrecisionError`
-    if the cross-products do not have the digits that these need.
+    where it is known; nothing needs to be left for the residual then, and what rests on
+    coefficients that nothing tells is NaN. Raises `LostPrecisionError` if the cross-products do not have the
+    digits that these need.
     """
     roots, model = list(lambdas), problem.model
     try:
@@ -196,11 +197,7 @@ def evaluate(
     if info == len(gram) and scale is not None:
         lower[-1, -1] = 0.0
     elif scale is not None and (info or not math.isfinite(lower[-1, -1])):
-        raise LostPrecisionError(
-            "too few digits are left for the coefficients: they are told from the random effects "
-            "by next to nothing of what the rows say. Rescale or centre the columns, rescale the "
-            "weights, or drop random terms"
-        )
+        lower = np.full_like(lower, np.nan)  # coefficients without information have no errors
     elif info or not math.isfinite(lower[-1, -1]):
         raise LostPrecisionError(
             "too few digits are left for the residual: it is nearly nothing beside an offset, "
