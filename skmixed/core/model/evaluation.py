@@ -180,8 +180,8 @@ def evaluate(
 
     Any square roots of the Omegas will do, singular ones too. `scale` is sigma^2 in scaled units
     where it is known; nothing needs to be left for the residual then, and what rests on
-    coefficients that nothing tells is NaN. Raises `LostPrecisionError` if the cross-products do not have the
-    digits that these need.
+    coefficients that nothing tells is NaN. Raises `LostPrecisionError` if the cross-products do not
+    have the digits that these need.
     """
     roots, model = list(lambdas), problem.model
     try:
