@@ -87,11 +87,11 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         ... )
         >>> opened = pd.DataFrame({"shop": [20]})
         >>> model.predict(opened).round(2)
-        array([2.91])
+        array([3.17])
         >>> model.update_groups(pd.DataFrame({"shop": [20] * 4}), [5, 3, 7, 4])
         MixedGeneralizedRegressor(random='(1 | shop)')
         >>> model.predict(opened).round(2)
-        array([3.8])
+        array([4.])
         """
         fitted = self._state()
         rows, offset = read_observed(self, fitted, X, y, sample_weight, groups)

@@ -259,7 +259,7 @@ class GeneralizedPredictions(BaseGeneralized):
         >>> shops = pd.DataFrame({"shop": [3, 99]})
         >>> model.predict_interval(shops, kind="mean").round(1)
         array([[1.7, 3.3],
-               [1.5, 5.5]])
+               [1.6, 5.8]])
         >>> model.predict_interval(shops)
         array([[0., 6.],
                [0., 8.]])

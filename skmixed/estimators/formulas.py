@@ -290,7 +290,7 @@ def clmm(
     >>> data["stars"] = np.digitize(latent, [-1.0, 0.5]) + 1
     >>> model = clmm("stars ~ price + (1 | shop)", data)
     >>> model.coef_.round(1)
-    array([-1.1])
+    array([-0.9])
     """
     for name, instead in _DECIDED_FOR_GLMER.items():
         if name in params:

@@ -178,7 +178,7 @@ class OrdinalMixedClassifier(ClassifierMixin, BaseGeneralized):
     >>> stars = np.digitize(latent, [-1.0, 0.5]) + 1
     >>> model = OrdinalMixedClassifier("(1 | shop)").fit(X, stars)
     >>> model.thresholds_.round(1)
-    array([-1.1,  0.5])
+    array([-0.7,  1. ])
     >>> model.predict_proba(pd.DataFrame({"price": [0.0], "shop": [99]})).shape
     (1, 3)
     """

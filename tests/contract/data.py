@@ -1,5 +1,7 @@
 """Data of the contract's checks, and what they ask of an estimator."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from sklearn.base import clone, is_classifier
@@ -36,10 +38,17 @@ def fitted(estimator, table=X, y=None, sample_weight=None):
     return by_column(estimator).fit(table, y, sample_weight)
 
 
+def highest_probability(model, table, **settings):
+    """Return the probability of the highest of ordered categories, (n,)."""
+    return model.predict_proba(table, **settings)[:, -1]
+
+
 def answer(model, table=X, groups=None):
     """What a fitted estimator makes of rows: predictions, log odds, or columns."""
     methods = ("decision_function", "predict", "transform")
     ask = next(getattr(model, name) for name in methods if hasattr(model, name))
+    if hasattr(model, "thresholds_"):
+        ask = partial(highest_probability, model)
     return np.asarray(ask(table) if groups is None else ask(table, groups=groups))
 
 
@@ -48,6 +57,8 @@ def population(model, table):
     if hasattr(model, "pooled_"):
         return np.asarray(model.parent_estimators_[()].predict(table[NUMBERS]))
     ask = getattr(model, "decision_function", None) or model.predict
+    if hasattr(model, "thresholds_"):
+        ask = partial(highest_probability, model)
     return np.asarray(ask(table, random="none"))
 
 

@@ -171,18 +171,16 @@ def test_polars_frames():
     assert np.allclose(display.lines_["308"].get_ydata(), model.predict(rows))
 
 
-def test_grouped_models_have_no_intervals(pupils):
+def test_grouped_models_have_the_intervals_of_their_rule(pupils):
     X = pupils[["open", "school", "class"]]
     model = GroupedModels(group_features=["school", "class"]).fit(X, pupils["extro"])
     display = PredictionDisplay.from_estimator(model, X, "open", levels=[("I", "a")])
     x, y = display.lines_["I", "a"].get_data()
     rows = pd.DataFrame({"open": x, "school": "I", "class": "a"})
     assert np.allclose(y, model.predict(rows))
-    assert not display.intervals_
+    assert ("I", "a") in display.intervals_
     root = model.parent_estimators_[()]
     assert np.allclose(display.new_.get_ydata(), root.intercept_ + root.coef_[0] * x)
-    with pytest.raises(ValueError, match="a GroupedModels has no predict_interval"):
-        PredictionDisplay.from_estimator(model, X, "open", interval="mean")
 
 
 def test_any_regressor_with_random_effects(pupils):
