@@ -138,8 +138,9 @@ def _as_series(values: nw.Series[Any]) -> pd.Series[Any]:
 def ordered_categories(values: nw.Series[Any]) -> list[Any] | None:
     """Return the categories of a column that has them in an order, None for other columns."""
     dtype, native = values.dtype, values.to_native()
-    if isinstance(dtype, nw.Enum):
-        return list(dtype.categories)
+    own = getattr(native, "dtype", None)
+    if getattr(own, "ordered", False) is True or isinstance(dtype, nw.Enum):
+        return list(own.categories)  # type: ignore[union-attr]
     arrow = getattr(native, "type", None)  # only pyarrow calls its types so
     if dtype != nw.Categorical or not getattr(arrow, "ordered", False):
         return None

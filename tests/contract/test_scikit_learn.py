@@ -6,7 +6,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from skmixed import MixedClassifier
+from skmixed import MixedClassifier, MixedEffectsClassifier
 from tests.contract.instances import ON_ARRAYS
 
 # How many checks there are for a regressor of one response and for a transformer, by version of
@@ -34,7 +34,7 @@ VERSION = parse_version(sklearn.__version__).release[:2]
 def test_check(estimator, check):
     # A check of 1.6 tells the two classes of shuffled rows by the first of them, so that where
     # there can be but two its fits are of different responses.
-    mixed_up = VERSION == (1, 6) and isinstance(estimator, MixedClassifier)
+    mixed_up = VERSION == (1, 6) and isinstance(estimator, MixedClassifier | MixedEffectsClassifier)
     if not mixed_up or check.func.__name__ != "check_sample_weight_equivalence_on_dense_data":
         check(estimator)
 
