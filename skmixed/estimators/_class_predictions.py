@@ -1,4 +1,4 @@
-"""What models of two classes with random effects say of new rows."""
+"""What models of classes with random effects say of new rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,61 @@ from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators._generalized_estimator import refuse_missing
 
 
-class ClassPredictions(ClassifierMixin):
+class FromProbabilities(ClassifierMixin):
+    """What a classifier of any number of classes makes of its predictions and probabilities."""
+
+    def predict_log_proba(
+        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
+    ) -> FloatArray:
+        """Predict the logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Which factors' effects are known, as in `predict_proba`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict_proba`.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, groups, random=random))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+        """Return the share of rows whose class is predicted.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        y : array-like of shape (n,)
+            The true classes.
+        sample_weight : None or array-like of shape (n,), default=None
+            Weights of the rows.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        float
+            The accuracy of ``predict(X, groups)``.
+        """
+        return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))
+
+
+class ClassPredictions(FromProbabilities):
     """All methods that tell of classes by their probabilities."""
 
     __metadata_request__predict_proba: ClassVar = {"groups": True}
@@ -106,35 +160,6 @@ class ClassPredictions(ClassifierMixin):
         _, miss, hit = self._probabilities(X, groups, random)
         return np.column_stack([miss, hit])
 
-    def predict_log_proba(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
-    ) -> FloatArray:
-        """Predict the logarithms of the probabilities of the classes.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Which factors' effects are known, as in `predict_proba`.
-
-        Returns
-        -------
-        ndarray of shape (n, 2)
-            In the order of `classes_`.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `predict_proba`.
-        """
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, groups, random=random))
-
     def decision_function(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
     ) -> FloatArray:
@@ -165,24 +190,3 @@ class ClassPredictions(ClassifierMixin):
         _, miss, hit = self._probabilities(X, groups, random)
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(hit) - np.log(miss))
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return the share of rows whose class is predicted.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true classes.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-
-        Returns
-        -------
-        float
-            The accuracy of ``predict(X, groups)``.
-        """
-        return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))

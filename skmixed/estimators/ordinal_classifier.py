@@ -9,8 +9,6 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 
@@ -19,6 +17,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
 from skmixed.design.formula import INTERCEPT
 from skmixed.design.records import stored
+from skmixed.estimators._class_predictions import FromProbabilities
 from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
 from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized, refuse_missing
 from skmixed.estimators._generalized_predictions import KnownPredictor
@@ -53,7 +52,7 @@ class OrdinalState(GeneralizedState):
         return super().coef_covariance.iloc[1:, 1:]
 
 
-class OrdinalMixedClassifier(ClassifierMixin, BaseGeneralized):
+class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
     """Cumulative link mixed model: categories in an order, and effects that vary over groups.
 
     Behind a response stands a latent number ``X beta + Z b + e``, with ``b ~ N(0, Omega)`` and e
@@ -367,53 +366,3 @@ class OrdinalMixedClassifier(ClassifierMixin, BaseGeneralized):
         assert isinstance(family, Cumulative)
         variance = known.variance if averages else None
         return family.probabilities(known.center, variance, fitted.fit.phi)
-
-    def predict_log_proba(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
-    ) -> FloatArray:
-        """Predict the logarithms of the probabilities of the categories.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Which factors' effects are known, as in `predict_proba`.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-            In the order of `classes_`.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `predict_proba`.
-        """
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, groups, random=random))
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return the share of rows whose category is predicted.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true categories.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
-
-        Returns
-        -------
-        float
-            The accuracy of ``predict(X, groups)``.
-        """
-        return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))
