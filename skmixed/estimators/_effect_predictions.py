@@ -22,7 +22,11 @@ from skmixed.estimators._columns import (
     warn_without_groups,
 )
 from skmixed.estimators._diagnosis import check_residual
-from skmixed.estimators._estimator import FittedAttribute, FittedEstimator, with_limits
+from skmixed.estimators._estimator import (
+    FittedAttribute,
+    FittedEstimator,
+    refuse_beside_interval,
+)
 from skmixed.estimators._generalized_estimator import Averaging, refuse_missing
 from skmixed.estimators._generalized_predictions import KnownPredictor, observation_limits
 from skmixed.estimators._learned_responses import LearnedResponse
@@ -199,16 +203,12 @@ class EffectPredictions(EffectAttributes):
             If no groups are given to a model that was fitted with them.
         """
         if interval is not None:
-            limits: FloatArray = with_limits(self, X, groups, random, None, interval)
-            return limits
+            refuse_beside_interval(random, None)
+            return self._means_and_limits(X, groups, interval, observation=True)
         fitted = self._state()
-        family = fitted.response.family
-        if family is None:
+        if fitted.response.family is None:
             return self._predicted(fitted, X, groups, random)[0]
-        center, known = self._known(fitted, X, groups, random)
-        if known is None or not self._averages(fitted):
-            return family.mean(center)
-        return family.integrated_mean(center, known.variance)
+        return self._means(fitted, *self._known(fitted, X, groups, random))
 
     def predict_interval(
         self,
@@ -257,19 +257,36 @@ class EffectPredictions(EffectAttributes):
         Of another family than "gaussian" they are those of `MixedGeneralizedRegressor`, f being
         known.
         """
-        check_probability(level)
         if kind not in ("observation", "mean"):
             raise ValueError(f"kind={kind!r} is not 'observation' or 'mean'")
+        found = self._means_and_limits(X, groups, level, observation=kind == "observation")
+        return np.ascontiguousarray(found[:, 1:])
+
+    def _means(
+        self, fitted: EffectState, center: FloatArray, known: KnownPredictor | None
+    ) -> FloatArray:
+        """Return the means of a family, (n,), from linear predictors, (n,), and their rows."""
+        assert fitted.response.family is not None
+        if known is None:
+            return fitted.response.family.mean(center)
+        return known.means(averages=self._averages(fitted))
+
+    def _means_and_limits(
+        self, X: Any, groups: Any, level: float, *, observation: bool
+    ) -> FloatArray:
+        """Return predictions and the ends of their intervals, (n, 3)."""
+        check_probability(level)
         fitted = self._state()
         family = fitted.response.family
         if family is not None:
             center, known = self._known(fitted, X, groups, "all")
             half = np.zeros(len(center)) if known is None else known.half_width(level)
-            if kind == "mean":
-                return np.column_stack([family.mean(center - half), family.mean(center + half)])
-            return observation_limits(family, fitted.phi, center, half, level)
+            if observation:
+                limits = observation_limits(family, fitted.phi, center, half, level)
+            else:
+                limits = np.column_stack([family.mean(center - half), family.mean(center + half)])
+            return np.column_stack([self._means(fitted, center, known), limits])
         prediction, rows = self._predicted(fitted, X, groups, "all")
-        observation = kind == "observation"
         if rows is not None and fitted.mixed_model is not None:
             state = fitted.mixed_model._state()
             check_residual(state.fit)
@@ -283,7 +300,7 @@ class EffectPredictions(EffectAttributes):
                 )
             width = float(special.ndtri(0.5 + 0.5 * level) * np.sqrt(variance))
             half = np.full(len(prediction), width if observation else 0.0)
-        return np.column_stack([prediction - half, prediction + half])
+        return np.column_stack([prediction, prediction - half, prediction + half])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
         """Return R^2, or the share of the deviance that is explained.

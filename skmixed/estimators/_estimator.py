@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from copy import copy
 from functools import cache
 from inspect import signature
+from numbers import Real
 from operator import attrgetter
 from pickle import PicklingError
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, overload
@@ -22,7 +22,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, check_scalar
 
 from skmixed.estimators._storage import packed, restore, store, unpacked
 
@@ -278,12 +278,14 @@ def check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
         raise ValueError(f"{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}")
 
 
-def with_limits(
-    model: Any, X: Any, groups: Any, random: Any, return_std: bool | None, level: float
-) -> Any:
-    """Return predictions of a model beside the ends of `predict_interval`, (n, 3).
+def check_level(level: Any) -> None:
+    """Raise TypeError or ValueError for the level of an interval that is no probability."""
+    check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
 
-    Raises ValueError for what says something else of how sure they are, or of which effects;
+
+def refuse_beside_interval(random: Any, return_std: bool | None) -> None:
+    """Raise ValueError for what says, beside an interval, how sure predictions are, or of what.
+
     `return_std` is None of a model without it.
     """
     if return_std:
@@ -296,6 +298,3 @@ def with_limits(
             f"random={random!r}, but an interval is about observations, of which all random "
             f"effects are a part: leave random or interval out{instead}"
         )
-    now = copy(model)  # which fits in other threads do not change
-    limits = now.predict_interval(X, groups, level=level)
-    return np.asarray(np.column_stack([now.predict(X, groups), limits]))

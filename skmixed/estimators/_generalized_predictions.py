@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 from scipy import stats
-from sklearn.utils.validation import check_scalar
 
 from skmixed.core.families.family import MeanFamily
+from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit
 from skmixed.core.generalized.predictive import Mixture
 from skmixed.core.generalized.predictor_errors import predictor_errors
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import effect_variances, of_unknown_levels
-from skmixed.estimators._estimator import check_choice, with_limits
+from skmixed.core.sums.layout import Rows
+from skmixed.estimators._estimator import check_choice, check_level, refuse_beside_interval
 from skmixed.estimators._generalized_estimator import BaseGeneralized
 from skmixed.estimators._generalized_state import GeneralizedState
 from skmixed.estimators._numbers import read_weights
@@ -61,17 +61,37 @@ class KnownPredictor:
         """
         return np.maximum(effect_variances(self.fitted.working, self.rows.rows_of_wanted), 0.0)
 
+    def means(self, *, averages: bool) -> FloatArray:
+        """Return the mean responses, (n,), averaged over what is not known of effects or not."""
+        family = self.fitted.fit.mean_family
+        if averages:
+            return family.integrated_mean(self.center, self.variance)
+        return family.mean(self.center)
+
     def half_width(self, level: float) -> FloatArray:
         """Return half the width of intervals of the linear predictor, (n,), NaN where it is."""
         fitted = self.fitted
-        errors = predictor_errors(fitted.fit, fitted.working, self.rows.rows)
-        quantiles = stats.t.ppf((1.0 + level) / 2.0, errors.degrees)
-        return np.asarray(np.where(np.isnan(self.center), np.nan, quantiles * errors.roots))
+        half = predictor_half_widths(fitted.fit, fitted.working, self.rows.rows, level)
+        return np.asarray(np.where(np.isnan(self.center), np.nan, half))
 
     def limits(self, level: float) -> FloatArray:
         """Return intervals of the mean, (n, 2)."""
         half, family = self.half_width(level), self.fitted.fit.mean_family
         return np.column_stack([family.mean(self.center - half), family.mean(self.center + half)])
+
+    def observation_limits(self, level: float, sizes: FloatArray | None) -> FloatArray:
+        """Return intervals of observations, (n, 2), of numbers of trials or exposures (n,).
+
+        Raises ValueError for shares without numbers of trials.
+        """
+        fit = self.fitted.fit
+        if sizes is None and fit.mean_family.counts_trials:
+            raise ValueError(
+                "a share of trials has an interval once their number is known: give it as "
+                "sample_weight, or ask for kind='mean', the interval of the probability"
+            )
+        half = self.half_width(level)
+        return observation_limits(fit.mean_family, fit.phi, self.center, half, level, sizes)
 
     def deviation(self, *, averages: bool) -> FloatArray:
         """Return the standard errors of the mean, (n,), averaged over effects not wanted or not."""
@@ -172,16 +192,15 @@ class GeneralizedPredictions(BaseGeneralized):
             If no groups are given to a model that was fitted with them.
         """
         if interval is not None:
-            limits: FloatArray = with_limits(self, X, groups, random, return_std, interval)
-            return limits
+            refuse_beside_interval(random, return_std)
+            check_level(interval)
         fitted = self._state()
-        family, averages = fitted.fit.mean_family, self._averages(fitted)
-        several = averages or return_std
+        averages = self._averages(fitted)
+        several = averages or return_std or interval is not None
         known = KnownPredictor.read(self, fitted, X, groups, random, all_columns=several)
-        if averages:
-            means = family.integrated_mean(known.center, known.variance)
-        else:
-            means = family.mean(known.center)
+        means = known.means(averages=averages)
+        if interval is not None:
+            return np.column_stack([means, known.observation_limits(interval, None)])
         return (means, known.deviation(averages=averages)) if return_std else means
 
     def predict_interval(
@@ -264,26 +283,27 @@ class GeneralizedPredictions(BaseGeneralized):
         array([[0., 6.],
                [0., 8.]])
         """
-        check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
+        check_level(level)
         check_choice("kind", kind, ("observation", "mean"))
         fitted = self._state()
         known = KnownPredictor.read(self, fitted, X, groups)
         if kind == "mean":
             return known.limits(level)
-        fit = fitted.fit
         sizes = read_weights(sample_weight, len(known.center))
         if sizes is not None and not sizes.all():
             raise ValueError(
                 f"sample_weight is 0 in row {int(np.argmin(sizes))}: nothing is observed there, "
                 "leave such rows out"
             )
-        if sizes is None and fit.mean_family.counts_trials:
-            raise ValueError(
-                "a share of trials has an interval once their number is known: give it as "
-                "sample_weight, or ask for kind='mean', the interval of the probability"
-            )
-        half = known.half_width(level)
-        return observation_limits(fit.mean_family, fit.phi, known.center, half, level, sizes)
+        return known.observation_limits(level, sizes)
+
+
+def predictor_half_widths(
+    fit: GeneralizedFit, working: WorkingFit, rows: Rows, level: float
+) -> FloatArray:
+    """Return half the widths of intervals of the linear predictor, (n,), by quantiles of t."""
+    errors = predictor_errors(fit, working, rows)
+    return np.asarray(stats.t.ppf((1.0 + level) / 2.0, errors.degrees) * errors.roots)
 
 
 def observation_limits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
@@ -18,7 +18,8 @@ from skmixed.estimators._estimator import (
     FittedEstimator,
     UnknownLevels,
     check_choice,
-    with_limits,
+    check_level,
+    refuse_beside_interval,
 )
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._prediction_rows import PredictionRows, prediction_pivots, simulate_rows
@@ -109,8 +110,9 @@ class LinearPredictions(FittedEstimator[LinearState]):
             If no groups are given to a model that was fitted with them.
         """
         if interval is not None:
-            limits: FloatArray = with_limits(self, X, groups, random, return_std, interval)
-            return limits
+            refuse_beside_interval(random, return_std)
+            means, half = self._means_and_half_widths(X, groups, interval, observation=True)
+            return np.column_stack([means, means - half, means + half])
         fitted = self._state()
         _, rows = fitted.predictor.read(self, X, groups, random)
         means = rows.means(self.handle_unknown)
@@ -211,23 +213,35 @@ class LinearPredictions(FittedEstimator[LinearState]):
         array([[401.5, 459.8],
                [213.7, 477.6]])
         """
-        check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
         check_choice("kind", kind, ("observation", "mean"))
         check_choice("method", method, ("analytic", "bootstrap"))
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        observation = kind == "observation"
+        if method == "analytic":
+            means, half = self._means_and_half_widths(X, groups, level, observation=observation)
+            return np.column_stack([means - half, means + half])
+        check_level(level)
         fitted = self._state()
         _, rows = fitted.predictor.read(self, X, groups, "all")
         check_residual(fitted.fit)
-        means, observation = rows.means(self.handle_unknown), kind == "observation"
-        if method == "analytic":
-            half = half_widths(fitted, rows, level, observation=observation)
-            return np.column_stack([means - half, means + half])
+        means = rows.means(self.handle_unknown)
         tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
         squares = np.square(rows.deviations(fitted.posterior))
         squares += fitted.fit.sigma2 if observation else 0.0
         generator = generator_of(random_state)
         quantiles = _bootstrap_quantiles(fitted, rows, tails, observation, n_samples, generator)
         return np.asarray(means + quantiles * np.sqrt(squares)).T
+
+    def _means_and_half_widths(
+        self, X: Any, groups: Any, level: float, *, observation: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return predictions and half the widths of their intervals, (n,) each."""
+        check_level(level)
+        fitted = self._state()
+        _, rows = fitted.predictor.read(self, X, groups, "all")
+        check_residual(fitted.fit)
+        half = half_widths(fitted, rows, level, observation=observation)
+        return rows.means(self.handle_unknown), half
 
     def simulate(
         self,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, ClassVar, Literal, Self
 
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_scalar
 
 from skmixed.core.families.binomial import Binomial
 from skmixed.core.families.catalogue import BINOMIAL
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
 from skmixed.estimators._class_predictions import ClassPredictions
-from skmixed.estimators._estimator import UnknownLevels
+from skmixed.estimators._estimator import UnknownLevels, check_level
 from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized
 from skmixed.estimators._generalized_predictions import KnownPredictor
 from skmixed.estimators._generalized_state import GeneralizedState
@@ -311,7 +309,7 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
 
 def check_probability_interval(level: float, kind: str) -> None:
     """Raise ValueError for a level that is no probability, and for intervals of a response."""
-    check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
+    check_level(level)
     if kind != "mean":
         raise ValueError(
             f"kind={kind!r}: a single response is one class or the other, and only its "

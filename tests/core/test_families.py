@@ -247,3 +247,10 @@ def test_the_variance_behind_a_variance_of_counts():
     family = family_of("poisson", "auto")
     for variance in (1e-9, 0.3, 2.0):
         assert family.variance_behind(np.expm1(variance)) == pytest.approx(variance, rel=1e-12)
+
+
+@pytest.mark.parametrize("family", [Logit(), CLogLog()])
+def test_averaged_probabilities_are_none_above_one(family):
+    center, variance = np.linspace(-60.0, 60.0, 4001), np.linspace(0.0, 9.0, 4001)
+    for found in family.outcomes(center, variance):
+        assert found.max() == 1.0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import GammaRegressor, LinearRegression, PoissonRegressor, Ridge
 
 from skmixed import GroupedModels, MixedEffectsRegressor
 from skmixed.exceptions import UnidentifiedWarning
@@ -35,6 +35,19 @@ class Case:
     size: int
     deviations: tuple = (1.0,)  # between groups, of the intercept and slopes
     curve: float = 0.0  # how much of the mean is no straight line
+    family: str = "gaussian"
+
+    def draw(self, eta, rng):
+        """Return responses of linear predictors, (n,)."""
+        if self.family == "poisson":
+            return rng.poisson(np.exp(eta))
+        if self.family == "gamma":
+            return rng.gamma(3.0, np.exp(eta) / 3.0)
+        return eta + rng.normal(size=len(eta))
+
+    def mean(self, eta):
+        """Return the means of responses, (n,)."""
+        return eta if self.family == "gaussian" else np.exp(eta)
 
 
 def _boosting():
@@ -79,6 +92,24 @@ GROUPED = [
 ]
 
 
+def _grouped_counts():
+    return GroupedModels(PoissonRegressor(alpha=0.0), group_features=-1)
+
+
+def _grouped_positive():
+    return GroupedModels(GammaRegressor(alpha=0.0), group_features=-1)
+
+
+MODEST = (0.6, 0.3, 0.3)
+GROUPED_MEANS = [
+    Case("counts of 8 groups of 12", _grouped_counts, 8, 12, (0.6,), family="poisson"),
+    Case("counts of 40 groups of 8", _grouped_counts, 40, 8, (0.6,), family="poisson"),
+    Case("counts of 40 groups of 20, slopes", _grouped_counts, 40, 20, MODEST, family="poisson"),
+    Case("positive, 8 groups of 12", _grouped_positive, 8, 12, (0.6,), family="gamma"),
+    Case("positive, 40 groups of 20, slopes", _grouped_positive, 40, 20, MODEST, family="gamma"),
+]
+
+
 class Truth:
     """Effects of known groups, and of the new one that each new row is in."""
 
@@ -103,15 +134,15 @@ def coverage(case, n_sets, seed=0):
     for number in range(n_sets):
         rng = np.random.default_rng([seed, number])
         truth = Truth(case, rng)
-        X, mean = truth.rows(np.repeat(np.arange(case.n_groups), case.size))
+        X, eta = truth.rows(np.repeat(np.arange(case.n_groups), case.size))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", UnidentifiedWarning)
-            model = case.model().fit(X, mean + rng.normal(size=len(X)))
+            model = case.model().fit(X, case.draw(eta, rng))
         known = rng.integers(case.n_groups, size=N_NEW)
         groups = np.concatenate([known, case.n_groups + np.arange(N_NEW)])
-        rows, mean = truth.rows(groups)
-        targets = {"mean": mean, "observation": mean + rng.normal(size=len(mean))}
+        rows, eta = truth.rows(groups)
+        targets = {"mean": case.mean(eta), "observation": case.draw(eta, rng)}
         for at, (kind, target) in enumerate(targets.items()):
             for column, level in enumerate(LEVELS):
                 low, high = model.predict_interval(rows, level=level, kind=kind).T
@@ -123,7 +154,9 @@ def coverage(case, n_sets, seed=0):
 def main(names):
     """Print the coverage of the cases, or of those whose names begin with one of some words."""
     print("| | " + " | ".join(COLUMNS) + " |\n" + "|---" * (1 + len(COLUMNS)) + "|")
-    for n_sets, case in [(300, case) for case in LEARNERS] + [(N_SETS, case) for case in GROUPED]:
+    cases = [(300, case) for case in LEARNERS]
+    cases += [(N_SETS, case) for case in GROUPED + GROUPED_MEANS]
+    for n_sets, case in cases:
         if names and not case.name.startswith(tuple(names)):
             continue
         held = coverage(case, n_sets)

@@ -5,17 +5,20 @@ import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import PoissonRegressor, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skmixed import (
+    GroupedModels,
     MixedEffectsRegressor,
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
     MixedLinearRegressorCV,
 )
+from skmixed.exceptions import UnknownLevelWarning
 
 RNG = np.random.default_rng(0)
 X = pd.DataFrame({"x": RNG.normal(size=120), "g": np.arange(120) % 12})
@@ -25,6 +28,11 @@ RESPONSES = {
     "linear": (MixedLinearRegressor("(1 | g)"), CONTINUOUS),
     "chosen": (MixedLinearRegressorCV(["(1 | g)", "(x | g)"], cv=3), CONTINUOUS),
     "any learner": (MixedEffectsRegressor(Ridge(), "(1 | g)"), CONTINUOUS),
+    "models of groups": (GroupedModels(group_features="g"), CONTINUOUS),
+    "counts of groups": (
+        GroupedModels(PoissonRegressor(), group_features="g"),
+        RNG.poisson(np.exp(ETA)),
+    ),
     "counts": (MixedGeneralizedRegressor("(1 | g)"), RNG.poisson(np.exp(ETA))),
 }
 
@@ -60,7 +68,7 @@ def test_the_scale_of_the_response_is_left_behind_by_the_ends_too():
     assert_allclose(np.log(found), model.fit(X, CONTINUOUS).predict(X, interval=0.9))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in RESPONSES if kind != "any learner"])
+@pytest.mark.parametrize("kind", ["linear", "chosen", "counts"])
 def test_what_an_interval_does_not_go_with(kind):
     model, y = RESPONSES[kind]
     model.fit(X, y)
@@ -83,3 +91,14 @@ def test_a_learner_adds_all_effects_in_its_interval():
     model = MixedEffectsRegressor(Ridge(), "(1 | g)").fit(X, CONTINUOUS)
     with pytest.raises(ValueError, match=r"leave random or interval out$"):
         model.predict(X, interval=0.9, random="none")
+
+
+@pytest.mark.parametrize("kind", set(RESPONSES) - {"chosen"})
+def test_rows_are_read_once_and_so_warned_of_once(kind):
+    model, y = RESPONSES[kind]
+    by_argument = {"group_features": None} if "groups" in kind else {"random": None}
+    model = clone(model).set_params(**by_argument).fit(X[["x"]], y, groups=X["g"])
+    with pytest.warns(UnknownLevelWarning) as caught:
+        found = model.predict(X[["x"]].head(3), interval=0.9)
+    assert len(caught) == 1
+    assert found.shape == (3, 3)

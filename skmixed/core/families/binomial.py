@@ -344,7 +344,8 @@ def _averaged(
     variance: FloatArray | None,
     halves: int,
 ) -> tuple[FloatArray, ...]:
-    """Return a function at centers, (n,) each, or its means for normal variables about them."""
+    """Return probabilities at centers, (n,) each, or means for normal variables about them."""
     if variance is None:
         return tuple(function(center) for center in centers)
-    return tuple(gaussian_mean(function, center, variance, halves) for center in centers)
+    found = [gaussian_mean(function, center, variance, halves) for center in centers]
+    return tuple(np.minimum(mean, 1.0) for mean in found)  # weights add up to one but for rounding

@@ -44,6 +44,11 @@ class Family(ABC):
         """Number m of dispersion parameters."""
         return 0
 
+    def leaves_no_rest(self, phi: FloatArray) -> bool:
+        """Tell whether responses are explained to rounding, the density having no bound there."""
+        limit = self.limit_phi if self.has_peak else None
+        return limit is not None and bool((phi > limit - 1.0).all())
+
     @abstractmethod
     def check(self, y: FloatArray, weights: FloatArray | None) -> None:
         """Raise ValueError, saying what is wrong and where, if some response is impossible."""

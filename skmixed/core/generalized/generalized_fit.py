@@ -487,7 +487,9 @@ def laplace_optimum(
             "and is held at 100"
         )
         report = replace(report, converged=False, message=message)
-    elif observations.spec.terms and observations.family.has_peak and _is_at_limit(optimum):
+    elif observations.spec.terms and observations.family.leaves_no_rest(
+        optimum.evaluation.point.phi
+    ):
         message = "the random effects explain the response without a rest: there is no maximum"
         report = replace(report, converged=False, is_unbounded=True, message=message)
     elif not report.converged and _largest_deviation(optimum) > PURE_DEVIATION:
@@ -500,13 +502,6 @@ def _largest_deviation(optimum: JointOptimum) -> float:
     """Return the largest deviation of any combination of random effects, in scaled units."""
     lambdas = optimum.evaluation.point.lambdas
     return max((float(np.linalg.norm(lam, 2)) for lam in lambdas), default=0.0)
-
-
-def _is_at_limit(optimum: JointOptimum) -> bool:
-    """Tell whether the dispersion has no finite estimate, to rounding."""
-    evaluation: LaplaceEvaluation = optimum.evaluation
-    limit = evaluation.observations.family.limit_phi
-    return limit is not None and bool((evaluation.point.phi > limit - 1.0).all())
 
 
 def check_nodes(spec: ModelSpec, n_nodes: int) -> None:

@@ -64,13 +64,21 @@ class PooledHierarchy:
 
     @property
     def covariances_of_new(self) -> tuple[FloatArray, ...]:
-        """Covariances of a finest group about the mean of the group of a level that it is in.
+        """Covariances of a finest group that lies in a group of a level, (k, k, n_groups) each.
 
-        They are given the data and the coefficients of all rows: (k, k, n_groups), the root first.
-        Of a finest group with data it is that of its own coefficients, of an unknown one in a known
-        parent that of the parent and what varies below.
+        The root is first. In the finest level they are the posterior covariances, above with what
+        varies in all levels below.
         """
-        found = self._down_from(np.zeros_like(self.stages[0].covariance))
+        return self._with_levels_below(list(self.covariances))
+
+    @property
+    def covariances_of_new_given_root(self) -> tuple[FloatArray, ...]:
+        """The same given the coefficients of all rows, which count as known."""
+        root = np.zeros_like(self.stages[0].covariance)
+        return self._with_levels_below(self._down_from(root))
+
+    def _with_levels_below(self, found: list[FloatArray]) -> tuple[FloatArray, ...]:
+        """Return covariances in every level, the root first, with what varies below each."""
         below = np.zeros_like(self.stages[0].between)
         for level in range(len(self.stages) - 1, -1, -1):
             below = below + self.stages[level].between

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from skmixed.core.families.family import Family
 from skmixed.core.generalized.divergence import PURE_DEVIATION
-from skmixed.core.generalized.generalized_fit import laplace_optimum, working_rows
+from skmixed.core.generalized.generalized_fit import (
+    GeneralizedFit,
+    fit_at,
+    laplace_optimum,
+    working_rows,
+)
 from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum
 from skmixed.core.generalized.observations import Observations
 from skmixed.core.linalg import FloatArray, IntArray
@@ -76,7 +81,7 @@ class PoolingRows:
 
     def observations(self, varying: tuple[int, ...], covariance: str) -> Observations:
         """Return the rows of a model with a covariance of the coefficients that vary."""
-        n, p = self.features.shape
+        p = self.features.shape[1]
         codes, indexes, factors, terms = [], [], [], []
         for level in range(1, len(self.codes) if varying else 1):
             known, own = np.unique(self.codes[level], return_inverse=True)
@@ -85,7 +90,7 @@ class PoolingRows:
             factors.append(FactorLayout((str(level),), tuple(range(p + 1))))
             terms.append(Term(level - 1, varying, covariance))
         layout = Layout(("1", *(f"x{j}" for j in range(p)), "y"), tuple(factors))
-        columns = np.column_stack([np.ones(n), self.features, self.y])
+        columns = model_columns(self.features, self.y)
         rows = Rows(columns, tuple(codes), tuple(indexes), self.weights)
         spec = ModelSpec(self.used, tuple(terms), "ml")
         return Observations.of(layout, rows, spec, self.family)
@@ -99,6 +104,11 @@ class PoolingRows:
     def n_spare(self) -> int:
         """Number of finest groups beyond one a parent."""
         return len(np.unique(self.codes[-1])) - len(np.unique(self.codes[-2]))
+
+
+def model_columns(features: FloatArray, y: FloatArray) -> FloatArray:
+    """Return the columns of the model of groups, (n, p + 2), from features (n, p) and y, (n,)."""
+    return np.column_stack([np.ones(len(features)), features, y])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,8 +196,7 @@ class LikelihoodPool:
     """Groups that were pooled by their likelihood."""
 
     pooled: PooledHierarchy  # of the working rows, s^2 being one
-    phi: FloatArray  # (m,), dispersions
-    report: SolverReport
+    model: GeneralizedFit  # the mixed model, its factors the levels below the root, if any vary
 
 
 def pool_by_likelihood(
@@ -207,7 +216,8 @@ def pool_by_likelihood(
     for stage in stages:
         means.append(stage.posterior_mean(means[-1]))
     pooled = PooledHierarchy(tuple(stages), tuple(means))
-    return LikelihoodPool(pooled, best.optimum.evaluation.point.phi, best.report)
+    model = fit_at(best.observations, best.optimum, best.report, quadrature=1)
+    return LikelihoodPool(pooled, model)
 
 
 def _working_estimates(rows: PoolingRows, found: _Candidate) -> tuple[FloatArray, FloatArray]:

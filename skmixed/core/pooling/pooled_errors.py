@@ -45,7 +45,7 @@ def pooled_errors(
     """
 
     def variances(moved: PooledHierarchy) -> FloatArray:
-        matrices = np.concatenate(covariances_of_new(moved), axis=2)
+        matrices = np.concatenate(moved.covariances_of_new, axis=2)
         return _quadratic_forms(columns, matrices, place) + noise * moved.s2
 
     def logs(moved: PooledHierarchy) -> FloatArray:
@@ -61,19 +61,6 @@ def pooled_errors(
         squares = squares + 2.0 * nearby.spread(predicted)
         spread += nearby.spread(logs)
     return PredictionErrors(squares, np.maximum(LEAST_DEGREES, 2.0 / spread))
-
-
-def covariances_of_new(pooled: PooledHierarchy) -> list[FloatArray]:
-    """Return what is not known of a finest group that lies in a group of a level, root first.
-
-    They are (k, k, n_groups): in the finest level posterior covariances, above with the covariances
-    between the groups of all levels below.
-    """
-    found, below = list(pooled.covariances), np.zeros_like(pooled.stages[0].between)
-    for level in range(len(pooled.stages) - 1, -1, -1):
-        below = below + pooled.stages[level].between
-        found[level] = found[level] + below[:, :, None]
-    return found
 
 
 def _moved(pooled: PooledHierarchy) -> MovedFits:

@@ -284,7 +284,9 @@ class EstimatorGroupFits(GroupFits):
                 return np.asarray(np.log(self.predict("predict_proba", table, codes)))
         places = np.column_stack([self.tree.places(codes, at) for at in range(len(codes))])
         if method != "predict" or self.classes is None:
-            return answers(models, method, table, places, self.classes, shares)
+            found = answers(models, method, table, places, self.classes, shares)
+            # Shares that add up to one but for rounding may have probabilities a little above.
+            return np.minimum(found, 1.0) if method == "predict_proba" else found
         values = answers(models, self._blended(), table, places, self.classes, shares)
         best = values.argmax(axis=1) if values.ndim == 2 else (values > 0.0).astype(np.intp)
         return np.asarray(self.classes[best])

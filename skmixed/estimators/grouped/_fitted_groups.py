@@ -21,12 +21,11 @@ from skmixed.estimators._estimator import (
     FittedEstimator,
     check_choice,
     offered_if,
-    with_limits,
 )
 from skmixed.estimators._reading import read_groups, refuse_unknown
 from skmixed.estimators.grouped._arguments import read_new, solves_at_once, warn_about_labels
 from skmixed.estimators.grouped._group_fits import GroupFits
-from skmixed.estimators.grouped._group_intervals import half_widths, why_no_intervals
+from skmixed.estimators.grouped._group_intervals import is_of_means, limits, why_no_intervals
 from skmixed.estimators.grouped._group_tables import (
     blend_table,
     coefficient_names,
@@ -34,7 +33,6 @@ from skmixed.estimators.grouped._group_tables import (
     heterogeneity_table,
     reliability_table,
 )
-from skmixed.estimators.grouped._linear_fits import LinearGroupFits
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import GroupMapping, Tree
 from skmixed.inference.summary import GroupModel, GroupSummary
@@ -58,7 +56,7 @@ def _has_intervals(model: Any) -> bool:
     """Tell whether predictions have intervals, or may have once the model is fitted."""
     fitted = model._fitted
     if fitted is None:
-        return solves_at_once(model._inner())
+        return solves_at_once(model._inner()) or is_of_means(model._inner())
     return why_no_intervals(fitted.group_fits) is None
 
 
@@ -201,11 +199,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
             If no groups are given to a model that was fitted with them.
         """
         if interval is not None:
-            reason = why_no_intervals(self._state().group_fits)
-            if reason is not None:
-                raise ValueError(reason)
-            limits: FloatArray = with_limits(self, X, groups, "all", None, interval)
-            return limits
+            return self._means_and_limits(X, groups, interval, observation=True)
         return self._answer("predict", X, groups)
 
     @offered_if(_has_intervals)
@@ -219,7 +213,8 @@ class FittedGroups(FittedEstimator[GroupedState]):
     ) -> FloatArray:
         """Predict intervals that hold the response, or its mean, with a given probability.
 
-        There are some for `LinearRegression` and `Ridge` with shrinkage="blup".
+        There are some for `LinearRegression`, `Ridge`, `PoissonRegressor` and `GammaRegressor` with
+        shrinkage="blup".
 
         Parameters
         ----------
@@ -252,17 +247,29 @@ class FittedGroups(FittedEstimator[GroupedState]):
         nearest known parent; for an observation plus the residual variance; and twice what the
         prediction varies because the variances are estimates. t has Satterthwaite's degrees of
         freedom. With one grouping column and least squares it is the interval of the mixed model in
-        which all coefficients vary. A penalty counts as information.
+        which all coefficients vary. A penalty counts as information. Of Poisson and gamma
+        regressions it is the interval of `MixedGeneralizedRegressor` for the model that was chosen.
+        """
+        check_choice("kind", kind, ("observation", "mean"))
+        found = self._means_and_limits(X, groups, level, observation=kind == "observation")
+        return np.ascontiguousarray(found[:, 1:])
+
+    def _means_and_limits(
+        self, X: Any, groups: Any, level: float, *, observation: bool
+    ) -> FloatArray:
+        """Return predictions and the ends of their intervals, (n, 3).
+
+        Raises a ValueError where there are no intervals.
         """
         check_probability(level)
-        check_choice("kind", kind, ("observation", "mean"))
         fitted = self._state()
-        table, codes = self._read(fitted, X, groups)
         fits = fitted.group_fits
-        assert isinstance(fits, LinearGroupFits)
-        half = half_widths(fits, table, codes, level, observation=kind == "observation")
-        center = fits.predict("predict", table, codes)
-        return np.column_stack([center - half, center + half])
+        reason = why_no_intervals(fits)
+        if reason is not None:
+            raise ValueError(reason)
+        table, codes = self._read(fitted, X, groups)
+        ends = limits(fits, table, codes, level, observation=observation)
+        return np.column_stack([fits.predict("predict", table, codes), ends])
 
     @offered_if(_has("predict_proba"))
     def predict_proba(self, X: Any, groups: Any = None) -> NDArray[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,15 @@ from skmixed.core.families.binomial import Logit
 from skmixed.core.families.family import MeanFamily
 from skmixed.core.families.gamma import Gamma
 from skmixed.core.families.poisson import Poisson
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.hierarchy import PooledHierarchy
-from skmixed.core.pooling.likelihood import PoolingRows, pool_by_likelihood
+from skmixed.core.pooling.likelihood import PoolingRows, model_columns, pool_by_likelihood
 from skmixed.core.pooling.own_estimates import own_estimates
-from skmixed.design.records import stored
+from skmixed.core.sums.layout import GroupIndex, Rows
+from skmixed.design.records import read, stored, write
+from skmixed.design.tables import UNKNOWN
+from skmixed.estimators._generalized_predictions import observation_limits, predictor_half_widths
 from skmixed.estimators._numbers import check_numbers
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._group_fits import (
@@ -69,9 +74,26 @@ def pools_by_likelihood(pooled: Any, training: Training) -> bool:
 class GeneralizedGroupFits(GroupFits):
     """Coefficients of all groups, the generalized mixed model in which all vary."""
 
+    model: GeneralizedFit | None  # the mixed model, where responses have intervals
+
     def __init__(self, tree: Tree, scheme: Scheme, pooled: Any) -> None:
         super().__init__(tree, scheme, pooled)
         self.classes: NDArray[Any] | None = getattr(pooled, "classes_", None)
+
+    def record(self) -> dict[str, Any]:
+        """Return all that was found as a record, with errors of estimates, which need the rows."""
+        covariance = None if self.model is None else self.model.scaled_parameter_covariance
+        return {**super().record(), "covariance": write(covariance)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the estimates of a record."""
+        held = dict(record)
+        covariance = read(held.pop("covariance"))
+        fits = super().from_record(held)
+        if fits.model is not None:
+            fits.model.cached("covariance", lambda: covariance)
+        return fits
 
     def fit(self, training: Training, codes: tuple[IntArray, ...]) -> None:
         """Fit and pool all groups; see `GroupFits`."""
@@ -110,7 +132,7 @@ class GeneralizedGroupFits(GroupFits):
                     codes[-1],
                     self.tree.hierarchy.sizes[-1],
                     family,
-                    found.phi,
+                    found.model.phi,
                     penalty,
                     found.pooled.means[0][:, 0],
                 )
@@ -119,6 +141,7 @@ class GeneralizedGroupFits(GroupFits):
         if not all(np.isfinite(means).all() for means in found.pooled.means):
             raise ValueError(self._too_large(table, codes[-1]))
         self.shrunk, self.own, self.precision = found.pooled, own.coef, own.information
+        self.model = found.model if self.classes is None else None
         self.own[:, ~usable] = np.nan
 
     def _coefficients_of_all(self) -> FloatArray:
@@ -160,9 +183,7 @@ class GeneralizedGroupFits(GroupFits):
 
         They are averaged over what is not known of the coefficients.
         """
-        numbers = np.asarray(table if not len(codes[0]) else check_numbers(table))
-        numbers = numbers[:, : self.p] - self.origin
-        center, variance = self._predictor(numbers, codes)
+        center, variance = self._predictor(self._numbers(table, codes), codes)
         if not isinstance(self.family, Logit):
             return self.family.integrated_mean(center, variance)
         miss, hit = self.family.outcomes(center, variance)
@@ -175,13 +196,40 @@ class GeneralizedGroupFits(GroupFits):
             logs = np.log(np.column_stack([miss, hit]))
         return logs if method == "predict_log_proba" else np.asarray(logs[:, 1] - logs[:, 0])
 
+    @property
+    def leaves_no_rest(self) -> bool:
+        """Whether the responses are explained, so that nothing tells of their dispersion."""
+        return self.model is not None and self.family.leaves_no_rest(self.model.phi)
+
+    def limits(
+        self, table: Any, codes: tuple[IntArray, ...], level: float, *, observation: bool
+    ) -> FloatArray:
+        """Return intervals of rows, (n, 2), those of the generalized mixed model."""
+        model, numbers = self.model, self._numbers(table, codes)
+        assert model is not None
+        center, family = self._predictor(numbers, codes)[0], model.mean_family
+        columns = model_columns(numbers, np.zeros(len(numbers)))
+        known, sizes = model.products.levels, self.tree.hierarchy.sizes[1:]
+        own = zip(known, sizes, codes[1:], strict=bool(known))
+        factors = tuple(_places(index, size)[of_level] for index, size, of_level in own)
+        half = predictor_half_widths(model, model.working, Rows(columns, factors, known), level)
+        if observation:
+            return observation_limits(family, model.phi, center, half, level)
+        return np.column_stack([family.mean(center - half), family.mean(center + half)])
+
+    def _numbers(self, table: Any, codes: tuple[IntArray, ...]) -> FloatArray:
+        """Return the columns of rows from the origin, (n, p)."""
+        numbers = np.asarray(table if not len(codes[0]) else check_numbers(table))
+        return np.asarray(numbers[:, : self.p] - self.origin)
+
     def _predictor(
         self, numbers: FloatArray, codes: tuple[IntArray, ...]
     ) -> tuple[FloatArray, FloatArray]:
         """Return mean and variance of the linear predictor of rows, (n,) each."""
         place = self.tree.places(codes, deepest_known(codes))
         coef = np.concatenate(self.shrunk.means, axis=1).T
-        spread = np.moveaxis(np.concatenate(self.shrunk.covariances_of_new, axis=2), -1, 0)
+        covariances = np.concatenate(self.shrunk.covariances_of_new_given_root, axis=2)
+        spread = np.moveaxis(covariances, -1, 0)
         center, variance = np.empty(len(numbers)), np.empty(len(numbers))
         for first in range(0, len(numbers), _ROWS_PREDICTED):
             rows = slice(first, first + _ROWS_PREDICTED)
@@ -212,3 +260,13 @@ class GeneralizedGroupFits(GroupFits):
             se = np.sqrt(sampling_variances(self.precision, self.origin))
             se[np.isnan(coef[:, 0])] = np.nan
         return Estimates(coef, se[:, None], np.full(coef.shape[:2], np.nan))
+
+
+def _places(known: GroupIndex, size: int) -> IntArray:
+    """Return where the groups of a level are among the known ones, (size + 1,), or `UNKNOWN`.
+
+    What is at the end is for groups that are `UNKNOWN` themselves, -1.
+    """
+    places = np.full(size + 1, UNKNOWN)
+    places[known.labels[0]] = np.arange(len(known))
+    return places

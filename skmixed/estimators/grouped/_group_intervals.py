@@ -6,14 +6,28 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from sklearn.base import is_classifier
+from sklearn.linear_model import GammaRegressor, PoissonRegressor
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.pooled_errors import pooled_errors
 from skmixed.core.pooling.stage import NOISELESS
+from skmixed.estimators.grouped._arguments import solves_at_once
+from skmixed.estimators.grouped._generalized_fits import GeneralizedGroupFits
 from skmixed.estimators.grouped._group_fits import GroupFits
 from skmixed.estimators.grouped._linear_fits import LinearGroupFits
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import deepest_known
+
+_EXACT = (
+    "the models of the groups fit their rows exactly: no variance was estimated, so that nothing "
+    "can be said of new rows"
+)
+
+
+def is_of_means(estimator: Any) -> bool:
+    """Tell whether an estimator is one of those by whose likelihood means are pooled."""
+    return type(estimator) in (PoissonRegressor, GammaRegressor)
 
 
 def why_no_intervals(fits: GroupFits) -> str | None:
@@ -21,22 +35,51 @@ def why_no_intervals(fits: GroupFits) -> str | None:
     name = type(fits.pooled).__name__
     if not fits.tree.depth:
         return "intervals need groups, and the model was fitted without"
+    if is_classifier(fits.pooled):
+        return (
+            f"{name} predicts classes, and a response is one class or another: it has no interval; "
+            "predict_proba returns the probabilities, and MixedClassifier has intervals of them"
+        )
+    if isinstance(fits, GeneralizedGroupFits):
+        return None
+    if fits.scheme.name != BLUP and (solves_at_once(fits.pooled) or is_of_means(fits.pooled)):
+        return (
+            f"shrinkage={fits.scheme.name!r} estimates no variances, so that predictions have no "
+            "intervals; shrinkage='blup' does"
+        )
     if not isinstance(fits, LinearGroupFits):
         return (
             f"predictions by {name} have no intervals here: LinearRegression and Ridge do, or take "
             "MixedEffectsRegressor"
-        )
-    if fits.scheme.name != BLUP:
-        return (
-            f"shrinkage={fits.scheme.name!r} estimates no variances, so that predictions have no "
-            "intervals; shrinkage='blup' does"
         )
     if fits.n_outputs > 1:
         return f"y has {fits.n_outputs} columns; intervals are for one: fit a model for each"
     return None
 
 
-def half_widths(
+def limits(
+    fits: GroupFits,
+    table: Any,
+    codes: tuple[IntArray, ...],
+    level: float,
+    *,
+    observation: bool,
+) -> FloatArray:
+    """Return intervals of rows, (n, 2), by fits that have some.
+
+    `codes`, (n,) each, go by level from the root. Raises a ValueError where no residual is left.
+    """
+    if isinstance(fits, GeneralizedGroupFits):
+        if fits.leaves_no_rest:
+            raise ValueError(_EXACT)
+        return fits.limits(table, codes, level, observation=observation)
+    assert isinstance(fits, LinearGroupFits)
+    center = fits.predict("predict", table, codes)
+    half = _half_widths(fits, table, codes, level, observation=observation)
+    return np.column_stack([center - half, center + half])
+
+
+def _half_widths(
     fits: LinearGroupFits,
     table: FloatArray,
     codes: tuple[IntArray, ...],
@@ -46,7 +89,7 @@ def half_widths(
 ) -> FloatArray:
     """Return half the widths of intervals of rows, (n,), by quantiles of t.
 
-    `codes`, (n,) each, go by level from the root. Raises a ValueError where no residual is left.
+    Raises a ValueError where no residual is left.
     """
     solved = fits._fits(fits.cells)
     usable = fits.failures.usable()[-1]
@@ -54,10 +97,7 @@ def half_widths(
     total = float(fits.cells.products[place, place, usable].sum())
     degrees = float(np.maximum(fits.cells.counts[usable] - fits.k, 0.0).sum())
     if degrees < 1.0 or not float(fits.rss[0, usable].sum()) > NOISELESS * total:
-        raise ValueError(
-            "the models of the groups fit their rows exactly: no variance was estimated, so that "
-            "nothing can be said of new rows"
-        )
+        raise ValueError(_EXACT)
     (pooled,), ((scale, noise),) = fits._pool(solved), fits._noises(solved)
     if noise is not None:
         degrees = pooled.stages[-1].stage.degrees

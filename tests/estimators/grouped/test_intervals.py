@@ -1,16 +1,27 @@
 """Intervals of predictions by models of groups: those of the mixed model, where it is one."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.base import clone, is_classifier
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import (
+    GammaRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    TweedieRegressor,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeRegressor
 
-from skmixed import GroupedModels, MixedLinearRegressor
+from skmixed import GroupedModels, MixedGeneralizedRegressor, MixedLinearRegressor
 
 RNG = np.random.default_rng(0)
 X = pd.DataFrame({"x": RNG.normal(size=240), "a": np.arange(240) % 8, "b": np.arange(240) % 24})
@@ -18,6 +29,10 @@ EFFECTS = RNG.normal(size=(24, 2)) * 0.5 + RNG.normal(size=(8, 2))[np.arange(24)
 Y = 1.0 + EFFECTS[X["b"], 0] + (0.5 + EFFECTS[X["b"], 1]) * X["x"] + RNG.normal(size=240)
 NEW = pd.DataFrame({"x": [0.0, 1.0, -3.0, 0.5, 2.0], "a": [0, 7, 3, 99, 98], "b": [8, 7, 77, 5, 6]})
 KINDS = ["mean", "observation"]
+MEANS = np.exp(0.3 + 0.4 * X["x"] + 0.4 * EFFECTS[X["b"], 0])
+COUNTS = RNG.poisson(MEANS)
+DURATIONS = RNG.gamma(3.0, MEANS / 3.0)
+GENERALIZED = {"poisson": (PoissonRegressor, COUNTS), "gamma": (GammaRegressor, DURATIONS)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -40,6 +55,44 @@ def test_groups_in_groups_are_nearly_the_mixed_model(kind):
     mixed = MixedLinearRegressor("(x | a/b)").fit(X, Y)
     found, expected = (each.predict_interval(NEW, kind=kind) for each in (grouped, mixed))
     assert_allclose(np.ptp(found, axis=1), np.ptp(expected, axis=1), rtol=0.15)
+
+
+@pytest.mark.parametrize("family", GENERALIZED)
+@pytest.mark.parametrize("random", ["(1 | a)", "(1 | a/b)"])
+def test_of_a_family_they_are_the_generalized_mixed_model_s(family, random):
+    inner, y = GENERALIZED[family]
+    names = ["a", "b"] if "b" in random else ["a"]
+    grouped = GroupedModels(inner(alpha=0.0), group_features=names).fit(X[["x", *names]], y)
+    assert not grouped.weights_["x"].any()
+    mixed = MixedGeneralizedRegressor(random, family=family).fit(X[["x", *names]], y)
+    for kind in KINDS:
+        found, expected = (
+            each.predict_interval(NEW[["x", *names]], level=0.9, kind=kind)
+            for each in (grouped, mixed)
+        )
+        assert_allclose(found, expected, rtol=1e-4)
+    copy = pickle.loads(pickle.dumps(grouped))
+    beside = grouped.predict(NEW[["x", *names]], interval=0.9)
+    assert_array_equal(copy.predict(NEW[["x", *names]], interval=0.9), beside)
+    assert_allclose(beside[:, 0], mixed.predict(NEW[["x", *names]]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("inner", [PoissonRegressor(), GammaRegressor()])
+def test_groups_alike_and_groups_too_small(inner):
+    y = RNG.poisson(np.exp(0.3 * X["x"])) + 1.0 * isinstance(inner, GammaRegressor)
+    alike = GroupedModels(inner, group_features="a").fit(X[["x", "a"]], y)
+    assert not alike.weights_.to_numpy().any()
+    found = alike.predict(NEW[["x", "a"]], interval=0.9)
+    assert_allclose(found[:, 0], clone(inner).fit(X[["x"]], y).predict(NEW[["x"]]))
+    assert (found[:, 1] < found[:, 0]).all()
+    assert (found[:, 0] < found[:, 2]).all()
+    few = (X["a"] != 3) | (np.arange(240) < 60)
+    model = GroupedModels(inner, group_features="a", min_samples=20)
+    model.fit(X.loc[few, ["x", "a"]], MEANS[few])
+    assert model.fallback_["group"].tolist() == [(3,)]
+    rows = pd.DataFrame({"x": [0.5, 0.5], "a": [3, 99]})
+    assert_array_equal(*model.predict(rows, interval=0.9))
+    assert model.predict(rows.head(0), interval=0.9).shape == (0, 3)
 
 
 def test_a_penalty_next_to_nothing_is_least_squares():
@@ -74,12 +127,16 @@ def test_a_pipeline_hands_the_level_on(routing):
     ("model", "message"),
     [
         (GroupedModels(group_features="a", shrinkage=None), "shrinkage='none' estimates no"),
+        (GroupedModels(PoissonRegressor(), group_features="a", shrinkage=0.5), "'keep' estimates"),
         (GroupedModels(DecisionTreeRegressor(), group_features="a"), "DecisionTreeRegressor have"),
+        (GroupedModels(TweedieRegressor(), group_features="a"), "TweedieRegressor have"),
+        (GroupedModels(LogisticRegression(), group_features="a"), "predicts classes"),
+        (GroupedModels(DummyClassifier(), group_features="a"), "predicts classes"),
         (GroupedModels(), "intervals need groups"),
     ],
 )
 def test_what_has_no_intervals(model, message):
-    model.fit(X[["x", "a"]], Y)
+    model.fit(X[["x", "a"]], COUNTS > 0 if is_classifier(model) else COUNTS)
     with pytest.raises(ValueError, match=message):
         model.predict(NEW[["x", "a"]], interval=0.9)
     assert not hasattr(model, "predict_interval")
@@ -94,6 +151,10 @@ def test_what_leaves_no_residual_has_no_intervals():
     model = GroupedModels(group_features="b").fit(few, Y[:48])
     with pytest.raises(ValueError, match="exactly: no variance was estimated"):
         model.predict(few, interval=0.9)
+    model = GroupedModels(GammaRegressor(alpha=0.0, tol=1e-10, max_iter=1000), group_features="a")
+    model.fit(X[["x", "a"]], np.exp(0.3 * X["x"]))
+    with pytest.raises(ValueError, match="exactly: no variance was estimated"):
+        model.predict(NEW[["x", "a"]], interval=0.9)
 
 
 def test_several_responses_have_no_intervals():
