@@ -177,11 +177,15 @@ def warn_about_generalized(
             UnidentifiedWarning,
         )
     elif fitted.separated:
+        names = [*fit.threshold_names] if fit.has_thresholds else []
+        thresholds = [names[place] for place in fit.separated_thresholds]
+        columns = [name for name in fitted.separated if name not in thresholds]
+        also = f", as are the thresholds {thresholds}" if thresholds else ""
         warn(
-            f"the columns {fitted.separated} separate the responses, so that the likelihood has no "
-            "maximum: their coefficients are infinite, and stand where the search left them, "
-            "without standard errors. Predictions are valid. Leave such columns out or put rare "
-            "categories together, if the coefficients are wanted",
+            f"the columns {columns} separate the responses, so that the likelihood has no "
+            f"maximum: their coefficients are infinite{also}, and stand where the search left "
+            "them, without standard errors. Predictions are valid. Leave such columns out or put "
+            "rare categories together, if the coefficients are wanted",
             ConvergenceWarning,
         )
     elif not fit.report.converged:

@@ -38,8 +38,10 @@ class OrdinalState(GeneralizedState):
 
     @property
     def separated(self) -> list[str]:
-        """Names of the fixed columns whose coefficients are infinite."""
-        return [name for name in super().separated if name != INTERCEPT]
+        """Names of the fixed columns whose coefficients are infinite, and of such thresholds."""
+        columns = [name for name in super().separated if name != INTERCEPT]
+        names = self.fit.threshold_names
+        return columns + [names[place] for place in self.fit.separated_thresholds]
 
     @property
     def intercept(self) -> float:
@@ -138,7 +140,8 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         Whether the criterion cannot be lowered further, and whether a variance is zero or a
         correlation is +-1 at the optimum.
     separated_ : list of str
-        Fixed columns that separate the categories, so that their coefficients are infinite.
+        Fixed columns that separate the categories, so that their coefficients are infinite, and
+        the thresholds that are so with them.
     approximation_shift_ : float
         By how many standard errors quadrature would move the estimate that it moves most; for
         one factor and quadrature=1 only.

@@ -144,6 +144,18 @@ def threshold_names(fit: MixedFit) -> list[str]:
     return fit.threshold_names
 
 
+def infinite_columns(fit: GeneralizedFit) -> list[str]:
+    """Return the names of the columns whose coefficients are infinite."""
+    names = coefficient_names(fit)
+    return [names[place] for place in stated_places(fit) if place in fit.separated]
+
+
+def infinite_names(fit: GeneralizedFit) -> list[str]:
+    """Return the same, and the names of infinite thresholds."""
+    names = threshold_names(fit)
+    return infinite_columns(fit) + [names[place] for place in fit.separated_thresholds]
+
+
 def rows_of_fit(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str) -> Rows:
     """Read the rows of a linear fit once more, in any order, with codes of the fit's levels.
 
@@ -175,11 +187,10 @@ def _check_given(model: Any, X: Any, y: Any, use: str) -> None:
 
 def check_maximum(fit: GeneralizedFit, use: str) -> None:
     """Raise ValueError if a fit has no estimates that `use` could begin with."""
-    names = coefficient_names(fit)
     if fit.separated:
-        infinite = [names[place] for place in stated_places(fit) if place in fit.separated]
         raise ValueError(
-            f"{use} begins with the estimates, and the coefficients of {infinite} are infinite: "
+            f"{use} begins with the estimates, and the coefficients of {infinite_columns(fit)} are "
+            "infinite: "
             "leave such columns out or put rare categories together"
         )
     if fit.report.is_unbounded:

@@ -11,6 +11,7 @@ import pandas as pd
 from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.batch.responses import ScaledResponses, draw_responses
 from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.families.family import softplus
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.inference.fitted import (
@@ -184,22 +185,28 @@ def _draw_thresholds(
 ) -> pd.DataFrame | None:
     """Draw thresholds between ordered categories given coefficients, (R, n_fixed).
 
-    What gives their gaps is jointly normal with the coefficients that are kept and finite.
+    The first finite one, and what gives the gaps to those that follow it, are jointly normal with
+    the coefficients that are kept and finite. Infinite thresholds stay.
     """
     if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
         return None
-    covariance = fit.parameter_covariance
-    n = len(covariance) - len(fit.phi)
-    known = [place for place in fit.kept if place not in fit.separated]
-    across, own = covariance[n:, known], covariance[np.ix_(known, known)]
-    slopes = np.linalg.solve(own, across.T)
-    left = covariance[n:, n:] - across @ slopes
-    values, vectors = np.linalg.eigh(left)
-    noise = generator.standard_normal((len(beta), len(left)))
-    gaps = fit.phi + (beta - fit.beta)[:, known] @ slopes
-    gaps += noise @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
-    drawn = [fit.thresholds_at(*each) for each in zip(beta, gaps, strict=True)]
-    return pd.DataFrame(np.reshape(drawn, (len(beta), -1)), columns=fit.threshold_names)
+    thresholds = np.tile(fit.thresholds, (len(beta), 1))
+    finite = np.setdiff1d(np.arange(thresholds.shape[1]), fit.separated_thresholds)
+    if len(finite):
+        covariance, m = fit.covariance_beside, len(fit.phi)
+        gaps = np.eye(len(covariance))[len(covariance) - m + finite[:-1]]
+        ways = np.concatenate([fit.threshold_slopes[finite[:1]], gaps])
+        known = [place for place in fit.kept if place not in fit.separated]
+        across, own = ways @ covariance[:, known], covariance[np.ix_(known, known)]
+        slopes = np.linalg.solve(own, across.T)
+        values, vectors = np.linalg.eigh(ways @ covariance @ ways.T - across @ slopes)
+        noise = generator.standard_normal((len(beta), len(values)))
+        drawn = (beta - fit.beta)[:, known] @ slopes
+        drawn += noise @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+        drawn += np.concatenate([thresholds[0, finite[:1]], fit.phi[finite[:-1]]])
+        drawn[:, 1:] = softplus(drawn[:, 1:])
+        thresholds[:, finite] = np.cumsum(drawn, axis=1)
+    return pd.DataFrame(thresholds, columns=fit.threshold_names)
 
 
 def _stretch(fit: MixedFit, n_samples: int, generator: np.random.Generator) -> FloatArray:

@@ -17,7 +17,7 @@ from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.report import MonteCarlo
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.components import deviations_and_correlations
-from skmixed.inference.fitted import coefficient_names, stated_places
+from skmixed.inference.fitted import coefficient_names, infinite_names, stated_places
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,10 +144,8 @@ def _generalized_notes(fit: GeneralizedFit) -> list[str]:
     notes = [_sizes(fit, fit.n_observations), stated]
     notes.append(f"AIC = {fit.aic:.1f}, deviance = {fit.deviance:.1f}")
     if fit.separated:
-        names = [
-            coefficient_names(fit)[place] for place in stated_places(fit) if place in fit.separated
-        ]
-        notes.append(f"infinite, because they separate the responses: {', '.join(names)}")
+        names = ", ".join(infinite_names(fit))
+        notes.append(f"infinite, because they separate the responses: {names}")
     return [*notes, _state(fit)]
 
 

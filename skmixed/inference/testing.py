@@ -25,10 +25,9 @@ from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.degrees import Curvature, KenwardRoger, joint_degrees, satterthwaite
 from skmixed.inference.fitted import (
     MixedFit,
-    coefficient_names,
     determined_mixed_fit_of,
     fit_of,
-    stated_places,
+    infinite_names,
 )
 
 DfMethod = Literal["auto", "satterthwaite", "kenward-roger", "residual", "normal"]
@@ -120,10 +119,8 @@ class CoefficientTests:
 
     @property
     def _of_infinite(self) -> list[str]:
-        names = coefficient_names(self.fit)
-        stated = stated_places(self.fit)
-        infinite = ", ".join(names[place] for place in self.infinite if place in stated)
-        return [f"Infinite, without errors: {infinite}."] if infinite else []
+        names = infinite_names(self.fit) if isinstance(self.fit, GeneralizedFit) else []
+        return [f"Infinite, without errors: {', '.join(names)}."] if names else []
 
     @cached_property
     def curvature(self) -> Curvature:

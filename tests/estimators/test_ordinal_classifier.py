@@ -193,7 +193,7 @@ def test_separated_categories_are_said():
     model = OrdinalMixedClassifier()
     with pytest.warns(ConvergenceWarning, match=r"\['x'\] separate"):
         model.fit(pd.DataFrame({"x": x}), y)
-    assert model.separated_ == ["x"]
+    assert model.separated_ == ["x", "0|1", "1|2"]
     assert np.isnan(model.coef_covariance_.loc["x", "x"])
     assert (model.predict(pd.DataFrame({"x": x})) == y).all()
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from skmixed import OrdinalMixedClassifier
+from skmixed import OrdinalMixedClassifier, clmm
 from skmixed.display import CoefficientDisplay, ResidualsDisplay, ShrinkageDisplay
 from skmixed.inference import (
     anova,
@@ -188,12 +188,54 @@ def test_displays():
     assert by_level.columns.tolist() == ["leverage", "cooks_distance", *COLUMNS]
 
 
-def test_infinite_coefficients_are_named_alone():
+def test_infinite_estimates_are_named():
     x = np.arange(60.0)
     y = np.repeat([0, 1, 2], 20)
     with pytest.warns(UserWarning, match="separate"):
         model = OrdinalMixedClassifier().fit(pd.DataFrame({"x": x}), y)
     assert "infinite, because they separate the responses: x" in str(model.summary())
-    assert "Infinite, without errors: x." in str(coefficient_table(model))
+    assert "Infinite, without errors: x, 0|1, 1|2." in str(coefficient_table(model))
     with pytest.raises(ValueError, match=r"coefficients of \['x'\] are infinite"):
         bootstrap(model, 2, X=pd.DataFrame({"x": x}), y=y)
+
+
+@pytest.fixture(scope="module")
+def halves():
+    """Rows of which a half, told by z, is in the highest category whatever else is said."""
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame(
+        {"x": rng.normal(size=500), "g": np.arange(500) % 25, "z": np.repeat([0, 1], 250)}
+    )
+    latent = data["x"] + rng.normal(size=25)[data["g"]] + rng.logistic(size=500)
+    data["y"] = np.where(data["z"] == 1, 3, np.digitize(latent, [-1.0, 1.0]))
+    return data
+
+
+@pytest.mark.parametrize("link", ["logit", "probit", "cloglog"])
+def test_finite_thresholds_beside_a_separated_one_are_those_without_its_rows(halves, link):
+    with pytest.warns(UserWarning, match=r"infinite, as are the thresholds \['2\|3'\]"):
+        model = clmm("y ~ x + z + (1 | g)", halves, link=link)
+    assert model.separated_ == ["z", "2|3"]
+    half = clmm("y ~ x + (1 | g)", halves[halves["z"] == 0], link=link)
+    np.testing.assert_allclose(model.thresholds_[:2], half.thresholds_, rtol=1e-4)
+    found, expected = (confidence_intervals(each).frame for each in (model, half))
+    np.testing.assert_allclose(found.loc[expected.index], expected, rtol=1e-3)
+    assert np.isnan(found.loc[["z", "2|3"], ["lower", "upper"]]).all(axis=None)
+    draws = sim(model, 4000, random_state=0).thresholds
+    errors = (expected["upper"] - expected["lower"])[["0|1", "1|2"]] / (2 * 1.959964)
+    np.testing.assert_allclose(draws[["0|1", "1|2"]].std(), errors, rtol=0.06)
+    assert (draws["2|3"] == model.thresholds_[2]).all()
+
+
+def test_thresholds_stay_where_the_first_one_goes(halves):
+    lowest = halves.assign(y=np.where(halves["z"] == 1, 0, halves["y"] + 1))
+    with pytest.warns(UserWarning, match=r"infinite, as are the thresholds \['0\|1'\]"):
+        model = clmm("y ~ x + z + (1 | g)", lowest)
+    half = clmm("y ~ x + (1 | g)", lowest[lowest["z"] == 0])
+    others = ["1|2", "2|3"]
+    found, expected = (confidence_intervals(each).frame.loc[others] for each in (model, half))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    draws = sim(model, 4000, random_state=0).thresholds
+    errors = (expected["upper"] - expected["lower"]) / (2 * 1.959964)
+    np.testing.assert_allclose(draws[others].std(), errors, rtol=0.06)
+    assert (draws["0|1"] == model.thresholds_[0]).all()

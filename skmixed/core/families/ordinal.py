@@ -89,6 +89,11 @@ class Cumulative(Family):
         """Return all thresholds, (J - 1,), the first of which is zero."""
         return np.concatenate([[0.0], np.cumsum(softplus(phi))])
 
+    @staticmethod
+    def threshold_moves(phi: FloatArray, phi_move: FloatArray) -> FloatArray:
+        """Return how far all thresholds go, (J - 1,), with a move of phi."""
+        return np.concatenate([[0.0], np.cumsum(logistic(phi) * phi_move)])
+
     def check(self, y: FloatArray, weights: FloatArray | None) -> None:
         """Raise ValueError if a response is no number of a category."""
         known = (y >= 0.0) & (y <= len(self.first) + 1.0) & (y == np.floor(y))
@@ -252,7 +257,7 @@ class Cumulative(Family):
         self, y: FloatArray, move: FloatArray, phi: FloatArray, phi_move: FloatArray
     ) -> FloatArray:
         """Return how far the nearer end of an interval comes towards eta, (n,)."""
-        ends = np.concatenate([[-np.inf, 0.0], np.cumsum(logistic(phi) * phi_move), [np.inf]])
+        ends = np.concatenate([[-np.inf], self.threshold_moves(phi, phi_move), [np.inf]])
         category = y.astype(np.intp)
         return np.asarray(np.maximum(move - ends[category + 1], ends[category] - move))
 

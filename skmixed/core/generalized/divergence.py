@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import null_space
 
+from skmixed.core.families.ordinal import Cumulative
 from skmixed.core.generalized.observations import Observations
 from skmixed.core.linalg import FloatArray
 
@@ -44,13 +45,30 @@ def separates(
 def separated_columns(observations: Observations, direction: FloatArray) -> tuple[int, ...]:
     """Return the positions in `ModelSpec.fixed` of the columns that a direction is made of."""
     units, spec = observations.units, observations.spec
-    raw = (units.to_raw[:, :-1] @ direction)[list(spec.fixed)]
+    raw = _raw(observations, direction)
     sizes = np.zeros(len(raw))
     sizes[list(units.kept)] = 1.0 / np.abs(units.to_raw[list(spec.fixed), :-1]).max(
         axis=0, initial=0.0
     )
     felt = np.abs(raw) * sizes
     return tuple(np.flatnonzero(felt > _TAKES_PART * felt.max(initial=0.0)).tolist())
+
+
+def separated_thresholds(
+    observations: Observations, direction: FloatArray, phi: FloatArray, phi_move: FloatArray
+) -> tuple[int, ...]:
+    """Return the thresholds between ordered categories that a direction moves."""
+    if not isinstance(observations.family, Cumulative):
+        return ()
+    moves = observations.family.threshold_moves(phi, phi_move) - _raw(observations, direction)[0]
+    felt = _TAKES_PART * largest_move(observations, direction)
+    return tuple(np.flatnonzero(np.abs(moves) > felt).tolist())
+
+
+def _raw(observations: Observations, direction: FloatArray) -> FloatArray:
+    """Return a direction in units of the data, (n_fixed,)."""
+    raw = observations.units.to_raw[:, :-1] @ direction
+    return np.asarray(raw[list(observations.spec.fixed)])
 
 
 def pure_factors(observations: Observations) -> tuple[int, ...]:

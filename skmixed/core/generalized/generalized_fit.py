@@ -23,6 +23,7 @@ from skmixed.core.generalized.divergence import (
     like_rows,
     pure_factors,
     separated_columns,
+    separated_thresholds,
 )
 from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum, JointSearch
 from skmixed.core.generalized.laplace import (
@@ -93,6 +94,7 @@ class GeneralizedFit:
     responses: ResponseSums  # which tell them from others
     shift: FloatArray | None  # (p + t + m,), of scaled beta, theta and phi, by quadrature
     row_products: CrossProducts | None = None  # of the rows as given, weights counting them
+    separated_thresholds: tuple[int, ...] = ()  # positions of those that are infinite
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -250,12 +252,24 @@ class GeneralizedFit:
 
     @property
     def thresholds_covariance(self) -> FloatArray:
-        """Covariance matrix of the thresholds, (J - 1, J - 1), by the delta method."""
-        m, covariance = self._ordered.n_dispersions, self.parameter_covariance
-        slopes = np.zeros((m + 1, len(covariance)))
+        """Covariance matrix of the thresholds, (J - 1, J - 1), by the delta method.
+
+        NaN for those that are infinite.
+        """
+        slopes = self.threshold_slopes
+        found = slopes @ self.covariance_beside @ slopes.T
+        separated = list(self.separated_thresholds)
+        found[separated], found[:, separated] = np.nan, np.nan
+        return np.asarray(found)
+
+    @property
+    def threshold_slopes(self) -> FloatArray:
+        """Derivatives of the thresholds in beta, theta and phi, (J - 1, n_fixed + t + m)."""
+        m, n = self._ordered.n_dispersions, len(self.beta) + len(self.theta)
+        slopes = np.zeros((m + 1, n + m))
         slopes[:, 0] = -1.0
-        slopes[1:, len(covariance) - m :] = np.tril(np.ones((m, m))) * logistic(self.phi)
-        return np.asarray(slopes @ covariance @ slopes.T)
+        slopes[1:, n:] = np.tril(np.ones((m, m))) * logistic(self.phi)
+        return slopes
 
     @property
     def _ordered(self) -> Cumulative:
@@ -320,11 +334,15 @@ class GeneralizedFit:
         Of shape (n_fixed + t + m,) twice: twice the inverse of the second derivatives. NaN for
         coefficients that are infinite; zero for columns that depend on others.
         """
-        change = self._to_raw
-        raw = change @ self.scaled_parameter_covariance @ change.T
-        separated = list(self.separated)
+        raw, separated = self.covariance_beside, list(self.separated)
         raw[separated], raw[:, separated] = np.nan, np.nan
-        return np.asarray(raw)
+        return raw
+
+    @property
+    def covariance_beside(self) -> FloatArray:
+        """The same with numbers for infinite coefficients, of functions that stay finite."""
+        change = self._to_raw
+        return np.asarray(change @ self.scaled_parameter_covariance @ change.T)
 
     @property
     def scaled_parameter_covariance(self) -> FloatArray:
@@ -596,8 +614,12 @@ def fit_at(
     scaled = tuple(problem.scaled_lambdas(raw))
     beta = (units.to_raw[:, :-1] @ point.beta)[list(spec.fixed)]
     separated: tuple[int, ...] = ()
+    thresholds: tuple[int, ...] = ()
     if optimum.separating is not None:
-        separated = separated_columns(observations, optimum.separating[: observations.rank])
+        p, m = observations.rank, len(point.phi)
+        along, phi_move = optimum.separating[:p], optimum.separating[len(optimum.separating) - m :]
+        separated = separated_columns(observations, along)
+        thresholds = separated_thresholds(observations, along, point.phi, phi_move)
     return GeneralizedFit(
         WorkingFit(products, spec, scaled, _GIVEN, {"problem": problem}),
         observations.family,
@@ -611,6 +633,7 @@ def fit_at(
         ResponseSums.of(observations.given, spec),
         shift,
         observations.counted,
+        thresholds,
         {"observations": observations, "optimum": optimum},
     )
 
