@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.redrawn import one_response_a_row
@@ -30,10 +26,10 @@ from skmixed.inference.replicators import (
     BootstrapKind,
     GeneralizedReplicator,
     LinearReplicator,
-    RefittedBlock,
     Replicator,
     Statistic,
     as_series,
+    in_blocks,
 )
 from skmixed.inference.table import Table, TabularResult
 from skmixed.inference.testing import check_probability
@@ -202,10 +198,14 @@ def bootstrap(
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: at least one replicate is needed")
     replicator = _replicator(model, kind, statistic, (X, y, sample_weight, groups))
-    size = replicator.block_size
-    sizes = [min(size, n_samples - first) for first in range(0, n_samples, size)]
-    generators = generator_of(random_state).spawn(len(sizes))
-    blocks = list(_in_parallel(replicator, sizes, generators, n_jobs, verbose))
+    blocks = in_blocks(
+        replicator,
+        n_samples,
+        replicator.block_size,
+        generator_of(random_state),
+        n_jobs=n_jobs,
+        name="bootstrap" if verbose else None,
+    )
     names = [part.name for part in replicator.parameters]
     estimates = pd.Series([part.estimate for part in replicator.parameters], index=names)
     replicates = pd.DataFrame(np.concatenate([block.values for block in blocks]), columns=names)
@@ -247,24 +247,6 @@ def _replicator(
     if kind == "parametric":
         observations = one_response_a_row(observations)
     return GeneralizedReplicator(fit, kind, observations, statistic, parameters)
-
-
-def _in_parallel(
-    replicator: Replicator,
-    sizes: list[int],
-    generators: list[np.random.Generator],
-    n_jobs: int | None,
-    verbose: int,
-) -> Iterator[RefittedBlock]:
-    n_threads = (os.cpu_count() or 1) if n_jobs == -1 else max(1, n_jobs or 1)
-    with (
-        tqdm(total=sum(sizes), disable=not verbose, desc="bootstrap") as bar,
-        ThreadPoolExecutor(n_threads) as pool,
-    ):
-        run = replicator, sizes, generators
-        for block in map(*run) if n_threads == 1 else pool.map(*run):
-            bar.update(len(block.values))
-            yield block
 
 
 def bootstrap_intervals(

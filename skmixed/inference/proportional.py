@@ -29,7 +29,10 @@ from skmixed.inference.fitted import (
     stated_places,
     threshold_names,
 )
+from skmixed.inference.replicators import in_blocks
 from skmixed.inference.table import Table, TabularResult
+
+_IN_BLOCK = 5  # data sets with a random generator of their own: threads get shares of a hundred
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -84,6 +87,8 @@ def proportional_odds(
     *,
     n_samples: int = 100,
     random_state: Any = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> ProportionalOdds:
     """Test whether coefficients are the same at every threshold between ordered categories.
 
@@ -96,7 +101,11 @@ def proportional_odds(
     n_samples : int, default=100
         Number of data sets that are drawn from the model.
     random_state : None, int, RandomState or Generator, default=None
-        Seed of these.
+        Seed of these, which do not depend on `n_jobs`.
+    n_jobs : int or None, default=None
+        Number of threads; -1 is one a processor.
+    verbose : int, default=0
+        Show a progress bar if 1 or more.
 
     Returns
     -------
@@ -161,16 +170,29 @@ def proportional_odds(
     if fit.family.n_dispersions == 0 or not places:
         what = "two categories have one threshold" if places else "there are no fixed columns"
         raise ValueError(f"{what}, so that nothing can differ between thresholds")
+    if n_samples < 1:
+        raise ValueError(f"n_samples={n_samples}: at least one data set is needed")
     check_maximum(fit, "a comparison of thresholds")
     observations = one_response_a_row(
         observations_of_fit(model, X, y, sample_weight, groups, "a comparison of thresholds")
     )
     splits = _Splits.of(fit, observations)
     found = splits.coefficients(observations)[:, places]
-    drawn = draw_observations(fit, observations, n_samples, generator_of(random_state))
-    replicates = np.array(
-        [splits.coefficients(each)[:, places] for each in drawn if each is not None]
-    ).reshape(-1, *found.shape)
+
+    def redrawn(size: int, generator: np.random.Generator) -> FloatArray:
+        drawn = draw_observations(fit, observations, size, generator)
+        estimates = [splits.coefficients(each)[:, places] for each in drawn if each is not None]
+        return np.reshape(estimates, (-1, *found.shape))
+
+    blocks = in_blocks(
+        redrawn,
+        n_samples,
+        _IN_BLOCK,
+        generator_of(random_state),
+        n_jobs=n_jobs,
+        name="data sets" if verbose else None,
+    )
+    replicates = np.concatenate(blocks)
     names = coefficient_names(fit)
     frame = pd.DataFrame(
         {

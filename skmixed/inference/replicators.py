@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.batch.refits import refit_at, refit_responses, takes_lockstep
@@ -35,6 +38,7 @@ _BLOCK_CELLS = 4e6  # cross-products, or rows, times replicates: 32 MB
 
 BootstrapKind = Literal["parametric", "residual", "cases"]
 Statistic = Callable[[Any], Any]
+Block = TypeVar("Block")
 
 
 class Replicator(Protocol):
@@ -162,6 +166,34 @@ class GeneralizedReplicator:
             yield Observations.of(
                 self.observations.layout, again, self.fit.spec, self.fit.family, shift
             )
+
+
+def in_blocks(
+    make: Callable[[int, np.random.Generator], Block],
+    n_samples: int,
+    block_size: int,
+    generator: np.random.Generator,
+    *,
+    n_jobs: int | None,
+    name: str | None,
+) -> list[Block]:
+    """Make replicates, a block with a random generator of its own at a time, in threads.
+
+    `name` is that of a progress bar, None for none.
+    """
+    sizes = [min(block_size, n_samples - first) for first in range(0, n_samples, block_size)]
+    generators = generator.spawn(len(sizes))
+    n_threads = (os.cpu_count() or 1) if n_jobs == -1 else max(1, n_jobs or 1)
+    blocks = []
+    with (
+        tqdm(total=n_samples, disable=name is None, desc=name) as bar,
+        ThreadPoolExecutor(n_threads) as pool,
+    ):
+        run = make, sizes, generators
+        for size, block in zip(sizes, map(*run) if n_threads == 1 else pool.map(*run), strict=True):
+            bar.update(size)
+            blocks.append(block)
+    return blocks
 
 
 def as_series(value: Any) -> pd.Series[float]:

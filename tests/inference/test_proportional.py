@@ -79,6 +79,16 @@ def test_weights_are_rows():
         proportional_odds(halves, data, data["y"], weights + 0.5, n_samples=4)
 
 
+def test_threads_draw_the_same(capfd):
+    data = drawn(150, 10, slope_above=0.8)
+    rows = clmm("y ~ x + (1 | g)", data), data, data["y"]
+    alone = proportional_odds(*rows, n_samples=12, random_state=3, verbose=1)
+    assert "data sets: 100%" in capfd.readouterr().err
+    two = proportional_odds(*rows, n_samples=12, random_state=3, n_jobs=2)
+    assert not capfd.readouterr().err
+    pd.testing.assert_frame_equal(alone.table.frame, two.table.frame, check_exact=True)
+
+
 def test_what_is_infinite_at_one_threshold_is_missing():
     data = drawn(300, 10, slope_above=0.8)
     data["never"] = (data["y"] < 2) & (data["x"] > 0)  # no row of the highest category
@@ -92,6 +102,8 @@ def test_what_is_infinite_at_one_threshold_is_missing():
 def test_what_is_wrong_is_said():
     data = drawn(300, 10, slope_above=0.8)
     model = clmm("y ~ x + (1 | g)", data)
+    with pytest.raises(ValueError, match="n_samples=0: at least one data set"):
+        proportional_odds(model, data, data["y"], n_samples=0)
     with pytest.raises(ValueError, match="n_samples=1 is too few: 1 differences"):
         proportional_odds(model, data, data["y"], n_samples=1)
     with pytest.raises(ValueError, match="not the rows the model was fitted to"):
