@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
@@ -22,8 +22,8 @@ N_FOLDS = 5  # where no number is given, as in scikit-learn: training sets are m
 
 def folds_of_rows(
     estimator: Any, X: Any, y: Any, *, stratified: bool, params: dict[str, Any]
-) -> Iterator[IntArray]:
-    """Yield the rows of every fold that `cv`, `shuffle` and `random_state` of an encoder ask for.
+) -> list[IntArray]:
+    """Return the rows of every fold that `cv`, `shuffle` and `random_state` of an encoder ask for.
 
     `params` is metadata for the splitter. Raises ValueError if a row is tested by no fold or by
     several.
@@ -37,7 +37,7 @@ def folds_of_rows(
     given = _for_splitter(estimator, X, params)
     n_rows = _num_samples(X)
     splits = check_cv(splitter, y, classifier=stratified).split(np.empty(n_rows), y, **given)
-    yield from _test_parts(splits, n_rows)
+    return _test_parts(splits, n_rows)
 
 
 def _test_parts(splits: Iterable[Any], n_rows: int) -> list[IntArray]:

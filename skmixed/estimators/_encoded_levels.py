@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,19 +156,19 @@ class TrainingLevels:
             self.roles, self.labels, self.sizes, self.members, encodings, self.others
         )
 
-    def without_folds(self, known: KnownLevels, folds: Iterable[IntArray]) -> RowEncodings:
+    def without_folds(self, known: KnownLevels, folds: Sequence[IntArray]) -> RowEncodings:
         """Return what of every row is known from the rows outside its fold.
 
         Every row must be in one fold.
         """
         found = known.of_rows(self.codes)
-        for fold in folds:
-            for columns, models, fits in zip(self.members, self.models, self.fits, strict=True):
-                codes = [self.codes[column][fold] for column in columns]
-                for target, (model, fit) in enumerate(zip(models, fits, strict=True)):
-                    parts = model.without(fold, fit).of_rows(codes)
-                    for column, values in zip(columns, parts, strict=True):
-                        found[target][column][fold] = values
+        for columns, models, fits in zip(self.members, self.models, self.fits, strict=True):
+            codes = [[self.codes[column][fold] for column in columns] for fold in folds]
+            for of_target, model, fit in zip(found, models, fits, strict=True):
+                others = model.without_each(folds, fit)
+                for fold, own, encodings in zip(folds, codes, others, strict=True):
+                    for column, values in zip(columns, encodings.of_rows(own), strict=True):
+                        of_target[column][fold] = values
         return found
 
     def without_each_row(self, known: KnownLevels) -> RowEncodings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -117,8 +117,8 @@ class EncodingModel(Protocol):
         """Return what a fit says of every level; None knows nothing."""
         ...
 
-    def without(self, chosen: IntArray, fit: Any) -> Encodings:
-        """Return what the rows other than those chosen, (m,), say; `fit` is that to all rows."""
+    def without_each(self, folds: Sequence[IntArray], fit: Any) -> Iterable[Encodings]:
+        """Yield what the rows outside every fold, (m,) each, say; `fit` is that to all rows."""
         ...
 
     def leave_each_row_out(self, fit: Any, table: list[FloatArray]) -> None:
@@ -165,16 +165,18 @@ class LevelModel:
             variances, prior = deviations_of(fit, range(len(sizes))), fit.covariances
         return spread_over(sizes, levels, fit.modes, counts, variances, prior)
 
-    def without(self, chosen: IntArray, fit: Fit) -> Encodings:
-        """Return what the rows of the table other than those chosen, (m,), say of every level.
+    def without_each(self, folds: Sequence[IntArray], fit: Fit) -> Iterator[Encodings]:
+        """Yield what the rows of the table outside every fold, (m,) each, say of every level.
 
-        The model is fitted to the sums of all rows less those of the chosen ones.
+        The models are fitted to the sums of all rows less those of a fold.
         """
-        taken = taken_out(self.places, chosen)
-        if len(taken) == len(self.places):
-            return self.encodings(None)
-        products = self.summed.without(taken) if len(taken) else self.summed.products
-        return self.encodings(self._fitted(products))
+        for fold in folds:
+            taken = taken_out(self.places, fold)
+            if len(taken) == len(self.places):
+                yield self.encodings(None)
+                continue
+            products = self.summed.without(taken) if len(taken) else self.summed.products
+            yield self.encodings(self._fitted(products))
 
     def leave_each_row_out(self, fit: Fit, table: list[FloatArray]) -> None:
         """Write over the encodings of rows by all, (n, 2 k + 1) a column, those by the others.

@@ -1,15 +1,18 @@
 """Effects of levels on the scale of a link, for targets that are classes or counts.
 
 Where labels are all that a model has, the rows of a level are one row: their number and the sum of
-their targets. Those of a fold are subtracted from it, and the search begins at the optimum of all.
+their targets. Those of a fold are subtracted from it, and all folds are fitted at once, from the
+optimum of all rows on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from skmixed.core.batch.intercepts import fit_intercepts
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.families.family import Family, trials_of
 from skmixed.core.generalized.generalized_fit import (
@@ -42,6 +45,7 @@ from skmixed.exceptions import UnidentifiedWarning, warn
 _TOLERANCE = 1e-6  # of the criterion in a fold: it moves encodings by a thousandth of their errors
 _PURE_LOG_ODDS = 5.0  # log-odds of levels of one class each, where their variance has no bound
 _UNLIKE = 1e-9  # of the largest target, by which targets differ at least
+_AT_ONCE = 2**18  # sums of levels: so many numbers stay in the cache of a processor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,9 +152,14 @@ class LinkLevelModel:
             variances, prior = deviations_of(fit.whole, range(len(sizes))), fit.covariances
         return spread_over(sizes, fit.levels, modes, fit.counts, variances, prior)
 
-    def without(self, chosen: IntArray, fit: LinkFit | None) -> Encodings:
-        """Return what the rows other than those chosen, (m,), say, from the optimum of all on."""
-        return self.encodings(self._fitted(taken_out(self.places, chosen), fit))
+    def without_each(self, folds: Sequence[IntArray], fit: LinkFit | None) -> Iterator[Encodings]:
+        """Yield what the rows outside every fold, (m,) each, say, from the optimum of all on."""
+        outs = [taken_out(self.places, fold) for fold in folds]
+        step = max(1, _AT_ONCE // len(self.rows.indexes[0]))
+        for first in range(0, len(outs), step):
+            some = outs[first : first + step]
+            for out, found in zip(some, self._at_once(some, fit), strict=True):
+                yield found or self.encodings(self._fitted(out, fit))
 
     def leave_each_row_out(self, fit: LinkFit | None, table: list[FloatArray]) -> None:
         """Write over the encodings of rows by all, (n, 2 k + 1) a column, those by the others.
@@ -175,6 +184,38 @@ class LinkLevelModel:
     def _spec(self) -> ModelSpec:
         return ModelSpec(self.spec.fixed, self.spec.terms, method="ml")
 
+    def _at_once(
+        self, outs: Sequence[IntArray], near: LinkFit | None
+    ) -> Sequence[Encodings | None]:
+        """Return what all rows but some, (m,) each, say; None what takes a search of its own."""
+        if self.sums is None or near is None or not _is_near(near):
+            return [None] * len(outs)
+        left = np.array([self._sums_without(out) for out in outs])
+        weights, means = left[:, 1], self._means(left[:, 1], left[:, 2])
+        effects = np.zeros(weights.shape[1])
+        effects[near.levels[0]] = near.modes[0][:, 0]
+        found = fit_intercepts(
+            self.family, weights, means, near.beta[0], near.covariances[0][0, 0], effects
+        )
+        # A level that is of neither extreme: it has several rows, and the variance is finite.
+        has_both = [
+            (self.family.ways_out(own[rows > 0.0]) == 0.0).any()
+            for own, rows in zip(means, weights, strict=True)
+        ]
+        prior = found.omega if self.deviations else np.zeros(len(outs))
+        variances = found.variances if self.deviations else np.zeros(effects.shape)
+        return [
+            Encodings(
+                [found.effects[i][:, None]],
+                [np.broadcast_to(variances, weights.shape)[i][:, None]],
+                [weights[i]],
+                [prior[i : i + 1]],
+            )
+            if found.settled[i] and has_both[i]
+            else None
+            for i in range(len(outs))
+        ]
+
     def _fitted(self, out: IntArray, near: LinkFit | None) -> LinkFit | None:
         """Fit to the rows but some, (m,), from the optimum of all on if it is given."""
         rows, levels, counts = self._left(out)
@@ -183,7 +224,7 @@ class LinkLevelModel:
             return None
         observations = Observations.of(self.layout, rows, self._spec, self.family)
         start, search = None, JointNewton()
-        if near is not None and near.report.converged and not near.report.confounded:
+        if near is not None and _is_near(near):
             phi = near.optimum.evaluation.point.phi
             start = point_of(observations, near.beta, near.covariances, phi)
             search = JointNewton(tol=_TOLERANCE)
@@ -201,17 +242,32 @@ class LinkLevelModel:
             of_rows = trials_of(rows.weights, len(rows.columns))
             zipped = zip(rows.codes, levels, strict=True)
             return rows, levels, [_summed(codes, of_rows, len(own)) for codes, own in zipped]
-        counts, weights, totals = self.sums
-        if len(out):
-            counts, weights, totals = self.sums - _sums_of(self.rows.take(out))
+        counts, weights, totals = self._sums_without(out)
         own = np.flatnonzero(counts)
-        target = self.rows.columns[:, -1]
         columns = np.ones((len(own), 2))
-        means = totals[own] / weights[own]
-        columns[:, 1] = np.clip(means, target.min(), target.max())  # which rounding may leave
+        columns[:, 1] = self._means(weights[own], totals[own])
         index = self.rows.indexes[0].take(own)
         rows = Rows(columns, (np.arange(len(own)),), (index,), weights[own])
         return rows, [own], [weights[own]]
+
+    def _means(self, weights: FloatArray, totals: FloatArray) -> FloatArray:
+        """Return means of targets by weights and totals of any shape, 0 without weight."""
+        target = self.rows.columns[:, -1]
+        means = np.divide(totals, weights, out=np.zeros_like(totals), where=weights > 0.0)
+        return np.clip(means, target.min(), target.max())  # which rounding may leave
+
+    def _sums_without(self, out: IntArray) -> FloatArray:
+        """Return the sums of all rows but some, (m,): (3, n_levels), exact zeros without rows."""
+        assert self.sums is not None
+        if not len(out):
+            return self.sums
+        left = self.sums - _sums_of(self.rows.take(out))
+        return np.where(left[0] > 0.0, left, 0.0)
+
+
+def _is_near(fit: LinkFit) -> bool:
+    """Tell whether a fit to all rows is where one to most of them can begin."""
+    return fit.report.converged and not fit.report.confounded
 
 
 def _sums_of(rows: Rows) -> FloatArray:
