@@ -22,11 +22,11 @@ import numpy as np
 from skmixed.core.families.family import Family
 from skmixed.core.linalg import BoolArray, FloatArray
 
-_MOST_STEPS = 20  # four are usual
-_MOST_MODE_STEPS = 20  # of Newton's method for the modes: four are usual
-_SMALL_STEP = 1e-7  # of a mode, in eta: the next one is its square, and is taken
-_LEFT = 1e-10  # of l: moves encodings by 1e-5 of their errors
-_RISE = 1e-11  # of l: more is no rounding
+_MOST_INTERCEPT_STEPS = 20  # four are usual
+_MOST_LEVEL_STEPS = 20  # of Newton's method for the modes: four are usual
+_LAST_LEVEL_STEP = 1e-7  # of a mode, in eta: the next one is its square, and is taken
+_SETTLED_GAIN = 1e-10  # of l: moves encodings by 1e-5 of their errors
+_RISE_OF_SUM = 1e-11  # of l: more is no rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,14 +58,14 @@ def fit_intercepts(
     step, lowest, settled = np.zeros((2, n)), np.full(n, np.inf), np.zeros(n, dtype=bool)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         here = _Place.of(family, weights, means, at, b)
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MOST_INTERCEPT_STEPS):
             value = here.criterion
-            sinks = here.is_mode & (value <= lowest + _RISE * np.abs(value))
+            sinks = here.is_mode & (value <= lowest + _RISE_OF_SUM * np.abs(value))
             ahead, gain = here.newton()
             lowest = np.where(sinks, value, lowest)
             step = np.where(sinks, ahead, 0.5 * step)
             at, b = np.where(sinks, here.at, at), np.where(sinks[:, None], here.effects, b)
-            settled = sinks & (gain < _LEFT)
+            settled = sinks & (gain < _SETTLED_GAIN)
             if settled.all():
                 break
             tried = at + np.where(settled, 0.0, step)
@@ -96,11 +96,11 @@ class _Place:
         """Seek the modes from some effects, (m, n_levels), and go through the levels there."""
         beta, wide = at[:, :, None]
         found = np.zeros(len(b), dtype=bool)
-        for _ in range(_MOST_MODE_STEPS):
+        for _ in range(_MOST_LEVEL_STEPS):
             _, g, w = family.derivatives(beta + b, means, weights, family.first_phi)
             step = (b + wide * g) / (1.0 + w * wide)
             b = b - step
-            found = np.abs(step).max(axis=1, initial=0.0) < _SMALL_STEP
+            found = np.abs(step).max(axis=1, initial=0.0) < _LAST_LEVEL_STEP
             if found.all():
                 break
         derivatives = family.derivatives(beta + b, means, weights, family.first_phi, 4)
