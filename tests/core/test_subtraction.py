@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.summation import choose_basis
@@ -137,3 +138,32 @@ def test_pairs_that_never_met_are_not_there():
     codes = tuple(np.array([level]) for level in np.argwhere(~met)[0])
     with pytest.raises(ValueError, match="never met"):
         design.products().without(replace(rows.take(np.array([0])), codes=codes))
+
+
+def test_pairs_that_lose_their_rows_stay_with_zeros_among_many():
+    rng = np.random.default_rng(5)
+    n, sizes = 40_000, (900, 300)
+    columns = np.column_stack([np.ones(n), rng.normal(size=(n, 2))])
+    codes = tuple(rng.integers(0, size, n) for size in sizes)
+    indexes = tuple(
+        GroupIndex((name,), (np.arange(size),)) for name, size in zip("gh", sizes, strict=True)
+    )
+    factors = FactorLayout(("g",), (0,)), FactorLayout(("h",), (0,))
+    layout = Layout(("one", "x", "y"), factors)
+    rows = Rows(columns, codes, indexes, rng.uniform(0.1, 1.0, n))
+    out = np.arange(0, n, 20)
+    whole = CrossProducts.of(layout, rows)
+    left = whole.without(rows.take(out))
+    rest = CrossProducts.of(layout, rows.take(np.setdiff1d(np.arange(n), out)), whole.basis)
+    pair, direct = left.pairs[0, 1], rest.pairs[0, 1]
+    assert pair.rows is whole.pairs[0, 1].rows
+    occur = pair.counts > 0
+    assert not pair.products[:, :, ~occur].any()
+    np.testing.assert_array_equal(pair.counts[occur], direct.counts)
+    np.testing.assert_allclose(pair.products[:, :, occur], direct.products, rtol=1e-12)
+    spec = ModelSpec((0, 1), (Term(0, (0,)), Term(1, (0,))))
+    found, wanted = (
+        evaluate(Problem.of(products, spec), [np.eye(1), np.full((1, 1), 0.5)]).criterion
+        for products in (left, rest)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)

@@ -59,6 +59,10 @@ class FactorBlock:
         return FactorBlock(self.index.take(kept), self.columns, left[kept], remaining), places
 
 
+_MANY_PAIRS = 2**14  # fewer are written anew in a tenth of a millisecond
+_FEW_EMPTY = 0.25  # of the pairs: a search that carries them along takes that much longer at most
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PairBlock:
     """Cross-products of the random columns of two factors over the pairs of levels that occur."""
@@ -127,10 +131,17 @@ class PairBlock:
         """Take out a part of the rows, summed over the same pairs.
 
         `rows` and `columns` are the new places of the levels of both factors, as
-        `FactorBlock.minus` returns them. Returns the pairs that still have rows.
+        `FactorBlock.minus` returns them. Returns the pairs that still have rows. If all levels and
+        most of many pairs stay, the others do too, with zeros: writing those anew takes longest.
         """
         counts = self.counts - part.counts
-        kept = np.flatnonzero(counts != 0)  # of truth values they are found at once
+        remain = counts != 0  # of truth values places are found at once
+        enough = max(_MANY_PAIRS, (1.0 - _FEW_EMPTY) * len(remain))
+        if rows is None and columns is None and np.count_nonzero(remain) >= enough:
+            products = self.products - part.products
+            products[:, :, np.flatnonzero(~remain)] = 0.0  # but for rounding, of weights
+            return PairBlock(self.rows, self.columns, counts, products)
+        kept = np.flatnonzero(remain)
         counts = counts.take(kept)  # one array after the other: each takes the room of the last
         products = (self.products - part.products).take(kept, axis=2)
         of_row, of_column = self.rows.take(kept), self.columns.take(kept)
