@@ -54,6 +54,7 @@ class LinearState(MixedState):
         """Fit to a table as an estimator asks for; `more` are fields of a kind of this state."""
         design, rows = learn_rows(model, data, data.terms)
         products = CrossProducts.of(design.layout, rows)
+        del rows  # as large as the table, in whose room the search goes on
         spec = checked_spec(model, design, products, data.weights, data.unnamed_groups)
         fit = Fit.of(products, spec, *search_of(model, products, spec))
         return cls.of(model, data, design, fit, **more)
