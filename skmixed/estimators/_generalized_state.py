@@ -154,7 +154,7 @@ def warn_about_generalized(
     """Warn where an estimate is infinite, a convention, or next to a better one.
 
     ConvergenceWarning: columns separate the responses, or the search has not arrived.
-    UnidentifiedWarning: a variance has no maximum, or nothing tells it. ApproximationWarning:
+    UnidentifiedWarning: a variance has no maximum, or little tells it. ApproximationWarning:
     quadrature would move an estimate by much.
     """
     fit = fitted.fit
@@ -191,6 +191,15 @@ def warn_about_generalized(
     elif not fit.report.converged:
         hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
         warn(f"the search did not converge: {fit.report.message}{hint}", ConvergenceWarning)
+    if fit.untold and not fit.report.is_unbounded:
+        names = [fit.products.factors[fit.spec.used_factors[f]].index.name for f in fit.untold]
+        warn(
+            f"the random effects of {names} have standard deviations above 10 on the scale of the "
+            "link: nearly every response is certain then, and the data hardly tell how large they "
+            "are. See whether the response is computed from the groups, or leave terms out if "
+            "there are many random effects for so few rows",
+            UnidentifiedWarning,
+        )
     shift = fitted.approximation_shift
     if shift is not None and shift > _LARGE_SHIFT:
         warn(

@@ -254,3 +254,16 @@ def test_averaged_probabilities_are_none_above_one(link):
     center, variance = np.linspace(-60.0, 60.0, 4001), np.linspace(0.0, 9.0, 4001)
     for found in BINOMIAL[link]().outcomes(center, variance):
         assert 0.999 < found.max() <= 1.0
+
+
+@pytest.mark.parametrize("link", ["logit", "probit", "cloglog"])
+def test_absurd_variances_need_no_more_nodes_than_large_ones(link):
+    family = family_of("binomial", link)
+    center, absurd = np.array([0.0, 3.0]), np.array([1e20, 1e12])
+    np.testing.assert_allclose(family.integrated_mean(center, absurd), 0.5, atol=1e-3)
+
+
+def test_deviations_over_absurd_variances_are_those_of_a_uniform_variable():
+    center, absurd = np.array([0.0, 3.0]), np.array([1e20, 1e12])
+    found = family_of("binomial", "logit").mean_deviation(center, absurd, absurd)
+    np.testing.assert_allclose(found, np.sqrt(1.0 / 12.0), atol=1e-3)

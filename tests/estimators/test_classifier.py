@@ -243,14 +243,41 @@ def test_levels_of_one_class_each_have_no_largest_variance():
     assert (model.predict(X) == y).all()
 
 
-def test_more_random_effects_than_rows_tell_of_is_said():
-    rng = np.random.default_rng(5)
+def few_rows(seed):
+    """Two slopes by two factors, for forty rows."""
+    rng = np.random.default_rng(seed)
     table = pd.DataFrame(rng.normal(size=(40, 2)), columns=["a", "b"])
     table["g"], table["h"] = np.arange(40) % 13, rng.integers(0, 9, 40)
     effects = 2.0 * rng.normal(size=13)[table["g"]]
-    y = rng.random(40) < 1.0 / (1.0 + np.exp(-table["a"] - effects))
+    return table, rng.random(40) < 1.0 / (1.0 + np.exp(-table["a"] - effects))
+
+
+def test_more_random_effects_than_rows_tell_of_is_said():
     with pytest.warns(UnidentifiedWarning, match="grow without end.*many random effects"):
-        MixedClassifier("(b | g) + (a | h)").fit(table, y)
+        MixedClassifier("(b | g) + (a | h)").fit(*few_rows(5))
+
+
+@pytest.mark.parametrize(
+    ("random", "quadrature", "seed"),
+    [
+        ("(b | g) + (a | h)", 1, 0),
+        ("(b | g) + (a | h)", 1, 4),
+        ("(b | g)", 1, 6),
+        ("(b | g)", 9, 1),
+    ],
+)
+def test_deviations_that_responses_do_not_tell_are_said(random, quadrature, seed):
+    model = MixedClassifier(random, quadrature=quadrature)
+    with pytest.warns(UnidentifiedWarning, match="of .*'g'.* above 10 on .* hardly tell"):
+        model.fit(*few_rows(seed))
+    assert model.converged_
+    assert np.isfinite(model.predict_proba(few_rows(seed)[0])).all()
+
+
+@pytest.mark.filterwarnings("ignore::skmixed.exceptions.ApproximationWarning")
+@pytest.mark.parametrize("seed", [9, 12, 15])
+def test_deviations_that_are_large_and_told_are_not_warned_of(seed):
+    MixedClassifier("(b | g) + (a | h)").fit(*few_rows(seed))
 
 
 def test_a_level_for_every_row_has_no_variance():

@@ -125,7 +125,9 @@ class Binomial(MeanFamily):
         def square(eta: FloatArray, averaged: FloatArray, middle: FloatArray) -> FloatArray:
             return np.square(self.integrated_mean(eta, averaged) - middle)
 
-        squares = gaussian_mean(square, center, variance, _CLOGLOG_HALVES, averaged, middle)
+        width = np.sqrt(np.maximum(averaged, 1.0))
+        beside = (averaged, middle)
+        squares = gaussian_mean(square, center, variance, _CLOGLOG_HALVES, *beside, width=width)
         shift = self.integrated_mean(center, variance + averaged) - middle
         return np.sqrt(np.maximum(squares - np.square(shift), 0.0))
 

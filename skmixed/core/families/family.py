@@ -18,6 +18,7 @@ from skmixed.core.linalg import BoolArray, FloatArray
 
 _REACH = 8.5  # standard deviations of the rule for a mean: the density beyond is below rounding
 _STANDARD, _BROAD = 1.0, 3.0  # deviations up to which rows share the number of nodes of the largest
+_STEP_LIKE = 100.0  # deviation beyond which nodes come no closer: it is never told so well by data
 _STEP = 1e-3  # of eta: differences err by its square, and rounding stays far below
 
 PhiSlopes = tuple[FloatArray, FloatArray, FloatArray]
@@ -284,14 +285,16 @@ def gaussian_mean(
     variance: FloatArray,
     halves: int,
     *beside: FloatArray,  # (n,) each, further arguments of the function
+    width: FloatArray | float = 1.0,  # (n,), on which the function changes
 ) -> FloatArray:
     """Return the mean of a smooth function of normal variables, (n,), to rounding.
 
     The trapezoidal rule, with 2 `halves` nodes a deviation of one, converges at an exponential rate
     that depends on how far from the real line the function is analytic. The nodes are as many as
-    the largest deviation needs, rows of about one size together.
+    the largest deviation needs, rows of about one size together. Of deviations so large that the
+    function is but a step, a thousandth of its height is lost at most.
     """
-    center, deviation = np.broadcast_arrays(center, np.sqrt(variance))
+    center, deviation, width = np.broadcast_arrays(center, np.sqrt(variance), width)
     result = np.empty(center.shape)
     size = np.digitize(deviation, [_STANDARD, _BROAD], right=True)
     for kind in range(3):
@@ -300,7 +303,8 @@ def gaussian_mean(
             continue
         few, wide = center[chosen], deviation[chosen]
         others = [values[chosen] for values in beside]
-        n_half = int(np.ceil(halves * max(1.0, float(wide.max()))))
+        relative = float((wide / width[chosen]).max())
+        n_half = int(np.ceil(halves * min(max(1.0, relative), _STEP_LIKE)))
         nodes = np.linspace(-_REACH, _REACH, 2 * n_half + 1)
         weights = np.exp(-0.5 * nodes**2)
         weights /= weights.sum()

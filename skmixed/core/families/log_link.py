@@ -45,6 +45,14 @@ class LogLink(MeanFamily):
         """Return exp(m + v / 2)."""
         return self.mean(center + 0.5 * variance)
 
+    def integrated_slope(self, center: FloatArray, variance: FloatArray) -> FloatArray:
+        """Return the same."""
+        return self.integrated_mean(center, variance)
+
+    def variance_weight(self, center: FloatArray, variance: FloatArray) -> FloatArray:
+        """Return a half."""
+        return np.full(len(center), 0.5)
+
     def mean_deviation(
         self, center: FloatArray, variance: FloatArray, averaged: FloatArray
     ) -> FloatArray:

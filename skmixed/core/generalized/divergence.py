@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import null_space
 
+from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.families.ordinal import Cumulative
 from skmixed.core.generalized.observations import Observations
 from skmixed.core.linalg import FloatArray
@@ -91,6 +92,19 @@ def pure_factors(observations: Observations) -> tuple[int, ...]:
             if not inside and hits.any() and misses.any() and not (hits & misses).any():
                 found.append(factor)
     return tuple(found)
+
+
+def untold_factors(observations: Observations, lambdas: Blocks) -> tuple[int, ...]:
+    """Return the factors whose deviations are larger than responses at their extremes can tell.
+
+    Nearly every response is certain then. The likelihood hardly changes with such deviations, and
+    approximations of it have maxima where it has none.
+    """
+    large = tuple(f for f, lam in enumerate(lambdas) if np.linalg.norm(lam, 2) > PURE_DEVIATION)
+    family = observations.family
+    if large and all((family.ways_out(rows.y) != 0.0).all() for rows in observations.blocks):
+        return large
+    return ()
 
 
 def like_rows(observations: Observations) -> tuple[int, ...]:

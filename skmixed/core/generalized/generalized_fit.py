@@ -24,6 +24,7 @@ from skmixed.core.generalized.divergence import (
     pure_factors,
     separated_columns,
     separated_thresholds,
+    untold_factors,
 )
 from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum, JointSearch
 from skmixed.core.generalized.laplace import (
@@ -93,6 +94,7 @@ class GeneralizedFit:
     n_rows: int
     responses: ResponseSums  # which tell them from others
     shift: FloatArray | None  # (p + t + m,), of scaled beta, theta and phi, by quadrature
+    untold: tuple[int, ...]  # used factors whose deviations are larger than responses can tell
     row_products: CrossProducts | None = None  # of the rows as given, weights counting them
     separated_thresholds: tuple[int, ...] = ()  # positions of those that are infinite
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -455,7 +457,7 @@ def optimum_of(
     if quadrature > 1 and is_regular(observations, report):
         optimum = _with_nodes(observations, optimum, quadrature, search)
         spent = report.n_evaluations + optimum.report.n_evaluations
-        report = replace(optimum.report, n_evaluations=spent)
+        report = _judged(optimum, replace(optimum.report, n_evaluations=spent))
     return optimum, report
 
 
@@ -510,10 +512,15 @@ def laplace_optimum(
     ):
         message = "the random effects explain the response without a rest: there is no maximum"
         report = replace(report, converged=False, is_unbounded=True, message=message)
-    elif not report.converged and _largest_deviation(optimum) > PURE_DEVIATION:
-        message = "the variances of the random effects grow without end"
-        report = replace(report, is_unbounded=True, message=message)
-    return optimum, report
+    return optimum, _judged(optimum, report)
+
+
+def _judged(optimum: JointOptimum, report: SolverReport) -> SolverReport:
+    """Return the report of a search, and say so if it went after infinite variances."""
+    if report.converged or report.is_unbounded or _largest_deviation(optimum) <= PURE_DEVIATION:
+        return report
+    message = "the variances of the random effects grow without end"
+    return replace(report, is_unbounded=True, message=message)
 
 
 def _largest_deviation(optimum: JointOptimum) -> float:
@@ -632,6 +639,7 @@ def fit_at(
         observations.n_rows,
         ResponseSums.of(observations.given, spec),
         shift,
+        untold_factors(observations, point.lambdas),
         observations.counted,
         thresholds,
         {"observations": observations, "optimum": optimum},

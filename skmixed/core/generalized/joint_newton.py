@@ -43,6 +43,8 @@ _MODES_SHARE = 1e-4  # of the squared predicted gain: the gradient errs by the r
 _EXACT_DECREMENT = 1e-20  # of the modes: rounding of the gradient
 _FIRST_SHARES = (1.0, 1e-2, 1e-4, 0.0)  # of the first covariances: small ones always have modes
 _FIRST_RADIUS = 0.5  # in units of theta: twice of it has more rejected steps
+_LONGEST_IN_THETA = 2.0  # of steps, in units of theta: coefficients may have further to go
+_WIDE_UNITS = 1e3  # of errors of phi: it starts far off, yet is not to drown what theta feels
 _LEFT_SHARE = 1e-5  # of the tolerance: so little left moves estimates by less than 1e-6
 _LEFT_ROUNDING = 1e-17  # of the criterion: negligible whatever the tolerance
 _GAIN_SHARE = 0.1  # of the tolerance, predicted for a step that was taken: what is left is less
@@ -58,6 +60,7 @@ _LONG_SEARCH = 16  # steps with one set of corrections: a good one takes no more
 _SLOW_GAIN = 0.3  # of the last predicted gain: a good model makes each a small part of it
 _RIDGE = 1e-12  # of the mean information, so that separated columns have a unit
 _LEAST_INFORMATION = 1e-100  # of coefficients: less is none, and its root has no inverse
+_STEPS_BACK = (16.0, 12.0, 8.0)  # from the limit of phi: one by one costs more and finds the same
 _NEARLY_DONE = 1e-6  # predicted gain from which long steps are looked at
 
 
@@ -164,6 +167,7 @@ class JointSearch:
         self.restless = False
         self.stuck = False  # no step lowers the criterion, though its derivatives say so
         self.holds_phi = False  # at its limit
+        self.may_jump = True  # there, where steps are slow
         self.slow = self.since = 0  # steps that gained little; all since second derivatives
         self.is_refreshed = False  # whether these were made from differences
         self.has_snapped = False
@@ -295,7 +299,7 @@ class JointSearch:
     def _jump_to_limit(self) -> bool:
         """Put the dispersion at its limit if that is better, and hold it there; tell whether."""
         limit, point = self.observations.family.limit_phi, self.current.point
-        if limit is None or self.holds_phi or (point.phi >= limit).all():
+        if limit is None or not self.may_jump or self.holds_phi or (point.phi >= limit).all():
             return False
         phi = np.full(len(point.phi), limit)
         trial = self._at(point.beta, self.theta, phi, _EXACT_DECREMENT)
@@ -344,12 +348,15 @@ class JointSearch:
     def _scales(self) -> FloatArray:
         """Return the matrix from steps in units to steps of the parameters."""
         information = self.current.fixed_information
-        p, m = len(information), len(self.current.point.phi)
+        p = len(information)
         levels = min(self.observations.n_levels, default=self.observations.weight)
         ridge = _RIDGE * max(float(np.trace(information)) / max(1, p), _LEAST_INFORMATION)
         values, vectors = eigenpairs(information)
         root = vectors * np.sqrt(levels / np.maximum(values + ridge, ridge))
-        return block_diagonal([root, np.diag(self.coordinates.units(self.theta)), np.eye(m)])
+        felt = np.abs(np.diag(self.local[1])[p + len(self.theta) :])
+        of_phi = np.minimum(1.0, _WIDE_UNITS * np.sqrt(levels / np.maximum(felt, levels)))
+        units = np.concatenate([self.coordinates.units(self.theta), of_phi])
+        return block_diagonal([root, np.diag(units)])
 
     # --- steps --------------------------------------------------------------------------------
 
@@ -362,8 +369,7 @@ class JointSearch:
     def _descend(self) -> bool:
         """Try one step; return whether the search has arrived."""
         slopes = self.local[0]
-        scales, slope, model = self._scaled_model()
-        step, promised = trust_region_step(slope, model, self.radius)
+        scales, slope, model, step, promised = self._step()
         predicted, length = float(promised), float(np.linalg.norm(step))
         self.stuck = False
         before = self.current
@@ -401,6 +407,22 @@ class JointSearch:
         if not has_arrived and (self.slow >= _SLOW_SEARCH or self.since >= _LONG_SEARCH):
             self._refresh()
         return has_arrived
+
+    def _step(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return the matrix from units, gradient and second derivatives in them, step and gain.
+
+        Coefficients may have so far to go that the radius is no bound for theta, which has its own.
+        """
+        scales, slope, model = self._scaled_model()
+        step, promised = trust_region_step(slope, model, self.radius)
+        p = len(self.current.point.beta)
+        of_theta = slice(p, p + len(self.theta))
+        if np.linalg.norm(step[of_theta]) > _LONGEST_IN_THETA:
+            units = np.ones(len(slope))
+            units[of_theta] = _LONGEST_IN_THETA / self.radius
+            scales, slope, model = scales * units, slope * units, model * np.outer(units, units)
+            step, promised = trust_region_step(slope, model, self.radius)
+        return scales, slope, model, step, promised
 
     def _promised(self, slope: FloatArray, model: FloatArray) -> float:
         """Return the decrease beyond rounding that a step of the first radius would have."""
@@ -458,7 +480,13 @@ class JointSearch:
                 return True
         relative = np.abs(move[p : p + len(self.theta)]) / self.coordinates.units(self.theta)
         settled = moved < _SMALL_MOVE and relative.max(initial=0.0) < _SMALL_MOVE
-        return is_small and interior and settled
+        return is_small and interior and settled and self._is_arrived()
+
+    def _is_arrived(self) -> bool:
+        """Tell whether the derivatives here promise as little as the last steps do."""
+        _, slope, model = self._scaled_model()
+        predicted = float(trust_region_step(slope, model, self.radius)[1])
+        return predicted < max(_GAIN_SHARE * self.settings.tol, 10.0 * self._negligible)
 
     def _look_at(self, move: FloatArray) -> float:
         """Return the largest move of eta, and see whether it goes on for ever."""
@@ -528,7 +556,7 @@ class JointSearch:
         if self.separating is not None:
             self.message = "some coefficients have no finite estimate: the data are separated"
             return True
-        if self._leave_boundary() or self._snap():
+        if self._leave_limit() or self._leave_boundary() or self._snap():
             return False
         if self.restless:
             self.message = "the linear predictor still moves, but the criterion does not gain"
@@ -567,6 +595,27 @@ class JointSearch:
         if not separates(self.observations, point.beta, point.phi, beside, tolerated=0.0):
             return None
         return np.concatenate([point.beta, np.zeros(len(self.theta)), beside])
+
+    def _leave_limit(self) -> bool:
+        """Step back from the limit of the dispersion if that lowers the criterion; tell whether.
+
+        The search jumps there when steps are slow, though the optimum may be on the way.
+        """
+        before, theta, point = self.current, self.theta, self.current.point
+        if (
+            not self.holds_phi
+            or (before.slopes(self.coordinates, theta)[-len(point.phi) :] <= 0.0).all()
+        ):
+            return False
+        self.may_jump = False
+        for back in _STEPS_BACK:
+            if not self._place(point._replace(phi=point.phi - back), self.omegas, _FIRST_DECREMENT):
+                continue
+            if before.criterion - self.current.criterion > ESCAPE_GAIN + self.rounding:
+                self.holds_phi, self._local = False, None
+                return True
+            self.current, self.theta = before, theta
+        return False
 
     def _leave_boundary(self) -> bool:
         """Step off the boundary if that lowers the criterion; return whether it did."""

@@ -103,6 +103,10 @@ def test_a_few_random_models(seed):
     check(seed)
 
 
+def test_the_limit_of_a_dispersion_is_left_where_the_optimum_is_before_it():
+    check(470)
+
+
 @pytest.mark.study
 @pytest.mark.parametrize("seed", range(100, 600))
 def test_many_random_models(seed):

@@ -97,6 +97,34 @@ def test_no_step_from_the_optimum_leads_down(name, link, design):
         assert dense_laplace(drawn, beta, lambdas, phi) > lowest - 1e-7
 
 
+@pytest.mark.parametrize("name", ["gamma", "negative_binomial", "poisson"])
+@pytest.mark.parametrize("seed", [1, 2, 9])
+def test_many_rows_in_one_tell_the_variance_of_levels_by_their_means(name, seed):
+    rng = np.random.default_rng(seed)
+    codes = np.arange(30) % 5
+    mu = np.exp(0.5 + rng.normal(size=5)[codes] + 0.3 * rng.normal(size=30))
+    y = (
+        rng.gamma(2.0, mu / 2.0)
+        if name == "gamma"
+        else 1 + rng.poisson(mu * rng.gamma(2.0, 0.5, 30))
+    )
+    layout = Layout(("1", "x", "y"), (FactorLayout(("g",), (0,)),))
+    columns = np.column_stack([np.ones(30), rng.normal(size=30), y])
+    counts, index = rng.uniform(0.5, 2.0, 30), GroupIndex(("g",), (np.arange(5),))
+    spec, family = ModelSpec((0, 1), (Term(0, (0,)),), "ml"), family_of(name, "log")
+    fits = [
+        GeneralizedFit.of(
+            layout, Rows(columns, (codes,), (index,), np.round(times * counts)), spec, family
+        )
+        for times in (1e6, 1e9)
+    ]
+    few, many = fits
+    assert few.report.converged
+    assert many.report.converged
+    assert many.theta == pytest.approx(few.theta, rel=1e-4)
+    np.testing.assert_allclose(many.beta, few.beta, atol=1e-4)
+
+
 @pytest.mark.parametrize("structure", ["diagonal", "identity"])
 @pytest.mark.parametrize("design", ["three columns", "crossed, two columns"])
 def test_structures_keep_their_form(structure, design):
