@@ -26,18 +26,37 @@ def folds_of_rows(
     """Return the rows of every fold that `cv`, `shuffle` and `random_state` of an encoder ask for.
 
     `params` is metadata for the splitter. Raises ValueError if a row is tested by no fold or by
-    several.
+    several, and for more folds than rows or, stratified, than rows of any class.
     """
     splitter = estimator.cv
     if splitter is None or isinstance(splitter, Integral):
         kind = StratifiedKFold if stratified else KFold
         seed = estimator.random_state if estimator.shuffle else None
         n_folds = splitter or N_FOLDS
+        _check_folds(int(n_folds), y, stratified=stratified)
         splitter = kind(n_folds, shuffle=estimator.shuffle, random_state=seed)
     given = _for_splitter(estimator, X, params)
     n_rows = _num_samples(X)
     splits = check_cv(splitter, y, classifier=stratified).split(np.empty(n_rows), y, **given)
     return _test_parts(splits, n_rows)
+
+
+def _check_folds(n_folds: int, y: Any, *, stratified: bool) -> None:
+    """Raise ValueError for so many folds that none can be made of the targets, (n,)."""
+    n_rows = _num_samples(y)
+    if n_rows < n_folds:
+        raise ValueError(
+            f"cv={n_folds} folds need as many rows, and n_samples={n_rows}: take fewer folds, or "
+            "cross_fit='loo'"
+        )
+    if stratified:
+        largest = int(np.unique(np.asarray(y), return_counts=True)[1].max())
+        if largest < n_folds:
+            raise ValueError(
+                f"no class of y has as many rows as cv={n_folds} has folds, the largest having "
+                f"{largest}: take fewer folds or a splitter such as KFold for `cv`, or "
+                "cross_fit='loo'"
+            )
 
 
 def _test_parts(splits: Iterable[Any], n_rows: int) -> list[IntArray]:

@@ -96,6 +96,7 @@ class TrainingLevels:
     n_varying: int  # k, the constant and the slopes
     models: list[list[EncodingModel]]  # of every set of columns and target
     fits: list[list[Any]]  # to all rows; None where a target is constant, and linear ones not
+    n_weighed: float | None  # sum of the weights; None without
 
     @classmethod
     def of(
@@ -144,7 +145,8 @@ class TrainingLevels:
             )
         fits = [[model.fit() for model in of_targets] for of_targets in models]
         k = 1 + fixed[0].shape[1]
-        return cls(roles, others, labels, sizes, codes, members, k, models, fits)
+        n_weighed = None if weights is None else float(weights.sum())
+        return cls(roles, others, labels, sizes, codes, members, k, models, fits, n_weighed)
 
     def known(self) -> KnownLevels:
         """Return what all rows say of the levels."""
@@ -203,24 +205,38 @@ class TrainingLevels:
     def warn(self) -> None:
         """Warn where encodings are zero for want of information, or a search did not end.
 
-        UnidentifiedWarning: a column has one level, or a level for every row, or the columns it is
-        adjusted for leave nothing. ConvergenceWarning: the criterion can still be lowered.
+        UserWarning: weights are shares. UnidentifiedWarning: a column has one level, or a level for
+        every row, or the columns it is adjusted for leave nothing. ConvergenceWarning: the
+        criterion can still be lowered.
         """
         names = [self.roles.names[i] for i in self.roles.encoded]
-        for columns, of_targets in zip(self.members, self.fits, strict=True):
+        light = [name for name, size in zip(names, self.sizes, strict=True) if self._is_light(size)]
+        if light:
+            warn(
+                f"the sample weights add up to {self.n_weighed:.3g} rows, fewer than {light} have "
+                "labels, and encodings are shrunk as for so few: a row of weight w stands for w "
+                "rows. Multiply weights that are shares by the number of rows",
+                UserWarning,
+            )
+        zipped_models = zip(self.members, self.models, self.fits, strict=True)
+        for columns, models, of_targets in zipped_models:
             fits = [fit for fit in of_targets if fit is not None]
-            useless = [names[columns[f]] for f in fits[0].unidentified] if fits else []
+            unidentified = {columns[f] for f in fits[0].unidentified} if fits else set()
+            unidentified |= {column for column in columns if self.sizes[column] == 1}
+            useless = [names[c] for c in sorted(unidentified) if names[c] not in light]
             if useless:
                 warn(
                     f"the encodings of {useless} are zero: a column with one level, or a level for "
                     "every row, says nothing of the target beyond the rows it was learned from",
                     UnidentifiedWarning,
                 )
-            if any(isinstance(fit, Fit) and fit.rank >= fit.products.n_rows > 1 for fit in fits):
+            zipped = zip(models, of_targets, strict=True)
+            reasons = [model.explained_by_others(fit) for model, fit in zipped]
+            if any(reasons):
+                some = "" if all(reasons) else f" for {sum(map(bool, reasons))} of the classes"
                 warn(
-                    f"the encodings of {[names[c] for c in columns]} are zero: the columns they "
-                    "are adjusted for are as many as the rows, and explain all: name fewer in "
-                    "`adjust`, or say adjust=False",
+                    f"the encodings of {[names[c] for c in columns]} are zero{some}: "
+                    f"{max(reasons)}: name fewer in `adjust`, or say adjust=False",
                     UnidentifiedWarning,
                 )
             if not all(_has_ended(fit) for fit in fits):
@@ -229,6 +245,10 @@ class TrainingLevels:
                     "converge",
                     ConvergenceWarning,
                 )
+
+    def _is_light(self, n_levels: int) -> bool:
+        """Tell whether weights add up to less than a row a level."""
+        return self.n_weighed is not None and self.n_weighed < n_levels
 
 
 def _has_ended(fit: Fit | LinkFit) -> bool:

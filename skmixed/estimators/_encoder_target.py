@@ -71,9 +71,9 @@ class Target:
 
 
 def _found_kind(y: Any) -> str:
-    """Return what a target is taken for, and warn where it is not what scikit-learn takes it for.
+    """Return what a target is taken for, and warn where numbers may be meant otherwise.
 
-    Raises its ValueError for what is none.
+    Raises scikit-learn's ValueError for what is none.
     """
     found = str(type_of_target(y, input_name="y"))
     values = np.asarray(y)
@@ -81,6 +81,13 @@ def _found_kind(y: Any) -> str:
         return found
     n_values = len(np.unique(values))
     if n_values <= _MOST_CLASSES:
+        if values.dtype.kind == "f":
+            warn(
+                f"y has {n_values} different whole numbers of type {values.dtype}, which are taken "
+                "for classes: say target_type='continuous' if they are numbers, 'count' if they "
+                "are counts, or 'multiclass'",
+                UserWarning,
+            )
         return found
     warn(
         f"y has {n_values} different whole numbers, which are taken for numbers: say "

@@ -125,6 +125,13 @@ class EncodingModel(Protocol):
         """Write over the encodings of rows by all, (n, 2 k + 1) a column, those by the others."""
         ...
 
+    def explained_by_others(self, fit: Any) -> str:
+        """Say how the columns beside the labels explain all, so that these have no effects.
+
+        Empty if they do not.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LevelModel:
@@ -187,6 +194,12 @@ class LevelModel:
         if not fit.is_determined:
             return
         write_without_rows(fit, self.summed, self.places, table, self.summed.rows.weights)
+
+    def explained_by_others(self, fit: Fit) -> str:
+        """Say that there are as many columns as rows, if there are."""
+        if fit.rank < fit.products.n_rows or fit.products.n_rows <= 1:
+            return ""
+        return "the columns they are adjusted for are as many as the rows, and explain all"
 
 
 def taken_out(places: IntArray, chosen: IntArray) -> IntArray:

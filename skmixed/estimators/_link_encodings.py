@@ -15,6 +15,7 @@ import numpy as np
 from skmixed.core.batch.intercepts import fit_intercepts
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.families.family import Family, trials_of
+from skmixed.core.generalized.divergence import PURE_DEVIATION, pure_factors
 from skmixed.core.generalized.generalized_fit import (
     GeneralizedFit,
     fit_at,
@@ -43,7 +44,7 @@ from skmixed.estimators._encodings import (
 from skmixed.exceptions import UnidentifiedWarning, warn
 
 _TOLERANCE = 1e-6  # of the criterion in a fold: it moves encodings by a thousandth of their errors
-_PURE_LOG_ODDS = 5.0  # log-odds of levels of one class each, where their variance has no bound
+_MOST_LOG_ODDS = 5.0  # of levels where the estimate of their variance has no bound
 _UNLIKE = 1e-9  # of the largest target, by which targets differ at least
 _AT_ONCE = 2**18  # sums of levels: so many numbers stay in the cache of a processor
 
@@ -127,18 +128,18 @@ class LinkLevelModel:
         return cls(rows, places, labelled.layout, spec, family, deviations, sums)
 
     def fit(self) -> LinkFit | None:
-        """Fit to all rows; None if all targets are the same, and nothing is to be found.
+        """Fit to all rows.
 
-        Warns, and returns None, if other columns tell the classes apart.
+        None if all targets are the same, or other columns tell the classes apart: nothing is left
+        to the labels.
         """
-        found, columns = self._fitted(np.empty(0, dtype=np.intp), None), self.rows.columns
-        if found is None and columns.shape[1] > 2 and np.ptp(columns[:, -1]) > 0.0:
-            warn(
-                f"the encodings of {len(self.rows.codes)} column(s) are zero: the columns beside "
-                "the labels tell the classes apart: name fewer in `adjust`, or say adjust=False",
-                UnidentifiedWarning,
-            )
-        return found
+        return self._fitted(np.empty(0, dtype=np.intp), None)
+
+    def explained_by_others(self, fit: LinkFit | None) -> str:
+        """Say that other columns tell the classes apart, if they do."""
+        if fit is not None or not self._has_others or np.ptp(self.rows.columns[:, -1]) == 0.0:
+            return ""
+        return "the columns beside the labels tell the classes apart"
 
     def encodings(self, fit: LinkFit | None) -> Encodings:
         """Return what a fit to all rows or some knows of every level; None knows nothing."""
@@ -146,27 +147,47 @@ class LinkLevelModel:
         if fit is None:
             return nothing_known(sizes, len(self.spec.terms[0].columns))
         modes, variances, prior = fit.modes, None, None
-        if self._is_pure(fit):
-            modes = [_PURE_LOG_ODDS * np.sign(effects) for effects in modes]
+        if self._is_unbounded(fit):
+            pure = pure_factors(fit.observations)
+            modes = [
+                _MOST_LOG_ODDS * (np.sign(own) if number in pure else np.clip(own, -1.0, 1.0))
+                for number, own in enumerate(effects / _MOST_LOG_ODDS for effects in modes)
+            ]
         if self.deviations:
             variances, prior = deviations_of(fit.whole, range(len(sizes))), fit.covariances
         return spread_over(sizes, fit.levels, modes, fit.counts, variances, prior)
 
     def without_each(self, folds: Sequence[IntArray], fit: LinkFit | None) -> Iterator[Encodings]:
-        """Yield what the rows outside every fold, (m,) each, say, from the optimum of all on."""
-        outs = [taken_out(self.places, fold) for fold in folds]
+        """Yield what the rows outside every fold, (m,) each, say, from the optimum of all on.
+
+        Warns of folds in which nothing is left to the labels.
+        """
+        n_lost, outs = 0, [taken_out(self.places, fold) for fold in folds]
         step = max(1, _AT_ONCE // len(self.rows.indexes[0]))
         for first in range(0, len(outs), step):
             some = outs[first : first + step]
             for out, found in zip(some, self._at_once(some, fit), strict=True):
-                yield found or self.encodings(self._fitted(out, fit))
+                if found is not None:
+                    yield found
+                    continue
+                own = self._fitted(out, fit)
+                if own is None and fit is not None and self._has_others:
+                    n_lost += int(np.ptp(np.delete(self.rows.columns[:, -1], out)) > 0.0)
+                yield self.encodings(own)
+        if n_lost:
+            warn(
+                f"the rows of {n_lost} of {len(outs)} folds are encoded by zeros: outside of these "
+                "the columns beside the labels tell the classes apart: name fewer in `adjust`, or "
+                "say adjust=False",
+                UnidentifiedWarning,
+            )
 
     def leave_each_row_out(self, fit: LinkFit | None, table: list[FloatArray]) -> None:
         """Write over the encodings of rows by all, (n, 2 k + 1) a column, those by the others.
 
         It is exact in the linear model that the rows are at the optimum, and that is nearly theirs.
         """
-        if fit is None or self._is_pure(fit):
+        if fit is None or self._is_unbounded(fit):
             for columns, codes in zip(table, self.rows.codes, strict=True):
                 leave_rows_out_of_counts(columns, self.places, codes, self.rows.weights)
             return
@@ -176,9 +197,17 @@ class LinkLevelModel:
         summed = SummedRows.among(working.products, rows)
         write_without_rows(working, summed, self.places, table, self.rows.weights)
 
-    def _is_pure(self, fit: LinkFit) -> bool:
-        """Tell whether every level has one class alone, and labels are all that the model has."""
-        return self.sums is not None and fit.report.is_unbounded
+    def _is_unbounded(self, fit: LinkFit) -> bool:
+        """Tell whether intercepts tell the classes apart, other columns helping or not."""
+        if len(self.spec.terms[0].columns) > 1:
+            return False
+        largest = max(float(covariance[0, 0]) for covariance in fit.covariances)
+        return fit.report.is_unbounded or largest > PURE_DEVIATION**2
+
+    @property
+    def _has_others(self) -> bool:
+        """Whether there are columns beside the labels."""
+        return self.rows.columns.shape[1] > 2
 
     @property
     def _spec(self) -> ModelSpec:
@@ -229,7 +258,8 @@ class LinkLevelModel:
             start = point_of(observations, near.beta, near.covariances, phi)
             search = JointNewton(tol=_TOLERANCE)
         optimum, report = optimum_of(observations, 1, search, start)
-        if len(rows.columns[0]) > 2 and (optimum.separating is not None or not report.converged):
+        has_ended = report.converged or report.is_unbounded
+        if self._has_others and (optimum.separating is not None or not has_ended):
             return None  # other columns tell the classes apart, and leave nothing to the labels
         return LinkFit(observations, optimum, report, levels, counts)
 

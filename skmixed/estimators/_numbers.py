@@ -193,19 +193,24 @@ def check_lengths(n_rows: int, *arrays: Any) -> None:
         check_consistent_length(np.empty(n_rows), *arrays)
 
 
-def refuse_labels(frame: Any) -> None:
+def refuse_labels(frame: Any, parameter: str | None = None) -> None:
     """Raise ValueError for columns of a frame that hold text, categories, dates or objects.
 
-    It says what to do with them.
+    It says what to do with them; `parameter` is as in `refuse_text`.
     """
     labels = not_numeric(frame)
     if labels:
         kinds = {kind_of(values) for name, values in columns_of(frame) if name in labels}
         days = " (dates and durations as numbers, such as days since a date)"
+        remedy = (
+            ", name them as grouping columns in `random` or `group_features`, or choose the "
+            "columns of the fixed part by `fixed`"
+        )
+        if parameter == "columns":
+            remedy = ", or name them in `columns` if they are labels"
         raise ValueError(
             f"columns {labels} are not numeric: encode them"
-            f"{days if kinds & {'dates', 'durations'} else ''}, name them as grouping columns in "
-            "`random` or `group_features`, or choose the columns of the fixed part by `fixed`"
+            f"{days if kinds & {'dates', 'durations'} else ''}{remedy}"
         )
 
 

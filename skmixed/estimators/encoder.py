@@ -103,7 +103,9 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         number of rows it comes from.
     target_type : {"auto", "continuous", "binary", "multiclass", "count"}, default="auto"
         What y is. By default text and whole numbers of at most 20 different values are classes, and
-        all other numbers are continuous. Counts, by a Poisson model, have to be asked for.
+        all other numbers are continuous; a warning says so of more than 20 whole numbers, and of
+        three to 20 that are of a type with decimals. Counts, by a Poisson model, have to be asked
+        for.
 
     Attributes
     ----------
@@ -243,7 +245,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
             The target.
         sample_weight : None or array-like of shape (n,), default=None
             Nonnegative weights; a row of weight w stands for w rows, and those of weight 0 are left
-            out.
+            out. Weights that add up to fewer rows than there are labels are warned of.
 
         Returns
         -------

@@ -176,6 +176,14 @@ def test_labels_that_say_nothing():
     assert not found.any()
 
 
+@pytest.mark.parametrize("target", ["continuous", "binary", "multiclass", "count"])
+def test_one_label_says_nothing_of_any_target(target):
+    y = np.digitize(Y, [2.0] if target == "binary" else [2.0, 4.0])
+    with pytest.warns(UnidentifiedWarning, match=r"\['same'\] are zero: a column with one level"):
+        found = BLUPEncoder(target_type=target).fit_transform(X.assign(same="a")[["same"]], y)
+    assert not found.any()
+
+
 def test_tables_and_output():
     expected = BLUPEncoder().fit(X, Y).transform(X)
     for table in [pl.from_pandas(X), X.astype("category"), X.to_numpy(dtype=object)]:
@@ -238,6 +246,22 @@ def test_errors_say_what_to_do():
         BLUPEncoder(handle_missing="unknown").fit(X.assign(school=None), Y)
     with pytest.raises(ValueError, match="continuous-multioutput"):
         BLUPEncoder().fit(X, TABLE[["y", "x"]])
+
+
+@pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
+@pytest.mark.parametrize(
+    ("n_rows", "settings", "message"),
+    [
+        (4, {}, "cv=5 folds need as many rows, and n_samples=4.*fewer folds"),
+        (1, {"cv": 2}, "cv=2 folds need as many rows, and n_samples=1"),
+        (9, {"target_type": "multiclass"}, "as many rows as cv=5 has folds, the largest having 1"),
+    ],
+)
+def test_more_folds_than_rows(n_rows, settings, message):
+    with pytest.raises(ValueError, match=message):
+        BLUPEncoder(**settings).fit_transform(X[:n_rows], Y[:n_rows])
+    one = BLUPEncoder(cross_fit="loo", target_type="continuous")
+    assert not one.fit_transform(X[:1], Y[:1]).any()
 
 
 def test_a_failed_fit_changes_nothing():

@@ -131,7 +131,7 @@ def test_few_labels_beside_those_encoded_become_dummies():
         given = -1 if isinstance(same, np.ndarray) else "school"
         again = BLUPEncoder(columns=given, adjust=True).fit(same, Y)
         assert_allclose(again.transform(same), found, rtol=1e-9)
-    with pytest.raises(ValueError, match="not numeric"):
+    with pytest.raises(ValueError, match=r"'sex'.*not numeric: encode them, or name.* `columns`"):
         BLUPEncoder(columns="school", adjust=False).fit(table, Y)
     streets = table.assign(street=[f"s{i}" for i in range(150)])
     with pytest.raises(ValueError, match="'street' has 150 labels, too many to adjust for"):
@@ -185,3 +185,38 @@ def test_columns_that_separate_the_classes_leave_nothing_to_the_labels():
         found = encoded(X, y=y)
     assert not found.any()
     assert np.isfinite(encoded(X, False, y=y)).all()
+
+
+def test_columns_that_separate_the_classes_outside_of_a_fold_are_said():
+    y = X["x"] > 0.3
+    last = np.arange(len(X)) >= 140
+    y = y.where(~last, ~y)  # only with these rows are there exceptions
+    cv = KFold(15)
+    encoder = BLUPEncoder(columns="school", cv=cv)
+    with pytest.warns(UnidentifiedWarning, match="rows of 1 of 15 folds are encoded by zeros"):
+        found = encoder.fit_transform(X, y)[:, 2]
+    assert not found[last].any()
+    assert np.isfinite(found).all()
+
+
+def test_labels_that_tell_the_classes_apart_beside_other_columns():
+    """They are as far apart as without these, and not zero: it is they that tell."""
+    y = X["school"].isin(["mid", "east"])
+    for cross_fit in ("kfold", "loo"):
+        encoder = BLUPEncoder(columns="school", cross_fit=cross_fit, random_state=0)
+        assert_array_equal(encoder.fit_transform(X, y)[:, 2], np.where(y, 5.0, -5.0))
+    assert_array_equal(encoder.transform(X)[:, 2], np.where(y, 5.0, -5.0))
+    joint = BLUPEncoder(columns=["school", "class"], joint=True, random_state=0)
+    found = joint.fit_transform(TABLE[["x", "school", "class"]], y)
+    assert found[y, 1].min() > 2.0 > -2.0 > found[~y, 1].max()
+    assert np.abs(found[:, 2]).max() < 0.5
+
+
+def test_labels_and_other_columns_that_tell_the_classes_apart_together():
+    """No estimate of either is finite; encodings are."""
+    of_school = X["school"].isin(["mid", "east"]).to_numpy()
+    y = np.where(of_school, "a", np.where(X["x"] > 0.0, "b", "c"))
+    found = BLUPEncoder(columns="school", random_state=0).fit(X, y).transform(X)
+    assert np.abs(found[:, 2:]).max() == 5.0
+    assert (found[of_school, 2] == 5.0).all()
+    assert (found[of_school, 3:].max(axis=0) + 4.0 < found[~of_school, 3:].min(axis=0)).all()

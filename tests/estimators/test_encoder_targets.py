@@ -125,6 +125,15 @@ def test_rows_without_weight_are_encoded_and_not_learned_from():
             encoder.fit(table, Y, sample_weight=wrong)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_weights_that_are_shares_are_few_rows(target):
+    share = np.full(len(X), 1.0 / len(X))
+    encoder = BLUPEncoder(target_type=target)
+    with pytest.warns(UserWarning, match=r"add up to 1 rows, fewer than \['school', 'class'\]"):
+        encoder.fit(X, TARGETS[target], sample_weight=share)
+    encoder.fit(X, TARGETS[target], sample_weight=0.1 + share)  # fifteen rows of five labels
+
+
 def test_leaving_out_a_row_takes_its_whole_weight():
     weights = np.random.default_rng(3).uniform(0.5, 2.0, size=len(X))
     found = BLUPEncoder(cross_fit="loo", extra=["count"], columns="school").fit_transform(
@@ -158,9 +167,19 @@ def test_many_whole_numbers_are_numbers_and_few_are_classes(dtype):
     numbers = BLUPEncoder(target_type="continuous").fit(shops, prices)
     assert_array_equal(encoder.encodings_[0], numbers.encodings_[0])
     assert BLUPEncoder(target_type="multiclass").fit(shops, prices).classes_.size == 40
-    assert BLUPEncoder().fit(shops, prices // 2).target_type_ == "multiclass"
+    assert BLUPEncoder().fit(shops, (prices // 2).astype(int)).target_type_ == "multiclass"
     words = np.char.add("p", prices.astype(int).astype(str))
     assert BLUPEncoder().fit(shops, words).classes_.size == 40
+
+
+def test_few_whole_numbers_of_a_type_with_decimals_are_classes_with_a_warning():
+    shops, ratings = pd.DataFrame({"shop": list("abcd") * 20}), 1.0 + np.arange(80) % 5
+    for y in (ratings, ratings.astype(np.float32), pd.Series(ratings)):
+        with pytest.warns(UserWarning, match="y has 5 .*taken for classes.*'continuous' if"):
+            assert BLUPEncoder().fit(shops, y).target_type_ == "multiclass"
+    assert BLUPEncoder(target_type="continuous").fit(shops, ratings).classes_ is None
+    assert BLUPEncoder().fit(shops, ratings > 2.0).target_type_ == "binary"
+    assert BLUPEncoder().fit(shops, (ratings > 2.0).astype(float)).target_type_ == "binary"
 
 
 def test_targets_that_do_not_vary():
