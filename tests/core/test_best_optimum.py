@@ -34,6 +34,31 @@ def test_never_above_the_best_of_other_searches_in_a_thousand_models():
     assert np.median([fit.report.n_evaluations for fit in fits]) < 60  # further searches included
 
 
+LEVELS = np.repeat([0, 1, 2, 3, 5, 7, 9], [22, 18, 10, 6, 2, 1, 1])
+BINARY = "100011110111101000100000101110011100011101110110001111010000"
+U = (
+    "0  1  1 -1 -1 -1 -1  0  0  0 -1  1  0  1  0  1  0  1  1  0  0  1  1  1  2 -1  0  0  1 -2  0 "
+    "-2  1 -3  0  1 -1 -1 -1  0  0  0 -2  0  1  1  0  1 -1 -1  0 -1  0 -2  0  1 -1  0 -1  0"
+)
+X = (
+    "-1 -1  1 -2  0 -2  0 -1  1  1  1  0  1 -1  0  1  2  0  0 -1  1  1  0  2  1 -1  0 -1  0  0 -2  "
+    "0  0  0  0  0  2 -1 -1  0  1 -1  1  0  1  1  1  1  2  2  0  1  1 -1  0  1  1  0  1  0"
+)
+Y = (
+    "7 8 6 7 11 11 7 10 9 -1 5 11 4 13 4 5 5 4 11 11 4 3 10 11 12 4 13 3 13 8 9 9 10 7 8 6 15 8 4 "
+    "9 11 12 9 15 13 7 9 10 8 8 8 7 7 4 6 8 14 11 5 13"
+)
+
+
+def test_a_correlation_of_one_is_left_where_few_levels_allow_a_lower_minimum():
+    """Four rows for each effect, and still a singular minimum beside a lower one inside."""
+    u, x, y = (np.array(text.split(), dtype=float) for text in (U, X, Y))
+    X_all = np.column_stack([[float(digit) for digit in BINARY], u, x, LEVELS])
+    model = MixedLinearRegressor("(x2 | x3)", method="ml").fit(X_all, y)
+    best = best_of_other_searches(model.fit_.problem, 0)
+    assert model.criterion_ <= best + 1e-7
+
+
 def draw_intercepts(seed):
     """Draw two or three factors, crossed or nested, with four rows or more for each level."""
     rng = np.random.default_rng([seed, 2])

@@ -8,7 +8,7 @@ from skmixed.core.model.stack import LockstepData, _Levels
 from skmixed.core.model.structures import Unstructured
 from skmixed.core.pooling.stage import PooledStage, PoolingStage
 from skmixed.core.sums.blocks import PairBlock
-from tests.core.rational import fractions, identity, relative_error, solve
+from tests.core.rational import floats, fractions, identity, relative_error, solve
 
 N_ROWS = 60
 SIZES = [1.0, 1e4, 1e8]
@@ -20,7 +20,7 @@ class Effects:
     Columns of Z stand factor by factor, column by column, level by level.
     """
 
-    def __init__(self, widths, n_levels, size, nested=False):
+    def __init__(self, widths, n_levels, size, nested=False, constant=False):
         rng = np.random.default_rng([*widths, *n_levels])
         codes = [rng.integers(0, n, N_ROWS) for n in n_levels]
         if nested:
@@ -32,7 +32,9 @@ class Effects:
         z = np.zeros((N_ROWS, ends[-1]))
         for place, (k, n), level in zip(self.places, self.shapes, codes, strict=True):
             for a in range(k):
-                z[np.arange(N_ROWS), place.start + a * n + level] = rng.normal(size=N_ROWS)
+                column = np.ones(N_ROWS) if constant and a == 0 else rng.normal(size=N_ROWS)
+                z[np.arange(N_ROWS), place.start + a * n + level] = column
+        self.codes, self.z = codes, z
         self.gram = size * z.T @ z
         self.right = size * z.T @ rng.normal(size=(N_ROWS, 2))
         self.lambdas = [np.tril(rng.uniform(0.3, 1.0, (k, k))) for k in widths]
@@ -95,6 +97,32 @@ def test_nothing_cancels_in_an_elimination(widths, n_levels, nested, size, singu
         assert relative_error(found, effects.columns(cross, f)) < 1e-13
         variances = factorisation.conditional_covariance(f)
         assert relative_error(variances, effects.own(covariance, f)) < 1e-13
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+@pytest.mark.parametrize(
+    ("widths", "n_levels", "nested"),
+    [
+        ((1, 1), (6, 3), True),
+        ((2, 1, 1), (4, 2, 1), True),
+        ((1, 1), (5, 4), False),
+        ((2, 2), (3, 2), False),
+        ((1, 1, 2), (3, 2, 3), False),
+    ],
+)
+def test_variances_of_rows_that_share_a_constant_keep_their_digits(widths, n_levels, nested, size):
+    """Every factor could hold the mean of all rows: variances alone are far above those of sums."""
+    effects = Effects(widths, n_levels, size, nested, constant=True)
+    factorisation, _ = effects.factorised()
+    _, _, covariance = effects.exact()
+    z = fractions(effects.z[:20])
+    exact = floats(((z @ covariance) * z).sum(axis=1))
+    random = [
+        np.stack([effects.z[:, place][np.arange(N_ROWS), a * n + level] for a in range(k)])
+        for place, (k, n), level in zip(effects.places, effects.shapes, effects.codes, strict=True)
+    ]
+    found = factorisation.effect_variances(random, effects.codes)
+    np.testing.assert_allclose(found[:20], exact, rtol=1e-12)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])

@@ -141,11 +141,16 @@ class ChainFactorisation(Factorisation):
         ]
         variances = np.zeros(codes[0].shape[0])
         for t in stages:
-            here = [(path[t][0], path[t][1][:, 0]) for path in paths[: t + 1]]
-            for n, (level, white) in enumerate(here):
-                variances += np.square(white).sum(axis=0)
-                for other, further in here[:n]:
-                    variances += 2.0 * (level == other) * (white * further).sum(axis=0)
+            whole: list[tuple[IntArray, FloatArray]] = []
+            for level, white in ((path[t][0], path[t][1][:, 0]) for path in paths[: t + 1]):
+                rest = white
+                for other, sums in whole:
+                    is_same = level == other
+                    sums += is_same * rest
+                    rest = ~is_same * rest
+                whole.append((level, rest))
+            for _, sums in whole:
+                variances += np.square(sums).sum(axis=0)
         return variances
 
     def _whitened(

@@ -179,6 +179,17 @@ class Coupling:
                     row[chosen] += value[chosen] * half[levels[chosen] - start, place[chosen]]
         return result
 
+    def rows_times(self, levels: IntArray, weights: FloatArray, right: FloatArray) -> FloatArray:
+        """Return, for each of n rows, the k rows of its level times a matrix, weighted, (n, m).
+
+        `levels` is (n,), `weights` (k, n), `right` (width, m).
+        """
+        present, which = np.unique(levels, return_inverse=True)
+        total = np.zeros((len(levels), right.shape[1]))
+        for column, weight in enumerate(weights):
+            total += weight[:, None] * (self[column][present] @ right)[which]
+        return total
+
     def form_sum(self, weights: FloatArray, middle: FloatArray) -> FloatArray:
         """Return B A M A' B' summed over levels, (k, k), with A M A' of `level_forms`.
 

@@ -37,6 +37,9 @@ from skmixed.core.elimination.stacking import (
 )
 from skmixed.core.linalg import FloatArray, IntArray
 
+_MOST_LOST = 100.0  # times what is left of a subtraction: two digits, of sixteen
+_WORK_BYTES = 2**24  # of rows at a time, of one number a random effect: 16 megabytes
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crossed(Elimination):
@@ -200,6 +203,11 @@ class CrossedFactorisation(Factorisation):
         blocks = symmetric(self.middle[place, place]).reshape(*shape, *shape)
         return np.asarray(np.einsum("albl->abl", blocks))
 
+    @cached_property
+    def _root(self) -> FloatArray:
+        """R, (width, width), so that R R' = `middle`."""
+        return np.ascontiguousarray(self.whiten(np.eye(self.crossed.layout.width)).T)
+
     def effect_variances(self, random: Blocks, codes: list[IntArray]) -> FloatArray:
         """Return var(z'b | y, beta) / sigma^2 of n rows, (n,), as `Factorisation` says.
 
@@ -212,14 +220,43 @@ class CrossedFactorisation(Factorisation):
         through = multiply_transposed(self.level.whitener[:, :, level], white)
         middle = symmetric(self.middle)
         places, values = self._entries(random, codes)
+        own = np.square(white[:, 0]).sum(axis=0)
         forms = crossed.coupling.level_forms(self.middle)[:, :, level]
-        variances = np.square(white[:, 0]).sum(axis=0)
-        variances += (through * multiply_levels(forms, through)).sum(axis=0)[0]
+        taken = (through * multiply_levels(forms, through)).sum(axis=0)[0]
+        added = np.zeros(len(level))
         for place, value in zip(places, values, strict=True):
             for other, further in zip(places, values, strict=True):
-                variances += value * further * middle[place, other]
-        seen = crossed.coupling.entries_times(middle, level, places, values)
-        return np.asarray(variances - 2.0 * (through[:, 0] * seen).sum(axis=0))
+                added += value * further * middle[place, other]
+        met = crossed.coupling.entries_times(middle, level, places, values)
+        variances = own + added + taken - 2.0 * (through[:, 0] * met).sum(axis=0)
+        lost = np.flatnonzero(added + taken > _MOST_LOST * variances)
+        if len(lost):
+            entries = [place[lost] for place in places], [value[lost] for value in values]
+            variances[lost] = own[lost] + self._forms(level[lost], through[:, 0, lost], *entries)
+        return np.asarray(variances)
+
+    def _forms(
+        self,
+        level: IntArray,
+        through: FloatArray,
+        places: list[IntArray],
+        values: list[FloatArray],
+    ) -> FloatArray:
+        """Return r'M r of n rows, (n,), from R'r with M = R R', so that no large terms cancel.
+
+        They do where factors share a constant. `through`, (k, n), is N z_1; `places` and `values`,
+        (n,) each, are the entries of z_2.
+        """
+        root = np.ascontiguousarray(self.whiten(np.eye(self.crossed.layout.width)).T)
+        forms, order = np.empty(len(level)), np.argsort(level, kind="stable")
+        chunk = max(1, _WORK_BYTES // (root.itemsize * len(root)))
+        for start in range(0, len(order), chunk):
+            rows = order[start : start + chunk]
+            half = -self.crossed.coupling.rows_times(level[rows], through[:, rows], root)
+            for place, value in zip(places, values, strict=True):
+                half += value[rows, None] * root[place[rows]]
+            forms[rows] = np.einsum("ij,ij->i", half, half)
+        return forms
 
     def _entries(
         self, random: Blocks, codes: list[IntArray]

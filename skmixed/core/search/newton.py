@@ -101,7 +101,8 @@ class Newton:
         if is_short:
             return found
         if is_plain and max(float(np.abs(lam).max()) for lam in found[0].lambdas) < _LARGE:
-            return self._search_without(problem, *found)
+            found = self._search_without(problem, *found)
+            return self._search_again(problem, *found) if len(begin) == 1 else found
         if is_small(problem):
             return self._search_widely(problem, found[0].omegas, found) or found
         return self._search_again(problem, *found)
