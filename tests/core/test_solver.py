@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from skmixed import MixedLinearRegressor
 from skmixed.core.fit import Fit
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import Term
 from skmixed.core.search.em import EM
 from skmixed.core.search.newton import Newton
+from skmixed.datasets import load_sleepstudy
 from tests.core.dense_search import lowest_criterion
 from tests.core.designs import TERMS, draw_lambdas, on_grid, random_design
 
@@ -445,3 +447,13 @@ def test_crossed_slopes_with_a_level_of_zeros():
         traits={"spare factor", "offset"}, n_rows=44, weighting="precision", intercept=False,
     )  # fmt: skip
     assert Fit.of(design.products(), design.spec).report.converged
+
+
+def test_variances_of_which_only_the_sum_is_determined_end_soon():
+    """A slope far from where its column is zero is an intercept, nearly: steps lie on a circle."""
+    data = load_sleepstudy()
+    X = np.column_stack([data["Days"] + 1e6, data["Subject"].astype(int)])
+    model = MixedLinearRegressor("(x0 || x1)").fit(X, data["Reaction"])
+    assert model.converged_
+    slope_alone = MixedLinearRegressor("(0 + x0 | x1)").fit(X, data["Reaction"])
+    assert model.criterion_ <= slope_alone.criterion_ + 1e-8

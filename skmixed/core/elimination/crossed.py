@@ -37,8 +37,8 @@ from skmixed.core.elimination.stacking import (
 )
 from skmixed.core.linalg import FloatArray, IntArray
 
-_MOST_LOST = 100.0  # times what is left of a subtraction: two digits, of sixteen
-_WORK_BYTES = 2**24  # of rows at a time, of one number a random effect: 16 megabytes
+_CANCELLED = 100.0  # times what is left of a subtraction: two digits, of sixteen
+_FORM_BYTES = 2**24  # of rows at a time, of one number a random effect: 16 megabytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,7 +229,7 @@ class CrossedFactorisation(Factorisation):
                 added += value * further * middle[place, other]
         met = crossed.coupling.entries_times(middle, level, places, values)
         variances = own + added + taken - 2.0 * (through[:, 0] * met).sum(axis=0)
-        lost = np.flatnonzero(added + taken > _MOST_LOST * variances)
+        lost = np.flatnonzero(added + taken > _CANCELLED * variances)
         if len(lost):
             entries = [place[lost] for place in places], [value[lost] for value in values]
             variances[lost] = own[lost] + self._forms(level[lost], through[:, 0, lost], *entries)
@@ -249,7 +249,7 @@ class CrossedFactorisation(Factorisation):
         """
         root = np.ascontiguousarray(self.whiten(np.eye(self.crossed.layout.width)).T)
         forms, order = np.empty(len(level)), np.argsort(level, kind="stable")
-        chunk = max(1, _WORK_BYTES // (root.itemsize * len(root)))
+        chunk = max(1, _FORM_BYTES // (root.itemsize * len(root)))
         for start in range(0, len(order), chunk):
             rows = order[start : start + chunk]
             half = -self.crossed.coupling.rows_times(level[rows], through[:, rows], root)

@@ -53,8 +53,11 @@ _PATIENCE = 6  # rejected steps in a row, which shorten the next one a thousandf
 _FEW_DIGITS = 1e-7  # relative error of r^2 from rounding, that rejected steps are blamed on
 _IDLE_STEPS = 5  # in a row that promise next to nothing: the search goes round in rounding
 _STALE_STEPS = 15  # that reach nothing lower, rounding considered: the same, though they promise
+_LITTLE_GAIN = 1e-3  # of the criterion: Newton's method needs few steps for so little
+_LITTLE_STEPS = 6  # in a row: the way is a curve, or convergence is linear
 _SLOW_STEPS = 4  # in a row: convergence is linear, the average information too far off
 _SLOW_RATE = 0.3  # of predicted decreases: a good Hessian makes each a small part of the last one
+_MOST_DIFFERENCES = 60  # evaluations for one Hessian: more cost more than the steps they save
 _DIFFERENCE = 1e-6  # in units of theta: about the root of the gradient's relative rounding
 _SHORT = 30  # evaluations: fewer allow one search, from one start
 _LARGE = 3.0  # a lambda that large may be one of two minima, in whatever number of rows
@@ -204,6 +207,7 @@ class _NewtonSearch(SearchState):
         self.idle = 0
         self.stale, self.lowest = 0, np.inf
         self.slow = 0
+        self.small_gains: list[Blocks] = []  # where steps began that gained little
         self.is_exact = len(problem.structures) > 1 and is_small(problem)  # the Hessian
         self.square = np.inf  # least residual sum of squares, but for a factor of two
 
@@ -241,7 +245,7 @@ class _NewtonSearch(SearchState):
         """Gradient and second derivatives in theta where the search stands."""
         if self._local is None or self._local[0] is not self.current:
             slope, hessian = local_model(self.current, self.coordinates, self.theta)
-            if self.slow >= _SLOW_STEPS and not self.is_exact:
+            if self.slow >= _SLOW_STEPS and not self.is_exact and len(slope) <= _MOST_DIFFERENCES:
                 hessian = self.difference_hessian(slope)
             self.drop_confounded(slope, hessian)
             self._local = (self.current, slope, hessian)
@@ -281,7 +285,7 @@ class _NewtonSearch(SearchState):
         predicted = float(promised)
         if predicted < min(NO_GAIN, self.settings.tol):
             return True
-        before = self.current.criterion
+        before, omegas = self.current.criterion, self.omegas
         theta = self.theta + units * step
         length = float(np.linalg.norm(step))
         try:
@@ -299,6 +303,8 @@ class _NewtonSearch(SearchState):
             self.theta, self.current = theta, trial
             self.pivot()
         self.record(self.current.criterion, float(np.linalg.norm(slope)), length, accepted)
+        if accepted and self.goes_on_straight(omegas, gained):
+            return False
         small = predicted < ROUNDING_MARGIN * max(self.settings.tol, self.current.rounding)
         self.idle = self.idle + 1 if small else 0
         if self.idle == _IDLE_STEPS:
@@ -331,6 +337,27 @@ class _NewtonSearch(SearchState):
         if self.current.criterion < self.lowest - self.current.rounding:
             self.stale, self.lowest = 0, self.current.criterion
         return self.stale == _STALE_STEPS
+
+    def goes_on_straight(self, omegas: Blocks, gained: float) -> bool:
+        """Look ahead after steps that gained little; return whether that leads lower.
+
+        The last step was from `omegas`. Every search ends with a few such steps, not with so many.
+        """
+        self.small_gains = [*self.small_gains, omegas] if gained < _LITTLE_GAIN else []
+        if len(self.small_gains) < _LITTLE_STEPS:
+            return False
+        before = self.current
+        lines, here, self.small_gains = self.ahead(self.small_gains[0]), self.omegas, []
+        for omegas in lines:
+            try:
+                self.move_to(omegas)
+            except LostPrecisionError:
+                continue
+            if before.criterion - self.current.criterion > ESCAPE_GAIN + before.rounding:
+                self.record(self.current.criterion, 0.0, 0.0, True)
+                return True
+        self.move_to(here)
+        return False
 
     def step_by_em(self) -> bool:
         """Take one EM step, which fails by rounding only; return whether it did."""

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, eigenpairs, eigenvalues
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates
@@ -20,6 +20,10 @@ SNAP_RISE = 1e-8  # of the criterion, that an exact zero may cost: the default t
 SMALLEST_RADIUS = 1e-8  # in units of theta: the criterion changes with the square of such a step
 NO_GAIN = 1e-12  # predicted decrease at which a search ends at once: rounding of a criterion
 ESCAPE_GAIN = 1e-9  # decrease that is worth leaving the boundary or another optimum
+_SHARES = (1.0, 0.25, 0.0625)  # of the way to the boundary, at which to look along a line
+_LONGEST_LINE = 1e3  # steps on a line that does not meet the boundary
+_EDGE_VALUE = 1e-12  # relative eigenvalue: of less, a covariance counts as on the boundary
+_TINY = float(np.finfo(float).tiny)  # divisor in the place of zero
 
 
 class SearchSettings(Protocol):
@@ -91,6 +95,22 @@ class SearchState:
         ]
         return self.coordinates.way_off(omegas, slopes)
 
+    def ahead(self, since: Blocks) -> list[Blocks]:
+        """Return covariances on the straight line from others, (k, k) a factor, the farthest first.
+
+        The farthest are on the boundary. Variances of which only a sum is determined lie on a
+        straight line, but theta on a circle, along which steps are short.
+        """
+        lines = [(omega, omega - other) for omega, other in zip(self.omegas, since, strict=True)]
+        length = min(_length_within(*line) for line in lines)
+        return [
+            [
+                structure.projected(omega + share * length * step)
+                for structure, (omega, step) in zip(self.problem.structures, lines, strict=True)
+            ]
+            for share in _SHARES
+        ]
+
     def drop_confounded(self, slope: FloatArray, hessian: FloatArray) -> None:
         """Zero, in place, slopes and curvatures of confounded factors: they are but rounding."""
         for factor in self.confounded:
@@ -121,6 +141,14 @@ class SearchState:
         self.trace.append(line)
         if self._callback is not None:
             self._callback(line)
+
+
+def _length_within(omega: FloatArray, step: FloatArray) -> float:
+    """Return how many steps, (k, k), from a covariance, (k, k), lie within the boundary."""
+    values, vectors = eigenpairs(omega)
+    half = vectors / np.sqrt(np.maximum(values, _EDGE_VALUE * values[-1] + _TINY))
+    least = float(eigenvalues(half.T @ step @ half)[0])
+    return min(_LONGEST_LINE, 1.0 / max(-least, _TINY))
 
 
 def em_step(evaluation: Evaluation) -> Blocks:
