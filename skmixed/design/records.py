@@ -31,8 +31,9 @@ from skmixed.core.elimination.levels import LevelShrinkage
 from skmixed.core.families.catalogue import FAMILIES
 from skmixed.core.families.ordinal import ORDINAL
 from skmixed.core.fit import Fit, Posterior
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.response_sums import ResponseSums
+from skmixed.core.generalized.working_model import WorkingFit
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.blending import BlendComponents, MixtureShares
 from skmixed.core.pooling.cells import Cells

@@ -10,9 +10,10 @@ import numpy as np
 from scipy import stats
 
 from skmixed.core.families.family import MeanFamily
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.predictive import Mixture
 from skmixed.core.generalized.predictor_errors import predictor_errors
+from skmixed.core.generalized.working_model import WorkingFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import effect_variances, of_unknown_levels
 from skmixed.core.sums.layout import Rows

@@ -14,8 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 from skmixed.core.families.family import Family
 from skmixed.core.fit import Posterior
 from skmixed.core.generalized.further_rows import with_further_rows
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.joint_newton import JointNewton
+from skmixed.core.generalized.working_model import WorkingFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.layout import Rows

@@ -16,15 +16,10 @@ from skmixed.core.batch.intercepts import fit_intercepts
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.families.family import Family, trials_of
 from skmixed.core.generalized.divergence import PURE_DEVIATION, pure_factors
-from skmixed.core.generalized.generalized_fit import (
-    GeneralizedFit,
-    fit_at,
-    modes_at,
-    optimum_of,
-    working_model,
-)
+from skmixed.core.generalized.generalized_fit import GeneralizedFit, fit_at, working_model
 from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum
 from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.optimum import modes_at, optimum_of
 from skmixed.core.generalized.start import point_of
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, WorkingFit, linearised
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.working_model import WorkingFit, linearised
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.linear_predictor import x_beta, z_b
 from skmixed.core.sums.layout import Rows

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, fit_at, optimum_of
+from skmixed.core.generalized.generalized_fit import GeneralizedFit, fit_at
 from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum
 from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.optimum import optimum_of
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.search.report import SolverReport

@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 
 from skmixed.core.families.family import Family
 from skmixed.core.generalized.divergence import PURE_DEVIATION
-from skmixed.core.generalized.generalized_fit import (
-    GeneralizedFit,
-    fit_at,
-    laplace_optimum,
-    working_rows,
-)
+from skmixed.core.generalized.generalized_fit import GeneralizedFit, fit_at
 from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum
 from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.optimum import laplace_optimum
+from skmixed.core.generalized.working_model import working_rows
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
