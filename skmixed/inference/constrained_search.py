@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from scipy.optimize import minimize
 
-from skmixed.core.generalized.joint_newton import secant_corrected
+from skmixed.core.generalized.joint_state import secant_corrected
 from skmixed.core.linalg import FloatArray, trust_region_step
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
 from skmixed.core.search.trust_region import ACCEPTED_RATIO, judged, new_radius

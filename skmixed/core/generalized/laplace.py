@@ -23,6 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.families.family import Family
 from skmixed.core.generalized.curvature import Working, exact_hessian, information_products
 from skmixed.core.generalized.modes import Modes, Point, Remembered, find_modes, first_carried
 from skmixed.core.generalized.observations import Observations, RowBlock
@@ -185,6 +186,48 @@ class _Terms:
     n_steps: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Eliminated:
+    """Columns of a block without their random effects: X, c and the derivatives of g in phi."""
+
+    by_level: Blocks  # (k, 1, n_levels) a factor, r
+    cross: Blocks  # (k, p, n_levels), Z'W X
+    shifts: list[Blocks]  # (k, 1, n_levels) a factor and entry of phi, the derivative of Z'g
+    gram: FloatArray  # (p, p), X'W X
+    remaining: FloatArray  # (p + 1 + m, p + 1 + m)
+    solved: Blocks  # (k, p + 1 + m, n_levels), Z'V^-1 of the columns
+    knows_phi: bool  # whether the family tells second derivatives in phi
+
+    @classmethod
+    def of(
+        cls,
+        family: Family,
+        rows: RowBlock,
+        point: Point,
+        modes: Modes,
+        w: FloatArray,
+        c: FloatArray,
+        g_phi: FloatArray,
+    ) -> _Eliminated:
+        p = rows.fixed.shape[1]
+        by_level, cross = rows.sums(c), rows.cross(w)
+        shifts = [rows.sums(g) for g in g_phi]
+        right = [
+            np.concatenate([own, r, *moved], axis=1)
+            for own, r, *moved in zip(cross, by_level, *shifts, strict=True)
+        ]
+        reduced = modes.factorisation.reduce(right)
+        gram = np.zeros((p + 1 + len(g_phi),) * 2)
+        gram[:p, :p] = rows.gram(w)
+        gram[:p, p] = gram[p, :p] = rows.fixed.T @ c
+        in_phi = family.curvature_in_phi(modes.visit.eta, rows.y, rows.weights, point.phi)
+        if in_phi is not None:
+            gram[p + 1 :, p + 1 :], gram[p + 1 :, :p] = in_phi, g_phi @ rows.fixed
+            gram[:p, p + 1 :] = gram[p + 1 :, :p].T
+        knows_phi, remaining = in_phi is not None, reduced.remaining(gram)
+        return cls(by_level, cross, shifts, gram[:p, :p], remaining, reduced.cross(), knows_phi)
+
+
 def _terms_of(
     observations: Observations, rows: RowBlock, point: Point, modes: Modes, is_curved: bool
 ) -> _Terms:
@@ -194,61 +237,59 @@ def _terms_of(
     if rows.codes:
         variances = modes.factorisation.effect_variances(rows.random, rows.codes)
     c = w1 * variances
-    by_level, cross = rows.sums(c), rows.cross(w)
     f_phi, g_phi, w_phi = family.by_phi(visit.eta, rows.y, rows.weights, point.phi)
-    shifts = [rows.sums(g) for g in g_phi]
-    right = [
-        np.concatenate([own, r, *moved], axis=1)
-        for own, r, *moved in zip(cross, by_level, *shifts, strict=True)
-    ]
-    reduced = modes.factorisation.reduce(right)
-    gram = np.zeros((p + 1 + len(g_phi),) * 2)
-    gram[:p, :p] = rows.gram(w)
-    gram[:p, p] = gram[p, :p] = rows.fixed.T @ c
-    in_phi = family.curvature_in_phi(visit.eta, rows.y, rows.weights, point.phi)
-    if in_phi is not None:
-        gram[p + 1 :, p + 1 :], gram[p + 1 :, :p] = in_phi, g_phi @ rows.fixed
-        gram[:p, p + 1 :] = gram[p + 1 :, :p].T
-    remaining, solved = reduced.remaining(gram), reduced.cross()
-    working = Working(
+    found = _Eliminated.of(family, rows, point, modes, w, c, g_phi)
+    remaining = found.remaining
+    working = _working(rows, point, modes, w, w1, w2 * variances, found)
+    through = _through_modes(point, found.by_level, found.solved, len(g_phi))
+    constant = 0.0
+    if observations.constant is None:
+        constant = family.constant(rows.y, rows.weights, point.phi)
+    return _Terms(
+        _corrected(point, modes, found.by_level),
+        constant,
+        2.0 * (rows.fixed.T @ visit.g) + remaining[:p, p],
+        _slopes(working),
+        2.0 * f_phi.sum(axis=1) + w_phi @ variances - through,
+        _second_order(observations, working) if is_curved else np.zeros((0, 0)),
+        2.0 * np.delete(remaining[p + 1 :], p, axis=1) if found.knows_phi else None,
+        remaining[:p, :p],
+        Remembered(point, visit.effects, modes.scores, found.cross, found.shifts, modes.tangent),
+        modes.decrement,
+        modes.n_steps,
+    )
+
+
+def _working(
+    rows: RowBlock,
+    point: Point,
+    modes: Modes,
+    w: FloatArray,
+    w1: FloatArray,
+    curved: FloatArray,
+    found: _Eliminated,
+) -> Working:
+    p = rows.fixed.shape[1]
+    return Working(
         rows,
         point.lambdas,
         modes,
         w=w,
         w1=w1,
-        curved=w2 * variances,
-        cross=cross,
-        through=[u[:, :p] for u in solved],
+        curved=curved,
+        cross=found.cross,
+        through=[u[:, :p] for u in found.solved],
         scores=[s[:, 0] for s in modes.scores],
-        leverages=[t[:, p] for t in solved],
-        fixed_information=remaining[:p, :p],
-        fixed_gram=gram[:p, :p],
+        leverages=[t[:, p] for t in found.solved],
+        fixed_information=found.remaining[:p, :p],
+        fixed_gram=found.gram,
     )
-    gradient = _slopes(working)
-    if not is_curved:
-        products = np.zeros((0, 0))
-    elif len(observations.structures) <= 1:
-        products = exact_hessian(working, observations.structures)
-    else:
-        products = information_products(working, observations.structures)
-    constant = 0.0
-    if observations.constant is None:
-        constant = family.constant(rows.y, rows.weights, point.phi)
-    return _Terms(
-        _corrected(point, modes, by_level),
-        constant,
-        2.0 * (rows.fixed.T @ visit.g) + remaining[:p, p],
-        gradient,
-        2.0 * f_phi.sum(axis=1)
-        + w_phi @ variances
-        - _through_modes(point, by_level, solved, len(g_phi)),
-        products,
-        None if in_phi is None else 2.0 * np.delete(remaining[p + 1 :], p, axis=1),
-        remaining[:p, :p],
-        Remembered(point, visit.effects, modes.scores, cross, shifts, modes.tangent),
-        modes.decrement,
-        modes.n_steps,
-    )
+
+
+def _second_order(observations: Observations, working: Working) -> FloatArray:
+    """Return second derivatives, exact for one factor, else working variates' products."""
+    make = exact_hessian if len(observations.structures) <= 1 else information_products
+    return make(working, observations.structures)
 
 
 def _summed(parts: list[FloatArray | None]) -> FloatArray | None:
