@@ -72,6 +72,29 @@ def test_exposures_are_offsets_of_their_logarithms(family):
     assert_array_equal(again.predict(NEW), model.predict(NEW))
 
 
+def test_rates_weighted_by_exposures_are_poisson_counts_but_no_negative_binomial_ones():
+    hours = X["hours"].to_numpy()
+    settings = {"random": "(1 | shop)", "fixed": "x"}
+    found = {}
+    for family in ("poisson", "negative_binomial"):
+        counts = MixedGeneralizedRegressor(**settings, family=family, exposure="hours").fit(X, Y)
+        rates = MixedGeneralizedRegressor(**settings, family=family).fit(X, Y / hours, hours)
+        found[family] = rates.coef_[0] / counts.coef_[0]
+        if family == "poisson":
+            assert_allclose(rates.coef_, counts.coef_, rtol=1e-7)
+            assert_allclose(rates.random_covariance_["shop"], counts.random_covariance_["shop"])
+    assert abs(found["negative_binomial"] - 1.0) > 1e-4
+
+
+def test_shares_of_several_trials_tell_the_variance_of_a_level_for_every_row():
+    rng = np.random.default_rng(3)
+    table, trials = X.assign(row=np.arange(len(X))), np.full(len(X), 20.0)
+    chances = 1.0 / (1.0 + np.exp(-rng.normal(0.0, 1.0, len(X))))
+    shares = rng.binomial(20, chances) / 20.0
+    model = MixedGeneralizedRegressor("(1 | row)", family="binomial").fit(table, shares, trials)
+    assert float(model.random_covariance_["row"].iloc[0, 0]) == pytest.approx(1.0, rel=0.3)
+
+
 def test_without_groups_it_is_poisson_regression():
     model = MixedGeneralizedRegressor().fit(X[["x"]], Y)
     plain = PoissonRegressor(alpha=0.0, tol=1e-10, max_iter=1000).fit(X[["x"]], Y)
