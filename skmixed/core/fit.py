@@ -434,8 +434,11 @@ class Posterior:
     @property
     def from_raw(self) -> FloatArray:
         """The map from coefficients to those of the scaled columns, (p, n_fixed)."""
-        back = np.linalg.pinv(self.problem.model.to_raw[:, :-1])
-        return np.asarray(back[:, list(self.spec.fixed)])
+        model, fixed = self.problem.model, list(self.spec.fixed)
+        kept, to_raw = list(model.kept), model.to_raw[fixed, :-1]
+        back = np.zeros(to_raw.T.shape)
+        back[:, kept] = np.linalg.inv(to_raw[kept])
+        return back
 
     @property
     def modes(self) -> Blocks:

@@ -17,6 +17,7 @@ from skmixed.distributed._files import ArrowFiles, parquet_files
 from skmixed.distributed._partial_sums import PartialSums
 from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.distributed._spark import SparkFrame
+from skmixed.estimators._generalized_estimator import BaseGeneralized
 from skmixed.estimators._linear_state import LinearState
 from skmixed.estimators._reading import InputTable
 from skmixed.estimators.linear import MixedLinearRegressor
@@ -151,6 +152,11 @@ DuckDB relation, or iterable of data frames
     >>> distributed.fit(model, chunks, target="Reaction").coef_.round(3)
     array([10.467])
     """
+    if isinstance(model, BaseGeneralized):
+        raise TypeError(
+            f"model is a {type(model).__name__}, whose fit goes over the rows many times: no sums "
+            "of parts are enough for it. Fit it to rows in memory, or a MixedLinearRegressor here"
+        )
     if not isinstance(model, MixedLinearRegressor):
         raise TypeError(
             f"model is a {type(model).__name__}; a MixedLinearRegressor is expected. Steps of a "

@@ -174,7 +174,7 @@ def marginal_means(
     group in the middle. There the means at several levels of other factors are averaged as
     responses, errors have the estimation of the variances in them, and intervals are symmetric on
     the scale of the link. Offsets are left out. Weighted rows enter the mean of a number by their
-    weights.
+    weights; the trials of shares do not, as in emmeans: each share is one row.
 
     References
     ----------

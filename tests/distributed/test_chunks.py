@@ -5,7 +5,12 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from skmixed import MixedLinearRegressor, distributed
+from skmixed import (
+    MixedClassifier,
+    MixedGeneralizedRegressor,
+    MixedLinearRegressor,
+    distributed,
+)
 from skmixed.exceptions import PartitionError
 from tests.distributed.rows import (
     assert_same_fit,
@@ -234,6 +239,14 @@ def test_frame_that_is_lazy_says_what_to_do():
 def test_model_of_another_kind():
     with pytest.raises(TypeError, match="MixedLinearRegressor is expected"):
         distributed.fit("model", [table(50)], target="y")
+
+
+@pytest.mark.parametrize("kind", [MixedClassifier, MixedGeneralizedRegressor])
+def test_generalized_models_are_refused_with_the_reason(kind):
+    with pytest.raises(
+        TypeError, match=f"{kind.__name__}, whose fit goes over the rows many times"
+    ):
+        distributed.fit(kind("(1 | school)"), [table(50)], target="y")
 
 
 @pytest.mark.parametrize("frames", [[], [table(50)[:0]], [table(50).assign(w=0)]])

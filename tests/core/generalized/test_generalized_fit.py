@@ -282,6 +282,17 @@ def test_units_of_columns_do_not_matter(change):
     assert other.report.n_evaluations == one.report.n_evaluations
 
 
+@pytest.mark.parametrize("small", [1.0, 1e-9])
+def test_errors_of_scaled_coefficients_keep_their_digits_in_any_unit(small):
+    drawn = draw(np.random.default_rng(30), "one column", weights=False)
+    drawn.rows.columns[:, 1] *= small
+    drawn.rows.columns[:, 2] /= small
+    found = fit(drawn)
+    np.testing.assert_allclose(
+        found.posterior.scaled_beta_covariance, found.scaled_beta_covariance, rtol=1e-6, atol=1e-12
+    )
+
+
 def test_dependent_columns_are_left_out():
     drawn = draw(np.random.default_rng(32), "one column")
     columns = drawn.rows.columns.copy()
