@@ -131,7 +131,7 @@ def warn_about(
         if k == 1 and factor not in fit.unidentified and n_levels >= n_rows:  # or see above
             name = fit.products.factors[factor].index.name
             _warn_of_effects(name, n_levels, n_rows, by_position)
-    _warn_about_shared_columns(fit)
+    warn_about_shared_columns(fit.products, fit.spec)
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
         warn(
@@ -142,10 +142,11 @@ def warn_about(
         )
 
 
-def _warn_about_shared_columns(fit: Fit) -> None:
-    for factor in fit.spec.used_factors:
-        if _shares_columns(fit.products, fit.spec.factor_terms(factor)):
-            name = fit.products.factors[factor].index.name
+def warn_about_shared_columns(products: CrossProducts, spec: ModelSpec) -> None:
+    """Warn of two terms of one factor whose variances cannot be told apart."""
+    for factor in spec.used_factors:
+        if _shares_columns(products, spec.factor_terms(factor)):
+            name = products.factors[factor].index.name
             warn(
                 f"two random terms of {name!r} have a column in common, or one that is a sum of "
                 "the other's: their variances cannot be told apart. Beside all levels of a "

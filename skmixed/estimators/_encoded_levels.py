@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.records import stored
-from skmixed.design.tables import Labels
+from skmixed.design.tables import UNKNOWN, Labels
 from skmixed.estimators._encoder_columns import (
     Roles,
     RowEncodings,
@@ -25,6 +25,7 @@ from skmixed.estimators._encodings import EncodingModel, Encodings, LabelledRows
 from skmixed.estimators._link_encodings import LinkFit, LinkLevelModel
 from skmixed.estimators._other_columns import OtherColumns
 from skmixed.estimators._reading import pick_rows
+from skmixed.estimators._training_data import warn_about_kinds
 from skmixed.exceptions import UnidentifiedWarning, warn
 
 
@@ -65,11 +66,19 @@ class KnownLevels:
         return [found[column] for column in sorted(found)]
 
     def codes(self, columns: Sequence[NDArray[np.generic]]) -> list[IntArray]:
-        """Look up the labels of further rows, (n,) a column, negative where unknown."""
-        return [
-            look_up(labels, size, values)
-            for labels, size, values in zip(self.labels, self.sizes, columns, strict=True)
-        ]
+        """Look up the labels of further rows, (n,) a column, negative where unknown.
+
+        Warns where no label is known because they differ in kind.
+        """
+        found = []
+        for name, labels, size, values in zip(
+            self.encoded_names, self.labels, self.sizes, columns, strict=True
+        ):
+            codes = look_up(labels, size, values)
+            if len(codes) and (codes == UNKNOWN).all():
+                warn_about_kinds({name: labels}, [name], {name: values})
+            found.append(codes)
+        return found
 
     def of_rows(self, codes: Sequence[IntArray]) -> RowEncodings:
         """Return effects, standard deviations and counts of rows with these codes."""

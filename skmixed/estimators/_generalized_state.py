@@ -22,7 +22,11 @@ from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.design.records import stored, write
-from skmixed.estimators._diagnosis import position_hint, print_iteration
+from skmixed.estimators._diagnosis import (
+    position_hint,
+    print_iteration,
+    warn_about_shared_columns,
+)
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators._mixed_state import MixedAttributes, MixedState
 from skmixed.estimators._prediction_rows import MixedEstimates
@@ -160,6 +164,7 @@ def warn_about_generalized(
     """
     fit = fitted.fit
     factors = [fit.products.factors[factor].index.name for factor in fit.spec.used_factors]
+    warn_about_shared_columns(fit.products, fit.spec)
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
         why = "a response of classes does not tell its variance"

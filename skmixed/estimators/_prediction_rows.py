@@ -109,7 +109,7 @@ class Predictor:
             codes = grouping.codes(source.groups, source.n_rows)
         for factor, keep in zip(used, chosen, strict=True):
             if keep and source.n_rows and (codes[factor] == UNKNOWN).all():
-                warn_about_kinds(grouping, indexes[factor].key, source.groups)
+                warn_about_kinds(grouping.columns, indexes[factor].key, source.groups)
         varying = None if all_columns else list(compress(used, chosen))
         columns = self.design.columns(source, varying)
         offset = self.design.offset(source)

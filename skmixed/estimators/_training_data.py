@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_consistent_length
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
-from skmixed.design.grouping import Grouping
 from skmixed.design.permitted import check_context
 from skmixed.design.source import Source
 from skmixed.design.syntax import FormulaParts, RandomTerm
+from skmixed.design.tables import Labels
 from skmixed.design.values import are_other_kinds, kind_of
 from skmixed.estimators._columns import (
     Columns,
@@ -243,12 +243,13 @@ def read_new_data(
     return source
 
 
-def warn_about_kinds(grouping: Grouping, key: Iterable[str], groups: Any) -> None:
+def warn_about_kinds(known: Mapping[str, Labels], key: Iterable[str], groups: Any) -> None:
     """Warn where no label is known since labels of one kind were fitted and others are given.
 
-    `key` is the grouping columns of a factor of which no level is known.
+    `known` has the labels of every grouping column; `key` is those of a factor of which no level is
+    known.
     """
-    for name, before, now in _changed_kinds(grouping, key, groups):
+    for name, before, now in _changed_kinds(known, key, groups):
         warn(
             f"no label of {name!r} is known: they were {before} in fit and are {now} now, which "
             "are different labels",
@@ -257,11 +258,11 @@ def warn_about_kinds(grouping: Grouping, key: Iterable[str], groups: Any) -> Non
 
 
 def _changed_kinds(
-    grouping: Grouping, names: Iterable[str], groups: Any
+    columns: Mapping[str, Labels], names: Iterable[str], groups: Any
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the columns whose labels were of one kind and are of another now, and both kinds."""
     for name in set(groups).intersection(names):
-        known, now = kind_of(grouping.columns[name].values), kind_of(groups[name])
+        known, now = kind_of(columns[name].values), kind_of(groups[name])
         if are_other_kinds(known, now):
             yield name, known, now
 
@@ -337,7 +338,7 @@ def _further(
         raise ValueError(
             f"no labels of the grouping columns {missing} are given; further rows need them"
         )
-    for name, before, now in _changed_kinds(grouping, grouping.columns, source.groups):
+    for name, before, now in _changed_kinds(grouping.columns, grouping.columns, source.groups):
         raise ValueError(
             f"labels of {name!r} are {now}, but were {before} in fit, so that all would be new "
             "levels: turn them into the same kind"

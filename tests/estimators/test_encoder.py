@@ -12,11 +12,12 @@ from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit, StratifiedK
 from sklearn.pipeline import make_pipeline
 
 from skmixed import BLUPEncoder, MixedLinearRegressor
-from skmixed.exceptions import UnidentifiedWarning
+from skmixed.exceptions import UnidentifiedWarning, UnknownLevelWarning
 from tests.estimators.example import pupils
 
 TABLE = pupils()
 X, Y = TABLE[["school", "class"]], TABLE["y"]
+NUMBERED = pd.factorize(TABLE["class"])[0]
 
 
 def blups(random, table, y, fixed=()):
@@ -284,3 +285,10 @@ def test_noise_does_not_leak_into_training_folds():
         encoded = BLUPEncoder(random_state=0).fit_transform(noise, y)
         gaps.append(Ridge(alpha=1e-6).fit(encoded, y).score(encoded, y))
     assert np.mean(gaps) < 0.005
+
+
+def test_labels_of_another_kind_than_in_fit_are_said():
+    encoder = BLUPEncoder(columns=["class"]).fit(TABLE[["class"]].assign(**{"class": NUMBERED}), Y)
+    with pytest.warns(UnknownLevelWarning, match="'class' .* numbers in fit and are text now"):
+        encoded = encoder.transform(pd.DataFrame({"class": NUMBERED.astype(str)}))
+    assert_array_equal(np.asarray(encoded), 0.0)

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from skmixed import MixedClassifier, MixedGeneralizedRegressor, glmer, lmer
+from skmixed import MixedClassifier, MixedGeneralizedRegressor, clmm, glmer, lmer
+from skmixed.exceptions import UnidentifiedWarning
 from tests import reference_set
 from tests.estimators.test_generalized_regressor import NEW, X, Y
 
@@ -161,3 +162,16 @@ def test_errors_at_the_door():
         glmer("incidence ~ 1 + (1 | herd)", CBPP, family="poisson", exposure="time")
     with pytest.raises(ValueError, match="cbind"):
         lmer("cbind(incidence, size) ~ 1 + (1 | herd)", CBPP)
+
+
+@pytest.mark.parametrize("fit", [lmer, glmer, clmm])
+def test_an_intercept_beside_all_levels_of_a_factor_is_said(fit):
+    rng = np.random.default_rng(8)
+    table = pd.DataFrame({"g": np.arange(200) % 10, "f": rng.choice(["a", "b", "c"], 200)})
+    eta = rng.normal(size=10)[table["g"]] + rng.logistic(size=200)
+    table["y"] = eta if fit is lmer else (eta > 0).astype(int)
+    if fit is clmm:
+        table["y"] = np.digitize(eta, [-1.0, 1.0])
+    options = {"family": "binomial"} if fit is glmer else {}
+    with pytest.warns(UnidentifiedWarning, match="two random terms of 'g' have a column in common"):
+        fit("y ~ 1 + (f || g)", table, **options)

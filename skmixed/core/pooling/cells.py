@@ -56,6 +56,10 @@ class Cells:
         origin = np.asarray((ones if weights is None else weights) @ columns / counts.sum())
         columns = columns - origin
         sums = level_sums(codes, n_cells, [ones, *columns.T], columns, weights)
+        squares = np.einsum("iig->i", sums[1:])
+        constant = squares <= (_NO_SPREAD * origin) ** 2 * counts.sum()
+        columns[:, constant] = 0.0  # not the rounding of their mean, which would be their spread
+        sums[:, constant], sums[1:][constant] = 0.0, 0.0
         means = sums[0] / counts
         products = sums[1:] - counts * means[:, None] * means
         far = np.einsum("iig->ig", products) < _FAR_CELL * np.einsum("iig->ig", sums[1:])
@@ -77,6 +81,18 @@ class Cells:
             between = apart[:, None] * (self.counts * apart)[None, :]
             products = products + sum_children(between, parents, n_parents)
         return Cells(counts, self.origin, means, products, self.centred)
+
+    def deviations(self, columns: FloatArray) -> FloatArray:
+        """Return columns, (n, d), from the origin, zeros where there is but rounding."""
+        found = columns - self.origin
+        found[np.abs(found) <= _NO_SPREAD * np.abs(self.origin)] = 0.0
+        return found
+
+    @property
+    def squares(self) -> FloatArray:
+        """Sums of squares of the columns, (d,), from the origin."""
+        own = np.einsum("iig->i", self.products)
+        return np.asarray(own + (self.counts * np.square(self.means)).sum(axis=1))
 
     def gram(self, p: int) -> FloatArray:
         """Return the cross-products of the constant and the first p columns, from the origin.

@@ -15,7 +15,7 @@ power of four scales columns, and that of weights of one is one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -347,12 +347,19 @@ def check_squares(
 
     `gram`, (n_columns, n_columns), are the products of the columns, (n, n_columns), about a shift.
     """
-    squares = gram.diagonal()
-    largest, smallest = float(squares.max()), float(squares.min())
-    if largest < np.inf and smallest >= _LEAST_SUM_OF_SQUARES:
+    refuse_squares(names, gram.diagonal(), lambda: apply_basis(columns, basis))
+
+
+def refuse_squares(
+    names: Sequence[str], squares: FloatArray, columns: Callable[[], FloatArray]
+) -> None:
+    """Raise ValueError as `check_squares`, given sums of squares, (m,).
+
+    `columns` makes the columns, (n, m), which few data need.
+    """
+    if bool((squares < np.inf).all() and (squares >= _LEAST_SUM_OF_SQUARES).all()):
         return
-    shifted = apply_basis(columns, basis)
-    for name, column, square in zip(names, shifted.T, squares.tolist(), strict=True):
+    for name, column, square in zip(names, columns().T, squares.tolist(), strict=True):
         if not square < np.inf or (square < _LEAST_SUM_OF_SQUARES and column.any()):
             size = "large" if not square < np.inf else "small"
             raise ValueError(

@@ -192,4 +192,4 @@ def warn_about_labels(
         warn_of_missing(columns.from_argument, "groups", "Pass groups=...")
         return
     if len(codes[1]) and (codes[1] < 0).all():
-        warn_about_kinds(tree.grouping, tree.names[:1], labels)
+        warn_about_kinds(tree.grouping.columns, tree.names[:1], labels)

@@ -14,6 +14,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.cells import CellFits, Cells, fit_cells
 from skmixed.core.pooling.hierarchy import PooledHierarchy, pool
 from skmixed.core.pooling.stage import NOISELESS, FirstStageResidual
+from skmixed.core.sums.summation import refuse_squares
 from skmixed.design.records import stored
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._group_fits import Estimates, GroupFits, standard_errors, uncentred
@@ -58,6 +59,8 @@ class LinearGroupFits(GroupFits):
         columns = np.column_stack([training.numbers, training.y])  # in C order, as both are
         n_cells, centred = self.tree.hierarchy.sizes[-1], self.fit_intercept
         cells = Cells.of(columns, codes[-1], n_cells, training.weights, centred=centred)
+        names = [*training.inner_names, *["y"] * self.n_outputs]
+        refuse_squares(names, cells.squares, lambda: cells.deviations(columns))
         self.cells = replace(cells, counts=self.tree.counts[-1])  # the same, kept once
         self.origin = self.cells.origin[: self.p]
         fits = self._fits(self.cells)

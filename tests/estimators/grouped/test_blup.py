@@ -346,3 +346,32 @@ def test_groups_whose_numbers_are_too_large_to_be_shrunk_are_named():
             warnings.simplefilter("ignore")
             with pytest.raises(ValueError, match=r"largest in the group \('.',\): rescale"):
                 model.fit(X, y)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e6 + 0.1, -1e-3 / 3.0, 0.125])
+def test_a_constant_column_has_no_slope(value):
+    """The rounding of its mean is no spread, by which a slope could be told."""
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({"g": np.arange(80) % 8, "z": np.full(80, value)})
+    y = rng.normal(size=8)[table["g"]] + rng.normal(size=80)
+    model = GroupedModels(group_features="g").fit(table, y)
+    of_zeros = GroupedModels(group_features="g").fit(table.assign(z=0.0), y)
+    expected = of_zeros.predict(table.assign(z=0.0))
+    assert_allclose(model.predict(table), expected, rtol=1e-12)
+    assert_allclose(model.predict(table.assign(z=value + 1.0)), expected, rtol=1e-12)
+    without = GroupedModels(group_features="g").fit(table[["g"]], y)
+    assert_allclose(expected, without.predict(table[["g"]]), rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+@pytest.mark.parametrize("shrinkage", ["blup", None])
+@pytest.mark.parametrize(("size", "word"), [(1e200, "large"), (1e-200, "small")])
+def test_numbers_whose_squares_leave_the_range_are_refused(size, word, shrinkage):
+    rng = np.random.default_rng(4)
+    table = pd.DataFrame({"g": np.arange(40) % 4, "x": rng.normal(size=40)})
+    model = GroupedModels(group_features="g", shrinkage=shrinkage)
+    with pytest.raises(ValueError, match=f"'x' are so {word}.*other units"):
+        model.fit(table.assign(x=size * table["x"]), rng.normal(size=40))
+    if word == "large":
+        with pytest.raises(ValueError, match="'y' are so large"):
+            model.fit(table, size * rng.normal(size=40))
