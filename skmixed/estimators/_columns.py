@@ -321,19 +321,20 @@ class RandomColumns:
         """Names of the grouping columns in the table of the random part."""
         return list(self.columns.groups or self.columns.from_argument)
 
-    def features(self, table: InputTable) -> Any:
+    def features(self, table: InputTable, learner: Any) -> Any:
         """Return the columns of the regressor, in a table of the kind of X.
 
-        Raises ValueError if none is left.
+        Raises ValueError if none is left, or all are dates or durations.
         """
         if not self.columns.groups:
+            table.select_for(learner, range(len(table.names)))
             return table.values
         if not self.columns.numeric:
             raise ValueError(
                 f"no column is left for the regressor: X has {len(self.columns.names)} feature(s), "
                 "all of them grouping columns"
             )
-        return table.select(self.columns.numeric)
+        return table.select_for(learner, self.columns.numeric)
 
     def table(self, table: InputTable, given: Mapping[str, Any] | None) -> pd.DataFrame:
         """Return the columns of the model of residuals: slopes and grouping columns.

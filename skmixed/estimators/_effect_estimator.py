@@ -160,7 +160,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
             check_classes(y, folds)
         if out_of_bag:
             learner = clone(learner).set_params(oob_score=True)
-        features = roles.features(table)
+        features = roles.features(table, learner)
         fixed = LearnerPart(
             learner, response, y, features, weights, folds, out_of_bag, self.n_jobs, repeats
         )

@@ -119,7 +119,8 @@ class EffectAttributes(FittedEstimator[EffectState]):
         given = groups_as_in_fit(columns, found, table.n_rows, needed)
         if groups is None:
             warn_without_groups(self, columns, needed, columns.groups)
-        prediction = fitted.response.predictor(fitted.learner, fitted.roles.features(table))
+        features = fitted.roles.features(table, fitted.learner)
+        prediction = fitted.response.predictor(fitted.learner, features)
         if model is None or predictor is None:
             return prediction, None
         random_columns = fitted.roles.table(table, given)

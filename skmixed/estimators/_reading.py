@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _get_feature_names, check_array, validate_data
 
@@ -27,7 +28,7 @@ from skmixed.design.tables import (
     take,
     to_pandas,
 )
-from skmixed.design.values import check_labels, floating, refuse_dates
+from skmixed.design.values import check_labels, floating, kind_of, refuse_dates
 from skmixed.design.wording import list_rows
 from skmixed.estimators._estimator import header_of
 from skmixed.estimators._numbers import (
@@ -150,6 +151,18 @@ class InputTable:
         """Return some columns by position or name, as a table of the same kind."""
         chosen = [self.names.index(p) if isinstance(p, str) else p for p in places]
         return select(self.values, chosen) if self.is_named else _picked(self.values, chosen)
+
+    def select_for(self, estimator: Any, places: Sequence[int]) -> Any:
+        """Return the columns of another estimator, as `select`.
+
+        Raises ValueError if all are dates or durations, which numpy would read in their unit of
+        storage; a pipeline may know what to do with them.
+        """
+        if not isinstance(estimator, Pipeline):
+            kinds = (kind_of(self.column(place)) for place in places)
+            if all(kind in ("dates", "durations") for kind in kinds):
+                refuse_dates(self.column(places[0]), f"the column {self.names[places[0]]!r}")
+        return self.select(places)
 
     def take(self, rows: Any) -> InputTable:
         """Return some rows."""

@@ -10,8 +10,17 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from skmixed import MixedLinearRegressor
+from skmixed import (
+    GroupedModels,
+    MixedEffectsClassifier,
+    MixedEffectsRegressor,
+    MixedLinearRegressor,
+)
 from tests.estimators.example import pupils
 
 TABLE = pupils()
@@ -184,3 +193,35 @@ def test_complex_numbers_are_refused(groups):
     for X, y in ((NUMBERS * 1j, Y), (NUMBERS.to_numpy() * 1j, Y), (NUMBERS, Y.to_numpy() * 1j)):
         with pytest.raises(ValueError, match="Complex data not supported"):
             MixedLinearRegressor().fit(X, y, groups=groups)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MixedEffectsRegressor(random="(1 | school)"),
+        MixedEffectsClassifier(random="(1 | school)"),
+        GroupedModels(LogisticRegression(), group_features="school"),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.parametrize("time", [DAYS, DAYS - DAYS[0]], ids=["dates", "durations"])
+def test_times_are_no_features_of_other_estimators(model, time):
+    """Numpy would take them in the unit in which they happen to be stored."""
+    table = TABLE[["school"]].assign(x=time.to_numpy())
+    y = (TABLE["y"] > TABLE["y"].median()).astype(int)
+    with pytest.raises(ValueError, match="'x' holds dates or durations"):
+        clone(model).fit(table, y)
+    fitted = clone(model).fit(TABLE[["school", "x"]], y)
+    with pytest.raises(ValueError, match="'x' holds dates or durations"):
+        fitted.predict(table[["school", "x"]])
+
+
+def test_a_pipeline_may_take_times():
+    days = FunctionTransformer(lambda frame: frame.apply(lambda x: (x - DAYS[0]).dt.days))
+    model = GroupedModels(make_pipeline(days, LinearRegression()), group_features="school")
+    times = TABLE[["school"]].assign(x=DAYS.to_numpy())
+    numbers = TABLE[["school"]].assign(x=np.arange(len(DAYS)))
+    of_numbers = clone(model).set_params(estimator=LinearRegression()).fit(numbers, Y)
+    found, expected = model.fit(times, Y).predict(times), of_numbers.predict(numbers)
+    assert np.isfinite(found).all()
+    assert np.corrcoef(found, expected)[0, 1] > 0.9

@@ -128,15 +128,15 @@ def _cut(
         name_by = "group_features" if fitting else None
         numbers = table.numeric(columns.numeric, estimator, name_by=name_by)
         return np.ascontiguousarray(numbers), labels
-    return _inner_columns(table, columns.numeric), labels
+    return _inner_columns(table, columns.numeric, inner), labels
 
 
-def _inner_columns(table: InputTable, places: Sequence[int]) -> Any:
+def _inner_columns(table: InputTable, places: Sequence[int], inner: Any) -> Any:
     """Return the columns of the inner estimator: if all are numbers, in double precision.
 
     Missing values are its own business: a step within it may fill them in.
     """
-    chosen = table.select(places)
+    chosen = table.select_for(inner, places)
     if not table.is_named:
         refuse_dates(chosen, "X")
         if not _spell_numbers(chosen):
