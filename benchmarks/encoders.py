@@ -198,6 +198,7 @@ def speed(repeats=7):
         (20_000, 500, True, "count"),
         (1_000_000, 100_000, False, "continuous"),
         (1_000_000, 100_000, True, "continuous"),
+        (1_000_000, 100_000, False, "binary"),
     ]:
         rng = np.random.default_rng(0)
         level = rng.integers(n_levels, size=n_rows)

@@ -39,14 +39,17 @@ FOLDS = 3
 class WithSlopes(TransformerMixin, BaseEstimator):
     """An encoder with the slopes of those numbers whose variance, one by one, is not zero."""
 
+    def __init__(self, target_type="continuous"):
+        self.target_type = target_type
+
     def _chosen(self, X, y):
         numbers = [name for name in X if name != "label" and X[name].nunique() > 2]
-        found = []
+        given, found = {"columns": "label", "target_type": self.target_type}, []
         for name in numbers:
-            encoder = BLUPEncoder(columns="label", slopes=name, adjust=True).fit(X, y)
+            encoder = BLUPEncoder(slopes=name, **given).fit(X, y)
             if encoder.random_covariance_[0][0, 1, 1] > 0.0:
                 found.append(name)
-        return BLUPEncoder(columns="label", slopes=found, adjust=True, random_state=0)
+        return BLUPEncoder(slopes=found, random_state=0, **given)
 
     def fit_transform(self, X, y):
         self.encoder_ = self._chosen(X, y)
@@ -61,10 +64,10 @@ def encoders(classes):
     cv = KFold(5, shuffle=True, random_state=0)
     part = (TargetEncoder(target_type=kind, cv=cv), ["label"])
     yield "TargetEncoder", make_column_transformer(part, remainder="passthrough")
-    given = {"columns": "label", "random_state": 0}
+    given = {"columns": "label", "target_type": kind, "random_state": 0}
     yield "BLUPEncoder", BLUPEncoder(adjust=False, **given)
     yield "adjusted", BLUPEncoder(adjust=True, **given)
-    yield "with slopes", WithSlopes()
+    yield "with slopes", WithSlopes(kind)
 
 
 def models(classes):
