@@ -46,6 +46,7 @@ class LearnerPart:
     out_of_bag: bool  # whether rows are predicted by the trees that have not seen them
     n_jobs: int | None  # over which the folds are spread
     repeats: bool  # whether a row of weight w stands for w rows
+    exposure: FloatArray | None = None  # (n,), to which the mean is proportional
 
     def fit(self, given: EffectsOfRows | None) -> Any:
         """Return f fitted to all rows, given random effects, or none."""
@@ -83,7 +84,12 @@ class LearnerPart:
         return predictors
 
     def _target(self, given: EffectsOfRows | None) -> LearnedTarget:
-        return LearnedTarget(self.y) if given is None else self.response.target(self.y, given)
+        if given is not None:
+            return self.response.target(self.y, given)
+        if self.exposure is None:
+            return LearnedTarget(self.y)
+        weights = self.exposure if self.response.needs_weights else None
+        return LearnedTarget(self.y / self.exposure, weights)
 
     def _of(self, model: Any, X: Any) -> FloatArray:
         return self.response.predictor(model, X)
@@ -123,12 +129,12 @@ def check_takes_weights(learner: Any, weights: FloatArray | None, *, repeats: bo
         )
 
 
-def check_takes_effects(learner: Any, family: str) -> None:
-    """Raise ValueError for a learner that cannot be told of random effects, by weights."""
+def check_takes_effects(learner: Any, family: str, beside: str) -> None:
+    """Raise ValueError for a learner that cannot be told of random effects, or exposures."""
     last = learner.steps[-1][1] if isinstance(learner, Pipeline) else learner
     if not has_fit_parameter(last, "sample_weight"):
         raise ValueError(
-            f"a response of family {family!r} is learned beside random effects by weights of its "
+            f"a response of family {family!r} is learned beside {beside} by weights of its "
             f"rows, but the fit of {type(last).__name__} takes no sample_weight: choose another "
             "learner, such as boosting, a forest or a penalised linear model"
         )
@@ -159,6 +165,7 @@ class Alternation:
 
     fit: Any  # of the random part, at the lowest criterion
     effects: EffectsOfRows  # under it
+    given: EffectsOfRows | None  # which the learner had that it was fitted to; None: none
     criteria: tuple[float, ...]  # of every iteration
     converged: bool  # whether the last iteration gained too little to go on
 
@@ -175,7 +182,7 @@ class Alternation:
         effects, n = None, len(fixed.y)
         enough = tol * (n if fixed.weights is None else float(fixed.weights.sum()))
         for iteration in range(1, max_iter + 1):
-            f = fixed.predictors(effects)
+            given, f = effects, fixed.predictors(effects)
             fit = random.fit(f)
             effects = random.effects(fit, f)
             criteria.append(fit.criterion)
@@ -183,7 +190,7 @@ class Alternation:
                 print(f"iteration {iteration}  criterion {fit.criterion:.3f}")
             last = np.inf if best is None else best.fit.criterion
             if best is None or fit.criterion < last:
-                best = cls(fit, effects, tuple(criteria), False)
+                best = cls(fit, effects, given, tuple(criteria), False)
             if not last - fit.criterion > enough:
                 return replace(best, criteria=tuple(criteria), converged=True)
         assert best is not None

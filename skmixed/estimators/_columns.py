@@ -326,18 +326,19 @@ class RandomColumns:
 
         Raises ValueError if none is left, or all are dates or durations.
         """
-        if not self.columns.groups:
+        if len(self.columns.numeric) == len(self.columns.names):
             table.select_for(learner, range(len(table.names)))
             return table.values
         if not self.columns.numeric:
             raise ValueError(
                 f"no column is left for the regressor: X has {len(self.columns.names)} feature(s), "
                 "all of them grouping columns"
+                + ("" if self.columns.exposure is None else " or exposures")
             )
         return table.select_for(learner, self.columns.numeric)
 
     def table(self, table: InputTable, given: Mapping[str, Any] | None) -> pd.DataFrame:
-        """Return the columns of the model of residuals: slopes and grouping columns.
+        """Return the columns of the model of residuals: exposures, slopes and grouping columns.
 
         `given` is the columns of the argument `groups`; where it is None, their labels are missing.
         Raises ValueError for an array where slopes are expressions.
@@ -352,7 +353,9 @@ class RandomColumns:
             found = table.pandas.reset_index(drop=True)
             found = found.drop(columns=[name for name in columns.groups if name in found])
         else:
-            slopes = {columns.names[place]: table.column(place) for place in self.slopes}
+            places = [columns.names.index(n) for n in (columns.exposure,) if n is not None]
+            places += self.slopes
+            slopes = {columns.names[place]: table.column(place) for place in places}
             found = pd.DataFrame({name: _without_index(each) for name, each in slopes.items()})
         groups = table.labels(columns.group_places, allow_nan=False)
         if columns.from_argument:

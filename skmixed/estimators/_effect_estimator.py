@@ -31,7 +31,7 @@ from skmixed.estimators._learned_responses import LearnedResponse
 from skmixed.estimators._numbers import check_lengths, read_weights
 from skmixed.estimators._random_parts import RandomPart
 from skmixed.estimators._reading import InputTable
-from skmixed.estimators._training_data import read_arguments
+from skmixed.estimators._training_data import read_arguments, read_exposure
 from skmixed.exceptions import warn
 
 CrossFitting = Literal["groups", "rows", "oob", "none"]
@@ -53,6 +53,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
     n_jobs: int | None
     verbose: int
     quadrature: int
+    exposure: Any = None  # which a classifier has not
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "random": [str, Mapping, None],
@@ -94,7 +95,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
 
     @abstractmethod
     def _read_response(
-        self, y: Any, n_rows: int, weights: FloatArray | None
+        self, y: Any, n_rows: int, weights: FloatArray | None, exposure: FloatArray | None
     ) -> tuple[NDArray[Any], LearnedResponse]:
         """Validate the response, (n_rows,), and say of what kind it is."""
 
@@ -127,15 +128,19 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
         repeats = self._counts_rows and not out_of_bag
         check_takes_weights(learner, weights, repeats=repeats)
         terms, columns = declared(self.random, self.group_features, table.names, given, None)
+        columns = columns.with_exposure(self.exposure)
+        exposure = read_exposure(table, columns.exposure)
         roles = RandomColumns.of(columns, terms, all_features=whole)
-        y, response = self._read_response(y, table.n_rows, weights)
+        y, response = self._read_response(y, table.n_rows, weights, exposure)
         if given is not None:
             check_lengths(table.n_rows, *given.values())
         f_name = None if whole or response.family is None else _free_name(columns)
         random = None
+        if response.family is not None and response.needs_weights and not whole:
+            for beside, there in [("random effects", terms), ("exposures", columns.exposure)]:
+                if there:
+                    check_takes_effects(learner, response.family.name, beside)
         if terms:
-            if response.family is not None and response.needs_weights and not whole:
-                check_takes_effects(learner, response.family.name)
             params = {
                 "random": self.random,
                 "context": self.context,
@@ -145,6 +150,8 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
                 "fit_intercept": roles.formulas or not whole or learner.fit_intercept,
                 "fixed": _fixed_formula(learner, f_name, whole=whole) if roles.formulas else None,
             }
+            if exposure is not None:
+                params["exposure"] = columns.exposure
             random_table = roles.table(table, given)
             if f_name is not None:
                 random_table.insert(0, f_name, np.zeros(table.n_rows))
@@ -162,7 +169,16 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
             learner = clone(learner).set_params(oob_score=True)
         features = roles.features(table, learner)
         fixed = LearnerPart(
-            learner, response, y, features, weights, folds, out_of_bag, self.n_jobs, repeats
+            learner,
+            response,
+            y,
+            features,
+            weights,
+            folds,
+            out_of_bag,
+            self.n_jobs,
+            repeats,
+            exposure,
         )
         found = self._alternated(fixed, random, whole=whole)
         parts = _without_groups(fixed) if found is None else _of_groups(random, found)
@@ -184,7 +200,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
             return None
         if whole:  # the mixed model has the features itself
             fit = random.fit(None)
-            return Alternation(fit, random.effects(fit, None), (fit.criterion,), True)
+            return Alternation(fit, random.effects(fit, None), None, (fit.criterion,), True)
         return Alternation.of(
             fixed, random, max_iter=self.max_iter, tol=self.tol, verbose=self.verbose
         )
@@ -192,9 +208,11 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
     def _final(
         self, fixed: LearnerPart, found: Alternation | None, mixed_model: Any, *, whole: bool
     ) -> Any:
-        """Return f, fitted to all rows."""
-        if found is None or not whole or fixed.response.family is None:
+        """Return f, fitted to all rows: of a family the one that the mixed model was fitted to."""
+        if found is None or fixed.response.family is None:
             return fixed.fit(None if found is None else found.effects)
+        if not whole:
+            return fixed.fit(found.given)
         return fixed.with_coefficients(mixed_model.coef_, mixed_model.intercept_)
 
 
@@ -205,7 +223,10 @@ def _without_groups(fixed: LearnerPart) -> dict[str, Any]:
         squares = np.square(fixed.y - fixed.predictors(None))
         variance = float(np.average(squares, weights=fixed.weights))
     elif family.n_dispersions:
-        phi = family.moment_phi(fixed.y, fixed.predictors(None))
+        center = fixed.predictors(None)
+        if fixed.exposure is not None:
+            center += np.log(fixed.exposure)
+        phi = family.moment_phi(fixed.y, center)
     return {
         "mixed_model": None,
         "residual_variance": variance,

@@ -34,7 +34,7 @@ from skmixed.estimators._numbers import read_weights, read_y
 from skmixed.estimators._prediction_rows import PredictionRows
 from skmixed.estimators._predictions import half_widths
 from skmixed.estimators._reading import InputTable, read_groups
-from skmixed.estimators._training_data import read_new_data
+from skmixed.estimators._training_data import read_exposure, read_new_data
 from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.inference.testing import check_probability
@@ -121,14 +121,16 @@ class EffectAttributes(FittedEstimator[EffectState]):
             warn_without_groups(self, columns, needed, columns.groups)
         features = fitted.roles.features(table, fitted.learner)
         prediction = fitted.response.predictor(fitted.learner, features)
+        exposure = read_exposure(table, columns.exposure)
+        shift = 0.0 if exposure is None else np.log(exposure)
         if model is None or predictor is None:
-            return prediction, None
+            return prediction + shift, None
         random_columns = fitted.roles.table(table, given)
         if fitted.f_name is not None:
             random_columns.insert(0, fitted.f_name, prediction)
         source = read_new_data(model, predictor, random_columns, None, needed)
         rows = predictor.rows(source, wanted, all_columns=self._averages(fitted))
-        means = rows.means(model.handle_unknown)
+        means = rows.means(model.handle_unknown) + shift
         if fitted.response.family is None:
             means += prediction - rows.fixed_part()
         return means, rows
@@ -333,5 +335,8 @@ class EffectPredictions(EffectAttributes):
             weights = np.ones(len(means))
         family.check(truth, weights)
         refuse_missing(means, "they have no prediction to be judged: leave them out")
-        constant = np.full(len(means), np.average(truth, weights=weights))
+        exposure = read_exposure(InputTable.of(X), fitted.roles.columns.exposure)
+        if exposure is None:
+            exposure = np.ones(len(means))
+        constant = exposure * float(weights @ truth / (weights @ exposure))
         return explained_deviance(family, fitted.phi, truth, means, constant, weights)

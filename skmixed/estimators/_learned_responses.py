@@ -39,7 +39,7 @@ class EffectsOfRows(NamedTuple):
     """What a fit says of the rows it was made to."""
 
     f: FloatArray  # (n,), as it was given, on the scale of the link
-    shift: FloatArray  # (n,), what is added to it, Z b at the modes
+    shift: FloatArray  # (n,), what is added to it, Z b at the modes and logarithms of exposures
     variance: FloatArray | None = None  # (n,), of Z b given y; None where it makes no difference
     phi: FloatArray | None = None  # (m,), dispersions
 
@@ -102,16 +102,27 @@ class Numbers:
 @stored
 @dataclass(frozen=True, slots=True, eq=False)
 class PositiveMeans:
-    """Responses of a family with the logarithmic link: the mean is exp(f(X) + Z b)."""
+    """Responses of a family with the logarithmic link: the mean is exp(f(X) + Z b).
+
+    With exposures that is the mean for an exposure of one.
+    """
 
     family: MeanFamily
-    least: float  # mean that stands for zero
+    least: float  # such a mean that stands for zero
 
     @classmethod
-    def of(cls, family: MeanFamily, y: FloatArray, weights: FloatArray | None) -> PositiveMeans:
+    def of(
+        cls,
+        family: MeanFamily,
+        y: FloatArray,
+        weights: FloatArray | None,
+        exposure: FloatArray | None = None,
+    ) -> PositiveMeans:
         """Tell from responses, (n,), what zero stands for; ValueError for impossible ones."""
         family.check(y, weights)
         mean = float(np.average(y, weights=weights))
+        if exposure is not None:
+            mean /= float(np.average(exposure, weights=weights))
         return cls(family, _LEAST_CASES * mean / _number(y, weights))
 
     @property

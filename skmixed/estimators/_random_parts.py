@@ -26,7 +26,7 @@ from skmixed.estimators._generalized_estimator import BaseGeneralized
 from skmixed.estimators._generalized_state import GeneralizedState, fit_generalized
 from skmixed.estimators._learned_responses import EffectsOfRows
 from skmixed.estimators._linear_state import LinearState, search_of
-from skmixed.estimators._training_data import TrainingData, read_training_data
+from skmixed.estimators._training_data import TrainingData, read_training_data, with_exposure
 from skmixed.estimators.linear import MixedLinearRegressor
 
 
@@ -132,20 +132,28 @@ class GeneralizedPart:
         """Level of every row, a factor each."""
         return self.rows.codes
 
+    @property
+    def offset(self) -> FloatArray | None:
+        """Logarithms of exposures, (n,), if there are any."""
+        return with_exposure(None, self.data.exposure)
+
     def fit(self, f: FloatArray | None) -> GeneralizedFit:
         """Fit to f(X), or to the features that take its place."""
         if self.place is not None:
             self.rows.columns[:, self.place] = f
-        return fit_generalized(self.model, self.design, self.rows, self.family, None)
+        return fit_generalized(self.model, self.design, self.rows, self.family, self.offset)
 
     def effects(self, fit: GeneralizedFit, f: FloatArray | None) -> EffectsOfRows:
         """Return the fixed part, in the place of f(X), and what the random part adds."""
         columns = self.rows.columns
         if self.place is not None:
             columns[:, self.place] = f
+        shift = z_b(fit.spec, columns, self.codes, fit.modes)
+        if self.offset is not None:
+            shift += self.offset
         return EffectsOfRows(
             x_beta(fit.spec, columns, fit.beta),
-            z_b(fit.spec, columns, self.codes, fit.modes),
+            shift,
             np.maximum(effect_variances(fit.working, self.rows), 0.0),
             fit.phi,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
 
 from sklearn.base import RegressorMixin
@@ -65,6 +66,10 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
         What the response is: any numbers; counts whose variance is the mean, or larger; or positive
         numbers. But for the first the link is the logarithm, the fit by maximum likelihood, and the
         regressor must take `sample_weight` ("gamma" does without), and predict no negative means.
+    exposure : str, int or None, default=None
+        Column of X, by name or position, that the mean is proportional to, as in
+        `MixedGeneralizedRegressor`: the time or the area in which was counted. The regressor does
+        not get it, and predicts means for an exposure of one: rates. Not for family="gaussian".
     context : dict of str to object, default=None
         Functions and values of your own that slopes in `random` may name, as in
         `MixedLinearRegressor`. Without it text from strangers runs no code
@@ -111,7 +116,8 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
     Attributes
     ----------
     regressor_ : estimator
-        f, fitted to y - Z b of all rows, or of a family to y without what Z b makes of it.
+        f, fitted to y - Z b of all rows, or of a family to y without what exposures and Z b, as of
+        the iteration before the best, make of it.
     mixed_model_ : MixedLinearRegressor, MixedGeneralizedRegressor or None
         The model of what f leaves, or of a family that of y given log f(X), a fixed column named
         "f"; None without groups.
@@ -150,7 +156,7 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
     counts times exp(-m - v / 2), with exp(m + v / 2) as weights, by which its Poisson loss has the
     slope in f of the likelihood; to positive numbers times exp(v / 2 - m). Linear predictors are
     ``a + c log f(X) + Z b``: c, estimated with the variances from rows that f has not seen, is
-    below 1 for an f that is too sure of them.
+    below 1 for an f that is too sure of them. The logarithm of an exposure is part of m.
 
     The alternation is the EM algorithm for f together with a direct search for the variances, as
     in mixed-effects forests (Hajjem, Bellavance & Larocque 2014,
@@ -175,6 +181,7 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
         **BaseEffects._parameter_constraints,
         "regressor": [HasMethods(["fit", "predict"]), None],
         "family": [StrOptions(set(_LOSSES))],
+        "exposure": [str, Integral, None],
         "method": [StrOptions({"reml", "ml"})],
         "weighting": [StrOptions({"frequency", "precision"})],
     }
@@ -187,6 +194,7 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
         random: str | Mapping[str, Any] | None = None,
         *,
         family: Literal["gaussian", "poisson", "negative_binomial", "gamma"] = "gaussian",
+        exposure: str | int | None = None,
         context: Mapping[str, Any] | None = None,
         group_features: Any = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
@@ -206,6 +214,7 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
         self.regressor = regressor
         self.random = random
         self.family = family
+        self.exposure = exposure
         self.context = context
         self.group_features = group_features
         self.covariance = covariance
@@ -255,6 +264,11 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
             If `random` cannot be read.
         """
         self._validate_params()
+        if self.family == "gaussian" and self.exposure is not None:
+            raise ValueError(
+                f"exposure={self.exposure!r} needs the link 'log', which family='gaussian' has "
+                "not: take family='poisson' for counts, or divide y by the exposure"
+            )
         if self.family != "gaussian" and self.weighting == "precision":
             raise ValueError(
                 f"weighting='precision' is of family='gaussian'; in family {self.family!r} "
@@ -274,12 +288,12 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
         return type(learner) is _MAXIMUM_LIKELIHOOD.get(self.family) and learner.alpha == 0.0
 
     def _read_response(
-        self, y: Any, n_rows: int, weights: FloatArray | None
+        self, y: Any, n_rows: int, weights: FloatArray | None, exposure: FloatArray | None
     ) -> tuple[FloatArray, LearnedResponse]:
         values = read_y(y, n_rows)
         if self.family == "gaussian":
             return values, Numbers()
-        return values, PositiveMeans.of(family_of(self.family), values, weights)
+        return values, PositiveMeans.of(family_of(self.family), values, weights, exposure)
 
     def _random_part(
         self,
@@ -293,7 +307,10 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
             linear = MixedLinearRegressor(**params, method=self.method, weighting=self.weighting)
             return LinearPart.of(linear, table, y, weights)
         model = MixedGeneralizedRegressor(
-            **params, family=self.family, quadrature=self.quadrature, averaging=self.averaging
+            **params,
+            family=self.family,
+            quadrature=self.quadrature,
+            averaging=self.averaging,
         )
         return GeneralizedPart.of(model, family_of(self.family), table, y, weights, f_name)
 

@@ -83,8 +83,8 @@ class MixedEffectsClassifier(ClassPredictions, BaseEffects):
     classes_ : ndarray of shape (2,)
         The classes; effects are those of the log odds of the second.
     classifier_ : estimator
-        f, fitted to all rows given the random effects: its own probabilities are those of a group
-        with effects of zero.
+        f, fitted to all rows given the random effects of the iteration before the best, as the f
+        was to which `mixed_model_` has a and c.
     mixed_model_ : MixedClassifier or None
         The model of the classes given the log odds of f, a fixed column named "f", whose
         coefficient is c; None without groups.
@@ -282,7 +282,7 @@ class MixedEffectsClassifier(ClassPredictions, BaseEffects):
         return learner.penalty is None or bool(np.isinf(learner.C))
 
     def _read_response(
-        self, y: Any, n_rows: int, weights: FloatArray | None
+        self, y: Any, n_rows: int, weights: FloatArray | None, exposure: FloatArray | None
     ) -> tuple[NDArray[Any], LearnedResponse]:
         codes, classes = read_classes(y, n_rows, type(self).__name__)
         labels = classes[codes.astype(np.intp)]

@@ -7,6 +7,7 @@ import sklearn
 from numpy.polynomial.hermite_e import hermegauss
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logit
+from sklearn.base import clone
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
@@ -22,7 +23,7 @@ from sklearn.linear_model import (
 from sklearn.metrics import log_loss
 from sklearn.model_selection import cross_val_score
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -356,3 +357,88 @@ def test_errors_say_what_to_do():
         model.predict_interval(GROUPED, kind="observation")
     with pytest.raises(ValueError, match="grouping columns"):
         MixedEffectsClassifier(LogisticRegression(), "(1 | shop)").fit(GROUPED, Y)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_f_is_the_one_that_the_mixed_model_knows(family):
+    """Slopes and f span the same columns: whatever f has in which iteration, the sum is right."""
+    learner = GammaRegressor if family == "gamma" else PoissonRegressor
+    exact = learner(alpha=1e-10, tol=1e-8, max_iter=1_000)
+    ours = MixedEffectsRegressor(exact, "(a | g)", family=family, cross_fit="none")
+    ours.fit(GROUPED, DRAWS[family])
+    theirs = MixedGeneralizedRegressor("(a | g)", family=family).fit(GROUPED, DRAWS[family])
+    assert ours.criterion_ == pytest.approx(theirs.criterion_, rel=1e-10)
+    assert_allclose(ours.predict(GROUPED), theirs.predict(GROUPED), rtol=1e-6)
+
+
+HOURS = GROUPED.assign(hours=np.random.default_rng(7).gamma(1.0, 3.0, len(X)) + 0.05)
+
+
+def with_hours(family, seed=3):
+    rng, mean = np.random.default_rng(seed), HOURS["hours"] * np.exp(0.5 * HOURS["a"] - 0.5)
+    mean = mean * np.exp(0.5 * rng.normal(size=60)[HOURS["g"]])
+    draws = {
+        "poisson": lambda: rng.poisson(mean),
+        "gamma": lambda: rng.gamma(2.0, mean / 2.0),
+        "negative_binomial": lambda: rng.negative_binomial(3, 3.0 / (3.0 + mean)),
+    }
+    return draws[family]()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_exposures_of_regressions_are_those_of_the_generalized_mixed_model(family):
+    y, settings = with_hours(family), {"family": family, "exposure": "hours"}
+    theirs = MixedGeneralizedRegressor("(a | g)", **settings).fit(HOURS, y)
+    learner = GammaRegressor if family == "gamma" else PoissonRegressor
+    exact = learner(alpha=1e-10, tol=1e-8, max_iter=1_000)
+    rounds = {"cross_fit": "none", "max_iter": 30, "tol": 0.0}
+    models = [MixedEffectsRegressor(exact, "(a | g)", **settings, **rounds).fit(HOURS, y)]
+    if family != "negative_binomial":
+        whole = MixedEffectsRegressor(learner(alpha=0), "(a | g)", **settings)
+        models += [clone(whole).fit(HOURS, y)]
+        by_position = whole.set_params(exposure=3, group_features=[2]).fit(HOURS, y)
+        assert_array_equal(by_position.predict(HOURS), models[1].predict(HOURS))
+    for model in models:
+        assert_allclose(model.predict(HOURS), theirs.predict(HOURS), rtol=1e-6)
+        assert model.score(HOURS, y) == pytest.approx(theirs.score(HOURS, y), rel=1e-6)
+        limits = theirs.predict_interval(HOURS[:40])
+        assert_allclose(model.predict_interval(HOURS[:40]), limits, rtol=1e-5)
+        assert model.regressor_.n_features_in_ == 2
+
+
+@pytest.mark.parametrize("groups", [True, False])
+def test_the_unit_of_exposures_does_not_matter(groups):
+    y, table = with_hours("poisson"), HOURS if groups else HOURS.drop(columns="g")
+    trees = HistGradientBoostingRegressor(loss="poisson", max_iter=5, random_state=0)
+    settings = {"family": "poisson", "exposure": "hours", "max_iter": 3, "tol": 1.0}
+    random = "(1 | g)" if groups else None
+    by_hour = MixedEffectsRegressor(trees, random, **settings).fit(table, y)
+    minutes = table.assign(hours=60.0 * table["hours"])
+    by_minute = MixedEffectsRegressor(trees, random, **settings).fit(minutes, y)
+    assert_allclose(by_minute.predict(minutes), by_hour.predict(table), rtol=1e-6)
+    double = table.assign(hours=2.0 * table["hours"])
+    assert_allclose(by_hour.predict(double), 2.0 * by_hour.predict(table), rtol=1e-12)
+    if groups:
+        given = MixedEffectsRegressor(trees, **settings)
+        given.fit(HOURS.drop(columns="g"), y, groups=HOURS["g"])
+        again = given.predict(HOURS.drop(columns="g"), groups=HOURS["g"])
+        assert_array_equal(again, by_hour.predict(HOURS))
+
+
+def test_impossible_exposures_are_said():
+    y, model = with_hours("poisson"), MixedEffectsRegressor(random="(1 | g)", family="poisson")
+    with pytest.raises(ValueError, match="family='gaussian' has not"):
+        MixedEffectsRegressor(exposure="hours").fit(HOURS, y)
+    with pytest.raises(ValueError, match="exposure names 'days'"):
+        clone(model).set_params(exposure="days").fit(HOURS, y)
+    with pytest.raises(ValueError, match="twice, as exposure and for grouping"):
+        clone(model).set_params(exposure="g").fit(HOURS, y)
+    model.set_params(exposure="hours")
+    with pytest.raises(ValueError, match=r"exposures are positive, .* 0 in row 5"):
+        model.fit(HOURS.assign(hours=HOURS["hours"].where(HOURS.index != 5, 0.0)), y)
+    alone = MixedEffectsRegressor(KNeighborsRegressor(), family="poisson", exposure="hours")
+    with pytest.raises(ValueError, match="beside exposures by weights of its rows"):
+        alone.fit(HOURS[["a", "hours"]], y)
+    fitted = model.set_params(regressor=PoissonRegressor()).fit(HOURS, y)
+    with pytest.raises(ValueError, match="now missing:\n- hours"):
+        fitted.predict(GROUPED)
