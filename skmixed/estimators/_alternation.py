@@ -178,8 +178,10 @@ class Alternation:
         `tol` is the decrease of the criterion for a row of weight one that ends the search. The
         random effects start at zero.
         """
-        best, criteria = None, []
-        effects, n = None, len(fixed.y)
+        best: Alternation | None = None
+        criteria: list[float] = []
+        effects: EffectsOfRows | None = None
+        n = len(fixed.y)
         enough = tol * (n if fixed.weights is None else float(fixed.weights.sum()))
         for iteration in range(1, max_iter + 1):
             given, f = effects, fixed.predictors(effects)
