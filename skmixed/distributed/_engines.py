@@ -159,9 +159,14 @@ DuckDB relation, or iterable of data frames
         )
     if not isinstance(model, MixedLinearRegressor):
         raise TypeError(
-            f"model is a {type(model).__name__}; a MixedLinearRegressor is expected. Steps of a "
-            "pipeline before it would need a pass of their own: give the engine the finished "
-            "columns, or say them in the model's formula"
+            f"model is a {type(model).__name__}; a MixedLinearRegressor is expected. "
+            + (
+                "Only linear models are told by sums of their rows in one pass, others read them "
+                "again and again: fit a sample of the groups with all of their rows"
+                if hasattr(model, "random")
+                else "Steps of a pipeline before it would need a pass of their own: give the "
+                "engine the finished columns, or say them in the model's formula"
+            )
         )
     model._validate_params()
     engine = engine_of(frame)

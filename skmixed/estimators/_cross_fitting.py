@@ -85,6 +85,7 @@ def folds_of_groups(
     codes: IntArray | None,  # (n_kept,), levels of the factor
     *,
     cross_fit: str,  # "groups", "rows", "oob" or "none"
+    y: NDArray[Any],  # (n_kept,)
     cv: Any,
     random_state: Any,  # of folds of rows
 ) -> list[IntArray] | None:
@@ -99,7 +100,7 @@ def folds_of_groups(
     if cross_fit in ("oob", "none") or n_rows < 2:
         return None
     if not isinstance(cv, Integral):
-        return _folds_given(kept, codes, cv)
+        return _folds_given(kept, codes, y, cv)
     if cross_fit == "groups" and codes is not None and codes.max() > 0:
         n_folds = min(int(cv), int(codes.max()) + 1)
         return [np.flatnonzero(codes % n_folds == fold) for fold in range(n_folds)]
@@ -107,13 +108,17 @@ def folds_of_groups(
     return [test for _, test in splitter.split(np.empty(n_rows))]
 
 
-def _folds_given(kept: NDArray[np.bool_], codes: IntArray | None, cv: Any) -> list[IntArray]:
+def _folds_given(
+    kept: NDArray[np.bool_], codes: IntArray | None, y: NDArray[Any], cv: Any
+) -> list[IntArray]:
     """Return the folds of a splitter, which counts all rows, as places among those kept."""
     splitter, groups = check_cv(cv), None
     if codes is not None and isinstance(splitter, GroupsConsumerMixin):
         groups = np.full(len(kept), -1)
         groups[kept] = codes
-    splits = splitter.split(np.empty(len(kept)), None, groups)
+    response = np.full(len(kept), y[0])  # where the weight is zero, any
+    response[kept] = y
+    splits = splitter.split(np.empty(len(kept)), response, groups)
     places = np.cumsum(kept) - 1
     folds = [places[test[kept[test]]] for test in _test_parts(splits, len(kept))]
     return [fold for fold in folds if len(fold)]

@@ -26,7 +26,7 @@ from skmixed.estimators._alternation import (
 from skmixed.estimators._columns import Columns, RandomColumns, coarsest, declared
 from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._effect_predictions import EffectAttributes, EffectState
-from skmixed.estimators._estimator import UnknownLevels
+from skmixed.estimators._estimator import Refused, UnknownLevels
 from skmixed.estimators._learned_responses import LearnedResponse
 from skmixed.estimators._numbers import check_lengths, read_weights
 from skmixed.estimators._random_parts import RandomPart
@@ -54,6 +54,12 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
     verbose: int
     quadrature: int
     exposure: Any = None  # which a classifier has not
+
+    partial_fit = Refused("f learns from all rows at once, so call fit with all of them")
+    update_groups = Refused(
+        "what further rows say of groups depends on an f that has not seen them, which is not "
+        "kept: call fit with all rows"
+    )
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "random": [str, Mapping, None],
@@ -136,10 +142,8 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
             check_lengths(table.n_rows, *given.values())
         f_name = None if whole or response.family is None else _free_name(columns)
         random = None
-        if response.family is not None and response.needs_weights and not whole:
-            for beside, there in [("random effects", terms), ("exposures", columns.exposure)]:
-                if there:
-                    check_takes_effects(learner, response.family.name, beside)
+        if not whole:
+            self._check_learner(learner, response, bool(terms), exposure is not None)
         if terms:
             params = {
                 "random": self.random,
@@ -160,6 +164,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
             kept,
             None if random is None else random.codes[coarsest(terms)],
             cross_fit="none" if whole else self.cross_fit,
+            y=y,
             cv=self.cv,
             random_state=self.random_state,
         )
@@ -191,6 +196,20 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
             learner=self._final(fixed, found, parts["mixed_model"], whole=whole),
             **parts,
         )
+
+    def _check_learner(
+        self, learner: Any, response: LearnedResponse, has_groups: bool, has_exposure: bool
+    ) -> None:
+        """Raise ValueError for f that cannot be told what it needs, or tell what is asked of it."""
+        if self.cross_fit == "oob" and "oob_score" not in learner.get_params():
+            raise ValueError(
+                f"cross_fit='oob' needs trees of a forest, which have the parameter oob_score; "
+                f"{type(learner).__name__} has none: take cross_fit='groups' or 'rows'"
+            )
+        if response.family is not None and response.needs_weights:
+            for beside, there in [("random effects", has_groups), ("exposures", has_exposure)]:
+                if there:
+                    check_takes_effects(learner, response.family.name, beside)
 
     def _alternated(
         self, fixed: LearnerPart, random: RandomPart | None, *, whole: bool

@@ -43,6 +43,19 @@ def offered_if(check: Callable[[Any], bool]) -> Callable[[Function], Function]:
     return decorator
 
 
+class Refused:
+    """A method that estimators like this one have, and this one cannot: asked for, it says why."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, estimator: Any, owner: type) -> Any:
+        raise AttributeError(f"{owner.__name__} has no {self._name}: {self._reason}")
+
+
 class FittedAttribute(Generic[Value]):
     """A public attribute that is read off the fitted state: `coef_` is its `coef`, or at a path.
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_scalar
 
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.sums.layout import Rows
-from skmixed.estimators._estimator import UnknownLevels, check_choice
+from skmixed.estimators._estimator import Refused, UnknownLevels, check_choice
 from skmixed.estimators._generalized_state import GeneralizedAttributes, GeneralizedState
 from skmixed.estimators._mixed_estimator import MixedEstimator
 from skmixed.estimators._numbers import read_weights
@@ -30,6 +30,11 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
     handle_unknown: UnknownLevels
 
     _state_type: ClassVar[type[GeneralizedState]] = GeneralizedState
+
+    partial_fit = Refused(
+        "sums of rows do not add up to a fit of responses of a family, so call fit with all rows; "
+        "update_groups learns the effects of groups from further ones"
+    )
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **MixedEstimator._parameter_constraints,

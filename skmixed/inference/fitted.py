@@ -54,6 +54,11 @@ def mixed_fit_of(model: Any) -> MixedFit:
     fit = model if isinstance(model, Fit | GeneralizedFit) else getattr(model, "fit_", None)
     if isinstance(fit, Fit | GeneralizedFit):
         return fit
+    if hasattr(model, "mixed_model_"):
+        raise TypeError(
+            f"a {type(model).__name__} is no mixed model alone: its mixed_model_ is one, of what "
+            "the regressor or classifier says of other groups"
+        )
     if hasattr(model, "fit"):
         if not hasattr(model, "random"):
             raise TypeError(

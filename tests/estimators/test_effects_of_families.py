@@ -21,7 +21,7 @@ from sklearn.linear_model import (
     PoissonRegressor,
 )
 from sklearn.metrics import log_loss
-from sklearn.model_selection import cross_val_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -33,9 +33,11 @@ from skmixed import (
     MixedEffectsClassifier,
     MixedEffectsRegressor,
     MixedGeneralizedRegressor,
+    distributed,
 )
 from skmixed.core.families.catalogue import family_of
 from skmixed.estimators._learned_responses import Classes, EffectsOfRows, PositiveMeans
+from skmixed.inference import coefficient_table
 
 FAMILIES = ["poisson", "gamma", "negative_binomial"]
 
@@ -442,3 +444,46 @@ def test_impossible_exposures_are_said():
     fitted = model.set_params(regressor=PoissonRegressor()).fit(HOURS, y)
     with pytest.raises(ValueError, match="now missing:\n- hours"):
         fitted.predict(GROUPED)
+
+
+def test_a_splitter_has_the_classes_and_the_groups():
+    splitter = StratifiedGroupKFold(3)
+    trees = HistGradientBoostingClassifier(max_iter=5, random_state=0)
+    model = MixedEffectsClassifier(trees, "(1 | g)", cv=splitter, max_iter=2, tol=1.0)
+    weights = np.arange(len(Y)) % 3
+    model.fit(GROUPED, Y, weights)
+    rows = np.flatnonzero(weights)
+    codes = pd.factorize(GROUPED["g"][rows], sort=True)[0]
+    places = np.full(len(Y), -1)
+    places[rows] = codes
+    response = np.where(weights > 0, Y, Y[rows[0]])
+    folds = splitter.split(np.empty(len(Y)), response, places)
+    pairs = list(folds)
+    assert model.criteria_ == clone(model).set_params(cv=pairs).fit(GROUPED, Y, weights).criteria_
+
+
+@pytest.mark.parametrize("kind", [MixedEffectsClassifier, MixedEffectsRegressor])
+def test_what_cannot_be_is_refused_with_the_reason(kind):
+    model = kind(random="(1 | g)")
+    assert not hasattr(model, "partial_fit")
+    assert not hasattr(model, "update_groups")
+    with pytest.raises(AttributeError, match="has no partial_fit: f learns from all rows at once"):
+        _ = model.partial_fit
+    with pytest.raises(AttributeError, match="has no update_groups: what further rows say"):
+        _ = model.update_groups
+    with pytest.raises(TypeError, match="Only linear models are told by sums of their rows"):
+        distributed.fit(model, GROUPED.assign(y=1.0), target="y")
+    with pytest.raises(ValueError, match=r"HistGradientBoosting.* has none: take cross_fit="):
+        model.set_params(cross_fit="oob").fit(GROUPED, Y == "yes")
+    y = Y == "yes"
+    simple = LogisticRegression() if kind is MixedEffectsClassifier else LinearRegression()
+    fitted = kind(simple, "(1 | g)").fit(GROUPED, y)
+    with pytest.raises(TypeError, match="its mixed_model_ is one"):
+        coefficient_table(fitted)
+    assert "(Intercept)" in coefficient_table(fitted.mixed_model_).frame.index
+
+
+def test_generalized_models_say_why_they_take_no_batches():
+    for model in (MixedClassifier(), MixedGeneralizedRegressor()):
+        with pytest.raises(AttributeError, match="update_groups learns the effects of groups"):
+            _ = model.partial_fit
