@@ -18,7 +18,7 @@ from skmixed.core.model.structures import StructureName
 from skmixed.design.formula import INTERCEPT
 from skmixed.design.records import stored
 from skmixed.estimators._class_predictions import FromProbabilities
-from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
+from skmixed.estimators._estimator import FittedAttribute, Refused, UnknownLevels
 from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized, refuse_missing
 from skmixed.estimators._generalized_predictions import KnownPredictor
 from skmixed.estimators._generalized_state import GeneralizedState
@@ -188,6 +188,11 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
     fit_intercept = True  # the place of the first threshold
 
     _state_type: ClassVar[type[GeneralizedState]] = OrdinalState
+
+    predict_interval = Refused(
+        "a category has no interval, and marginal_means(scale='response') has those of shares; "
+        "predict_proba says how probable each is"
+    )
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         name: allowed

@@ -126,7 +126,7 @@ def proportional_odds(
     See Also
     --------
     OrdinalMixedClassifier : The model.
-    compare_models : Other links, by AIC.
+    compare_models : Other columns, by likelihood-ratio tests; other links by `aic_`.
 
     Notes
     -----

@@ -204,6 +204,15 @@ def test_a_level_for_every_row_does_not_tell_the_variance():
     assert model.random_covariance_["row"].iloc[0, 0] == 0.0
 
 
+def test_what_cannot_be_is_refused_with_the_reason():
+    model = OrdinalMixedClassifier("(1 | g)")
+    assert not hasattr(model, "predict_interval")
+    with pytest.raises(AttributeError, match="a category has no interval"):
+        _ = model.predict_interval
+    with pytest.raises(AttributeError, match="update_groups learns the effects"):
+        _ = model.partial_fit
+
+
 def test_what_is_wrong_is_said():
     model = OrdinalMixedClassifier("(1 | g)")
     with pytest.raises(ValueError, match="one class only"):
