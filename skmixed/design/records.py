@@ -29,7 +29,7 @@ import pandas as pd
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.levels import LevelShrinkage
 from skmixed.core.families.catalogue import FAMILIES
-from skmixed.core.families.ordinal import ORDINAL
+from skmixed.core.families.cumulative_links import ORDINAL
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.response_sums import ResponseSums

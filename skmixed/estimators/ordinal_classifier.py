@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 
-from skmixed.core.families.ordinal import ORDINAL, Cumulative
+from skmixed.core.families.cumulative_links import ORDINAL
+from skmixed.core.families.ordinal import Cumulative
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
 from skmixed.design.formula import INTERCEPT

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skmixed.core.families.ordinal import ORDINAL
+from skmixed.core.families.cumulative_links import ORDINAL
 
 LATENT = {"logit": stats.logistic, "probit": stats.norm, "cloglog": stats.gumbel_l}
 EVERY = pytest.mark.parametrize("link", list(ORDINAL))
