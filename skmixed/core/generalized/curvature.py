@@ -177,9 +177,12 @@ class _Exact:
         """Return tr(B K B'E) of every direction and parameter, (d, p + d)."""
         k, n_parameters = len(self.shrinker), moved.shape[2]
         total = np.zeros((k, k, n_parameters))
-        for a, b in np.ndindex(k, k):
-            for c, e in np.ndindex(k, k):
-                total[a, c] += moved[b, e] @ (self.shrinker[a, b] * self.shrinker[c, e])
+        for a in range(k):
+            half = self.shrinker[a, 0] * moved[0]  # (k, p + d, n_levels), B K of a row
+            for b in range(1, k):
+                half += self.shrinker[a, b] * moved[b]
+            for e in range(k):
+                total[a] += self.shrinker[:, e] @ half[e].T
         return np.asarray(np.tensordot(self.basis, total, axes=([1, 2], [0, 1])))
 
 
