@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from sklearn.base import clone, is_classifier
+from sklearn.utils import get_tags
 
 from tests.estimators.example import pupils
 
@@ -29,6 +30,8 @@ def response(estimator, y=Y):
         return y.rank(pct=True)
     if family is not None:
         return np.exp(y / 3.0).round(1 if family == "gamma" else 0) + (family == "gamma")
+    if get_tags(estimator).target_tags.positive_only:
+        return np.exp(y / 3.0).round()
     return y
 
 

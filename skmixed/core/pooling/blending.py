@@ -33,6 +33,8 @@ _LEAST_PROBABILITY = 1e-10  # of what came true: one zero would outweigh all oth
 _MIXTURE_STARTS = ((2.0, 0.0), (2.0, -3.0), (-2.0, 0.0))  # log odds of limit, log of half
 _FARTHEST_LOG = 12.0  # log odds and logarithms beyond this are 0 or 1, 0 or infinity
 _MIXTURE_COST = 6.0  # in twice the log-likelihood: chance does more harm than a difference missed
+_SURE_GAIN = 2.5  # standard errors of it over rows: the like, where few rows make the gain
+_LARGEST_GAIN = 3.0  # of a row, in that error: a parent that was certain, and wrong, is no chance
 _LEAST_HALF = 1.0  # row that the parent counts as, at least: a few rows make no group certain
 _WIDE = 25.0  # logarithms of ratios of variances beyond this are 0 or infinity
 
@@ -116,7 +118,8 @@ def mixture_shares(
     """Estimate the shares by maximum likelihood, from probabilities of what came true, (n,) each.
 
     They are of rows outside the fits; the own models were fitted to `n_rows`, (n,). The share is
-    zero where a mixture is not better than the parent alone by what its parameters may feign.
+    zero where a mixture is not better than the parent alone by what its parameters may feign, or
+    by what single rows may.
     """
     none = MixtureShares(0.0, 1.0)
     if not len(own):
@@ -125,10 +128,13 @@ def mixture_shares(
     base = np.maximum(parent, _LEAST_PROBABILITY)
     change = (own - parent) / base
 
-    def loss(place: FloatArray) -> float:
+    def gains(place: FloatArray) -> FloatArray:
         limit, half = special.expit(place[0]), _LEAST_HALF + typical * np.exp(place[1])
         mixed = 1.0 + MixtureShares(limit, half).share(n_rows) * change
-        return -float(weights @ np.log(np.maximum(mixed, _LEAST_PROBABILITY)))
+        return np.log(np.maximum(mixed, _LEAST_PROBABILITY))
+
+    def loss(place: FloatArray) -> float:
+        return -float(weights @ gains(place))
 
     found = min(
         (
@@ -142,7 +148,8 @@ def mixture_shares(
         ),
         key=lambda result: float(result.fun),
     )
-    if not -2.0 * found.fun > _MIXTURE_COST:
+    error = float(np.sqrt(weights @ np.minimum(gains(found.x), _LARGEST_GAIN) ** 2))
+    if not -2.0 * found.fun > max(_MIXTURE_COST, 2.0 * _SURE_GAIN * error):
         return none
     limit, half = special.expit(found.x[0]), _LEAST_HALF + typical * np.exp(found.x[1])
     return MixtureShares(float(limit), float(half))

@@ -4,8 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import special
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeClassifier
@@ -86,11 +91,50 @@ def test_three_classes():
     assert log_loss(y, found) < 0.8 * log_loss(y, model.pooled_.predict_proba(X[["x"]]))
 
 
+def test_a_gain_that_a_few_rows_make_is_chance():
+    """Groups alike: what their own models seem to know is in single rows."""
+    ratios = loss_ratios(DummyClassifier(), [10, 62, 90])
+    assert_array_equal(ratios, 1.0)
+
+
 @pytest.mark.study
 @pytest.mark.parametrize(
-    "estimator", [DummyClassifier(), DecisionTreeClassifier(max_depth=3, random_state=0)]
+    "estimator",
+    [
+        DummyClassifier(),
+        DecisionTreeClassifier(max_depth=3, random_state=0),
+        RandomForestClassifier(n_estimators=10, max_depth=4, random_state=0),
+        HistGradientBoostingClassifier(max_iter=10, early_stopping=False, random_state=0),
+    ],
 )
 def test_blending_is_not_worse_than_without_groups_in_a_hundred_designs(estimator):
     ratios = loss_ratios(estimator, range(100))
     assert ratios.mean() < 0.97
     assert ratios.max() < 1.02
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("estimator", [LogisticRegression(), TREE])
+def test_three_classes_are_not_worse_than_without_groups(estimator):
+    ratios = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        n_groups, spread = int(rng.choice([3, 10, 40])), rng.choice([0.0, 0.5, 1.5])
+        shop = np.repeat(np.arange(n_groups), rng.integers(5, 40, n_groups))
+        slopes, of_shop = rng.normal(size=(2, 3)), spread * rng.normal(size=(n_groups, 3))
+
+        def drawn(groups, rng=rng, slopes=slopes, of_shop=of_shop):
+            x = rng.normal(size=(len(groups), 2))
+            return x, special.softmax(x @ slopes + of_shop[groups], axis=1)
+
+        X, shares = drawn(shop)
+        y = (rng.random(len(shop))[:, None] > shares.cumsum(axis=1)).sum(axis=1)
+        y[:3] = [0, 1, 2]
+        of_new = np.repeat(np.arange(n_groups), 30)
+        new, truth = drawn(of_new)
+        model = GroupedModels(estimator).fit(X, y, groups=shop)
+        found = model.predict_proba(new, groups=of_new), model.pooled_.predict_proba(new)
+        losses = [-np.sum(truth * np.log(np.maximum(each, 1e-12))) for each in found]
+        ratios.append(losses[0] / losses[1])
+    assert np.mean(ratios) < 0.98
+    assert max(ratios) < 1.02
