@@ -294,6 +294,8 @@ def check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
 def check_level(level: Any) -> None:
     """Raise TypeError or ValueError for the level of an interval that is no probability."""
     check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
+    if np.isnan(level):
+        raise ValueError("level is NaN, must be between 0 and 1.")
 
 
 def refuse_beside_interval(random: Any, return_std: bool | None) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -269,7 +270,7 @@ def t_p_values(statistics: FloatArray, degrees: FloatArray) -> FloatArray:
 
 def check_probability(level: float) -> None:
     """Raise ValueError for the level of an interval that is no probability between 0 and 1."""
-    if not 0.0 < level < 1.0:
+    if not isinstance(level, Real) or not 0.0 < level < 1.0:
         raise ValueError(f"level={level} is no probability between 0 and 1")
 
 

@@ -93,7 +93,16 @@ def test_a_learner_adds_all_effects_in_its_interval():
         model.predict(X, interval=0.9, random="none")
 
 
-@pytest.mark.parametrize("kind", set(RESPONSES) - {"chosen"})
+@pytest.mark.parametrize("kind", RESPONSES)
+@pytest.mark.parametrize("level", [0.0, 1.5, np.nan, "0.9", [0.5, 0.9]])
+def test_levels_that_are_no_probabilities(kind, level):
+    model, y = RESPONSES[kind]
+    model = clone(model).fit(X, y)
+    with pytest.raises((ValueError, TypeError), match="level"):
+        model.predict(X, interval=level)
+
+
+@pytest.mark.parametrize("kind", sorted(set(RESPONSES) - {"chosen"}))
 def test_rows_are_read_once_and_so_warned_of_once(kind):
     model, y = RESPONSES[kind]
     by_argument = {"group_features": None} if "groups" in kind else {"random": None}

@@ -39,8 +39,8 @@ from skmixed.core.sums.summation import level_sums
 _FEW_COEFFICIENTS = 6  # coefficients; more get no correlations, of which there would be many
 _ABSURD = 1.001 * PURE_DEVIATION  # deviation of eta: columns separate classes, or rows are few
 _PARAMETER_COST = 2.0  # of a parameter, in -2 log-likelihood: Akaike's criterion
-_DIFFERENCE_COST = 10.0  # that groups differ: of 200 designs chance lost 2 % in none, with 4 in 4
-_SLOPE_COST = 2.0  # that they differ in more than the intercept, likewise
+_DIFFERENCE_COST = 10.0  # that classes differ: of 200 designs chance lost 2 % in none, with 4 in 4
+_SLOPE_COST = 2.0  # that they do in more than the intercept, likewise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,10 +144,15 @@ class _Candidate:
 
     @property
     def cost(self) -> float:
-        """Akaike's criterion, with what it costs that groups differ."""
+        """Akaike's criterion; classes, which tell little, have to tell more that groups differ.
+
+        Means do not: their intervals would leave out a difference that is there.
+        """
         count = sum(structure.n_theta for structure in self.observations.structures)
-        found = self.criterion + _PARAMETER_COST * count + _DIFFERENCE_COST * bool(count)
-        return found + _SLOPE_COST * (len(self.varying) > 1)
+        found = self.criterion + _PARAMETER_COST * count
+        if not count or not self.observations.family.counts_trials:
+            return found
+        return found + _DIFFERENCE_COST + _SLOPE_COST * (len(self.varying) > 1)
 
     @property
     def beta(self) -> FloatArray:

@@ -111,10 +111,11 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
     *By likelihood*, on the scale of the link, are pooled `PoissonRegressor`, `GammaRegressor`, and
     `LogisticRegression` of two classes without class weights or an L1 penalty, with up to 40
     coefficients: the generalized mixed model in which all coefficients vary, or the intercept, or
-    none, by Laplace's approximation. They vary if Akaike's criterion falls by more than 10: groups
-    that differ by chance do more harm than a small difference that is missed. Groups of one class
-    take part. The penalty is on the coefficients of all rows. Means and probabilities are averaged
-    over what is not known of the coefficients; `estimators_` have the most likely ones.
+    none, by Laplace's approximation, whichever Akaike's criterion prefers; classes have to gain 10
+    by it, as groups that differ by chance do more harm there than a small difference that is
+    missed. Groups of one class take part. The penalty is on the coefficients of all rows. Means and
+    probabilities are averaged over what is not known of the coefficients; `estimators_` have the
+    most likely ones.
 
     *Predictions* are blended for any other estimator. Five more fits a group predict the rows left
     out of them; the variance components of these predictions give every group its share.
