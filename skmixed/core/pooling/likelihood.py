@@ -38,6 +38,7 @@ from skmixed.core.sums.summation import level_sums
 
 _FEW_COEFFICIENTS = 6  # coefficients; more get no correlations, of which there would be many
 _ABSURD = 1.001 * PURE_DEVIATION  # deviation of eta: columns separate classes, or rows are few
+_FEW_ROWS = 3  # an effect or column, where intercepts vary: with so many, sizes are believed
 _PARAMETER_COST = 2.0  # of a parameter, in -2 log-likelihood: Akaike's criterion
 _DIFFERENCE_COST = 10.0  # that classes differ: of 200 designs chance lost 2 % in none, with 4 in 4
 _SLOPE_COST = 2.0  # that they do in more than the intercept, likewise
@@ -137,8 +138,11 @@ class _Candidate:
         Variances are absurdly large where columns separate the classes within groups, and where
         Laplace's approximation errs, effects being as many as rows.
         """
-        lambdas = self.optimum.evaluation.point.lambdas
-        if max((float(np.linalg.norm(lam, 2)) for lam in lambdas), default=0.0) > _ABSURD:
+        lambdas, observations = self.optimum.evaluation.point.lambdas, self.observations
+        largest = max((float(np.linalg.norm(lam, 2)) for lam in lambdas), default=0.0)
+        n_sought = max(observations.n_levels, default=0) + len(observations.spec.fixed) - 1
+        is_full = len(self.varying) > 1 or _FEW_ROWS * n_sought > observations.n_rows
+        if is_full and largest > _ABSURD:
             return np.inf
         return float(self.optimum.evaluation.criterion)
 
