@@ -34,7 +34,7 @@ _MIXTURE_STARTS = ((2.0, 0.0), (2.0, -3.0), (-2.0, 0.0))  # log odds of limit, l
 _FARTHEST_LOG = 12.0  # log odds and logarithms beyond this are 0 or 1, 0 or infinity
 _MIXTURE_COST = 6.0  # in twice the log-likelihood: chance does more harm than a difference missed
 _SURE_GAIN = 2.5  # standard errors of it over rows: the like, where few rows make the gain
-_LARGEST_GAIN = 3.0  # of a row, in that error: a parent that was certain, and wrong, is no chance
+_CERTAIN_GAIN = 3.0  # of a row, in that error: a parent that was certain, and wrong, is no chance
 _LEAST_HALF = 1.0  # row that the parent counts as, at least: a few rows make no group certain
 _WIDE = 25.0  # logarithms of ratios of variances beyond this are 0 or infinity
 
@@ -148,7 +148,7 @@ def mixture_shares(
         ),
         key=lambda result: float(result.fun),
     )
-    error = float(np.sqrt(weights @ np.minimum(gains(found.x), _LARGEST_GAIN) ** 2))
+    error = float(np.sqrt(weights @ np.minimum(gains(found.x), _CERTAIN_GAIN) ** 2))
     if not -2.0 * found.fun > max(_MIXTURE_COST, 2.0 * _SURE_GAIN * error):
         return none
     limit, half = special.expit(found.x[0]), _LEAST_HALF + typical * np.exp(found.x[1])
