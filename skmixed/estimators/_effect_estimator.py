@@ -121,6 +121,27 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
         """Whether a row of weight w stands for w rows."""
         return True
 
+    def _random_params(
+        self,
+        roles: RandomColumns,
+        columns: Columns,
+        learner: Any,
+        f_name: str | None,
+        *,
+        whole: bool,
+    ) -> dict[str, Any]:
+        """Return the parameters of the mixed model of the random effects."""
+        params = {
+            "random": self.random,
+            "context": self.context,
+            "group_features": roles.group_features or None,
+            "covariance": self.covariance,
+            "handle_unknown": self.handle_unknown,
+            "fit_intercept": roles.formulas or not whole or learner.fit_intercept,
+            "fixed": _fixed_formula(learner, f_name, whole=whole) if roles.formulas else None,
+        }
+        return params if columns.exposure is None else {**params, "exposure": columns.exposure}
+
     def _state_of(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> EffectState:
         """Fit both parts."""
         table = InputTable.of(X)
@@ -141,21 +162,11 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
         if given is not None:
             check_lengths(table.n_rows, *given.values())
         f_name = None if whole or response.family is None else _free_name(columns)
-        random = None
         if not whole:
             self._check_learner(learner, response, bool(terms), exposure is not None)
+        random = None
         if terms:
-            params = {
-                "random": self.random,
-                "context": self.context,
-                "group_features": roles.group_features or None,
-                "covariance": self.covariance,
-                "handle_unknown": self.handle_unknown,
-                "fit_intercept": roles.formulas or not whole or learner.fit_intercept,
-                "fixed": _fixed_formula(learner, f_name, whole=whole) if roles.formulas else None,
-            }
-            if exposure is not None:
-                params["exposure"] = columns.exposure
+            params = self._random_params(roles, columns, learner, f_name, whole=whole)
             random_table = roles.table(table, given)
             if f_name is not None:
                 random_table.insert(0, f_name, np.zeros(table.n_rows))

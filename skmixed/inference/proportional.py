@@ -8,6 +8,7 @@ the cumulative model; how far apart they then fall is seen in data drawn from it
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -178,36 +179,16 @@ def proportional_odds(
     )
     splits = _Splits.of(fit, observations)
     found = splits.coefficients(observations)[:, places]
-
-    def redrawn(size: int, generator: np.random.Generator) -> FloatArray:
-        drawn = draw_observations(fit, observations, size, generator)
-        estimates = [splits.coefficients(each)[:, places] for each in drawn if each is not None]
-        return np.reshape(estimates, (-1, *found.shape))
-
     blocks = in_blocks(
-        redrawn,
+        partial(splits.drawn_coefficients, fit, observations, places),
         n_samples,
         _IN_BLOCK,
         generator_of(random_state),
         n_jobs=n_jobs,
         name="data sets" if verbose else None,
     )
-    replicates = np.concatenate(blocks)
-    names = coefficient_names(fit)
-    frame = pd.DataFrame(
-        {
-            "proportional": fit.beta[places],
-            **dict(zip(threshold_names(fit), found, strict=True)),
-        },
-        index=[names[place] for place in places],
-    )
-    tests = [_hotelling(found[:, [n]], replicates[:, :, [n]]) for n in range(len(places))]
-    frame["statistic"] = [test[0] for test in tests]
-    frame["num_df"] = [test[1] for test in tests]
-    frame["p_value"] = [test[3] for test in tests]
-    determined = ~np.isnan(found).any(axis=0)
-    whole = _hotelling(found[:, determined], replicates[:, :, determined])
-    if np.isnan(whole[3]) and determined.any():
+    frame, whole = _tested(fit, places, found, np.concatenate(blocks))
+    if np.isnan(whole[3]) and not np.isnan(found).any(axis=0).all():
         raise ValueError(
             f"n_samples={n_samples} is too few: {whole[1]} differences are tested, and "
             f"{whole[2] + whole[1]} data sets could be used"
@@ -252,6 +233,42 @@ class _Splits:
             beta = refitted.beta
             found.append(np.full(len(part.spec.fixed), np.nan) if beta is None else -beta)
         return np.array(found)
+
+    def drawn_coefficients(
+        self,
+        fit: GeneralizedFit,
+        observations: Observations,
+        places: list[int],
+        size: int,
+        generator: np.random.Generator,
+    ) -> FloatArray:
+        """Return those at some places in data drawn from the fit, (size or fewer, J - 1, p)."""
+        drawn = draw_observations(fit, observations, size, generator)
+        found = [self.coefficients(each)[:, places] for each in drawn if each is not None]
+        return np.reshape(found, (-1, len(self.parts), len(places)))
+
+
+def _tested(
+    fit: GeneralizedFit, places: list[int], found: FloatArray, replicates: FloatArray
+) -> tuple[pd.DataFrame, tuple[float, int, int, float]]:
+    """Return the table of columns with their tests, and the test of all together.
+
+    See `_hotelling` for `found` and `replicates`.
+    """
+    names = coefficient_names(fit)
+    frame = pd.DataFrame(
+        {
+            "proportional": fit.beta[places],
+            **dict(zip(threshold_names(fit), found, strict=True)),
+        },
+        index=[names[place] for place in places],
+    )
+    tests = [_hotelling(found[:, [n]], replicates[:, :, [n]]) for n in range(len(places))]
+    frame["statistic"] = [test[0] for test in tests]
+    frame["num_df"] = [test[1] for test in tests]
+    frame["p_value"] = [test[3] for test in tests]
+    determined = ~np.isnan(found).any(axis=0)
+    return frame, _hotelling(found[:, determined], replicates[:, :, determined])
 
 
 def _hotelling(found: FloatArray, replicates: FloatArray) -> tuple[float, int, int, float]:

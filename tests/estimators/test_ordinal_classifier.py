@@ -235,3 +235,18 @@ def test_in_cross_validation():
     found = cross_val_predict(model, X[["x", "g"]], Y, cv=3, method="predict_proba")
     assert found.shape == (len(Y), 4)
     assert np.mean(np.log(found[np.arange(len(Y)), Y])) > -1.36
+
+
+def test_evaluations_for_derivatives_in_many_thresholds_are_no_steps():
+    rng = np.random.default_rng(0)
+    g, x = rng.integers(30, size=1000), rng.normal(size=1000)
+    latent = x + rng.normal(size=30)[g] + rng.logistic(size=1000)
+    cuts = np.quantile(latent, np.linspace(0.0, 1.0, 61)[1:-1])
+    X = pd.DataFrame({"x": x, "g": g})
+    fine, coarse = (
+        OrdinalMixedClassifier("(1 | g)").fit(X, np.searchsorted(thresholds, latent))
+        for thresholds in (cuts, cuts[::6])
+    )
+    assert fine.converged_
+    np.testing.assert_allclose(fine.coef_, coarse.coef_, rtol=0.05)
+    np.testing.assert_allclose(fine.thresholds_[::6], coarse.thresholds_, atol=0.05)

@@ -138,8 +138,11 @@ class JointState:
         tolerance: float,
         is_curved: bool = True,
     ) -> Any:
-        """Evaluate; None where that cannot be done, so far off that numbers overflow."""
-        self.n_evaluations += 1
+        """Evaluate; None where that cannot be done, so far off that numbers overflow.
+
+        Those that are not curved are for derivatives, and not counted: many dispersions take many.
+        """
+        self.n_evaluations += is_curved
         point = Point(beta, self.coordinates.lambdas(theta), phi)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             try:
