@@ -60,7 +60,7 @@ def measure(fit, budget, settle=None):
 def observed(case):
     """Return the rows of a case in the units that the core fits in."""
     from skmixed.core.families.catalogue import family_of
-    from skmixed.core.generalized.observations import Observations
+    from skmixed.core.generalized.approximation.observations import Observations
     from skmixed.core.model.spec import ModelSpec, Term
     from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 
@@ -83,8 +83,8 @@ def observed(case):
 
 def criterion_at(case, beta, covariances):
     """Return -2 log-likelihood, approximated, at estimates of any package."""
-    from skmixed.core.generalized.laplace import evaluate_laplace
-    from skmixed.core.generalized.modes import Point
+    from skmixed.core.generalized.approximation.laplace import evaluate_laplace
+    from skmixed.core.generalized.approximation.modes import Point
 
     observations = observed(case)
     units = observations.units

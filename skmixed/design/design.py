@@ -15,13 +15,6 @@ from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.core.model.spec import Term
 from skmixed.core.model.structures import STRUCTURES
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
-from skmixed.design.expressions import (
-    FormulaTerms,
-    NamedColumns,
-    read_terms,
-    text_names,
-    uses_all_columns,
-)
 from skmixed.design.formula import (
     INTERCEPT,
     NO_CONTEXT,
@@ -30,11 +23,18 @@ from skmixed.design.formula import (
     learn_terms,
     read_offset,
 )
+from skmixed.design.grammar.expressions import (
+    FormulaTerms,
+    NamedColumns,
+    read_terms,
+    text_names,
+    uses_all_columns,
+)
+from skmixed.design.grammar.permitted import check_context
+from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
 from skmixed.design.grouping import Grouping
-from skmixed.design.permitted import check_context
 from skmixed.design.records import read, stored, write
 from skmixed.design.source import NumericColumns, Source
-from skmixed.design.syntax import FormulaParts, RandomTerm
 from skmixed.design.tables import UNKNOWN
 
 _BLOCK_COPY = 3  # numeric columns from which on one block copy is faster than a copy of each

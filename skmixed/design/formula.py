@@ -1,7 +1,7 @@
 """Model matrices from expressions, learned from one table and replayed on others.
 
 What is plain (`skmixed.design.plain`) is multiplied here; formulaic evaluates all else, with R's
-spellings translated. `skmixed.design.permitted` says what expressions may hold; what they may name
+spellings translated. `skmixed.design.grammar.permitted` says what expressions may hold; what they may name
 beside columns and known functions is their context, which the user gives.
 """
 
@@ -20,7 +20,7 @@ import pandas as pd
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
-from skmixed.design.expressions import (
+from skmixed.design.grammar.expressions import (
     FormulaTerms,
     KnownColumns,
     NamedColumns,

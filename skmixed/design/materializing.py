@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.expressions import FormulaTerms, KnownColumns
-from skmixed.design.functions import FOR_FORMULAIC
+from skmixed.design.grammar.expressions import FormulaTerms, KnownColumns
+from skmixed.design.grammar.functions import FOR_FORMULAIC
+from skmixed.design.grammar.terms import Operand
 from skmixed.design.plain import TermColumns, refuse_unseen
-from skmixed.design.terms import Operand
 from skmixed.design.values import is_categorical, truth_levels
 
 _EVALUATION = {"name": "lookup", "code": "python", "literal": "literal"}
@@ -151,7 +151,7 @@ def _materialize(
     """Evaluate a ModelSpec; return it with what was learned, and the columns, (n_rows, p).
 
     Beside its own functions formulaic knows the columns and what it is given here, nothing else;
-    `skmixed.design.permitted` has seen every expression before.
+    `skmixed.design.grammar.permitted` has seen every expression before.
     """
     formulaic = _import_formulaic(terms)
     frame = pd.DataFrame(prepared, index=pd.RangeIndex(n_rows))

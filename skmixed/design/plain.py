@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.expressions import FormulaTerms
-from skmixed.design.functions import CONSTANTS, ELEMENTWISE
-from skmixed.design.terms import ONE, Operand
+from skmixed.design.grammar.expressions import FormulaTerms
+from skmixed.design.grammar.functions import CONSTANTS, ELEMENTWISE
+from skmixed.design.grammar.terms import ONE, Operand
 from skmixed.design.values import is_categorical, truth_levels
 from skmixed.design.wording import first_values
 

@@ -31,9 +31,9 @@ from skmixed.core.elimination.levels import LevelShrinkage
 from skmixed.core.families.catalogue import FAMILIES
 from skmixed.core.families.cumulative_links import ORDINAL
 from skmixed.core.fit import Fit, Posterior
+from skmixed.core.generalized.approximation.working_model import WorkingFit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.response_sums import ResponseSums
-from skmixed.core.generalized.working_model import WorkingFit
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.blending import BlendComponents, MixtureShares
 from skmixed.core.pooling.cells import Cells
@@ -45,7 +45,7 @@ from skmixed.core.sums.blocks import FactorBlock, PairBlock
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout
 from skmixed.core.sums.summation import Within
-from skmixed.design.syntax import FormulaParts, RandomTerm
+from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
 
 SCHEMA = 1  # of what is stored; raised when a record of before cannot be read as it stands
 

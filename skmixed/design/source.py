@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.design.expressions import NamedColumns
+from skmixed.design.grammar.expressions import NamedColumns
 from skmixed.design.tables import ConvertedColumns
 
 NumericColumns = NDArray[np.float64] | Sequence[NDArray[Any]]

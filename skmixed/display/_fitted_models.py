@@ -14,9 +14,9 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.estimators._reading import InputTable, read_groups
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.grouped.models import GroupedModels
+from skmixed.estimators.reading._input_table import InputTable, read_groups
 from skmixed.inference.residuals import residuals
 
 _EPSILON = float(np.finfo(np.float64).eps)  # nearer to 0 or 1 a probability has no normal score

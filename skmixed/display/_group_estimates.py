@@ -11,15 +11,15 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.validation import check_is_fitted
 
+from skmixed.core.generalized.after_fit.level_estimates import level_estimates
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.level_estimates import level_estimates
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import mean_predictions
 from skmixed.core.sums.layout import CONSTANT, Rows
 from skmixed.display._fitted_models import GroupColumns, as_objects, mixed_model, several_outputs
-from skmixed.estimators._mixed_state import RandomLabels
 from skmixed.estimators.grouped._group_tables import coefficient_names
 from skmixed.estimators.grouped.models import GroupedModels
+from skmixed.estimators.mixed._mixed_state import RandomLabels
 from skmixed.inference.fitted import mixed_fit_of, observations_of_fit, rows_of_fit
 
 

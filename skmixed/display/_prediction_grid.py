@@ -15,8 +15,8 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from skmixed.display._fitted_models import GroupColumns, as_objects, frame_of, response_of
-from skmixed.estimators._reading import InputTable
-from skmixed.inference.testing import check_probability
+from skmixed.estimators.reading._input_table import InputTable
+from skmixed.inference.fixed_effects.testing import check_probability
 
 NEW = "(new)"
 _MOST_ALL_SHOWN = 6  # groups up to which all are in colour: PALETTE has six besides black

@@ -25,8 +25,8 @@ from skmixed.display._drawing import (
 )
 from skmixed.display._fitted_models import mixed_model, predictor_of
 from skmixed.inference.fitted import snapshot, stated_places
+from skmixed.inference.fixed_effects.testing import DfMethod
 from skmixed.inference.intervals import confidence_intervals
-from skmixed.inference.testing import DfMethod
 
 _COLUMNS = ["model", "coefficient", "estimate", "lower", "upper"]
 _SPREAD = 0.6  # of the distance between coefficients, over which their models lie

@@ -22,7 +22,7 @@ from skmixed.display._drawing import (
 )
 from skmixed.display._fitted_models import mixed_model, predictor_of
 from skmixed.inference.fitted import snapshot
-from skmixed.inference.profiles import profile, split_curves
+from skmixed.inference.profiling.profiles import profile, split_curves
 
 _COLUMNS = ["parameter", "value", "zeta"]
 _CURVE_POINTS = 200  # of a curve: it looks smooth in a panel of three inches

@@ -25,9 +25,9 @@ from skmixed.display._fitted_models import mixed_model, predictor_of
 from skmixed.display._group_estimates import grouped_effects
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.inference.fitted import snapshot
+from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.table import Table
-from skmixed.inference.testing import check_probability
 
 _COLUMNS = ["factor", "level", "column", "estimate", "lower", "upper"]
 

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from skmixed.core.linalg import FloatArray
 from skmixed.distributed._partial_sums import PartialSums, merged_sums
 from skmixed.distributed._parts import PartPredictor, PartSummer
-from skmixed.estimators._reading import InputTable
+from skmixed.estimators.reading._input_table import InputTable
 from skmixed.exceptions import PartitionError
 
 _PENDING_BYTES = 2**28  # small sums wait up to this size: few merges, and no burden on memory

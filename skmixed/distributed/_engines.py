@@ -17,10 +17,10 @@ from skmixed.distributed._files import ArrowFiles, parquet_files
 from skmixed.distributed._partial_sums import PartialSums
 from skmixed.distributed._parts import PartPredictor, PartSummer
 from skmixed.distributed._spark import SparkFrame
-from skmixed.estimators._generalized_estimator import BaseGeneralized
-from skmixed.estimators._linear_state import LinearState
-from skmixed.estimators._reading import InputTable
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.mixed._generalized_estimator import BaseGeneralized
+from skmixed.estimators.mixed._linear_state import LinearState
+from skmixed.estimators.reading._input_table import InputTable
 
 Model = TypeVar("Model", bound=MixedLinearRegressor)
 

@@ -16,7 +16,7 @@ from skmixed.design.categories import Categories, differing_expression, table_of
 from skmixed.design.design import Design
 from skmixed.design.source import Source
 from skmixed.design.values import UNCLEAR_KINDS, Kind, are_other_kinds
-from skmixed.estimators._training_data import TrainingData
+from skmixed.estimators.reading._training_data import TrainingData
 from skmixed.exceptions import PartitionError
 
 FAN_IN = 8  # sums merged in one task: a tree of few stages, each task holding but a few sums

@@ -26,9 +26,9 @@ from skmixed.design.tables import to_pandas
 from skmixed.design.values import Kind, kind_of, operand_kind, refuse_dates
 from skmixed.design.wording import MAX_SHOWN
 from skmixed.distributed._partial_sums import Declaration, PartialSums
-from skmixed.estimators._prediction_rows import Predictor
-from skmixed.estimators._reading import InputTable
-from skmixed.estimators._training_data import TrainingData, read_training_data
+from skmixed.estimators.reading._input_table import InputTable
+from skmixed.estimators.reading._prediction_rows import Predictor
+from skmixed.estimators.reading._training_data import TrainingData, read_training_data
 from skmixed.exceptions import PartitionError
 
 _HEAD_ROWS = 50  # from these a part learns its formulas first: enough for a spline, and cheap

@@ -12,13 +12,13 @@ from skmixed.core.families.binomial import Binomial
 from skmixed.core.families.catalogue import BINOMIAL
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
-from skmixed.estimators._class_predictions import ClassPredictions
 from skmixed.estimators._estimator import UnknownLevels, check_level
-from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized
-from skmixed.estimators._generalized_predictions import KnownPredictor
-from skmixed.estimators._generalized_state import GeneralizedState
-from skmixed.estimators._numbers import read_classes
-from skmixed.estimators._training_data import read_training_data
+from skmixed.estimators.mixed._class_predictions import ClassPredictions
+from skmixed.estimators.mixed._generalized_estimator import Averaging, BaseGeneralized
+from skmixed.estimators.mixed._generalized_predictions import KnownPredictor
+from skmixed.estimators.mixed._generalized_state import GeneralizedState
+from skmixed.estimators.reading._numbers import read_classes
+from skmixed.estimators.reading._training_data import read_training_data
 
 
 class MixedClassifier(ClassPredictions, BaseGeneralized):

@@ -18,8 +18,14 @@ from sklearn.utils.validation import _check_feature_names_in
 from skmixed.core.linalg import FloatArray
 from skmixed.design.records import stored
 from skmixed.estimators._cross_fitting import folds_of_rows
-from skmixed.estimators._encoded_levels import KnownLevels, TrainingLevels
-from skmixed.estimators._encoder_columns import (
+from skmixed.estimators._estimator import (
+    FittedAttribute,
+    FittedEstimator,
+    UnknownLevels,
+    header_of,
+)
+from skmixed.estimators.encoding._encoded_levels import KnownLevels, TrainingLevels
+from skmixed.estimators.encoding._encoder_columns import (
     choose_roles,
     join_columns,
     joined_names,
@@ -27,16 +33,14 @@ from skmixed.estimators._encoder_columns import (
     refuse_new_labels,
     set_unknown_to_nan,
 )
-from skmixed.estimators._encoder_target import Target
-from skmixed.estimators._estimator import (
-    FittedAttribute,
-    FittedEstimator,
-    UnknownLevels,
-    header_of,
+from skmixed.estimators.encoding._encoder_target import Target
+from skmixed.estimators.encoding._other_columns import (
+    OtherColumns,
+    adjusting_columns,
+    names_columns,
 )
-from skmixed.estimators._numbers import read_weights
-from skmixed.estimators._other_columns import OtherColumns, adjusting_columns, names_columns
-from skmixed.estimators._reading import InputTable
+from skmixed.estimators.reading._input_table import InputTable
+from skmixed.estimators.reading._numbers import read_weights
 
 
 @stored

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skmixed.estimators._formula_rows import FormulaRows, fixed_text, random_text
 from skmixed.estimators.generalized_regressor import FamilyName, MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.estimators.ordinal_classifier import OrdinalMixedClassifier
+from skmixed.estimators.reading._formula_rows import FormulaRows, fixed_text, random_text
 
 # What the formula and the arguments of R decide already, and where.
 _DECIDED = {

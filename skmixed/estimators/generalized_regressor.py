@@ -16,12 +16,16 @@ from skmixed.core.families.catalogue import FAMILIES, family_of
 from skmixed.core.families.family import explained_deviance
 from skmixed.core.model.structures import StructureName
 from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
-from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized, refuse_missing
-from skmixed.estimators._generalized_predictions import GeneralizedPredictions
-from skmixed.estimators._generalized_state import GeneralizedState
-from skmixed.estimators._numbers import read_weights, read_y
-from skmixed.estimators._reading import InputTable
-from skmixed.estimators._training_data import read_exposure, read_training_data
+from skmixed.estimators.mixed._generalized_estimator import (
+    Averaging,
+    BaseGeneralized,
+    refuse_missing,
+)
+from skmixed.estimators.mixed._generalized_predictions import GeneralizedPredictions
+from skmixed.estimators.mixed._generalized_state import GeneralizedState
+from skmixed.estimators.reading._input_table import InputTable
+from skmixed.estimators.reading._numbers import read_weights, read_y
+from skmixed.estimators.reading._training_data import read_exposure, read_training_data
 
 FamilyName = Literal["poisson", "binomial", "gamma", "negative_binomial"]
 

@@ -16,15 +16,15 @@ from skmixed.core.model.structures import StructureName
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.sums.layout import Rows
-from skmixed.estimators._diagnosis import check_residual
 from skmixed.estimators._estimator import (
     SolverName,
     UnknownLevels,
 )
-from skmixed.estimators._linear_state import LinearAttributes, LinearState
-from skmixed.estimators._mixed_estimator import MixedEstimator
-from skmixed.estimators._predictions import LinearPredictions
-from skmixed.estimators._training_data import read_batch, read_training_data
+from skmixed.estimators.mixed._diagnosis import check_residual
+from skmixed.estimators.mixed._linear_predictions import LinearPredictions
+from skmixed.estimators.mixed._linear_state import LinearAttributes, LinearState
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.estimators.reading._training_data import read_batch, read_training_data
 
 
 class BaseMixedRegressor(

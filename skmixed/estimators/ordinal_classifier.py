@@ -18,13 +18,17 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures import StructureName
 from skmixed.design.formula import INTERCEPT
 from skmixed.design.records import stored
-from skmixed.estimators._class_predictions import FromProbabilities
 from skmixed.estimators._estimator import FittedAttribute, Refused, UnknownLevels
-from skmixed.estimators._generalized_estimator import Averaging, BaseGeneralized, refuse_missing
-from skmixed.estimators._generalized_predictions import KnownPredictor
-from skmixed.estimators._generalized_state import GeneralizedState
-from skmixed.estimators._numbers import read_ordered
-from skmixed.estimators._training_data import read_training_data
+from skmixed.estimators.mixed._class_predictions import FromProbabilities
+from skmixed.estimators.mixed._generalized_estimator import (
+    Averaging,
+    BaseGeneralized,
+    refuse_missing,
+)
+from skmixed.estimators.mixed._generalized_predictions import KnownPredictor
+from skmixed.estimators.mixed._generalized_state import GeneralizedState
+from skmixed.estimators.reading._numbers import read_ordered
+from skmixed.estimators.reading._training_data import read_training_data
 
 
 @stored

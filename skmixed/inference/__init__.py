@@ -4,14 +4,15 @@ From what a fit holds without rows; what needs rows asks for them.
 """
 
 from skmixed.inference.bootstrap import Bootstrap, bootstrap, bootstrap_intervals
-from skmixed.inference.coefficients import coefficient_table
 from skmixed.inference.compare import compare_models
 from skmixed.inference.explained import RSquared, icc, r2, variance_partition
-from skmixed.inference.hypotheses import LinearHypothesis, linear_hypothesis
+from skmixed.inference.fixed_effects.coefficients import coefficient_table
+from skmixed.inference.fixed_effects.hypotheses import LinearHypothesis, linear_hypothesis
+from skmixed.inference.fixed_effects.marginal import MarginalMeans, marginal_means
+from skmixed.inference.fixed_effects.term_tests import anova
 from skmixed.inference.influence import influence
 from skmixed.inference.intervals import confidence_intervals
-from skmixed.inference.marginal import MarginalMeans, marginal_means
-from skmixed.inference.profiles import Profile, profile
+from skmixed.inference.profiling.profiles import Profile, profile
 from skmixed.inference.proportional import ProportionalOdds, proportional_odds
 from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.random_terms import ranova
@@ -19,7 +20,6 @@ from skmixed.inference.residual_tests import residual_tests
 from skmixed.inference.residuals import residuals
 from skmixed.inference.simulation import Draws, sim
 from skmixed.inference.table import Table
-from skmixed.inference.term_tests import anova
 
 __all__ = [
     "Bootstrap",

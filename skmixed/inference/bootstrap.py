@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.fit import Fit
-from skmixed.core.generalized.redrawn import one_response_a_row
+from skmixed.core.generalized.after_fit.redrawn import one_response_a_row
 from skmixed.core.linalg import generator_of
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.components import parameters_of
@@ -22,6 +22,7 @@ from skmixed.inference.fitted import (
     rows_of_fit,
     snapshot,
 )
+from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.replicators import (
     BootstrapKind,
     GeneralizedReplicator,
@@ -32,7 +33,6 @@ from skmixed.inference.replicators import (
     in_blocks,
 )
 from skmixed.inference.table import Table, TabularResult
-from skmixed.inference.testing import check_probability
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -15,8 +15,8 @@ import numpy as np
 
 from skmixed.core.batch.refits import Refits
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.after_fit.redrawn import GeneralizedRefits
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.redrawn import GeneralizedRefits
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Term
 from skmixed.inference.fitted import MixedFit, coefficient_names, stated_places

@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeVar
 import pandas as pd
 
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.after_fit.same_rows import same_rows
+from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.observations import Observations
-from skmixed.core.generalized.same_rows import same_rows
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.rows.leave_out import rows_at_levels

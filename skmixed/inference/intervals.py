@@ -17,7 +17,6 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import Component, components_of, parameters_of
-from skmixed.inference.degrees import Curvature
 from skmixed.inference.fitted import (
     GivenRows,
     MixedFit,
@@ -27,14 +26,20 @@ from skmixed.inference.fitted import (
     snapshot,
     threshold_names,
 )
-from skmixed.inference.profiles import ProfileCurve, farthest_zeta, of_one_parameter, profiled
-from skmixed.inference.table import Table
-from skmixed.inference.testing import (
+from skmixed.inference.fixed_effects.degrees import Curvature
+from skmixed.inference.fixed_effects.testing import (
     CoefficientTests,
     DfMethod,
     check_probability,
     t_quantiles,
 )
+from skmixed.inference.profiling.profiles import (
+    ProfileCurve,
+    farthest_zeta,
+    of_one_parameter,
+    profiled,
+)
+from skmixed.inference.table import Table
 
 Limits = tuple[float, float]
 _NO_LIMITS: Limits = (float("nan"), float("nan"))

@@ -16,9 +16,13 @@ import pandas as pd
 from scipy import stats
 
 from skmixed.core.families.catalogue import BINOMIAL
+from skmixed.core.generalized.after_fit.redrawn import (
+    Refitted,
+    draw_observations,
+    one_response_a_row,
+)
+from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.observations import Observations
-from skmixed.core.generalized.redrawn import Refitted, draw_observations, one_response_a_row
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.inference.fitted import (
     check_maximum,

@@ -12,8 +12,8 @@ from scipy.special import ndtr
 
 from skmixed.core.linalg import FloatArray
 from skmixed.inference.fitted import design_of, determined_mixed_fit_of, formula_of, snapshot
+from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.table import Table
-from skmixed.inference.testing import check_probability
 
 
 def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True) -> Table:

@@ -17,9 +17,13 @@ from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.batch.refits import refit_at, refit_responses, takes_lockstep
 from skmixed.core.batch.responses import Responses, draw_responses
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.after_fit.redrawn import (
+    GeneralizedRefits,
+    Refitted,
+    draw_observations,
+)
+from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.observations import Observations
-from skmixed.core.generalized.redrawn import GeneralizedRefits, Refitted, draw_observations
 from skmixed.core.linalg import FloatArray
 from skmixed.core.sums.layout import Rows
 from skmixed.inference.components import Component, values_of

@@ -9,9 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from skmixed.core.generalized.after_fit.other_responses import predictors_given
+from skmixed.core.generalized.after_fit.row_residuals import (
+    check_whole,
+    pearson_residuals,
+    probabilities,
+)
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.other_responses import predictors_given
-from skmixed.core.generalized.row_residuals import check_whole, pearson_residuals, probabilities
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.inference.fitted import design_of, formula_of, mixed_fit_of, snapshot
 from skmixed.inference.table import Table

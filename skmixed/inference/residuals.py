@@ -8,13 +8,13 @@ import numpy as np
 from scipy import special
 
 from skmixed.core.fit import Fit
-from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.row_residuals import (
+from skmixed.core.generalized.after_fit.row_residuals import (
     check_whole,
     deviance_residuals,
     pearson_residuals,
     probabilities,
 )
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.sums.layout import Rows
 from skmixed.inference.fitted import design_of, mixed_fit_of, snapshot

@@ -13,11 +13,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
+from skmixed.design.grammar.syntax import parse_random
 from skmixed.design.grouping import combine
-from skmixed.design.syntax import parse_random
-from skmixed.estimators._columns import listed
-from skmixed.estimators._reading import InputTable, names_of, read_groups
 from skmixed.estimators.grouped._subset_fits import last_step
+from skmixed.estimators.reading._columns import listed
+from skmixed.estimators.reading._input_table import InputTable, names_of, read_groups
 from skmixed.model_selection._splitters import complete_codes
 
 

@@ -28,9 +28,9 @@ from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.design.design import Design
 from skmixed.estimators._estimator import offered_if
-from skmixed.estimators._linear_state import LinearState, learn_rows
-from skmixed.estimators._reading import pick_rows
-from skmixed.estimators._training_data import TrainingData
+from skmixed.estimators.mixed._linear_state import LinearState, learn_rows
+from skmixed.estimators.reading._input_table import pick_rows
+from skmixed.estimators.reading._training_data import TrainingData
 from skmixed.model_selection._group_routing import accepts, fit_names, takes
 
 

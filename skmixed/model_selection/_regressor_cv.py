@@ -19,19 +19,19 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.model.structures import StructureName
 from skmixed.core.search.average_information import IterativeSolver
+from skmixed.design.grammar.syntax import parse_random
 from skmixed.design.records import stored
-from skmixed.design.syntax import parse_random
-from skmixed.estimators._columns import listed
 from skmixed.estimators._estimator import (
     FittedAttribute,
     SolverName,
     UnknownLevels,
 )
-from skmixed.estimators._linear_state import LinearState
-from skmixed.estimators._numbers import read_weights
-from skmixed.estimators._reading import names_of
-from skmixed.estimators._training_data import read_for_random, read_training_data
 from skmixed.estimators.linear import BaseMixedRegressor, MixedLinearRegressor
+from skmixed.estimators.mixed._linear_state import LinearState
+from skmixed.estimators.reading._columns import listed
+from skmixed.estimators.reading._input_table import names_of
+from skmixed.estimators.reading._numbers import read_weights
+from skmixed.estimators.reading._training_data import read_for_random, read_training_data
 from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._task import Splits, Task, sum_for_folds

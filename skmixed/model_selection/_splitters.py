@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from skmixed.core.linalg import IntArray
 from skmixed.design.tables import UNKNOWN, Labels
-from skmixed.estimators._reading import read_groups
+from skmixed.estimators.reading._input_table import read_groups
 
 
 class WithinGroupKFold(BaseCrossValidator):

@@ -17,9 +17,9 @@ from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
-from skmixed.estimators._reading import read_groups
-from skmixed.estimators._training_data import TrainingData, read_training_data
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.reading._input_table import read_groups
+from skmixed.estimators.reading._training_data import TrainingData, read_training_data
 from skmixed.model_selection._group_routing import fit_names, groups_for_model, groups_for_splitter
 from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator, SummedTable
 from skmixed.model_selection._scorers import for_rows

@@ -6,8 +6,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmixed.design.design import Design
+from skmixed.design.grammar.syntax import parse_random, split_formula
 from skmixed.design.source import Source
-from skmixed.design.syntax import parse_random, split_formula
 
 FRAME = pd.DataFrame(
     {

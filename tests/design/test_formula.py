@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skmixed.design.expressions import variables
 from skmixed.design.formula import evaluate_expression, learn_matrix
+from skmixed.design.grammar.expressions import variables
 
 pytest.importorskip("formulaic")
 

@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from skmixed import MixedEffectsRegressor, MixedLinearRegressor, MixedLinearRegressorCV, lmer
 from skmixed.design import formula
-from skmixed.design.functions import FUNCTIONS
+from skmixed.design.grammar.functions import FUNCTIONS
 from skmixed.design.records import checksum
 
 pytest.importorskip("formulaic")

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from skmixed import MixedLinearRegressor, lmer
 from skmixed.datasets import load_sleepstudy
 from skmixed.design.formula import learn_matrix
-from skmixed.design.syntax import parse_random
+from skmixed.design.grammar.syntax import parse_random
 from skmixed.exceptions import FormulaSyntaxError, UnidentifiedWarning
 
 SLEEP = load_sleepstudy().assign(

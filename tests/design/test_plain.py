@@ -12,8 +12,8 @@ from numpy.testing import assert_array_equal
 
 from skmixed.design import formula
 from skmixed.design.formula import evaluate_expression, learn_matrix
-from skmixed.design.terms import NotATermError, expand
-from skmixed.design.tokens import read_phrase
+from skmixed.design.grammar.terms import NotATermError, expand
+from skmixed.design.grammar.tokens import read_phrase
 
 formulaic = pytest.importorskip("formulaic")
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from skmixed.design.design import Design
+from skmixed.design.grammar.syntax import parse_random, split_formula
 from skmixed.design.grouping import Grouping
 from skmixed.design.records import checksum, read, write
 from skmixed.design.source import Source
-from skmixed.design.syntax import parse_random, split_formula
 
 ROWS = np.arange(40)
 FRAME = pd.DataFrame(

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skmixed.design.expressions import column_references, translate_r, uses_all_columns
-from skmixed.design.syntax import FormulaParts, RandomTerm, parse_random, split_formula
+from skmixed.design.grammar.expressions import column_references, translate_r, uses_all_columns
+from skmixed.design.grammar.syntax import FormulaParts, RandomTerm, parse_random, split_formula
 from skmixed.exceptions import FormulaSyntaxError
 
 

@@ -36,7 +36,7 @@ from skmixed import (
     distributed,
 )
 from skmixed.core.families.catalogue import family_of
-from skmixed.estimators._learned_responses import Classes, EffectsOfRows, PositiveMeans
+from skmixed.estimators.alternation._learned_responses import Classes, EffectsOfRows, PositiveMeans
 from skmixed.inference import coefficient_table
 
 FAMILIES = ["poisson", "gamma", "negative_binomial"]

@@ -11,7 +11,7 @@ from skmixed.core.families.binomial import Cloglog, Logit, Probit
 from skmixed.core.families.gamma import Gamma
 from skmixed.core.families.negative_binomial import NegativeBinomial
 from skmixed.core.families.poisson import Poisson
-from skmixed.core.generalized.predictive import Mixture
+from skmixed.core.generalized.after_fit.predictive import Mixture
 from skmixed.datasets import load_sleepstudy
 from tests import reference_set
 

@@ -13,7 +13,7 @@ from scipy import stats
 from skmixed import MixedLinearRegressor, lmer
 from skmixed.core.batch.refits import refit_responses
 from skmixed.datasets import load_sleepstudy, make_schools
-from skmixed.estimators import _prediction_rows
+from skmixed.estimators.reading import _prediction_rows
 from skmixed.exceptions import UnknownLevelWarning
 
 SLEEP = "(1 + Days | Subject)"

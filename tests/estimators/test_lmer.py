@@ -15,9 +15,9 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skmixed import MixedLinearRegressor, lmer
 from skmixed.datasets import load_sleepstudy, make_schools
-from skmixed.design.expressions import read_terms
-from skmixed.design.syntax import split_formula
-from skmixed.design.tokens import tokenize
+from skmixed.design.grammar.expressions import read_terms
+from skmixed.design.grammar.syntax import split_formula
+from skmixed.design.grammar.tokens import tokenize
 from skmixed.exceptions import FormulaSyntaxError
 from skmixed.inference import bootstrap
 from tests.estimators.example import estimates, pupils

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 
 from skmixed import BLUPEncoder, GroupedModels, MixedEffectsRegressor, MixedLinearRegressor
-from skmixed.estimators._reading import InputTable, pick_rows, read_groups
+from skmixed.estimators.reading._input_table import InputTable, pick_rows, read_groups
 
 RNG = np.random.default_rng(7)
 NUMBERS = np.column_stack([RNG.normal(size=(30, 2)), np.arange(30) % 5])

@@ -33,7 +33,7 @@ from skmixed import (
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Iteration, SolverReport
 from skmixed.display import PredictionDisplay, ResidualsDisplay
-from skmixed.estimators._diagnosis import warn_about
+from skmixed.estimators.mixed._diagnosis import warn_about
 from skmixed.exceptions import UnidentifiedWarning, warn
 from skmixed.inference import bootstrap
 from skmixed.model_selection import cross_val_predict, cross_validate

@@ -17,7 +17,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.rows.prediction_errors import PredictionErrors, mean_predictions, mean_variances
 from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.layout import Rows
-from skmixed.estimators._prediction_rows import prediction_pivots
+from skmixed.estimators.reading._prediction_rows import prediction_pivots
 
 LEVELS = np.array([0.5, 0.8, 0.95])
 KINDS = ["known mean", "known observation", "new mean", "new observation"]

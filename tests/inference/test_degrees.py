@@ -8,8 +8,8 @@ from skmixed import MixedLinearRegressor, lmer
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.datasets import load_sleepstudy
 from skmixed.inference import anova, coefficient_table, degrees
-from skmixed.inference.degrees import Curvature, KenwardRoger
-from skmixed.inference.testing import CoefficientTests
+from skmixed.inference.fixed_effects.degrees import Curvature, KenwardRoger
+from skmixed.inference.fixed_effects.testing import CoefficientTests
 
 
 def crossed(n=60, seed=3):

@@ -6,7 +6,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skmixed import MixedClassifier, MixedGeneralizedRegressor, glmer
-from skmixed.core.generalized.redrawn import Refitted, draw_observations, one_response_a_row
+from skmixed.core.generalized.after_fit.redrawn import (
+    Refitted,
+    draw_observations,
+    one_response_a_row,
+)
 from skmixed.inference import bootstrap, bootstrap_intervals
 from skmixed.inference.fitted import observations_of_fit
 

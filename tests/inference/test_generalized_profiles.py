@@ -8,13 +8,13 @@ from scipy import stats
 from scipy.optimize import minimize
 
 from skmixed import MixedClassifier, MixedGeneralizedRegressor, glmer
-from skmixed.core.generalized.same_rows import evaluate_at, point_of
+from skmixed.core.generalized.after_fit.same_rows import evaluate_at, point_of
 from skmixed.display import ProfileDisplay
 from skmixed.inference import confidence_intervals, profile
 from skmixed.inference.components import components_of
-from skmixed.inference.constrained_likelihood import ConstrainedLikelihood
-from skmixed.inference.constrained_search import differenced
 from skmixed.inference.fitted import observations_of_fit
+from skmixed.inference.profiling.constrained_likelihood import ConstrainedLikelihood
+from skmixed.inference.profiling.constrained_search import differenced
 from tests import reference_set
 
 CBPP = reference_set.committed_table("cbpp")

@@ -21,7 +21,7 @@ from skmixed.inference import (
     variance_partition,
 )
 from skmixed.inference.components import components_of
-from skmixed.inference.constrained import ConstrainedDeviance, deviance_at
+from skmixed.inference.profiling.constrained import ConstrainedDeviance, deviance_at
 from tests.inference.test_degrees import crossed
 
 FORMULAS = [

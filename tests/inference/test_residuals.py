@@ -8,8 +8,8 @@ from scipy import stats
 
 from skmixed import MixedClassifier, MixedGeneralizedRegressor, MixedLinearRegressor, glmer
 from skmixed.core.families.catalogue import family_of
-from skmixed.core.generalized.other_responses import predictors_given
-from skmixed.core.generalized.row_residuals import (
+from skmixed.core.generalized.after_fit.other_responses import predictors_given
+from skmixed.core.generalized.after_fit.row_residuals import (
     deviance_residuals,
     pearson_residuals,
     probabilities,

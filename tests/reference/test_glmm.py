@@ -11,10 +11,10 @@ import json
 import numpy as np
 import pytest
 
+from skmixed.core.generalized.approximation.laplace import evaluate_laplace
+from skmixed.core.generalized.approximation.modes import Point
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.laplace import evaluate_laplace
-from skmixed.core.generalized.modes import Point
-from skmixed.core.generalized.start import first_point
+from skmixed.core.generalized.joint_search.start import first_point
 from tests import reference_set
 from tests.core.generalized.reading import read
 

@@ -17,29 +17,33 @@ from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.families.family import Family, MeanFamily, logistic
 from skmixed.core.families.ordinal import Cumulative
 from skmixed.core.fit import Posterior
-from skmixed.core.generalized.divergence import (
+from skmixed.core.generalized.approximation.laplace import (
+    LaplaceEvaluation,
+)
+from skmixed.core.generalized.approximation.observations import Observations
+from skmixed.core.generalized.approximation.quadrature import (
+    QuadratureEvaluation,
+)
+from skmixed.core.generalized.approximation.working_model import (
+    WorkingFit,
+    linearised,
+    working_products,
+)
+from skmixed.core.generalized.joint_search.divergence import (
     covariance_beside,
     separated_columns,
     separated_thresholds,
     untold_factors,
 )
-from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum
-from skmixed.core.generalized.laplace import (
-    LaplaceEvaluation,
-)
-from skmixed.core.generalized.observations import Observations
-from skmixed.core.generalized.optimum import (
+from skmixed.core.generalized.joint_search.joint_newton import JointNewton, JointOptimum
+from skmixed.core.generalized.joint_search.optimum import (
     check_nodes,
     inverse_information,
     is_regular,
     optimum_of,
     quadrature_shift,
 )
-from skmixed.core.generalized.quadrature import (
-    QuadratureEvaluation,
-)
 from skmixed.core.generalized.response_sums import ResponseSums
-from skmixed.core.generalized.working_model import WorkingFit, linearised, working_products
 from skmixed.core.linalg import FloatArray, block_diagonal
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem

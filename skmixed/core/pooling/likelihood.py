@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmixed.core.families.family import Family
-from skmixed.core.generalized.divergence import PURE_DEVIATION
+from skmixed.core.generalized.approximation.observations import Observations
+from skmixed.core.generalized.approximation.working_model import working_rows
 from skmixed.core.generalized.generalized_fit import GeneralizedFit, fit_at
-from skmixed.core.generalized.joint_newton import JointNewton, JointOptimum
-from skmixed.core.generalized.observations import Observations
-from skmixed.core.generalized.optimum import laplace_optimum
-from skmixed.core.generalized.working_model import working_rows
+from skmixed.core.generalized.joint_search.divergence import PURE_DEVIATION
+from skmixed.core.generalized.joint_search.joint_newton import JointNewton, JointOptimum
+from skmixed.core.generalized.joint_search.optimum import laplace_optimum
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy

@@ -18,7 +18,8 @@ from sklearn.utils.validation import check_array
 from skmixed.core.linalg import FloatArray
 from skmixed.design.tables import not_numeric, to_pandas
 from skmixed.design.values import refuse_dates
-from skmixed.estimators._columns import (
+from skmixed.estimators.grouped._tree import Tree
+from skmixed.estimators.reading._columns import (
     Columns,
     check_given,
     choose_groups,
@@ -27,10 +28,9 @@ from skmixed.estimators._columns import (
     listed,
     warn_of_missing,
 )
-from skmixed.estimators._numbers import check_lengths, check_numbers
-from skmixed.estimators._reading import InputTable
-from skmixed.estimators._training_data import read_arguments, warn_about_kinds
-from skmixed.estimators.grouped._tree import Tree
+from skmixed.estimators.reading._input_table import InputTable
+from skmixed.estimators.reading._numbers import check_lengths, check_numbers
+from skmixed.estimators.reading._training_data import read_arguments, warn_about_kinds
 
 
 def solves_at_once(inner: Any) -> bool:

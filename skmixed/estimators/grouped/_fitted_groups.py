@@ -15,14 +15,12 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.records import stored
-from skmixed.estimators._columns import Columns
 from skmixed.estimators._estimator import (
     FittedAttribute,
     FittedEstimator,
     check_choice,
     offered_if,
 )
-from skmixed.estimators._reading import read_groups, refuse_unknown
 from skmixed.estimators.grouped._arguments import read_new, solves_at_once, warn_about_labels
 from skmixed.estimators.grouped._group_fits import GroupFits
 from skmixed.estimators.grouped._group_intervals import is_of_means, limits, why_no_intervals
@@ -35,8 +33,10 @@ from skmixed.estimators.grouped._group_tables import (
 )
 from skmixed.estimators.grouped._shares import BLUP
 from skmixed.estimators.grouped._tree import GroupMapping, Tree
+from skmixed.estimators.reading._columns import Columns
+from skmixed.estimators.reading._input_table import read_groups, refuse_unknown
+from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.summary import GroupModel, GroupSummary
-from skmixed.inference.testing import check_probability
 
 _GROUPS_SHOWN = 30  # in a summary, a few screens; coef_table() has them all
 

@@ -22,8 +22,6 @@ from skmixed.core.pooling.own_estimates import own_estimates
 from skmixed.core.sums.layout import GroupIndex, Rows
 from skmixed.design.records import read, stored, write
 from skmixed.design.tables import UNKNOWN
-from skmixed.estimators._generalized_predictions import observation_limits, predictor_half_widths
-from skmixed.estimators._numbers import check_numbers
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._group_fits import (
     Estimates,
@@ -35,6 +33,11 @@ from skmixed.estimators.grouped._group_fits import (
 )
 from skmixed.estimators.grouped._shares import Scheme, own_shares
 from skmixed.estimators.grouped._tree import Tree, deepest_known
+from skmixed.estimators.mixed._generalized_predictions import (
+    observation_limits,
+    predictor_half_widths,
+)
+from skmixed.estimators.reading._numbers import check_numbers
 
 _MOST_COEFFICIENTS = 40  # of a group: more take minutes, and predictions are blended instead
 _ROWS_PREDICTED = 2**14  # at a time: their gathered covariances take a megabyte for k = 3

@@ -25,10 +25,10 @@ from skmixed.core.pooling.blending import (
 from skmixed.core.pooling.hierarchy import Hierarchy
 from skmixed.design.records import stored
 from skmixed.estimators._cross_fitting import N_FOLDS
-from skmixed.estimators._reading import pick_rows
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._subset_fits import Job, answers, jobs_of
 from skmixed.estimators.grouped._tree import Tree
+from skmixed.estimators.reading._input_table import pick_rows
 
 Shares = list[FloatArray]
 """By level from the root: of shape (n_groups, level + 1), rows that sum to one."""

@@ -18,8 +18,8 @@ from sklearn.utils.validation import has_fit_parameter
 from tqdm.auto import tqdm
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.estimators._reading import pick_rows
 from skmixed.estimators.grouped._arguments import Training
+from skmixed.estimators.reading._input_table import pick_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skmixed.core.families.catalogue import FAMILIES, family_of
-from skmixed.core.generalized.modes import Point
-from skmixed.core.generalized.observations import Observations
+from skmixed.core.generalized.approximation.modes import Point
+from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 

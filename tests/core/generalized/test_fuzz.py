@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from skmixed.core.families.catalogue import family_of
+from skmixed.core.generalized.approximation.laplace import evaluate_laplace
+from skmixed.core.generalized.approximation.modes import Point
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.joint_newton import JointNewton, JointSearch
-from skmixed.core.generalized.laplace import evaluate_laplace
-from skmixed.core.generalized.modes import Point
+from skmixed.core.generalized.joint_search.joint_newton import JointNewton, JointSearch
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows

@@ -8,10 +8,10 @@ import pytest
 
 from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.families.catalogue import family_of
+from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.joint_newton import JointNewton
-from skmixed.core.generalized.observations import Observations
-from skmixed.core.generalized.start import first_point
+from skmixed.core.generalized.joint_search.joint_newton import JointNewton
+from skmixed.core.generalized.joint_search.start import first_point
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.rows.prediction_errors import mean_predictions, mean_variances
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows

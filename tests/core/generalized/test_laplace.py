@@ -5,8 +5,8 @@ import pytest
 
 from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.generalized import observations as cutting
-from skmixed.core.generalized.laplace import evaluate_laplace
-from skmixed.core.generalized.modes import Point
+from skmixed.core.generalized.approximation.laplace import evaluate_laplace
+from skmixed.core.generalized.approximation.modes import Point
 from skmixed.core.search.coordinates import Coordinates
 from tests.core.generalized.drawn import (
     DESIGNS,
@@ -213,7 +213,7 @@ def test_modes_are_exact_where_the_data_say_nearly_all():
 def test_modes_that_are_not_found_are_no_evaluation(monkeypatch):
     rng = np.random.default_rng(19)
     observations = draw(rng, "crossed", "poisson").observations()
-    monkeypatch.setattr("skmixed.core.generalized.modes._MOST_MODE_STEPS", 1)
+    monkeypatch.setattr("skmixed.core.generalized.approximation.modes._MOST_MODE_STEPS", 1)
     point = random_point(rng, observations)
     far = point._replace(lambdas=[30.0 * lam for lam in point.lambdas], beta=point.beta + 4.0)
     with pytest.raises(LostPrecisionError, match="random effects were not found"):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from skmixed.core.generalized import observations as cutting
+from skmixed.core.generalized.approximation.laplace import evaluate_laplace
+from skmixed.core.generalized.approximation.modes import Point
+from skmixed.core.generalized.approximation.quadrature import evaluate_quadrature
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.generalized.laplace import evaluate_laplace
-from skmixed.core.generalized.modes import Point
-from skmixed.core.generalized.quadrature import evaluate_quadrature
 from skmixed.core.search.coordinates import Coordinates
 from tests import reference_set
 from tests.core.generalized.drawn import LINKS, draw, random_point

@@ -1,0 +1,1 @@
+"""What is made of a generalized fit: other rows and responses, predictions, residuals, refits."""

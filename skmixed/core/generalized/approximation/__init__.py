@@ -1,0 +1,1 @@
+"""The likelihood of a generalized model approximated, at given parameters, with its derivatives."""

@@ -1,0 +1,1 @@
+"""Formulas read: cut into tokens and terms, what they may hold, and the columns they name."""

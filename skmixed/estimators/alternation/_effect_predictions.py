@@ -1,0 +1,342 @@
+"""Predictions and random effects of a regressor or classifier with a mixed model besides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+from sklearn.metrics import r2_score
+
+from skmixed.core.families.family import explained_deviance
+from skmixed.core.linalg import FloatArray
+from skmixed.design.records import stored
+from skmixed.estimators._estimator import (
+    FittedAttribute,
+    FittedEstimator,
+    refuse_beside_interval,
+)
+from skmixed.estimators.alternation._learned_responses import LearnedResponse
+from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
+from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.mixed._diagnosis import check_residual
+from skmixed.estimators.mixed._generalized_estimator import Averaging, refuse_missing
+from skmixed.estimators.mixed._generalized_predictions import KnownPredictor, observation_limits
+from skmixed.estimators.mixed._linear_predictions import half_widths
+from skmixed.estimators.reading._columns import (
+    RandomColumns,
+    chosen_factors,
+    groups_as_in_fit,
+    warn_without_groups,
+)
+from skmixed.estimators.reading._input_table import InputTable, read_groups
+from skmixed.estimators.reading._numbers import read_weights, read_y
+from skmixed.estimators.reading._prediction_rows import PredictionRows
+from skmixed.estimators.reading._training_data import read_exposure, read_new_data
+from skmixed.inference.fixed_effects.testing import check_probability
+
+
+@stored
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class EffectState:
+    """All that a fit of a regressor together with random effects has found."""
+
+    n_features_in: int
+    feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
+    roles: RandomColumns  # which columns of X the two parts get
+    learner: Any  # f, fitted to all rows, given their random effects
+    response: LearnedResponse  # what f learned, without rows
+    mixed_model: Any  # an estimator, of what f leaves; None without groups
+    f_name: str | None  # of the column of that model that f(X) is; None where it has none
+    residual_variance: float | None  # in squared units of y; None of a family
+    phi: FloatArray  # (m,), dispersions of a family
+    criterion: float  # of that model; NaN without groups
+    criteria: tuple[float, ...]  # the same of every iteration
+    n_iter: int
+    converged: bool  # whether the criterion had stopped falling
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of levels of every factor."""
+        return {} if self.mixed_model is None else self.mixed_model.n_groups_
+
+    @property
+    def dispersion(self) -> float | None:
+        """The dispersion as it is usually stated; None of the normal family."""
+        family = self.response.family
+        return None if family is None else family.dispersion(self.phi)
+
+    @property
+    def random_effects(self) -> dict[str, pd.DataFrame]:
+        """BLUPs of every factor."""
+        return {} if self.mixed_model is None else self.mixed_model.random_effects_
+
+    @property
+    def random_effects_covariance(self) -> dict[str, FloatArray]:
+        """Conditional covariance of the random effects of every factor."""
+        return {} if self.mixed_model is None else self.mixed_model.random_effects_covariance_
+
+    @property
+    def random_covariance(self) -> dict[str, pd.DataFrame]:
+        """Covariance matrix of the random effects of every factor."""
+        return {} if self.mixed_model is None else self.mixed_model.random_covariance_
+
+
+class EffectAttributes(FittedEstimator[EffectState]):
+    """What a fitted regressor or classifier with random effects knows, and how it reads rows."""
+
+    averaging: Averaging
+
+    criterion_ = FittedAttribute[float]()
+    criteria_ = FittedAttribute[tuple[float, ...]]()
+    n_groups_ = FittedAttribute[dict[str, int]]()
+    n_iter_ = FittedAttribute[int]()
+    converged_ = FittedAttribute[bool]()
+    random_effects_ = FittedAttribute[dict[str, pd.DataFrame]]()
+    random_effects_covariance_ = FittedAttribute[dict[str, FloatArray]]()
+    random_covariance_ = FittedAttribute[dict[str, pd.DataFrame]]()
+
+    def _predicted(
+        self, fitted: EffectState, X: Any, groups: Any, random: str | Sequence[str]
+    ) -> tuple[FloatArray, PredictionRows | None]:
+        """Return linear predictors, (n,), and the rows as the model of residuals sees them.
+
+        The rows are None without such a model.
+        """
+        wanted = chosen_factors(random, list(fitted.n_groups))
+        columns, model = fitted.roles.columns, fitted.mixed_model
+        predictor = None if model is None else model._state().predictor
+        needed = set() if predictor is None else predictor.grouping_columns(wanted)
+        table = InputTable.of(X)
+        table = table.with_columns(columns.groups_besides(needed), columns.names)
+        table.check_shape(self)
+        table.check_columns(self, fitted)
+        found = None if groups is None else read_groups(groups)
+        given = groups_as_in_fit(columns, found, table.n_rows, needed)
+        if groups is None:
+            warn_without_groups(self, columns, needed, columns.groups)
+        features = fitted.roles.features(table, fitted.learner)
+        prediction = fitted.response.predictor(fitted.learner, features)
+        exposure = read_exposure(table, columns.exposure)
+        shift = 0.0 if exposure is None else np.log(exposure)
+        if model is None or predictor is None:
+            return prediction + shift, None
+        random_columns = fitted.roles.table(table, given)
+        if fitted.f_name is not None:
+            random_columns.insert(0, fitted.f_name, prediction)
+        source = read_new_data(model, predictor, random_columns, None, needed)
+        rows = predictor.rows(source, wanted, all_columns=self._averages(fitted))
+        means = rows.means(model.handle_unknown) + shift
+        if fitted.response.family is None:
+            means += prediction - rows.fixed_part()
+        return means, rows
+
+    def _averages(self, fitted: EffectState) -> bool:
+        """Tell whether predictions are averaged over what is not known of random effects."""
+        generalized = fitted.response.family is not None
+        return generalized and self.averaging == "integrate" and fitted.mixed_model is not None
+
+    def _known(
+        self, fitted: EffectState, X: Any, groups: Any, random: str | Sequence[str]
+    ) -> tuple[FloatArray, KnownPredictor | None]:
+        """Return linear predictors, (n,), and what a generalized model knows of them, if any."""
+        center, rows = self._predicted(fitted, X, groups, random)
+        if rows is None:
+            return center, None
+        return center, KnownPredictor(fitted.mixed_model._state(), rows, center)
+
+
+class EffectPredictions(EffectAttributes):
+    """What a fitted `MixedEffectsRegressor` says of rows and levels."""
+
+    regressor_ = FittedAttribute[Any]("learner")
+    mixed_model_ = FittedAttribute[MixedLinearRegressor | MixedGeneralizedRegressor | None]()
+    residual_variance_ = FittedAttribute[float](optional=True)
+    dispersion_ = FittedAttribute[float](optional=True)
+
+    def predict(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        interval: float | None = None,
+    ) -> FloatArray:
+        """Predict the response.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`. With ``random="none"`` grouping columns may be missing from a
+            data frame.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Which factors' random effects are added to f(X): all, none (the population), or those
+            named.
+        interval : float or None, default=None
+            Probability of intervals for observations, which are then returned beside the
+            predictions: ``predict`` of a pipeline hands it on.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, 3)
+            f(X) + Z b, in units of y. A row whose level of a factor is unknown or missing gets no
+            effect of that factor, unless `handle_unknown` says otherwise. Of another family than
+            "gaussian" it is the mean: with ``averaging="integrate"`` averaged over what is not
+            known of the random effects. With `interval`: these, and the ends that
+            `predict_interval` returns.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
+            unknown levels. With `interval` also as in `predict_interval`, and beside another
+            `random`.
+
+        Warns
+        -----
+        UnknownLevelWarning
+            If no groups are given to a model that was fitted with them.
+        """
+        if interval is not None:
+            refuse_beside_interval(random, None)
+            return self._means_and_limits(X, groups, interval, observation=True)
+        fitted = self._state()
+        if fitted.response.family is None:
+            return self._predicted(fitted, X, groups, random)[0]
+        return self._means(fitted, *self._known(fitted, X, groups, random))
+
+    def predict_interval(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        level: float = 0.95,
+        kind: Literal["observation", "mean"] = "observation",
+    ) -> FloatArray:
+        """Predict intervals that hold the response, or its mean, with a given probability.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `predict`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+        level : float, default=0.95
+            Probability, between 0 and 1.
+        kind : {"observation", "mean"}, default="observation"
+            Whether the interval is for a new observation of the row, or for f(X) + Z b, the mean of
+            all observations that could be made of it in its groups.
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            Lower and upper ends, in units of y; NaN for rows whose prediction is.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`, for a level that is no probability, and if no residual was left.
+
+        Notes
+        -----
+        The prediction plus and minus half the width of the interval that `mixed_model_`, the model
+        of what f leaves, has for the row, as in `MixedLinearRegressor.predict_interval`: its
+        variances are estimates, and so are the coefficients it has. The residual variance has the
+        errors in it that f makes of rows it has not seen, on average. An interval for the mean
+        takes f for known but for these coefficients; a `LinearRegression` has all of them there,
+        and the intervals of `MixedLinearRegressor`. Without groups the ends are quantiles of the
+        normal distribution.
+
+        Of another family than "gaussian" they are those of `MixedGeneralizedRegressor`, f being
+        known.
+        """
+        if kind not in ("observation", "mean"):
+            raise ValueError(f"kind={kind!r} is not 'observation' or 'mean'")
+        found = self._means_and_limits(X, groups, level, observation=kind == "observation")
+        return np.ascontiguousarray(found[:, 1:])
+
+    def _means(
+        self, fitted: EffectState, center: FloatArray, known: KnownPredictor | None
+    ) -> FloatArray:
+        """Return the means of a family, (n,), from linear predictors, (n,), and their rows."""
+        assert fitted.response.family is not None
+        if known is None:
+            return fitted.response.family.mean(center)
+        return known.means(averages=self._averages(fitted))
+
+    def _means_and_limits(
+        self, X: Any, groups: Any, level: float, *, observation: bool
+    ) -> FloatArray:
+        """Return predictions and the ends of their intervals, (n, 3)."""
+        check_probability(level)
+        fitted = self._state()
+        family = fitted.response.family
+        if family is not None:
+            center, known = self._known(fitted, X, groups, "all")
+            half = np.zeros(len(center)) if known is None else known.half_width(level)
+            if observation:
+                limits = observation_limits(family, fitted.phi, center, half, level)
+            else:
+                limits = np.column_stack([family.mean(center - half), family.mean(center + half)])
+            return np.column_stack([self._means(fitted, center, known), limits])
+        prediction, rows = self._predicted(fitted, X, groups, "all")
+        if rows is not None and fitted.mixed_model is not None:
+            state = fitted.mixed_model._state()
+            check_residual(state.fit)
+            half = half_widths(state, rows, level, observation=observation)
+        else:
+            variance = fitted.residual_variance or 0.0
+            if not variance > 0.0:
+                raise ValueError(
+                    "the regressor fits its data exactly: no variance was estimated, so that "
+                    "nothing can be said of new rows"
+                )
+            width = float(special.ndtri(0.5 + 0.5 * level) * np.sqrt(variance))
+            half = np.full(len(prediction), width if observation else 0.0)
+        return np.column_stack([prediction, prediction - half, prediction + half])
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+        """Return R^2, or the share of the deviance that is explained.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        y : array-like of shape (n,)
+            The true response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Weights of the rows.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        float
+            R^2 of ``predict(X, groups)``; of another family than "gaussian" D^2, as of
+            `MixedGeneralizedRegressor`.
+        """
+        fitted = self._state()
+        family = fitted.response.family
+        if family is None:
+            return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
+        means = self.predict(X, groups)
+        truth, weights = read_y(y, len(means)), read_weights(sample_weight, len(means))
+        if weights is None:
+            weights = np.ones(len(means))
+        family.check(truth, weights)
+        refuse_missing(means, "they have no prediction to be judged: leave them out")
+        exposure = read_exposure(InputTable.of(X), fitted.roles.columns.exposure)
+        if exposure is None:
+            exposure = np.ones(len(means))
+        constant = exposure * float(weights @ truth / (weights @ exposure))
+        return explained_deviance(family, fitted.phi, truth, means, constant, weights)

@@ -1,0 +1,1 @@
+"""What estimators of mixed models share: parameters, fitted states, predictions, diagnosis."""

@@ -1,0 +1,216 @@
+"""From a table to all that a fit of a generalized linear mixed model has found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from skmixed.core.families.family import Family
+from skmixed.core.fit import Posterior
+from skmixed.core.generalized.after_fit.further_rows import with_further_rows
+from skmixed.core.generalized.approximation.working_model import WorkingFit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.joint_search.joint_newton import JointNewton
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.sums.layout import Rows
+from skmixed.design.design import Design
+from skmixed.design.records import stored, write
+from skmixed.estimators._estimator import FittedAttribute
+from skmixed.estimators.mixed._diagnosis import (
+    position_hint,
+    print_iteration,
+    warn_about_shared_columns,
+)
+from skmixed.estimators.mixed._mixed_state import MixedAttributes, MixedState
+from skmixed.estimators.reading._prediction_rows import MixedEstimates
+from skmixed.estimators.reading._training_data import TrainingData, with_exposure
+from skmixed.exceptions import ApproximationWarning, UnidentifiedWarning, warn
+
+_LARGE_SHIFT = 0.5  # standard errors: from there on an approximation moves what is concluded
+
+
+@stored
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GeneralizedState(MixedState):
+    """All that a fit of a generalized linear mixed model has found."""
+
+    fit: GeneralizedFit
+    classes: NDArray[Any] | None = None  # (2,), of a classifier
+    further: WorkingFit | None = None  # the working model of all rows so far, if more came
+
+    _bare: ClassVar[Mapping[str, str]] = {**MixedState._bare, "estimates": "MixedEstimates"}
+
+    @classmethod
+    def of_table(cls, model: Any, data: TrainingData, family: Family) -> Self:
+        """Fit to a table as an estimator asks for; warns where what is found is in doubt."""
+        design, columns, codes = data.learn(model, data.terms)
+        offset = with_exposure(design.offset(data.source), data.exposure)
+        rows = design.rows(columns, codes, data.weights)
+        return cls.of_fit(model, data, design, fit_generalized(model, design, rows, family, offset))
+
+    @classmethod
+    def of_fit(cls, model: Any, data: TrainingData, design: Design, fit: GeneralizedFit) -> Self:
+        """Put together what a fit to a table has found; warns where it is in doubt."""
+        found = cls(fit=fit, classes=data.classes, **data.known(model, design))
+        warn_about_generalized(found, data.unnamed_groups)
+        return found
+
+    def with_effects_of(self, rows: Rows, offset: FloatArray | None) -> Self:
+        """Take the random effects from the rows so far and further ones, and keep the fit."""
+        further = with_further_rows(self.fit, self.working, rows, offset)
+        design = self.design.with_levels(further.products.levels)
+        return replace(self, further=further, design=design)
+
+    @property
+    def working(self) -> WorkingFit:
+        """The working model of all rows so far, at the parameters of the fit."""
+        return self.further or self.fit.working
+
+    @property
+    def has_further_rows(self) -> bool:
+        """Whether random effects are those of more rows than the fit's."""
+        return self.further is not None
+
+    @property
+    def posterior(self) -> Posterior:
+        """All rows so far at the estimates: what predictions and their errors are made of."""
+        return self.fit.posterior_of(self.working)
+
+    def conditional_covariance(self, position: int) -> FloatArray:
+        """Return the covariance of random effects, given all rows so far."""
+        return self.working.conditional_covariance(position)
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as a record, with the errors of the estimates, which need the rows."""
+        return {**super().record(), "covariance": write(self.fit.scaled_parameter_covariance)}
+
+    @classmethod
+    def _fields_of(cls, held: dict[str, Any]) -> dict[str, Any]:
+        covariance = held.pop("covariance")
+        held["fit"].cached("covariance", lambda: covariance)
+        return held
+
+    @cached_property
+    def estimates(self) -> MixedEstimates:
+        """The numbers."""
+        fit = self.fit
+        return MixedEstimates(
+            beta=fit.beta,
+            effects=fit.modes_of(self.working),
+            theta=fit.theta,
+            criterion=fit.criterion,
+            rank=fit.rank,
+            is_singular=fit.is_singular,
+        )
+
+    @property
+    def dispersion(self) -> float:
+        """The dispersion as it is usually stated, 1 of a family without one."""
+        return self.fit.family.dispersion(self.fit.phi)
+
+    @property
+    def separated(self) -> list[str]:
+        """Names of the fixed columns whose coefficients are infinite."""
+        return [self.design.fixed_names[place] for place in self.fit.separated]
+
+    @property
+    def approximation_shift(self) -> float | None:
+        """By how many standard errors quadrature would move what it moves most."""
+        shift = self.fit.approximation_shift
+        known = np.empty(0) if shift is None else np.abs(shift[np.isfinite(shift)])
+        return float(known.max()) if len(known) else None
+
+
+def fit_generalized(
+    model: Any, design: Design, rows: Rows, family: Family, offset: FloatArray | None
+) -> GeneralizedFit:
+    """Fit to rows of a design, with an offset, (n,), as an estimator asks for."""
+    return GeneralizedFit.of(
+        design.layout,
+        rows,
+        ModelSpec(design.fixed, design.terms, "ml", "frequency"),
+        family,
+        offset=offset,
+        quadrature=model.quadrature,
+        search=JointNewton(model.tol, model.max_iter, print_iteration if model.verbose else None),
+    )
+
+
+class GeneralizedAttributes(MixedAttributes):
+    """The public attributes of a fitted generalized linear mixed model."""
+
+    fit_ = FittedAttribute[GeneralizedFit]()
+    deviance_ = FittedAttribute[float]("fit.deviance")
+    separated_ = FittedAttribute[list[str]]()
+    approximation_shift_ = FittedAttribute[float](optional=True)
+
+
+def warn_about_generalized(
+    fitted: GeneralizedState,
+    by_position: Sequence[str] = (),  # grouping columns of an array, perhaps not those meant
+) -> None:
+    """Warn where an estimate is infinite, a convention, or next to a better one.
+
+    ConvergenceWarning: columns separate the responses, or the search has not arrived.
+    UnidentifiedWarning: a variance has no maximum, or little tells it. ApproximationWarning:
+    quadrature would move an estimate by much.
+    """
+    fit = fitted.fit
+    factors = [fit.products.factors[factor].index.name for factor in fit.spec.used_factors]
+    warn_about_shared_columns(fit.products, fit.spec)
+    for factor in fit.unidentified:
+        name = fit.products.factors[factor].index.name
+        why = "a response of classes does not tell its variance"
+        if fit.family.n_dispersions and fitted.classes is None:
+            why = "how much single rows vary is in the dispersion already"
+        warn(
+            f"the factor {name!r} has a level for every row, and {why}: its variance is set to "
+            "zero" + position_hint(name, by_position),
+            UnidentifiedWarning,
+        )
+    if fit.report.is_unbounded:
+        hints = "".join(position_hint(name, by_position) for name in factors)
+        warn(
+            f"{fit.report.message}. See whether the response is computed from the groups, or leave "
+            "terms out: there are many random effects for so few rows" + hints,
+            UnidentifiedWarning,
+        )
+    elif fitted.separated:
+        names = [*fit.threshold_names] if fit.has_thresholds else []
+        thresholds = [names[place] for place in fit.separated_thresholds]
+        columns = [name for name in fitted.separated if name not in thresholds]
+        also = f", as are the thresholds {thresholds}" if thresholds else ""
+        warn(
+            f"the columns {columns} separate the responses, so that the likelihood has no "
+            f"maximum: their coefficients are infinite{also}, and stand where the search left "
+            "them, without standard errors. Predictions are valid. Leave such columns out or put "
+            "rare categories together, if the coefficients are wanted",
+            ConvergenceWarning,
+        )
+    elif not fit.report.converged:
+        hint = ". Raise max_iter" if "max_iter" in fit.report.message else ""
+        warn(f"the search did not converge: {fit.report.message}{hint}", ConvergenceWarning)
+    if fit.untold and not fit.report.is_unbounded:
+        names = [fit.products.factors[fit.spec.used_factors[f]].index.name for f in fit.untold]
+        warn(
+            f"the random effects of {names} have standard deviations above 10 on the scale of the "
+            "link: nearly every response is certain then, and the data hardly tell how large they "
+            "are. See whether the response is computed from the groups, or leave terms out if "
+            "there are many random effects for so few rows",
+            UnidentifiedWarning,
+        )
+    shift = fitted.approximation_shift
+    if shift is not None and shift > _LARGE_SHIFT:
+        warn(
+            "Laplace's approximation of the likelihood is too coarse for these data: quadrature "
+            f"would move an estimate by {shift:.1f} standard errors. Fit with quadrature=9, and "
+            "with more nodes to see whether it is enough",
+            ApproximationWarning,
+        )

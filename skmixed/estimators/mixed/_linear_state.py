@@ -1,0 +1,194 @@
+"""From a table to all that a fit of a linear mixed model has found, its names and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import pandas as pd
+
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.rows.monte_carlo import MonteCarloErrors
+from skmixed.core.search.auto import choose
+from skmixed.core.search.average_information import IterativeSolver
+from skmixed.core.search.em import EM
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import Solver
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import Rows
+from skmixed.design.design import Design
+from skmixed.design.grammar.syntax import RandomTerm
+from skmixed.design.records import stored
+from skmixed.estimators._estimator import FittedAttribute
+from skmixed.estimators.mixed._diagnosis import (
+    check_effects,
+    check_sizes,
+    check_weights,
+    print_iteration,
+    warn_about,
+)
+from skmixed.estimators.mixed._mixed_state import MixedAttributes, MixedState
+from skmixed.estimators.reading._prediction_rows import LinearEstimates
+from skmixed.estimators.reading._training_data import TrainingData
+
+_MOST_EM_STEPS = 2_000  # for max_iter=None, EM's own default: its steps are cheap, but many
+_MOST_EVALUATIONS = 200  # for max_iter=None, Newton's own default: far above what it takes
+
+
+@stored
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LinearState(MixedState):
+    """All that a fit of a linear mixed model has found."""
+
+    fit: Fit
+    posterior: Fit | Posterior  # the fit, or what `update_groups` has made of it
+
+    _bare: ClassVar[Mapping[str, str]] = {**MixedState._bare, "estimates": "LinearEstimates"}
+
+    @classmethod
+    def of_table(cls, model: Any, data: TrainingData, **more: Any) -> Self:
+        """Fit to a table as an estimator asks for; `more` are fields of a kind of this state."""
+        design, rows = learn_rows(model, data, data.terms)
+        products = CrossProducts.of(design.layout, rows)
+        del rows  # as large as the table, in whose room the search goes on
+        spec = checked_spec(model, design, products, data.weights, data.unnamed_groups)
+        fit = Fit.of(products, spec, *search_of(model, products, spec))
+        return cls.of(model, data, design, fit, **more)
+
+    @classmethod
+    def of_sums(
+        cls,
+        model: Any,
+        data: TrainingData,  # as read from the table that was summed, or a part of it
+        design: Design,
+        products: CrossProducts,
+        weights: FloatArray | None,  # some that are like those of the rows
+    ) -> Self:
+        """Fit to sums as an estimator asks for."""
+        spec = checked_spec(model, design, products, weights, data.unnamed_groups)
+        fit = Fit.of(products, spec, *search_of(model, products, spec))
+        return cls.of(model, data, design, fit)
+
+    @classmethod
+    def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
+        """Put together what a fit to a table has found; warns where it is in doubt."""
+        warn_about(fit, data.unnamed_groups)
+        return cls(fit=fit, posterior=fit, **data.known(model, design), **more)
+
+    def with_rows(self, model: Any, rows: Rows) -> Self:
+        """Fit to the rows so far and further ones; warns where what is found is in doubt."""
+        products = self._products_with(rows)
+        design = self.design.with_levels(products.levels)
+        unnamed = () if self.feature_names_in is not None else self.columns.groups
+        spec = checked_spec(model, design, products, rows.weights, unnamed)
+        fit = Fit.of(products, spec, *search_of(model, products, spec))
+        warn_about(fit, unnamed)
+        return replace(self, fit=fit, posterior=fit, design=design)
+
+    def with_effects_of(self, rows: Rows) -> Self:
+        """Take the random effects from the rows so far and further ones, and keep the fit."""
+        products = self._products_with(rows)
+        posterior = Posterior.of(self.fit, products)
+        return replace(self, posterior=posterior, design=self.design.with_levels(products.levels))
+
+    def _products_with(self, rows: Rows) -> CrossProducts:
+        """Return the sums over the rows so far and further ones."""
+        return self.posterior.products + CrossProducts.of(self.design.layout, rows)
+
+    def _held(self) -> dict[str, Any]:
+        once = {"posterior": None} if self.posterior is self.fit else {}
+        return {**super()._held(), **once}
+
+    @classmethod
+    def _fields_of(cls, held: dict[str, Any]) -> dict[str, Any]:
+        return {**held, "posterior": held["posterior"] or held["fit"]}
+
+    @cached_property
+    def estimates(self) -> LinearEstimates:
+        """The numbers."""
+        fit = self.fit
+        return LinearEstimates(
+            beta=fit.beta,
+            effects=self.posterior.modes,
+            residual_variance=fit.sigma2,
+            theta=fit.theta,
+            criterion=fit.criterion,
+            rank=fit.rank,
+            is_singular=fit.is_singular,
+        )
+
+    @property
+    def has_further_rows(self) -> bool:
+        """Whether random effects are those of more rows than the fit's."""
+        return self.posterior is not self.fit
+
+    def conditional_covariance(self, position: int) -> FloatArray:
+        """Return the covariance of random effects, given the data of `posterior`."""
+        return self.posterior.conditional_covariance(position)
+
+    @property
+    def monte_carlo_errors(self) -> dict[str, pd.DataFrame]:
+        """Monte Carlo standard errors of `random_covariance`; only of ``solver="iterative"``."""
+        if self.fit.report.monte_carlo is None:
+            raise AttributeError("no estimate of this model is random, so that none has this error")
+        errors = MonteCarloErrors.of(self.fit).covariances
+        return {
+            factor.name: pd.DataFrame(error, index=factor.columns, columns=factor.columns)
+            for factor, error in zip(self.random_labels, errors, strict=True)
+        }
+
+
+class LinearAttributes(MixedAttributes):
+    """The public attributes of a fitted linear mixed model."""
+
+    fit_ = FittedAttribute[Fit]()
+    residual_variance_ = FittedAttribute[float]("estimates.residual_variance")
+    solver_ = FittedAttribute[str]("fit.report.solver")
+    monte_carlo_errors_ = FittedAttribute[dict[str, pd.DataFrame]](optional=True)
+
+
+def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:
+    """Learn a design, and make the rows that are summed under it, the response less any offset."""
+    design, columns, codes = data.learn(model, terms)
+    offset = design.offset(data.source)
+    if offset is not None:
+        columns[:, -1] -= offset
+    return design, design.rows(columns, codes, data.weights)
+
+
+def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Solver, str]:
+    """Return the search that the parameters of an estimator ask for, and why, if it was chosen."""
+    callback = print_iteration if model.verbose else None
+    if not isinstance(model.solver, str):
+        return replace(model.solver, callback=model.solver.callback or callback), ""
+    most = model.max_iter or _MOST_EVALUATIONS
+    newton = Newton(tol=model.tol, max_iter=most, callback=callback)
+    if model.solver == "newton" or (model.solver == "auto" and len(spec.used_factors) < 2):
+        return newton, ""
+    iterative = IterativeSolver(tol=model.tol, max_iter=most, callback=callback)
+    if model.solver == "auto":
+        return choose(products, spec, newton, iterative)
+    em = EM(tol=model.tol, max_iter=model.max_iter or _MOST_EM_STEPS, callback=callback)
+    return (em if model.solver == "em" else iterative), ""
+
+
+def checked_spec(
+    model: Any,
+    design: Design,
+    products: CrossProducts,
+    weights: FloatArray | None,
+    by_position: Sequence[str],
+) -> ModelSpec:
+    """Return the model that an estimator asks for; warns about `weights`, (n,), and few rows.
+
+    `by_position` are the grouping columns of an array.
+    """
+    spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
+    check_weights(weights, spec)
+    check_sizes(products, spec)
+    check_effects(products, spec, by_position)
+    return spec

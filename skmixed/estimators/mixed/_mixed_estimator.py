@@ -1,0 +1,85 @@
+"""What the estimators of mixed models have in common: parameters, tags, and metadata requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any, ClassVar, TypeVar
+
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skmixed.core.model.structures import STRUCTURES
+from skmixed.design.design import Formulas
+from skmixed.design.grammar.syntax import parse_random
+from skmixed.estimators._estimator import FittedEstimator
+from skmixed.estimators.mixed._mixed_state import MixedState
+from skmixed.estimators.reading._columns import read_fixed
+from skmixed.estimators.reading._observed_rows import ObservedRows
+from skmixed.inference.summary import Summary, summarise
+
+State = TypeVar("State", bound=MixedState)
+
+
+class MixedEstimator(FittedEstimator[State]):
+    """An estimator whose columns and groups are declared as those of `MixedLinearRegressor`."""
+
+    random: Any
+    fixed: str | None
+    group_features: Any
+    fit_intercept: bool
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "random": [str, Mapping, None],
+        "fixed": [str, None],
+        "context": [Mapping, None],
+        "group_features": [str, Integral, "array-like", None],
+        "covariance": [StrOptions(set(STRUCTURES)), Mapping],
+        "fit_intercept": ["boolean"],
+        "handle_unknown": [StrOptions({"population", "error", "nan"})],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "verbose": ["verbose"],
+    }
+
+    __metadata_request__fit: ClassVar = {"groups": True}
+    __metadata_request__predict: ClassVar = {"groups": True}
+    __metadata_request__score: ClassVar = {"groups": True}
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        # `categorical` stays False: to scikit-learn it says that all of X is whole numbers.
+        tags.input_tags.string = any(
+            part is not None for part in (self.random, self.fixed, self.group_features)
+        )
+        tags.input_tags.two_d_array = self.fixed is None  # a formula needs a data frame
+        return tags
+
+    def summary(self, digits: int = 2) -> Summary:
+        """Summarise the fit as arm::display and print(lmer) do.
+
+        Parameters
+        ----------
+        digits : int, default=2
+            Decimals of estimates, standard errors and standard deviations.
+
+        Returns
+        -------
+        Summary
+            Prints as text and shows as HTML in a notebook; for generalized models all is on the
+            scale of the link.
+        """
+        fitted = self._state()
+        return summarise(fitted.fit, fitted.formula, fitted.n_dropped or 0, digits)
+
+    def _observed_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
+        """Read rows with their responses, those of the fit or others."""
+        return ObservedRows.of(self, X, y, sample_weight, groups)
+
+    def _check_formulas(self, fitted: State) -> None:
+        names = fitted.columns.names
+        several = isinstance(self.random, list | tuple)
+        candidates = self.random if several else [] if self.random is None else [self.random]
+        for each in [None, *candidates]:
+            random = () if each is None else parse_random(each)
+            fixed = read_fixed(self.fixed, self.fit_intercept)
+            Formulas(names).read(fixed, random, names)

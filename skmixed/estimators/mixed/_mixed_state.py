@@ -1,0 +1,222 @@
+"""What fits of all mixed models have found, and the names, labels and attributes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from skmixed.core.linalg import FloatArray
+from skmixed.design.design import Design
+from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
+from skmixed.design.records import read, write
+from skmixed.estimators._estimator import FittedAttribute
+from skmixed.estimators.reading._columns import Columns
+from skmixed.estimators.reading._prediction_rows import MixedEstimates, Predictor
+
+_SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MixedState:
+    """All that a fit of a mixed model has found; the rest is computed when asked for."""
+
+    fit: Any  # `Fit` or `GeneralizedFit`
+    design: Design
+    columns: Columns  # what each column of X is
+    declaration: Mapping[str, str]  # the parameters that say so, as text
+    n_features_in: int
+    feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
+    terms: tuple[RandomTerm, ...]
+    fixed: FormulaParts | None  # None: all columns that are no grouping columns
+    text: str | None = None  # the whole formula, as given to `lmer` or `glmer`
+    n_dropped: int | None = None  # rows that these left out
+
+    # Parts of a record whose type goes without saying.
+    _bare: ClassVar[Mapping[str, str]] = {"design": "Design", "columns": "Columns"}
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as a record, with the estimates: predictions stay the same to the bit.
+
+        No copy has to evaluate the model to tell them.
+        """
+        held = {name: write(value) for name, value in self._held().items()}
+        return {**held, **{name: held[name]["value"] for name in self._bare}}
+
+    def _held(self) -> dict[str, Any]:
+        """Return what is written into a record: the fields, and the estimates."""
+        names = [field.name for field in fields(self)]
+        return {name: getattr(self, name) for name in (*names, "estimates")}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the state of a record. Raises ValueError for text that no formula may hold."""
+        typed = {name: {"type": part, "value": record[name]} for name, part in cls._bare.items()}
+        held = {name: read(value) for name, value in {**record, **typed}.items()}
+        estimates = held.pop("estimates")
+        held["design"].read_offsets(held["columns"].names)
+        fitted = cls(**cls._fields_of(held))
+        fitted.__dict__["estimates"] = estimates
+        return fitted
+
+    @classmethod
+    def _fields_of(cls, held: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of what was read from a record."""
+        return held
+
+    @cached_property
+    def estimates(self) -> MixedEstimates:
+        """The numbers."""
+        raise NotImplementedError
+
+    @property
+    def parameters(self) -> Any:
+        """The estimates where they are there, else the fit: it finds these without any effects."""
+        return vars(self).get("estimates", self.fit)
+
+    def conditional_covariance(self, position: int) -> FloatArray:
+        """Return the covariance of random effects given the data, (n_levels, k, k)."""
+        covariance: FloatArray = self.fit.conditional_covariance(position)
+        return covariance
+
+    @property
+    def predictor(self) -> Predictor:
+        """What predictions need."""
+        return Predictor(
+            self.design,
+            self.fit.spec,
+            self.columns,
+            self.n_features_in,
+            self.feature_names_in,
+            self.estimates,
+        )
+
+    @property
+    def formula(self) -> str:
+        """The model in lme4's syntax."""
+        return self.text or describe(self.design, self.terms, self.fixed)
+
+    @property
+    def coef(self) -> FloatArray:
+        """Fixed coefficients without the intercept, (n_fixed,)."""
+        return self.estimates.beta[int(self.design.has_intercept) :].copy()
+
+    @property
+    def intercept(self) -> float:
+        """Fixed intercept; 0 if there is none."""
+        return float(self.estimates.beta[0]) if self.design.has_intercept else 0.0
+
+    @property
+    def coef_covariance(self) -> pd.DataFrame:
+        """Covariance matrix of the fixed coefficients, the intercept first if there is one."""
+        names = self.design.fixed_names
+        return pd.DataFrame(self.fit.beta_covariance, index=names, columns=names)
+
+    @property
+    def n_iter(self) -> int:
+        """Number of iterations of the search, 1 for a closed form."""
+        return max(1, self.fit.report.n_iter)
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of levels of every factor that has a term."""
+        return self.predictor.n_groups
+
+    @property
+    def random_covariance(self) -> dict[str, pd.DataFrame]:
+        """Covariance matrix of the random effects of every factor."""
+        return {
+            factor.name: pd.DataFrame(covariance, index=factor.columns, columns=factor.columns)
+            for factor, covariance in zip(self.random_labels, self.fit.covariances, strict=True)
+        }
+
+    @property
+    def random_effects(self) -> dict[str, pd.DataFrame]:
+        """BLUPs of every factor."""
+        return {
+            factor.name: pd.DataFrame(effects, factor.levels, factor.columns, copy=True)
+            for factor, effects in zip(self.random_labels, self.estimates.effects, strict=True)
+        }
+
+    @property
+    def random_effects_covariance(self) -> dict[str, FloatArray]:
+        """Conditional covariance of the random effects of every factor."""
+        return {
+            factor.name: self.conditional_covariance(position)
+            for position, factor in enumerate(self.random_labels)
+        }
+
+    @property
+    def random_labels(self) -> list[RandomLabels]:
+        """The labels of every factor that has a term."""
+        spec = self.fit.spec
+        return [
+            RandomLabels.of(self.design, factor, spec.factor_columns(factor))
+            for factor in spec.used_factors
+        ]
+
+
+class MixedAttributes:
+    """The public attributes of a fitted mixed model."""
+
+    fit_ = FittedAttribute[Any]()
+    design_ = FittedAttribute[Design]()
+    formula_ = FittedAttribute[str]()
+    n_dropped_ = FittedAttribute[int](optional=True)
+    coef_ = FittedAttribute[FloatArray]()
+    intercept_ = FittedAttribute[float]()
+    coef_covariance_ = FittedAttribute[pd.DataFrame]()
+    theta_ = FittedAttribute[FloatArray]("parameters.theta")
+    criterion_ = FittedAttribute[float]("parameters.criterion")
+    rank_ = FittedAttribute[int]("parameters.rank")
+    is_singular_ = FittedAttribute[bool]("parameters.is_singular")
+    log_likelihood_ = FittedAttribute[float]("fit.log_likelihood")
+    aic_ = FittedAttribute[float]("fit.aic")
+    bic_ = FittedAttribute[float]("fit.bic")
+    n_iter_ = FittedAttribute[int]()
+    converged_ = FittedAttribute[bool]("fit.report.converged")
+    n_groups_ = FittedAttribute[dict[str, int]]()
+    random_covariance_ = FittedAttribute[dict[str, pd.DataFrame]]()
+    random_effects_ = FittedAttribute[dict[str, pd.DataFrame]]()
+    random_effects_covariance_ = FittedAttribute[dict[str, FloatArray]]()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomLabels:
+    """Labels of the random effects of one factor."""
+
+    name: str  # of the factor
+    columns: list[str]  # whose effects vary, (k,)
+    levels: pd.Index[Any]  # (n_levels,), a MultiIndex for a factor of several columns
+
+    @classmethod
+    def of(cls, design: Design, factor: int, places: Sequence[int]) -> RandomLabels:
+        """Read the labels off the design of a fitted model; the columns at `places` vary."""
+        index = design.grouping.factors[factor].index
+        if len(index.key) == 1:
+            levels: pd.Index[Any] = pd.Index(index.labels[0], name=index.key[0])
+        else:
+            levels = pd.MultiIndex.from_arrays(index.labels, names=index.key)
+        return cls(index.name, [design.layout.columns[place] for place in places], levels)
+
+
+def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | None) -> str:
+    """Write the model as a formula in lme4's syntax; many columns are only counted."""
+    if fixed is not None:
+        parts = [fixed.fixed, *(f"offset({offset})" for offset in fixed.offsets)]
+    else:
+        names = [
+            name for place, name in zip(design.fixed, design.fixed_names, strict=True) if place
+        ]
+        parts = names if len(names) <= _SHOWN_COLUMNS else [f"<{len(names)} columns>"]
+        if not design.has_intercept:
+            parts = ["0", *parts]
+    bars = [
+        spec.structure.written(term.expression, term.name)
+        for term, spec in zip(terms, design.terms, strict=True)
+    ]
+    return "y ~ " + (" + ".join([*parts, *bars]) or "1")

@@ -1,0 +1,271 @@
+"""The rows of a data frame that a whole formula names, and the formula as parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from skmixed.core.linalg import FloatArray
+from skmixed.design.design import Formulas
+from skmixed.design.formula import arithmetic_terms, evaluate_expression
+from skmixed.design.grammar.expressions import uses_all_columns, variables
+from skmixed.design.grammar.permitted import check_context
+from skmixed.design.grammar.syntax import FormulaParts, RandomTerm, split_formula
+from skmixed.design.values import find_missing, refuse_dates
+from skmixed.estimators.reading._columns import column_place
+from skmixed.estimators.reading._input_table import InputTable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FormulaRows:
+    """The complete rows of a data frame that a whole formula names."""
+
+    parts: FormulaParts
+    text: str  # the formula as it was given
+    names: tuple[str, ...]  # of all columns of the data
+    features: tuple[str, ...]  # columns of the right-hand side, and that of exposures
+    table: pd.DataFrame  # the columns that are named somewhere
+    weights: NDArray[np.float64] | None  # (n,)
+    n_dropped: int
+    known: Mapping[str, Any]  # what formulas may name besides columns
+
+    @classmethod
+    def read(
+        cls,
+        formula: str,
+        data: Any,
+        weights: Any,
+        na_action: str,
+        context: Mapping[str, Any] | None,
+        exposure: str | None = None,
+        *,
+        of_categories: bool = False,
+    ) -> FormulaRows:
+        """Read a formula and the rows of its data, as `lmer` documents.
+
+        A response `of_categories` may stand in R's ``factor(...)`` or ``ordered(...)``.
+        """
+        if na_action not in ("drop", "raise"):
+            raise ValueError(f"na_action={na_action!r} is not 'drop' or 'raise'")
+        parts = split_formula(formula)
+        if parts.response is None:
+            raise ValueError(f"the formula {formula!r} has no response: write 'y ~ ...'")
+        if of_categories:
+            inner = re.fullmatch(r"(?:as\.)?(?:factor|ordered)\s*\((.*)\)", parts.response.strip())
+            parts = replace(parts, response=inner[1]) if inner else parts
+        given = InputTable.of_frame(data)
+        if given is None:
+            raise TypeError(f"data is a {type(data).__name__}; a formula needs a data frame")
+        names, known = given.names, check_context(context)
+        right = _right_columns(parts, names)
+        if exposure is not None:
+            right.add(names[column_place(exposure, names, "exposure")])
+        _read_all(parts, weights, names, known)
+        left = {name for each in _responses(parts) for name in variables(each, names)}
+        weighing = variables(weights, names) if isinstance(weights, str) else ()
+        used = {*right, *left, *weighing}
+        _refuse_repeated(names, used)
+        table = given.pandas_of(used)
+        weights = _read_weights(weights, table, names, known)
+        complete = _complete_rows(table, {*left, *right}, weights, na_action)
+        n_dropped = int((~complete).sum())
+        if n_dropped:
+            table = table.loc[complete]
+            weights = None if weights is None else weights[complete]
+        features = tuple(name for name in table.columns if name in right)
+        return cls(parts, formula, names, features, table, weights, n_dropped, known)
+
+    def evaluate(self, expression: str, *, has_outcomes: bool = False) -> FloatArray:
+        """Evaluate an expression on the left-hand side, (n,)."""
+        return evaluate_expression(
+            expression, self.table, self.names, self.known, has_outcomes=has_outcomes
+        )
+
+    def categories(self) -> Any:
+        """Return the response as its labels, (n,): a column as it is, or numbers."""
+        response = str(self.parts.response).strip()
+        name = response.strip("`") if response.strip("`") in self.names else response
+        return self.table[name] if name in self.names else self.evaluate(response)
+
+    def trials(self, family: str) -> FloatArray | None:
+        """Return hits and misses, (n, 2), of a response of two columns, None for another.
+
+        Raises ValueError for another family than binomial, and for negative numbers.
+        """
+        both = _responses(self.parts)
+        if len(both) == 1:
+            return None
+        if family != "binomial":
+            raise ValueError(f"cbind(...) is a response of family 'binomial', not {family!r}")
+        counts = np.column_stack([self.evaluate(each) for each in both])
+        if (counts < 0.0).any():
+            row = int(np.argmax((counts < 0.0).any(axis=1)))
+            raise ValueError(f"{self.parts.response} has {counts[row].min():g} in row {row}")
+        return counts
+
+    def fit(self, model: Any, response: Any, weights: Any, params: Collection[str]) -> None:
+        """Fit an estimator with `params` given by the user to the rows."""
+        table = self.table
+        if uses_all_columns(self.parts.fixed) or "group_features" in params:
+            table = table[list(self.features)]
+        state = model.fit(table, response, weights)._state()
+        model._fitted = replace(
+            state,
+            columns=replace(state.columns, names=self.features),
+            n_features_in=len(self.features),
+            feature_names_in=np.array(self.features, dtype=object) if self.features else None,
+            text=self.text,
+            n_dropped=self.n_dropped,
+        )
+
+
+def _responses(parts: FormulaParts) -> tuple[str, ...]:
+    """Return the expressions of the left-hand side: those in ``cbind(...)``, or one.
+
+    Raises ValueError for ``cbind`` of other than two.
+    """
+    response = str(parts.response).strip()
+    if not re.match(r"cbind\s*\(", response):
+        return (response,)
+    columns, depth, start = [], 0, response.index("(") + 1
+    for place in range(start, len(response)):
+        depth += (response[place] == "(") - (response[place] == ")")
+        if depth == -1 or (depth == 0 and response[place] == ","):
+            columns.append(response[start:place].strip())
+            start = place + 1
+    if len(columns) != 2 or not all(columns) or response[start:].strip():
+        raise ValueError(f"{response!r} is not cbind(hits, misses), two columns of counts")
+    return tuple(columns)
+
+
+def _read_all(
+    parts: FormulaParts, weights: Any, names: tuple[str, ...], context: Mapping[str, Any]
+) -> None:
+    """Read all formulas before any is evaluated. Raises ValueError for what is refused."""
+    responses = _responses(parts)
+    for response in responses:
+        arithmetic_terms(response, names, frozenset(context))
+    if isinstance(weights, str):
+        arithmetic_terms(weights, names, frozenset(context))
+    # For R a dot is every column but those of the response.
+    left = {name for each in responses for name in variables(each, names)}
+    every = tuple(name for name in names if name not in left)
+    formulas = Formulas(names, (), context, every)
+    formulas.read(parts, parts.random)
+    if not uses_all_columns(parts.fixed):
+        return
+    groups = dict.fromkeys(name for term in parts.random for name in term.group)
+    used = set(chain.from_iterable(formulas.read_fixed(parts).keys))
+    meant = [name for name in groups if {name, f"`{name}`"} & used]
+    if meant:
+        raise ValueError(
+            f"in R '.' stands for the grouping columns {meant}, too: write "
+            f"'. - {' - '.join(map(_quoted, meant))}' if they are to be left out of the fixed part"
+        )
+
+
+def _refuse_repeated(names: tuple[str, ...], used: Collection[str]) -> None:
+    """Raise ValueError for columns of one name that a formula uses."""
+    repeated = sorted(name for name in used if names.count(name) > 1)
+    if repeated:
+        raise ValueError(
+            f"data has several columns of the name {' and of the name '.join(map(repr, repeated))}"
+            ", which the formula uses: give each its own"
+        )
+
+
+def _missing(table: pd.DataFrame, names: Collection[str]) -> dict[str, NDArray[np.bool_]]:
+    """Tell which rows have a missing value, (n,), of every column that has any."""
+    found = {name: find_missing(table[name]) for name in names}
+    return {
+        name: np.asarray(rows) for name, rows in found.items() if rows is not None and rows.any()
+    }
+
+
+def _read_weights(
+    weights: Any, table: pd.DataFrame, names: tuple[str, ...], context: Mapping[str, Any]
+) -> NDArray[np.float64] | None:
+    """Return weights, (n,), of an array or an expression, NaN where it has missing values."""
+    if weights is None:
+        return None
+    if isinstance(weights, str):
+        values = np.full(len(table), np.nan)
+        missing = _missing(table, variables(weights, names))
+        complete = ~np.logical_or.reduce([np.zeros(len(table), dtype=bool), *missing.values()])
+        values[complete] = evaluate_expression(weights, table.loc[complete], names, context)
+        return values
+    refuse_dates(weights, "weights")
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (len(table),):
+        raise ValueError(f"weights has shape {values.shape}; data has {len(table)} rows")
+    return values
+
+
+def _right_columns(parts: FormulaParts, columns: tuple[str, ...]) -> set[str]:
+    """Return the columns of the data that the right-hand side needs."""
+    response = [name for each in _responses(parts) for name in variables(each, columns)]
+    if uses_all_columns(parts.fixed):
+        return set(columns).difference(response)
+    slopes = [slope for term in parts.random for slope in term.slopes]
+    named = [
+        name
+        for expression in (parts.fixed, *slopes, *parts.offsets)
+        for name in variables(expression, columns)
+    ]
+    groups = [name for term in parts.random for name in term.group]
+    missing = [name for name in dict.fromkeys(groups) if name not in columns]
+    if missing:
+        raise ValueError(
+            f"grouping columns {missing} are not there: data has the columns {list(columns)}"
+        )
+    return {*named, *groups}
+
+
+def _complete_rows(
+    table: pd.DataFrame,
+    names: Collection[str],
+    weights: NDArray[np.float64] | None,
+    na_action: str,
+) -> NDArray[np.bool_]:
+    """Tell which rows have neither missing values nor missing weights, (n,).
+
+    Raises ValueError for any other if na_action="raise", and if no row is complete.
+    """
+    if not len(table):
+        raise ValueError("data has no rows")
+    missing = _missing(table, names)
+    if weights is not None and np.isnan(weights).any():
+        missing["weights"] = np.isnan(weights)
+    complete = ~np.logical_or.reduce([np.zeros(len(table), dtype=bool), *missing.values()])
+    where = ", ".join(f"{int(rows.sum())} in {name!r}" for name, rows in sorted(missing.items()))
+    if na_action == "raise" and missing:
+        raise ValueError(
+            f"{int((~complete).sum())} rows have missing values, the first is row "
+            f"{int(np.argmin(complete))}; there are {where}; na_action='drop' leaves them out"
+        )
+    if not complete.any():
+        raise ValueError(f"no row is complete: every one has a missing value, {where}")
+    return complete
+
+
+def random_text(terms: tuple[RandomTerm, ...]) -> str | None:
+    """Write the random terms as the parameter `random`."""
+    bars = [f"({term.expression} | {':'.join(map(_quoted, term.group))})" for term in terms]
+    return " + ".join(bars) or None
+
+
+def _quoted(name: str) -> str:
+    """Return a name as formulas take it, in backticks unless it is syntactic."""
+    return name if re.fullmatch(r"[A-Za-z_.][\w.]*", name) else f"`{name}`"
+
+
+def fixed_text(parts: FormulaParts) -> str:
+    """Write the fixed part and the offsets as the parameter `fixed`."""
+    return " + ".join([parts.fixed, *(f"offset({offset})" for offset in parts.offsets)])

@@ -1,0 +1,291 @@
+"""Rows as a fitted linear mixed model predicts them: their means, errors, and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmixed.core.batch.error_sums import NeedsRowsError
+from skmixed.core.batch.refits import refit_responses, refit_without_products
+from skmixed.core.batch.responses import Responses, ScaledResponses, draw_responses
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.rows.linear_predictor import linear_predictor, x_beta, z_b
+from skmixed.core.rows.prediction_errors import mean_variances
+from skmixed.core.sums.layout import GroupIndex, Rows
+from skmixed.design.design import Design
+from skmixed.design.grouping import number_levels
+from skmixed.design.records import stored
+from skmixed.design.source import Source
+from skmixed.design.tables import UNKNOWN
+from skmixed.estimators.reading._columns import Columns, chosen_factors
+from skmixed.estimators.reading._input_table import read_groups, refuse_unknown
+from skmixed.estimators.reading._training_data import read_new_data, warn_about_kinds
+
+_REPLICATES_AT_ONCE = 250  # refitted in lock-step; draws depend on it, memory grows with it
+
+
+@stored
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class MixedEstimates:
+    """What a fit estimates."""
+
+    beta: FloatArray  # (n_fixed,), in raw units
+    effects: list[FloatArray]  # conditional modes of every used factor, (n_levels, k)
+    theta: FloatArray  # in lme4's order
+    criterion: float  # -2 log-likelihood, restricted for REML
+    rank: int  # number of independent fixed columns
+    is_singular: bool
+
+
+@stored
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LinearEstimates(MixedEstimates):
+    """What a fit of a linear mixed model estimates."""
+
+    residual_variance: float  # in squared units of y
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictor:
+    """What predictions need of a fitted model, which is no sums."""
+
+    design: Design
+    spec: ModelSpec
+    columns: Columns  # what each column of X is
+    n_features_in: int
+    feature_names_in: NDArray[Any] | None  # (n_features_in,), of str
+    estimates: MixedEstimates
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of levels of every factor that has a term."""
+        factors = self.design.grouping.factors
+        indexes = (factors[factor].index for factor in self.spec.used_factors)
+        return {index.name: len(index) for index in indexes}
+
+    def read(
+        self,
+        model: Any,
+        X: Any,
+        groups: Any,
+        random: str | Sequence[str],
+        *,
+        all_columns: bool = False,  # also those of effects that are not wanted
+    ) -> tuple[Source, PredictionRows]:
+        """Validate the arguments of a prediction by an estimator, and make its rows."""
+        wanted = chosen_factors(random, list(self.n_groups))
+        given = None if groups is None else read_groups(groups)
+        source = read_new_data(model, self, X, given, self.grouping_columns(wanted))
+        return source, self.rows(source, wanted, all_columns=all_columns)
+
+    def grouping_columns(self, wanted: Collection[str]) -> set[str]:
+        """Return the names of the grouping columns whose combinations are levels of factors."""
+        indexes = [factor.index for factor in self.design.grouping.factors]
+        return {name for index in indexes if index.name in wanted for name in index.key}
+
+    def rows(
+        self, source: Source, wanted: set[str], *, all_columns: bool = False
+    ) -> PredictionRows:
+        """Make the columns and look up the levels; the factors named in `wanted` are predicted.
+
+        Warns where no level of one of these is known because labels differ in kind.
+        """
+        grouping = self.design.grouping
+        indexes = tuple(factor.index for factor in grouping.factors)
+        used = self.spec.used_factors
+        chosen = tuple(indexes[factor].name in wanted for factor in used)
+        codes: tuple[IntArray, ...] = tuple(
+            np.full(source.n_rows, UNKNOWN, dtype=np.intp) for _ in indexes
+        )
+        if any(chosen):
+            codes = grouping.codes(source.groups, source.n_rows)
+        for factor, keep in zip(used, chosen, strict=True):
+            if keep and source.n_rows and (codes[factor] == UNKNOWN).all():
+                warn_about_kinds(grouping.columns, indexes[factor].key, source.groups)
+        varying = None if all_columns else list(compress(used, chosen))
+        columns = self.design.columns(source, varying)
+        offset = self.design.offset(source)
+        return PredictionRows(self, columns, codes, indexes, offset, chosen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PredictionRows:
+    """Rows ready to be predicted."""
+
+    by: Predictor
+    columns: FloatArray  # (n, n_columns - 1), of the layout but for the response
+    codes: tuple[IntArray, ...]  # (n,) a factor; `UNKNOWN` where the level is not known
+    indexes: tuple[GroupIndex, ...]  # the known levels
+    offset: FloatArray | None  # (n,), added to every prediction
+    wanted: tuple[bool, ...]  # which of the used factors are part of the prediction
+
+    @property
+    def rows(self) -> Rows:
+        """The same as rows of the layout, zeros standing for the response."""
+        response = np.zeros(len(self.columns))
+        return Rows(np.column_stack([self.columns, response]), self.codes, self.indexes, None)
+
+    @property
+    def rows_of_wanted(self) -> Rows:
+        """The same with no level of the factors that are not wanted."""
+        codes = list(self.codes)
+        for factor, keep in zip(self.by.spec.used_factors, self.wanted, strict=True):
+            if not keep:
+                codes[factor] = np.full(len(self.columns), UNKNOWN, dtype=np.intp)
+        return replace(self.rows, codes=tuple(codes))
+
+    def fixed_part(self) -> FloatArray:
+        """Return X beta and the offset, (n,), in units of y."""
+        prediction = x_beta(self.by.spec, self.columns, self.by.estimates.beta)
+        if self.offset is not None:
+            prediction += self.offset
+        return prediction
+
+    def means(self, handle_unknown: str) -> FloatArray:
+        """Return X beta + Z b of the wanted factors, (n,), in units of y.
+
+        `handle_unknown`, as of the model, decides about rows of unknown levels.
+        """
+        spec, prediction = self.by.spec, self.fixed_part()
+        for factor, keep in zip(spec.used_factors, self.wanted, strict=True):
+            unknown = self.codes[factor] == UNKNOWN
+            if keep and unknown.any():
+                name = self.indexes[factor].name
+                remedy = "handle_unknown='population' predicts them without that factor's effect"
+                if handle_unknown == "error":
+                    refuse_unknown(self.codes[factor], f"levels of {name!r}", remedy)
+                if handle_unknown == "nan":
+                    prediction[unknown] = np.nan
+        effects = self.by.estimates.effects
+        return prediction + z_b(spec, self.columns, self.codes, effects, self.wanted)
+
+    def deviations(self, posterior: Fit | Posterior) -> FloatArray:
+        """Return the standard errors of `means`, (n,), in units of y."""
+        return np.sqrt(mean_variances(posterior, self.rows, self.wanted))
+
+
+def simulate_rows(
+    fit: Fit,
+    source: Source,
+    predicted: PredictionRows,  # the same rows, all factors wanted
+    n_samples: int,
+    random: str,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Draw responses of rows, (n, n_samples), in units of y, as `draw_predictors` has them."""
+    drawn = draw_predictors(fit, source, predicted, n_samples, random, generator)
+    return drawn + np.sqrt(fit.sigma2) * generator.standard_normal(drawn.shape)
+
+
+def draw_predictors(
+    fit: Fit | GeneralizedFit,
+    source: Source,
+    predicted: PredictionRows,  # the same rows, all factors wanted
+    n_samples: int,
+    random: str,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Draw X beta + Z b of rows, offsets in it, (n, n_samples).
+
+    The effects of known levels are drawn too if `random` is "new", and are their modes if it is
+    "fitted". Raises ValueError if labels are not given.
+    """
+    drawn = np.repeat(predicted.fixed_part()[:, None], n_samples, axis=1)
+    for position, factor in enumerate(fit.spec.used_factors):
+        key = predicted.indexes[factor].key
+        missing = [name for name in key if name not in source.groups]
+        if missing:
+            raise ValueError(
+                f"no labels of the grouping columns {missing} are given: rows that share an effect "
+                "must be known to draw it"
+            )
+        numbers = number_levels(source.groups, key)
+        columns = fit.spec.factor_columns(factor)
+        shape = (numbers.max(initial=-1) + 1, len(columns), n_samples)
+        lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
+        effects = np.einsum("ab,lbs->las", lam, generator.standard_normal(shape))[numbers]
+        if random == "fitted":
+            level = predicted.codes[factor]
+            known = level != UNKNOWN
+            modes = predicted.by.estimates.effects[position]
+            effects[known] = modes[level[known]][:, :, None]
+        for column, place in enumerate(columns):
+            drawn += predicted.columns[:, place, None] * effects[:, column]
+    return drawn
+
+
+def prediction_pivots(
+    fit: Fit,
+    rows: Rows,  # as in `mean_variances`
+    *,
+    observation: bool,  # whether noise is part of what is predicted
+    n_samples: int,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Draw errors of predictions over their standard errors, variances estimated anew, (R, n).
+
+    Every replicate draws random effects and data, refits, and predicts the rows; the error is what
+    was to be predicted, at the effects drawn, less the prediction. R counts the replicates that
+    could be fitted. All rows share the random numbers of their noise and of unknown levels, so that
+    a row does not depend on the others. Raises ValueError for several factors with too many random
+    effects, and if R is zero.
+    """
+    parts = []
+    for first in range(0, n_samples, _REPLICATES_AT_ONCE):
+        size = min(_REPLICATES_AT_ONCE, n_samples - first)
+        try:
+            responses = draw_responses(fit, size, generator)
+        except NeedsRowsError:
+            raise ValueError(
+                "this model has too many random effects of several factors to be simulated from "
+                "sums: use method='analytic'"
+            ) from None
+        noise = np.sqrt(fit.sigma2) * generator.standard_normal(size)
+        new_effects = [
+            np.sqrt(fit.sigma2) * generator.standard_normal((size, len(lam))) @ lam.T
+            for lam in fit.lambdas
+        ]
+        refits = refit_responses(fit, responses)
+        scaled = ScaledResponses.of(fit, responses)
+        for number in np.flatnonzero(np.isfinite(refits.sigma2)):
+            again = refit_without_products(fit, scaled, refits, int(number))
+            error = _prediction_errors(
+                fit, again, rows, responses, [b[number] for b in new_effects], int(number)
+            )
+            variance = mean_variances(again, rows)
+            if observation:
+                error = error + noise[number]
+                variance = variance + again.sigma2
+            # a row of zeros has neither variance nor error
+            parts.append(error / np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
+    if not parts:
+        raise ValueError(
+            f"the model could be refitted to none of {n_samples} bootstrap samples: use "
+            "method='analytic'"
+        )
+    return np.stack(parts)
+
+
+def _prediction_errors(
+    fit: Fit,
+    again: Fit,
+    rows: Rows,
+    responses: Responses,
+    new_effects: list[FloatArray],  # (k,) of every used factor, of levels that are not known
+    number: int,
+) -> FloatArray:
+    """Return X beta + Z b as drawn less its prediction, (n,)."""
+    effects, codes = [], list(rows.codes)
+    used = zip(fit.spec.used_factors, again.modes, responses.effects, new_effects, strict=True)
+    for factor, modes, drawn, new in used:
+        effects.append(np.vstack([drawn[:, number].T - modes, new]))
+        codes[factor] = np.where(codes[factor] < 0, len(modes), codes[factor])
+    return linear_predictor(fit.spec, rows.columns, codes, fit.beta - again.beta, effects)

@@ -1,0 +1,220 @@
+"""Tests of the terms of the fixed part, by type I, II or III: F, or chi-squared by Wald.
+
+Type I asks what a term adds to those before it, type II what it adds to all that do not contain
+it. Both are rows of R beta, R being the upper Cholesky factor of X'X with the term at its place,
+and of all columns of X: what is tested does not depend on which dependent ones were dropped. In the
+place of X'X generalized models have the information on the coefficients, so that statistics are
+differences of Wald's.
+Type III is in `skmixed.inference.fixed_effects.type_three`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import linalg
+
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.fixed_part import FixedPart
+from skmixed.core.model.scaling import independent_columns
+from skmixed.inference.fitted import design_of, formula_of, snapshot
+from skmixed.inference.fixed_effects.testing import (
+    NO_RESTRICTIONS,
+    CoefficientTests,
+    DfMethod,
+    JointTest,
+)
+from skmixed.inference.fixed_effects.type_three import mean_functions
+from skmixed.inference.table import Table
+
+TermTests = dict[str, JointTest]
+
+
+def tested_terms(part: FixedPart) -> dict[str, list[int]]:
+    """Return the positions of the columns of every term but the constant."""
+    return {
+        term: places
+        for term, places in part.terms.items()
+        if part.columns[places[0]].codes or part.columns[places[0]].numbers
+    }
+
+
+def sequential_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
+    """Test every term but the constant after those before it (type I)."""
+    return {
+        term: _test_after(tests, places, list(range(places[0])))
+        for term, places in tested_terms(part).items()
+    }
+
+
+def marginal_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
+    """Test every term but the constant after all that do not contain it (type II)."""
+    found = {}
+    for term, places in tested_terms(part).items():
+        others = [
+            place
+            for other, its in part.terms.items()
+            if other != term and not part.contains(other, term)
+            for place in its
+        ]
+        found[term] = _test_after(tests, places, others)
+    return found
+
+
+def mean_tests(tests: CoefficientTests, part: FixedPart) -> TermTests:
+    """Test every term but the constant at means over the other factors (type III)."""
+    terms = tested_terms(part)
+    if len(terms) == 1:
+        return sequential_tests(tests, part)
+    return {term: _test_of(tests, mean_functions(tests, part, term)) for term in terms}
+
+
+BY_TYPE = {"I": sequential_tests, "II": marginal_tests, "III": mean_tests}
+_ADDS_NOTHING_TO = {
+    "I": "the terms before",
+    "II": "the terms that do not contain it",
+    "III": "the other terms",
+}
+
+
+def _notes(results: TermTests, type: str) -> list[str]:
+    """Say which terms have no test, and why."""
+    return [
+        f"{term} is not tested: "
+        + ("its coefficients are infinite." if test.num_df else f"it adds nothing to {others}.")
+        for others in [_ADDS_NOTHING_TO[type]]
+        for term, test in results.items()
+        if np.isnan(test.statistic)
+    ]
+
+
+def _without_infinite(tests: CoefficientTests, part: FixedPart, results: TermTests) -> TermTests:
+    """Take out what was made of terms that have infinite coefficients, or are within such terms."""
+    infinite = {
+        term for term, places in part.terms.items() if not set(places).isdisjoint(tests.infinite)
+    }
+    kept = set(tests.fit.kept)
+    return {
+        term: JointTest(np.nan, len(kept & set(part.terms[term])), np.inf, np.nan)
+        if any(other == term or part.contains(other, term) for other in infinite)
+        else test
+        for term, test in results.items()
+    }
+
+
+def _test_after(tests: CoefficientTests, own: list[int], before: list[int]) -> JointTest:
+    """Test what columns add to others, by their positions among all fixed columns."""
+    gram = tests.gram.products
+    order = before + own
+    chosen = [order[n] for n in independent_columns(gram[np.ix_(order, order)])]
+    root = linalg.cholesky(gram[np.ix_(chosen, chosen)], lower=True)
+    rows = linalg.solve_triangular(root, gram[chosen], lower=True)
+    return _test_of(tests, rows[[place in own for place in chosen]])
+
+
+def _test_of(tests: CoefficientTests, functions: FloatArray) -> JointTest:
+    """Test functions that the data determine, (m, n_fixed), of coefficients as of a `FixedGram`."""
+    if not len(functions):
+        return NO_RESTRICTIONS
+    fit, kept = tests.fit, list(tests.fit.kept)
+    scales = tests.gram.units[kept] * np.diag(tests.to_raw)
+    rows = functions[:, kept] * scales
+    return tests.joint_scaled(rows, rows @ np.linalg.solve(tests.to_raw, fit.beta[kept]))
+
+
+_TYPES = {1: "I", 2: "II", 3: "III", "1": "I", "2": "II", "3": "III"}
+
+
+def anova(
+    model: Any,
+    type: Literal["I", "II", "III", 1, 2, 3] = "III",
+    *,
+    df: DfMethod = "auto",
+) -> Table:
+    """Test every term of the fixed part.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model. Without a formula every column is a term.
+    type : {"I", "II", "III", 1, 2, 3}, default="III"
+        What a term is tested against: the terms before it (I), all terms that do not contain it
+        (II), or all others, as a comparison of means over the levels of the other factors, each
+        combination counting alike (III).
+    df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
+        Where denominator degrees of freedom come from, as in `coefficient_table`.
+
+    Returns
+    -------
+    Table
+        Columns num_df, df (denominator), statistic (F) and p_value; a row a term. Of a generalized
+        model the statistic is Wald's chi-squared, with num_df degrees of freedom. A term that adds
+        nothing to those it is tested against has num_df 0 and NaN, and a note says so; NaN is also
+        a term with infinite coefficients.
+
+    Raises
+    ------
+    ValueError
+        For an unknown type, and as in `coefficient_table`.
+
+    See Also
+    --------
+    coefficient_table : Tests of single coefficients.
+    compare_models : Likelihood-ratio tests between models.
+    ranova : Tests of the random terms.
+
+    Notes
+    -----
+    In R: ``anova(model, type = ...)`` of lmerTest; for generalized models ``Anova`` of car, with
+    ``contr.sum`` for type III. A term contains another if it has the same
+    numeric columns and its factors and more. Types II and III are the same for every coding,
+    reference level and order of terms, also where a numeric column is a function of a factor; there
+    lmerTest goes by the columns that it has dropped. Where combinations of levels are missing, type
+    III is that of SAS and lmerTest [2]_. With precision weights, types I and II go by weighted sums
+    of squares, where lmerTest takes unweighted ones. Degrees of freedom of several restrictions
+    belong to the hypothesis, whichever contrasts state it; those of lmerTest vary a little with the
+    reference level.
+
+    References
+    ----------
+    .. [1] Kuznetsova, A., Brockhoff, P. B. & Christensen, R. H. B. (2017). lmerTest package: tests
+       in linear mixed effects models. Journal of Statistical Software 82(13),
+       :doi:`10.18637/jss.v082.i13`, section 3.
+    .. [2] Goodnight, J. H. (1980). Tests of hypotheses in fixed effects linear models.
+       Communications in Statistics - Theory and Methods 9(2), 167-180,
+       :doi:`10.1080/03610928008827869`.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import anova
+    >>> model = lmer("Reaction ~ Days + I(Days**2) + (Days | Subject)", load_sleepstudy())
+    >>> print(anova(model, type="I"))
+    Analysis of variance, type I: Reaction ~ Days + I(Days**2) + (Days | Subject)
+                 num_df   df statistic p_value
+    Days              1   17    45.853 <0.0001
+    I(Days ** 2)      1  143    1.6558  0.2003
+    Degrees of freedom by Satterthwaite's method.
+    """
+    wanted = _TYPES.get(type, type)
+    if wanted not in BY_TYPE:
+        raise ValueError(f"type={type!r} is not one of 'I', 'II' and 'III'")
+    model = snapshot(model)
+    tests = CoefficientTests.of(model, df)
+    part = design_of(model).fixed_part
+    results = _without_infinite(tests, part, BY_TYPE[str(wanted)](tests, part))
+    frame = pd.DataFrame(
+        {
+            "num_df": [test.num_df for test in results.values()],
+            "df": [test.df for test in results.values()],
+            "statistic": [test.statistic for test in results.values()],
+            "p_value": [test.p_value for test in results.values()],
+        },
+        index=pd.Index(list(results), dtype=object),
+    )
+    kind = "deviance" if tests.is_wald else "variance"
+    title = f"Analysis of {kind}, type {wanted}: {formula_of(model)}"
+    return Table(title, frame, (tests.note, *_notes(results, str(wanted))))

@@ -1,0 +1,166 @@
+"""Hypotheses of type III: what a term says of means over the levels of the other factors.
+
+Where the data determine all of these means, the contrasts of a term are those of the means over
+its own factors, every combination of the other factors counting alike. Where combinations are
+missing, some means are not determined. Then every level gets a coefficient of its own, and of the
+functions that the data determine and that leave the coefficients of other terms out, a term has
+those that are orthogonal to what belongs to the terms that contain it (Goodnight 1980, Tests of
+hypotheses in fixed effects linear models, doi:10.1080/03610928008827870). Both are the same
+hypothesis in a complete design.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import linalg
+
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.fixed_part import FixedColumn, FixedPart
+from skmixed.inference.fixed_effects.testing import CoefficientTests, dropped_places, is_determined
+
+_NO_MORE = 1e-6  # singular value: less is rounding, as in what is dropped
+
+
+def mean_functions(tests: CoefficientTests, part: FixedPart, term: str) -> FloatArray:
+    """Return the type III hypothesis of a term that the data determine, (m, n_fixed).
+
+    The functions are of coefficients as of a `FixedGram`; there may be none.
+    """
+    if _is_full(part, term):
+        means = np.eye(len(part.columns))[part.terms[term]]
+    else:
+        means = np.concatenate(list(_mean_hypotheses(part, part.terms[term])))
+    if is_determined(tests.fit, means).all():
+        return np.asarray(means @ tests.gram.shift / tests.gram.units)
+    return _functions_of_levels(tests, part, term)
+
+
+def _is_full(part: FixedPart, term: str) -> bool:
+    """Tell whether a term has a column for every level of a factor and no other term contains it.
+
+    So it is without an intercept, or with slopes for levels only; its hypothesis is that all its
+    coefficients are zero.
+    """
+    columns = [part.columns[place] for place in part.terms[term]]
+    if any(part.contains(other, term) for other in part.terms):
+        return False
+    return any(
+        len({tuple(column.codes[factor]) for column in columns}) >= len(codes)
+        for factor, codes in columns[0].codes.items()
+    )
+
+
+def _mean_hypotheses(part: FixedPart, places: list[int]) -> Iterator[FloatArray]:
+    """State that contrasts of means are zero, (m, n_fixed), for every set of numbers in a term.
+
+    The columns that share the numbers of the term span a function on the combinations of levels of
+    their factors: a mean, or the slope in the numbers. Its contrasts over the factors of the term
+    are averaged over the other factors.
+    """
+    for numbers in dict.fromkeys(_numbers(part.columns[place]) for place in places):
+        own = [part.columns[place] for place in places if _numbers(part.columns[place]) == numbers]
+        sharing = [n for n, column in enumerate(part.columns) if _numbers(column) == numbers]
+        sizes = _sizes(part.columns[n] for n in sharing)
+        combine: FloatArray = np.ones((1, 1))
+        for factor, size in sizes.items():
+            combine = np.asarray(np.kron(combine, _level_contrasts(factor, size, own)))
+        functions = np.zeros((len(combine), len(part.columns)))
+        functions[:, sharing] = combine @ _on_cells([part.columns[n] for n in sharing], sizes)
+        yield functions
+
+
+def _functions_of_levels(tests: CoefficientTests, part: FixedPart, term: str) -> FloatArray:
+    """Return a term's own part of what the data determine, (m, n_fixed), as of a `FixedGram`."""
+    n_fixed, kept, dropped = len(part.columns), list(tests.fit.kept), dropped_places(tests.fit)
+    determined = np.zeros((len(kept), n_fixed))
+    determined[:, kept] = np.eye(len(kept))
+    determined[:, dropped] = tests.gram.alias
+    raw = linalg.solve(tests.gram.shift.T, (determined * tests.gram.units).T)
+    coefficients = {  # (n_levels, p)
+        other: _of_levels(part, other) @ raw for other in part.terms
+    }
+    containing = [other for other in part.terms if part.contains(other, term)]
+    left_out = [other for other in part.terms if other != term and other not in containing]
+    free = np.eye(len(kept))
+    for other in left_out:
+        free = free @ _null_space(_even(coefficients[other]) @ free)
+    if containing:
+        beyond = free @ _null_space(_even(coefficients[term]) @ free)
+        every = np.concatenate([coefficients[n] for n in (term, *containing)])
+        every /= np.abs(every).max()
+        free = free @ _null_space((every @ beyond).T @ (every @ free))
+    return np.asarray(free.T @ determined)
+
+
+def _even(functions: FloatArray) -> FloatArray:
+    """Return functions whose largest coefficient is one, or none at all."""
+    size = np.abs(functions).max(axis=1, keepdims=True)
+    return np.where(size > _NO_MORE * size.max(), functions / np.where(size > 0, size, 1.0), 0.0)
+
+
+def _of_levels(part: FixedPart, term: str) -> FloatArray:
+    """Return what takes functions of the columns to ones of a term's levels, (n_levels, n_fixed).
+
+    Every combination of levels of its factors has a coefficient, for every set of numbers; columns
+    whose codes do not span them, such as those of a factor without intercept and mean, stand for
+    themselves.
+    """
+    places = part.terms[term]
+    found = []
+    for numbers in dict.fromkeys(_numbers(part.columns[place]) for place in places):
+        own = [place for place in places if _numbers(part.columns[place]) == numbers]
+        sizes = _sizes(part.columns[place] for place in own)
+        within = [
+            n
+            for n, column in enumerate(part.columns)
+            if _numbers(column) == numbers and set(column.codes) <= set(sizes)
+        ]
+        cells = _on_cells([part.columns[n] for n in within], sizes)
+        codes = np.linalg.pinv(cells)
+        if not np.allclose(cells @ codes, np.eye(len(cells))):
+            within, codes = own, np.eye(len(own))
+        found.append(np.zeros((codes.shape[1], len(part.columns))))
+        found[-1][:, within] = codes.T
+    return np.concatenate(found)
+
+
+def _null_space(matrix: FloatArray) -> FloatArray:
+    """Return a basis of what a matrix whose entries are of the order of one takes to zero."""
+    _, values, directions = linalg.svd(matrix)
+    return np.asarray(directions[int((values > _NO_MORE).sum()) :].T)
+
+
+def _numbers(column: FixedColumn) -> tuple[str, ...]:
+    return tuple(sorted(column.numbers))
+
+
+def _sizes(columns: Iterator[FixedColumn]) -> dict[str, int]:
+    """Return the numbers of levels of the factors of columns."""
+    return {factor: len(codes) for column in columns for factor, codes in column.codes.items()}
+
+
+def _level_contrasts(factor: str, size: int, own: list[FixedColumn]) -> FloatArray:
+    """Return what is asked of a factor's levels: their mean, differences, or every one."""
+    codes = {tuple(column.codes[factor]) for column in own if factor in column.codes}
+    if not codes:
+        return np.full((1, size), 1.0 / size)
+    if len(codes) >= size:
+        return np.eye(size)
+    return np.asarray(np.eye(size)[1:] - np.eye(size)[:1])
+
+
+def _on_cells(columns: list[FixedColumn], sizes: dict[str, int]) -> FloatArray:
+    """Return columns at all combinations of levels, numbers being one, (n_cells, n_columns)."""
+    values = [
+        [
+            np.prod(cell)
+            for cell in itertools.product(
+                *(column.codes.get(factor, np.ones(size)) for factor, size in sizes.items())
+            )
+        ]
+        for column in columns
+    ]
+    return np.array(values).T

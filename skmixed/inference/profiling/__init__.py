@@ -1,0 +1,1 @@
+"""The deviance with a parameter held, and the profiles that are made of it."""
