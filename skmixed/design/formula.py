@@ -1,8 +1,8 @@
 """Model matrices from expressions, learned from one table and replayed on others.
 
 What is plain (`skmixed.design.plain`) is multiplied here; formulaic evaluates all else, with R's
-spellings translated. `skmixed.design.grammar.permitted` says what expressions may hold; what they may name
-beside columns and known functions is their context, which the user gives.
+spellings translated. `skmixed.design.grammar.permitted` says what expressions may hold; what they
+may name beside columns and known functions is their context, which the user gives.
 """
 
 from __future__ import annotations

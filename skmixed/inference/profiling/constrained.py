@@ -1,8 +1,8 @@
 """The deviance with one parameter held, in coordinates in which holding it is holding a number.
 
 With sigma and the absolute Lambda = sigma lambda in raw units as coordinates
-(`skmixed.inference.profiling.term_coordinates`), the deviance is smooth, on the boundary too. The gradient is
-exact. As a function of sigma and Lambda it is
+(`skmixed.inference.profiling.term_coordinates`), the deviance is smooth, on the boundary too. The
+gradient is exact. As a function of sigma and Lambda it is
 
     f = log|V| + n log(2 pi sigma^2) + (y - X beta)'V^-1(y - X beta) / sigma^2,
 
