@@ -254,7 +254,7 @@ def few_rows(seed):
 
 def test_more_random_effects_than_rows_tell_of_is_said():
     with pytest.warns(UnidentifiedWarning, match="grow without end.*many random effects"):
-        MixedClassifier("(b | g) + (a | h)").fit(*few_rows(5))
+        MixedClassifier("(b | g) + (a | h)", max_iter=50).fit(*few_rows(5))
 
 
 @pytest.mark.parametrize(

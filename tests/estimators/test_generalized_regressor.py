@@ -211,6 +211,21 @@ def test_what_is_not_there_says_so():
         inference.coefficient_table(model, df="satterthwaite")
 
 
+@pytest.mark.parametrize("random", ["(1 | g)", "(x | g)"])
+def test_deviations_that_zeros_of_large_weight_ask_for_are_said(random):
+    group, x = np.repeat(np.arange(6), 2), np.tile([0.0, 0.4], 6)
+    x[-6:] = [-0.7, 0.3, -1.0, 1.0, -0.5, 0.8]
+    y = np.array([3.0, 0.0, 0.0, 2.0, 4.0, 0.0, 1.0, 2.0, 2.0, 3.0, 1.0, 2.0])
+    if random == "(1 | g)":
+        y[:4] = 0.0
+    table, weights = pd.DataFrame({"x": x, "g": group}), np.full(12, 1e9)
+    model = MixedGeneralizedRegressor(random)
+    with pytest.warns(UnidentifiedWarning, match="'g'.* above 10 on .* hardly tell"):
+        model.fit(table, y, weights)
+    assert model.converged_
+    MixedGeneralizedRegressor(random).fit(table, y + 1.0, weights)  # every response tells
+
+
 @pytest.mark.parametrize("seed", range(1, 6))
 @pytest.mark.filterwarnings("ignore::UserWarning")  # some variances have no end
 def test_what_weights_leave_no_digits_for_is_refused_by_the_fit(seed):

@@ -201,9 +201,9 @@ def warn_about_generalized(
         names = [fit.products.factors[fit.spec.used_factors[f]].index.name for f in fit.untold]
         warn(
             f"the random effects of {names} have standard deviations above 10 on the scale of the "
-            "link: nearly every response is certain then, and the data hardly tell how large they "
-            "are. See whether the response is computed from the groups, or leave terms out if "
-            "there are many random effects for so few rows",
+            "link: counts of zero, shares of 0 or 1 and classes are certain then, and hardly tell "
+            "how large they are. See whether the response is computed from the groups, or leave "
+            "terms out if there are many random effects for so few rows",
             UnidentifiedWarning,
         )
     shift = fitted.approximation_shift

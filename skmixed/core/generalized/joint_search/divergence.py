@@ -97,12 +97,12 @@ def pure_factors(observations: Observations) -> tuple[int, ...]:
 def untold_factors(observations: Observations, lambdas: Blocks) -> tuple[int, ...]:
     """Return the factors whose deviations are larger than responses at their extremes can tell.
 
-    Nearly every response is certain then. The likelihood hardly changes with such deviations, and
-    approximations of it have maxima where it has none.
+    Such responses, counts of zero for instance, are certain then. The likelihood hardly changes
+    with such deviations, and approximations of it have maxima where it has none.
     """
     large = tuple(f for f, lam in enumerate(lambdas) if np.linalg.norm(lam, 2) > PURE_DEVIATION)
     family = observations.family
-    if large and all((family.ways_out(rows.y) != 0.0).all() for rows in observations.blocks):
+    if large and any((family.ways_out(rows.y) != 0.0).any() for rows in observations.blocks):
         return large
     return ()
 
