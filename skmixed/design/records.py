@@ -27,7 +27,6 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.elimination.iterative.settings import Krylov
-from skmixed.core.elimination.levels import LevelShrinkage
 from skmixed.core.families.catalogue import FAMILIES
 from skmixed.core.families.cumulative_links import ORDINAL
 from skmixed.core.fit import Fit, Posterior
@@ -38,7 +37,7 @@ from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.blending import BlendComponents, MixtureShares
 from skmixed.core.pooling.cells import Cells
 from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
-from skmixed.core.pooling.stage import FirstStageResidual, PooledStage, PoolingStage
+from skmixed.core.pooling.stage import FirstStageResidual
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.report import Iteration, MonteCarlo, SolverReport
 from skmixed.core.sums.blocks import FactorBlock, PairBlock
@@ -122,14 +121,11 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         IterativeSolver,
         Krylov,
         Layout,
-        LevelShrinkage,
         MixtureShares,
         ModelSpec,
         MonteCarlo,
         PairBlock,
         PooledHierarchy,
-        PooledStage,
-        PoolingStage,
         Posterior,
         RandomTerm,
         ResponseSums,

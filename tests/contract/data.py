@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from sklearn.base import clone, is_classifier
+from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from sklearn.utils import get_tags
 
 from tests.estimators.example import pupils
@@ -47,8 +48,8 @@ def highest_probability(model, table, **settings):
 
 
 def answer(model, table=X, groups=None):
-    """What a fitted estimator makes of rows: predictions, log odds, or columns."""
-    methods = ("decision_function", "predict", "transform")
+    """What a fitted estimator makes of rows: predictions, log odds, probabilities, or columns."""
+    methods = ("decision_function", "predict_proba", "predict", "transform")
     ask = next(getattr(model, name) for name in methods if hasattr(model, name))
     if hasattr(model, "thresholds_"):
         ask = partial(highest_probability, model)
@@ -58,7 +59,10 @@ def answer(model, table=X, groups=None):
 def population(model, table):
     """Return what it makes of rows that belong to no known group."""
     if hasattr(model, "pooled_"):
-        return np.asarray(model.parent_estimators_[()].predict(table[NUMBERS]))
+        # Averaged over the groups that there could be, it is the answer of no estimator.
+        if isinstance(model.pooled_, LogisticRegression | PoissonRegressor):
+            return answer(model, table.assign(**dict.fromkeys(GROUPS, "elsewhere")))
+        return answer(model.parent_estimators_[()], table[NUMBERS])
     ask = getattr(model, "decision_function", None) or model.predict
     if hasattr(model, "thresholds_"):
         ask = partial(highest_probability, model)

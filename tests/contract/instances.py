@@ -142,6 +142,7 @@ ON_GROUPS = [
     GroupedModels(Ridge(), min_samples=3),
     GroupedModels(LinearRegression(positive=True), shrinkage="equal"),
     GroupedModels(Ridge(), shrinkage="relative", use_pooled=False, fallback="error"),
+    GroupedModels(LogisticRegression()),
     MixedEffectsRegressor(LinearRegression()),
     MixedEffectsRegressor(LinearRegression(), "(x | school)", handle_unknown="nan"),
     MixedEffectsRegressor(LinearRegression(), "(1 | school/class)", handle_unknown="error"),

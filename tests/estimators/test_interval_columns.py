@@ -102,7 +102,7 @@ def test_levels_that_are_no_probabilities(kind, level):
         model.predict(X, interval=level)
 
 
-@pytest.mark.parametrize("kind", sorted(set(RESPONSES) - {"chosen"}))
+@pytest.mark.parametrize("kind", RESPONSES)
 def test_rows_are_read_once_and_so_warned_of_once(kind):
     model, y = RESPONSES[kind]
     by_argument = {"group_features": None} if "groups" in kind else {"random": None}

@@ -6,11 +6,12 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from skmixed import GroupedModels, MixedClassifier
+from skmixed import GroupedModels, MixedClassifier, MixedEffectsClassifier
 from skmixed.exceptions import UnknownLevelWarning
 from skmixed.model_selection import WithinGroupKFold
 
@@ -30,6 +31,8 @@ TREES = GroupedModels(
     DecisionTreeClassifier(min_samples_leaf=3, random_state=0), group_features="shop"
 )
 MIXED = MixedClassifier("(1 | shop)")
+LOGISTIC = GroupedModels(LogisticRegression(), group_features="shop")
+AROUND = MixedEffectsClassifier(LogisticRegression(C=np.inf), "(1 | shop)")
 SPLITTERS = {"known": WithinGroupKFold(3), "new": GroupKFold(3)}
 
 
@@ -55,14 +58,18 @@ def test_what_is_calibrated_stays_as_it_is(kind):
     )
 
 
-@pytest.mark.parametrize("model", [MIXED, TREES])
+@pytest.mark.parametrize("model", [MIXED, TREES, LOGISTIC, AROUND], ids=str)
 def test_groups_are_routed_to_the_splitter(model):
     with sklearn.config_context(enable_metadata_routing=True):
         routed = sklearn.clone(model).set_fit_request(groups=False)
         found = CalibratedClassifierCV(routed, cv=GroupKFold(3)).fit(X, Y, groups=X["shop"])
     folds = list(GroupKFold(3).split(X, Y, X["shop"]))
     expected = CalibratedClassifierCV(model, cv=folds).fit(X, Y)
-    assert_allclose(found.predict_proba(X), expected.predict_proba(X))
+    probabilities = found.predict_proba(X)
+    assert_allclose(probabilities, expected.predict_proba(X))
+    assert_allclose(probabilities.sum(axis=1), 1.0)
+    assert ((probabilities > 0.0) & (probabilities < 1.0)).all()
+    assert log_loss(Y, probabilities[:, 1]) < log_loss(Y, np.full(len(Y), Y.mean()))
     # No leak: what a member was calibrated by is of shops it has not met.
     for member, (train, test) in zip(found.calibrated_classifiers_, folds, strict=True):
         assert member.estimator.n_groups_["shop"] == X["shop"].iloc[train].nunique()

@@ -6,7 +6,8 @@ the next stage up. The scale s^2 is found in the finest stage and known in the o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -42,14 +43,56 @@ class Hierarchy:
         return chain
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class PooledHierarchy:
-    """Posterior of all groups of a hierarchy."""
+    """Posterior of all groups of a hierarchy.
 
-    stages: tuple[
-        PooledStage, ...
-    ]  # a level below the root, coarse to fine; the finest relative to s^2
-    means: tuple[FloatArray, ...]  # (k, n_groups) a level, the root first: posterior means
+    The fields are all that it follows from; what is made of them is found when asked for, and not
+    stored with them.
+    """
+
+    precision: FloatArray  # (k, k, n_groups), of the finest groups: their information times s^2
+    estimate: FloatArray  # (k, n_groups), of the finest groups
+    hierarchy: Hierarchy
+    lambdas: tuple[FloatArray, ...]  # (k, k) a level below the root; the finest relative to s^2
+    noise: FirstStageResidual | None = None  # of the finest groups; None where s^2 = 1
+    root: FloatArray | None = None  # (k,), coefficients of all rows; None: what the groups say
+
+    @cached_property
+    def stages(self) -> tuple[PooledStage, ...]:
+        """The levels below the root, coarse to fine."""
+        return self._stages_above(())
+
+    def _stages_above(self, finer: tuple[PooledStage, ...]) -> tuple[PooledStage, ...]:
+        """Return all stages, coarse to fine, the finest of which are known."""
+        stages = list(finer)
+        for level in range(self.hierarchy.depth - len(finer), 0, -1):
+            below = stages[0] if stages else None
+            stage = self._stage(level, below)
+            stages.insert(0, PooledStage.at(stage, self.lambdas[level - 1]))
+        return tuple(stages)
+
+    def _stage(self, level: int, below: PooledStage | None) -> PoolingStage:
+        """Return what the groups of a level say: the finest, or those above a pooled stage."""
+        parents, n_parents = self.hierarchy.parents[level - 1], self.hierarchy.sizes[level - 1]
+        if below is None:
+            return PoolingStage(self.precision, self.estimate, parents, n_parents, self.noise)
+        return PoolingStage(below.total / below.s2, below.mean, parents, n_parents)
+
+    @cached_property
+    def means(self) -> tuple[FloatArray, ...]:
+        """Posterior means, (k, n_groups) a level, the root first."""
+        means = [self.stages[0].mean if self.root is None else self.root[:, None]]
+        for stage in self.stages:
+            means.append(stage.posterior_mean(means[-1]))
+        return tuple(means)
+
+    def with_lambda(self, level: int, lam: FloatArray) -> PooledHierarchy:
+        """Return the posterior with another lambda, (k, k), of a level below the root, from 0."""
+        lambdas = (*self.lambdas[:level], lam, *self.lambdas[level + 1 :])
+        moved = replace(self, lambdas=lambdas)
+        vars(moved)["stages"] = moved._stages_above(self.stages[level + 1 :])
+        return moved
 
     @property
     def s2(self) -> float:
@@ -105,14 +148,11 @@ def pool(
     of the finest groups; estimates without information may be anything finite. Without `noise`, the
     residual of the first stage, s^2 = 1.
     """
+    found = PooledHierarchy(precision, estimate, hierarchy, (), noise)
     stages: list[PooledStage] = []
     for level in range(hierarchy.depth, 0, -1):
-        parents, n_parents = hierarchy.parents[level - 1], hierarchy.sizes[level - 1]
-        point = solve_stage(PoolingStage(precision, estimate, parents, n_parents, noise))
-        stages.insert(0, point)
-        precision = point.total / point.s2
-        estimate, noise = point.mean, None
-    means = [estimate]
-    for stage in stages:
-        means.append(stage.posterior_mean(means[-1]))
-    return PooledHierarchy(tuple(stages), tuple(means))
+        stages.insert(0, solve_stage(found._stage(level, stages[0] if stages else None)))
+    lambdas, told = tuple(stage.lam for stage in stages), stages[-1].stage.noise
+    found = replace(found, lambdas=lambdas, noise=told)
+    vars(found)["stages"] = tuple(stages)
+    return found

@@ -10,7 +10,6 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,12 +25,7 @@ from skmixed.core.generalized.joint_search.optimum import laplace_optimum
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
-from skmixed.core.pooling.stage import (
-    UNINFORMED,
-    PooledStage,
-    PoolingStage,
-    information_eigenpairs,
-)
+from skmixed.core.pooling.stage import UNINFORMED, information_eigenpairs
 from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.summation import level_sums
@@ -213,13 +207,10 @@ def pool_by_likelihood(
     """
     told = rows.of_usable(usable)
     best = _best_candidate(told)
-    lambdas = best.lambdas(rows.hierarchy.depth)
+    lambdas = tuple(best.lambdas(rows.hierarchy.depth))
     precision, estimate = _working_estimates(told, best)
-    stages = stages_at(precision, estimate, rows.hierarchy, lambdas)
-    means = [(best.beta if len(best.varying) else alike)[:, None]]
-    for stage in stages:
-        means.append(stage.posterior_mean(means[-1]))
-    pooled = PooledHierarchy(tuple(stages), tuple(means))
+    root = best.beta if len(best.varying) else alike
+    pooled = PooledHierarchy(precision, estimate, rows.hierarchy, lambdas, root=root)
     model = fit_at(best.observations, best.optimum, best.report, quadrature=1)
     return LikelihoodPool(pooled, model)
 
@@ -243,20 +234,4 @@ def _working_estimates(rows: PoolingRows, found: _Candidate) -> tuple[FloatArray
     values, vectors = information_eigenpairs(np.moveaxis(precision, -1, 0))
     roots = np.where(values > UNINFORMED, 1.0 / np.where(values > UNINFORMED, values, 1.0), 0.0)
     estimate = np.einsum("gij,gj,gkj,kg->ig", vectors, roots, vectors, sums[:, -1], optimize=True)
-    return precision, np.asarray(estimate)
-
-
-def stages_at(
-    precision: FloatArray,
-    estimate: FloatArray,
-    hierarchy: Hierarchy,
-    lambdas: Sequence[FloatArray],
-) -> list[PooledStage]:
-    """Return the stages of a hierarchy, coarse to fine, at given roots of the covariances."""
-    stages: list[PooledStage] = []
-    for level in range(hierarchy.depth, 0, -1):
-        parents, n_parents = hierarchy.parents[level - 1], hierarchy.sizes[level - 1]
-        stage = PoolingStage(precision, estimate, parents, n_parents)
-        stages.insert(0, PooledStage.at(stage, lambdas[level - 1]))
-        precision, estimate = stages[0].total, stages[0].mean
-    return stages
+    return np.ascontiguousarray(precision), np.ascontiguousarray(estimate)

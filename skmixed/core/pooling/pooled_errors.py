@@ -9,8 +9,6 @@ at a time and pooling again at what is then given.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from scipy import linalg
 
@@ -83,24 +81,9 @@ def _moved(pooled: PooledHierarchy) -> MovedFits:
         for number, size in enumerate(sizes):
             step = size * np.eye(len(sizes))[number]
             ends = [units @ search.moved(point, sign * step).lam for sign in (1.0, -1.0)]
-            pairs.append((_pooled_at(pooled, level, ends[0]), _pooled_at(pooled, level, ends[1])))
+            pairs.append((pooled.with_lambda(level, ends[0]), pooled.with_lambda(level, ends[1])))
         steps += sizes.tolist()
     return MovedFits(np.array(steps), pairs, linalg.block_diag(*covariances))
-
-
-def _pooled_at(pooled: PooledHierarchy, changed: int, lam: FloatArray) -> PooledHierarchy:
-    """Pool again with another lambda, (k, k), in one level, the stages above being given anew."""
-    stages = list(pooled.stages)
-    for level in range(changed, -1, -1):
-        stage = stages[level].stage
-        if level < changed:
-            below = stages[level + 1]
-            stage = replace(stage, precision=below.total / below.s2, estimate=below.mean)
-        stages[level] = PooledStage.at(stage, lam if level == changed else stages[level].lam)
-    means = [stages[0].mean]
-    for each in stages:
-        means.append(each.posterior_mean(means[-1]))
-    return PooledHierarchy(tuple(stages), tuple(means))
 
 
 def _quadratic_forms(columns: FloatArray, matrices: FloatArray, place: IntArray) -> FloatArray:

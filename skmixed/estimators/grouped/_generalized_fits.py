@@ -31,7 +31,7 @@ from skmixed.estimators.grouped._group_fits import (
     uncentred,
     with_coefficients,
 )
-from skmixed.estimators.grouped._shares import Scheme, own_shares
+from skmixed.estimators.grouped._shares import Scheme
 from skmixed.estimators.grouped._tree import Tree, deepest_known
 from skmixed.estimators.mixed._generalized_predictions import (
     observation_limits,
@@ -102,7 +102,7 @@ class GeneralizedGroupFits(GroupFits):
         """Fit and pool all groups; see `GroupFits`."""
         family = likelihood_of(self.pooled)
         assert family is not None
-        self.family, self.shares = family, own_shares(self.tree)
+        self.family = family
         table = np.asarray(training.numbers, dtype=np.float64)
         y = training.y if self.classes is None else (training.y == self.classes[1]).astype(float)
         self.p = table.shape[1]
@@ -143,9 +143,11 @@ class GeneralizedGroupFits(GroupFits):
             raise ValueError(self._too_large(table, codes[-1])) from error
         if not all(np.isfinite(means).all() for means in found.pooled.means):
             raise ValueError(self._too_large(table, codes[-1]))
-        self.shrunk, self.own, self.precision = found.pooled, own.coef, own.information
+        self.shrunk, self.own = found.pooled, own.coef
         self.model = found.model if self.classes is None else None
         self.own[:, ~usable] = np.nan
+        self.own_se = np.sqrt(sampling_variances(own.information, self.origin))  # (n_groups, k)
+        self.own_se[np.isnan(self.own.T)] = np.nan
 
     def _coefficients_of_all(self) -> FloatArray:
         """Return the coefficients of the estimator fitted to all rows, (k,), at the origin."""
@@ -257,11 +259,7 @@ class GeneralizedGroupFits(GroupFits):
         """Return the coefficients of the finest groups; see `GroupFits`."""
         values = self.shrunk.means[-1] if shrunk else self.own
         coef = uncentred(values.T, self.origin)[:, None]
-        if shrunk:
-            se = standard_errors(self.shrunk.covariances[-1], self.origin)
-        else:
-            se = np.sqrt(sampling_variances(self.precision, self.origin))
-            se[np.isnan(coef[:, 0])] = np.nan
+        se = standard_errors(self.shrunk.covariances[-1], self.origin) if shrunk else self.own_se
         return Estimates(coef, se[:, None], np.full(coef.shape[:2], np.nan))
 
 

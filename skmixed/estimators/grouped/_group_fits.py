@@ -33,7 +33,7 @@ class GroupFits(ABC):
     """Estimates of all groups, and how they are put together in a prediction."""
 
     origin: FloatArray  # (p,), where shrunk intercepts are taken
-    shares: Shares  # what the levels count in a prediction
+    shares: Shares  # what the levels count in a prediction, where coefficients are not pooled
     blends: list[Blend]  # by level, how that was found for predictions under "blup"; else empty
 
     def __init__(self, tree: Tree, scheme: Scheme, pooled: Any) -> None:

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
@@ -147,6 +148,57 @@ def test_all_rows_need_not_count(estimator):
         kept.predict(X.assign(land="new"))
     with pytest.raises(ValueError, match="use_pooled=False is for rules"):
         GroupedModels(estimator, **settings).fit(X, y)
+
+
+@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize(
+    ("shrinkage", "weights"),
+    [
+        ("relative", lambda n: np.array(n) / sum(n)),
+        ("equal", lambda n: np.array([0.5, 0.5])),
+        (("constant", 0.2), lambda n: np.array([0.2, 0.8])),
+        (("min_n_obs", 25), lambda n: np.array([0.0, 1.0] if n[1] >= 25 else [1.0, 0.0])),
+        (lambda n: [1.0] + [3.0] * (len(n) - 1), lambda n: np.array([0.25, 0.75])),
+    ],
+)
+def test_all_rows_do_not_count_in_two_columns(shrinkage, weights, library):
+    rows = library(X.to_dict("list"))
+    model = GroupedModels(
+        LinearRegression(), group_features=GROUPS, shrinkage=shrinkage, use_pooled=False
+    ).fit(rows, Y)
+    for key, (_, *sizes) in SIZES.items():
+        school = (X["school"] == key[0]).to_numpy()
+        own = school & (X["letter"] == key[1]).to_numpy()
+        parts = [LinearRegression().fit(X.loc[of, ["x"]], Y[of]) for of in (school, own)]
+        expected = np.column_stack([part.predict(X.loc[own, ["x"]]) for part in parts])
+        found = model.predict(library(X[own].to_dict("list")))
+        assert_allclose(found, expected @ weights(sizes), rtol=1e-8)
+        new = library(X[own].assign(letter="new").to_dict("list"))
+        assert_allclose(model.predict(new), expected[:, 0], rtol=1e-8)
+    with pytest.raises(ValueError, match="90 rows have labels of 'school'"):
+        model.predict(library(X.assign(school="new").to_dict("list")))
+
+
+@pytest.mark.parametrize("use_pooled", [True, False])
+def test_more_rows_asked_of_a_group_than_there_are(use_pooled):
+    model = GroupedModels(group_features=GROUPS, shrinkage=("min_n_obs", 91), use_pooled=use_pooled)
+    with pytest.raises(ValueError, match="91"):
+        model.fit(X, Y)
+
+
+@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+def test_an_imputer_sees_what_is_missing_where_all_rows_do_not_count(library):
+    gaps = X.assign(x=X["x"].where(X.index % 7 > 0))
+    pipeline = make_pipeline(SimpleImputer(), LinearRegression())
+    model = GroupedModels(
+        pipeline, group_features=GROUPS, shrinkage="relative", use_pooled=False
+    ).fit(library(gaps.to_dict("list")), Y)
+    school = (X["school"] == "s").to_numpy()
+    own = school & (X["letter"] == "a").to_numpy()
+    parts = [clone(pipeline).fit(gaps.loc[of, ["x"]], Y[of]) for of in (school, own)]
+    expected = np.column_stack([part.predict(gaps.loc[own, ["x"]]) for part in parts])
+    found = model.predict(library(gaps[own].to_dict("list")))
+    assert_allclose(found, expected @ [50 / 80, 30 / 80], rtol=1e-8)
 
 
 def test_a_coarsest_group_without_a_model_where_all_rows_do_not_count():
