@@ -7,7 +7,8 @@ import pytest
 from skmixed import MixedLinearRegressor, lmer
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.datasets import load_sleepstudy
-from skmixed.inference import anova, coefficient_table, degrees
+from skmixed.inference import anova, coefficient_table
+from skmixed.inference.fixed_effects import degrees
 from skmixed.inference.fixed_effects.degrees import Curvature, KenwardRoger
 from skmixed.inference.fixed_effects.testing import CoefficientTests
 

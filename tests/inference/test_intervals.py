@@ -14,13 +14,13 @@ from skmixed.exceptions import UnidentifiedWarning
 from skmixed.inference import (
     coefficient_table,
     confidence_intervals,
-    constrained,
     icc,
     profile,
     r2,
     variance_partition,
 )
 from skmixed.inference.components import components_of
+from skmixed.inference.profiling import constrained
 from skmixed.inference.profiling.constrained import ConstrainedDeviance, deviance_at
 from tests.inference.test_degrees import crossed
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skmixed.core.elimination.protocol import LostPrecisionError
-from skmixed.core.generalized import observations as cutting
+from skmixed.core.generalized.approximation import observations as cutting
 from skmixed.core.generalized.approximation.laplace import evaluate_laplace
 from skmixed.core.generalized.approximation.modes import Point
 from skmixed.core.search.coordinates import Coordinates

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skmixed.core.generalized import observations as cutting
+from skmixed.core.generalized.approximation import observations as cutting
 from skmixed.core.generalized.approximation.laplace import evaluate_laplace
 from skmixed.core.generalized.approximation.modes import Point
 from skmixed.core.generalized.approximation.quadrature import evaluate_quadrature
