@@ -37,6 +37,7 @@ from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.blending import BlendComponents, MixtureShares
 from skmixed.core.pooling.cells import Cells
 from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
+from skmixed.core.pooling.likelihood_errors import ParameterErrors
 from skmixed.core.pooling.stage import FirstStageResidual
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.report import Iteration, MonteCarlo, SolverReport
@@ -125,6 +126,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         ModelSpec,
         MonteCarlo,
         PairBlock,
+        ParameterErrors,
         PooledHierarchy,
         Posterior,
         RandomTerm,

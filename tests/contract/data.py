@@ -49,9 +49,9 @@ def highest_probability(model, table, **settings):
 
 def answer(model, table=X, groups=None):
     """What a fitted estimator makes of rows: predictions, log odds, probabilities, or columns."""
-    methods = ("decision_function", "predict_proba", "predict", "transform")
+    methods = ("decision_function", "predict", "transform")
     ask = next(getattr(model, name) for name in methods if hasattr(model, name))
-    if hasattr(model, "thresholds_"):
+    if is_classifier(model) and (hasattr(model, "thresholds_") or ask.__name__ == "predict"):
         ask = partial(highest_probability, model)
     return np.asarray(ask(table) if groups is None else ask(table, groups=groups))
 

@@ -143,6 +143,8 @@ ON_GROUPS = [
     GroupedModels(LinearRegression(positive=True), shrinkage="equal"),
     GroupedModels(Ridge(), shrinkage="relative", use_pooled=False, fallback="error"),
     GroupedModels(LogisticRegression()),
+    GroupedModels(PoissonRegressor()),
+    GroupedModels(DecisionTreeClassifier(max_depth=2, random_state=0), min_samples=20),
     MixedEffectsRegressor(LinearRegression()),
     MixedEffectsRegressor(LinearRegression(), "(x | school)", handle_unknown="nan"),
     MixedEffectsRegressor(LinearRegression(), "(1 | school/class)", handle_unknown="error"),

@@ -25,6 +25,7 @@ from skmixed.core.generalized.joint_search.optimum import laplace_optimum
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
+from skmixed.core.pooling.likelihood_errors import ParameterErrors, embedded
 from skmixed.core.pooling.stage import UNINFORMED, information_eigenpairs
 from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
@@ -159,15 +160,13 @@ class _Candidate:
         to_raw = self.observations.units.to_raw[:, :-1]
         return np.asarray((to_raw @ self.optimum.evaluation.point.beta)[fixed])
 
-    def lambdas(self, depth: int) -> list[FloatArray]:
+    def lambdas(self, depth: int) -> tuple[FloatArray, ...]:
         """Return roots of the covariances between groups, (k, k) by level below the root."""
-        k = len(self.observations.spec.fixed)
-        found = [np.zeros((k, k)) for _ in range(depth)]
-        lambdas = self.optimum.evaluation.point.lambdas
-        zipped = zip(found, self.observations.units.random_maps, lambdas, strict=False)
-        for root, to_raw, lam in zipped:
-            root[np.ix_(self.varying, self.varying)] = to_raw @ lam
-        return found
+        zipped = zip(
+            self.observations.units.random_maps, self.optimum.evaluation.point.lambdas, strict=False
+        )
+        own = [to_raw @ lam for to_raw, lam in zipped]
+        return embedded(own, self.varying, len(self.observations.spec.fixed), depth)
 
 
 def _best_candidate(rows: PoolingRows) -> _Candidate:
@@ -195,6 +194,11 @@ class LikelihoodPool:
 
     pooled: PooledHierarchy  # of the working rows, s^2 being one
     model: GeneralizedFit  # the mixed model, its factors the levels below the root, if any vary
+    varying: IntArray  # (m,), positions of the coefficients that vary
+
+    def parameter_errors(self) -> ParameterErrors:
+        """Return how far the parameters may be off, which takes some time."""
+        return ParameterErrors.of(self.model, self.varying, self.pooled.hierarchy.depth)
 
 
 def pool_by_likelihood(
@@ -207,12 +211,12 @@ def pool_by_likelihood(
     """
     told = rows.of_usable(usable)
     best = _best_candidate(told)
-    lambdas = tuple(best.lambdas(rows.hierarchy.depth))
+    lambdas = best.lambdas(rows.hierarchy.depth)
     precision, estimate = _working_estimates(told, best)
     root = best.beta if len(best.varying) else alike
     pooled = PooledHierarchy(precision, estimate, rows.hierarchy, lambdas, root=root)
     model = fit_at(best.observations, best.optimum, best.report, quadrature=1)
-    return LikelihoodPool(pooled, model)
+    return LikelihoodPool(pooled, model, best.varying)
 
 
 def _working_estimates(rows: PoolingRows, found: _Candidate) -> tuple[FloatArray, FloatArray]:

@@ -44,7 +44,7 @@ def pooled_errors(
 
     def variances(moved: PooledHierarchy) -> FloatArray:
         matrices = np.concatenate(moved.covariances_of_new, axis=2)
-        return _quadratic_forms(columns, matrices, place) + noise * moved.s2
+        return quadratic_forms(columns, matrices, place) + noise * moved.s2
 
     def logs(moved: PooledHierarchy) -> FloatArray:
         return np.log(np.maximum(variances(moved), np.finfo(float).tiny))
@@ -86,11 +86,16 @@ def _moved(pooled: PooledHierarchy) -> MovedFits:
     return MovedFits(np.array(steps), pairs, linalg.block_diag(*covariances))
 
 
-def _quadratic_forms(columns: FloatArray, matrices: FloatArray, place: IntArray) -> FloatArray:
+def quadratic_forms(columns: FloatArray, matrices: FloatArray, place: IntArray) -> FloatArray:
     """Return x'M x of rows, (n,), M being the matrix, (k, k, n_groups), at their places."""
-    found, of_place = np.empty(len(columns)), np.ascontiguousarray(np.moveaxis(matrices, -1, 0))
+    spanned = by_place(columns, matrices, place)
+    return np.asarray(np.maximum(np.einsum("ij,ij->i", columns, spanned), 0.0))
+
+
+def by_place(columns: FloatArray, matrices: FloatArray, place: IntArray) -> FloatArray:
+    """Return x'M of rows, (n, k), M being the matrix, (k, k, n_groups), at their places."""
+    found, of_place = np.empty(columns.shape), np.ascontiguousarray(np.moveaxis(matrices, -1, 0))
     for first in range(0, len(columns), _ROWS_SPANNED):
         rows = slice(first, first + _ROWS_SPANNED)
-        spanned = np.matmul(of_place[place[rows]], columns[rows, :, None])[:, :, 0]
-        found[rows] = np.einsum("ij,ij->i", columns[rows], spanned)
-    return np.maximum(found, 0.0)
+        found[rows] = np.matmul(columns[rows, None], of_place[place[rows]])[:, 0]
+    return found

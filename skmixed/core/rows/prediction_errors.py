@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray, inverse_felt, semidefinite_root
@@ -166,6 +167,10 @@ class PredictionErrors:
     def roots(self) -> FloatArray:
         """Root mean squared errors, (n,)."""
         return np.sqrt(self.squares)
+
+    def half_widths(self, level: float) -> FloatArray:
+        """Return half the widths of intervals, (n,), by quantiles of t."""
+        return np.asarray(stats.t.ppf((1.0 + level) / 2.0, self.degrees) * self.roots)
 
     @classmethod
     def of(

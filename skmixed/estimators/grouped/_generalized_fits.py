@@ -14,14 +14,12 @@ from skmixed.core.families.binomial import Logit
 from skmixed.core.families.family import MeanFamily
 from skmixed.core.families.gamma import Gamma
 from skmixed.core.families.poisson import Poisson
-from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.hierarchy import PooledHierarchy
-from skmixed.core.pooling.likelihood import PoolingRows, model_columns, pool_by_likelihood
+from skmixed.core.pooling.likelihood import LikelihoodPool, PoolingRows, pool_by_likelihood
+from skmixed.core.pooling.likelihood_errors import ParameterErrors, predictor_errors_of
 from skmixed.core.pooling.own_estimates import own_estimates
-from skmixed.core.sums.layout import GroupIndex, Rows
-from skmixed.design.records import read, stored, write
-from skmixed.design.tables import UNKNOWN
+from skmixed.design.records import stored, write
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.grouped._group_fits import (
     Estimates,
@@ -33,10 +31,7 @@ from skmixed.estimators.grouped._group_fits import (
 )
 from skmixed.estimators.grouped._shares import Scheme
 from skmixed.estimators.grouped._tree import Tree, deepest_known
-from skmixed.estimators.mixed._generalized_predictions import (
-    observation_limits,
-    predictor_half_widths,
-)
+from skmixed.estimators.mixed._generalized_predictions import observation_limits
 from skmixed.estimators.reading._numbers import check_numbers
 
 _MOST_COEFFICIENTS = 40  # of a group: more take minutes, and predictions are blended instead
@@ -77,26 +72,31 @@ def pools_by_likelihood(pooled: Any, training: Training) -> bool:
 class GeneralizedGroupFits(GroupFits):
     """Coefficients of all groups, the generalized mixed model in which all vary."""
 
-    model: GeneralizedFit | None  # the mixed model, where responses have intervals
-
     def __init__(self, tree: Tree, scheme: Scheme, pooled: Any) -> None:
         super().__init__(tree, scheme, pooled)
         self.classes: NDArray[Any] | None = getattr(pooled, "classes_", None)
+        self.errors: ParameterErrors | None = None  # where responses have intervals
+        self.found: LikelihoodPool | None = None  # which tells of errors until they are known
+
+    @property
+    def parameter_errors(self) -> ParameterErrors | None:
+        """How far the parameters may be off, found when first asked for; None for classes."""
+        found = self.found
+        if found is not None:
+            self.errors = found.parameter_errors()
+            self.found = None
+        return self.errors
 
     def record(self) -> dict[str, Any]:
         """Return all that was found as a record, with errors of estimates, which need the rows."""
-        covariance = None if self.model is None else self.model.scaled_parameter_covariance
-        return {**super().record(), "covariance": write(covariance)}
+        errors, held = self.parameter_errors, super().record()
+        del held["found"]
+        return {**held, "errors": write(errors)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Return the estimates of a record."""
-        held = dict(record)
-        covariance = read(held.pop("covariance"))
-        fits = super().from_record(held)
-        if fits.model is not None:
-            fits.model.cached("covariance", lambda: covariance)
-        return fits
+        return super().from_record({**record, "found": None})
 
     def fit(self, training: Training, codes: tuple[IntArray, ...]) -> None:
         """Fit and pool all groups; see `GroupFits`."""
@@ -144,7 +144,8 @@ class GeneralizedGroupFits(GroupFits):
         if not all(np.isfinite(means).all() for means in found.pooled.means):
             raise ValueError(self._too_large(table, codes[-1]))
         self.shrunk, self.own = found.pooled, own.coef
-        self.model = found.model if self.classes is None else None
+        self.phi = found.model.phi  # (m,), dispersions
+        self.found = found if self.classes is None else None
         self.own[:, ~usable] = np.nan
         self.own_se = np.sqrt(sampling_variances(own.information, self.origin))  # (n_groups, k)
         self.own_se[np.isnan(self.own.T)] = np.nan
@@ -204,23 +205,26 @@ class GeneralizedGroupFits(GroupFits):
     @property
     def leaves_no_rest(self) -> bool:
         """Whether the responses are explained, so that nothing tells of their dispersion."""
-        return self.model is not None and self.family.leaves_no_rest(self.model.phi)
+        return self.classes is None and self.family.leaves_no_rest(self.phi)
 
     def limits(
         self, table: Any, codes: tuple[IntArray, ...], level: float, *, observation: bool
     ) -> FloatArray:
         """Return intervals of rows, (n, 2), those of the generalized mixed model."""
-        model, numbers = self.model, self._numbers(table, codes)
-        assert model is not None
-        center, family = self._predictor(numbers, codes)[0], model.mean_family
-        columns = model_columns(numbers, np.zeros(len(numbers)))
-        known, sizes = model.products.levels, self.tree.hierarchy.sizes[1:]
-        own = zip(known, sizes, codes[1:], strict=bool(known))
-        factors = tuple(_places(index, size)[of_level] for index, size, of_level in own)
-        half = predictor_half_widths(model, model.working, Rows(columns, factors, known), level)
+        numbers, family, known = self._numbers(table, codes), self.family, self.parameter_errors
+        assert known is not None
+        place, columns = self.tree.places(codes, deepest_known(codes)), self._columns(numbers)
+        center = self._predictor(numbers, codes)[0]
+        half = predictor_errors_of(self.shrunk, known, columns, place).half_widths(level)
         if observation:
-            return observation_limits(family, model.phi, center, half, level)
+            return observation_limits(family, self.phi, center, half, level)
         return np.column_stack([family.mean(center - half), family.mean(center + half)])
+
+    def _columns(self, numbers: FloatArray) -> FloatArray:
+        """Return the columns that have coefficients, (n, k), from those of rows, (n, p)."""
+        if not self.pooled.fit_intercept:
+            return numbers
+        return np.column_stack([np.ones(len(numbers)), numbers])
 
     def _numbers(self, table: Any, codes: tuple[IntArray, ...]) -> FloatArray:
         """Return the columns of rows from the origin, (n, p)."""
@@ -238,9 +242,7 @@ class GeneralizedGroupFits(GroupFits):
         center, variance = np.empty(len(numbers)), np.empty(len(numbers))
         for first in range(0, len(numbers), _ROWS_PREDICTED):
             rows = slice(first, first + _ROWS_PREDICTED)
-            columns = numbers[rows]
-            if self.pooled.fit_intercept:
-                columns = np.column_stack([np.ones(len(columns)), columns])
+            columns = self._columns(numbers[rows])
             center[rows] = np.einsum("ij,ij->i", columns, coef[place[rows]])
             spanned = np.matmul(spread[place[rows]], columns[:, :, None])[:, :, 0]
             variance[rows] = np.einsum("ij,ij->i", columns, spanned)
@@ -261,13 +263,3 @@ class GeneralizedGroupFits(GroupFits):
         coef = uncentred(values.T, self.origin)[:, None]
         se = standard_errors(self.shrunk.covariances[-1], self.origin) if shrunk else self.own_se
         return Estimates(coef, se[:, None], np.full(coef.shape[:2], np.nan))
-
-
-def _places(known: GroupIndex, size: int) -> IntArray:
-    """Return where the groups of a level are among the known ones, (size + 1,), or `UNKNOWN`.
-
-    What is at the end is for groups that are `UNKNOWN` themselves, -1.
-    """
-    places = np.full(size + 1, UNKNOWN)
-    places[known.labels[0]] = np.arange(len(known))
-    return places

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from sklearn.base import is_classifier
 from sklearn.linear_model import GammaRegressor, PoissonRegressor
 
@@ -111,4 +110,4 @@ def _half_widths(
         noise=scale if observation else 0.0,
         degrees=degrees,
     )
-    return np.asarray(stats.t.ppf((1.0 + level) / 2.0, errors.degrees) * errors.roots)
+    return errors.half_widths(level)

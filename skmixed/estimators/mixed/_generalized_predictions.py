@@ -303,8 +303,7 @@ def predictor_half_widths(
     fit: GeneralizedFit, working: WorkingFit, rows: Rows, level: float
 ) -> FloatArray:
     """Return half the widths of intervals of the linear predictor, (n,), by quantiles of t."""
-    errors = predictor_errors(fit, working, rows)
-    return np.asarray(stats.t.ppf((1.0 + level) / 2.0, errors.degrees) * errors.roots)
+    return predictor_errors(fit, working, rows).half_widths(level)
 
 
 def observation_limits(

@@ -7,7 +7,6 @@ from numbers import Integral
 from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
-from scipy import stats
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_scalar
 
@@ -346,7 +345,7 @@ def half_widths(
 ) -> FloatArray:
     """Return half the widths of intervals by quantiles of t, (n,)."""
     errors = PredictionErrors.of(fitted.fit, fitted.posterior, rows.rows, observation=observation)
-    return np.asarray(stats.t.ppf((1.0 + level) / 2.0, errors.degrees) * errors.roots)
+    return errors.half_widths(level)
 
 
 def _bootstrap_quantiles(
