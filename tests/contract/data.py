@@ -23,12 +23,10 @@ def by_column(estimator):
 
 def response(estimator, y=Y):
     """Return the response of a regressor as its estimator takes it; NaN stays NaN."""
-    if is_classifier(estimator):
+    family = estimator.get_params().get("family")
+    if is_classifier(estimator) or family == "binomial":
         noise = np.random.default_rng(len(y)).normal(scale=NOISE, size=len(y))
         return (y + noise > np.nanmedian(y)).astype(float).where(y.notna())
-    family = estimator.get_params().get("family")
-    if family == "binomial":
-        return y.rank(pct=True)
     if family is not None:
         return np.exp(y / 3.0).round(1 if family == "gamma" else 0) + (family == "gamma")
     if get_tags(estimator).target_tags.positive_only:

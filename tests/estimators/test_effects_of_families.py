@@ -206,6 +206,7 @@ def test_a_curve_and_the_variance_are_found():
     assert np.mean((low < new[2]) & (new[2] < high)) == pytest.approx(0.9, abs=0.06)
 
 
+@pytest.mark.filterwarnings("ignore:.*deviations above 10:skmixed.exceptions.UnidentifiedWarning")
 def test_what_is_too_sure_of_new_rows_is_believed_less():
     (train, _, new), _ = curves(n_rows=1_500)
     forest = RandomForestClassifier(20, random_state=0)

@@ -72,6 +72,7 @@ def test_exposures_are_offsets_of_their_logarithms(family):
     assert_array_equal(again.predict(NEW), model.predict(NEW))
 
 
+@pytest.mark.filterwarnings("ignore:y has .* no whole numbers")  # rates of no Poisson counts
 def test_rates_weighted_by_exposures_are_poisson_counts_but_no_negative_binomial_ones():
     hours = X["hours"].to_numpy()
     settings = {"random": "(1 | shop)", "fixed": "x"}
@@ -242,3 +243,36 @@ def test_what_weights_leave_no_digits_for_is_refused_by_the_fit(seed):
     else:
         assert np.isfinite(model.predict(rows, return_std=True)).all()
         assert np.isfinite(model.random_effects_["g"]).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("family", "y", "weights", "says"),
+    [
+        ("poisson", Y / 4.0, None, r"family='poisson'.* exposure='.*sample_weight"),
+        ("poisson", Y / X["hours"], None, r"no whole numbers"),
+        ("poisson", Y / X["hours"], 2.0 * X["hours"] + 0.1, r"no whole numbers"),
+        ("negative_binomial", Y / 4.0, None, r"family='negative_binomial'.* exposure='[^:]*$"),
+        ("binomial", (Y % 5) / 5.0, None, r"numbers of trials as sample_weight"),
+        ("binomial", (Y % 5) / 5.0, np.full(len(Y), 3.0), r"numbers of trials as sample_weight"),
+    ],
+)
+def test_responses_between_those_of_the_family_are_warned_of_once(family, y, weights, says):
+    model = MixedGeneralizedRegressor("(1 | shop)", family=family)
+    with pytest.warns(UserWarning, match=says) as said:
+        model.fit(X[["x", "shop"]], y, weights)
+    assert [each.filename for each in said if "whole" in str(each.message)] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("family", "y", "weights"),
+    [
+        ("poisson", Y, np.full(len(Y), 0.5)),  # rows that count for half
+        ("poisson", (Y / X["hours"]).astype(np.float32), X["hours"]),
+        ("binomial", (Y % 5) / 5.0, np.full(len(Y), 10)),
+        ("binomial", Y > 2, np.full(len(Y), 0.5)),
+        ("binomial", (Y % 5) / 5.0, 5.0 * X["hours"]),  # trials by weights
+        ("gamma", Y + 0.5, None),
+    ],
+)
+def test_responses_of_the_family_are_not_warned_of(family, y, weights):
+    MixedGeneralizedRegressor("(1 | shop)", family=family).fit(X[["x", "shop"]], y, weights)

@@ -20,6 +20,7 @@ _REACH = 8.5  # standard deviations of the rule for a mean: the density beyond i
 _STANDARD, _BROAD = 1.0, 3.0  # deviations up to which rows share the number of nodes of the largest
 _STEP_LIKE = 100.0  # deviation beyond which nodes come no closer: it is never told so well by data
 _STEP = 1e-3  # of eta: differences err by its square, and rounding stays far below
+_WHOLE = 1e-6  # from a whole number: shares are quotients, which are rounded
 
 PhiSlopes = tuple[FloatArray, FloatArray, FloatArray]
 """Derivatives in phi of -log density, constants included, of f' and of f'', (m, n) each."""
@@ -240,6 +241,20 @@ def explained_deviance(
     if whole == 0.0:  # as r2_score has it
         return 1.0 if left == 0.0 else 0.0
     return float(1.0 - left / whole)
+
+
+def fractional_events(
+    family: Family, y: FloatArray, sizes: FloatArray | None
+) -> tuple[FloatArray, BoolArray]:
+    """Return numbers of events, and which are not whole as the family has them, (n,) each.
+
+    Sizes are trials or exposures, (n,), None for ones.
+    """
+    steps = family.steps(len(y), sizes)
+    if steps is None:
+        return y, np.zeros(len(y), dtype=bool)
+    events = y / steps
+    return events, np.abs(events - np.round(events)) > _WHOLE * np.maximum(1.0, events)
 
 
 def weighted(values: tuple[FloatArray, ...], weights: FloatArray | None) -> tuple[FloatArray, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from skmixed.core.families.family import Family
+from skmixed.core.families.family import Family, fractional_events
 from skmixed.core.fit import Posterior
 from skmixed.core.generalized.after_fit.further_rows import with_further_rows
 from skmixed.core.generalized.approximation.working_model import WorkingFit
@@ -59,6 +59,7 @@ class GeneralizedState(MixedState):
     def of_fit(cls, model: Any, data: TrainingData, design: Design, fit: GeneralizedFit) -> Self:
         """Put together what a fit to a table has found; warns where it is in doubt."""
         found = cls(fit=fit, classes=data.classes, **data.known(model, design))
+        _warn_of_fractions(fit.family, data.y, data.weights)
         warn_about_generalized(found, data.unnamed_groups)
         return found
 
@@ -150,6 +151,34 @@ class GeneralizedAttributes(MixedAttributes):
     deviance_ = FittedAttribute[float]("fit.deviance")
     separated_ = FittedAttribute[list[str]]()
     approximation_shift_ = FittedAttribute[float](optional=True)
+
+
+def _warn_of_fractions(family: Family, y: FloatArray, weights: FloatArray | None) -> None:
+    """Warn of responses, (n,), that are no whole numbers of events, as their family has them.
+
+    Weights of shares that are not whole are trials by something else, as weights of `glmer`.
+    """
+    sizes = family.sizes(y, weights)
+    of_trials = family.counts_trials and sizes is not None
+    if np.array_equal(y, np.round(y)) or (of_trials and not np.array_equal(sizes, np.round(sizes))):
+        return
+    fractional = fractional_events(family, y, sizes)[1]
+    if not fractional.any():
+        return
+    if family.counts_trials:
+        what, unit = "shares that are no whole numbers of hits by their trials", "trials"
+        instead = "Give the numbers of trials as sample_weight; without, every row is one trial"
+    else:
+        what, unit = "responses that are no whole numbers", "counts"
+        instead = "For rates, give the counts with exposure='the column of exposures'"
+        if not family.n_dispersions:
+            instead += ", or the exposures as sample_weight"
+    warn(
+        f"y has {fractional.sum()} {what}, the first {y[np.argmax(fractional)]:g}; "
+        f"family={family.name.replace(' ', '_')!r} takes them for {unit} all the same, and "
+        f"variances and standard errors hang on the unit. {instead}",
+        UserWarning,
+    )
 
 
 def warn_about_generalized(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from skmixed.core.families.family import Family, MeanFamily
+from skmixed.core.families.family import Family, MeanFamily, fractional_events
 from skmixed.core.linalg import FloatArray
 
 _STEEPEST = (1.5, 3.0, 6.0)  # limits of rows that share a rule, of 13, 25 and 47 nodes
 _NODE_STEP = 1.2  # of the nodes of a curve of steepness one: the error is below 1e-4
 _OUTERMOST_NODE = 4.5  # standard deviations of the nodes: 7e-6 lie beyond
 _QUANTILES = 100  # quantiles of eta for steeper rows: what rises or falls is averaged to 1 / 200
-_WHOLE = 1e-6  # from a whole number: shares are quotients, which are rounded
+_WHOLE_TRIALS = 1e-6  # from a whole number of trials, which may be a product
 
 
 def deviance_residuals(
@@ -40,17 +40,13 @@ def check_whole(family: Family, y: FloatArray, sizes: FloatArray | None) -> None
 
     Sizes are trials or exposures, (n,), None for ones.
     """
-    steps = family.steps(len(y), sizes)
-    if steps is None:
-        return
-    counts = y / steps
-    wrong = np.abs(counts - np.round(counts)) > _WHOLE * np.maximum(1.0, counts)
+    events, wrong = fractional_events(family, y, sizes)
     if family.counts_trials and sizes is not None:
-        wrong |= np.abs(sizes - np.round(sizes)) > _WHOLE
+        wrong |= np.abs(sizes - np.round(sizes)) > _WHOLE_TRIALS
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"row {row} has {counts[row]:g} events, which is no whole number: such a response has "
+            f"row {row} has {events[row]:g} events, which is no whole number: such a response has "
             "no distribution to be judged by. Pearson and deviance residuals have a meaning"
         )
 
