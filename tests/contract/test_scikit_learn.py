@@ -24,6 +24,7 @@ VERSION = parse_version(sklearn.__version__).release[:2]
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
 @pytest.mark.filterwarnings("ignore::skmixed.exceptions.LostPrecisionWarning")
 @pytest.mark.filterwarnings("ignore:sample weights that are not whole numbers:UserWarning")
+@pytest.mark.filterwarnings("ignore:y has .* no whole numbers:UserWarning")
 # Their clusters are told apart by a line, for which a logistic regression has no maximum.
 @pytest.mark.filterwarnings("ignore:the columns .* separate:sklearn.exceptions.ConvergenceWarning")
 # They have groups of a row or two, for which Laplace's approximation is coarse.

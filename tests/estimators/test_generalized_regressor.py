@@ -276,3 +276,25 @@ def test_responses_between_those_of_the_family_are_warned_of_once(family, y, wei
 )
 def test_responses_of_the_family_are_not_warned_of(family, y, weights):
     MixedGeneralizedRegressor("(1 | shop)", family=family).fit(X[["x", "shop"]], y, weights)
+
+
+@pytest.mark.parametrize("family", ["poisson", "negative_binomial", "gamma", "binomial"])
+@pytest.mark.parametrize(("name", "size"), [("x", 1e155), ("x", 1e200), ("y", 1e200)])
+def test_numbers_whose_squares_overflow_are_refused_in_our_words_alone(family, name, size):
+    table, y = X[["x", "shop"]], (Y > 2).astype(float) if family == "binomial" else Y + 1.0
+    if name == "x":
+        table = table.assign(x=size * table["x"])
+    elif family != "binomial":
+        y = size * y
+    else:
+        return
+    with pytest.raises(ValueError, match=f"numbers of '{name}' are so large that their squares"):
+        MixedGeneralizedRegressor("(x | shop)", family=family).fit(table, y)
+
+
+def test_numbers_whose_squares_do_not_overflow_are_fitted_or_said_to_be_none():
+    small = MixedGeneralizedRegressor("(1 | shop)", family="gamma").fit(X[["x", "shop"]], Y + 1.0)
+    tiny = clone(small).fit(X[["x", "shop"]], 1e-200 * (Y + 1.0))
+    assert_allclose(tiny.coef_, small.coef_, rtol=1e-6)
+    with pytest.warns(ConvergenceWarning):
+        clone(small).set_params(family="poisson").fit(X[["x", "shop"]], 1e100 * Y)

@@ -24,6 +24,7 @@ from skmixed.exceptions import warn
 from skmixed.inference.summary import deviance_notes
 
 _ROWS_EVALUATED = 2**16  # at a time: their gathered coefficients take half a megabyte a feature
+_SAFE = 1e140  # of numbers: no sum of their squares overflows
 _DIGITS_LOST = 1e-8  # share of y's sum of squares: a smaller RSS has lost half its digits
 
 
@@ -36,6 +37,19 @@ def warn_about_weights(weights: NDArray[np.float64] | None, scheme: Scheme) -> N
         "of their own depends on their scale",
         UserWarning,
     )
+
+
+def refuse_large(training: Training) -> None:
+    """Raise ValueError for a column whose squares overflow, before an estimator takes them."""
+    numbers = [np.asarray(training.numbers), training.y]
+    if all(each.min(initial=0.0) > -_SAFE and each.max(initial=0.0) < _SAFE for each in numbers):
+        return
+    columns = np.column_stack(numbers).astype(np.float64)
+    names = [*training.inner_names, *["y"] * (columns.shape[1] - len(training.inner_names))]
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.square(columns - columns.mean(axis=0)).sum(axis=0)
+    squares = np.where(squares < np.inf, 1.0, np.inf)  # small ones are judged with the groups
+    refuse_squares(names, squares, lambda: columns)
 
 
 @stored

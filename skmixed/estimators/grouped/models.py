@@ -21,7 +21,7 @@ from skmixed.estimators.grouped._generalized_fits import (
     pools_by_likelihood,
 )
 from skmixed.estimators.grouped._group_fits import GroupFits
-from skmixed.estimators.grouped._linear_fits import LinearGroupFits
+from skmixed.estimators.grouped._linear_fits import LinearGroupFits, refuse_large
 from skmixed.estimators.grouped._shares import BLUP, read_scheme
 from skmixed.estimators.grouped._subset_fits import fit_pooled
 from skmixed.estimators.grouped._tree import Tree
@@ -245,9 +245,12 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         inner = self._inner()
         training = read_training(self, X, y, sample_weight, groups, inner)
         tree, codes = Tree.learn(training.groups, len(training.y), training.weights)
+        at_once = solves_at_once(inner) and bool(tree.depth)
+        if at_once:
+            refuse_large(training)
         pooled = fit_pooled(inner, training)
         group_fits: GroupFits
-        if solves_at_once(inner) and tree.depth:
+        if at_once:
             group_fits = LinearGroupFits(tree, scheme, pooled, len(training.inner_names))
         elif scheme.name == BLUP and tree.depth and pools_by_likelihood(pooled, training):
             group_fits = GeneralizedGroupFits(tree, scheme, pooled)

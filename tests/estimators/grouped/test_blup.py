@@ -363,13 +363,13 @@ def test_a_constant_column_has_no_slope(value):
     assert_allclose(expected, without.predict(table[["g"]]), rtol=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+@pytest.mark.parametrize("learner", [LinearRegression(), Ridge()], ids=["least squares", "ridge"])
 @pytest.mark.parametrize("shrinkage", ["blup", None])
 @pytest.mark.parametrize(("size", "word"), [(1e200, "large"), (1e-200, "small")])
-def test_numbers_whose_squares_leave_the_range_are_refused(size, word, shrinkage):
+def test_numbers_whose_squares_leave_the_range_are_refused(size, word, shrinkage, learner):
     rng = np.random.default_rng(4)
     table = pd.DataFrame({"g": np.arange(40) % 4, "x": rng.normal(size=40)})
-    model = GroupedModels(group_features="g", shrinkage=shrinkage)
+    model = GroupedModels(learner, group_features="g", shrinkage=shrinkage)
     with pytest.raises(ValueError, match=f"'x' are so {word}.*other units"):
         model.fit(table.assign(x=size * table["x"]), rng.normal(size=40))
     if word == "large":

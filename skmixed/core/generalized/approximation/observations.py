@@ -39,6 +39,7 @@ from skmixed.core.sums.summation import (
     gram_matrix,
     index_type,
     level_sums,
+    refuse_squares,
 )
 
 _BLOCK_ROWS = 40_000  # a few arrays of so many numbers stay in the cache of a processor
@@ -155,7 +156,7 @@ class Observations:
     ) -> Observations:
         """Sort, scale and cut the rows of a layout; the offset is (n,).
 
-        Raises ValueError for an impossible response.
+        Raises ValueError for an impossible response, and for columns whose squares overflow.
         """
         y = rows.columns[:, layout.response]
         family.check(y, rows.weights)
@@ -163,6 +164,7 @@ class Observations:
         if not family.n_dispersions:
             constant = family.constant(y, rows.weights, family.first_phi)
         summed = _summed_columns(layout, rows)
+        _refuse_squares(summed, rows)
         units, basis, counted = ScaledModel.of(summed, spec), summed.basis, summed
         if rows.weights is not None and family.sizes(y, rows.weights) is None:
             counted = _summed_columns(layout, rows, rows.weights, basis)
@@ -389,9 +391,18 @@ def _summed_columns(
         )
         for factor, index in zip(layout.factors, rows.indexes, strict=True)
     )
-    gram = gram_matrix(apply_basis(rows.columns, basis), weights)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = gram_matrix(apply_basis(rows.columns, basis), weights)
     total = float(n if weights is None else weights.sum())
     return CrossProducts(layout, basis, n, total, 0.0, gram, factors, {})
+
+
+def _refuse_squares(products: CrossProducts, rows: Rows) -> None:
+    """Raise ValueError for a column whose squares overflow or vanish; those of y may vanish."""
+    squares = products.gram.diagonal().copy()
+    squares[-1] = np.maximum(squares[-1], 1.0)
+    basis = products.basis
+    refuse_squares(products.layout.columns, squares, lambda: apply_basis(rows.columns, basis))
 
 
 def collapsed(

@@ -117,9 +117,10 @@ class JointSearch(JointState):
                 "the likelihood has no number where the search begins: columns, offsets or "
                 "weights are too large for double precision. Centre offsets, and rescale weights"
             )
-        while self.n_evaluations < self.settings.max_iter:
-            if self._descend() and self._has_ended():
-                break
+        with np.errstate(over="ignore", invalid="ignore"):
+            while self.n_evaluations < self.settings.max_iter:
+                if self._descend() and self._has_ended():
+                    break
         return self._finish()
 
     # --- steps --------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ class JointSearch(JointState):
             self._look_at(move)
             return True
         expected = self._left(predicted)
-        tolerance = min(_FIRST_DECREMENT, max(_MODES_SHARE * expected**2, EXACT_DECREMENT))
+        tolerance = min(_FIRST_DECREMENT, max(_MODES_SHARE * expected * expected, EXACT_DECREMENT))
         move, beta, theta, phi = self._moved(move)
         is_last = expected + before.decrement < self._negligible and length < _LAST_MOVE
         if is_last and self._look_at(move) < _LAST_MOVE:
