@@ -70,6 +70,12 @@ class PartitionError(ValueError):
     """A part of the data could not be read or summed; the message names it."""
 
 
+def shown(value: Any) -> str:
+    """Return how an error shows a value: a column or table by its kind, anything else as it is."""
+    shape = getattr(value, "shape", ())
+    return f"a {type(value).__name__} of shape {tuple(shape)}" if shape else repr(value)
+
+
 # What may stand between a line of the user's and a warning.
 _BETWEEN = frozenset(
     {"skmixed", "sklearn", "joblib", "dask", "distributed", "tlz", "toolz", "cytoolz", "pyspark"}

@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
 from skmixed.estimators._storage import packed, restore, store, unpacked
+from skmixed.exceptions import shown
 
 DOCUMENTATION = "https://scikit-mixed.readthedocs.io/en/stable/api/skmixed.{name}.html"
 """Address of the page of an estimator, which no other place spells out."""
@@ -152,9 +153,15 @@ class FittedEstimator(BaseEstimator, Generic[State]):
             return
         defaults, params = self._defaults(), self.get_params(deep=False)
         given = {name: each for name, each in params.items() if each is not defaults[name]}
-        validate_parameter_constraints(
-            self._parameter_constraints, given, caller_name=type(self).__name__
-        )
+        try:
+            validate_parameter_constraints(
+                self._parameter_constraints, given, caller_name=type(self).__name__
+            )
+        except InvalidParameterError as error:
+            text = str(error)
+            for value in given.values():  # of a column in the place of its name all would be shown
+                text = text.replace(f"Got {value!r}", f"Got {shown(value)}")
+            raise InvalidParameterError(text) from None
 
     def __dir__(self) -> list[str]:
         """Leave out what is not there: scikit-learn shows every name that ends in an underscore."""

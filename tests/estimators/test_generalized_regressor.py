@@ -2,14 +2,16 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import PoissonRegressor
 from sklearn.metrics import d2_tweedie_score
+from sklearn.utils._param_validation import InvalidParameterError
 
-from skmixed import MixedGeneralizedRegressor, distributed, inference
+from skmixed import MixedGeneralizedRegressor, distributed, glmer, inference
 from skmixed.datasets import load_sleepstudy
 from skmixed.exceptions import UnidentifiedWarning
 from tests import reference_set
@@ -165,6 +167,19 @@ def test_errors_at_the_door():
     model = fit(exposure="hours", fixed="x")
     with pytest.raises(ValueError, match="the column of exposures 'hours' is not there"):
         model.predict(NEW.drop(columns="hours"))
+
+
+@pytest.mark.parametrize("kind", [pd.Series, np.asarray, pl.Series])
+def test_a_column_in_the_place_of_its_name_is_named_by_its_kind(kind):
+    hours = kind(X["hours"].to_numpy())
+    match = r"'exposure'.*Got a (Series|ndarray) of shape"
+    with pytest.raises(InvalidParameterError, match=match) as said:
+        MixedGeneralizedRegressor("(1 | shop)", exposure=hours).fit(X, Y)
+    assert len(str(said.value)) < 250
+    with pytest.raises(ValueError, match=r"exposure holds a (Series|ndarray) of shape \(400,\);"):
+        glmer("y ~ x + (1 | shop)", X.assign(y=Y), family="poisson", exposure=hours)
+    with pytest.raises(InvalidParameterError, match="Got a DataFrame of shape"):
+        MixedGeneralizedRegressor(X).fit(X, Y)
 
 
 def test_counts_of_zero_alone_in_a_category_separate():

@@ -159,8 +159,9 @@ def _warn_of_fractions(family: Family, y: FloatArray, weights: FloatArray | None
     Weights of shares that are not whole are trials by something else, as weights of `glmer`.
     """
     sizes = family.sizes(y, weights)
-    of_trials = family.counts_trials and sizes is not None
-    if np.array_equal(y, np.round(y)) or (of_trials and not np.array_equal(sizes, np.round(sizes))):
+    if np.array_equal(y, np.round(y)):
+        return
+    if family.counts_trials and sizes is not None and not np.array_equal(sizes, np.round(sizes)):
         return
     fractional = fractional_events(family, y, sizes)[1]
     if not fractional.any():

@@ -19,7 +19,7 @@ from skmixed.design.grammar.syntax import FormulaParts, RandomTerm, parse_random
 from skmixed.design.records import stored
 from skmixed.estimators.reading._input_table import InputTable, made_up_names
 from skmixed.estimators.reading._numbers import check_lengths
-from skmixed.exceptions import UnknownLevelWarning, warn
+from skmixed.exceptions import UnknownLevelWarning, shown, warn
 
 ROUTING = (
     "Where metadata routing handed on the groups of a splitter, such as GroupKFold, keep them from "
@@ -92,7 +92,7 @@ def column_place(
         )
     if isinstance(entry, bool | np.bool_) or not isinstance(entry, Integral):
         raise ValueError(
-            f"{parameter} holds {entry!r}; it takes names and positions of columns of X"
+            f"{parameter} holds {shown(entry)}; it takes names and positions of columns of X"
         )
     if not -len(names) <= int(entry) < len(names):
         raise ValueError(
