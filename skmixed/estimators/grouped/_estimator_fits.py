@@ -142,11 +142,8 @@ class EstimatorGroupFits(GroupFits):
         )
         self.no_response, self.has_no_columns = training.y[:0].copy(), not training.inner_names
         usable = self.failures.usable()
-        jobs = [
-            job
-            for job in jobs_of(codes, np.arange(len(training.y)), range(1, self.tree.depth + 1))
-            if usable[job.level][job.group]
-        ]
+        levels = range(1, self.tree.depth + 1)
+        jobs = jobs_of(codes, np.arange(len(training.y)), levels, usable)
         self.own: list[list[Any]] = [[None] * size for size in self.tree.hierarchy.sizes]
         self.own[0][0] = self.pooled
         for job, model in zip(jobs, fit(jobs), strict=True):
@@ -168,7 +165,9 @@ class EstimatorGroupFits(GroupFits):
         hierarchy, counts = self.tree.hierarchy, self.tree.counts
         if self.scheme.name == BLUP and self.tree.depth:
             method = "predict" if self.classes is None else self._blended()
-            self.blends = blend(training, codes, self.tree, fit, method, self.classes)
+            self.blends = blend(
+                training, codes, self.tree, self.failures.usable(), fit, method, self.classes
+            )
             kept = [
                 found.kept(of_level)
                 for found, of_level in zip(self.blends, counts[1:], strict=True)

@@ -246,18 +246,20 @@ def blend(
     training: Training,
     codes: Sequence[IntArray],
     tree: Tree,
+    usable: list[NDArray[np.bool_]],
     fit: Callable[[list[Job]], list[Any]],
     method: str,
     classes: Any,
 ) -> list[Blend]:
     """Estimate what the groups of each level below the root keep of their own predictions.
 
-    `codes`, (n,) each, go by level from the root; `fit` fits the inner estimator to each of a list
+    `codes`, (n,) each, go by level from the root, and so do `usable`, (n_groups,): which groups
+    have an estimate of their own; `fit` fits the inner estimator to each of a list
     of jobs; `method` is the one whose answers are blended, with a column for each of `classes`,
     which is None for a regressor.
     """
     fold = _folds(codes[-1], is_dealt_at_random=classes is not None)
-    own, sizes = _predictions(training, codes, fold, fit, method, classes)
+    own, sizes = _predictions(training, codes, fold, usable, fit, method, classes)
     truth = _truth(training.y, classes)
     parent, result = own[0], []
     for level in range(1, tree.depth + 1):
@@ -311,6 +313,7 @@ def _predictions(
     training: Training,
     codes: Sequence[IntArray],
     fold: IntArray,
+    usable: list[NDArray[np.bool_]],
     fit: Callable[[list[Job]], list[Any]],
     method: str,
     classes: Any,
@@ -328,7 +331,7 @@ def _predictions(
         inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         if not len(inside) or not len(outside):
             continue
-        jobs = jobs_of(codes, inside, range(len(codes)))
+        jobs = jobs_of(codes, inside, range(len(codes)), usable)
         models: list[dict[int, Any]] = [{} for _ in codes]
         counts: list[dict[int, float]] = [{} for _ in codes]
         for job, model in zip(jobs, fit(jobs), strict=True):

@@ -17,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 from tqdm.auto import tqdm
 
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import BoolArray, FloatArray, IntArray
 from skmixed.estimators.grouped._arguments import Training
 from skmixed.estimators.reading._input_table import pick_rows
 
@@ -38,15 +38,22 @@ def by_group(codes: IntArray, rows: IntArray) -> Iterator[tuple[int, IntArray]]:
     yield from zip(groups.tolist(), np.split(rows[order], first[1:]), strict=True)
 
 
-def jobs_of(codes: Sequence[IntArray], rows: IntArray, levels: Sequence[int]) -> list[Job]:
+def jobs_of(
+    codes: Sequence[IntArray],
+    rows: IntArray,
+    levels: Sequence[int],
+    usable: Sequence[BoolArray] | None = None,
+) -> list[Job]:
     """List the fits of all groups of some levels to those of `rows` that are theirs.
 
-    `codes`, (n,) each, go by level from the root. Groups that have none of the rows are left out.
+    `codes`, (n,) each, go by level from the root, and so do `usable`, (n_groups,): which groups are
+    to have a fit, by default all. Groups that have none of the rows are left out.
     """
     return [
         Job(level, group, part)
         for level in levels
         for group, part in by_group(codes[level][rows], rows)
+        if usable is None or usable[level][group]
     ]
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -265,6 +266,28 @@ def test_predictions_of_trees_are_blended():
     fits = [grouped(tree, "blup"), grouped(tree, None), pooled(tree)]
     blup, separate, together = np.mean([held_out(fits, 10, 40, 0.7, s) for s in range(3)], axis=0)
     assert blup < min(separate, together)
+
+
+class Counted(DecisionTreeClassifier):
+    """A tree that notes the sizes of what it is fitted to."""
+
+    sizes: ClassVar[list[int]] = []
+
+    def fit(self, X, y):
+        self.sizes.append(len(y))
+        return super().fit(X, y)
+
+
+def test_groups_that_are_too_small_are_fitted_to_no_folds():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"x": rng.normal(size=200), "a": np.arange(200) % 4})
+    rows["b"] = np.arange(200) // 4 % 5
+    y = (rows["x"] + rows["a"] + rng.normal(size=200) > 1.5).astype(int)
+    settings = {"group_features": ["a", "b"], "min_samples": 20}
+    model = GroupedModels(Counted(max_depth=2, random_state=0), **settings).fit(rows, y)
+    # All rows and four groups of 50, of which folds leave four fifths; none of the groups of ten.
+    assert sorted(Counted.sizes) == [40] * 20 + [50] * 4 + [160] * 5 + [200]
+    assert (model.weights_["b"] == 0.0).all()
 
 
 def test_the_shares_of_blended_predictions():
