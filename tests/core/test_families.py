@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from skmixed.core.families.catalogue import BINOMIAL, FAMILIES, family_of
+from skmixed.core.families.family import gaussian_mean
 
 # A new family has a line here: how its response is made of uniform numbers, and its distribution.
 LINKS = [(name, family.link) for name, families in FAMILIES.items() for family in families]
@@ -267,3 +268,16 @@ def test_deviations_over_absurd_variances_are_those_of_a_uniform_variable():
     center, absurd = np.array([0.0, 3.0]), np.array([1e20, 1e12])
     found = family_of("binomial", "logit").mean_deviation(center, absurd, absurd)
     np.testing.assert_allclose(found, np.sqrt(1.0 / 12.0), atol=1e-3)
+
+
+@pytest.mark.parametrize("deviation", [1e2, 1e4, 1e12, 1e150])
+def test_the_nodes_of_a_mean_are_bounded_whatever_the_deviation(deviation):
+    asked = []
+
+    def step(eta):
+        asked.append(len(eta))
+        return (eta > 0.0) + 0.5 * (eta == 0.0)
+
+    found = gaussian_mean(step, np.array([0.0, deviation]), np.full(2, deviation**2), 10)
+    assert len(asked) <= 2 * 10 * 100 + 1
+    np.testing.assert_allclose(found, [0.5, 0.8413447], atol=2e-3)

@@ -352,3 +352,21 @@ def test_what_is_not_there_says_so():
     plain = MixedLinearRegressor("(1 | shop)").fit(X, Y == "yes")
     with pytest.raises(ValueError, match="likelihood-ratio tests need models of one kind"):
         inference.compare_models(plain, model)
+
+
+@pytest.mark.parametrize("random", [None, "(1 | g)"])
+def test_columns_of_which_separated_classes_say_nothing_have_no_error(random):
+    rng = np.random.default_rng(0)
+    side = np.where(np.arange(60) % 2, 1.0, -1.0) * (1.0 + rng.random(60))
+    table = pd.DataFrame({"side": side, "x": rng.normal(size=60), "g": np.arange(60) // 10})
+    model = MixedClassifier(random)
+    with pytest.warns(ConvergenceWarning, match="separate"):
+        model.fit(table if random else table[["side", "x"]], side > 0.0)
+    errors = inference.coefficient_table(model).to_frame()["std_error"]
+    assert errors.isna().all()
+    half = np.where(np.arange(60) < 30, side > 0.0, rng.random(60) < 0.5)  # x is told by the rest
+    table["side"] = np.where(np.arange(60) < 30, side, 0.0)
+    with pytest.warns(ConvergenceWarning, match=r"\['side'\] separate"):
+        model.fit(table if random else table[["side", "x"]], half)
+    errors = inference.coefficient_table(model).to_frame()["std_error"]
+    assert errors.isna().tolist() == [False, True, False]

@@ -11,7 +11,15 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold
 
-from skmixed import IterativeSolver, MixedLinearRegressor, MixedLinearRegressorCV, lmer
+from skmixed import (
+    IterativeSolver,
+    MixedClassifier,
+    MixedGeneralizedRegressor,
+    MixedLinearRegressor,
+    MixedLinearRegressorCV,
+    OrdinalMixedClassifier,
+    lmer,
+)
 from skmixed.datasets import load_sleepstudy
 
 STORED = Path(__file__).parent / "stored_models"
@@ -86,6 +94,24 @@ def test_stored_model_predicts_to_the_bit(name):
         again_mean, again_std = again.predict(X, return_std=True, **groups)
         np.testing.assert_array_equal(again_mean, mean)
         np.testing.assert_allclose(again_std, std, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "estimator", [MixedClassifier, MixedGeneralizedRegressor, OrdinalMixedClassifier]
+)
+def test_stored_models_of_families_predict_to_the_bit(estimator):
+    table, y = pupils()
+    X, y = table[["x", "school"]], np.digitize(y, [-1.0, 1.0])
+    model = estimator("(x | school)").fit(X, y > 0 if estimator is MixedClassifier else y)
+    stored = through_json(model)
+    again = estimator.from_dict(stored)
+    asked = ["predict", *(["predict_proba"] if hasattr(model, "predict_proba") else [])]
+    for name in asked:
+        np.testing.assert_array_equal(getattr(again, name)(X), getattr(model, name)(X))
+    assert str(again.summary()) == str(model.summary())
+    stored["fitted"]["covariance"]["value"][0][0] += 1e-9
+    with pytest.raises(ValueError, match="damaged: its checksum"):
+        estimator.from_dict(stored)
 
 
 def test_stored_model_learns_on():

@@ -56,6 +56,8 @@ from skmixed.core.sums.layout import Layout, Rows
 
 Value = TypeVar("Value")
 
+_UNTOLD_VARIANCE = 1e4  # of coefficients of scaled columns: responses all certain leave more
+
 _GIVEN = SolverReport("none", True, 0, "the parameters were given", ())
 
 
@@ -320,9 +322,18 @@ class GeneralizedFit:
         Of shape (n_fixed + t + m,) twice: twice the inverse of the second derivatives. NaN for
         coefficients that are infinite; zero for columns that depend on others.
         """
-        raw, separated = self.covariance_beside, list(self.separated)
+        raw, separated = self.covariance_beside, [*self.separated, *self._undetermined]
         raw[separated], raw[:, separated] = np.nan, np.nan
         return raw
+
+    @property
+    def _undetermined(self) -> list[int]:
+        """Positions of coefficients of which separated responses leave no information."""
+        if not self.separated:
+            return []
+        variances = np.diag(self.scaled_parameter_covariance)[: self.rank]
+        is_told = (variances > 0.0) & (variances < _UNTOLD_VARIANCE)
+        return [place for place, told in zip(self.kept, is_told, strict=True) if not told]
 
     @property
     def covariance_beside(self) -> FloatArray:
