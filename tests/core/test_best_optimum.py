@@ -115,3 +115,40 @@ def test_a_fit_is_the_same_every_time():
     first, second = Fit.of(products, spec), Fit.of(products, spec)
     for mine, theirs in zip(first.scaled_lambdas, second.scaled_lambdas, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+FIRST = "01205301021010000003"
+SECOND = "13724264036036550650"
+A = (
+    "-1.43 1.26 -0.45 -0.05 0.9 1.16 -0.05 -0.15 -0.09 -1.6 0.93 -0.55 0.5 -0.93 -1.1 -0.22 "
+    "0.08 0.85 -0.5 1.17"
+)
+B = (
+    "0.14 -0.67 -1.14 -0.18 0.59 -0.32 -0.59 0.68 -0.34 0.09 1.51 -0.57 -0.53 1.23 0.87 1.25 "
+    "-0.53 -0.54 -1.02 -0.87"
+)
+C = (
+    "-0.08 1.47 -0.2 0.07 0.88 -1.2 -2.05 -0.13 1.3 -0.52 -0.41 -2.75 -1.33 0.66 -0.76 -0.14 "
+    "-0.65 -1.09 1.86 0.88"
+)
+W = (
+    "13 0.007 0.027 0.013 3.1 2.3e+02 0.008 2.9e+02 0.019 7e+02 0.0039 8.9e+02 0.0012 0.0041 "
+    "42 0.0012 0.42 1.5 38 0.026"
+)
+R = (
+    "-0.05 -0.05 -0.25 0.36 -0.09 0.33 0.08 -0.09 -0.53 -0.07 0.04 -0.48 -0.08 0.11 -0.31 "
+    "-0.34 -0.54 0.07 -0.36 -0.57"
+)
+
+
+def test_variances_far_out_are_searched_far_out():
+    """Heavy rows, of weights of six decades, make variances 1e5 times that of the residuals."""
+    columns = [np.array(text.split(), dtype=float) for text in (A, B, C)]
+    levels = [np.array([float(digit) for digit in text]) for text in (FIRST, SECOND)]
+    y, weights = (np.array(text.split(), dtype=float) for text in (R, W))
+    model = MixedLinearRegressor(
+        "(1 | x3) + (1 | x4)", method="ml", fit_intercept=False, weighting="precision"
+    ).fit(np.column_stack([*columns, *levels]), y, sample_weight=weights)
+    best = best_of_other_searches(model.fit_.problem, 0, n_starts=40)
+    assert model.criterion_ <= best + 1e-6
+    assert model.criterion_ < -47.5  # of the other minimum it is -47.11

@@ -10,6 +10,7 @@ the curved valley that a vanishing first variance leaves.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -61,7 +62,7 @@ _MOST_DIFFERENCES = 60  # evaluations for one Hessian: more cost more than the s
 _DIFFERENCE = 1e-6  # in units of theta: about the root of the gradient's relative rounding
 _SHORT = 30  # evaluations: fewer allow one search, from one start
 _LARGE = 3.0  # a lambda that large may be one of two minima, in whatever number of rows
-_POLISHED = 4  # ends of many searches, at most: the lowest is enough unless its digits mislead
+_POLISHED = 4  # ends of many searches, at most: the lowest is enough but for those cut short
 _LOST = "towards its end the cross-products have too few digits, the residual being nearly nothing"
 
 
@@ -123,9 +124,11 @@ class Newton:
             for line in many.trace:
                 self.callback(line)
         spent = len(many.trace) + (found[1].n_evaluations if found else 0)
-        for omegas, criterion in list(zip(many.omegas, many.criterion, strict=True))[:_POLISHED]:
-            if found is not None and criterion > _surely(found[0]) - ESCAPE_GAIN:
-                break
+        ends = zip(many.omegas, many.criterion, many.settled, strict=True)
+        for omegas, criterion, is_settled in islice(ends, _POLISHED):
+            is_higher = found is not None and criterion > _surely(found[0]) - ESCAPE_GAIN
+            if is_higher and is_settled:
+                continue
             try:
                 again = self._search(problem, omegas)
             except LostPrecisionError:

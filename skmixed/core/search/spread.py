@@ -36,7 +36,7 @@ from skmixed.core.search.unbounded import NoMaximumError, criterion_far_out, has
 _LARGE, _MEDIUM = 10.0, 0.1  # relative variances of the term that explains most, and of others
 _SLIGHT = 0.01  # relative variance of a term that is to explain next to nothing
 _LEAST_SUM = 1e-300  # divisor for a column of zeros
-_FAR = 1e6  # relative variance beyond those of the first starts: a second round goes out there
+_FAR = 1e4  # relative variance beyond most of the first starts: a second round goes out there
 _MOST_TERMS = 4  # of which every subset is tried far out, fifteen; of more, each and all but each
 _N_DRAWN = 16  # starts that are drawn: of those there are, one in forty was needed
 _LEAST_DRAWN = 4  # the same where an evaluation takes long
@@ -54,13 +54,16 @@ class Spread:
 
     omegas: list[Blocks]  # (k, k) of every factor, of the searches that ended apart
     criterion: FloatArray  # (n,), with the constant of the problem
+    settled: BoolArray  # (n,), whether nothing leads down from where a search ended
     trace: tuple[Iteration, ...]  # the lowest after every round of all searches at a time
 
     def merged(self, other: Spread) -> Spread:
         """Return what two rounds of searches found."""
         criterion = np.concatenate([self.criterion, other.criterion])
         omegas, order = [*self.omegas, *other.omegas], np.argsort(criterion, kind="stable")
-        return Spread([omegas[i] for i in order], criterion[order], self.trace + other.trace)
+        settled = np.concatenate([self.settled, other.settled])[order]
+        trace = self.trace + other.trace
+        return Spread([omegas[i] for i in order], criterion[order], settled, trace)
 
 
 def spread(problem: Problem, begin: list[Blocks], confounded: Collection[int] = ()) -> Spread:
@@ -99,6 +102,7 @@ def _ends(problem: Problem, starts: FloatArray) -> Spread:
     return Spread(
         [omegas for omegas, is_kept in zip(found, is_end, strict=True) if is_kept],
         criterion[order[is_end]],
+        search.settled[order[is_end]],
         tuple(search.trace),
     )
 

@@ -151,7 +151,8 @@ def _pair_form(
 
 
 _MOST_EFFECTS = 20_000  # random effects; with more, searches from other starts would cost too much
-_FEW_EFFECTS = 500  # with so few, one more search, or one without a term, costs next to nothing
+_FEW_EFFECTS = 500  # with so few, a search without each weak term costs next to nothing
+_HANDFUL = 30  # random effects of a slope: with more and plenty of rows no second minimum was seen
 _LARGE_VARIANCE = 10.0  # relative to the residual variance: the term that is to explain the most
 _LITTLE_VARIANCE = 0.1  # the same of the other terms: inside, but explaining little
 _ALIKE = 4.0  # numbers of levels and sizes of columns within this ratio are taken for alike
@@ -194,13 +195,13 @@ def starts_beside(
     For every term, that term large and the others small, if the fit is singular or crossed factors
     resemble each other; for a variance shared by columns of different size, the size that fits each
     of them. Empty for more than 20,000 random effects, and for one factor with four rows for each,
-    but for few effects of several columns. `total` is Z'W Z of a factor, (..., k, k).
+    but for a handful of effects of several columns. `total` is Z'W Z of a factor, (..., k, k).
     """
     if n_effects > _MOST_EFFECTS:
         return []
     singular = reduce(np.logical_or, [(diagonal(lam) == 0.0).any(axis=-1) for lam in lambdas])
     starts = _shared_variance_starts(structures, total, n_observations)
-    if len(structures) == 1 and (structures[0].size == 1 or n_effects > _FEW_EFFECTS):
+    if len(structures) == 1 and (structures[0].size == 1 or n_effects > _HANDFUL):
         singular = singular & (n_observations < _PLENTY * n_effects)
     n_terms = sum(len(structure.blocks) for structure in structures)
     if n_terms == 1:
