@@ -63,6 +63,15 @@ def _ridge():
     return MixedEffectsRegressor(Ridge(), group_features=-1)
 
 
+def _penalised_counts():
+    return MixedEffectsRegressor(PoissonRegressor(alpha=0.01), group_features=-1, family="poisson")
+
+
+def _boosted_counts():
+    trees = HistGradientBoostingRegressor(loss="poisson", max_iter=40)
+    return MixedEffectsRegressor(trees, group_features=-1, family="poisson")
+
+
 LEARNERS = [
     Case("least squares, 6 groups of 10", _linear, 6, 10),
     Case("ridge, 6 groups of 10", _ridge, 6, 10),
@@ -100,6 +109,10 @@ def _grouped_positive():
     return GroupedModels(GammaRegressor(alpha=0.0), group_features=-1)
 
 
+COUNTS = [
+    Case("counts by regression", _penalised_counts, 40, 10, (0.6,), family="poisson"),
+    Case("counts by boosting", _boosted_counts, 60, 20, (0.6,), 0.5, "poisson"),
+]
 MODEST = (0.6, 0.3, 0.3)
 GROUPED_MEANS = [
     Case("counts of 8 groups of 12", _grouped_counts, 8, 12, (0.6,), family="poisson"),
@@ -155,7 +168,7 @@ def main(names):
     """Print the coverage of the cases, or of those whose names begin with one of some words."""
     print("| | " + " | ".join(COLUMNS) + " |\n" + "|---" * (1 + len(COLUMNS)) + "|")
     cases = [(300, case) for case in LEARNERS]
-    cases += [(N_SETS, case) for case in GROUPED + GROUPED_MEANS]
+    cases += [(N_SETS, case) for case in COUNTS + GROUPED + GROUPED_MEANS]
     for n_sets, case in cases:
         if names and not case.name.startswith(tuple(names)):
             continue

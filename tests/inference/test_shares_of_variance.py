@@ -123,7 +123,9 @@ def test_errors_and_extremes():
         r2(model, scale="data")
     with pytest.raises(ValueError, match=r"mean=-1\.0 is no mean of a poisson response"):
         icc(model, mean=-1.0)
-    shares = MixedGeneralizedRegressor("(1 | shop)", family="binomial").fit(X, rng.integers(0, 2, 400))
+    shares = MixedGeneralizedRegressor("(1 | shop)", family="binomial").fit(
+        X, rng.integers(0, 2, 400)
+    )
     with pytest.raises(ValueError, match=r"mean=1\.5 is no mean of a binomial response"):
         variance_partition(shares, mean=1.5)
     alone = MixedGeneralizedRegressor().fit(X[["x"]], rng.poisson(np.exp(eta)))
