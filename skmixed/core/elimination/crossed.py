@@ -247,7 +247,7 @@ class CrossedFactorisation(Factorisation):
         They do where factors share a constant. `through`, (k, n), is N z_1; `places` and `values`,
         (n,) each, are the entries of z_2.
         """
-        root = np.ascontiguousarray(self.whiten(np.eye(self.crossed.layout.width)).T)
+        root = self._root
         forms, order = np.empty(len(level)), np.argsort(level, kind="stable")
         chunk = max(1, _FORM_BYTES // (root.itemsize * len(root)))
         for start in range(0, len(order), chunk):

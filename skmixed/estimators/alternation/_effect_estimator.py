@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.structures import STRUCTURES
 from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._estimator import Refused, UnknownLevels
@@ -171,16 +171,8 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
             if f_name is not None:
                 random_table.insert(0, f_name, np.zeros(table.n_rows))
             random = self._random_part(params, f_name, random_table, y, weights)
-        folds = folds_of_groups(
-            kept,
-            None if random is None else random.codes[coarsest(terms)],
-            cross_fit="none" if whole else self.cross_fit,
-            y=y,
-            cv=self.cv,
-            random_state=self.random_state,
-        )
-        if random is not None and is_classifier(self):
-            check_classes(y, folds)
+        codes = None if random is None else random.codes[coarsest(terms)]
+        folds = self._folds(kept, codes, y, whole=whole)
         if out_of_bag:
             learner = clone(learner).set_params(oob_score=True)
         features = roles.features(table, learner)
@@ -207,6 +199,25 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
             learner=self._final(fixed, found, parts["mixed_model"], whole=whole),
             **parts,
         )
+
+    def _folds(
+        self, kept: NDArray[np.bool_], codes: IntArray | None, y: NDArray[Any], *, whole: bool
+    ) -> list[IntArray] | None:
+        """Return the rows of each fold in which f is judged; None where it is by all rows.
+
+        `codes` are the levels of the coarsest factor, (n_kept,), None without groups.
+        """
+        folds = folds_of_groups(
+            kept,
+            codes,
+            cross_fit="none" if whole else self.cross_fit,
+            y=y,
+            cv=self.cv,
+            random_state=self.random_state,
+        )
+        if codes is not None and is_classifier(self):
+            check_classes(y, folds)
+        return folds
 
     def _check_learner(
         self, learner: Any, response: LearnedResponse, has_groups: bool, has_exposure: bool

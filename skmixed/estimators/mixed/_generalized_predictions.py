@@ -12,11 +12,8 @@ from scipy import stats
 from skmixed.core.families.family import MeanFamily
 from skmixed.core.generalized.after_fit.predictive import Mixture
 from skmixed.core.generalized.after_fit.predictor_errors import predictor_errors
-from skmixed.core.generalized.approximation.working_model import WorkingFit
-from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import effect_variances, of_unknown_levels
-from skmixed.core.sums.layout import Rows
 from skmixed.estimators._estimator import check_choice, check_level, refuse_beside_interval
 from skmixed.estimators.mixed._generalized_estimator import BaseGeneralized
 from skmixed.estimators.mixed._generalized_state import GeneralizedState
@@ -72,7 +69,7 @@ class KnownPredictor:
     def half_width(self, level: float) -> FloatArray:
         """Return half the width of intervals of the linear predictor, (n,), NaN where it is."""
         fitted = self.fitted
-        half = predictor_half_widths(fitted.fit, fitted.working, self.rows.rows, level)
+        half = predictor_errors(fitted.fit, fitted.working, self.rows.rows).half_widths(level)
         return np.asarray(np.where(np.isnan(self.center), np.nan, half))
 
     def limits(self, level: float) -> FloatArray:
@@ -297,13 +294,6 @@ class GeneralizedPredictions(BaseGeneralized):
                 "leave such rows out"
             )
         return known.observation_limits(level, sizes)
-
-
-def predictor_half_widths(
-    fit: GeneralizedFit, working: WorkingFit, rows: Rows, level: float
-) -> FloatArray:
-    """Return half the widths of intervals of the linear predictor, (n,), by quantiles of t."""
-    return predictor_errors(fit, working, rows).half_widths(level)
 
 
 def observation_limits(
