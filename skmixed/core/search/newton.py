@@ -210,7 +210,8 @@ class _NewtonSearch(SearchState):
         self.idle = 0
         self.stale, self.lowest = 0, np.inf
         self.slow = 0
-        self.small_gains: list[Blocks] = []  # where steps began that gained little
+        self.n_small = 0  # steps in a row that gained little
+        self.small_since: Blocks = []  # the lambdas, (k, k) a factor, where the first of them began
         self.is_exact = len(problem.structures) > 1 and is_small(problem)  # the Hessian
         self.square = np.inf  # least residual sum of squares, but for a factor of two
 
@@ -288,7 +289,7 @@ class _NewtonSearch(SearchState):
         predicted = float(promised)
         if predicted < min(NO_GAIN, self.settings.tol):
             return True
-        before, omegas = self.current.criterion, self.omegas
+        before, lambdas = self.current.criterion, self.current.lambdas
         theta = self.theta + units * step
         length = float(np.linalg.norm(step))
         try:
@@ -306,7 +307,7 @@ class _NewtonSearch(SearchState):
             self.theta, self.current = theta, trial
             self.pivot()
         self.record(self.current.criterion, float(np.linalg.norm(slope)), length, accepted)
-        if accepted and self.goes_on_straight(omegas, gained):
+        if accepted and self.goes_on_straight(lambdas, gained):
             return False
         small = predicted < ROUNDING_MARGIN * max(self.settings.tol, self.current.rounding)
         self.idle = self.idle + 1 if small else 0
@@ -341,16 +342,18 @@ class _NewtonSearch(SearchState):
             self.stale, self.lowest = 0, self.current.criterion
         return self.stale == _STALE_STEPS
 
-    def goes_on_straight(self, omegas: Blocks, gained: float) -> bool:
+    def goes_on_straight(self, lambdas: Blocks, gained: float) -> bool:
         """Look ahead after steps that gained little; return whether that leads lower.
 
-        The last step was from `omegas`. Every search ends with a few such steps, not with so many.
+        The last step was from `lambdas`. Every search ends with a few such steps, not with so many.
         """
-        self.small_gains = [*self.small_gains, omegas] if gained < _LITTLE_GAIN else []
-        if len(self.small_gains) < _LITTLE_STEPS:
+        if not self.n_small:
+            self.small_since = lambdas
+        self.n_small = self.n_small + 1 if gained < _LITTLE_GAIN else 0
+        if self.n_small < _LITTLE_STEPS:
             return False
         before = self.current
-        lines, here, self.small_gains = self.ahead(self.small_gains[0]), self.omegas, []
+        lines, here, self.n_small = self.ahead(self.small_since), self.omegas, 0
         for omegas in lines:
             try:
                 self.move_to(omegas)

@@ -98,10 +98,13 @@ class SearchState:
     def ahead(self, since: Blocks) -> list[Blocks]:
         """Return covariances on the straight line from others, (k, k) a factor, the farthest first.
 
-        The farthest are on the boundary. Variances of which only a sum is determined lie on a
-        straight line, but theta on a circle, along which steps are short.
+        Those are of the lambdas `since`. The farthest are on the boundary. Variances of which only
+        a sum is determined lie on a straight line, but theta on a circle, along which steps are
+        short.
         """
-        lines = [(omega, omega - other) for omega, other in zip(self.omegas, since, strict=True)]
+        lines = [
+            (omega, omega - lam @ lam.T) for omega, lam in zip(self.omegas, since, strict=True)
+        ]
         length = min(_length_within(*line) for line in lines)
         return [
             [
