@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 __all__ = [
     "ApproximationWarning",
+    "ExtrapolationWarning",
     "FormulaSyntaxError",
     "LostPrecisionWarning",
     "PartitionError",
@@ -48,6 +49,10 @@ class FormulaSyntaxError(ValueError):
 
 class ApproximationWarning(UserWarning):
     """The likelihood of a generalized model is approximated too coarsely for its data."""
+
+
+class ExtrapolationWarning(UserWarning):
+    """Predictions go beyond the range of the rows that a curve was fitted to."""
 
 
 class UnidentifiedWarning(UserWarning):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.core.model.spec import Term
 from skmixed.core.model.structures import STRUCTURES
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
+from skmixed.design.curves import Smooth, read_smooth_expressions
 from skmixed.design.formula import (
     INTERCEPT,
     NO_CONTEXT,
@@ -31,6 +32,7 @@ from skmixed.design.grammar.expressions import (
     uses_all_columns,
 )
 from skmixed.design.grammar.permitted import check_context
+from skmixed.design.grammar.smooths import SmoothTerm
 from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
 from skmixed.design.grouping import Grouping
 from skmixed.design.records import read, stored, write
@@ -41,6 +43,10 @@ _BLOCK_COPY = 3  # numeric columns from which on one block copy is faster than a
 _ONE = np.ones(1)  # all entries of a constant column; `np.broadcast_to` takes ten times longer
 _BLOCK_BYTES = 2**18  # of the rows that are written at a time: they stay in the cache meanwhile
 _FEW_COLUMNS = 8  # up to so many are read, written and summed faster each in one piece
+
+
+# The slopes of a random term as written, with the places of the columns of each.
+Slopes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 def empty_columns(n_rows: int, n_columns: int) -> FloatArray:
@@ -68,6 +74,35 @@ class FormulaColumns:
         columns[:, list(self.places)] = self.matrix.matrix(table)[:, list(self.chosen)]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SmoothColumns:
+    """A curve, or those of the levels of a factor, and the places of its columns in the layout."""
+
+    smooth: Smooth
+    places: tuple[int, ...]  # of all of them
+
+    def fill(self, columns: FloatArray, table: NamedColumns) -> None:
+        """Write the columns into `columns`, (n_rows, >= n_columns), in place."""
+        columns[:, list(self.places)] = self.smooth.columns(table)
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """The places of the columns without a penalty."""
+        return tuple(place for _, free, _ in self._curves() for place in free)
+
+    def terms(self, factor: int) -> list[Term]:
+        """Return the random terms of the penalised columns, one a curve."""
+        return [Term(factor, places, "identity", name) for name, _, places in self._curves()]
+
+    def _curves(self) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+        start = 0
+        for curve in self.smooth.curves:
+            middle = start + len(curve.free)
+            end = middle + len(curve.penalised)
+            yield curve.name, self.places[start:middle], self.places[middle:end]
+            start = end
+
+
 @dataclass(frozen=True)
 class Formulas:
     """Reads the formulas of a model over the columns of a table; nothing is evaluated."""
@@ -88,6 +123,9 @@ class Formulas:
             self.read_fixed(fixed)
             for offset in fixed.offsets:
                 read_offset(offset, self.columns, self.context)
+        smooths = [smooth for term in random for smooth in term.smooths]
+        for smooth in (*smooths, *(fixed.smooths if fixed is not None else ())):
+            read_smooth_expressions(smooth, self.columns, self.context)
         for term in random:
             if not are_plain([term], plain):
                 self.read_slopes(term)
@@ -109,7 +147,7 @@ class Formulas:
 
 def are_plain(random: Sequence[RandomTerm], columns: Sequence[str]) -> bool:
     """Tell whether all that varies is columns as they are."""
-    return all(set(term.slope_names) <= set(columns) for term in random)
+    return all(not term.smooths and set(term.slope_names) <= set(columns) for term in random)
 
 
 class ColumnCollection:
@@ -124,7 +162,7 @@ class ColumnCollection:
         self.expressions: list[FormulaColumns] = []
         self.products: dict[tuple[str, ...], int] = {(): CONSTANT}  # places, of numbers only
         self.fixed_matrix: FormulaMatrix | None = None
-        self.slopes: list[tuple[tuple[str, tuple[int, ...]], ...]] = []
+        self.smooths: list[SmoothColumns] = []
 
     def add_fixed(self, fixed: FormulaParts | None, fit_intercept: bool) -> tuple[int, ...]:
         """Add the fixed columns; return the places of all of them."""
@@ -146,12 +184,22 @@ class ColumnCollection:
         columns = text_names(self.source.table.columns)
         return Formulas(columns, tuple(self.source.groups), self.context)
 
-    def add_slopes(self, term: RandomTerm) -> tuple[int, ...]:
-        """Add the columns that vary over levels; return their places, the constant left out."""
+    def add_smooth(self, term: SmoothTerm) -> SmoothColumns:
+        """Add the columns of a curve."""
+        smooth, values = Smooth.learn(term, self.source.table, self.context)
+        names = [name for curve in smooth.curves for name in (*curve.free, *curve.penalised)]
+        places = [self._place(name, values[:, j]) for j, name in enumerate(names)]
+        found = SmoothColumns(smooth, tuple(places))
+        self.smooths.append(found)
+        return found
+
+    def add_slopes(self, term: RandomTerm) -> Slopes:
+        """Add the columns that vary over levels; return them as written, the constant left out."""
+        if not term.slopes:
+            return ()
         if all(name in self.plain for name in term.slope_names):
             places = tuple(1 + self.plain.index(name) for name in term.slope_names)
-            self.slopes.append(tuple((self.names[place], (place,)) for place in places))
-            return places
+            return tuple((self.names[place], (place,)) for place in places)
         if self.source.frame is None:
             missing = [name for name in term.slope_names if name not in self.plain]
             raise ValueError(
@@ -168,8 +216,22 @@ class ColumnCollection:
         for name, place in zip(names, places, strict=True):
             if place != CONSTANT:
                 slopes[name] = (*slopes.get(name, ()), place)
-        self.slopes.append(tuple(slopes.items()))
-        return tuple(place for place in places if place != CONSTANT)
+        return tuple(slopes.items())
+
+    def random_terms(
+        self, term: RandomTerm, factor: int, covariance: str
+    ) -> list[tuple[Term, Slopes]]:
+        """Add the columns of a random term; return the terms it makes, with slopes as written.
+
+        Curves that vary have an independent term for what is penalised of each; their lines vary
+        with the slopes.
+        """
+        slopes, curves = self.add_slopes(term), [self.add_smooth(each) for each in term.smooths]
+        lines = tuple((self.names[place], (place,)) for each in curves for place in each.free)
+        written = tuple(dict([*slopes, *lines]).items())
+        places = (CONSTANT,) * term.intercept + tuple(p for _, places in written for p in places)
+        jointly = [(Term(factor, places, covariance), written)] if places else []
+        return [*jointly, *((own, ()) for each in curves for own in each.terms(factor))]
 
     def _add_expression(self, matrix: FormulaMatrix, values: FloatArray) -> tuple[int, ...]:
         n_before = len(self.names)
@@ -226,13 +288,15 @@ class Design:
 
     layout: Layout
     fixed: tuple[int, ...]  # places of the fixed columns, 0 for the intercept
-    terms: tuple[Term, ...]
+    terms: tuple[Term, ...]  # those of the random terms, and one of every curve of all rows
     grouping: Grouping
     offsets: tuple[str, ...]  # expressions with coefficient one
     _plain: tuple[str, ...]  # numeric columns taken as they are
     _expressions: tuple[FormulaColumns, ...]
     _fixed_matrix: FormulaMatrix | None = None  # None where the fixed part is the numeric columns
-    _slopes: tuple[tuple[tuple[str, tuple[int, ...]], ...], ...] = ()
+    _slopes: tuple[Slopes, ...] = ()  # of every term
+    _smooths: tuple[SmoothColumns, ...] = ()
+    _sizes: tuple[int, ...] = ()  # number of terms that each random term makes
     _context: Mapping[str, Any] = field(default_factory=dict)  # what offsets may name
 
     @classmethod
@@ -256,38 +320,48 @@ class Design:
         if source.frame is not None and not (fixed is None and are_plain(random, source.names)):
             table.formulas.read(fixed, random, source.names)
         fixed_places = table.add_fixed(fixed, fit_intercept)
-        slopes = [table.add_slopes(term) for term in random]
-        keys = tuple(dict.fromkeys(term.group for term in random))
+        curves = [table.add_smooth(term) for term in (() if fixed is None else fixed.smooths)]
+        free = dict.fromkeys(place for each in curves for place in each.free)
+        fixed_places += tuple(place for place in free if place not in fixed_places)
+        keys = tuple(dict.fromkeys([*(term.group for term in random), *([()] if curves else [])]))
         names = _structures(covariance, [term.name for term in random])
-        grouping, codes = Grouping.learn(source.groups, keys)
-        terms = tuple(
-            Term(keys.index(term.group), (CONSTANT,) * term.intercept + places, name)
-            for term, places, name in zip(random, slopes, names, strict=True)
-        )
+        terms, slopes, sizes = [], [], []
+        for term, name in zip(random, names, strict=True):
+            found = table.random_terms(term, keys.index(term.group), name)
+            sizes.append(len(found))
+            terms += [each for each, _ in found]
+            slopes += [written for _, written in found]
+        for each in curves:
+            own = each.terms(keys.index(()))
+            terms, slopes = [*terms, *own], [*slopes, *[()] * len(own)]
+        grouping, codes = Grouping.learn(source.groups, keys, source.n_rows)
         layout = Layout((*table.names, "y"), _factor_layouts(keys, terms))
         offsets = () if fixed is None else fixed.offsets
         design = cls(
             layout,
             fixed_places,
-            terms,
+            tuple(terms),
             grouping,
             offsets,
             table.plain,
             tuple(table.expressions),
             table.fixed_matrix,
-            tuple(table.slopes),
+            tuple(slopes),
+            tuple(table.smooths),
+            tuple(sizes),
             dict(context),
         )
         return design, table.filled(y), codes
 
     def record(self) -> dict[str, Any]:
         """Return all that was learned as a record."""
-        matrices = list(dict.fromkeys((*self.matrices, self._fixed_matrix)))  # one may do for both
+        expressed = [expression.matrix for expression in self._expressions]
+        matrices = list(dict.fromkeys((*expressed, self._fixed_matrix)))  # one may do for both
         return {
             "columns": list(self.layout.columns),
             "factors": write([(each.key, each.columns) for each in self.layout.factors]),
             "fixed": list(self.fixed),
-            "terms": write([(each.factor, each.columns, each.covariance) for each in self.terms]),
+            "terms": write([(t.factor, t.columns, t.covariance, t.curve) for t in self.terms]),
             "grouping": self.grouping.record(),
             "offsets": list(self.offsets),
             "plain": list(self._plain),
@@ -297,6 +371,8 @@ class Design:
             ),
             "fixed_matrix": matrices.index(self._fixed_matrix),
             "slopes": write(self._slopes),
+            "sizes": list(self._sizes),
+            "smooths": [[each.smooth.record(), write(each.places)] for each in self._smooths],
             "context": write(dict(self._context)),
         }
 
@@ -322,16 +398,23 @@ class Design:
             tuple(FormulaColumns(matrices[which], *each) for which, *each in expressions),
             matrices[record["fixed_matrix"]],
             read(record["slopes"]),
+            tuple(
+                SmoothColumns(Smooth.from_record(each, context), read(places))
+                for each, places in record.get("smooths", ())
+            ),
+            tuple(record.get("sizes", [1] * len(record["terms"]))),
             check_context(context),
         )
 
-    def read_offsets(self, names: tuple[str, ...]) -> None:
-        """Read the offsets over the columns of X, as in fitting.
+    def read_expressions(self, names: tuple[str, ...]) -> None:
+        """Read offsets and what curves are made of over the columns of X, as in fitting.
 
         Raises ValueError for whatever is refused there.
         """
         for offset in self.offsets:
             read_offset(offset, names, self._context)
+        for each in self._smooths:
+            read_smooth_expressions(each.smooth.term, names, self._context)
 
     @property
     def fixed_names(self) -> tuple[str, ...]:
@@ -347,14 +430,30 @@ class Design:
     def fixed_part(self) -> FixedPart:
         """What the fixed columns stand for; without a formula every column is a term."""
         if self._fixed_matrix is not None:
-            return self._fixed_matrix.fixed_part
+            part = self._fixed_matrix.fixed_part
+            curves = [
+                FixedColumn(each.smooth.term.text, {}, (self.layout.columns[place],))
+                for each, places in self._fixed_smooths()
+                for place in places
+            ]
+            return replace(part, columns=(*part.columns, *curves))
         names = [self.layout.columns[place] for place in self.fixed if place != CONSTANT]
         columns = [FixedColumn(name, {}, (name,)) for name in names]
         constant = [FixedColumn(INTERCEPT)] if self.has_intercept else []
         return FixedPart((*constant, *columns), {}, tuple(names))
 
+    def _fixed_smooths(self) -> Iterator[tuple[SmoothColumns, list[int]]]:
+        """Yield the curves of the fixed part and the places of the columns that they add to it."""
+        assert self._fixed_matrix is not None
+        known = set(self.fixed[: len(self._fixed_matrix.names)])
+        for each in self._smooths:
+            added = [place for place in each.free if place in self.fixed and place not in known]
+            known.update(added)
+            if added:
+                yield each, added
+
     @property
-    def slopes(self) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], ...]:
+    def slopes(self) -> tuple[Slopes, ...]:
         """Per random term, every slope as written with the places of its columns."""
         return self._slopes
 
@@ -364,7 +463,11 @@ class Design:
         The table needs only the variables of `fixed_part`.
         """
         if self._fixed_matrix is not None:
-            return self._fixed_matrix.matrix(table)
+            parts = [self._fixed_matrix.matrix(table)]
+            for each, places in self._fixed_smooths():
+                chosen = [each.places.index(place) for place in places]
+                parts.append(each.smooth.columns(table)[:, chosen])
+            return np.hstack(parts)
         columns = [table[name].to_numpy(dtype=np.float64) for name in self.fixed_part.numbers]
         constant = [np.ones(len(table))] * self.has_intercept
         return np.reshape([*constant, *columns], (-1, len(table))).T
@@ -372,15 +475,14 @@ class Design:
     @property
     def learns_from_rows(self) -> bool:
         """Whether some column depends on the other rows it was learned from."""
-        return any(
-            expression.matrix.is_stateful or expression.matrix.has_categorical
-            for expression in self._expressions
-        )
+        learned = any(m.is_stateful or m.has_categorical for m in self.matrices)
+        return learned or not all(each.smooth.is_given for each in self._smooths)
 
     @property
     def matrices(self) -> tuple[FormulaMatrix, ...]:
         """The model matrices of the formulas that make columns."""
-        return tuple(expression.matrix for expression in self._expressions)
+        bys = (each.smooth.by for each in self._smooths)
+        return tuple([e.matrix for e in self._expressions] + [by for by in bys if by is not None])
 
     def rows(
         self, columns: FloatArray, codes: tuple[IntArray, ...], weights: FloatArray | None
@@ -407,15 +509,35 @@ class Design:
                     "say all it would learn, as in bs(x, knots=[...], lower_bound=..., "
                     "upper_bound=...)"
                 )
+        for curve in self._smooths:
+            curve.smooth.check_further(source.table)
         columns = empty_columns(source.n_rows, len(self.layout.columns))
         self._fill(columns, source)
         columns[:, -1] = y
         offset = self.offset(source)
         if offset is not None:
             columns[:, -1] -= offset
-        grouping, codes = Grouping.learn(source.groups, [f.key for f in self.layout.factors])
+        keys = [factor.key for factor in self.layout.factors]
+        grouping, codes = Grouping.learn(source.groups, keys, source.n_rows)
         indexes = tuple(factor.index for factor in grouping.factors)
         return Rows(columns, codes, indexes, weights)
+
+    @property
+    def first_terms(self) -> list[Term]:
+        """The first of the terms that each random term makes."""
+        starts = np.cumsum([0, *self._sizes])
+        return [self.terms[start] for start in starts[:-1]]
+
+    def with_random(self, first: int, last: int) -> Design:
+        """Return the same design with the random terms from `first` to before `last` alone."""
+        start, end, n = (sum(self._sizes[:place]) for place in (first, last, len(self._sizes)))
+        chosen = [*range(start, end), *range(n, len(self.terms))]
+        return replace(
+            self,
+            terms=tuple(self.terms[place] for place in chosen),
+            _slopes=tuple(self._slopes[place] for place in chosen),
+            _sizes=self._sizes[first:last],
+        )
 
     def with_levels(self, indexes: Sequence[GroupIndex]) -> Design:
         """Return the same design with other levels, one index per factor."""
@@ -450,6 +572,9 @@ class Design:
             places = expression.places  # none where a factor has had one level only: to be checked
             if needed is None or not places or not needed.isdisjoint(places):
                 expression.fill(columns, source.table)
+        for curve in self._smooths:
+            if needed is None or not needed.isdisjoint(curve.places):
+                curve.fill(columns, source.table)
 
     def offset(self, source: Source) -> FloatArray | None:
         """Return the sum of the offsets, (n_rows,), or None if the model has none."""

@@ -329,14 +329,24 @@ def arithmetic_terms(
 def read_offset(
     expression: str, columns: tuple[str, ...], context: Mapping[str, Any] = NO_CONTEXT
 ) -> FormulaTerms:
-    """Read an offset, which is calculated anew for new rows; nothing is evaluated.
+    """Read an offset, as `read_argument`."""
+    return read_argument(expression, f"the offset '{expression}'", columns, context)
+
+
+def read_argument(
+    expression: str,
+    what: str,  # whose it is
+    columns: tuple[str, ...],
+    context: Mapping[str, Any] = NO_CONTEXT,
+) -> FormulaTerms:
+    """Read an expression that is calculated anew for new rows; nothing is evaluated.
 
     Raises ValueError where `evaluate_expression` does, and for a function that learns from rows.
     """
     terms = arithmetic_terms(expression, columns, frozenset(context))
     if terms.learns:
         raise ValueError(
-            f"the offset '{expression}' has a function that learns from all rows, which new rows "
+            f"{what} has a function that learns from all rows, which new rows "
             "would not keep: make the column beforehand"
         )
     return terms

@@ -34,12 +34,12 @@ class Grouping:
 
     @classmethod
     def learn(
-        cls, columns: Mapping[str, Any], keys: Sequence[tuple[str, ...]]
+        cls, columns: Mapping[str, Any], keys: Sequence[tuple[str, ...]], n_rows: int = 0
     ) -> tuple[Grouping, tuple[IntArray, ...]]:
         """Learn the levels that occur, and the level of every row: one array (n,) per factor.
 
-        Every key names the columns whose combinations are the levels of a factor. Raises ValueError
-        if a grouping column has missing values.
+        Every key names the columns whose combinations are the levels of a factor; without any all
+        rows are one level. Raises ValueError if a grouping column has missing values.
         """
         used = dict.fromkeys(name for key in keys for name in key)
         labels: dict[str, Labels] = {}
@@ -49,7 +49,7 @@ class Grouping:
             _refuse_missing(name, column_codes[name])
         factors, codes = [], []
         for key in keys:
-            factor, of_rows = _learn_factor(key, labels, column_codes)
+            factor, of_rows = _learn_factor(key, labels, column_codes, n_rows)
             factors.append(factor)
             codes.append(of_rows)
         return cls(labels, tuple(factors)), tuple(codes)
@@ -93,10 +93,14 @@ class Grouping:
             name: labels.codes(columns[name]) if name in columns else missing
             for name, labels in self.columns.items()
         }
-        return tuple(self._factor_codes(factor, by_column) for factor in self.factors)
+        return tuple(self._factor_codes(factor, by_column, n_rows) for factor in self.factors)
 
-    def _factor_codes(self, factor: Factor, by_column: dict[str, IntArray]) -> IntArray:
+    def _factor_codes(
+        self, factor: Factor, by_column: dict[str, IntArray], n_rows: int
+    ) -> IntArray:
         key = factor.index.key
+        if factor.index.is_whole:
+            return np.zeros(n_rows, dtype=np.intp)
         if factor.combinations is None:
             return by_column[key[0]]
         return factor.combinations.codes(_combination(key, self.columns, by_column))
@@ -116,10 +120,11 @@ def number_levels(columns: Mapping[str, Any], key: tuple[str, ...]) -> IntArray:
 
 
 def _learn_factor(
-    key: tuple[str, ...], labels: dict[str, Labels], codes: dict[str, IntArray]
+    key: tuple[str, ...], labels: dict[str, Labels], codes: dict[str, IntArray], n_rows: int
 ) -> tuple[Factor, IntArray]:
-    if len(key) == 1:
-        return _factor(key, labels, None), codes[key[0]]
+    if len(key) < 2:
+        of_rows = codes[key[0]] if key else np.zeros(n_rows, dtype=np.intp)
+        return _factor(key, labels, None), of_rows
     combinations, of_rows = Labels.learn(_combination(key, labels, codes))
     return _factor(key, labels, combinations.values), of_rows
 
@@ -129,14 +134,14 @@ def _factor(
 ) -> Factor:
     """Return a factor, given the numbers of the combinations that occur, (n_levels,)."""
     if combinations is None:
-        return Factor(GroupIndex(key, (labels[key[0]].values,)), None)
+        return Factor(GroupIndex(key, tuple(labels[name].values for name in key)), None)
     parts = np.unravel_index(combinations, [len(labels[name]) for name in key])
     arrays = tuple(labels[name].values[part] for name, part in zip(key, parts, strict=True))
     return Factor(GroupIndex(key, arrays), Labels(combinations))
 
 
 def _factor_of_levels(index: GroupIndex, columns: Mapping[str, Labels]) -> Factor:
-    if len(index.key) == 1:
+    if len(index.key) < 2:
         return Factor(index, None)
     zipped = zip(index.key, index.labels, strict=True)
     codes = {name: columns[name].codes(labels) for name, labels in zipped}

@@ -45,6 +45,7 @@ from skmixed.core.sums.blocks import FactorBlock, PairBlock
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout
 from skmixed.core.sums.summation import Within
+from skmixed.design.grammar.smooths import SmoothTerm
 from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
 
 SCHEMA = 1  # of what is stored; raised when a record of before cannot be read as it stands
@@ -131,6 +132,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         Posterior,
         RandomTerm,
         ResponseSums,
+        SmoothTerm,
         SolverReport,
         Term,
         Within,
@@ -147,6 +149,9 @@ _ADDED = {
     "Blend": {"mixture"},
     "Scheme": {"uses_pooled"},
     "GeneralizedFit": {"row_products"},
+    "FormulaParts": {"smooths"},
+    "RandomTerm": {"smooths"},
+    "Term": {"curve"},
 }
 
 

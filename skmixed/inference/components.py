@@ -102,6 +102,9 @@ def _of_term(fit: MixedFit, term: Term, *, shared: bool = True) -> list[Componen
     names = [fit.products.layout.columns[place] for place in term.columns]
     deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
     factor = ":".join(fit.products.layout.factors[term.factor].key)
+    if term.curve:
+        label = f"sd_{term.curve}" + (factor and f"|{factor}")
+        return [Component(label, "sd", float(deviations[0]), term, tuple(range(len(names))))]
     structure, found = term.structure, []
     for columns in structure.deviations if shared else [(i,) for i in range(len(names))]:
         i, label = columns[0], ",".join(names[column] for column in columns)

@@ -116,6 +116,10 @@ def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
     for term in fit.ordered_terms:
         deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
         factor = fit.products.layout.factors[term.factor]
+        if term.curve:
+            name = (":".join(factor.key), term.curve) if factor.key else (term.curve, "")
+            rows.append([*name, deviations[0]])
+            continue
         for i, place in enumerate(term.columns):
             first = ":".join(factor.key) if i == 0 else ""
             others = correlations[i, :i] if term.structure.correlations else ()
@@ -130,8 +134,9 @@ def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
 def _sizes(fit: Fit | GeneralizedFit, n_rows: float) -> str:
     layout = fit.products.layout
     blocks = fit.products.factors
-    sizes = {term.factor: len(blocks[term.factor].index) for term in fit.ordered_terms}
-    groups = "; ".join(f"{':'.join(layout.factors[f].key)}, {n}" for f, n in sizes.items())
+    factors = dict.fromkeys(term.factor for term in fit.ordered_terms)
+    indexes = [blocks[factor].index for factor in factors if layout.factors[factor].key]
+    groups = "; ".join(f"{index.name}, {len(index)}" for index in indexes)
     return f"number of obs: {n_rows:.15g}" + (groups and f", groups: {groups}")
 
 

@@ -9,7 +9,7 @@ of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import IntArray
-from skmixed.core.model.spec import Term
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.design.design import Design
@@ -39,8 +38,7 @@ class SummedTable:
     """One pass over the rows of a table, made for one or more models."""
 
     data: tuple[TrainingData, ...]  # as each model reads the table; rows and columns are the same
-    terms: tuple[tuple[Term, ...], ...]  # of each model
-    design: Design  # of the columns and factors of all models together
+    designs: tuple[Design, ...]  # of each model, over the columns and factors of all together
     summed: SummedRows
 
     @classmethod
@@ -54,10 +52,11 @@ class SummedTable:
         design, rows = learn_rows(model, first, [term for part in data for term in part.terms])
         if design.learns_from_rows:
             return None
-        terms = tuple(
-            design.terms[end - len(part.terms) : end] for part, end in zip(data, last, strict=True)
+        designs = tuple(
+            design.with_random(end - len(part.terms), end)
+            for part, end in zip(data, last.tolist(), strict=True)
         )
-        return cls(tuple(data), terms, design, SummedRows.of(design.layout, rows))
+        return cls(tuple(data), designs, SummedRows.of(design.layout, rows))
 
     @property
     def is_weighted(self) -> bool:
@@ -82,7 +81,7 @@ class SummedTable:
 
         `number` says which of the models it is.
         """
-        design = replace(self.design.with_levels(products.levels), terms=self.terms[number])
+        design = self.designs[number].with_levels(products.levels)
         weights = self.summed.rows.weights
         model._fitted = LinearState.of_sums(model, self.data[number], design, products, weights)
 

@@ -20,6 +20,7 @@ class Term:
     factor: int  # position in `Layout.factors`
     columns: tuple[int, ...]  # positions in `Layout.columns` of what varies
     covariance: str = "unstructured"  # name of its structure, in `STRUCTURES`
+    curve: str = ""  # what it is called if its columns are those of one curve
 
     @property
     def structure(self) -> Structure:

@@ -127,10 +127,14 @@ class CrossProducts:
         """Sum the rows of a plan, weights in a unit; levels and pairs without rows get zeros."""
         shifted = apply_basis(columns, basis)
         with np.errstate(over="ignore", invalid="ignore"):
-            factors, pairs = plan.blocks(shifted, weights)
-            most = max(factors, key=lambda block: len(block.columns), default=None)
-            known = () if most is None else (most.columns, most.products)
-            gram = gram_matrix(shifted, weights, *known)
+            if any(index.is_whole for index in plan.indexes):
+                gram = gram_matrix(shifted, weights)
+                factors, pairs = plan.blocks(shifted, weights, gram)
+            else:
+                factors, pairs = plan.blocks(shifted, weights)
+                most = max(factors, key=lambda block: len(block.columns), default=None)
+                known = () if most is None else (most.columns, most.products)
+                gram = gram_matrix(shifted, weights, *known)
         return cls(
             plan.layout,
             basis,

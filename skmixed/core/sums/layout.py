@@ -28,8 +28,13 @@ class GroupIndex:
     labels: tuple[LabelArray, ...]  # (n_levels,) a column of `key`
 
     def __len__(self) -> int:
-        """Return the number of levels."""
-        return len(self.labels[0])
+        """Return the number of levels; without a column all rows are one."""
+        return len(self.labels[0]) if self.key else 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has no column, so that all rows are of its one level."""
+        return not self.key
 
     @property
     def name(self) -> str:
@@ -79,7 +84,7 @@ class GroupIndex:
 
         Labels without an order keep theirs.
         """
-        if len(self.key) == 1 and _increases(self.labels[0]):
+        if self.is_whole or (len(self.key) == 1 and _increases(self.labels[0])):
             return None
         ranks = unique_rows(list(self.labels))[0]
         return None if np.array_equal(ranks, np.arange(len(self))) else ranks

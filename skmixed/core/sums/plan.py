@@ -188,11 +188,15 @@ class Plan:
         return Plan(self.layout, self.indexes, codes, counts, pairs)
 
     def blocks(
-        self, columns: FloatArray, weights: FloatArray | None
+        self,
+        columns: FloatArray,
+        weights: FloatArray | None,
+        gram: FloatArray | None = None,
     ) -> tuple[tuple[FactorBlock, ...], Pairs]:
         """Sum columns of the layout, (n, n_columns), within every level and pair of levels.
 
-        `weights` are (n,). Levels and pairs without rows get zeros.
+        `weights` are (n,), and `gram`, (n_columns, n_columns), the sums over all rows, which a
+        factor that has them in one level needs. Levels and pairs without rows get zeros.
         """
         factors, weighted = [], None
         if weights is not None:
@@ -203,7 +207,10 @@ class Plan:
         zipped = zip(self.layout.factors, self.indexes, self.codes, self.counts, strict=True)
         for factor, index, codes, counts in zipped:
             z = factor.columns
-            if are_summed_singly(codes, len(index), columns):
+            if index.is_whole:
+                assert gram is not None
+                products = gram[list(z)][:, :, None]
+            elif are_summed_singly(codes, len(index), columns):
                 every = range(columns.shape[1])
                 products = products_singly(codes, counts, z, every, columns, weighted)
             else:

@@ -109,7 +109,7 @@ _NUMBERS = "numbers need no call: leave it out, and make numbers of text beforeh
 # How else the functions of R are said that are not there.
 INSTEAD: Mapping[str, str] = {
     "ns": "cr(x, df=...) and cs(x, df=...) are natural cubic splines, in another basis",
-    "s": "bs(x, df=...) and cr(x, df=...) are splines without a penalty",
+    "s": "the curve s(x) is a term of the sum by itself, and s(x, by=z) is z times one",
     "interaction": "a:b is the interaction",
     "dummy": 'I(f == "b") is 1 where f is "b"',
     "relevel": 'C(f, contr.treatment("b")) has "b" as its reference',

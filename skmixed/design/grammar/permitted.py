@@ -342,7 +342,7 @@ def check_context(context: Mapping[str, Any] | None) -> dict[str, Any]:
             raise ValueError(f"context has the name {name!r}; names of Python are needed")
         if name.startswith("_") or not name.isascii():
             raise ValueError(f"context has the name {name!r}; it may not begin with '_', in ASCII")
-        taken = {*FUNCTIONS, *CONTRASTS, *CONSTANTS, *ROOTS, "c", "factor", "offset"}
+        taken = {*FUNCTIONS, *CONTRASTS, *CONSTANTS, *ROOTS, "c", "factor", "offset", "s"}
         if name in taken:
             raise ValueError(f"context has the name {name!r}, which formulas have already")
     return dict(context)

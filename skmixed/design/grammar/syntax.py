@@ -10,6 +10,14 @@ from itertools import combinations
 from typing import Any
 
 from skmixed.design.grammar.expressions import is_label
+from skmixed.design.grammar.smooths import (
+    MISPLACED,
+    SmoothTerm,
+    is_smooth,
+    read_smooth,
+    smooth_of,
+    smooth_within,
+)
 from skmixed.design.grammar.terms import MAX_TERMS
 from skmixed.design.grammar.tokens import (
     BARE_BAR,
@@ -38,13 +46,14 @@ class RandomTerm:
     group: tuple[str, ...]  # grouping columns; every combination that occurs is a level
     intercept: bool  # whether the constant varies over the levels
     slopes: tuple[str, ...] = ()  # terms that vary: "Days", "I(x ** 2)", "a:b"
+    smooths: tuple[SmoothTerm, ...] = ()  # curves that vary
 
     def __post_init__(self) -> None:
         if not self.group or not all(self.group):
             raise ValueError("a random term needs at least one grouping column, with a name")
         if len(set(self.group)) < len(self.group):
             raise ValueError(f"the random term '{self.name}' repeats a grouping column")
-        if not self.intercept and not self.slopes:
+        if not self.intercept and not self.slopes and not self.smooths:
             raise ValueError(
                 f"the random term of '{self.name}' has no columns: "
                 "give it an intercept ('1') or a slope"
@@ -66,8 +75,13 @@ class RandomTerm:
 
     @property
     def expression(self) -> str:
-        """The left side of the bar, its intercept always explicit."""
+        """The left side of the bar without curves, its intercept always explicit."""
         return " + ".join(("1" if self.intercept else "0", *self.slopes))
+
+    @property
+    def left(self) -> str:
+        """The left side of the bar, its intercept always explicit."""
+        return " + ".join((self.expression, *(smooth.text for smooth in self.smooths)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,7 @@ class FormulaParts:
     fixed: str  # the right side without bars and offsets; "1" when nothing remains
     random: tuple[RandomTerm, ...]  # the bars, expanded, in the order of the text
     offsets: tuple[str, ...]  # the arguments of ``offset()``
+    smooths: tuple[SmoothTerm, ...] = ()  # the curves
 
 
 def parse_random(spec: str | Mapping[Any, Any]) -> tuple[RandomTerm, ...]:
@@ -103,12 +118,17 @@ def parse_random(spec: str | Mapping[Any, Any]) -> tuple[RandomTerm, ...]:
 
 def _repeated(terms: Iterable[RandomTerm]) -> str:
     """Say which term has the columns and the factor of another: only their sum is identified."""
-    known: set[tuple[frozenset[str], bool, frozenset[str]]] = set()
+    known: set[tuple[Any, ...]] = set()
     for term in terms:
-        key = frozenset(term.group), term.intercept, frozenset(term.slope_names)
+        key = (
+            frozenset(term.group),
+            term.intercept,
+            frozenset(term.slope_names),
+            frozenset(term.smooths),
+        )
         if key in known:
             return (
-                f"the random term ({term.expression} | {term.name}) is there twice; a/b stands for "
+                f"the random term ({term.left} | {term.name}) is there twice; a/b stands for "
                 "a and b:a, || for a term of each column"
             )
         known.add(key)
@@ -117,7 +137,7 @@ def _repeated(terms: Iterable[RandomTerm]) -> str:
 
 @lru_cache(maxsize=128)  # a model reads its text at every fit, and a session has few
 def split_formula(text: str) -> FormulaParts:
-    """Cut a whole lme4 formula into response, fixed part, random terms and offsets.
+    """Cut a whole lme4 formula into response, fixed part, curves, random terms and offsets.
 
     The text is like ``"extro ~ open + (1 + open | school/class) + offset(2 * x)"``; what is not
     taken apart is returned as it was written. Raises FormulaSyntaxError, whose message points at
@@ -128,8 +148,11 @@ def split_formula(text: str) -> FormulaParts:
     fixed: list[tuple[int, Phrase]] = []
     random: list[RandomTerm] = []
     offsets: list[str] = []
+    smooths: list[SmoothTerm] = []
     for sign, summand in _formula_summands(right):
-        if summand.is_bar:
+        if is_smooth(summand):
+            smooths.append(_added_smooth(sign, summand))
+        elif summand.is_bar:
             random += _terms_of_bar(sign, summand)
         elif summand.is_offset:
             offsets.append(_offset_argument(sign, summand))
@@ -139,7 +162,18 @@ def split_formula(text: str) -> FormulaParts:
     repeated = _repeated(random)
     if repeated:
         raise right.error(repeated)
-    return FormulaParts(response, _join(fixed) or "1", tuple(random), tuple(offsets))
+    twice = [smooth for smooth in smooths if smooths.count(smooth) > 1]
+    if twice:
+        raise right.error(f"the curve {twice[0].text} is there twice")
+    return FormulaParts(
+        response, _join(fixed) or "1", tuple(random), tuple(offsets), tuple(smooths)
+    )
+
+
+def _added_smooth(sign: int, summand: Phrase) -> SmoothTerm:
+    if sign < 0:
+        raise summand.error("a curve can be added, not subtracted")
+    return smooth_of(summand)
 
 
 def _summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
@@ -163,17 +197,17 @@ def _formula_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
         return
     for sign, summand in _summands(phrase):
         is_sum = summand.is_group and not summand.is_bar
-        if is_sum and sign > 0 and _bar_or_offset(summand) is not None:
+        if is_sum and sign > 0 and _own_term(summand) is not None:
             yield from _formula_summands(summand)
         else:
             yield sign, summand
 
 
-def _bar_or_offset(phrase: Phrase) -> Token | None:
-    """Return the first bar or ``offset`` of a phrase that is not an argument of a function."""
+def _own_term(phrase: Phrase) -> Token | None:
+    """Return the first bar, ``offset`` or ``s`` of a phrase that is not within a function."""
     for index, token in enumerate(phrase.tokens):
-        is_offset = token.text == "offset" and is_called(phrase.tokens, index)
-        if not token.in_call and (token.text in BARS or is_offset):
+        is_own = token.text in ("offset", "s") and is_called(phrase.tokens, index)
+        if not token.in_call and (token.text in BARS or is_own):
             return token
     return None
 
@@ -190,7 +224,7 @@ def _split_response(formula: Phrase) -> tuple[str | None, Phrase]:
     if first == 0:
         return None, right
     response = formula.between(0, first)
-    found = _bar_or_offset(response)
+    found = _own_term(response) or smooth_within(response)
     if found is not None:
         raise formula.error(f"'{found.text}' cannot be part of the response", found)
     return response.text, right
@@ -205,11 +239,13 @@ def _offset_argument(sign: int, summand: Phrase) -> str:
 
 
 def _refuse_misplaced(summand: Phrase) -> None:
-    """Refuse a bar or an offset that is not a term of the sum by itself."""
-    found = _bar_or_offset(summand)
+    """Refuse a bar, an offset or a curve that is not a term of the sum by itself."""
+    found = _own_term(summand) or smooth_within(summand)
     if found is None:
         return
-    if found.text == "offset":
+    if found.text == "s":
+        expected = MISPLACED
+    elif found.text == "offset":
         expected = "offset(...) must be a term of the sum by itself"
     elif found.depth == summand.depth:
         expected = BARE_BAR
@@ -233,6 +269,10 @@ def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
         raise phrase.error(BARE_BAR, phrase.tokens[index])
     terms: list[RandomTerm] = []
     for sign, summand in _formula_summands(phrase):
+        if is_smooth(summand):
+            raise summand.error(
+                "a curve of all rows belongs to `fixed`, one a level into (s(x) | g)"
+            )
         if not summand.is_bar:
             _refuse_misplaced(summand)
             raise summand.error("expected only random terms, (x | g); all else belongs to `fixed`")
@@ -261,23 +301,29 @@ def _terms_of_bar(sign: int, summand: Phrase) -> list[RandomTerm]:
     return [RandomTerm(group, *block) for block in blocks for group in groups]
 
 
-def _left_side(phrase: Phrase) -> tuple[bool, tuple[str, ...]]:
-    """Return whether the intercept varies, and the slopes."""
-    intercept, slopes = _left_summands(phrase)
-    return intercept, tuple(dict.fromkeys(slope.text for slope in slopes))
+# Whether the intercept varies, the slopes, and the curves of a random term.
+_Left = tuple[bool, tuple[str, ...], tuple[SmoothTerm, ...]]
 
 
-def _uncorrelated_blocks(phrase: Phrase) -> list[tuple[bool, tuple[str, ...]]]:
-    """Return one block for the intercept and one for every slope."""
-    intercept, slopes = _left_summands(phrase)
+def _left_side(phrase: Phrase) -> _Left:
+    """Return what varies."""
+    intercept, slopes, smooths = _left_summands(phrase)
+    return intercept, tuple(dict.fromkeys(slope.text for slope in slopes)), smooths
+
+
+def _uncorrelated_blocks(phrase: Phrase) -> list[_Left]:
+    """Return one block for the intercept and one for every slope and every curve."""
+    intercept, slopes, smooths = _left_summands(phrase)
     names = dict.fromkeys(name for slope in slopes for name in _product_terms(slope))
-    constant: list[tuple[bool, tuple[str, ...]]] = [(True, ())] if intercept else []
-    return [*constant, *((False, (name,)) for name in names)]
+    constant: list[_Left] = [(True, (), ())] if intercept else []
+    curves: list[_Left] = [(False, (), (smooth,)) for smooth in smooths]
+    return [*constant, *((False, (name,), ()) for name in names), *curves]
 
 
-def _left_summands(phrase: Phrase) -> tuple[bool, list[Phrase]]:
+def _left_summands(phrase: Phrase) -> tuple[bool, list[Phrase], tuple[SmoothTerm, ...]]:
     intercept = True
     slopes = []
+    smooths: dict[SmoothTerm, None] = {}
     for sign, summand in _flat_summands(phrase):
         if summand.tokens[0].kind == "number" and len(summand.tokens) == 1:
             if summand.text not in ("0", "1"):
@@ -285,11 +331,15 @@ def _left_summands(phrase: Phrase) -> tuple[bool, list[Phrase]]:
             intercept = (summand.text == "1") == (sign > 0)
         elif sign < 0:
             raise summand.error("only '- 1' can be subtracted here")
+        elif is_smooth(summand):
+            smooths[smooth_of(summand)] = None
+        elif (inner := smooth_within(summand)) is not None:
+            raise summand.error(MISPLACED, inner)
         else:
             slopes.append(summand)
-    if not intercept and not slopes:
+    if not intercept and not slopes and not smooths:
         raise phrase.error("expected at least one column: 1, or a slope")
-    return intercept, slopes
+    return intercept, slopes, tuple(smooths)
 
 
 def _flat_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
@@ -366,8 +416,8 @@ def _group_name(phrase: Phrase) -> str:
 
 def _terms_of_entry(key: Any, value: Any) -> list[RandomTerm]:
     groups = _groups_of_key(key)
-    intercept, slopes = _columns_of_value(key, value)
-    return [RandomTerm(group, intercept, slopes) for group in groups]
+    left = _columns_of_value(key, value)
+    return [RandomTerm(group, *left) for group in groups]
 
 
 def _groups_of_key(key: Any) -> list[tuple[str, ...]]:
@@ -381,7 +431,7 @@ def _groups_of_key(key: Any) -> list[tuple[str, ...]]:
         return [(key,)]
 
 
-def _columns_of_value(key: Any, value: Any) -> tuple[bool, tuple[str, ...]]:
+def _columns_of_value(key: Any, value: Any) -> _Left:
     if isinstance(value, str):
         return _left_side(read_phrase(value))
     if not isinstance(value, list | tuple):
@@ -390,7 +440,13 @@ def _columns_of_value(key: Any, value: Any) -> tuple[bool, tuple[str, ...]]:
     if not entries:
         raise ValueError(f"random[{key!r}] names no columns: '1' stands for the intercept")
     slopes = tuple(entry for entry in entries if entry not in ("0", "1"))
-    return "1" in entries, slopes
+    curves = tuple(slope for slope in slopes if _is_curve(slope))
+    kept = tuple(slope for slope in slopes if slope not in curves)
+    return "1" in entries, kept, tuple(map(read_smooth, curves))
+
+
+def _is_curve(slope: str) -> bool:
+    return slope.startswith("s(") and is_smooth(read_phrase(slope))
 
 
 def _column_text(key: Any, entry: Any) -> str:

@@ -137,8 +137,8 @@ class LinearState(MixedState):
             raise AttributeError("no estimate of this model is random, so that none has this error")
         errors = MonteCarloErrors.of(self.fit).covariances
         return {
-            factor.name: pd.DataFrame(error, index=factor.columns, columns=factor.columns)
-            for factor, error in zip(self.random_labels, errors, strict=True)
+            each.name: pd.DataFrame(errors[position], each.columns, each.columns)
+            for position, each in self.random_labels.items()
         }
 
 

@@ -58,7 +58,7 @@ class MixedState:
         typed = {name: {"type": part, "value": record[name]} for name, part in cls._bare.items()}
         held = {name: read(value) for name, value in {**record, **typed}.items()}
         estimates = held.pop("estimates")
-        held["design"].read_offsets(held["columns"].names)
+        held["design"].read_expressions(held["columns"].names)
         fitted = cls(**cls._fields_of(held))
         fitted.__dict__["estimates"] = estimates
         return fitted
@@ -130,34 +130,39 @@ class MixedState:
     def random_covariance(self) -> dict[str, pd.DataFrame]:
         """Covariance matrix of the random effects of every factor."""
         return {
-            factor.name: pd.DataFrame(covariance, index=factor.columns, columns=factor.columns)
-            for factor, covariance in zip(self.random_labels, self.fit.covariances, strict=True)
+            each.name: pd.DataFrame(self.fit.covariances[position], each.columns, each.columns)
+            for position, each in self.random_labels.items()
         }
 
     @property
     def random_effects(self) -> dict[str, pd.DataFrame]:
         """BLUPs of every factor."""
+        effects = self.estimates.effects
         return {
-            factor.name: pd.DataFrame(effects, factor.levels, factor.columns, copy=True)
-            for factor, effects in zip(self.random_labels, self.estimates.effects, strict=True)
+            each.name: pd.DataFrame(effects[position], each.levels, each.columns, copy=True)
+            for position, each in self.random_labels.items()
         }
 
     @property
     def random_effects_covariance(self) -> dict[str, FloatArray]:
         """Conditional covariance of the random effects of every factor."""
         return {
-            factor.name: self.conditional_covariance(position)
-            for position, factor in enumerate(self.random_labels)
+            each.name: self.conditional_covariance(position)
+            for position, each in self.random_labels.items()
         }
 
     @property
-    def random_labels(self) -> list[RandomLabels]:
-        """The labels of every factor that has a term."""
-        spec = self.fit.spec
-        return [
-            RandomLabels.of(self.design, factor, spec.factor_columns(factor))
-            for factor in spec.used_factors
-        ]
+    def random_labels(self) -> dict[int, RandomLabels]:
+        """The labels of every factor that has a term, by its position among these.
+
+        The effects that make curves of all rows are of none.
+        """
+        spec, factors = self.fit.spec, self.design.grouping.factors
+        return {
+            position: RandomLabels.of(self.design, factor, spec.factor_columns(factor))
+            for position, factor in enumerate(spec.used_factors)
+            if not factors[factor].index.is_whole
+        }
 
 
 class MixedAttributes:
@@ -207,7 +212,8 @@ class RandomLabels:
 def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | None) -> str:
     """Write the model as a formula in lme4's syntax; many columns are only counted."""
     if fixed is not None:
-        parts = [fixed.fixed, *(f"offset({offset})" for offset in fixed.offsets)]
+        curves = [smooth.text for smooth in fixed.smooths]
+        parts = [fixed.fixed, *curves, *(f"offset({offset})" for offset in fixed.offsets)]
     else:
         names = [
             name for place, name in zip(design.fixed, design.fixed_names, strict=True) if place
@@ -216,7 +222,7 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
         if not design.has_intercept:
             parts = ["0", *parts]
     bars = [
-        spec.structure.written(term.expression, term.name)
-        for term, spec in zip(terms, design.terms, strict=True)
+        first.structure.written(term.left, term.name)
+        for term, first in zip(terms, design.first_terms, strict=True)
     ]
     return "y ~ " + (" + ".join([*parts, *bars]) or "1")

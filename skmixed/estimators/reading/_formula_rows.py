@@ -214,9 +214,11 @@ def _right_columns(parts: FormulaParts, columns: tuple[str, ...]) -> set[str]:
     if uses_all_columns(parts.fixed):
         return set(columns).difference(response)
     slopes = [slope for term in parts.random for slope in term.slopes]
+    smooths = [*parts.smooths, *(each for term in parts.random for each in term.smooths)]
+    curves = [expression for smooth in smooths for expression in smooth.expressions]
     named = [
         name
-        for expression in (parts.fixed, *slopes, *parts.offsets)
+        for expression in (parts.fixed, *slopes, *parts.offsets, *curves)
         for name in variables(expression, columns)
     ]
     groups = [name for term in parts.random for name in term.group]
@@ -257,7 +259,7 @@ def _complete_rows(
 
 def random_text(terms: tuple[RandomTerm, ...]) -> str | None:
     """Write the random terms as the parameter `random`."""
-    bars = [f"({term.expression} | {':'.join(map(_quoted, term.group))})" for term in terms]
+    bars = [f"({term.left} | {':'.join(map(_quoted, term.group))})" for term in terms]
     return " + ".join(bars) or None
 
 
@@ -267,5 +269,6 @@ def _quoted(name: str) -> str:
 
 
 def fixed_text(parts: FormulaParts) -> str:
-    """Write the fixed part and the offsets as the parameter `fixed`."""
-    return " + ".join([parts.fixed, *(f"offset({offset})" for offset in parts.offsets)])
+    """Write the fixed part, curves and offsets as the parameter `fixed`."""
+    offsets = [f"offset({offset})" for offset in parts.offsets]
+    return " + ".join([parts.fixed, *(smooth.text for smooth in parts.smooths), *offsets])

@@ -69,7 +69,7 @@ class Predictor:
         """Number of levels of every factor that has a term."""
         factors = self.design.grouping.factors
         indexes = (factors[factor].index for factor in self.spec.used_factors)
-        return {index.name: len(index) for index in indexes}
+        return {index.name: len(index) for index in indexes if not index.is_whole}
 
     def read(
         self,
@@ -96,12 +96,15 @@ class Predictor:
     ) -> PredictionRows:
         """Make the columns and look up the levels; the factors named in `wanted` are predicted.
 
-        Warns where no level of one of these is known because labels differ in kind.
+        Curves of all rows always are. Warns where no level of one of these is known because labels
+        differ in kind.
         """
         grouping = self.design.grouping
         indexes = tuple(factor.index for factor in grouping.factors)
         used = self.spec.used_factors
-        chosen = tuple(indexes[factor].name in wanted for factor in used)
+        chosen = tuple(
+            indexes[factor].is_whole or indexes[factor].name in wanted for factor in used
+        )
         codes: tuple[IntArray, ...] = tuple(
             np.full(source.n_rows, UNKNOWN, dtype=np.intp) for _ in indexes
         )

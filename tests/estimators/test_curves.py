@@ -1,0 +1,175 @@
+"""Smooth curves in the fixed part and over levels, against mgcv and as any random effects."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skmixed import MixedLinearRegressor, lmer
+from skmixed.exceptions import ExtrapolationWarning, FormulaSyntaxError
+from tests.curves import MGCV, curve_table
+
+FOUR = "s(x0, k=20) + s(x1, k=20) + s(x2, k=20) + s(x3, k=20)"
+ENDS = {"x0": [-0.2, 0.5, 1.3], "x2": [-0.2, 0.5, 1.3]}  # beyond the range, but for one
+
+
+@pytest.fixture(scope="module")
+def table():
+    return curve_table()
+
+
+def fitted(table, fixed, response="y", random=None, weights=None, **params):
+    model = MixedLinearRegressor(random, fixed=fixed, tol=1e-12, **params)
+    return model.fit(table.drop(columns=["y", "z", "hit", "count"]), table[response], weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "fixed", "response"),
+    [
+        ("one", "s(x2, k=20)", "y"),
+        ("ten", "x1 + s(x2)", "y"),
+        ("bylevel", "h + s(x0, by=h)", "z"),
+        ("bynumber", "x1 + s(x0, by=x3)", "z"),
+        ("cyclic", "s(x0, bs='cp', low=0, high=1)", "z"),
+    ],
+)
+def test_curves_are_those_of_mgcv(table, name, fixed, response):
+    model, known = fitted(table, fixed, response), MGCV[name]
+    means, errors = model.predict(table.head(6), return_std=True)
+    assert model.residual_variance_ == pytest.approx(known["sigma2"], rel=1e-8)
+    assert means == pytest.approx(known["fitted"], abs=1e-7)
+    assert errors == pytest.approx(known["se"], abs=1e-7)
+
+
+def test_precision_weights_are_those_of_mgcv(table):
+    weights = np.tile([1, 2, 3], 80)
+    model = fitted(table, "s(x2, k=20)", weights=weights, weighting="precision")
+    assert model.residual_variance_ == pytest.approx(MGCV["weights"]["sigma2"], rel=1e-8)
+    assert model.predict(table.head(6)) == pytest.approx(MGCV["weights"]["fitted"], abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "fixed", "response"),
+    [("one", "s(x2, k=20)", "y"), ("cyclic", "s(x0, bs='cc', low=0, high=1)", "z")],
+)
+def test_beyond_the_range_curves_go_on_as_in_mgcv(table, name, fixed, response):
+    model, known, rows = fitted(table, fixed, response), MGCV[name], pd.DataFrame(ENDS)
+    if name == "one":
+        with pytest.warns(ExtrapolationWarning, match=r"range of 's\(x2, k=20\)'.* rows 0, 2"):
+            means, errors = model.predict(rows, return_std=True)
+    else:
+        means, errors = model.predict(rows, return_std=True)
+    assert means == pytest.approx(known["beyond"], abs=1e-6)
+    assert errors == pytest.approx(known["beyond_se"], abs=1e-6)
+
+
+def test_curve_over_levels_is_independent_effects_beside_its_line(table):
+    model = fitted(table, "s(x0)", "z", "(s(x0, 6) | h)")
+    basis = model.design_._smooths[1].smooth.basis
+    wide = table.assign(line=basis.line(table["x0"].to_numpy()))
+    names = [f"b{n}" for n in range(4)]
+    wide[names] = basis.penalised(table["x0"].to_numpy())
+    written = "(1 + line | h) + (0 + b0 + b1 + b2 + b3 | other)"
+    same = MixedLinearRegressor(
+        written, fixed="s(x0)", covariance={"other": "identity"}, tol=1e-12
+    ).fit(wide.assign(other=wide["h"]), wide["z"])
+    assert model.criterion_ == pytest.approx(same.criterion_, abs=1e-6)
+    assert model.predict(table) == pytest.approx(
+        same.predict(wide.assign(other=wide["h"])), abs=1e-5
+    )
+    assert model.n_groups_ == {"h": 3}
+
+
+def test_formula_has_curves_anywhere_in_its_sum(table):
+    first = lmer("z ~ x1 + s(x0) + (1 | g)", table)
+    second = lmer("z ~ (s(x0) + x1) + (1 | g)", table)
+    assert first.predict(table) == pytest.approx(second.predict(table))
+    assert "s(x0)" in first.formula_
+
+
+def test_groups_do_not_see_curves(table):
+    model = fitted(table, "s(x2)", random="(1 | g)")
+    assert list(model.random_effects_) == list(model.random_covariance_) == ["g"]
+    assert model.n_groups_ == {"g": 12}
+    without = model.predict(table, random="none")
+    effects = model.random_effects_["g"]["(Intercept)"].loc[table["g"]].to_numpy()
+    assert model.predict(table) - without == pytest.approx(effects)
+    assert np.ptp(without) > 5  # the curve is part of what all groups have
+
+
+def test_models_of_curves_are_copied_and_kept(table):
+    model = fitted(table, "h + s(x0, by=h)", "z", "(s(x0, 6) | g)")
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.predict(table), model.predict(table))
+    stored = MixedLinearRegressor.from_dict(model.to_dict())
+    assert np.array_equal(stored.predict(table), model.predict(table))
+
+
+def test_rows_are_added_where_the_range_is_given(table):
+    fixed = "h + s(x0, low=0, high=1, by=h)"
+    whole = fitted(table, fixed, "z", "(1 | g)")
+    model = MixedLinearRegressor("(1 | g)", fixed=fixed, tol=1e-12)
+    for part in (table.iloc[:100], table.iloc[100:]):
+        model.partial_fit(part.drop(columns=["y", "z", "hit", "count"]), part["z"])
+    assert model.predict(table) == pytest.approx(whole.predict(table), abs=1e-8)
+    with pytest.raises(ValueError, match=r"'x0' is outside of the range .* in row 0"):
+        model.partial_fit(table.head(1).assign(x0=1.5), table["z"].head(1))
+    with pytest.raises(ValueError, match=r"low=0.00.*high=0.99"):
+        fitted(table, "s(x0)", "z").partial_fit(table.drop(columns="z"), table["z"])
+
+
+@pytest.mark.parametrize(
+    ("fixed", "reason"),
+    [
+        ("s()", "expected what it is a curve of"),
+        ("s(x0, x1)", "several variables"),
+        ("s(x0, k=3)", "k is the number of B-splines, from 4 to 1,000"),
+        ("s(x0, k=5000)", "k is the number"),
+        ("s(x0, k=x1)", "k is the number"),
+        ("s(x0, m=2)", "not m: the penalty is of second differences"),
+        ("s(x0, fx=TRUE)", "splines without a penalty"),
+        ("s(x0, bs='tp')", "bs is 'ps'"),
+        ("s(x0, low=1, high=0)", "low = 1 is not below high = 0"),
+        ("s(x0, low=0, low=0)", "low is given twice"),
+        ("s(x0, 8, k=8)", "k is given twice"),
+        ("s(x0,)", "expected an argument"),
+        ("s(x0, k=)", "expected a value of k"),
+        ("s(s(x0))", "a curve cannot be made of curves"),
+        ("s(x0):x1", "s\\(x, by=z\\)"),
+        ("x1*s(x0)", "s\\(x, by=z\\)"),
+        ("log(s(x0))", "a curve is a term of the sum by itself"),
+        ("x1 - s(x0)", "can be added, not subtracted"),
+        ("s(x0) + s(x0)", "is there twice"),
+    ],
+)
+def test_curves_that_cannot_be_read_are_refused(table, fixed, reason):
+    with pytest.raises(FormulaSyntaxError, match=reason):
+        fitted(table, fixed, "z")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "reason"),
+    [
+        ("s(nowhere)", "'nowhere' uses no column"),
+        ("s(h)", "'h' is categorical"),
+        ("s(x0, by=nowhere)", "nowhere"),
+        ("s(x0, by=x1 + x2)", "not one column"),
+        ("s(scale(x0))", "learns from all rows"),
+        ("s(__import__('os'))", "uses no column"),
+        ("s(I(x0 * 0))", "is the same in all rows"),
+        ("s(I(x0 > 0.5))", "has 2 values"),
+        ("s(x0, low=0.5, high=2)", "outside of the range"),
+        ("s(log(x0 - 0.5))", "not finite"),
+    ],
+)
+def test_curves_that_cannot_be_made_are_refused(table, fixed, reason):
+    with pytest.raises(ValueError, match=reason):
+        fitted(table, fixed, "z")
+
+
+def test_missing_values_of_a_curve_are_refused_and_left_out(table):
+    holes = table.assign(x0=table["x0"].where(table.index > 3))
+    with pytest.raises(ValueError, match="'x0' has missing values in rows 0, 1, 2, 3"):
+        fitted(holes, "s(x0)", "z")
+    assert lmer("z ~ s(x0)", holes).n_dropped_ == 4
