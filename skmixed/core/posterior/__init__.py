@@ -1,0 +1,1 @@
+"""The posterior of a linear mixed model that is sampled in few dimensions."""
