@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.core.model.spec import Term
-from skmixed.core.model.structures import STRUCTURES
+from skmixed.core.model.structures.named import STRUCTURES
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.design.curves import Smooth, read_smooth_expressions
 from skmixed.design.formula import (

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import StrOptions
 from skmixed.core.families.binomial import Binomial
 from skmixed.core.families.catalogue import BINOMIAL
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.structures import StructureName
+from skmixed.core.model.structures.named import StructureName
 from skmixed.estimators._estimator import UnknownLevels, check_level
 from skmixed.estimators.mixed._class_predictions import ClassPredictions
 from skmixed.estimators.mixed._generalized_estimator import Averaging, BaseGeneralized

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from skmixed.core.families.catalogue import family_of
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
-from skmixed.core.model.structures import StructureName
+from skmixed.core.model.structures.named import StructureName
 from skmixed.estimators._estimator import UnknownLevels
 from skmixed.estimators.alternation._effect_estimator import BaseEffects, CrossFitting
 from skmixed.estimators.alternation._effect_predictions import EffectPredictions

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import HasMethods
 
 from skmixed.core.families.binomial import Logit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.structures import StructureName
+from skmixed.core.model.structures.named import StructureName
 from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
 from skmixed.estimators.alternation._effect_estimator import BaseEffects, CrossFitting
 from skmixed.estimators.alternation._learned_responses import Classes, LearnedResponse

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.families.catalogue import FAMILIES, family_of
 from skmixed.core.families.family import explained_deviance
-from skmixed.core.model.structures import StructureName
+from skmixed.core.model.structures.named import StructureName
 from skmixed.estimators._estimator import FittedAttribute, UnknownLevels
 from skmixed.estimators.mixed._generalized_estimator import (
     Averaging,

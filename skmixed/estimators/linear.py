@@ -12,7 +12,7 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
-from skmixed.core.model.structures import StructureName
+from skmixed.core.model.structures.named import StructureName
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.sums.layout import Rows

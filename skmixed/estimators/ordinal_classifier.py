@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from skmixed.core.families.cumulative_links import ORDINAL
 from skmixed.core.families.ordinal import Cumulative
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.structures import StructureName
+from skmixed.core.model.structures.named import StructureName
 from skmixed.design.formula import INTERCEPT
 from skmixed.design.records import stored
 from skmixed.estimators._estimator import FittedAttribute, Refused, UnknownLevels

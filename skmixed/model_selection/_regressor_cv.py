@@ -17,7 +17,7 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import Method, Weighting
-from skmixed.core.model.structures import StructureName
+from skmixed.core.model.structures.named import StructureName
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.design.grammar.syntax import parse_random
 from skmixed.design.records import stored

@@ -1,5 +1,6 @@
 """Laws of covariance structures: theta and Omega determine each other, and zeros are exact."""
 
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -8,27 +9,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skmixed.core.model.covariance import BlockDiagonal
-from skmixed.core.model.structures import (
-    STRUCTURES,
-    Diagonal,
-    Identity,
-    StructureName,
-    Unstructured,
-    joined,
+from skmixed.core.model.structures.correlations import (
+    Autoregressive,
+    CompoundSymmetric,
+    Toeplitz,
 )
-from tests.core.autoregressive import Autoregressive
+from skmixed.core.model.structures.linear_roots import Diagonal, Identity, Unstructured
+from skmixed.core.model.structures.low_rank import LowRank
+from skmixed.core.model.structures.named import (
+    STRUCTURES,
+    StructureName,
+    joined,
+    structure_named,
+)
 from tests.core.strategies import SEEDS, examples
 
 SIZES = st.integers(1, 5)
 LINEAR = [Unstructured, Diagonal, Identity]
-KINDS = [*LINEAR, Autoregressive]
+LAWS = [CompoundSymmetric, Autoregressive, Toeplitz]
+CORRELATED = [*LAWS, *(partial(law, is_homogeneous=True) for law in LAWS)]
+
+
+def low_rank(size, rank=2):
+    return LowRank(size, min(rank, size))
+
+
+def of_rank_one(size):
+    return LowRank(size, 1)
+
+
+LOW = [low_rank, of_rank_one]
+KINDS = [*LINEAR, *CORRELATED, *LOW]
 
 
 @st.composite
 def structures(draw, kinds=KINDS):
-    blocks = st.builds(
-        lambda kind, size: kind(size), st.sampled_from(kinds), st.integers(1, 4)
-    ).map(lambda block: Autoregressive(2) if block == Autoregressive(1) else block)
+    blocks = st.builds(lambda kind, size: kind(size), st.sampled_from(kinds), st.integers(1, 4))
     return joined(tuple(draw(st.lists(blocks, min_size=1, max_size=3))))
 
 
@@ -42,13 +58,21 @@ def draw_order(structure, rng):
 
 
 def draw_theta(structure, rng):
-    """Draw a theta with deviations well above zero."""
+    """Draw a theta with deviations well above zero, and angles in their first range."""
     theta = rng.standard_normal(structure.n_theta)
     for block, _, parameters in structure.slices():
-        diagonal = block.lam(np.eye(block.n_theta), block.natural_order).diagonal(0, 1, 2)
-        is_deviation = diagonal.any(axis=1)
         part = theta[parameters]
+        if isinstance(block, tuple(LAWS)):
+            part[block.angles] = rng.uniform(0.1, 1.4, block.n_angles)
+            if not isinstance(block, CompoundSymmetric):
+                part[block.angles] *= rng.choice([-1.0, 1.0], block.n_angles)
+            is_deviation = ~block.angles
+        else:
+            diagonal = block.lam(np.eye(block.n_theta), block.natural_order).diagonal(0, 1, 2)
+            is_deviation = diagonal.any(axis=1)
         part[is_deviation] = 0.1 + np.abs(part[is_deviation])
+        if isinstance(block, tuple(LAWS)) and not block.is_homogeneous:  # there are their roots
+            part[is_deviation] **= 0.5
     return theta
 
 
@@ -58,10 +82,24 @@ def omega_of(structure, theta, order=None):
 
 
 @pytest.mark.parametrize(
-    ("kind", "n_theta"), [(Unstructured, 6), (Diagonal, 3), (Identity, 1), (Autoregressive, 2)]
+    ("name", "n_theta"),
+    [
+        ("unstructured", 6),
+        ("diagonal", 3),
+        ("identity", 1),
+        ("cs", 4),
+        ("homcs", 2),
+        ("ar1", 2),
+        ("hetar1", 4),
+        ("toep", 5),
+        ("homtoep", 3),
+        ("rr", 5),
+        ("rr(1)", 3),
+        ("rr( 3 )", 6),
+    ],
 )
-def test_numbers_of_parameters(kind, n_theta):
-    block = kind(3)
+def test_numbers_of_parameters(name, n_theta):
+    block = structure_named(name, 3)
     assert block.n_theta == n_theta
     assert block.directions(np.ones(n_theta), np.arange(3)).shape == (n_theta, 3, 3)
     structure = joined((block, Unstructured(1)))
@@ -70,12 +108,19 @@ def test_numbers_of_parameters(kind, n_theta):
 
 
 def test_names():
-    assert (
-        list(STRUCTURES) == ["unstructured", "diagonal", "identity"] == [*get_args(StructureName)]
-    )
-    written = [kind(2).written("1 + x", "g") for kind in STRUCTURES.values()]
-    assert written == ["(1 + x | g)", "(1 + x || g)", "(1 + x |identity| g)"]
-    assert {kind(1).written("1", "g") for kind in STRUCTURES.values()} == {"(1 | g)"}
+    assert list(STRUCTURES) == [*get_args(StructureName)]
+    written = [structure_named(name, 2).written("1 + x", "g") for name in STRUCTURES]
+    assert written[:3] == ["(1 + x | g)", "(1 + x || g)", "(1 + x |identity| g)"]
+    functions = [text.removesuffix("(1 + x | g)") for text in written[3:-1]]
+    assert functions == list(STRUCTURES)[3:-1]
+    assert structure_named("rr(2)", 3).written("0 + f", "g") == "rr(0 + f | g, d=2)"
+    assert {STRUCTURES[name](1).written("1", "g") for name in list(STRUCTURES)[:-1]} == {"(1 | g)"}
+
+
+@pytest.mark.parametrize(("name", "size"), [("nothing", 2), ("cs(2)", 3), ("rr(0)", 3)])
+def test_structures_that_there_are_not(name, size):
+    with pytest.raises(ValueError, match=r"is not one of 'unstructured'|has a rank from 1 to 3"):
+        structure_named(name, size)
 
 
 def test_theta_is_in_the_order_of_lme4():
@@ -147,7 +192,7 @@ def test_every_pivot_order_gives_a_square_root_of_the_same_omega(structure, seed
             root @ root.T, omega, rtol=0, atol=1e-9 * (1 + np.abs(omega).max())
         )
         for block, columns, _ in structure.slices():
-            rows = root[order] if isinstance(block, Unstructured) else root
+            rows = root[order] if isinstance(block, Unstructured | LowRank) else root
             assert np.array_equal(rows[columns, columns], np.tril(rows[columns, columns]))
 
 
@@ -165,7 +210,9 @@ def test_theta_of_a_singular_omega_has_exact_zeros(structure, seed):
     gone = np.diag(omega) == 0.0
     assert gone.any()
     assert not again[gone].any()
-    assert not again[:, gone].any()
+    for block, columns, _ in structure.slices():
+        if not isinstance(block, LowRank):  # whose columns stand for no column of the data
+            assert not again[columns, columns][:, gone[columns]].any()
     np.testing.assert_allclose(again @ again.T, omega, rtol=0, atol=1e-9)
 
 
@@ -191,11 +238,12 @@ def test_pivot_puts_large_variances_first_where_it_matters(structure, seed):
     better = structure.pivot(np.diag(variances), order)
     for block, columns, _ in structure.slices():
         assert np.array_equal(np.sort(better[columns]), np.arange(columns.start, columns.stop))
-        if not isinstance(block, Unstructured):
+        if not isinstance(block, Unstructured | LowRank):
             assert np.array_equal(better[columns], order[columns])
             continue
         seen = variances[better[columns]]
-        assert all(seen[m] <= 4.0 * seen[n] for n in range(len(seen)) for m in range(n, len(seen)))
+        rank = block.rank_of_covariances
+        assert all(seen[m] <= 4.0 * seen[n] for n in range(rank) for m in range(n, len(seen)))
     assert np.array_equal(structure.pivot(np.diag(variances), better), better)
 
 
@@ -208,7 +256,7 @@ def test_pivot_leaves_a_good_order_alone():
 
 
 @examples(60)
-@given(structures(LINEAR), SEEDS)
+@given(structures(), SEEDS)
 def test_basis_spans_the_covariances(structure, seed):
     omega = omega_of(structure, np.random.default_rng(seed).standard_normal(structure.n_theta))
     basis = structure.basis
@@ -235,7 +283,10 @@ def test_whatever_a_structure_makes_is_of_it(structure, seed):
     assert within(structure, structure.projected(root @ root.T))
     start = np.einsum("a,aij->ij", rng.standard_normal(len(structure.basis)), structure.basis)
     assert within(structure, structure.lifted(start))
-    assert np.linalg.eigvalsh(structure.lifted(start))[0] > 1e-6
+    lifted = structure.lifted(start)
+    for block, columns, _ in structure.slices():
+        least = np.linalg.eigvalsh(lifted[columns, columns])[-block.rank_of_covariances]
+        assert least > 1e-6
 
 
 @examples(100)
@@ -243,7 +294,7 @@ def test_whatever_a_structure_makes_is_of_it(structure, seed):
 def test_what_is_nearly_zero_snaps_to_exact_zeros(structure, seed):
     rng = np.random.default_rng(seed)
     omega = omega_of(structure, draw_theta(structure, rng))
-    inside = np.eye(structure.size)
+    inside = structure.lifted(np.eye(structure.size))
     assert structure.snapped(inside) is inside
     assert not structure.is_on_boundary(inside)
     _, columns, _ = next(structure.slices())
@@ -264,10 +315,13 @@ def test_a_correlation_of_nearly_one_snaps():
 
 def lowest_slope(block, gradient):
     """Return how steeply one leads down from zero, each block's direction having unit size."""
-    if isinstance(block, Unstructured):
+    if isinstance(block, Unstructured | LowRank):
         return np.linalg.eigvalsh(gradient)[0]
     variances = np.diag(gradient)
-    return variances.min() if isinstance(block, Diagonal) else variances.sum()
+    if isinstance(block, Diagonal | Identity):
+        return variances.min() if isinstance(block, Diagonal) else variances.sum()
+    joint = (block.extremes * gradient).sum(axis=(1, 2)).min()
+    return joint if block.is_homogeneous else min(joint, variances.min())
 
 
 @examples(100)
@@ -275,7 +329,8 @@ def lowest_slope(block, gradient):
 def test_the_way_off_the_boundary_leads_down_within_the_structure(structure, seed):
     gradient = np.random.default_rng(seed).standard_normal((structure.size, structure.size))
     gradient += gradient.T
-    assert structure.way_off(np.eye(structure.size), gradient)[0] == np.inf
+    inside = structure.lifted(np.eye(structure.size))
+    assert structure.way_off(inside, gradient)[0] == np.inf
     zero = np.zeros_like(gradient)
     assert structure.is_on_boundary(zero)
     slope, direction = structure.way_off(zero, gradient)
@@ -334,8 +389,87 @@ def test_what_contains_what():
     )
 
 
+CONTAINED = {
+    "unstructured": set(STRUCTURES),
+    "diagonal": set(),  # its parts are compared one by one
+    "identity": set(),
+    "cs": {"diagonal", "identity", "cs", "homcs"},
+    "homcs": {"identity", "homcs"},
+    "ar1": {"identity", "ar1"},
+    "hetar1": {"diagonal", "identity", "ar1", "hetar1"},
+    "toep": {"diagonal", "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep"},
+    "homtoep": {"identity", "homcs", "ar1", "homtoep"},
+    "rr": {"rr"},
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_what_is_contained_in_structures_of_the_same_columns(name):
+    structure = structure_named(name, 4)
+    contained = {other for other in STRUCTURES if structure.contains(structure_named(other, 4))}
+    assert contained == CONTAINED[name]
+    for other in contained:
+        inner = structure_named(other, 4)
+        omega = omega_of(inner, draw_theta(inner, np.random.default_rng(0)))
+        assert within(structure, omega)
+
+
 def test_deviations_and_correlations():
-    structure = joined((Unstructured(2), Diagonal(2), Identity(2)))
-    assert structure.deviations == ((0,), (1,), (2,), (3,), (4, 5))
-    assert structure.correlations == ((0, 1),)
+    structure = joined((Unstructured(2), Diagonal(2), Identity(2), Toeplitz(3)))
+    assert structure.deviations == ((0,), (1,), (2,), (3,), (4, 5), (6,), (7,), (8,))
+    assert structure.correlations == ((0, 1), (6, 7), (6, 8))
     assert isinstance(structure, BlockDiagonal)
+
+
+@examples(60)
+@given(st.sampled_from(CORRELATED), st.integers(2, 5), SEEDS)
+def test_no_correlation_of_a_law_is_lower_than_its_extremes(kind, size, seed):
+    rng, structure = np.random.default_rng(seed), kind(size)
+    gradient = rng.standard_normal((size, size))
+    gradient += gradient.T
+    angles = rng.uniform(-np.pi, np.pi, (200, structure.n_angles))
+    values = (structure.correlation(angles) * gradient).sum(axis=(1, 2))
+    lowest = (structure.extremes * gradient).sum(axis=(1, 2)).min()
+    assert lowest <= values.min() + 0.01 * np.abs(gradient).sum()
+
+
+@examples(60)
+@given(st.sampled_from(CORRELATED), st.integers(2, 5), SEEDS)
+def test_projection_is_the_most_likely_of_the_structure(kind, size, seed):
+    rng, structure = np.random.default_rng(seed), kind(size)
+    root = rng.standard_normal((size, 2 * size))
+    moment = root @ root.T / (2 * size)
+
+    def minus_log_likelihood(omega):
+        return np.linalg.slogdet(omega)[1] + np.trace(np.linalg.solve(omega, moment))
+
+    found = structure.projected(moment)
+    theta = structure.theta(found, structure.natural_order)
+    for size_of_step in (1e-3, 0.3):
+        others = theta + size_of_step * rng.standard_normal((30, len(theta)))
+        for other in others:
+            assert minus_log_likelihood(omega_of(structure, other)) > minus_log_likelihood(found)
+
+
+def test_correlations_on_their_boundary_are_points_like_others():
+    """Both ends of compound symmetry, autocorrelations of one, and what snaps onto them."""
+    for kind, size in [(CompoundSymmetric, 3), (Autoregressive, 4), (Toeplitz, 3)]:
+        structure = kind(size, is_homogeneous=True)
+        for edge in structure.extremes[[0, -1]]:
+            assert structure.is_on_boundary(edge)
+            theta = structure.theta(edge, structure.natural_order)
+            np.testing.assert_allclose(omega_of(structure, theta), edge, atol=1e-15)
+            near = 0.99999 * edge + 1e-5 * np.eye(size) if kind is not Autoregressive else None
+            if near is not None:
+                np.testing.assert_allclose(structure.snapped(near), edge, atol=1e-4)
+                assert structure.is_on_boundary(structure.snapped(near))
+
+
+def test_levinson_recursion_gives_the_partial_autocorrelations_back():
+    """They are what is left of the correlation at a distance given all between."""
+    structure = Toeplitz(4, is_homogeneous=True)
+    c = structure.correlation(np.arcsin([0.5, -0.3, 0.2]))
+    for lag, expected in [(1, 0.5), (2, -0.3), (3, 0.2)]:
+        precision = np.linalg.inv(c[: lag + 1, : lag + 1])
+        partial = -precision[0, -1] / np.sqrt(precision[0, 0] * precision[-1, -1])
+        assert partial == pytest.approx(expected, abs=1e-14)

@@ -5,7 +5,7 @@ import pytest
 
 from skmixed.core.elimination.choose import arrange
 from skmixed.core.model.stack import LockstepData, _Levels
-from skmixed.core.model.structures import Unstructured
+from skmixed.core.model.structures.linear_roots import Unstructured
 from skmixed.core.pooling.stage import PooledStage, PoolingStage
 from skmixed.core.sums.blocks import PairBlock
 from tests.core.rational import floats, fractions, identity, relative_error, solve

@@ -453,9 +453,8 @@ def _to_working(observations: Observations, problem: Problem, optimum: JointOpti
     places = Coordinates.natural(observations.structures).places
     zipped = zip(observations.structures, places, units.random_maps, strict=True)
     for (structure, place, before), after in zip(zipped, problem.model.random_maps, strict=True):
-        slopes = structure.root_slopes(optimum.theta[place], structure.natural_order)
-        between = np.linalg.solve(after, before)
-        parts.append(np.array([structure.read(between @ slope) for slope in slopes]).T)
+        between = np.asarray(np.linalg.solve(after, before), dtype=np.float64)
+        parts.append(structure.rescaled(optimum.theta[place], between))
     return block_diagonal([*parts, np.eye(len(optimum.evaluation.point.phi))])
 
 

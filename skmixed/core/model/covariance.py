@@ -33,7 +33,6 @@ class Structure(ABC):
 
     bar: ClassVar[str] = "|"  # between columns and factor, in a formula
     may_shift: ClassVar[bool] = False  # whether shifting columns by a constant is another theta
-    one_unit: ClassVar[bool] = False  # whether all columns must be scaled alike
 
     @property
     @abstractmethod
@@ -81,6 +80,33 @@ class Structure(ABC):
     @abstractmethod
     def lifted(self, omega: FloatArray) -> FloatArray:
         """Return a covariance near a combination of the basis, inside the boundary."""
+
+    @property
+    def one_unit(self) -> bool:
+        """Whether all columns must be scaled alike."""
+        return False
+
+    @property
+    def angles(self) -> BoolArray:
+        """Which entries of theta, (t,), are angles, of unit one; others are as large as lambda."""
+        return np.zeros(self.n_theta, dtype=np.bool_)
+
+    @property
+    def rank_of_covariances(self) -> int:
+        """The largest rank."""
+        return self.size
+
+    def alternatives(self, omega: FloatArray) -> list[FloatArray]:
+        """Return covariances, (..., k, k), to search from beside one: where there may be optima."""
+        return []
+
+    def rescaled(self, theta: FloatArray, change: FloatArray) -> FloatArray:
+        """Return the derivative, (t, t), of theta in other units of the columns.
+
+        `change`, (k, k), turns lambda into that in the other units.
+        """
+        slopes = self.root_slopes(theta, self.natural_order)
+        return np.array([self.read(change @ slope) for slope in slopes]).T
 
     def root_slopes(self, theta: FloatArray, order: IntArray) -> FloatArray:
         """Return the first derivatives of lambda, (t, k, k); differences where none are written."""
@@ -175,6 +201,22 @@ class BlockDiagonal(Structure):
     @property
     def basis(self) -> FloatArray:
         return _joint_basis(self)
+
+    @property
+    def angles(self) -> BoolArray:
+        return np.concatenate([block.angles for block in self.terms])
+
+    def alternatives(self, omega: FloatArray) -> list[FloatArray]:
+        """Return covariances, (..., k, k), to search from beside one: where there may be optima."""
+        return []
+
+    def rescaled(self, theta: FloatArray, change: FloatArray) -> FloatArray:
+        return block_diagonal(
+            [
+                block.rescaled(theta[place], change[columns, columns])
+                for block, columns, place in self.slices()
+            ]
+        )
 
     @property
     def deviations(self) -> tuple[tuple[int, ...], ...]:

@@ -18,7 +18,7 @@ from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.stack import Eliminated, LockstepPoint, cholesky
-from skmixed.core.model.structures import joined
+from skmixed.core.model.structures.named import joined
 
 MOST_EFFECTS = 200  # random effects: an evaluation takes 10 ms, no more than one in other ways
 

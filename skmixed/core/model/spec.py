@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from skmixed.core.model.covariance import Structure
-from skmixed.core.model.structures import STRUCTURES, joined
+from skmixed.core.model.structures.named import joined, structure_named
 from skmixed.core.sums.layout import CONSTANT
 
 Method = Literal["reml", "ml"]
@@ -25,7 +25,7 @@ class Term:
     @property
     def structure(self) -> Structure:
         """Its covariance structure."""
-        return STRUCTURES[self.covariance](len(self.columns))
+        return structure_named(self.covariance, len(self.columns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,10 +79,14 @@ class Coordinates:
         return Coordinates(self.structures, orders, self.places)
 
     def units(self, theta: FloatArray) -> FloatArray:
-        """Return the unit of each entry of theta, (t,): 1, or the largest one of its factor."""
+        """Return the unit of each entry of theta, (t,): 1, or the largest one of its factor.
+
+        The unit of an angle is 1.
+        """
         units = np.ones(len(theta))
-        for place in self.places:
-            units[place] = max(1.0, *map(abs, theta[place].tolist()))
+        for structure, place in zip(self.structures, self.places, strict=True):
+            sizes = np.where(structure.angles, 1.0, theta[place])
+            units[place] = np.where(structure.angles, 1.0, max(1.0, *map(abs, sizes.tolist())))
         return units
 
     def way_off(

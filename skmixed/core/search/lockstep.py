@@ -139,8 +139,10 @@ class StackSearch:
         """Return the units of theta, (len(which), t): 1, or the largest of its term."""
         theta = np.abs(self.theta[which])
         units = np.ones_like(theta)
-        for _, _, place in self.structure.slices():
-            units[:, place] = np.maximum(1.0, theta[:, place].max(axis=1, keepdims=True))
+        for block, _, place in self.structure.slices():
+            sizes = np.where(block.angles, 1.0, theta[:, place])
+            largest = np.maximum(1.0, sizes.max(axis=1, keepdims=True))
+            units[:, place] = np.where(block.angles, 1.0, largest)
         return units
 
     def omegas(self, which: IntArray) -> FloatArray:

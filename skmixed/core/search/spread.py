@@ -261,7 +261,7 @@ def _drawn(
     starts = np.zeros((n, size, size))
     for block, place, natural in terms:
         theta = rng.standard_normal((n, block.n_theta))
-        theta *= 10.0 ** rng.uniform(smallest, largest, (n, 1))
-        lam = block.lam(theta, np.tile(block.natural_order, (n, 1)))
+        sizes = 10.0 ** rng.uniform(smallest, largest, (n, 1))
+        lam = sizes[..., None] * block.lam(theta, np.tile(block.natural_order, (n, 1)))
         starts[:, place, place] = lam @ transposed(lam) * rng.choice(natural, (n, 1, 1))
     return starts

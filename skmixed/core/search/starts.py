@@ -194,8 +194,9 @@ def starts_beside(
 
     For every term, that term large and the others small, if the fit is singular or crossed factors
     resemble each other; for a variance shared by columns of different size, the size that fits each
-    of them. Empty for more than 20,000 random effects, and for one factor with four rows for each,
-    but for a handful of effects of several columns. `total` is Z'W Z of a factor, (..., k, k).
+    of them; and what structures name themselves. Empty for more than 20,000 random effects, and for
+    one factor with four rows for each, but for a handful of effects of several columns and where
+    structures name some. `total` is Z'W Z of a factor, (..., k, k).
     """
     if n_effects > _MOST_EFFECTS:
         return []
@@ -203,6 +204,7 @@ def starts_beside(
     starts = _shared_variance_starts(structures, total, n_observations)
     if len(structures) == 1 and (structures[0].size == 1 or n_effects > _HANDFUL):
         singular = singular & (n_observations < _PLENTY * n_effects)
+    starts += _alternatives(structures, lambdas, n_effects <= _FEW_EFFECTS)
     n_terms = sum(len(structure.blocks) for structure in structures)
     if n_terms == 1:
         if singular.any():
@@ -213,12 +215,12 @@ def starts_beside(
     return starts
 
 
-def has_plenty(problem: Problem) -> bool:
+def has_plenty(problem: Problem, begin: Blocks) -> bool:
     """Tell whether rows are so many that the criterion has no second minimum inside.
 
     It may have one where a term is left out, where one variance is shared by columns, and, of
     several factors, where slopes vary or crossed ones resemble each other; many effects of several
-    factors have not been tried.
+    factors have not been tried. `begin` are covariances to begin with.
     """
     is_shared = any(
         block.one_unit and block.size > 1
@@ -226,7 +228,7 @@ def has_plenty(problem: Problem) -> bool:
         for block in structure.blocks
     )
     plenty = problem.n_observations >= _PLENTY * problem.n_effects
-    if is_shared or not plenty:
+    if is_shared or not plenty or _alternatives(problem.structures, begin):
         return False
     if len(problem.structures) == 1:
         return True
@@ -325,6 +327,30 @@ def _shared_variance_starts(
         return starts
     is_any = np.any([is_wanted for _, is_wanted in starts], axis=0)
     return [*starts, (together, np.asarray(is_any))]
+
+
+def _alternatives(
+    structures: Sequence[Structure], lambdas: Blocks, has_few: bool = False
+) -> list[Start]:
+    """Return the starts that structures name themselves, one term changed in each.
+
+    Of few effects also those without one of the deviations that a law of correlation ties together.
+    """
+    omegas = [lam @ transposed(lam) for lam in lambdas]
+    starts: list[Start] = []
+    for factor, structure in enumerate(structures):
+        for block, columns, _ in structure.slices():
+            omega = omegas[factor][..., columns, columns]
+            others = block.alternatives(omega)
+            if has_few and block.angles.any() and len(block.deviations) > 1:
+                kept = 1.0 - np.eye(block.size)
+                others += [omega * np.outer(one, one) for one in kept]
+            for other in others:
+                changed = omegas.copy()
+                changed[factor] = omegas[factor].copy()
+                changed[factor][..., columns, columns] = other
+                starts.append((changed, np.ones(other.shape[:-2], dtype=np.bool_)))
+    return starts
 
 
 def _are_distinct(sizes: FloatArray) -> BoolArray:

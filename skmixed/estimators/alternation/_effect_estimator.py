@@ -15,7 +15,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.model.structures import STRUCTURES
+from skmixed.core.model.structures.named import STRUCTURES
 from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._estimator import Refused, UnknownLevels
 from skmixed.estimators.alternation._alternation import (

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skmixed.core.model.structures import STRUCTURES
+from skmixed.core.model.structures.named import STRUCTURES
 from skmixed.design.design import Formulas
 from skmixed.design.grammar.syntax import parse_random
 from skmixed.estimators._estimator import FittedEstimator

@@ -1,7 +1,7 @@
-"""The covariance structures that models may ask for by name.
+"""Covariance structures whose root lambda is linear in theta.
 
-The root lambda of each is linear in theta, a sum of constant 0/1 matrices times its entries, so
-that the derivatives are made of these constants.
+It is a sum of constant 0/1 matrices times the entries of theta, so that the derivatives are made of
+these constants.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,10 +25,10 @@ from skmixed.core.linalg import (
 )
 from skmixed.core.model.covariance import BlockDiagonal, Structure, read_only
 
-_PIVOT_RATIO = 4.0  # of variances: nearer ones stand in any order, not swapped to and fro
+PIVOT_RATIO = 4.0  # of variances: nearer ones stand in any order, not swapped to and fro
 # Eigenvalues of Omega are relative to the largest of the structure or to 1, whichever is larger.
-_ON_BOUNDARY = 1e-6  # less counts as zero where directions off the boundary are sought
-_NEARLY_ZERO = 1e-4  # tried as an exact zero: a deviation of 1 % of the residual's
+ON_BOUNDARY = 1e-6  # less counts as zero where directions off the boundary are sought
+NEARLY_ZERO = 1e-4  # tried as an exact zero: a deviation of 1 % of the residual's
 _LEAST_SHARE = 0.01  # of the largest variance: a start is inside, where all slopes are felt
 
 
@@ -84,7 +84,7 @@ class Unstructured(Linear):
 
     @property
     def basis(self) -> FloatArray:
-        return _symmetric_units(self.size)
+        return symmetric_units(self.size)
 
     @property
     def deviations(self) -> tuple[tuple[int, ...], ...]:
@@ -96,13 +96,13 @@ class Unstructured(Linear):
 
     def patterns(self, order: IntArray) -> FloatArray:
         if order.ndim == 1:
-            return _triangle(tuple(order.tolist()))
-        natural = _triangle(tuple(range(self.size)))
+            return triangle(tuple(order.tolist()))
+        natural = triangle(tuple(range(self.size)))
         return np.moveaxis(natural[:, np.argsort(order, axis=-1)], 0, -3)
 
     def theta(self, omega: FloatArray, order: IntArray) -> FloatArray:
-        rows, columns = _places(self.size)
-        return np.asarray(semidefinite_cholesky(_permuted(omega, order))[..., rows, columns])
+        rows, columns = places_of_triangle(self.size)
+        return np.asarray(semidefinite_cholesky(permuted(omega, order))[..., rows, columns])
 
     def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
         """Return the order of falling variance where a later one is four times an earlier one."""
@@ -112,7 +112,7 @@ class Unstructured(Linear):
         is_shared = order.ndim == 1
         present = variances[..., order] if is_shared else np.take_along_axis(variances, order, -1)
         later = np.maximum.accumulate(present[..., ::-1], axis=-1)[..., ::-1]
-        bad = (later[..., 1:] > _PIVOT_RATIO * present[..., :-1]).any(axis=-1, keepdims=True)
+        bad = (later[..., 1:] > PIVOT_RATIO * present[..., :-1]).any(axis=-1, keepdims=True)
         if not bad.any():
             return order
         return np.where(bad, np.argsort(-variances, axis=-1, kind="stable"), order)
@@ -127,12 +127,12 @@ class Unstructured(Linear):
 
     def lifted(self, omega: FloatArray) -> FloatArray:
         values, vectors = eigenpairs(omega)
-        values = np.maximum(values, _least_variance(values[..., -1:]))
+        values = np.maximum(values, least_variance(values[..., -1:]))
         return np.asarray((vectors * values[..., None, :]) @ transposed(vectors))
 
     def snapped(self, omega: FloatArray) -> FloatArray:
         values, vectors = eigenpairs(omega)
-        small = values < _NEARLY_ZERO * np.maximum(1.0, values[..., -1:])
+        small = values < NEARLY_ZERO * np.maximum(1.0, values[..., -1:])
         if not small.any():
             return omega
         kept = vectors * np.where(small, 0.0, values)[..., None, :]
@@ -141,11 +141,11 @@ class Unstructured(Linear):
 
     def is_on_boundary(self, omega: FloatArray) -> BoolArray:
         values = eigenvalues(omega)
-        return np.asarray(values[..., 0] < _ON_BOUNDARY * np.maximum(1.0, values[..., -1]))
+        return np.asarray(values[..., 0] < ON_BOUNDARY * np.maximum(1.0, values[..., -1]))
 
     def way_off(self, omega: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
         values, vectors = eigenpairs(omega)
-        null = values < _ON_BOUNDARY * np.maximum(1.0, values[..., -1:])
+        null = values < ON_BOUNDARY * np.maximum(1.0, values[..., -1:])
         vectors = vectors * null[..., None, :]
         slopes, inner = eigenpairs(transposed(vectors) @ gradient @ vectors)
         direction = vectors @ inner[..., :1]
@@ -167,17 +167,17 @@ class _Uncorrelated(Linear):
 
     def lifted(self, omega: FloatArray) -> FloatArray:
         variances = diagonal(omega)
-        least = _least_variance(variances.max(axis=-1, keepdims=True))
-        return _diagonal_matrix(np.maximum(variances, least))
+        least = least_variance(variances.max(axis=-1, keepdims=True))
+        return diagonal_matrix(np.maximum(variances, least))
 
     def snapped(self, omega: FloatArray) -> FloatArray:
-        small = _small(omega, _NEARLY_ZERO)
+        small = are_small(omega, NEARLY_ZERO)
         if not small.any():
             return omega
         return np.where(small[..., :, None] & small[..., None, :], 0.0, omega)
 
     def is_on_boundary(self, omega: FloatArray) -> BoolArray:
-        return np.asarray(_small(omega, _ON_BOUNDARY).any(axis=-1))
+        return np.asarray(are_small(omega, ON_BOUNDARY).any(axis=-1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +192,14 @@ class Diagonal(_Uncorrelated):
 
     @property
     def basis(self) -> FloatArray:
-        return _diagonal_units(self.size)
+        return diagonal_units(self.size)
 
     @property
     def deviations(self) -> tuple[tuple[int, ...], ...]:
         return tuple((column,) for column in range(self.size))
 
     def patterns(self, order: IntArray) -> FloatArray:
-        return _diagonal_units(self.size)
+        return diagonal_units(self.size)
 
     def theta(self, omega: FloatArray, order: IntArray) -> FloatArray:
         return np.sqrt(np.maximum(diagonal(omega), 0.0))
@@ -208,11 +208,11 @@ class Diagonal(_Uncorrelated):
         return self.natural_order, columns
 
     def projected(self, moment: FloatArray) -> FloatArray:
-        return _diagonal_matrix(np.maximum(diagonal(moment), 0.0))
+        return diagonal_matrix(np.maximum(diagonal(moment), 0.0))
 
     def way_off(self, omega: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
-        slopes = np.where(_small(omega, _ON_BOUNDARY), diagonal(gradient), np.inf)
-        direction = _diagonal_units(self.size)[np.argmin(slopes, axis=-1)]
+        slopes = np.where(are_small(omega, ON_BOUNDARY), diagonal(gradient), np.inf)
+        direction = diagonal_units(self.size)[np.argmin(slopes, axis=-1)]
         return slopes.min(axis=-1), direction
 
     def independent_parts(self) -> tuple[tuple[tuple[int, ...], Structure], ...]:
@@ -224,7 +224,10 @@ class Identity(_Uncorrelated):
     """Independent columns of one variance; theta is their deviation."""
 
     bar: ClassVar[str] = "|identity|"
-    one_unit: ClassVar[bool] = True
+
+    @property
+    def one_unit(self) -> bool:
+        return True
 
     @property
     def n_theta(self) -> int:
@@ -261,15 +264,7 @@ class Identity(_Uncorrelated):
         return ((tuple(range(self.size)), part),)
 
 
-StructureName = Literal["unstructured", "diagonal", "identity"]
-STRUCTURES: dict[str, type[Structure]] = {
-    "unstructured": Unstructured,
-    "diagonal": Diagonal,
-    "identity": Identity,
-}
-
-
-class _LinearBlocks(Linear, BlockDiagonal):
+class LinearBlocks(Linear, BlockDiagonal):
     """Terms of which all are linear in theta, and so all together."""
 
     __slots__ = ()
@@ -280,16 +275,8 @@ class _LinearBlocks(Linear, BlockDiagonal):
         return _kept_patterns(self, tuple(order.tolist()))
 
 
-def joined(terms: tuple[Structure, ...]) -> Structure:
-    """Return the structure of all terms of a factor: that of the only one, or their blocks."""
-    if len(terms) == 1:
-        return terms[0]
-    kind = _LinearBlocks if all(isinstance(term, Linear) for term in terms) else BlockDiagonal
-    return kind(sum(term.size for term in terms), terms)
-
-
 @lru_cache(maxsize=256)
-def _kept_patterns(structure: _LinearBlocks, order: tuple[int, ...]) -> FloatArray:
+def _kept_patterns(structure: LinearBlocks, order: tuple[int, ...]) -> FloatArray:
     return read_only(_joint_patterns(structure, np.array(order)))
 
 
@@ -304,32 +291,33 @@ def _joint_patterns(structure: BlockDiagonal, order: IntArray) -> FloatArray:
 
 
 @lru_cache(maxsize=64)
-def _places(size: int) -> tuple[IntArray, IntArray]:
+def places_of_triangle(size: int) -> tuple[IntArray, IntArray]:
     """Return rows and columns of the entries of a lower triangle, down its columns."""
     columns, rows = np.triu_indices(size)
     return rows, columns
 
 
 @lru_cache(maxsize=256)
-def _triangle(order: tuple[int, ...]) -> FloatArray:
+def triangle(order: tuple[int, ...]) -> FloatArray:
     """Return a unit matrix for every entry of a lower triangle with rows in `order`."""
-    rows, columns = _places(len(order))
+    rows, columns = places_of_triangle(len(order))
     patterns = np.zeros((len(rows), len(order), len(order)))
     patterns[np.arange(len(rows)), np.array(order)[rows], columns] = 1.0
     return read_only(patterns)
 
 
 @lru_cache(maxsize=64)
-def _symmetric_units(size: int) -> FloatArray:
+def symmetric_units(size: int) -> FloatArray:
     """Return the symmetric matrices of one variance or covariance, variances first."""
     rows, columns = np.tril_indices(size, -1)
     matrices = np.zeros((len(rows), size, size))
     matrices[np.arange(len(rows)), rows, columns] = 1.0
-    return read_only(np.concatenate([_diagonal_units(size), matrices + transposed(matrices)]))
+    return read_only(np.concatenate([diagonal_units(size), matrices + transposed(matrices)]))
 
 
 @lru_cache(maxsize=64)
-def _diagonal_units(size: int) -> FloatArray:
+def diagonal_units(size: int) -> FloatArray:
+    """Return the matrices of one variance, (k, k, k)."""
     places = np.arange(size)
     matrices = np.zeros((size, size, size))
     matrices[places, places, places] = 1.0
@@ -341,7 +329,7 @@ def _one_variance(size: int) -> FloatArray:
     return read_only(np.eye(size)[None])
 
 
-def _permuted(omega: FloatArray, order: IntArray) -> FloatArray:
+def permuted(omega: FloatArray, order: IntArray) -> FloatArray:
     """Put rows and columns in order, (..., k, k)."""
     if order.ndim == 1:
         return omega[..., order[:, None], order]
@@ -349,17 +337,18 @@ def _permuted(omega: FloatArray, order: IntArray) -> FloatArray:
     return np.take_along_axis(rows, order[..., None, :], axis=-1)
 
 
-def _least_variance(largest: FloatArray) -> FloatArray:
+def least_variance(largest: FloatArray) -> FloatArray:
     """Return a hundredth of the largest variance, and at least 1e-4."""
     return np.asarray(_LEAST_SHARE * np.maximum(largest, _LEAST_SHARE))
 
 
-def _small(omega: FloatArray, share: float) -> BoolArray:
+def are_small(omega: FloatArray, share: float) -> BoolArray:
     """Tell which variances are less than a share of the largest one or of 1, (..., k)."""
     variances = diagonal(omega)
     largest = variances.max(axis=-1, keepdims=True)
     return np.asarray(variances < share * np.maximum(1.0, largest))
 
 
-def _diagonal_matrix(values: FloatArray) -> FloatArray:
+def diagonal_matrix(values: FloatArray) -> FloatArray:
+    """Return diagonal matrices, (..., k, k)."""
     return np.asarray(values[..., None] * np.eye(values.shape[-1]))

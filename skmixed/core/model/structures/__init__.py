@@ -1,0 +1,1 @@
+"""The covariance structures that models may ask for."""

@@ -1,0 +1,347 @@
+"""Laws of correlation: equal, falling with the distance, and of the distance alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from skmixed.core.linalg import BoolArray, FloatArray, IntArray
+from skmixed.core.model.covariance import read_only
+from skmixed.core.model.structures.correlated import Correlated
+from skmixed.core.model.structures.linear_roots import symmetric_units
+
+_LEAST_EIGENVALUE = 0.05  # of correlations to start from, the mean one being 1
+_STRONGEST = 0.9  # autocorrelation to start from
+_STRONGEST_PARTIAL = 0.6  # the same of partial ones, of which there are several
+_NONE_LEFT = 1e-12  # of the variance: what goes before determines all that follows
+_N_EXTREMES = 65  # correlations, of a whole family, of which some one is nearly the lowest
+
+
+@dataclass(frozen=True, slots=True)
+class CompoundSymmetric(Correlated):
+    """One correlation r of all pairs, from -1 / (k - 1) to 1; 1 - r = k / (k - 1) sin^2 x."""
+
+    function: ClassVar[str] = "cs"
+
+    @property
+    def n_angles(self) -> int:
+        return int(self.size > 1)
+
+    @property
+    def basis(self) -> FloatArray:
+        return _exchangeable(self.size) if self.is_homogeneous else symmetric_units(self.size)
+
+    @property
+    def correlations(self) -> tuple[tuple[int, int], ...]:
+        return ((0, 1),) if self.n_angles else ()
+
+    @property
+    def _excess(self) -> float:
+        return self.size / max(self.size - 1.0, 1.0)
+
+    def correlation(self, angles: FloatArray) -> FloatArray:
+        if not self.n_angles:
+            return np.ones((*angles.shape[:-1], 1, 1))
+        off = 1.0 - np.eye(self.size)
+        r = 1.0 - self._excess * np.square(np.sin(angles[..., None]))
+        return np.asarray(np.eye(self.size) + r * off)
+
+    def changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
+        if not self.n_angles:
+            return np.zeros((*angles.shape[:-1], 0, 1, 1)), _no_curvature(angles)
+        off, twice = 1.0 - np.eye(self.size), 2.0 * angles[..., None, None]
+        first, second = -self._excess * np.sin(twice), -2.0 * self._excess * np.cos(twice)
+        return first * off, (second * off)[..., None, :, :]
+
+    def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
+        if not self.n_angles:
+            return np.zeros((*correlation.shape[:-2], 0))
+        off = is_seen & ~np.eye(self.size, dtype=bool)
+        r = np.where(off, correlation, 0.0).sum(axis=(-2, -1)) / np.maximum(off.sum((-2, -1)), 1)
+        square = np.clip((1.0 - r) / self._excess, 0.0, 1.0)
+        return np.asarray(np.arcsin(np.sqrt(square))[..., None])
+
+    def inside(self, angles: FloatArray) -> FloatArray:
+        least = np.sqrt(_LEAST_EIGENVALUE)
+        return np.clip(angles, np.arcsin(least), np.arccos(least))
+
+    def at_edge(self, angles: FloatArray, share: float) -> tuple[FloatArray, BoolArray]:
+        square = np.square(np.sin(angles))
+        is_equal, is_opposed = square < share, 1.0 - square < share
+        moved = np.where(is_equal, 0.0, np.where(is_opposed, np.pi / 2.0, angles))
+        return moved, is_equal | is_opposed
+
+    @property
+    def far_apart(self) -> FloatArray:
+        return self.inside(np.array([[0.0], [np.pi / 2.0]])[: 2 * self.n_angles])
+
+    @property
+    def extremes(self) -> FloatArray:
+        return self.correlation(np.array([[0.0], [np.pi / 2.0]])[:, : self.n_angles])
+
+    def _has_law_of(self, other: Correlated) -> bool:
+        return isinstance(other, CompoundSymmetric) or other.size <= 2
+
+
+@dataclass(frozen=True, slots=True)
+class Autoregressive(Correlated):
+    """Correlations r^|i - j| of columns in their order; r = sin x."""
+
+    function: ClassVar[str] = "ar1"
+    homogeneous_by_default: ClassVar[bool] = True
+    is_ordered: ClassVar[bool] = True
+
+    @property
+    def n_angles(self) -> int:
+        return int(self.size > 1)
+
+    @property
+    def basis(self) -> FloatArray:
+        return _of_lags(self.size) if self.is_homogeneous else symmetric_units(self.size)
+
+    @property
+    def correlations(self) -> tuple[tuple[int, int], ...]:
+        return ((0, 1),) if self.n_angles else ()
+
+    def correlation(self, angles: FloatArray) -> FloatArray:
+        if not self.n_angles:
+            return np.ones((*angles.shape[:-1], 1, 1))
+        return np.asarray(np.sin(angles[..., None]) ** _lags(self.size))
+
+    def changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
+        if not self.n_angles:
+            return np.zeros((*angles.shape[:-1], 0, 1, 1)), _no_curvature(angles)
+        x, lags = angles[..., None, None], _lags(self.size)
+        r, slope = np.sin(x), np.cos(x)
+        by_r = lags * r ** np.maximum(lags - 1, 0)
+        twice = lags * (lags - 1) * r ** np.maximum(lags - 2, 0)
+        return by_r * slope, (twice * slope**2 - by_r * r)[..., None, :, :]
+
+    def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
+        """Read them off the least distance that is seen."""
+        if not self.n_angles:
+            return np.zeros((*correlation.shape[:-2], 0))
+        means, known = _by_lag(correlation, is_seen)
+        lag = np.argmax(known, axis=-1)[..., None]
+        mean = np.take_along_axis(means, lag, -1)
+        root = np.abs(mean) ** (1.0 / (lag + 1.0))
+        r = np.where((mean < 0.0) & (lag % 2 == 1), 0.0, np.copysign(root, mean))
+        return np.asarray(np.arcsin(np.clip(r, -1.0, 1.0)))
+
+    def inside(self, angles: FloatArray) -> FloatArray:
+        return np.asarray(np.arcsin(np.clip(np.sin(angles), -_STRONGEST, _STRONGEST)))
+
+    def at_edge(self, angles: FloatArray, share: float) -> tuple[FloatArray, BoolArray]:
+        return _at_right_angles(angles, share)
+
+    @property
+    def far_apart(self) -> FloatArray:
+        return np.asarray(np.arcsin([[_STRONGEST], [-_STRONGEST]])[: 2 * self.n_angles])
+
+    @property
+    def extremes(self) -> FloatArray:
+        r = np.linspace(-1.0, 1.0, _N_EXTREMES)
+        return self.correlation(np.arcsin(r)[:, None][:, : self.n_angles])
+
+    def _has_law_of(self, other: Correlated) -> bool:
+        return isinstance(other, Autoregressive) and other.size in (self.size, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Toeplitz(Correlated):
+    """A correlation for every distance of columns in their order.
+
+    Partial autocorrelations are sin x, from which the correlations follow by Levinson's recursion,
+    positive semidefinite for every x.
+    """
+
+    function: ClassVar[str] = "toep"
+    is_ordered: ClassVar[bool] = True
+
+    @property
+    def n_angles(self) -> int:
+        return self.size - 1
+
+    @property
+    def basis(self) -> FloatArray:
+        return _of_lags(self.size) if self.is_homogeneous else symmetric_units(self.size)
+
+    @property
+    def correlations(self) -> tuple[tuple[int, int], ...]:
+        return tuple((0, lag) for lag in range(1, self.size))
+
+    def correlation(self, angles: FloatArray) -> FloatArray:
+        return np.asarray(_autocorrelations(np.sin(angles))[..., _lags(self.size)])
+
+    def changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
+        partial, slope = np.sin(angles), np.cos(angles)
+        _, by_partial, twice = _autocorrelation_jet(partial)
+        first = by_partial * slope[..., None]
+        second = twice * (slope[..., :, None] * slope[..., None, :])[..., None]
+        own = np.arange(self.n_angles)
+        second[..., own, own, :] -= by_partial * partial[..., None]
+        lags = _lags(self.size)
+        return first[..., lags], second[..., lags]
+
+    def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
+        """Take a distance that is not seen to add nothing to those before it."""
+        means, known = _by_lag(correlation, is_seen)
+        found = np.zeros(means.shape)
+        r, phi = np.zeros(means.shape), np.zeros((*means.shape[:-1], 0))
+        left = np.ones(means.shape[:-1])
+        for lag in range(self.n_angles):
+            inner = (phi * r[..., :lag][..., ::-1]).sum(axis=-1)
+            is_open = known[..., lag] & (left > _NONE_LEFT)
+            partial = (means[..., lag] - inner) / np.where(is_open, left, np.inf)
+            partial = np.clip(partial, -1.0, 1.0)
+            r[..., lag] = partial * left + inner
+            turned = phi - partial[..., None] * phi[..., ::-1]
+            phi = np.concatenate([turned, partial[..., None]], axis=-1)
+            left = left * (1.0 - partial**2)
+            found[..., lag] = partial
+        return np.asarray(np.arcsin(found))
+
+    def inside(self, angles: FloatArray) -> FloatArray:
+        partial = np.clip(np.sin(angles), -_STRONGEST_PARTIAL, _STRONGEST_PARTIAL)
+        return np.asarray(np.arcsin(partial))
+
+    def at_edge(self, angles: FloatArray, share: float) -> tuple[FloatArray, BoolArray]:
+        return _at_right_angles(angles, share)
+
+    @property
+    def far_apart(self) -> FloatArray:
+        signs = np.array(list(product([1.0, -1.0], repeat=min(2, self.n_angles))))
+        angles = np.zeros((len(signs), self.n_angles))
+        angles[:, : signs.shape[1]] = signs * np.arcsin(_STRONGEST_PARTIAL)
+        return angles[: len(signs) * bool(self.n_angles)]
+
+    @property
+    def extremes(self) -> FloatArray:
+        frequencies = np.linspace(0.0, np.pi, _N_EXTREMES)[:, None, None]
+        return np.asarray(np.cos(frequencies * _lags(self.size)))
+
+    def _has_law_of(self, other: Correlated) -> bool:
+        is_special = isinstance(other, CompoundSymmetric | Autoregressive | Toeplitz)
+        return (is_special and other.size == self.size) or other.size == 1
+
+
+class _Jet(NamedTuple):
+    """Numbers, (..., n), with first, (..., m, n), and second, (..., m, m, n), derivatives."""
+
+    value: FloatArray
+    first: FloatArray
+    second: FloatArray
+
+    def __mul__(self, other: _Jet) -> _Jet:  # type: ignore[override]
+        cross = self.first[..., :, None, :] * other.first[..., None, :, :]
+        second = self.value[..., None, None, :] * other.second + cross
+        second = second + other.value[..., None, None, :] * self.second + cross.swapaxes(-3, -2)
+        first = self.value[..., None, :] * other.first + other.value[..., None, :] * self.first
+        return _Jet(self.value * other.value, first, second)
+
+    def plus(self, other: _Jet, times: float = 1.0) -> _Jet:
+        """Add a multiple of others."""
+        return _Jet(*(a + times * b for a, b in zip(self, other, strict=True)))
+
+    def beside(self, other: _Jet) -> _Jet:
+        """Put others after these."""
+        return _Jet(*(np.concatenate(parts, axis=-1) for parts in zip(self, other, strict=True)))
+
+    def part(self, place: slice) -> _Jet:
+        """Return some of the numbers."""
+        return _Jet(*(part[..., place] for part in self))
+
+    def sum(self) -> _Jet:
+        """Return the sum of all, n being one."""
+        return _Jet(*(part.sum(axis=-1, keepdims=True) for part in self))
+
+
+_BACK = slice(None, None, -1)
+
+
+def _autocorrelation_jet(partial: FloatArray) -> _Jet:
+    """Return the correlations at lags 0 to m, by Levinson's recursion, of partial ones, (..., m).
+
+    With phi the coefficients of the best prediction from the lags before, and e its error,
+    r_h = p_h e + sum phi_j r_(h - j).
+    """
+    shape, m = partial.shape[:-1], partial.shape[-1]
+    units = np.eye(m)[:, :, None]
+
+    def constant(values: FloatArray) -> _Jet:
+        n = values.shape[-1]
+        return _Jet(values, np.zeros((*shape, m, n)), np.zeros((*shape, m, m, n)))
+
+    r = error = constant(np.ones((*shape, 1)))
+    phi = constant(np.zeros((*shape, 0)))
+    for lag in range(m):
+        p = constant(partial[..., lag : lag + 1])
+        p = p._replace(first=p.first + units[lag])
+        new = p * error
+        r = r.beside(new.plus((phi * r.part(slice(1, None)).part(_BACK)).sum()))
+        spread = _Jet(*(np.repeat(part, lag, axis=-1) for part in p))
+        phi = phi.plus(spread * phi.part(_BACK), -1.0).beside(p)
+        error = error.plus(p * new, -1.0)
+    return r
+
+
+def _autocorrelations(partial: FloatArray) -> FloatArray:
+    """Return their values alone, (..., m + 1)."""
+    m = partial.shape[-1]
+    r, phi = np.ones((*partial.shape[:-1], m + 1)), np.zeros((*partial.shape[:-1], 0))
+    error = np.ones(partial.shape[:-1])
+    for lag in range(m):
+        p = partial[..., lag]
+        r[..., lag + 1] = p * error + (phi * r[..., 1 : lag + 1][..., ::-1]).sum(axis=-1)
+        turned = phi - p[..., None] * phi[..., ::-1]
+        phi = np.concatenate([turned, p[..., None]], axis=-1)
+        error = error * (1.0 - p**2)
+    return r
+
+
+def _at_right_angles(angles: FloatArray, share: float) -> tuple[FloatArray, BoolArray]:
+    """Move angles whose sine is nearly 1 or -1 there, and tell which these are."""
+    sines = np.sin(angles)
+    is_near = 1.0 - np.abs(sines) < share
+    return np.where(is_near, np.copysign(np.pi / 2.0, sines), angles), is_near
+
+
+def _by_lag(correlation: FloatArray, is_seen: BoolArray) -> tuple[FloatArray, BoolArray]:
+    """Return the mean of what is seen at lags 1 to k - 1, and whether anything is, (..., k - 1)."""
+    k = correlation.shape[-1]
+    sums, numbers = np.zeros((2, *correlation.shape[:-2], k - 1))
+    for lag in range(1, k):
+        own = is_seen.diagonal(lag, axis1=-2, axis2=-1)
+        values = correlation.diagonal(lag, axis1=-2, axis2=-1)
+        sums[..., lag - 1] = np.where(own, values, 0.0).sum(axis=-1)
+        numbers[..., lag - 1] = own.sum(axis=-1)
+    return sums / np.maximum(numbers, 1.0), numbers > 0.0
+
+
+def _no_curvature(angles: FloatArray) -> FloatArray:
+    return np.zeros((*angles.shape[:-1], 0, 0, 1, 1))
+
+
+@lru_cache(maxsize=64)
+def _lags(size: int) -> IntArray:
+    """Return the distance of every pair of columns, (k, k)."""
+    lags = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+    lags.flags.writeable = False
+    return lags
+
+
+@lru_cache(maxsize=64)
+def _of_lags(size: int) -> FloatArray:
+    """Return a matrix with ones for every distance, (k, k, k)."""
+    return read_only((_lags(size) == np.arange(size)[:, None, None]).astype(np.float64))
+
+
+@lru_cache(maxsize=64)
+def _exchangeable(size: int) -> FloatArray:
+    """Return the matrices of one variance and of one covariance."""
+    own = np.eye(size)
+    return read_only(np.stack([own, 1.0 - own])[: min(size, 2)])
