@@ -91,7 +91,8 @@ class Fit:
         problem = Problem.of(products, self.spec, self.krylov)
         scaled = problem.scaled_lambdas(self.lambdas)
         cache = {"problem": problem}
-        return type(self)(products, self.spec, tuple(scaled), _GIVEN, cache, self.krylov)
+        lambdas = tuple(scaled)
+        return replace(self, products=products, scaled_lambdas=lambdas, report=_GIVEN, _cache=cache)
 
     def with_parameters(self, fit: Fit) -> Fit:
         """Return what the same data say at the parameters of another fit to them: that fit."""
@@ -118,8 +119,7 @@ class Fit:
         """Return the fit of the same data at other lambdas, in scaled units; `why` is reported."""
         report = SolverReport("none", True, 0, why, ())
         cache = {"problem": self.problem}
-        lambdas = tuple(scaled_lambdas)
-        return type(self)(self.products, self.spec, lambdas, report, cache, self.krylov)
+        return replace(self, scaled_lambdas=tuple(scaled_lambdas), report=report, _cache=cache)
 
     @property
     def problem(self) -> Problem:
@@ -247,6 +247,13 @@ class Fit:
 
         -2 log-likelihood, restricted for REML. Raises `ValueError` for a theta of another shape.
         """
+        return evaluate(self.problem, self.scaled_lambdas_at(theta)).criterion
+
+    def scaled_lambdas_at(self, theta: FloatArray) -> Blocks:
+        """Return lambda of every used factor, (k, k), in scaled units, at any theta.
+
+        Raises `ValueError` for a theta of another shape.
+        """
         theta = np.asarray(theta, dtype=np.float64)
         if theta.shape != self.theta.shape:
             raise ValueError(f"theta has shape {theta.shape}, expected {self.theta.shape}")
@@ -259,7 +266,7 @@ class Fit:
             own = theta[start : start + structure.n_theta]
             lambdas[position][block, block] = structure.lam(own, structure.natural_order)
             start += structure.n_theta
-        return evaluate(self.problem, self.problem.scaled_lambdas(lambdas)).criterion
+        return self.problem.scaled_lambdas(lambdas)
 
     @property
     def criterion(self) -> float:

@@ -51,6 +51,7 @@ class Problem:
         n = products.sum_weights if frequency else float(products.n_rows)
         nu = n - len(model.kept) if spec.method == "reml" else n
         constant = -2.0 * nu * math.log(model.response_scale * math.sqrt(products.unit))
+        constant += products.log_det
         if spec.method == "reml":
             constant -= 2.0 * model.log_scales
         if not frequency:

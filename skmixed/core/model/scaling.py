@@ -25,6 +25,32 @@ _INDEPENDENT_SHARE = 1e-11  # left of a sum of squares: less is rounding of the 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ColumnMaps:
+    """How the columns of a model are made of the stored ones, w of them."""
+
+    kept: tuple[int, ...]  # positions in `ModelSpec.fixed` of the p independent columns
+    fixed_and_y: FloatArray  # (w, p + 1), scaled [X y] in terms of the stored columns
+    scales: FloatArray  # (p + 1,), multipliers of these
+    random: Blocks  # (carried, k), scaled Z of every used factor in terms of those it carries
+    effects: Blocks  # (k, k), R of every used factor: raw effects = R @ scaled effects
+
+    @classmethod
+    def of(cls, products: CrossProducts, spec: ModelSpec) -> ColumnMaps:
+        """Choose independent columns and their scales by the cross-products."""
+        undo = products.undo
+        fixed_and_y = _fixed_and_response(products, spec, undo)
+        scales = _power_of_two_scales(fixed_and_y, products)
+        fixed_and_y *= scales
+        gram = fixed_and_y.T @ products.gram @ fixed_and_y
+        kept = independent_columns(gram[:-1, :-1])
+        if len(kept) < len(gram) - 1:
+            chosen = [*kept, -1]
+            fixed_and_y, scales = fixed_and_y[:, chosen], scales[chosen]
+        random = [_random_maps(products, spec, factor, undo) for factor in spec.used_factors]
+        return cls(kept, fixed_and_y, scales, [z for z, _ in random], [raw for _, raw in random])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ScaledModel:
     """Cross-products of the columns of one model, in scaled units.
 
@@ -49,36 +75,25 @@ class ScaledModel:
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
         """Select, shift and scale the columns of a model."""
-        undo, used = products.undo, spec.used_factors
-        fixed_and_y = _fixed_and_response(products, spec, undo)
-        scales = _power_of_two_scales(fixed_and_y, products)
-        fixed_and_y *= scales
-        gram = fixed_and_y.T @ products.gram @ fixed_and_y
-        kept = independent_columns(gram[:-1, :-1])
-        if len(kept) < len(gram) - 1:
-            chosen = [*kept, -1]
-            fixed_and_y, scales = fixed_and_y[:, chosen], scales[chosen]
-            gram = gram[chosen][:, chosen]
+        return cls.mapped(products, spec, ColumnMaps.of(products, spec))
+
+    @classmethod
+    def mapped(cls, products: CrossProducts, spec: ModelSpec, maps: ColumnMaps) -> ScaledModel:
+        """Do the same as is known from like cross-products, of the same shift."""
+        fixed_and_y, root_unit = maps.fixed_and_y, math.sqrt(products.unit)
         within = _scaled_within(products, spec, fixed_and_y)
-        root_unit = math.sqrt(products.unit)
-        maps, raw_effects, own, right = [], [], [], []
-        for factor in used:
-            z_map, raw = _random_maps(products, spec, factor, undo)
-            block = products.factors[factor]
-            maps.append(z_map)
-            raw_effects.append(raw / root_unit)
-            own.append(transform(block.products[:, block.columns], z_map, z_map))
-            right.append(transform(block.products, z_map, fixed_and_y))
+        blocks = [products.factors[factor] for factor in spec.used_factors]
+        zipped = list(zip(blocks, maps.random, strict=True))
         return cls(
-            kept=kept,
+            kept=maps.kept,
             to_raw=products.basis @ fixed_and_y / root_unit,
-            response_scale=float(scales[-1]) / root_unit,
-            log_scales=float(np.log(scales[:-1]).sum()),
-            gram=gram,
-            random_maps=raw_effects,
-            own=own,
-            right=right,
-            pairs=_scaled_pairs(products, spec, maps),
+            response_scale=float(maps.scales[-1]) / root_unit,
+            log_scales=float(np.log(maps.scales[:-1]).sum()),
+            gram=fixed_and_y.T @ products.gram @ fixed_and_y,
+            random_maps=[effects / root_unit for effects in maps.effects],
+            own=[transform(block.products[:, block.columns], z, z) for block, z in zipped],
+            right=[transform(block.products, z, fixed_and_y) for block, z in zipped],
+            pairs=_scaled_pairs(products, spec, maps.random),
             within=None if within is None else within[1],
             first=None if within is None else within[0],
         )

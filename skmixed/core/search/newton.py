@@ -141,7 +141,7 @@ class Newton:
 
     def _confounded(self, problem: Problem, begin: Blocks) -> tuple[int, ...]:
         """Return the positions of factors that the criterion does not depend on."""
-        search = _NewtonSearch(problem, self)
+        search = ThetaSearch(problem, self)
         try:
             search.start(begin)
         except LostPrecisionError:
@@ -181,7 +181,7 @@ class Newton:
         return found, replace(report, n_evaluations=spent)
 
     def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
-        search = _NewtonSearch(problem, self)
+        search = ThetaSearch(problem, self)
         search.start(start)
         while search.n_evaluations < self.max_iter:
             if search.descend() and search.has_ended():
@@ -199,10 +199,13 @@ def _is_lower(criterion: float, found: Evaluation) -> bool:
     return bool(criterion < found.criterion - ESCAPE_GAIN - found.rounding)
 
 
-class _NewtonSearch(SearchState):
+class ThetaSearch(SearchState):
+    """A search in theta by Newton's method, from one start."""
+
     def __init__(self, problem: Problem, settings: Newton) -> None:
         super().__init__(problem, settings)
         self.settings = settings
+        self.derivatives = local_model  # of the criterion: gradient and Hessian, at theta
         self.predicted = 0.0
         self._local: tuple[Evaluation, FloatArray, FloatArray] | None = None
         self.rejected = 0
@@ -216,6 +219,7 @@ class _NewtonSearch(SearchState):
         self.square = np.inf  # least residual sum of squares, but for a factor of two
 
     def evaluate(self, theta: FloatArray) -> Evaluation:
+        """Set the model up at theta, (t,)."""
         self.n_evaluations += 1
         below = self.square / 2.0
         found = evaluate_bounded(self.problem, self.coordinates.lambdas(theta), below)
@@ -248,12 +252,16 @@ class _NewtonSearch(SearchState):
     def local(self) -> tuple[FloatArray, FloatArray]:
         """Gradient and second derivatives in theta where the search stands."""
         if self._local is None or self._local[0] is not self.current:
-            slope, hessian = local_model(self.current, self.coordinates, self.theta)
+            slope, hessian = self.derivatives(self.current, self.coordinates, self.theta)
             if self.slow >= _SLOW_STEPS and not self.is_exact and len(slope) <= _MOST_DIFFERENCES:
                 hessian = self.difference_hessian(slope)
             self.drop_confounded(slope, hessian)
             self._local = (self.current, slope, hessian)
         return self._local[1:]
+
+    def gradient_of(self, evaluation: Evaluation, theta: FloatArray) -> FloatArray:
+        """Return the gradient, (t,), at another theta."""
+        return theta_gradient(evaluation, self.coordinates, theta)
 
     def difference_hessian(self, slope: FloatArray) -> FloatArray:
         """Return second derivatives in theta, (t, t), by differences of the gradient.
@@ -267,7 +275,7 @@ class _NewtonSearch(SearchState):
             theta = self.theta.copy()
             theta[column] += step
             moved = self.evaluate(theta)
-            hessian[column] = (theta_gradient(moved, self.coordinates, theta) - slope) / step
+            hessian[column] = (self.gradient_of(moved, theta) - slope) / step
         return (hessian + hessian.T) / 2.0
 
     def has_ended(self) -> bool:
@@ -413,13 +421,14 @@ class _NewtonSearch(SearchState):
         return found, report
 
     def snap(self) -> None:
+        """Put exact zeros where they cost nothing."""
         omegas = self.omegas
         for factor, structure in enumerate(self.problem.structures):
             trial = list(omegas)
             trial[factor] = structure.snapped(omegas[factor])
             if trial[factor] is omegas[factor] or np.array_equal(trial[factor], omegas[factor]):
                 continue
-            evaluation = self.evaluate(self.coordinates.theta(trial))
+            evaluation = self.evaluate(self.theta_of(trial))
             rise = evaluation.criterion - self.current.criterion
             if rise < SNAP_RISE + self.current.rounding:
                 self.current, omegas = evaluation, trial

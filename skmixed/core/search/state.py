@@ -56,6 +56,10 @@ class SearchState:
         """Set the model up at theta, (t,)."""
         raise NotImplementedError
 
+    def theta_of(self, omegas: Blocks) -> FloatArray:
+        """Return theta, (t,), of relative covariances in the present coordinates."""
+        return self.coordinates.theta(omegas)
+
     @property
     def omegas(self) -> Blocks:
         """Relative covariances, (k, k) of every factor, where the search stands."""
@@ -68,7 +72,7 @@ class SearchState:
     def move_to(self, omegas: Blocks) -> None:
         """Start afresh from given covariances."""
         self.coordinates = self.coordinates.pivoted(omegas)
-        self.theta = self.coordinates.theta(omegas)
+        self.theta = self.theta_of(omegas)
         self.current = self.evaluate(self.theta)
         self.radius = max(1.0, math.hypot(*(self.theta / self.units()).tolist()) / 2.0)
 
@@ -78,7 +82,7 @@ class SearchState:
         better = self.coordinates.pivoted(omegas)
         if better is not self.coordinates:
             self.coordinates = better
-            self.theta = better.theta(omegas)
+            self.theta = self.theta_of(omegas)
             self.current = self.current.with_lambdas(better.lambdas(self.theta))
 
     def way_off(self) -> tuple[int, FloatArray] | None:

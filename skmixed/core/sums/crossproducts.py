@@ -53,6 +53,7 @@ class CrossProducts:
     within: Within | None = None  # of the largest factor, kept where its levels lie far apart
     unit: float = 1.0  # of the weights, a power of four
     plan_bytes: int = 0  # size of the plan that is kept to sum the rows again, if one is
+    log_det: float = 0.0  # of the residual covariance of rows of weight one, relative to sigma^2
 
     @property
     def undo(self) -> FloatArray:

@@ -1,0 +1,1 @@
+"""Correlated and unequal residuals: their sums, structures, search and fit."""

@@ -1,0 +1,122 @@
+"""A fitted linear mixed model whose residuals are correlated or of unequal variance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.evaluation import Evaluation, evaluate
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.residual.joint_derivatives import JointCurvature, joint_curvature
+from skmixed.core.residual.residual_problem import ResidualProblem
+from skmixed.core.residual.residual_search import search_jointly
+from skmixed.core.residual.residual_tables import ResidualTables
+from skmixed.core.residual.structure import ResidualParameter, ResidualStructure
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import SolverReport
+
+_GIVEN = SolverReport("none", True, 0, "theta and phi were given", ())
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualFit(Fit):
+    """A linear mixed model with a residual structure, and its estimates.
+
+    `products` are those weighted by the inverse of the residual covariance at `phi`, of which all
+    else follows as of any fit. `sigma2` is the residual variance of the reference stratum, at one
+    of the covariate of a power.
+    """
+
+    tables: ResidualTables = field(kw_only=True)
+    structure: ResidualStructure = field(kw_only=True)  # resolved by the tables
+    phi: FloatArray = field(kw_only=True)  # (q,)
+
+    @classmethod
+    def of_tables(
+        cls,
+        tables: ResidualTables,
+        spec: ModelSpec,
+        solver: Newton | None = None,
+        held: Mapping[int, float] | None = None,
+    ) -> ResidualFit:
+        """Search for theta and phi together, some entries of phi being held at given values.
+
+        Raises ValueError where the likelihood has no maximum, or the tables do not tell phi.
+        """
+        problem = ResidualProblem.of(tables, spec)
+        evaluation, report, phi = search_jointly(problem, solver or Newton(), held or {})
+        structure, ratio = problem.structure.reported(phi)
+        maps = problem.independent.model.random_maps
+        lambdas = [
+            ratio * (random_map @ lam)
+            for random_map, lam in zip(maps, evaluation.lambdas, strict=True)
+        ]
+        return cls._placed(tables, spec, structure, phi, lambdas, report)
+
+    @classmethod
+    def _placed(
+        cls,
+        tables: ResidualTables,
+        spec: ModelSpec,
+        structure: ResidualStructure,
+        phi: FloatArray,
+        lambdas: list[FloatArray],
+        report: SolverReport,
+    ) -> ResidualFit:
+        """Return the fit at relative covariances in raw units and phi."""
+        products = tables.combined(phi, structure, spec.weighting)
+        fit = cls(products, spec, (), report, tables=tables, structure=structure, phi=phi)
+        scaled = tuple(fit.problem.scaled_lambdas(lambdas))
+        return replace(fit, scaled_lambdas=scaled, _cache={"problem": fit.problem})
+
+    def refit(self, **changes: Any) -> Fit:
+        """Fit a variant of the model to the same data; `changes` are fields of `ModelSpec`."""
+        return ResidualFit.of_tables(self.tables, replace(self.spec, **changes))
+
+    def at_phi(self, phi: FloatArray) -> ResidualFit:
+        """Return the same data and relative covariances at another phi, (q,)."""
+        return self._placed(
+            self.tables, self.spec, self.structure, np.asarray(phi), self.lambdas, _GIVEN
+        )
+
+    def with_phi_held(self, held: Mapping[int, float]) -> ResidualFit:
+        """Fit the same model to the same data with some entries of phi held."""
+        return ResidualFit.of_tables(self.tables, self.spec, None, held)
+
+    def criterion_at(self, theta: FloatArray, phi: FloatArray | None = None) -> float:
+        """Evaluate the profiled criterion at any theta, and phi, (q,), as `Fit.criterion_at`."""
+        if phi is None:
+            return super().criterion_at(theta)
+        moved = self.at_phi(phi)
+        return evaluate(moved.problem, moved.scaled_lambdas_at(theta)).criterion
+
+    @property
+    def residual_parameters(self) -> tuple[ResidualParameter, ...]:
+        """Parameters of the residual structure, by name."""
+        return self.structure.parameters(self.phi)
+
+    @property
+    def curvature(self) -> JointCurvature:
+        """Second derivatives of the criterion in theta and phi, and first ones of beta's errors."""
+        return self.cached("curvature", self._curvature)
+
+    def _curvature(self) -> JointCurvature:
+        problem = ResidualProblem.of(self.tables, self.spec).with_structure(self.structure)
+        combined = problem.at(self.phi)
+        evaluation: Evaluation = evaluate(combined, combined.scaled_lambdas(self.lambdas))
+        return joint_curvature(problem, evaluation)
+
+    @property
+    def n_parameters(self) -> int:
+        """Independent coefficients, entries of theta, those of phi, and the residual variance."""
+        return super().n_parameters + len(self.phi)
+
+    @property
+    def log_likelihood(self) -> float:
+        """Log-likelihood, restricted for a REML fit; without random terms, too, as R's gls."""
+        return -0.5 * self.criterion

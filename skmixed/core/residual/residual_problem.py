@@ -1,0 +1,92 @@
+"""A model whose residuals have a structure, in scaled units: the criterion at any phi."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from skmixed.core.elimination.choose import arrange
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.scaling import ColumnMaps, ScaledModel
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.residual.residual_tables import ResidualTables
+from skmixed.core.residual.structure import Combination, ResidualStructure
+
+_ADVICE = "drop the residual structure, "  # what to do about too many crossed random effects
+
+
+@dataclass(frozen=True, eq=False)
+class CombinedProblem(Problem):
+    """The model at some phi, with the combination of tables that it is made of."""
+
+    combination: Combination = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualProblem:
+    """The M tables of a model in scaled units, the same ones at every phi."""
+
+    structure: ResidualStructure  # resolved
+    keys: FloatArray  # (M, d), of the tables
+    counts: FloatArray  # (M,), of rows, pairs or series behind each
+    independent: Problem  # the model of independent residuals of one variance
+    gram: FloatArray  # (M, p + 1, p + 1)
+    own: Blocks  # (M, k, k, n_levels) of every used factor
+    right: Blocks  # (M, k, p + 1, n_levels) of every used factor
+    pairs: dict[tuple[int, int], FloatArray]  # (M, k_i, k_j, n_pairs), by positions
+
+    @classmethod
+    def of(cls, tables: ResidualTables, spec: ModelSpec) -> ResidualProblem:
+        """Scale the tables of a model, and resolve its structure by them."""
+        keys, counts = np.array(tables.keys), tables.counts_for(spec.weighting)
+        maps = ColumnMaps.of(tables.base, spec)
+        scaled = [ScaledModel.mapped(table, spec, maps) for table in tables.tables]
+        independent = Problem.of(tables.base, spec)
+        return cls(
+            tables.structure.resolved(keys, counts),
+            keys,
+            counts,
+            independent,
+            np.array([model.gram for model in scaled]),
+            [np.array([model.own[f] for model in scaled]) for f in range(len(maps.random))],
+            [np.array([model.right[f] for model in scaled]) for f in range(len(maps.random))],
+            {ij: np.array([model.pairs[ij] for model in scaled]) for ij in scaled[0].pairs},
+        )
+
+    def with_structure(self, structure: ResidualStructure) -> ResidualProblem:
+        """Return the same tables under a structure that is resolved otherwise."""
+        return replace(self, structure=structure)
+
+    def at(self, phi: FloatArray) -> CombinedProblem:
+        """Return the model at phi, (q,)."""
+        combination = self.structure.at(phi, self.keys, self.counts)
+        c, origin = combination.weights, self.independent
+        model = replace(
+            origin.model,
+            gram=total(c, self.gram),
+            own=[total(c, own) for own in self.own],
+            right=[total(c, right) for right in self.right],
+            pairs={ij: total(c, pair) for ij, pair in self.pairs.items()},
+            within=None,
+            first=None,
+        )
+        pairs = {ij: replace(pair, products=model.pairs[ij]) for ij, pair in origin.pairs.items()}
+        return CombinedProblem(
+            origin.spec,
+            model,
+            origin.structures,
+            arrange(model.own, pairs, advice=_ADVICE),
+            pairs,
+            origin.n_observations,
+            origin.constant + combination.log_det,
+            combination=combination,
+        )
+
+
+def total(weights: FloatArray, tables: FloatArray) -> FloatArray:
+    """Return combinations of M tables, (..., a, ...) from (M, a, ...), by weights (..., M)."""
+    flat = weights @ tables.reshape(len(tables), -1)
+    return np.asarray(flat.reshape(*weights.shape[:-1], *tables.shape[1:]))
