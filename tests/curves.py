@@ -23,7 +23,7 @@ import pandas as pd
 
 
 def curve_table() -> pd.DataFrame:
-    """Return the table, (240, 10)."""
+    """Return the table, (240, 11)."""
     i = np.arange(1, 241)
 
     def part(k: int) -> np.ndarray:
@@ -37,6 +37,7 @@ def curve_table() -> pd.DataFrame:
     bumps = 0.2 * x**11 * (10 * (1 - x)) ** 6 + 10 * (10 * x) ** 3 * (1 - x) ** 10
     eta = 2 * np.sin(np.pi * table["x0"]) + np.exp(2 * table["x1"]) + bumps
     shift = np.array([0.9, -1.1, 0.3, 1.6, -0.4, -0.8, 0.1, 1.2, -1.5, 0.6, -0.2, -0.7])
+    table["eta"] = eta
     table["y"] = eta + shift[i % 12] + 1.5 * noise
     table["z"] = (
         np.sin(2 * np.pi * table["x0"]) * (1 + table["x3"])

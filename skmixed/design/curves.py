@@ -16,7 +16,12 @@ from skmixed.design.formula import (
     learn_terms,
     read_argument,
 )
-from skmixed.design.grammar.expressions import NamedColumns, read_terms, text_names
+from skmixed.design.grammar.expressions import (
+    NamedColumns,
+    read_terms,
+    text_names,
+    variables,
+)
 from skmixed.design.grammar.smooths import SmoothTerm, read_smooth
 from skmixed.design.records import stored
 from skmixed.design.splines import SplineBasis
@@ -44,6 +49,7 @@ class Smooth:
     term: SmoothTerm
     basis: SplineBasis
     by: FormulaMatrix | None  # the columns that multiply it, one a curve; None: one, of ones
+    variables: tuple[str, ...]  # columns of the data that the argument needs
     context: Mapping[str, Any] = field(default_factory=dict)  # what its expressions may name
 
     @classmethod
@@ -59,14 +65,21 @@ class Smooth:
         if term.by is not None:
             terms = _by_terms(term, text_names(table.columns), context)
             by, times = learn_terms(terms, table, context)
-        smooth = cls(term, _basis_of(term, x), by, dict(context))
+        used = variables(term.argument, text_names(table.columns))
+        smooth = cls(term, _basis_of(term, x), by, used, dict(context))
         smooth._refuse_outside(x)
         return smooth, smooth._columns(x, times)
 
     def record(self) -> dict[str, Any]:
         """Return all that was learned as a record."""
         by = None if self.by is None else self.by.record()
-        return {"text": self.term.text, "low": self.basis.low, "high": self.basis.high, "by": by}
+        return {
+            "text": self.term.text,
+            "low": self.basis.low,
+            "high": self.basis.high,
+            "by": by,
+            "variables": list(self.variables),
+        }
 
     @classmethod
     def from_record(
@@ -76,7 +89,7 @@ class Smooth:
         term, by = read_smooth(record["text"]), record["by"]
         basis = SplineBasis(term.k, float(record["low"]), float(record["high"]), term.is_cyclic)
         matrix = None if by is None else FormulaMatrix.from_record(by, context)
-        return cls(term, basis, matrix, dict(context))
+        return cls(term, basis, matrix, tuple(record["variables"]), dict(context))
 
     @property
     def is_given(self) -> bool:
@@ -118,18 +131,34 @@ class Smooth:
             )
         return self._columns(x, None if self.by is None else self.by.matrix(table))
 
+    @property
+    def free_variables(self) -> tuple[str, ...]:
+        """The columns of the data that its mean over the range depends on."""
+        return () if self.by is None or self.is_by_level else self.by.variables
+
+    def means(self, table: NamedColumns) -> FloatArray:
+        """Return the columns without a penalty, (n, n_free), where curves have their means.
+
+        The mean of a curve over its range, its penalised columns and its line, is zero.
+        """
+        free = np.zeros((len(table), sum(len(curve.free) for curve in self.curves)))
+        if self.by is not None and not self.is_by_level:
+            free[:, :1] = self.by.matrix(table)
+        return free
+
     def check_further(self, table: NamedColumns) -> None:
         """Raise ValueError for rows that cannot be added to those it was learned from.
 
-        That is, where the range was learned, and for rows outside of it.
+        That is, where it would learn another range from them, and for rows outside of a given one.
         """
-        if not self.is_given:
+        x = evaluate_expression(self.term.argument, table, context=self.context)
+        if not self.is_given and _basis_of(self.term, x) != self.basis:
             raise ValueError(
                 f"{self.term.text!r} has its range from the rows of the fit, so that rows cannot "
                 f"be added later: say it, as in s({self.term.argument}, low={self.basis.low:g}, "
                 f"high={self.basis.high:g})"
             )
-        self._refuse_outside(evaluate_expression(self.term.argument, table, context=self.context))
+        self._refuse_outside(x)
 
     def _refuse_outside(self, x: FloatArray) -> None:
         outside = self.basis.are_outside(x)

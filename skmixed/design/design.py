@@ -88,19 +88,35 @@ class SmoothColumns:
     @property
     def free(self) -> tuple[int, ...]:
         """The places of the columns without a penalty."""
-        return tuple(place for _, free, _ in self._curves() for place in free)
+        return tuple(place for free, _ in self.curve_places for place in free)
 
     def terms(self, factor: int) -> list[Term]:
         """Return the random terms of the penalised columns, one a curve."""
-        return [Term(factor, places, "identity", name) for name, _, places in self._curves()]
+        named = zip(self.smooth.curves, self.curve_places, strict=True)
+        return [Term(factor, places, "identity", curve.name) for curve, (_, places) in named]
 
-    def _curves(self) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
-        start = 0
+    @property
+    def curve_places(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """The places of the free columns of every curve, and of the penalised ones."""
+        found, start = [], 0
         for curve in self.smooth.curves:
             middle = start + len(curve.free)
             end = middle + len(curve.penalised)
-            yield curve.name, self.places[start:middle], self.places[middle:end]
+            found.append((self.places[start:middle], self.places[middle:end]))
             start = end
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedCurve:
+    """One curve of all rows, and the places of its columns in the layout."""
+
+    name: str
+    smooth: Smooth
+    number: int  # among the curves of the levels of a factor
+    free: tuple[int, ...]  # without a penalty: fixed columns
+    penalised: tuple[int, ...]
+    term: Term  # that the latter make
 
 
 @dataclass(frozen=True)
@@ -430,27 +446,44 @@ class Design:
     def fixed_part(self) -> FixedPart:
         """What the fixed columns stand for; without a formula every column is a term."""
         if self._fixed_matrix is not None:
-            part = self._fixed_matrix.fixed_part
-            curves = [
-                FixedColumn(each.smooth.term.text, {}, (self.layout.columns[place],))
-                for each, places in self._fixed_smooths()
-                for place in places
-            ]
-            return replace(part, columns=(*part.columns, *curves))
+            part, columns = self._fixed_matrix.fixed_part, []
+            numbers: list[str] = []
+            for smooth, places, _ in self._fixed_smooths():
+                names = [self.layout.columns[place] for place in places]
+                columns += [FixedColumn(name, {}, (name,)) for name in names]
+                numbers += smooth.free_variables
+            more = dict.fromkeys([*part.numbers, *numbers])
+            return replace(part, columns=(*part.columns, *columns), numbers=tuple(more))
         names = [self.layout.columns[place] for place in self.fixed if place != CONSTANT]
         columns = [FixedColumn(name, {}, (name,)) for name in names]
         constant = [FixedColumn(INTERCEPT)] if self.has_intercept else []
         return FixedPart((*constant, *columns), {}, tuple(names))
 
-    def _fixed_smooths(self) -> Iterator[tuple[SmoothColumns, list[int]]]:
-        """Yield the curves of the fixed part and the places of the columns that they add to it."""
+    @property
+    def curves(self) -> list[FittedCurve]:
+        """The curves of all rows, one a term, in the order of the formula."""
+        found = []
+        for each in self._smooths:
+            named = zip(each.smooth.curves, each.curve_places, strict=True)
+            for number, (curve, (free, penalised)) in enumerate(named):
+                terms = [term for term in self.terms if term.columns == penalised]
+                whole = [t for t in terms if not self.layout.factors[t.factor].key]
+                found += [
+                    FittedCurve(curve.name, each.smooth, number, free, penalised, term)
+                    for term in whole
+                ]
+        return found
+
+    def _fixed_smooths(self) -> Iterator[tuple[Smooth, list[int], list[int]]]:
+        """Yield curves, the places of what they add to the fixed columns, and which these are."""
         assert self._fixed_matrix is not None
         known = set(self.fixed[: len(self._fixed_matrix.names)])
         for each in self._smooths:
-            added = [place for place in each.free if place in self.fixed and place not in known]
-            known.update(added)
-            if added:
-                yield each, added
+            new = [n for n, place in enumerate(each.free) if place in self.fixed]
+            new = [n for n in new if each.free[n] not in known]
+            known.update(each.free)
+            if new:
+                yield each.smooth, [each.free[n] for n in new], new
 
     @property
     def slopes(self) -> tuple[Slopes, ...]:
@@ -458,15 +491,14 @@ class Design:
         return self._slopes
 
     def fixed_matrix(self, table: NamedColumns) -> FloatArray:
-        """Return the fixed columns, (n, n_fixed), the constant included.
+        """Return the fixed columns, (n, n_fixed), the constant included; curves at their means.
 
         The table needs only the variables of `fixed_part`.
         """
         if self._fixed_matrix is not None:
             parts = [self._fixed_matrix.matrix(table)]
-            for each, places in self._fixed_smooths():
-                chosen = [each.places.index(place) for place in places]
-                parts.append(each.smooth.columns(table)[:, chosen])
+            for smooth, _, chosen in self._fixed_smooths():
+                parts.append(smooth.means(table)[:, chosen])
             return np.hstack(parts)
         columns = [table[name].to_numpy(dtype=np.float64) for name in self.fixed_part.numbers]
         constant = [np.ones(len(table))] * self.has_intercept
@@ -483,6 +515,13 @@ class Design:
         """The model matrices of the formulas that make columns."""
         bys = (each.smooth.by for each in self._smooths)
         return tuple([e.matrix for e in self._expressions] + [by for by in bys if by is not None])
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The columns of the data that formulas need."""
+        names = [name for matrix in self.matrices for name in matrix.variables]
+        names += [name for each in self._smooths for name in each.smooth.variables]
+        return tuple(dict.fromkeys(names))
 
     def rows(
         self, columns: FloatArray, codes: tuple[IntArray, ...], weights: FloatArray | None

@@ -105,7 +105,7 @@ class GroupColumns:
         design = getattr(model, "design_", None)
         if design is None or columns is None:
             return cls({}, {}, False)
-        indexes = [factor.index for factor in design.grouping.factors]
+        indexes = [each.index for each in design.grouping.factors if not each.index.is_whole]
         factors = {index.name: tuple(map(str, index.key)) for index in indexes}
         sizes = {index.name: len(index) for index in indexes}
         return cls(factors, sizes, bool(columns.from_argument))

@@ -242,8 +242,7 @@ class PredictionGrid:
 
 def _evaluated_columns(estimator: Any) -> set[str]:
     """Return the columns whose values the formulas of a model need; none without formulas."""
-    matrices = estimator.design_.matrices if hasattr(estimator, "design_") else ()
-    return {name for matrix in matrices for name in matrix.variables}
+    return set(estimator.design_.variables) if hasattr(estimator, "design_") else set()
 
 
 def _feature_name(feature: Any, table: pd.DataFrame) -> str:

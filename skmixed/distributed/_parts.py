@@ -151,8 +151,7 @@ def _kinds(data: TrainingData, design: Design) -> dict[str, Kind]:
 
     Numbers of the table have been checked; those of formulas could be categories.
     """
-    variables = {name for matrix in design.matrices for name in matrix.variables}
-    operands = {name: operand_kind(data.source.table[name]) for name in variables}
+    operands = {name: operand_kind(data.source.table[name]) for name in design.variables}
     return operands | {name: kind_of(labels) for name, labels in data.source.groups.items()}
 
 

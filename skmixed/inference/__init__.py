@@ -19,6 +19,7 @@ from skmixed.inference.random_terms import ranova
 from skmixed.inference.residual_tests import residual_tests
 from skmixed.inference.residuals import residuals
 from skmixed.inference.simulation import Draws, sim
+from skmixed.inference.smooth_terms import smooth_table
 from skmixed.inference.table import Table
 
 __all__ = [
@@ -48,5 +49,6 @@ __all__ = [
     "residual_tests",
     "residuals",
     "sim",
+    "smooth_table",
     "variance_partition",
 ]

@@ -254,7 +254,10 @@ def variance_partition(model: Any, *, scale: Scale = "latent", mean: float | Non
 
 
 def _variances(fit: MixedFit, scale: Scale, mean: float | None) -> tuple[list[str], list[float]]:
-    """Return names and variances of the fixed part, of every factor and of the residual."""
+    """Return names and variances of the fixed part, of every factor and of the residual.
+
+    Curves of all rows are of the fixed part.
+    """
     products = fit.row_products
     if products is None:
         raise ValueError(
@@ -264,6 +267,8 @@ def _variances(fit: MixedFit, scale: Scale, mean: float | None) -> tuple[list[st
     names, values = ["fixed"], [_fixed_variance(fit, products)]
     layout = products.layout
     for factor, covariance in zip(fit.spec.used_factors, fit.covariances, strict=True):
+        if products.factors[factor].index.is_whole:
+            continue
         columns = np.eye(len(products.basis))[:, list(fit.spec.factor_columns(factor))]
         means, about_means = products.moments(columns)
         mean_square = float((covariance * (about_means + np.outer(means, means))).sum())
@@ -273,9 +278,13 @@ def _variances(fit: MixedFit, scale: Scale, mean: float | None) -> tuple[list[st
 
 
 def _fixed_variance(fit: MixedFit, products: CrossProducts) -> float:
-    """Return the variance of X beta over rows, with divisor n - 1."""
+    """Return the variance of X beta and curves over rows, with divisor n - 1."""
     combination = np.zeros((len(products.basis), 1))
     combination[list(fit.spec.fixed), 0] = fit.beta
+    for position, factor in enumerate(fit.spec.used_factors):
+        if products.factors[factor].index.is_whole:
+            places = list(fit.spec.factor_columns(factor))
+            combination[places, 0] += fit.modes[position][0]
     square = float(products.moments(combination)[1][0, 0])
     n = fit.n_observations
     return max(square, 0.0) * n / (n - 1.0) if n > 1 else 0.0

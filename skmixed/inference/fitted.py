@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Any, Protocol, TypeVar
 
@@ -34,6 +35,11 @@ class FittedDesign(Protocol):
     @property
     def slopes(self) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], ...]:
         """For every random term the slopes as they were written, with their columns' places."""
+        ...
+
+    @property
+    def curves(self) -> Sequence[Any]:
+        """The curves of all rows."""
         ...
 
     def fixed_matrix(self, frame: pd.DataFrame) -> FloatArray:

@@ -74,7 +74,8 @@ def ranova(
     REML is compared by restricted likelihood. The reductions are refitted from the cross-products
     of a linear model, and by the approximation of a generalized one. A term ``(0 + x | g)`` of one
     slope is reduced to ``(1 | g)``, as lmerTest does, unless the model has that term already;
-    then it goes.
+    then it goes. Of a curve the penalised part goes, and its line stays; restricted likelihood
+    compares them all the same.
 
     References
     ----------
@@ -165,7 +166,10 @@ def _reductions(
 
 
 def _text(fit: MixedFit, term: Term, slopes: Slopes) -> str:
-    """Write a term as a formula does."""
+    """Write a term as a formula does; of a curve it is what makes it more than a line."""
+    if term.curve:
+        key = fit.products.layout.factors[term.factor].key
+        return f"({term.curve} | {':'.join(key)})" if key else term.curve
     names = [name for name, _ in slopes]
     if CONSTANT not in term.columns:
         names = ["0", *names]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root
 from skmixed.core.rows.linear_predictor import z_b
 from skmixed.core.rows.prediction_errors import mean_predictions
+from skmixed.core.sums.blocks import are_nested
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.keys import pair_keys, sort_keys, split_keys
 from skmixed.core.sums.layout import GroupIndex, Rows
@@ -96,15 +98,18 @@ def outer_factor(
     Raises ValueError without factors, and where none contains the others; it says what to use
     `instead`.
     """
-    if not fit.spec.used_factors:
+    blocks = fit.products.factors
+    grouped = [factor for factor in fit.spec.used_factors if not blocks[factor].index.is_whole]
+    if not grouped:
         raise ValueError("a model without groups has no levels to resample")
-    outermost = fit.problem.elimination.outermost
-    if outermost is None:
+    sizes = {factor: len(blocks[factor].index) for factor in grouped}
+    n_pairs = {ij: len(fit.products.pairs[ij].rows) for ij in combinations(sorted(grouped), 2)}
+    if not are_nested(sizes, n_pairs):
         raise ValueError(
             "the factors are crossed: no levels can be drawn that leave the others whole. Use "
             f"{instead}"
         )
-    return fit.spec.used_factors[outermost]
+    return min(grouped, key=lambda factor: (sizes[factor], -grouped.index(factor)))
 
 
 def resample_levels(

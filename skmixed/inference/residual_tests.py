@@ -155,7 +155,7 @@ def _statistics(
     They are those of the observed response first, and of simulated ones.
     """
     family, phi, n = fit.mean_family, fit.phi, len(observed.y)
-    rows, base = observed.rows_at_known_levels(), observed.fixed_part()
+    rows, base = observed.rows_at_known_levels(), observed.coefficient_part()
     steps = np.arange(n + 1) / n
     degrees = n - fit.rank
     for y, eta in predictors_given(fit, rows, base, chain([observed.y], simulated)):

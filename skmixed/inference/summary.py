@@ -18,6 +18,7 @@ from skmixed.core.search.report import MonteCarlo
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.components import deviations_and_correlations
 from skmixed.inference.fitted import coefficient_names, infinite_names, stated_places
+from skmixed.inference.table import p_text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +27,8 @@ class Summary:
 
     `coefficients` has estimate and standard error in units of y per unit of x, NaN for columns that
     depend on those before them, which are shown as dropped. `error_terms` has groups, name,
-    standard deviation and correlations of every random effect, then the residual.
+    standard deviation and correlations of every random effect, then the residual. `curves` is
+    `smooth_table`.
     """
 
     formula: str
@@ -35,6 +37,7 @@ class Summary:
     notes: tuple[str, ...]  # sizes and criteria, a line each
     digits: int = 2  # decimals of estimates, standard errors and deviations
     thresholds: pd.DataFrame | None = None  # (J - 1, 2), as the coefficients, of ordered categories
+    curves: pd.DataFrame | None = None  # a row each; None for a model without curves
 
     def __str__(self) -> str:
         """Return the summary as text."""
@@ -46,6 +49,8 @@ class Summary:
         if self.error_terms is not None:
             table = rounded(self.error_terms, self.digits)
             parts += ["", "Error terms:", as_text(table, index=False)]
+        if self.curves is not None:
+            parts += ["", "Curves:", as_text(self._curve_texts(self.curves))]
         return "\n".join([*parts, "---", *self.notes])
 
     __repr__ = __str__
@@ -55,6 +60,10 @@ class Summary:
         texts.loc[self.coefficients["coef.est"].isna(), "coef.est"] = "dropped"
         return texts
 
+    def _curve_texts(self, curves: pd.DataFrame) -> pd.DataFrame:
+        texts = rounded(curves.drop(columns="p_value"), self.digits)
+        return texts.assign(p_value=curves["p_value"].map(p_text))
+
     def _repr_html_(self) -> str:
         parts = [self._coefficient_texts().to_html(border=0)]
         if self.thresholds is not None:
@@ -63,13 +72,20 @@ class Summary:
         if self.error_terms is not None:
             parts.append("<p>Error terms</p>")
             parts.append(rounded(self.error_terms, self.digits).to_html(border=0, index=False))
+        if self.curves is not None:
+            parts.append("<p>Curves</p>")
+            parts.append(self._curve_texts(self.curves).to_html(border=0))
         return _as_html(self.formula, parts, self.notes)
 
 
 def summarise(
-    fit: Fit | GeneralizedFit, formula: str, n_dropped: int = 0, digits: int = 2
+    fit: Fit | GeneralizedFit,
+    formula: str,
+    n_dropped: int = 0,
+    digits: int = 2,
+    curves: pd.DataFrame | None = None,
 ) -> Summary:
-    """Summarise a fitted model: estimates, error terms, sizes and criteria.
+    """Summarise a fitted model: estimates, error terms, `curves`, sizes and criteria.
 
     `n_dropped` rows were left out because of missing values. The criteria are those of
     arm::display: deviance is -2 log-likelihood of the fit by maximum likelihood, also where REML
@@ -96,7 +112,8 @@ def summarise(
         notes.append(f"{rows} left out")
     terms = error_terms(fit) if fit.spec.terms else None
     coefficients = coefficients.iloc[stated_places(fit)]
-    return Summary(formula, coefficients, terms, tuple(notes), digits, _thresholds(fit))
+    thresholds = _thresholds(fit)
+    return Summary(formula, coefficients, terms, tuple(notes), digits, thresholds, curves)
 
 
 def _thresholds(fit: Fit | GeneralizedFit) -> pd.DataFrame | None:

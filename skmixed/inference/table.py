@@ -119,13 +119,18 @@ def _text(column: Any, value: Any, space: str) -> str:
     return space + _bare_text(str(column), value)
 
 
+def p_text(value: float) -> str:
+    """Write a p-value; a small one as less than what four decimals show."""
+    return f"<{_SMALLEST_P:g}" if value < _SMALLEST_P else f"{value:.4f}"
+
+
 def _bare_text(column: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None or np.isnan(value):
         return ""
     if column.startswith("p_"):
-        return f"<{_SMALLEST_P:g}" if value < _SMALLEST_P else f"{value:.4f}"
+        return p_text(value)
     if np.isinf(value) or float(value).is_integer():
         return f"{value:g}" if abs(value) < _WRITTEN_OUT else f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= _WRITTEN_OUT else f"{value:.5g}"

@@ -1,13 +1,23 @@
 """Smooth curves in the fixed part and over levels, against mgcv and as any random effects."""
 
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from skmixed import MixedLinearRegressor, lmer
 from skmixed.exceptions import ExtrapolationWarning, FormulaSyntaxError
+from skmixed.inference import (
+    bootstrap,
+    confidence_intervals,
+    marginal_means,
+    ranova,
+    smooth_table,
+    variance_partition,
+)
 from tests.curves import MGCV, curve_table
 
 FOUR = "s(x0, k=20) + s(x1, k=20) + s(x2, k=20) + s(x3, k=20)"
@@ -21,7 +31,9 @@ def table():
 
 def fitted(table, fixed, response="y", random=None, weights=None, **params):
     model = MixedLinearRegressor(random, fixed=fixed, tol=1e-12, **params)
-    return model.fit(table.drop(columns=["y", "z", "hit", "count"]), table[response], weights)
+    return model.fit(
+        table.drop(columns=["y", "z", "hit", "count", "eta"]), table[response], weights
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,12 +123,12 @@ def test_rows_are_added_where_the_range_is_given(table):
     whole = fitted(table, fixed, "z", "(1 | g)")
     model = MixedLinearRegressor("(1 | g)", fixed=fixed, tol=1e-12)
     for part in (table.iloc[:100], table.iloc[100:]):
-        model.partial_fit(part.drop(columns=["y", "z", "hit", "count"]), part["z"])
+        model.partial_fit(part.drop(columns=["y", "z", "hit", "count", "eta"]), part["z"])
     assert model.predict(table) == pytest.approx(whole.predict(table), abs=1e-8)
     with pytest.raises(ValueError, match=r"'x0' is outside of the range .* in row 0"):
         model.partial_fit(table.head(1).assign(x0=1.5), table["z"].head(1))
     with pytest.raises(ValueError, match=r"low=0.00.*high=0.99"):
-        fitted(table, "s(x0)", "z").partial_fit(table.drop(columns="z"), table["z"])
+        fitted(table, "s(x0)", "z").partial_fit(table.head(9), table["z"].head(9))
 
 
 @pytest.mark.parametrize(
@@ -173,3 +185,74 @@ def test_missing_values_of_a_curve_are_refused_and_left_out(table):
     with pytest.raises(ValueError, match="'x0' has missing values in rows 0, 1, 2, 3"):
         fitted(holes, "s(x0)", "z")
     assert lmer("z ~ s(x0)", holes).n_dropped_ == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "fixed", "response", "coupling"),
+    [
+        ("one", "s(x2, k=20)", "y", 1e-3),
+        ("ten", "x1 + s(x2)", "y", 2e-3),
+        ("bylevel", "h + s(x0, by=h)", "z", 2e-3),
+        ("bynumber", "x1 + s(x0, by=x3)", "z", 1e-3),
+    ],
+)
+def test_degrees_of_freedom_and_tests_are_those_of_mgcv(table, name, fixed, response, coupling):
+    known = MGCV[name]
+    found = smooth_table(fitted(table, fixed, response)).to_frame()
+    assert found["edf"].tolist() == pytest.approx(known["edf"], abs=1e-6)
+    assert found["ref_df"].tolist() == pytest.approx(known["ref_df"], abs=1e-5)
+    # mgcv adds what couples the last two directions, whose sign depends on the basis.
+    assert found["statistic"].tolist() == pytest.approx(known["statistic"], rel=coupling)
+    assert (found["p_value"] < 1e-10).all()
+
+
+def test_curve_that_is_a_line_counts_one(table):
+    found = smooth_table(fitted(table, "s(x3, k=8)", "eta")).to_frame()
+    line = fitted(table, "x3", "eta")
+    assert found["edf"].tolist() == [1.0]
+    assert found["std_dev"].tolist() == [0.0]
+    statistic = (line.coef_[0] ** 2 / line.coef_covariance_.iloc[1, 1],)
+    assert found["statistic"].tolist() == pytest.approx(statistic)
+    assert found["p_value"].tolist() == pytest.approx([stats.f.sf(statistic[0], 1, 238)])
+
+
+def test_summary_says_what_a_curve_is(table):
+    text = str(fitted(table, "s(x2)", random="(1 | g)").summary())
+    assert "s(x2)[line]" in text
+    assert re.search(r"Curves:\n +edf ref_df statistic p_value\ns\(x2\) +\d", text)
+    assert "groups: g, 12\n" in text
+    with pytest.raises(ValueError, match="has no curves"):
+        smooth_table(fitted(table, "x2"))
+
+
+def test_tables_name_a_curve_once(table):
+    model = fitted(table, "s(x2)", random="(s(x0, 5) | g)")
+    names = ["sd_(Intercept)|g", "cor_s(x0, 5)[line].(Intercept)|g", "sd_s(x0, 5)[line]|g"]
+    intervals = confidence_intervals(model).to_frame()
+    assert intervals.index[:6].tolist() == [*names, "sd_s(x0, 5)|g", "sd_s(x2)", "sigma"]
+    assert ranova(model).to_frame().index[-2:].tolist() == ["(s(x0, 5) | g)", "s(x2)"]
+    parts = variance_partition(model).to_frame()
+    assert parts.index.tolist() == ["fixed", "g", "residual"]
+    fixed = model.predict(table, random="none")
+    assert parts["estimate"]["fixed"] == pytest.approx(np.var(fixed, ddof=1))
+
+
+def test_marginal_means_hold_curves_at_their_mean_over_the_range(table):
+    model = fitted(table, "h + s(x0, low=0, high=1)", "z")
+    means = marginal_means(model, "h").to_frame()
+    x = (np.arange(2000) + 0.5) / 2000
+    grid = pd.DataFrame({"x0": x, "h": "lo"})
+    assert means["estimate"].loc["lo"] == pytest.approx(model.predict(grid).mean(), abs=1e-3)
+
+
+def test_draws_keep_the_curve_and_bootstraps_refit_it(table):
+    model = fitted(table, "s(x2)", random="(1 | g)")
+    rows = table.head(50)
+    drawn = model.simulate(rows, n_samples=400, random_state=0)
+    sd = np.sqrt(model.residual_variance_ + model.random_covariance_["g"].iloc[0, 0])
+    assert drawn.std(axis=1) == pytest.approx(np.full(50, sd), rel=0.2)
+    for kind in ("parametric", "residual", "cluster"):
+        found = bootstrap(
+            model, 5, kind=kind, X=table.drop(columns="y"), y=table["y"], random_state=0
+        )
+        assert np.isfinite(found.to_frame().to_numpy()).all()

@@ -16,6 +16,7 @@ from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators.mixed._mixed_state import MixedState
 from skmixed.estimators.reading._columns import read_fixed
 from skmixed.estimators.reading._observed_rows import ObservedRows
+from skmixed.inference.smooth_terms import summarised_curves
 from skmixed.inference.summary import Summary, summarise
 
 State = TypeVar("State", bound=MixedState)
@@ -69,7 +70,8 @@ class MixedEstimator(FittedEstimator[State]):
             scale of the link.
         """
         fitted = self._state()
-        return summarise(fitted.fit, fitted.formula, fitted.n_dropped or 0, digits)
+        curves = summarised_curves(fitted.fit, fitted.design)
+        return summarise(fitted.fit, fitted.formula, fitted.n_dropped or 0, digits, curves)
 
     def _observed_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
         """Read rows with their responses, those of the fit or others."""

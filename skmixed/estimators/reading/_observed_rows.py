@@ -53,6 +53,10 @@ class ObservedRows:
         """Return the linear predictor without random effects, offsets in it, (n,)."""
         return self._exposed(self.predicted.fixed_part())
 
+    def coefficient_part(self) -> FloatArray:
+        """Return the same without curves, whose effects are random ones to the likelihood."""
+        return self._exposed(self.predicted.coefficient_part())
+
     def predictor(self, handle_unknown: str) -> FloatArray:
         """Return the linear predictor at the modes of the random effects, (n,)."""
         return self._exposed(self.predicted.means(handle_unknown))
@@ -60,11 +64,14 @@ class ObservedRows:
     def random_variance(self, covariances: list[FloatArray], *, known_too: bool) -> FloatArray:
         """Return the variance of z'b, (n,), of levels that are not known, or of all levels.
 
-        `covariances` are those of the used factors, (k, k).
+        `covariances` are those of the used factors, (k, k); curves of all rows have no variance.
         """
         spec, columns = self.predicted.by.spec, self.predicted.columns
         variance = np.zeros(len(columns))
-        for factor, covariance in zip(spec.used_factors, covariances, strict=True):
+        whole = self.predicted.is_whole
+        for factor, covariance, is_whole in zip(spec.used_factors, covariances, whole, strict=True):
+            if is_whole:
+                continue
             z = columns[:, list(spec.factor_columns(factor))]
             if not known_too:
                 z = z * (self.predicted.codes[factor] == UNKNOWN)[:, None]

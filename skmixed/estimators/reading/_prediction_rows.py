@@ -145,12 +145,25 @@ class PredictionRows:
                 codes[factor] = np.full(len(self.columns), UNKNOWN, dtype=np.intp)
         return replace(self.rows, codes=tuple(codes))
 
-    def fixed_part(self) -> FloatArray:
+    @property
+    def is_whole(self) -> list[bool]:
+        """Which of the used factors has all rows in one level: its effects make curves."""
+        return [self.indexes[factor].is_whole for factor in self.by.spec.used_factors]
+
+    def coefficient_part(self) -> FloatArray:
         """Return X beta and the offset, (n,), in units of y."""
         prediction = x_beta(self.by.spec, self.columns, self.by.estimates.beta)
         if self.offset is not None:
             prediction += self.offset
         return prediction
+
+    def fixed_part(self) -> FloatArray:
+        """Return X beta, the curves of all rows and the offset, (n,), in units of y."""
+        return self.coefficient_part() + self._effects(self.is_whole)
+
+    def _effects(self, wanted: Sequence[bool]) -> FloatArray:
+        by = self.by
+        return z_b(by.spec, self.columns, self.codes, by.estimates.effects, wanted)
 
     def means(self, handle_unknown: str) -> FloatArray:
         """Return X beta + Z b of the wanted factors, (n,), in units of y.
@@ -167,8 +180,8 @@ class PredictionRows:
                     refuse_unknown(self.codes[factor], f"levels of {name!r}", remedy)
                 if handle_unknown == "nan":
                     prediction[unknown] = np.nan
-        effects = self.by.estimates.effects
-        return prediction + z_b(spec, self.columns, self.codes, effects, self.wanted)
+        grouped = [keep and not w for keep, w in zip(self.wanted, self.is_whole, strict=True)]
+        return prediction + self._effects(grouped)
 
     def deviations(self, posterior: Fit | Posterior) -> FloatArray:
         """Return the standard errors of `means`, (n,), in units of y."""
@@ -198,12 +211,14 @@ def draw_predictors(
 ) -> FloatArray:
     """Draw X beta + Z b of rows, offsets in it, (n, n_samples).
 
-    The effects of known levels are drawn too if `random` is "new", and are their modes if it is
-    "fitted". Raises ValueError if labels are not given.
+    Curves of all rows are as estimated. The effects of known levels are drawn too if `random` is
+    "new", and are their modes if it is "fitted". Raises ValueError if labels are not given.
     """
     drawn = np.repeat(predicted.fixed_part()[:, None], n_samples, axis=1)
     for position, factor in enumerate(fit.spec.used_factors):
         key = predicted.indexes[factor].key
+        if predicted.is_whole[position]:
+            continue
         missing = [name for name in key if name not in source.groups]
         if missing:
             raise ValueError(

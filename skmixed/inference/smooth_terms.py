@@ -1,0 +1,143 @@
+"""Smooth curves: how many degrees of freedom they use, and whether they are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import linalg, stats
+
+from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.linalg import FloatArray
+from skmixed.core.rows.curve_estimates import CurveEstimate
+from skmixed.inference.conditional_aic import effective_parameters
+from skmixed.inference.fitted import (
+    MixedFit,
+    design_of,
+    determined_mixed_fit_of,
+    formula_of,
+    snapshot,
+)
+from skmixed.inference.table import Table
+
+_ROUNDED_RANK = 1e-6  # of degrees of freedom: what is left of whole ones by rounding
+_LEAST_EIGENVALUE = 1e-12  # of the largest: less is rounding of the covariance
+_NOTE = (
+    "edf: effective degrees of freedom, the line counted as one. Tests of no curve at all: Wood "
+    "(2013), approximate, the smoothness taken as known"
+)
+
+
+def smooth_table(model: Any) -> Table:
+    """Return effective degrees of freedom of the curves, and approximate tests of them.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model, linear or generalized, with curves ``s(x)`` in its fixed part.
+
+    Returns
+    -------
+    Table
+        A row a curve. Columns edf (effective degrees of freedom, the line of the curve counted as
+        one), ref_df (those of the test), statistic (F, or chi-squared where the variance of the
+        responses is known) and p_value of no effect at all, and std_dev: the standard deviation of
+        the curve about its line, in units of y or of the link, averaged over its range.
+
+    Raises
+    ------
+    ValueError
+        If the model has no curves.
+
+    See Also
+    --------
+    ranova : Whether a curve is more than its line.
+    skmixed.display.SmoothDisplay : Pictures of the curves.
+
+    Notes
+    -----
+    As ``summary(gam)`` of mgcv. The statistic is f'V^-f over the estimated curve f at the rows,
+    less its mean, with V the covariance of its error and V^- an inverse of the rank ref_df, which
+    need not be whole [1]_. The p-values are those of F, or chi-squared, with ref_df degrees of
+    freedom, which have the mean and the variance of what the statistic is distributed as. That
+    the smoothness is an estimate is not in them: read p-values between 0.01 and 0.1 with care.
+
+    References
+    ----------
+    .. [1] Wood, S. N. (2013). On p-values for smooth components of an extended generalized
+       additive model. Biometrika 100(1), :doi:`10.1093/biomet/ass048`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.inference import smooth_table
+    >>> x = np.linspace(0, 1, 100)
+    >>> y = np.sin(6 * x) + 0.1 * np.cos(77 * np.arange(100) ** 2)
+    >>> model = MixedLinearRegressor(fixed="s(x)").fit(pd.DataFrame({"x": x}), y)
+    >>> smooth_table(model).to_frame()["edf"].round(1)
+    s(x)    6.7
+    Name: edf, dtype: float64
+    """
+    model = snapshot(model)
+    fit = determined_mixed_fit_of(model)
+    if not design_of(model).curves:
+        raise ValueError("the model has no curves s(x) in its fixed part")
+    frame = smooth_frame(fit, design_of(model))
+    return Table(f"Curves: {formula_of(model)}", frame, (f"{_NOTE}.",))
+
+
+def smooth_frame(fit: MixedFit, design: Any) -> pd.DataFrame:
+    """Return the figures of the curves of a design, a row each."""
+    scale = np.inf
+    if isinstance(fit, Fit):
+        omegas = [lam @ lam.T for lam in fit.evaluation.lambdas]
+        scale = max(1.0, fit.n_observations - effective_parameters(fit, omegas))
+    rows = []
+    for curve in design.curves:
+        estimate = CurveEstimate.of(fit, curve.term, curve.free)
+        statistic, rank = _statistic(estimate)
+        over = 1.0 if np.isinf(scale) else rank
+        p = (
+            stats.chi2.sf(statistic, rank)
+            if over == 1.0
+            else stats.f.sf(statistic / rank, rank, scale)
+        )
+        rows.append([estimate.edf, rank, statistic / over, p, estimate.deviation])
+    columns = ["edf", "ref_df", "statistic", "p_value", "std_dev"]
+    return pd.DataFrame(rows, index=[curve.name for curve in design.curves], columns=columns)
+
+
+def summarised_curves(fit: MixedFit, design: Any) -> pd.DataFrame | None:
+    """Return what a summary says of curves, None where there are none or nothing judges them."""
+    is_exact = isinstance(fit, GeneralizedFit) or fit.report.monte_carlo is None
+    if not design.curves or not fit.is_determined or not is_exact:
+        return None
+    return smooth_frame(fit, design).drop(columns="std_dev")
+
+
+def _statistic(estimate: CurveEstimate) -> tuple[float, float]:
+    """Return f'V^-f of a curve at the rows, and the rank of the inverse.
+
+    Between two whole ranks k - 1 and k + 1 the last two directions count 1 and r - k; what couples
+    them has a sign that nothing tells, and is averaged over it.
+    """
+    root = _root(estimate.moments)
+    values, vectors = linalg.eigh(root @ estimate.covariance @ root.T)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    n_felt = int((values > _LEAST_EIGENVALUE * values[0]).sum())
+    rank = min(max(1.0, estimate.reference), float(n_felt))
+    if abs(rank - round(rank)) < _ROUNDED_RANK:
+        rank = float(round(rank))
+    shares = np.clip(rank - np.arange(n_felt), 0.0, 1.0)
+    along = vectors[:, :n_felt].T @ (root @ estimate.coefficients)
+    return float((shares * along**2 / values[:n_felt]).sum()), rank
+
+
+def _root(moments: FloatArray) -> FloatArray:
+    """Return R with R'R a matrix of moments, (m, m)."""
+    values, vectors = linalg.eigh(moments)
+    return np.asarray(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)
