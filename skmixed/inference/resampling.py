@@ -56,7 +56,7 @@ def resample_residuals(
     """Resample random effects and residuals, and sum the responses they make.
 
     Both are centred and given the estimated covariances first: BLUPs are shrunk, and residuals are
-    too small. Raises ValueError if rows stand for several, whose residuals are not known.
+    too small. Curves of all rows stay as they are. Raises ValueError if rows stand for several, whose residuals are not known.
     """
     if fit.spec.weighting == "frequency" and rows.weights is not None and np.ptp(rows.weights):
         raise ValueError(
@@ -70,7 +70,11 @@ def resample_residuals(
     pool -= pool.mean()
     pool *= np.sqrt(fit.sigma2 / np.mean(np.square(pool)))
     effects = []
-    for b, covariance in zip(modes, fit.covariances, strict=True):
+    used = zip(modes, fit.covariances, fit.spec.used_factors, strict=True)
+    for b, covariance, factor in used:
+        if rows.indexes[factor].is_whole:
+            effects.append(np.repeat(b.T[:, None], n_samples, axis=1))
+            continue
         levels = generator.integers(0, len(b), (n_samples, len(b)))
         effects.append(_with_covariance(b, covariance).T[:, levels])
     chosen = generator.integers(0, len(pool), (len(pool), n_samples))
@@ -160,7 +164,7 @@ class WholeLevels:
     def drawn(self, draw: IntArray) -> tuple[Rows, IntArray]:
         """Return the rows of some levels, (m,), and where they stand among all.
 
-        Each draw of a level is a level of its own.
+        Each draw of a level is a level of its own, but the one that holds all rows.
         """
         lengths = np.diff(self.ends)[draw]
         copies = np.repeat(np.arange(len(draw)), lengths)
@@ -168,6 +172,10 @@ class WholeLevels:
         chosen = self.order[np.arange(len(copies)) + shift[copies]]
         indexes, codes = [], []
         for index, sizes, places in zip(self.rows.indexes, self.sizes, self.places, strict=True):
+            if index.is_whole:
+                codes.append(np.zeros(len(chosen), dtype=np.intp))
+                indexes.append(index)
+                continue
             first = np.cumsum(sizes[draw]) - sizes[draw]
             codes.append(first[copies] + places[chosen])
             labels = np.arange(int(sizes[draw].sum()))

@@ -100,13 +100,12 @@ def smooth_frame(fit: MixedFit, design: Any) -> pd.DataFrame:
     for curve in design.curves:
         estimate = CurveEstimate.of(fit, curve.term, curve.free)
         statistic, rank = _statistic(estimate)
-        over = 1.0 if np.isinf(scale) else rank
-        p = (
-            stats.chi2.sf(statistic, rank)
-            if over == 1.0
-            else stats.f.sf(statistic / rank, rank, scale)
-        )
-        rows.append([estimate.edf, rank, statistic / over, p, estimate.deviation])
+        if np.isinf(scale):
+            p_value = stats.chi2.sf(statistic, rank)
+        else:
+            statistic /= rank
+            p_value = stats.f.sf(statistic, rank, scale)
+        rows.append([estimate.edf, rank, statistic, p_value, estimate.deviation])
     columns = ["edf", "ref_df", "statistic", "p_value", "std_dev"]
     return pd.DataFrame(rows, index=[curve.name for curve in design.curves], columns=columns)
 

@@ -251,7 +251,7 @@ def test_draws_keep_the_curve_and_bootstraps_refit_it(table):
     drawn = model.simulate(rows, n_samples=400, random_state=0)
     sd = np.sqrt(model.residual_variance_ + model.random_covariance_["g"].iloc[0, 0])
     assert drawn.std(axis=1) == pytest.approx(np.full(50, sd), rel=0.2)
-    for kind in ("parametric", "residual", "cluster"):
+    for kind in ("parametric", "residual", "cases"):
         found = bootstrap(
             model, 5, kind=kind, X=table.drop(columns="y"), y=table["y"], random_state=0
         )
