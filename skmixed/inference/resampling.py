@@ -56,7 +56,8 @@ def resample_residuals(
     """Resample random effects and residuals, and sum the responses they make.
 
     Both are centred and given the estimated covariances first: BLUPs are shrunk, and residuals are
-    too small. Curves of all rows stay as they are. Raises ValueError if rows stand for several, whose residuals are not known.
+    too small. Curves of all rows stay as they are. Raises ValueError if rows stand for several,
+    whose residuals are not known.
     """
     if fit.spec.weighting == "frequency" and rows.weights is not None and np.ptp(rows.weights):
         raise ValueError(
