@@ -9,9 +9,9 @@ import pandas as pd
 from scipy import linalg, stats
 
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.after_fit.curve_estimates import CurveEstimate
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.rows.curve_estimates import CurveEstimate
 from skmixed.inference.conditional_aic import effective_parameters
 from skmixed.inference.fitted import (
     MixedFit,
@@ -23,7 +23,7 @@ from skmixed.inference.fitted import (
 from skmixed.inference.table import Table
 
 _ROUNDED_RANK = 1e-6  # of degrees of freedom: what is left of whole ones by rounding
-_LEAST_EIGENVALUE = 1e-12  # of the largest: less is rounding of the covariance
+_LEAST_SPREAD = 1e-12  # of the largest: less is rounding of the covariance
 _NOTE = (
     "edf: effective degrees of freedom, the line counted as one. Tests of no curve at all: Wood "
     "(2013), approximate, the smoothness taken as known"
@@ -127,7 +127,7 @@ def _statistic(estimate: CurveEstimate) -> tuple[float, float]:
     root = _root(estimate.moments)
     values, vectors = linalg.eigh(root @ estimate.covariance @ root.T)
     values, vectors = values[::-1], vectors[:, ::-1]
-    n_felt = int((values > _LEAST_EIGENVALUE * values[0]).sum())
+    n_felt = int((values > _LEAST_SPREAD * values[0]).sum())
     rank = min(max(1.0, estimate.reference), float(n_felt))
     if abs(rank - round(rank)) < _ROUNDED_RANK:
         rank = float(round(rank))
