@@ -1,15 +1,17 @@
 """Covariances over planned visits: structures, sums by pattern and the criterion."""
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
 from skmixed.core.residual import visits_sums
+from skmixed.core.residual.fitting import fit_tables
 from skmixed.core.residual.visits_covariance import AnyCovariance
-from skmixed.core.residual.visits_likelihood import VisitModel, combined, evaluate_visits
+from skmixed.core.residual.visits_likelihood import evaluate_visits
 from skmixed.core.residual.visits_search import local_model
-from skmixed.core.residual.visits_sums import VisitSums
+from skmixed.core.residual.visits_tables import VisitTables
 from tests.core.trials import draw_phi, draw_trial
 
 KINDS = range(len(draw_trial(0).structures()))
@@ -29,7 +31,8 @@ def test_covariances_and_their_derivatives(kind, n_visits):
     structure = draw_trial(0, n_visits).structures()[kind]
     phi = draw_phi(structure, rng)
     sigma = structure.covariance(phi)
-    assert sigma[0, 0] == pytest.approx(1.0) and np.linalg.eigvalsh(sigma)[0] > 0.0
+    assert sigma[0, 0] == pytest.approx(1.0)
+    assert np.linalg.eigvalsh(sigma)[0] > 0.0
     gradient = rng.standard_normal((n_visits, n_visits))
     gradient = gradient + gradient.T
     shape = (structure.n_phi, n_visits, n_visits)
@@ -65,7 +68,7 @@ def test_parameters_are_read_off_the_covariance(kind):
 @pytest.mark.parametrize("kind", KINDS[:5])
 def test_starts_are_the_covariance_itself_where_there_is_one(kind, n_visits):
     structure = draw_trial(0, n_visits).structures()[kind]
-    phi = draw_phi(structure, np.random.default_rng(kind)) / 2.0
+    phi = draw_phi(structure, np.random.default_rng(kind))
     sigma = structure.covariance(phi)
     deviations = np.sqrt(sigma.diagonal())
     counts = np.full(sigma.shape, 20.0)
@@ -74,7 +77,7 @@ def test_starts_are_the_covariance_itself_where_there_is_one(kind, n_visits):
 
 
 def dense(trial, sigma, method):
-    """The criterion, beta, its covariance and sigma^2 with the matrix of all rows."""
+    """The criterion, the covariance of beta and sigma^2 with the matrix of all rows."""
     V, X, y = trial.dense_covariance(sigma), trial.X, trial.y
     inverse = np.linalg.inv(V)
     information = X.T @ inverse @ X
@@ -85,7 +88,7 @@ def dense(trial, sigma, method):
     criterion = np.linalg.slogdet(V)[1] + nu * (1.0 + np.log(2.0 * np.pi * sigma2))
     if method == "reml":
         criterion += np.linalg.slogdet(information)[1]
-    return criterion, beta, sigma2 * np.linalg.inv(information), sigma2
+    return criterion, sigma2 * np.linalg.inv(information), sigma2
 
 
 @pytest.mark.parametrize("method", ["reml", "ml"])
@@ -96,11 +99,11 @@ def test_the_criterion_is_that_of_the_whole_matrix(seed, method):
     sigma = structure.covariance(draw_phi(structure, np.random.default_rng(seed)))
     model = trial.model(method)
     found = evaluate_visits(model, sigma)
-    criterion, beta, covariance, sigma2 = dense(trial, sigma, method)
+    criterion, covariance, sigma2 = dense(trial, sigma, method)
     assert found.criterion == pytest.approx(criterion, rel=1e-12)
-    scale = model.scaled.response_scale
+    scale = model.independent.model.response_scale
     assert found.sigma2 / scale**2 == pytest.approx(sigma2, rel=1e-11)
-    maps = model.scaled.to_raw[: trial.X.shape[1], :-1] / scale
+    maps = model.independent.model.to_raw[: trial.X.shape[1], :-1] / scale
     raw = found.sigma2 * maps @ found.fixed_covariance @ maps.T
     np.testing.assert_allclose(raw, covariance, rtol=1e-9, atol=1e-12)
 
@@ -172,23 +175,31 @@ def test_residuals_are_whitened_and_coloured(kind):
 def test_merged_sums_are_sums_of_all(weighted):
     trial = draw_trial(5, 5, 40, weighted=weighted)
     parts = [trial.take(trial.subject % 3 == part) for part in range(3)]
-    whole, merged = trial.sums(), VisitSums.merged([part.sums() for part in parts])
-    sigma = AnyCovariance(trial.labels()).covariance(np.full(14, 0.2))
-    np.testing.assert_array_equal(merged.counts, whole.counts)
-    assert merged.n_bytes == merged.products.nbytes == whole.n_bytes
-    again = merged.rebased(whole.basis).in_unit(whole.unit)
-    np.testing.assert_allclose(again.products, whole.products, rtol=1e-10, atol=1e-8)
-    expected = evaluate_visits(trial.model(), sigma).criterion
-    for sums in (merged, parts[0].sums() + parts[1].sums() + parts[2].sums()):
-        found = evaluate_visits(VisitModel.of(sums, trial.spec()), sigma)
-        assert found.criterion == pytest.approx(expected, rel=1e-12)
+    parts = [dataclasses.replace(part, y=part.y + 1000.0) for part in parts]  # another shift
+    structure = AnyCovariance(trial.labels())
+    whole = dataclasses.replace(trial, y=trial.y + 1000.0)
+    expected = whole.fit(structure)
+    first, second, third = [part.tables() for part in parts]
+    for merged in (VisitTables.merged([first, second, third]), third + second + first):
+        assert merged.n_bytes == whole.tables().n_bytes
+        found = fit_tables(merged, trial.spec())
+        assert found.criterion == pytest.approx(expected.criterion, rel=1e-11)
+        np.testing.assert_allclose(found.phi, expected.phi, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(found.beta_covariance, expected.beta_covariance, rtol=1e-6)
 
 
 def test_parts_that_tear_a_subject_are_refused():
     trial = draw_trial(6)
     half = np.arange(len(trial.y)) < len(trial.y) // 2
-    with pytest.raises(ValueError, match=r"the rows of subject 1\d\d are in two parts"):
-        trial.take(half).sums() + trial.take(~half).sums()
+    with pytest.raises(ValueError, match=r"series of 'subject', '1\d\d' for one, are in several"):
+        trial.take(half).tables() + trial.take(~half).tables()
+
+
+def test_weights_that_count_rows_are_refused():
+    trial = draw_trial(6, weighted=True)
+    spec = dataclasses.replace(trial.spec(), weighting="frequency")
+    with pytest.raises(ValueError, match="sample weights that count rows have no meaning"):
+        fit_tables(trial.tables(), spec)
 
 
 def test_two_rows_of_a_subject_at_a_visit_are_refused():
@@ -196,30 +207,30 @@ def test_two_rows_of_a_subject_at_a_visit_are_refused():
     twice = trial.take(np.append(np.arange(len(trial.y)), 3))
     message = f"subject {trial.subject[3]} is twice at one visit, in rows 3 and {len(trial.y)}"
     with pytest.raises(ValueError, match=re.escape(message)):
-        twice.sums()
+        twice.tables()
 
 
 def test_sums_that_are_too_large_are_refused_before_they_are_taken(monkeypatch):
     trial = draw_trial(8, 6, 50)
-    size = trial.sums().n_bytes
+    size = trial.tables().n_bytes
     monkeypatch.setattr(visits_sums, "memory_installed", lambda: 2 * size)
-    trial.sums()
+    trial.tables()
     monkeypatch.setattr(visits_sums, "memory_installed", lambda: 2 * size - 1)
     with pytest.raises(MemoryError, match=r"sums over \d+ patterns of 6 visits seen, of 9 columns"):
-        trial.sums()
+        trial.tables()
 
 
 def test_more_visits_than_there_can_be_patterns_of_are_refused():
     trial = draw_trial(8, 60, 5)
     with pytest.raises(ValueError, match="a covariance of 60 visits has too many patterns"):
-        trial.sums()
+        trial.tables()
 
 
 def test_combined_products_are_those_of_independent_rows():
     trial = draw_trial(9, weighted=True)
     structure = AnyCovariance(trial.labels())
-    sigma = structure.covariance(np.full(structure.n_phi, 0.3))
-    found = combined(trial.sums(), sigma)
-    inverse = np.linalg.inv(trial.dense_covariance(sigma))
+    phi = np.full(structure.n_phi, 0.3)
+    found = trial.tables().combined(phi, structure)
+    inverse = np.linalg.inv(trial.dense_covariance(structure.covariance(phi)))
     columns = np.column_stack([trial.X, trial.y]) @ found.basis
     np.testing.assert_allclose(found.gram * found.unit, columns.T @ inverse @ columns, rtol=1e-9)

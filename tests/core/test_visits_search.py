@@ -7,9 +7,10 @@ from scipy.optimize import minimize
 from skmixed.core.residual.visits_covariance import AnyCovariance, LagCovariance
 from skmixed.core.residual.visits_likelihood import evaluate_visits
 from skmixed.core.residual.visits_search import VisitSearch, local_model
-from tests.core.trials import Trial, draw_trial
+from tests.core.trials import Trial, draw_phi, draw_trial
 
 KINDS = range(len(draw_trial(0).structures()))
+WITHOUT_END = (21, 44, 54)  # seeds of trials whose likelihood is unbounded
 
 
 def fit(trial, structure, method="reml", **settings):
@@ -25,7 +26,8 @@ def check_optimum(trial, structure, method="reml"):
     phi, found, report = fit(trial, structure, method)
     units = structure.units(phi)
     slope, hessian = local_model(found, structure, phi)
-    assert report.converged and report.n_evaluations <= 35
+    assert report.converged
+    assert report.n_evaluations <= 35
     assert np.linalg.eigvalsh(hessian * np.outer(units, units))[0] > 0.0
     left = slope @ np.linalg.solve(hessian, slope) / 2.0
     assert left < 1e-9 + 10.0 * found.rounding
@@ -33,22 +35,25 @@ def check_optimum(trial, structure, method="reml"):
 
 
 def draw_any(seed):
-    """Draw a trial of any size, of unequal visits and up to 40 percent missing."""
+    """Draw a trial of any size, of unequal visits and up to half of them missing."""
     rng = np.random.default_rng([9, seed])
-    n_visits, n_subjects = int(rng.integers(2, 9)), int(rng.integers(20, 120))
-    return draw_trial(seed, n_visits, n_subjects, rng.uniform(0.0, 0.4))
+    n_visits, n_subjects = int(rng.integers(2, 9)), int(rng.integers(12, 100))
+    return draw_trial(seed, n_visits, n_subjects, rng.uniform(0.0, 0.5))
 
 
 @pytest.mark.parametrize("seed", range(70))
 def test_no_search_ends_wrongly_without_saying_so(seed):
     trial = draw_any(seed)
     structure = trial.structures()[seed % len(KINDS) if seed % 2 else 0]
-    sums = trial.sums()
-    try:
-        check_optimum(trial, structure, "ml" if seed % 3 == 0 else "reml")
-    except ValueError as error:
-        assert isinstance(structure, AnyCovariance)
-        assert sums.n_complete <= sums.n_visits or (sums.together == 0.0).any(), str(error)
+    sums = trial.tables().sums
+    method = "ml" if seed % 3 == 0 else "reml"
+    if seed not in WITHOUT_END:
+        check_optimum(trial, structure, method)
+        return
+    assert isinstance(structure, AnyCovariance)
+    assert sums.n_complete <= sums.n_visits or (sums.together == 0.0).any()
+    with pytest.raises(ValueError, match=r"no maximum|no subject was seen"):
+        fit(trial, structure, method)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -57,11 +62,11 @@ def test_no_start_leads_lower(seed):
     rng = np.random.default_rng(seed)
     for structure in trial.structures():
         found = check_optimum(trial, structure)
-        best = minimize(
-            lambda x: evaluate_visits(found.model, structure.covariance(x)).criterion,
-            0.4 * rng.standard_normal(structure.n_phi),
-            method="BFGS",
-        ).fun
+
+        def criterion(x, model=found.model, structure=structure):
+            return evaluate_visits(model, structure.covariance(x)).criterion
+
+        best = minimize(criterion, draw_phi(structure, rng), method="BFGS").fun
         assert found.criterion < best + 1e-6
 
 
@@ -98,8 +103,9 @@ def test_one_visit_is_a_linear_model():
     for structure in one.structures():
         phi, found, report = fit(one, structure)
         rest = np.linalg.lstsq(one.X, one.y, rcond=None)[1][0]
-        assert len(phi) == 0 and report.converged
-        scale = found.model.scaled.response_scale
+        assert len(phi) == 0
+        assert report.converged
+        scale = found.model.independent.model.response_scale
         assert found.sigma2 / scale**2 == pytest.approx(rest / 23)
 
 
@@ -108,7 +114,7 @@ def test_columns_that_depend_on_others_are_dropped():
     twice = np.column_stack([trial.X, trial.X[:, 1] - 2.0 * trial.X[:, 2]])
     other = Trial(twice, trial.y, trial.subject, trial.visit, 4)
     found, again = fit(trial, us(trial))[1], fit(other, us(trial))[1]
-    assert again.model.scaled.kept == tuple(range(trial.X.shape[1]))
+    assert again.model.independent.model.kept == tuple(range(trial.X.shape[1]))
     assert again.criterion == pytest.approx(found.criterion, rel=1e-12)
 
 
@@ -185,12 +191,12 @@ def test_a_visit_seen_once_is_no_estimate():
 
 
 def test_a_variance_that_vanishes_by_maximum_likelihood_is_refused():
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(5)
     y = rng.standard_normal((40, 1)) + rng.standard_normal((40, 6))
     seen = rng.random((40, 6)) < 0.7
     seen[:, 0], seen[:, 5] = True, np.arange(40) == 0
     subject, visit = np.nonzero(seen)
-    X = np.column_stack([np.ones(len(visit)), visit])
+    X = np.column_stack([np.ones(len(visit)), visit, visit**2])
     trial = Trial(X, y[seen], subject, visit, 6)
     structure = LagCovariance(trial.labels(), "ar1", True)
     with pytest.raises(ValueError, match="the variance of the visit 'week 10' vanishes"):
@@ -220,14 +226,15 @@ def test_nearly_equal_visits_of_many_subjects_are_estimated():
         y.ravel(), np.repeat(np.arange(60), 2), np.tile([0, 1], 60), 2,
     )  # fmt: skip
     found = check_optimum(trial, us(trial))
-    covariance = found.sigma2 * found.sigma / found.model.scaled.response_scale**2
+    covariance = found.sigma2 * found.sigma / found.model.independent.model.response_scale**2
     np.testing.assert_allclose(covariance, np.cov(y.T), rtol=1e-6)
 
 
 def test_a_search_that_is_cut_short_says_so():
     trial = draw_trial(40)
     report = fit(trial, us(trial), max_iter=2)[2]
-    assert not report.converged and report.n_evaluations == 2
+    assert not report.converged
+    assert report.n_evaluations == 2
     assert report.message == "the number of evaluations reached max_iter"
 
 
@@ -237,10 +244,12 @@ def test_a_search_without_digits_says_so():
     X = np.column_stack([np.ones(len(trial.y)), np.eye(4)[trial.visit][:, 1:]])
     other = Trial(X, trial.y * of_visit, trial.subject, trial.visit, 4)
     report = fit(other, us(other))[2]
-    assert not report.converged and "the sums have too few digits" in report.message
+    assert not report.converged
+    assert "the sums have too few digits" in report.message
 
 
 def test_iterations_are_called_back():
     trial, lines = draw_trial(41), []
     _, found, report = fit(trial, us(trial), callback=lines.append)
-    assert tuple(lines) == report.trace and lines[-1].criterion == found.criterion
+    assert tuple(lines) == report.trace
+    assert lines[-1].criterion == found.criterion

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from skmixed.core.model.spec import ModelSpec
+from skmixed.core.residual.fitting import fit_tables, tables_of
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.visits_covariance import AnyCovariance, LagCovariance
 from skmixed.core.residual.visits_likelihood import VisitModel
-from skmixed.core.residual.visits_sums import VisitSums
+from skmixed.core.residual.visits_tables import VisitTables
 from skmixed.core.sums.layout import GroupIndex, Layout, Rows
 
 
@@ -39,14 +40,21 @@ class Trial:
         labels, codes = np.unique(self.subject, return_inverse=True)
         return ResidualRows(codes, GroupIndex(("subject",), (labels,)), self.visit.astype(float))
 
-    def sums(self):
-        return VisitSums.of(self.layout(), self.rows(), self.residual_rows(), self.n_visits)
+    def tables(self, structure=None):
+        structure = structure or AnyCovariance(self.labels())
+        found = tables_of(self.layout(), self.rows(), self.residual_rows(), structure)
+        assert isinstance(found, VisitTables)
+        return found
 
     def spec(self, method="reml"):
         return ModelSpec(tuple(range(self.X.shape[1])), (), method, "precision")
 
     def model(self, method="reml"):
-        return VisitModel.of(self.sums(), self.spec(method))
+        tables = self.tables()
+        return VisitModel.of(tables.sums, tables.base, self.spec(method))
+
+    def fit(self, structure, method="reml"):
+        return fit_tables(self.tables(structure), self.spec(method))
 
     def dense_covariance(self, sigma):
         """R of all rows, (n, n)."""
@@ -90,4 +98,9 @@ def draw_trial(seed, n_visits=4, n_subjects=30, missing=0.25, weighted=False):
 
 def draw_phi(structure, rng):
     """Draw parameters of a structure, at none of which it is near singular."""
-    return 0.4 * rng.standard_normal(structure.n_phi)
+    k = structure.n_visits
+    deviations = np.exp(0.4 * rng.standard_normal(k))
+    lags = np.abs(np.subtract.outer(np.arange(k), np.arange(k)))
+    correlations = rng.uniform(-0.1, 0.7) ** lags if k > 1 else np.eye(1)
+    phi = structure.near(deviations, correlations, np.full((k, k), 20.0))
+    return phi + 0.1 * rng.standard_normal(structure.n_phi)

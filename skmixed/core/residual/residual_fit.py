@@ -76,7 +76,7 @@ class ResidualFit(Fit):
 
     def refit(self, **changes: Any) -> Fit:
         """Fit a variant of the model to the same data; `changes` are fields of `ModelSpec`."""
-        return ResidualFit.of_tables(self.tables, replace(self.spec, **changes))
+        return type(self).of_tables(self.tables, replace(self.spec, **changes))
 
     def at_phi(self, phi: FloatArray) -> ResidualFit:
         """Return the same data and relative covariances at another phi, (q,)."""
@@ -86,7 +86,7 @@ class ResidualFit(Fit):
 
     def with_phi_held(self, held: Mapping[int, float]) -> ResidualFit:
         """Fit the same model to the same data with some entries of phi held."""
-        return ResidualFit.of_tables(self.tables, self.spec, None, held)
+        return type(self).of_tables(self.tables, self.spec, None, held)
 
     def criterion_at(self, theta: FloatArray, phi: FloatArray | None = None) -> float:
         """Evaluate the profiled criterion at any theta, and phi, (q,), as `Fit.criterion_at`."""

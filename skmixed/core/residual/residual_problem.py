@@ -90,3 +90,12 @@ def total(weights: FloatArray, tables: FloatArray) -> FloatArray:
     """Return combinations of M tables, (..., a, ...) from (M, a, ...), by weights (..., M)."""
     flat = weights @ tables.reshape(len(tables), -1)
     return np.asarray(flat.reshape(*weights.shape[:-1], *tables.shape[1:]))
+
+
+def check_determined(problem: Problem) -> None:
+    """Raise ValueError if a model of independent rows leaves nothing for the residuals."""
+    if not problem.is_determined:
+        raise ValueError(
+            "nothing is left for the residuals, whose structure is to be estimated: there are as "
+            "many independent fixed columns as rows, or they explain the response exactly"
+        )

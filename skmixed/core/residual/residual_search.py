@@ -10,7 +10,7 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.residual.joint_derivatives import joint_derivatives
-from skmixed.core.residual.residual_problem import ResidualProblem
+from skmixed.core.residual.residual_problem import ResidualProblem, check_determined
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.newton import Newton, ThetaSearch
 from skmixed.core.search.report import SolverReport
@@ -25,11 +25,7 @@ def search_jointly(
 
     Returns phi, (q,), last. Raises ValueError where the likelihood has no maximum.
     """
-    if not problem.independent.is_determined:
-        raise ValueError(
-            "nothing is left for the residuals, whose structure is to be estimated: there are as "
-            "many independent fixed columns as rows, or they explain the response exactly"
-        )
+    check_determined(problem.independent)
     phi = problem.structure.starts[0].copy()
     for place, value in held.items():
         phi[place] = value

@@ -22,7 +22,7 @@ from skmixed.core.sums.layout import GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summation import apply_basis, in_unit, level_sums
 
-_MOST_MEMORY = 0.5  # of the machine: the search takes about as much again
+MOST_MEMORY = 0.5  # of the machine: the search takes about as much again
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class ResidualTables:
 
     def __add__(self, other: ResidualTables) -> ResidualTables:
         """Merge with the tables of other rows; raise ValueError where a series is in both."""
-        return ResidualTables.merged([self, other])
+        return type(self).merged([self, other])
 
     @classmethod
     def merged(cls, parts: Sequence[ResidualTables]) -> ResidualTables:
@@ -144,7 +144,13 @@ class ResidualTables:
             return first
         if any(part.structure != first.structure for part in rest):
             raise ValueError("cannot add tables of different residual structures")
-        series, sizes = _united_series(parts)
+        return type(first)._united(parts)
+
+    @classmethod
+    def _united(cls, parts: Sequence[ResidualTables]) -> ResidualTables:
+        """Merge tables of one structure."""
+        first = parts[0]
+        series, sizes = united_series(parts)
         keys = tuple(sorted({key for part in parts for key in part.keys}))
         places = [{key: m for m, key in enumerate(part.keys)} for part in parts]
         counts = np.zeros((2, len(keys)))
@@ -172,7 +178,7 @@ def bytes_of(base: CrossProducts) -> int:
 def check_memory(base: CrossProducts, n_tables: int) -> None:
     """Raise MemoryError where tables like some cross-products would not fit into the machine."""
     needed, installed = n_tables * bytes_of(base), memory_installed()
-    if installed is not None and needed > _MOST_MEMORY * installed:
+    if installed is not None and needed > MOST_MEMORY * installed:
         raise MemoryError(
             f"this residual structure needs {n_tables} tables of sums, about "
             f"{needed / 2**30:.1f} GiB; this machine has {installed / 2**30:.1f} GiB. Round the "
@@ -213,7 +219,7 @@ def _emptied(base: CrossProducts) -> CrossProducts:
     )
 
 
-def _united_series(
+def united_series(
     parts: Sequence[ResidualTables],
 ) -> tuple[GroupIndex | None, IntArray | None]:
     """Return the series of all parts; raise ValueError where one is in several."""

@@ -12,8 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.model.lag_correlations import CORRELATIONS
+from skmixed.core.model.structures.correlated import Correlated
+from skmixed.core.model.structures.correlations import (
+    Autoregressive,
+    CompoundSymmetric,
+    Toeplitz,
+)
 from skmixed.core.residual.visits_structure import VisitStructure
+
+LAWS: dict[str, type[Correlated]] = {
+    "cs": CompoundSymmetric,
+    "ar1": Autoregressive,
+    "toeplitz": Toeplitz,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +111,13 @@ class LagCovariance(VisitStructure):
     differ, and the parameters of the correlations.
     """
 
-    correlation: str  # its name in `CORRELATIONS`
+    correlation: str  # its name in `LAWS`
     has_variances: bool  # whether every visit has a variance of its own
+
+    @property
+    def law(self) -> Correlated:
+        """The law of the correlations."""
+        return LAWS[self.correlation](self.n_visits, is_homogeneous=True)
 
     @property
     def written(self) -> str:
@@ -117,7 +133,7 @@ class LagCovariance(VisitStructure):
 
     @property
     def free_correlations(self) -> tuple[tuple[str, int, int], ...]:
-        n_free = self.n_phi - self.n_ratios
+        n_free = self.law.n_angles
         if self.correlation != "toeplitz":
             return ((self.correlation, 0, 1),)[:n_free]
         return tuple((f"toeplitz {lag}", 0, lag) for lag in range(1, 1 + n_free))
@@ -133,56 +149,53 @@ class LagCovariance(VisitStructure):
 
     @property
     def n_phi(self) -> int:
-        return self.n_ratios + CORRELATIONS[self.correlation].n_parameters(self.n_visits)
+        return self.n_ratios + self.law.n_angles
 
     def _parts(self, phi: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return D 1, (V,), and C with derivatives, (1 + c, 1 + c, V, V)."""
+        """Return the products of two deviations, (V, V), and the correlations."""
         deviations = np.ones(self.n_visits)
         deviations[1:] = np.exp(phi[: self.n_ratios]) if self.has_variances else 1.0
-        by_lag = CORRELATIONS[self.correlation].by_lag(phi[self.n_ratios :], self.n_visits)
-        lags = np.abs(np.subtract.outer(np.arange(self.n_visits), np.arange(self.n_visits)))
-        return deviations, by_lag[..., lags]
+        correlations = self.law.correlation(phi[self.n_ratios :])
+        return np.outer(deviations, deviations), correlations
 
     def covariance(self, phi: FloatArray) -> FloatArray:
-        deviations, correlations = self._parts(phi)
-        return np.asarray(correlations[0, 0] * np.outer(deviations, deviations))
+        sizes, correlations = self._parts(phi)
+        return sizes * correlations
 
     def slopes(self, phi: FloatArray) -> FloatArray:
-        deviations, correlations = self._parts(phi)
-        sizes = np.outer(deviations, deviations)
+        sizes, correlations = self._parts(phi)
         slopes = np.zeros((self.n_phi, self.n_visits, self.n_visits))
         own, later = np.arange(self.n_ratios), np.arange(1, 1 + self.n_ratios)
-        slopes[own, later] = (correlations[0, 0] * sizes)[later]
+        slopes[own, later] = (correlations * sizes)[later]
         slopes[: self.n_ratios] += slopes[: self.n_ratios].transpose(0, 2, 1)
-        slopes[self.n_ratios :] = correlations[0, 1:] * sizes
+        slopes[self.n_ratios :] = self.law.changes(phi[self.n_ratios :])[0] * sizes
         return slopes
 
     def curvature(self, phi: FloatArray, gradient: FloatArray) -> FloatArray:
-        deviations, correlations = self._parts(phi)
-        weighted = correlations * (gradient * np.outer(deviations, deviations))
-        ratios = slice(1, 1 + self.n_ratios)
+        sizes, correlations = self._parts(phi)
+        first, second = self.law.changes(phi[self.n_ratios :])
+        weighted = gradient * sizes
+        n, ratios = self.n_ratios, slice(1, 1 + self.n_ratios)
         curvature = np.empty((self.n_phi, self.n_phi))
-        own = 2.0 * (weighted[0, 0] + np.diag(weighted[0, 0].sum(axis=1)))
-        curvature[: self.n_ratios, : self.n_ratios] = own[ratios, ratios]
-        mixed = 2.0 * weighted[0, 1:].sum(axis=2)[:, ratios]
-        curvature[self.n_ratios :, : self.n_ratios] = mixed
-        curvature[: self.n_ratios, self.n_ratios :] = mixed.T
-        curvature[self.n_ratios :, self.n_ratios :] = weighted[1:, 1:].sum(axis=(2, 3))
+        own = correlations * weighted
+        curvature[:n, :n] = (2.0 * (own + np.diag(own.sum(axis=1))))[ratios, ratios]
+        mixed = 2.0 * (first * weighted).sum(axis=2)[:, ratios]
+        curvature[n:, :n], curvature[:n, n:] = mixed, mixed.T
+        curvature[n:, n:] = (second * weighted).sum(axis=(2, 3))
         return curvature
 
     def near(
         self, deviations: FloatArray, correlations: FloatArray, counts: FloatArray
     ) -> FloatArray:
         ratios = np.log(deviations[1:] / deviations[0])[: self.n_ratios]
-        lags = np.abs(np.subtract.outer(np.arange(self.n_visits), np.arange(self.n_visits)))
-        size = np.bincount(lags.ravel(), counts.ravel())
-        total = np.bincount(lags.ravel(), (correlations * counts).ravel())
-        by_lag = total / np.where(size > 0.0, size, np.inf)
-        kind = CORRELATIONS[self.correlation]
-        return np.concatenate([ratios, kind.start(by_lag[1:], size[1:])])
+        is_seen = counts > 0.0
+        if self.correlation == "toeplitz":  # those of far lags are few, and may lead elsewhere
+            is_seen &= np.abs(np.subtract.outer(*2 * (np.arange(self.n_visits),))) < 2
+        angles = self.law.inside(self.law.read_angles(correlations, is_seen))
+        return np.concatenate([ratios, angles])
 
     def other_starts(self, phi: FloatArray) -> list[FloatArray]:
-        """A correlation of the farthest lag may be of either sign where one variance binds all."""
+        """Turn the sign of the farthest lag, which may be either where one variance binds all."""
         if self.correlation != "toeplitz" or self.has_variances or self.n_visits < 3:
             return []
         other = phi.copy()

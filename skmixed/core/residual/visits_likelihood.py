@@ -9,7 +9,7 @@ Let D_ij = sum_s (R_s^-1 T_s R_s^-1)_ij, so that L L' changes by -sum_ij E_ij D_
 direction E of Sigma, W_m the middle matrix of `core.model.evaluation` and k_s = tr(W_m T_s):
 
     slope in Sigma = sum_s m_s R_s^-1 - Y_s,       Y_s = R_s^-1 k_s R_s^-1,
-    curvature along E and F = sum_s tr(E R_s^-1 F (2 Y_s - m_s R_s^-1)) - sum_ij O_ij d_ij(E) d_ij(F),
+    curvature along E, F = sum_s tr(E R_s^-1 F (2 Y_s - m_s R_s^-1)) - sum_ij O_ij d(E)_ij d(F)_ij,
 
 for m_s subjects. d(E) is the change of L L' in units of L, and O is 1 within X, for REML, 2 nu
 beside y and nu for y itself.
@@ -27,7 +27,7 @@ from scipy.linalg import lapack
 from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.linalg import FloatArray, IntArray, triangular_inverse
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
-from skmixed.core.model.scaling import ScaledModel
+from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.visits_sums import VisitSums, as_weights, unpacked
 from skmixed.core.sums.crossproducts import CrossProducts
@@ -40,34 +40,35 @@ class VisitModel:
     """The sums of a model in scaled units, and what does not change with Sigma."""
 
     sums: VisitSums
-    spec: ModelSpec
-    scaled: ScaledModel  # of the rows, as if they were independent
+    independent: Problem  # the model of independent residuals of one variance
     columns: FloatArray  # (w, p + 1), scaled [X y] in terms of the columns summed
     places: tuple[IntArray, IntArray, IntArray]  # pattern and visits of every row of the sums
     diagonal: IntArray  # (w,), where squares of columns stand in packed ones
-    degrees: float  # nu
-    constant: float  # of the criterion: scales of the columns and weights
 
     @classmethod
-    def of(cls, sums: VisitSums, spec: ModelSpec) -> VisitModel:
-        """Choose independent columns and their units, once for every Sigma."""
-        scaled = ScaledModel.of(combined(sums, np.eye(sums.n_visits)), spec)
-        root_unit = math.sqrt(sums.unit)
-        is_reml = spec.method == "reml"
-        degrees = float(sums.n_rows - len(scaled.kept) if is_reml else sums.n_rows)
-        constant = -2.0 * degrees * math.log(scaled.response_scale * root_unit)
-        constant -= 2.0 * scaled.log_scales if is_reml else 0.0
-        constant -= sums.sum_log_weights
+    def of(cls, sums: VisitSums, base: CrossProducts, spec: ModelSpec) -> VisitModel:
+        """Choose independent columns and their units, once for every Sigma.
+
+        `base` is the sum over all rows of the same columns.
+        """
+        independent = Problem.of(base, spec)
         return cls(
             sums,
-            spec,
-            scaled,
-            triangular_inverse(sums.basis, lower=False, unit=True) @ scaled.to_raw * root_unit,
+            independent,
+            base.undo @ independent.model.to_raw * math.sqrt(base.unit),
             sums.patterns.pairs(),
-            np.flatnonzero(np.equal(*np.triu_indices(len(sums.basis)))),
-            degrees,
-            constant,
+            np.flatnonzero(np.equal(*np.triu_indices(len(base.basis)))),
         )
+
+    @property
+    def is_reml(self) -> bool:
+        """Whether the likelihood is restricted."""
+        return self.independent.spec.method == "reml"
+
+    @property
+    def degrees(self) -> float:
+        """Divisor nu of the residual sum of squares."""
+        return self.independent.degrees
 
     def within(self, forms: FloatArray) -> FloatArray:
         """Return packed forms in the columns summed, (m, w(w + 1)/2), in those of the model."""
@@ -85,33 +86,10 @@ class VisitModel:
 
     def residual_moments(self) -> tuple[FloatArray, FloatArray]:
         """Return second moments of least-squares residuals, (V, V), and numbers of subjects."""
-        gram = self.scaled.gram
-        coef = np.linalg.lstsq(gram[:-1, :-1], gram[:-1, -1], rcond=None)[0]
-        to_residual = np.append(-coef, 1.0)
+        to_residual = np.append(-self.independent.least_squares[0], 1.0)
         total = self.contracted(np.outer(to_residual, to_residual)).sum(axis=0)
         together = self.sums.together
         return total / np.maximum(together, 1.0), together
-
-
-def combined(sums: VisitSums, sigma: FloatArray) -> CrossProducts:
-    """Return the products [1, features, y]'R^-1[1, features, y] as those of independent rows.
-
-    `sigma`, (V, V), is the covariance of all visits; weights are to be read as precisions.
-    """
-    inverses, log_det = _inverses(sums, sigma)
-    which, first, second = sums.patterns.pairs()
-    gram = unpacked(_pair_weights(inverses, which, first, second) @ sums.products, len(sums.basis))
-    return CrossProducts(
-        sums.layout,
-        sums.basis,
-        n_rows=sums.n_rows,
-        sum_weights=float(sums.n_rows),
-        sum_log_weights=sums.sum_log_weights - log_det,
-        gram=gram,
-        factors=(),
-        pairs={},
-        unit=sums.unit,
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +111,9 @@ class VisitEvaluation:
     def criterion(self) -> float:
         """-2 log-likelihood, restricted for REML, in the units of the data."""
         value = self.log_det + self.model.degrees * (1.0 + math.log(2.0 * math.pi * self.sigma2))
-        if self.model.spec.method == "reml":
+        if self.model.is_reml:
             value += 2.0 * float(np.log(self.lower.diagonal()[:-1]).sum())
-        return value + self.model.constant
+        return float(value + self.model.independent.constant)
 
     @cached_property
     def rounding(self) -> float:
@@ -145,11 +123,11 @@ class VisitEvaluation:
         left of the sums of squares.
         """
         model = self.model
-        weights = np.abs(_pair_weights(self.inverses, *model.places))
+        weights = np.abs(model.sums.pair_weights(self.inverses, *model.places))
         squares = weights @ np.abs(model.sums.products[:, model.diagonal])
         to_residual = model.columns @ (self.root[-1] * self.lower[-1, -1])
-        left = (np.abs(to_residual) @ np.sqrt(squares)) ** 2 / self.sigma2
-        lost = float(np.einsum("sii,ii->", self.information, self.sigma)) + left
+        left = float((np.abs(to_residual) @ np.sqrt(squares)) ** 2) / self.sigma2
+        lost = float(np.einsum("sii,ii->", self.information, self.sigma) + left)
         return CRITERION_DIGITS * abs(self.criterion) + CRITERION_ROUNDING + _EPSILON * lost
 
     @cached_property
@@ -168,7 +146,7 @@ class VisitEvaluation:
         """W_m, (p + 1, p + 1): w w' / sigma^2, and V_b beside it for REML."""
         residual = self.root[-1] * self.lower[-1, -1]
         middle = np.outer(residual, residual) / self.sigma2
-        if self.model.spec.method == "reml":
+        if self.model.is_reml:
             middle[:-1, :-1] += self.fixed_covariance
         return middle
 
@@ -226,7 +204,7 @@ class VisitEvaluation:
         hessian = self.quartic(directions, 2.0 * self.spreads - self.information)
         forms, nu = self.forms(directions), self.model.degrees
         weights = np.full((len(self.lower), len(self.lower)), nu)
-        weights[:-1, :-1] = 1.0 if self.model.spec.method == "reml" else 0.0
+        weights[:-1, :-1] = 1.0 if self.model.is_reml else 0.0
         flat = forms.reshape(len(forms), -1)
         return np.asarray(hessian - (flat * weights.ravel()) @ flat.T)
 
@@ -237,27 +215,12 @@ def evaluate_visits(model: VisitModel, sigma: FloatArray) -> VisitEvaluation:
     Raises `LostPrecisionError` where the sums have too few digits for it.
     """
     try:
-        inverses, log_det = _inverses(model.sums, sigma)
+        inverses, log_det = model.sums.inverses(sigma)
     except np.linalg.LinAlgError as error:
         raise LostPrecisionError("the covariance of the visits is singular") from error
-    weights = _pair_weights(inverses, *model.places)
+    weights = model.sums.pair_weights(inverses, *model.places)
     gram = model.within(weights @ model.sums.products)
     lower, info = lapack.dpotrf(gram, lower=1, clean=1)
     if info or not (math.isfinite(lower[-1, -1]) and math.isfinite(log_det)):
         raise LostPrecisionError("too few digits are left for the residuals")
     return VisitEvaluation(model, sigma, inverses, log_det, lower)
-
-
-def _inverses(sums: VisitSums, sigma: FloatArray) -> tuple[FloatArray, float]:
-    """Return R_s^-1, (s, V, V), zero for visits not seen, and the log determinant of all R."""
-    blocks = sums.patterns.blocks(sigma)
-    lower = np.linalg.cholesky(blocks)
-    log_dets = 2.0 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-    return sums.patterns.inverses(blocks), float(sums.counts @ log_dets)
-
-
-def _pair_weights(
-    inverses: FloatArray, which: IntArray, first: IntArray, second: IntArray
-) -> FloatArray:
-    """Return what every row of the sums is multiplied with, (m,)."""
-    return np.asarray(inverses[which, first, second] * np.where(first < second, 2.0, 1.0))

@@ -9,18 +9,22 @@ contrast of visits is fitted exactly.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.linalg import FloatArray, trust_region_step
-from skmixed.core.residual.visits_structure import VisitStructure
 from skmixed.core.residual.visits_likelihood import VisitEvaluation, VisitModel, evaluate_visits
 from skmixed.core.residual.visits_small_samples import fixed_terms
+from skmixed.core.residual.visits_structure import (
+    NEARLY_SINGULAR,
+    VisitStructure,
+    least_correlation_value,
+)
 from skmixed.core.search.report import Callback, Iteration, SolverReport
-from skmixed.core.search.state import ESCAPE_GAIN
+from skmixed.core.search.state import ESCAPE_GAIN, NO_GAIN, SMALLEST_RADIUS
 from skmixed.core.search.trust_region import (
     ACCEPTED_RATIO,
     ROUNDING_MARGIN,
@@ -29,12 +33,9 @@ from skmixed.core.search.trust_region import (
     new_radius,
 )
 
-_NO_GAIN = 1e-12  # of the criterion: a step that promises less than its rounding is none
-_SMALLEST_RADIUS = 1e-9  # steps in units of the parameters that are no steps any more
 _FITTED_EXACTLY = 1e-12  # of the mean square of all residuals: less is rounding
-_LEAST_EIGENVALUE = 0.1  # of the correlations of a start, from which any others can be reached
+_LEAST_TO_START = 0.1  # of the correlations of a start, from which any others can be reached
 _FEW_TOGETHER = 5  # subjects: fewer say too little of a correlation to start from it
-_SINGULAR = 1e-6  # eigenvalue of correlations: with few complete subjects, the end has none
 _VANISHED = 1e-12  # the same with many: what is left has no digits
 _UNTOLD = 1e-10  # of the largest eigenvalue: less information says nothing of a parameter
 _MOST_ROUNDING = 1e-4  # of the criterion: more moves estimates by a part of their errors
@@ -55,32 +56,42 @@ class VisitSearch:
     callback: Callback | None = None  # called with every `Iteration`
 
     def solve(
-        self, model: VisitModel, structure: VisitStructure
+        self,
+        model: VisitModel,
+        structure: VisitStructure,
+        held: Mapping[int, float] | None = None,
     ) -> tuple[FloatArray, VisitEvaluation, SolverReport]:
         """Minimise the criterion of a model that leaves a residual; return phi, (q,), there.
 
-        Raises ValueError if the data do not tell the parameters, or the covariance becomes
-        singular on the way down.
+        Entries of phi may be held. Raises ValueError if the data do not tell the parameters, or the
+        covariance becomes singular on the way down.
         """
-        best = self._search(model, structure, moment_starts(model, structure))
+        held = held or {}
+        best = self._from(model, structure, moment_starts(model, structure), held)
         for other in structure.other_starts(best.phi):
-            again = self._search(model, structure, [other])
+            again = self._from(model, structure, [other], held)
             if again.current.criterion < best.current.criterion - ESCAPE_GAIN:
                 best, again = again, best
             best.n_evaluations += again.n_evaluations
         return best.phi, best.current, best.report()
 
-    def _search(
-        self, model: VisitModel, structure: VisitStructure, starts: Sequence[FloatArray]
-    ) -> _Search:
-        """Search from the best of some starts."""
-        search = _Search(self, model, structure, starts)
+    def _from(
+        self,
+        model: VisitModel,
+        structure: VisitStructure,
+        starts: Sequence[FloatArray],
+        held: Mapping[int, float],
+    ) -> _PhiSearch:
+        """Search from the best of some starts, with entries of phi held."""
+        for phi in starts:
+            phi[list(held)] = list(held.values())
+        search = _PhiSearch(self, model, structure, starts, list(held))
         while not search.has_ended and search.n_evaluations < self.max_iter:
             search.step()
         return search
 
 
-class _Search:
+class _PhiSearch:
     """Where a search stands."""
 
     def __init__(
@@ -89,8 +100,10 @@ class _Search:
         model: VisitModel,
         structure: VisitStructure,
         starts: Sequence[FloatArray],
+        held: list[int],
     ) -> None:
         self.settings, self.model, self.structure = settings, model, structure
+        self.held = held
         self.began = time.perf_counter()
         self.deviations = felt_deviations(*model.residual_moments())
         self.n_evaluations = 0
@@ -114,18 +127,19 @@ class _Search:
     def step(self) -> None:
         """Try one step."""
         slope, hessian = local_model(self.current, self.structure, self.phi)
+        slope[self.held] = hessian[self.held] = hessian[:, self.held] = 0.0
         units = self.structure.units(self.phi)
         slope, hessian = slope * units, hessian * np.outer(units, units)
         step, promised = trust_region_step(slope, hessian, self.radius)
         predicted, length = float(promised), float(np.linalg.norm(step))
         noise = ROUNDING_MARGIN * self.current.rounding
-        if predicted < min(_NO_GAIN, self.settings.tol):
+        if predicted < min(NO_GAIN, self.settings.tol):
             return self.end(converged=True)
         accepted = self.try_out(self.phi + units * step, predicted, length)
         is_last = predicted < max(self.settings.tol, noise)
         if is_last and self.is_interior and (accepted or predicted < noise):
             self.end(converged=True)
-        elif self.radius < _SMALLEST_RADIUS:
+        elif self.radius < SMALLEST_RADIUS:
             self.end(converged=False)
         self.record(float(np.linalg.norm(slope)), length, accepted)
         return None
@@ -183,9 +197,9 @@ def moment_starts(model: VisitModel, structure: VisitStructure) -> list[FloatArr
     np.fill_diagonal(correlations, 1.0)
     values, vectors = np.linalg.eigh(correlations)
     starts = []
-    if _VANISHED < values[0] < _LEAST_EIGENVALUE:
+    if _VANISHED < values[0] < _LEAST_TO_START:
         starts.append(structure.near(deviations, correlations, together))
-    lifted = (vectors * np.maximum(values, _LEAST_EIGENVALUE)) @ vectors.T
+    lifted = (vectors * np.maximum(values, _LEAST_TO_START)) @ vectors.T
     sizes = np.sqrt(lifted.diagonal())
     lifted /= np.outer(sizes, sizes)
     return [*starts, structure.near(deviations, lifted, together)]
@@ -238,7 +252,7 @@ def check_bounded(
     """
     sums, rank = evaluation.model.sums, len(evaluation.lower) - 1
     sizes = np.sqrt(evaluation.sigma.diagonal())
-    vanished = np.flatnonzero(sizes * np.sqrt(evaluation.sigma2) < _SINGULAR * deviations)
+    vanished = np.flatnonzero(sizes * np.sqrt(evaluation.sigma2) < NEARLY_SINGULAR * deviations)
     if len(vanished):
         raise ValueError(
             f"the likelihood of {structure.written} has no maximum: it grows for ever as the "
@@ -246,13 +260,13 @@ def check_bounded(
             "part fits its rows exactly. Leave the visit out, fit by REML, or give all visits one "
             "variance"
         )
-    least = float(np.linalg.eigvalsh(evaluation.sigma / np.outer(sizes, sizes))[0])
-    if least > (_SINGULAR if sums.n_complete <= sums.n_visits + rank else _VANISHED):
+    least = least_correlation_value(evaluation.sigma)
+    if least > (NEARLY_SINGULAR if sums.n_complete <= sums.n_visits + rank else _VANISHED):
         return
     raise ValueError(
         f"the likelihood of {structure.written} has no maximum: it grows for ever as the "
         f"covariance of the {sums.n_visits} visits becomes singular, because some combination of "
         f"visits is fitted exactly in the few subjects who have it ({sums.n_complete} of "
-        f"{len(sums.subjects)} have all visits). Leave out visits that few subjects have"
+        f"{sums.counts.sum()} have all visits). Leave out visits that few subjects have"
         + (f", or take {structure.simpler}, with fewer parameters" if structure.simpler else "")
     )

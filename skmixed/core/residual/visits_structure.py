@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.structure import (
     Combination,
@@ -21,6 +21,8 @@ from skmixed.core.residual.structure import (
     Selection,
 )
 from skmixed.core.residual.visits_patterns import Patterns, visits_of
+
+NEARLY_SINGULAR = 1e-6  # least eigenvalue of correlations: the estimates of few subjects go on to 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +123,22 @@ class VisitStructure(ResidualStructure):
             found.append(ResidualParameter(name, float(value), *limits, change, 0.0))
         return tuple(found)
 
+    def runaway(self, phi: FloatArray) -> str | None:
+        if least_correlation_value(self.covariance(phi)) > NEARLY_SINGULAR:
+            return None
+        return (
+            f"the covariance of {self.written} becomes singular, as too few subjects have all "
+            f"visits, or the random effects stand for it. Leave visits out, drop the random terms"
+            + (f", or take {self.simpler}" if self.simpler else "")
+        )
+
     def deviations(self, phi: FloatArray, rows: ResidualRows) -> FloatArray:
         visit = visits_of(rows)
         found = np.sqrt(self.covariance(phi).diagonal())[visit]
         return np.where(visit >= 0, found, np.nan)
 
     def whitened(self, phi: FloatArray, rows: ResidualRows, values: FloatArray) -> FloatArray:
-        return self._multiplied(np.linalg.inv, phi, rows, values)
+        return self._multiplied(_inverted, phi, rows, values)
 
     def coloured(self, phi: FloatArray, rows: ResidualRows, values: FloatArray) -> FloatArray:
         return self._multiplied(np.asarray, phi, rows, values)
@@ -141,7 +152,8 @@ class VisitStructure(ResidualStructure):
     ) -> FloatArray:
         """Multiply values, (n, m), with a function of the lower root of R of every subject."""
         patterns = Patterns.of(rows, self.n_visits)
-        roots = function(np.linalg.cholesky(patterns.blocks(self.covariance(phi))))
+        lower = np.linalg.cholesky(patterns.blocks(self.covariance(phi)))
+        roots = function(np.asarray(lower, dtype=np.float64))
         result = np.empty_like(values)
         for root, row, seen in zip(roots, patterns.rows, patterns.seen, strict=True):
             result[row] = root[np.ix_(seen, seen)] @ values[row]
@@ -193,3 +205,13 @@ class VisitStructure(ResidualStructure):
             unit[j, i] += 0.5
             found[..., i, j] = found[..., j, i] = self.curvature(phi, unit)
         return found
+
+
+def least_correlation_value(sigma: FloatArray) -> float:
+    """Return the least eigenvalue of the correlations of a covariance, (V, V)."""
+    sizes = np.sqrt(sigma.diagonal())
+    return float(np.linalg.eigvalsh(sigma / np.outer(sizes, sizes))[0])
+
+
+def _inverted(matrices: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.inv(matrices), dtype=np.float64)
