@@ -18,6 +18,8 @@ IntArray = NDArray[np.intp]
 BoolArray = NDArray[np.bool_]
 
 
+WIDE = 8  # columns: loops over pairs of so many take longer than LAPACK, or matrices by halves
+_MANY_ROWS = 30  # of eigenvectors, which `eigh` finds by halves: of fewer, calls of it cost more
 _ZERO_PIVOT = 1e-12  # relative to the diagonal entry: what rounding leaves of a zero
 _FLAT_DIRECTION = 1e-11  # eigenvalue, relative to the largest: less is rounding of the Hessian
 _TINY = float(np.finfo(float).tiny)  # keeps quotients of zeros from being undefined
@@ -33,6 +35,17 @@ def transposed(matrix: FloatArray) -> FloatArray:
 def diagonal(matrix: FloatArray) -> FloatArray:
     """Return the diagonals of matrices, (..., k) from (..., k, k), as a view."""
     return matrix.diagonal(axis1=-2, axis2=-1)
+
+
+def diagonals(matrices: FloatArray) -> FloatArray | None:
+    """Return the diagonals, (..., k), of wide matrices, (..., k, k), with nothing beside them.
+
+    None of others, and of narrow ones, with which this would not save anything.
+    """
+    if matrices.shape[-1] < WIDE:
+        return None
+    found = diagonal(matrices)
+    return found if np.count_nonzero(matrices) == np.count_nonzero(found) else None
 
 
 def block_diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
@@ -74,7 +87,7 @@ def eigenpairs(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     A column of (..., k, k) is an eigenvector. The lower triangle is read.
     """
-    if matrix.ndim > 2:
+    if matrix.ndim > 2 or len(matrix) > _MANY_ROWS:
         values, vectors = np.linalg.eigh(matrix)
         return values, vectors
     values, vectors, info = lapack.dsyev(matrix, lower=1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from skmixed.core.elimination import levels
 from skmixed.core.elimination.levels import LevelShrinkage, multiply_transposed
 from tests.core.rational import fractions, identity, relative_error, solve
 
@@ -23,27 +24,47 @@ def root(k, kind):
         lam *= 10.0 ** np.linspace(0.0, -6.0, k)[:, None]
     elif kind == "singular":
         lam[:, -1] = 0.0
+    elif kind == "diagonal":
+        lam = np.diag(np.append(lam.diagonal()[1:] - 0.65, 0.0))
     elif kind == "full":
         lam = lam @ np.linalg.qr(np.random.default_rng(k).normal(size=(k, k)))[0]
     return lam
+
+
+@pytest.fixture(params=["by level", "by halves", "by columns"])
+def way(request, monkeypatch):
+    """How many columns are factored, whatever the number of levels."""
+    monkeypatch.setattr(levels, "_FEW_LEVELS", np.inf if request.param == "by level" else 0)
+    monkeypatch.setattr(levels, "_MANY_LEVELS", 0 if request.param == "by columns" else np.inf)
+    monkeypatch.setattr(levels, "_MANY_PRODUCTS", 0)
 
 
 @pytest.mark.parametrize("kind", ["lower", "full", "uneven", "singular"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
 def test_nothing_cancels_where_the_effects_are_large(k, size, kind):
-    products, lam = design(k, size, 30), root(k, kind)
+    check_digits(k, size, kind, range(N_LEVELS))
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "lower", "uneven", "singular"])
+def test_nothing_cancels_among_many_columns(kind, way):
+    check_digits(9, 1e8, kind, [0, N_LEVELS - 1])
+    check_digits(9, 1e8, kind, [0], n_levels=1)
+
+
+def check_digits(k, size, kind, chosen, n_levels=N_LEVELS):
+    products, lam = design(k, size, 30)[:, :, :n_levels], root(k, kind)
     found = LevelShrinkage.at(products, lam)
     covariances = multiply_transposed(found.whitener, found.whitener)
     omega = fractions(lam) @ fractions(lam).T
-    for level in range(N_LEVELS):
+    for level in chosen:
         exact = solve(identity(k) + fractions(products[:, :, level]) @ omega, identity(k))
         assert relative_error(found.shrinker[:, :, level], exact) < 1e-13
         if omega.any():
             assert relative_error(covariances[:, :, level], omega @ exact) < 1e-13
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 8])
 def test_no_variance_shrinks_nothing(k):
     found = LevelShrinkage.at(design(k, 1e8, 30), np.zeros((k, k)))
     assert found.log_det == 0.0
@@ -51,7 +72,7 @@ def test_no_variance_shrinks_nothing(k):
     assert not multiply_transposed(found.whitener, found.whitener).any()
 
 
-@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("k", [2, 3, 5, 8])
 def test_columns_without_variance_have_exact_zeros(k):
     lam = root(k, "lower")
     lam[-1] = 0.0

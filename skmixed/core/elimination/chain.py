@@ -17,9 +17,10 @@ import numpy as np
 
 from skmixed.core.elimination.levels import (
     LevelShrinkage,
+    multiply_by_parent,
     multiply_levels,
     multiply_transposed,
-    sum_children,
+    sum_products,
 )
 from skmixed.core.elimination.protocol import Blocks, Elimination, Factorisation
 from skmixed.core.linalg import FloatArray, IntArray
@@ -45,8 +46,8 @@ class Chain(Elimination):
             white = {t: multiply_levels(levels[s].whitener, between[s, t]) for t in stages[s + 1 :]}
             for t in stages[s + 1 :]:
                 for u in stages[t:]:
-                    lost = multiply_transposed(white[t], white[u])
-                    lost = sum_children(lost, self.parents[s, t], own[t].shape[2])
+                    n_parents = own[t].shape[2]
+                    lost = sum_products(white[t], white[u], self.parents[s, t], n_parents)
                     if u == t:
                         own[t] = own[t] - lost
                     else:
@@ -64,9 +65,8 @@ class Chain(Elimination):
         result = [multiply_levels(own, mine) for own, mine in zip(self.own, columns, strict=True)]
         for (s, t), products in self.between.items():
             parents, n_levels = self.parents[s, t], columns[t].shape[2]
-            result[s] += multiply_levels(products, columns[t][:, :, parents])
-            children = multiply_transposed(products, columns[s])
-            result[t] += sum_children(children, parents, n_levels)
+            result[s] += multiply_by_parent(products, columns[t], parents)
+            result[t] += sum_products(products, columns[s], parents, n_levels)
         return [result[self.order.index(f)] for f in range(len(self.order))]
 
 
@@ -101,8 +101,8 @@ class ChainFactorisation(Factorisation):
             if s + 1 < len(stages):
                 undone = multiply_transposed(self.levels[s].whitener, white[s])
             for t in stages[s + 1 :]:
-                lost = multiply_transposed(self.between[s, t], undone)
-                rest[t] = rest[t] - sum_children(lost, chain.parents[s, t], rest[t].shape[2])
+                n_parents, parents = rest[t].shape[2], chain.parents[s, t]
+                rest[t] = rest[t] - sum_products(self.between[s, t], undone, parents, n_parents)
         return ChainReduced(self, rest, white)
 
     def information(self, factor: int) -> FloatArray:
@@ -114,9 +114,9 @@ class ChainFactorisation(Factorisation):
     def _stage_information(self, s: int) -> FloatArray:
         information = multiply_levels(self.levels[s].shrinker, self.own[s])
         for t in range(s + 1, len(self.levels)):
-            whitener = self.levels[t].whitener[:, :, self.chain.parents[s, t]]
-            white = multiply_levels(whitener, self.paths[s, t].transpose(1, 0, 2))
-            information -= multiply_transposed(white, white)
+            whitener = self.levels[t].whitener.swapaxes(0, 1)
+            white = multiply_by_parent(self.paths[s, t], whitener, self.chain.parents[s, t])
+            information -= multiply_levels(white, white.swapaxes(0, 1))
         return information
 
     def total_information(self, factor: int) -> FloatArray:
@@ -192,8 +192,8 @@ class ChainFactorisation(Factorisation):
             whitener, parents = self.levels[t].whitener, self.chain.parents[s, t]
             for u in later[t - s :]:
                 white = multiply_levels(whitener, self.between[t, u])
-                step = multiply_transposed(whitener, white)[:, :, parents]
-                paths[s, u] -= multiply_levels(paths[s, t], step)
+                step = multiply_transposed(whitener, white)
+                paths[s, u] -= multiply_by_parent(paths[s, t], step, parents)
 
 
 class ChainReduced:
@@ -219,6 +219,6 @@ class ChainReduced:
             value = multiply_levels(v.levels[s].shrinker, self.rest[s])
             for t in range(s + 1, len(chain.order)):
                 step = multiply_transposed(v.levels[t].whitener, self.white[t])
-                value -= multiply_levels(v.paths[s, t], step[:, :, chain.parents[s, t]])
+                value -= multiply_by_parent(v.paths[s, t], step, chain.parents[s, t])
             result[factor] = value
         return result

@@ -1,6 +1,7 @@
 """Small dense algebra on every level at once: k x k matrices with the levels along the last axis.
 
-Loops run over the k columns; numpy vectorises over the levels.
+Loops run over the columns where they are few, and numpy vectorises over the levels. Many columns
+go to LAPACK and BLAS, level by level or in halves.
 """
 
 from __future__ import annotations
@@ -8,10 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lapack
 
-from skmixed.core.linalg import FloatArray, IntArray, left_singular
+from skmixed.core.linalg import (
+    WIDE,
+    FloatArray,
+    IntArray,
+    diagonals,
+    left_singular,
+    triangular_inverse,
+)
 
 _NO_ROOT = 1e-170  # singular value in the place of zero: its square is zero, its inverse is not
+_MANY_LEVELS = 2_000  # over which loops run as fast as memory is read
+_FEW_LEVELS = 64  # to which LAPACK brings less overhead, a level, than loops, a pair of columns
+_LONG_SUMS = 6  # terms: shorter sums are as fast with the levels along the last axis
+_MANY_PRODUCTS = 50_000  # fewer do not pay for bringing the levels to the front and back
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,12 +52,17 @@ class LevelShrinkage:
         """
         if len(lam) == 1:
             return _scalar(products, float(lam[0, 0]), times)
-        root, inverse = invertible_root(lam)
-        lower, log_det = cholesky_plus_identity(multiply_right(multiply(root.T, products), root))
-        half = inverse_lower(lower)
-        whitener = multiply_right(half, root.T)
-        shrinker = multiply_transposed(multiply_right(half, inverse), whitener)
-        return cls(log_det, whitener, shrinker)
+        alone = diagonals(lam)
+        if alone is not None:
+            roots = np.maximum(np.abs(alone), _NO_ROOT)[:, None]
+            _, half, log_det = cholesky_plus_identity(roots[:, None] * products * roots)
+            whitener, back = half * roots, half / roots
+        else:
+            root, inverse = invertible_root(lam)
+            inner = multiply_right(multiply(root.T, products), root)
+            _, half, log_det = cholesky_plus_identity(inner)
+            whitener, back = multiply_right(half, root.T), multiply_right(half, inverse)
+        return cls(log_det, whitener, multiply_transposed(back, whitener))
 
     def remaining(
         self,
@@ -84,12 +102,48 @@ def invertible_root(lam: FloatArray) -> tuple[FloatArray, FloatArray]:
     return vectors * roots, (vectors / roots).swapaxes(-1, -2)
 
 
-def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, float]:
-    """Return the Cholesky factor of ``products + I`` of every level and the log-determinant.
+def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Return the Cholesky factor of ``products + I`` of every level, its inverse, and log|.|.
 
-    `products` is positive semidefinite, the factor lower triangular, both (k, k, n_levels); the
-    log-determinant is summed over levels.
+    `products` is positive semidefinite, (k, k, ..., n_levels), factor and inverse are lower
+    triangular, of the same shape; the log-determinant is summed over levels.
     """
+    k, n_levels = len(products), products[0, 0].size
+    if k < WIDE or n_levels > _MANY_LEVELS:
+        lower, log_det = _cholesky_by_columns(products)
+        return lower, _inverse_by_columns(lower), log_det
+    if n_levels <= _FEW_LEVELS:
+        try:
+            return _cholesky_by_level(products)
+        except np.linalg.LinAlgError:  # by rounding, where loops go on
+            pass
+    lower, inverse, h = np.zeros(products.shape), np.zeros(products.shape), k // 2
+    lower[:h, :h], inverse[:h, :h], first = cholesky_plus_identity(products[:h, :h])
+    below = multiply_levels(products[h:, :h], inverse[:h, :h].swapaxes(0, 1))
+    rest = products[h:, h:] - multiply_levels(below, below.swapaxes(0, 1))
+    lower[h:, h:], inverse[h:, h:], second = cholesky_plus_identity(rest)
+    lower[h:, :h] = below
+    inverse[h:, :h] = -multiply_levels(inverse[h:, h:], multiply_levels(below, inverse[:h, :h]))
+    return lower, inverse, first + second
+
+
+def _cholesky_by_level(products: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Do it by LAPACK, which finds the inverse of an upper triangle without exchanging rows."""
+    if products[0, 0].size == 1:
+        whole = products.reshape(len(products), -1)
+        whole, info = lapack.dpotrf(whole + np.eye(len(whole)), lower=1, clean=1)
+        if info:
+            raise np.linalg.LinAlgError("not positive definite")
+        log_det = 2.0 * float(np.log(whole.diagonal()).sum())
+        inverse = triangular_inverse(whole, lower=True)
+        return whole.reshape(products.shape), inverse.reshape(products.shape), log_det
+    lower = np.asarray(np.linalg.cholesky(_levels_first(products) + np.eye(len(products))))
+    inverse = np.linalg.inv(lower.swapaxes(-1, -2)).swapaxes(-1, -2)
+    log_det = 2.0 * float(np.log(lower.diagonal(axis1=-2, axis2=-1)).sum())
+    return _levels_last(lower), _levels_last(inverse), log_det
+
+
+def _cholesky_by_columns(products: FloatArray) -> tuple[FloatArray, float]:
     k = len(products)
     lower = np.zeros(products.shape)
     log_det = 0.0
@@ -108,8 +162,7 @@ def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, float]:
     return lower, log_det
 
 
-def inverse_lower(lower: FloatArray) -> FloatArray:
-    """Invert the lower triangular matrix of every level, (k, k, n_levels)."""
+def _inverse_by_columns(lower: FloatArray) -> FloatArray:
     inverse = np.zeros(lower.shape)
     for i in range(len(lower)):
         inverse[i, i] = 1.0 / lower[i, i]
@@ -119,6 +172,16 @@ def inverse_lower(lower: FloatArray) -> FloatArray:
                 value += lower[i, m] * inverse[m, j]
             inverse[i, j] = -value * inverse[i, i]
     return inverse
+
+
+def _levels_first(matrices: FloatArray) -> FloatArray:
+    """Bring the levels of (a, b, ...) to the front, (..., a, b), contiguous."""
+    return np.ascontiguousarray(matrices.transpose(*range(2, matrices.ndim), 0, 1))
+
+
+def _levels_last(matrices: FloatArray) -> FloatArray:
+    """Return a view of (..., a, b) with the levels at the end, (a, b, ...)."""
+    return matrices.transpose(-2, -1, *range(matrices.ndim - 2))
 
 
 def multiply(left: FloatArray, products: FloatArray) -> FloatArray:
@@ -140,6 +203,8 @@ def multiply_levels(left: FloatArray, right: FloatArray) -> FloatArray:
     """
     if left.shape[1] == 1:
         return left[:, 0, None, :] * right[None, 0, :, :]
+    if left.shape[1] >= _LONG_SUMS and left.size * right.shape[1] >= _MANY_PRODUCTS:
+        return _levels_last(np.matmul(_levels_first(left), _levels_first(right)))
     return np.asarray(np.einsum("ab...,bc...->ac...", left, right))
 
 
@@ -150,10 +215,30 @@ def multiply_transposed(left: FloatArray, right: FloatArray) -> FloatArray:
 
 def sum_of_grams(values: FloatArray) -> FloatArray:
     """Return the sum of ``values[a] @ values[a].T``, (m, m), of `values`, (k, m, n_levels)."""
+    if len(values) >= WIDE:
+        flat = values.transpose(1, 0, 2).reshape(values.shape[1], -1)
+        return np.asarray(flat @ flat.T)
     total = values[0] @ values[0].T
     for value in values[1:]:
         total += value @ value.T
     return np.asarray(total)
+
+
+def multiply_by_parent(left: FloatArray, right: FloatArray, parents: IntArray) -> FloatArray:
+    """Return ``left[:, :, l] @ right[:, :, parents[l]]`` of every level l, (a, c, n_levels)."""
+    if right.shape[2] == 1:
+        return np.asarray(np.matmul(right[:, :, 0].T, left))
+    return multiply_levels(left, right[:, :, parents])
+
+
+def sum_products(
+    left: FloatArray, right: FloatArray, parents: IntArray, n_parents: int
+) -> FloatArray:
+    """Sum ``left[:, :, l].T @ right[:, :, l]`` over the levels of each parent, (a, c, n)."""
+    if n_parents > 1:
+        return sum_children(multiply_transposed(left, right), parents, n_parents)
+    flat = (each.transpose(1, 0, 2).reshape(each.shape[1], -1) for each in (left, right))
+    return np.asarray(next(flat) @ next(flat).T)[:, :, None]
 
 
 def sum_children(values: FloatArray, parents: IntArray, n_parents: int) -> FloatArray:

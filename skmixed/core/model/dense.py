@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from scipy.linalg import blas
 
-from skmixed.core.linalg import FloatArray, IntArray, diagonal, transposed
+from skmixed.core.linalg import FloatArray, IntArray, diagonal, diagonals, transposed
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
 from skmixed.core.model.problem import Problem
@@ -21,11 +21,18 @@ from skmixed.core.model.stack import Eliminated, LockstepPoint, cholesky
 from skmixed.core.model.structures.named import joined
 
 MOST_EFFECTS = 200  # random effects: an evaluation takes 10 ms, no more than one in other ways
+_MOST_COLUMNS = 20  # random columns whose covariances are all free: the fourth power is stored
 
 
 def is_small(problem: Problem) -> bool:
-    """Tell whether all random effects together are few enough for dense algebra."""
-    return problem.n_effects <= MOST_EFFECTS and problem.elimination.krylov is None
+    """Tell whether all random effects together are few enough for dense algebra.
+
+    Many columns are not, unless they are independent.
+    """
+    if problem.n_effects > MOST_EFFECTS or problem.elimination.krylov is not None:
+        return False
+    structure = joined(problem.structures)
+    return structure.size <= _MOST_COLUMNS or diagonals(structure.basis) is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +110,17 @@ class DenseStack:
         outer = cross[:, :, :p] @ fixed.covariance @ transposed(cross[:, :, :p])
         left = information - outer
         score = (cross @ fixed.to_residual[:, :, None])[:, :, 0] / np.sqrt(fixed.sigma2)[:, None]
-        gradient, form, along = self._derivatives(left if self.reml else information, left, score)
+        kept = left if self.reml else information
         directions = self.structure.directions(theta, orders)
+        gradient, along = self._slopes(kept, score)
         flat = directions.reshape(*theta.shape, -1)
         slope = (flat @ gradient.reshape(len(theta), -1, 1))[:, :, 0]
-        seen = (flat @ along[:, :, None])[:, :, 0]
+        seen = (flat @ along.reshape(len(theta), -1, 1))[:, :, 0]
+        alone = diagonals(directions)
+        if alone is None:
+            form = self._form(kept, left, score)
+        else:
+            flat, form = alone, self._entries(kept, left, score)
         hessian = flat @ form @ transposed(flat) - seen[:, :, None] * seen[:, None, :] / self.nu
         hessian += self.structure.curvature(theta, orders, gradient)
         hessian = (hessian + transposed(hessian)) / 2.0
@@ -147,26 +160,32 @@ class DenseStack:
         ]
         return list(zip(self.shapes, _places(self.shapes), columns, strict=True))
 
-    def _derivatives(
-        self, information: FloatArray, left: FloatArray, score: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return G, (R, K, K), the form of second derivatives, (R, K^2, K^2), and q_E's, (R, K^2).
+    def _slopes(self, kept: FloatArray, score: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return G and the matrix whose product with E is q_E, (R, K, K) each.
 
-        The first argument is F, for REML without what the fixed effects take; the second always
-        without, both (R, q, q); `score` is u / sigma, (R, q).
+        `kept` is F, for REML without what the fixed effects take, (R, q, q); `score` is u / sigma,
+        (R, q).
         """
         n, size = len(score), self.structure.size
-        gradient = np.zeros((n, size, size))
-        along = np.zeros((n, size, size))
-        form = np.zeros((n, size, size, size, size))
-        outer = 2.0 * score[:, :, None] * score[:, None, :]
+        gradient, along = np.zeros((n, size, size)), np.zeros((n, size, size))
         for (k, m), rows, a in self._factors():
-            own = information[:, rows, rows].reshape(n, k, m, k, m)
+            own = kept[:, rows, rows].reshape(n, k, m, k, m)
             u = score[:, rows].reshape(n, k, m)
             along[:, a, a] = u @ transposed(u)
             gradient[:, a, a] = np.einsum("ralbl->rab", own) - along[:, a, a]
+        return gradient, along
+
+    def _form(self, kept: FloatArray, left: FloatArray, score: FloatArray) -> FloatArray:
+        """Return the form in vec E and vec D of second derivatives, (R, K^2, K^2).
+
+        `left` is F without what the fixed effects take, (R, q, q); the others as in `_slopes`.
+        """
+        n, size = len(score), self.structure.size
+        form = np.zeros((n, size, size, size, size))
+        outer = 2.0 * score[:, :, None] * score[:, None, :]
+        for (k, m), rows, a in self._factors():
             for (c, levels), columns, b in self._factors():
-                first = _by_columns(information[:, rows, columns], k, m, c, levels)
+                first = _by_columns(kept[:, rows, columns], k, m, c, levels)
                 crossed = _by_columns(outer[:, rows, columns], k, m, c, levels)
                 if self.reml:
                     both = first @ transposed(crossed - first)
@@ -176,11 +195,16 @@ class DenseStack:
                 # in rows (b, c) and columns (a, d) of E_ab and D_cd
                 part = both.reshape(n, k, c, k, c).transpose(0, 3, 1, 2, 4)
                 form[:, a, a, b, b] = part
-        return (
-            gradient,
-            form.reshape(n, size**2, size**2),
-            along.reshape(n, size**2),
-        )
+        return form.reshape(n, size**2, size**2)
+
+    def _entries(self, kept: FloatArray, left: FloatArray, score: FloatArray) -> FloatArray:
+        """Return the entries of `_form` of diagonal E and D, (R, K, K)."""
+        outer = 2.0 * score[:, :, None] * score[:, None, :]
+        both = left * outer - kept * kept
+        starts = [
+            rows.start + column * m for (k, m), rows, _ in self._factors() for column in range(k)
+        ]
+        return np.asarray(np.add.reduceat(np.add.reduceat(both, starts, axis=1), starts, axis=2))
 
 
 def _solved(lower: FloatArray, right: FloatArray) -> FloatArray:

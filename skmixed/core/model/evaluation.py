@@ -23,8 +23,9 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import lapack
 
+from skmixed.core.elimination.levels import multiply_levels
 from skmixed.core.elimination.protocol import Blocks, Factorisation, LostPrecisionError, Reduced
-from skmixed.core.linalg import FloatArray, triangular_inverse
+from skmixed.core.linalg import WIDE, FloatArray, diagonals, transposed, triangular_inverse
 from skmixed.core.model.problem import Problem
 
 CRITERION_DIGITS = 1e-13  # relative rounding of the criterion: some hundred units in its last place
@@ -162,11 +163,15 @@ class Evaluation:
 
         M is `middle`, (p + 1, p + 1).
         """
-        return [
-            self.factorisation.total_information(factor)
-            - (gram @ middle.ravel()).reshape(lam.shape)
-            for factor, (gram, lam) in enumerate(zip(self.grams, self.lambdas, strict=True))
-        ]
+        result = []
+        for factor, lam in enumerate(self.lambdas):
+            if len(lam) < WIDE:
+                lost = (self.grams[factor] @ middle.ravel()).reshape(lam.shape)
+            else:
+                flat = self.cross[factor].reshape(len(lam), -1)
+                lost = flat @ np.matmul(middle, self.cross[factor]).reshape(len(lam), -1).T
+            result.append(self.factorisation.total_information(factor) - lost)
+        return result
 
     def scores(self) -> Blocks:
         """Return u = Z'V^-1(y - X beta) of every factor, of shape (k, n_levels)."""
@@ -256,9 +261,19 @@ def _response_terms(evaluation: Evaluation, directions: Directions) -> FloatArra
     return np.concatenate(
         [
             matrices.reshape(len(matrices), -1) @ evaluation.grams[factor]
+            if matrices.shape[-1] < WIDE
+            else sums_along(matrices, evaluation.cross[factor])
             for factor, matrices in directions
         ]
     ).reshape(-1, m, m)
+
+
+def sums_along(matrices: FloatArray, cross: FloatArray) -> FloatArray:
+    """Return the sum of U'E U over levels, (t, m * m), of t directions and U, (k, m, n_levels)."""
+    found = diagonals(matrices)
+    if found is not None:
+        return np.asarray(found @ np.matmul(cross, transposed(cross)).reshape(len(cross), -1))
+    return np.asarray(matrices.reshape(len(matrices), -1) @ level_grams(cross))
 
 
 def _quadratic(evaluation: Evaluation, y: FloatArray) -> FloatArray:
@@ -271,12 +286,10 @@ def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
     """Return the exact second derivatives along t directions, (t, t), for one grouping factor.
 
     REML: sum tr(F E (2 U W_m U' - F) D) - tr(W_m Y_E W_m Y_D) + (1 - 1/nu) q_E q_D;
-    ML: the last two terms are -(2/sigma^2) h_E'V_b h_D - q_E q_D / nu. All comes from two Gram
-    matrices over levels. `directions` has one entry.
+    ML: the last two terms are -(2/sigma^2) h_E'V_b h_D - q_E q_D / nu. `directions` has one entry.
     """
     ((_, matrices),) = directions
-    flat = matrices.reshape(len(matrices), -1)
-    hessian = flat @ _quartic(evaluation) @ flat.T
+    hessian = _information_along(evaluation, matrices)
     hessian = (hessian + hessian.T) / 2.0
     y = _response_terms(evaluation, directions)
     q = _quadratic(evaluation, y)
@@ -289,17 +302,34 @@ def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
     return np.asarray(hessian - q[:, None] * q / evaluation.degrees)
 
 
-def _quartic(evaluation: Evaluation) -> FloatArray:
-    """Return the matrix whose form in vec E and vec D is sum tr(F E (2 U W_m U' - F) D).
+def _information_along(evaluation: Evaluation, matrices: FloatArray) -> FloatArray:
+    """Return the sum of tr(F E (2 U W_m U' - F) D) over levels, (t, t), of t directions.
 
-    Of shape (k * k, k * k).
+    Diagonal directions pick entries that belong together. Otherwise the sum is a form in vec E and
+    vec D, of k^4 numbers, unless so few directions are asked for that F E and the like cost less.
     """
     (cross,) = evaluation.cross
     information = evaluation.factorisation.information(0)
     k, _, n_levels = information.shape
     weighted = np.matmul(2.0 * evaluation.middle, cross)
     times = evaluation.problem.model.times
-    second = np.einsum("apl,bpl->abl", cross, weighted)
+    second = (
+        np.einsum("apl,bpl->abl", cross, weighted)
+        if k < WIDE
+        else multiply_levels(cross, weighted.swapaxes(0, 1))
+    )
     second -= information if times is None else information * times
+    along = diagonals(matrices)
+    if along is not None:
+        return np.asarray(along @ np.einsum("abl,abl->ab", information, second) @ along.T)
+    t = len(matrices)
+    if k >= WIDE and n_levels * t * (2 * k + t) < (n_levels + t) * k**2:
+        first, other = (
+            np.tensordot(matrices, each, axes=1).reshape(t, k, k, n_levels)
+            for each in (information, second)
+        )
+        return np.asarray(first.reshape(t, -1) @ other.transpose(0, 2, 1, 3).reshape(t, -1).T)
     quartic = information.reshape(k * k, n_levels) @ second.reshape(k * k, n_levels).T
-    return np.asarray(quartic.reshape(k, k, k, k).transpose(1, 2, 3, 0).reshape(k * k, k * k))
+    form = quartic.reshape(k, k, k, k).transpose(1, 2, 3, 0).reshape(k * k, k * k)
+    flat = matrices.reshape(t, -1)
+    return np.asarray(flat @ form @ flat.T)

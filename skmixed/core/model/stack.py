@@ -14,7 +14,6 @@ from scipy.linalg import lapack
 
 from skmixed.core.elimination.levels import (
     cholesky_plus_identity,
-    inverse_lower,
     invertible_root,
     multiply_levels,
     multiply_transposed,
@@ -244,12 +243,12 @@ class _Levels:
     def __init__(self, stack: LockstepData, lambdas: FloatArray) -> None:
         own = stack.own
         root, inverse = (each.transpose(1, 2, 0)[..., None] for each in invertible_root(lambdas))
-        lower, _ = cholesky_plus_identity(multiply_levels(multiply_transposed(root, own), root))
+        inner = multiply_levels(multiply_transposed(root, own), root)
+        lower, half, _ = cholesky_plus_identity(inner)
         pivots = np.log(np.stack([lower[j, j] for j in range(len(lower))]))
         counts = stack.counts
         logs = pivots.sum(axis=0)
         self.log_det = 2.0 * (logs.sum(axis=1) if counts is None else logs @ counts)
-        half = inverse_lower(lower)
         whitener = multiply_levels(half, root.swapaxes(0, 1))
         back = multiply_levels(half, inverse)
         n, n_levels = len(lambdas), own.shape[3]

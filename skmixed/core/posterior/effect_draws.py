@@ -15,7 +15,6 @@ from skmixed.core.batch.error_sums import ErrorSums
 from skmixed.core.batch.responses import Responses, ScaledResponses
 from skmixed.core.elimination.levels import (
     cholesky_plus_identity,
-    inverse_lower,
     multiply_levels,
     multiply_transposed,
 )
@@ -90,8 +89,8 @@ class EffectDraws:
             places = np.flatnonzero(blocks == block)
             chosen = levels[places]
             a = own[:, :, None, chosen]
-            lower, _ = cholesky_plus_identity(multiply_levels(multiply_transposed(root, a), root))
-            half = inverse_lower(lower)
+            inner = multiply_levels(multiply_transposed(root, a), root)
+            _, half, _ = cholesky_plus_identity(inner)
             score = np.einsum("apl,rp->arl", right[:, :, chosen], beta)
             target = multiply_transposed(root, score[:, None])
             white = multiply_levels(half, target)

@@ -17,7 +17,6 @@ import numpy as np
 
 from skmixed.core.elimination.levels import (
     cholesky_plus_identity,
-    inverse_lower,
     multiply_levels,
     multiply_transposed,
 )
@@ -153,14 +152,15 @@ class OneFactor:
         k, q, _ = self.right.shape
         root = lambdas.transpose(1, 2, 0)[..., None]
         own = self.own[:, :, None]
-        lower, _ = cholesky_plus_identity(multiply_levels(multiply_transposed(root, own), root))
+        inner = multiply_levels(multiply_transposed(root, own), root)
+        lower, half, _ = cholesky_plus_identity(inner)
         logs = np.log(np.stack([lower[j, j] for j in range(k)])).sum(axis=0)
         log_det = 2.0 * (logs.sum(axis=1) if self.counts is None else logs @ self.counts)
         if self.within is not None:
             shares = (1.0 / (lower[0, 0] ** 2 * own[0, 0]))[None]
             base, sign = self.within, 1.0
         else:
-            white = multiply_levels(inverse_lower(lower), root.swapaxes(0, 1))
+            white = multiply_levels(half, root.swapaxes(0, 1))
             pairs = combinations_with_replacement(range(k), 2)
             shares = np.stack([(white[:, a] * white[:, b]).sum(axis=0) for a, b in pairs])
             base, sign = self.gram, -1.0

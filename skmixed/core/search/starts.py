@@ -20,13 +20,22 @@ from functools import reduce
 from itertools import accumulate, pairwise
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import lapack
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import BoolArray, FloatArray, diagonal, transposed, triangular_inverse
+from skmixed.core.linalg import (
+    WIDE,
+    BoolArray,
+    FloatArray,
+    diagonal,
+    diagonals,
+    transposed,
+    triangular_inverse,
+)
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.dense import is_small
-from skmixed.core.model.evaluation import Evaluation, level_grams
+from skmixed.core.model.evaluation import Evaluation, sums_along
 from skmixed.core.model.problem import Problem
 from skmixed.core.sums.blocks import PairBlock
 
@@ -34,6 +43,7 @@ _N_PROJECTED = 8  # fixed columns in the traces: each takes a pass, and a start 
 _RANK_CUTOFF = 1e-12  # singular values of the system, relative to the largest: less is confounded
 _NOISE_SHARE = 1e-3  # of the mean square that level means leave: keeps variance ratios finite
 _NO_RESIDUAL = 1e-12  # of the residual sum of squares: what subtraction leaves of nothing
+_MANY_EQUATIONS = 100  # the singular values of more take longer than the rest of a start
 _TINY_WEIGHT = 1e-300  # divisor where the first column of a level is zero, and so its score
 
 
@@ -50,20 +60,21 @@ def minque_start(problem: Problem) -> Blocks:
     root = _projection_root(gram[:p, :p])
     projected = [_projected(right[:, : len(root)], root) for right in problem.model.right]
     scores = [right[:, p] - np.matmul(beta, right[:, :p]) for right in problem.model.right]
-    flat = [structure.basis.reshape(-1, structure.size**2) for structure in problem.structures]
-    ends = list(accumulate((len(matrices) for matrices in flat), initial=0))
+    bases = [structure.basis for structure in problem.structures]
+    ends = list(accumulate((len(matrices) for matrices in bases), initial=0))
     places = [slice(*place) for place in pairwise(ends)]
 
     system = np.empty((ends[-1] + 1, ends[-1] + 1))
     target = np.empty(len(system))
     system[-1, -1], target[-1] = problem.n_observations - p, residual
-    _fill_traces(system, places, problem, flat, projected)
+    _fill_traces(system, places, problem, bases, projected)
+    flat = [matrices.reshape(len(matrices), -1) for matrices in bases]
     for factor, (place, matrices) in enumerate(zip(places, flat, strict=True)):
         score, block = scores[factor], projected[factor].reshape(len(scores[factor]), -1)
         kept = problem.model.total(factor) - block @ block.T
         system[place, -1] = system[-1, place] = matrices @ kept.ravel()
         target[place] = matrices @ (score @ score.T).ravel()
-    solution = lapack.dgelss(system, target, cond=_RANK_CUTOFF)[1]
+    solution = _solution(system, target)
     noise = _noise(problem, float(solution[-1]), residual, scores)
     return [
         structure.lifted((solution[place] @ matrices / noise).reshape(structure.size, -1))
@@ -112,42 +123,71 @@ def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
     return np.asarray(solved.reshape(p, k, n_levels).transpose(1, 0, 2))
 
 
+def _solution(system: FloatArray, target: FloatArray) -> FloatArray:
+    """Solve a positive semidefinite system, (t, t), for (t,); the shortest of many solutions."""
+    if len(system) > _MANY_EQUATIONS:
+        units = 1.0 / np.sqrt(np.maximum(system.diagonal(), _TINY_WEIGHT))
+        scaled = system * units[:, None] * units
+        lower, info = lapack.dpotrf(scaled, lower=1)
+        if (
+            not info
+            and lapack.dpocon(lower, np.abs(scaled).sum(axis=0).max(), uplo="L")[0] > _RANK_CUTOFF
+        ):
+            return np.asarray(units * lapack.dpotrs(lower, target * units, lower=1)[0])
+    return np.asarray(lapack.dgelss(system, target, cond=_RANK_CUTOFF)[1])
+
+
 def _fill_traces(
-    system: FloatArray, places: list[slice], problem: Problem, flat: Blocks, projected: Blocks
+    system: FloatArray, places: list[slice], problem: Problem, bases: Blocks, projected: Blocks
 ) -> None:
     """Write tr(P V_E P V_D) of all directions into the system, (> t, > t), in place."""
-    grams = [level_grams(block) for block in projected]
+    sums = [sums_along(*each) for each in zip(bases, projected, strict=True)]
     for i, own in enumerate(problem.model.own):
         pairs = [(i, PairBlock.diagonal(own))]
         pairs += [(j, pair) for (first, j), pair in problem.pairs.items() if first == i]
         for j, pair in pairs:
-            form = _pair_form(pair, projected[i], projected[j], problem.model.times)
-            part = flat[i] @ form @ flat[j].T + (flat[i] @ grams[i]) @ (flat[j] @ grams[j]).T
+            rest = _rest_of_pairs(pair, projected[i], projected[j], problem.model.times)
+            part = _traces(bases[i], bases[j], pair.products, rest) + sums[i] @ sums[j].T
             system[places[i], places[j]] = part
             system[places[j], places[i]] = part.T
 
 
-def _pair_form(
+def _rest_of_pairs(
     pair: PairBlock, first: FloatArray, second: FloatArray, times: FloatArray | None
 ) -> FloatArray:
-    """Return the matrix whose form in vec E and vec D is tr(V_E V_D) - 2 tr(X K X'V_E V_D).
+    """Return A - 2 R of pairs of levels, (k, m, n_pairs), A being their products.
 
-    With A the products of a pair of levels and R = Z_i'X K X'Z_j those of their projections on
-    the fixed columns, it is the sum of A_ac A_bd - 2 A_ac R_bd over pairs of levels, in row (a, b)
-    and column (c, d).
+    R = Z_i'X K X'Z_j are the products of their projections on the fixed columns.
     """
-    k, m, n_pairs = pair.products.shape
-    through = np.zeros(pair.products.shape)
+    products = pair.products
+    through = np.zeros(products.shape)
     is_own = pair.rows is pair.columns
     for column in range(first.shape[1]):
         left = first[:, column] if is_own else first[:, column][:, pair.rows]
         right = second[:, column] if is_own else second[:, column][:, pair.columns]
         through += left[:, None] * right[None]
-    products = pair.products.reshape(k * m, n_pairs)
-    counted = products if times is None else products * times
-    mixed = products @ (counted - 2.0 * through.reshape(k * m, n_pairs)).T
+    return np.asarray((products if times is None else products * times) - 2.0 * through)
+
+
+def _traces(
+    first: FloatArray, second: FloatArray, products: FloatArray, rest: FloatArray
+) -> FloatArray:
+    """Return tr(V_E V_D) - 2 tr(X K X'V_E V_D), of directions, (t, k, k) and (u, m, m), (t, u).
+
+    It is the sum over pairs of levels of E_ab A_ac B_bd D_cd, with A = `products` and B = `rest`,
+    (k, m, n_pairs). Diagonal directions pick entries of A and B that belong together.
+    """
+    along, across = diagonals(first), diagonals(second)
+    if along is not None and across is not None:
+        return np.asarray(along @ np.einsum("acl,acl->ac", products, rest) @ across.T)
+    k, m, n_pairs = products.shape
+    mixed = products.reshape(k * m, n_pairs) @ rest.reshape(k * m, n_pairs).T
     form = mixed.reshape(k, m, k, m).transpose(0, 2, 1, 3).reshape(k * k, m * m)
-    return np.asarray(form)
+    flat = [each.reshape(len(each), -1) for each in (first, second)]
+    if max(k, m) < WIDE:
+        return np.asarray(flat[0] @ form @ flat[1].T)
+    sides = [sparse.csr_matrix(each) for each in flat]  # of few entries
+    return np.asarray((sides[1] @ (sides[0] @ form).T).T)
 
 
 _MOST_EFFECTS = 20_000  # random effects; with more, searches from other starts would cost too much

@@ -25,7 +25,6 @@ from scipy import sparse
 from skmixed.core.elimination.levels import (
     LevelShrinkage,
     cholesky_plus_identity,
-    inverse_lower,
     multiply,
     multiply_levels,
     multiply_right,
@@ -82,8 +81,8 @@ class Complement:
         result = {}
         for f, block in self.diagonal.items():
             lam = self.lambdas[f]
-            lower, _ = cholesky_plus_identity(multiply_right(multiply(lam.T, block), lam))
-            half = inverse_lower(lower)
+            inner = multiply_right(multiply(lam.T, block), lam)
+            lower, half, _ = cholesky_plus_identity(inner)
             result[f] = (lower, multiply_transposed(half, half))
         return result
 

@@ -24,7 +24,6 @@ import numpy as np
 
 from skmixed.core.elimination.levels import (
     cholesky_plus_identity,
-    inverse_lower,
     multiply,
     multiply_levels,
     multiply_right,
@@ -156,8 +155,7 @@ class _Nodes:
         (own,) = rows.own(modes.visit.w)
         self.own = own  # (k, k, n_levels), A
         inner = multiply_right(multiply(self.lam.T, own), self.lam)
-        self.lower, self.log_det = cholesky_plus_identity(inner)
-        self.inverse = inverse_lower(self.lower)
+        self.lower, self.inverse, self.log_det = cholesky_plus_identity(inner)
         k, _, n_levels = own.shape
         self.total = np.zeros(n_levels)
         self.in_eta = np.zeros(len(rows.y))  # expected g of every row
