@@ -323,10 +323,9 @@ class Fit:
     def is_singular(self) -> bool:
         """Whether some covariance matrix of the random effects is singular."""
         return any(
-            np.linalg.svd(lam[columns, columns], compute_uv=False)[-1] == 0.0
-            or bool((np.diag(lam[columns, columns]) == 0.0).any())
+            _is_singular(lam[columns, columns], block.rank_of_covariances)
             for lam, structure in zip(self.scaled_lambdas, self.problem.structures, strict=True)
-            for _, columns, _ in structure.slices()
+            for block, columns, _ in structure.slices()
         )
 
     @property
@@ -375,6 +374,16 @@ def _modes(evaluation: Evaluation, to_residual: FloatArray) -> Blocks:
         (random_map @ omega / model.response_scale @ np.matmul(to_residual, cross)).T
         for random_map, omega, cross in zipped
     ]
+
+
+def _is_singular(lam: FloatArray, rank: int) -> bool:
+    """Tell whether a root, (k, k), of covariances of some rank is of less, or a variance is zero.
+
+    One that is lower triangular has a zero on its diagonal then.
+    """
+    least = np.linalg.svd(lam, compute_uv=False)[rank - 1]
+    has_zero = not np.diag(lam).all() if rank == len(lam) else not lam.any(axis=1).all()
+    return bool(least == 0.0) or has_zero
 
 
 def _lower_triangular(random_map: FloatArray, lam: FloatArray) -> FloatArray:

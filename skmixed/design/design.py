@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.core.model.spec import Term
-from skmixed.core.model.structures.named import STRUCTURES
+from skmixed.core.model.structures.named import is_ordered, structure_named, structures_of_terms
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.design.curves import Smooth, read_smooth_expressions
 from skmixed.design.formula import (
@@ -38,12 +40,13 @@ from skmixed.design.grouping import Grouping
 from skmixed.design.records import read, stored, write
 from skmixed.design.source import NumericColumns, Source
 from skmixed.design.tables import UNKNOWN
+from skmixed.design.values import is_categorical
 
 _BLOCK_COPY = 3  # numeric columns from which on one block copy is faster than a copy of each
 _ONE = np.ones(1)  # all entries of a constant column; `np.broadcast_to` takes ten times longer
 _BLOCK_BYTES = 2**18  # of the rows that are written at a time: they stay in the cache meanwhile
 _FEW_COLUMNS = 8  # up to so many are read, written and summed faster each in one piece
-
+_SHOWN_TIMES = 8  # in an error: enough to see what is wrong
 
 # The slopes of a random term as written, with the places of the columns of each.
 Slopes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -242,12 +245,68 @@ class ColumnCollection:
         Curves that vary have an independent term for what is penalised of each; their lines vary
         with the slopes.
         """
+        if is_ordered(covariance) and (term.slopes or term.smooths):
+            term = self._over_levels(term, covariance)
         slopes, curves = self.add_slopes(term), [self.add_smooth(each) for each in term.smooths]
         lines = tuple((self.names[place], (place,)) for each in curves for place in each.free)
         written = tuple(dict([*slopes, *lines]).items())
         places = (CONSTANT,) * term.intercept + tuple(p for _, places in written for p in places)
-        jointly = [(Term(factor, places, covariance), written)] if places else []
+        parts = structures_of_terms(covariance, len(places)) if places else ()
+        jointly = [(Term(factor, places, part), written) for part in parts]
         return [*jointly, *((own, ()) for each in curves for own in each.terms(factor))]
+
+    def _over_levels(self, term: RandomTerm, covariance: str) -> RandomTerm:
+        """Return a term of a structure in which columns have an order, a time as its levels.
+
+        Raises ValueError for a constant among the columns, and for times that are not equally
+        spaced whole numbers.
+        """
+        if term.intercept or term.smooths:
+            raise ValueError(
+                f"the columns of ({term.left} | {term.name}) have no order, which the covariance "
+                f"{covariance!r} asks for. Without a constant, (0 + t | {term.name}) has the "
+                "levels of a category t, or whole numbers, in their order"
+            )
+        if len(term.slopes) > 1 or self.source.frame is None:
+            return term
+        (name,) = term.slope_names
+        table = self.source.table
+        if name not in text_names(table.columns):
+            return term
+        if is_categorical(table[name]):
+            return self._over_categories(term, covariance, table[name])
+        times = np.unique(np.asarray(table[name], dtype=np.float64))
+        times = times[np.isfinite(times)]
+        if (times != np.round(times)).any() or len(np.unique(np.diff(times))) > 1:
+            shown = ", ".join(f"{time:g}" for time in times[:_SHOWN_TIMES])
+            raise ValueError(
+                f"the times {name!r} of the covariance {covariance!r} are to be equally spaced "
+                f"whole numbers; they are {shown}{', ...' * (len(times) > _SHOWN_TIMES)}. Make "
+                "them an ordered category that names the times between, too: "
+                f"pandas.Categorical({name}, categories=range(...), ordered=True)"
+            )
+        return replace(term, slopes=(f"C({term.slopes[0]})",))
+
+    def _over_categories(
+        self, term: RandomTerm, covariance: str, values: pd.Series[Any]
+    ) -> RandomTerm:
+        """Return a term over the levels of a category, those between that never occur included.
+
+        Raises ValueError where such a level would have a variance of its own.
+        """
+        if not isinstance(values.dtype, pd.CategoricalDtype):
+            return term
+        used = np.flatnonzero(np.isin(np.arange(len(values.cat.categories)), values.cat.codes))
+        if len(used) < 2 or used[-1] - used[0] + 1 == len(used):
+            return term
+        levels = values.cat.categories.tolist()[used[0] : used[-1] + 1]
+        if not structure_named(covariance, 2).one_unit:
+            gone = [levels[place] for place in range(len(levels)) if place + used[0] not in used]
+            raise ValueError(
+                f"{term.slope_names[0]!r} has no rows of {gone}, whose variance in the covariance "
+                f"{covariance!r} nothing tells: take one with a single variance, such as 'ar1'"
+            )
+        return replace(term, slopes=(f"C({term.slopes[0]}, levels={levels!r})",))
 
     def _add_expression(self, matrix: FormulaMatrix, values: FloatArray) -> tuple[int, ...]:
         n_before = len(self.names)
@@ -340,7 +399,7 @@ class Design:
         free = dict.fromkeys(place for each in curves for place in each.free)
         fixed_places += tuple(place for place in free if place not in fixed_places)
         keys = tuple(dict.fromkeys([*(term.group for term in random), *([()] if curves else [])]))
-        names = _structures(covariance, [term.name for term in random])
+        names = _structures(covariance, random)
         terms, slopes, sizes = [], [], []
         for term, name in zip(random, names, strict=True):
             found = table.random_terms(term, keys.index(term.group), name)
@@ -562,10 +621,10 @@ class Design:
         return Rows(columns, codes, indexes, weights)
 
     @property
-    def first_terms(self) -> list[Term]:
-        """The first of the terms that each random term makes."""
-        starts = np.cumsum([0, *self._sizes])
-        return [self.terms[start] for start in starts[:-1]]
+    def terms_made(self) -> list[tuple[Term, ...]]:
+        """The terms that each random term makes."""
+        ends = accumulate(self._sizes, initial=0)
+        return [self.terms[start:end] for start, end in pairwise(ends)]
 
     def with_random(self, first: int, last: int) -> Design:
         """Return the same design with the random terms from `first` to before `last` alone."""
@@ -625,8 +684,12 @@ class Design:
         return total
 
 
-def _structures(covariance: str | Mapping[str, str], factors: Sequence[str]) -> list[str]:
-    """Return the name of the covariance structure of every term."""
+def _structures(covariance: str | Mapping[str, str], random: Sequence[RandomTerm]) -> list[str]:
+    """Return the name of the covariance structure of every random term.
+
+    It is that of the formula, where this has one.
+    """
+    factors = [term.name for term in random]
     if not isinstance(covariance, str):
         unknown = sorted(set(covariance) - set(factors))
         if unknown:
@@ -639,10 +702,8 @@ def _structures(covariance: str | Mapping[str, str], factors: Sequence[str]) -> 
         for factor in factors
     ]
     for name in names:
-        if name not in STRUCTURES:
-            known = ", ".join(map(repr, STRUCTURES))
-            raise ValueError(f"covariance {name!r} is not one of {known}")
-    return names
+        structures_of_terms(name, 1)
+    return [term.covariance or name for term, name in zip(random, names, strict=True)]
 
 
 def _factor_layouts(

@@ -138,8 +138,9 @@ def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
             rows.append([*name, deviations[0]])
             continue
         for i, place in enumerate(term.columns):
-            first = ":".join(factor.key) if i == 0 else ""
-            others = correlations[i, :i] if term.structure.correlations else ()
+            label = term.structure.label and f" ({term.structure.label})"
+            first = ":".join(factor.key) + label if i == 0 else ""
+            others = [correlations[a, i] for a, b in term.structure.correlations if b == i]
             rows.append([first, fit.products.layout.columns[place], deviations[i], *others])
     if isinstance(fit, Fit):
         rows.append(["Residual", "", np.sqrt(fit.sigma2)])

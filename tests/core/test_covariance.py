@@ -19,8 +19,10 @@ from skmixed.core.model.structures.low_rank import LowRank
 from skmixed.core.model.structures.named import (
     STRUCTURES,
     StructureName,
+    is_ordered,
     joined,
     structure_named,
+    structures_of_terms,
 )
 from tests.core.strategies import SEEDS, examples
 
@@ -95,7 +97,7 @@ def omega_of(structure, theta, order=None):
         ("homtoep", 3),
         ("rr", 5),
         ("rr(1)", 3),
-        ("rr( 3 )", 6),
+        ("rr(3)", 6),
     ],
 )
 def test_numbers_of_parameters(name, n_theta):
@@ -108,7 +110,7 @@ def test_numbers_of_parameters(name, n_theta):
 
 
 def test_names():
-    assert list(STRUCTURES) == [*get_args(StructureName)]
+    assert [*STRUCTURES, "fa"] == [*get_args(StructureName)]
     written = [structure_named(name, 2).written("1 + x", "g") for name in STRUCTURES]
     assert written[:3] == ["(1 + x | g)", "(1 + x || g)", "(1 + x |identity| g)"]
     functions = [text.removesuffix("(1 + x | g)") for text in written[3:-1]]
@@ -117,10 +119,21 @@ def test_names():
     assert {STRUCTURES[name](1).written("1", "g") for name in list(STRUCTURES)[:-1]} == {"(1 | g)"}
 
 
-@pytest.mark.parametrize(("name", "size"), [("nothing", 2), ("cs(2)", 3), ("rr(0)", 3)])
-def test_structures_that_there_are_not(name, size):
+@pytest.mark.parametrize("name", ["nothing", "cs(2)", "rr(0)", "fa(4)", "rr(1,2)", "rr ( 2)"])
+def test_structures_that_there_are_not(name):
     with pytest.raises(ValueError, match=r"is not one of 'unstructured'|has a rank from 1 to 3"):
-        structure_named(name, size)
+        structures_of_terms(name, 3)
+
+
+def test_structures_of_terms():
+    assert structures_of_terms("fa(3)", 4) == ("rr(3)", "diagonal")
+    assert structures_of_terms("fa", 4) == ("rr", "diagonal")
+    assert structures_of_terms("toep", 4) == ("toep",)
+    assert structures_of_terms("identity", 1) == ("identity",)
+    assert {structures_of_terms(name, 1) for name in ("cs", "ar1", "rr", "fa(3)")} == {
+        ("unstructured",)
+    }
+    assert [name for name in STRUCTURES if is_ordered(name)] == ["ar1", "hetar1", "toep", "homtoep"]
 
 
 def test_theta_is_in_the_order_of_lme4():

@@ -300,7 +300,7 @@ def test_parameters_are_checked_by_fit(name, value):
         ({"random": ""}, FormulaSyntaxError, "expected"),
         ({"random": {"school": []}}, ValueError, "names no columns"),
         ({"random": "(1 | school)", "covariance": {"town": "diagonal"}}, ValueError, "town"),
-        ({"random": "(1 | school)", "covariance": {"school": "ar1"}}, ValueError, "'ar1'"),
+        ({"random": "(1 | school)", "covariance": {"school": "toeplitz"}}, ValueError, "toeplitz"),
     ],
     ids=range(10),
 )

@@ -32,6 +32,7 @@ class Structure(ABC):
     size: int  # number k of columns
 
     bar: ClassVar[str] = "|"  # between columns and factor, in a formula
+    is_ordered: ClassVar[bool] = False  # whether another order of the columns is another model
     may_shift: ClassVar[bool] = False  # whether shifting columns by a constant is another theta
 
     @property
@@ -95,6 +96,11 @@ class Structure(ABC):
     def rank_of_covariances(self) -> int:
         """The largest rank."""
         return self.size
+
+    @property
+    def n_like_noise(self) -> int:
+        """Number of effects of a level that may explain as many rows of it without a rest."""
+        return self.rank_of_covariances
 
     def alternatives(self, omega: FloatArray) -> list[FloatArray]:
         """Return covariances, (..., k, k), to search from beside one: where there may be optima."""
@@ -179,6 +185,11 @@ class Structure(ABC):
         """Return the parts that are independent of each other, with their columns."""
         return ((tuple(range(self.size)), self),)
 
+    @property
+    def label(self) -> str:
+        """What a table of deviations calls it; empty where these say it themselves."""
+        return ""
+
     def written(self, columns: str, factor: str) -> str:
         """Write a term as a formula does."""
         return f"({columns} {self.bar if self.size > 1 else '|'} {factor})"
@@ -205,6 +216,11 @@ class BlockDiagonal(Structure):
     @property
     def angles(self) -> BoolArray:
         return np.concatenate([block.angles for block in self.terms])
+
+    @property
+    def n_like_noise(self) -> int:
+        """Number of effects of a level that may explain as many rows of it without a rest."""
+        return self.rank_of_covariances
 
     def alternatives(self, omega: FloatArray) -> list[FloatArray]:
         """Return covariances, (..., k, k), to search from beside one: where there may be optima."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from skmixed.design.grammar.tokens import Phrase, Token, is_called, read_phrase
+from skmixed.design.grammar.tokens import Phrase, Token, arguments_of, is_called, read_phrase
 
 DEFAULT_SIZE = 10  # of the basis, as in mgcv
 _MOST_SIZE = 1_000  # of the basis, as many columns as one call may ask for
@@ -71,7 +70,7 @@ def smooth_of(phrase: Phrase) -> SmoothTerm:
     Raises FormulaSyntaxError, whose message points at the place.
     """
     argument, size, given = "", None, {}
-    for number, (name, part) in enumerate(_arguments(phrase)):
+    for number, (name, part) in enumerate(arguments_of(phrase)):
         inner = smooth_within(part)
         if inner is not None:
             raise phrase.error("a curve cannot be made of curves", inner)
@@ -107,30 +106,6 @@ def smooth_of(phrase: Phrase) -> SmoothTerm:
 
 def _hint(name: str) -> str:
     return f": {_NOT_THERE[name]}" if name in _NOT_THERE else ""
-
-
-def _arguments(phrase: Phrase) -> Iterator[tuple[str | None, Phrase]]:
-    """Yield the arguments of a call, each with its name, None for those without one."""
-    inner = phrase.tokens[2:-1]
-    level = phrase.tokens[1].depth + 1
-    start = 0
-    for place in range(len(inner) + 1):
-        is_end = place == len(inner)
-        if not is_end and not (inner[place].text == "," and inner[place].depth == level):
-            continue
-        part = Phrase(phrase.source, inner[start:place])
-        start = place + 1
-        if not part.tokens:
-            if is_end and place == 0:
-                return
-            raise phrase.error("expected an argument beside this comma", inner[min(place, -1)])
-        if len(part.tokens) > 1 and part.tokens[1].text == "=" and part.tokens[0].kind == "name":
-            name, part = part.tokens[0].text, Phrase(phrase.source, part.tokens[2:])
-            if not part.tokens:
-                raise phrase.error(f"expected a value of {name}", phrase.tokens[-1])
-            yield name, part
-        else:
-            yield None, part
 
 
 def _size(part: Phrase, basis: str) -> int:

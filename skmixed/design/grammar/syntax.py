@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
+from skmixed.design.grammar.covariances import is_structured, structured_bar, structured_within
 from skmixed.design.grammar.expressions import is_label
 from skmixed.design.grammar.smooths import (
     MISPLACED,
@@ -47,6 +48,7 @@ class RandomTerm:
     intercept: bool  # whether the constant varies over the levels
     slopes: tuple[str, ...] = ()  # terms that vary: "Days", "I(x ** 2)", "a:b"
     smooths: tuple[SmoothTerm, ...] = ()  # curves that vary
+    covariance: str | None = None  # name of its structure, where the formula has it
 
     def __post_init__(self) -> None:
         if not self.group or not all(self.group):
@@ -125,6 +127,7 @@ def _repeated(terms: Iterable[RandomTerm]) -> str:
             term.intercept,
             frozenset(term.slope_names),
             frozenset(term.smooths),
+            (term.covariance or "").startswith("rr"),  # which may stand beside variances
         )
         if key in known:
             return (
@@ -152,7 +155,7 @@ def split_formula(text: str) -> FormulaParts:
     for sign, summand in _formula_summands(right):
         if is_smooth(summand):
             smooths.append(_added_smooth(sign, summand))
-        elif summand.is_bar:
+        elif _is_random(summand):
             random += _terms_of_bar(sign, summand)
         elif summand.is_offset:
             offsets.append(_offset_argument(sign, summand))
@@ -192,11 +195,11 @@ def _summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
 
 def _formula_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
     """Yield the terms of a sum, entering brackets that hold bars or offsets."""
-    if phrase.is_bar:
+    if _is_random(phrase):
         yield 1, phrase
         return
     for sign, summand in _summands(phrase):
-        is_sum = summand.is_group and not summand.is_bar
+        is_sum = summand.is_group and not _is_random(summand)
         if is_sum and sign > 0 and _own_term(summand) is not None:
             yield from _formula_summands(summand)
         else:
@@ -204,12 +207,15 @@ def _formula_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
 
 
 def _own_term(phrase: Phrase) -> Token | None:
-    """Return the first bar, ``offset`` or ``s`` of a phrase that is not within a function."""
+    """Return the first bar, ``offset`` or ``s`` of a phrase that is not within a function.
+
+    Of a bar with a covariance structure it is the name of that.
+    """
     for index, token in enumerate(phrase.tokens):
         is_own = token.text in ("offset", "s") and is_called(phrase.tokens, index)
         if not token.in_call and (token.text in BARS or is_own):
             return token
-    return None
+    return structured_within(phrase)
 
 
 def _split_response(formula: Phrase) -> tuple[str | None, Phrase]:
@@ -247,7 +253,7 @@ def _refuse_misplaced(summand: Phrase) -> None:
         expected = MISPLACED
     elif found.text == "offset":
         expected = "offset(...) must be a term of the sum by itself"
-    elif found.depth == summand.depth:
+    elif found.text in BARS and found.depth == summand.depth:
         expected = BARE_BAR
     else:
         expected = "a bar must be a term of the sum by itself, not part of an interaction"
@@ -273,7 +279,7 @@ def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
             raise summand.error(
                 "a curve of all rows belongs to `fixed`, one a level into (s(x) | g)"
             )
-        if not summand.is_bar:
+        if not _is_random(summand):
             _refuse_misplaced(summand)
             raise summand.error("expected only random terms, (x | g); all else belongs to `fixed`")
         terms += _terms_of_bar(sign, summand)
@@ -286,7 +292,9 @@ def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
 def _terms_of_bar(sign: int, summand: Phrase) -> list[RandomTerm]:
     if sign < 0:
         raise summand.error("a random term can be added, not subtracted")
-    bar = summand.content
+    bar, covariance = summand.content, None
+    if is_structured(bar):
+        bar, covariance = structured_bar(bar)
     first = bar.operators(BARS)[0]
     extra = [t for t in bar.tokens[first + 1 :] if t.text in BARS and not t.in_call]
     nested = [t for t in bar.tokens[:first] if t.text in BARS and not t.in_call]
@@ -298,7 +306,12 @@ def _terms_of_bar(sign: int, summand: Phrase) -> list[RandomTerm]:
         raise right.error("expected different columns on the right of the bar")
     uncorrelated = bar.tokens[first].text == "||"
     blocks = _uncorrelated_blocks(left) if uncorrelated else [_left_side(left)]
-    return [RandomTerm(group, *block) for block in blocks for group in groups]
+    return [RandomTerm(group, *block, covariance) for block in blocks for group in groups]
+
+
+def _is_random(phrase: Phrase) -> bool:
+    """Tell whether a phrase is a random term, ``(x | g)`` or ``cs(x | g)``."""
+    return phrase.is_bar or is_structured(phrase.content)
 
 
 # Whether the intercept varies, the slopes, and the curves of a random term.

@@ -1,7 +1,7 @@
 """Formulas cut into tokens, and the phrases that tokens make between brackets and operators."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -196,6 +196,30 @@ class Phrase:
         """Return an error that points at a token, by default the first."""
         position = (token or self.tokens[0]).start
         return FormulaSyntaxError(expected, self.source, position)
+
+
+def arguments_of(phrase: Phrase) -> Iterator[tuple[str | None, Phrase]]:
+    """Yield the arguments of a call, each with its name, None for those without one."""
+    inner = phrase.tokens[2:-1]
+    level = phrase.tokens[1].depth + 1
+    start = 0
+    for place in range(len(inner) + 1):
+        is_end = place == len(inner)
+        if not is_end and not (inner[place].text == "," and inner[place].depth == level):
+            continue
+        part = Phrase(phrase.source, inner[start:place])
+        start = place + 1
+        if not part.tokens:
+            if is_end and place == 0:
+                return
+            raise phrase.error("expected an argument beside this comma", inner[min(place, -1)])
+        if len(part.tokens) > 1 and part.tokens[1].text == "=" and part.tokens[0].kind == "name":
+            name, part = part.tokens[0].text, Phrase(phrase.source, part.tokens[2:])
+            if not part.tokens:
+                raise phrase.error(f"expected a value of {name}", phrase.tokens[-1])
+            yield name, part
+        else:
+            yield None, part
 
 
 def read_phrase(text: str) -> Phrase:

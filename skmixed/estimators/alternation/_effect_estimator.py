@@ -15,7 +15,6 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.model.structures.named import STRUCTURES
 from skmixed.estimators._cross_fitting import folds_of_groups
 from skmixed.estimators._estimator import Refused, UnknownLevels
 from skmixed.estimators.alternation._alternation import (
@@ -28,6 +27,7 @@ from skmixed.estimators.alternation._alternation import (
 from skmixed.estimators.alternation._effect_predictions import EffectAttributes, EffectState
 from skmixed.estimators.alternation._learned_responses import LearnedResponse
 from skmixed.estimators.alternation._random_parts import RandomPart
+from skmixed.estimators.mixed._mixed_estimator import COVARIANCES
 from skmixed.estimators.reading._columns import Columns, RandomColumns, coarsest, declared
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import check_lengths, read_weights
@@ -65,7 +65,7 @@ class BaseEffects(MetaEstimatorMixin, EffectAttributes):
         "random": [str, Mapping, None],
         "context": [Mapping, None],
         "group_features": [str, Integral, "array-like", None],
-        "covariance": [StrOptions(set(STRUCTURES)), Mapping],
+        "covariance": [*COVARIANCES, Mapping],
         "quadrature": [Interval(Integral, 1, None, closed="left")],
         "averaging": [StrOptions({"integrate", "plug-in"})],
         "handle_unknown": [StrOptions({"population", "error", "nan"})],

@@ -62,7 +62,10 @@ def check_effects(
 
     Those of one factor, or else of all factors together.
     """
-    sizes = {factor: len(spec.factor_columns(factor)) for factor in spec.used_factors}
+    sizes = {
+        factor: sum(term.structure.n_like_noise for term in spec.factor_terms(factor))
+        for factor in spec.used_factors
+    }
     numbers = {factor: k * len(products.factors[factor].index) for factor, k in sizes.items()}
     many = [f for f, k in sizes.items() if k > 1 and numbers[f] >= products.n_rows]
     for factor in many:

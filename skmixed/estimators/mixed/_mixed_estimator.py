@@ -7,9 +7,9 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar
 
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
-from skmixed.core.model.structures.named import STRUCTURES
+from skmixed.core.model.structures.named import OF_RANK, STRUCTURES
 from skmixed.design.design import Formulas
 from skmixed.design.grammar.syntax import parse_random
 from skmixed.estimators._estimator import FittedEstimator
@@ -20,6 +20,13 @@ from skmixed.inference.smooth_terms import summarised_curves
 from skmixed.inference.summary import Summary, summarise
 
 State = TypeVar("State", bound=MixedState)
+
+_MOST_RANK = 100  # of covariances of reduced rank by name: more would be none
+COVARIANCES = [
+    StrOptions({*STRUCTURES, *OF_RANK}),
+    Hidden(StrOptions({f"{name}({d})" for name in OF_RANK for d in range(1, _MOST_RANK)})),
+]
+"""Constraints of the parameter that names covariances."""
 
 
 class MixedEstimator(FittedEstimator[State]):
@@ -35,7 +42,7 @@ class MixedEstimator(FittedEstimator[State]):
         "fixed": [str, None],
         "context": [Mapping, None],
         "group_features": [str, Integral, "array-like", None],
-        "covariance": [StrOptions(set(STRUCTURES)), Mapping],
+        "covariance": [*COVARIANCES, Mapping],
         "fit_intercept": ["boolean"],
         "handle_unknown": [StrOptions({"population", "error", "nan"})],
         "tol": [Interval(Real, 0, None, closed="neither")],

@@ -206,7 +206,15 @@ class RandomLabels:
             levels: pd.Index[Any] = pd.Index(index.labels[0], name=index.key[0])
         else:
             levels = pd.MultiIndex.from_arrays(index.labels, names=index.key)
-        return cls(index.name, [design.layout.columns[place] for place in places], levels)
+        return cls(index.name, _told_apart([design.layout.columns[p] for p in places]), levels)
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Return names of which those that were there before have their number after a dot."""
+    return [
+        f"{name}.{names[:place].count(name)}" if name in names[:place] else name
+        for place, name in enumerate(names)
+    ]
 
 
 def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | None) -> str:
@@ -222,7 +230,8 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
         if not design.has_intercept:
             parts = ["0", *parts]
     bars = [
-        first.structure.written(term.left, term.name)
-        for term, first in zip(terms, design.first_terms, strict=True)
+        spec.structure.written(term.left, term.name)
+        for term, made in zip(terms, design.terms_made, strict=True)
+        for spec in (made[:1] if term.smooths else made)
     ]
     return "y ~ " + (" + ".join([*parts, *bars]) or "1")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skmixed.core.linalg import FloatArray
 from skmixed.design.design import Formulas
 from skmixed.design.formula import arithmetic_terms, evaluate_expression
+from skmixed.design.grammar.covariances import structured_text
 from skmixed.design.grammar.expressions import uses_all_columns, variables
 from skmixed.design.grammar.permitted import check_context
 from skmixed.design.grammar.syntax import FormulaParts, RandomTerm, split_formula
@@ -259,7 +260,10 @@ def _complete_rows(
 
 def random_text(terms: tuple[RandomTerm, ...]) -> str | None:
     """Write the random terms as the parameter `random`."""
-    bars = [f"({term.left} | {':'.join(map(_quoted, term.group))})" for term in terms]
+    bars = [
+        structured_text(f"{term.left} | {':'.join(map(_quoted, term.group))}", term.covariance)
+        for term in terms
+    ]
     return " + ".join(bars) or None
 
 

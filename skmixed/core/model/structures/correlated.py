@@ -303,10 +303,13 @@ class Correlated(Structure):
     def _has_law_of(self, other: Correlated) -> bool:
         """Tell whether every correlation of another, perhaps of some columns, follows this law."""
 
-    def written(self, columns: str, factor: str) -> str:
-        plain = f"({columns} | {factor})"
+    @property
+    def label(self) -> str:
         if self.size == 1:
-            return plain
+            return ""
         is_default = self.is_homogeneous == self.homogeneous_by_default
         prefix = "" if is_default else "hom" if self.is_homogeneous else "het"
-        return f"{prefix}{self.function}{plain}"
+        return prefix + self.function
+
+    def written(self, columns: str, factor: str) -> str:
+        return f"{self.label}({columns} | {factor})"

@@ -89,7 +89,10 @@ class CompoundSymmetric(Correlated):
 
 @dataclass(frozen=True, slots=True)
 class Autoregressive(Correlated):
-    """Correlations r^|i - j| of columns in their order; r = sin x."""
+    """Correlations r^|i - j| of columns in their order; r = sin x.
+
+    Noise beside them is told apart: with it correlations fall at once, and then as before.
+    """
 
     function: ClassVar[str] = "ar1"
     homogeneous_by_default: ClassVar[bool] = True
@@ -120,6 +123,10 @@ class Autoregressive(Correlated):
         by_r = lags * r ** np.maximum(lags - 1, 0)
         twice = lags * (lags - 1) * r ** np.maximum(lags - 2, 0)
         return by_r * slope, (twice * slope**2 - by_r * r)[..., None, :, :]
+
+    @property
+    def n_like_noise(self) -> int:
+        return min(self.size, 2)
 
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
         """Read them off the least distance that is seen."""

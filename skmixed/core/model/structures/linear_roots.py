@@ -218,6 +218,12 @@ class Diagonal(_Uncorrelated):
     def independent_parts(self) -> tuple[tuple[tuple[int, ...], Structure], ...]:
         return tuple((columns, Unstructured(1)) for columns in self.deviations)
 
+    def written(self, columns: str, factor: str) -> str:
+        """Write columns of their own with two bars, those of a category with one."""
+        is_each_named = len(columns.removeprefix("0 + ").split(" + ")) == self.size
+        plain = Structure.written(self, columns, factor)
+        return plain if is_each_named else f"diag({columns} | {factor})"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity(_Uncorrelated):

@@ -174,6 +174,10 @@ class LowRank(Linear):
     def rank_of_covariances(self) -> int:
         return self.rank
 
+    @property
+    def label(self) -> str:
+        return "rr"
+
     def written(self, columns: str, factor: str) -> str:
         return f"rr({columns} | {factor}, d={self.rank})"
 

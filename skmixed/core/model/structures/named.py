@@ -33,6 +33,7 @@ StructureName = Literal[
     "toep",
     "homtoep",
     "rr",
+    "fa",
 ]
 STRUCTURES: dict[str, Callable[..., Structure]] = {
     "unstructured": Unstructured,
@@ -46,20 +47,47 @@ STRUCTURES: dict[str, Callable[..., Structure]] = {
     "homtoep": partial(Toeplitz, is_homogeneous=True),
     "rr": LowRank,
 }
-_WITH_RANK = re.compile(r"(\w+)\((\d+)\)")  # "rr(3)"
+OF_RANK = ("rr", "fa")  # names that may be followed by a rank
+_WITH_RANK = re.compile(r"(rr|fa)\((\d{1,3})\)")  # "rr(3)"
 
 
 def structure_named(name: str, size: int) -> Structure:
     """Return a structure of some columns; "rr(3)" is of rank three.
 
-    Raises ValueError for an unknown name, and for a rank that the columns cannot have.
+    Raises ValueError for a rank that the columns cannot have, and KeyError for an unknown name.
     """
-    found = _WITH_RANK.fullmatch(name.replace(" ", ""))
-    kind, *rank = (found[1], int(found[2])) if found else (name,)
-    if kind not in STRUCTURES or (rank and kind != "rr"):
-        known = ", ".join(map(repr, STRUCTURES))
-        raise ValueError(f"covariance {name!r} is not one of {known}, nor 'rr(3)' of a rank")
+    kind, rank = _kind_and_rank(name)
     return STRUCTURES[kind](size, *rank)
+
+
+def structures_of_terms(name: str, size: int) -> tuple[str, ...]:
+    """Return the names of the structures of the independent terms that a name stands for.
+
+    "fa" is "rr" and a variance for each column; all are the same for one column. Raises ValueError
+    for an unknown name, and for a rank that the columns cannot have.
+    """
+    kind, rank = _kind_and_rank(name)
+    if kind not in (*STRUCTURES, *OF_RANK):
+        known = ", ".join(map(repr, [*STRUCTURES, "fa"]))
+        raise ValueError(
+            f"covariance {name!r} is not one of {known}; with a rank, 'rr(3)' and 'fa(3)'"
+        )
+    if size == 1 and kind not in ("diagonal", "identity"):
+        return ("unstructured",)
+    if kind in OF_RANK:
+        LowRank(size, *rank)
+    return (name.replace("fa", "rr"), "diagonal") if kind == "fa" else (name,)
+
+
+def is_ordered(name: str) -> bool:
+    """Tell whether a structure asks for the order of the columns."""
+    kind, _ = _kind_and_rank(name)
+    return kind in STRUCTURES and STRUCTURES[kind](2).is_ordered
+
+
+def _kind_and_rank(name: str) -> tuple[str, list[int]]:
+    found = _WITH_RANK.fullmatch(name)
+    return (found[1], [int(found[2])]) if found else (name, [])
 
 
 def joined(terms: tuple[Structure, ...]) -> Structure:
