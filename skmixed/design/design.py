@@ -38,6 +38,7 @@ from skmixed.design.grammar.smooths import SmoothTerm
 from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
 from skmixed.design.grouping import Grouping
 from skmixed.design.records import read, stored, write
+from skmixed.design.residual import ResidualDesign
 from skmixed.design.source import NumericColumns, Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.design.values import is_categorical
@@ -373,6 +374,7 @@ class Design:
     _smooths: tuple[SmoothColumns, ...] = ()
     _sizes: tuple[int, ...] = ()  # number of terms that each random term makes
     _context: Mapping[str, Any] = field(default_factory=dict)  # what offsets may name
+    residual: ResidualDesign | None = None  # None for independent residuals of one variance
 
     @classmethod
     def learn(
@@ -385,6 +387,7 @@ class Design:
         covariance: str | Mapping[str, str] = "unstructured",  # of all terms, or by factor
         context: Mapping[str, Any] = NO_CONTEXT,  # what formulas may name besides columns
         y: FloatArray | None = None,  # (n_rows,)
+        residual: str | None = None,  # residual structure
     ) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
         """Learn a design from a table; return it, the table's columns and the codes of its rows.
 
@@ -425,6 +428,7 @@ class Design:
             tuple(table.smooths),
             tuple(sizes),
             dict(context),
+            None if residual is None else ResidualDesign.learn(residual, source.residual),
         )
         return design, table.filled(y), codes
 
@@ -449,6 +453,7 @@ class Design:
             "sizes": list(self._sizes),
             "smooths": [[each.smooth.record(), write(each.places)] for each in self._smooths],
             "context": write(dict(self._context)),
+            "residual": None if self.residual is None else self.residual.record(),
         }
 
     @classmethod
@@ -458,6 +463,7 @@ class Design:
         Raises ValueError for text that no formula may hold, as in fitting.
         """
         context = read(record["context"]) if "context" in record else {}
+        residual = record.get("residual")
         factors = [FactorLayout(*each) for each in read(record["factors"])]
         matrices = [
             each and FormulaMatrix.from_record(each, context) for each in record["matrices"]
@@ -479,6 +485,7 @@ class Design:
             ),
             tuple(record.get("sizes", [1] * len(record["terms"]))),
             check_context(context),
+            residual and ResidualDesign.from_record(residual),
         )
 
     def read_expressions(self, names: tuple[str, ...]) -> None:

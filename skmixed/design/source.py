@@ -27,6 +27,7 @@ class Source:
     numeric: NumericColumns | None = None  # (n_rows, len(names)), or one by one (n_rows,) each
     frame: Any = None  # data frame of any library on which formulas are evaluated, or None
     groups: Mapping[str, Any] = field(default_factory=dict)  # grouping columns, (n_rows,) each
+    residual: Mapping[str, Any] = field(default_factory=dict)  # of its structure, (n_rows,) each
 
     @cached_property
     def table(self) -> NamedColumns:

@@ -35,6 +35,7 @@ def lmer(
     *,
     reml: bool = True,
     weights: Any = None,
+    residual: str | None = None,
     na_action: Literal["drop", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
     **params: Any,
@@ -53,6 +54,10 @@ def lmer(
     weights : str or array-like of shape (n,), default=None
         Prior weights as in R: the residual variance of a row is sigma^2 / weight. A string is an
         expression in the columns.
+    residual : str or None, default=None
+        Correlation and variances of the residuals, as in `MixedLinearRegressor`:
+        ``"ar1(visit | subject)"``, ``"us(visit | subject)"``, ``"var(sex)"``. In the formula
+        itself ``us(visit | subject)`` is a random term, as in lme4.
     na_action : {"drop", "raise"}, default="drop"
         Leave rows with missing values out and count them in ``n_dropped_``, or raise.
     context : dict of str to object, default=None
@@ -94,11 +99,12 @@ def lmer(
     for name, instead in _DECIDED.items():
         if name in params:
             raise TypeError(f"lmer takes no {name!r}: {instead}")
-    read = FormulaRows.read(formula, data, weights, na_action, context)
+    read = FormulaRows.read(formula, data, weights, na_action, context, residual=residual)
     model = MixedLinearRegressor(
         random=random_text(read.parts.random),
         fixed=fixed_text(read.parts),
         context=context,
+        residual=residual,
         method="reml" if reml else "ml",
         weighting="precision",
         **params,

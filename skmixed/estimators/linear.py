@@ -196,6 +196,16 @@ class MixedLinearRegressor(BaseMixedRegressor):
         `random`.
     covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
         Covariance structure of the random effects of a term; a dict gives it by factor.
+    residual : str or None, default=None
+        Correlation and variances of the residuals; None is none, and one. Within every series
+        ``"ar1(visit | subject)"`` and, at any times, ``"car1(time | subject)"`` fall with the
+        distance, ``"cs(| subject)"`` is one correlation, ``"toeplitz(visit | subject)"`` one for
+        every distance, and ``"us(visit | subject)"`` a covariance for every pair of visits. The
+        standard deviation has one value for every ``"var(stratum)"``, or is proportional to a
+        power of a column, ``"power(x)"``. A correlation may be multiplied by these:
+        ``"ar1(visit | subject) * var(sex)"``; ``hom=False`` gives every visit a variance of its
+        own. Columns of series and strata, and visits that are no numbers, are no fixed columns
+        unless `fixed` names them, and have no random intercept unless `random` does.
     method : {"reml", "ml"}, default="reml"
         Restricted or full maximum likelihood.
     fit_intercept : bool, default=True
@@ -242,7 +252,13 @@ class MixedLinearRegressor(BaseMixedRegressor):
     random_covariance_ : dict of str to DataFrame of shape (k, k)
         Estimated covariance matrix of the random effects of every factor.
     residual_variance_ : float
-        sigma^2, in squared units of y.
+        sigma^2, in squared units of y; with unequal variances that of the first row of
+        `residual_deviations_`.
+    residual_parameters_ : Series of shape (q,)
+        Correlations, ratios of standard deviations and powers, by name; only with `residual`.
+    residual_deviations_ : Series
+        Standard deviation of the residuals of every stratum or visit, in units of y, the reference
+        first; only with `residual`.
     theta_ : ndarray
         Relative covariance parameters in lme4's order.
     criterion_ : float
@@ -308,6 +324,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
         context: Mapping[str, Any] | None = None,
         group_features: Any = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
+        residual: str | None = None,
         method: Method = "reml",
         fit_intercept: bool = True,
         weighting: Weighting = "frequency",
@@ -323,6 +340,7 @@ class MixedLinearRegressor(BaseMixedRegressor):
         self.context = context
         self.group_features = group_features
         self.covariance = covariance
+        self.residual = residual
         self.method = method
         self.fit_intercept = fit_intercept
         self.weighting = weighting

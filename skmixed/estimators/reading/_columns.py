@@ -37,11 +37,12 @@ class Columns:
     from_argument: tuple[str, ...]  # the grouping columns that come by the argument `groups`
     by_formula: bool  # whether formulas pick the fixed columns
     exposure: str | None = None  # the column of exposures, which is no fixed column
+    residual: tuple[str, ...] = ()  # labels of a residual structure, which are none either
 
     @property
     def numeric(self) -> list[int]:
-        """Positions of the columns that are neither grouping columns nor exposures."""
-        taken = {*self.groups, self.exposure}
+        """Positions of the columns that are neither labels nor exposures."""
+        taken = {*self.groups, *self.residual, self.exposure}
         return [i for i, name in enumerate(self.names) if name not in taken]
 
     def with_exposure(self, entry: Any) -> Columns:
@@ -172,10 +173,12 @@ def declared(
     names: tuple[str, ...],  # of the columns of X
     given: Iterable[str] | None,  # columns of the argument `groups`
     fixed: FormulaParts | None,
+    residual: Collection[str] = (),  # labels of a residual structure
 ) -> tuple[tuple[RandomTerm, ...], Columns]:
     """Return the random terms that an estimator declares, and what each column of X is.
 
-    Without `random` every grouping column gets a random intercept.
+    Without `random` every grouping column gets a random intercept that is no label of a residual
+    structure.
     """
     terms = None if random is None else parse_random(random)
     used = list(dict.fromkeys(name for term in terms or () for name in term.group))
@@ -187,9 +190,13 @@ def declared(
         columns = Columns(names, (), tuple(given), fixed is not None)
     if terms is None:
         terms = tuple(
-            RandomTerm((name,), intercept=True) for name in columns.groups + columns.from_argument
+            RandomTerm((name,), intercept=True)
+            for name in columns.groups + columns.from_argument
+            if name not in residual
         )
-    return terms, columns
+    taken = {*columns.groups, *columns.from_argument}
+    labels = tuple(name for name in names if name in residual and name not in taken)
+    return terms, replace(columns, residual=labels)
 
 
 def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:

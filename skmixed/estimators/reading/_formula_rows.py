@@ -18,6 +18,7 @@ from skmixed.design.formula import arithmetic_terms, evaluate_expression
 from skmixed.design.grammar.covariances import structured_text
 from skmixed.design.grammar.expressions import uses_all_columns, variables
 from skmixed.design.grammar.permitted import check_context
+from skmixed.design.grammar.residual_terms import parse_residual
 from skmixed.design.grammar.syntax import FormulaParts, RandomTerm, split_formula
 from skmixed.design.values import find_missing, refuse_dates
 from skmixed.estimators.reading._columns import column_place
@@ -47,6 +48,7 @@ class FormulaRows:
         context: Mapping[str, Any] | None,
         exposure: str | None = None,
         *,
+        residual: str | None = None,
         of_categories: bool = False,
     ) -> FormulaRows:
         """Read a formula and the rows of its data, as `lmer` documents.
@@ -68,7 +70,12 @@ class FormulaRows:
         right = _right_columns(parts, names)
         if exposure is not None:
             right.add(names[column_place(exposure, names, "exposure")])
-        _read_all(parts, weights, names, known)
+        labels: tuple[str, ...] = ()
+        if residual is not None:
+            structure = parse_residual(residual)
+            labels = structure.labels
+            right |= {names[column_place(name, names, "residual")] for name in structure.columns}
+        _read_all(parts, weights, names, known, labels)
         left = {name for each in _responses(parts) for name in variables(each, names)}
         weighing = variables(weights, names) if isinstance(weights, str) else ()
         used = {*right, *left, *weighing}
@@ -147,7 +154,11 @@ def _responses(parts: FormulaParts) -> tuple[str, ...]:
 
 
 def _read_all(
-    parts: FormulaParts, weights: Any, names: tuple[str, ...], context: Mapping[str, Any]
+    parts: FormulaParts,
+    weights: Any,
+    names: tuple[str, ...],
+    context: Mapping[str, Any],
+    labels: Collection[str],  # of a residual structure
 ) -> None:
     """Read all formulas before any is evaluated. Raises ValueError for what is refused."""
     responses = _responses(parts)
@@ -162,7 +173,7 @@ def _read_all(
     formulas.read(parts, parts.random)
     if not uses_all_columns(parts.fixed):
         return
-    groups = dict.fromkeys(name for term in parts.random for name in term.group)
+    groups = dict.fromkeys([*(name for term in parts.random for name in term.group), *labels])
     used = set(chain.from_iterable(formulas.read_fixed(parts).keys))
     meant = [name for name in groups if {name, f"`{name}`"} & used]
     if meant:

@@ -20,6 +20,7 @@ from sklearn.utils.validation import _get_feature_names, check_array, validate_d
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.tables import (
+    ConvertedColumns,
     column,
     column_names,
     is_frame,
@@ -139,6 +140,12 @@ class InputTable:
         if isinstance(place, str):
             place = self.names.index(place)
         return column(self.values, place) if self.is_named else self.values[:, place]
+
+    def ordered_column(self, place: int) -> Any:
+        """Return a column, (n_rows,), as a Series of pandas where categories have an order."""
+        if not self.is_named or isinstance(self.values, pd.DataFrame):
+            return self.column(place)
+        return ConvertedColumns(self.values)[self.names[place]]
 
     def has_labels(self, place: int) -> bool:
         """Tell whether a column holds text or categories and not numbers."""

@@ -15,6 +15,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.design.grammar.permitted import check_context
+from skmixed.design.grammar.residual_terms import ResidualParts, parse_residual
 from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
 from skmixed.design.source import Source
 from skmixed.design.tables import Labels
@@ -33,9 +34,13 @@ from skmixed.estimators.reading._numbers import (
     read_weights,
     read_y,
 )
+from skmixed.estimators.reading._residual_columns import is_label, residual_columns
 from skmixed.exceptions import UnknownLevelWarning, warn
 
-_COLUMN_PARAMETERS = ("random", "fixed", "group_features", "covariance", "fit_intercept", "context")
+_COLUMN_PARAMETERS = (
+    *("random", "fixed", "group_features", "covariance", "fit_intercept", "context"),
+    "residual",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +58,7 @@ class TrainingData:
     context: Mapping[str, Any]  # what formulas may name besides columns
     classes: NDArray[Any] | None = None  # of a classifier, whose y are their numbers
     exposure: FloatArray | None = None  # (n,), positive
+    residual: str | None = None  # residual structure, as written
 
     @property
     def unnamed_groups(self) -> tuple[str, ...]:
@@ -71,6 +77,7 @@ class TrainingData:
             covariance=model.covariance,
             context=self.context,
             y=self.y,
+            residual=self.residual,
         )
 
     def known(self, model: Any, design: Design) -> dict[str, Any]:
@@ -96,12 +103,16 @@ def read_training_data(
     table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
     context = {} if estimator.context is None else check_context(estimator.context)
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
-    terms, columns = declared(estimator.random, estimator.group_features, table.names, given, fixed)
+    structure = getattr(estimator, "residual", None)
+    residual, labels = _read_residual(structure, table, given)
+    terms, columns = declared(
+        estimator.random, estimator.group_features, table.names, given, fixed, labels
+    )
     columns = columns.with_exposure(getattr(estimator, "exposure", None))
     names = table.feature_names
     if not columns.by_formula:
         table.check_shape(estimator)
-    source = _cut(table, columns, estimator, fitting=True)
+    source = replace(_cut(table, columns, estimator, fitting=True), residual=residual)
     classes = None
     if isinstance(estimator, ClassifierMixin):
         values, classes = estimator._read_classes(y, source.n_rows)
@@ -124,7 +135,19 @@ def read_training_data(
         context,
         classes,
         exposure,
+        structure,
     )
+
+
+def _read_residual(
+    text: str | None, table: InputTable, given: Mapping[str, Any] | None
+) -> tuple[Mapping[str, Any], Collection[str]]:
+    """Return the columns of a residual structure, and the names of those that are labels."""
+    if text is None:
+        return {}, ()
+    parts = parse_residual(text)
+    found = residual_columns(parts, table, given)
+    return found, {*parts.labels, *(name for name, each in found.items() if is_label(each))}
 
 
 def read_exposure(table: InputTable, name: str | None) -> FloatArray | None:
@@ -221,6 +244,7 @@ def read_new_data(
     X: Any,
     groups: Any,  # what `read_groups` returns
     needed: Collection[str] | None = None,  # grouping columns; None for all that are there
+    residual: Collection[str] | None = (),  # columns of the residual structure; None as in fitting
 ) -> Source:
     """Validate the arguments of a prediction; grouping columns that are not there are left out.
 
@@ -229,11 +253,17 @@ def read_new_data(
     """
     columns: Columns = fitted.columns
     table = InputTable.of(X)
+    structure = fitted.design.residual
+    found = {}
+    if structure is not None:
+        found = residual_columns(structure.parts, table, groups, residual)
     if not columns.by_formula:
         if fitted.feature_names_in is not None:
-            table = table.with_columns(columns.groups_besides(needed or ()), columns.names)
+            spare = columns.groups_besides(needed or ())
+            table = table.with_columns([*spare, *columns.residual], columns.names)
         table.check_columns(estimator, fitted)
     source = _cut(table, columns, estimator, fitting=False, needed=needed)
+    source = replace(source, residual=found)
     by_argument = columns.from_argument if needed is None else needed
     found = groups_as_in_fit(columns, groups, source.n_rows, by_argument)
     if found is not None:
@@ -272,7 +302,7 @@ def declaration(estimator: Any) -> dict[str, str]:
 
     Of the context these are the names: functions are others in another process.
     """
-    values = {name: getattr(estimator, name) for name in _COLUMN_PARAMETERS}
+    values = {name: getattr(estimator, name, None) for name in _COLUMN_PARAMETERS}
     values["context"] = sorted(values["context"] or ())
     return {name: repr(value) for name, value in values.items()}
 
@@ -331,7 +361,7 @@ def _further(
             "model: call fit with all rows"
         )
     table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
-    source = read_new_data(estimator, fitted, table, given)
+    source = read_new_data(estimator, fitted, table, given, residual=None)
     grouping = fitted.design.grouping
     missing = [name for name in grouping.columns if name not in source.groups]
     if missing:

@@ -1,0 +1,201 @@
+"""The columns of a residual structure, learned once and replayed on new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.residual.residual_rows import ResidualRows
+from skmixed.core.sums.layout import GroupIndex
+from skmixed.design.grammar.residual_terms import ResidualParts, SeriesTerm, parse_residual
+from skmixed.design.grouping import Grouping
+from skmixed.design.records import read, stored, write
+from skmixed.design.tables import UNKNOWN, Labels
+from skmixed.design.values import kind_of
+from skmixed.design.wording import first_values, list_rows
+from skmixed.exceptions import warn
+
+_ROUNDING = 1e-9  # of a visit: nearer to a whole number, it is one
+
+
+@stored
+@dataclass(frozen=True, slots=True, eq=False)
+class ResidualDesign:
+    """What was learned about the columns of a residual structure."""
+
+    text: str  # as it was written
+    series: Grouping | None  # those that occur; None without a correlation
+    strata: Grouping | None  # combinations that have a variance each
+    visits: Labels | None  # in order; None where positions are numbers, or there are none
+
+    @classmethod
+    def learn(cls, text: str, columns: Mapping[str, Any]) -> ResidualDesign:
+        """Learn a structure from its columns, (n,) each.
+
+        Raises ValueError for missing values, and times and visits that the structure cannot have.
+        """
+        parts = parse_residual(text)
+        term, visits, strata = parts.correlation, None, None
+        if parts.strata:
+            strata = Grouping.learn(columns, [parts.strata])[0]
+        if term is not None and term.order is not None and _has_visits(term, columns[term.order]):
+            visits, codes = Labels.learn(columns[term.order])
+            _refuse_missing(term.order, codes)
+            _check_visits(term, visits)
+        series = None if term is None else Grouping.learn(columns, [term.series])[0]
+        return cls(text, series, strata, visits)
+
+    @property
+    def parts(self) -> ResidualParts:
+        """The structure, taken apart."""
+        return parse_residual(self.text)
+
+    def record(self) -> dict[str, Any]:
+        """Return all that was learned as a record."""
+        held = {name: getattr(self, name) for name in ("series", "strata", "visits")}
+        return {"text": self.text, **{name: write(value) for name, value in held.items()}}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> ResidualDesign:
+        """Return the design of a record. Raises ValueError for text that is no structure."""
+        parse_residual(record["text"])
+        return cls(record["text"], *(read(record[name]) for name in ("series", "strata", "visits")))
+
+    @property
+    def strata_labels(self) -> list[str]:
+        """Labels of the strata, in code order."""
+        if self.strata is None:
+            return []
+        return _joined_labels(self.strata.factors[0].index)
+
+    @property
+    def visit_labels(self) -> list[str]:
+        """Labels of the visits, in order."""
+        return [] if self.visits is None else [str(label) for label in self.visits.values]
+
+    def rows(self, columns: Mapping[str, Any]) -> ResidualRows:
+        """Return what the structure knows of rows to be summed, whose series may be new.
+
+        Raises ValueError as `learn`, and for strata and visits that were not learned.
+        """
+        term, series, index = self.parts.correlation, None, None
+        if term is not None:
+            grouping, (series,) = Grouping.learn(columns, [term.series])
+            index = grouping.factors[0].index
+        position, stratum = self._positions(columns), self._strata(columns)
+        self._refuse_unlearned(position, stratum)
+        return ResidualRows(series, index, position, stratum, self._values(columns))
+
+    def known_rows(self, columns: Mapping[str, Any], n_rows: int) -> ResidualRows:
+        """Return the same of any rows: `UNKNOWN` is what was not learned, missing, or not there.
+
+        Positions and values that are not there are NaN.
+        """
+        series = index = None
+        if self.series is not None:
+            (series,) = self.series.codes(columns, n_rows)
+            index = self.series.factors[0].index
+        return ResidualRows(
+            series, index, self._positions(columns), self._strata(columns), self._values(columns)
+        )
+
+    def _positions(self, columns: Mapping[str, Any]) -> FloatArray | None:
+        term = self.parts.correlation
+        if term is None or term.order is None or not _needs_order(term):
+            return None
+        if self.visits is not None:
+            codes = self.visits.codes(columns[term.order])
+            return np.asarray(codes, dtype=np.float64)
+        position = columns[term.order]
+        if term.name != "ar1":
+            return np.asarray(position)
+        whole = np.round(position)
+        odd = np.flatnonzero(np.abs(position - whole) > _ROUNDING)
+        if len(odd):
+            raise ValueError(
+                f"ar1(...) counts visits, and the column {term.order!r} has no whole number in "
+                f"rows {list_rows(odd)}: take car1({term.order} | ...) for any times"
+            )
+        return whole
+
+    def _strata(self, columns: Mapping[str, Any]) -> IntArray | None:
+        if self.strata is None:
+            return None
+        return self.strata.codes(columns, len(columns[self.parts.strata[0]]))[0]
+
+    def _values(self, columns: Mapping[str, Any]) -> FloatArray | None:
+        name = self.parts.power
+        if name is None:
+            return None
+        values: FloatArray = columns[name]
+        wrong = np.flatnonzero(values <= 0.0)
+        if len(wrong):
+            raise ValueError(
+                f"power({name}) takes positive numbers, and the column has {values[wrong[0]]:g} in "
+                f"row {wrong[0]}: shift it, or make a column of its size"
+            )
+        return values
+
+    def _refuse_unlearned(self, position: FloatArray | None, stratum: IntArray | None) -> None:
+        """Raise ValueError for rows of visits or strata that are not known."""
+        found = []
+        if self.visits is not None:
+            found.append((position, "visit", self.visit_labels))
+        if stratum is not None:
+            found.append((stratum, "stratum", self.strata_labels))
+        for codes, what, known in found:
+            rows = np.flatnonzero(codes == UNKNOWN)
+            if len(rows):
+                raise ValueError(
+                    f"rows {list_rows(rows)} have no {what} of those that the residuals are known "
+                    f"of, {first_values(known)}: give all of them in the first rows"
+                )
+
+
+def _needs_order(term: SeriesTerm) -> bool:
+    """Tell whether anything depends on the column on the left of the bar."""
+    return term.name != "cs" or not term.is_homogeneous
+
+
+def _has_visits(term: SeriesTerm, values: Any) -> bool:
+    """Tell whether positions are places among visits, and not the numbers of a column, (n,)."""
+    if not _needs_order(term):
+        return False
+    is_number = kind_of(values) == "numbers" and isinstance(values, np.ndarray)
+    if term.name == "car1" and not is_number:
+        raise ValueError(
+            f"car1(...) needs times that are numbers, and the column {term.order!r} holds none: "
+            "turn them into numbers, or take ar1(...) for visits in an order"
+        )
+    return not (is_number and term.name in ("ar1", "car1") and term.is_homogeneous)
+
+
+def _check_visits(term: SeriesTerm, visits: Labels) -> None:
+    """Warn of visits whose order, or whose distances, are perhaps not those meant."""
+    values = visits.values
+    if term.name not in ("ar1", "toeplitz") or len(values) < 3:
+        return
+    if values.dtype.kind in "if":
+        if np.ptp(np.diff(values.astype(np.float64))) > _ROUNDING:
+            warn(
+                f"the visits {first_values(values.tolist())} in the column {term.order!r} are not "
+                f"evenly spaced, and {term.name}(...) takes them as one step apart each",
+                UserWarning,
+            )
+
+
+def _refuse_missing(name: str, codes: IntArray) -> None:
+    rows = np.flatnonzero(codes == UNKNOWN)
+    if len(rows):
+        raise ValueError(
+            f"Input X contains NaN: the column {name!r} that `residual` names is missing in rows "
+            f"{list_rows(rows)}. Drop these rows"
+        )
+
+
+def _joined_labels(index: GroupIndex) -> list[str]:
+    return [":".join(map(str, labels)) for labels in zip(*index.labels, strict=True)]
