@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.residual.residual_rows import ResidualRows
@@ -15,7 +16,7 @@ from skmixed.design.grammar.residual_terms import ResidualParts, SeriesTerm, par
 from skmixed.design.grouping import Grouping
 from skmixed.design.records import read, stored, write
 from skmixed.design.tables import UNKNOWN, Labels
-from skmixed.design.values import kind_of
+from skmixed.design.values import as_column, kind_of
 from skmixed.design.wording import first_values, list_rows
 from skmixed.exceptions import warn
 
@@ -45,7 +46,7 @@ class ResidualDesign:
         if term is not None and term.order is not None and _has_visits(term, columns[term.order]):
             visits, codes = Labels.learn(columns[term.order])
             _refuse_missing(term.order, codes)
-            _check_visits(term, visits)
+            _check_visits(term, visits, is_sorted=not _has_categories(columns[term.order]))
         series = None if term is None else Grouping.learn(columns, [term.series])[0]
         return cls(text, series, strata, visits)
 
@@ -174,18 +175,27 @@ def _has_visits(term: SeriesTerm, values: Any) -> bool:
     return not (is_number and term.name in ("ar1", "car1") and term.is_homogeneous)
 
 
-def _check_visits(term: SeriesTerm, visits: Labels) -> None:
+def _check_visits(term: SeriesTerm, visits: Labels, *, is_sorted: bool) -> None:
     """Warn of visits whose order, or whose distances, are perhaps not those meant."""
     values = visits.values
     if term.name not in ("ar1", "toeplitz") or len(values) < 3:
         return
-    if values.dtype.kind in "if":
+    known = f"the visits {first_values(values.tolist())} in the column {term.order!r} are"
+    if values.dtype.kind in "iuf":
         if np.ptp(np.diff(values.astype(np.float64))) > _ROUNDING:
             warn(
-                f"the visits {first_values(values.tolist())} in the column {term.order!r} are not "
-                f"evenly spaced, and {term.name}(...) takes them as one step apart each",
+                f"{known} not evenly spaced, and {term.name}(...) takes them as one step apart",
                 UserWarning,
             )
+    elif is_sorted:
+        warn(
+            f"{known} taken in the order of the alphabet: give an ordered categorical, or numbers",
+            UserWarning,
+        )
+
+
+def _has_categories(values: Any) -> bool:
+    return isinstance(as_column(values).dtype, pd.CategoricalDtype)
 
 
 def _refuse_missing(name: str, codes: IntArray) -> None:

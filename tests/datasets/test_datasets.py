@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skmixed.datasets import load_sleepstudy, make_mixed_regression, make_schools
+from skmixed.datasets import load_orthodont, load_sleepstudy, make_mixed_regression, make_schools
 
 
 def test_sleepstudy_is_the_published_table():
@@ -15,6 +15,19 @@ def test_sleepstudy_is_the_published_table():
     slope, intercept = np.polyfit(frame["Days"], frame["Reaction"], 1)
     np.testing.assert_allclose([intercept, slope], [251.40510485, 10.46728596], rtol=1e-9)
     assert np.isclose(frame["Reaction"].sum(), 53731.4205)
+
+
+def test_orthodont_is_the_published_table():
+    frame = load_orthodont()
+    assert frame.shape == (108, 4)
+    assert frame.groupby("Sex")["Subject"].nunique().to_dict() == {"Female": 11, "Male": 16}
+    # Means by sex and age, Potthoff & Roy (1964), section 5.
+    means = frame.groupby(["Sex", "age"])["distance"].mean()
+    assert means["Female"].round(2).tolist() == [21.18, 22.23, 23.09, 24.09]
+    assert means["Male"].round(2).tolist() == [22.88, 23.81, 25.72, 27.47]
+    X, y = load_orthodont(return_X_y=True)
+    assert list(X) == ["age", "Subject", "Sex"]
+    assert y.equals(frame["distance"])
 
 
 def test_sleepstudy_as_predictors_and_response():
