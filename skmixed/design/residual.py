@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.residual.products import ResidualProduct
 from skmixed.core.residual.residual_rows import ResidualRows
+from skmixed.core.residual.structure import ResidualStructure
 from skmixed.core.sums.layout import GroupIndex
 from skmixed.design.grammar.residual_terms import ResidualParts, SeriesTerm, parse_residual
-from skmixed.design.grouping import Grouping
+from skmixed.design.grouping import Grouping, number_levels
 from skmixed.design.records import read, stored, write
 from skmixed.design.tables import UNKNOWN, Labels
 from skmixed.design.values import as_column, kind_of
@@ -29,7 +31,6 @@ class ResidualDesign:
     """What was learned about the columns of a residual structure."""
 
     text: str  # as it was written
-    series: Grouping | None  # those that occur; None without a correlation
     strata: Grouping | None  # combinations that have a variance each
     visits: Labels | None  # in order; None where positions are numbers, or there are none
 
@@ -47,8 +48,16 @@ class ResidualDesign:
             visits, codes = Labels.learn(columns[term.order])
             _refuse_missing(term.order, codes)
             _check_visits(term, visits, is_sorted=not _has_categories(columns[term.order]))
-        series = None if term is None else Grouping.learn(columns, [term.series])[0]
-        return cls(text, series, strata, visits)
+        return cls(text, strata, visits)
+
+    @property
+    def structure(self) -> ResidualStructure:
+        """The structure, to be fitted."""
+        parts, term = self.parts, self.parts.correlation
+        if term is not None and self.visits is not None and term.name in VISIT_STRUCTURES:
+            return VISIT_STRUCTURES[term.name](tuple(self.visit_labels))
+        name = None if term is None else term.name
+        return ResidualProduct.of(name, self.strata_labels, parts.power is not None)
 
     @property
     def parts(self) -> ResidualParts:
@@ -57,14 +66,13 @@ class ResidualDesign:
 
     def record(self) -> dict[str, Any]:
         """Return all that was learned as a record."""
-        held = {name: getattr(self, name) for name in ("series", "strata", "visits")}
-        return {"text": self.text, **{name: write(value) for name, value in held.items()}}
+        return {"text": self.text, "strata": write(self.strata), "visits": write(self.visits)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> ResidualDesign:
         """Return the design of a record. Raises ValueError for text that is no structure."""
         parse_residual(record["text"])
-        return cls(record["text"], *(read(record[name]) for name in ("series", "strata", "visits")))
+        return cls(record["text"], read(record["strata"]), read(record["visits"]))
 
     @property
     def strata_labels(self) -> list[str]:
@@ -78,6 +86,15 @@ class ResidualDesign:
         """Labels of the visits, in order."""
         return [] if self.visits is None else [str(label) for label in self.visits.values]
 
+    @property
+    def of_variances(self) -> tuple[str, ...]:
+        """The columns that tell the variance of a row, but for its weight."""
+        parts, term = self.parts, self.parts.correlation
+        names = [*parts.strata, *([] if parts.power is None else [parts.power])]
+        if term is not None and term.order is not None and term.has_own_variances:
+            names.append(term.order)
+        return tuple(dict.fromkeys(names))
+
     def rows(self, columns: Mapping[str, Any]) -> ResidualRows:
         """Return what the structure knows of rows to be summed, whose series may be new.
 
@@ -89,24 +106,41 @@ class ResidualDesign:
             index = grouping.factors[0].index
         position, stratum = self._positions(columns), self._strata(columns)
         self._refuse_unlearned(position, stratum)
+        if term is not None and term.order is None and series is not None:
+            position = numbers_within(series)
         return ResidualRows(series, index, position, stratum, self._values(columns))
 
-    def known_rows(self, columns: Mapping[str, Any], n_rows: int) -> ResidualRows:
-        """Return the same of any rows: `UNKNOWN` is what was not learned, missing, or not there.
+    def known_rows(
+        self, columns: Mapping[str, Any], n_rows: int, series: GroupIndex | None = None
+    ) -> ResidualRows:
+        """Return the same of any rows, whose series are looked up in an index, if one is given.
 
-        Positions and values that are not there are NaN.
+        `UNKNOWN` is what was not learned, is missing, or is not among the columns.
         """
-        series = index = None
-        if self.series is not None:
-            (series,) = self.series.codes(columns, n_rows)
-            index = self.series.factors[0].index
-        return ResidualRows(
-            series, index, self._positions(columns), self._strata(columns), self._values(columns)
-        )
+        codes = None
+        if series is not None:
+            (codes,) = Grouping.of_levels([series]).codes(columns, n_rows)
+        position, stratum = self._positions(columns), self._strata(columns)
+        return ResidualRows(codes, series, position, stratum, self._values(columns))
+
+    def drawn_rows(self, columns: Mapping[str, Any], n_rows: int) -> ResidualRows:
+        """Return the same of rows to be drawn: those of one label are one series, known or not."""
+        found, term = self.known_rows(columns, n_rows), self.parts.correlation
+        self._refuse_unlearned(found.position, found.stratum)
+        if term is None:
+            return found
+        missing = [name for name in term.series if name not in columns]
+        if missing:
+            raise ValueError(
+                f"no labels of {missing} are given: rows of one series must be known to draw them"
+            )
+        series = number_levels(columns, term.series)
+        position = numbers_within(series) if term.order is None else found.position
+        return replace(found, series=series, position=position)
 
     def _positions(self, columns: Mapping[str, Any]) -> FloatArray | None:
         term = self.parts.correlation
-        if term is None or term.order is None or not _needs_order(term):
+        if term is None or term.order not in columns or not _needs_order(term):
             return None
         if self.visits is not None:
             codes = self.visits.codes(columns[term.order])
@@ -124,13 +158,13 @@ class ResidualDesign:
         return whole
 
     def _strata(self, columns: Mapping[str, Any]) -> IntArray | None:
-        if self.strata is None:
+        if self.strata is None or any(name not in columns for name in self.parts.strata):
             return None
         return self.strata.codes(columns, len(columns[self.parts.strata[0]]))[0]
 
     def _values(self, columns: Mapping[str, Any]) -> FloatArray | None:
         name = self.parts.power
-        if name is None:
+        if name not in columns:
             return None
         values: FloatArray = columns[name]
         wrong = np.flatnonzero(values <= 0.0)
@@ -155,6 +189,16 @@ class ResidualDesign:
                     f"rows {list_rows(rows)} have no {what} of those that the residuals are known "
                     f"of, {first_values(known)}: give all of them in the first rows"
                 )
+
+
+def numbers_within(series: IntArray) -> FloatArray:
+    """Number the rows of every series from 1, (n,), in the order in which they come."""
+    order = np.argsort(series, kind="stable")
+    is_first = np.append(True, np.diff(series[order]) != 0)[: len(series)]
+    starts = np.maximum.accumulate(np.where(is_first, np.arange(len(series)), 0))
+    numbers = np.empty(len(series))
+    numbers[order] = np.arange(len(series)) - starts + 1.0
+    return numbers
 
 
 def _needs_order(term: SeriesTerm) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
+import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples
@@ -13,6 +15,8 @@ from sklearn.utils.validation import _num_samples
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.model.structures.named import StructureName
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.sums.layout import Rows
@@ -75,11 +79,17 @@ class BaseMixedRegressor(
         NotFittedError
             Before `fit`.
         ValueError
-            As in `partial_fit`, and if the fit left no residual.
+            As in `partial_fit`, if the fit left no residual, and with a residual structure.
         """
         fitted = self._state()
         check_residual(fitted.fit)
-        rows = read_batch(self, fitted, X, y, sample_weight, groups)
+        if isinstance(fitted.fit, ResidualFit):
+            raise ValueError(
+                "update_groups adds to the sums of rows whose residuals are alike and independent, "
+                "and this model has a residual structure: call partial_fit, which takes whole "
+                "series"
+            )
+        rows, _ = read_batch(self, fitted, X, y, sample_weight, groups)
         self._fitted = fitted.with_effects_of(rows)
         return self
 
@@ -119,8 +129,8 @@ class BaseMixedRegressor(
         NotFittedError
             Before `fit`.
         ValueError
-            If these are not the rows of the fit, for an unknown factor, and if the fit left no
-            residual.
+            If these are not the rows of the fit, for an unknown factor, if the fit left no
+            residual, and if residuals are correlated.
 
         Notes
         -----
@@ -155,17 +165,34 @@ class BaseMixedRegressor(
     def _rows_of_fit(
         self, fitted: LinearState, X: Any, y: Any, sample_weight: Any, groups: Any
     ) -> Rows:
-        """Read the rows of the fit once more, for what its cross-products cannot tell.
+        """Read the rows of the fit once more, each by itself, with the weights that V gives them.
 
-        Raises ValueError for rows of weight zero.
+        Raises ValueError for rows of weight zero, and where rows depend on others of their series.
         """
+        rows, residual = self._series_of_fit(fitted, X, y, sample_weight, groups)
+        if not isinstance(fitted.fit, ResidualFit) or residual is None:
+            return rows
+        if fitted.fit.structure.is_correlated:
+            raise ValueError(
+                "rows of one series depend on each other, so that none can be left out or drawn by "
+                "itself: refit without whole series, as cross_val_predict does with a splitter by "
+                "groups"
+            )
+        deviations = fitted.fit.structure.deviations(fitted.fit.phi, residual)
+        weights = 1.0 if rows.weights is None else rows.weights
+        return replace(rows, weights=weights / np.square(deviations))
+
+    def _series_of_fit(
+        self, fitted: LinearState, X: Any, y: Any, sample_weight: Any, groups: Any
+    ) -> tuple[Rows, ResidualRows | None]:
+        """Read the rows of the fit once more, and what a residual structure knows of them."""
         check_residual(fitted.fit)
-        rows = read_batch(self, fitted, X, y, sample_weight, groups)
+        rows, residual = read_batch(self, fitted, X, y, sample_weight, groups)
         if len(rows.columns) != _num_samples(X):
             raise ValueError(
                 "rows of weight zero are no part of the fit: leave them out of X and y"
             )
-        return rows
+        return rows, residual
 
 
 class MixedLinearRegressor(BaseMixedRegressor):
@@ -316,6 +343,11 @@ class MixedLinearRegressor(BaseMixedRegressor):
     array([253.66, 273.33])
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMixedRegressor._parameter_constraints,
+        "residual": [str, None],
+    }
+
     def __init__(
         self,
         random: str | Mapping[str, Any] | None = None,
@@ -418,5 +450,5 @@ class MixedLinearRegressor(BaseMixedRegressor):
             self._fitted = LinearState.of_table(self, data)
             return self
         rows = read_batch(self, fitted, X, y, sample_weight, groups)
-        self._fitted = fitted.with_rows(self, rows)
+        self._fitted = fitted.with_rows(self, *rows)
         return self

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.after_fit.redrawn import one_response_a_row
 from skmixed.core.linalg import generator_of
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.components import parameters_of
 from skmixed.inference.fitted import (
@@ -21,6 +22,7 @@ from skmixed.inference.fitted import (
     observations_of_fit,
     rows_of_fit,
     snapshot,
+    series_of_fit,
 )
 from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.replicators import (
@@ -31,6 +33,7 @@ from skmixed.inference.replicators import (
     Statistic,
     as_series,
     in_blocks,
+    ResidualReplicator,
 )
 from skmixed.inference.table import Table, TabularResult
 
@@ -233,6 +236,8 @@ def _replicator(
     parameters = parameters_of(fit)
     if isinstance(fit, Fit):
         check_exact(fit, "a bootstrap")
+        if isinstance(fit, ResidualFit):
+            return _residual_replicator(model, fit, kind, statistic, rows)
         found = None
         if rows[0] is not None or kind != "parametric":
             found = rows_of_fit(model, *rows, f"kind={kind!r}")
@@ -247,6 +252,18 @@ def _replicator(
     if kind == "parametric":
         observations = one_response_a_row(observations)
     return GeneralizedReplicator(fit, kind, observations, statistic, parameters)
+
+
+def _residual_replicator(
+    model: Any, fit: ResidualFit, kind: str, statistic: Statistic | None, rows: GivenRows
+) -> Replicator:
+    if kind != "parametric":
+        raise ValueError(
+            f"kind={kind!r} puts rows of different series and strata together, whose residuals "
+            "differ by the residual structure: use kind='parametric'"
+        )
+    found, residual = series_of_fit(model, *rows, "the bootstrap of a residual structure")
+    return ResidualReplicator(fit, found, residual, statistic, parameters_of(fit))
 
 
 def bootstrap_intervals(

@@ -93,12 +93,12 @@ def _response_difference(first: GeneralizedFit, second: GeneralizedFit) -> str:
 
 
 def _linear_difference(first: Fit, second: Fit) -> str:
-    rows = first.products.n_rows, second.products.n_rows
+    rows = first.row_products.n_rows, second.row_products.n_rows
     if rows[0] != rows[1]:
         return f"{rows[0]} rows and {rows[1]} rows"
     if first.spec.weighting != second.spec.weighting and _is_weighted(first):
         return "weights are frequencies in one and precisions in the other"
-    weights = [(f.products.total_weight, f.products.total_log_weight) for f in (first, second)]
+    weights = [(f.row_products.total_weight, f.row_products.total_log_weight) for f in (first, second)]
     if not np.allclose(weights[0], weights[1], rtol=SAME_SUM, atol=SAME_SUM):
         return "their weights differ"
     if not np.allclose(_moments(first), _moments(second), rtol=SAME_SUM, atol=0.0):
@@ -107,7 +107,7 @@ def _linear_difference(first: Fit, second: Fit) -> str:
 
 
 def _is_weighted(fit: Fit) -> bool:
-    return fit.products.total_weight != fit.products.n_rows or fit.products.total_log_weight != 0.0
+    return fit.row_products.total_weight != fit.row_products.n_rows or fit.row_products.total_log_weight != 0.0
 
 
 def _moments(fit: Fit) -> tuple[float, float]:
@@ -115,7 +115,7 @@ def _moments(fit: Fit) -> tuple[float, float]:
 
     The sum keeps a mean near zero from being compared with nothing but its rounding.
     """
-    products = fit.products
+    products = fit.row_products
     (mean,), ((about_mean,),) = products.moments(np.eye(len(products.basis))[:, -1:])
     square = float(about_mean + mean**2)
     return float(mean) + np.sqrt(square), square
@@ -123,13 +123,13 @@ def _moments(fit: Fit) -> tuple[float, float]:
 
 def _level_difference(first: Fit, second: Fit) -> str:
     """Compare the sums of the response over levels of the factors that both have."""
-    theirs = {index.key: n for n, index in enumerate(second.products.levels)}
-    for n, index in enumerate(first.products.levels):
+    theirs = {index.key: n for n, index in enumerate(second.row_products.levels)}
+    for n, index in enumerate(first.row_products.levels):
         if index.key not in theirs:
             continue
-        other = second.products.levels[theirs[index.key]]
+        other = second.row_products.levels[theirs[index.key]]
         mine, sums = _level_sums(first, n), _level_sums(second, theirs[index.key])
-        sums *= second.products.unit / first.products.unit
+        sums *= second.row_products.unit / first.row_products.unit
         reason = _unlike_levels(index, mine, other, sums)
         if reason:
             return reason
@@ -150,6 +150,6 @@ def _unlike_levels(
 
 def _level_sums(fit: Fit, factor: int) -> FloatArray:
     """Return the weights and the sum of the response of every level, (2, n_levels)."""
-    products = fit.products
+    products = fit.row_products
     of_constant = products.factors[factor].products[0]
     return np.asarray((products.undo.T @ of_constant)[[CONSTANT, -1]])

@@ -22,6 +22,7 @@ from scipy import stats
 from skmixed.core.fit import Fit
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.spec import Method
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.comparable import check_same_data, check_same_kind
 from skmixed.inference.conditional_aic import conditional_aic
@@ -125,7 +126,7 @@ def compare_models(
     check_same_data(fits, labels)
     titles = [f"{label}: {formula_of(model)}" for label, model in zip(labels, models, strict=True)]
     linear = [fit for fit in fits if isinstance(fit, Fit)]
-    if method == "auto" and linear and not any(fit.spec.terms for fit in linear):
+    if method == "auto" and linear and not any(_has_search(fit) for fit in linear):
         return _f_table(linear, labels, titles)
     chosen = _common_method(fits, method)
     compared: list[MixedFit] = [fit.with_method(chosen) for fit in fits]
@@ -134,6 +135,11 @@ def compare_models(
     frame.index = pd.Index([labels[n] for n in order])
     title = "\n".join(["Likelihood-ratio tests:", *titles])
     return Table(title, frame, _notes(fits, [compared[n] for n in order], chosen))
+
+
+def _has_search(fit: Fit) -> bool:
+    """Tell whether anything beside coefficients and the residual variance was estimated."""
+    return bool(fit.spec.terms) or isinstance(fit, ResidualFit)
 
 
 def _common_method(fits: Sequence[MixedFit], wanted: str) -> Method:

@@ -2,7 +2,8 @@
 
 Names are those of lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``, and the coefficients' own. What a
 generalized model may have in the place of sigma is its ``dispersion``. Thresholds between ordered
-categories are called ``low|high``.
+categories are called ``low|high``, and parameters of a residual structure ``ar1``, ``ratio a/b``
+and ``power``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from skmixed.core.generalized.after_fit.redrawn import GeneralizedRefits
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Term
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.batch.residual_refits import ResidualRefits
 from skmixed.inference.fitted import MixedFit, coefficient_names, stated_places
 
 
@@ -27,10 +30,11 @@ class Component:
     """One parameter: a standard deviation, a correlation, sigma, a dispersion or a coefficient."""
 
     name: str
-    kind: Literal["sd", "cor", "scale", "threshold", "coefficient"]  # a dispersion is a scale
+    # A dispersion is a scale; a parameter of a residual structure is "residual".
+    kind: Literal["sd", "cor", "scale", "residual", "threshold", "coefficient"]
     estimate: float  # in raw units; NaN for the correlation of what does not vary
     term: Term | None = None  # the random term it belongs to
-    columns: tuple[int, ...] = ()  # places in the term, among the fixed columns or thresholds
+    columns: tuple[int, ...] = ()  # places in the term, or among the others of its kind
 
 
 def components_of(fit: MixedFit) -> list[Component]:
@@ -40,7 +44,8 @@ def components_of(fit: MixedFit) -> list[Component]:
     """
     of_terms = [part for term in fit.ordered_terms for part in _of_term(fit, term)]
     kept = [place for place in stated_places(fit) if place in fit.kept]
-    return [*of_terms, *_scales(fit), *_thresholds(fit), *_coefficients(fit, kept)]
+    of_rest = [*_of_structure(fit), *_scales(fit), *_thresholds(fit)]
+    return [*of_terms, *of_rest, *_coefficients(fit, kept)]
 
 
 def parameters_of(fit: MixedFit) -> list[Component]:
@@ -55,7 +60,16 @@ def parameters_of(fit: MixedFit) -> list[Component]:
         for part in sorted(_of_term(fit, term, shared=False), key=lambda part: part.kind == "cor")
     ]
     coefficients = _coefficients(fit, stated_places(fit))
-    return [*_thresholds(fit), *coefficients, *of_terms, *_scales(fit)]
+    return [*_thresholds(fit), *coefficients, *of_terms, *_of_structure(fit), *_scales(fit)]
+
+
+def _of_structure(fit: MixedFit) -> list[Component]:
+    if not isinstance(fit, ResidualFit):
+        return []
+    return [
+        Component(each.name, "residual", each.value, None, (place,))
+        for place, each in enumerate(fit.residual_parameters)
+    ]
 
 
 def _scales(fit: MixedFit) -> list[Component]:
@@ -146,6 +160,9 @@ def values_of(
     def values(part: Component) -> FloatArray:
         if part.kind == "scale":
             return refits.scales[:, 0]
+        if part.kind == "residual":
+            assert isinstance(refits, ResidualRefits)
+            return refits.residual[:, part.columns[0]]
         if part.kind == "threshold":
             assert isinstance(refits, GeneralizedRefits)
             return refits.thresholds[:, part.columns[0]]

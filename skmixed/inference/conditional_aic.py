@@ -32,7 +32,7 @@ def conditional_aic(fit: Fit) -> float:
     )
     n = problem.n_observations
     deviance = n * float(np.log(2.0 * np.pi * fit.sigma2))
-    deviance += (evaluation.square - explained) / evaluation.sigma2
+    deviance += (evaluation.square - explained) / evaluation.sigma2 + fit.products.log_det
     if fit.spec.weighting == "precision":
         deviance -= fit.products.total_log_weight
     return deviance + 2.0 * (effective_parameters(fit, omegas) + 1.0)

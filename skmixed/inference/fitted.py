@@ -14,6 +14,7 @@ from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
+from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.rows.leave_out import rows_at_levels
 from skmixed.core.sums.layout import Rows
 
@@ -126,7 +127,11 @@ def design_of(model: Any) -> FittedDesign:
 
 def formula_of(model: Any) -> str:
     """Return how a fitted model was written, in one line."""
-    return " ".join(str(getattr(model, "formula_", "linear mixed model")).split())
+    written = str(getattr(model, "formula_", "linear mixed model"))
+    residual = getattr(getattr(model, "design_", None), "residual", None)
+    if residual is not None:
+        written += f", residual {residual.text}"
+    return " ".join(written.split())
 
 
 def coefficient_names(fit: MixedFit) -> list[str]:
@@ -176,6 +181,21 @@ def rows_of_fit(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use
     return rows_at_levels(
         model.fit_, model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
     )
+
+
+def series_of_fit(
+    model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str
+) -> tuple[Rows, ResidualRows]:
+    """Read the rows of a linear fit with a residual structure once more, as `rows_of_fit`."""
+    _check_given(model, X, y, use)
+    rows, residual = model._series_of_fit(model._fitted, X, y, sample_weight, groups)
+    try:
+        rows = rows.at_levels(model.fit_.products.levels)
+    except ValueError:
+        rows = None
+    if rows is None or len(rows.columns) != model.fit_.products.n_rows:
+        raise ValueError(f"these are not the rows the model was fitted to, which {use} needs")
+    return rows, residual
 
 
 def observations_of_fit(

@@ -14,6 +14,8 @@ from scipy import stats
 
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.structure import ResidualParameter
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import Component, components_of, parameters_of
@@ -50,8 +52,8 @@ _AT_ONE = 1e-12  # from a correlation of +-1: nearer is on the boundary, but for
 def variance_limits(fit: MixedFit, components: list[Component], quantile: float) -> list[Limits]:
     """Return intervals of deviations, correlations, sigma or a dispersion by the delta method.
 
-    Deviations and dispersions are taken to be normal on the scale of their logarithm, correlations
-    on that of Fisher's z = atanh r. `components` have no coefficients among them; `quantile` is the
+    Deviations, their ratios and dispersions are taken to be normal on the scale of their logarithm,
+    correlations on that of Fisher's z = atanh r, powers as they are. `components` have no coefficients among them; `quantile` is the
     half-width in standard errors. NaN where the estimate is on the boundary, zero or of absolute
     value one, and where a generalized model has a variance without a maximum, which is held.
     """
@@ -60,7 +62,7 @@ def variance_limits(fit: MixedFit, components: list[Component], quantile: float)
     without_maximum = isinstance(fit, GeneralizedFit) and fit.report.is_unbounded
     limits = []
     for component in components:
-        scale = _scale(component.estimate, component.kind == "cor")
+        scale = _scale(component.estimate, _range(fit, component))
         if scale is None or (without_maximum and component.term is not None):
             limits.append(_NO_LIMITS)
             continue
@@ -75,6 +77,7 @@ def variance_limits(fit: MixedFit, components: list[Component], quantile: float)
 def _log_covariance(fit: MixedFit) -> FloatArray:
     """Return the covariance of theta and of log sigma^2 or log dispersion, (t + 1, t + 1).
 
+    Parameters of a residual structure stand between them.
     There is none of a residual variance that is given.
     """
     if not isinstance(fit, GeneralizedFit):
@@ -84,9 +87,20 @@ def _log_covariance(fit: MixedFit) -> FloatArray:
     return np.pad(of_rest, (0, 1 - len(fit.scales)))
 
 
-def _scale(estimate: float, is_correlation: bool) -> tuple[float, Any] | None:
-    """Return the estimate on its scale, and the way back; None on the boundary."""
-    if is_correlation:
+def _range(fit: MixedFit, component: Component) -> tuple[float, float]:
+    """Return what a parameter cannot be below and above."""
+    if component.kind == "residual":
+        assert isinstance(fit, ResidualFit)
+        parameter = fit.residual_parameters[component.columns[0]]
+        return parameter.lower, parameter.upper
+    return (-1.0, 1.0) if component.kind == "cor" else (0.0, np.inf)
+
+
+def _scale(estimate: float, within: tuple[float, float]) -> tuple[float, Any] | None:
+    """Return the estimate on the scale of its range, and the way back; None on the boundary."""
+    if within[0] == -np.inf:
+        return estimate, float
+    if within[1] == 1.0:
         inside = abs(estimate) < 1.0 - _AT_ONE
         return (float(np.arctanh(estimate)), np.tanh) if inside else None
     return (float(np.log(estimate)), np.exp) if 0.0 < estimate < np.inf else None
@@ -110,10 +124,17 @@ def _covariance_changes(fit: MixedFit) -> list[FloatArray]:
 def _gradient(fit: MixedFit, component: Component, changes: list[FloatArray]) -> FloatArray:
     """Return the derivative of a component on its scale, (t + 1,).
 
-    It is in theta and log sigma^2, or log dispersion, which Omega has nothing to do with.
+    It is in theta, the parameters of a residual structure, and log sigma^2, or log dispersion,
+    which Omega has nothing to do with.
     """
     places = np.cumsum([0] + [len(change) for change in changes])
-    gradient = np.zeros(places[-1] + 1)
+    n_phi = len(fit.phi) if isinstance(fit, ResidualFit) else 0
+    gradient = np.zeros(places[-1] + n_phi + 1)
+    if component.kind == "residual":
+        assert isinstance(fit, ResidualFit)
+        parameter = fit.residual_parameters[component.columns[0]]
+        gradient[places[-1] : -1] = parameter.slopes * _steepness(parameter)
+        return gradient
     if not isinstance(fit, GeneralizedFit):
         gradient[-1] = 0.0 if component.kind == "cor" else 0.5
     elif component.kind == "scale":
@@ -135,6 +156,15 @@ def _gradient(fit: MixedFit, component: Component, changes: list[FloatArray]) ->
     own[:] = changes[position][:, i, j] / root - r * (by_variance + by_other) / 2.0
     own /= 1.0 - r**2
     return gradient
+
+
+def _steepness(parameter: ResidualParameter) -> float:
+    """Return the derivative of the scale of a parameter's range in its value."""
+    if parameter.lower == -np.inf:
+        return 1.0
+    if parameter.upper == 1.0:
+        return 1.0 / (1.0 - parameter.value**2)
+    return 1.0 / parameter.value
 
 
 Intervals = tuple[list[Component], list[Limits], tuple[str, ...]]
@@ -181,7 +211,8 @@ def confidence_intervals(
     -------
     Table
         Columns estimate, lower and upper; rows named as in lme4 (``sd_x|g``, ``cor_x.z|g``,
-        ``sigma``, or ``dispersion`` of a family that has one), then the thresholds between ordered
+        ``sigma``, or ``dispersion`` of a family that has one; before it the parameters of a
+        residual structure), then the thresholds between ordered
         categories (``low|high``; they have no profile) and the coefficients. A Wald
         interval of a variance that is zero, or a correlation of one, is NaN; a profile interval
         goes up to the boundary where that is not rejected. A profile limit that cannot be found is
@@ -272,7 +303,7 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
     ]
     dispersion = " and the dispersion" if "dispersion" in fit.scales else ""
     scale = f"Deviations{dispersion} on a logarithmic scale"
-    has_correlations = any(part.kind == "cor" for part in components)
+    has_correlations = any(_range(fit, part) == (-1.0, 1.0) for part in of_variances)
     scale += ", correlations on that of Fisher's z." if has_correlations else "."
     return components, limits, (tests.note, scale)
 

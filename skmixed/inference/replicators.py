@@ -25,6 +25,9 @@ from skmixed.core.generalized.after_fit.redrawn import (
 from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.batch.residual_refits import draw_rows, estimates, refit_rows
+from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
 from skmixed.inference.components import Component, values_of
 from skmixed.inference.resampling import (
@@ -124,6 +127,36 @@ class LinearReplicator:
             return draw_responses(self.fit, n_samples, generator)
         except NeedsRowsError as error:
             raise ValueError(f"{error}: bootstrap(model, X=X, y=y, ...)") from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResidualReplicator:
+    """Replicates of a linear mixed model with a residual structure, drawn and refitted by rows."""
+
+    fit: ResidualFit
+    rows: Rows
+    residual: ResidualRows  # of the same rows
+    statistic: Statistic | None
+    parameters: list[Component]  # what is tabulated
+
+    @property
+    def block_size(self) -> int:
+        """Replicates in a block."""
+        return _ONE_BY_ONE
+
+    def __call__(self, n_samples: int, generator: np.random.Generator) -> RefittedBlock:
+        """Draw and refit a block."""
+        drawn = draw_rows(self.fit, self.rows, self.residual, n_samples, generator)
+        found = [refit_rows(self.fit, self.rows, self.residual, y) for y in drawn.T]
+        statistics = []
+        if self.statistic is not None:
+            empty = pd.Series(dtype=float)
+            statistics = [
+                empty if fit is None else as_series(self.statistic(fit)) for fit in found
+            ]
+        refits = estimates(self.fit, found)
+        values = values_of(self.fit, self.parameters, refits)
+        return RefittedBlock(values, refits.converged, refits.singular, statistics)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

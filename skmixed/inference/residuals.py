@@ -16,10 +16,12 @@ from skmixed.core.generalized.after_fit.row_residuals import (
 )
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
 from skmixed.inference.fitted import design_of, mixed_fit_of, snapshot
 
-ResidualKind = Literal["quantile", "deviance", "pearson", "response"]
+ResidualKind = Literal["quantile", "deviance", "pearson", "response", "normalized"]
 
 
 class Observed(Protocol):
@@ -27,6 +29,7 @@ class Observed(Protocol):
 
     y: FloatArray
     weights: FloatArray | None
+    residual: ResidualRows | None
 
     def fixed_part(self) -> FloatArray:
         """Return the linear predictor without random effects."""
@@ -64,12 +67,14 @@ def residuals(
         A fitted mixed model.
     X, y, sample_weight, groups : array-like
         The rows of the fit, as given to `fit`, or others.
-    kind : {"quantile", "deviance", "pearson", "response"}, default="quantile"
+    kind : {"quantile", "deviance", "pearson", "response", "normalized"}, default="quantile"
         Quantile residuals are the probability of a response below y, between 0 and 1, and uniform
         if the model is true, whatever the family; where y itself has a probability, a random number
         within it is added. Pearson residuals are y less its mean, by its standard deviation.
         Deviance residuals are signed roots of what rows add to the deviance at the given random
-        effects. Response residuals are y less its mean, in units of y.
+        effects. Response residuals are y less its mean, in units of y. Normalized residuals, of
+        linear models, are Pearson residuals from which the correlation of a residual structure is
+        taken out: independent and of variance one if the structure is true.
     random : {"new", "fitted"} or None, default=None
         What is known of the random effects: their distribution alone, so that groups that differ
         do not make residuals differ from uniform ones (DHARMa's default), or their modes (R's
@@ -89,8 +94,8 @@ def residuals(
     Raises
     ------
     TypeError
-        For what is no mixed model, and for ordered categories, which have no mean, if it is
-        another kind than "quantile".
+        For what is no mixed model, for ordered categories, which have no mean, if it is another
+        kind than "quantile", and for "normalized" of generalized models.
     ValueError
         For invalid rows, for responses that the family cannot have, for an unknown kind, and for
         random="new" with another kind than "quantile".
@@ -149,6 +154,10 @@ def residuals(
     if kind == "quantile":
         variance = observed.random_variance(fit.covariances, known_too=known_too)
     if isinstance(fit, GeneralizedFit):
+        if kind == "normalized":
+            raise TypeError(
+                f"a {type(model).__name__} has no residual structure: take kind='pearson'"
+            )
         below, upto = _generalized(fit, observed, kind, center, variance)
     else:
         below, upto = _linear(fit, observed, kind, center, variance)
@@ -191,12 +200,22 @@ def _linear(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the same of a linear mixed model."""
     found, weights = observed.y - center, observed.weights
+    relative = np.ones(len(found))  # standard deviations, to sigma
+    if isinstance(fit, ResidualFit) and observed.residual is not None:
+        relative = fit.structure.deviations(fit.phi, observed.residual)
     if kind == "quantile":
-        noise = np.full(len(found), fit.sigma2)
+        noise = fit.sigma2 * np.square(relative)
         if weights is not None and fit.spec.weighting == "precision":
             noise /= weights
         found = special.ndtr(found / np.sqrt(variance + noise))
     elif kind != "response":
         found = found if weights is None else np.sqrt(weights) * found
-        found = found / np.sqrt(fit.sigma2) if kind == "pearson" else found
+        found = found / np.sqrt(fit.sigma2) if kind != "deviance" else found
+        if kind == "normalized" and isinstance(fit, ResidualFit) and observed.residual is not None:
+            return (whitened := _whitened(fit, observed.residual, found)), whitened
+        found = found / relative
     return found, found
+
+
+def _whitened(fit: ResidualFit, rows: ResidualRows, residuals: FloatArray) -> FloatArray:
+    return fit.structure.whitened(fit.phi, rows, residuals[:, None])[:, 0]

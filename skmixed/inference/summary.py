@@ -13,6 +13,7 @@ import pandas as pd
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.model.spec import ModelSpec
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.report import MonteCarlo
 from skmixed.core.sums.layout import CONSTANT
@@ -99,7 +100,8 @@ def summarise(
     if isinstance(fit, GeneralizedFit):
         notes = _generalized_notes(fit)
     else:
-        notes = _mixed_notes(fit) if fit.spec.terms else _linear_notes(fit, digits)
+        has_search = fit.spec.terms or isinstance(fit, ResidualFit)
+        notes = _mixed_notes(fit) if has_search else _linear_notes(fit, digits)
     if is_dropped.any():
         dropped = ", ".join(coefficients.index[is_dropped])
         notes.append(f"dropped, because they depend on the columns before them: {dropped}")
@@ -110,7 +112,8 @@ def summarise(
             else (f"{n_dropped} rows with missing values were")
         )
         notes.append(f"{rows} left out")
-    terms = error_terms(fit) if fit.spec.terms else None
+    has_terms = bool(fit.spec.terms) or isinstance(fit, ResidualFit)
+    terms = error_terms(fit) if has_terms else None
     coefficients = coefficients.iloc[stated_places(fit)]
     thresholds = _thresholds(fit)
     return Summary(formula, coefficients, terms, tuple(notes), digits, thresholds, curves)
@@ -143,10 +146,27 @@ def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
             others = [correlations[a, i] for a, b in term.structure.correlations if b == i]
             rows.append([first, fit.products.layout.columns[place], deviations[i], *others])
     if isinstance(fit, Fit):
-        rows.append(["Residual", "", np.sqrt(fit.sigma2)])
+        rows += residual_terms(fit)
     width = max(map(len, rows))
     columns = ["Groups", "Name", "Std.Dev.", "Corr", *[""] * width][:width]
     return pd.DataFrame([row + [np.nan] * (width - len(row)) for row in rows], columns=columns)
+
+
+def residual_terms(fit: Fit) -> list[list[Any]]:
+    """List the deviations of residuals, and the correlations between visits, if there are any."""
+    if not isinstance(fit, ResidualFit):
+        return [["Residual", "", np.sqrt(fit.sigma2)]]
+    named = fit.structure.named_deviations(fit.phi)
+    correlations = fit.structure.visit_correlations(fit.phi)
+    return [
+        [
+            "Residual" if i == 0 else "",
+            name,
+            np.sqrt(fit.sigma2) * relative,
+            *(() if correlations is None else correlations[i, :i]),
+        ]
+        for i, (name, relative) in enumerate(named)
+    ]
 
 
 def _sizes(fit: Fit | GeneralizedFit, n_rows: float) -> str:
@@ -174,9 +194,19 @@ def _generalized_notes(fit: GeneralizedFit) -> list[str]:
 
 def _mixed_notes(fit: Fit) -> list[str]:
     notes = [_sizes(fit, fit.problem.n_observations)]
+    if isinstance(fit, ResidualFit):
+        notes += _of_residuals(fit)
     if fit.is_determined:
         notes += _criteria(fit)
     return [*notes, _state(fit)]
+
+
+def _of_residuals(fit: ResidualFit) -> list[str]:
+    """Say what the residual structure has found, but for deviations and what visits share."""
+    shown = [each for each in fit.residual_parameters if not each.name.startswith("ratio ")]
+    if fit.structure.visit_correlations(fit.phi) is not None or not shown:
+        return []
+    return ["residuals: " + ", ".join(f"{each.name} = {each.value:.3g}" for each in shown)]
 
 
 def _criteria(fit: Fit) -> list[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import stats
@@ -156,6 +156,42 @@ def _natural(fit: Fit) -> tuple[Coordinates, FloatArray]:
     return coordinates, coordinates.theta([lam @ lam.T for lam in fit.scaled_lambdas])
 
 
+class Predicted(Protocol):
+    """What is predicted of rows, by the parameters of a fit."""
+
+    def rows_at(self, fit: Fit) -> Rows:
+        """Return the rows whose X beta + Z b is part of the prediction, and is not known."""
+        ...
+
+    def known_at(self, fit: Fit) -> FloatArray:
+        """Return what else is part of the prediction, (n,), in units of y."""
+        ...
+
+    def noise_at(self, fit: Fit) -> FloatArray:
+        """Return the variance of what nothing in the data tells, (n,), in squared units of y."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlainRows:
+    """X beta + Z b of rows, or observations of them."""
+
+    rows: Rows
+    observation: bool
+
+    def rows_at(self, fit: Fit) -> Rows:
+        """Return the rows."""
+        return self.rows
+
+    def known_at(self, fit: Fit) -> FloatArray:
+        """Return zeros."""
+        return np.zeros(len(self.rows.columns))
+
+    def noise_at(self, fit: Fit) -> FloatArray:
+        """Return sigma^2 for observations, and zero for means."""
+        return np.full(len(self.rows.columns), fit.sigma2 if self.observation else 0.0)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictionErrors:
     """How far predictions of rows may be off, the variances being estimates too."""
@@ -176,29 +212,43 @@ class PredictionErrors:
     def of(
         cls, fit: Fit, model: Fit | Posterior, rows: Rows, *, observation: bool
     ) -> PredictionErrors:
+        """Assess predictions of rows, or of observations of them, as `about` does."""
+        return cls.about(fit, model, PlainRows(rows, observation))
+
+    @classmethod
+    def about(
+        cls,
+        fit: Fit,
+        model: Fit | Posterior,
+        predicted: Predicted,
+        nearby: MovedFits | None = None,
+    ) -> PredictionErrors:
         """Assess predictions by `model`: the fit itself, or other data at its parameters.
 
         The estimated variance v at given variances is too small by about g3, the variance that the
         prediction has from their estimation (Kackar & Harville 1984, doi:10.2307/2288715), and does
         not contain g3 itself, so that v + 2 g3 is nearly unbiased (Prasad & Rao 1990,
         doi:10.2307/2289570). The degrees of freedom are those of v by Satterthwaite's method (1946,
-        doi:10.2307/3002019), 2 / var(log v), with var(log v) = 2 / nu + g'S g. With `observation`
-        sigma^2 is part of v. Without random terms this is ordinary least squares, exactly.
+        doi:10.2307/3002019), 2 / var(log v), with var(log v) = 2 / nu + g'S g. Noise is part of v.
+        Without variance parameters this is ordinary least squares, exactly. `nearby` are the
+        surroundings of the fit, if it has parameters besides theta.
         """
 
-        def variances(moved: Fit) -> FloatArray:
-            noise = moved.sigma2 if observation else 0.0
-            return mean_variances(model.with_parameters(moved), rows) + noise
+        def variances(by: Fit | Posterior, moved: Fit) -> FloatArray:
+            return mean_variances(by, predicted.rows_at(moved)) + predicted.noise_at(moved)
 
         def logs(moved: Fit) -> FloatArray:
-            return np.log(np.maximum(variances(moved), np.finfo(float).tiny))
+            found = variances(model.with_parameters(moved), moved)
+            return np.log(np.maximum(found, np.finfo(float).tiny))
 
-        squares = mean_variances(model, rows) + (fit.sigma2 if observation else 0.0)
+        def means(moved: Fit) -> FloatArray:
+            by = model.with_parameters(moved)
+            return mean_predictions(by, predicted.rows_at(moved)) + predicted.known_at(moved)
+
+        squares = variances(model, fit)
         spread = np.full(len(squares), 2.0 / fit.problem.degrees)
-        nearby = MovedFits.of(fit)
+        nearby = nearby or MovedFits.of(fit)
         if nearby.pairs:
-            squares += 2.0 * nearby.spread(
-                lambda moved: mean_predictions(model.with_parameters(moved), rows)
-            )
+            squares += 2.0 * nearby.spread(means)
             spread += nearby.spread(logs)
         return cls(squares, np.maximum(LEAST_DEGREES, 2.0 / spread))

@@ -30,6 +30,11 @@ class SeriesTerm:
     series: tuple[str, ...]  # columns whose combinations are the series
     is_homogeneous: bool = True  # whether all visits have one variance
 
+    @property
+    def has_own_variances(self) -> bool:
+        """Whether every visit has a variance of its own."""
+        return self.name == "us" or not self.is_homogeneous
+
 
 @dataclass(frozen=True, slots=True)
 class ResidualParts:
@@ -65,16 +70,12 @@ def parse_residual(text: str) -> ResidualParts:
     parts = ResidualParts(None, (), None)
     for factor in phrase.split("*"):
         parts = _with(parts, factor.content)
-    spread = parts.correlation
-    if spread is not None and _has_own_variances(spread) and (parts.strata or parts.power):
+    term = parts.correlation
+    if term is not None and term.has_own_variances and (parts.strata or parts.power):
         raise phrase.error(
-            f"{spread.name}(...) with a variance a visit leaves nothing to var(...) and power(...)"
+            f"{term.name}(...) with a variance a visit leaves nothing to var(...) and power(...)"
         )
     return parts
-
-
-def _has_own_variances(term: SeriesTerm) -> bool:
-    return term.name == "us" or not term.is_homogeneous
 
 
 def _with(parts: ResidualParts, factor: Phrase) -> ResidualParts:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skmixed.core.fit import Fit
 from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.residual.structure import ResidualStructure
 from skmixed.core.search.report import Iteration
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT
@@ -50,6 +52,23 @@ def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
             f"the sample weights sum to {products.total_weight:g}; as frequencies they stand for "
             f"that many rows, too few for {p} fixed columns; weighting='precision' takes them as "
             "inverse variances"
+        )
+
+
+def check_residual_structure(
+    model: Any, structure: ResidualStructure, weights: np.ndarray | None
+) -> None:
+    """Raise ValueError for weights, (n,), and searches that a residual structure cannot have."""
+    if model.solver not in ("auto", "newton"):
+        raise ValueError(
+            f"solver={model.solver!r} does not know residual structures: take 'auto' or 'newton'"
+        )
+    is_counted = weights is not None and model.weighting == "frequency"
+    if is_counted and structure.is_correlated and (weights != 1.0).any():
+        raise ValueError(
+            "sample weights count rows with weighting='frequency', and rows of one series cannot "
+            "stand for several: repeat whole series under names of their own, or take "
+            "weighting='precision', inverse variances"
         )
 
 

@@ -11,7 +11,9 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_scalar
 
 from skmixed.core.linalg import FloatArray, generator_of
-from skmixed.core.rows.prediction_errors import PredictionErrors
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.surroundings import surroundings
+from skmixed.core.rows.prediction_errors import PredictionErrors, mean_variances
 from skmixed.estimators._estimator import (
     FittedEstimator,
     UnknownLevels,
@@ -20,6 +22,7 @@ from skmixed.estimators._estimator import (
     refuse_beside_interval,
 )
 from skmixed.estimators.mixed._diagnosis import check_residual
+from skmixed.estimators.mixed._following_rows import FollowingRows, columns_needed
 from skmixed.estimators.mixed._linear_state import LinearState
 from skmixed.estimators.reading._prediction_rows import (
     PredictionRows,
@@ -44,6 +47,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         random: str | Sequence[str] = "all",
         return_std: Literal[False] = False,
         interval: float | None = None,
+        serial: bool = False,
     ) -> FloatArray: ...
 
     @overload
@@ -55,6 +59,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         random: str | Sequence[str] = "all",
         return_std: Literal[True],
         interval: float | None = None,
+        serial: bool = False,
     ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
@@ -65,6 +70,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         random: str | Sequence[str] = "all",
         return_std: bool = False,
         interval: float | None = None,
+        serial: bool = False,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the response.
 
@@ -84,6 +90,11 @@ class LinearPredictions(FittedEstimator[LinearState]):
         interval : float or None, default=None
             Probability of intervals for observations, which are then returned beside the
             predictions: ``predict`` of a pipeline hands it on.
+        serial : bool, default=False
+            Whether rows that follow the last row of their series, of a model with
+            ``residual="ar1(...)"`` or ``"car1(...)"``, get what is left of its residual: a
+            forecast. Rows of other series, and rows before the last, get nothing. Where the
+            structure names no column of visits, the rows follow in the order in which they come.
 
         Returns
         -------
@@ -105,7 +116,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
         ValueError
             For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
             unknown levels. With `interval` also as in `predict_interval`, and beside
-            return_std=True or another `random`.
+            return_std=True or another `random`. With serial=True for other residual structures,
+            columns of it that are not there, and beside another `random`.
 
         Warns
         -----
@@ -114,15 +126,47 @@ class LinearPredictions(FittedEstimator[LinearState]):
         """
         if interval is not None:
             refuse_beside_interval(random, return_std)
-            means, half = self._means_and_half_widths(X, groups, interval, observation=True)
+            means, half = self._means_and_half_widths(
+                X, groups, interval, observation=True, serial=serial
+            )
             return np.column_stack([means, means - half, means + half])
         fitted = self._state()
+        if serial:
+            if random != "all":
+                raise ValueError(
+                    f"serial=True goes on from residuals given all random effects: random={random!r}"
+                    " leaves some out"
+                )
+            return self._forecast(fitted, X, groups, return_std=return_std)
         _, rows = fitted.predictor.read(self, X, groups, random)
         means = rows.means(self.handle_unknown)
         if not return_std:
             return means
         check_residual(fitted.fit)
         return means, np.where(np.isnan(means), np.nan, rows.deviations(fitted.posterior))
+
+    def _forecast(
+        self, fitted: LinearState, X: Any, groups: Any, *, return_std: bool
+    ) -> FloatArray | tuple[FloatArray, FloatArray]:
+        """Return predictions that go on from the last residuals, as `predict`."""
+        check_residual(fitted.fit)
+        rows, following = self._following(fitted, X, groups, serial=True, noise=False)
+        means = rows.means(self.handle_unknown) + following.added_by(fitted.posterior, fitted.fit)
+        if not return_std:
+            return means
+        variances = mean_variances(fitted.posterior, following.rows_at(fitted.fit))
+        return means, np.where(np.isnan(means), np.nan, np.sqrt(variances))
+
+    def _following(
+        self, fitted: LinearState, X: Any, groups: Any, *, serial: bool, noise: bool
+    ) -> tuple[PredictionRows, FollowingRows]:
+        """Read rows of a model with a residual structure, and what is known of their residuals."""
+        needed = columns_needed(fitted, serial=serial, noise=noise)
+        source, rows = fitted.predictor.read(self, X, groups, "all", residual=needed)
+        following = FollowingRows.of(fitted, source, rows.rows, serial=serial, noise=noise)
+        if self.handle_unknown != "nan":
+            following.refuse_unknown()
+        return rows, following
 
     def predict_interval(
         self,
@@ -134,6 +178,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         method: Literal["analytic", "bootstrap"] = "analytic",
         n_samples: int = 1000,
         random_state: Any = None,
+        serial: bool = False,
     ) -> FloatArray:
         """Predict intervals that hold the response, or its mean, with a given probability.
 
@@ -155,6 +200,9 @@ class LinearPredictions(FittedEstimator[LinearState]):
             Replicates of the bootstrap.
         random_state : None, int, RandomState or Generator, default=None
             Seed of the bootstrap.
+        serial : bool, default=False
+            Whether rows that follow the last row of their series are forecast, as in `predict`.
+            With kind="mean" the interval is then for the mean given the rows before.
 
         Returns
         -------
@@ -167,7 +215,9 @@ class LinearPredictions(FittedEstimator[LinearState]):
             Before `fit`.
         ValueError
             As in `predict`; for a level that is no probability, and if the fit left no residual.
-            For the bootstrap after `update_groups`, and with several large factors.
+            For the bootstrap after `update_groups`, with several large factors, and with a
+            residual structure. For observations of strata or visits whose variance is not known,
+            unless handle_unknown="nan".
 
         See Also
         --------
@@ -177,7 +227,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
         -----
         The interval is prediction -+ t s. s^2 is the square of the standard error that `predict`
         returns, in which a level that is not known has the variance of its effects; for an
-        observation plus sigma^2, the residual variance of a row of weight one; and plus twice the
+        observation plus sigma^2, the residual variance of a row of weight one, or that of its
+        stratum or visit; and plus twice the
         variance that the prediction has because the variances are estimates [2]_ [3]_. t is the
         quantile of the t distribution with Satterthwaite's degrees of freedom [4]_, row by row:
         n - p without random terms, where this is the interval of ordinary least squares, and about
@@ -221,10 +272,17 @@ class LinearPredictions(FittedEstimator[LinearState]):
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         observation = kind == "observation"
         if method == "analytic":
-            means, half = self._means_and_half_widths(X, groups, level, observation=observation)
+            means, half = self._means_and_half_widths(
+                X, groups, level, observation=observation, serial=serial
+            )
             return np.column_stack([means - half, means + half])
         check_level(level)
         fitted = self._state()
+        if isinstance(fitted.fit, ResidualFit):
+            raise ValueError(
+                "method='bootstrap' draws residuals that are alike and independent, and this model "
+                f"has residual={self.residual!r}: take method='analytic'"
+            )
         _, rows = fitted.predictor.read(self, X, groups, "all")
         check_residual(fitted.fit)
         means = rows.means(self.handle_unknown)
@@ -236,15 +294,21 @@ class LinearPredictions(FittedEstimator[LinearState]):
         return np.asarray(means + quantiles * np.sqrt(squares)).T
 
     def _means_and_half_widths(
-        self, X: Any, groups: Any, level: float, *, observation: bool
+        self, X: Any, groups: Any, level: float, *, observation: bool, serial: bool
     ) -> tuple[FloatArray, FloatArray]:
         """Return predictions and half the widths of their intervals, (n,) each."""
         check_level(level)
         fitted = self._state()
-        _, rows = fitted.predictor.read(self, X, groups, "all")
         check_residual(fitted.fit)
-        half = half_widths(fitted, rows, level, observation=observation)
-        return rows.means(self.handle_unknown), half
+        if not serial and not isinstance(fitted.fit, ResidualFit):
+            _, rows = fitted.predictor.read(self, X, groups, "all")
+            half = half_widths(fitted, rows, level, observation=observation)
+            return rows.means(self.handle_unknown), half
+        rows, following = self._following(fitted, X, groups, serial=serial, noise=observation)
+        nearby = surroundings(fitted.fit) if isinstance(fitted.fit, ResidualFit) else None
+        errors = PredictionErrors.about(fitted.fit, fitted.posterior, following, nearby)
+        means = rows.means(self.handle_unknown) + following.added_by(fitted.posterior, fitted.fit)
+        return means, errors.half_widths(level)
 
     def simulate(
         self,
@@ -277,7 +341,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
         -------
         ndarray of shape (n, n_samples)
             Responses in units of y; a column a draw. The residual variance is that of a row of
-            weight one.
+            weight one, or of its stratum or visit, and rows of one series are correlated as the
+            residual structure has it.
 
         Raises
         ------
@@ -313,7 +378,9 @@ class LinearPredictions(FittedEstimator[LinearState]):
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_choice("random", random, ("new", "fitted"))
         fitted = self._state()
-        source, rows = fitted.predictor.read(self, X, groups, "all")
+        structure = fitted.design.residual
+        names = () if structure is None else structure.parts.columns
+        source, rows = fitted.predictor.read(self, X, groups, "all", residual=names)
         check_residual(fitted.fit)
         generator = generator_of(random_state)
         return simulate_rows(fitted.fit, source, rows, n_samples, random, generator)

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.residual_rows import ResidualRows
+from skmixed.core.residual.tables import ResidualTables
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.auto import choose
 from skmixed.core.search.average_information import IterativeSolver
@@ -23,20 +27,25 @@ from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.design.grammar.syntax import RandomTerm
 from skmixed.design.records import stored
+from skmixed.design.source import Source
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.mixed._diagnosis import (
     check_effects,
+    check_residual_structure,
     check_sizes,
     check_weights,
     print_iteration,
     warn_about,
 )
 from skmixed.estimators.mixed._mixed_state import MixedAttributes, MixedState
+from skmixed.estimators.mixed._series_ends import SeriesEnds
 from skmixed.estimators.reading._prediction_rows import LinearEstimates
 from skmixed.estimators.reading._training_data import TrainingData
 
 _MOST_EM_STEPS = 2_000  # for max_iter=None, EM's own default: its steps are cheap, but many
 _MOST_EVALUATIONS = 200  # for max_iter=None, Newton's own default: far above what it takes
+
+Sums = CrossProducts | ResidualTables
 
 
 @stored
@@ -46,6 +55,7 @@ class LinearState(MixedState):
 
     fit: Fit
     posterior: Fit | Posterior  # the fit, or what `update_groups` has made of it
+    ends: SeriesEnds | None = None  # last rows of series whose residuals tell of those to come
 
     _bare: ClassVar[Mapping[str, str]] = {**MixedState._bare, "estimates": "LinearEstimates"}
 
@@ -53,11 +63,9 @@ class LinearState(MixedState):
     def of_table(cls, model: Any, data: TrainingData, **more: Any) -> Self:
         """Fit to a table as an estimator asks for; `more` are fields of a kind of this state."""
         design, rows = learn_rows(model, data, data.terms)
-        products = CrossProducts.of(design.layout, rows)
+        sums, ends = sums_of(design, rows, residual_rows_of(design, data.source))
         del rows  # as large as the table, in whose room the search goes on
-        spec = checked_spec(model, design, products, data.weights, data.unnamed_groups)
-        fit = Fit.of(products, spec, *search_of(model, products, spec))
-        return cls.of(model, data, design, fit, **more)
+        return cls.of_sums(model, data, design, sums, data.weights, ends=ends, **more)
 
     @classmethod
     def of_sums(
@@ -65,13 +73,13 @@ class LinearState(MixedState):
         model: Any,
         data: TrainingData,  # as read from the table that was summed, or a part of it
         design: Design,
-        products: CrossProducts,
+        sums: Sums,
         weights: FloatArray | None,  # some that are like those of the rows
+        **more: Any,
     ) -> Self:
         """Fit to sums as an estimator asks for."""
-        spec = checked_spec(model, design, products, weights, data.unnamed_groups)
-        fit = Fit.of(products, spec, *search_of(model, products, spec))
-        return cls.of(model, data, design, fit)
+        fit = fitted_sums(model, design, sums, weights, data.unnamed_groups)
+        return cls.of(model, data, design, fit, **more)
 
     @classmethod
     def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
@@ -79,25 +87,26 @@ class LinearState(MixedState):
         warn_about(fit, data.unnamed_groups)
         return cls(fit=fit, posterior=fit, **data.known(model, design), **more)
 
-    def with_rows(self, model: Any, rows: Rows) -> Self:
+    def with_rows(self, model: Any, rows: Rows, residual: ResidualRows | None) -> Self:
         """Fit to the rows so far and further ones; warns where what is found is in doubt."""
-        products = self._products_with(rows)
-        design = self.design.with_levels(products.levels)
         unnamed = () if self.feature_names_in is not None else self.columns.groups
-        spec = checked_spec(model, design, products, rows.weights, unnamed)
-        fit = Fit.of(products, spec, *search_of(model, products, spec))
+        sums, ends = sums_of(self.design, rows, residual)
+        if isinstance(self.fit, ResidualFit):
+            total: Any = self.fit.tables + sums
+        else:
+            total = self.posterior.products + sums
+        if self.ends is not None and ends is not None:
+            ends = self.ends.with_others(ends)
+        design = self.design.with_levels(products_of(total).levels)
+        fit = fitted_sums(model, design, total, rows.weights, unnamed)
         warn_about(fit, unnamed)
-        return replace(self, fit=fit, posterior=fit, design=design)
+        return replace(self, fit=fit, posterior=fit, design=design, ends=ends)
 
     def with_effects_of(self, rows: Rows) -> Self:
         """Take the random effects from the rows so far and further ones, and keep the fit."""
-        products = self._products_with(rows)
+        products = self.posterior.products + CrossProducts.of(self.design.layout, rows)
         posterior = Posterior.of(self.fit, products)
         return replace(self, posterior=posterior, design=self.design.with_levels(products.levels))
-
-    def _products_with(self, rows: Rows) -> CrossProducts:
-        """Return the sums over the rows so far and further ones."""
-        return self.posterior.products + CrossProducts.of(self.design.layout, rows)
 
     def _held(self) -> dict[str, Any]:
         once = {"posterior": None} if self.posterior is self.fit else {}
@@ -120,6 +129,22 @@ class LinearState(MixedState):
             rank=fit.rank,
             is_singular=fit.is_singular,
         )
+
+    @property
+    def residual_parameters(self) -> pd.Series[float] | None:
+        """Parameters of the residual structure by name, None without one."""
+        if not isinstance(self.fit, ResidualFit):
+            return None
+        found = {each.name: each.value for each in self.fit.residual_parameters}
+        return pd.Series(found, dtype=np.float64, name="estimate")
+
+    @property
+    def residual_deviations(self) -> pd.Series[float] | None:
+        """Residual standard deviations of the classes of rows that differ in them."""
+        if not isinstance(self.fit, ResidualFit):
+            return None
+        relative = dict(self.fit.structure.named_deviations(self.fit.phi))
+        return np.sqrt(self.fit.sigma2) * pd.Series(relative, name="residual sd")
 
     @property
     def has_further_rows(self) -> bool:
@@ -147,6 +172,8 @@ class LinearAttributes(MixedAttributes):
 
     fit_ = FittedAttribute[Fit]()
     residual_variance_ = FittedAttribute[float]("estimates.residual_variance")
+    residual_parameters_ = FittedAttribute["pd.Series[float]"](optional=True)
+    residual_deviations_ = FittedAttribute["pd.Series[float]"](optional=True)
     solver_ = FittedAttribute[str]("fit.report.solver")
     monte_carlo_errors_ = FittedAttribute[dict[str, pd.DataFrame]](optional=True)
 
@@ -158,6 +185,43 @@ def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> t
     if offset is not None:
         columns[:, -1] -= offset
     return design, design.rows(columns, codes, data.weights)
+
+
+def residual_rows_of(design: Design, source: Source) -> ResidualRows | None:
+    """Return what the residual structure of a design, if it has one, knows of the rows."""
+    return None if design.residual is None else design.residual.rows(source.residual)
+
+
+def sums_of(
+    design: Design, rows: Rows, residual: ResidualRows | None
+) -> tuple[Sums, SeriesEnds | None]:
+    """Return the sums over rows, and the last rows of series where they tell of those to come."""
+    if design.residual is None or residual is None:
+        return CrossProducts.of(design.layout, rows), None
+    structure = design.residual.structure
+    sums = ResidualTables.of(design.layout, rows, residual, structure)
+    return sums, SeriesEnds.of(rows, residual) if structure.is_carried else None
+
+
+def products_of(sums: Sums) -> CrossProducts:
+    """Return the cross-products of the rows as if their residuals were alike."""
+    return sums.base if isinstance(sums, ResidualTables) else sums
+
+
+def fitted_sums(
+    model: Any,
+    design: Design,
+    sums: Sums,
+    weights: FloatArray | None,
+    by_position: Sequence[str],
+) -> Fit:
+    """Fit a model to sums as an estimator asks for; the arguments are those of `checked_spec`."""
+    products = products_of(sums)
+    spec = checked_spec(model, design, products, weights, by_position)
+    if isinstance(sums, ResidualTables):
+        check_residual_structure(model, sums.structure, weights)
+        return ResidualFit.of_tables(sums, spec)
+    return Fit.of(products, spec, *search_of(model, products, spec))
 
 
 def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Solver, str]:

@@ -78,7 +78,10 @@ class MixedEstimator(FittedEstimator[State]):
         """
         fitted = self._state()
         curves = summarised_curves(fitted.fit, fitted.design)
-        return summarise(fitted.fit, fitted.formula, fitted.n_dropped or 0, digits, curves)
+        formula, residual = fitted.formula, fitted.design.residual
+        if residual is not None:
+            formula += f", residual {residual.text}"
+        return summarise(fitted.fit, formula, fitted.n_dropped or 0, digits, curves)
 
     def _observed_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
         """Read rows with their responses, those of the fit or others."""

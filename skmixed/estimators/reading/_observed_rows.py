@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray
+from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators.reading._input_table import InputTable, refuse_unknown
@@ -26,6 +27,7 @@ class ObservedRows:
     predicted: PredictionRows  # all factors wanted
     exposure: FloatArray | None  # (n,)
     classes: NDArray[Any] | None  # (2,), of a classifier
+    residual: ResidualRows | None = None  # of a residual structure
 
     @classmethod
     def of(cls, model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
@@ -34,7 +36,12 @@ class ObservedRows:
         Raises ValueError for rows of weight zero, and for labels that are none of the classes.
         """
         fitted, table = model._state(), InputTable.of(X)
-        _, rows = fitted.predictor.read(model, table, groups, "all", all_columns=True)
+        design = fitted.design.residual
+        names = () if design is None else design.parts.columns
+        source, rows = fitted.predictor.read(
+            model, table, groups, "all", all_columns=True, residual=names
+        )
+        residual = None if design is None else design.drawn_rows(source.residual, source.n_rows)
         classes = getattr(fitted, "classes", None)
         weights = read_weights(sample_weight, table.n_rows)
         if weights is not None and not weights.all():
@@ -47,7 +54,7 @@ class ObservedRows:
         else:
             response = read_known_classes(y, table.n_rows, classes)
         exposure = read_exposure(table, fitted.columns.exposure)
-        return cls(response, weights, rows, exposure, classes)
+        return cls(response, weights, rows, exposure, classes, residual)
 
     def fixed_part(self) -> FloatArray:
         """Return the linear predictor without random effects, offsets in it, (n,)."""

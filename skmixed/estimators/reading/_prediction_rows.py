@@ -17,6 +17,7 @@ from skmixed.core.fit import Fit, Posterior
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.linear_predictor import linear_predictor, x_beta, z_b
 from skmixed.core.rows.prediction_errors import mean_variances
 from skmixed.core.sums.layout import GroupIndex, Rows
@@ -79,11 +80,12 @@ class Predictor:
         random: str | Sequence[str],
         *,
         all_columns: bool = False,  # also those of effects that are not wanted
+        residual: Collection[str] = (),  # columns of the residual structure that are needed
     ) -> tuple[Source, PredictionRows]:
         """Validate the arguments of a prediction by an estimator, and make its rows."""
         wanted = chosen_factors(random, list(self.n_groups))
         given = None if groups is None else read_groups(groups)
-        source = read_new_data(model, self, X, given, self.grouping_columns(wanted))
+        source = read_new_data(model, self, X, given, self.grouping_columns(wanted), residual)
         return source, self.rows(source, wanted, all_columns=all_columns)
 
     def grouping_columns(self, wanted: Collection[str]) -> set[str]:
@@ -198,7 +200,12 @@ def simulate_rows(
 ) -> FloatArray:
     """Draw responses of rows, (n, n_samples), in units of y, as `draw_predictors` has them."""
     drawn = draw_predictors(fit, source, predicted, n_samples, random, generator)
-    return drawn + np.sqrt(fit.sigma2) * generator.standard_normal(drawn.shape)
+    noise = generator.standard_normal(drawn.shape)
+    design = predicted.by.design.residual
+    if design is not None and isinstance(fit, ResidualFit):
+        rows = design.drawn_rows(source.residual, source.n_rows)
+        noise = fit.structure.coloured(fit.phi, rows, noise)
+    return drawn + np.sqrt(fit.sigma2) * noise
 
 
 def draw_predictors(

@@ -12,10 +12,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_consistent_length
 
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.design.grammar.permitted import check_context
-from skmixed.design.grammar.residual_terms import ResidualParts, parse_residual
+from skmixed.design.grammar.residual_terms import parse_residual
 from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
 from skmixed.design.source import Source
 from skmixed.design.tables import Labels
@@ -309,8 +310,10 @@ def declaration(estimator: Any) -> dict[str, str]:
 
 def read_batch(
     estimator: Any, fitted: Any, X: Any, y: Any, sample_weight: Any, groups: Any
-) -> Rows:
+) -> tuple[Rows, ResidualRows | None]:
     """Validate further rows for a fitted model and make their columns, levels of their own.
+
+    Returned is also what a residual structure knows of them.
 
     `fitted` is the state of the estimator; X, y, sample_weight and groups are as in
     `MixedLinearRegressor.fit`. Rows of weight zero are left out, and offsets subtracted from y.
@@ -318,7 +321,9 @@ def read_batch(
     since the fit.
     """
     _, y, weights, source = _further(estimator, fitted, X, y, sample_weight, groups)
-    return fitted.design.new_rows(source, read_y(y, source.n_rows), weights)
+    design = fitted.design
+    residual = None if design.residual is None else design.residual.rows(source.residual)
+    return design.new_rows(source, read_y(y, source.n_rows), weights), residual
 
 
 def read_observed(

@@ -42,6 +42,7 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate, exact_hessian
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
 from skmixed.core.sums.blocks import PairBlock, pair_between
 
@@ -97,8 +98,12 @@ class Curvature:
         """Differentiate at the optimum of a fit that leaves a residual.
 
         Exact for one grouping factor; for several, second derivatives are central differences of
-        the exact gradient.
+        the exact gradient. Parameters of a residual structure follow theta.
         """
+        if isinstance(fit, ResidualFit):
+            joint = fit.curvature
+            inverse = inverse_felt(joint.hessian, _FLAT_CURVATURE)
+            return cls(joint.hessian, inverse, joint.shares, joint.slopes, fit.problem.degrees)
         evaluation = fit.evaluation
         coordinates = Coordinates.natural(fit.problem.structures)
         theta = coordinates.read(evaluation.lambdas)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.fitted import (
@@ -93,6 +94,13 @@ class CoefficientTests:
                 )
             return cls(fit, "normal")
         method = "satterthwaite" if method == "auto" else method
+        if isinstance(fit, ResidualFit):
+            if method == "kenward-roger":
+                raise ValueError(
+                    "the Kenward-Roger approximation is not known of models with a residual "
+                    "structure: take df='satterthwaite'"
+                )
+            return cls(fit, method)
         if not fit.spec.terms:
             return cls(fit.with_method("reml"), method)
         if method == "kenward-roger" and fit.spec.method != "reml":
@@ -109,7 +117,7 @@ class CoefficientTests:
         """What to say beneath a table."""
         if self.is_wald:
             return " ".join([_WALD_NOTE, *self._of_infinite])
-        if self.fit.spec.terms or self.method == "normal":
+        if not self.is_exact or self.method == "normal":
             return _NOTES[self.method]
         return _NOTES["residual"]
 
@@ -146,7 +154,7 @@ class CoefficientTests:
     @property
     def is_exact(self) -> bool:
         """Whether t and F are exact, there being no variances but the residual one."""
-        return not self.fit.spec.terms and not self.is_wald
+        return not (self.fit.spec.terms or self.is_wald or isinstance(self.fit, ResidualFit))
 
     def estimates(self, functions: FloatArray) -> FloatArray:
         """Return the estimates of linear functions, (m,)."""
@@ -256,7 +264,12 @@ class CoefficientTests:
         They are those whose variances differ most from what least squares would give them, so the
         hypothesis alone decides which: not its rows, nor how factors are coded.
         """
-        gram = self.fit.problem.model.gram[:-1, :-1]
+        model, sums = self.fit.problem.model, self.fit.products
+        gram = model.gram[:-1, :-1]
+        if isinstance(self.fit, ResidualFit):
+            sums = self.fit.row_products
+            to_scaled = sums.undo @ model.to_raw[:, :-1]
+            gram = to_scaled.T @ sums.gram @ to_scaled
         by_least_squares = rows @ linalg.solve(gram, rows.T, assume_a="pos")
         vectors = linalg.eigh(rows @ covariance @ rows.T, by_least_squares)[1]
         return np.asarray(vectors.T @ rows)
@@ -311,7 +324,8 @@ class FixedGram:
 
     @classmethod
     def _of(cls, fit: MixedFit) -> FixedGram:
-        sums, fixed = fit.products, np.ix_(fit.spec.fixed, fit.spec.fixed)
+        fixed = np.ix_(fit.spec.fixed, fit.spec.fixed)
+        sums = fit.row_products if isinstance(fit, ResidualFit) else fit.products
         if fit.spec.has_intercept:
             shift, gram = np.asarray(sums.basis)[fixed], sums.gram[fixed]
         else:

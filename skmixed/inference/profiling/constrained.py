@@ -25,6 +25,7 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import evaluate
+from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import Term
 from skmixed.inference.components import Component
 from skmixed.inference.profiling.constrained_search import RoundSearch, Searcher
@@ -225,7 +226,14 @@ class ConstrainedDeviance(Constrained):
         log_sigma = t if kind == "scale" else float(x[-1])
         held = (columns[0], t) if kind == "coefficient" else None
         terms = self.thetas(x, t)
-        found = deviance_at(self.fit, self.lambdas(terms), log_sigma, held)
+        found = deviance_at(self.fit.problem, self.lambdas(terms), log_sigma, held)
+        return self._derivatives(found, terms, t)
+
+    def _derivatives(
+        self, found: Deviance, terms: list[TermPoint], t: float
+    ) -> tuple[float, FloatArray, float]:
+        """Return the same, of what was found at the terms' thetas."""
+        kind = self.component.kind
         gradient, slope = [np.empty(0)], found.by_held
         for term, part, theta in terms:
             by_omega = found.by_omegas[term.position][term.block, term.block]
@@ -251,7 +259,7 @@ class Deviance:
 
 
 def deviance_at(
-    fit: Fit, lambdas: Blocks, log_sigma: float, held: tuple[int, float] | None = None
+    problem: Problem, lambdas: Blocks, log_sigma: float, held: tuple[int, float] | None = None
 ) -> Deviance:
     """Return the full deviance, minimised over the coefficients that are not held.
 
@@ -260,7 +268,7 @@ def deviance_at(
     Raises an ArithmeticError where
     it cannot be computed.
     """
-    problem, model = fit.problem, fit.problem.model
+    model = problem.model
     sigma = math.exp(log_sigma)  # raises OverflowError
     s = (sigma * model.response_scale) ** 2
     if not (0.0 < s < np.inf and all(np.isfinite(lam).all() for lam in lambdas)):
@@ -269,7 +277,7 @@ def deviance_at(
     evaluation = evaluate(problem, scaled, s)
     square, w, by_held = evaluation.square, evaluation.to_residual, 0.0
     if held is not None:
-        place = fit.spec.fixed[held[0]]
+        place = problem.spec.fixed[held[0]]
         row = model.to_raw[place, :-1]
         target = held[1] * model.response_scale + model.to_raw[place, -1]
         along = evaluation.beta_covariance @ row

@@ -14,6 +14,7 @@ from scipy import stats
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import BoolArray, FloatArray
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.exceptions import warn
 from skmixed.inference.components import Component, components_of, identified_part, is_identified
@@ -28,6 +29,7 @@ from skmixed.inference.fitted import (
 )
 from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.profiling.constrained import Constrained, ConstrainedDeviance
+from skmixed.inference.profiling.constrained_residual import ResidualDeviance
 from skmixed.inference.profiling.constrained_likelihood import ConstrainedLikelihood
 from skmixed.inference.profiling.constrained_search import NOT_COMPUTED, Searcher
 from skmixed.inference.table import Table, TabularResult
@@ -202,7 +204,8 @@ def profiled(
     if isinstance(given, Fit):
         check_exact(given, "a profile")
         fit = given.with_method("ml")
-        constrain = partial(ConstrainedDeviance, identified_part(fit))
+        kind = ResidualDeviance if isinstance(fit, ResidualFit) else ConstrainedDeviance
+        constrain = partial(kind, identified_part(fit))
         return fit, _curves(fit, constrain)
     check_maximum(given, "a profile")
     observations = observations_of_fit(model, *rows, "a profile likelihood")
