@@ -54,8 +54,8 @@ class ResidualDesign:
     def structure(self) -> ResidualStructure:
         """The structure, to be fitted."""
         parts, term = self.parts, self.parts.correlation
-        if term is not None and self.visits is not None and term.name in VISIT_STRUCTURES:
-            return VISIT_STRUCTURES[term.name](tuple(self.visit_labels))
+        if term is not None and (term.has_own_variances or term.name == "toeplitz"):
+            raise ValueError(f"{self.text!r} is not built yet")
         name = None if term is None else term.name
         return ResidualProduct.of(name, self.strata_labels, parts.power is not None)
 
@@ -117,11 +117,13 @@ class ResidualDesign:
 
         `UNKNOWN` is what was not learned, is missing, or is not among the columns.
         """
-        codes = None
+        nothing = np.full(n_rows, UNKNOWN, dtype=np.intp)
+        codes, stratum = nothing, self._strata(columns)
         if series is not None:
             (codes,) = Grouping.of_levels([series]).codes(columns, n_rows)
-        position, stratum = self._positions(columns), self._strata(columns)
-        return ResidualRows(codes, series, position, stratum, self._values(columns))
+        if stratum is None and self.strata is not None:
+            stratum = nothing
+        return ResidualRows(codes, series, self._positions(columns), stratum, self._values(columns))
 
     def drawn_rows(self, columns: Mapping[str, Any], n_rows: int) -> ResidualRows:
         """Return the same of rows to be drawn: those of one label are one series, known or not."""
@@ -140,12 +142,14 @@ class ResidualDesign:
 
     def _positions(self, columns: Mapping[str, Any]) -> FloatArray | None:
         term = self.parts.correlation
-        if term is None or term.order not in columns or not _needs_order(term):
+        if term is None or term.order is None or not _needs_order(term):
+            return None
+        if term.order not in columns:
             return None
         if self.visits is not None:
             codes = self.visits.codes(columns[term.order])
             return np.asarray(codes, dtype=np.float64)
-        position = columns[term.order]
+        position: FloatArray = columns[term.order]
         if term.name != "ar1":
             return np.asarray(position)
         whole = np.round(position)
@@ -164,7 +168,7 @@ class ResidualDesign:
 
     def _values(self, columns: Mapping[str, Any]) -> FloatArray | None:
         name = self.parts.power
-        if name not in columns:
+        if name is None or name not in columns:
             return None
         values: FloatArray = columns[name]
         wrong = np.flatnonzero(values <= 0.0)
@@ -177,7 +181,7 @@ class ResidualDesign:
 
     def _refuse_unlearned(self, position: FloatArray | None, stratum: IntArray | None) -> None:
         """Raise ValueError for rows of visits or strata that are not known."""
-        found = []
+        found: list[tuple[Any, str, list[str]]] = []
         if self.visits is not None:
             found.append((position, "visit", self.visit_labels))
         if stratum is not None:
@@ -192,7 +196,7 @@ class ResidualDesign:
 
 
 def numbers_within(series: IntArray) -> FloatArray:
-    """Number the rows of every series from 1, (n,), in the order in which they come."""
+    """Return the numbers of rows within their series, (n,), from 1 in the order they come in."""
     order = np.argsort(series, kind="stable")
     is_first = np.append(True, np.diff(series[order]) != 0)[: len(series)]
     starts = np.maximum.accumulate(np.where(is_first, np.arange(len(series)), 0))

@@ -162,9 +162,10 @@ def residuals_of(
     """Return fitted, residual and group of every row, and the name of the factor.
 
     Without groups there are neither column nor factor. Residuals are times the root of weights that
-    are precisions; of generalized models they are the normal scores of quantile residuals. Other
-    classifiers and estimators of other packages are a TypeError, several outputs and an unknown
-    factor a ValueError.
+    are precisions, and by the deviation of their stratum relative to that of the reference; of
+    generalized models they are the normal scores of quantile residuals. Other classifiers and
+    estimators of other packages are a TypeError, several outputs and an unknown factor a
+    ValueError.
     """
     kind = type(estimator).__name__
     if not (isinstance(estimator, GroupedModels) or hasattr(estimator, "random")):
@@ -191,7 +192,9 @@ def residuals_of(
         if fitted.ndim > 1:
             raise several_outputs("ResidualsDisplay")
         residual = response - fitted
-        if sample_weight is not None and getattr(estimator, "weighting", "") == "precision":
+        if getattr(estimator, "residual", None) is not None:  # in units of the reference stratum
+            residual = residuals(estimator, X, y, sample_weight, groups, kind="deviance")
+        elif sample_weight is not None and getattr(estimator, "weighting", "") == "precision":
             residual = residual * np.sqrt(column_or_1d(sample_weight, dtype=np.float64))
     table = pd.DataFrame({"fitted": fitted, "residual": residual})
     grouping = GroupColumns.of(estimator)

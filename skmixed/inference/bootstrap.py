@@ -21,8 +21,8 @@ from skmixed.inference.fitted import (
     determined_mixed_fit_of,
     observations_of_fit,
     rows_of_fit,
-    snapshot,
     series_of_fit,
+    snapshot,
 )
 from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.replicators import (
@@ -30,10 +30,10 @@ from skmixed.inference.replicators import (
     GeneralizedReplicator,
     LinearReplicator,
     Replicator,
+    ResidualReplicator,
     Statistic,
     as_series,
     in_blocks,
-    ResidualReplicator,
 )
 from skmixed.inference.table import Table, TabularResult
 

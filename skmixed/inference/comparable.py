@@ -98,7 +98,9 @@ def _linear_difference(first: Fit, second: Fit) -> str:
         return f"{rows[0]} rows and {rows[1]} rows"
     if first.spec.weighting != second.spec.weighting and _is_weighted(first):
         return "weights are frequencies in one and precisions in the other"
-    weights = [(f.row_products.total_weight, f.row_products.total_log_weight) for f in (first, second)]
+    weights = [
+        (f.row_products.total_weight, f.row_products.total_log_weight) for f in (first, second)
+    ]
     if not np.allclose(weights[0], weights[1], rtol=SAME_SUM, atol=SAME_SUM):
         return "their weights differ"
     if not np.allclose(_moments(first), _moments(second), rtol=SAME_SUM, atol=0.0):
@@ -107,7 +109,10 @@ def _linear_difference(first: Fit, second: Fit) -> str:
 
 
 def _is_weighted(fit: Fit) -> bool:
-    return fit.row_products.total_weight != fit.row_products.n_rows or fit.row_products.total_log_weight != 0.0
+    return (
+        fit.row_products.total_weight != fit.row_products.n_rows
+        or fit.row_products.total_log_weight != 0.0
+    )
 
 
 def _moments(fit: Fit) -> tuple[float, float]:

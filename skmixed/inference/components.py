@@ -15,13 +15,13 @@ from typing import Literal
 import numpy as np
 
 from skmixed.core.batch.refits import Refits
+from skmixed.core.batch.residual_refits import ResidualRefits
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.after_fit.redrawn import GeneralizedRefits
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Term
 from skmixed.core.residual.residual_fit import ResidualFit
-from skmixed.core.batch.residual_refits import ResidualRefits
 from skmixed.inference.fitted import MixedFit, coefficient_names, stated_places
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.fitted import MixedFit, formula_of, mixed_fit_of, snapshot
@@ -296,6 +297,8 @@ def _own_variance(
     """Return the variance of a response given its mean, near `mean`, on the scale of the link."""
     if scale not in get_args(Scale):
         raise ValueError(f"scale={scale!r} is neither 'latent' nor 'observation'")
+    if isinstance(fit, ResidualFit):
+        return fit.mean_residual_variance
     if isinstance(fit, Fit):
         return fit.sigma2
     family = fit.mean_family
@@ -320,5 +323,9 @@ def _share(value: float, total: float) -> float:
 
 def _note(fit: MixedFit) -> tuple[str, ...]:
     has_slopes = any(term.columns != (CONSTANT,) for term in fit.spec.terms)
-    slopes = ("Variances of random slopes are means over rows.",) if has_slopes else ()
+    slopes: tuple[str, ...] = ()
+    if has_slopes:
+        slopes = ("Variances of random slopes are means over rows.",)
+    if isinstance(fit, ResidualFit):
+        slopes += ("The residual variance is a mean over rows, whatever their correlation.",)
     return slopes if isinstance(fit, Fit) else ("On the scale of the link.", *slopes)

@@ -53,9 +53,10 @@ def variance_limits(fit: MixedFit, components: list[Component], quantile: float)
     """Return intervals of deviations, correlations, sigma or a dispersion by the delta method.
 
     Deviations, their ratios and dispersions are taken to be normal on the scale of their logarithm,
-    correlations on that of Fisher's z = atanh r, powers as they are. `components` have no coefficients among them; `quantile` is the
-    half-width in standard errors. NaN where the estimate is on the boundary, zero or of absolute
-    value one, and where a generalized model has a variance without a maximum, which is held.
+    correlations on that of Fisher's z = atanh r, powers as they are. `components` have no
+    coefficients among them; `quantile` is the half-width in standard errors. NaN where the estimate
+    is on the boundary, zero or of absolute value one, and where a generalized model has a variance
+    without a maximum, which is held.
     """
     covariance = _log_covariance(fit)
     changes = _covariance_changes(fit)

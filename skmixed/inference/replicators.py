@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.batch.refits import refit_at, refit_responses, takes_lockstep
+from skmixed.core.batch.residual_refits import draw_rows, estimates, refit_rows
 from skmixed.core.batch.responses import Responses, draw_responses
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.after_fit.redrawn import (
@@ -26,7 +27,6 @@ from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
-from skmixed.core.batch.residual_refits import draw_rows, estimates, refit_rows
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
 from skmixed.inference.components import Component, values_of
@@ -151,9 +151,7 @@ class ResidualReplicator:
         statistics = []
         if self.statistic is not None:
             empty = pd.Series(dtype=float)
-            statistics = [
-                empty if fit is None else as_series(self.statistic(fit)) for fit in found
-            ]
+            statistics = [empty if fit is None else as_series(self.statistic(fit)) for fit in found]
         refits = estimates(self.fit, found)
         values = values_of(self.fit, self.parameters, refits)
         return RefittedBlock(values, refits.converged, refits.singular, statistics)

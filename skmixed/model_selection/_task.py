@@ -138,8 +138,8 @@ def sum_for_folds(
     """Sum over all rows once, if every training set can be made of them by subtraction.
 
     None where rows of weight zero are gone, a training set repeats rows, columns depend on the rows
-    they are learned from, or residuals on each other. The models are equal but for `random`; `data` is the table as each
-    reads it, and `n_rows` its length as it was given.
+    they are learned from, or residuals on each other. The models are equal but for `random`; `data`
+    is the table as each reads it, and `n_rows` its length as it was given.
     """
     if data[0].source.n_rows != n_rows or data[0].residual is not None:
         return None

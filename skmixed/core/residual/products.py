@@ -235,10 +235,10 @@ class ResidualProduct(ResidualStructure):
         return None
 
     def deviations(self, phi: FloatArray, rows: ResidualRows) -> FloatArray:
-        """Return them, (n,); NaN in a stratum that the fit had no rows of."""
+        """Return them, (n,); NaN in a stratum that the fit had no rows of, or a negative one."""
         logs: FloatArray | float = 0.0
         if self.strata and rows.stratum is not None:
-            of_strata = np.full(len(self.strata), np.nan)
+            of_strata = np.full(len(self.strata) + 1, np.nan)
             of_strata[self.reference] = 0.0
             start = int(self.is_correlated)
             of_strata[list(self.free)] = phi[start : start + len(self.free)]
@@ -246,6 +246,28 @@ class ResidualProduct(ResidualStructure):
         if self.has_power and rows.value is not None:
             logs = logs + phi[-1] * (np.log(rows.value) - self.centre)
         return np.exp(np.zeros(self._n(rows)) + logs)
+
+    def mean_square(self, phi: FloatArray, keys: FloatArray, counts: FloatArray) -> float:
+        rows = keys[:, 0] == ROWS
+        exponents = self._exponents(keys[rows])
+        squares = np.exp(-(phi[int(self.is_correlated) :] @ exponents))
+        return float(counts[rows] @ squares / counts[rows].sum())
+
+    def named_deviations(self, phi: FloatArray) -> list[tuple[str, float]]:
+        if not self.strata:
+            return [("", 1.0)]
+        start = int(self.is_correlated)
+        ratios = np.exp(phi[start : start + len(self.free)]).tolist()
+        others = [(self.strata[s], ratio) for s, ratio in zip(self.free, ratios, strict=True)]
+        return [(self.strata[self.reference], 1.0), *others]
+
+    @property
+    def is_carried(self) -> bool:
+        return isinstance(self.correlation, Neighbours)
+
+    def carried(self, phi: FloatArray, gaps: FloatArray) -> FloatArray:
+        assert isinstance(self.correlation, Neighbours)
+        return self.correlation.rho(float(phi[0]), gaps)[0].value
 
     def _n(self, rows: ResidualRows) -> int:
         return len(getattr(rows, self.needed[0]))

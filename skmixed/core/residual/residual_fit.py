@@ -11,6 +11,7 @@ import numpy as np
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import Evaluation, evaluate
+from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.joint_derivatives import JointCurvature, joint_curvature
 from skmixed.core.residual.residual_problem import ResidualProblem
@@ -19,6 +20,7 @@ from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.residual.structure import ResidualParameter, ResidualStructure
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import SolverReport
+from skmixed.core.sums.crossproducts import CrossProducts
 
 _GIVEN = SolverReport("none", True, 0, "theta and phi were given", ())
 
@@ -94,6 +96,23 @@ class ResidualFit(Fit):
             return super().criterion_at(theta)
         moved = self.at_phi(phi)
         return evaluate(moved.problem, moved.scaled_lambdas_at(theta)).criterion
+
+    def _arranged(self) -> Problem:
+        """Return the criterion, in units that do not depend on phi."""
+        tabled = ResidualProblem.of(self.tables, self.spec).with_structure(self.structure)
+        return tabled.at(self.phi)
+
+    @property
+    def row_products(self) -> CrossProducts:
+        """Cross-products of the rows, as if their residuals were alike and independent."""
+        return self.tables.base
+
+    @property
+    def mean_residual_variance(self) -> float:
+        """Mean of the residual variances of rows of weight one, in squared units of y."""
+        counts = self.tables.counts_for(self.spec.weighting)
+        keys = np.array(self.tables.keys)
+        return self.sigma2 * self.structure.mean_square(self.phi, keys, counts)
 
     @property
     def residual_parameters(self) -> tuple[ResidualParameter, ...]:

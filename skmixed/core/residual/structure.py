@@ -122,6 +122,30 @@ class ResidualStructure(ABC):
     def deviations(self, phi: FloatArray, rows: ResidualRows) -> FloatArray:
         """Return the standard deviation of the residual of every row, (n,), relative to sigma."""
 
+    def mean_square(self, phi: FloatArray, keys: FloatArray, counts: FloatArray) -> float:
+        """Return the mean square of `deviations`, given keys, (M, d), and counts, (M,)."""
+        return 1.0
+
+    def named_deviations(self, phi: FloatArray) -> list[tuple[str, float]]:
+        """Return the classes of rows that differ in `deviations`, the reference first, with them.
+
+        Where a covariate makes a difference, it is taken to be one.
+        """
+        return [("", 1.0)]
+
+    def visit_correlations(self, phi: FloatArray) -> FloatArray | None:
+        """Return the correlations of planned visits, (V, V); None where there are none."""
+        return None
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether the last residual of a series is all that the others tell of those to come."""
+        return False
+
+    def carried(self, phi: FloatArray, gaps: FloatArray) -> FloatArray:
+        """Return the correlation with the last residual of a series at gaps, (m,)."""
+        raise NotImplementedError
+
     @abstractmethod
     def whitened(self, phi: FloatArray, rows: ResidualRows, values: FloatArray) -> FloatArray:
         """Return L^-1 times values, (n, m), with L L' = R of these rows."""

@@ -63,8 +63,8 @@ def check_residual_structure(
         raise ValueError(
             f"solver={model.solver!r} does not know residual structures: take 'auto' or 'newton'"
         )
-    is_counted = weights is not None and model.weighting == "frequency"
-    if is_counted and structure.is_correlated and (weights != 1.0).any():
+    is_counted = model.weighting == "frequency" and structure.is_correlated
+    if is_counted and weights is not None and (weights != 1.0).any():
         raise ValueError(
             "sample weights count rows with weighting='frequency', and rows of one series cannot "
             "stand for several: repeat whole series under names of their own, or take "

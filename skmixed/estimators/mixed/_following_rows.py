@@ -124,7 +124,8 @@ class FollowingRows:
 
     def _weights(self, fit: Fit) -> FloatArray:
         """Return w, (n,)."""
-        assert isinstance(fit, ResidualFit) and self.of_last is not None
+        assert isinstance(fit, ResidualFit)
+        assert self.of_last is not None
         rho = self._correlations(fit)
         follows = np.flatnonzero(rho)
         own = fit.structure.deviations(fit.phi, self.residual)[follows]
@@ -164,9 +165,7 @@ def _gaps(rows: ResidualRows, last: ResidualRows) -> FloatArray:
     return gaps
 
 
-def _refuse_other_levels(
-    rows: Rows, last: Rows, residual: ResidualRows, gaps: FloatArray
-) -> None:
+def _refuse_other_levels(rows: Rows, last: Rows, residual: ResidualRows, gaps: FloatArray) -> None:
     """Raise ValueError where a row is at another level of a factor than its series."""
     assert residual.series is not None
     ends = np.maximum(residual.series, 0)

@@ -134,8 +134,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
         if serial:
             if random != "all":
                 raise ValueError(
-                    f"serial=True goes on from residuals given all random effects: random={random!r}"
-                    " leaves some out"
+                    "serial=True goes on from residuals given all random effects, of which "
+                    f"random={random!r} leaves some out"
                 )
             return self._forecast(fitted, X, groups, return_std=return_std)
         _, rows = fitted.predictor.read(self, X, groups, random)

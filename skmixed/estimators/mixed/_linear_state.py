@@ -91,10 +91,10 @@ class LinearState(MixedState):
         """Fit to the rows so far and further ones; warns where what is found is in doubt."""
         unnamed = () if self.feature_names_in is not None else self.columns.groups
         sums, ends = sums_of(self.design, rows, residual)
+        so_far: Any = self.posterior.products
         if isinstance(self.fit, ResidualFit):
-            total: Any = self.fit.tables + sums
-        else:
-            total = self.posterior.products + sums
+            so_far = self.fit.tables
+        total: Sums = so_far + sums
         if self.ends is not None and ends is not None:
             ends = self.ends.with_others(ends)
         design = self.design.with_levels(products_of(total).levels)
@@ -199,6 +199,8 @@ def sums_of(
     if design.residual is None or residual is None:
         return CrossProducts.of(design.layout, rows), None
     structure = design.residual.structure
+    if rows.weights is not None and (rows.weights == 1.0).all():  # whatever they mean
+        rows = replace(rows, weights=None)
     sums = ResidualTables.of(design.layout, rows, residual, structure)
     return sums, SeriesEnds.of(rows, residual) if structure.is_carried else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,9 +38,10 @@ class SeriesEnds:
     def with_others(self, other: SeriesEnds) -> SeriesEnds:
         """Return the last rows of these and of other series."""
         one, two = self.residual, other.residual
-        assert one.labels is not None and two.labels is not None
+        assert one.labels is not None
+        assert two.labels is not None
 
-        def joined(name: str) -> FloatArray | IntArray | None:
+        def joined(name: str) -> Any:
             values = getattr(one, name), getattr(two, name)
             return None if values[0] is None else np.concatenate(values)
 

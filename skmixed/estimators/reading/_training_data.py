@@ -105,7 +105,7 @@ def read_training_data(
     context = {} if estimator.context is None else check_context(estimator.context)
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
     structure = getattr(estimator, "residual", None)
-    residual, labels = _read_residual(structure, table, given)
+    in_structure, labels = _read_residual(structure, table, given)
     terms, columns = declared(
         estimator.random, estimator.group_features, table.names, given, fixed, labels
     )
@@ -113,7 +113,7 @@ def read_training_data(
     names = table.feature_names
     if not columns.by_formula:
         table.check_shape(estimator)
-    source = replace(_cut(table, columns, estimator, fitting=True), residual=residual)
+    source = replace(_cut(table, columns, estimator, fitting=True), residual=in_structure)
     classes = None
     if isinstance(estimator, ClassifierMixin):
         values, classes = estimator._read_classes(y, source.n_rows)
@@ -255,16 +255,16 @@ def read_new_data(
     columns: Columns = fitted.columns
     table = InputTable.of(X)
     structure = fitted.design.residual
-    found = {}
+    in_structure: Mapping[str, Any] = {}
     if structure is not None:
-        found = residual_columns(structure.parts, table, groups, residual)
+        in_structure = residual_columns(structure.parts, table, groups, residual)
     if not columns.by_formula:
         if fitted.feature_names_in is not None:
             spare = columns.groups_besides(needed or ())
             table = table.with_columns([*spare, *columns.residual], columns.names)
         table.check_columns(estimator, fitted)
     source = _cut(table, columns, estimator, fitting=False, needed=needed)
-    source = replace(source, residual=found)
+    source = replace(source, residual=in_structure)
     by_argument = columns.from_argument if needed is None else needed
     found = groups_as_in_fit(columns, groups, source.n_rows, by_argument)
     if found is not None:

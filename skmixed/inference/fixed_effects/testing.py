@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.fitted import (
     MixedFit,

@@ -29,8 +29,8 @@ from skmixed.inference.fitted import (
 )
 from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.profiling.constrained import Constrained, ConstrainedDeviance
-from skmixed.inference.profiling.constrained_residual import ResidualDeviance
 from skmixed.inference.profiling.constrained_likelihood import ConstrainedLikelihood
+from skmixed.inference.profiling.constrained_residual import ResidualDeviance
 from skmixed.inference.profiling.constrained_search import NOT_COMPUTED, Searcher
 from skmixed.inference.table import Table, TabularResult
 
@@ -204,8 +204,10 @@ def profiled(
     if isinstance(given, Fit):
         check_exact(given, "a profile")
         fit = given.with_method("ml")
-        kind = ResidualDeviance if isinstance(fit, ResidualFit) else ConstrainedDeviance
-        constrain = partial(kind, identified_part(fit))
+        part = identified_part(fit)
+        constrain = partial(ConstrainedDeviance, part)
+        if isinstance(part, ResidualFit):
+            constrain = partial(ResidualDeviance, part)
         return fit, _curves(fit, constrain)
     check_maximum(given, "a profile")
     observations = observations_of_fit(model, *rows, "a profile likelihood")
