@@ -36,7 +36,7 @@ F09 20 21 22 21.5
 F10 16.5 19 19 19.5
 F11 24.5 25 28 28
 """
-_AGES = (8, 10, 12, 14)
+_AGES = (8, 10, 12, 14)  # years, the same of every child
 _SEXES = {"M": "Male", "F": "Female"}  # by the first letter of a label
 
 

@@ -39,11 +39,11 @@ from skmixed.core.pooling.cells import Cells
 from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
 from skmixed.core.pooling.likelihood_errors import ParameterErrors
 from skmixed.core.pooling.stage import FirstStageResidual
-from skmixed.core.residual.correlations import CORRELATIONS
 from skmixed.core.residual.products import ResidualProduct
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
-from skmixed.core.residual.tables import ResidualTables
+from skmixed.core.residual.residual_tables import ResidualTables
+from skmixed.core.residual.series_correlations import CORRELATIONS
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.report import Iteration, MonteCarlo, SolverReport
 from skmixed.core.sums.blocks import FactorBlock, PairBlock

@@ -12,8 +12,8 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
+from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.residual.structure import draw
-from skmixed.core.residual.tables import ResidualTables
 from skmixed.core.rows.linear_predictor import x_beta, z_b
 from skmixed.core.search.unbounded import NoMaximumError
 from skmixed.core.sums.layout import Rows

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skmixed.core.fit import Fit
 from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.structure import ResidualStructure
 from skmixed.core.search.report import Iteration
 from skmixed.core.sums.crossproducts import CrossProducts
@@ -128,7 +129,7 @@ def warn_about(
     the residual, or no residual is left beside the fixed part or the random effects. What sizes
     alone say of slopes, `check_effects` has said before the search.
     """
-    if not fit.spec.terms:
+    if not (fit.spec.terms or isinstance(fit, ResidualFit)):
         return
     if not fit.is_determined:
         warn(

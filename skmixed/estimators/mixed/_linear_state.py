@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -15,7 +15,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
-from skmixed.core.residual.tables import ResidualTables
+from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.auto import choose
 from skmixed.core.search.average_information import IterativeSolver
@@ -65,7 +65,8 @@ class LinearState(MixedState):
         design, rows = learn_rows(model, data, data.terms)
         sums, ends = sums_of(design, rows, residual_rows_of(design, data.source))
         del rows  # as large as the table, in whose room the search goes on
-        return cls.of_sums(model, data, design, sums, data.weights, ends=ends, **more)
+        search, asked = asked_fit(model, design, sums, data.weights, data.unnamed_groups)
+        return cls.of(model, data, design, search(*asked), ends=ends, **more)
 
     @classmethod
     def of_sums(
@@ -78,8 +79,8 @@ class LinearState(MixedState):
         **more: Any,
     ) -> Self:
         """Fit to sums as an estimator asks for."""
-        fit = fitted_sums(model, design, sums, weights, data.unnamed_groups)
-        return cls.of(model, data, design, fit, **more)
+        search, asked = asked_fit(model, design, sums, weights, data.unnamed_groups)
+        return cls.of(model, data, design, search(*asked), **more)
 
     @classmethod
     def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
@@ -98,7 +99,8 @@ class LinearState(MixedState):
         if self.ends is not None and ends is not None:
             ends = self.ends.with_others(ends)
         design = self.design.with_levels(products_of(total).levels)
-        fit = fitted_sums(model, design, total, rows.weights, unnamed)
+        search, asked = asked_fit(model, design, total, rows.weights, unnamed)
+        fit = search(*asked)
         warn_about(fit, unnamed)
         return replace(self, fit=fit, posterior=fit, design=design, ends=ends)
 
@@ -210,20 +212,24 @@ def products_of(sums: Sums) -> CrossProducts:
     return sums.base if isinstance(sums, ResidualTables) else sums
 
 
-def fitted_sums(
+def asked_fit(
     model: Any,
     design: Design,
     sums: Sums,
     weights: FloatArray | None,
     by_position: Sequence[str],
-) -> Fit:
-    """Fit a model to sums as an estimator asks for; the arguments are those of `checked_spec`."""
+) -> tuple[Callable[..., Fit], tuple[Any, ...]]:
+    """Return the fit to sums that an estimator asks for, as a function and its arguments.
+
+    What is given are the arguments of `checked_spec`.
+    """
     products = products_of(sums)
     spec = checked_spec(model, design, products, weights, by_position)
     if isinstance(sums, ResidualTables):
         check_residual_structure(model, sums.structure, weights)
-        return ResidualFit.of_tables(sums, spec)
-    return Fit.of(products, spec, *search_of(model, products, spec))
+        newton, _ = search_of(model, products, replace(spec, terms=()))
+        return ResidualFit.of_tables, (sums, spec, newton)
+    return Fit.of, (products, spec, *search_of(model, products, spec))
 
 
 def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Solver, str]:
