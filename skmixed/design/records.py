@@ -154,7 +154,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
 
 # Fields that models stored before them do not have; their defaults say what was so then.
 _ADDED = {
-    "CrossProducts": {"unit", "plan_bytes"},
+    "CrossProducts": {"unit", "plan_bytes", "log_det"},
     "Columns": {"exposure", "residual"},
     "Blend": {"mixture"},
     "Scheme": {"uses_pooled"},

@@ -165,6 +165,7 @@ def test_clone_and_parameters():
         "context": {"f": np.sin},
         "group_features": ["class"],
         "covariance": {"school": "diagonal"},
+        "residual": "var(school)",
         "method": "ml",
         "fit_intercept": True,
         "weighting": "precision",

@@ -313,10 +313,10 @@ def read_batch(
 ) -> tuple[Rows, ResidualRows | None]:
     """Validate further rows for a fitted model and make their columns, levels of their own.
 
-    What a residual structure knows of them is returned beside. `fitted` is the state of the estimator; X, y, sample_weight and groups are as in
-    `MixedLinearRegressor.fit`. Rows of weight zero are left out, and offsets subtracted from y.
-    Raises ValueError for invalid input, missing grouping columns, and parameters that have changed
-    since the fit.
+    What a residual structure knows of them is returned beside. `fitted` is the state of the
+    estimator; X, y, sample_weight and groups are as in `MixedLinearRegressor.fit`. Rows of weight
+    zero are left out, and offsets subtracted from y. Raises ValueError for invalid input, missing
+    grouping columns, and parameters that have changed since the fit.
     """
     _, y, weights, source = _further(estimator, fitted, X, y, sample_weight, groups)
     design = fitted.design
