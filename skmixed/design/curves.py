@@ -120,16 +120,24 @@ class Smooth:
             for name in names
         ]
 
+    def values(self, table: NamedColumns) -> tuple[FloatArray, FloatArray | None]:
+        """Return what it is a curve of in other rows, (n,), and what multiplies it, (n, n_curves).
+
+        The latter is None where nothing does.
+        """
+        x = evaluate_expression(self.term.argument, table, context=self.context)
+        return x, None if self.by is None else self.by.matrix(table)
+
     def columns(self, table: NamedColumns) -> FloatArray:
         """Return the columns of other rows, (n, n_columns); warns of those beyond the range."""
-        x = evaluate_expression(self.term.argument, table, context=self.context)
+        x, times = self.values(table)
         outside = self.basis.are_outside(x)
         if len(outside):
             warn(
                 f"{self._is_outside(outside)}: the curve goes on as a straight line there",
                 ExtrapolationWarning,
             )
-        return self._columns(x, None if self.by is None else self.by.matrix(table))
+        return self._columns(x, times)
 
     @property
     def free_variables(self) -> tuple[str, ...]:
@@ -145,6 +153,15 @@ class Smooth:
         if self.by is not None and not self.is_by_level:
             free[:, :1] = self.by.matrix(table)
         return free
+
+    def single(self, x: FloatArray) -> FloatArray:
+        """Return the columns of one curve at values x, (n,), times one: (n, n_columns)."""
+        columns = self.basis.penalised(x)
+        if not self.basis.is_cyclic:
+            columns = np.column_stack([self.basis.line(x), columns])
+        if self.by is not None and not self.is_by_level:
+            columns = np.column_stack([np.ones(len(x)), columns])
+        return columns
 
     def check_further(self, table: NamedColumns) -> None:
         """Raise ValueError for rows that cannot be added to those it was learned from.
@@ -173,14 +190,8 @@ class Smooth:
 
     def _columns(self, x: FloatArray, times: FloatArray | None) -> FloatArray:
         """Return the columns of rows with values x, (n,), that are multiplied, (n, n_curves)."""
-        one = self.basis.penalised(x)
-        if not self.basis.is_cyclic:
-            one = np.column_stack([self.basis.line(x), one])
-        if times is None:
-            return one
-        if not self.is_by_level:
-            one = np.column_stack([np.ones(len(x)), one])
-        return np.hstack([one * column[:, None] for column in times.T])
+        one = self.single(x)
+        return one if times is None else np.hstack([one * column[:, None] for column in times.T])
 
 
 def _by_terms(term: SmoothTerm, columns: tuple[str, ...], context: Mapping[str, Any]) -> Any:

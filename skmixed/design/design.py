@@ -122,6 +122,11 @@ class FittedCurve:
     penalised: tuple[int, ...]
     term: Term  # that the latter make
 
+    def marked(self, table: NamedColumns) -> FloatArray:
+        """Return what it is a curve of in rows, of a level those of that level, (m,)."""
+        x, times = self.smooth.values(table)
+        return x if times is None else x[times[:, self.number] != 0.0]
+
 
 @dataclass(frozen=True)
 class Formulas:

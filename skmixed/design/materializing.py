@@ -21,7 +21,9 @@ from skmixed.design.grammar.expressions import FormulaTerms, KnownColumns
 from skmixed.design.grammar.functions import FOR_FORMULAIC
 from skmixed.design.grammar.terms import Operand
 from skmixed.design.plain import TermColumns, refuse_unseen
+from skmixed.design.spline_functions import spline_functions
 from skmixed.design.values import is_categorical, truth_levels
+from skmixed.exceptions import ExtrapolationWarning, warn
 
 _EVALUATION = {"name": "lookup", "code": "python", "literal": "literal"}
 
@@ -166,7 +168,9 @@ def _materialize(
         if not is_categorical(values) and (values.dtype == np.bool_ or name in learned.known_levels)
     }
     frame = frame.assign(**frame[numbers].astype(np.float64))
-    materializer = formulaic.materializers.PandasMaterializer(frame, {**FOR_FORMULAIC, **context})
+    beyond: list[str] = []
+    functions = {**FOR_FORMULAIC, **spline_functions(formulaic, beyond), **context}
+    materializer = formulaic.materializers.PandasMaterializer(frame, functions)
     materializer = _with_factors(materializer, factors)
     mismatch = formulaic.errors.DataMismatchWarning
     try:
@@ -182,6 +186,8 @@ def _materialize(
         raise ValueError(outside) from error
     except (formulaic.errors.FormulaicError, ValueError, TypeError, SyntaxError) as error:
         raise _not_evaluated(terms, error) from error
+    for said in dict.fromkeys(beyond):
+        warn(f"'{terms.given}' has rows outside of {said}", ExtrapolationWarning)
     if values.shape[0] != n_rows:
         raise ValueError(f"'{terms.given}' does not give one value for every row")
     return matrix.model_spec, values

@@ -4,9 +4,9 @@ The second differences of the coefficients are penalised (Eilers & Marx 1996,
 doi:10.1214/ss/1038425655), at the knots of mgcv's "ps" and "cp". Their penalty says nothing of
 straight lines, or of the constant where the curve goes around. In the eigenvectors of what it is
 about, over the roots of the eigenvalues, coefficients are independent with one variance, so that
-the curve is random effects. These columns are made orthogonal to the constant and the line over the
-range, and their mean square sum there is one: the deviation of the effects is that of the curve
-from its line.
+the curve is random effects. These columns have mean zero over the range, as those of mgcv over the
+rows, and their mean square sum there is one: the deviation of the effects is that of the curve from
+its line. Restricted likelihood does not depend on what is taken off; full likelihood does.
 """
 
 from __future__ import annotations
@@ -113,20 +113,18 @@ def penalised_map(k: int, is_cyclic: bool) -> FloatArray:
     basis = SplineBasis(k, 0.0, 1.0, is_cyclic)
     if is_cyclic:
         differences = np.roll(np.eye(k), 1, axis=1) + np.roll(np.eye(k), -1, axis=1) - 2 * np.eye(k)
-        free = np.ones((k, 1))
     else:
         differences = np.diff(np.eye(k), 2, axis=0)
-        free = np.stack([np.ones(k), np.arange(k) - 1.0], axis=1)
     values, vectors = np.linalg.eigh(differences.T @ differences)
-    n_free = free.shape[1]
-    columns = vectors[:, n_free:] / np.sqrt(values[n_free:])
+    n_penalised = basis.n_penalised
+    columns = vectors[:, -n_penalised:] / np.sqrt(values[-n_penalised:])
     columns *= np.where(columns[-1] < 0.0, -1.0, 1.0)  # LAPACK's sign is any
     nodes, weights = np.polynomial.legendre.leggauss(_N_NODES)
     first, last = basis.ends
     places = (np.arange(basis.n_pieces)[:, None] + (nodes + 1.0) / 2.0).ravel() / basis.n_pieces
     splines = basis.splines(first + places * (last - first)).toarray()
     moments = (splines.T * np.tile(weights, basis.n_pieces)) @ splines / (2.0 * basis.n_pieces)
-    columns -= free @ np.linalg.solve(free.T @ moments @ free, free.T @ moments @ columns)
+    columns -= moments.sum(axis=0) @ columns  # the B-splines add up to one
     columns /= np.sqrt(np.trace(columns.T @ moments @ columns))
     columns.setflags(write=False)
     return np.asarray(columns)

@@ -9,6 +9,7 @@ from skmixed.display.profile_display import ProfileDisplay
 from skmixed.display.random_effects_display import RandomEffectsDisplay
 from skmixed.display.residuals_display import ResidualsDisplay
 from skmixed.display.shrinkage_display import ShrinkageDisplay
+from skmixed.display.smooth_display import SmoothDisplay
 
 __all__ = [
     "CoefficientDisplay",
@@ -17,4 +18,5 @@ __all__ = [
     "RandomEffectsDisplay",
     "ResidualsDisplay",
     "ShrinkageDisplay",
+    "SmoothDisplay",
 ]

@@ -110,6 +110,29 @@ def smooth_frame(fit: MixedFit, design: Any) -> pd.DataFrame:
     return pd.DataFrame(rows, index=[curve.name for curve in design.curves], columns=columns)
 
 
+def curve_points(model: Any, n_points: int, level: float) -> pd.DataFrame:
+    """Tabulate the curves of a fitted model at points of their ranges, with pointwise limits.
+
+    Columns curve, argument (of what), x, estimate, std_error, lower and upper: less the mean over
+    the range, or of what is multiplied by a number its coefficient. Raises ValueError without
+    curves.
+    """
+    fit, design = determined_mixed_fit_of(model), design_of(model)
+    if not design.curves:
+        raise ValueError("the model has no curves s(x) in its fixed part")
+    half, parts = stats.norm.ppf(0.5 + 0.5 * level), []
+    for curve in design.curves:
+        smooth, estimate = curve.smooth, CurveEstimate.of(fit, curve.term, curve.free)
+        x = np.linspace(smooth.basis.low, smooth.basis.high, n_points)
+        columns = smooth.single(x)[:, -len(estimate.coefficients) :]
+        value = columns @ estimate.coefficients
+        error = np.sqrt(((columns @ estimate.covariance) * columns).sum(axis=1))
+        part = {"curve": curve.name, "argument": smooth.term.argument, "x": x}
+        limits = {"lower": value - half * error, "upper": value + half * error}
+        parts.append(pd.DataFrame({**part, "estimate": value, "std_error": error, **limits}))
+    return pd.concat(parts, ignore_index=True)
+
+
 def summarised_curves(fit: MixedFit, design: Any) -> pd.DataFrame | None:
     """Return what a summary says of curves, None where there are none or nothing judges them."""
     is_exact = isinstance(fit, GeneralizedFit) or fit.report.monte_carlo is None

@@ -354,6 +354,7 @@ def test_stored_text_passes_the_same_gate():
 
 def test_every_listed_function_can_be_called():
     settings = {"poly": ", 2", "bs": ", df=4", "cc": ", df=3", "cr": ", df=3", "cs": ", df=3"}
+    settings |= {"ns": ", df=3"}
     settings |= {"hashed": ", levels=3"}
     unit = TABLE.assign(x=TABLE.x / (1 + TABLE.x.max()), z=0.5, big=2.0 + TABLE.x)
     for name, function in FUNCTIONS.items():

@@ -71,6 +71,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "standardize": _learning(0, "center", "rescale", "ddof"),
     "poly": _learning(1, "degree", "raw"),
     "bs": _learning(1, "df", "knots", "degree", "include_intercept", *_BOUNDS),
+    "ns": _learning(1, "df", "knots", "include_intercept", *_BOUNDS[:2]),
     **{
         name: _learning(1, "df", "knots", "constraints", *_BOUNDS)  # of formulaic and of patsy
         for name in ("cc", "cr", "cs")
@@ -108,7 +109,6 @@ FOR_FORMULAIC: Mapping[str, Any] = {
 _NUMBERS = "numbers need no call: leave it out, and make numbers of text beforehand, in the table"
 # How else the functions of R are said that are not there.
 INSTEAD: Mapping[str, str] = {
-    "ns": "cr(x, df=...) and cs(x, df=...) are natural cubic splines, in another basis",
     "s": "the curve s(x) is a term of the sum by itself, and s(x, by=z) is z times one",
     "interaction": "a:b is the interaction",
     "dummy": 'I(f == "b") is 1 where f is "b"',

@@ -56,8 +56,10 @@ class KnownPredictor:
         """Variance of the random effects, (n,).
 
         It is that given the data of levels that are known and wanted, otherwise that between all.
+        Curves of all rows have none: as coefficients, they are taken as estimated.
         """
-        return np.maximum(effect_variances(self.fitted.working, self.rows.rows_of_wanted), 0.0)
+        rows, grouped = self.rows.rows_of_wanted, tuple(not each for each in self.rows.is_whole)
+        return np.maximum(effect_variances(self.fitted.working, rows, grouped), 0.0)
 
     def means(self, *, averages: bool) -> FloatArray:
         """Return the mean responses, (n,), averaged over what is not known of effects or not."""
@@ -100,7 +102,8 @@ class KnownPredictor:
             return np.asarray(slope * predictor_errors(fit, working, rows, wanted).roots)
         others = tuple(not keep for keep in wanted)
         averaged = of_unknown_levels(working, rows, others)
-        known = np.maximum(effect_variances(working, rows, wanted), 0.0)
+        grouped = tuple(k and not w for k, w in zip(wanted, self.rows.is_whole, strict=True))
+        known = np.maximum(effect_variances(working, rows, grouped), 0.0)
         weight = family.variance_weight(self.center, known + averaged)
         errors = predictor_errors(fit, working, rows, wanted, weight)
         return family.mean_deviation(self.center, errors.squares, averaged)
