@@ -22,11 +22,13 @@ import numpy as np
 from skmixed.core.elimination.chain import ChainFactorisation
 from skmixed.core.elimination.levels import multiply_levels
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.linalg import FloatArray
-from skmixed.core.model.evaluation import Evaluation, exact_hessian
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.evaluation import Evaluation, evaluate, exact_hessian
 from skmixed.core.residual.residual_problem import CombinedProblem, ResidualProblem, total
 from skmixed.core.residual.structure import Combination
-from skmixed.core.search.coordinates import Coordinates
+from skmixed.core.search.coordinates import Coordinates, theta_gradient
+
+_CENTRAL_STEP = 1e-4  # in units of theta, of central differences of the gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +58,21 @@ class PhiDerivatives:
         return [factorisation.conditional_covariance(f) for f in range(len(self.effects))]
 
     @cached_property
+    def pair_levels(self) -> dict[tuple[int, int], tuple[IntArray, IntArray]]:
+        """Levels of both factors of the pairs that occur, (n_pairs,) each."""
+        pairs = self.problem.independent.pairs
+        return {ij: (pair.rows, pair.columns) for ij, pair in pairs.items()}
+
+    @cached_property
     def forms(self) -> FloatArray:
         """What a unit of every table changes the criterion by, (M,), but for log|R|."""
         middle, problem = self.evaluation.middle, self.problem
         found = problem.gram.reshape(len(problem.gram), -1) @ middle.ravel()
         weighted = [np.matmul(middle, b) for b in self.effects]
+        for (i, j), (rows, columns) in self.pair_levels.items():
+            right = self.effects[j].transpose(1, 0, 2)[:, :, columns]
+            moment = multiply_levels(weighted[i][:, :, rows], right)
+            found = found + 2.0 * _dot(problem.pairs[i, j], moment + self._covariance(i, j))
         zipped = zip(
             problem.right, problem.own, weighted, self.effects, self.conditional, strict=True
         )
@@ -68,6 +80,23 @@ class PhiDerivatives:
             moment = multiply_levels(left, b.transpose(1, 0, 2)) + h
             found = found - 2.0 * _dot(right, left) + _dot(own, moment)
         return np.asarray(found)
+
+    def _covariance(self, i: int, j: int) -> FloatArray:
+        """Return the block of H of two factors at the pairs that occur, (k_i, k_j, n_pairs).
+
+        As var(a + b) - var(a) - var(b) of their effects, halved.
+        """
+        levels = dict(zip((i, j), self.pair_levels[i, j], strict=True))
+        n, sizes = len(levels[i]), [len(b) for b in self.effects]
+        codes = [levels.get(f, np.zeros(n, dtype=np.intp)) for f in range(len(sizes))]
+        found = np.empty((sizes[i], sizes[j], n))
+        for a, b in np.ndindex(sizes[i], sizes[j]):
+            random = [np.zeros((size, n)) for size in sizes]
+            random[i][a] = random[j][b] = 1.0
+            both = self.evaluation.factorisation.effect_variances(random, codes)
+            alone = self.conditional[i][a, a][levels[i]] + self.conditional[j][b, b][levels[j]]
+            found[a, b] = (both - alone) / 2.0
+        return found
 
     @property
     def gradient(self) -> FloatArray:
@@ -95,8 +124,12 @@ class PhiDerivatives:
         """Changes dM, (q, p + 1, p + 1)."""
         change = total(self.combination.slopes, self.problem.gram)
         for b, rest, right in zip(self.effects, self.rests, self.right_slopes, strict=True):
-            half = np.einsum("apl,qarl->qpr", b, rest, optimize=True)
-            change = change - half - np.einsum("qapl,arl->qpr", right, b, optimize=True)
+            half = np.tensordot(rest + right, b, ((1, 3), (0, 2)))  # (q, r, p)
+            change = change - half
+        for (i, j), (rows, columns) in self.pair_levels.items():
+            tables = total(self.combination.slopes, self.problem.pairs[i, j])
+            left, right = self.effects[i][:, :, rows], self.effects[j][:, :, columns]
+            change = change + 2.0 * np.einsum("apl,qabl,brl->qpr", left, tables, right)
         return np.asarray((change + change.transpose(0, 2, 1)) / 2.0)
 
 
@@ -113,18 +146,53 @@ class JointCurvature:
     slopes: FloatArray  # (t + q, p, p), dV_b, of the scaled columns
 
 
-def joint_curvature(problem: ResidualProblem, evaluation: Evaluation) -> JointCurvature:
-    """Differentiate at an evaluation of a `CombinedProblem`."""
+def joint_curvature(
+    problem: ResidualProblem, evaluation: Evaluation, phi: FloatArray
+) -> JointCurvature:
+    """Differentiate at an evaluation of the problem at phi, (q,).
+
+    Exact for one factor or none; for several, second derivatives are central differences of the
+    exact gradient.
+    """
     coordinates = Coordinates.natural(evaluation.problem.structures)
     theta = coordinates.read(evaluation.lambdas)
-    in_phi = PhiDerivatives(problem, evaluation)
-    changes = _form_changes(in_phi, coordinates, theta)
+    changes = _form_changes(PhiDerivatives(problem, evaluation), coordinates, theta)
     w, covariance = evaluation.to_residual, evaluation.beta_covariance
+    if len(coordinates.structures) > 1:
+        hessian = _differences(problem, coordinates, theta, phi)
+    else:
+        hessian = joint_model(problem, evaluation, coordinates, theta)[1]
     return JointCurvature(
-        joint_derivatives(problem, evaluation, coordinates, theta)[1],
+        hessian,
         np.asarray(-(changes @ w @ w) / evaluation.sigma2),
         -covariance @ changes[:, :-1, :-1] @ covariance,
     )
+
+
+def _differences(
+    problem: ResidualProblem, coordinates: Coordinates, theta: FloatArray, phi: FloatArray
+) -> FloatArray:
+    """Return central differences of the gradient in theta and phi, (t + q, t + q)."""
+    units = np.concatenate([coordinates.units(theta), np.ones(len(phi))])
+    rows = []
+    for step in _CENTRAL_STEP * np.diag(units):
+        ends = []
+        for sign in (1.0, -1.0):
+            moved = theta + sign * step[: len(theta)]
+            combined = problem.at(phi + sign * step[len(theta) :])
+            at_moved = evaluate(combined, coordinates.lambdas(moved))
+            ends.append(joint_gradient(problem, at_moved, coordinates, moved))
+        rows.append((ends[0] - ends[1]) / (2.0 * step.sum()))
+    hessian = np.array(rows)
+    return np.asarray((hessian + hessian.T) / 2.0)
+
+
+def joint_gradient(
+    problem: ResidualProblem, evaluation: Evaluation, coordinates: Coordinates, theta: FloatArray
+) -> FloatArray:
+    """Return the gradient in (theta, phi), (t + q,), for any factors."""
+    of_theta = theta_gradient(evaluation, coordinates, theta) if len(theta) else theta
+    return np.concatenate([of_theta, PhiDerivatives(problem, evaluation).gradient])
 
 
 def _form_changes(
@@ -145,7 +213,7 @@ def _dot(tables: FloatArray, other: FloatArray) -> FloatArray:
     return np.asarray(tables.reshape(len(tables), -1) @ other.ravel())
 
 
-def joint_derivatives(
+def joint_model(
     problem: ResidualProblem,
     evaluation: Evaluation,
     coordinates: Coordinates,
@@ -193,10 +261,10 @@ def _mixed(in_phi: PhiDerivatives) -> FloatArray:
     assert isinstance(factorisation, ChainFactorisation)
     shrinker = factorisation.levels[0].shrinker
     half = np.einsum("abl,qbcl->qacl", shrinker, own)
-    traces = np.einsum("qacl,dcl->qad", half, shrinker, optimize=True)
+    traces = np.tensordot(half, shrinker, ((2, 3), (1, 2)))
     through = np.einsum("abl,qbpl->qapl", shrinker, rest)
     weighted = np.matmul(evaluation.middle, cross)
-    forms = np.einsum("qapl,dpl->qad", through, weighted, optimize=True)
+    forms = np.tensordot(through, weighted, ((2, 3), (1, 2)))
     return np.asarray(traces - forms - forms.transpose(0, 2, 1))
 
 

@@ -16,7 +16,6 @@ from skmixed.core.residual.series_correlations import (
     LAGS,
     ROWS,
     SERIES,
-    Change,
     Neighbours,
     SeriesCorrelation,
 )
@@ -25,9 +24,10 @@ from skmixed.core.residual.structure import (
     ResidualParameter,
     ResidualStructure,
     Selection,
+    Weighing,
 )
 
-_RUNAWAY = 16.0  # of phi: a correlation within 1e-6 of its bound, a ratio of deviations of 1e7
+_RUNAWAY = 13.0  # of phi: a ratio of deviations of 4e5
 _WILD_POWER = 100.0  # no data have such a variance, but for a covariate that hardly varies
 _LOG_DIGITS = 12  # decimals of log values: what differs by less is one value
 
@@ -150,45 +150,37 @@ class ResidualProduct(ResidualStructure):
             starts[:, 0] = first
         return starts
 
-    def at(self, phi: FloatArray, keys: FloatArray, counts: FloatArray) -> Combination:
-        kind, distance, q = keys[:, 0], keys[:, 3], len(phi)
-        first = int(self.is_correlated)
+    def weighing(self, keys: FloatArray, counts: FloatArray) -> Weighing:
+        q, first = self.n_phi, int(self.is_correlated)
+        kind, distance = keys[:, 0], keys[:, 3]
         exponents = self._exponents(keys)  # of the tables, linear in phi
-        slopes, curvature = np.zeros(q), np.zeros((q, q))
-        rows = kind == ROWS
-        log_det = -float(counts[rows] @ (exponents[:, rows].T @ phi[first:]))
-        slopes[first:] = -exponents[:, rows] @ counts[rows]
-        of_kind = self._factors(kind, phi, distance)
-        if self.correlation is not None:
-            chosen = (kind == LAGS) | (kind == SERIES)
-            pairs = self.correlation.log_det(float(phi[0]), distance[chosen])
-            log_det += float(counts[chosen] @ pairs.value)
-            slopes[0] = counts[chosen] @ pairs.slope
-            curvature[0, 0] = counts[chosen] @ pairs.curvature
-        scale = np.exp(phi[first:] @ exponents)
-        weights = of_kind.value * scale
-        first_slopes = np.zeros((q, len(kind)))
-        second = np.zeros((q, q, len(kind)))
-        first_slopes[first:] = exponents * weights
-        second[first:, first:] = exponents[:, None] * first_slopes[first:]
-        if first:
-            first_slopes[0] = of_kind.slope * scale
-            second[0, 0] = of_kind.curvature * scale
-            second[0, 1:] = second[1:, 0] = exponents * first_slopes[0]
-        return Combination(weights, first_slopes, second, log_det, slopes, curvature)
+        log_det_slope = -exponents @ (counts * (kind == ROWS))
+        pairs = np.flatnonzero(kind != ROWS)
+        kind, distance, of_pairs = kind[pairs], distance[pairs], counts[pairs]
 
-    def _factors(self, kind: FloatArray, phi: FloatArray, distance: FloatArray) -> Change:
-        """Return what the correlation multiplies the tables by, (M,)."""
-        ones, zeros = np.ones(len(kind)), np.zeros(len(kind))
-        found = Change(ones, zeros, np.zeros(len(kind)))
-        if self.correlation is None:
-            return found
-        for each in np.unique(kind).tolist():
-            at = kind == each
-            part = self.correlation.factor(each, float(phi[0]), distance[at])
-            found.value[at], found.slope[at] = part.value, part.slope
-            found.curvature[at] = part.curvature
-        return found
+        def at(phi: FloatArray) -> Combination:
+            weights = np.exp(phi[first:] @ exponents)
+            slopes, curvatures = np.zeros((q, len(keys))), np.zeros((q, q, len(keys)))
+            slope, curvature = np.zeros(q), np.zeros((q, q))
+            slope[first:] = log_det_slope
+            log_det = float(phi[first:] @ log_det_slope)
+            if self.correlation is not None:
+                rows, of_kind, per_count = self.correlation.weights(float(phi[0]), kind, distance)
+                factor = np.empty((3, len(keys)))
+                factor[:] = rows[:, None]
+                factor[:, pairs] = of_kind
+                slopes[0], curvatures[0, 0] = factor[1] * weights, factor[2] * weights
+                weights = factor[0] * weights
+                change = per_count @ of_pairs
+                log_det += float(change[0])
+                slope[0], curvature[0, 0] = change[1:]
+            slopes[first:] = exponents * weights
+            curvatures[first:, first:] = exponents[:, None] * slopes[first:]
+            if first:
+                curvatures[0, 1:] = curvatures[1:, 0] = exponents * slopes[0]
+            return Combination(weights, slopes, curvatures, log_det, slope, curvature)
+
+        return at
 
     def _exponents(self, keys: FloatArray) -> FloatArray:
         """Return the derivatives of the log of what variances multiply tables by, (q', M)."""
@@ -216,7 +208,7 @@ class ResidualProduct(ResidualStructure):
 
     def runaway(self, phi: FloatArray) -> str | None:
         first = int(self.is_correlated)
-        if self.correlation is not None and abs(phi[0]) > _RUNAWAY:
+        if self.correlation is not None and abs(phi[0]) > self.correlation.farthest:
             return self.correlation.advice(float(phi[0]))
         for place, stratum in enumerate(self.free, first):
             if abs(phi[place]) > _RUNAWAY:

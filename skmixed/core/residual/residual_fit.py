@@ -125,10 +125,10 @@ class ResidualFit(Fit):
         return self.cached("curvature", self._curvature)
 
     def _curvature(self) -> JointCurvature:
-        problem = ResidualProblem.of(self.tables, self.spec).with_structure(self.structure)
+        problem = ResidualProblem.of(self.tables, self.spec, self.structure)
         combined = problem.at(self.phi)
         evaluation: Evaluation = evaluate(combined, combined.scaled_lambdas(self.lambdas))
-        return joint_curvature(problem, evaluation)
+        return joint_curvature(problem, evaluation, self.phi)
 
     @property
     def n_parameters(self) -> int:

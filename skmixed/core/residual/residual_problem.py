@@ -13,7 +13,7 @@ from skmixed.core.model.problem import Problem
 from skmixed.core.model.scaling import ColumnMaps, ScaledModel
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.residual_tables import ResidualTables
-from skmixed.core.residual.structure import Combination, ResidualStructure
+from skmixed.core.residual.structure import Combination, ResidualStructure, Weighing
 
 _ADVICE = "drop the residual structure, "  # what to do about too many crossed random effects
 
@@ -30,8 +30,7 @@ class ResidualProblem:
     """The M tables of a model in scaled units, the same ones at every phi."""
 
     structure: ResidualStructure  # resolved
-    keys: FloatArray  # (M, d), of the tables
-    counts: FloatArray  # (M,), of rows, pairs or series behind each
+    weighing: Weighing  # of the tables by it
     independent: Problem  # the model of independent residuals of one variance
     gram: FloatArray  # (M, p + 1, p + 1)
     own: Blocks  # (M, k, k, n_levels) of every used factor
@@ -39,16 +38,18 @@ class ResidualProblem:
     pairs: dict[tuple[int, int], FloatArray]  # (M, k_i, k_j, n_pairs), by positions
 
     @classmethod
-    def of(cls, tables: ResidualTables, spec: ModelSpec) -> ResidualProblem:
-        """Scale the tables of a model, and resolve its structure by them."""
+    def of(
+        cls, tables: ResidualTables, spec: ModelSpec, resolved: ResidualStructure | None = None
+    ) -> ResidualProblem:
+        """Scale the tables of a model; they resolve its structure unless that is given."""
         keys, counts = np.array(tables.keys), tables.counts_for(spec.weighting)
         maps = ColumnMaps.of(tables.base, spec)
         scaled = [ScaledModel.mapped(table, spec, maps) for table in tables.tables]
         independent = Problem.of(tables.base, spec)
+        structure = resolved or tables.structure.resolved(keys, counts)
         return cls(
-            tables.structure.resolved(keys, counts),
-            keys,
-            counts,
+            structure,
+            structure.weighing(keys, counts),
             independent,
             np.array([model.gram for model in scaled]),
             [np.array([model.own[f] for model in scaled]) for f in range(len(maps.random))],
@@ -56,13 +57,9 @@ class ResidualProblem:
             {ij: np.array([model.pairs[ij] for model in scaled]) for ij in scaled[0].pairs},
         )
 
-    def with_structure(self, structure: ResidualStructure) -> ResidualProblem:
-        """Return the same tables under a structure that is resolved otherwise."""
-        return replace(self, structure=structure)
-
     def at(self, phi: FloatArray) -> CombinedProblem:
         """Return the model at phi, (q,)."""
-        combination = self.structure.at(phi, self.keys, self.counts)
+        combination = self.weighing(phi)
         c, origin = combination.weights, self.independent
         model = replace(
             origin.model,

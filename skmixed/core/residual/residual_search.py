@@ -3,39 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.linalg import FloatArray
+from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.linalg import FloatArray, semidefinite_cholesky
 from skmixed.core.model.evaluation import Evaluation, evaluate
-from skmixed.core.residual.joint_derivatives import joint_derivatives
+from skmixed.core.residual.joint_derivatives import joint_gradient, joint_model
 from skmixed.core.residual.residual_problem import ResidualProblem, check_determined
-from skmixed.core.search.coordinates import Coordinates
+from skmixed.core.search.coordinates import Coordinates, local_model
 from skmixed.core.search.newton import Newton, ThetaSearch
 from skmixed.core.search.report import SolverReport
 from skmixed.core.search.starts import minque_start
+from skmixed.core.search.state import ESCAPE_GAIN
 from skmixed.core.search.unbounded import evaluate_bounded
 
+_HOPELESS = 4.0  # above the lowest criterion found: a start from which none lower is near
+_WAY = (0.25, 0.5, 0.75)  # of the way to a known end, where to look for a ridge before it
+_PHI_STEP = 1e-5  # of phi, in forward differences of the gradient: half of its digits
 
-def search_jointly(
-    problem: ResidualProblem, settings: Newton, held: Mapping[int, float]
-) -> tuple[Evaluation, SolverReport, FloatArray]:
+
+class RunawayError(ValueError):
+    """A parameter of the residual structure runs to infinity."""
+
+
+def search_jointly(problem: ResidualProblem, settings: Newton, held: Mapping[int, float]) -> End:
     """Minimise the criterion in theta and phi, entries of phi being held where given.
 
     Returns phi, (q,), last. Raises ValueError where the likelihood has no maximum.
     """
     check_determined(problem.independent)
-    phi = problem.structure.starts[0].copy()
-    for place, value in held.items():
-        phi[place] = value
-    search = ResidualSearch(problem, settings, phi, tuple(held))
-    search.start(minque_start(problem.at(phi)) if problem.independent.spec.terms else [])
-    while search.n_evaluations < settings.max_iter:
-        if search.descend() and search.has_ended():
-            break
-    evaluation, report = search.finish()
-    return evaluation, report, search.phi.copy()
+    spent, found, failure = 0, None, None
+    for start in problem.structure.starts:
+        phi = start.copy()
+        phi[list(held)] = list(held.values())
+        search = ResidualSearch(problem, settings, phi, tuple(held))
+        try:
+            again = search.unless_known(found)
+        except (RunawayError, LostPrecisionError) as error:
+            failure = error
+            again = None
+        spent += search.n_evaluations
+        if again is not None and _is_lower(again, found):
+            found = again
+    if found is None:
+        raise failure or ValueError("no search was begun")
+    return found[0], replace(found[1], n_evaluations=spent), found[2]
+
+
+End = tuple[Evaluation, SolverReport, FloatArray]
+"""The model where a search has ended, how it went, and phi, (q,)."""
+
+
+def _is_lower(end: End, known: End | None) -> bool:
+    return known is None or end[0].criterion < known[0].criterion - ESCAPE_GAIN
 
 
 class ResidualSearch(ThetaSearch):
@@ -55,6 +77,41 @@ class ResidualSearch(ThetaSearch):
         self.n_theta = sum(structure.n_theta for structure in tabled.independent.structures)
         self.theta = np.concatenate([np.zeros(self.n_theta), phi])
         self.held = [self.n_theta + place for place in held]
+
+    def unless_known(self, known: End | None) -> End | None:
+        """Search from phi and what it says of theta; None where that would end at a known end.
+
+        It would where the start is high above that, or the criterion falls all the way to it.
+        """
+        at = self.tabled.at(self.phi)
+        omegas = minque_start(at) if at.structures else []
+        if known is not None:
+            value = self._value(self.phi, omegas)
+            if value > known[0].criterion + _HOPELESS or self._leads_down(value, omegas, known):
+                return None
+        self.start(omegas)
+        while self.n_evaluations < self.settings.max_iter:
+            if self.descend() and self.has_ended():
+                break
+        evaluation, report = self.finish()
+        return evaluation, report, self.phi.copy()
+
+    def _value(self, phi: FloatArray, omegas: Blocks) -> float:
+        """Return the criterion at phi, (q,), and relative covariances, (k, k) a factor."""
+        self.n_evaluations += 1
+        roots = [semidefinite_cholesky(omega) for omega in omegas]
+        return evaluate(self.tabled.at(phi), roots).criterion
+
+    def _leads_down(self, value: float, omegas: Blocks, known: End) -> bool:
+        """Tell whether the criterion falls all the way from a start to a known end."""
+        end, _, phi = known
+        for share in _WAY:
+            zipped = zip(omegas, end.omegas, strict=True)
+            between = [omega + share * (there - omega) for omega, there in zipped]
+            last, value = value, self._value(self.phi + share * (phi - self.phi), between)
+            if value > last:
+                return False
+        return bool(end.criterion <= value)
 
     @property
     def phi(self) -> FloatArray:
@@ -77,16 +134,38 @@ class ResidualSearch(ThetaSearch):
     ) -> tuple[FloatArray, FloatArray]:
         """Return gradient, (t + q,), and Hessian in theta and phi; none in what is held."""
         of_theta = theta[: self.n_theta]
-        gradient, hessian = joint_derivatives(self.tabled, evaluation, coordinates, of_theta)
+        if self.is_exact:
+            gradient, hessian = joint_model(self.tabled, evaluation, coordinates, of_theta)
+        else:
+            gradient, hessian = self._differenced(evaluation, coordinates, theta)
         for place in self.held:
             gradient[place] = hessian[place] = hessian[:, place] = 0.0
         return gradient, hessian
+
+    def _differenced(
+        self, evaluation: Evaluation, coordinates: Coordinates, theta: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the model of several factors, with differences of the gradient along phi."""
+        t = self.n_theta
+        gradient = joint_gradient(self.tabled, evaluation, coordinates, theta[:t])
+        hessian = np.zeros((len(theta), len(theta)))
+        hessian[:t, :t] = local_model(evaluation, coordinates, theta[:t])[1]
+        for place in set(range(t, len(theta))) - set(self.held):
+            moved = theta.copy()
+            moved[place] += _PHI_STEP
+            ahead = joint_gradient(self.tabled, self.evaluate(moved), coordinates, theta[:t])
+            hessian[place] = hessian[:, place] = (ahead - gradient) / _PHI_STEP
+        hessian[t:, t:] = (hessian[t:, t:] + hessian[t:, t:].T) / 2.0
+        return gradient, hessian
+
+    def gradient_of(self, evaluation: Evaluation, theta: FloatArray) -> FloatArray:
+        return joint_gradient(self.tabled, evaluation, self.coordinates, theta[: self.n_theta])
 
     def descend(self) -> bool:
         has_arrived = super().descend()
         advice = self.tabled.structure.runaway(self.phi)
         if advice is not None:
-            raise ValueError(f"the likelihood has no maximum that can be reached: {advice}")
+            raise RunawayError(f"the likelihood has no maximum that can be reached: {advice}")
         return has_arrived
 
     def goes_on_straight(self, lambdas: Blocks, gained: float) -> bool:

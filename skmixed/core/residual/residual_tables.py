@@ -105,7 +105,7 @@ class ResidualTables:
     ) -> CrossProducts:
         """Return the cross-products weighted by R^-1 at phi, (q,), of a resolved structure."""
         counts = self.counts_for(weighting)
-        return self.weighted(structure.at(phi, np.array(self.keys), counts))
+        return self.weighted(structure.weighing(np.array(self.keys), counts)(phi))
 
     def weighted(self, combination: Combination) -> CrossProducts:
         """Return the combination of the tables as cross-products."""

@@ -24,18 +24,20 @@ _START = 0.25  # correlation of neighbours that a search begins from: weak, of t
 _OTHER_START = 0.9  # another: where a random intercept can stand for most of a correlation
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A function of phi at M places, with two derivatives, (M,) each."""
+_CONSTANT = np.array([1.0, 0.0, 0.0])  # one, with two derivatives
 
-    value: FloatArray  # (M,)
-    slope: FloatArray  # (M,), first derivative
-    curvature: FloatArray  # (M,), second derivative
 
-    def through(self, outer: Change) -> Change:
-        """Return a function of this function, given as it is where this one is."""
-        curvature = outer.curvature * self.slope**2 + outer.slope * self.curvature
-        return Change(outer.value, outer.slope * self.slope, curvature)
+def _through(
+    inner: FloatArray,
+    value: FloatArray | float,
+    slope: FloatArray | float,
+    curvature: FloatArray | float,
+) -> FloatArray:
+    """Return a function of a function, with two derivatives, (3, ...).
+
+    Of the outer one they are given in the inner one, (...).
+    """
+    return np.array([value, slope * inner[1], curvature * inner[1] ** 2 + slope * inner[2]])
 
 
 class SeriesCorrelation(ABC):
@@ -46,6 +48,7 @@ class SeriesCorrelation(ABC):
     name: ClassVar[str]
     needs_position: ClassVar[bool] = True
     lower: ClassVar[float] = -1.0  # what the reported value cannot be below
+    farthest: ClassVar[float] = 11.0  # of phi: nearer than 3e-5 to a bound it is on its way there
 
     @abstractmethod
     def resolved(self, distance: FloatArray, counts: FloatArray) -> SeriesCorrelation:
@@ -56,12 +59,14 @@ class SeriesCorrelation(ABC):
         """Values of phi to begin from."""
 
     @abstractmethod
-    def factor(self, kind: float, phi: float, distance: FloatArray) -> Change:
-        """Return what tables of a kind are multiplied by, given gaps or sizes, (M,)."""
+    def weights(
+        self, phi: float, kind: FloatArray, distance: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return what tables are multiplied by, and what a count of theirs adds to log|R|.
 
-    @abstractmethod
-    def log_det(self, phi: float, distance: FloatArray) -> Change:
-        """Return what a pair at a gap, or a series of a size, (M,), adds to log|R|."""
+        Of tables of rows, (3,), and of other kinds, with gaps or sizes, (m,), twice (3, m): values
+        with two derivatives.
+        """
 
     @abstractmethod
     def value(self, phi: float) -> tuple[float, float]:
@@ -86,24 +91,21 @@ class Neighbours(SeriesCorrelation):
     __slots__ = ()
 
     @abstractmethod
-    def rho(self, phi: float, gap: FloatArray) -> tuple[Change, FloatArray]:
-        """Return the correlation at gaps, (M,), and 1 - rho^2 to all digits, (M,)."""
+    def rho(self, phi: float, gap: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the correlation at gaps, (3, m), with derivatives, and 1 - rho^2 exactly, (m,)."""
 
-    def factor(self, kind: float, phi: float, distance: FloatArray) -> Change:
-        if kind == ROWS:
-            return Change(np.ones(len(distance)), *np.zeros((2, len(distance))))
+    def weights(
+        self, phi: float, kind: FloatArray, distance: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         rho, s = self.rho(phi, distance)
-        r = rho.value
-        if kind == ENDS:
-            outer = Change(r * r / s, 2.0 * r / s**2, (2.0 + 6.0 * r * r) / s**3)
-        else:
-            outer = Change(-r / s, -(1.0 + r * r) / s**2, -2.0 * r * (3.0 + r * r) / s**3)
-        return rho.through(outer)
-
-    def log_det(self, phi: float, distance: FloatArray) -> Change:
-        rho, s = self.rho(phi, distance)
-        r = rho.value
-        return rho.through(Change(np.log(s), -2.0 * r / s, -2.0 * (1.0 + r * r) / s**2))
+        r, is_lag = rho[0], kind == LAGS
+        square = r * r
+        ends = square, 2.0 * r, 2.0 + 6.0 * square
+        lags = -r, -1.0 - square, -2.0 * r * (3.0 + square)
+        value, slope, curvature = np.where(is_lag, lags, ends)
+        factor = _through(rho, value / s, slope / s**2, curvature / s**3)
+        log_det = _through(rho, np.log(s), -2.0 * r / s, -2.0 * (1.0 + square) / s**2)
+        return _CONSTANT, factor, log_det * is_lag
 
     def whitened(self, phi: float, order: SeriesOrder, values: FloatArray) -> FloatArray:
         rho, scale = self._steps(phi, order)
@@ -129,7 +131,7 @@ class Neighbours(SeriesCorrelation):
         """Return rho to the row before and the deviation given it, of sorted rows, (n,) each."""
         rho, scale = np.zeros(len(order.order)), np.ones(len(order.order))
         change, s = self.rho(phi, order.gaps)
-        rho[order.is_next], scale[order.is_next] = change.value, np.sqrt(s)
+        rho[order.is_next], scale[order.is_next] = change[0], np.sqrt(s)
         return rho, scale
 
 
@@ -146,15 +148,15 @@ class AR1(Neighbours):
         return self
 
     def starts(self) -> tuple[float, ...]:
-        return 2.0 * np.arctanh(_START), 2.0 * np.arctanh(_OTHER_START)
+        return tuple(2.0 * np.arctanh([_START, _OTHER_START, -_OTHER_START]))
 
-    def rho(self, phi: float, gap: FloatArray) -> tuple[Change, FloatArray]:
+    def rho(self, phi: float, gap: FloatArray) -> tuple[FloatArray, FloatArray]:
         r = np.tanh(phi / 2.0)
         s = 1.0 / np.cosh(phi / 2.0) ** 2
         slope, curvature = s / 2.0, -r * s / 2.0
         first = gap * r ** (gap - 1.0)
         second = gap * (gap - 1.0) * r ** np.maximum(gap - 2.0, 0.0)
-        change = Change(r**gap, first * slope, second * slope**2 + first * curvature)
+        change = np.array([r**gap, first * slope, second * slope**2 + first * curvature])
         geometric = -np.expm1(gap * np.log1p(-s)) if s < 1.0 else np.ones(len(gap))
         return change, np.asarray(geometric)
 
@@ -174,6 +176,7 @@ class CAR1(Neighbours):
 
     name: ClassVar[str] = "car1"
     lower: ClassVar[float] = 0.0
+    farthest: ClassVar[float] = 14.0  # a correlation over 300,000 smallest gaps
 
     def resolved(self, distance: FloatArray, counts: FloatArray) -> CAR1:
         order = np.argsort(distance)
@@ -184,21 +187,21 @@ class CAR1(Neighbours):
     def starts(self) -> tuple[float, ...]:
         return 2.0 * np.arctanh(np.sqrt(_START)), 2.0 * np.arctanh(np.sqrt(_OTHER_START))
 
-    def rho(self, phi: float, gap: FloatArray) -> tuple[Change, FloatArray]:
+    def rho(self, phi: float, gap: FloatArray) -> tuple[FloatArray, FloatArray]:
         power = 2.0 * gap / self.unit
         root, s = np.tanh(phi / 2.0), 1.0 / np.cosh(phi / 2.0) ** 2
         if root == 0.0:
             zeros = np.zeros(len(gap))
-            return Change(zeros, zeros, zeros + (power == 2.0) * 0.5), zeros + 1.0
+            return np.array([zeros, zeros, (power == 2.0) * 0.5]), zeros + 1.0
         log_r = 0.5 * np.log1p(-s) * power if s < 1.0 else np.log(abs(root)) * power
         rho = np.exp(log_r)
         slope = power * s / (2.0 * root)  # of log rho
         change = slope**2 - power * s * (root**2 + s / 2.0) / (2.0 * root**2)
-        return Change(rho, rho * slope, rho * change), np.asarray(-np.expm1(2.0 * log_r))
+        return rho * np.array([np.ones(len(gap)), slope, change]), -np.expm1(2.0 * log_r)
 
     def value(self, phi: float) -> tuple[float, float]:
         change, _ = self.rho(phi, np.ones(1))
-        return float(change.value[0]), float(change.slope[0])
+        return float(change[0, 0]), float(change[1, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,35 +230,32 @@ class CompoundSymmetry(SeriesCorrelation):
         slope = (1.0 - self.least) * logistic * (1.0 - logistic)
         return self.least + (1.0 - self.least) * logistic, slope, slope * (1.0 - 2.0 * logistic)
 
-    def _sides(self, phi: float, size: FloatArray) -> tuple[Change, FloatArray, FloatArray]:
-        """Return r, 1 - r and 1 + (m - 1) r of series of m rows, (M,), to all digits."""
-        r, slope, curvature = self._r(phi)
-        ones = np.ones(len(size))
-        a = ones * (1.0 - self.least) / (1.0 + np.exp(phi))
-        b = (1.0 + (size - 1.0) * self.least) + (size - 1.0) * (r - self.least)
-        return Change(r * ones, slope * ones, curvature * ones), a, b
+    def _sides(self, phi: float, size: FloatArray) -> tuple[float, FloatArray]:
+        """Return 1 - r and, of series of m rows, 1 + (m - 1) r, (M,), to all digits."""
+        a = float((1.0 - self.least) / (1.0 + np.exp(phi)))
+        above = self._r(phi)[0] - self.least
+        return a, (1.0 + (size - 1.0) * self.least) + (size - 1.0) * above
 
-    def factor(self, kind: float, phi: float, distance: FloatArray) -> Change:
-        r, a, b = self._sides(phi, distance)
-        if kind == ROWS:
-            return r.through(Change(1.0 / a, 1.0 / a**2, 2.0 / a**3))
-        more, m = distance - 1.0, distance
-        outer = Change(
-            -r.value / (a * b),
+    def weights(
+        self, phi: float, kind: FloatArray, distance: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        r = np.array(self._r(phi))
+        a, b = self._sides(phi, distance)
+        m, more = distance, distance - 1.0
+        rows = _through(r, 1.0 / a, 1.0 / a**2, 2.0 / a**3)
+        factor = _through(
+            r[:, None],
+            -r[0] / (a * b),
             -(1.0 / a**2 + more / b**2) / m,
             -2.0 * (1.0 / a**3 - more**2 / b**3) / m,
         )
-        return r.through(outer)
-
-    def log_det(self, phi: float, distance: FloatArray) -> Change:
-        r, a, b = self._sides(phi, distance)
-        more = distance - 1.0
-        outer = Change(
+        log_det = _through(
+            r[:, None],
             more * np.log(a) + np.log(b),
             more / b - more / a,
             -more / a**2 - more**2 / b**2,
         )
-        return r.through(outer)
+        return rows, factor, log_det
 
     def value(self, phi: float) -> tuple[float, float]:
         r, slope, _ = self._r(phi)
@@ -284,11 +284,11 @@ class CompoundSymmetry(SeriesCorrelation):
     ) -> FloatArray:
         """Return a power of R times values of sorted rows, (n, m), which is symmetric."""
         sizes = order.sizes.astype(np.float64)
-        _, a, b = self._sides(phi, sizes)
+        a, b = self._sides(phi, sizes)
         means = np.add.reduceat(values, order.starts, axis=0) / sizes[:, None]
         shared = np.repeat(means, order.sizes, axis=0)
-        weights = [np.repeat(side**power, order.sizes)[:, None] for side in (a, b)]
-        return np.asarray(weights[0] * (values - shared) + weights[1] * shared)
+        of_means = np.repeat(b**power, order.sizes)[:, None]
+        return np.asarray(a**power * (values - shared) + of_means * shared)
 
 
 CORRELATIONS: dict[str, type[SeriesCorrelation]] = {

@@ -9,6 +9,7 @@ series behind the tables.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,9 @@ class Combination:
     log_det: float  # log|R|
     log_det_slope: FloatArray  # (q,)
     log_det_curvature: FloatArray  # (q, q)
+
+
+Weighing = Callable[[FloatArray], Combination]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +111,11 @@ class ResidualStructure(ABC):
         """Values of phi to begin from, (s, q), the first one first."""
 
     @abstractmethod
-    def at(self, phi: FloatArray, keys: FloatArray, counts: FloatArray) -> Combination:
-        """Return what tables of these keys, (M, d), are multiplied by at phi, (q,), and log|R|."""
+    def weighing(self, keys: FloatArray, counts: FloatArray) -> Weighing:
+        """Return the function of phi, (q,), that says how the tables make up R^-1, and log|R|.
+
+        The tables have keys, (M, d), and counts, (M,).
+        """
 
     @abstractmethod
     def parameters(self, phi: FloatArray) -> tuple[ResidualParameter, ...]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skmixed.core.residual.residual_fit import ResidualFit
-from tests.core.residual.series_designs import STRUCTURES, SeriesDesign, structure_of
+from tests.core.residual.series_designs import FACTORS, STRUCTURES, SeriesDesign, structure_of
 
 
 def fitted(name, design, method):
@@ -12,7 +12,7 @@ def fitted(name, design, method):
 
 
 @pytest.mark.parametrize("method", ["reml", "ml"])
-@pytest.mark.parametrize("factors", ["none", "intercept", "slope", "uncorrelated"])
+@pytest.mark.parametrize("factors", FACTORS)
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_estimates_are_those_of_dense_algebra_at_the_same_parameters(name, factors, method):
     design = SeriesDesign.drawn(
