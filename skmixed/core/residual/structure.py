@@ -121,9 +121,9 @@ class ResidualStructure(ABC):
     def parameters(self, phi: FloatArray) -> tuple[ResidualParameter, ...]:
         """Return the parameters by name at phi, (q,)."""
 
-    @abstractmethod
     def runaway(self, phi: FloatArray) -> str | None:
         """Return what to do where phi, (q,), is on its way to infinity; None where it is not."""
+        return None
 
     @abstractmethod
     def deviations(self, phi: FloatArray, rows: ResidualRows) -> FloatArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from skmixed.core.residual.structure import (
     ResidualParameter,
     ResidualStructure,
     Selection,
+    Weighing,
 )
 from skmixed.core.residual.visits_patterns import Patterns, visits_of
 
@@ -170,6 +172,9 @@ class VisitStructure(ResidualStructure):
             key = float(patterns.numbers[s]), float(u), float(v)
             found.append(Selection(key, float(len(row)), row[:, columns[s][u]], later))
         return found
+
+    def weighing(self, keys: FloatArray, counts: FloatArray) -> Weighing:
+        return partial(self.at, keys=keys, counts=counts)
 
     def at(self, phi: FloatArray, keys: FloatArray, counts: FloatArray) -> Combination:
         numbers, first, second = keys.astype(np.intp).T
