@@ -259,7 +259,7 @@ class ResidualProduct(ResidualStructure):
 
     def carried(self, phi: FloatArray, gaps: FloatArray) -> FloatArray:
         assert isinstance(self.correlation, Neighbours)
-        return self.correlation.rho(float(phi[0]), gaps)[0].value
+        return np.asarray(self.correlation.rho(float(phi[0]), gaps)[0][0])
 
     def _n(self, rows: ResidualRows) -> int:
         return len(getattr(rows, self.needed[0]))

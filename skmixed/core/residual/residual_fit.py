@@ -99,8 +99,7 @@ class ResidualFit(Fit):
 
     def _arranged(self) -> Problem:
         """Return the criterion, in units that do not depend on phi."""
-        tabled = ResidualProblem.of(self.tables, self.spec).with_structure(self.structure)
-        return tabled.at(self.phi)
+        return ResidualProblem.of(self.tables, self.spec, self.structure).at(self.phi)
 
     @property
     def row_products(self) -> CrossProducts:

@@ -21,7 +21,7 @@ from skmixed.core.search.unbounded import evaluate_bounded
 
 _HOPELESS = 4.0  # above the lowest criterion found: a start from which none lower is near
 _WAY = (0.25, 0.5, 0.75)  # of the way to a known end, where to look for a ridge before it
-_PHI_STEP = 1e-5  # of phi, in forward differences of the gradient: half of its digits
+_FORWARD_STEP = 1e-5  # of phi, in forward differences of the gradient: half of its digits
 
 
 class RunawayError(ValueError):
@@ -152,9 +152,9 @@ class ResidualSearch(ThetaSearch):
         hessian[:t, :t] = local_model(evaluation, coordinates, theta[:t])[1]
         for place in set(range(t, len(theta))) - set(self.held):
             moved = theta.copy()
-            moved[place] += _PHI_STEP
+            moved[place] += _FORWARD_STEP
             ahead = joint_gradient(self.tabled, self.evaluate(moved), coordinates, theta[:t])
-            hessian[place] = hessian[:, place] = (ahead - gradient) / _PHI_STEP
+            hessian[place] = hessian[:, place] = (ahead - gradient) / _FORWARD_STEP
         hessian[t:, t:] = (hessian[t:, t:] + hessian[t:, t:].T) / 2.0
         return gradient, hessian
 

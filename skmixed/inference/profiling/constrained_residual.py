@@ -59,8 +59,7 @@ class ResidualDeviance(ConstrainedDeviance):
 
     @cached_property
     def _problem(self) -> ResidualProblem:
-        problem = ResidualProblem.of(self.fit.tables, self.fit.spec)
-        return problem.with_structure(self.fit.structure)
+        return ResidualProblem.of(self.fit.tables, self.fit.spec, self.fit.structure)
 
     def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
         """Return the deviance, its gradient in the free coordinates x, (m,), and its slope in t."""
