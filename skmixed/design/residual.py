@@ -13,6 +13,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.residual.products import ResidualProduct
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.structure import ResidualStructure
+from skmixed.core.residual.visits_covariance import AnyCovariance, LagCovariance
 from skmixed.core.sums.layout import GroupIndex
 from skmixed.design.grammar.residual_terms import ResidualParts, SeriesTerm, parse_residual
 from skmixed.design.grouping import Grouping, number_levels
@@ -54,8 +55,11 @@ class ResidualDesign:
     def structure(self) -> ResidualStructure:
         """The structure, to be fitted."""
         parts, term = self.parts, self.parts.correlation
-        if term is not None and (term.has_own_variances or term.name == "toeplitz"):
-            raise ValueError(f"{self.text!r} is not built yet")
+        if term is not None and self.visits is not None and _is_over_visits(term):
+            visits = tuple(self.visit_labels)
+            if term.name == "us":
+                return AnyCovariance(visits)
+            return LagCovariance(visits, term.name, not term.is_homogeneous)
         name = None if term is None else term.name
         return ResidualProduct.of(name, self.strata_labels, parts.power is not None)
 
@@ -84,7 +88,10 @@ class ResidualDesign:
     @property
     def visit_labels(self) -> list[str]:
         """Labels of the visits, in order."""
-        return [] if self.visits is None else [str(label) for label in self.visits.values]
+        if self.visits is None:
+            return []
+        is_number = self.visits.values.dtype.kind == "f"
+        return [f"{each:.15g}" if is_number else str(each) for each in self.visits.values]
 
     @property
     def of_variances(self) -> tuple[str, ...]:
@@ -203,6 +210,11 @@ def numbers_within(series: IntArray) -> FloatArray:
     numbers = np.empty(len(series))
     numbers[order] = np.arange(len(series)) - starts + 1.0
     return numbers
+
+
+def _is_over_visits(term: SeriesTerm) -> bool:
+    """Tell whether a structure is a covariance of planned visits."""
+    return term.has_own_variances or term.name == "toeplitz"
 
 
 def _needs_order(term: SeriesTerm) -> bool:

@@ -10,9 +10,9 @@ from skmixed.core.batch.refits import Refits
 from skmixed.core.batch.responses import draw_effects
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.residual.fitting import fit_tables, tables_of
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
-from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.residual.structure import draw
 from skmixed.core.rows.linear_predictor import x_beta, z_b
 from skmixed.core.search.unbounded import NoMaximumError
@@ -51,9 +51,9 @@ def refit_rows(
     columns = rows.columns.copy()
     columns[:, -1] = response
     layout, structure = fit.products.layout, fit.tables.structure
-    tables = ResidualTables.of(layout, replace(rows, columns=columns), residual, structure)
+    tables = tables_of(layout, replace(rows, columns=columns), residual, structure)
     try:
-        return ResidualFit.of_tables(tables, fit.spec)
+        return fit_tables(tables, fit.spec)
     except (NoMaximumError, ValueError, ArithmeticError, np.linalg.LinAlgError):
         return None
 

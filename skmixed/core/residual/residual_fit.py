@@ -98,8 +98,18 @@ class ResidualFit(Fit):
         return evaluate(moved.problem, moved.scaled_lambdas_at(theta)).criterion
 
     def _arranged(self) -> Problem:
-        """Return the criterion, in units that do not depend on phi."""
-        return ResidualProblem.of(self.tables, self.spec, self.structure).at(self.phi)
+        return self.problem_at(self.phi)
+
+    def problem_at(self, phi: FloatArray) -> Problem:
+        """Return the criterion at any phi, (q,), in units that do not depend on it."""
+        return self._tabled.at(phi)
+
+    @property
+    def _tabled(self) -> ResidualProblem:
+        """The tables in these units."""
+        return self.cached(
+            "tabled", lambda: ResidualProblem.of(self.tables, self.spec, self.structure)
+        )
 
     @property
     def row_products(self) -> CrossProducts:
@@ -124,10 +134,9 @@ class ResidualFit(Fit):
         return self.cached("curvature", self._curvature)
 
     def _curvature(self) -> JointCurvature:
-        problem = ResidualProblem.of(self.tables, self.spec, self.structure)
-        combined = problem.at(self.phi)
+        combined = self._tabled.at(self.phi)
         evaluation: Evaluation = evaluate(combined, combined.scaled_lambdas(self.lambdas))
-        return joint_curvature(problem, evaluation, self.phi)
+        return joint_curvature(self._tabled, evaluation, self.phi)
 
     @property
     def n_parameters(self) -> int:

@@ -85,6 +85,10 @@ class VisitsFit(ResidualFit):
         constant = origin.constant + evaluation.log_det
         return replace(origin, model=model, constant=constant)
 
+    def problem_at(self, phi: FloatArray) -> Problem:
+        """Return the criterion at any phi, (q,)."""
+        return self.at_phi(phi).problem
+
     def _curvature(self) -> JointCurvature:
         evaluation, slopes = self.at_visits, self.structure.slopes(self.phi)
         forms = evaluation.forms(slopes)

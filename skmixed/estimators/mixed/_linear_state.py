@@ -13,6 +13,7 @@ import pandas as pd
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
+from skmixed.core.residual.fitting import fit_tables, tables_of
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.residual_tables import ResidualTables
@@ -203,7 +204,7 @@ def sums_of(
     structure = design.residual.structure
     if rows.weights is not None and (rows.weights == 1.0).all():  # whatever they mean
         rows = replace(rows, weights=None)
-    sums = ResidualTables.of(design.layout, rows, residual, structure)
+    sums = tables_of(design.layout, rows, residual, structure)
     return sums, SeriesEnds.of(rows, residual) if structure.is_carried else None
 
 
@@ -228,7 +229,7 @@ def asked_fit(
     if isinstance(sums, ResidualTables):
         check_residual_structure(model, sums.structure, weights)
         newton, _ = search_of(model, products, replace(spec, terms=()))
-        return ResidualFit.of_tables, (sums, spec, newton)
+        return fit_tables, (sums, spec, newton)
     return Fit.of, (products, spec, *search_of(model, products, spec))
 
 

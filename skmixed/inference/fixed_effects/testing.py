@@ -23,6 +23,7 @@ from scipy import linalg, stats
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.visits_fit import VisitsFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.fitted import (
     MixedFit,
@@ -95,13 +96,12 @@ class CoefficientTests:
             return cls(fit, "normal")
         method = "satterthwaite" if method == "auto" else method
         if isinstance(fit, ResidualFit):
-            if method == "kenward-roger":
+            if method == "kenward-roger" and not isinstance(fit, VisitsFit):
                 raise ValueError(
-                    "the Kenward-Roger approximation is not known of models with a residual "
-                    "structure: take df='satterthwaite'"
+                    "the Kenward-Roger approximation is known of covariances over visits without "
+                    "random effects alone, among residual structures: take df='satterthwaite'"
                 )
-            return cls(fit, method)
-        if not fit.spec.terms:
+        elif not fit.spec.terms:
             return cls(fit.with_method("reml"), method)
         if method == "kenward-roger" and fit.spec.method != "reml":
             raise ValueError(

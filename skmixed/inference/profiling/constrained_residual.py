@@ -13,7 +13,7 @@ import numpy as np
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
-from skmixed.core.residual.residual_problem import ResidualProblem
+from skmixed.inference.components import Component
 from skmixed.inference.profiling.constrained import ConstrainedDeviance, Deviance, deviance_at
 
 _PHI_STEP = 1e-5  # differences of a deviance of thousands keep eight digits of a slope
@@ -33,8 +33,7 @@ class ResidualDeviance(ConstrainedDeviance):
         """The entry of phi that is held, if one is."""
         if self.component.kind != "residual":
             return None
-        slopes = self.fit.residual_parameters[self.component.columns[0]].slopes
-        return int(np.argmax(np.abs(slopes)))
+        return entry_of(self.fit, self.component)
 
     @property
     def optimum(self) -> float:
@@ -57,10 +56,6 @@ class ResidualDeviance(ConstrainedDeviance):
     def _free(self, phi: FloatArray) -> FloatArray:
         return phi if self.place is None else np.delete(phi, self.place)
 
-    @cached_property
-    def _problem(self) -> ResidualProblem:
-        return ResidualProblem.of(self.fit.tables, self.fit.spec, self.fit.structure)
-
     def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
         """Return the deviance, its gradient in the free coordinates x, (m,), and its slope in t."""
         n_free = len(self._free(self.fit.phi))
@@ -73,8 +68,7 @@ class ResidualDeviance(ConstrainedDeviance):
         terms = self.thetas(head, t)
 
         def at(phi: FloatArray) -> Deviance:
-            problem = self._problem.at(phi)
-            return deviance_at(problem, self.lambdas(terms), log_sigma, held)
+            return deviance_at(self.fit.problem_at(phi), self.lambdas(terms), log_sigma, held)
 
         value, gradient, slope = self._derivatives(at(phi), terms, t)
         in_phi = np.empty(len(phi))
@@ -83,3 +77,9 @@ class ResidualDeviance(ConstrainedDeviance):
         if self.place is not None:
             slope += in_phi[self.place]
         return value, np.append(gradient, self._free(in_phi)), slope
+
+
+def entry_of(fit: ResidualFit, component: Component) -> int | None:
+    """Return the entry of phi that a parameter of the structure is a function of, if it is one."""
+    entries = np.flatnonzero(fit.residual_parameters[component.columns[0]].slopes)
+    return int(entries[0]) if len(entries) == 1 else None
