@@ -342,7 +342,9 @@ def _profile(model: Any, level: float, rows: GivenRows) -> Intervals:
     limits = [_NO_LIMITS if curve is None else _limits(curve, target) for _, curve in curves]
     is_given = fit is determined_mixed_fit_of(model)
     note = "Profile likelihood." if is_given else "Profile likelihood, of the fit by ML."
-    notes = (note, "Of thresholds there is no profile.") if threshold_names(fit) else (note,)
+    notes: tuple[str, ...] = (note,)
+    if threshold_names(fit):
+        notes += ("Of thresholds there is no profile.",)
     if any(part.kind == "residual" and curve is None for part, curve in curves):
         notes += ("Correlations and ratios of visits have no profile: take method='wald'.",)
     return [component for component, _ in curves], limits, notes

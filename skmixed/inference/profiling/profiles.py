@@ -233,8 +233,9 @@ def _curves(
 
 def _depends_on_several(fit: MixedFit, part: Component) -> bool:
     """Tell whether a parameter is no single coordinate, so that it cannot be held."""
-    is_residual = part.kind == "residual" and isinstance(fit, ResidualFit)
-    return is_residual and entry_of(fit, part) is None
+    if part.kind != "residual" or not isinstance(fit, ResidualFit):
+        return False
+    return entry_of(fit, part) is None
 
 
 @contextmanager
