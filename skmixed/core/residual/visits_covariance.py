@@ -201,3 +201,10 @@ class LagCovariance(VisitStructure):
         other = phi.copy()
         other[-1] *= -1.0
         return [other]
+
+
+def visit_structure(name: str, visits: tuple[str, ...], *, is_homogeneous: bool) -> VisitStructure:
+    """Return the structure of a name, "us" or one of `LAWS`, of visits with these labels."""
+    if name == "us":
+        return AnyCovariance(visits)
+    return LagCovariance(visits, name, not is_homogeneous)

@@ -125,6 +125,22 @@ class VisitStructure(ResidualStructure):
             found.append(ResidualParameter(name, float(value), *limits, change, 0.0))
         return tuple(found)
 
+    def mean_square(self, phi: FloatArray, keys: FloatArray, counts: FloatArray) -> float:
+        _, first, second = keys.astype(np.intp).T
+        rows = np.where(first == second, counts, 0.0)
+        return float(self.covariance(phi).diagonal()[first] @ rows / rows.sum())
+
+    def named_deviations(self, phi: FloatArray) -> list[tuple[str, float]]:
+        if not self.has_ratios:
+            return [("", 1.0)]
+        deviations = np.sqrt(self.covariance(phi).diagonal()).tolist()
+        return list(zip(self.visits, deviations, strict=True))
+
+    def visit_correlations(self, phi: FloatArray) -> FloatArray:
+        sigma = self.covariance(phi)
+        sizes = np.sqrt(sigma.diagonal())
+        return np.asarray(sigma / np.outer(sizes, sizes))
+
     def runaway(self, phi: FloatArray) -> str | None:
         if least_correlation_value(self.covariance(phi)) > NEARLY_SINGULAR:
             return None

@@ -29,7 +29,8 @@ which all is known, and Z E Z' for a basis of symmetric matrices E, where
 
     X'V^-1 Z E Z'V^-1 X = sum U'E U,     tr(V^-1 Z E Z'V^-1 Z D Z') = sum tr(E F_lm D F_lm')
 
-over levels l and pairs of levels l, m, with U and F the blocks of Z'V^-1 X and Z'V^-1 Z.
+over levels l and pairs of levels l, m, with U and F the blocks of Z'V^-1 X and Z'V^-1 Z. Where
+residuals covary over visits, the G_r are the changes of V in their parameters, to first order.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate, exact_hessian
 from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.visits_fit import VisitsFit
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
 from skmixed.core.sums.blocks import PairBlock, pair_between
 
@@ -189,6 +191,11 @@ class KenwardRoger:
         all blocks of Z'V^-1 Z: linear in the number of random effects for one factor, its square
         for several.
         """
+        if isinstance(fit, VisitsFit):
+            terms = fit.fixed_terms
+            weights = 2.0 * _dense_inverse(terms.information)
+            products = terms.weighted_products(weights)
+            return cls._of(fit.evaluation.beta_covariance, terms.forms, weights, products)
         evaluation = fit.evaluation
         directions = [
             structure.basis[: 0 if factor in fit.report.confounded else None]
@@ -201,8 +208,15 @@ class KenwardRoger:
         information = traces - 2.0 * np.einsum("ij,rsji->rs", v_b, q_terms)
         information += np.einsum("rij,sji->rs", vp, vp)
         weights = 2.0 * _dense_inverse(information)
-        middle = np.einsum("rs,rsij->ij", weights, q_terms)
-        middle -= np.einsum("rs,rij,sjk->ik", weights, p_terms, vp)
+        return cls._of(v_b, p_terms, weights, np.einsum("rs,rsij->ij", weights, q_terms))
+
+    @classmethod
+    def _of(
+        cls, v_b: FloatArray, p_terms: FloatArray, weights: FloatArray, products: FloatArray
+    ) -> KenwardRoger:
+        """Put together V_b, P_r, W and the sum of W_rs Q_rs."""
+        vp = v_b @ p_terms
+        middle = products - np.einsum("rs,rij,sjk->ik", weights, p_terms, vp)
         adjusted = v_b + 2.0 * v_b @ ((middle + middle.T) / 2.0) @ v_b
         return cls(v_b, adjusted, weights, vp @ v_b)
 
