@@ -46,6 +46,7 @@ from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.residual.series_correlations import CORRELATIONS
 from skmixed.core.residual.visits_covariance import AnyCovariance, LagCovariance
 from skmixed.core.residual.visits_fit import VisitsFit
+from skmixed.core.residual.visits_patterns import Patterns
 from skmixed.core.residual.visits_sums import VisitSums
 from skmixed.core.residual.visits_tables import VisitTables
 from skmixed.core.search.average_information import IterativeSolver
@@ -137,6 +138,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         MonteCarlo,
         PairBlock,
         ParameterErrors,
+        Patterns,
         PooledHierarchy,
         Posterior,
         RandomTerm,

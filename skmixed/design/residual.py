@@ -13,7 +13,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.residual.products import ResidualProduct
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.structure import ResidualStructure
-from skmixed.core.residual.visits_covariance import AnyCovariance, LagCovariance
+from skmixed.core.residual.visits_covariance import visit_structure
 from skmixed.core.sums.layout import GroupIndex
 from skmixed.design.grammar.residual_terms import ResidualParts, SeriesTerm, parse_residual
 from skmixed.design.grouping import Grouping, number_levels
@@ -53,13 +53,16 @@ class ResidualDesign:
 
     @property
     def structure(self) -> ResidualStructure:
-        """The structure, to be fitted."""
+        """The structure, to be fitted; raises ValueError for products that are not to be had."""
         parts, term = self.parts, self.parts.correlation
         if term is not None and self.visits is not None and _is_over_visits(term):
+            if parts.strata or parts.power:
+                raise ValueError(
+                    f"{term.name}(...) may have a variance a visit, hom=False, but no var(...) or "
+                    f"power(...) beside it, as {self.text!r} has: take ar1(...) or cs(...)"
+                )
             visits = tuple(self.visit_labels)
-            if term.name == "us":
-                return AnyCovariance(visits)
-            return LagCovariance(visits, term.name, not term.is_homogeneous)
+            return visit_structure(term.name, visits, is_homogeneous=term.is_homogeneous)
         name = None if term is None else term.name
         return ResidualProduct.of(name, self.strata_labels, parts.power is not None)
 

@@ -78,16 +78,12 @@ class VisitsFit(ResidualFit):
         rows = self.tables.sums.at_visits
         return float(self.visit_covariance.diagonal() @ rows / rows.sum())
 
-    def _arranged(self) -> Problem:
-        """Return the criterion, in units that do not depend on phi."""
-        origin, evaluation = self.model.independent, self.at_visits
+    def problem_at(self, phi: FloatArray) -> Problem:
+        evaluation = evaluate_visits(self.model, self.structure.covariance(phi))
+        origin = self.model.independent
         model = replace(origin.model, gram=evaluation.lower @ evaluation.lower.T, within=None)
         constant = origin.constant + evaluation.log_det
         return replace(origin, model=model, constant=constant)
-
-    def problem_at(self, phi: FloatArray) -> Problem:
-        """Return the criterion at any phi, (q,)."""
-        return self.at_phi(phi).problem
 
     def _curvature(self) -> JointCurvature:
         evaluation, slopes = self.at_visits, self.structure.slopes(self.phi)

@@ -73,7 +73,7 @@ class MarginalMeans(TabularResult):
     def _table(self) -> Table:
         return self.table
 
-    def pairs(self, adjust: Adjustment | None = None) -> Table:
+    def pairs(self, adjust: Adjustment | None = None, *, within: str | Sequence[str] = ()) -> Table:
         """Compare every two means, of a category if they are probabilities of categories.
 
         Parameters
@@ -81,6 +81,10 @@ class MarginalMeans(TabularResult):
         adjust : {"tukey", "bonferroni", "holm"} or None, default=None
             How p-values and intervals allow for the number of comparisons; None is not at all, as
             in lmerTest. emmeans takes "tukey".
+        within : str or list of str, default=()
+            Variables whose levels the two means must share, as treatments are compared visit by
+            visit. The comparisons at every combination of their levels are adjusted for by
+            themselves, as by emmeans after a bar.
 
         Returns
         -------
@@ -90,7 +94,7 @@ class MarginalMeans(TabularResult):
         Raises
         ------
         ValueError
-            For an unknown adjustment.
+            For an unknown adjustment, or a variable that the means are not of.
 
         Notes
         -----
@@ -104,16 +108,36 @@ class MarginalMeans(TabularResult):
         """
         index = self.table.frame.index
         names, n_each = [_label(label) for label in index], max(1, len(self._categories))
-        n_means = len(names) // n_each
-        pairs = [
-            (i * n_each + category, j * n_each + category)
-            for i, j in itertools.combinations(range(n_means), 2)
-            for category in range(n_each)
-        ]
-        labels = [f"{names[i]} - {names[j]}" for i, j in pairs]
-        frame = self._compare(np.reshape(pairs, (-1, 2)).astype(np.intp), labels)
-        adjusted, note = adjusted_pairs(frame, n_means, self._level, adjust)
-        return Table(f"Differences of {self.table.title}", adjusted, (*self.table.notes, note))
+        shared = [within] if isinstance(within, str) else list(within)
+        found, note = [], ""
+        for means in _sharing(index[::n_each], shared):
+            pairs = [
+                (i * n_each + category, j * n_each + category)
+                for i, j in itertools.combinations(means, 2)
+                for category in range(n_each)
+            ]
+            labels = [f"{names[i]} - {names[j]}" for i, j in pairs]
+            frame = self._compare(np.reshape(pairs, (-1, 2)).astype(np.intp), labels)
+            adjusted, note = adjusted_pairs(frame, len(means), self._level, adjust)
+            found.append(adjusted)
+        notes = [*self.table.notes, note]
+        if shared and adjust is not None:
+            notes.append(f"Each {', '.join(shared)} is adjusted for by itself.")
+        return Table(f"Differences of {self.table.title}", pd.concat(found), tuple(notes))
+
+
+def _sharing(index: pd.Index[Any], shared: list[str]) -> list[list[int]]:
+    """Return the places of the means, (m,), that share the levels of some variables."""
+    unknown = [name for name in shared if name not in index.names]
+    if unknown:
+        raise ValueError(f"the means are of {list(index.names)}, and not of {unknown}")
+    if not shared:
+        return [list(range(len(index)))]
+    levels = list(zip(*[index.get_level_values(name) for name in shared], strict=True))
+    places: dict[Any, list[int]] = {}
+    for place, level in enumerate(levels):
+        places.setdefault(level, []).append(place)
+    return list(places.values())
 
 
 def marginal_means(
