@@ -8,7 +8,7 @@ from scipy import stats
 
 from skmixed import MixedClassifier, MixedGeneralizedRegressor, glmer
 from skmixed.core.families.binomial import Cloglog, Logit, Probit
-from skmixed.core.families.gamma import Gamma
+from skmixed.core.families.gamma import GammaFamily
 from skmixed.core.families.negative_binomial import NegativeBinomial
 from skmixed.core.families.poisson import Poisson
 from skmixed.core.generalized.after_fit.predictive import Mixture
@@ -106,8 +106,8 @@ FAMILIES = {
     "poisson": (Poisson(), np.empty(0), None),
     "rates": (Poisson(), np.empty(0), np.full(12, 2.5)),
     "negative binomial": (NegativeBinomial(), np.array([0.5]), None),
-    "gamma": (Gamma(), np.array([1.0]), None),
-    "wide gamma": (Gamma(), np.array([-1.0]), None),
+    "gamma": (GammaFamily(), np.array([1.0]), None),
+    "wide gamma": (GammaFamily(), np.array([-1.0]), None),
     "shares": (Logit(), np.empty(0), np.arange(1.0, 13.0) ** 3),
     "cloglog shares": (Cloglog(), np.empty(0), np.arange(1.0, 13.0)),
 }

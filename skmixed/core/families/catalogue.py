@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from skmixed.core.families.binomial import Binomial, Cloglog, Logit, Probit
 from skmixed.core.families.family import MeanFamily
-from skmixed.core.families.gamma import Gamma
+from skmixed.core.families.gamma import GammaFamily
 from skmixed.core.families.negative_binomial import NegativeBinomial
 from skmixed.core.families.poisson import Poisson
 
 FAMILIES: dict[str, tuple[type[MeanFamily], ...]] = {
     "binomial": (Logit, Probit, Cloglog),
     "poisson": (Poisson,),
-    "gamma": (Gamma,),
+    "gamma": (GammaFamily,),
     "negative_binomial": (NegativeBinomial,),
 }
 """The links of every family; "auto" is the first."""

@@ -21,7 +21,7 @@ _LEAST_VARIATION = 1e-4  # squared, to begin with: the search finds less by itse
 
 
 @dataclass(frozen=True, slots=True)
-class Gamma(LogLink):
+class GammaFamily(LogLink):
     """The gamma distribution, its shape estimated."""
 
     name: ClassVar[str] = "gamma"

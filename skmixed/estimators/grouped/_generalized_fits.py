@@ -12,7 +12,7 @@ from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegr
 from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.families.binomial import Logit
 from skmixed.core.families.family import MeanFamily
-from skmixed.core.families.gamma import Gamma
+from skmixed.core.families.gamma import GammaFamily
 from skmixed.core.families.poisson import Poisson
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.hierarchy import PooledHierarchy
@@ -50,7 +50,7 @@ def likelihood_of(pooled: Any) -> MeanFamily | None:
     if kind is PoissonRegressor:
         return Poisson()
     if kind is GammaRegressor:
-        return Gamma()
+        return GammaFamily()
     if kind is not LogisticRegression or len(pooled.classes_) != 2:
         return None
     params = pooled.get_params()

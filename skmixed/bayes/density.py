@@ -1,0 +1,99 @@
+"""The posterior density of the variances, and where to begin to look for its modes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmixed.bayes.parametrization import RootCoordinates
+from skmixed.bayes.priors import ModelPrior
+from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray, semidefinite_root
+from skmixed.core.model.dense import is_small
+from skmixed.core.model.evaluation import evaluate
+from skmixed.core.posterior.integrated_likelihood import IntegratedLikelihood
+from skmixed.core.posterior.reduced_sums import Progress, ReducedSums
+from skmixed.core.search.spread import spread
+from skmixed.core.search.starts import has_plenty, other_starts
+from skmixed.core.search.unbounded import NoMaximumError
+
+_MOST_STARTS = 6  # modes to look for; each takes a search
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorDensity:
+    """The log density of points v of the search, up to no constant at all: it has the evidence."""
+
+    likelihood: IntegratedLikelihood
+    prior: ModelPrior
+    coordinates: RootCoordinates
+    n_jobs: int = 1
+    progress: Progress | None = None
+
+    def __call__(self, v: FloatArray) -> tuple[FloatArray, ReducedSums]:
+        """Return log densities, (n,), and the reduced sums of n points, (n, d)."""
+        inside = np.flatnonzero(self.coordinates.is_inside(v))
+        q = len(self.likelihood.problem.model.gram)
+        values = np.full(len(v), -np.inf)
+        sums = ReducedSums(np.full((len(v), q, q), np.nan), np.zeros(len(v)))
+        phi = self.coordinates.phi(v[inside])
+        if len(inside):
+            found = self.sums(phi)
+            sums.gram[inside], sums.log_det[inside] = found.gram, found.log_det
+            given = self.likelihood.given(found, np.exp(phi[:, -1]))
+            total = given.log_likelihood + self.prior.log_density(phi)
+            total += self.coordinates.log_jacobian(v[inside])
+            values[inside] = np.where(np.isfinite(total), total, -np.inf)
+        return values, sums
+
+    def sums(self, phi: FloatArray) -> ReducedSums:
+        """Eliminate the random effects at n values of phi, (n, d)."""
+        lambdas = self.prior.parametrization.lambdas(phi)
+        return self.likelihood.sums(
+            lambdas, len(phi), n_jobs=self.n_jobs, progress=self.progress
+        )
+
+
+def starting_points(fit: Fit, prior: ModelPrior) -> FloatArray:
+    """Return values of phi to search for modes from, (m, d): the optimum and others known to be.
+
+    Where the criterion may have several minima, these are the ends of the searches that a fit would
+    try too.
+    """
+    parametrization = prior.parametrization
+    first = parametrization.read(fit.covariances, float(np.sqrt(fit.sigma2)))
+    if not fit.scaled_lambdas or has_plenty(fit.problem):
+        return first[None]
+    others = [
+        _phi_at(fit, prior, omegas) for omegas in _other_covariances(fit)[: _MOST_STARTS - 1]
+    ]
+    return np.stack([first, *[phi for phi in others if phi is not None]])
+
+
+def _other_covariances(fit: Fit) -> list[Blocks]:
+    """Return relative covariances, (k, k) of every factor in scaled units, of other optima."""
+    problem = fit.problem
+    if not is_small(problem):
+        return other_starts(fit.evaluation)
+    try:
+        return spread(problem, [fit.evaluation.omegas], fit.report.confounded).omegas[1:]
+    except NoMaximumError:
+        return []
+
+
+def _phi_at(fit: Fit, prior: ModelPrior, omegas: Blocks) -> FloatArray | None:
+    """Return phi, (d,), at relative covariances and the residual deviation that suits them."""
+    model = fit.problem.model
+    roots = [semidefinite_root(omega) for omega in omegas]
+    try:
+        evaluation = evaluate(fit.problem, roots)
+    except LostPrecisionError:
+        return None
+    sigma = float(np.sqrt(evaluation.sigma2)) / model.response_scale
+    raw = [
+        sigma**2 * random_map @ omega @ random_map.T
+        for random_map, omega in zip(model.random_maps, omegas, strict=True)
+    ]
+    return prior.parametrization.read(raw, sigma)

@@ -1,0 +1,511 @@
+"""Distributions of single parameters before the data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from scipy.special import betaln, gammaln
+
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.design.records import stored
+
+
+class ScaleDistribution(ABC):
+    """A distribution of a positive number: a standard deviation."""
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the density integrates to one."""
+        return True
+
+    def logpdf(self, s: Any) -> FloatArray:
+        """Evaluate the log density.
+
+        Parameters
+        ----------
+        s : array-like
+            Standard deviations.
+
+        Returns
+        -------
+        ndarray
+            Log densities of the same shape; minus infinity where `s` is negative.
+        """
+        values = np.asarray(s, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return np.where(values >= 0.0, self._log_density(np.abs(values)), -np.inf)
+
+    def sample(self, size: Any, random_state: Any = None) -> FloatArray:
+        """Draw standard deviations.
+
+        Parameters
+        ----------
+        size : int or tuple of int
+            How many.
+        random_state : None, int, RandomState or Generator, default=None
+            Seed.
+
+        Returns
+        -------
+        ndarray of shape `size`
+            The draws.
+
+        Raises
+        ------
+        ValueError
+            If the density does not integrate to one.
+        """
+        return self._drawn(generator_of(random_state), size)
+
+    @abstractmethod
+    def _log_density(self, s: FloatArray) -> FloatArray:
+        """Return log densities of nonnegative numbers."""
+
+    @abstractmethod
+    def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
+        """Draw numbers."""
+
+    def __post_init__(self) -> None:
+        """Check that parameters are positive."""
+        for each in fields(self):  # type: ignore[arg-type]
+            check_positive(self, each.name)
+
+
+def check_positive(owner: Any, name: str) -> None:
+    """Raise ValueError for a parameter that is no positive number."""
+    value = getattr(owner, name)
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not 0.0 < value < np.inf:
+        raise ValueError(
+            f"{type(owner).__name__}({name}={value!r}): {name} must be a positive number"
+        )
+
+
+@stored
+@dataclass(frozen=True)
+class HalfT(ScaleDistribution):
+    """Half of Student's t distribution about zero: the usual choice for a standard deviation.
+
+    Parameters
+    ----------
+    df : float
+        Degrees of freedom; the fewer, the more likely are very large values.
+    scale : float
+        Scale, in units of the standard deviation: about two thirds of it lie below for ``df=3``.
+
+    See Also
+    --------
+    HalfNormal : Its limit for many degrees of freedom.
+
+    Notes
+    -----
+    It is positive at zero, and so leaves a posterior that can be near zero.
+
+    References
+    ----------
+    .. [1] Gelman, A. (2006). Prior distributions for variance parameters in hierarchical models.
+       Bayesian Analysis 1(3), 515-534, :doi:`10.1214/06-BA117A`.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import HalfT
+    >>> HalfT(3, 10).logpdf([0.0, 10.0]).round(3)
+    array([-2.61 , -3.186])
+    """
+
+    df: float
+    scale: float
+
+    def _log_density(self, s: FloatArray) -> FloatArray:
+        v = self.df
+        constant = gammaln((v + 1.0) / 2.0) - gammaln(v / 2.0) - 0.5 * np.log(v * np.pi)
+        constant += np.log(2.0) - np.log(self.scale)
+        return np.asarray(constant - (v + 1.0) / 2.0 * np.log1p((s / self.scale) ** 2 / v))
+
+    def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
+        return np.asarray(np.abs(generator.standard_t(self.df, size)) * self.scale)
+
+
+@stored
+@dataclass(frozen=True)
+class HalfNormal(ScaleDistribution):
+    """Half of a normal distribution about zero, with light tails.
+
+    Parameters
+    ----------
+    scale : float
+        Standard deviation of the whole distribution; values of three times it hardly occur.
+
+    See Also
+    --------
+    HalfT : The same with heavier tails.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import HalfNormal
+    >>> HalfNormal(2.0).logpdf([0.0, 2.0]).round(3)
+    array([-0.919, -1.419])
+    """
+
+    scale: float
+
+    def _log_density(self, s: FloatArray) -> FloatArray:
+        return np.asarray(
+            0.5 * np.log(2.0 / np.pi) - np.log(self.scale) - 0.5 * (s / self.scale) ** 2
+        )
+
+    def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
+        return np.asarray(np.abs(generator.standard_normal(size)) * self.scale)
+
+
+@stored
+@dataclass(frozen=True)
+class Exponential(ScaleDistribution):
+    """An exponential distribution, which shrinks a standard deviation to zero at a constant rate.
+
+    Parameters
+    ----------
+    mean : float
+        Mean.
+
+    See Also
+    --------
+    Gamma : With shape 1 the same.
+
+    Notes
+    -----
+    It is the penalised-complexity prior of a standard deviation: with P(s > u) = alpha, the mean
+    is ``u / -log(alpha)``.
+
+    References
+    ----------
+    .. [1] Simpson, D., Rue, H., Riebler, A., Martins, T. G. & Sorbye, S. H. (2017). Penalising
+       model component complexity. Statistical Science 32(1), 1-28, :doi:`10.1214/16-STS576`.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import Exponential
+    >>> Exponential(2.0).logpdf([0.0, 2.0]).round(3)
+    array([-0.693, -1.693])
+    """
+
+    mean: float
+
+    def _log_density(self, s: FloatArray) -> FloatArray:
+        return np.asarray(-np.log(self.mean) - s / self.mean)
+
+    def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
+        return np.asarray(generator.exponential(self.mean, size))
+
+
+@stored
+@dataclass(frozen=True)
+class Gamma(ScaleDistribution):
+    """A gamma distribution of a standard deviation.
+
+    Parameters
+    ----------
+    shape : float
+        Shape; above 1 the density is zero at zero, which keeps the posterior away from it.
+    scale : float
+        Scale; the mean is ``shape * scale``.
+
+    See Also
+    --------
+    Exponential : The same with shape 1.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import Gamma
+    >>> Gamma(2.0, 5.0).logpdf([0.0, 5.0]).round(3)
+    array([  -inf, -2.609])
+    """
+
+    shape: float
+    scale: float
+
+    def _log_density(self, s: FloatArray) -> FloatArray:
+        u = s / self.scale
+        power = (self.shape - 1.0) * np.log(u) if self.shape != 1.0 else 0.0
+        return np.asarray(power - u - gammaln(self.shape) - np.log(self.scale))
+
+    def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
+        return np.asarray(generator.gamma(self.shape, self.scale, size))
+
+
+@stored
+@dataclass(frozen=True)
+class InverseGamma(ScaleDistribution):
+    """An inverse gamma distribution of the variance, the square of the standard deviation.
+
+    Parameters
+    ----------
+    shape : float
+        Shape.
+    scale : float
+        Scale, in squared units of the standard deviation.
+
+    See Also
+    --------
+    HalfT : The usual choice now.
+
+    Notes
+    -----
+    Its density vanishes at zero faster than any power, so that what it says of small variances
+    stays in the posterior, however small the scale is.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import InverseGamma
+    >>> InverseGamma(1.0, 1.0).logpdf([0.0, 1.0]).round(3)
+    array([  -inf, -0.307])
+    """
+
+    shape: float
+    scale: float
+
+    def _log_density(self, s: FloatArray) -> FloatArray:
+        a, b = self.shape, self.scale
+        value = a * np.log(b) - gammaln(a) + np.log(2.0) - (2.0 * a + 1.0) * np.log(s) - b / s**2
+        return np.where(s > 0.0, value, -np.inf)
+
+    def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
+        return np.asarray(np.sqrt(self.scale / generator.gamma(self.shape, 1.0, size)))
+
+
+@stored
+@dataclass(frozen=True)
+class Flat(ScaleDistribution):
+    """No distribution but a constant density, of a coefficient, a deviation or its logarithm.
+
+    Parameters
+    ----------
+    log : bool, default=False
+        Whether the density of the logarithm is constant; of the residual deviation only.
+
+    See Also
+    --------
+    HalfT : A distribution that says little as well, and integrates to one.
+
+    Notes
+    -----
+    What does not integrate to one has no evidence, and cannot be drawn from. Where the posterior
+    would not integrate to one either, `sample` refuses it.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import Flat
+    >>> Flat().logpdf([1.0, 100.0])
+    array([0., 0.])
+    """
+
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the parameter is a truth value."""
+        if not isinstance(self.log, bool):
+            raise ValueError(f"Flat(log={self.log!r}): log must be True or False")
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the density integrates to one, which it does not."""
+        return False
+
+    def _log_density(self, s: FloatArray) -> FloatArray:
+        return np.asarray(-np.log(s) if self.log else np.zeros(s.shape))
+
+    def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
+        raise ValueError(f"{self!r} does not integrate to one, so that nothing can be drawn from it")
+
+
+@stored
+@dataclass(frozen=True)
+class Normal:
+    """A normal distribution of a coefficient.
+
+    Parameters
+    ----------
+    mean : float, default=0.0
+        Mean, in units of the coefficient.
+    sd : float, default=1.0
+        Standard deviation.
+
+    See Also
+    --------
+    Prior : Where it is given to coefficients.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import Normal
+    >>> Normal(10, 5)
+    Normal(mean=10, sd=5)
+    """
+
+    mean: float = 0.0
+    sd: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_positive(self, "sd")
+        is_number = isinstance(self.mean, int | float | np.number)
+        if not is_number or not np.isfinite(self.mean):
+            raise ValueError(f"Normal(mean={self.mean!r}): mean must be a finite number")
+
+
+@stored
+@dataclass(frozen=True)
+class LKJ:
+    """The distribution of a correlation matrix with density proportional to |R|^(eta - 1).
+
+    Parameters
+    ----------
+    eta : float, default=1.0
+        1 is uniform over all correlation matrices; larger values pull correlations to zero.
+
+    See Also
+    --------
+    Prior : Where it is given to terms.
+
+    References
+    ----------
+    .. [1] Lewandowski, D., Kurowicka, D. & Joe, H. (2009). Generating random correlation matrices
+       based on vines and extended onion method. Journal of Multivariate Analysis 100(9),
+       1989-2001, :doi:`10.1016/j.jmva.2009.04.008`.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import LKJ
+    >>> LKJ(2.0).sample(3, 5, random_state=0).shape
+    (5, 3, 3)
+    """
+
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the parameter."""
+        check_positive(self, "eta")
+
+    def sample(self, k: int, size: int, random_state: Any = None) -> FloatArray:
+        """Draw correlation matrices.
+
+        Parameters
+        ----------
+        k : int
+            Number of columns.
+        size : int
+            Number of matrices.
+        random_state : None, int, RandomState or Generator, default=None
+            Seed.
+
+        Returns
+        -------
+        ndarray of shape (size, k, k)
+            The draws.
+        """
+        root = correlation_root(self.partial_draws(k, size, generator_of(random_state)), k)
+        return np.asarray(root @ root.swapaxes(1, 2))
+
+    def partial_draws(self, k: int, size: int, generator: np.random.Generator) -> FloatArray:
+        """Draw partial correlations.
+
+        Parameters
+        ----------
+        k : int
+            Number of columns.
+        size : int
+            Number of draws.
+        generator : Generator
+            Source of random numbers.
+
+        Returns
+        -------
+        ndarray of shape (size, k (k - 1) / 2)
+            Of columns i > j given those before j, row by row of the lower triangle.
+        """
+        b = self._shapes(k)
+        return np.asarray(2.0 * generator.beta(b, b, (size, len(b))) - 1.0)
+
+    def partial_logpdf(self, z: FloatArray, k: int) -> FloatArray:
+        """Evaluate the log density of the inverse hyperbolic tangents of partial correlations.
+
+        Parameters
+        ----------
+        z : ndarray of shape (n, k (k - 1) / 2)
+            Partial correlations, as `partial_draws` has them.
+        k : int
+            Number of columns.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Log densities. The partial correlations are independent, each of them a beta variable.
+        """
+        b = self._shapes(k)
+        constant = (2.0 * b - 1.0) * np.log(2.0) + betaln(b, b)
+        with np.errstate(divide="ignore"):
+            return np.asarray((b * np.log1p(-(z**2)) - constant).sum(axis=1))
+
+    def _shapes(self, k: int) -> FloatArray:
+        """Return the shape of every partial correlation's beta distribution."""
+        columns = np.array([j + 1 for i in range(k) for j in range(i)], dtype=np.float64)
+        return np.asarray(self.eta + (k - 1 - columns) / 2.0)
+
+
+def correlation_root(z: FloatArray, k: int) -> FloatArray:
+    """Return Cholesky factors of correlation matrices, (n, k, k), from partial correlations."""
+    root = np.zeros((len(z), k, k))
+    root[:, 0, 0] = 1.0
+    place = 0
+    for i in range(1, k):
+        left = np.ones(len(z))
+        for j in range(i):
+            root[:, i, j] = z[:, place] * np.sqrt(left)
+            left = left * (1.0 - z[:, place] ** 2)
+            place += 1
+        root[:, i, i] = np.sqrt(left)
+    return root
+
+
+def partial_correlations(root: FloatArray) -> FloatArray:
+    """Return partial correlations, (k (k - 1) / 2,), of the Cholesky factor of correlations."""
+    found = []
+    for i in range(1, len(root)):
+        left = 1.0
+        for j in range(i):
+            found.append(root[i, j] / np.sqrt(left))
+            left -= root[i, j] ** 2
+    return np.array(found)
+
+
+@dataclass(frozen=True)
+class Decov:
+    """rstanarm's distribution of a covariance matrix relative to the residual variance.
+
+    Of r = s / sigma, t = sqrt(sum r^2 / k) is a gamma variable, r^2 / sum r^2 has a symmetric
+    Dirichlet distribution, and the correlations have that of Lewandowski et al.
+    """
+
+    regularization: float = 1.0
+    concentration: float = 1.0
+    shape: float = 1.0
+    scale: float = 1.0
+
+    def log_density(self, log_ratio: FloatArray) -> FloatArray:
+        """Return log densities, (n,), of log r, (n, k)."""
+        k = log_ratio.shape[1]
+        gamma = Gamma(self.shape, self.scale)
+        squares = np.exp(2.0 * log_ratio).sum(axis=1)
+        t = np.sqrt(squares / k)
+        log_shares = 2.0 * log_ratio - np.log(squares)[:, None]
+        dirichlet = gammaln(k * self.concentration) - k * gammaln(self.concentration)
+        dirichlet = dirichlet + self.concentration * log_shares.sum(axis=1)
+        return np.asarray(gamma.logpdf(t) + np.log(t) + dirichlet + (k - 1) * np.log(2.0))
+
+    def draw(self, n: int, k: int, generator: np.random.Generator) -> FloatArray:
+        """Draw r, (n, k)."""
+        t = generator.gamma(self.shape, self.scale, n)
+        shares = generator.dirichlet(np.full(k, self.concentration), n)
+        return np.sqrt(shares * k) * t[:, None]

@@ -1,0 +1,300 @@
+"""Prior distributions of all parameters of a model: what users give, and what it means for a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from skmixed.bayes.distributions import LKJ, Decov, Exponential, Flat, HalfT, Normal, ScaleDistribution
+from skmixed.bayes.parametrization import Parametrization, TermShape
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray
+from skmixed.core.posterior.coefficient_prior import CoefficientPrior
+from skmixed.core.sums.layout import CONSTANT
+from skmixed.design.records import stored
+
+PriorName = Literal["weak", "rstanarm", "reference"]
+PRIOR_NAMES = ("weak", "rstanarm", "reference")
+
+_WIDE = 2.5  # deviations of y that a coefficient moves it a deviation of its column, as rstanarm's
+_CONSTANT = 1e-20  # variance, of the mean square: what rounding makes of that of a constant
+_DEGREES_OF_SCALES = 3.0  # of half-t distributions, as of brms: a variance, but heavy tails
+
+
+@stored
+@dataclass(frozen=True)
+class Prior:
+    """Prior distributions of a linear mixed model.
+
+    Parameters
+    ----------
+    scales : distribution, dict or None, default=None
+        Of the standard deviations of random effects, in units of the effect: one for all, or by
+        name of the factor, ``{"Subject": HalfT(3, 50)}``, or of factor and column,
+        ``{"Subject": {"Days": HalfT(3, 10)}}``. What is not named, and None, is a half-t with 3
+        degrees of freedom and a scale of 2.5 standard deviations of y over one of the column.
+    correlation : LKJ or dict of str to LKJ, default=LKJ(eta=1.0)
+        Of the correlations of unstructured terms, for all or by name of the factor.
+    coef : Normal, Flat, dict or None, default=None
+        Of the fixed coefficients: one for all but the intercept, or by name, ``{"Days":
+        Normal(0, 20)}``. The one of ``"(Intercept)"`` is that of the mean response at the means of
+        the columns. What is not named, and None, is normal about zero, for the intercept about the
+        mean of y, with 2.5 standard deviations of y over one of the column.
+    sigma : distribution or None, default=None
+        Of the residual standard deviation; None is a half-t with 3 degrees of freedom and a scale
+        of 2.5 standard deviations of y.
+
+    See Also
+    --------
+    sample : Draws from the posterior.
+    prior_predict : Draws responses from these distributions.
+
+    Notes
+    -----
+    Defaults look at the data to find their units, as those of rstanarm and brms do. A model without
+    an intercept takes root mean squares in the place of standard deviations.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import HalfNormal, HalfT, LKJ, Normal, Prior
+    >>> prior = Prior(
+    ...     scales={"Subject": {"Days": HalfT(3, 10)}},
+    ...     correlation=LKJ(2),
+    ...     coef={"Days": Normal(0, 20)},
+    ...     sigma=HalfNormal(50),
+    ... )
+    >>> prior.sigma
+    HalfNormal(scale=50)
+    """
+
+    scales: Any = None
+    correlation: Any = field(default_factory=LKJ)
+    coef: Any = None
+    sigma: ScaleDistribution | None = None
+
+    def __post_init__(self) -> None:
+        """Check that all are distributions."""
+        _check_kind(self.scales, "scales", (ScaleDistribution, Decov), depth=2)
+        _check_kind(self.correlation, "correlation", (LKJ,), depth=1, optional=False)
+        _check_kind(self.coef, "coef", (Normal, Flat), depth=1)
+        _check_kind(self.sigma, "sigma", (ScaleDistribution,), depth=0)
+
+
+def _check_kind(
+    value: Any, name: str, kinds: tuple[type, ...], *, depth: int, optional: bool = True
+) -> None:
+    if isinstance(value, kinds) or (value is None and optional):
+        return
+    if depth and isinstance(value, Mapping):
+        for key, each in value.items():
+            _check_kind(each, f"{name}[{key!r}]", kinds, depth=depth - 1, optional=False)
+        return
+    wanted = {"ScaleDistribution": "a distribution such as HalfT(3, 10)"}
+    names = " or ".join(wanted.get(kind.__name__, kind.__name__) for kind in kinds[:2] if kind != Decov)
+    raise TypeError(f"{name}={value!r} is no {names}" + (", nor a dict of these" if depth else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class TermPrior:
+    """The distribution of the deviations and correlations of one term."""
+
+    scales: tuple[ScaleDistribution, ...] | Decov  # one a deviation, or all relative to sigma
+    correlation: LKJ
+    shape: TermShape
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether it integrates to one."""
+        return isinstance(self.scales, Decov) or all(each.is_proper for each in self.scales)
+
+    def log_density(
+        self, log_deviations: FloatArray, partial: FloatArray, log_sigma: FloatArray
+    ) -> FloatArray:
+        """Return log densities, (n,), of log deviations and atanh of partial correlations."""
+        if isinstance(self.scales, Decov):
+            ratios = log_deviations - log_sigma[:, None]
+            if self.shape.has_correlations:
+                value = self.scales.log_density(ratios)
+            else:
+                value = sum(self.scales.log_density(each[:, None]) for each in ratios.T)
+        else:
+            logs = zip(self.scales, log_deviations.T, strict=True)
+            value = sum(scale.logpdf(np.exp(each)) + each for scale, each in logs)
+        if self.shape.n_correlations:
+            value = value + self.correlation.partial_logpdf(partial, self.shape.size)
+        return np.asarray(value)
+
+    def draw(
+        self, sigma: FloatArray, generator: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray]:
+        """Draw deviations and partial correlations, (n, .), given sigma, (n,)."""
+        n, shape = len(sigma), self.shape
+        m = len(shape.deviations)
+        if isinstance(self.scales, Decov):
+            sizes = [m] if shape.has_correlations else [1] * m
+            parts = [self.scales.draw(n, size, generator) for size in sizes]
+            deviations = np.concatenate(parts, axis=1) * sigma[:, None]
+        else:
+            deviations = np.stack([each.sample(n, generator) for each in self.scales], axis=1)
+        k = shape.size if shape.n_correlations else 1
+        return deviations, self.correlation.partial_draws(k, n, generator)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelPrior:
+    """The distributions of all parameters of one model."""
+
+    parametrization: Parametrization
+    terms: tuple[TermPrior, ...]
+    sigma: ScaleDistribution
+    coef: CoefficientPrior
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether it integrates to one."""
+        return self.sigma.is_proper and self.coef.is_proper and all(t.is_proper for t in self.terms)
+
+    def log_density(self, phi: FloatArray) -> FloatArray:
+        """Return log densities of phi, (n,)."""
+        parts, log_sigma = self.parametrization.split(phi)
+        value = self.sigma.logpdf(np.exp(log_sigma)) + log_sigma
+        for term, part in zip(self.terms, parts, strict=True):
+            value = value + term.log_density(*part, log_sigma)
+        return value
+
+    def draw(self, n: int, generator: np.random.Generator) -> FloatArray:
+        """Draw phi, (n, d). Raises ValueError for what does not integrate to one."""
+        sigma = self.sigma.sample(n, generator)
+        parts = [term.draw(sigma, generator) for term in self.terms]
+        return self.parametrization.joined(parts, sigma)
+
+    @classmethod
+    def of(cls, fit: Fit, prior: Any) -> ModelPrior:
+        """Give a model the distributions that a user asks for, by name or one by one.
+
+        Raises ValueError for names that are not those of the model.
+        """
+        parametrization = Parametrization.of(fit)
+        units = _Units.of(fit)
+        given = _preset(prior, units) if isinstance(prior, str) else prior
+        if not isinstance(given, Prior):
+            raise TypeError(f"prior={prior!r} is neither a Prior nor one of {list(PRIOR_NAMES)}")
+        factors = {term.factor for term in parametrization.terms}
+        for name in ("scales", "correlation"):
+            value = getattr(given, name)
+            if isinstance(value, Mapping):
+                _check_names(value, factors, f"Prior({name}=...)", "a factor of the model")
+        _check_columns(given.scales, parametrization)
+        terms = tuple(_term_prior(given, term, units) for term in parametrization.terms)
+        return cls(
+            parametrization,
+            terms,
+            given.sigma or HalfT(_DEGREES_OF_SCALES, _WIDE * units.of_response),
+            _coefficient_prior(fit, given.coef, units),
+        )
+
+
+def _check_names(given: Collection[str], known: Collection[str], where: str, what: str) -> None:
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{where} names {name!r}, which is not {what}: {sorted(known)}")
+
+
+def _check_columns(scales: Any, parametrization: Parametrization) -> None:
+    for factor, given in scales.items() if isinstance(scales, Mapping) else ():
+        if isinstance(given, Mapping):
+            terms = [term for term in parametrization.terms if term.factor == factor]
+            known = {name for term in terms for name in term.columns}
+            where = f"Prior(scales={{{factor!r}: ...}})"
+            _check_names(given, known, where, f"a random column of {factor!r}")
+
+
+def _preset(name: str, units: _Units) -> Prior:
+    if name == "weak":
+        return Prior()
+    if name == "rstanarm":
+        return Prior(scales=Decov(), sigma=Exponential(units.of_response))
+    if name == "reference":
+        return Prior(scales=Flat(), coef=Flat(), sigma=Flat(log=True))
+    raise ValueError(f"prior={name!r} is neither a Prior nor one of {list(PRIOR_NAMES)}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """Sizes of the columns [1, features, y], from their cross-products."""
+
+    means: FloatArray  # (n_columns,)
+    sizes: FloatArray  # (n_columns,), standard deviations, or root mean squares
+    names: tuple[str, ...]  # (n_columns,)
+
+    @classmethod
+    def of(cls, fit: Fit) -> _Units:
+        """Measure the columns of a fit, about zero where it has no intercept."""
+        products, n = fit.products, fit.n_observations
+        means, moments = products.moments(np.eye(len(products.basis)))
+        variances = np.maximum(np.diag(moments), 0.0) * n / (n - 1.0)
+        squares = variances + means**2
+        is_constant = variances <= _CONSTANT * squares
+        if not fit.spec.has_intercept:
+            is_constant[:] = True
+        sizes = np.sqrt(np.where(is_constant, squares, variances))
+        return cls(means, np.where(sizes > 0.0, sizes, 1.0), products.layout.columns)
+
+    @property
+    def of_response(self) -> float:
+        """The size of y."""
+        return float(self.sizes[-1])
+
+    def of_effect(self, columns: Collection[str]) -> float:
+        """Return a size of y over one of columns, by name."""
+        places = [self.names.index(name) for name in columns]
+        return float(self.of_response / np.sqrt(np.mean(np.square(self.sizes[places]))))
+
+
+def _term_prior(prior: Prior, term: TermShape, units: _Units) -> TermPrior:
+    correlation = prior.correlation
+    if isinstance(correlation, Mapping):
+        correlation = correlation.get(term.factor, LKJ())
+    given = prior.scales
+    if isinstance(given, Decov):
+        return TermPrior(given, correlation, term)
+    if isinstance(given, Mapping):
+        given = given.get(term.factor)
+    scales = []
+    for group in term.deviations:
+        names = [term.columns[place] for place in group]
+        own = given
+        if isinstance(given, Mapping):
+            own = next((given[name] for name in names if name in given), None)
+        default = HalfT(_DEGREES_OF_SCALES, _WIDE * units.of_effect(names))
+        scales.append(default if own is None else own)
+    return TermPrior(tuple(scales), correlation, term)
+
+
+def _coefficient_prior(fit: Fit, coef: Any, units: _Units) -> CoefficientPrior:
+    """Return the distribution of the independent coefficients, the intercept's at the means."""
+    places = [fit.spec.fixed[kept] for kept in fit.kept]
+    if isinstance(coef, Mapping):
+        every = [units.names[place] for place in fit.spec.fixed]
+        _check_names(coef, every, "Prior(coef=...)", "a fixed column")
+    p = len(places)
+    combinations, mean, precision = np.eye(p), np.zeros(p), np.zeros(p)
+    for number, place in enumerate(places):
+        is_intercept = place == CONSTANT
+        if is_intercept:
+            combinations[number] = [1.0 if other == CONSTANT else units.means[other] for other in places]
+            default = Normal(float(units.means[-1]), _WIDE * units.of_response)
+        else:
+            default = Normal(0.0, _WIDE * units.of_effect([units.names[place]]))
+        own = coef
+        if isinstance(coef, Mapping):
+            own = coef.get(units.names[place])
+        elif is_intercept and not isinstance(coef, Flat):
+            own = None
+        own = default if own is None else own
+        if isinstance(own, Normal):
+            mean[number], precision[number] = own.mean, float(own.sd) ** -2
+    return CoefficientPrior(combinations, mean, precision)
