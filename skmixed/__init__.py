@@ -1,6 +1,6 @@
 """Mixed-effects models as scikit-learn estimators."""
 
-from skmixed import datasets, display, distributed, exceptions, inference, model_selection
+from skmixed import bayes, datasets, display, distributed, exceptions, inference, model_selection
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.estimators.classifier import MixedClassifier
 from skmixed.estimators.effects import MixedEffectsRegressor
@@ -26,6 +26,7 @@ __all__ = [
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
     "OrdinalMixedClassifier",
+    "bayes",
     "clmm",
     "datasets",
     "display",

@@ -16,6 +16,7 @@ __all__ = [
     "FormulaSyntaxError",
     "LostPrecisionWarning",
     "PartitionError",
+    "SamplingWarning",
     "StoredVersionWarning",
     "UnidentifiedWarning",
     "UnknownLevelWarning",
@@ -53,6 +54,10 @@ class ApproximationWarning(UserWarning):
 
 class ExtrapolationWarning(UserWarning):
     """Predictions go beyond the range of the rows that a curve was fitted to."""
+
+
+class SamplingWarning(UserWarning):
+    """Draws from a posterior cannot be trusted, or nearly so."""
 
 
 class UnidentifiedWarning(UserWarning):

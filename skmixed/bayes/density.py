@@ -20,6 +20,7 @@ from skmixed.core.search.starts import has_plenty, other_starts
 from skmixed.core.search.unbounded import NoMaximumError
 
 _MOST_STARTS = 6  # modes to look for; each takes a search
+_APART = 0.1  # of some log deviation: ends of searches less apart are one
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,7 @@ class PosteriorDensity:
     def sums(self, phi: FloatArray) -> ReducedSums:
         """Eliminate the random effects at n values of phi, (n, d)."""
         lambdas = self.prior.parametrization.lambdas(phi)
-        return self.likelihood.sums(
-            lambdas, len(phi), n_jobs=self.n_jobs, progress=self.progress
-        )
+        return self.likelihood.sums(lambdas, len(phi), n_jobs=self.n_jobs, progress=self.progress)
 
 
 def starting_points(fit: Fit, prior: ModelPrior) -> FloatArray:
@@ -64,12 +63,14 @@ def starting_points(fit: Fit, prior: ModelPrior) -> FloatArray:
     """
     parametrization = prior.parametrization
     first = parametrization.read(fit.covariances, float(np.sqrt(fit.sigma2)))
-    if not fit.scaled_lambdas or has_plenty(fit.problem):
+    if not fit.scaled_lambdas or has_plenty(fit.problem, fit.evaluation.omegas):
         return first[None]
-    others = [
-        _phi_at(fit, prior, omegas) for omegas in _other_covariances(fit)[: _MOST_STARTS - 1]
-    ]
-    return np.stack([first, *[phi for phi in others if phi is not None]])
+    starts = [first]
+    for omegas in _other_covariances(fit):
+        phi = _phi_at(fit, prior, omegas)
+        if phi is not None and min(np.abs(phi - known).max() for known in starts) > _APART:
+            starts.append(phi)
+    return np.stack(starts[:_MOST_STARTS])
 
 
 def _other_covariances(fit: Fit) -> list[Blocks]:

@@ -318,7 +318,9 @@ class Flat(ScaleDistribution):
         return np.asarray(-np.log(s) if self.log else np.zeros(s.shape))
 
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
-        raise ValueError(f"{self!r} does not integrate to one, so that nothing can be drawn from it")
+        raise ValueError(
+            f"{self!r} does not integrate to one, so that nothing can be drawn from it"
+        )
 
 
 @stored

@@ -62,9 +62,7 @@ def _flat_columns(prior: ModelPrior) -> FloatArray:
     return np.asarray(inverse[:, prior.coef.precision == 0.0])
 
 
-def _determined(
-    fit: Fit, position: int, columns: list[int], flat: FloatArray
-) -> tuple[int, int]:
+def _determined(fit: Fit, position: int, columns: list[int], flat: FloatArray) -> tuple[int, int]:
     """Return how many effects of some columns there are, and how many flat columns these span."""
     model = fit.problem.model
     to_raw = model.to_raw[[fit.spec.fixed[place] for place in fit.kept], :-1]

@@ -1,8 +1,8 @@
 """The coordinates in which variances are sampled, and the way to lambdas and back.
 
-phi of a model is, term by term, log standard deviations and inverse hyperbolic tangents of canonical
-partial correlations, and log sigma last. The search has v = sqrt(s / s0) in the place of log s:
-where a posterior reaches zero, the logarithm has a long tail and the root has none.
+phi of a model is, term by term, log standard deviations and inverse hyperbolic tangents of
+canonical partial correlations, and log sigma last. The search has v = sqrt(s / s0) in the place of
+log s: where a posterior reaches zero, the logarithm has a long tail and the root has none.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from skmixed.core.model.covariance import Structure
 _CORRELATION_SHARE = 0.8  # of correlations kept in a start, which must lie inside
 _LARGEST_PARTIAL = 0.95  # partial correlation of a start
 _LEAST_EFFECT = 0.1  # of the error of a level's mean: the unit of a deviation that was put to zero
-_FARTHEST = 50.0  # of any coordinate phi: exp(50) of a deviation, beyond any data
+_FARTHEST_PHI = 50.0  # of any coordinate phi: exp(50) of a deviation, beyond any data
 
 
 @dataclass(frozen=True, slots=True)
 class TermShape:
     """The parameters of one term."""
 
-    factor: str  # its name
+    factor: str  # its name, or that of a curve
     columns: tuple[str, ...]  # whose effects vary, k of them
     deviations: tuple[tuple[int, ...], ...]  # the columns of every standard deviation
     has_correlations: bool  # all of them, or none
@@ -45,11 +45,6 @@ class TermShape:
     def n_correlations(self) -> int:
         """Number of free correlations."""
         return self.size * (self.size - 1) // 2 if self.has_correlations else 0
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the standard deviations."""
-        return [self.columns[group[0]] if len(group) == 1 else "" for group in self.deviations]
 
 
 def _check_structure(structure: Structure, factor: str) -> bool:
@@ -84,7 +79,7 @@ class Parametrization:
         names = fit.products.layout.columns
         for term in fit.spec.terms:
             position, block = fit.place_of(term)
-            factor = fit.products.factors[term.factor].index.name
+            factor = term.curve or fit.products.factors[term.factor].index.name
             structure = term.structure
             columns = tuple(names[place] for place in term.columns)
             correlated = _check_structure(structure, factor)
@@ -115,7 +110,9 @@ class Parametrization:
             start = end
         return parts, phi[:, -1]
 
-    def joined(self, parts: Sequence[tuple[FloatArray, FloatArray]], sigma: FloatArray) -> FloatArray:
+    def joined(
+        self, parts: Sequence[tuple[FloatArray, FloatArray]], sigma: FloatArray
+    ) -> FloatArray:
         """Return phi, (n, d), of deviations and partial correlations of every term, and sigma."""
         columns = [np.log(sigma)[:, None]]
         for deviations, partial in reversed(parts):
@@ -170,7 +167,6 @@ class Parametrization:
             inverse = np.linalg.inv(model.random_maps[term.position])
             n_levels = model.n_levels(term.position)
             own = inverse.T @ (model.total(term.position) / n_levels) @ inverse
-            # the residual deviation is that of a row of weight one
             sizes = np.sqrt(np.diag(own)[term.block])
             sizes = np.maximum(sizes, np.finfo(float).tiny)
             groups = [sizes[list(group)].mean() for group in term.deviations]
@@ -208,12 +204,12 @@ class RootCoordinates:
         inside = np.isfinite(v).all(axis=1) & (v[:, roots] > 0.0).all(axis=1)
         found = np.zeros(len(v), dtype=np.bool_)
         apart = np.abs(self.phi(v[inside]) - self._centre).max(axis=1, initial=0.0)
-        found[inside] = apart < _FARTHEST
+        found[inside] = apart < _FARTHEST_PHI
         return found
 
     @property
     def _centre(self) -> FloatArray:
-        """What coordinates are far from, (d,): logs of scales at the origin, correlations of zero."""
+        """What coordinates lie about, (d,): logs of scales at the origin, correlations of zero."""
         roots = self.parametrization.is_deviation.copy()
         roots[-1] = True
         return np.where(roots, self.origin, 0.0)

@@ -1,4 +1,4 @@
-"""Prior distributions of all parameters of a model: what users give, and what it means for a fit."""
+"""Prior distributions of all parameters of a model: what users give, and what that means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skmixed.bayes.distributions import LKJ, Decov, Exponential, Flat, HalfT, Normal, ScaleDistribution
+from skmixed.bayes.distributions import (
+    LKJ,
+    Decov,
+    Exponential,
+    Flat,
+    HalfT,
+    Normal,
+    ScaleDistribution,
+)
 from skmixed.bayes.parametrization import Parametrization, TermShape
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
@@ -19,7 +27,7 @@ from skmixed.design.records import stored
 PriorName = Literal["weak", "rstanarm", "reference"]
 PRIOR_NAMES = ("weak", "rstanarm", "reference")
 
-_WIDE = 2.5  # deviations of y that a coefficient moves it a deviation of its column, as rstanarm's
+_WEAKLY = 2.5  # deviations of y for a deviation of the column, as in rstanarm
 _CONSTANT = 1e-20  # variance, of the mean square: what rounding makes of that of a constant
 _DEGREES_OF_SCALES = 3.0  # of half-t distributions, as of brms: a variance, but heavy tails
 
@@ -93,7 +101,9 @@ def _check_kind(
             _check_kind(each, f"{name}[{key!r}]", kinds, depth=depth - 1, optional=False)
         return
     wanted = {"ScaleDistribution": "a distribution such as HalfT(3, 10)"}
-    names = " or ".join(wanted.get(kind.__name__, kind.__name__) for kind in kinds[:2] if kind != Decov)
+    names = " or ".join(
+        wanted.get(kind.__name__, kind.__name__) for kind in kinds[:2] if kind != Decov
+    )
     raise TypeError(f"{name}={value!r} is no {names}" + (", nor a dict of these" if depth else ""))
 
 
@@ -119,10 +129,10 @@ class TermPrior:
             if self.shape.has_correlations:
                 value = self.scales.log_density(ratios)
             else:
-                value = sum(self.scales.log_density(each[:, None]) for each in ratios.T)
+                value = np.sum([self.scales.log_density(r[:, None]) for r in ratios.T], axis=0)
         else:
             logs = zip(self.scales, log_deviations.T, strict=True)
-            value = sum(scale.logpdf(np.exp(each)) + each for scale, each in logs)
+            value = np.sum([scale.logpdf(np.exp(x)) + x for scale, x in logs], axis=0)
         if self.shape.n_correlations:
             value = value + self.correlation.partial_logpdf(partial, self.shape.size)
         return np.asarray(value)
@@ -192,7 +202,7 @@ class ModelPrior:
         return cls(
             parametrization,
             terms,
-            given.sigma or HalfT(_DEGREES_OF_SCALES, _WIDE * units.of_response),
+            given.sigma or HalfT(_DEGREES_OF_SCALES, _WEAKLY * units.of_response),
             _coefficient_prior(fit, given.coef, units),
         )
 
@@ -269,7 +279,7 @@ def _term_prior(prior: Prior, term: TermShape, units: _Units) -> TermPrior:
         own = given
         if isinstance(given, Mapping):
             own = next((given[name] for name in names if name in given), None)
-        default = HalfT(_DEGREES_OF_SCALES, _WIDE * units.of_effect(names))
+        default = HalfT(_DEGREES_OF_SCALES, _WEAKLY * units.of_effect(names))
         scales.append(default if own is None else own)
     return TermPrior(tuple(scales), correlation, term)
 
@@ -285,10 +295,12 @@ def _coefficient_prior(fit: Fit, coef: Any, units: _Units) -> CoefficientPrior:
     for number, place in enumerate(places):
         is_intercept = place == CONSTANT
         if is_intercept:
-            combinations[number] = [1.0 if other == CONSTANT else units.means[other] for other in places]
-            default = Normal(float(units.means[-1]), _WIDE * units.of_response)
+            combinations[number] = [
+                1.0 if other == CONSTANT else units.means[other] for other in places
+            ]
+            default = Normal(float(units.means[-1]), _WEAKLY * units.of_response)
         else:
-            default = Normal(0.0, _WIDE * units.of_effect([units.names[place]]))
+            default = Normal(0.0, _WEAKLY * units.of_effect([units.names[place]]))
         own = coef
         if isinstance(coef, Mapping):
             own = coef.get(units.names[place])

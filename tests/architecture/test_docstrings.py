@@ -18,7 +18,7 @@ import pytest
 from numpydoc.validate import validate
 
 import skmixed
-from skmixed import datasets, display, distributed, exceptions, inference, model_selection
+from skmixed import bayes, datasets, display, distributed, exceptions, inference, model_selection
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -32,7 +32,8 @@ FILES = sorted(path for path in (ROOT / "skmixed").rglob("*.py"))
 
 def public_things():
     """Return the public classes and functions by the names they are imported under."""
-    modules = (skmixed, datasets, display, distributed, exceptions, inference, model_selection)
+    rooms = (bayes, datasets, display, distributed, exceptions, inference, model_selection)
+    modules = (skmixed, *rooms)
     listed = [
         getattr(module, name) for module in modules for name in getattr(module, "__all__", [])
     ]

@@ -9,7 +9,8 @@ import pytest
 import skmixed
 
 # Optional, or heavy: loaded only by the function that needs it.
-LAZY = ["dask", "distributed", "duckdb", "formulaic", "matplotlib", "polars", "pyspark"]
+LAZY = ["arviz_base", "arviz_stats", "dask", "distributed", "duckdb", "formulaic", "matplotlib"]
+LAZY += ["polars", "pyspark", "xarray"]
 # A module is named after what it is about.
 NAMELESS = {"common", "helpers", "misc", "util", "utils"}
 

@@ -21,14 +21,14 @@ from skmixed.core.posterior.pareto_tail import UNTRUSTED, pareto_k
 from skmixed.core.posterior.reduced_sums import ReducedSums
 from skmixed.core.posterior.t_mixture import TMixture, fitted_mixture, weighted_moments
 
-_STEP = 1e-4  # of differences for slopes; coordinates are of the size of one
+_CLIMBING_STEP = 1e-4  # of differences for slopes; coordinates are of the size of one
 _HESSIAN_STEP = 0.02  # of second differences: rounding stays far below them
 _LEAST_CURVATURE = 0.01  # of -log density at a mode: a deviation of ten, wide in all coordinates
 _SLOPE_TOLERANCE = 1e-3  # of the search for modes, which need not be exact
 _NOWHERE = 1e10  # in the place of an infinite -log density, so that a search turns back
 _SAME_MODE = 0.5  # deviations within which two searches ended at one mode
 _NEGLIGIBLE_MODE = 1e-6  # share of the mass, by Laplace's approximation: not worth a component
-_ROUNDS = 4  # of learning at most; of these the first two or three matter
+_MOST_ROUNDS = 4  # of learning at most; of these the first two or three matter
 _COMPONENTS = 4  # of the mixture; more hold few points each
 _WIDE_SHARE = 0.12  # of the component with wide tails, which costs so much efficiency
 _ENOUGH = 0.85  # efficiency with which learning ends
@@ -103,7 +103,7 @@ class _Evaluations:
 
 def n_planned(d: int, n_draws: int, n_chains: int) -> int:
     """Return how many evaluations the rounds and the draws take if nothing is tried again."""
-    return _a_round(d) * (_ROUNDS + 1) + n_draws * n_chains
+    return _a_round(d) * (_MOST_ROUNDS + 1) + n_draws * n_chains
 
 
 def _a_round(d: int) -> int:
@@ -126,10 +126,10 @@ def importance_sample(
     """
     density = _Evaluations(target)
     first = _about_modes(density, starts)
-    proposal = _learned(density, first, _ROUNDS, _COMPONENTS, generator)
+    proposal = _learned(density, first, _MOST_ROUNDS, _COMPONENTS, generator)
     sample = _walked(density, proposal, n_draws, n_chains, 1, generator)
     if sample.is_poor:
-        again = _learned(density, first, 2 * _ROUNDS, 2 * _COMPONENTS, generator)
+        again = _learned(density, first, 2 * _MOST_ROUNDS, 2 * _COMPONENTS, generator)
         second = _walked(density, again, n_draws, n_chains, 1, generator)
         if not second.is_poor or second.efficiency > sample.efficiency:
             proposal, sample = again, second
@@ -174,11 +174,11 @@ def _about_modes(density: _Evaluations, starts: FloatArray) -> TMixture:
 def _climbed(density: _Evaluations, start: FloatArray) -> tuple[FloatArray, float]:
     """Return a mode, (d,), and -log density there."""
     d = len(start)
-    steps = _STEP * np.eye(d)
+    steps = _CLIMBING_STEP * np.eye(d)
 
     def value_and_slope(point: FloatArray) -> tuple[float, FloatArray]:
         heights = density.height(np.concatenate([point[None], point + steps, point - steps]))
-        return float(heights[0]), (heights[1 : d + 1] - heights[d + 1 :]) / (2.0 * _STEP)
+        return float(heights[0]), (heights[1 : d + 1] - heights[d + 1 :]) / (2.0 * _CLIMBING_STEP)
 
     found = minimize(
         value_and_slope,

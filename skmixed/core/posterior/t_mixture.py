@@ -15,7 +15,7 @@ _STEPS = 8  # of the EM algorithm: a proposal need not be the best one
 _LEAST_SHARE_KEPT = 5e-3  # of the weight: components of less are dropped
 _LEAST_MOVED = 1e-3  # of the weight: components of less have no moments of their own
 _SHRINKAGE = 0.02  # of covariances to half the joint one, beside what few points ask for
-_RIDGE = 1e-12  # of covariances, so that points in a plane have one
+_SCALE_RIDGE = 1e-12  # of covariances, so that points in a plane have one
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def weighted_moments(points: FloatArray, weights: FloatArray) -> tuple[FloatArra
     """Return mean, (d,), and covariance, (d, d), of points of weights that sum to one."""
     mean = weights @ points
     apart = points - mean
-    ridge = _RIDGE * np.eye(points.shape[1])
+    ridge = _SCALE_RIDGE * np.eye(points.shape[1])
     return mean, np.asarray((weights[:, None] * apart).T @ apart + ridge)
 
 
@@ -112,7 +112,7 @@ def _updated(
         effective = totals[m] ** 2 / np.square(shares[:, m]).sum()
         shrunk = min(1.0, _SHRINKAGE + (d + 1.0) / effective)
         scales[m] = (1.0 - shrunk) * own + shrunk / 2.0 * covariance
-        scales[m] += _RIDGE * np.eye(d)
+        scales[m] += _SCALE_RIDGE * np.eye(d)
     kept = totals > _LEAST_SHARE_KEPT
     return TMixture(
         totals[kept] / totals[kept].sum(), centres[kept], scales[kept], mixture.degrees[kept]

@@ -1,0 +1,52 @@
+"""The one place that knows ArviZ: diagnostics of chains, and its data trees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skmixed.core.linalg import FloatArray
+
+_TAILS = (0.05, 0.95)  # quantiles whose effective sample size is that of the tails
+
+
+def _needed(name: str, what: str) -> ImportError:
+    return ImportError(
+        f"{what} needs {name}, which is not installed: python -m pip install 'scikit-mixed[bayes]' "
+        "(with numpy 2 or later)"
+    )
+
+
+def chain_diagnostics(draws: Mapping[str, FloatArray]) -> dict[str, dict[str, float]]:
+    """Return error of the mean, effective sample sizes and R-hat of draws, (chains, draws) each."""
+    try:
+        from arviz_stats.base import array_stats
+    except ImportError:
+        raise _needed("arviz-stats", "telling how well chains have mixed") from None
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    found = {}
+    for name, values in draws.items():
+        found[name] = {
+            "mcse": float(array_stats.mcse(values, method="mean", **axes)),
+            "ess_bulk": float(array_stats.ess(values, method="bulk", **axes)),
+            "ess_tail": float(array_stats.ess(values, method="tail", prob=_TAILS, **axes)),
+            "r_hat": float(array_stats.rhat(values, method="rank", **axes)),
+        }
+    return found
+
+
+def datatree(
+    posterior: Mapping[str, FloatArray],
+    stats: Mapping[str, FloatArray],
+    coords: Mapping[str, list[Any]],
+    dims: Mapping[str, list[str]],
+) -> Any:
+    """Return draws as a data tree."""
+    try:
+        from arviz_base import from_dict
+    except ImportError:
+        raise _needed("arviz-base", "a data tree") from None
+    groups = {"posterior": dict(posterior), "sample_stats": dict(stats)}
+    return from_dict(groups, coords={k: np.asarray(v) for k, v in coords.items()}, dims=dict(dims))

@@ -1,0 +1,390 @@
+"""Draws from the posterior of a linear mixed model, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skmixed.bayes._arviz import chain_diagnostics, datatree
+from skmixed.bayes.parametrization import Parametrization
+from skmixed.core.batch.error_sums import NeedsRowsError
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.linalg import FloatArray
+from skmixed.core.posterior.conditional import Average, effect_moments, posterior_at
+from skmixed.core.posterior.effect_draws import EffectDraws
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.design.records import stored
+from skmixed.inference.components import components_of, deviations_and_correlations
+from skmixed.inference.table import Table, TabularResult
+
+_FEW_NODES = 100  # values of phi for means of effects, and for moments of more effects than these:
+_FEW_EFFECTS_DRAWN = 2_000  # four times as many nodes halve the error, and take four times as long
+_SHOWN_QUANTILES = (0.05, 0.5, 0.95)  # that are shown, as by rstanarm and ArviZ
+_TREE_CELLS = 2e7  # drawn effects that go into a data tree: 160 MB
+
+
+@stored
+@dataclass(frozen=True, eq=False)
+class VarianceNodes:
+    """Values of phi of equal weight, with mean and covariance of the coefficients at each.
+
+    Every fourth of them, a quarter of all, stands for the posterior as well.
+    """
+
+    phi: FloatArray  # (S, d)
+    means: FloatArray  # (S, p), of the kept columns
+    covariances: FloatArray  # (S, p, p)
+
+    def __len__(self) -> int:
+        """Return the number of nodes."""
+        return len(self.phi)
+
+    def thinned(self, most: int) -> VarianceNodes:
+        """Return at most so many of them, evenly spread."""
+        step = max(1, -(-len(self) // most))
+        return VarianceNodes(self.phi[::step], self.means[::step], self.covariances[::step])
+
+
+@stored
+@dataclass(frozen=True, eq=False, repr=False)
+class PosteriorDraws(TabularResult):
+    """Draws from the posterior of a linear mixed model.
+
+    Parameters
+    ----------
+    phi : ndarray of shape (n_chains, n_draws, d)
+        The coordinates that were sampled: of every term the logarithms of standard deviations and
+        the inverse hyperbolic tangents of partial correlations, and log sigma last.
+    coef : ndarray of shape (n_chains, n_draws, n_fixed)
+        Fixed coefficients, the intercept first if there is one; 0 for columns that depend on
+        others before them.
+    coef_mean : ndarray of shape (n_fixed,)
+        Their posterior means, of conditional means and not of draws, which has far less error.
+    coef_covariance : ndarray of shape (n_fixed, n_fixed)
+        Their posterior covariance, likewise.
+    log_evidence : float
+        Log of the marginal likelihood of the data; NaN where the prior does not integrate to one.
+    log_evidence_error : float
+        Its Monte Carlo standard error.
+    efficiency : float
+        Effective share of the proposals, 1 at best.
+    pareto_k : float
+        Shape of the tail of the weights of the proposals; below 0.7 they can be trusted.
+    acceptance : float
+        Share of the proposals that chains moved to.
+    thinning : int
+        Proposals for each draw, 1 unless weights were poor.
+    n_evaluations : int
+        Evaluations of the density, searches for modes included.
+
+    See Also
+    --------
+    sample : Makes them.
+
+    Notes
+    -----
+    They show posterior means, standard deviations and quantiles of all parameters. Names are those
+    of lme4: ``sd_x|g``, ``cor_x.z|g``, ``sigma``.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.bayes import sample
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    >>> draws = sample(model, random_state=0)
+    >>> draws.coef.shape
+    (4, 1000, 2)
+    >>> draws.effects("Subject", ["308", "309"]).shape
+    (4, 1000, 2, 2)
+    """
+
+    phi: FloatArray
+    coef: FloatArray
+    coef_mean: FloatArray
+    coef_covariance: FloatArray
+    log_evidence: float
+    log_evidence_error: float
+    efficiency: float
+    pareto_k: float
+    acceptance: float
+    thinning: int
+    n_evaluations: int
+    _fit: Fit
+    _prior: Any  # a Prior, or its name
+    _nodes: VarianceNodes
+    _log_density: FloatArray  # (n_chains, n_draws)
+    _seed: int  # of draws of random effects
+    _cache: dict[str, Any] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be computed again."""
+        return {**self.__dict__, "_cache": {}}
+
+    @property
+    def n_chains(self) -> int:
+        """Number of chains."""
+        return int(self.phi.shape[0])
+
+    @property
+    def n_draws(self) -> int:
+        """Number of draws of every chain."""
+        return int(self.phi.shape[1])
+
+    @property
+    def sigma(self) -> FloatArray:
+        """Residual standard deviations, (n_chains, n_draws), in units of y."""
+        return np.exp(self.phi[:, :, -1])
+
+    @property
+    def coef_names(self) -> list[str]:
+        """Names of the coefficients."""
+        names = self._fit.products.layout.columns
+        return [names[place] for place in self._fit.spec.fixed]
+
+    @property
+    def random_covariance(self) -> dict[str, FloatArray]:
+        """Covariances of the random effects of every factor, (n_chains, n_draws, k, k)."""
+        flat = self.phi.reshape(-1, self.phi.shape[2])
+        return {
+            name: covariance.reshape(*self.phi.shape[:2], *covariance.shape[1:])
+            for name, covariance in zip(
+                self._factors, self._parametrization.covariances(flat), strict=True
+            )
+        }
+
+    @property
+    def parameters(self) -> dict[str, FloatArray]:
+        """Draws of all parameters by name, (n_chains, n_draws) each: coefficients, then others."""
+        covariances = list(self.random_covariance.values())
+        spreads = [deviations_and_correlations(each) for each in covariances]
+        coefficients, others = {}, {}
+        for part in components_of(self._fit):
+            if part.kind == "coefficient":
+                coefficients[part.name] = self.coef[:, :, part.columns[0]]
+            elif part.term is None:
+                others[part.name] = self.sigma
+            else:
+                position, block = self._fit.place_of(part.term)
+                deviations, correlations = spreads[position]
+                first, *other = (block.start + column for column in part.columns)
+                if part.kind == "cor":
+                    others[part.name] = correlations[:, :, first, other[0]]
+                else:
+                    others[part.name] = deviations[:, :, first]
+        return {**coefficients, **others}
+
+    def effects(self, factor: str, levels: Sequence[Any] | None = None) -> FloatArray:
+        """Draw random effects, the same whenever they are asked for.
+
+        Parameters
+        ----------
+        factor : str
+            Name of the factor.
+        levels : sequence or None, default=None
+            Labels of some levels, tuples for a factor of several columns; None is all of them.
+
+        Returns
+        -------
+        ndarray of shape (n_chains, n_draws, n_levels, k)
+            Draws given the draws of variances and coefficients, in units of the effect.
+
+        Raises
+        ------
+        ValueError
+            For an unknown factor or level, and for several factors with too many random effects,
+            of which `effect_moments` tells means and covariances.
+        """
+        position = self._position(factor)
+        known = self.levels(factor)
+        places = np.arange(len(known))
+        if levels is not None:
+            places = known.get_indexer(pd.Index(list(levels), tupleize_cols=known.nlevels > 1))
+            if (places < 0).any():
+                missing = list(levels)[int(np.argmax(places < 0))]
+                raise ValueError(f"{missing!r} is no level of {factor!r}")
+        flat = self.phi.reshape(-1, self.phi.shape[2])
+        drawn = EffectDraws(
+            self._fit,
+            self._parametrization.lambdas(flat),
+            np.exp(flat[:, -1]),
+            self.coef.reshape(len(flat), -1)[:, list(self._fit.kept)],
+            self._seed,
+        )
+        try:
+            effects = drawn.of(position, places.astype(np.intp))
+        except NeedsRowsError:
+            raise ValueError(
+                "this model has too many random effects of several factors to draw them together: "
+                "effect_moments has their posterior means and covariances"
+            ) from None
+        return effects.reshape(*self.phi.shape[:2], *effects.shape[1:])
+
+    def effect_moments(self, factor: str) -> tuple[FloatArray, FloatArray]:
+        """Return posterior means and covariances of the random effects of every level.
+
+        Parameters
+        ----------
+        factor : str
+            Name of the factor.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_levels, k)
+            Averages of conditional means, in units of the effect.
+        covariance : ndarray of shape (n_levels, k, k)
+            Averages of conditional covariances, and the covariance of the conditional means.
+        """
+        average = self._averages()[self._position(factor)]
+        return average.mean, average.covariance
+
+    def levels(self, factor: str) -> pd.Index[Any]:
+        """Return the levels of a factor.
+
+        Parameters
+        ----------
+        factor : str
+            Its name.
+
+        Returns
+        -------
+        Index of length n_levels
+            Their labels, a MultiIndex for a factor of several columns.
+        """
+        index = self._fit.products.factors[
+            self._fit.spec.used_factors[self._position(factor)]
+        ].index
+        if len(index.key) < 2:
+            return pd.Index(index.labels[0], name=index.name)
+        return pd.MultiIndex.from_arrays(index.labels, names=index.key)
+
+    def diagnostics(self) -> Table:
+        """Tell how well the chains have mixed; needs the extra ``bayes``.
+
+        Returns
+        -------
+        Table
+            A row for every parameter: Monte Carlo standard error of the mean, effective sample
+            sizes of bulk and tails, and R-hat, by arviz-stats.
+
+        Raises
+        ------
+        ImportError
+            Where arviz-stats is not installed.
+        """
+        frame = pd.DataFrame(chain_diagnostics(self.parameters)).T
+        notes = f"efficiency {self.efficiency:.2f}, Pareto k {self.pareto_k:.2f}"
+        return Table(f"{self.n_chains} chains of {self.n_draws} draws", frame, (notes,))
+
+    def to_datatree(self) -> Any:
+        """Return the draws as ArviZ keeps them; needs the extra ``bayes``.
+
+        Returns
+        -------
+        DataTree
+            Groups ``posterior``, with coefficients, sigma, standard deviations, correlations and
+            random effects of as many factors as fit into 160 MB, and ``sample_stats``, with the
+            log density ``lp``.
+
+        Raises
+        ------
+        ImportError
+            Where arviz-base is not installed.
+        """
+        posterior = {"coef": self.coef, "sigma": self.sigma}
+        coords: dict[str, list[Any]] = {"coefficient": self.coef_names}
+        dims = {"coef": ["coefficient"]}
+        for name, covariances in self.random_covariance.items():
+            columns = self._columns(name)
+            rows, others = f"{name}_column", f"{name}_other_column"
+            coords[rows] = coords[others] = columns
+            deviations, correlations = deviations_and_correlations(covariances)
+            posterior[f"sd_{name}"], dims[f"sd_{name}"] = deviations, [rows]
+            if len(columns) > 1:
+                posterior[f"cor_{name}"], dims[f"cor_{name}"] = correlations, [rows, others]
+            levels = self.levels(name)
+            if len(levels) * len(columns) * self.sigma.size <= _TREE_CELLS:
+                posterior[f"effects_{name}"] = self.effects(name)
+                coords[name] = [str(level) for level in levels]
+                dims[f"effects_{name}"] = [name, rows]
+        return datatree(posterior, {"lp": self._log_density}, coords, dims)
+
+    def _table(self) -> Table:
+        rows = {}
+        means = dict(zip(self.coef_names, self.coef_mean, strict=True))
+        sds = dict(zip(self.coef_names, np.sqrt(np.diag(self.coef_covariance)), strict=True))
+        for name, draws in self.parameters.items():
+            low, middle, high = np.quantile(draws, _SHOWN_QUANTILES)
+            rows[name] = {
+                "mean": means.get(name, draws.mean()),
+                "sd": sds.get(name, draws.std()),
+                "5%": low,
+                "50%": middle,
+                "95%": high,
+            }
+        title = f"Posterior, {self.n_chains} chains of {self.n_draws} draws"
+        return Table(title, pd.DataFrame(rows).T)
+
+    @property
+    def _parametrization(self) -> Parametrization:
+        return Parametrization.of(self._fit)
+
+    @property
+    def _factors(self) -> list[str]:
+        factors = self._fit.products.factors
+        return [factors[factor].index.name for factor in self._fit.spec.used_factors]
+
+    def _position(self, factor: str) -> int:
+        if factor not in self._factors:
+            raise ValueError(f"{factor!r} is no factor of the model, which has {self._factors}")
+        return self._factors.index(factor)
+
+    def _columns(self, factor: str) -> list[str]:
+        spec, names = self._fit.spec, self._fit.products.layout.columns
+        used = spec.used_factors[self._position(factor)]
+        return [names[place] for place in spec.factor_columns(used)]
+
+    def _at_nodes(self, most: int, products: CrossProducts | None = None) -> list[Posterior]:
+        """Return what data say of the random effects at some nodes, those of the fit or others."""
+        nodes = self._nodes.thinned(most)
+        lambdas = self._parametrization.lambdas(nodes.phi)
+        make = partial(posterior_at, self._fit, products=products)
+        return [
+            make([lam[n] for lam in lambdas], nodes.means[n], nodes.covariances[n], float(sigma))
+            for n, sigma in enumerate(np.exp(nodes.phi[:, -1]))
+        ]
+
+    @property
+    def _n_nodes(self) -> int:
+        """Number of nodes for variances, which hang on the variances at the nodes most."""
+        many = self._fit.problem.n_effects > _FEW_EFFECTS_DRAWN
+        return _FEW_NODES if many else len(self._nodes)
+
+    def _effect_means(self, products: CrossProducts | None = None) -> Blocks:
+        """Return posterior means of the random effects of every factor, (n_levels, k)."""
+        total: Blocks = []
+        posteriors = self._at_nodes(_FEW_NODES, products)
+        for posterior in posteriors:
+            modes = posterior.modes
+            total = [a + b for a, b in zip(total, modes, strict=True)] if total else modes
+        return [each / len(posteriors) for each in total]
+
+    def _averages(self, products: CrossProducts | None = None) -> list[Average]:
+        """Return moments of the random effects of every factor; those of the fit are kept."""
+        if products is None and "averages" in self._cache:
+            kept: list[Average] = self._cache["averages"]
+            return kept
+        posteriors = self._at_nodes(self._n_nodes, products)
+        moments = [effect_moments(posterior) for posterior in posteriors]
+        weights = np.full(len(posteriors), 1.0 / len(posteriors))
+        found = [Average.of(each, weights) for each in zip(*moments, strict=True)]
+        if products is None:
+            self._cache["averages"] = found
+        return found

@@ -1,0 +1,261 @@
+"""From a fitted model and prior distributions to draws from the posterior."""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from skmixed.bayes.density import PosteriorDensity, starting_points
+from skmixed.bayes.impropriety import check_posterior
+from skmixed.bayes.parametrization import RootCoordinates
+from skmixed.bayes.posterior_draws import PosteriorDraws, VarianceNodes
+from skmixed.bayes.priors import ModelPrior, Prior, PriorName
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.posterior.importance import ImportanceSample, importance_sample, n_planned
+from skmixed.core.posterior.integrated_likelihood import GivenVariances, IntegratedLikelihood
+from skmixed.exceptions import SamplingWarning, warn
+from skmixed.inference.fitted import determined_fit_of, snapshot
+
+_VARIANCE_NODES = 400  # values of phi that stand for all in passes over rows: a percent of error
+_POINTS_TOGETHER = 256  # whose covariances of coefficients are averaged at a time
+_SEEDS = 2**31  # of draws of random effects
+
+
+def sample(
+    model: Any,
+    prior: Prior | PriorName = "weak",
+    *,
+    n_draws: int = 1000,
+    n_chains: int = 4,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> PosteriorDraws:
+    """Draw from the posterior of a fitted linear mixed model.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted `MixedLinearRegressor`, also after `partial_fit` and from
+        `skmixed.distributed.fit`. Its sums are what the data say; its estimates are where the
+        search for the posterior begins.
+    prior : {"weak", "rstanarm", "reference"} or Prior, default="weak"
+        Prior distributions: weak ones in units of the data (see `Prior`), those of rstanarm, flat
+        ones (on coefficients, standard deviations and log sigma), or your own.
+    n_draws : int, default=1000
+        Number of draws of every chain.
+    n_chains : int, default=4
+        Number of chains.
+    random_state : None, int, RandomState or Generator, default=None
+        Seed.
+    n_jobs : int or None, default=None
+        Threads for models of several factors; None is 1, -1 all cores. Draws do not depend on it.
+    verbose : int, default=0
+        Show a progress bar of the evaluations if 1 or more.
+
+    Returns
+    -------
+    PosteriorDraws
+        Draws of variances and coefficients; of random effects on demand.
+
+    Raises
+    ------
+    ValueError
+        If the fit left no residual or was iterative, for covariance structures without prior
+        distributions, for models with correlated residuals, for names in the prior that the model
+        does not have, and where the posterior would not integrate to one.
+    TypeError
+        For what is no linear mixed model.
+
+    Warns
+    -----
+    SamplingWarning
+        If weights are too unequal for the draws to be trusted, after a second try and thinning.
+
+    See Also
+    --------
+    compare : Compares models by their evidence.
+    loo : How well single rows are predicted by the others.
+
+    Notes
+    -----
+    Coefficients and random effects are integrated out exactly, so that standard deviations,
+    correlations and sigma alone are sampled: by a mixture of t distributions that learns from
+    importance weights, and chains of independence Metropolis that it proposes to. Nothing has to be
+    tuned, chains need no burn-in, and a variance of zero is no obstacle. Rows are not needed; the
+    cost depends on levels, not on rows.
+
+    References
+    ----------
+    .. [1] Cornuet, J.-M., Marin, J.-M., Mira, A. & Robert, C. P. (2012). Adaptive multiple
+       importance sampling. Scandinavian Journal of Statistics 39(4), 798-812,
+       :doi:`10.1111/j.1467-9469.2011.00756.x`.
+    .. [2] Vehtari, A., Simpson, D., Gelman, A., Yao, Y. & Gabry, J. (2024). Pareto smoothed
+       importance sampling. Journal of Machine Learning Research 25(72), 1-58.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.bayes import sample
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
+    >>> draws = sample(model, random_state=0)
+    >>> draws.coef_mean.round(0)
+    array([251.,  10.])
+    >>> print(draws.to_frame().index.tolist())
+    ['(Intercept)', 'Days', 'sd_(Intercept)|Subject', 'cor_Days.(Intercept)|Subject', \
+'sd_Days|Subject', 'sigma']
+    """
+    model = snapshot(model)
+    fit = checked_fit(model)
+    return draws_of(fit, prior, n_draws, n_chains, generator_of(random_state), n_jobs, verbose)
+
+
+def checked_fit(model: Any) -> Fit:
+    """Return the fit of a model that can be sampled, or say why it cannot."""
+    instead = "glmer's models have no sampler here yet"
+    fit = determined_fit_of(model, "this sampler", instead)
+    if fit.krylov is not None:
+        raise ValueError(
+            "this model was fitted by solver='iterative', which has no exact likelihood to sample: "
+            "fit it with solver='newton', if that fits into memory"
+        )
+    if getattr(fit.spec, "residual", None) is not None:
+        raise ValueError(
+            "this model has residuals that are correlated or of unequal variance, for which there "
+            "is no sampler: fit it without residual="
+        )
+    if fit.report.is_unbounded:
+        raise ValueError(
+            "the likelihood of this model has no maximum, since its random effects can follow "
+            "every row, and its posterior need not integrate to one: leave out a term"
+        )
+    return fit
+
+
+def draws_of(
+    fit: Fit,
+    prior: Any,
+    n_draws: int,
+    n_chains: int,
+    generator: np.random.Generator,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> PosteriorDraws:
+    """Sample the posterior of a fit, as `sample` says; warns where draws are not to be trusted."""
+    for name, value in (("n_draws", n_draws), ("n_chains", n_chains)):
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+    distributions = ModelPrior.of(fit, prior)
+    check_posterior(fit, distributions)
+    starts = starting_points(fit, distributions)
+    coordinates = RootCoordinates(distributions.parametrization, starts[0])
+    likelihood = IntegratedLikelihood.of(fit, distributions.coef)
+    planned = n_planned(starts.shape[1], n_draws, n_chains)
+    with tqdm(total=planned, desc="posterior", unit="", disable=not verbose) as bar:
+        density = PosteriorDensity(
+            likelihood, distributions, coordinates, n_threads(n_jobs), bar.update
+        )
+        points = coordinates.points(starts)
+        found = importance_sample(density, points, n_draws, n_chains, generator)
+        bar.total = bar.n
+    draws = _put_together(fit, prior, density, found, generator)
+    if found.is_poor:
+        _warn_of(draws)
+    return draws
+
+
+def n_threads(n_jobs: int | None) -> int:
+    """Return the number of threads that `n_jobs` asks for."""
+    if n_jobs is None:
+        return 1
+    cores = os.cpu_count() or 1
+    return max(1, int(n_jobs) if n_jobs > 0 else cores + 1 + int(n_jobs))
+
+
+def _warn_of(draws: PosteriorDraws) -> None:
+    warn(
+        f"the posterior of {draws.phi.shape[2]} variance parameters is hard to sample: the shape k "
+        f"of the tail of the weights is {draws.pareto_k:.2f}, above 0.7 they cannot be trusted, "
+        f"and their efficiency is {draws.efficiency:.2g}. Give prior distributions with lighter "
+        "tails, or leave out random terms; more draws help little",
+        SamplingWarning,
+    )
+
+
+def _put_together(
+    fit: Fit,
+    prior: Any,
+    density: PosteriorDensity,
+    found: ImportanceSample,
+    generator: np.random.Generator,
+) -> PosteriorDraws:
+    """Draw coefficients, and average what is known of them at every point."""
+    coordinates, weights = density.coordinates, found.weights
+    felt = np.flatnonzero(weights)
+    phi = coordinates.phi(found.points[felt])
+    given = density.likelihood.given(found.sums.take(felt), np.exp(phi[:, -1]))
+    mean, covariance = _coefficient_moments(given, weights[felt])
+    where = np.full(len(weights), -1)
+    where[felt] = np.arange(len(felt))
+    states = where[found.chains]
+    beta = given.take(states.ravel()).draw(generator)
+    nodes = _nodes(phi, given, weights[felt], generator)
+    jacobian = coordinates.log_jacobian(found.points[felt])
+    n_fixed, kept = len(fit.spec.fixed), list(fit.kept)
+    coef = np.zeros((len(beta), n_fixed))
+    coef[:, kept] = beta
+    coef_mean, coef_covariance = np.zeros(n_fixed), np.zeros((n_fixed, n_fixed))
+    coef_mean[kept] = mean
+    coef_covariance[np.ix_(kept, kept)] = covariance
+    is_proper = density.prior.is_proper
+    return PosteriorDraws(
+        phi=phi[states],
+        coef=coef.reshape(*states.shape, n_fixed),
+        coef_mean=coef_mean,
+        coef_covariance=coef_covariance,
+        log_evidence=found.log_evidence if is_proper else np.nan,
+        log_evidence_error=found.log_evidence_error if is_proper else np.nan,
+        efficiency=found.efficiency,
+        pareto_k=found.pareto_k,
+        acceptance=found.acceptance,
+        thinning=found.thinning,
+        n_evaluations=found.n_evaluations,
+        _fit=fit,
+        _prior=prior,
+        _nodes=nodes,
+        _log_density=(found.log_density[felt] - jacobian)[states],
+        _seed=int(generator.integers(_SEEDS)),
+    )
+
+
+def _coefficient_moments(
+    given: GivenVariances, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return mean, (p,), and covariance, (p, p), of beta over weighted phi."""
+    means = given.means
+    mean = weights @ means
+    apart = means - mean
+    covariance = (weights[:, None] * apart).T @ apart
+    for start in range(0, len(weights), _POINTS_TOGETHER):
+        chosen = np.arange(start, min(start + _POINTS_TOGETHER, len(weights)))
+        each = given.take(chosen).covariances
+        covariance += np.einsum("r,rij->ij", weights[chosen], each)
+    return mean, np.asarray(covariance)
+
+
+def _nodes(
+    phi: FloatArray, given: GivenVariances, weights: FloatArray, generator: np.random.Generator
+) -> VarianceNodes:
+    """Take equally weighted points by systematic resampling, in random order."""
+    places = (np.arange(_VARIANCE_NODES) + generator.random()) / _VARIANCE_NODES
+    chosen = np.searchsorted(np.cumsum(weights), places)
+    chosen = generator.permutation(np.minimum(chosen, len(weights) - 1))
+    at = given.take(chosen)
+    return VarianceNodes(phi[chosen], at.means, at.covariances)

@@ -1,0 +1,57 @@
+"""What ArviZ makes of draws, and what is said where it is not installed."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+
+from skmixed import MixedLinearRegressor
+from skmixed.bayes import sample
+from skmixed.datasets import load_sleepstudy
+
+needs_arviz = pytest.mark.skipif(
+    importlib.util.find_spec("arviz_stats") is None,
+    reason="the extra bayes is not installed, which needs numpy 2",
+)
+
+
+@pytest.fixture(scope="module")
+def draws():
+    X, y = load_sleepstudy(return_X_y=True)
+    model = MixedLinearRegressor("(Days | Subject)").fit(X, y)
+    return sample(model, "rstanarm", random_state=0)
+
+
+@needs_arviz
+def test_chains_mix(draws):
+    table = draws.diagnostics().to_frame()
+    assert list(table.index) == list(draws.parameters)
+    assert (table["r_hat"] < 1.01).all()
+    assert (table[["ess_bulk", "ess_tail"]] > 1200).all(axis=None)
+    spread = np.array([each.std() for each in draws.parameters.values()])
+    np.testing.assert_allclose(table["mcse"], spread / np.sqrt(table["ess_bulk"]), rtol=0.15)
+
+
+@needs_arviz
+def test_data_tree_has_names_and_values(draws):
+    tree = draws.to_datatree()
+    posterior = tree["posterior"]
+    assert posterior["coef"].dims == ("chain", "draw", "coefficient")
+    assert list(posterior["coef"]["coefficient"].values) == ["(Intercept)", "Days"]
+    effects = posterior["effects_Subject"].sel(Subject="309", Subject_column="Days")
+    np.testing.assert_array_equal(effects, draws.effects("Subject", ["309"])[:, :, 0, 1])
+    slope = posterior["cor_Subject"].sel(Subject_column="Days", Subject_other_column="(Intercept)")
+    named = draws.parameters["cor_Days.(Intercept)|Subject"]
+    np.testing.assert_allclose(slope, named)
+    assert tree["sample_stats"]["lp"].shape == (4, 1000)
+
+
+@pytest.mark.parametrize(
+    ("method", "package"), [("diagnostics", "arviz_stats"), ("to_datatree", "arviz_base")]
+)
+def test_without_the_extra_an_error_names_it(draws, method, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, f"{package}.base", None)
+    with pytest.raises(ImportError, match=r"scikit-mixed\[bayes\]"):
+        getattr(draws, method)()
