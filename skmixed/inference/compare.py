@@ -281,6 +281,8 @@ def added_random_parameters(smaller: MixedFit, larger: MixedFit) -> AddedRandomP
     known = {(part.factor, column) for part in lost for column in part.columns}
     variances = sum(part.new_variances(known) for part in added)
     n_theta = sum(p.structure.n_theta for p in added) - sum(p.structure.n_theta for p in lost)
+    if any(part.structure.rank_of_covariances < len(part.columns) for part in lost):
+        variances = max(variances, n_theta)  # the smaller model is on the boundary in all of them
     return AddedRandomParameters(variances, n_theta - variances) if n_theta >= variances else None
 
 

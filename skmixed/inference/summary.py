@@ -143,7 +143,7 @@ def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
         for i, place in enumerate(term.columns):
             label = term.structure.label and f" ({term.structure.label})"
             first = ":".join(factor.key) + label if i == 0 else ""
-            others = [correlations[a, i] for a, b in term.structure.correlations if b == i]
+            others = [correlations[a, i] for a, b in term.structure.tabulated if b == i]
             rows.append([first, fit.products.layout.columns[place], deviations[i], *others])
     if isinstance(fit, Fit):
         rows += residual_terms(fit)

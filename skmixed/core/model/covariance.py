@@ -151,9 +151,37 @@ class Structure(ABC):
         """Return an order in which theta has what belongs to one parameter, and the places of that.
 
         Of one column the deviation; of two the first deviation, and the two entries whose length is
-        the second deviation and whose angle is that of the correlation.
+        the second deviation and whose angle is that of the correlation; or one place, of an entry
+        that `holding` knows.
         """
         raise NotImplementedError
+
+    def holding(
+        self, columns: tuple[int, ...], theta: FloatArray, value: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return theta, (t,), with a deviation or correlation at a value by the one entry held.
+
+        And the derivatives of this entry, (t,): in the others, and in its own place in the value.
+        Raises ArithmeticError where no entry has that value beside the others.
+        """
+        _, (place,) = self.held(columns)
+        found, change = theta.copy(), np.zeros(len(theta))
+        found[place], change[place] = value, 1.0
+        return found, change
+
+    @property
+    def least_correlation(self) -> float:
+        """What every correlation is at least."""
+        return -1.0
+
+    @property
+    def tabulated(self) -> tuple[tuple[int, int], ...]:
+        """A pair of columns for every correlation that a table of deviations shows."""
+        return self.correlations
+
+    @abstractmethod
+    def sizes_of_theta(self, sizes: FloatArray) -> FloatArray:
+        """Return the sizes of the entries of theta, (t,), of columns with deviations, (k,)."""
 
     def snapped(self, omega: FloatArray) -> FloatArray:
         """Return Omega in scaled units with what is nearly zero made exactly zero.
@@ -305,6 +333,10 @@ class BlockDiagonal(Structure):
 
     def lifted(self, omega: FloatArray) -> FloatArray:
         return block_diagonal([block.lifted(omega[..., c, c]) for block, c, _ in self.slices()])
+
+    def sizes_of_theta(self, sizes: FloatArray) -> FloatArray:
+        parts = [block.sizes_of_theta(sizes[columns]) for block, columns, _ in self.slices()]
+        return np.concatenate(parts)
 
     def snapped(self, omega: FloatArray) -> FloatArray:
         parts = [omega[..., columns, columns] for _, columns, _ in self.slices()]

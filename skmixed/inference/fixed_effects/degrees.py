@@ -196,6 +196,12 @@ class KenwardRoger:
             weights = 2.0 * _dense_inverse(terms.information)
             products = terms.weighted_products(weights)
             return cls._of(fit.evaluation.beta_covariance, terms.forms, weights, products)
+        if any(len(s.basis) != s.n_theta for s in fit.problem.structures):
+            raise ValueError(
+                "df='kenward-roger' needs covariances of the random effects that are linear in "
+                "their parameters, as unstructured ones are, variances alone, and of one deviation "
+                "cs and toep; use df='satterthwaite'"
+            )
         evaluation = fit.evaluation
         directions = [
             structure.basis[: 0 if factor in fit.report.confounded else None]

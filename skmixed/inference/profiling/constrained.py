@@ -61,7 +61,8 @@ class Constrained(ABC):
         if self.component.kind == "scale":
             return -np.inf, self.scale_bound
         if self.component.kind == "cor":
-            return 0.0, float(np.pi)
+            assert self.component.term is not None
+            return 0.0, float(np.arccos(self.component.term.structure.least_correlation))
         return (0.0, np.inf) if self.component.kind == "sd" else (-np.inf, np.inf)
 
     def value(self, t: float) -> float:
@@ -108,9 +109,8 @@ class Constrained(ABC):
         """Sizes of the free coordinates: deviations of the random effects, 1 for others."""
         units = []
         for term in self.terms:
-            each = term.structure.lam(np.eye(term.structure.n_theta), term.order)
-            sizes = (each.any(axis=-1) * self.sizes(term.term)).max(axis=-1)
-            units.append(term.of_sizes(sizes))
+            sizes = self.sizes(term.term)
+            units.append(term.of_sizes(term.structure.sizes_of_theta(sizes[term.order])))
         return np.concatenate([*units, np.ones(len(self.others))])
 
     @property
@@ -142,10 +142,12 @@ class Constrained(ABC):
             if term.factor in self.fit.unidentified:
                 continue
             order, held = term.structure.natural_order, tuple[int, ...]()
-            if term is self.component.term:
-                order, held = term.structure.held(self.component.columns)
+            part = self.component
+            if term is part.term:
+                order, held = term.structure.held(part.columns)
             position, block = self.fit.place_of(term)
-            terms.append(TermCoordinates(term, position, block, order, held))
+            given_part = (held, part.columns, part.kind == "cor") if held else (held,)
+            terms.append(TermCoordinates(term, position, block, order, *given_part))
         return terms
 
     def thetas(self, x: FloatArray, t: float) -> list[TermPoint]:

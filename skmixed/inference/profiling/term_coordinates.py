@@ -22,8 +22,8 @@ class TermCoordinates:
     """How the free coordinates x of one term make its theta, (t,), of absolute covariances.
 
     `held` are the places in theta of what the held parameter is part of, none where it is not of
-    this term: of one place t is the entry itself; of three the entries are x_0^2, x_1^2 cos t and
-    x_1^2 sin t.
+    this term: of one place the structure makes the entry; of three the entries are x_0^2,
+    x_1^2 cos t and x_1^2 sin t.
     """
 
     term: Term
@@ -31,16 +31,26 @@ class TermCoordinates:
     block: slice  # its columns within the factor
     order: IntArray  # (k,), what is held comes first
     held: tuple[int, ...]
+    columns: tuple[int, ...] = ()  # of the parameter that is held
+    is_angle: bool = False  # whether t is the angle of a correlation
 
     def theta(self, x: FloatArray, t: float) -> FloatArray:
         """Return theta at the free coordinates."""
         if not self.held:
             return x
-        own = [t] if len(self.held) == 1 else [x[0] ** 2, *(x[1] ** 2 * _on_circle(t))]
-        theta = np.empty(self.structure.n_theta)
-        theta[list(self.held)] = own
+        theta = np.zeros(self.structure.n_theta)
         theta[self._rest] = x[self.n_own :]
+        if len(self.held) == 1:
+            return self._held_entry(theta, t)[0]
+        theta[list(self.held)] = [x[0] ** 2, *(x[1] ** 2 * _on_circle(t))]
         return theta
+
+    def _held_entry(self, theta: FloatArray, t: float) -> tuple[FloatArray, FloatArray]:
+        """Return theta with the entry that is held, and its derivatives in the others and in t."""
+        value, slope = (np.cos(t), -np.sin(t)) if self.is_angle else (t, 1.0)
+        found, change = self.structure.holding(self.columns, theta, float(value))
+        change[self.held[0]] *= slope
+        return found, change
 
     def of_sizes(self, sizes: FloatArray) -> FloatArray:
         """Return the free coordinates of deviations, given in theta with no angle."""
@@ -60,7 +70,9 @@ class TermCoordinates:
         if not self.held:
             return rest, 0.0
         if not self.n_own:
-            return rest, float(by_theta[self.held[0]])
+            place = self.held[0]
+            change = by_theta[place] * self._held_entry(self.theta(x, t), t)[1]
+            return rest + change[self._rest], float(change[place])
         first, turned = by_theta[self.held[0]], by_theta[list(self.held[1:])]
         own = [2.0 * x[0] * first, 2.0 * x[1] * (_on_circle(t) @ turned)]
         return np.array([*own, *rest]), float(x[1] ** 2 * (_on_circle(t + np.pi / 2.0) @ turned))
@@ -69,6 +81,8 @@ class TermCoordinates:
         """Return the derivatives of theta, (t, n_free), in the free coordinates."""
         found = np.zeros((self.structure.n_theta, self.n_free))
         found[self._rest, np.arange(self.n_own, self.n_free)] = 1.0
+        if len(self.held) == 1:
+            found[self.held[0]] = self._held_entry(self.theta(x, t), t)[1][self._rest]
         if self.n_own:
             found[self.held[0], 0] = 2.0 * x[0]
             found[list(self.held[1:]), 1] = 2.0 * x[1] * _on_circle(t)

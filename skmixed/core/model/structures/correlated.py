@@ -39,6 +39,7 @@ _SCORING_STEPS = 50  # of the most likely covariance; half a dozen where it is n
 _SCORING_HALVINGS = 20  # of one of them: a millionth of it must gain
 _SCORED = 1e-15  # of the log-likelihood, predicted to be left: rounding
 _LEAST_VALUE = 1e-10  # eigenvalue relative to the largest: of less there is no likelihood
+_LEAST_HELD = 1e-8  # deviation that is held in the place of zero, where its root has no slope
 _NO_SLOPE = 1e-12  # of the gradient: less is rounding of a slope of zero
 
 
@@ -61,8 +62,12 @@ class Correlated(Structure):
         """Return C, (..., k, k), of angles, (..., m)."""
 
     @abstractmethod
-    def changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the derivatives of C, (..., m, k, k) and (..., m, m, k, k)."""
+    def changes(self, angles: FloatArray) -> FloatArray:
+        """Return the derivatives of C, (..., m, k, k)."""
+
+    @abstractmethod
+    def second_changes(self, angles: FloatArray) -> FloatArray:
+        """Return the second derivatives of C, (..., m, m, k, k)."""
 
     @abstractmethod
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
@@ -135,12 +140,13 @@ class Correlated(Structure):
             half = 2.0 * theta[..., : self.size, None, None] * (units @ rows[..., None, :, :])
             of_sizes = half + transposed(half)
         outer = d[..., :, None] * d[..., None, :]
-        of_angles = outer[..., None, :, :] * self.changes(angles)[0]
+        of_angles = outer[..., None, :, :] * self.changes(angles)
         return np.concatenate([of_sizes, of_angles], axis=-3)
 
     def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
         d, angles = self._sizes(theta), theta[..., self._n_own :]
-        c, (first, second) = self.correlation(angles), self.changes(angles)
+        c, first = self.correlation(angles), self.changes(angles)
+        second = self.second_changes(angles)
         twice = 2.0 * gradient
         own = twice * c  # second derivatives in the deviations
         mixed = ((twice[..., None, :, :] * first) @ d[..., None, :, None])[..., 0]
@@ -174,6 +180,40 @@ class Correlated(Structure):
         is_seen = outer > 0.0
         correlation = np.clip(omega / np.where(is_seen, outer, np.inf), -1.0, 1.0)
         return self.read_angles(correlation, is_seen)
+
+    def held(self, columns: tuple[int, ...]) -> tuple[IntArray, tuple[int, ...]]:
+        if len(columns) == 1 or self.deviations == (columns,):
+            return self.natural_order, (0 if self.is_homogeneous else columns[0],)
+        return self.natural_order, (self._n_own + abs(columns[1] - columns[0]) - 1,)
+
+    def holding(
+        self, columns: tuple[int, ...], theta: FloatArray, value: float
+    ) -> tuple[FloatArray, FloatArray]:
+        _, (place,) = self.held(columns)
+        if place < self._n_own:
+            if self.is_homogeneous:
+                return Structure.holding(self, columns, theta, value)
+            root = np.sqrt(max(value, _LEAST_HELD))  # zero itself has no slope in the root
+            found, change = Structure.holding(self, columns, theta, root)
+            return found, change / (2.0 * root)
+        angles, change = self.with_correlation(theta[self._n_own :], place - self._n_own, value)
+        padding = np.zeros(self._n_own)
+        found = np.concatenate([theta[: self._n_own], angles])
+        return found, np.concatenate([padding, change])
+
+    @abstractmethod
+    def with_correlation(
+        self, angles: FloatArray, place: int, r: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return angles, (m,), of which one makes its correlation r, and its derivatives, (m,).
+
+        Those are in the other angles, and in its own place in r. Raises ArithmeticError where there
+        is none beside the others.
+        """
+
+    def sizes_of_theta(self, sizes: FloatArray) -> FloatArray:
+        own = sizes.mean(keepdims=True) if self.is_homogeneous else np.sqrt(sizes)
+        return np.concatenate([own, np.ones(self.n_angles)])
 
     def rescaled(self, theta: FloatArray, change: FloatArray) -> FloatArray:
         ratios = diagonal(change)

@@ -50,12 +50,13 @@ class CompoundSymmetric(Correlated):
         r = 1.0 - self._excess * np.square(np.sin(angles[..., None]))
         return np.asarray(np.eye(self.size) + r * off)
 
-    def changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
-        if not self.n_angles:
-            return np.zeros((*angles.shape[:-1], 0, 1, 1)), _no_curvature(angles)
-        off, twice = 1.0 - np.eye(self.size), 2.0 * angles[..., None, None]
-        first, second = -self._excess * np.sin(twice), -2.0 * self._excess * np.cos(twice)
-        return first * off, (second * off)[..., None, :, :]
+    def changes(self, angles: FloatArray) -> FloatArray:
+        slope = -self._excess * np.sin(2.0 * angles[..., None, None])
+        return np.asarray(slope * (1.0 - np.eye(self.size)))
+
+    def second_changes(self, angles: FloatArray) -> FloatArray:
+        bend = -2.0 * self._excess * np.cos(2.0 * angles[..., None, None])
+        return _of_pairs(bend * (1.0 - np.eye(self.size)), angles)
 
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
         if not self.n_angles:
@@ -74,6 +75,18 @@ class CompoundSymmetric(Correlated):
         is_equal, is_opposed = square < share, 1.0 - square < share
         moved = np.where(is_equal, 0.0, np.where(is_opposed, np.pi / 2.0, angles))
         return moved, is_equal | is_opposed
+
+    def with_correlation(
+        self, angles: FloatArray, place: int, r: float
+    ) -> tuple[FloatArray, FloatArray]:
+        square = np.clip((1.0 - r) / self._excess, 0.0, 1.0)
+        angle = np.arcsin(np.sqrt(square))
+        slope = -self._excess * np.sin(2.0 * angle)
+        return np.array([angle]), np.array([1.0 / slope if slope else 0.0])
+
+    @property
+    def least_correlation(self) -> float:
+        return -1.0 / max(self.size - 1, 1)
 
     @property
     def far_apart(self) -> FloatArray:
@@ -115,14 +128,16 @@ class Autoregressive(Correlated):
             return np.ones((*angles.shape[:-1], 1, 1))
         return np.asarray(np.sin(angles[..., None]) ** _lags(self.size))
 
-    def changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
-        if not self.n_angles:
-            return np.zeros((*angles.shape[:-1], 0, 1, 1)), _no_curvature(angles)
+    def changes(self, angles: FloatArray) -> FloatArray:
+        x, lags = angles[..., None, None], _lags(self.size)
+        return np.asarray(lags * np.sin(x) ** np.maximum(lags - 1, 0) * np.cos(x))
+
+    def second_changes(self, angles: FloatArray) -> FloatArray:
         x, lags = angles[..., None, None], _lags(self.size)
         r, slope = np.sin(x), np.cos(x)
-        by_r = lags * r ** np.maximum(lags - 1, 0)
         twice = lags * (lags - 1) * r ** np.maximum(lags - 2, 0)
-        return by_r * slope, (twice * slope**2 - by_r * r)[..., None, :, :]
+        bend = twice * slope**2 - lags * r ** np.maximum(lags, 1)
+        return _of_pairs(bend, angles)
 
     @property
     def n_like_noise(self) -> int:
@@ -144,6 +159,11 @@ class Autoregressive(Correlated):
 
     def at_edge(self, angles: FloatArray, share: float) -> tuple[FloatArray, BoolArray]:
         return _at_right_angles(angles, share)
+
+    def with_correlation(
+        self, angles: FloatArray, place: int, r: float
+    ) -> tuple[FloatArray, FloatArray]:
+        return _angle_of(r)
 
     @property
     def far_apart(self) -> FloatArray:
@@ -184,15 +204,17 @@ class Toeplitz(Correlated):
     def correlation(self, angles: FloatArray) -> FloatArray:
         return np.asarray(_autocorrelations(np.sin(angles))[..., _lags(self.size)])
 
-    def changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def changes(self, angles: FloatArray) -> FloatArray:
+        by_partial = _autocorrelation_jet(np.sin(angles)).first
+        return np.asarray((by_partial * np.cos(angles)[..., None])[..., _lags(self.size)])
+
+    def second_changes(self, angles: FloatArray) -> FloatArray:
         partial, slope = np.sin(angles), np.cos(angles)
-        _, by_partial, twice = _autocorrelation_jet(partial)
-        first = by_partial * slope[..., None]
-        second = twice * (slope[..., :, None] * slope[..., None, :])[..., None]
+        jet = _autocorrelation_jet(partial, with_second=True)
+        second = jet.second * (slope[..., :, None] * slope[..., None, :])[..., None]
         own = np.arange(self.n_angles)
-        second[..., own, own, :] -= by_partial * partial[..., None]
-        lags = _lags(self.size)
-        return first[..., lags], second[..., lags]
+        second[..., own, own, :] -= jet.first * partial[..., None]
+        return np.asarray(second[..., _lags(self.size)])
 
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
         """Take a distance that is not seen to add nothing to those before it."""
@@ -219,6 +241,23 @@ class Toeplitz(Correlated):
     def at_edge(self, angles: FloatArray, share: float) -> tuple[FloatArray, BoolArray]:
         return _at_right_angles(angles, share)
 
+    def with_correlation(
+        self, angles: FloatArray, place: int, r: float
+    ) -> tuple[FloatArray, FloatArray]:
+        partial = np.sin(angles)
+        partial[place] = 0.0
+        without = _autocorrelation_jet(partial)
+        left = without.first[place, place + 1]
+        if not left > _NONE_LEFT or abs(r - without.value[place + 1]) > left:
+            raise ArithmeticError("no partial autocorrelation makes this correlation")
+        partial[place] = np.clip((r - without.value[place + 1]) / left, -1.0, 1.0)
+        first = _autocorrelation_jet(partial).first[:, place + 1]
+        found, change = angles.copy(), -first * np.cos(angles) / left
+        angle, slope = _angle_of(float(partial[place]))
+        found[place], change[place] = angle[0], 1.0 / left
+        change *= slope[0]
+        return found, change
+
     @property
     def far_apart(self) -> FloatArray:
         signs = np.array(list(product([1.0, -1.0], repeat=min(2, self.n_angles))))
@@ -237,16 +276,21 @@ class Toeplitz(Correlated):
 
 
 class _Jet(NamedTuple):
-    """Numbers, (..., n), with first, (..., m, n), and second, (..., m, m, n), derivatives."""
+    """Numbers, (..., n), with first, (..., m, n), and second, (..., m, m, n), derivatives.
+
+    Second ones that are not wanted are of no columns, (..., m, 0, n).
+    """
 
     value: FloatArray
     first: FloatArray
     second: FloatArray
 
     def __mul__(self, other: _Jet) -> _Jet:  # type: ignore[override]
-        cross = self.first[..., :, None, :] * other.first[..., None, :, :]
-        second = self.value[..., None, None, :] * other.second + cross
-        second = second + other.value[..., None, None, :] * self.second + cross.swapaxes(-3, -2)
+        second = self.value[..., None, None, :] * other.second
+        if second.shape[-2]:
+            cross = self.first[..., :, None, :] * other.first[..., None, :, :]
+            second = second + other.value[..., None, None, :] * self.second
+            second = second + cross + cross.swapaxes(-3, -2)
         first = self.value[..., None, :] * other.first + other.value[..., None, :] * self.first
         return _Jet(self.value * other.value, first, second)
 
@@ -270,7 +314,7 @@ class _Jet(NamedTuple):
 _BACK = slice(None, None, -1)
 
 
-def _autocorrelation_jet(partial: FloatArray) -> _Jet:
+def _autocorrelation_jet(partial: FloatArray, *, with_second: bool = False) -> _Jet:
     """Return the correlations at lags 0 to m, by Levinson's recursion, of partial ones, (..., m).
 
     With phi the coefficients of the best prediction from the lags before, and e its error,
@@ -281,7 +325,8 @@ def _autocorrelation_jet(partial: FloatArray) -> _Jet:
 
     def constant(values: FloatArray) -> _Jet:
         n = values.shape[-1]
-        return _Jet(values, np.zeros((*shape, m, n)), np.zeros((*shape, m, m, n)))
+        of_second = (*shape, m, m if with_second else 0, n)
+        return _Jet(values, np.zeros((*shape, m, n)), np.zeros(of_second))
 
     r = error = constant(np.ones((*shape, 1)))
     phi = constant(np.zeros((*shape, 0)))
@@ -310,6 +355,18 @@ def _autocorrelations(partial: FloatArray) -> FloatArray:
     return r
 
 
+def _of_pairs(second: FloatArray, angles: FloatArray) -> FloatArray:
+    """Return the second derivatives in one angle or none, (..., m, k, k), as (..., m, m, k, k)."""
+    return np.asarray(second.reshape(*angles.shape, angles.shape[-1], *second.shape[-2:]))
+
+
+def _angle_of(r: float) -> tuple[FloatArray, FloatArray]:
+    """Return x with sin x = r, and its derivative in r, zero where it has none, (1,) each."""
+    angle = np.arcsin(np.clip(r, -1.0, 1.0))
+    slope = np.cos(angle)
+    return np.array([angle]), np.array([1.0 / slope if slope else 0.0])
+
+
 def _at_right_angles(angles: FloatArray, share: float) -> tuple[FloatArray, BoolArray]:
     """Move angles whose sine is nearly 1 or -1 there, and tell which these are."""
     sines = np.sin(angles)
@@ -327,10 +384,6 @@ def _by_lag(correlation: FloatArray, is_seen: BoolArray) -> tuple[FloatArray, Bo
         sums[..., lag - 1] = np.where(own, values, 0.0).sum(axis=-1)
         numbers[..., lag - 1] = own.sum(axis=-1)
     return sums / np.maximum(numbers, 1.0), numbers > 0.0
-
-
-def _no_curvature(angles: FloatArray) -> FloatArray:
-    return np.zeros((*angles.shape[:-1], 0, 0, 1, 1))
 
 
 @lru_cache(maxsize=64)

@@ -61,6 +61,10 @@ class Linear(Structure):
         through = _flat(gradient[..., None, :, :] @ patterns)
         return np.asarray(2.0 * (_flat(patterns) @ transposed(through)))
 
+    def sizes_of_theta(self, sizes: FloatArray) -> FloatArray:
+        rows = self.patterns(self.natural_order).any(axis=-1)
+        return np.asarray((rows * sizes).max(axis=-1))
+
     def read(self, lam: FloatArray) -> FloatArray:
         theta = np.asarray(lam.ravel()[_flat(self.patterns(self.natural_order)).argmax(axis=1)])
         if np.array_equal(self.lam(theta, self.natural_order), lam):

@@ -67,6 +67,10 @@ class LowRank(Linear):
 
     @property
     def correlations(self) -> tuple[tuple[int, int], ...]:
+        return self.tabulated if self.rank > 1 else ()  # all are 1 or -1
+
+    @property
+    def tabulated(self) -> tuple[tuple[int, int], ...]:
         return tuple((i, j) for i in range(self.size) for j in range(i + 1, self.size))
 
     def patterns(self, order: IntArray) -> FloatArray:
@@ -120,6 +124,11 @@ class LowRank(Linear):
             return order
         full = np.broadcast_to(order, places.shape) if is_shared else order
         return np.where(is_bad[..., None], np.take_along_axis(full, places, -1), full)
+
+    def held(self, columns: tuple[int, ...]) -> tuple[IntArray, tuple[int, ...]]:
+        rest = [column for column in range(self.size) if column not in columns]
+        places = (0,) if len(columns) == 1 else (0, 1, self.size)
+        return np.array([*columns, *rest]), places
 
     def projected(self, moment: FloatArray) -> FloatArray:
         return self._truncated(moment, np.zeros(moment.shape[:-2])[..., None])
