@@ -81,8 +81,10 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
     group_features : str, int or list of these, default=None
         Columns of X that are grouping columns, by name or position, besides those named in
         `random`.
-    covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
-        Covariance structure of the random effects.
+    covariance : str or dict, default="unstructured"
+        Covariance structure of the random effects of a term: "unstructured", "diagonal",
+        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
+        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
     method : {"reml", "ml"}, default="reml"
         Restricted or full maximum likelihood, of family="gaussian".
     weighting : {"frequency", "precision"}, default="frequency"

@@ -52,8 +52,10 @@ class MixedEffectsClassifier(ClassPredictions, BaseEffects):
     group_features : str, int or list of these, default=None
         Columns of X that are grouping columns, by name or position, besides those named in
         `random`.
-    covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
-        Covariance structure of the random effects.
+    covariance : str or dict, default="unstructured"
+        Covariance structure of the random effects of a term: "unstructured", "diagonal",
+        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
+        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
     quadrature : int, default=1
         Nodes of the quadrature for every random column, as in `MixedClassifier`.
     averaging : {"integrate", "plug-in"}, default="integrate"

@@ -65,8 +65,10 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
     group_features : str, int or list of these, default=None
         Columns of X that are grouping columns, by name or position, besides those named in
         `random`.
-    covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
-        Covariance structure of the random effects of a term; a dict gives it by factor.
+    covariance : str or dict, default="unstructured"
+        Covariance structure of the random effects of a term: "unstructured", "diagonal",
+        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
+        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept. A formula says so itself (``0 + x``).
     handle_unknown : {"population", "error", "nan"}, default="population"

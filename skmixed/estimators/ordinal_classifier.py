@@ -92,8 +92,10 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
     group_features : str, int or list of these, default=None
         Columns of X that are grouping columns, by name or position, besides those named in
         `random`.
-    covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
-        Covariance structure of the random effects of a term; a dict gives it by factor.
+    covariance : str or dict, default="unstructured"
+        Covariance structure of the random effects of a term: "unstructured", "diagonal",
+        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
+        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
     handle_unknown : {"population", "error", "nan"}, default="population"
         What a row of an unknown or missing level gets in predictions: that of a group of which
         nothing is known, an error, or NaN.

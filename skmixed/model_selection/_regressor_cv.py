@@ -75,8 +75,10 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         runs no code.
     group_features : str, int or list of these, default=None
         Columns of X that are grouping columns.
-    covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
-        Covariance structure of the random effects.
+    covariance : str or dict, default="unstructured"
+        Covariance structure of the random effects of a term: "unstructured", "diagonal",
+        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
+        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
     method : {"reml", "ml"}, default="reml"
         Restricted or full maximum likelihood.
     fit_intercept : bool, default=True
