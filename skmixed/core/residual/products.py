@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_rows import ResidualRows, SeriesOrder
@@ -121,10 +123,16 @@ class ResidualProduct(ResidualStructure):
         found = self
         if self.strata:
             size = np.bincount(keys[rows, 1].astype(np.intp), counts[rows], len(self.strata))
+            _check_strata(self.strata, size)
             reference = int(np.argmax(size))
             free = tuple(s for s in np.flatnonzero(size).tolist() if s != reference)
             found = replace(found, reference=reference, free=free)
         if self.has_power:
+            if np.ptp(keys[rows, 4]) == 0.0:
+                raise ValueError(
+                    "the covariate of power() has one value, which tells nothing of the variance: "
+                    "leave power() out, or take another column"
+                )
             centre = float(keys[rows, 4] @ counts[rows] / counts[rows].sum())
             found = replace(found, centre=centre)
         if self.correlation is not None:
@@ -279,3 +287,18 @@ class ResidualProduct(ResidualStructure):
             sorted_values = values[order.order]
             result[order.order] = self.correlation.coloured(float(phi[0]), order, sorted_values)
         return result * self.deviations(phi, rows)[:, None]
+
+
+def _check_strata(names: tuple[str, ...], size: NDArray[Any]) -> None:
+    """Raise ValueError for rows of one stratum alone, or strata of one row."""
+    if np.count_nonzero(size) < 2:
+        raise ValueError(
+            f"all rows are in the stratum {names[int(np.argmax(size))]!r} of the residual variance:"
+            " leave var() out"
+        )
+    single = np.flatnonzero(size == 1.0)
+    if len(single):
+        raise ValueError(
+            f"stratum {names[int(single[0])]!r} of the residual variance has one row, which tells "
+            "no variance: merge it with another, or drop the row"
+        )

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
-from skmixed.core.linalg import FloatArray, semidefinite_cholesky
+from skmixed.core.linalg import FloatArray, eigenpairs, semidefinite_cholesky
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.residual.joint_derivatives import joint_gradient, joint_model
 from skmixed.core.residual.residual_problem import ResidualProblem, check_determined
@@ -17,11 +17,19 @@ from skmixed.core.search.newton import Newton, ThetaSearch
 from skmixed.core.search.report import SolverReport
 from skmixed.core.search.starts import minque_start
 from skmixed.core.search.state import ESCAPE_GAIN
-from skmixed.core.search.unbounded import evaluate_bounded
+from skmixed.core.search.unbounded import NoMaximumError, evaluate_bounded
 
 _HOPELESS = 4.0  # above the lowest criterion found: a start from which none lower is near
 _WAY = (0.25, 0.5, 0.75)  # of the way to a known end, where to look for a ridge before it
+_FLAT = 1e-6  # of the largest second derivative: rounding, or what no data of this size tell
+_IN_PHI = 1e-2  # of the length of a direction: what is less is no part of it
 _FORWARD_STEP = 1e-5  # of phi, in forward differences of the gradient: half of its digits
+
+
+_EXPLAINED = (
+    "the likelihood has no maximum: fixed and random effects explain some rows without a rest, and "
+    "the variance of their residuals runs to zero. Drop random terms, or merge strata"
+)
 
 
 class RunawayError(ValueError):
@@ -43,6 +51,9 @@ def search_jointly(problem: ResidualProblem, settings: Newton, held: Mapping[int
             again = search.unless_known(found)
         except (RunawayError, LostPrecisionError) as error:
             failure = error
+            again = None
+        except NoMaximumError:
+            failure = RunawayError(_EXPLAINED)
             again = None
         spent += search.n_evaluations
         if again is not None and _is_lower(again, found):
@@ -93,8 +104,37 @@ class ResidualSearch(ThetaSearch):
         while self.n_evaluations < self.settings.max_iter:
             if self.descend() and self.has_ended():
                 break
+        self.check_told_apart()
         evaluation, report = self.finish()
         return evaluation, report, self.phi.copy()
+
+    def check_told_apart(self) -> None:
+        """Raise ValueError where the criterion is flat along phi, alone or with theta."""
+        if self._local is None:
+            return
+        hessian = self._local[2]
+        felt = np.flatnonzero(hessian.diagonal())
+        values, vectors = eigenpairs(hessian[np.ix_(felt, felt)])
+        in_phi = felt >= self.n_theta
+        for value, vector in zip(values, vectors.T, strict=True):
+            if value > _FLAT * max(1.0, float(values[-1])) or not in_phi.any():
+                return
+            if np.abs(vector[in_phi]).max() < _IN_PHI:
+                continue
+            place = int(felt[in_phi][np.abs(vector[in_phi]).argmax()]) - self.n_theta
+            name = self.tabled.structure.parameters(self.phi)[place].name
+            others = (
+                ""
+                if np.abs(vector[~in_phi]).max(initial=0.0) < _IN_PHI
+                else (
+                    " apart from the random effects: leave out one of the two, or make series of "
+                    "more rows"
+                )
+            )
+            raise ValueError(
+                f"the rows do not tell {name!r} of the residual structure"
+                f"{others or ': leave it out, or merge strata of few rows'}"
+            )
 
     def _value(self, phi: FloatArray, omegas: Blocks) -> float:
         """Return the criterion at phi, (q,), and relative covariances, (k, k) a factor."""
