@@ -21,8 +21,10 @@ from skmixed.core.search.unbounded import NoMaximumError, evaluate_bounded
 
 _HOPELESS = 4.0  # above the lowest criterion found: a start from which none lower is near
 _WAY = (0.25, 0.5, 0.75)  # of the way to a known end, where to look for a ridge before it
-_FLAT = 1e-6  # of the largest second derivative: rounding, or what no data of this size tell
+_LEVEL = 1e-6  # of the largest second derivative: rounding, or what no data of this size tell
 _IN_PHI = 1e-2  # of the length of a direction: what is less is no part of it
+_STEEP = 1e-3  # a slope in phi that no end of a search has
+_FAR_ALONG = 1e3  # of phi: far out, whatever it stands for
 _FORWARD_STEP = 1e-5  # of phi, in forward differences of the gradient: half of its digits
 
 
@@ -112,12 +114,17 @@ class ResidualSearch(ThetaSearch):
         """Raise ValueError where the criterion is flat along phi, alone or with theta."""
         if self._local is None:
             return
-        hessian = self._local[2]
+        _, gradient, hessian = self._local
+        falling = np.flatnonzero((np.abs(gradient) > _STEEP) & (hessian.diagonal() == 0.0))
+        if len(falling):  # on a straight line, so that no step is the best one
+            far = self.phi.copy()
+            far[falling[-1] - self.n_theta] = -_FAR_ALONG * np.sign(gradient[falling[-1]])
+            self._refuse(far)
         felt = np.flatnonzero(hessian.diagonal())
         values, vectors = eigenpairs(hessian[np.ix_(felt, felt)])
         in_phi = felt >= self.n_theta
         for value, vector in zip(values, vectors.T, strict=True):
-            if value > _FLAT * max(1.0, float(values[-1])) or not in_phi.any():
+            if value > _LEVEL * max(1.0, float(values[-1])) or not in_phi.any():
                 return
             if np.abs(vector[in_phi]).max() < _IN_PHI:
                 continue
@@ -203,10 +210,14 @@ class ResidualSearch(ThetaSearch):
 
     def descend(self) -> bool:
         has_arrived = super().descend()
-        advice = self.tabled.structure.runaway(self.phi)
+        self._refuse(self.phi)
+        return has_arrived
+
+    def _refuse(self, phi: FloatArray) -> None:
+        """Raise RunawayError where phi, (q,), is far out."""
+        advice = self.tabled.structure.runaway(phi)
         if advice is not None:
             raise RunawayError(f"the likelihood has no maximum that can be reached: {advice}")
-        return has_arrived
 
     def goes_on_straight(self, lambdas: Blocks, gained: float) -> bool:
         return bool(lambdas) and super().goes_on_straight(lambdas, gained)
