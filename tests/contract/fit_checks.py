@@ -94,7 +94,7 @@ def check_a_failed_fit_changes_nothing(estimator):
 
 
 def check_a_fit_forgets_the_one_before(estimator):
-    numbers = {"random": None, "fixed": None, "group_features": None}
+    numbers = {"random": None, "fixed": None, "group_features": None, "residual": None}
     plain = {name: None for name in numbers if name in estimator.get_params()}
     fresh, bare = fitted(estimator), clone(estimator).set_params(**plain)
     bare.fit(X[NUMBERS].to_numpy(), response(estimator))

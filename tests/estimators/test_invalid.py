@@ -269,6 +269,8 @@ def test_a_measured_column_that_is_taken_for_groups_by_position():
         ("group_features", 1.5),
         ("covariance", "toeplitz"),
         ("covariance", None),
+        ("residual", 3),
+        ("residual", ["var(school)"]),
         ("method", "REML"),
         ("fit_intercept", "yes"),
         ("weighting", "sampling"),
@@ -298,11 +300,13 @@ def test_parameters_are_checked_by_fit(name, value):
         ({"random": "x"}, FormulaSyntaxError, r"\^"),
         ({"random": "(1 | school"}, FormulaSyntaxError, "never closed"),
         ({"random": ""}, FormulaSyntaxError, "expected"),
+        ({"residual": "ar1(school)"}, FormulaSyntaxError, "of one bar"),
+        ({"residual": "var(town)"}, ValueError, "'town', which is not there"),
         ({"random": {"school": []}}, ValueError, "names no columns"),
         ({"random": "(1 | school)", "covariance": {"town": "diagonal"}}, ValueError, "town"),
         ({"random": "(1 | school)", "covariance": {"school": "toeplitz"}}, ValueError, "toeplitz"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_parameters_that_do_not_fit_together(params, error, message):
     with pytest.raises(error, match=message):
