@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,18 +36,25 @@ class ResidualDesign:
     visits: Labels | None  # in order; None where positions are numbers, or there are none
 
     @classmethod
-    def learn(cls, text: str, columns: Mapping[str, Any]) -> ResidualDesign:
-        """Learn a structure from its columns, (n,) each.
+    def learn(
+        cls,
+        text: str,
+        columns: Mapping[str, Any],
+        levels: Mapping[str, Sequence[Any]] | None = None,  # of columns of strata or visits
+    ) -> ResidualDesign:
+        """Learn a structure from its columns, (n,) each, and levels that are known beforehand.
 
         Raises ValueError for missing values, and times and visits that the structure cannot have.
         """
-        parts = parse_residual(text)
+        parts, levels = parse_residual(text), levels or {}
         term, visits, strata = parts.correlation, None, None
         if parts.strata:
-            strata = Grouping.learn(columns, [parts.strata])[0]
+            strata = Grouping.learn(_with_levels(columns, levels, parts.strata), [parts.strata])[0]
         if term is not None and term.order is not None and _has_visits(term, columns[term.order]):
             visits, codes = Labels.learn(columns[term.order])
             _refuse_missing(term.order, codes)
+            if term.order in levels:
+                visits = Labels(np.asarray(levels[term.order]))
             _check_visits(term, visits, is_sorted=not _has_categories(columns[term.order]))
         return cls(text, strata, visits)
 
@@ -259,6 +266,17 @@ def _check_visits(term: SeriesTerm, visits: Labels, *, is_sorted: bool) -> None:
 
 def _has_categories(values: Any) -> bool:
     return isinstance(as_column(values).dtype, pd.CategoricalDtype)
+
+
+def _with_levels(
+    columns: Mapping[str, Any], levels: Mapping[str, Sequence[Any]], names: Sequence[str]
+) -> Mapping[str, Any]:
+    """Return columns in which all combinations of known levels occur, if there are any."""
+    if not any(name in levels for name in names):
+        return columns
+    known = [list(levels.get(name, pd.unique(np.asarray(columns[name])))) for name in names]
+    table = pd.MultiIndex.from_product(known, names=list(names)).to_frame(index=False)
+    return {name: table[name] for name in names}
 
 
 def _refuse_missing(name: str, codes: IntArray) -> None:

@@ -111,7 +111,8 @@ DuckDB relation, or iterable of data frames
         Column of the sample weights; rows of weight zero are left out.
     categories : mapping of str to sequence, optional
         Levels of categorical columns of formulas, in order. By default they are found while the
-        rows are read: sorted, or in the order of a categorical type that all parts share.
+        rows are read: sorted, or in the order of a categorical type that all parts share. Strata
+        and visits of a residual structure are named here unless every part has all of them.
 
     Returns
     -------
@@ -174,9 +175,9 @@ DuckDB relation, or iterable of data frames
     total = engine.total(summing)
     if total is None:
         raise ValueError("there are no rows" + ("" if weight is None else " of positive weight"))
-    design, products = total.complete()
+    design, sums = total.complete()
     data, weights = total.declared.data, _SAMPLE_WEIGHTS[total.weights]
-    model._fitted = LinearState.of_sums(model, data, design, products, weights)
+    model._fitted = LinearState.of_sums(model, data, design, sums, weights, ends=total.ends)
     return model
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.sums.blocks import FactorBlock, PairBlock
 from skmixed.core.sums.crossproducts import CrossProducts, arranged, united_layout
 from skmixed.design.categories import Categories, differing_expression, table_of_levels
 from skmixed.design.design import Design
 from skmixed.design.source import Source
 from skmixed.design.values import UNCLEAR_KINDS, Kind, are_other_kinds
+from skmixed.estimators.mixed._series_ends import SeriesEnds
 from skmixed.estimators.reading._training_data import TrainingData
 from skmixed.exceptions import PartitionError
 
@@ -77,6 +80,8 @@ class PartialSums:
     head: Any = None  # a row of the data frame, where formulas have categorical columns
     # The levels of these columns that occur.
     categories: Mapping[str, Categories] = field(default_factory=dict)
+    tables: ResidualTables | None = None  # of a residual structure, the products among them
+    ends: SeriesEnds | None = None  # last rows of series, if they tell of those to come
 
     @property
     def n_bytes(self) -> int:
@@ -85,13 +90,16 @@ class PartialSums:
             *self.products.factors,
             *self.products.pairs.values(),
         ]
-        return sum(block.products.nbytes + 3 * block.counts.nbytes for block in blocks)
+        of_tables = 0 if self.tables is None else self.tables.n_bytes
+        return of_tables + sum(b.products.nbytes + 3 * b.counts.nbytes for b in blocks)
 
-    def complete(self) -> tuple[Design, CrossProducts]:
+    def complete(self) -> tuple[Design, CrossProducts | ResidualTables]:
         """Return the design and the sums over its columns, as learned from all rows together.
 
         The design has levels, and the categories that occur.
         """
+        if self.tables is not None:
+            return self.design.with_levels(self.tables.base.levels), self.tables
         design, products = self.design, self.products
         if self.categories:
             design = self.declared.learn_columns(
@@ -116,8 +124,12 @@ def merged_sums(parts: Iterable[PartialSums | None]) -> PartialSums | None:
         _refuse_different(first, other)
     layout = united_layout([part.products.layout for part in present])
     weights = {part.weights for part in present}
+    tables = [part.tables for part in present if part.tables is not None]
+    ends = [part.ends for part in present if part.ends is not None]
     return replace(
         first,
+        tables=ResidualTables.merged(tables) if tables else None,
+        ends=reduce(SeriesEnds.with_others, ends) if ends else None,
         products=CrossProducts.merged([arranged(part.products, layout) for part in present]),
         kinds=_united_kinds(present),
         weights="fractional" if "fractional" in weights else first.weights,
@@ -169,10 +181,25 @@ def _refuse_other_levels(first: PartialSums, second: PartialSums) -> None:
             )
 
 
+def _refuse_other_classes(first: PartialSums, second: PartialSums) -> None:
+    """Raise PartitionError for other strata or visits of a residual structure than before."""
+    one, other = first.design.residual, second.design.residual
+    if one is None or other is None or one.structure == other.structure:
+        return
+    named = {"strata": one.strata_labels, "visits": one.visit_labels}
+    now = {"strata": other.strata_labels, "visits": other.visit_labels}
+    kind = next(each for each in named if named[each] != now[each])
+    raise PartitionError(
+        f"{second.name}: the {kind} {now[kind]} of {one.text!r} are not those of {first.name}, "
+        f"{named[kind]}: say all levels of their column in `categories`"
+    )
+
+
 def _refuse_different(first: PartialSums, second: PartialSums) -> None:
     """Raise ValueError for parts whose columns were not made alike."""
     _refuse_other_kinds(first, second)
     _refuse_other_levels(first, second)
+    _refuse_other_classes(first, second)
     expression = differing_expression(first.design, second.design)
     if expression is not None:
         raise ValueError(

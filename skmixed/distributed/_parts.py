@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from skmixed.core.linalg import FloatArray
+from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.sums.crossproducts import CrossProducts, arranged
 from skmixed.core.sums.layout import FactorLayout, Layout
 from skmixed.core.sums.summation import choose_basis
@@ -22,10 +23,12 @@ from skmixed.design.categories import (
     with_levels,
 )
 from skmixed.design.design import Design
+from skmixed.design.residual import ResidualDesign
 from skmixed.design.tables import to_pandas
 from skmixed.design.values import Kind, kind_of, operand_kind, refuse_dates
 from skmixed.design.wording import MAX_SHOWN
 from skmixed.distributed._partial_sums import Declaration, PartialSums
+from skmixed.estimators.mixed._linear_state import sums_of
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._prediction_rows import Predictor
 from skmixed.estimators.reading._training_data import TrainingData, read_training_data
@@ -78,7 +81,9 @@ class PartSummer:
         if data is None:
             return None
         declared = Declaration.of(self.model, data)
-        if _needs_formulas(data):
+        if data.residual is not None:
+            partial = self._sum_series(declared, data, data.residual)
+        elif _needs_formulas(data):
             partial = self._sum_formula_columns(declared, data)
         else:
             partial = _sum_plain_columns(declared, data, basis)
@@ -130,6 +135,27 @@ class PartSummer:
         basis = _basis_of(rows.columns, full.layout, kept)
         products = arranged(CrossProducts.of(full.layout, rows, basis), _without_absent_level(full))
         return PartialSums(products, design, declared, head=head.head(1), categories=found)
+
+    def _sum_series(self, declared: Declaration, data: TrainingData, text: str) -> PartialSums:
+        """Sum whole series of rows for a residual structure."""
+        if _needs_formulas(data):
+            design = declared.learn_columns(to_pandas(data.source.frame).head(_HEAD_ROWS))
+            names = categorical_columns(design)
+            if names:
+                raise ValueError(
+                    f"the columns {list(names)} are categorical in a formula, which parts of rows "
+                    "cannot be summed for beside a residual structure: make columns of 0 and 1"
+                )
+            rows = design.new_rows(data.source, data.y, data.weights)
+        else:
+            design, columns, codes = declared.learn(data.source, data.y)
+            rows = design.rows(columns, codes, data.weights)
+        residual = ResidualDesign.learn(text, data.source.residual, self.categories)
+        design = replace(design, residual=residual)
+        sums, ends = sums_of(design, rows, residual.rows(data.source.residual))
+        assert isinstance(sums, ResidualTables)
+        first = [index.take(np.zeros(1, dtype=np.intp)) for index in sums.base.levels]
+        return PartialSums(sums.base, design.with_levels(first), declared, tables=sums, ends=ends)
 
     def _categories(self, name: str, values: Any) -> Categories:
         """Return the levels of a column that occur; refuse those not among the levels given."""
