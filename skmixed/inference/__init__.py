@@ -21,6 +21,7 @@ from skmixed.inference.residuals import residuals
 from skmixed.inference.simulation import Draws, sim
 from skmixed.inference.smooth_terms import smooth_table
 from skmixed.inference.table import Table
+from skmixed.inference.visit_covariances import visit_covariance
 
 __all__ = [
     "Bootstrap",
@@ -51,4 +52,5 @@ __all__ = [
     "sim",
     "smooth_table",
     "variance_partition",
+    "visit_covariance",
 ]

@@ -12,7 +12,7 @@ from skmixed.core.residual.visits_fit import VisitsFit
 from skmixed.core.residual.visits_structure import VisitStructure
 from skmixed.core.residual.visits_tables import VisitTables
 from skmixed.core.search.newton import Newton
-from skmixed.core.sums.layout import Layout, Rows
+from skmixed.core.sums.layout import CONSTANT, Layout, Rows
 
 
 def tables_of(
@@ -39,5 +39,20 @@ def fit_tables(
 
     Raises ValueError where the likelihood has no maximum, or the sums do not tell its parameters.
     """
+    _check_told_apart(tables, spec)
     kind = VisitsFit if isinstance(tables, VisitTables) else ResidualFit
     return kind.of_tables(tables, spec, solver)
+
+
+def _check_told_apart(tables: ResidualTables, spec: ModelSpec) -> None:
+    """Raise ValueError for a random intercept that the residuals of its levels have already."""
+    if tables.series is None or not tables.structure.holds_intercept:
+        return
+    for term in spec.terms:
+        index = tables.base.factors[term.factor].index
+        if CONSTANT in term.columns and len(index) == len(tables.series):
+            raise ValueError(
+                f"a variance that all rows of a level of {index.name!r} share is part of the "
+                "residual structure, and nothing tells it from the random intercept: drop that, as "
+                f"'(1 | {index.name})', or take a residual structure without it, such as ar1(...)"
+            )

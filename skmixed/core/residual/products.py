@@ -18,6 +18,7 @@ from skmixed.core.residual.series_correlations import (
     LAGS,
     ROWS,
     SERIES,
+    CompoundSymmetry,
     Neighbours,
     SeriesCorrelation,
 )
@@ -260,6 +261,11 @@ class ResidualProduct(ResidualStructure):
         ratios = np.exp(phi[start : start + len(self.free)]).tolist()
         others = [(self.strata[s], ratio) for s, ratio in zip(self.free, ratios, strict=True)]
         return [(self.strata[self.reference], 1.0), *others]
+
+    @property
+    def holds_intercept(self) -> bool:
+        is_plain = not (self.strata or self.has_power)
+        return is_plain and isinstance(self.correlation, CompoundSymmetry)
 
     @property
     def is_carried(self) -> bool:

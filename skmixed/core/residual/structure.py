@@ -145,6 +145,11 @@ class ResidualStructure(ABC):
         return None
 
     @property
+    def holds_intercept(self) -> bool:
+        """Whether a variance that all rows of a series share is part of it already."""
+        return False
+
+    @property
     def is_carried(self) -> bool:
         """Whether the last residual of a series is all that the others tell of those to come."""
         return False

@@ -40,6 +40,10 @@ class AnyCovariance(VisitStructure):
         return "toeplitz(...), ar1(...) or cs(...)"
 
     @property
+    def holds_intercept(self) -> bool:
+        return True
+
+    @property
     def has_ratios(self) -> bool:
         return True
 
@@ -126,6 +130,10 @@ class LagCovariance(VisitStructure):
     @property
     def simpler(self) -> str:
         return "ar1(...) or cs(...)" if self.correlation == "toeplitz" else ""
+
+    @property
+    def holds_intercept(self) -> bool:
+        return self.correlation != "ar1" and not self.has_variances
 
     @property
     def has_ratios(self) -> bool:
