@@ -109,6 +109,9 @@ def semidefinite_cholesky(matrix: FloatArray) -> FloatArray:
     A column is exactly zero where its pivot is at most 1e-12 of the diagonal entry, so the matrix
     may be indefinite by rounding.
     """
+    alone = diagonals(matrix)
+    if alone is not None:
+        return np.sqrt(np.maximum(alone, 0.0))[..., None] * np.eye(matrix.shape[-1])
     if matrix.ndim == 2:
         lower, info = lapack.dpotrf(matrix, lower=1, clean=1)
         if not info and (lower.diagonal() ** 2 > _ZERO_PIVOT * matrix.diagonal()).all():

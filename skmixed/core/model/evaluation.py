@@ -303,33 +303,38 @@ def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
 
 
 def _information_along(evaluation: Evaluation, matrices: FloatArray) -> FloatArray:
-    """Return the sum of tr(F E (2 U W_m U' - F) D) over levels, (t, t), of t directions.
-
-    Diagonal directions pick entries that belong together. Otherwise the sum is a form in vec E and
-    vec D, of k^4 numbers, unless so few directions are asked for that F E and the like cost less.
-    """
+    """Return the sum of tr(F E (2 U W_m U' - F) D) over levels, (t, t), of t directions."""
     (cross,) = evaluation.cross
     information = evaluation.factorisation.information(0)
-    k, _, n_levels = information.shape
     weighted = np.matmul(2.0 * evaluation.middle, cross)
     times = evaluation.problem.model.times
     second = (
         np.einsum("apl,bpl->abl", cross, weighted)
-        if k < WIDE
+        if len(cross) < WIDE
         else multiply_levels(cross, weighted.swapaxes(0, 1))
     )
     second -= information if times is None else information * times
+    return traces_along(matrices, information, second)
+
+
+def traces_along(matrices: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return the sum of tr(A E B D) over levels, (t, t), of t directions, (t, k, k).
+
+    `first` and `second` are A and B, symmetric, (k, k, n_levels). Diagonal directions pick entries
+    that belong together. Otherwise the sum is a form in vec E and vec D, of k^4 numbers, unless so
+    few directions are asked for that E A and D B cost less.
+    """
     along = diagonals(matrices)
     if along is not None:
-        return np.asarray(along @ np.einsum("abl,abl->ab", information, second) @ along.T)
-    t = len(matrices)
+        return np.asarray(along @ np.einsum("abl,abl->ab", first, second) @ along.T)
+    t, (k, _, n_levels) = len(matrices), first.shape
     if k >= WIDE and n_levels * t * (2 * k + t) < (n_levels + t) * k**2:
-        first, other = (
+        one, other = (
             np.tensordot(matrices, each, axes=1).reshape(t, k, k, n_levels)
-            for each in (information, second)
+            for each in (first, second)
         )
-        return np.asarray(first.reshape(t, -1) @ other.transpose(0, 2, 1, 3).reshape(t, -1).T)
-    quartic = information.reshape(k * k, n_levels) @ second.reshape(k * k, n_levels).T
+        return np.asarray(one.reshape(t, -1) @ other.transpose(0, 2, 1, 3).reshape(t, -1).T)
+    quartic = first.reshape(k * k, n_levels) @ second.reshape(k * k, n_levels).T
     form = quartic.reshape(k, k, k, k).transpose(1, 2, 3, 0).reshape(k * k, k * k)
     flat = matrices.reshape(t, -1)
     return np.asarray(flat @ form @ flat.T)

@@ -18,9 +18,9 @@ from skmixed.core.elimination.levels import (
     multiply_levels,
     multiply_transposed,
 )
-from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root, transposed
+from skmixed.core.linalg import WIDE, FloatArray, IntArray, semidefinite_root, transposed
 from skmixed.core.model.covariance import Structure
-from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
+from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING, traces_along
 from skmixed.core.model.problem import Problem
 
 _DEPENDENT_PIVOT = 1e-11  # share of a sum of squares left of a column: rounding, as in scaling
@@ -284,12 +284,14 @@ class _Derivatives:
         self.gradient = counted.sum(axis=3) - lost
         weighted = 2.0 * middle[:, None] @ cross
         second = -counted
-        for a in range(k):
-            for b in range(k):
-                second[:, a, b] += (cross[:, a] * weighted[:, b]).sum(axis=1)
-        both = information.reshape(n, k * k, n_levels), second.reshape(n, k * k, n_levels)
-        quartic = (both[0] @ both[1].transpose(0, 2, 1)).reshape(n, k, k, k, k)
-        self.quartic = quartic.transpose(0, 2, 3, 4, 1).reshape(n, k * k, k * k)
+        if k >= WIDE:
+            of_levels = cross.transpose(0, 3, 1, 2) @ weighted.transpose(0, 3, 2, 1)
+            second += of_levels.transpose(0, 2, 3, 1)
+        else:
+            for a in range(k):
+                for b in range(k):
+                    second[:, a, b] += (cross[:, a] * weighted[:, b]).sum(axis=1)
+        self.both = information, second
 
     def in_theta(self, theta: FloatArray, orders: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return gradient, (R, t), and second derivatives, (R, t, t), in theta."""
@@ -305,7 +307,7 @@ class _Derivatives:
         n, m, nu = self.n, self.m, self.stack.degrees[:, None, None]
         t = directions.shape[1]
         flat = directions.reshape(n, t, -1)
-        hessian = flat @ self.quartic @ flat.transpose(0, 2, 1)
+        hessian = self._traces_along(directions)
         y = (flat @ self.grams).reshape(n, t, m, m)
         seen = (y @ self.to_residual[:, None, :, None])[..., 0]
         q = (seen @ self.to_residual[:, :, None])[..., 0] / self.sigma2[:, None]
@@ -318,3 +320,15 @@ class _Derivatives:
         h = seen[:, :, :-1]
         fixed = h @ self.covariance @ h.transpose(0, 2, 1) / self.sigma2[:, None, None]
         return np.asarray(hessian - 2.0 * fixed - outer / nu)
+
+    def _traces_along(self, directions: FloatArray) -> FloatArray:
+        """Return the sums of tr(F E (2 U W_m U' - F) D) over levels, (R, t, t)."""
+        n, k = self.n, self.k
+        if k >= WIDE:  # one at a time: the form in vec E and vec D is large
+            zipped = zip(directions, *self.both, strict=True)
+            return np.stack([traces_along(*each) for each in zipped])
+        first, second = (each.reshape(n, k * k, -1) for each in self.both)
+        quartic = (first @ second.transpose(0, 2, 1)).reshape(n, k, k, k, k)
+        form = quartic.transpose(0, 2, 3, 4, 1).reshape(n, k * k, k * k)
+        flat = directions.reshape(n, -1, k * k)
+        return np.asarray(flat @ form @ flat.transpose(0, 2, 1))

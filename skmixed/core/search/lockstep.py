@@ -69,8 +69,8 @@ def solve_stack(stack: LockstepData, start: FloatArray) -> Optima:
 def _solve_chunk(stack: LockstepData, start: FloatArray) -> Optima:
     """Minimise the criterion of as many data sets as are worked on at once."""
     best = _search(stack, np.broadcast_to(start, (len(stack), *start.shape)))
-    structures, n_effects = (stack.structure,), len(start) * stack.n_levels
-    beside = starts_beside(structures, [best.lambdas], stack.total, stack.n_observations, n_effects)
+    structures, n_levels = (stack.structure,), [stack.n_levels]
+    beside = starts_beside(structures, [best.lambdas], stack.total, stack.n_observations, n_levels)
     for (omegas,), is_wanted in beside:
         _improve(best, stack, omegas, is_wanted)
     for (omegas,), is_weak in without_weak_terms(structures, [best.lambdas]):

@@ -24,8 +24,11 @@ from skmixed.core.search.coordinates import Coordinates, local_model, theta_grad
 from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.search.spread import spread
 from skmixed.core.search.starts import (
+    beside_curve,
+    curves,
     has_plenty,
     is_like_residual,
+    largest_root,
     minque_start,
     other_starts,
     without_weak_terms,
@@ -62,6 +65,7 @@ _MOST_DIFFERENCES = 60  # evaluations for one Hessian: more cost more than the s
 _DIFFERENCE = 1e-6  # in units of theta: about the root of the gradient's relative rounding
 _SHORT = 30  # evaluations: fewer allow one search, from one start
 _LARGE = 3.0  # a lambda that large may be one of two minima, in whatever number of rows
+_HARDLY_HIGHER = 3.0  # of the criterion: what the other variances may make up for
 _POLISHED = 4  # ends of many searches, at most: the lowest is enough but for those cut short
 _LOST = "towards its end the cross-products have too few digits, the residual being nearly nothing"
 
@@ -104,12 +108,15 @@ class Newton:
             found = self._search(problem, [np.eye(s.size) for s in problem.structures])
         if is_short:
             return found
-        if is_plain and max(float(np.abs(lam).max()) for lam in found[0].lambdas) < _LARGE:
+        if is_plain and largest_root(found[0]) < _LARGE:
             found = self._search_without(problem, *found)
-            return self._search_again(problem, *found) if len(begin) == 1 else found
-        if is_small(problem):
-            return self._search_widely(problem, found[0].omegas, found) or found
-        return self._search_again(problem, *found)
+            if len(begin) == 1:
+                found = self._search_again(problem, *found)
+        elif is_small(problem):
+            found = self._search_widely(problem, found[0].omegas, found) or found
+        else:
+            found = self._search_again(problem, *found)
+        return self._search_beside_curves(problem, *found)
 
     def _search_widely(
         self,
@@ -179,6 +186,32 @@ class Newton:
                 found, report = self._search(problem, other)
                 spent += report.n_evaluations
         return found, replace(report, n_evaluations=spent)
+
+    def _search_beside_curves(
+        self, problem: Problem, found: Evaluation, report: SolverReport
+    ) -> tuple[Evaluation, SolverReport]:
+        """Search again with a larger variance of a curve where that is nearly as low, or lower."""
+        spent = report.n_evaluations
+        for place in curves(problem):
+            tried = beside_curve(found, *place)
+            ends = [self._criterion(problem, omegas) for omegas in tried]
+            spent += len(ends)
+            lowest = min(range(len(ends)), key=ends.__getitem__, default=None)
+            if lowest is None or ends[lowest] > found.criterion + _HARDLY_HIGHER:
+                continue
+            again, second = self._search(problem, tried[lowest])
+            spent += second.n_evaluations
+            if _is_lower(again.criterion, found):
+                found, report = again, second
+        return found, replace(report, n_evaluations=spent)
+
+    def _criterion(self, problem: Problem, omegas: Blocks) -> float:
+        """Return the criterion at covariances, infinite where it has too few digits."""
+        try:
+            roots = [semidefinite_cholesky(omega) for omega in omegas]
+            return evaluate_bounded(problem, roots).criterion
+        except LostPrecisionError:
+            return np.inf
 
     def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
         search = ThetaSearch(problem, self)

@@ -34,7 +34,7 @@ from skmixed.core.linalg import (
     triangular_inverse,
 )
 from skmixed.core.model.covariance import Structure
-from skmixed.core.model.dense import is_small
+from skmixed.core.model.dense import MOST_EFFECTS
 from skmixed.core.model.evaluation import Evaluation, sums_along
 from skmixed.core.model.problem import Problem
 from skmixed.core.sums.blocks import PairBlock
@@ -198,6 +198,9 @@ _LITTLE_VARIANCE = 0.1  # the same of the other terms: inside, but explaining li
 _ALIKE = 4.0  # numbers of levels and sizes of columns within this ratio are taken for alike
 _RESEMBLING = 0.4  # of the overlap of two nested factors: so much makes two minima likely
 _WEAK_VARIANCE = 0.3  # relative to the residual's: less may be nothing at a lower minimum
+_MANY_ROWS_AN_EFFECT = 1.5  # of several factors: of 300 such models none had two minima
+_CURVED = (1.0, 30.0, 1000.0)  # relative variances of a curve that follows much, and spikes
+_CLEARLY_LARGER = 3.0  # times the variance found: nearer ones belong to the same minimum
 _PLENTY = 4.0  # rows for each random effect: with so many, of 880 random models none had two minima
 
 
@@ -213,7 +216,7 @@ def other_starts(found: Evaluation) -> list[Blocks]:
         found.lambdas,
         problem.model.total,
         np.asarray(problem.n_observations),
-        problem.n_effects,
+        _numbers_of_levels(problem),
         has_resembling=problem.n_effects <= _MOST_EFFECTS and _has_resembling_factors(problem),
     )
     if len(problem.structures) > 1 and problem.n_effects <= _FEW_EFFECTS:
@@ -226,7 +229,7 @@ def starts_beside(
     lambdas: Blocks,
     total: Callable[[int], FloatArray],
     n_observations: FloatArray,
-    n_effects: float,
+    n_levels: Sequence[float],
     *,
     has_resembling: bool = False,
 ) -> list[Start]:
@@ -236,23 +239,86 @@ def starts_beside(
     resemble each other; for a variance shared by columns of different size, the size that fits each
     of them; and what structures name themselves. Empty for more than 20,000 random effects, and for
     one factor with four rows for each, but for a handful of effects of several columns and where
-    structures name some. `total` is Z'W Z of a factor, (..., k, k).
+    structures name some; and of several with more effects than small models have, for more than
+    one and a half. Curves are left out: `beside_curve` is for them. `total` is Z'W Z of a factor,
+    (..., k, k).
     """
+    n_effects = sum(s.size * n for s, n in zip(structures, n_levels, strict=True))
     if n_effects > _MOST_EFFECTS:
         return []
-    singular = reduce(np.logical_or, [(diagonal(lam) == 0.0).any(axis=-1) for lam in lambdas])
-    starts = _shared_variance_starts(structures, total, n_observations)
-    if len(structures) == 1 and (structures[0].size == 1 or n_effects > _HANDFUL):
-        singular = singular & (n_observations < _PLENTY * n_effects)
+    starts = _shared_variance_starts(structures, total, n_observations, n_levels)
     starts += _alternatives(structures, lambdas, n_effects <= _FEW_EFFECTS)
-    n_terms = sum(len(structure.blocks) for structure in structures)
+    rest = _beside_curves(structures, n_levels)
+    if not rest:
+        return starts
+    singular = reduce(np.logical_or, [(diagonal(lambdas[f]) == 0.0).any(axis=-1) for f in rest])
+    n_effects = sum(structures[f].size * n_levels[f] for f in rest)
+    if len(rest) == 1 and (structures[rest[0]].size == 1 or n_effects > _HANDFUL):
+        singular = singular & (n_observations < _PLENTY * n_effects)
+    elif n_effects > MOST_EFFECTS:
+        singular = singular & (n_observations < _MANY_ROWS_AN_EFFECT * n_effects)
+    n_terms = sum(len(structures[f].blocks) for f in rest)
     if n_terms == 1:
         if singular.any():
             starts.append(([np.eye(structure.size) for structure in structures], singular))
     elif has_resembling or singular.any():
         is_wanted = singular | has_resembling
-        starts += [(_with_large(structures, number), is_wanted) for number in range(n_terms)]
+        starts += [(omegas, is_wanted) for omegas in _with_large(structures, rest)]
     return starts
+
+
+def is_curve(block: Structure, n_levels: float) -> bool:
+    """Tell whether a term stands for a curve: columns of a basis, of different size by design.
+
+    So do columns that share a variance if there is one level of them, or if they are many.
+    """
+    is_shared = block.one_unit and block.n_theta == 1 and block.size > 1
+    return is_shared and (n_levels == 1 or block.size >= WIDE)
+
+
+def _beside_curves(structures: Sequence[Structure], n_levels: Sequence[float]) -> list[int]:
+    """Return the positions of all factors but those that stand for curves over all rows."""
+    return [
+        f
+        for f, (structure, n) in enumerate(zip(structures, n_levels, strict=True))
+        if n > 1 or not all(is_curve(block, n) for block in structure.blocks)
+    ]
+
+
+def _numbers_of_levels(problem: Problem) -> list[float]:
+    return [problem.model.n_levels(f) for f in range(len(problem.structures))]
+
+
+def largest_root(found: Evaluation) -> float:
+    """Return the largest entry of the lambdas, but for those of curves over all rows."""
+    problem = found.problem
+    rest = _beside_curves(problem.structures, _numbers_of_levels(problem))
+    return max((float(np.abs(found.lambdas[f]).max()) for f in rest), default=0.0)
+
+
+def curves(problem: Problem) -> list[tuple[int, slice]]:
+    """Return the factor and the columns of every curve."""
+    return [
+        (factor, columns)
+        for factor, structure in enumerate(problem.structures)
+        for block, columns, _ in structure.slices()
+        if is_curve(block, problem.model.n_levels(factor))
+    ]
+
+
+def beside_curve(found: Evaluation, factor: int, columns: slice) -> list[Blocks]:
+    """Return covariances in which the variance of a curve is larger, to look at.
+
+    A search may have taken for noise what a curve of a larger variance follows.
+    """
+    omegas = found.omegas
+    result, variance = [], float(omegas[factor][columns.start, columns.start])
+    for size in _CURVED:
+        if size > _CLEARLY_LARGER * variance:
+            changed = omegas[factor].copy()
+            changed[columns, columns] = size * np.eye(columns.stop - columns.start)
+            result.append([*omegas[:factor], changed, *omegas[factor + 1 :]])
+    return result
 
 
 def has_plenty(problem: Problem, begin: Blocks) -> bool:
@@ -262,18 +328,21 @@ def has_plenty(problem: Problem, begin: Blocks) -> bool:
     several factors, where slopes vary or crossed ones resemble each other; many effects of several
     factors have not been tried. `begin` are covariances to begin with.
     """
+    structures, n_levels = problem.structures, _numbers_of_levels(problem)
     is_shared = any(
-        block.one_unit and block.size > 1
-        for structure in problem.structures
+        block.one_unit and block.size > 1 and not is_curve(block, n)
+        for structure, n in zip(structures, n_levels, strict=True)
         for block in structure.blocks
     )
-    plenty = problem.n_observations >= _PLENTY * problem.n_effects
-    if is_shared or not plenty or _alternatives(problem.structures, begin):
+    rest = _beside_curves(structures, n_levels)
+    n_effects = sum(structures[f].size * n_levels[f] for f in rest)
+    plenty = problem.n_observations >= _PLENTY * n_effects
+    if is_shared or not plenty or _alternatives(structures, begin):
         return False
-    if len(problem.structures) == 1:
+    if len(rest) <= 1:
         return True
-    are_intercepts = all(structure.size == 1 for structure in problem.structures)
-    return are_intercepts and is_small(problem) and not _has_resembling_factors(problem)
+    are_few = all(structures[f].size == 1 for f in rest) and n_effects <= MOST_EFFECTS
+    return are_few and not _has_resembling_factors(problem)
 
 
 def without_weak_terms(structures: Sequence[Structure], lambdas: Blocks) -> list[Start]:
@@ -313,7 +382,7 @@ def _has_resembling_factors(problem: Problem) -> bool:
     sizes = [own[0, 0] for own in problem.model.own]
     for (i, j), pair in problem.pairs.items():
         few, many = sorted((len(sizes[i]), len(sizes[j])))
-        if many > _ALIKE * few:
+        if few == 1 or many > _ALIKE * few:
             continue
         product = sizes[i][pair.rows] * sizes[j][pair.columns]
         shares = pair.products[0, 0] ** 2 / np.where(product > 0, product, 1.0)
@@ -322,20 +391,22 @@ def _has_resembling_factors(problem: Problem) -> bool:
     return False
 
 
-def _with_large(structures: Sequence[Structure], wanted: int) -> Blocks:
-    """Return a start in which one term, counted over all factors, is large."""
-    number, omegas = 0, []
-    for structure in structures:
-        variances = np.empty(structure.size)
-        for _, columns, _ in structure.slices():
-            variances[columns] = _LARGE_VARIANCE if number == wanted else _LITTLE_VARIANCE
-            number += 1
-        omegas.append(np.diag(variances))
-    return omegas
+def _with_large(structures: Sequence[Structure], chosen: Sequence[int]) -> list[Blocks]:
+    """Return a start for every term of the chosen factors, in which it is large."""
+    starts = []
+    for factor in chosen:
+        for _, columns, _ in structures[factor].slices():
+            omegas = [_LITTLE_VARIANCE * np.eye(structure.size) for structure in structures]
+            omegas[factor][columns, columns] *= _LARGE_VARIANCE / _LITTLE_VARIANCE
+            starts.append(omegas)
+    return starts
 
 
 def _shared_variance_starts(
-    structures: Sequence[Structure], total: Callable[[int], FloatArray], n_observations: FloatArray
+    structures: Sequence[Structure],
+    total: Callable[[int], FloatArray],
+    n_observations: FloatArray,
+    n_levels: Sequence[float],
 ) -> list[Start]:
     """Return starts for a variance shared by columns of different size, one for each size.
 
@@ -346,7 +417,7 @@ def _shared_variance_starts(
         (factor, columns)
         for factor, structure in enumerate(structures)
         for block, columns, _ in structure.slices()
-        if block.one_unit
+        if block.one_unit and not is_curve(block, n_levels[factor])
     ]
     starts: list[Start] = []
     if not shared:
