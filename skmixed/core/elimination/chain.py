@@ -127,6 +127,8 @@ class ChainFactorisation(Factorisation):
     def conditional_covariance(self, factor: int) -> FloatArray:
         """Return var(b | y, beta) / sigma^2 of every level of a factor, (k, k, n_levels)."""
         s = self.chain.order.index(factor)
+        if s + 1 == len(self.levels):
+            return multiply_transposed(self.levels[s].whitener, self.levels[s].whitener)
         k, _, n_levels = self.own[s].shape
         effects = np.broadcast_to(np.eye(k)[:, :, None], (k, k, n_levels))
         paths = self._whitened(s, effects, np.arange(n_levels)).values()

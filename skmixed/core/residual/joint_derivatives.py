@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 
 from skmixed.core.elimination.chain import ChainFactorisation
-from skmixed.core.elimination.levels import multiply_levels
+from skmixed.core.elimination.levels import multiply, multiply_levels
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.evaluation import Evaluation, evaluate, exact_hessian
@@ -49,7 +49,7 @@ class PhiDerivatives:
     def effects(self) -> Blocks:
         """BLUP coefficients b of every factor, (k, p + 1, n_levels)."""
         zipped = zip(self.evaluation.omegas, self.evaluation.cross, strict=True)
-        return [np.tensordot(omega, cross, 1) for omega, cross in zipped]
+        return [multiply(omega, cross) for omega, cross in zipped]
 
     @cached_property
     def conditional(self) -> Blocks:

@@ -10,7 +10,7 @@ import numpy as np
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.evaluation import Evaluation, evaluate
+from skmixed.core.model.evaluation import evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.joint_derivatives import JointCurvature, joint_curvature
@@ -58,23 +58,26 @@ class ResidualFit(Fit):
             ratio * (random_map @ lam)
             for random_map, lam in zip(maps, evaluation.lambdas, strict=True)
         ]
-        return cls._placed(tables, spec, structure, phi, lambdas, report)
+        return cls._placed(tables, spec, problem.under(structure), phi, lambdas, report)
 
     @classmethod
     def _placed(
         cls,
         tables: ResidualTables,
         spec: ModelSpec,
-        structure: ResidualStructure,
+        tabled: ResidualProblem,
         phi: FloatArray,
         lambdas: list[FloatArray],
         report: SolverReport,
     ) -> ResidualFit:
         """Return the fit at relative covariances in raw units and phi."""
-        products = tables.combined(phi, structure, spec.weighting)
-        fit = cls(products, spec, (), report, tables=tables, structure=structure, phi=phi)
-        scaled = tuple(fit.problem.scaled_lambdas(lambdas))
-        return replace(fit, scaled_lambdas=scaled, _cache={"problem": fit.problem})
+        problem, structure = tabled.at(phi), tabled.structure
+        scaled = tuple(problem.scaled_lambdas(lambdas))
+        products = tables.weighted(problem.combination)
+        cache = {"problem": problem, "tabled": tabled}
+        return cls(
+            products, spec, scaled, report, cache, tables=tables, structure=structure, phi=phi
+        )
 
     def refit(self, **changes: Any) -> Fit:
         """Fit a variant of the model to the same data; `changes` are fields of `ModelSpec`."""
@@ -83,7 +86,7 @@ class ResidualFit(Fit):
     def at_phi(self, phi: FloatArray) -> ResidualFit:
         """Return the same data and relative covariances at another phi, (q,)."""
         return self._placed(
-            self.tables, self.spec, self.structure, np.asarray(phi), self.lambdas, _GIVEN
+            self.tables, self.spec, self._tabled, np.asarray(phi), self.lambdas, _GIVEN
         )
 
     def with_phi_held(self, held: Mapping[int, float]) -> ResidualFit:
@@ -134,9 +137,7 @@ class ResidualFit(Fit):
         return self.cached("curvature", self._curvature)
 
     def _curvature(self) -> JointCurvature:
-        combined = self._tabled.at(self.phi)
-        evaluation: Evaluation = evaluate(combined, combined.scaled_lambdas(self.lambdas))
-        return joint_curvature(self._tabled, evaluation, self.phi)
+        return joint_curvature(self._tabled, self.evaluation, self.phi)
 
     @property
     def n_parameters(self) -> int:

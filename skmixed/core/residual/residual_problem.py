@@ -31,6 +31,8 @@ class ResidualProblem:
 
     structure: ResidualStructure  # resolved
     weighing: Weighing  # of the tables by it
+    keys: FloatArray  # (M, d), of the tables
+    counts: FloatArray  # (M,), of rows, pairs or series behind each
     independent: Problem  # the model of independent residuals of one variance
     gram: FloatArray  # (M, p + 1, p + 1)
     own: Blocks  # (M, k, k, n_levels) of every used factor
@@ -50,12 +52,21 @@ class ResidualProblem:
         return cls(
             structure,
             structure.weighing(keys, counts),
+            keys,
+            counts,
             independent,
             np.array([model.gram for model in scaled]),
             [np.array([model.own[f] for model in scaled]) for f in range(len(maps.random))],
             [np.array([model.right[f] for model in scaled]) for f in range(len(maps.random))],
             {ij: np.array([model.pairs[ij] for model in scaled]) for ij in scaled[0].pairs},
         )
+
+    def under(self, structure: ResidualStructure) -> ResidualProblem:
+        """Return the same tables under a structure that is resolved otherwise."""
+        if structure == self.structure:
+            return self
+        weighing = structure.weighing(self.keys, self.counts)
+        return replace(self, structure=structure, weighing=weighing)
 
     def at(self, phi: FloatArray) -> CombinedProblem:
         """Return the model at phi, (q,)."""
