@@ -176,12 +176,13 @@ class LagCovariance(VisitStructure):
         own, later = np.arange(self.n_ratios), np.arange(1, 1 + self.n_ratios)
         slopes[own, later] = (correlations * sizes)[later]
         slopes[: self.n_ratios] += slopes[: self.n_ratios].transpose(0, 2, 1)
-        slopes[self.n_ratios :] = self.law.changes(phi[self.n_ratios :])[0] * sizes
+        slopes[self.n_ratios :] = self.law.changes(phi[self.n_ratios :]) * sizes
         return slopes
 
     def curvature(self, phi: FloatArray, gradient: FloatArray) -> FloatArray:
         sizes, correlations = self._parts(phi)
-        first, second = self.law.changes(phi[self.n_ratios :])
+        angles = phi[self.n_ratios :]
+        first, second = self.law.changes(angles), self.law.second_changes(angles)
         weighted = gradient * sizes
         n, ratios = self.n_ratios, slice(1, 1 + self.n_ratios)
         curvature = np.empty((self.n_phi, self.n_phi))
