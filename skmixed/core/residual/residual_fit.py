@@ -58,25 +58,17 @@ class ResidualFit(Fit):
             ratio * (random_map @ lam)
             for random_map, lam in zip(maps, evaluation.lambdas, strict=True)
         ]
-        return cls._placed(tables, spec, problem.under(structure), phi, lambdas, report)
-
-    @classmethod
-    def _placed(
-        cls,
-        tables: ResidualTables,
-        spec: ModelSpec,
-        tabled: ResidualProblem,
-        phi: FloatArray,
-        lambdas: list[FloatArray],
-        report: SolverReport,
-    ) -> ResidualFit:
-        """Return the fit at relative covariances in raw units and phi."""
-        problem, structure = tabled.at(phi), tabled.structure
-        scaled = tuple(problem.scaled_lambdas(lambdas))
-        products = tables.weighted(problem.combination)
-        cache = {"problem": problem, "tabled": tabled}
+        tabled = problem.under(structure)
+        at = tabled.at(phi)
         return cls(
-            products, spec, scaled, report, cache, tables=tables, structure=structure, phi=phi
+            tables.weighted(at.combination),
+            spec,
+            tuple(at.scaled_lambdas(lambdas)),
+            report,
+            {"problem": at, "tabled": tabled},
+            tables=tables,
+            structure=structure,
+            phi=phi,
         )
 
     def refit(self, **changes: Any) -> Fit:
@@ -85,8 +77,15 @@ class ResidualFit(Fit):
 
     def at_phi(self, phi: FloatArray) -> ResidualFit:
         """Return the same data and relative covariances at another phi, (q,)."""
-        return self._placed(
-            self.tables, self.spec, self._tabled, np.asarray(phi), self.lambdas, _GIVEN
+        phi = np.asarray(phi, dtype=np.float64)
+        problem = self.problem_at(phi)
+        return replace(
+            self,
+            products=self.tables.combined(phi, self.structure, self.spec.weighting),
+            scaled_lambdas=tuple(problem.scaled_lambdas(self.lambdas)),
+            report=_GIVEN,
+            phi=phi,
+            _cache={"problem": problem},
         )
 
     def with_phi_held(self, held: Mapping[int, float]) -> ResidualFit:
