@@ -146,7 +146,8 @@ class LinearState(MixedState):
         """Residual standard deviations of the classes of rows that differ in them."""
         if not isinstance(self.fit, ResidualFit):
             return None
-        relative = dict(self.fit.structure.named_deviations(self.fit.phi))
+        named = self.fit.structure.named_deviations(self.fit.phi)
+        relative = {name or "all rows": deviation for name, deviation in named}
         return np.sqrt(self.fit.sigma2) * pd.Series(relative, name="residual sd")
 
     @property
