@@ -91,6 +91,9 @@ USES = {
     "residuals": (lambda m: inference.residuals(m, TEETH, Y, kind="normalized"), None, None),
     "sim": (lambda m: sim(m, 3), None, None),
     "variance_partition": (lambda m: variance_partition(m), None, None),
+    "visit_covariance": (
+        lambda m: inference.visit_covariance(m), "visits", "visits",
+    ),
     "predict": (lambda m: m.predict(TEETH, return_std=True), None, None),
     "predict_interval": (lambda m: m.predict_interval(TEETH), None, None),
     "predict_interval by bootstrap": (
@@ -104,11 +107,22 @@ USES = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def visits():
+    return teeth("us(age | Subject)")
+
+
+# Of covariances over visits more is known than of other series.
+OVER_VISITS = {"coefficient_table, Kenward-Roger": None, "visit_covariance": None}
+
+
 @pytest.mark.parametrize("use", USES)
-@pytest.mark.parametrize("kind", ["serial", "strata"])
+@pytest.mark.parametrize("kind", ["serial", "strata", "visits"])
 def test_every_function_honours_a_structure_or_says_why_not(use, kind, request):
     call, of_series, of_strata = USES[use]
-    reason = of_series if kind == "serial" else of_strata
+    reason = of_strata if kind == "strata" else of_series
+    if kind == "visits":
+        reason = OVER_VISITS.get(use, reason)
     model = request.getfixturevalue(kind)
     if reason is None:
         call(model)
