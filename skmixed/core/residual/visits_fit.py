@@ -20,6 +20,9 @@ from skmixed.core.residual.visits_small_samples import FixedTerms, fixed_terms
 from skmixed.core.residual.visits_structure import VisitStructure
 from skmixed.core.residual.visits_tables import VisitTables
 from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import SolverReport
+
+_GIVEN = SolverReport("none", True, 0, "phi was given", ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,12 @@ class VisitsFit(ResidualFit):
         """Mean of the residual variances of rows of weight one, in squared units of y."""
         rows = self.tables.sums.at_visits
         return float(self.visit_covariance.diagonal() @ rows / rows.sum())
+
+    def at_phi(self, phi: FloatArray) -> VisitsFit:
+        phi = np.asarray(phi)
+        products = self.tables.combined(phi, self.structure, self.spec.weighting)
+        cache = {"model": self.model}
+        return replace(self, products=products, report=_GIVEN, _cache=cache, phi=phi)
 
     def problem_at(self, phi: FloatArray) -> Problem:
         evaluation = evaluate_visits(self.model, self.structure.covariance(phi))
