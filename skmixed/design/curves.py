@@ -156,12 +156,8 @@ class Smooth:
 
     def single(self, x: FloatArray) -> FloatArray:
         """Return the columns of one curve at values x, (n,), times one: (n, n_columns)."""
-        columns = self.basis.penalised(x)
-        if not self.basis.is_cyclic:
-            columns = np.column_stack([self.basis.line(x), columns])
-        if self.by is not None and not self.is_by_level:
-            columns = np.column_stack([np.ones(len(x)), columns])
-        return columns
+        has_constant = self.by is not None and not self.is_by_level
+        return self.basis.columns(x, has_constant=has_constant)
 
     def check_further(self, table: NamedColumns) -> None:
         """Raise ValueError for rows that cannot be added to those it was learned from.

@@ -87,7 +87,9 @@ class SmoothColumns:
 
     def fill(self, columns: FloatArray, table: NamedColumns) -> None:
         """Write the columns into `columns`, (n_rows, >= n_columns), in place."""
-        columns[:, list(self.places)] = self.smooth.columns(table)
+        first, last = self.places[0], self.places[-1] + 1
+        is_run = self.places == tuple(range(first, last))
+        columns[:, slice(first, last) if is_run else list(self.places)] = self.smooth.columns(table)
 
     @property
     def free(self) -> tuple[int, ...]:
@@ -188,6 +190,7 @@ class ColumnCollection:
         self.products: dict[tuple[str, ...], int] = {(): CONSTANT}  # places, of numbers only
         self.fixed_matrix: FormulaMatrix | None = None
         self.smooths: list[SmoothColumns] = []
+        self.blocks: dict[int, FloatArray] = {}  # consecutive columns, by the place of the first
 
     def add_fixed(self, fixed: FormulaParts | None, fit_intercept: bool) -> tuple[int, ...]:
         """Add the fixed columns; return the places of all of them."""
@@ -213,7 +216,10 @@ class ColumnCollection:
         """Add the columns of a curve."""
         smooth, values = Smooth.learn(term, self.source.table, self.context)
         names = [name for curve in smooth.curves for name in (*curve.free, *curve.penalised)]
+        start = len(self.names)
         places = [self._place(name, values[:, j]) for j, name in enumerate(names)]
+        if places == list(range(start, len(self.names))):
+            self.blocks[start] = values
         found = SmoothColumns(smooth, tuple(places))
         self.smooths.append(found)
         return found
@@ -343,17 +349,18 @@ class ColumnCollection:
         """Return the columns side by side, (n_rows, n_columns), y last; room for it if None."""
         table = empty_columns(self.source.n_rows, len(self.names) + 1)
         single = dict(enumerate(self.values if y is None else [*self.values, y]))
-        block, end = self.source.numeric, 1 + len(self.plain)
-        lies_in_rows = isinstance(block, np.ndarray) and block.flags.c_contiguous
-        if not lies_in_rows or len(self.plain) < _BLOCK_COPY:
-            block = None
-        else:
-            single = {place: values for place, values in single.items() if not 1 <= place < end}
+        blocks, plain = dict(self.blocks), self.source.numeric
+        many = len(self.plain) >= _BLOCK_COPY
+        if many and isinstance(plain, np.ndarray) and plain.flags.c_contiguous:
+            blocks[1] = plain
+        for start, block in blocks.items():
+            for place in range(start, start + block.shape[1]):
+                del single[place]
         n_rows = max(1, _BLOCK_BYTES // (table.itemsize * table.shape[1]))
         for start in range(0, len(table), n_rows):
             rows = slice(start, start + n_rows)
-            if block is not None:
-                table[rows, 1:end] = block[rows]
+            for first, block in blocks.items():
+                table[rows, first : first + block.shape[1]] = block[rows]
             for place, values in single.items():
                 table[rows, place] = values[rows]
         return table

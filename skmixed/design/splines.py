@@ -54,16 +54,20 @@ class SplineBasis:
         """Where the line is zero."""
         return (self.low + self.high) / 2.0
 
-    def line(self, x: FloatArray) -> FloatArray:
-        """Return the line, (n,), about which the curve of values x, (n,), lies."""
-        return x - self.center
+    def columns(self, x: FloatArray, *, has_constant: bool = False) -> FloatArray:
+        """Return the columns at values x, (n,): any constant, any line, and the penalised ones.
 
-    def penalised(self, x: FloatArray) -> FloatArray:
-        """Return the penalised columns at values x, (n,): (n, n_penalised).
-
-        Every row is computed from itself alone. Beyond the ends the curve is a straight line.
+        The line is x less the center of the range. Every row is computed from itself alone. Beyond
+        the ends all of them are straight lines.
         """
-        return np.asarray(self.splines(x) @ penalised_map(self.k, self.is_cyclic))
+        parts: list[FloatArray] = [penalised_map(self.k, self.is_cyclic)]
+        if not self.is_cyclic:
+            first, last = self.ends
+            knots = first + (last - first) / self.n_pieces * (np.arange(self.k) - 1.0)
+            parts.insert(0, np.asarray(knots - self.center)[:, None])
+        if has_constant:
+            parts.insert(0, np.ones((self.k, 1)))
+        return np.asarray(self.splines(x) @ np.hstack(parts))
 
     def splines(self, x: FloatArray) -> sparse.csr_matrix:
         """Return the B-splines at values x, (n,): (n, k), four of them not zero in a row."""
@@ -94,10 +98,10 @@ def _values(u: FloatArray) -> FloatArray:
     t = np.clip(u, 0.0, 1.0)
     v = 1.0 - t
     values = np.empty((len(u), _DEGREE + 1))
-    values[:, 0] = v**3 / 6.0
-    values[:, 1] = (3.0 * t**3 - 6.0 * t**2 + 4.0) / 6.0
-    values[:, 2] = (3.0 * v**3 - 6.0 * v**2 + 4.0) / 6.0
-    values[:, 3] = t**3 / 6.0
+    for place, w in ((0, v), (3, t)):
+        square = w * w
+        values[:, place] = square * w / 6.0
+        values[:, 2 - place // 3] = 2.0 / 3.0 - square + 0.5 * square * w
     beyond = np.flatnonzero(u != t)
     if len(beyond):
         t, rest = t[beyond], (u - t)[beyond]

@@ -22,7 +22,7 @@ from skmixed.design.categories import (
     table_of_levels,
     with_levels,
 )
-from skmixed.design.design import Design
+from skmixed.design.design import Design, are_plain
 from skmixed.design.residual import ResidualDesign
 from skmixed.design.tables import to_pandas
 from skmixed.design.values import Kind, kind_of, operand_kind, refuse_dates
@@ -182,8 +182,7 @@ def _kinds(data: TrainingData, design: Design) -> dict[str, Kind]:
 
 
 def _needs_formulas(data: TrainingData) -> bool:
-    slopes = {name for term in data.terms for name in term.slope_names}
-    return data.fixed is not None or not slopes <= set(data.source.names)
+    return data.fixed is not None or not are_plain(data.terms, data.source.names)
 
 
 def _sum_plain_columns(

@@ -118,6 +118,7 @@ ON_GROUPS = [
     MixedLinearRegressor("(1 | school) + (1 | class)", solver="iterative"),
     MixedLinearRegressor("(x | school)", fixed="x * z"),
     MixedLinearRegressor("(1 | school)", residual="cs(| class:school)", weighting="precision"),
+    MixedLinearRegressor("(1 | school)", fixed="z + s(x, 5)"),
     MixedClassifier(),
     MixedClassifier(averaging="plug-in", link="probit"),
     MixedClassifier("(1 | school)", handle_unknown="nan", link="cloglog"),

@@ -2,13 +2,31 @@
 
 import pickle
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import stats
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from skmixed import MixedLinearRegressor, lmer
+from skmixed import (
+    BLUPEncoder,
+    MixedClassifier,
+    MixedEffectsRegressor,
+    MixedGeneralizedRegressor,
+    MixedLinearRegressor,
+    clmm,
+    distributed,
+    glmer,
+    lmer,
+)
 from skmixed.exceptions import ExtrapolationWarning, FormulaSyntaxError
 from skmixed.inference import (
     bootstrap,
@@ -79,9 +97,9 @@ def test_beyond_the_range_curves_go_on_as_in_mgcv(table, name, fixed, response):
 def test_curve_over_levels_is_independent_effects_beside_its_line(table):
     model = fitted(table, "s(x0)", "z", "(s(x0, 6) | h)")
     basis = model.design_._smooths[1].smooth.basis
-    wide = table.assign(line=basis.line(table["x0"].to_numpy()))
+    wide = table.assign(line=basis.columns(table["x0"].to_numpy())[:, 0])
     names = [f"b{n}" for n in range(4)]
-    wide[names] = basis.penalised(table["x0"].to_numpy())
+    wide[names] = basis.columns(table["x0"].to_numpy())[:, 1:]
     written = "(1 + line | h) + (0 + b0 + b1 + b2 + b3 | other)"
     same = MixedLinearRegressor(
         written, fixed="s(x0)", covariance={"other": "identity"}, tol=1e-12
@@ -256,3 +274,122 @@ def test_draws_keep_the_curve_and_bootstraps_refit_it(table):
             model, 5, kind=kind, X=table.drop(columns="y"), y=table["y"], random_state=0
         )
         assert np.isfinite(found.to_frame().to_numpy()).all()
+
+
+# glmmTMB 1.1.5 with the penalised columns in diag(0 + ... | one), their variances tied by `map`:
+# -2 log-likelihood, deviations, coefficients and first fitted values. mgcv's method = "ML" takes
+# the coefficients from the penalised likelihood, so that its criterion cannot be below.
+OF_FAMILIES = {
+    "binomial": {
+        "criterion": 260.072384293,
+        "mgcv": 260.084147264,
+        "sd": [2.311514, 0.0],
+        "coef": [0.274572, 3.148145],
+        "fitted": [0.92612, 0.41554, 0.15550, 0.38234],
+    },
+    "poisson": {
+        "criterion": 737.810126858,
+        "mgcv": 737.832658928,
+        "sd": [1.3829087, 0.1087455],
+        "coef": [0.565648, 1.352998],
+        "fitted": [8.159866, 1.614870, 1.318942, 2.231916],
+    },
+}
+
+
+@pytest.mark.parametrize("family", OF_FAMILIES)
+def test_curves_of_families_are_those_of_glmmtmb(table, family):
+    known = OF_FAMILIES[family]
+    if family == "binomial":
+        model = MixedClassifier(fixed="s(x2) + s(x1)", tol=1e-12).fit(table, table["hit"])
+        means = model.predict_proba(table.head(4))[:, 1]
+    else:
+        model = MixedGeneralizedRegressor(fixed="s(x2) + s(x1)", family=family, tol=1e-12)
+        means = model.fit(table, table["count"]).predict(table.head(4))
+    assert model.criterion_ == pytest.approx(known["criterion"], abs=1e-6)
+    assert 0.0 < known["mgcv"] - model.criterion_ < 0.03
+    assert smooth_table(model).to_frame()["std_dev"].tolist() == pytest.approx(
+        known["sd"], abs=2e-5
+    )
+    assert model.coef_ == pytest.approx(known["coef"], abs=1e-4)
+    assert means == pytest.approx(known["fitted"], rel=5e-5)
+
+
+def test_full_likelihood_is_near_that_of_mgcv(table):
+    """Its columns have mean zero over the rows, and here over the range."""
+    model = fitted(table, "s(x2, k=20)", method="ml")
+    assert model.criterion_ == pytest.approx(1172.2407998, abs=1e-3)
+    assert model.predict(table.head(3)) == pytest.approx(
+        [13.03503870, 7.66146311, 7.14884033], abs=2e-5
+    )
+
+
+def test_formulas_of_families_have_curves(table):
+    data = table.assign(rank=pd.Categorical(np.digitize(table["eta"], [5, 9]), ordered=True))
+    assert smooth_table(glmer("hit ~ s(x2, 6) + (1 | g)", data)).to_frame()["edf"].iloc[0] > 2
+    assert smooth_table(clmm("rank ~ s(x2, 6) + (1 | g)", data)).to_frame()["edf"].iloc[0] > 2
+
+
+def test_no_curve_stands_where_there_is_no_formula_of_a_model(table):
+    with pytest.raises(ValueError, match="s\\(x0\\)"):
+        BLUPEncoder(columns=["g"], adjust="s(x0)").fit(table, table["y"])
+    with pytest.raises(FormulaSyntaxError, match="belongs to `fixed`"):
+        fitted(table, "x0", random="(1 | g) + s(x0)")
+    with pytest.raises(FormulaSyntaxError, match="'s' cannot be part of the response"):
+        lmer("s(y) ~ x0", table)
+
+
+def test_any_learner_has_curves_of_groups_beside_it(table):
+    X = table[["x0", "x1", "g"]]
+    model = MixedEffectsRegressor(LinearRegression(), random="(s(x0, 5) | g)").fit(X, table["z"])
+    assert model.random_effects_["g"].shape == (12, 5)
+    assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.parametrize("kind", ["polars", "pyarrow"])
+def test_tables_of_any_library_have_curves(table, kind):
+    model, X = fitted(table, "s(x0, 6, by=h)", "z"), table[["x0", "h"]]
+    other = pl.from_pandas(X) if kind == "polars" else pa.Table.from_pandas(X)
+    again = MixedLinearRegressor(fixed="s(x0, 6, by=h)", tol=1e-12).fit(other, table["z"])
+    assert np.array_equal(again.predict(other), model.predict(table))
+
+
+def test_scikit_learn_takes_curves_for_parameters(table):
+    rows = table[["x0", "x1", "x2", "g"]]
+    pipe = make_pipeline(
+        ColumnTransformer([("scale", StandardScaler(), ["x0", "x1"])], remainder="passthrough"),
+        MixedLinearRegressor("(1 | remainder__g)"),
+    ).set_output(transform="pandas")
+    search = GridSearchCV(
+        pipe,
+        {"mixedlinearregressor__fixed": ["scale__x0", "s(scale__x0, 6)"]},
+        cv=3,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        search.fit(rows, table["z"])
+    assert search.best_params_ == {"mixedlinearregressor__fixed": "s(scale__x0, 6)"}
+
+
+def test_more_columns_than_rows_are_no_hindrance(table):
+    model = fitted(table.head(24), "s(x0, k=40)", "z")
+    assert np.isfinite(model.predict(table.head(24))).all()
+    few = table.assign(x0=np.arange(240) % 5)
+    assert smooth_table(fitted(few, "s(x0, k=10)", "z")).to_frame()["edf"].iloc[0] <= 4.0 + 1e-9
+
+
+def test_files_have_curves_with_a_given_range(table, tmp_path):
+    for number in range(3):
+        part = table.iloc[80 * number : 80 * number + 80].drop(columns=["y", "hit"])
+        part.to_parquet(tmp_path / f"{number}.parquet")
+    fixed = "h + s(x0, 6, low=0, high=1, by=h)"
+    model = MixedLinearRegressor("(1 | g)", fixed=fixed, tol=1e-12)
+    model = distributed.fit(model, sorted(map(str, tmp_path.glob("*.parquet"))), target="z")
+    whole = fitted(table, fixed, "z", "(1 | g)")
+    assert model.predict(table) == pytest.approx(whole.predict(table), abs=1e-8)
+    with pytest.raises(ValueError, match=r"low=0\."):
+        distributed.fit(
+            MixedLinearRegressor("(1 | g)", fixed="s(x0, 6)"),
+            sorted(map(str, tmp_path.glob("*.parquet"))),
+            target="z",
+        )

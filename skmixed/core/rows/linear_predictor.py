@@ -49,6 +49,10 @@ def z_b(
         if not keep:
             continue
         level = codes[factor]
+        if of_levels.shape[0] == 1 and of_levels.ndim == 2 and level.min(initial=0) == 0:
+            z = columns[:, list(spec.factor_columns(factor))]
+            total += np.einsum("ij,j->i", z, of_levels[0])
+            continue
         missing = np.flatnonzero(level < 0)
         for place, effect in zip(
             spec.factor_columns(factor), of_levels.swapaxes(0, 1), strict=True

@@ -39,7 +39,7 @@ class GroupIndex:
     @property
     def name(self) -> str:
         """Name of the factor as lme4 prints it, such as ``"class:school"``."""
-        return ":".join(self.key)
+        return ":".join(self.key) or "all rows"
 
     def take(self, codes: IntArray) -> GroupIndex:
         """Return the index of a selection of levels, in the order given."""

@@ -120,12 +120,17 @@ def _filled(columns: FloatArray) -> list[FloatArray]:
 def _by_formula(table: InputTable, formula: str, roles: Roles) -> FloatArray:
     """Return the columns of a formula, (n, p), and those that tell where its numbers are missing.
 
-    Raises ValueError for an array, and for a formula that is none, or has offsets.
+    Raises ValueError for an array, and for a formula that is none, or has offsets or curves.
     """
     parts = read_fixed(formula.removeprefix("~"), fit_intercept=True)
     assert parts is not None
     if parts.offsets:
         raise ValueError(f"adjust={formula!r} has an offset, which no target is adjusted for")
+    if parts.smooths:
+        raise ValueError(
+            f"adjust={formula!r} has the curve {parts.smooths[0].text!r}, whose smoothness a model "
+            "would have to estimate: bs(x, df=5) and ns(x, df=4) are splines without a penalty"
+        )
     if not table.is_named:
         raise ValueError(
             f"adjust={formula!r} is a formula, which picks columns by name: X must be a data "

@@ -80,11 +80,12 @@ def check_effects(
 ) -> None:
     """Warn, before the search, of slopes with as many random effects as there are rows.
 
-    Those of one factor, or else of all factors together.
+    Those of one factor, or else of all factors together; curves have any number of them.
     """
+    plain = [term for term in spec.terms if not term.curve]
     sizes = {
-        factor: sum(term.structure.n_like_noise for term in spec.factor_terms(factor))
-        for factor in spec.used_factors
+        factor: sum(t.structure.n_like_noise for t in plain if t.factor == factor)
+        for factor in dict.fromkeys(term.factor for term in plain)
     }
     numbers = {factor: k * len(products.factors[factor].index) for factor, k in sizes.items()}
     many = [f for f, k in sizes.items() if k > 1 and numbers[f] >= products.n_rows]
@@ -157,6 +158,13 @@ def warn_about(
     warn_about_shared_columns(fit.products, fit.spec)
     for factor in fit.unidentified:
         name = fit.products.factors[factor].index.name
+        if fit.products.factors[factor].index.is_whole:
+            warn(
+                "the likelihood does not depend on how curves depart from their lines, which is "
+                "set to zero: the fixed columns say all of it",
+                UnidentifiedWarning,
+            )
+            continue
         warn(
             f"the likelihood does not depend on the variance of {name!r}, which is set to zero: "
             "the factor has one level, a level for every row, or is part of the fixed columns"

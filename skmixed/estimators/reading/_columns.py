@@ -319,7 +319,8 @@ class RandomColumns:
         """Choose the columns; the model of residuals has all features if `all_features`."""
         wanted = {name for term in terms for name in term.slope_names}
         free = columns.numeric
-        formulas = not wanted <= {columns.names[i] for i in free}
+        curves = any(term.smooths for term in terms)
+        formulas = curves or not wanted <= {columns.names[i] for i in free}
         slopes = [i for i in free if all_features or columns.names[i] in wanted]
         return cls(columns, tuple(slopes), formulas)
 
