@@ -72,6 +72,19 @@ def test_curves_are_those_of_mgcv(table, name, fixed, response):
     assert errors == pytest.approx(known["se"], abs=1e-7)
 
 
+def test_several_curves_and_groups_are_those_of_mgcv(table):
+    model, known = fitted(table, FOUR), MGCV["four"]
+    assert model.residual_variance_ == pytest.approx(known["sigma2"], rel=1e-7)
+    assert model.predict(table.head(6)) == pytest.approx(known["fitted"], abs=1e-6)
+    found = smooth_table(model).to_frame()
+    assert found["edf"].tolist() == pytest.approx(known["edf"], abs=1e-5)
+    assert found["std_dev"].iloc[3] == 0.0
+    # The constants of both criteria differ by the scale of the lines alone.
+    assert model.criterion_ - known["reml"] == pytest.approx(
+        fitted(table, FOUR, random="(1 | g)").criterion_ - MGCV["groups"]["reml"], abs=1e-4
+    )
+
+
 def test_precision_weights_are_those_of_mgcv(table):
     weights = np.tile([1, 2, 3], 80)
     model = fitted(table, "s(x2, k=20)", weights=weights, weighting="precision")
@@ -393,3 +406,12 @@ def test_files_have_curves_with_a_given_range(table, tmp_path):
             sorted(map(str, tmp_path.glob("*.parquet"))),
             target="z",
         )
+
+
+def test_means_of_a_response_hold_curves_at_their_mean(table):
+    model = MixedGeneralizedRegressor("(1 | g)", fixed="h + s(x0, 6)", family="poisson")
+    model.fit(table, table["count"])
+    link = marginal_means(model, "h").to_frame()["estimate"]
+    mean = marginal_means(model, "h", scale="response").to_frame()["estimate"]
+    half = model.random_covariance_["g"].iloc[0, 0] / 2
+    assert mean.to_numpy() == pytest.approx(np.exp(link.to_numpy() + half), rel=1e-6)

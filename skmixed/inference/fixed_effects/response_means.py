@@ -157,6 +157,9 @@ def _random_columns(fit: GeneralizedFit, rows: FloatArray) -> list[FloatArray]:
     found = []
     for factor in fit.spec.used_factors:
         columns = fit.spec.factor_columns(factor)
+        if fit.products.factors[factor].index.is_whole:  # curves are at their means, zero
+            found.append(np.zeros((len(rows), len(columns))))
+            continue
         missing = [fit.products.layout.columns[c] for c in columns if c not in place_of]
         if missing:
             raise ValueError(
