@@ -256,6 +256,14 @@ def test_14_ordered_categories():
     assert 1.0 < new < known < 5.0
 
 
+def test_15_repeated_measures():
+    text = draw("15_repeated_measures", 2)
+    means = numbers(text, r"^(placebo, \d+ - drug, \d+) +(-?\d+\.\d+) ")
+    assert list(means) == [f"placebo, {week} - drug, {week}" for week in (0, 4, 8, 12)]
+    assert means["placebo, 12 - drug, 12"] > 4.0
+    assert "Kenward and Roger's method" in text
+
+
 def test_every_example_of_the_gallery_is_run_here():
     numbered = sorted(path.stem for path in (ROOT / "examples").glob("[0-9]*.py"))
     assert [name[:2] for name in numbered] == [f"{n:02}" for n in range(1, len(numbered) + 1)]
