@@ -20,6 +20,7 @@ BoolArray = NDArray[np.bool_]
 
 WIDE = 8  # columns: loops over pairs of so many take longer than LAPACK, or matrices by halves
 _MANY_ROWS = 30  # of eigenvectors, which `eigh` finds by halves: of fewer, calls of it cost more
+_VERY_MANY_ROWS = 100  # of a Hessian, of which one Cholesky factor takes a tenth of eigenvectors
 _ZERO_PIVOT = 1e-12  # relative to the diagonal entry: what rounding leaves of a zero
 _FLAT_DIRECTION = 1e-11  # eigenvalue, relative to the largest: less is rounding of the Hessian
 _TINY = float(np.finfo(float).tiny)  # keeps quotients of zeros from being undefined
@@ -192,6 +193,11 @@ def trust_region_step(
     rounding. In the hard case (g has nothing along the lowest eigenvector) that eigenvector is
     added (Nocedal & Wright 2006, doi:10.1007/978-0-387-40065-5, section 4.3).
     """
+    if hessian.ndim == 2 and len(hessian) > _VERY_MANY_ROWS:
+        lower, info = lapack.dpotrf(hessian, lower=1)
+        inner = -lapack.dpotrs(lower, gradient, lower=1)[0]
+        if not info and inner @ inner <= np.square(radius):
+            return np.asarray(inner), np.asarray(-(inner @ gradient) / 2.0)
     values, vectors = eigenpairs(hessian)
     along = (gradient[..., None, :] @ vectors)[..., 0, :]
     sizes = np.abs(values)

@@ -225,8 +225,22 @@ def test_as_many_effects_as_rows_are_warned_of_before_the_search(monkeypatch):
 
     monkeypatch.setattr(Newton, "solve", searched)
     table = TABLE.assign(kind=np.arange(len(TABLE)) % 20)
-    with pytest.raises(UnidentifiedWarning, match=r"'school' has \d+ random effects for 60 rows"):
+    with pytest.raises(
+        UnidentifiedWarning, match=r"'school' has \d+ .* for 60 rows.* take one var"
+    ):
         lmer("y ~ x + (factor(kind) | school)", table)
+
+
+def test_very_many_parameters_are_warned_of_before_the_search(monkeypatch):
+    def searched(*args):
+        raise AssertionError("the search has begun")
+
+    monkeypatch.setattr(Newton, "solve", searched)
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.standard_normal((200, 25)), np.arange(200) % 5])
+    columns = " + ".join(f"x{number}" for number in range(25))
+    with pytest.raises(UnidentifiedWarning, match=r"26 random columns of 'x25' has 351 parameters"):
+        MixedLinearRegressor(f"({columns} | x25)").fit(X, rng.standard_normal(200))
 
 
 @pytest.mark.parametrize(("falls", "hint"), [(1.0, r"Raise max_iter$"), (1e-13, "hardly falls")])

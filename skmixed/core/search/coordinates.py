@@ -14,6 +14,7 @@ from skmixed.core.model.covariance import Structure
 from skmixed.core.model.dense import DenseStack, is_small
 from skmixed.core.model.evaluation import Evaluation, average_information, exact_hessian
 
+_LONG_THETA = 150  # of one factor: the average information of more takes longest of all
 DESCENDS = -1e-4  # a flatter slope is not told from the gradient that a search to 1e-8 leaves
 
 
@@ -133,8 +134,8 @@ def local_model(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the gradient, (t,), and second derivatives, (t, t), of the criterion in theta.
 
-    The second derivatives are exact for one factor where they are positive definite, and for
-    several of few effects. Otherwise the average information stands for those in Omega.
+    The second derivatives are exact for one factor where they are positive definite or many, and
+    for several of few effects. Otherwise the average information stands for those in Omega.
     """
     if len(coordinates.structures) > 1 and is_small(evaluation.problem):
         order = np.concatenate(coordinates.joint_orders())
@@ -147,6 +148,6 @@ def local_model(
     numbered = list(enumerate(directions))
     if len(directions) == 1:
         hessian = exact_hessian(evaluation, numbered) + curvature
-        if is_positive_definite(hessian):
+        if is_positive_definite(hessian) or len(slope) > _LONG_THETA:
             return slope, hessian
     return slope, average_information(evaluation, numbered) + curvature

@@ -67,6 +67,11 @@ _SHORT = 30  # evaluations: fewer allow one search, from one start
 _LARGE = 3.0  # a lambda that large may be one of two minima, in whatever number of rows
 _HARDLY_HIGHER = 3.0  # of the criterion: what the other variances may make up for
 _POLISHED = 4  # ends of many searches, at most: the lowest is enough but for those cut short
+_MOST_SLOPES = 100_000  # evaluations times parameters: a minute with 1,275 of them
+_TOO_LONG = (
+    "a search for {} parameters takes too long and was ended early: take fewer random columns, or "
+    "a covariance of fewer parameters"
+)
 _LOST = "towards its end the cross-products have too few digits, the residual being nearly nothing"
 
 
@@ -216,10 +221,17 @@ class Newton:
     def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
         search = ThetaSearch(problem, self)
         search.start(start)
-        while search.n_evaluations < self.max_iter:
+        most = self._most_evaluations(len(search.theta))
+        if most < self.max_iter:
+            search.message = _TOO_LONG.format(len(search.theta))
+        while search.n_evaluations < most:
             if search.descend() and search.has_ended():
                 break
         return search.finish()
+
+    def _most_evaluations(self, n_theta: int) -> int:
+        """Return the most evaluations, fewer for very many parameters: each takes a second."""
+        return min(self.max_iter, max(_SHORT, _MOST_SLOPES // n_theta))
 
 
 def _surely(found: Evaluation) -> float:

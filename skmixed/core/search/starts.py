@@ -198,7 +198,8 @@ _LITTLE_VARIANCE = 0.1  # the same of the other terms: inside, but explaining li
 _ALIKE = 4.0  # numbers of levels and sizes of columns within this ratio are taken for alike
 _RESEMBLING = 0.4  # of the overlap of two nested factors: so much makes two minima likely
 _WEAK_VARIANCE = 0.3  # relative to the residual's: less may be nothing at a lower minimum
-_MANY_ROWS_AN_EFFECT = 1.5  # of several factors: of 300 such models none had two minima
+_MANY_ROWS_AN_EFFECT = 1.5  # of several factors or wide terms: of 120 models none had two minima
+_MOST_PARAMETERS = 150  # of many columns: more take seconds a search, and data tell few of them
 _CURVED = (1.0, 30.0, 1000.0)  # relative variances of a curve that follows much, and spikes
 _CLEARLY_LARGER = 3.0  # times the variance found: nearer ones belong to the same minimum
 _PLENTY = 4.0  # rows for each random effect: with so many, of 880 random models none had two minima
@@ -255,8 +256,13 @@ def starts_beside(
     n_effects = sum(structures[f].size * n_levels[f] for f in rest)
     if len(rest) == 1 and (structures[rest[0]].size == 1 or n_effects > _HANDFUL):
         singular = singular & (n_observations < _PLENTY * n_effects)
-    elif n_effects > MOST_EFFECTS:
-        singular = singular & (n_observations < _MANY_ROWS_AN_EFFECT * n_effects)
+    is_wide = len(rest) == 1 and structures[rest[0]].size >= WIDE
+    if is_wide or (len(rest) > 1 and n_effects > MOST_EFFECTS):
+        n_theta = sum(structures[f].n_theta for f in rest)
+        is_scarce = (n_observations < _MANY_ROWS_AN_EFFECT * n_effects) & (
+            n_theta <= _MOST_PARAMETERS
+        )
+        singular = singular & is_scarce
     n_terms = sum(len(structures[f].blocks) for f in rest)
     if n_terms == 1:
         if singular.any():

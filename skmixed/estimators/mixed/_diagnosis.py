@@ -19,10 +19,14 @@ from skmixed.core.sums.layout import CONSTANT
 from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning, warn
 
 _DEPENDENT = 1e-12  # eigenvalue of correlations that is rounding
+_SLOW_PARAMETERS = 300  # of one covariance: 25 columns or more, for which searches take seconds
 _LAST_STEPS = 10  # of a search, whose progress is judged: EM's slowest is seen over so many
 _FLAT = 1e-10  # of the criterion, what these lower it by: rounding, and below all that is printed
 _ALIKE_COLUMNS = 1e-7  # share left by the other columns: half of the digits of sums are lost
-
+_FEWER = (
+    ". Leave out a slope; of the levels of a categorical column f, as in (f | g), take one "
+    "variance for all: (1 | g) + (1 | g:f)"
+)
 _MOST_LOST = 1e-6  # rounding error of sigma^2, relative, that leaves it six digits
 
 
@@ -80,7 +84,8 @@ def check_effects(
 ) -> None:
     """Warn, before the search, of slopes with as many random effects as there are rows.
 
-    Those of one factor, or else of all factors together; curves have any number of them.
+    Those of one factor, or else of all factors together; curves have any number of them. Warn as
+    well of terms with so many parameters that the search takes long.
     """
     plain = [term for term in spec.terms if not term.curve]
     sizes = {
@@ -91,7 +96,17 @@ def check_effects(
     many = [f for f, k in sizes.items() if k > 1 and numbers[f] >= products.n_rows]
     for factor in many:
         name = products.factors[factor].index.name
-        _warn_of_effects(name, numbers[factor], products.n_rows, by_position)
+        _warn_of_effects(name, numbers[factor], products.n_rows, by_position, _FEWER)
+    for term in spec.terms:
+        if term.structure.n_theta > _SLOW_PARAMETERS and term.factor not in many:
+            name = products.factors[term.factor].index.name
+            warn(
+                f"the covariance of {len(term.columns)} random columns of {name!r} has "
+                f"{term.structure.n_theta} parameters, which data seldom tell, and the search may "
+                "take minutes: write || for independent columns, or take covariance='identity' "
+                "for one variance, or 'rr(2)' for a covariance of low rank",
+                UnidentifiedWarning,
+            )
     total = sum(numbers.values())
     if not many and max(sizes.values(), default=1) > 1 and total >= products.n_rows:
         warn(
@@ -102,10 +117,12 @@ def check_effects(
         )
 
 
-def _warn_of_effects(name: str, n_effects: int, n_rows: int, by_position: Sequence[str]) -> None:
+def _warn_of_effects(
+    name: str, n_effects: int, n_rows: int, by_position: Sequence[str], advice: str = ""
+) -> None:
     warn(
         f"factor {name!r} has {n_effects} random effects for {n_rows} rows: the variances and the "
-        "residual variance can hardly be told apart" + position_hint(name, by_position),
+        "residual variance can hardly be told apart" + advice + position_hint(name, by_position),
         UnidentifiedWarning,
     )
 

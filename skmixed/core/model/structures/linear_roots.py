@@ -12,8 +12,10 @@ from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
+from scipy import sparse
 
 from skmixed.core.linalg import (
+    WIDE,
     BoolArray,
     FloatArray,
     IntArray,
@@ -59,6 +61,8 @@ class Linear(Structure):
     def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
         patterns = self.patterns(order)
         through = _flat(gradient[..., None, :, :] @ patterns)
+        if patterns.ndim == 3 and gradient.ndim == 2 and self.size >= WIDE:
+            return np.asarray(2.0 * (sparse.csr_matrix(_flat(patterns)) @ through.T))
         return np.asarray(2.0 * (_flat(patterns) @ transposed(through)))
 
     def sizes_of_theta(self, sizes: FloatArray) -> FloatArray:
