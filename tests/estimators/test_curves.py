@@ -22,11 +22,13 @@ from skmixed import (
     MixedEffectsRegressor,
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
+    MixedLinearRegressorCV,
     clmm,
     distributed,
     glmer,
     lmer,
 )
+from skmixed.design.design import Design
 from skmixed.exceptions import ExtrapolationWarning, FormulaSyntaxError
 from skmixed.inference import (
     bootstrap,
@@ -176,6 +178,13 @@ def test_rows_are_added_where_the_range_is_given(table):
         ("s(x0, low=1, high=0)", "low = 1 is not below high = 0"),
         ("s(x0, low=0, low=0)", "low is given twice"),
         ("s(x0, 8, k=8)", "k is given twice"),
+        ("s(x0, k=1e9)", "k is the number"),
+        ("s(x0, k=99999999999999999999)", "k is the number"),
+        ("s(x0, low=1e999)", "too large"),
+        ("s(x0, low=x1)", "low and high are numbers"),
+        ("s(x0, low=0 + 1)", "low and high are numbers"),
+        ("s(x0, bs=x1)", "bs is 'ps'"),
+        ("s(x0, **k)", "expected|several variables"),
         ("s(x0,)", "expected an argument"),
         ("s(x0, k=)", "expected a value of k"),
         ("s(s(x0))", "a curve cannot be made of curves"),
@@ -199,6 +208,11 @@ def test_curves_that_cannot_be_read_are_refused(table, fixed, reason):
         ("s(x0, by=nowhere)", "nowhere"),
         ("s(x0, by=x1 + x2)", "not one column"),
         ("s(scale(x0))", "learns from all rows"),
+        ("s(x0, by=scale(x1))", "not one column"),
+        ("s(x0, by=__import__('os'))", "cannot evaluate|neither a column"),
+        ("s(x0.__class__)", "uses no column"),
+        ("s(x0[0])", "index"),
+        ("s((lambda: x0)())", "cannot evaluate"),
         ("s(__import__('os'))", "uses no column"),
         ("s(I(x0 * 0))", "is the same in all rows"),
         ("s(I(x0 > 0.5))", "has 2 values"),
@@ -415,3 +429,42 @@ def test_means_of_a_response_hold_curves_at_their_mean(table):
     mean = marginal_means(model, "h", scale="response").to_frame()["estimate"]
     half = model.random_covariance_["g"].iloc[0, 0] / 2
     assert mean.to_numpy() == pytest.approx(np.exp(link.to_numpy() + half), rel=1e-6)
+
+
+def test_rows_left_out_are_those_of_ridge_regression_with_its_penalties(table):
+    model = fitted(table, "s(x2, k=12)")
+    basis, x = model.design_._smooths[0].smooth.basis, table["x2"].to_numpy()
+    columns = np.column_stack([np.ones(240), basis.columns(x)])
+    sd = smooth_table(model).to_frame()["std_dev"].iloc[0]
+    penalty = np.r_[0.0, 0.0, np.full(10, model.residual_variance_ / sd**2)]
+    hat = columns @ np.linalg.solve(columns.T @ columns + np.diag(penalty), columns.T)
+    y = table["y"].to_numpy()
+    left_out = y - (y - hat @ y) / (1.0 - np.diag(hat))
+    X = table.drop(columns=["y", "z", "hit", "count", "eta"])
+    assert model.loo_predict(X, y) == pytest.approx(left_out, abs=1e-7)
+    assert smooth_table(model).to_frame()["edf"].iloc[0] == pytest.approx(np.trace(hat) - 1.0)
+
+
+def test_stored_text_is_read_as_in_fitting(table):
+    record = fitted(table, "s(x0)", "z").design_.record()
+    for curve, message in (
+        ("s(x0.real)", "uses no column"),
+        ("s(x0 + x0.real)", "attributes"),
+        ("print(x0)", "expected a curve"),
+    ):
+        (held, places), *_ = record["smooths"]
+        changed = {**record, "smooths": [[{**held, "text": curve}, places]]}
+        with pytest.raises(ValueError, match=message):
+            Design.from_record(changed).read_expressions(("x0", "x1"))
+
+
+@pytest.mark.parametrize("fixed", ["s(x0, 6)", "s(x0, 6, low=0, high=1)"])
+def test_random_parts_are_chosen_beside_curves(table, fixed):
+    choices = ["(1 | g)", "(x1 | g)"]
+    search = MixedLinearRegressorCV(choices, fixed=fixed, cv=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        search.fit(table[["x0", "x1", "g"]], table["z"])
+    alone = fitted(table, fixed, "z", search.random_)
+    assert search.predict(table) == pytest.approx(alone.predict(table), abs=1e-5)
+    assert ranova(search).to_frame().index[-1] == fixed

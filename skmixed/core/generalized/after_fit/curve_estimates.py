@@ -87,19 +87,24 @@ def _worth(fit: Fit, position: int, block: slice, ratio: float) -> tuple[float, 
 
     `ratio` is tau^2 / sigma^2.
     """
-    kept = _error_variances(fit, position, block) / ratio
-    ends = []
-    for step in (_PENALTY_STEP, -_PENALTY_STEP):
-        moved = fit.moved([(1.0 + step) * lam for lam in fit.scaled_lambdas], "other penalties")
-        ends.append(_error_variances(moved, position, block) / ratio)
-    squared = (ends[0] - ends[1]) / (4.0 * _PENALTY_STEP)  # the penalties fall by twice the step
+    variances, slopes = fit.cached(f"curves {position}", lambda: _error_variances(fit, position))
+    kept, squared = variances[block] / ratio, slopes[block] / ratio
     return float((1.0 - kept).sum()), float((1.0 - squared).sum())
 
 
-def _error_variances(fit: Fit, position: int, block: slice) -> FloatArray:
+def _error_variances(fit: Fit, position: int) -> tuple[FloatArray, FloatArray]:
+    """Return relative variances of the errors of effects, (k,), and their falls with P, (k,)."""
+    ends = []
+    for step in (_PENALTY_STEP, -_PENALTY_STEP):
+        moved = fit.moved([(1.0 + step) * lam for lam in fit.scaled_lambdas], "other penalties")
+        ends.append(_variances_at(moved, position))
+    # The penalties fall by twice the step.
+    return _variances_at(fit, position), (ends[0] - ends[1]) / (4.0 * _PENALTY_STEP)
+
+
+def _variances_at(fit: Fit, position: int) -> FloatArray:
     """Return the variances of the errors of effects, (k,), relative to sigma^2."""
-    given = _given_way(fit, position)[block]
-    maps = fit.problem.model.random_maps[position][block]
+    given, maps = _given_way(fit, position), fit.problem.model.random_maps[position]
     relative = fit.evaluation.factorisation.conditional_covariance(position)[:, :, 0]
     variances = ((maps @ relative) * maps).sum(axis=1)
     variances += ((given @ fit.evaluation.beta_covariance) * given).sum(axis=1)
