@@ -2,6 +2,7 @@
 
 from skmixed import bayes, datasets, display, distributed, exceptions, inference, model_selection
 from skmixed.core.search.average_information import IterativeSolver
+from skmixed.estimators.bayesian import BayesianMixedRegressor
 from skmixed.estimators.classifier import MixedClassifier
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.effects_classifier import MixedEffectsClassifier
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BLUPEncoder",
+    "BayesianMixedRegressor",
     "GroupedModels",
     "IterativeSolver",
     "MixedClassifier",

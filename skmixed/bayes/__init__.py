@@ -10,7 +10,10 @@ from skmixed.bayes.distributions import (
     InverseGamma,
     Normal,
 )
+from skmixed.bayes.evidence import compare
+from skmixed.bayes.leave_one_out import LeaveOneOut, loo, stack
 from skmixed.bayes.posterior_draws import PosteriorDraws
+from skmixed.bayes.prior_predictive import prior_predict
 from skmixed.bayes.priors import Prior
 from skmixed.bayes.sampling import sample
 
@@ -22,8 +25,13 @@ __all__ = [
     "HalfNormal",
     "HalfT",
     "InverseGamma",
+    "LeaveOneOut",
     "Normal",
     "PosteriorDraws",
     "Prior",
+    "compare",
+    "loo",
+    "prior_predict",
     "sample",
+    "stack",
 ]

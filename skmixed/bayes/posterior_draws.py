@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,16 @@ class PosteriorDraws(TabularResult):
         Proposals for each draw, 1 unless weights were poor.
     n_evaluations : int
         Evaluations of the density, searches for modes included.
+    fit : Fit
+        The fit that was sampled, free of rows.
+    prior : Prior or str
+        The prior distributions.
+    nodes : VarianceNodes
+        Values of `phi` of equal weight that stand for the posterior in passes over levels or rows.
+    log_density : ndarray of shape (n_chains, n_draws)
+        Log of the likelihood times the prior density of `phi`.
+    seed : int
+        Seed of the draws of random effects.
 
     See Also
     --------
@@ -117,16 +127,15 @@ class PosteriorDraws(TabularResult):
     acceptance: float
     thinning: int
     n_evaluations: int
-    _fit: Fit
-    _prior: Any  # a Prior, or its name
-    _nodes: VarianceNodes
-    _log_density: FloatArray  # (n_chains, n_draws)
-    _seed: int  # of draws of random effects
-    _cache: dict[str, Any] = field(default_factory=dict)
+    fit: Any  # the Fit that was sampled; None in a stored model, which has it elsewhere
+    prior: Any  # a Prior, or its name
+    nodes: VarianceNodes
+    log_density: FloatArray  # (n_chains, n_draws)
+    seed: int  # of draws of random effects
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be computed again."""
-        return {**self.__dict__, "_cache": {}}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def n_chains(self) -> int:
@@ -146,8 +155,8 @@ class PosteriorDraws(TabularResult):
     @property
     def coef_names(self) -> list[str]:
         """Names of the coefficients."""
-        names = self._fit.products.layout.columns
-        return [names[place] for place in self._fit.spec.fixed]
+        names = self.fit.products.layout.columns
+        return [names[place] for place in self.fit.spec.fixed]
 
     @property
     def random_covariance(self) -> dict[str, FloatArray]:
@@ -166,13 +175,13 @@ class PosteriorDraws(TabularResult):
         covariances = list(self.random_covariance.values())
         spreads = [deviations_and_correlations(each) for each in covariances]
         coefficients, others = {}, {}
-        for part in components_of(self._fit):
+        for part in components_of(self.fit):
             if part.kind == "coefficient":
                 coefficients[part.name] = self.coef[:, :, part.columns[0]]
             elif part.term is None:
                 others[part.name] = self.sigma
             else:
-                position, block = self._fit.place_of(part.term)
+                position, block = self.fit.place_of(part.term)
                 deviations, correlations = spreads[position]
                 first, *other = (block.start + column for column in part.columns)
                 if part.kind == "cor":
@@ -211,13 +220,7 @@ class PosteriorDraws(TabularResult):
                 missing = list(levels)[int(np.argmax(places < 0))]
                 raise ValueError(f"{missing!r} is no level of {factor!r}")
         flat = self.phi.reshape(-1, self.phi.shape[2])
-        drawn = EffectDraws(
-            self._fit,
-            self._parametrization.lambdas(flat),
-            np.exp(flat[:, -1]),
-            self.coef.reshape(len(flat), -1)[:, list(self._fit.kept)],
-            self._seed,
-        )
+        drawn = drawn_effects(self, flat, self.coef.reshape(len(flat), -1), self.seed)
         try:
             effects = drawn.of(position, places.astype(np.intp))
         except NeedsRowsError:
@@ -258,12 +261,12 @@ class PosteriorDraws(TabularResult):
         Index of length n_levels
             Their labels, a MultiIndex for a factor of several columns.
         """
-        index = self._fit.products.factors[
-            self._fit.spec.used_factors[self._position(factor)]
-        ].index
-        if len(index.key) < 2:
-            return pd.Index(index.labels[0], name=index.name)
-        return pd.MultiIndex.from_arrays(index.labels, names=index.key)
+        index = self.fit.products.factors[self.fit.spec.used_factors[self._position(factor)]].index
+        if len(index.key) == 1:
+            levels: pd.Index[Any] = pd.Index(index.labels[0], name=index.name)
+        else:
+            levels = pd.MultiIndex.from_arrays(index.labels, names=index.key)
+        return levels
 
     def diagnostics(self) -> Table:
         """Tell how well the chains have mixed; needs the extra ``bayes``.
@@ -314,7 +317,7 @@ class PosteriorDraws(TabularResult):
                 posterior[f"effects_{name}"] = self.effects(name)
                 coords[name] = [str(level) for level in levels]
                 dims[f"effects_{name}"] = [name, rows]
-        return datatree(posterior, {"lp": self._log_density}, coords, dims)
+        return datatree(posterior, {"lp": self.log_density}, coords, dims)
 
     def _table(self) -> Table:
         rows = {}
@@ -334,12 +337,12 @@ class PosteriorDraws(TabularResult):
 
     @property
     def _parametrization(self) -> Parametrization:
-        return Parametrization.of(self._fit)
+        return Parametrization.of(self.fit)
 
     @property
     def _factors(self) -> list[str]:
-        factors = self._fit.products.factors
-        return [factors[factor].index.name for factor in self._fit.spec.used_factors]
+        factors = self.fit.products.factors
+        return [factors[factor].index.name for factor in self.fit.spec.used_factors]
 
     def _position(self, factor: str) -> int:
         if factor not in self._factors:
@@ -347,30 +350,20 @@ class PosteriorDraws(TabularResult):
         return self._factors.index(factor)
 
     def _columns(self, factor: str) -> list[str]:
-        spec, names = self._fit.spec, self._fit.products.layout.columns
+        spec, names = self.fit.spec, self.fit.products.layout.columns
         used = spec.used_factors[self._position(factor)]
         return [names[place] for place in spec.factor_columns(used)]
-
-    def _at_nodes(self, most: int, products: CrossProducts | None = None) -> list[Posterior]:
-        """Return what data say of the random effects at some nodes, those of the fit or others."""
-        nodes = self._nodes.thinned(most)
-        lambdas = self._parametrization.lambdas(nodes.phi)
-        make = partial(posterior_at, self._fit, products=products)
-        return [
-            make([lam[n] for lam in lambdas], nodes.means[n], nodes.covariances[n], float(sigma))
-            for n, sigma in enumerate(np.exp(nodes.phi[:, -1]))
-        ]
 
     @property
     def _n_nodes(self) -> int:
         """Number of nodes for variances, which hang on the variances at the nodes most."""
-        many = self._fit.problem.n_effects > _FEW_EFFECTS_DRAWN
-        return _FEW_NODES if many else len(self._nodes)
+        many = self.fit.problem.n_effects > _FEW_EFFECTS_DRAWN
+        return _FEW_NODES if many else len(self.nodes)
 
     def _effect_means(self, products: CrossProducts | None = None) -> Blocks:
         """Return posterior means of the random effects of every factor, (n_levels, k)."""
         total: Blocks = []
-        posteriors = self._at_nodes(_FEW_NODES, products)
+        posteriors = posteriors_at_nodes(self, products, _FEW_NODES)
         for posterior in posteriors:
             modes = posterior.modes
             total = [a + b for a, b in zip(total, modes, strict=True)] if total else modes
@@ -378,13 +371,51 @@ class PosteriorDraws(TabularResult):
 
     def _averages(self, products: CrossProducts | None = None) -> list[Average]:
         """Return moments of the random effects of every factor; those of the fit are kept."""
-        if products is None and "averages" in self._cache:
-            kept: list[Average] = self._cache["averages"]
-            return kept
-        posteriors = self._at_nodes(self._n_nodes, products)
+        return self._own_averages if products is None else self._averaged(products)
+
+    @cached_property
+    def _own_averages(self) -> list[Average]:
+        return self._averaged(None)
+
+    def _averaged(self, products: CrossProducts | None) -> list[Average]:
+        posteriors = posteriors_at_nodes(self, products)
         moments = [effect_moments(posterior) for posterior in posteriors]
         weights = np.full(len(posteriors), 1.0 / len(posteriors))
-        found = [Average.of(each, weights) for each in zip(*moments, strict=True)]
-        if products is None:
-            self._cache["averages"] = found
-        return found
+        return [Average.of(each, weights) for each in zip(*moments, strict=True)]
+
+
+def posteriors_at_nodes(
+    draws: PosteriorDraws, products: CrossProducts | None = None, most: int | None = None
+) -> list[Posterior]:
+    """Return what data say of the random effects at nodes, those of the fit or others.
+
+    Without `most` there are as many as variances need.
+    """
+    nodes = draws.nodes.thinned(most or draws._n_nodes)
+    lambdas = draws._parametrization.lambdas(nodes.phi)
+    make = partial(posterior_at, draws.fit, products=products)
+    return [
+        make([lam[n] for lam in lambdas], nodes.means[n], nodes.covariances[n], float(sigma))
+        for n, sigma in enumerate(np.exp(nodes.phi[:, -1]))
+    ]
+
+
+def drawn_effects(
+    draws: PosteriorDraws,
+    phi: FloatArray,
+    coef: FloatArray,
+    seed: int,
+    products: CrossProducts | None = None,
+) -> EffectDraws:
+    """Return effects to be drawn at values of phi, (R, d), and coefficients, (R, n_fixed).
+
+    They are given the data of the fit, or those of other sums.
+    """
+    fit: Fit = draws.fit
+    return EffectDraws(
+        fit if products is None else fit.at(products),
+        draws._parametrization.lambdas(phi),
+        np.exp(phi[:, -1]),
+        coef[:, list(fit.kept)],
+        seed,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -166,6 +166,18 @@ class ModelPrior:
     def is_proper(self) -> bool:
         """Whether it integrates to one."""
         return self.sigma.is_proper and self.coef.is_proper and all(t.is_proper for t in self.terms)
+
+    def beside(self, fit: Fit) -> ModelPrior:
+        """Return the same distributions of the same model of other data.
+
+        Raises ValueError where these leave other fixed columns independent.
+        """
+        if fit.kept != self.parametrization.fit.kept:
+            raise ValueError(
+                "without some rows other fixed columns are independent of each other, so that the "
+                "model is another one: leave columns out that hang on single rows"
+            )
+        return replace(self, parametrization=Parametrization.of(fit))
 
     def log_density(self, phi: FloatArray) -> FloatArray:
         """Return log densities of phi, (n,)."""

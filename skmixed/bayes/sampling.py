@@ -18,6 +18,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.posterior.importance import ImportanceSample, importance_sample, n_planned
 from skmixed.core.posterior.integrated_likelihood import GivenVariances, IntegratedLikelihood
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.exceptions import SamplingWarning, warn
 from skmixed.inference.fitted import determined_fit_of, snapshot
 
@@ -126,7 +127,7 @@ def checked_fit(model: Any) -> Fit:
             "this model was fitted by solver='iterative', which has no exact likelihood to sample: "
             "fit it with solver='newton', if that fits into memory"
         )
-    if getattr(fit.spec, "residual", None) is not None:
+    if isinstance(fit, ResidualFit):
         raise ValueError(
             "this model has residuals that are correlated or of unequal variance, for which there "
             "is no sampler: fit it without residual="
@@ -152,7 +153,7 @@ def draws_of(
     for name, value in (("n_draws", n_draws), ("n_chains", n_chains)):
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
-    distributions = ModelPrior.of(fit, prior)
+    distributions = prior if isinstance(prior, ModelPrior) else ModelPrior.of(fit, prior)
     check_posterior(fit, distributions)
     starts = starting_points(fit, distributions)
     coordinates = RootCoordinates(distributions.parametrization, starts[0])
@@ -206,7 +207,7 @@ def _put_together(
     where[felt] = np.arange(len(felt))
     states = where[found.chains]
     beta = given.take(states.ravel()).draw(generator)
-    nodes = _nodes(phi, given, weights[felt], generator)
+    nodes = _nodes(phi, given, weights[felt], found.chains.size, generator)
     jacobian = coordinates.log_jacobian(found.points[felt])
     n_fixed, kept = len(fit.spec.fixed), list(fit.kept)
     coef = np.zeros((len(beta), n_fixed))
@@ -227,11 +228,11 @@ def _put_together(
         acceptance=found.acceptance,
         thinning=found.thinning,
         n_evaluations=found.n_evaluations,
-        _fit=fit,
-        _prior=prior,
-        _nodes=nodes,
-        _log_density=(found.log_density[felt] - jacobian)[states],
-        _seed=int(generator.integers(_SEEDS)),
+        fit=fit,
+        prior=prior,
+        nodes=nodes,
+        log_density=(found.log_density[felt] - jacobian)[states],
+        seed=int(generator.integers(_SEEDS)),
     )
 
 
@@ -251,10 +252,18 @@ def _coefficient_moments(
 
 
 def _nodes(
-    phi: FloatArray, given: GivenVariances, weights: FloatArray, generator: np.random.Generator
+    phi: FloatArray,
+    given: GivenVariances,
+    weights: FloatArray,
+    most: int,
+    generator: np.random.Generator,
 ) -> VarianceNodes:
-    """Take equally weighted points by systematic resampling, in random order."""
-    places = (np.arange(_VARIANCE_NODES) + generator.random()) / _VARIANCE_NODES
+    """Take equally weighted points by systematic resampling, in random order, no more than `most`.
+
+    They are made from all points, and so better than as many draws.
+    """
+    n = min(_VARIANCE_NODES, most)
+    places = (np.arange(n) + generator.random()) / n
     chosen = np.searchsorted(np.cumsum(weights), places)
     chosen = generator.permutation(np.minimum(chosen, len(weights) - 1))
     at = given.take(chosen)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from skmixed import (
+    BayesianMixedRegressor,
     BLUPEncoder,
     GroupedModels,
     IterativeSolver,
@@ -21,6 +22,7 @@ from skmixed import (
     MixedLinearRegressor,
     MixedLinearRegressorCV,
     OrdinalMixedClassifier,
+    bayes,
     clmm,
     display,
     distributed,
@@ -29,6 +31,7 @@ from skmixed import (
     lmer,
     model_selection,
 )
+from skmixed.bayes import HalfT, LeaveOneOut, PosteriorDraws, Prior
 from skmixed.core.fit import Fit
 from skmixed.datasets import load_sleepstudy, make_mixed_regression, make_schools
 from skmixed.inference import Bootstrap, Draws, MarginalMeans, Profile, Table
@@ -45,6 +48,25 @@ def data() -> None:
     assert_type(make_schools(), pd.DataFrame)
     make_mixed_regression(200, n_levels=(10, 5), random_sd=[1.0, 0.5])
     make_schools(n_schools="six")  # error
+
+
+def posterior(X: pd.DataFrame, y: "pd.Series[float]") -> None:
+    prior = Prior(scales={"Subject": HalfT(3, 50.0)})
+    model = BayesianMixedRegressor("(1 + Days | Subject)", prior=prior, n_draws=10)
+    assert_type(model.fit(X, y), BayesianMixedRegressor)
+    assert_type(model.predict(X), Numbers)
+    assert_type(model.predict(X, return_std=True), tuple[Numbers, Numbers])
+    assert_type(model.predict_interval(X, kind="mean"), Numbers)
+    assert_type(model.sample_y(X, n_samples=3), Numbers)
+    assert_type(model.loo(X, y), LeaveOneOut)
+    assert_type(model.posterior_, PosteriorDraws)
+    assert_type(model.log_evidence_, float)
+    draws = bayes.sample(lmer("Reaction ~ Days + (Days | Subject)", X), "rstanarm")
+    assert_type(draws, PosteriorDraws)
+    assert_type(draws.effects("Subject"), Numbers)
+    assert_type(bayes.compare({"a": draws}), Table)
+    BayesianMixedRegressor(prior="vague")  # error
+    BayesianMixedRegressor(covariance="ar1")  # error
 
 
 def linear(X: pd.DataFrame, y: "pd.Series[float]") -> None:

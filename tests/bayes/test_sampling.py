@@ -243,6 +243,9 @@ def test_what_cannot_be_sampled_is_refused():
     binary = skmixed.MixedClassifier("(1 | Subject)").fit(X, y > 300)
     with pytest.raises(TypeError, match="generalized linear mixed model"):
         sample(binary)
+    serial = MixedLinearRegressor("(1 | Subject)", residual="ar1(Days | Subject)").fit(X, y)
+    with pytest.raises(ValueError, match="without residual="):
+        sample(serial)
     with pytest.raises(ValueError, match="n_draws=0"):
         sample(fitted("Dyestuff"), n_draws=0)
 

@@ -13,6 +13,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.fixes import parse_version
 
 from skmixed import (
+    BayesianMixedRegressor,
     BLUPEncoder,
     GroupedModels,
     MixedClassifier,
@@ -23,6 +24,13 @@ from skmixed import (
     MixedLinearRegressorCV,
     OrdinalMixedClassifier,
 )
+from skmixed.bayes import HalfNormal, Prior
+
+
+def bayesian(*random, **settings):
+    """Return a Bayesian model with a fixed seed and few draws."""
+    return BayesianMixedRegressor(*random, n_draws=20, n_chains=2, random_state=0, **settings)
+
 
 # For scikit-learn's checks, whose X is an array of numbers or has names of their own choice.
 ON_ARRAYS = [
@@ -39,6 +47,10 @@ ON_ARRAYS = [
     MixedLinearRegressor(group_features=[0], solver="em"),
     MixedLinearRegressor(group_features=[0], solver="iterative"),
     MixedLinearRegressor(group_features=[0], fit_intercept=False),
+    bayesian(),
+    bayesian(group_features=[0]),
+    bayesian(group_features=[0], weighting="precision", handle_unknown="nan"),
+    bayesian(group_features=[0], fit_intercept=False, prior="rstanarm"),
     MixedClassifier(),
     MixedClassifier(link="probit"),
     MixedClassifier(link="cloglog", fit_intercept=False),
@@ -119,6 +131,10 @@ ON_GROUPS = [
     MixedLinearRegressor("(x | school)", fixed="x * z"),
     MixedLinearRegressor("(1 | school)", residual="cs(| class:school)", weighting="precision"),
     MixedLinearRegressor("(1 | school)", fixed="z + s(x, 5)"),
+    bayesian(),
+    bayesian("(x | school)", handle_unknown="error"),
+    bayesian("(x | school) + (1 | class)", covariance="diagonal", handle_unknown="nan"),
+    bayesian("(1 | school/class)", fixed="x * z", prior=Prior(sigma=HalfNormal(3.0))),
     MixedClassifier(),
     MixedClassifier(averaging="plug-in", link="probit"),
     MixedClassifier("(1 | school)", handle_unknown="nan", link="cloglog"),

@@ -1,0 +1,339 @@
+"""How well every row is predicted by the others, variances and all estimated without it.
+
+Given phi the density of a row without itself has a closed form, the coefficients and random effects
+being integrated out: with e its residual at the posterior mean of its predictor and h the share of
+sigma^2 / w that is the variance of that predictor,
+
+    y ~ N(y - e / (1 - h), sigma^2 / (w (1 - h))).
+
+Over phi the density is averaged by weights of one over itself, whose tail is smoothed. Where it is
+too heavy, the row is subtracted from the sums and the posterior sampled anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import LinearConstraint, minimize
+from scipy.special import logsumexp
+
+from skmixed.bayes.posterior_draws import PosteriorDraws, posteriors_at_nodes
+from skmixed.bayes.priors import ModelPrior
+from skmixed.bayes.sampling import draws_of
+from skmixed.core.fit import Fit, Posterior
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.posterior.pareto_tail import UNTRUSTED, smoothed_weights
+from skmixed.core.rows.prediction_errors import mean_predictions, mean_variances
+from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.summed_rows import SummedRows
+from skmixed.inference.fitted import rows_of_fit, snapshot
+from skmixed.inference.table import Table, TabularResult
+
+_STACKING_TOLERANCE = 1e-10  # of the mean log density of rows, in weights of no more digits
+_REFIT_DRAWS = 250  # of each of four chains after a refit, for one density
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LeaveOneOut(TabularResult):
+    """Log densities of rows, each predicted by the others.
+
+    Parameters
+    ----------
+    elpd : ndarray of shape (n,)
+        Log predictive density of every row without itself.
+    pareto_k : ndarray of shape (n,)
+        Shape of the tail of the weights of every row; above 0.7 the row was left out by a refit.
+    is_refitted : ndarray of shape (n,)
+        Whether it was.
+    counts : ndarray of shape (n,)
+        How often every row counts: frequency weights, else 1.
+
+    See Also
+    --------
+    loo : Makes it.
+    stack : Weights models by it.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.bayes import loo, sample
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(Days | Subject)").fit(X, y)
+    >>> result = loo(model, sample(model, random_state=0), X, y, random_state=0)
+    >>> round(result.total / 10)
+    -86
+    """
+
+    elpd: FloatArray
+    pareto_k: FloatArray
+    is_refitted: Any
+    counts: FloatArray
+
+    @property
+    def total(self) -> float:
+        """Sum of the log densities: the expected log predictive density of as many new rows."""
+        return float(self.counts @ self.elpd)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the sum, over rows."""
+        n = float(self.counts.sum())
+        apart = self.elpd - self.total / n
+        return float(np.sqrt(n / (n - 1.0) * (self.counts @ apart**2)))
+
+    def _table(self) -> Table:
+        frame = pd.DataFrame(
+            {
+                "estimate": [self.total, -2.0 * self.total],
+                "std_error": [self.error, 2 * self.error],
+            },
+            index=["elpd_loo", "looic"],
+        )
+        n = int(self.is_refitted.sum())
+        note = f"largest k {self.pareto_k.max():.2f}; {n} rows left out by a refit"
+        return Table("Rows predicted by the others", frame, (note,))
+
+
+def loo(
+    model: Any,
+    draws: PosteriorDraws,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    groups: Any = None,
+    random_state: Any = None,
+) -> LeaveOneOut:
+    """Tell how well every row of the fit is predicted by the others.
+
+    Parameters
+    ----------
+    model : estimator
+        The model that was sampled.
+    draws : PosteriorDraws
+        Draws from its posterior.
+    X : array-like or data frame of shape (n, n_features)
+        The rows that `fit` was given, in any order; the model does not keep them.
+    y : array-like of shape (n,)
+        Their response.
+    sample_weight : None or array-like of shape (n,), default=None
+        Their weights, all positive.
+    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+        Their labels, if they were given as `groups` to `fit`.
+    random_state : None, int, RandomState or Generator, default=None
+        Seed of the draws after refits.
+
+    Returns
+    -------
+    LeaveOneOut
+        Log densities, their sum and its standard error. Of a row that stands for several, one is
+        left out.
+
+    Raises
+    ------
+    ValueError
+        If these are not the rows of the fit, or the draws are of another model.
+
+    See Also
+    --------
+    compare : Compares models by their evidence, which hangs on the prior.
+    stack : Weights models by how well they predict.
+
+    Notes
+    -----
+    Coefficients and random effects are integrated out before any row is left out, so that weights
+    are far more even than those of rstanarm's or brms' ``loo``, which are given the effects. Rows
+    whose weights have a shape k above 0.7 all the same are subtracted from the sums, and the
+    posterior of the rest is sampled.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Gelman, A. & Gabry, J. (2017). Practical Bayesian model evaluation using
+       leave-one-out cross-validation and WAIC. Statistics and Computing 27, 1413-1432,
+       :doi:`10.1007/s11222-016-9696-4`.
+    .. [2] Merkle, E. C., Furr, D. & Rabe-Hesketh, S. (2019). Bayesian comparison of latent
+       variable models: conditional versus marginal likelihoods. Psychometrika 84, 802-829,
+       :doi:`10.1007/s11336-019-09679-0`.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.bayes import loo, sample
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(1 | Subject)").fit(X, y)
+    >>> result = loo(model, sample(model, random_state=0), X, y, random_state=0)
+    >>> round(result.total / 10)
+    -88
+    """
+    model = snapshot(model)
+    rows = rows_of_fit(model, X, y, sample_weight, groups, "leaving rows out")
+    if not _is_fit_of(draws, model.fit_):
+        raise ValueError("these draws are not from the posterior of this model: sample it again")
+    return left_out(draws, rows, random_state)
+
+
+def _is_fit_of(draws: PosteriorDraws, fit: Fit) -> bool:
+    own = draws.fit
+    same_spec = own.spec.fixed == fit.spec.fixed and own.spec.terms == fit.spec.terms
+    return own is fit or (same_spec and np.array_equal(own.products.gram, fit.products.gram))
+
+
+def left_out(draws: PosteriorDraws, rows: Rows, random_state: Any) -> LeaveOneOut:
+    """Leave every row of a fit out, (n,), given with codes of its levels."""
+    fit = draws.fit
+    weights = np.ones(len(rows.columns)) if rows.weights is None else rows.weights
+    is_counted = fit.spec.weighting == "frequency"
+    ones = np.ones(len(weights))
+    counts, precisions = (weights, ones) if is_counted else (ones, weights)
+    densities = np.stack(
+        [_densities(posterior, rows, precisions) for posterior in posteriors_at_nodes(draws)]
+    )
+    n = densities.shape[1]
+    elpd, shapes = np.empty(n), np.empty(n)
+    for place, values in enumerate(densities.T):
+        log_weights, shapes[place] = smoothed_weights(-values)
+        elpd[place] = logsumexp(log_weights + values)
+    is_poor = shapes > UNTRUSTED
+    if is_poor.any():
+        generator, summed = generator_of(random_state), SummedRows.among(fit.products, rows)
+        for row in np.flatnonzero(is_poor):
+            elpd[row] = _refitted(draws, summed, int(row), is_counted, generator)
+    return LeaveOneOut(elpd, shapes, is_poor, counts)
+
+
+def _densities(posterior: Posterior, rows: Rows, precisions: FloatArray) -> FloatArray:
+    """Return log densities of rows without themselves at one phi, (n,)."""
+    residuals = rows.columns[:, -1] - mean_predictions(posterior, rows)
+    noise = posterior.sigma2 / precisions
+    left = np.maximum(1.0 - mean_variances(posterior, rows) / noise, np.finfo(float).tiny)
+    return _normal(residuals / left, noise / left)
+
+
+def _normal(apart: FloatArray, variances: FloatArray) -> FloatArray:
+    return np.asarray(-0.5 * (np.log(2.0 * np.pi * variances) + apart**2 / variances))
+
+
+def _refitted(
+    draws: PosteriorDraws,
+    summed: SummedRows,
+    row: int,
+    is_counted: bool,
+    generator: np.random.Generator,
+) -> float:
+    """Return the log density of a row given the posterior of the others."""
+    fit, own = draws.fit, summed.rows.take(np.array([row]))
+    weight = 1.0 if own.weights is None else float(own.weights[0])
+    if is_counted and weight > 1.0:  # one of several
+        once = Rows(own.columns, own.codes, own.indexes, np.ones(1))
+        rest = fit.products.without(once)
+        kept = [np.ones(len(block.index), dtype=bool) for block in fit.products.factors]
+    else:
+        rest = summed.without(np.array([row]))
+        kept = []
+        for code, block in zip(own.codes, fit.products.factors, strict=True):
+            is_left = np.ones(len(block.index), dtype=bool)
+            is_left[code[0]] = block.counts[code[0]] > 1
+            kept.append(is_left)
+    other = Fit.of(rest, fit.spec)
+    codes = tuple(
+        np.where(left, np.cumsum(left) - 1, -1)[code]
+        for code, left in zip(own.codes, kept, strict=True)
+    )
+    prior = ModelPrior.of(fit, draws.prior).beside(other)
+    again = draws_of(other, prior, _REFIT_DRAWS, 4, generator)
+    placed = Rows(own.columns, codes, other.products.levels, None)
+    values = []
+    for posterior in posteriors_at_nodes(again):
+        apart = own.columns[:, -1] - mean_predictions(posterior, placed)
+        noise = posterior.sigma2 / (1.0 if is_counted else weight)
+        values.append(_normal(apart, mean_variances(posterior, placed) + noise)[0])
+    return float(logsumexp(values) - np.log(len(values)))
+
+
+def stack(results: Mapping[str, LeaveOneOut]) -> Table:
+    """Weight models so that their mixture predicts rows best.
+
+    Parameters
+    ----------
+    results : dict of str to LeaveOneOut
+        What `loo` says of the models, of the same rows in the same order.
+
+    Returns
+    -------
+    Table
+        A row a model, the best first: sum of log densities, difference to the best and its
+        standard error, and the weight in the mixture.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of rows differ.
+
+    See Also
+    --------
+    loo : Leaves rows out of one model.
+    compare : Weights models by their evidence.
+
+    References
+    ----------
+    .. [1] Yao, Y., Vehtari, A., Simpson, D. & Gelman, A. (2018). Using stacking to average Bayesian
+       predictive distributions. Bayesian Analysis 13(3), 917-1007, :doi:`10.1214/17-BA1091`.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.bayes import loo, sample, stack
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> results = {}
+    >>> for random in ("(Days | Subject)", "(1 | Subject)"):
+    ...     model = MixedLinearRegressor(random).fit(X, y)
+    ...     draws = sample(model, random_state=0)
+    ...     results[random] = loo(model, draws, X, y, random_state=0)
+    >>> stack(results).to_frame().index[0]
+    '(Days | Subject)'
+    """
+    names, found = list(results), list(results.values())
+    if len({len(each.elpd) for each in found}) != 1:
+        raise ValueError("stack needs what loo says of the same rows, in the same order")
+    points, counts = np.stack([each.elpd for each in found], axis=1), found[0].counts
+    weights = _stacking_weights(points, counts)
+    totals = counts @ points
+    best = int(np.argmax(totals))
+    frame = pd.DataFrame({"elpd_loo": totals}, index=names)
+    frame["difference"] = totals - totals[best]
+    apart = points - points[:, [best]]
+    n = float(counts.sum())
+    deviations = apart - counts @ apart / n
+    frame["std_error"] = np.sqrt(n / (n - 1.0) * (counts @ deviations**2))
+    frame["weight"] = weights
+    order = np.argsort(-totals, kind="stable")
+    return Table("Models by rows left out", frame.iloc[order])
+
+
+def _stacking_weights(points: FloatArray, counts: FloatArray) -> FloatArray:
+    """Return weights, (m,), of the mixture of densities, logs (n, m), that suits all rows best."""
+    densities = np.exp(points - points.max(axis=1, keepdims=True))
+    shares, m = counts / counts.sum(), points.shape[1]
+
+    def loss(weights: FloatArray) -> tuple[float, FloatArray]:
+        mixed = np.maximum(densities @ weights, np.finfo(float).tiny)
+        return -float(shares @ np.log(mixed)), -(shares / mixed) @ densities
+
+    found = minimize(
+        loss,
+        np.full(m, 1.0 / m),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * m,
+        constraints=LinearConstraint(np.ones((1, m)), 1.0, 1.0),
+        options={"ftol": _STACKING_TOLERANCE, "maxiter": 500},
+    )
+    weights = np.maximum(found.x, 0.0)
+    return np.asarray(weights / weights.sum())

@@ -1,0 +1,125 @@
+"""Responses as a model expects them before it has seen any."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from skmixed.bayes.priors import ModelPrior, Prior, PriorName
+from skmixed.bayes.sampling import checked_fit
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.rows.linear_predictor import z_b
+from skmixed.design.grouping import number_levels
+from skmixed.inference.fitted import snapshot
+
+
+def prior_predict(
+    model: Any,
+    X: Any,
+    groups: Any = None,
+    *,
+    prior: Prior | PriorName = "weak",
+    n_draws: int = 100,
+    random_state: Any = None,
+) -> FloatArray:
+    """Draw responses of rows from the prior distributions alone.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted `MixedLinearRegressor`, which tells the columns and, to distributions that look for
+        units, the data; its estimates do not matter.
+    X : array-like or data frame of shape (n, n_features)
+        The rows, as in `predict`.
+    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+        Labels, if they were given as `groups` to `fit`.
+    prior : {"weak", "rstanarm"} or Prior, default="weak"
+        The distributions, as for `sample`.
+    n_draws : int, default=100
+        Number of draws.
+    random_state : None, int, RandomState or Generator, default=None
+        Seed.
+
+    Returns
+    -------
+    ndarray of shape (n, n_draws)
+        Responses in units of y; in every draw coefficients, variances and random effects are new,
+        and rows of one label share an effect.
+
+    Raises
+    ------
+    ValueError
+        Where a distribution does not integrate to one, and if labels are not given.
+
+    See Also
+    --------
+    Prior : The distributions.
+    sample : Draws given the data.
+
+    Notes
+    -----
+    Values that nobody would believe, such as negative times, tell that a distribution says what was
+    not meant. Some are no fault of weak ones, which are wide on purpose.
+
+    Examples
+    --------
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.bayes import HalfNormal, Normal, Prior, prior_predict
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True)
+    >>> model = MixedLinearRegressor("(Days | Subject)").fit(X, y)
+    >>> prior = Prior(
+    ...     scales=HalfNormal(20),
+    ...     coef={"(Intercept)": Normal(300, 50), "Days": Normal(0, 10)},
+    ...     sigma=HalfNormal(30),
+    ... )
+    >>> prior_predict(model, X, prior=prior, random_state=0).shape
+    (180, 100)
+    """
+    if not isinstance(n_draws, Integral) or isinstance(n_draws, bool) or n_draws < 1:
+        raise ValueError(f"n_draws={n_draws!r} must be a whole number of at least 1")
+    model = snapshot(model)
+    fit = checked_fit(model)
+    distributions = ModelPrior.of(fit, prior)
+    if not distributions.is_proper:
+        raise ValueError(
+            f"prior={prior!r} does not integrate to one, so that nothing can be drawn from it"
+        )
+    source, rows = model._state().predictor.read(model, X, groups, "all", all_columns=True)
+    generator = generator_of(random_state)
+    phi = distributions.draw(int(n_draws), generator)
+    drawn = np.zeros((len(rows.columns), int(n_draws)))
+    places = [fit.spec.fixed[kept] for kept in fit.kept]
+    drawn += rows.columns[:, places] @ distributions.coef.draw(int(n_draws), generator).T
+    if rows.offset is not None:
+        drawn += rows.offset[:, None]
+    roots = distributions.parametrization.roots(phi)
+    drawn += _random_part(fit, source, rows.columns, roots, generator)
+    return drawn + np.exp(phi[:, -1]) * generator.standard_normal(drawn.shape)
+
+
+def _random_part(
+    fit: Fit, source: Any, columns: FloatArray, roots: list[FloatArray], generator: Any
+) -> FloatArray:
+    """Draw Z b of rows, (n, R), with R roots of covariances, (R, k, k), of every used factor."""
+    codes = [np.empty(0, dtype=np.intp) for _ in fit.products.factors]
+    effects = []
+    for factor, root in zip(fit.spec.used_factors, roots, strict=True):
+        key = fit.products.factors[factor].index.key
+        missing = [name for name in key if name not in source.groups]
+        if missing:
+            raise ValueError(
+                f"no labels of the grouping columns {missing} are given: rows that share an effect "
+                "must be known to draw it"
+            )
+        if key:
+            codes[factor] = number_levels(source.groups, key)
+        else:  # one level holds all rows
+            codes[factor] = np.zeros(len(columns), dtype=np.intp)
+        n_levels = int(codes[factor].max(initial=-1)) + 1
+        deviates = generator.standard_normal((n_levels, len(root), root.shape[1]))
+        effects.append(np.einsum("rab,lrb->lar", root, deviates))
+    return z_b(fit.spec, columns, codes, effects)

@@ -1,0 +1,148 @@
+"""Rows predicted by a posterior: moments, quantiles and draws.
+
+Given phi the predictor of a row is normal, so that over phi it is a mixture of normal
+distributions. Every row is computed from itself alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from skmixed.bayes.posterior_draws import PosteriorDraws, drawn_effects, posteriors_at_nodes
+from skmixed.core.batch.error_sums import NeedsRowsError
+from skmixed.core.fit import Posterior
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.rows.linear_predictor import x_beta, z_b
+from skmixed.core.rows.prediction_errors import mean_variances
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import Rows
+from skmixed.design.grouping import number_levels
+
+_BISECTIONS = 50  # of a bracket of some deviations: to the last digits
+_MIXTURE_CELLS = 2**20  # rows times nodes at a time: 8 MB
+_SEEDS_OF_EFFECTS = 2**31  # of effects drawn for one call
+
+
+def predictor_moments(
+    draws: PosteriorDraws,
+    rows: Rows,
+    wanted: tuple[bool, ...],
+    products: CrossProducts | None,
+    *,
+    observation: bool = False,
+) -> tuple[FloatArray, FloatArray]:
+    """Return means and variances of X beta + Z b at every node, (S, n) each.
+
+    Rows are as in `mean_variances`; `products` are other sums whose effects are meant. With
+    `observation` sigma^2 is added.
+    """
+    means, variances = [], []
+    for posterior in posteriors_at_nodes(draws, products):
+        means.append(_mean(posterior, rows, wanted))
+        noise = posterior.sigma2 if observation else 0.0
+        variances.append(mean_variances(posterior, rows, wanted) + noise)
+    return np.stack(means), np.stack(variances)
+
+
+def _mean(posterior: Posterior, rows: Rows, wanted: tuple[bool, ...]) -> FloatArray:
+    fixed = x_beta(posterior.spec, rows.columns, posterior.beta)
+    return fixed + z_b(posterior.spec, rows.columns, rows.codes, posterior.modes, wanted)
+
+
+def total_variance(means: FloatArray, variances: FloatArray) -> FloatArray:
+    """Return the variance of equal mixtures, (n,), of means and variances, (S, n)."""
+    return np.asarray(variances.mean(axis=0) + means.var(axis=0))
+
+
+def mixture_quantiles(
+    means: FloatArray, variances: FloatArray, probabilities: FloatArray
+) -> FloatArray:
+    """Return quantiles, (n, m), of equal mixtures of normal distributions, (S, n)."""
+    n = means.shape[1]
+    found = np.empty((n, len(probabilities)))
+    size = max(1, _MIXTURE_CELLS // len(means))
+    for start in range(0, n, size):
+        chosen = slice(start, start + size)
+        for place, probability in enumerate(probabilities):
+            found[chosen, place] = _quantile(
+                means[:, chosen], np.sqrt(variances[:, chosen]), float(probability)
+            )
+    return found
+
+
+def _quantile(means: FloatArray, deviations: FloatArray, probability: float) -> FloatArray:
+    """Bisect between the lowest and highest quantile of the parts."""
+    each = means + ndtri(probability) * deviations
+    low, high = each.min(axis=0), each.max(axis=0)
+    deviations = np.maximum(deviations, np.finfo(float).tiny)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2.0
+        is_low = ndtr((middle - means) / deviations).mean(axis=0) < probability
+        low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
+    return np.asarray((low + high) / 2.0)
+
+
+def drawn_responses(
+    draws: PosteriorDraws,
+    source: Any,
+    predicted: Any,  # `PredictionRows`, all factors wanted
+    products: CrossProducts | None,
+    n_samples: int,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Draw responses of rows, (n, n_samples): parameters and effects of levels given the data.
+
+    Levels that are not known have new effects, those of one label the same. Raises ValueError for
+    several factors with too many random effects.
+    """
+    total = draws.n_chains * draws.n_draws
+    chosen = generator.choice(total, n_samples, replace=n_samples > total)
+    phi = draws.phi.reshape(total, -1)[chosen]
+    beta = draws.coef.reshape(total, -1)[chosen]
+    spec, columns = draws.fit.spec, predicted.columns
+    means = columns[:, list(spec.fixed)] @ beta.T
+    if predicted.offset is not None:
+        means += predicted.offset[:, None]
+    seed = int(generator.integers(_SEEDS_OF_EFFECTS))
+    known = drawn_effects(draws, phi, beta, seed, products)
+    roots = draws._parametrization.roots(phi)
+    codes, effects = list(predicted.codes), []
+    for position, (factor, root) in enumerate(zip(spec.used_factors, roots, strict=True)):
+        levels, own = np.unique(codes[factor], return_inverse=True)
+        of_levels = np.zeros((len(levels), root.shape[1], n_samples))
+        felt = levels >= 0
+        if felt.any():
+            try:
+                of_levels[felt] = known.of(position, levels[felt]).transpose(1, 2, 0)
+            except NeedsRowsError:
+                raise ValueError(
+                    "this model has too many random effects of several factors to draw them "
+                    "together: predict_interval has quantiles"
+                ) from None
+        own = _with_new_levels(own, codes[factor], source, predicted.indexes[factor].key)
+        n_new = max(0, int(own.max(initial=-1)) + 1 - len(levels))
+        deviates = generator.standard_normal((n_new, n_samples, root.shape[1]))
+        new = np.einsum("rab,lrb->lar", root, deviates)
+        effects.append(np.concatenate([of_levels, new]))
+        codes[factor] = own
+    means += z_b(spec, columns, codes, effects)
+    noise = np.exp(phi[:, -1]) * generator.standard_normal(means.shape)
+    return np.asarray(means + noise)
+
+
+def _with_new_levels(own: IntArray, codes: IntArray, source: Any, key: tuple[str, ...]) -> IntArray:
+    """Give rows of levels that are not known numbers after those of the others, by label."""
+    unknown = codes < 0
+    if not unknown.any():
+        return own
+    if any(name not in source.groups for name in key):
+        numbers = np.arange(len(codes))
+    else:
+        numbers = number_levels(source.groups, key)
+    fresh = np.unique(numbers[unknown], return_inverse=True)[1]
+    found = own.copy()
+    found[unknown] = int(own.max()) + 1 + fresh
+    return found
