@@ -46,15 +46,18 @@ class ResidualTables:
         residual_rows: ResidualRows,
         structure: ResidualStructure,
         basis: FloatArray | None = None,
+        among: CrossProducts | None = None,
     ) -> ResidualTables:
         """Sum over rows of the layout, whose series are whole.
+
+        Levels and pairs of levels may be looked up `among` those of sums that the rows are part of.
 
         Raises ValueError for series that meet several levels of a factor, or for what the structure
         refuses, and MemoryError for tables that would not fit into this machine.
         """
-        plan = Plan.of(layout, rows)
-        base = CrossProducts.filled(plan, rows.columns, rows.weights, basis)
-        base = replace(base, plan_bytes=0, within=None)
+        plan = Plan.of(layout, rows, None if among is None else among.pairs)
+        base = CrossProducts.summed(plan, rows.columns, rows.weights, basis)
+        base = replace(base, plan_bytes=0)
         selections = structure.selections(residual_rows)
         check_memory(base, len({each.key for each in selections}))
         if structure.is_correlated:
@@ -130,6 +133,42 @@ class ResidualTables:
                 ij: replace(pair, products=total([t.pairs[ij].products for t in self.tables]))
                 for ij, pair in base.pairs.items()
             },
+        )
+
+    def without(self, rows: Rows, residual_rows: ResidualRows) -> ResidualTables:
+        """Take out some of the rows that were summed: whole series, where these matter.
+
+        The codes of `rows` count the levels of `base`. Raises ValueError if nothing is left, or
+        series are torn, or rows are taken out that are not there.
+        """
+        base = self.base
+        if len(rows.columns) >= base.n_rows:
+            raise ValueError(
+                f"{len(rows.columns)} of {base.n_rows} rows are taken out: nothing is left"
+            )
+        part = ResidualTables.of(base.layout, rows, residual_rows, self.structure, base.basis, base)
+        series, sizes = _series_left(self, part)
+        place = {key: m for m, key in enumerate(part.keys)}
+        if not set(place) <= set(self.keys):
+            raise ValueError("rows are taken out that are not there: no others have such gaps")
+        lost = np.zeros((2, len(self.keys)))
+        tables = []
+        empty = _emptied(part.base.in_unit(base.unit))
+        for m, (key, table) in enumerate(zip(self.keys, self.tables, strict=True)):
+            if key in place:
+                at = place[key]
+                lost[:, m] = part.counts[at], part.weighted_counts[at]
+                tables.append(table.minus(part.tables[at].in_unit(base.unit)))
+            else:
+                tables.append(table.minus(empty))
+        return replace(
+            self,
+            base=base.minus(part.base.in_unit(base.unit)),
+            counts=self.counts - lost[0],
+            weighted_counts=self.weighted_counts - lost[1],
+            tables=tuple(tables),
+            series=series,
+            sizes=sizes,
         )
 
     def __add__(self, other: ResidualTables) -> ResidualTables:
@@ -240,6 +279,24 @@ def united_series(
             "rows by it"
         )
     return union, sizes
+
+
+def _series_left(
+    whole: ResidualTables, part: ResidualTables
+) -> tuple[GroupIndex | None, IntArray | None]:
+    """Return the series that stay; raise ValueError where some rows of one do."""
+    if whole.series is None or whole.sizes is None or part.series is None or part.sizes is None:
+        return None, None
+    found = whole.series.find(part.series)
+    torn = np.flatnonzero(whole.sizes[found] != part.sizes)
+    if len(torn):
+        label = ":".join(str(column[torn[0]]) for column in part.series.labels)
+        raise ValueError(
+            f"some rows of {len(torn)} series of {part.series.name!r}, {label!r} for one, are taken"
+            " out and others are not: residuals that depend on each other need every series whole"
+        )
+    kept = np.setdiff1d(np.arange(len(whole.series)), found)
+    return whole.series.take(kept), whole.sizes[kept]
 
 
 def _check_series(layout: Layout, rows: Rows, residual_rows: ResidualRows) -> None:

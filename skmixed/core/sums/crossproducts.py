@@ -104,16 +104,28 @@ class CrossProducts:
         The shift is one that by default the rows choose. Raises ValueError for weights or columns
         whose products leave the range of floating-point numbers.
         """
-        basis = choose_basis(columns) if basis is None else basis
-        unit = unit_of(weights)
-        weights = in_unit(weights, unit)
-        products = cls._sums(plan, columns, weights, basis, unit)
-        check_squares(plan.layout.columns, products.gram, columns, basis)
+        products = cls.summed(plan, columns, weights, basis)
         sizes = [len(block.index) for block in products.factors]
         if sizes:
             largest = sizes.index(max(sizes))
             if is_far_apart(products.gram, products.factors[largest].products):
+                weights = in_unit(weights, products.unit)
                 return products._with_within(plan, columns, weights, largest)
+        return products
+
+    @classmethod
+    def summed(
+        cls,
+        plan: Plan,
+        columns: FloatArray,
+        weights: FloatArray | None = None,
+        basis: FloatArray | None = None,
+    ) -> CrossProducts:
+        """Do the same without sums within levels, wherever these lie; some may have no rows."""
+        basis = choose_basis(columns) if basis is None else basis
+        unit = unit_of(weights)
+        products = cls._sums(plan, columns, in_unit(weights, unit), basis, unit)
+        check_squares(plan.layout.columns, products.gram, columns, basis)
         return products
 
     @classmethod
@@ -250,6 +262,10 @@ class CrossProducts:
         part = self._sums(plan, columns, weights, self.basis, self.unit)
         if self.within is not None:
             part = part._with_within(plan, columns, weights, self.within.factor)
+        return self.minus(part)
+
+    def minus(self, part: CrossProducts) -> CrossProducts:
+        """Take out the sums of some of the rows, of the same levels, pairs, shift and unit."""
         zipped = zip(self.factors, part.factors, strict=True)
         left = [mine.minus(theirs) for mine, theirs in zipped]
         return replace(

@@ -84,14 +84,19 @@ class SeriesDesign:
         factors = tuple(FactorLayout((f"f{i}",), z) for i, z in enumerate(self.random))
         return Layout(("1", "x", "t", "y"), factors)
 
-    def tables(self, structure: ResidualProduct, chosen=None) -> ResidualTables:
-        chosen = np.arange(len(self.series)) if chosen is None else chosen
+    def rows(self, chosen, indexes=None):
+        """Some of the rows, in levels of their own or in those given, and of their residuals."""
         levels = [np.unique(c[chosen], return_inverse=True) for c in self.codes]
-        indexes = tuple(GroupIndex((f"f{i}",), (lab,)) for i, (lab, _) in enumerate(levels))
+        own = tuple(GroupIndex((f"f{i}",), (lab,)) for i, (lab, _) in enumerate(levels))
         weights = None if self.weights is None else self.weights[chosen]
         codes = tuple(code for _, code in levels)
-        rows = Rows(np.ascontiguousarray(self.columns[chosen]), codes, indexes, weights)
-        return ResidualTables.of(self.layout, rows, self.residual_rows(chosen), structure)
+        rows = Rows(np.ascontiguousarray(self.columns[chosen]), codes, own, weights)
+        rows = rows if indexes is None else rows.at_levels(indexes)
+        return rows, self.residual_rows(chosen)
+
+    def tables(self, structure: ResidualProduct, chosen=None) -> ResidualTables:
+        chosen = np.arange(len(self.series)) if chosen is None else chosen
+        return ResidualTables.of(self.layout, *self.rows(chosen), structure)
 
     def residual_rows(self, chosen=None) -> ResidualRows:
         chosen = np.arange(len(self.series)) if chosen is None else chosen
