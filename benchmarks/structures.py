@@ -1,9 +1,10 @@
 """Time models with structure beyond random intercepts and slopes, here and in other packages.
 
-Packages that are not installed are left out: R with mgcv and gamm4, and gamrs. One thread each:
+Packages that are not installed are left out: R with mgcv and gamm4, and gamrs;
+the section of residuals needs R with nlme. One thread each:
 set OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1.
 
-Usage: python benchmarks/structures.py [smooths] [--large]
+Usage: python benchmarks/structures.py [smooths] [residuals] [--large]
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from residual_structures import residuals
 from timing import seconds
 
 from skmixed import MixedLinearRegressor
@@ -117,7 +119,7 @@ def smooths(*, large):
 
 def main():
     """Run the sections that are asked for, by default all."""
-    sections = {"smooths": smooths}
+    sections = {"smooths": smooths, "residuals": residuals}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", choices=[*sections, []], default=[])
     parser.add_argument("--large", action="store_true")

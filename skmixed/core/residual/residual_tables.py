@@ -51,7 +51,6 @@ class ResidualTables:
         """Sum over rows of the layout, whose series are whole.
 
         Levels and pairs of levels may be looked up `among` those of sums that the rows are part of.
-
         Raises ValueError for series that meet several levels of a factor, or for what the structure
         refuses, and MemoryError for tables that would not fit into this machine.
         """
