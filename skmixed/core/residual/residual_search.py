@@ -62,7 +62,9 @@ def search_jointly(problem: ResidualProblem, settings: Newton, held: Mapping[int
             found = again
     if found is None:
         raise failure or ValueError("no search was begun")
-    return found[0], replace(found[1], n_evaluations=spent), found[2]
+    phi = found[2]
+    phi[list(held)] = list(held.values())  # which steps move by rounding
+    return found[0], replace(found[1], n_evaluations=spent), phi
 
 
 End = tuple[Evaluation, SolverReport, FloatArray]
