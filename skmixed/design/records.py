@@ -171,7 +171,7 @@ _ADDED = {
     "Scheme": {"uses_pooled"},
     "GeneralizedFit": {"row_products"},
     "FormulaParts": {"smooths"},
-    "RandomTerm": {"smooths"},
+    "RandomTerm": {"smooths", "covariance"},
     "Term": {"curve"},
 }
 
