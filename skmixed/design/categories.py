@@ -17,10 +17,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.design.design import Design
-from skmixed.design.values import TRUTH_LEVELS
-
-# The level that never occurs.
-ABSENT_LEVEL = "\N{REPLACEMENT CHARACTER}"
+from skmixed.design.values import ABSENT_LEVEL, TRUTH_LEVELS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from skmixed.design.records import read, stored, write
 from skmixed.design.residual import ResidualDesign
 from skmixed.design.source import NumericColumns, Source
 from skmixed.design.tables import UNKNOWN
-from skmixed.design.values import is_categorical
+from skmixed.design.values import ABSENT_LEVEL, is_categorical
 
 _BLOCK_COPY = 3  # numeric columns from which on one block copy is faster than a copy of each
 _ONE = np.ones(1)  # all entries of a constant column; `np.broadcast_to` takes ten times longer
@@ -308,9 +309,14 @@ class ColumnCollection:
         """
         if not isinstance(values.dtype, pd.CategoricalDtype):
             return term
+        known = [level for level in values.cat.categories if level != ABSENT_LEVEL]
+        if all(isinstance(level, Real) for level in known):  # as a column of these numbers is read
+            text = f"C({term.slopes[0]})"
+        else:
+            text = term.slopes[0]
         used = np.flatnonzero(np.isin(np.arange(len(values.cat.categories)), values.cat.codes))
         if len(used) < 2 or used[-1] - used[0] + 1 == len(used):
-            return term
+            return replace(term, slopes=(text,))
         levels = values.cat.categories.tolist()[used[0] : used[-1] + 1]
         if not structure_named(covariance, 2).one_unit:
             gone = [levels[place] for place in range(len(levels)) if place + used[0] not in used]

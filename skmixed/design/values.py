@@ -31,6 +31,8 @@ Kind = Literal[
 ]
 
 UNCLEAR_KINDS: tuple[Kind, ...] = ("nothing", "others")
+# A level that never occurs, before those of a part of the rows.
+ABSENT_LEVEL = "\N{REPLACEMENT CHARACTER}"
 TRUTH_LEVELS = [False, True]  # of truth values as a factor, whether or not both occur
 
 _KNOWN = (np.ndarray, pd.Series, pd.Index, pd.Categorical)

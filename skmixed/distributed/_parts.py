@@ -15,7 +15,6 @@ from skmixed.core.sums.crossproducts import CrossProducts, arranged
 from skmixed.core.sums.layout import FactorLayout, Layout
 from skmixed.core.sums.summation import choose_basis
 from skmixed.design.categories import (
-    ABSENT_LEVEL,
     Categories,
     categorical_columns,
     refuse_other_codings,
@@ -25,7 +24,7 @@ from skmixed.design.categories import (
 from skmixed.design.design import Design, are_plain
 from skmixed.design.residual import ResidualDesign
 from skmixed.design.tables import to_pandas
-from skmixed.design.values import Kind, kind_of, operand_kind, refuse_dates
+from skmixed.design.values import ABSENT_LEVEL, Kind, kind_of, operand_kind, refuse_dates
 from skmixed.design.wording import MAX_SHOWN
 from skmixed.distributed._partial_sums import Declaration, PartialSums
 from skmixed.estimators.mixed._linear_state import sums_of

@@ -24,6 +24,8 @@ from skmixed.core.model.spec import Term
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.inference.fitted import MixedFit, coefficient_names, stated_places
 
+_NAMED_OF_SHARED = 3  # columns that share a deviation: of more the first and the last say it
+
 
 @dataclass(frozen=True, slots=True)
 class Component:
@@ -121,7 +123,10 @@ def _of_term(fit: MixedFit, term: Term, *, shared: bool = True) -> list[Componen
         return [Component(label, "sd", float(deviations[0]), term, tuple(range(len(names))))]
     structure, found = term.structure, []
     for columns in structure.deviations if shared else [(i,) for i in range(len(names))]:
-        i, label = columns[0], ",".join(names[column] for column in columns)
+        i, shared_by = columns[0], [names[column] for column in columns]
+        if len(columns) > _NAMED_OF_SHARED:
+            shared_by[1:-1] = ["..."]
+        label = ",".join(shared_by)
         found.append(Component(f"sd_{label}|{factor}", "sd", float(deviations[i]), term, columns))
         for j in (second for first, second in structure.correlations if first == i):
             label = f"cor_{names[j]}.{names[i]}|{factor}"

@@ -184,8 +184,6 @@ def test_what_is_estimated_has_names():
     fit = Fit.of(products, spec)
     found = {component.name: component.estimate for component in components_of(fit)}
     d, x = fit.theta
-    assert found["sd_visit1,visit2,visit3,visit4,visit5|subject"] == pytest.approx(
-        d * np.sqrt(fit.sigma2)
-    )
+    assert found["sd_visit1,...,visit5|subject"] == pytest.approx(d * np.sqrt(fit.sigma2))
     assert found["cor_visit2.visit1|subject"] == pytest.approx(np.sin(x))
     assert fit.n_parameters == 4

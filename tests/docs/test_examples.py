@@ -256,12 +256,30 @@ def test_14_ordered_categories():
     assert 1.0 < new < known < 5.0
 
 
-def test_15_repeated_measures():
-    text = draw("15_repeated_measures", 2)
+def test_15_curves():
+    text = draw("15_curves", 2)
+    assert "s(age, k=15)" in text
+
+
+def test_16_repeated_measures():
+    text = draw("16_repeated_measures", 2)
     means = numbers(text, r"^(placebo, \d+ - drug, \d+) +(-?\d+\.\d+) ")
     assert list(means) == [f"placebo, {week} - drug, {week}" for week in (0, 4, 8, 12)]
     assert means["placebo, 12 - drug, 12"] > 4.0
     assert "Kenward and Roger's method" in text
+
+
+def test_17_covariances():
+    text = draw("17_covariances")
+    found = numbers(text, r"^(sd_\S+|cor_\S+|sigma) +(\S+)")
+    deviation, correlation = (
+        next(value for name, value in found.items() if name.startswith(kind))
+        for kind in ("sd_", "cor_")
+    )
+    assert abs(deviation - 1.0) < 0.25
+    assert abs(correlation - 0.85) < 0.15
+    intercept, ar1 = map(float, re.search(r"AIC: (\S+) with inter.*, (\S+) with", text).groups())
+    assert ar1 < intercept - 10.0
 
 
 def test_every_example_of_the_gallery_is_run_here():

@@ -130,6 +130,15 @@ def draw_weights(rng: np.random.Generator, n: int) -> tuple[np.ndarray | None, s
     return (w if rng.random() < 0.3 and (w > 0).sum() > 2 else None), weighting
 
 
+def draw_structure(seed: int, number: int, columns: list[str], kind: str) -> str:
+    """Draw a structure in the place of another, of a quarter of the terms of several columns."""
+    rng = np.random.default_rng([seed, number])
+    if len(columns) == 1 or rng.random() > 0.25:
+        return kind
+    ordered = [] if "1" in columns else ["ar1", "hetar1", "toep", "homtoep"]
+    return str(rng.choice(["cs", "homcs", "rr(1)", *ordered]))
+
+
 def draw_case(seed: int) -> Case:
     """Draw a table and a model of it."""
     rng = np.random.default_rng(seed)
@@ -146,7 +155,8 @@ def draw_case(seed: int) -> Case:
         slopes = list(rng.permutation(list(X))[: rng.integers(0, min(len(X), 2) + 1)])
         with_intercept = not slopes or rng.random() < 0.85
         kind = str(rng.choice(["unstructured", "diagonal", "identity"], p=[0.6, 0.3, 0.1]))
-        terms.append((f"g{number}", ["1"] * with_intercept + sorted(slopes), kind))
+        columns = ["1"] * with_intercept + sorted(slopes)
+        terms.append((f"g{number}", columns, draw_structure(seed, number, columns, kind)))
     y = rng.normal(size=n) * rng.choice([1.0, 0.1, 3.0])
     for name, columns, _ in terms:
         size = rng.choice([0, 0, 0.3, 1, 3, 30])

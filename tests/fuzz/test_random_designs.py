@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from skmixed.core.model.structures.linear_roots import Unstructured
+from skmixed.core.model.structures.named import structure_named
 from tests.fuzz.cases import draw_case, seeds
 from tests.oracle import dense_fit, independent_columns, levels_to_columns
 
@@ -87,14 +89,11 @@ class Dense:
         found, start = [], 0
         for _, unit, kind in self.terms:
             k = len(unit)
-            size = {"unstructured": k * (k + 1) // 2, "diagonal": k, "identity": 1}[kind]
+            structure = structure_named(kind, k) if k > 1 else Unstructured(1)
+            size = structure.n_theta
             part, start = theta[start : start + size], start + size
-            lam = np.zeros((k, k))
-            if kind == "unstructured":
-                lam[np.tril_indices(k)] = part
-            else:
-                lam[np.diag_indices(k)] = part * (1.0 if kind == "diagonal" else unit / unit.max())
-            found.append(lam)
+            lam = structure.lam(part, structure.natural_order)
+            found.append((unit / unit.max())[:, None] * lam if structure.one_unit else lam)
         return found, start
 
     def n_theta(self):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from skmixed import MixedLinearRegressor, glmer, lmer
+from skmixed import MixedLinearRegressor, distributed, glmer, lmer
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.model.structures.named import STRUCTURES
 from skmixed.inference import (
@@ -85,6 +85,16 @@ def test_profile_intervals_of_laws():
     assert widths.between(0.9, 1.1).all()
 
 
+def test_noise_beside_a_latent_state_may_be_nothing():
+    """Of one row a visit the likelihood of AR(1) alone is not much lower: sigma has no limit."""
+    rows = TABLE.drop_duplicates(["g", "t"])
+    rows = rows[rows["g"] < 25]
+    model = lmer("y ~ x + ar1(0 + t | g)", rows, reml=False)
+    limits = confidence_intervals(model, method="profile").to_frame().loc["sigma"]
+    assert limits["lower"] == 0.0
+    assert limits["estimate"] < limits["upper"]
+
+
 def test_profile_of_a_generalized_model():
     model = glmer("count ~ x + ar1(0 + f | g)", TABLE, family="poisson")
     assert isinstance(model.fit_, GeneralizedFit)
@@ -144,8 +154,8 @@ def test_terms_of_structures_can_be_dropped():
 
 def test_summary_has_correlations_by_name():
     text = str(fitted("ar1").summary())
-    assert "g (ar1)  f[1]     1.39" in text
-    assert "f[2]     1.39 0.63" in text
+    assert "g (ar1)  C(f)[1]     1.39" in text
+    assert "C(f)[2]     1.39 0.63" in text
     table = fitted("toep").summary().error_terms
     np.testing.assert_allclose(
         table["Corr"].astype(float)[1:5], [0.74, 0.48, 0.24, -0.03], atol=0.01
@@ -201,6 +211,18 @@ def test_stored_models_keep_their_structure():
     np.testing.assert_array_equal(again.predict(TABLE), model.predict(TABLE))
     assert again.formula_ == model.formula_
     assert [term.covariance for term in again.design_.terms] == ["hetar1"]
+
+
+@pytest.mark.parametrize("term", ["ar1(0 + t | g)", "toep(0 + f | g)", "rr(0 + C(t) | g, d=1)"])
+def test_rows_may_lie_in_files(term, tmp_path):
+    for part in range(3):
+        TABLE[TABLE["g"] % 3 == part].to_parquet(tmp_path / f"{part}.parquet")
+    features = ["x", "t", "f", "g"]
+    model = MixedLinearRegressor(term, fixed="x")
+    found = distributed.fit(model, tmp_path, target="y", features=features)
+    whole = lmer(f"y ~ x + {term}", TABLE)
+    assert found.criterion_ == pytest.approx(whole.criterion_, abs=1e-7)
+    np.testing.assert_allclose(found.predict(TABLE[features]), whole.predict(TABLE), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*list(STRUCTURES)[3:], "fa(1)"])

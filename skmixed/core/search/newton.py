@@ -21,6 +21,7 @@ from skmixed.core.model.dense import is_small
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates, local_model, theta_gradient
+from skmixed.core.search.lockstep import LITTLE_HIGHER, are_near
 from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.search.spread import spread
 from skmixed.core.search.starts import (
@@ -167,7 +168,7 @@ class Newton:
         spent = report.n_evaluations
         for other in other_starts(found):
             try:
-                again, second = self._search(problem, other)
+                again, second = self._search(problem, other, known=found)
             except LostPrecisionError:
                 continue
             spent += second.n_evaluations
@@ -218,7 +219,10 @@ class Newton:
         except LostPrecisionError:
             return np.inf
 
-    def _search(self, problem: Problem, start: Blocks) -> tuple[Evaluation, SolverReport]:
+    def _search(
+        self, problem: Problem, start: Blocks, known: Evaluation | None = None
+    ) -> tuple[Evaluation, SolverReport]:
+        """Search from covariances, as long as that does not lead to where an end is known."""
         search = ThetaSearch(problem, self)
         search.start(start)
         most = self._most_evaluations(len(search.theta))
@@ -226,6 +230,8 @@ class Newton:
             search.message = _TOO_LONG.format(len(search.theta))
         while search.n_evaluations < most:
             if search.descend() and search.has_ended():
+                break
+            if known is not None and search.comes_to(known):
                 break
         return search.finish()
 
@@ -379,6 +385,12 @@ class ThetaSearch(SearchState):
                 _LEFT_TO_GAIN * self.settings.tol, _LEAST_GAIN * abs(before)
             )
         return self.radius < SMALLEST_RADIUS
+
+    def comes_to(self, known: Evaluation) -> bool:
+        """Tell whether the search, not below an end, is so near that it will arrive there."""
+        excess = self.current.criterion - known.criterion
+        pairs = zip(self.omegas, known.omegas, strict=True)
+        return 0.0 < excess < LITTLE_HIGHER and all(bool(are_near(*pair)) for pair in pairs)
 
     def left_to_gain(self, predicted: float, interior: bool) -> float:
         """Return what a step that was taken has left to gain, infinity if it was cut."""

@@ -30,12 +30,13 @@ from skmixed.core.linalg import (
     FloatArray,
     diagonal,
     diagonals,
+    semidefinite_cholesky,
     transposed,
     triangular_inverse,
 )
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.dense import MOST_EFFECTS
-from skmixed.core.model.evaluation import Evaluation, sums_along
+from skmixed.core.model.evaluation import Evaluation, evaluate, sums_along
 from skmixed.core.model.problem import Problem
 from skmixed.core.sums.blocks import PairBlock
 
@@ -193,6 +194,7 @@ def _traces(
 _MOST_EFFECTS = 20_000  # random effects; with more, searches from other starts would cost too much
 _FEW_EFFECTS = 500  # with so few, a search without each weak term costs next to nothing
 _HANDFUL = 30  # random effects of a slope: with more and plenty of rows no second minimum was seen
+_CLEARLY = 50.0  # of the criterion: seven standard errors of a correlation
 _LARGE_VARIANCE = 10.0  # relative to the residual variance: the term that is to explain the most
 _LITTLE_VARIANCE = 0.1  # the same of the other terms: inside, but explaining little
 _ALIKE = 4.0  # numbers of levels and sizes of columns within this ratio are taken for alike
@@ -219,6 +221,7 @@ def other_starts(found: Evaluation) -> list[Blocks]:
         np.asarray(problem.n_observations),
         _numbers_of_levels(problem),
         has_resembling=problem.n_effects <= _MOST_EFFECTS and _has_resembling_factors(problem),
+        is_clear=_has_clear_correlations(found),
     )
     if len(problem.structures) > 1 and problem.n_effects <= _FEW_EFFECTS:
         starts += without_weak_terms(problem.structures, found.lambdas)
@@ -233,6 +236,7 @@ def starts_beside(
     n_levels: Sequence[float],
     *,
     has_resembling: bool = False,
+    is_clear: bool = False,
 ) -> list[Start]:
     """Return where to search again, a batch of first searches having ended at `lambdas`.
 
@@ -241,14 +245,15 @@ def starts_beside(
     of them; and what structures name themselves. Empty for more than 20,000 random effects, and for
     one factor with four rows for each, but for a handful of effects of several columns and where
     structures name some; and of several with more effects than small models have, for more than
-    one and a half. Curves are left out: `beside_curve` is for them. `total` is Z'W Z of a factor,
+    one and a half. Where correlations that follow a law are clear, the search needs no other start
+    for them. Curves are left out: `beside_curve` is for them. `total` is Z'W Z of a factor,
     (..., k, k).
     """
     n_effects = sum(s.size * n for s, n in zip(structures, n_levels, strict=True))
     if n_effects > _MOST_EFFECTS:
         return []
     starts = _shared_variance_starts(structures, total, n_observations, n_levels)
-    starts += _alternatives(structures, lambdas, n_effects <= _FEW_EFFECTS)
+    starts += _alternatives(structures, lambdas, n_effects <= _FEW_EFFECTS, is_clear)
     rest = _beside_curves(structures, n_levels)
     if not rest:
         return starts
@@ -446,17 +451,40 @@ def _shared_variance_starts(
     return [*starts, (together, np.asarray(is_any))]
 
 
+def _has_clear_correlations(found: Evaluation) -> bool:
+    """Tell whether the criterion is far lower than without correlations that follow laws."""
+    if not any(structure.angles.any() for structure in found.problem.structures):
+        return False
+    roots = []
+    for structure, omega in zip(found.problem.structures, found.omegas, strict=True):
+        without = omega.copy()
+        for block, columns, _ in structure.slices():
+            if block.angles.any():
+                without[columns, columns] = np.diag(np.diag(omega[columns, columns]))
+        roots.append(semidefinite_cholesky(without))
+    try:
+        return evaluate(found.problem, roots).criterion > found.criterion + _CLEARLY
+    except LostPrecisionError:
+        return False
+
+
 def _alternatives(
-    structures: Sequence[Structure], lambdas: Blocks, has_few: bool = False
+    structures: Sequence[Structure],
+    lambdas: Blocks,
+    has_few: bool = False,
+    is_clear: bool = False,
 ) -> list[Start]:
     """Return the starts that structures name themselves, one term changed in each.
 
-    Of few effects also those without one of the deviations that a law of correlation ties together.
+    Of few effects also those without one of the deviations that a law of correlation ties together;
+    none of a law where it `is_clear` what the correlations are.
     """
     omegas = [lam @ transposed(lam) for lam in lambdas]
     starts: list[Start] = []
     for factor, structure in enumerate(structures):
         for block, columns, _ in structure.slices():
+            if is_clear and block.angles.any():
+                continue
             omega = omegas[factor][..., columns, columns]
             others = block.alternatives(omega)
             if has_few and block.angles.any() and len(block.deviations) > 1:

@@ -31,6 +31,7 @@ from skmixed.inference.components import Component
 from skmixed.inference.profiling.constrained_search import RoundSearch, Searcher
 from skmixed.inference.profiling.term_coordinates import TermCoordinates, TermPoint
 
+_LEAST_LOG = 7.0  # below the optimum: a thousandth of sigma, which leaves half of the digits
 LEAST_DEVIATION = 0.1  # unit of a deviation near zero, in residual ones: neither nothing nor large
 
 
@@ -59,7 +60,7 @@ class Constrained(ABC):
     def bounds(self) -> tuple[float, float]:
         """Least and largest t."""
         if self.component.kind == "scale":
-            return -np.inf, self.scale_bound
+            return self.least_scale, self.scale_bound
         if self.component.kind == "cor":
             assert self.component.term is not None
             return 0.0, float(np.arccos(self.component.term.structure.least_correlation))
@@ -177,6 +178,11 @@ class Constrained(ABC):
         """The value of t of a scale at the optimum."""
 
     @property
+    def least_scale(self) -> float:
+        """Least t of a scale."""
+        return -float(np.inf)
+
+    @property
     def scale_bound(self) -> float:
         """Largest t of a scale."""
         return float(np.inf)
@@ -217,6 +223,16 @@ class ConstrainedDeviance(Constrained):
     def scale(self, t: float) -> float:
         """Return sigma."""
         return float(np.exp(t))
+
+    @property
+    def least_scale(self) -> float:
+        """The logarithm of next to nothing: effects of a level may explain all its rows."""
+        return self.scale_optimum - _LEAST_LOG
+
+    def limit(self, t: float) -> float:
+        """Return the limit of an interval that ends at t: of sigma, zero where nothing is left."""
+        is_nothing = self.component.kind == "scale" and t <= self.least_scale
+        return 0.0 if is_nothing else self.value(t)
 
     def searcher(self) -> RoundSearch:
         """Return a search without second derivatives."""

@@ -147,7 +147,8 @@ def _in_round_coordinates(
     if not np.isfinite(z).all():
         return _UNREACHABLE, np.zeros_like(z)
     try:
-        value, gradient, _ = constrained.evaluate(x + root @ z, t)
+        with np.errstate(over="ignore", invalid="ignore"):  # a line search may go far out
+            value, gradient, _ = constrained.evaluate(x + root @ z, t)
     except NOT_COMPUTED:
         return _UNREACHABLE, np.zeros_like(z)
     if not (np.isfinite(value) and np.isfinite(gradient).all()):

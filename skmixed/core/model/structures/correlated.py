@@ -69,6 +69,10 @@ class Correlated(Structure):
     def second_changes(self, angles: FloatArray) -> FloatArray:
         """Return the second derivatives of C, (..., m, m, k, k)."""
 
+    def both_changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return first and second derivatives of C."""
+        return self.changes(angles), self.second_changes(angles)
+
     @abstractmethod
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
         """Return the angles, (..., m), of the entries of C that are seen, (..., k, k).
@@ -145,8 +149,7 @@ class Correlated(Structure):
 
     def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
         d, angles = self._sizes(theta), theta[..., self._n_own :]
-        c, first = self.correlation(angles), self.changes(angles)
-        second = self.second_changes(angles)
+        c, (first, second) = self.correlation(angles), self.both_changes(angles)
         twice = 2.0 * gradient
         own = twice * c  # second derivatives in the deviations
         mixed = ((twice[..., None, :, :] * first) @ d[..., None, :, None])[..., 0]

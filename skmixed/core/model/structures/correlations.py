@@ -209,12 +209,16 @@ class Toeplitz(Correlated):
         return np.asarray((by_partial * np.cos(angles)[..., None])[..., _lags(self.size)])
 
     def second_changes(self, angles: FloatArray) -> FloatArray:
+        return self.both_changes(angles)[1]
+
+    def both_changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
         partial, slope = np.sin(angles), np.cos(angles)
         jet = _autocorrelation_jet(partial, with_second=True)
         second = jet.second * (slope[..., :, None] * slope[..., None, :])[..., None]
         own = np.arange(self.n_angles)
         second[..., own, own, :] -= jet.first * partial[..., None]
-        return np.asarray(second[..., _lags(self.size)])
+        lags = _lags(self.size)
+        return (jet.first * slope[..., None])[..., lags], second[..., lags]
 
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
         """Take a distance that is not seen to add nothing to those before it."""

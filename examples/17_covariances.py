@@ -1,0 +1,61 @@
+"""
+Effects that belong together
+============================
+
+Patients are seen at eight visits, and not at all of them. How far one is from the others changes
+from visit to visit, slowly: effects of visits near each other are alike. A structure of their
+covariance says how, in few parameters, and fills in what was missed.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from skmixed import lmer
+from skmixed.inference import compare_models, confidence_intervals
+
+rng = np.random.default_rng(4)
+n_patients, n_visits = 40, 8
+patient = np.repeat(np.arange(n_patients), n_visits)
+visit = np.tile(np.arange(n_visits), n_patients)
+lags = np.abs(np.subtract.outer(np.arange(n_visits), np.arange(n_visits)))
+state = rng.normal(size=(n_patients, n_visits)) @ np.linalg.cholesky(0.85**lags).T
+table = pd.DataFrame({"patient": patient, "visit": visit})
+table["score"] = 5.0 - 0.2 * visit + state[patient, visit] + rng.normal(scale=0.4, size=len(visit))
+seen = table[rng.random(len(table)) < 0.6]
+
+# %%
+# An intercept for every patient has one correlation for all visits, however far apart. AR(1)
+# has one that falls with the distance, in two parameters.
+intercept = lmer("score ~ visit + (1 | patient)", seen)
+ar1 = lmer("score ~ visit + ar1(0 + visit | patient)", seen)
+print(ar1.summary())
+print("AIC:", round(intercept.aic_, 1), "with intercepts,", round(ar1.aic_, 1), "with AR(1)")
+
+# %%
+# Do patients differ more at some visits than at others? Then every visit has a variance of its own.
+unequal = lmer("score ~ visit + ar1(0 + visit | patient, hom=False)", seen)
+print(compare_models(ar1, unequal, names=["one variance", "several"]))
+print(confidence_intervals(ar1))
+
+# %%
+# Left, the correlations of effects by their distance, beside those the data were drawn with;
+# right, two patients, their true course, what was seen of it, and the predictions in between.
+figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+distance = np.arange(n_visits)
+covariance = ar1.random_covariance_["patient"].to_numpy()
+axes[0].plot(distance, covariance[0] / covariance[0, 0], marker="o", label="AR(1)")
+axes[0].plot(distance, np.ones(n_visits), color="C1", label="intercept")
+axes[0].plot(distance, 0.85**distance, color="0.6", linestyle="--", label="true")
+axes[0].set(xlabel="visits apart", ylabel="correlation", ylim=(-0.05, 1.05))
+axes[0].legend()
+for panel, number in zip(axes[1:], (3, 7), strict=True):
+    rows = table[table["patient"] == number]
+    known = seen[seen["patient"] == number]
+    panel.plot(distance, 5.0 - 0.2 * distance + state[number], color="0.6", linestyle="--")
+    panel.plot(distance, ar1.predict(rows), color="C0", label="AR(1)")
+    panel.plot(distance, intercept.predict(rows), color="C1", label="intercept")
+    panel.scatter(known["visit"], known["score"], color="black", zorder=3)
+    panel.set(xlabel="visit", ylabel="score", title=f"patient {number}")
+axes[1].legend()
+plt.show()
