@@ -14,13 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 from skmixed.core.generalized.after_fit.level_estimates import level_estimates
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.prediction_errors import mean_predictions
 from skmixed.core.sums.layout import CONSTANT, Rows
 from skmixed.display._fitted_models import GroupColumns, as_objects, mixed_model, several_outputs
 from skmixed.estimators.grouped._group_tables import coefficient_names
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.mixed._mixed_state import RandomLabels
-from skmixed.inference.fitted import mixed_fit_of, observations_of_fit, rows_of_fit
+from skmixed.inference.fitted import mixed_fit_of, observations_of_fit, rows_of_fit, series_of_fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +112,8 @@ def _beside_mixed_model(
 ) -> GroupEstimates:
     """Fit the columns that vary in each level by itself, at the rest of a mixed model.
 
-    By least squares, or by maximum likelihood of the family of a generalized model.
+    By least squares, whatever the correlation of rows, or by maximum likelihood of the family of a
+    generalized model.
     """
     fit = mixed_fit_of(model)
     names = list(model.n_groups_)
@@ -133,7 +135,10 @@ def _beside_mixed_model(
     if isinstance(fit, GeneralizedFit):
         own = level_estimates(fit, observations_of_fit(model, *given), place, shrunk)
     else:
-        rows = rows_of_fit(model, *given)
+        if isinstance(fit, ResidualFit) and fit.structure.is_correlated:
+            rows = series_of_fit(model, *given)[0]
+        else:
+            rows = rows_of_fit(model, *given)
         varying = shrunk[rows.codes[position]] * rows.columns[:, columns]
         response = rows.columns[:, -1] - mean_predictions(fit, rows) + varying.sum(axis=1)
         own = _least_squares(rows, position, columns, response, len(effects))

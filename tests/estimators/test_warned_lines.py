@@ -66,7 +66,10 @@ def in_a_search(**how):
 
 
 # Every one is a call in one line.
+WEEKS = X.assign(week=np.array(["early", "late", "mid"])[ROWS["row"] % 3], pupil=ROWS["row"] // 3)
+TOEPLITZ = MixedLinearRegressor(fixed="x", residual="toeplitz(week | pupil)")
 CALLS = {
+    "an order of visits": lambda: TOEPLITZ.fit(WEEKS, Y),
     "lmer": lambda: lmer("y ~ x + (1 | school)", ALIKE.assign(y=Y)),
     "fit": lambda: doubtful().fit(ALIKE, Y),
     "fit with weights": lambda: doubtful().fit(X, Y, HALVES),
