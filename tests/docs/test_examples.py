@@ -282,6 +282,28 @@ def test_17_covariances():
     assert ar1 < intercept - 10.0
 
 
+def test_18_serial_correlation():
+    text = draw("18_serial_correlation")
+    assert abs(float(re.search(r"ar1 = (\S+)", text)[1]) - 0.85) < 0.04
+    aic = dict(re.findall(r"^(independent|serial) +(\d+\.\d)$", text, re.MULTILINE))
+    assert float(aic["serial"]) < float(aic["independent"]) - 1000.0
+    errors = [float(error) for error in re.findall(r"standard error (\S+)", text)]
+    assert errors[1] < 0.6 * errors[0]
+    ahead = re.findall(r"weeks ahead: plain (\S+), forecast (\S+)", text)
+    shares = [float(forecast) / float(plain) for plain, forecast in ahead]
+    assert shares[0] < 0.7
+    assert shares[0] < shares[1] < shares[2] < 1.0
+
+
+def test_19_unequal_variances():
+    text = draw("19_unequal_variances")
+    assert "ratio Female/Male      0.41   0.29   0.58" in text  # nlme: 1 / 2.445905
+    rows = re.findall(r"girls (\S+), boys (\S+)$", text, re.MULTILINE)
+    (girls, boys), (girls_own, boys_own) = (map(float, row) for row in rows)
+    assert boys > 2.0 * girls
+    assert abs(boys_own - girls_own) < 0.15
+
+
 def test_every_example_of_the_gallery_is_run_here():
     numbered = sorted(path.stem for path in (ROOT / "examples").glob("[0-9]*.py"))
     assert [name[:2] for name in numbered] == [f"{n:02}" for n in range(1, len(numbered) + 1)]
