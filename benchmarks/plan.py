@@ -30,7 +30,7 @@ from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
 from skmixed.core.sums.summed_rows import SummedRows
-from skmixed.design.design import empty_columns
+from skmixed.design.column_collection import empty_columns
 from skmixed.inference import bootstrap
 from skmixed.model_selection import cross_validate
 

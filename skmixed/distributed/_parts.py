@@ -21,7 +21,8 @@ from skmixed.design.categories import (
     table_of_levels,
     with_levels,
 )
-from skmixed.design.design import Design, are_plain
+from skmixed.design.column_collection import are_plain
+from skmixed.design.design import Design
 from skmixed.design.residual import ResidualDesign
 from skmixed.design.tables import to_pandas
 from skmixed.design.values import ABSENT_LEVEL, Kind, kind_of, operand_kind, refuse_dates

@@ -17,7 +17,7 @@ from skmixed.core.search.newton import Newton
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.summed_rows import SummedRows
-from skmixed.design.design import empty_columns
+from skmixed.design.column_collection import empty_columns
 from skmixed.design.records import stored
 
 _LEAST_RESIDUAL = 1e-9  # of the target's variance: far above rounding, and no encoding shows it

@@ -10,7 +10,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
 from skmixed.core.model.structures.named import OF_RANK, STRUCTURES
-from skmixed.design.design import Formulas
+from skmixed.design.column_collection import Formulas
 from skmixed.design.grammar.syntax import parse_random
 from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators.mixed._mixed_state import MixedState

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray
-from skmixed.design.design import Formulas
+from skmixed.design.column_collection import Formulas
 from skmixed.design.formula import arithmetic_terms, evaluate_expression
 from skmixed.design.grammar.covariances import structured_text
 from skmixed.design.grammar.expressions import uses_all_columns, variables
