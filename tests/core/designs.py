@@ -228,6 +228,8 @@ def draw_codes(rng, n_rows, relations):
         before = codes[-1]
         if relation == "crossed":
             codes.append(rng.integers(rng.integers(2, 6), size=n_rows))
+        elif relation == "whole":
+            codes.append(np.zeros(n_rows, dtype=int))
         elif relation == "same":
             codes.append(rng.permutation(before.max() + 1)[before])
         else:

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
+from skmixed.core.rows import leave_out
+from skmixed.core.rows.leave_out import (
+    coefficients_without_levels,
+    leave_levels_out,
+    leave_rows_out,
+)
 from tests.core.designs import draw_lambdas, random_design
 from tests.core.strategies import BOUNDARIES, designs, examples
 
@@ -61,6 +66,39 @@ def test_levels_left_out(design, boundary, which):
         theirs[chosen] = refit_without(design, lambdas, chosen)
     scale = np.ptp(design.rows().columns[:, -1])
     np.testing.assert_allclose(ours, theirs, atol=1e-7 * scale)
+
+
+@pytest.mark.parametrize("boundary", ["inside", "zero"])
+@pytest.mark.parametrize("relations", [("whole",), ("nested", "whole"), ("same", "whole")])
+@pytest.mark.parametrize("seed", range(3))
+def test_levels_left_out_beside_a_factor_of_one_level(seed, relations, boundary, monkeypatch):
+    counts = (1,) * len(relations) + (3,)
+    design = random_design(
+        seed,
+        relations=relations,
+        n_slopes=counts,
+        terms=("unstructured",) * len(counts),
+        weights="fractional",
+        weighting="precision",
+        n_rows=80,
+        n_fixed=1,
+    )
+    lambdas = draw_lambdas(design, np.random.default_rng(1), boundary)
+    fit = design.fit_at(lambdas)
+    rows, used = design.rows(), design.spec.used_factors
+    sizes = {factor: rows.codes[factor].max() + 1 for factor in used}
+    factor = min((f for f in used if sizes[f] > 1), key=sizes.get)
+    theirs, betas = np.empty(design.n_rows), []
+    for level in range(sizes[factor]):
+        chosen = np.flatnonzero(rows.codes[factor] == level)
+        theirs[chosen] = refit_without(design, lambdas, chosen)
+        kept = np.setdiff1d(np.arange(design.n_rows), chosen)
+        betas.append(design.fit_at(lambdas, design.products(kept)).beta)
+    monkeypatch.setattr(leave_out, "predict_without", None)  # no level has its own evaluation
+    scale = np.ptp(rows.columns[:, -1])
+    np.testing.assert_allclose(leave_levels_out(fit, rows, factor), theirs, atol=1e-7 * scale)
+    ours = coefficients_without_levels(fit, rows, factor)
+    np.testing.assert_allclose(ours, betas, rtol=1e-6, atol=1e-7 * scale)
 
 
 def test_other_rows_are_refused():

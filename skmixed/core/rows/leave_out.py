@@ -12,6 +12,9 @@ hat matrix of Demidenko & Stukel 2005, doi:10.1002/sim.1974). For all rows of a 
 coarser factor contains, with S_l = X_l'V_l^-1 X_l,
 
     beta without it = beta - (X'V^-1 X - S_l)^-1 X_l'V_l^-1 (y_l - X_l beta).
+
+Effects of a factor of one level, as those of curves, are columns among X for this, times their
+lambda, with one added to their sum of squares in X'V^-1 X.
 """
 
 from __future__ import annotations
@@ -22,10 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from skmixed.core.elimination.choose import arrange
+from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.rows.scaled import ScaledTable
+from skmixed.core.sums.blocks import pair_between
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summation import apply_basis, gram_matrix, in_unit, level_sums
 from skmixed.core.sums.summed_rows import SummedRows
@@ -77,9 +83,9 @@ def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
     """Predict every row without any row of its level of one factor, (n,), in units of y.
 
     The prediction is X beta and the random effects of the other factors; `position` is that of the
-    factor in the layout. A factor that contains all others takes one evaluation of the criterion
-    and a pass over the rows; one that is crossed with others or nested in one takes an evaluation a
-    level.
+    factor in the layout. A factor that contains all others, but for those of one level, takes one
+    evaluation of the criterion and a pass over the rows; one that is crossed with others or nested
+    in one takes an evaluation a level.
     """
     rows = rows_at_levels(fit, rows)
     codes = rows.codes[position]
@@ -142,7 +148,12 @@ def predict_without(fit: Fit, summed: SummedRows, chosen: IntArray) -> FloatArra
 
 
 def _contains_all(fit: Fit, position: int) -> bool:
-    return fit.spec.used_factors.index(position) == fit.problem.elimination.outermost
+    """Tell whether levels of a factor hold whole levels of all others but those of one level."""
+    if fit.problem.elimination.outermost is None:
+        return False
+    own, chosen = fit.problem.model.own, fit.spec.used_factors.index(position)
+    sizes = [block.shape[2] for block in own]
+    return all(size == 1 or size >= sizes[chosen] for size in sizes)
 
 
 def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArray:
@@ -160,7 +171,8 @@ def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArr
         model = fit.problem.model
         scaled, determined, _ = _outer_coefficients(fit, rows, position)
         to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
-        beta = fit.beta + (scaled - fit.evaluation.beta) @ to_fixed.T
+        moved = scaled[:, : len(fit.evaluation.beta)] - fit.evaluation.beta
+        beta = fit.beta + moved @ to_fixed.T
         lost = np.flatnonzero(~determined)
     if len(lost):
         summed = SummedRows.among(fit.products, rows)
@@ -183,16 +195,17 @@ def _outer_coefficients(
 ) -> tuple[FloatArray, NDArray[np.bool_], ScaledTable]:
     """Return the scaled coefficients without each level, and whether the others determine them.
 
-    The coefficients have shape (n_levels, p).
+    The coefficients have shape (n_levels, p), those of the columns of the table, of which the
+    effects of factors of one level are the last.
     """
-    table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
-    p, n_levels = len(evaluation.beta), len(rows.indexes[position])
+    table, lambdas, cross, whole = _with_whole_effects(fit, ScaledTable.of(fit, rows), position)
+    p, n_levels = len(whole), len(rows.indexes[position])
     fixed = table.fixed[:, :p]
-    reduced = np.concatenate(
-        [part for _, part in table.reduced(evaluation.lambdas, evaluation.cross)]
-    )
-    reduced[:, p] -= reduced[:, :p] @ evaluation.beta
+    reduced = np.concatenate([part for _, part in table.reduced(lambdas, cross)])
+    reduced[:, p] -= reduced[:, :p] @ whole
     total = fixed.T @ _weighted(reduced[:, :p], rows.weights)
+    n_fixed = len(fit.evaluation.beta)
+    total[n_fixed:, n_fixed:] += np.eye(p - n_fixed)
     beta = np.empty((n_levels, p))
     known = np.empty(n_levels, dtype=bool)
     codes = rows.codes[position]
@@ -206,8 +219,47 @@ def _outer_coefficients(
         sums = level_sums(
             codes[chosen] - start, stop - start, list(fixed[chosen].T), reduced[chosen], weights
         )
-        beta[start:stop], known[start:stop] = _downdated(evaluation.beta, total, sums)
+        beta[start:stop], known[start:stop] = _downdated(whole, total, sums)
     return beta, known, table
+
+
+def _with_whole_effects(
+    fit: Fit, table: ScaledTable, position: int
+) -> tuple[ScaledTable, Blocks, Blocks, FloatArray]:
+    """Take the effects of other factors of one level for columns like the fixed ones.
+
+    Returns the table of [X Z y], Z times its lambda, and of the factors that are left their
+    lambdas, (k, k), and Z_f'V^-1[X Z y], (k, p + 1, n_levels), where V has them alone; and the
+    coefficients of [X Z], (p,).
+    """
+    evaluation, problem, factors = fit.evaluation, fit.problem, fit.spec.used_factors
+    lambdas, own, right = evaluation.lambdas, problem.model.own, problem.model.right
+    n_fixed, chosen = len(evaluation.beta), factors.index(position)
+    whole = [f for f, block in enumerate(own) if block.shape[2] == 1 and f != chosen]
+    if not whole:
+        return table, lambdas, evaluation.cross, evaluation.beta
+    kept = [f for f in range(len(factors)) if f not in whole]
+    pairs = {
+        (kept.index(i), kept.index(j)): pair
+        for (i, j), pair in problem.pairs.items()
+        if i in kept and j in kept
+    }
+    sums = []
+    for f in kept:
+        between = [
+            np.matmul(lambdas[w].T, pair_between(problem.pairs, f, w).products) for w in whole
+        ]
+        sums.append(np.hstack([right[f][:, :n_fixed], *between, right[f][:, n_fixed:]]))
+    factorisation = arrange([own[f] for f in kept], pairs).factorise([lambdas[f] for f in kept])
+    scores = evaluation.scores()
+    effects = [lambdas[w].T @ scores[w][:, 0] for w in whole]
+    columns = [table.random[w].T @ lambdas[w] for w in whole]
+    fixed = np.hstack([table.fixed[:, :n_fixed], *columns, table.fixed[:, n_fixed:]])
+    left = ScaledTable(
+        fixed, [table.random[f] for f in kept], [table.codes[f] for f in kept], table.scale
+    )
+    coefficients = np.concatenate([evaluation.beta, *effects])
+    return left, [lambdas[f] for f in kept], factorisation.reduce(sums).cross(), coefficients
 
 
 def _downdated(
