@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,8 +22,10 @@ from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Term
 from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.structure import ResidualParameter
 from skmixed.inference.fitted import MixedFit, coefficient_names, stated_places
 
+_AT_ONE = 1e-12  # from a correlation of +-1: nearer is on the boundary, but for rounding
 _NAMED_OF_SHARED = 3  # columns that share a deviation: of more the first and the last say it
 
 
@@ -179,3 +181,31 @@ def values_of(
         return correlations[:, first, other[0]] if part.kind == "cor" else deviations[:, first]
 
     return np.stack([values(part) for part in components], axis=1)
+
+
+def range_of(fit: MixedFit, component: Component) -> tuple[float, float]:
+    """Return what a parameter cannot be below and above."""
+    if component.kind == "residual":
+        assert isinstance(fit, ResidualFit)
+        parameter = fit.residual_parameters[component.columns[0]]
+        return parameter.lower, parameter.upper
+    return (-1.0, 1.0) if component.kind == "cor" else (0.0, np.inf)
+
+
+def scale_of(estimate: float, within: tuple[float, float]) -> tuple[float, Any] | None:
+    """Return the estimate on the scale of its range, and the way back; None on the boundary."""
+    if within[0] == -np.inf:
+        return estimate, float
+    if within[1] == 1.0:
+        inside = abs(estimate) < 1.0 - _AT_ONE
+        return (float(np.arctanh(estimate)), np.tanh) if inside else None
+    return (float(np.log(estimate)), np.exp) if 0.0 < estimate < np.inf else None
+
+
+def steepness(parameter: ResidualParameter) -> float:
+    """Return the derivative of the scale of a parameter's range in its value."""
+    if parameter.lower == -np.inf:
+        return 1.0
+    if parameter.upper == 1.0:
+        return 1.0 / (1.0 - parameter.value**2)
+    return 1.0 / parameter.value

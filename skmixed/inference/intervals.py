@@ -15,10 +15,16 @@ from scipy import stats
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
-from skmixed.core.residual.structure import ResidualParameter
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
-from skmixed.inference.components import Component, components_of, parameters_of
+from skmixed.inference.components import (
+    Component,
+    components_of,
+    parameters_of,
+    range_of,
+    scale_of,
+    steepness,
+)
 from skmixed.inference.fitted import (
     GivenRows,
     MixedFit,
@@ -46,8 +52,6 @@ from skmixed.inference.table import Table
 Limits = tuple[float, float]
 _NO_LIMITS: Limits = (float("nan"), float("nan"))
 
-_AT_ONE = 1e-12  # from a correlation of +-1: nearer is on the boundary, but for rounding
-
 
 def variance_limits(fit: MixedFit, components: list[Component], quantile: float) -> list[Limits]:
     """Return intervals of deviations, correlations, sigma or a dispersion by the delta method.
@@ -63,7 +67,7 @@ def variance_limits(fit: MixedFit, components: list[Component], quantile: float)
     without_maximum = isinstance(fit, GeneralizedFit) and fit.report.is_unbounded
     limits = []
     for component in components:
-        scale = _scale(component.estimate, _range(fit, component))
+        scale = scale_of(component.estimate, range_of(fit, component))
         if scale is None or (without_maximum and component.term is not None):
             limits.append(_NO_LIMITS)
             continue
@@ -86,25 +90,6 @@ def _log_covariance(fit: MixedFit) -> FloatArray:
     end = len(fit.beta) + len(fit.theta) + len(fit.scales)
     of_rest = fit.parameter_covariance[len(fit.beta) : end, len(fit.beta) : end]
     return np.pad(of_rest, (0, 1 - len(fit.scales)))
-
-
-def _range(fit: MixedFit, component: Component) -> tuple[float, float]:
-    """Return what a parameter cannot be below and above."""
-    if component.kind == "residual":
-        assert isinstance(fit, ResidualFit)
-        parameter = fit.residual_parameters[component.columns[0]]
-        return parameter.lower, parameter.upper
-    return (-1.0, 1.0) if component.kind == "cor" else (0.0, np.inf)
-
-
-def _scale(estimate: float, within: tuple[float, float]) -> tuple[float, Any] | None:
-    """Return the estimate on the scale of its range, and the way back; None on the boundary."""
-    if within[0] == -np.inf:
-        return estimate, float
-    if within[1] == 1.0:
-        inside = abs(estimate) < 1.0 - _AT_ONE
-        return (float(np.arctanh(estimate)), np.tanh) if inside else None
-    return (float(np.log(estimate)), np.exp) if 0.0 < estimate < np.inf else None
 
 
 def _covariance_changes(fit: MixedFit) -> list[FloatArray]:
@@ -134,7 +119,7 @@ def _gradient(fit: MixedFit, component: Component, changes: list[FloatArray]) ->
     if component.kind == "residual":
         assert isinstance(fit, ResidualFit)
         parameter = fit.residual_parameters[component.columns[0]]
-        gradient[places[-1] : -1] = parameter.slopes * _steepness(parameter)
+        gradient[places[-1] : -1] = parameter.slopes * steepness(parameter)
         return gradient
     if not isinstance(fit, GeneralizedFit):
         gradient[-1] = 0.0 if component.kind == "cor" else 0.5
@@ -157,15 +142,6 @@ def _gradient(fit: MixedFit, component: Component, changes: list[FloatArray]) ->
     own[:] = changes[position][:, i, j] / root - r * (by_variance + by_other) / 2.0
     own /= 1.0 - r**2
     return gradient
-
-
-def _steepness(parameter: ResidualParameter) -> float:
-    """Return the derivative of the scale of a parameter's range in its value."""
-    if parameter.lower == -np.inf:
-        return 1.0
-    if parameter.upper == 1.0:
-        return 1.0 / (1.0 - parameter.value**2)
-    return 1.0 / parameter.value
 
 
 Intervals = tuple[list[Component], list[Limits], tuple[str, ...]]
@@ -304,7 +280,7 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
     ]
     dispersion = " and the dispersion" if "dispersion" in fit.scales else ""
     scale = f"Deviations{dispersion} on a logarithmic scale"
-    has_correlations = any(_range(fit, part) == (-1.0, 1.0) for part in of_variances)
+    has_correlations = any(range_of(fit, part) == (-1.0, 1.0) for part in of_variances)
     scale += ", correlations on that of Fisher's z." if has_correlations else "."
     return components, limits, (tests.note, scale)
 
@@ -345,8 +321,6 @@ def _profile(model: Any, level: float, rows: GivenRows) -> Intervals:
     notes: tuple[str, ...] = (note,)
     if threshold_names(fit):
         notes += ("Of thresholds there is no profile.",)
-    if any(part.kind == "residual" and curve is None for part, curve in curves):
-        notes += ("Correlations and ratios of visits have no profile: take method='wald'.",)
     return [component for component, _ in curves], limits, notes
 
 

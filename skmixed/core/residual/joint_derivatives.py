@@ -37,6 +37,7 @@ class PhiDerivatives:
 
     problem: ResidualProblem
     evaluation: Evaluation  # of a `CombinedProblem`
+    given: FloatArray | None = None  # (p + 1, p + 1), W_m, where it is not that of the optimum
 
     @property
     def combination(self) -> Combination:
@@ -66,7 +67,8 @@ class PhiDerivatives:
     @cached_property
     def forms(self) -> FloatArray:
         """What a unit of every table changes the criterion by, (M,), but for log|R|."""
-        middle, problem = self.evaluation.middle, self.problem
+        problem = self.problem
+        middle = self.evaluation.middle if self.given is None else self.given
         found = problem.gram.reshape(len(problem.gram), -1) @ middle.ravel()
         weighted = [np.matmul(middle, b) for b in self.effects]
         for (i, j), (rows, columns) in self.pair_levels.items():

@@ -10,10 +10,14 @@ import numpy as np
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.evaluation import evaluate
+from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec
-from skmixed.core.residual.joint_derivatives import JointCurvature, joint_curvature
+from skmixed.core.residual.joint_derivatives import (
+    JointCurvature,
+    PhiDerivatives,
+    joint_curvature,
+)
 from skmixed.core.residual.residual_problem import ResidualProblem
 from skmixed.core.residual.residual_search import search_jointly
 from skmixed.core.residual.residual_tables import ResidualTables
@@ -105,6 +109,15 @@ class ResidualFit(Fit):
     def problem_at(self, phi: FloatArray) -> Problem:
         """Return the criterion at any phi, (q,), in units that do not depend on it."""
         return self._tabled.at(phi)
+
+    def phi_gradient(
+        self, phi: FloatArray, evaluation: Evaluation, middle: FloatArray
+    ) -> FloatArray:
+        """Return the derivative of the criterion in phi, (q,), at an evaluation of `problem_at`.
+
+        `middle` is W_m, (p + 1, p + 1), which sigma and coefficients that are given may change.
+        """
+        return PhiDerivatives(self._tabled, evaluation, middle).gradient
 
     @property
     def _tabled(self) -> ResidualProblem:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from skmixed.core.linalg import FloatArray
+from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.joint_derivatives import JointCurvature
@@ -93,6 +94,13 @@ class VisitsFit(ResidualFit):
         model = replace(origin.model, gram=evaluation.lower @ evaluation.lower.T, within=None)
         constant = origin.constant + evaluation.log_det
         return replace(origin, model=model, constant=constant)
+
+    def phi_gradient(
+        self, phi: FloatArray, evaluation: Evaluation, middle: FloatArray
+    ) -> FloatArray:
+        at_visits = evaluate_visits(self.model, self.structure.covariance(phi))
+        change = (at_visits.information - at_visits.spread(middle)).sum(axis=0)
+        return np.tensordot(self.structure.slopes(phi), change, 2)
 
     def _curvature(self) -> JointCurvature:
         evaluation, slopes = self.at_visits, self.structure.slopes(self.phi)

@@ -24,7 +24,7 @@ from scipy import linalg
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.evaluation import evaluate
+from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import Term
 from skmixed.inference.components import Component
@@ -274,6 +274,8 @@ class Deviance:
     by_omegas: Blocks  # (k, k) a factor, in the absolute covariance Lambda Lambda'
     by_log_sigma: float  # at given covariances
     by_held: float  # in the coefficient that is held; 0 without
+    evaluation: Evaluation
+    middle: FloatArray  # (p + 1, p + 1), W_m of the residuals at the coefficients that are held
 
 
 def deviance_at(
@@ -304,7 +306,8 @@ def deviance_at(
         square += off**2 * float(row @ along)
         by_held = 2.0 * off * model.response_scale / s
     value = evaluation.criterion + (square - evaluation.square) / s
-    by_scaled = evaluation.slopes(np.outer(w, w / s))
+    middle = np.outer(w, w / s)
+    by_scaled = evaluation.slopes(middle)
     if not all(np.isfinite(slope).all() for slope in by_scaled):
         raise FloatingPointError("a derivative of the deviance is not a finite number")
     by_omegas = [
@@ -314,7 +317,7 @@ def deviance_at(
     by_log_sigma = 2.0 * (problem.n_observations - square / s) - 2.0 * sum(
         float(((slope @ lam) * lam).sum()) for slope, lam in zip(by_scaled, scaled, strict=True)
     )
-    return Deviance(value, by_omegas, by_log_sigma, by_held)
+    return Deviance(value, by_omegas, by_log_sigma, by_held, evaluation, middle)
 
 
 def _carried(random_map: FloatArray, gradient: FloatArray) -> FloatArray:

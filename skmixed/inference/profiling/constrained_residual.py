@@ -1,29 +1,33 @@
 """The deviance of a model with a residual structure, one parameter of any kind held.
 
-Its parameters phi are free coordinates beside those of the covariances and log sigma. Derivatives
-in phi are central differences at given covariances.
+Its parameters phi are free coordinates beside those of the covariances and log sigma. A parameter
+of the structure that is one entry of phi is held by holding that. What is a function of several, as
+a correlation of two visits, is held on its own scale by a condition on the search; the slope of the
+deviance is then the multiplier of that condition.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
-from skmixed.inference.components import Component
-from skmixed.inference.profiling.constrained import ConstrainedDeviance, Deviance, deviance_at
-
-_PHI_STEP = 1e-5  # differences of a deviance of thousands keep eight digits of a slope
+from skmixed.core.residual.structure import ResidualParameter
+from skmixed.inference.components import range_of, scale_of, steepness
+from skmixed.inference.profiling.constrained import ConstrainedDeviance, deviance_at
+from skmixed.inference.profiling.constrained_search import ConditionedSearch, RoundSearch
 
 
 @dataclass(frozen=True, eq=False)
 class ResidualDeviance(ConstrainedDeviance):
     """A linear mixed model with a residual structure and one parameter held.
 
-    t of a parameter of the structure is the entry of phi that it is a function of.
+    t of a parameter of the structure is the entry of phi that it is a function of, or, where there
+    are several, its value on the scale of its Wald interval.
     """
 
     fit: ResidualFit
@@ -33,20 +37,40 @@ class ResidualDeviance(ConstrainedDeviance):
         """The entry of phi that is held, if one is."""
         if self.component.kind != "residual":
             return None
-        return entry_of(self.fit, self.component)
+        entries = np.flatnonzero(self._parameter(self.fit.phi).slopes)
+        return int(entries[0]) if len(entries) == 1 else None
+
+    @property
+    def is_conditioned(self) -> bool:
+        """Whether a parameter is held that several entries of phi make."""
+        return self.component.kind == "residual" and self.place is None
+
+    def _parameter(self, phi: FloatArray) -> ResidualParameter:
+        return self.fit.structure.parameters(phi)[self.component.columns[0]]
+
+    def _scaled(self, value: float) -> tuple[float, Any]:
+        """Return a value on the scale of its range, and the way back."""
+        scaled = scale_of(value, range_of(self.fit, self.component))
+        if scaled is None:
+            raise FloatingPointError(f"{self.component.name} is on the boundary of its range")
+        return scaled
 
     @property
     def optimum(self) -> float:
         """The value of t at the optimum."""
+        if self.is_conditioned:
+            return self._scaled(self.component.estimate)[0]
         return super().optimum if self.place is None else float(self.fit.phi[self.place])
 
     def value(self, t: float) -> float:
         """Return the parameter at a value of t."""
+        if self.is_conditioned:
+            return float(self._scaled(self.component.estimate)[1](t))
         if self.place is None:
             return super().value(t)
         phi = self.fit.phi.copy()
         phi[self.place] = t
-        return self.fit.structure.parameters(phi)[self.component.columns[0]].value
+        return self._parameter(phi).value
 
     @property
     def others(self) -> FloatArray:
@@ -55,6 +79,19 @@ class ResidualDeviance(ConstrainedDeviance):
 
     def _free(self, phi: FloatArray) -> FloatArray:
         return phi if self.place is None else np.delete(phi, self.place)
+
+    def searcher(self) -> RoundSearch:
+        """Return a search without second derivatives, which keeps a condition if there is one."""
+        return ConditionedSearch(self) if self.is_conditioned else super().searcher()
+
+    def condition(self, x: FloatArray) -> tuple[float, FloatArray]:
+        """Return t at the free coordinates x, (m,), and its derivatives, (m,)."""
+        phi = x[len(x) - len(self.fit.phi) :]
+        parameter = self._parameter(phi)
+        slopes = np.zeros(len(x))
+        t = self._scaled(parameter.value)[0]
+        slopes[len(x) - len(phi) :] = parameter.slopes * steepness(parameter)
+        return t, slopes
 
     def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
         """Return the deviance, its gradient in the free coordinates x, (m,), and its slope in t."""
@@ -66,20 +103,13 @@ class ResidualDeviance(ConstrainedDeviance):
         log_sigma = t if kind == "scale" else float(head[-1])
         held = (columns[0], t) if kind == "coefficient" else None
         terms = self.thetas(head, t)
-
-        def at(phi: FloatArray) -> Deviance:
-            return deviance_at(self.fit.problem_at(phi), self.lambdas(terms), log_sigma, held)
-
-        value, gradient, slope = self._derivatives(at(phi), terms, t)
-        in_phi = np.empty(len(phi))
-        for n, step in enumerate(_PHI_STEP * np.eye(len(phi))):
-            in_phi[n] = (at(phi + step).value - at(phi - step).value) / (2.0 * _PHI_STEP)
+        found = deviance_at(self.fit.problem_at(phi), self.lambdas(terms), log_sigma, held)
+        value, gradient, slope = self._derivatives(found, terms, t)
+        in_phi = self.fit.phi_gradient(phi, found.evaluation, found.middle)
         if self.place is not None:
             slope += in_phi[self.place]
-        return value, np.append(gradient, self._free(in_phi)), slope
-
-
-def entry_of(fit: ResidualFit, component: Component) -> int | None:
-    """Return the entry of phi that a parameter of the structure is a function of, if it is one."""
-    entries = np.flatnonzero(fit.residual_parameters[component.columns[0]].slopes)
-    return int(entries[0]) if len(entries) == 1 else None
+        gradient = np.append(gradient, self._free(in_phi))
+        if self.is_conditioned:
+            _, change = self.condition(x)
+            slope = float(change @ gradient / (change @ change))
+        return value, gradient, slope

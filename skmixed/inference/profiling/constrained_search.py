@@ -68,6 +68,28 @@ class RoundSearch:
             self.root = _updated(self.root, end.learned)
 
 
+class ConditionedSearch(RoundSearch):
+    """Sequential quadratic programming in the same coordinates, where t is a function of x."""
+
+    def lowest(self, x: FloatArray, t: float) -> End:
+        """Search from x, (m,), which need not meet the condition."""
+
+        def apart(z: FloatArray) -> float:
+            return float(self.constrained.condition(x + self.root @ z)[0] - t)
+
+        def slopes(z: FloatArray) -> FloatArray:
+            return np.asarray(self.root.T @ self.constrained.condition(x + self.root @ z)[1])
+
+        result = minimize(
+            _in_round_coordinates, np.zeros(len(x)), args=(self.constrained, x, self.root, t),
+            jac=True, method="SLSQP", options={"ftol": _GAIN_LEFT, "maxiter": _MOST_NEWTON_STEPS},
+            constraints={"type": "eq", "fun": apart, "jac": slopes},
+        )  # fmt: skip
+        if not result.success:
+            raise FloatingPointError(f"a search with a parameter held ended: {result.message}")
+        return End(float(result.fun), x + self.root @ result.x, np.eye(len(x)))
+
+
 @dataclass(slots=True)
 class _Stand:
     """Where Newton's method stands."""

@@ -30,7 +30,7 @@ from skmixed.inference.fitted import (
 from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.profiling.constrained import Constrained, ConstrainedDeviance
 from skmixed.inference.profiling.constrained_likelihood import ConstrainedLikelihood
-from skmixed.inference.profiling.constrained_residual import ResidualDeviance, entry_of
+from skmixed.inference.profiling.constrained_residual import ResidualDeviance
 from skmixed.inference.profiling.constrained_search import NOT_COMPUTED, Searcher
 from skmixed.inference.table import Table, TabularResult
 
@@ -224,18 +224,11 @@ def _curves(
         if part.kind == "threshold":
             continue
         curve = None
-        if is_identified(fit, part) and not _depends_on_several(fit, part):
+        if is_identified(fit, part):
             with of_one_parameter(part):
                 curve = ProfileCurve(constrain(part), fit.criterion)
         found.append((part, curve))
     return found
-
-
-def _depends_on_several(fit: MixedFit, part: Component) -> bool:
-    """Tell whether a parameter is no single coordinate, so that it cannot be held."""
-    if part.kind != "residual" or not isinstance(fit, ResidualFit):
-        return False
-    return entry_of(fit, part) is None
 
 
 @contextmanager
