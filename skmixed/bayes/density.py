@@ -63,7 +63,7 @@ def starting_points(fit: Fit, prior: ModelPrior) -> FloatArray:
     """
     parametrization = prior.parametrization
     first = parametrization.read(fit.covariances, float(np.sqrt(fit.sigma2)))
-    if not fit.scaled_lambdas or has_plenty(fit.problem, fit.evaluation.omegas):
+    if not fit.scaled_lambdas or has_plenty(fit.problem):
         return first[None]
     starts = [first]
     for omegas in _other_covariances(fit):

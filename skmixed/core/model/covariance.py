@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skmixed.core.linalg import BoolArray, FloatArray, IntArray, block_diagonal
+from skmixed.core.linalg import WIDE, BoolArray, FloatArray, IntArray, block_diagonal
 
 _ROOT_STEP = 1e-6  # of central differences of lambda, whose entries are of the size of theta
 
@@ -88,6 +88,11 @@ class Structure(ABC):
         return False
 
     @property
+    def n_angles(self) -> int:
+        """Number of entries of theta that are angles."""
+        return 0
+
+    @property
     def angles(self) -> BoolArray:
         """Which entries of theta, (t,), are angles, of unit one; others are as large as lambda."""
         return np.zeros(self.n_theta, dtype=np.bool_)
@@ -97,10 +102,24 @@ class Structure(ABC):
         """The largest rank."""
         return self.size
 
+    def is_curve(self, n_levels: float) -> bool:
+        """Tell whether a term stands for a curve: columns of a basis, of different size by design.
+
+        So do columns that share a variance if there is one level of them, or if they are many.
+        """
+        if self.size == 1 or (n_levels > 1 and self.size < WIDE):
+            return False
+        return self.one_unit and self.n_theta == 1
+
     @property
     def n_like_noise(self) -> int:
         """Number of effects of a level that may explain as many rows of it without a rest."""
         return self.rank_of_covariances
+
+    @property
+    def has_alternatives(self) -> bool:
+        """Whether there are `alternatives` to any covariance."""
+        return False
 
     def alternatives(self, omega: FloatArray) -> list[FloatArray]:
         """Return covariances, (..., k, k), to search from beside one: where there may be optima."""
@@ -242,17 +261,12 @@ class BlockDiagonal(Structure):
         return _joint_basis(self)
 
     @property
-    def angles(self) -> BoolArray:
-        return np.concatenate([block.angles for block in self.terms])
+    def n_angles(self) -> int:
+        return sum(block.n_angles for block in self.terms)
 
     @property
-    def n_like_noise(self) -> int:
-        """Number of effects of a level that may explain as many rows of it without a rest."""
-        return self.rank_of_covariances
-
-    def alternatives(self, omega: FloatArray) -> list[FloatArray]:
-        """Return covariances, (..., k, k), to search from beside one: where there may be optima."""
-        return []
+    def angles(self) -> BoolArray:
+        return np.concatenate([block.angles for block in self.terms])
 
     def rescaled(self, theta: FloatArray, change: FloatArray) -> FloatArray:
         return block_diagonal(

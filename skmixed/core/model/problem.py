@@ -93,11 +93,16 @@ class Problem:
         """Number of independent fixed columns."""
         return len(self.model.kept)
 
-    @property
+    @cached_property
+    def n_levels(self) -> list[float]:
+        """Number of levels of every used factor."""
+        return [self.model.n_levels(factor) for factor in range(len(self.structures))]
+
+    @cached_property
     def n_effects(self) -> int:
         """Number of random effects, of all factors together."""
-        model = self.model
-        return sum(len(own) * int(model.n_levels(f)) for f, own in enumerate(model.own))
+        zipped = zip(self.structures, self.n_levels, strict=True)
+        return sum(structure.size * int(n) for structure, n in zipped)
 
     @property
     def degrees(self) -> float:

@@ -86,8 +86,12 @@ class Coordinates:
         """
         units = np.ones(len(theta))
         for structure, place in zip(self.structures, self.places, strict=True):
-            sizes = np.where(structure.angles, 1.0, theta[place])
-            units[place] = np.where(structure.angles, 1.0, max(1.0, *map(abs, sizes.tolist())))
+            entries = theta[place]
+            if structure.n_angles:
+                entries = entries[~structure.angles]
+            units[place] = max(1.0, *map(abs, entries.tolist()))
+            if structure.n_angles:
+                units[place][structure.angles] = 1.0
         return units
 
     def way_off(

@@ -103,7 +103,7 @@ class Newton:
             return self._search(problem, start)
         begin = minque_start(problem)
         is_short = self.max_iter < _SHORT
-        is_plain = has_plenty(problem, begin)
+        is_plain = has_plenty(problem)
         if len(begin) > 1 and not is_short and not is_plain and is_small(problem):
             found = self._search_widely(problem, begin)
             if found is not None:

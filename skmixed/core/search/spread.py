@@ -30,7 +30,7 @@ from skmixed.core.model.problem import Problem
 from skmixed.core.model.stack import LockstepData
 from skmixed.core.search.lockstep import HOPELESS, LITTLE_HIGHER, StackSearch, are_near
 from skmixed.core.search.report import Iteration
-from skmixed.core.search.starts import is_curve, is_like_residual
+from skmixed.core.search.starts import is_like_residual
 from skmixed.core.search.unbounded import NoMaximumError, criterion_far_out, has_vanished
 
 _LARGE, _MEDIUM = 10.0, 0.1  # relative variances of the term that explains most, and of others
@@ -214,7 +214,7 @@ def _terms(problem: Problem) -> list[Term]:
         sums = diagonal(problem.model.total(factor))
         for block, columns, _ in structure.slices():
             natural = np.ones(1)
-            is_basis = is_curve(block, problem.model.n_levels(factor))
+            is_basis = block.is_curve(problem.n_levels[factor])
             if block.one_unit and block.size > 1 and not is_basis:
                 natural = problem.n_observations / np.maximum(sums[columns], _LEAST_SUM)
                 natural = np.exp2(np.unique(np.round(np.log2(natural))))

@@ -219,7 +219,7 @@ def other_starts(found: Evaluation) -> list[Blocks]:
         found.lambdas,
         problem.model.total,
         np.asarray(problem.n_observations),
-        _numbers_of_levels(problem),
+        problem.n_levels,
         has_resembling=problem.n_effects <= _MOST_EFFECTS and _has_resembling_factors(problem),
         is_clear=_has_clear_correlations(found),
     )
@@ -278,33 +278,19 @@ def starts_beside(
     return starts
 
 
-def is_curve(block: Structure, n_levels: float) -> bool:
-    """Tell whether a term stands for a curve: columns of a basis, of different size by design.
-
-    So do columns that share a variance if there is one level of them, or if they are many.
-    """
-    is_shared = block.one_unit and block.n_theta == 1 and block.size > 1
-    return is_shared and (n_levels == 1 or block.size >= WIDE)
-
-
 def _beside_curves(structures: Sequence[Structure], n_levels: Sequence[float]) -> list[int]:
     """Return the positions of all factors but those that stand for curves over all rows."""
     return [
         f
         for f, (structure, n) in enumerate(zip(structures, n_levels, strict=True))
-        if n > 1 or not all(is_curve(block, n) for block in structure.blocks)
+        if n > 1 or not all(block.is_curve(n) for block in structure.blocks)
     ]
-
-
-def _numbers_of_levels(problem: Problem) -> list[float]:
-    return [problem.model.n_levels(f) for f in range(len(problem.structures))]
 
 
 def largest_root(found: Evaluation) -> float:
     """Return the largest entry of the lambdas, but for those of curves over all rows."""
-    problem = found.problem
-    rest = _beside_curves(problem.structures, _numbers_of_levels(problem))
-    return max((float(np.abs(found.lambdas[f]).max()) for f in rest), default=0.0)
+    rest = _beside_curves(found.problem.structures, found.problem.n_levels)
+    return max((max(map(abs, found.lambdas[f].ravel().tolist())) for f in rest), default=0.0)
 
 
 def curves(problem: Problem) -> list[tuple[int, slice]]:
@@ -313,7 +299,7 @@ def curves(problem: Problem) -> list[tuple[int, slice]]:
         (factor, columns)
         for factor, structure in enumerate(problem.structures)
         for block, columns, _ in structure.slices()
-        if is_curve(block, problem.model.n_levels(factor))
+        if block.is_curve(problem.n_levels[factor])
     ]
 
 
@@ -332,23 +318,23 @@ def beside_curve(found: Evaluation, factor: int, columns: slice) -> list[Blocks]
     return result
 
 
-def has_plenty(problem: Problem, begin: Blocks) -> bool:
+def has_plenty(problem: Problem) -> bool:
     """Tell whether rows are so many that the criterion has no second minimum inside.
 
     It may have one where a term is left out, where one variance is shared by columns, and, of
     several factors, where slopes vary or crossed ones resemble each other; many effects of several
-    factors have not been tried. `begin` are covariances to begin with.
+    factors have not been tried.
     """
-    structures, n_levels = problem.structures, _numbers_of_levels(problem)
-    is_shared = any(
-        block.one_unit and block.size > 1 and not is_curve(block, n)
+    structures, n_levels = problem.structures, problem.n_levels
+    has_others = any(
+        (block.one_unit and block.size > 1 and not block.is_curve(n)) or block.has_alternatives
         for structure, n in zip(structures, n_levels, strict=True)
         for block in structure.blocks
     )
     rest = _beside_curves(structures, n_levels)
     n_effects = sum(structures[f].size * n_levels[f] for f in rest)
     plenty = problem.n_observations >= _PLENTY * n_effects
-    if is_shared or not plenty or _alternatives(structures, begin):
+    if has_others or not plenty:
         return False
     if len(rest) <= 1:
         return True
@@ -428,7 +414,7 @@ def _shared_variance_starts(
         (factor, columns)
         for factor, structure in enumerate(structures)
         for block, columns, _ in structure.slices()
-        if block.one_unit and not is_curve(block, n_levels[factor])
+        if block.one_unit and not block.is_curve(n_levels[factor])
     ]
     starts: list[Start] = []
     if not shared:
@@ -453,13 +439,13 @@ def _shared_variance_starts(
 
 def _has_clear_correlations(found: Evaluation) -> bool:
     """Tell whether the criterion is far lower than without correlations that follow laws."""
-    if not any(structure.angles.any() for structure in found.problem.structures):
+    if not any(structure.n_angles for structure in found.problem.structures):
         return False
     roots = []
     for structure, omega in zip(found.problem.structures, found.omegas, strict=True):
         without = omega.copy()
         for block, columns, _ in structure.slices():
-            if block.angles.any():
+            if block.n_angles:
                 without[columns, columns] = np.diag(np.diag(omega[columns, columns]))
         roots.append(semidefinite_cholesky(without))
     try:
@@ -479,22 +465,27 @@ def _alternatives(
     Of few effects also those without one of the deviations that a law of correlation ties together;
     none of a law where it `is_clear` what the correlations are.
     """
-    omegas = [lam @ transposed(lam) for lam in lambdas]
+    places = [
+        (factor, block, columns)
+        for factor, structure in enumerate(structures)
+        for block, columns, _ in structure.slices()
+        if block.has_alternatives and not (is_clear and block.n_angles)
+    ]
     starts: list[Start] = []
-    for factor, structure in enumerate(structures):
-        for block, columns, _ in structure.slices():
-            if is_clear and block.angles.any():
-                continue
-            omega = omegas[factor][..., columns, columns]
-            others = block.alternatives(omega)
-            if has_few and block.angles.any() and len(block.deviations) > 1:
-                kept = 1.0 - np.eye(block.size)
-                others += [omega * np.outer(one, one) for one in kept]
-            for other in others:
-                changed = omegas.copy()
-                changed[factor] = omegas[factor].copy()
-                changed[factor][..., columns, columns] = other
-                starts.append((changed, np.ones(other.shape[:-2], dtype=np.bool_)))
+    if not places:
+        return starts
+    omegas = [lam @ transposed(lam) for lam in lambdas]
+    for factor, block, columns in places:
+        omega = omegas[factor][..., columns, columns]
+        others = block.alternatives(omega)
+        if has_few and block.n_angles and len(block.deviations) > 1:
+            kept = 1.0 - np.eye(block.size)
+            others += [omega * np.outer(one, one) for one in kept]
+        for other in others:
+            changed = omegas.copy()
+            changed[factor] = omegas[factor].copy()
+            changed[factor][..., columns, columns] = other
+            starts.append((changed, np.ones(other.shape[:-2], dtype=np.bool_)))
     return starts
 
 

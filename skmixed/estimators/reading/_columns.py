@@ -194,6 +194,8 @@ def declared(
             for name in columns.groups + columns.from_argument
             if name not in residual
         )
+    if not residual:
+        return terms, columns
     taken = {*columns.groups, *columns.from_argument}
     labels = tuple(name for name in names if name in residual and name not in taken)
     return terms, replace(columns, residual=labels)

@@ -113,7 +113,9 @@ def read_training_data(
     names = table.feature_names
     if not columns.by_formula:
         table.check_shape(estimator)
-    source = replace(_cut(table, columns, estimator, fitting=True), residual=in_structure)
+    source = _cut(table, columns, estimator, fitting=True)
+    if in_structure:
+        source = replace(source, residual=in_structure)
     classes = None
     if isinstance(estimator, ClassifierMixin):
         values, classes = estimator._read_classes(y, source.n_rows)
@@ -264,7 +266,8 @@ def read_new_data(
             table = table.with_columns([*spare, *columns.residual], columns.names)
         table.check_columns(estimator, fitted)
     source = _cut(table, columns, estimator, fitting=False, needed=needed)
-    source = replace(source, residual=in_structure)
+    if in_structure:
+        source = replace(source, residual=in_structure)
     by_argument = columns.from_argument if needed is None else needed
     found = groups_as_in_fit(columns, groups, source.n_rows, by_argument)
     if found is not None:

@@ -273,6 +273,10 @@ class Correlated(Structure):
         angles = self.inside(self._angles_of(omega, np.sqrt(variances)))
         return self._covariance(self._theta_of(variances, angles))
 
+    @property
+    def has_alternatives(self) -> bool:
+        return self.n_angles > 0
+
     def alternatives(self, omega: FloatArray) -> list[FloatArray]:
         variances = diagonal(omega)
         least = least_variance(variances.max(axis=-1, keepdims=True))

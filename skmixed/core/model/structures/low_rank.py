@@ -136,6 +136,10 @@ class LowRank(Linear):
     def lifted(self, omega: FloatArray) -> FloatArray:
         return self._truncated(omega, least_variance(eigenvalues(omega)[..., -1:]))
 
+    @property
+    def has_alternatives(self) -> bool:
+        return True
+
     def alternatives(self, omega: FloatArray) -> list[FloatArray]:
         """Draw loadings of the same size: the criterion may have an optimum for every subspace."""
         shape = (_N_LOADINGS, self.size, self.rank)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 from skmixed.core.model.covariance import BlockDiagonal, Structure
@@ -51,6 +51,7 @@ OF_RANK = ("rr", "fa")  # names that may be followed by a rank
 _WITH_RANK = re.compile(r"(rr|fa)\((\d{1,3})\)")  # "rr(3)"
 
 
+@lru_cache(maxsize=256)
 def structure_named(name: str, size: int) -> Structure:
     """Return a structure of some columns; "rr(3)" is of rank three.
 
