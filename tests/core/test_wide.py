@@ -183,3 +183,12 @@ def test_a_curve_that_looks_like_noise_at_first_is_followed():
     assert fit.criterion < min(ends) + 1e-6
     assert max(ends) > min(ends) + 1.0
     assert fit.report.n_evaluations < 60
+
+
+def test_a_search_with_more_effects_than_rows_ends_early_and_says_so():
+    products = crossproducts(*draw(5, 19, 30, n=200))
+    spec = ModelSpec((0,), (Term(0, tuple(range(20))),))
+    report = Fit.of(products, spec).report
+    assert not report.converged
+    assert report.n_evaluations < 120  # of 200
+    assert "210 parameters takes too long and was ended early" in report.message

@@ -69,6 +69,8 @@ _LARGE = 3.0  # a lambda that large may be one of two minima, in whatever number
 _HARDLY_HIGHER = 3.0  # of the criterion: what the other variances may make up for
 _POLISHED = 4  # ends of many searches, at most: the lowest is enough but for those cut short
 _MOST_SLOPES = 100_000  # evaluations times parameters: a minute with 1,275 of them
+_MOST_SQUARES = 4_000_000  # evaluations times squared parameters: about a second of LAPACK's
+_FEWEST = 5  # evaluations, with however many parameters: after them the variances are of right size
 _TOO_LONG = (
     "a search for {} parameters takes too long and was ended early: take fewer random columns, or "
     "a covariance of fewer parameters"
@@ -225,7 +227,7 @@ class Newton:
         """Search from covariances, as long as that does not lead to where an end is known."""
         search = ThetaSearch(problem, self)
         search.start(start)
-        most = self._most_evaluations(len(search.theta))
+        most = self._most_evaluations(problem, len(search.theta))
         if most < self.max_iter:
             search.message = _TOO_LONG.format(len(search.theta))
         while search.n_evaluations < most:
@@ -235,8 +237,14 @@ class Newton:
                 break
         return search.finish()
 
-    def _most_evaluations(self, n_theta: int) -> int:
-        """Return the most evaluations, fewer for very many parameters: each takes a second."""
+    def _most_evaluations(self, problem: Problem, n_theta: int) -> int:
+        """Return the most evaluations, fewer for very many parameters: each takes a second.
+
+        Far fewer where effects are as many as rows: the criterion falls on and on along parameters
+        of which the rows say nothing.
+        """
+        if problem.n_effects >= problem.n_observations:
+            return min(self.max_iter, max(_FEWEST, _MOST_SQUARES // n_theta**2))
         return min(self.max_iter, max(_SHORT, _MOST_SLOPES // n_theta))
 
 
