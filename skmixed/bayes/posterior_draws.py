@@ -219,10 +219,8 @@ class PosteriorDraws(TabularResult):
             if (places < 0).any():
                 missing = list(levels)[int(np.argmax(places < 0))]
                 raise ValueError(f"{missing!r} is no level of {factor!r}")
-        flat = self.phi.reshape(-1, self.phi.shape[2])
-        drawn = drawn_effects(self, flat, self.coef.reshape(len(flat), -1), self.seed)
         try:
-            effects = drawn.of(position, places.astype(np.intp))
+            effects = self._effect_draws.of(position, places.astype(np.intp))
         except NeedsRowsError:
             raise ValueError(
                 "this model has too many random effects of several factors to draw them together: "
@@ -353,6 +351,12 @@ class PosteriorDraws(TabularResult):
         spec, names = self.fit.spec, self.fit.products.layout.columns
         used = spec.used_factors[self._position(factor)]
         return [names[place] for place in spec.factor_columns(used)]
+
+    @cached_property
+    def _effect_draws(self) -> EffectDraws:
+        """What makes the draws of effects, and keeps those of several factors for each other."""
+        flat = self.phi.reshape(-1, self.phi.shape[2])
+        return drawn_effects(self, flat, self.coef.reshape(len(flat), -1), self.seed)
 
     @property
     def _n_nodes(self) -> int:

@@ -7,7 +7,9 @@ Z b* - e*) with b* and e* drawn as before the data (Matheron's rule).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from skmixed.core.posterior.coefficient_prior import raw_coefficients
 
 _LEVELS_TOGETHER = 64  # levels that share a stream of random numbers; draws depend on it
 _DRAWS_TOGETHER = 100  # draws of several factors at a time; draws depend on it
+_KEPT_CELLS = 2e7  # effects of several factors that are kept once they are drawn: 160 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +50,26 @@ class EffectDraws:
         """
         if len(self.lambdas) == 1:
             return self._of_one_factor(levels)
+        n_cells = self.fit.problem.n_effects * len(self.sigma)
+        if n_cells <= _KEPT_CELLS:
+            effects = self._joint[position][:, :, levels]
+        else:
+            parts = [part[position][:, :, levels] for part in self._parts()]
+            effects = np.concatenate(parts, axis=1)
+        return self._raw(position, effects)
+
+    @cached_property
+    def _joint(self) -> Blocks:
+        """The effects of several factors, (k, R, n_levels) each, in scaled units."""
+        return [np.concatenate(parts, axis=1) for parts in zip(*self._parts(), strict=True)]
+
+    def _parts(self) -> Iterator[Blocks]:
+        """Draw the effects of several factors, some draws of phi at a time."""
         size, n = _DRAWS_TOGETHER, len(self.sigma)
         errors = ErrorSums.of(self.fit)
-        parts = []
         for start in range(0, n, size):
             generator = np.random.default_rng([self.seed, start // size])
-            drawn = self._together(errors, slice(start, min(start + size, n)), generator)
-            parts.append(drawn[position][:, :, levels])
-        together = np.concatenate(parts, axis=1)
-        return self._raw(position, together)
+            yield self._together(errors, slice(start, min(start + size, n)), generator)
 
     def _raw(self, position: int, effects: FloatArray) -> FloatArray:
         """Bring effects, (k, R, n_levels), from scaled units, as (R, n_levels, k)."""

@@ -74,9 +74,9 @@ def test_what_is_poor_is_tried_again_thinned_and_said():
         narrow = stats.norm(0, 0.005).logpdf(x[:, 1:] - np.sin(3 * x[:, :1])).sum(axis=1)
         return stats.norm(0, 1.0).logpdf(x[:, 0]) + narrow
 
-    sample = drawn(ridge, np.zeros(4), n_draws=200)
+    sample = drawn(ridge, np.zeros(4), n_draws=100)
     assert sample.thinning > 1
-    assert len(sample.points) == 800 * sample.thinning
+    assert len(sample.points) == 400 * sample.thinning
     assert sample.is_poor
     heavy = drawn(lambda x: stats.cauchy.logpdf(x[:, 0]) + 0.9 * np.log1p(x[:, 0] ** 2), [0.0])
     assert heavy.pareto_k > 0.7
