@@ -1,4 +1,4 @@
-"""``bs`` and ``ns`` of formulas: regression splines that go on beyond their range as R's do."""
+"""``bs``, ``cr`` and ``ns`` of formulas: splines that go on beyond their range as those of R do."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ def spline_functions(formulaic: Any, beyond: list[str]) -> Mapping[str, Callable
             _note(beyond, "bs", values, state, "the outer polynomials")
         return found
 
+    def cr(x: Any, *args: Any, _state: Any = None, **settings: Any) -> Any:
+        values, state = np.asarray(x, dtype=np.float64), {} if _state is None else _state
+        found = formulaic.transforms.cubic_spline.cubic_spline(
+            values, *args, _state=state, **settings
+        )
+        if settings.get("extrapolation", "extend") == "extend":
+            knots = state["knots"]
+            bounds = {"lower_bound": knots[0], "upper_bound": knots[-1]}
+            _note(beyond, "cr", values, bounds, "straight lines")
+        return found
+
     def ns(x: Any, *args: Any, _state: Any = None, **settings: Any) -> Any:
         values, state = np.asarray(x, dtype=np.float64), {} if _state is None else _state
         if not state:
@@ -44,7 +55,7 @@ def spline_functions(formulaic: Any, beyond: list[str]) -> Mapping[str, Callable
         )
 
     keeping = formulaic.utils.stateful_transforms.stateful_transform
-    return {"bs": keeping(bs), "ns": keeping(ns)}
+    return {"bs": keeping(bs), "cr": keeping(cr), "ns": keeping(ns)}
 
 
 def _note(beyond: list[str], name: str, x: FloatArray, state: Mapping[str, Any], how: str) -> None:

@@ -90,6 +90,14 @@ def test_skops_keeps_models_of_arrays(estimator):
     np.testing.assert_array_equal(answer(again, table), answer(model, table))
 
 
+def test_curves_travel():
+    table = TABLE.assign(x=np.linspace(0, 9, len(TABLE)))
+    model = lmer("z ~ s(x) + s(y, by=class) + (s(x, 6) | school)", table)
+    for again in (through_skops(model)[0], pickle.loads(pickle.dumps(model))):
+        assert str(again.summary()) == str(model.summary())
+        np.testing.assert_array_equal(again.predict(table), model.predict(table))
+
+
 def test_what_was_computed_from_a_fit_can_be_asked_of_its_copies():
     model = lmer("y ~ x + offset(0.1 * z) + (x || school) + (1 | class)", TABLE)
     for again in (through_skops(model)[0], pickle.loads(pickle.dumps(model))):

@@ -96,7 +96,8 @@ def test_vectors_of_r_are_lists():
     assert_allclose(ours[:, 1], NUMBERS.k == 2)
 
 
-# Of R's splines: predict(ns(x, df = 4), new) and so on, rounded to eight digits.
+# Of R's splines: predict(ns(x, df = 4), new) and so on, to eight digits; cr() of mgcv 1.8-41
+# by PredictMat(smoothCon(s(x, bs = "cr", k = 4), data, knots = list(x = c(0.1, 1, 3, 5)))).
 SPLINED = pd.DataFrame({"x": [0.1, 0.4, 0.7, 1.1, 1.9, 2.3, 3.0, 3.3, 4.2, 5.0]})
 BEYOND = pd.DataFrame({"x": [-1, 0.1, 2, 5, 6.5]})
 SPLINES_OF_R = {
@@ -113,6 +114,13 @@ SPLINES_OF_R = {
         [0.59085219, 0.27162179, 0.16086042, -0.08803777],
         [0.01084206, 0.22563758, 0.34644794, 0.41680337],
         [0, -0.35204082, 0.43877551, 0.91326531],
+    ],
+    "cr(x, knots=c(1, 3))": [
+        [2.42976939, -1.54651468, 0.14009434, -0.02334906],
+        [1, 0, 0, 0],
+        [-0.23584906, 0.77476415, 0.52830189, -0.06721698],
+        [0, 0, 0, 1],
+        [-0.1572327, 0.4331761, -1.23113208, 1.95518868],
     ],
     "bs(x, df=5)": [
         [-10.12995363, 1.96262006, -0.09366643, 0, 0],

@@ -223,3 +223,16 @@ def test_a_term_of_zero_variance_costs_nothing():
     last = ranova(MixedLinearRegressor("(1 | g)").fit(X, y)).to_frame().iloc[1]
     assert last["statistic"] == 0.0
     assert last["p_value"] == last["p_boundary"] == 1.0
+
+
+def test_a_curve_is_tested_against_its_line():
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({"x": rng.uniform(0, 9, 240), "g": np.arange(240) % 12})
+    effects = rng.normal(size=(2, 12))
+    table["y"] = effects[0, table.g] + np.sin(table.x + effects[1, table.g]) + rng.normal(size=240)
+    row = compared(table, "y ~ x + (1 | g)", "y ~ s(x) + (1 | g)").iloc[1]
+    assert row["df"] == 1
+    assert row["p_boundary"] == pytest.approx(row["p_value"] / 2)
+    row = compared(table, "y ~ x + (1 | g)", "y ~ x + (1 | g) + (0 + s(x, 6) | g)").iloc[1]
+    assert row["df"] == 2  # of lines and of what departs from them
+    assert np.isnan(row["p_boundary"])
