@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from base64 import b64decode
+from collections.abc import Container, Iterable, Iterator, Sequence
 from os import PathLike, fspath
 from typing import Any
 
@@ -46,7 +47,7 @@ class ArrowFiles:
     def total(self, summing: PartSummer) -> PartialSums | None:
         """Sum over the files in turn; pyarrow reads ahead."""
         n_rows = self._n_rows() if summing.verbose else None
-        chunks = self._chunks(summing.columns)
+        chunks = self._chunks(summing.columns, summing.categories)
         return sum_chunks(summing, chunks, n_rows=n_rows, verbose=summing.verbose)
 
     def predicted(self, predictor: PartPredictor) -> Any:
@@ -67,16 +68,30 @@ class ArrowFiles:
         except (OSError, ValueError):
             return None
 
-    def _chunks(self, columns: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    def _chunks(
+        self, columns: list[str], with_order: Container[str] | None = None
+    ) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Read blocks of rows and name them; what was categories is categories again.
+
+        Raises ValueError where their order is lost, unless it is known of all (None) or of those
+        `with_order`.
+        """
         for number, fragment in enumerate(self._dataset.get_fragments()):
             path = getattr(fragment, "path", None)
             name = f"partition {number}" + (f" ({path})" if path else "")
             _verify_checksums(fragment)
             try:
                 schema = self._schema(fragment, columns)
+                lost = _lost_categories(fragment, schema, columns)
+                for column, is_ordered in lost.items():
+                    if is_ordered and with_order is not None and column not in with_order:
+                        raise ValueError(
+                            f"the order of the categories of {column!r} is not in the file, since "
+                            f"they are not text: say it, as in categories={{{column!r}: [...]}}"
+                        )
                 scanner = fragment.scanner(schema=schema, columns=columns, batch_size=BLOCK_ROWS)
                 for table in tables_of(scanner.to_batches()):
-                    yield name, pandas_of(table)
+                    yield name, pandas_of(table).astype(dict.fromkeys(lost, "category"))
             except (OSError, ValueError) as error:
                 if isinstance(error, PartitionError):
                     raise
@@ -102,6 +117,26 @@ class ArrowFiles:
             as_found = not self._has_schema or (_is_number(field.type) and _is_number(found.type))
             fields.append(found if as_found else field)
         return pa.schema(fields)
+
+
+def _lost_categories(fragment: Any, schema: Any, columns: list[str]) -> dict[str, bool]:
+    """Return the columns written as categories but read as their values; True if ordered.
+
+    Parquet keeps dictionaries of text alone; of others, the writer's schema tells.
+    """
+    import pyarrow as pa
+
+    footer = getattr(fragment, "metadata", None)  # of parquet files alone
+    encoded = (getattr(footer, "metadata", None) or {}).get(b"ARROW:schema")
+    if encoded is None:
+        return {}
+    written = pa.ipc.read_schema(pa.py_buffer(b64decode(encoded)))
+    types = {field.name: field.type for field in written if field.name in columns}
+    return {
+        name: bool(dtype.ordered)
+        for name, dtype in types.items()
+        if pa.types.is_dictionary(dtype) and not pa.types.is_dictionary(schema.field(name).type)
+    }
 
 
 def _is_number(dtype: Any) -> bool:

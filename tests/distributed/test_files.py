@@ -1,6 +1,7 @@
 """Parquet files and Arrow datasets, streamed."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -131,3 +132,57 @@ def test_progress_counts_the_rows(files, capsys):
     paths[1].write_bytes(damaged)
     with pytest.raises(PartitionError, match=r"part-1\.parquet"):
         engine_fit(paths, verbose=1)
+
+
+CATEGORIES = {
+    "integers": lambda codes: codes * 3 + 2,
+    "fractions": lambda codes: codes / 2 - 1,
+    "large integers": lambda codes: 2**60 + codes,
+    "dates": lambda codes: np.datetime64("2024-03-01") + codes,
+    "truth values": lambda codes: codes % 2 == 0,
+}
+
+
+def rows_of_categories(values, **kind):
+    rows = table().drop(columns="c")
+    codes = np.random.default_rng(8).permutation(np.arange(len(rows)) % 4)
+    rows["k"] = pd.Categorical(values(codes), **kind)
+    rows["y"] += np.array([0.0, 2.0, -1.0, 0.5])[codes]
+    return rows
+
+
+def fit_to_categories(frame, **arguments):
+    model = MixedLinearRegressor("(1 | g)", fixed="k + x", tol=1e-13)
+    return distributed.fit(model, frame, target="y", features=["k", "x", "g"], **arguments)
+
+
+@pytest.mark.parametrize("values", CATEGORIES.values(), ids=CATEGORIES)
+@pytest.mark.parametrize("given", [lambda paths: paths, ds.dataset], ids=["paths", "dataset"])
+def test_categories_that_are_not_text_stay_categories(values, given, tmp_path):
+    rows = rows_of_categories(values)
+    whole = MixedLinearRegressor("(1 | g)", fixed="k + x", tol=1e-13)
+    whole.fit(rows[["k", "x", "g"]], rows["y"])
+    paths = [str(tmp_path / f"{i}.parquet") for i in range(3)]
+    for part, path in zip((rows[:10], rows[10:900], rows[900:]), paths, strict=True):
+        part = part.assign(k=part["k"].cat.remove_unused_categories())
+        part.to_parquet(path, row_group_size=100)
+    fitted = fit_to_categories(given(paths))
+    assert_same_fit(fitted, whole, rtol=1e-7)
+    assert list(fitted.coef_covariance_.columns) == list(whole.coef_covariance_.columns)
+    found = distributed.predict(fitted, paths).read_all()["prediction"].to_numpy()
+    np.testing.assert_allclose(found, whole.predict(rows[["k", "x", "g"]]), atol=1e-7)
+
+
+def test_order_of_categories_that_is_not_in_the_file_is_asked_for(tmp_path):
+    order = [8, 2, 11, 5]
+    rows = rows_of_categories(CATEGORIES["integers"], categories=order, ordered=True)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(PartitionError, match=r"rows\.parquet\) .*order of the categories of 'k'"):
+        fit_to_categories(tmp_path)
+    whole = MixedLinearRegressor("(1 | g)", fixed="k + x", tol=1e-13)
+    whole.fit(rows[["k", "x", "g"]], rows["y"])
+    fitted = fit_to_categories(tmp_path, categories={"k": order})
+    assert list(fitted.coef_covariance_.columns) == list(whole.coef_covariance_.columns)
+    assert_same_fit(fitted, whole, rtol=1e-7)
+    found = distributed.predict(fitted, tmp_path).read_all()["prediction"].to_numpy()
+    np.testing.assert_allclose(found, whole.predict(rows[["k", "x", "g"]]), atol=1e-7)
