@@ -1,21 +1,21 @@
 """The whole posterior of linear mixed models, from what a fit holds without rows."""
 
-from skmixed.bayes.distributions import (
-    LKJ,
-    Exponential,
-    Flat,
-    Gamma,
-    HalfNormal,
-    HalfT,
-    InverseGamma,
-    Normal,
-)
+from skmixed.bayes.coefficient_distributions import Normal
+from skmixed.bayes.correlation_distributions import LKJ
 from skmixed.bayes.evidence import compare
 from skmixed.bayes.leave_one_out import LeaveOneOut, loo, stack
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.prior_predictive import prior_predict
 from skmixed.bayes.priors import Prior
 from skmixed.bayes.sampling import sample
+from skmixed.bayes.scale_distributions import (
+    Exponential,
+    Flat,
+    Gamma,
+    HalfNormal,
+    HalfT,
+    InverseGamma,
+)
 
 __all__ = [
     "LKJ",

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from skmixed.bayes.distributions import Decov, Flat
 from skmixed.bayes.priors import ModelPrior
+from skmixed.bayes.scale_distributions import Decov, Flat
 from skmixed.core.batch.error_sums import ErrorSums, NeedsRowsError
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skmixed.bayes.distributions import correlation_root, partial_correlations
+from skmixed.bayes.correlation_distributions import correlation_root, partial_correlations
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import BoolArray, FloatArray

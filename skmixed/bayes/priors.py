@@ -8,16 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skmixed.bayes.distributions import (
-    LKJ,
-    Decov,
-    Exponential,
-    Flat,
-    HalfT,
-    Normal,
-    ScaleDistribution,
-)
+from skmixed.bayes.coefficient_distributions import Normal
+from skmixed.bayes.correlation_distributions import LKJ
 from skmixed.bayes.parametrization import Parametrization, TermShape
+from skmixed.bayes.scale_distributions import Decov, Exponential, Flat, HalfT, ScaleDistribution
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.posterior.coefficient_prior import CoefficientPrior

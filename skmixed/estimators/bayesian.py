@@ -123,6 +123,9 @@ class BayesianMixedRegressor(BayesianAttributes, RegressorMixin, MixedEstimator[
     `coef_`, `random_effects_` and predictions are averages of exact conditional moments, not of
     draws, and have hundreds of times less Monte Carlo error.
 
+    Effective sample sizes and R-hat are no attributes, which a model would have or not have as
+    arviz-stats is installed: ``posterior_.diagnostics()`` has them, with the extra ``bayes``.
+
     Where nothing is left for the residual, as where there are as many columns as rows, there is no
     posterior: coefficients and predictions are then those of `MixedLinearRegressor`, `posterior_`
     is not there, and what needs draws raises a ValueError.

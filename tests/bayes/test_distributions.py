@@ -13,7 +13,8 @@ from skmixed.bayes import (
     Normal,
     Prior,
 )
-from skmixed.bayes.distributions import Decov, correlation_root, partial_correlations
+from skmixed.bayes.correlation_distributions import correlation_root, partial_correlations
+from skmixed.bayes.scale_distributions import Decov
 
 SCALES = [
     (HalfT(3, 2.0), lambda s: stats.t(3, scale=2.0).cdf(s) * 2 - 1),

@@ -1,0 +1,138 @@
+"""Distributions of correlations before the data, by partial correlations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import betaln
+
+from skmixed.bayes.scale_distributions import check_positive
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.design.records import stored
+
+
+@stored
+@dataclass(frozen=True)
+class LKJ:
+    """The distribution of a correlation matrix with density proportional to |R|^(eta - 1).
+
+    Parameters
+    ----------
+    eta : float, default=1.0
+        1 is uniform over all correlation matrices; larger values pull correlations to zero.
+
+    See Also
+    --------
+    Prior : Where it is given to terms.
+
+    References
+    ----------
+    .. [1] Lewandowski, D., Kurowicka, D. & Joe, H. (2009). Generating random correlation matrices
+       based on vines and extended onion method. Journal of Multivariate Analysis 100(9),
+       1989-2001, :doi:`10.1016/j.jmva.2009.04.008`.
+
+    Examples
+    --------
+    >>> from skmixed.bayes import LKJ
+    >>> LKJ(2.0).sample(3, 5, random_state=0).shape
+    (5, 3, 3)
+    """
+
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the parameter."""
+        check_positive(self, "eta")
+
+    def sample(self, k: int, size: int, random_state: Any = None) -> FloatArray:
+        """Draw correlation matrices.
+
+        Parameters
+        ----------
+        k : int
+            Number of columns.
+        size : int
+            Number of matrices.
+        random_state : None, int, RandomState or Generator, default=None
+            Seed.
+
+        Returns
+        -------
+        ndarray of shape (size, k, k)
+            The draws.
+        """
+        root = correlation_root(self.partial_draws(k, size, generator_of(random_state)), k)
+        return np.asarray(root @ root.swapaxes(1, 2))
+
+    def partial_draws(self, k: int, size: int, generator: np.random.Generator) -> FloatArray:
+        """Draw partial correlations.
+
+        Parameters
+        ----------
+        k : int
+            Number of columns.
+        size : int
+            Number of draws.
+        generator : Generator
+            Source of random numbers.
+
+        Returns
+        -------
+        ndarray of shape (size, k (k - 1) / 2)
+            Of columns i > j given those before j, row by row of the lower triangle.
+        """
+        b = self._shapes(k)
+        return np.asarray(2.0 * generator.beta(b, b, (size, len(b))) - 1.0)
+
+    def partial_logpdf(self, z: FloatArray, k: int) -> FloatArray:
+        """Evaluate the log density of the inverse hyperbolic tangents of partial correlations.
+
+        Parameters
+        ----------
+        z : ndarray of shape (n, k (k - 1) / 2)
+            Partial correlations, as `partial_draws` has them.
+        k : int
+            Number of columns.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Log densities. The partial correlations are independent, each of them a beta variable.
+        """
+        b = self._shapes(k)
+        constant = (2.0 * b - 1.0) * np.log(2.0) + betaln(b, b)
+        with np.errstate(divide="ignore"):
+            return np.asarray((b * np.log1p(-(z**2)) - constant).sum(axis=1))
+
+    def _shapes(self, k: int) -> FloatArray:
+        """Return the shape of every partial correlation's beta distribution."""
+        columns = np.array([j + 1 for i in range(k) for j in range(i)], dtype=np.float64)
+        return np.asarray(self.eta + (k - 1 - columns) / 2.0)
+
+
+def correlation_root(z: FloatArray, k: int) -> FloatArray:
+    """Return Cholesky factors of correlation matrices, (n, k, k), from partial correlations."""
+    root = np.zeros((len(z), k, k))
+    root[:, 0, 0] = 1.0
+    place = 0
+    for i in range(1, k):
+        left = np.ones(len(z))
+        for j in range(i):
+            root[:, i, j] = z[:, place] * np.sqrt(left)
+            left = left * (1.0 - z[:, place] ** 2)
+            place += 1
+        root[:, i, i] = np.sqrt(left)
+    return root
+
+
+def partial_correlations(root: FloatArray) -> FloatArray:
+    """Return partial correlations, (k (k - 1) / 2,), of the Cholesky factor of correlations."""
+    found = []
+    for i in range(1, len(root)):
+        left = 1.0
+        for j in range(i):
+            found.append(root[i, j] / np.sqrt(left))
+            left -= root[i, j] ** 2
+    return np.array(found)
