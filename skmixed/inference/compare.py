@@ -68,8 +68,9 @@ def compare_models(
     Table
         A row a model, by number of parameters. Columns n_parameters, log_likelihood, aic, bic,
         caic (conditional AIC, of linear models), and against the row above statistic, df, p_value
-        (chi-squared) and p_boundary (the mixture that holds where one variance is added; NaN where
-        there is no simple one). Linear models without random terms alone are compared by F tests:
+        (chi-squared) and p_boundary (the mixture that holds where one variance is added, and
+        chi-squared itself where none is, as between residual structures; NaN where there is no
+        simple one). Linear models without random terms alone are compared by F tests:
         residual_df, rss, num_df, df, statistic and p_value.
 
     Raises
@@ -239,7 +240,7 @@ def _f_table(fits: list[Fit], labels: list[str], titles: list[str]) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class AddedRandomParameters:
-    """What a larger model adds to the random part of a smaller one."""
+    """What a larger model adds to the random part, and to the residuals, of a smaller one."""
 
     variances: int  # zero under the smaller model
     others: int  # inside their range under the smaller model
@@ -270,10 +271,13 @@ class _NamedPart:
 
 
 def added_random_parameters(smaller: MixedFit, larger: MixedFit) -> AddedRandomParameters | None:
-    """Count what one random part adds to another; None where that is not contained in it.
+    """Count what a random part and residuals add to others; None where those are no special case.
 
     Terms are compared by the names of factors and columns: the models may have different layouts.
     """
+    n_residual = _added_to_residuals(smaller, larger)
+    if n_residual is None:
+        return None
     few, many = _named_parts(smaller), _named_parts(larger)
     added, lost = list((many - few).elements()), list((few - many).elements())
     if not all(any(part.contains(other) for part in added) for other in lost):
@@ -283,7 +287,25 @@ def added_random_parameters(smaller: MixedFit, larger: MixedFit) -> AddedRandomP
     n_theta = sum(p.structure.n_theta for p in added) - sum(p.structure.n_theta for p in lost)
     if any(part.structure.rank_of_covariances < len(part.columns) for part in lost):
         variances = max(variances, n_theta)  # the smaller model is on the boundary in all of them
-    return AddedRandomParameters(variances, n_theta - variances) if n_theta >= variances else None
+    if n_theta < variances:
+        return None
+    return AddedRandomParameters(variances, n_theta - variances + n_residual)
+
+
+def _added_to_residuals(smaller: MixedFit, larger: MixedFit) -> int | None:
+    """Count what one residual structure adds to another; None where that is not contained in it.
+
+    No correlation and no difference of variances are inside the range of all but a correlation that
+    cannot be negative.
+    """
+    before, after = (fit if isinstance(fit, ResidualFit) else None for fit in (smaller, larger))
+    if after is None:
+        return 0 if before is None else None
+    if before is None:
+        is_inside = all(part.lower < part.null for part in after.residual_parameters)
+        return len(after.phi) if is_inside else None
+    is_contained = after.tables.structure.contains(before.tables.structure)
+    return len(after.phi) - len(before.phi) if is_contained else None
 
 
 def mixture_p_value(statistic: float, added: AddedRandomParameters | None, n_fixed: int) -> float:

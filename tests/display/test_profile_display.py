@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.integrate import trapezoid
 
 from skmixed import GroupedModels, lmer
-from skmixed.datasets import load_sleepstudy, make_mixed_regression
+from skmixed.datasets import load_orthodont, load_sleepstudy, make_mixed_regression
 from skmixed.display import ProfileDisplay
 from skmixed.inference import confidence_intervals, profile
 
@@ -29,6 +29,22 @@ def test_curves_go_through_the_points(model):
     assert display.axes_[0].get_xlabel() == "sd_(Intercept)|Subject\n[Reaction]"
     assert display.axes_[2].get_xlabel() == "sd_Days|Subject\n[Reaction per unit of Days]"
     assert display.axes_[1].get_xlabel() == "cor_Days.(Intercept)|Subject"
+
+
+def test_curves_end_where_an_effect_may_vanish():
+    """Without the effect of a deviation of zero its correlation may be anything."""
+    model = lmer("distance ~ age + (age | Subject)", load_orthodont())
+    display = ProfileDisplay.from_estimator(model, points=3)
+    curves = profile(model, points=3).to_frame()
+    assert display.panels_ == list(curves["parameter"].unique())
+    without = lmer("distance ~ age + (0 + age | Subject)", load_orthodont(), reml=False)
+    most = without.criterion_ - model.fit_.with_method("ml").criterion
+    angle = curves[curves["parameter"].str.startswith("cor")]
+    assert angle["value"].iloc[[0, -1]].tolist() == [-1.0, 1.0]
+    assert (angle["zeta"] ** 2).max() < most + 1e-6
+    assert np.all(np.diff(angle["zeta"]) >= -1e-6)
+    limits = confidence_intervals(model, method="profile").to_frame()
+    assert limits.loc["cor_age.(Intercept)|Subject", "lower"] == -1.0
 
 
 def test_lines_lead_to_the_ends_of_profile_intervals(model):

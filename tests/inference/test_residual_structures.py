@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy import stats
 
 from skmixed import MixedLinearRegressor, inference, lmer
 from skmixed.core.model.evaluation import evaluate
@@ -307,3 +308,44 @@ def test_intervals_of_predictions_hold_as_often_as_they_say():
     for name, shares in inside.items():
         assert np.mean(shares) == pytest.approx(0.9, abs=0.035), name
     assert replace(model.fit_).phi is model.fit_.phi
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger", "n_added"),
+    [
+        (None, "ar1(| Subject)", 1),
+        (None, "ar1(| Subject) * var(Sex)", 2),
+        ("var(Sex)", "ar1(| Subject) * var(Sex)", 1),
+        ("cs(age | Subject)", "toeplitz(age | Subject)", 2),
+        ("ar1(age | Subject)", "us(age | Subject)", 8),
+        (None, "us(age | Subject)", 9),
+    ],
+)
+def test_between_residual_structures_the_ratio_is_plainly_chi_squared(smaller, larger, n_added):
+    """No correlation and no difference of variances are inside the range of these structures."""
+    found = compare_models(teeth(smaller), teeth(larger)).to_frame().iloc[1]
+    assert found["df"] == n_added
+    wanted = stats.chi2.sf(found["statistic"], n_added)
+    assert_allclose(found[["p_value", "p_boundary"]].astype(float), wanted, rtol=1e-9)
+
+
+def test_fixed_effects_and_random_effects_are_counted_beside_residual_structures():
+    more = compare_models(teeth(None, "distance ~ age"), teeth("var(Sex)")).to_frame().iloc[1]
+    assert more["p_boundary"] == pytest.approx(stats.chi2.sf(more["statistic"], 3), rel=1e-9)
+    formula = "distance ~ age * Sex + (1 | Subject)"
+    both = compare_models(teeth(None), teeth("var(Sex)", formula)).to_frame().iloc[1]
+    tails = [stats.chi2.sf(both["statistic"], df) for df in (1, 2)]
+    assert both["p_boundary"] == pytest.approx(np.mean(tails), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("smaller", "larger"),
+    [
+        ("var(Sex)", "us(age | Subject)"),
+        ("ar1(age | Subject)", "cs(age | Subject) * var(Sex)"),
+        (None, "car1(age | Subject)"),
+    ],
+)
+def test_no_p_value_by_the_boundary_is_given_where_models_are_not_plainly_nested(smaller, larger):
+    found = compare_models(teeth(smaller), teeth(larger)).to_frame().iloc[1]
+    assert np.isnan(found["p_boundary"])

@@ -66,6 +66,25 @@ class ResidualProduct(ResidualStructure):
     def is_correlated(self) -> bool:
         return self.correlation is not None
 
+    def contains(self, other: ResidualStructure) -> bool:
+        return (
+            isinstance(other, ResidualProduct)
+            and other.correlation in (None, self.correlation)
+            and (self.is_inside or other.is_correlated)
+            and other.strata in ((), self.strata)
+            and self.has_power >= other.has_power
+        )
+
+    @property
+    def has_one_variance(self) -> bool:
+        """Whether rows differ in nothing but their correlations."""
+        return not self.strata and not self.has_power
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether independence lies within the range of the correlation, if there is one."""
+        return self.correlation is None or self.correlation.lower < 0.0
+
     @property
     def needed(self) -> tuple[str, ...]:
         is_placed = self.correlation is not None and self.correlation.needs_position

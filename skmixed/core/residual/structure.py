@@ -77,6 +77,10 @@ class ResidualStructure(ABC):
     def is_correlated(self) -> bool:
         """Whether rows of a series depend on each other, so that series must stay whole."""
 
+    def contains(self, other: ResidualStructure) -> bool:
+        """Tell whether every covariance of another structure is one of this, inside its range."""
+        return self == other
+
     @property
     @abstractmethod
     def needed(self) -> tuple[str, ...]:

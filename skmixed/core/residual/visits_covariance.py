@@ -18,6 +18,9 @@ from skmixed.core.model.structures.correlations import (
     CompoundSymmetric,
     Toeplitz,
 )
+from skmixed.core.residual.products import ResidualProduct
+from skmixed.core.residual.series_correlations import CompoundSymmetry
+from skmixed.core.residual.structure import ResidualStructure
 from skmixed.core.residual.visits_structure import VisitStructure
 
 LAWS: dict[str, type[Correlated]] = {
@@ -38,6 +41,11 @@ class AnyCovariance(VisitStructure):
     @property
     def simpler(self) -> str:
         return "toeplitz(...), ar1(...) or cs(...)"
+
+    def contains(self, other: ResidualStructure) -> bool:
+        if isinstance(other, ResidualProduct):
+            return other.is_correlated and other.has_one_variance
+        return isinstance(other, VisitStructure) and other.visits == self.visits
 
     @property
     def holds_intercept(self) -> bool:
@@ -117,6 +125,17 @@ class LagCovariance(VisitStructure):
 
     correlation: str  # its name in `LAWS`
     has_variances: bool  # whether every visit has a variance of its own
+
+    def contains(self, other: ResidualStructure) -> bool:
+        if isinstance(other, ResidualProduct):
+            is_of_any_lag = isinstance(other.correlation, CompoundSymmetry)
+            return is_of_any_lag and other.has_one_variance and self.correlation != "ar1"
+        return (
+            isinstance(other, LagCovariance)
+            and other.visits == self.visits
+            and self.has_variances >= other.has_variances
+            and self.correlation in ("toeplitz", other.correlation)
+        )
 
     @property
     def law(self) -> Correlated:

@@ -127,6 +127,17 @@ class Constrained(ABC):
         ]
         return np.concatenate([*parts, x[self.n_of_effects :]])
 
+    def others_like(self, x: FloatArray) -> list[FloatArray]:
+        """Return where to search from beside x, (m,): other minima of the deviance.
+
+        Those are `apart`, and without either effect whose correlation is held, which then may be
+        anything.
+        """
+        owned = [np.arange(term.n_free) < term.n_own for term in self.terms]
+        places = np.flatnonzero(np.concatenate([np.empty(0, dtype=bool), *owned]))
+        without = [np.where(np.arange(len(x)) == place, 0.0, x) for place in places]
+        return [self.apart(x), *without]
+
     def sizes(self, term: Term) -> FloatArray:
         """Return the deviations of a term's effects, (k,), at least a share of the residual one."""
         position, block = self.fit.place_of(term)

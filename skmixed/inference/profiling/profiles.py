@@ -95,12 +95,13 @@ class Profile(TabularResult):
 
 
 def split_curves(curves: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return every curve by itself: one begins with another parameter, or where zeta falls.
+    """Return every curve by itself: one begins with another parameter, or where zeta falls to zero.
 
-    A column may have the name of another parameter, such as sigma.
+    A column may have the name of another parameter, such as sigma. Every curve goes through zero.
     """
     names, zeta = curves["parameter"], curves["zeta"]
-    begins = (names != names.shift()) | (zeta < zeta.shift())
+    before = zeta.shift()
+    begins = (names != names.shift()) | ((zeta < before) & (zeta <= 0.0) & (before >= 0.0))
     return [part for _, part in curves.groupby(begins.cumsum())]
 
 
@@ -349,7 +350,7 @@ class ProfileCurve:
         return zeta, slope / (2.0 * zeta) if zeta else 0.0, x
 
     def _mended(self, t: float) -> bool:
-        """Minimise once more at a limit t, from a start that owes nothing to the way there.
+        """Minimise once more at a limit t, from starts that owe nothing to the way there.
 
         Where that is lower, it is taken over, points farther out are forgotten, and the result is
         True.
@@ -357,7 +358,7 @@ class ProfileCurve:
         optimum, (zeta, _, x) = self.constrained.optimum, self._points[t]
         if not self._of_effects.any():
             return False
-        again = self._point(t, self._searched(t, [self.constrained.apart(x)]))
+        again = self._point(t, self._searched(t, self.constrained.others_like(x)))
         if again[0] ** 2 > zeta**2 - _SAME_DEVIANCE:
             return False
         farther = [p for p in self._points if min(optimum, p) < t < max(optimum, p)]
