@@ -234,7 +234,7 @@ def joint_model(
         flat = directions.reshape(t, -1)
         gradient[:t] = flat @ evaluation.gradient[0].ravel()
         hessian[t:, t:] -= _through_effects(in_phi)
-        hessian[t:, :t] = _mixed(in_phi).reshape(q, -1) @ flat.T
+        hessian[t:, :t] = _mixed(in_phi).reshape(q, flat.shape[1]) @ flat.T
     hessian[t:] += _through_fixed(evaluation, changes[t:], changes)
     hessian[:t, t:] = hessian[t:, :t].T
     if t:
@@ -246,13 +246,11 @@ def joint_model(
 def _through_effects(in_phi: PhiDerivatives) -> FloatArray:
     """Return tr(H dA_a H dA_b) + 2 tr(W_m T_a'H T_b), (q, q), of one factor."""
     (h,), (own,), (rest,) = in_phi.conditional, in_phi.own_slopes, in_phi.rests
-    q = len(own)
     through = np.einsum("abl,qbcl->qacl", h, own)
-    back = through.transpose(0, 2, 1, 3).reshape(q, -1)
     seen = np.einsum("abl,qbpl->qapl", h, rest)
     weighted = np.matmul(2.0 * in_phi.evaluation.middle, rest)
-    traces = through.reshape(q, -1) @ back.T
-    return np.asarray(traces + weighted.reshape(q, -1) @ seen.reshape(q, -1).T)
+    traces = np.tensordot(through, through, ((1, 2, 3), (2, 1, 3)))
+    return np.asarray(traces + np.tensordot(weighted, seen, ((1, 2, 3), (1, 2, 3))))
 
 
 def _mixed(in_phi: PhiDerivatives) -> FloatArray:
@@ -278,7 +276,6 @@ def _through_fixed(evaluation: Evaluation, rows: FloatArray, columns: FloatArray
     change = -2.0 / evaluation.sigma2 * (h_rows @ covariance @ h_columns.T)
     change -= q_rows[:, None] * q_columns / evaluation.degrees
     if evaluation.problem.spec.method == "reml":
-        left = covariance @ rows[:, :-1, :-1]
-        right = (covariance @ columns[:, :-1, :-1]).transpose(0, 2, 1)
-        change -= left.reshape(len(left), -1) @ right.reshape(len(right), -1).T
+        left, right = covariance @ rows[:, :-1, :-1], covariance @ columns[:, :-1, :-1]
+        change -= np.tensordot(left, right, ((1, 2), (2, 1)))
     return np.asarray(change)

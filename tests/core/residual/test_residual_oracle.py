@@ -1,9 +1,14 @@
 """Fits of residual structures against the textbook's dense formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from skmixed.core.fit import Fit
 from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.residual_tables import ResidualTables
+from skmixed.core.residual.visits_covariance import visit_structure
 from tests.core.residual.series_designs import FACTORS, STRUCTURES, SeriesDesign, structure_of
 
 
@@ -37,3 +42,17 @@ def test_no_parameter_near_the_optimum_is_better(name):
         for step in (-1e-3, 1e-3):
             moved = fit.phi + step * (np.arange(len(fit.phi)) == place)
             assert fit.criterion_at(fit.theta, moved) > fit.criterion - 1e-8
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+def test_one_planned_visit_has_no_parameters_beside_a_random_term(method):
+    design = SeriesDesign.drawn(6, "intercept")
+    chosen = np.unique(design.series, return_index=True)[1]
+    rows, residual_rows = design.rows(chosen)
+    residual_rows = replace(residual_rows, position=np.zeros(len(chosen)))
+    structure = visit_structure("us", ("only",), is_homogeneous=True)
+    tables = ResidualTables.of(design.layout, rows, residual_rows, structure)
+    fit = ResidualFit.of_tables(tables, design.spec(method))
+    plain = Fit.of(tables.base, design.spec(method))
+    assert fit.criterion == pytest.approx(plain.criterion, abs=1e-8)
+    assert len(fit.phi) == 0
