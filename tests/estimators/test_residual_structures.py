@@ -14,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skmixed import MixedLinearRegressor, lmer
 from skmixed.datasets import load_orthodont, load_sleepstudy
+from skmixed.exceptions import LostPrecisionWarning
 
 SLEEP, TEETH = load_sleepstudy(), load_orthodont()
 
@@ -462,3 +463,30 @@ def test_missing_values_are_dropped_by_lmer_alone():
         MixedLinearRegressor("(1 | shop)", fixed="x", residual=RESIDUAL).fit(gone, Y)
     with pytest.raises(ValueError, match=r"names 'nothing'"):
         lmer("y ~ x", gone, residual="var(nothing)")
+
+
+# --- digits -----------------------------------------------------------------------------------
+
+
+def far_levels(far):
+    X, y = simulated(8, 6, rho=0.5, seed=1)
+    return X.assign(y=y + far * X["shop"] ** 2)
+
+
+def test_levels_far_apart_are_warned_of_and_then_refused():
+    formula, residual = "y ~ x + (1 | shop)", "ar1(week | shop)"
+    near = lmer(formula, far_levels(1e2), residual=residual)
+    with pytest.warns(LostPrecisionWarning, match="times farther apart than the rows within"):
+        far = lmer(formula, far_levels(5e3), residual=residual)
+    assert_allclose(far.coef_, near.coef_, rtol=1e-3)
+    with pytest.raises(ValueError, match="subtract from the response of every level its mean"):
+        lmer(formula, far_levels(1e6), residual=residual)
+
+
+def test_rows_at_nearly_one_time_are_warned_of():
+    X, y = simulated(20, 6)
+    again = X[X["week"] == 2].assign(week=2 + 1e-12)
+    noise = 1e-6 * np.random.default_rng(1).normal(size=len(again))
+    table = pd.concat([X.assign(y=y), again.assign(y=y[again.index] + noise)], ignore_index=True)
+    with pytest.warns(LostPrecisionWarning, match="average such rows"):
+        lmer("y ~ x", table, residual="car1(week | shop)")

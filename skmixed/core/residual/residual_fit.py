@@ -18,7 +18,7 @@ from skmixed.core.residual.joint_derivatives import (
     PhiDerivatives,
     joint_curvature,
 )
-from skmixed.core.residual.residual_problem import ResidualProblem
+from skmixed.core.residual.residual_problem import ResidualProblem, squared_distance
 from skmixed.core.residual.residual_search import search_jointly
 from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.residual.structure import ResidualParameter, ResidualStructure
@@ -125,6 +125,24 @@ class ResidualFit(Fit):
         return self.cached(
             "tabled", lambda: ResidualProblem.of(self.tables, self.spec, self.structure)
         )
+
+    @property
+    def squared_distance(self) -> float:
+        """Squares of the response over those within levels, where these lie far apart."""
+        return squared_distance(self._tabled.independent)
+
+    @property
+    def heaviest(self) -> float:
+        """The largest weight of a table."""
+        return float(np.abs(self._tabled.weighing(self.phi).weights).max())
+
+    @property
+    def relative_rounding(self) -> float:
+        """Relative error to expect in sigma^2 from rounding, of tables that cancel too."""
+        squares = np.abs(self._tabled.gram[:, -1, -1])
+        summed = np.abs(self._tabled.weighing(self.phi).weights) @ squares
+        of_tables = float(summed / self.optimum.square) * 2.0**-52
+        return max(self.optimum.relative_rounding, of_tables)
 
     @property
     def row_products(self) -> CrossProducts:

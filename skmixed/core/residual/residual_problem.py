@@ -15,6 +15,8 @@ from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.residual.structure import Combination, ResidualStructure, Weighing
 
+_MOST_APART = 1e11  # of squares: beyond it, sums keep five digits or fewer of what is within levels
+_ROUNDED = 1e-13  # of squares: what is left of them by subtraction may be rounding
 _ADVICE = "drop the residual structure, "  # what to do about too many crossed random effects
 
 
@@ -100,10 +102,31 @@ def total(weights: FloatArray, tables: FloatArray) -> FloatArray:
     return np.asarray(flat.reshape(*weights.shape[:-1], *tables.shape[1:]))
 
 
+def squared_distance(problem: Problem) -> float:
+    """Return squares of the response over those within levels, of the first random column.
+
+    The largest of all factors; it has digits as long as it is below 1e13 or so.
+    """
+    model, found = problem.model, 1.0
+    square = float(model.gram[-1, -1])
+    for own, right in zip(model.own, model.right, strict=True):
+        seen = own[0, 0] > 0.0
+        between = float((right[0, -1, seen] ** 2 / own[0, 0, seen]).sum())
+        found = max(found, square / max(square - between, _ROUNDED * square))
+    return found
+
+
 def check_determined(problem: Problem) -> None:
     """Raise ValueError if a model of independent rows leaves nothing for the residuals."""
     if not problem.is_determined:
         raise ValueError(
             "nothing is left for the residuals, whose structure is to be estimated: there are as "
             "many independent fixed columns as rows, or they explain the response exactly"
+        )
+    apart = squared_distance(problem)
+    if apart > _MOST_APART:
+        raise ValueError(
+            f"levels of a random intercept lie {apart**0.5:.0e} times farther apart than "
+            "the rows within them, which leaves the sums of a residual structure too few digits: "
+            "subtract from the response of every level its mean, rounded"
         )

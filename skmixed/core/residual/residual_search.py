@@ -19,7 +19,7 @@ from skmixed.core.search.starts import minque_start
 from skmixed.core.search.state import ESCAPE_GAIN
 from skmixed.core.search.unbounded import NoMaximumError, evaluate_bounded
 
-_HOPELESS = 4.0  # above the lowest criterion found: a start from which none lower is near
+_HOPELESS = 4.0  # a parameter above the lowest criterion found: a start with none lower near
 _WAY = (0.25, 0.5, 0.75)  # of the way to a known end, where to look for a ridge before it
 _LEVEL = 1e-6  # of the largest second derivative: rounding, or what no data of this size tell
 _IN_PHI = 1e-2  # of the length of a direction: what is less is no part of it
@@ -102,7 +102,8 @@ class ResidualSearch(ThetaSearch):
         omegas = minque_start(at) if at.structures else []
         if known is not None:
             value = self._value(self.phi, omegas)
-            if value > known[0].criterion + _HOPELESS or self._leads_down(value, omegas, known):
+            highest = known[0].criterion + _HOPELESS * len(self.phi)
+            if value > highest or self._leads_down(value, omegas, known):
                 return None
         self.start(omegas)
         while self.n_evaluations < self.settings.max_iter:

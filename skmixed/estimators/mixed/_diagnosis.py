@@ -13,6 +13,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.structure import ResidualStructure
+from skmixed.core.residual.visits_fit import VisitsFit
 from skmixed.core.search.report import Iteration
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT
@@ -157,14 +158,7 @@ def warn_about(
         return
     if fit.report.is_unbounded:
         warn(_no_maximum(fit), UnidentifiedWarning)
-    error = fit.optimum.relative_rounding
-    if error > _MOST_LOST:
-        warn(_lost_digits(fit, error), LostPrecisionWarning)
-    elif not fit.report.converged:
-        warn(
-            f"the search did not converge: {fit.report.message}{_search_hint(fit)}",
-            ConvergenceWarning,
-        )
+    _warn_of_the_end(fit)
     _warn_of_resembling_columns(fit)
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
         k, _, n_levels = own.shape
@@ -187,6 +181,20 @@ def warn_about(
             "the factor has one level, a level for every row, or is part of the fixed columns"
             + position_hint(name, by_position),
             UnidentifiedWarning,
+        )
+
+
+def _warn_of_the_end(fit: Fit) -> None:
+    """Warn of few digits, or of a search that has not arrived."""
+    error = fit.optimum.relative_rounding
+    if isinstance(fit, ResidualFit) and not isinstance(fit, VisitsFit):
+        error = fit.relative_rounding
+    if error > _MOST_LOST:
+        warn(_lost_digits(fit, error), LostPrecisionWarning)
+    elif not fit.report.converged:
+        warn(
+            f"the search did not converge: {fit.report.message}{_search_hint(fit)}",
+            ConvergenceWarning,
         )
 
 
@@ -274,6 +282,19 @@ def _lost_digits(fit: Fit, error: float) -> str:
     """Return what is said of a residual variance with a relative error from rounding."""
     digits = f"leaves it {-np.log10(error):.0f} digits or so"
     ratio = fit.problem.model.gram[-1, -1] / fit.optimum.square
+    if isinstance(fit, ResidualFit):
+        if (apart := fit.squared_distance) * 2.0**-52 > _MOST_LOST:
+            return (
+                f"levels of a random intercept lie {apart**0.5:.0e} times farther apart than the "
+                "rows within them, which leaves the parameters of the residuals few digits: "
+                "subtract from the response of every level its mean, rounded"
+            )
+        if fit.structure.is_carried and fit.heaviest * 2.0**-52 > _MOST_LOST:
+            return (
+                "neighbouring rows of a series are so near each other that their correlation is 1 "
+                f"to {np.log10(fit.heaviest):.0f} digits, and the residual variance is made of "
+                f"their differences, which {digits}: average such rows, or drop all but one"
+            )
     if ratio * 2.0**-52 > _MOST_LOST:
         return (
             f"the residual variance is {ratio:.0e} times smaller than that "
