@@ -109,6 +109,17 @@ def linear(X: pd.DataFrame, y: "pd.Series[float]") -> None:
     lmer("y ~ x", X, na_action="omit")  # error
 
 
+def residual_structures(X: pd.DataFrame, y: "pd.Series[float]") -> None:
+    model = MixedLinearRegressor(residual="ar1(Days | Subject) * var(Sex)").fit(X, y)
+    assert_type(model.residual_parameters_, "pd.Series[float]")
+    assert_type(model.residual_deviations_, "pd.Series[float]")
+    assert_type(model.predict(X, serial=True), Numbers)
+    assert_type(inference.visit_covariance(model, kind="std_error"), Table)
+    assert_type(lmer("y ~ x", X, residual="us(t | g)"), MixedLinearRegressor)
+    MixedLinearRegressor(residual=3)  # error
+    lmer("y ~ x", X, residual=["us(t | g)"])  # error
+
+
 def classes(X: pd.DataFrame, y: "pd.Series[bool]") -> None:
     model = MixedClassifier("(1 | g)", link="probit", quadrature=9, averaging="plug-in")
     assert_type(model.fit(X, y, groups=X["g"]), MixedClassifier)
