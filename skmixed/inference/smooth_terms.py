@@ -79,7 +79,7 @@ def smooth_table(model: Any) -> Table:
     >>> y = np.sin(6 * x) + 0.1 * np.cos(77 * np.arange(100) ** 2)
     >>> model = MixedLinearRegressor(fixed="s(x)").fit(pd.DataFrame({"x": x}), y)
     >>> smooth_table(model).to_frame()["edf"].round(1)
-    s(x)    6.7
+    s(x)    7.3
     Name: edf, dtype: float64
     """
     model = snapshot(model)

@@ -33,6 +33,7 @@ class ColumnMaps:
     scales: FloatArray  # (p + 1,), multipliers of these
     random: Blocks  # (carried, k), scaled Z of every used factor in terms of those it carries
     effects: Blocks  # (k, k), R of every used factor: raw effects = R @ scaled effects
+    gram: FloatArray  # (p + 1, p + 1), [X y]'W[X y] of the cross-products that chose the columns
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ColumnMaps:
@@ -46,8 +47,10 @@ class ColumnMaps:
         if len(kept) < len(gram) - 1:
             chosen = [*kept, -1]
             fixed_and_y, scales = fixed_and_y[:, chosen], scales[chosen]
+            gram = gram[chosen][:, chosen]
         random = [_random_maps(products, spec, factor, undo) for factor in spec.used_factors]
-        return cls(kept, fixed_and_y, scales, [z for z, _ in random], [raw for _, raw in random])
+        z_maps, raw_effects = [z for z, _ in random], [raw for _, raw in random]
+        return cls(kept, fixed_and_y, scales, z_maps, raw_effects, gram)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,12 +78,24 @@ class ScaledModel:
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec) -> ScaledModel:
         """Select, shift and scale the columns of a model."""
-        return cls.mapped(products, spec, ColumnMaps.of(products, spec))
+        maps = ColumnMaps.of(products, spec)
+        return cls.mapped(products, spec, maps, maps.gram)
 
     @classmethod
-    def mapped(cls, products: CrossProducts, spec: ModelSpec, maps: ColumnMaps) -> ScaledModel:
-        """Do the same as is known from like cross-products, of the same shift."""
+    def mapped(
+        cls,
+        products: CrossProducts,
+        spec: ModelSpec,
+        maps: ColumnMaps,
+        gram: FloatArray | None = None,
+    ) -> ScaledModel:
+        """Do the same as is known from like cross-products, of the same shift.
+
+        `gram`, (p + 1, p + 1), is [X y]'W[X y] where it is at hand.
+        """
         fixed_and_y, root_unit = maps.fixed_and_y, math.sqrt(products.unit)
+        if gram is None:
+            gram = fixed_and_y.T @ products.gram @ fixed_and_y
         within = _scaled_within(products, spec, fixed_and_y)
         blocks = [products.factors[factor] for factor in spec.used_factors]
         zipped = list(zip(blocks, maps.random, strict=True))
@@ -89,7 +104,7 @@ class ScaledModel:
             to_raw=products.basis @ fixed_and_y / root_unit,
             response_scale=float(maps.scales[-1]) / root_unit,
             log_scales=float(np.log(maps.scales[:-1]).sum()),
-            gram=fixed_and_y.T @ products.gram @ fixed_and_y,
+            gram=gram,
             random_maps=[effects / root_unit for effects in maps.effects],
             own=[transform(block.products[:, block.columns], z, z) for block, z in zipped],
             right=[transform(block.products, z, fixed_and_y) for block, z in zipped],
