@@ -16,7 +16,7 @@ from skmixed.design.records import stored
 @stored
 @dataclass(frozen=True)
 class LKJ:
-    """The distribution of a correlation matrix with density proportional to |R|^(eta - 1).
+    """The distribution of a correlation matrix with density proportional to det(R)^(eta - 1).
 
     Parameters
     ----------

@@ -111,7 +111,7 @@ class GivenVariances:
     def _roots(self) -> FloatArray:
         """T L'^-1, (R, p, p): the root of the covariance of beta, raw units."""
         maps, _ = raw_coefficients(self.problem)
-        return transposed(np.asarray(np.linalg.solve(self.lower, maps.T), dtype=np.float64))
+        return transposed(np.asarray(np.linalg.solve(self.lower, maps.T[None]), dtype=np.float64))
 
     @property
     def scaled_means(self) -> FloatArray:
