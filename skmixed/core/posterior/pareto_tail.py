@@ -16,10 +16,7 @@ from skmixed.core.linalg import FloatArray
 UNTRUSTED = 0.7  # of k: from there on errors fall too slowly with the number of draws
 _LEAST_TAIL = 5  # weights of which a shape can be told
 _TAIL_SHARE, _TAIL_ROOTS = 0.2, 3.0  # the tail is a fifth of all weights, or 3 sqrt(n) if fewer
-_POINTS, _PRIOR_SHARE = (
-    30,
-    3.0,
-)  # of Zhang & Stephens: points of their grid, and its prior
+_POINTS, _PRIOR_SHARE = 30, 3.0  # of Zhang & Stephens: points of their grid, and its prior
 _PRIOR_DRAWS, _PRIOR_SHAPE = 10.0, 0.5  # the shape is pulled to 1/2 as if by ten more weights
 
 

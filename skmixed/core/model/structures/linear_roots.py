@@ -61,8 +61,8 @@ class Linear(Structure):
     def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
         patterns = self.patterns(order)
         through = _flat(gradient[..., None, :, :] @ patterns)
-        if patterns.ndim == 3 and gradient.ndim == 2 and self.size >= WIDE:
-            return np.asarray(2.0 * (sparse.csr_matrix(_flat(patterns)) @ through.T))
+        if order.ndim == 1 and gradient.ndim == 2 and self.size >= WIDE:
+            return np.asarray(2.0 * (_sparse_patterns(self, tuple(order.tolist())) @ through.T))
         return np.asarray(2.0 * (_flat(patterns) @ transposed(through)))
 
     def sizes_of_theta(self, sizes: FloatArray) -> FloatArray:
@@ -78,6 +78,12 @@ class Linear(Structure):
 
 def _flat(matrices: FloatArray) -> FloatArray:
     return matrices.reshape(*matrices.shape[:-2], matrices.shape[-2] * matrices.shape[-1])
+
+
+@lru_cache(maxsize=16)
+def _sparse_patterns(structure: Linear, order: tuple[int, ...]) -> sparse.csr_matrix:
+    """Return the patterns of a wide structure, (t, k k), which no step of a search changes."""
+    return sparse.csr_matrix(_flat(structure.patterns(np.array(order))))
 
 
 @dataclass(frozen=True, slots=True)
