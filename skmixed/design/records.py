@@ -44,11 +44,11 @@ from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.residual.series_correlations import CORRELATIONS
-from skmixed.core.residual.visits_covariance import AnyCovariance, LagCovariance
-from skmixed.core.residual.visits_fit import VisitsFit
-from skmixed.core.residual.visits_patterns import Patterns
-from skmixed.core.residual.visits_sums import VisitSums
-from skmixed.core.residual.visits_tables import VisitTables
+from skmixed.core.residual.visits.patterns import Patterns
+from skmixed.core.residual.visits.visits_covariance import AnyCovariance, LagCovariance
+from skmixed.core.residual.visits.visits_fit import VisitsFit
+from skmixed.core.residual.visits.visits_sums import VisitSums
+from skmixed.core.residual.visits.visits_tables import VisitTables
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.report import Iteration, MonteCarlo, SolverReport
 from skmixed.core.sums.blocks import FactorBlock, PairBlock

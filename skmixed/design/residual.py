@@ -13,7 +13,7 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.residual.products import ResidualProduct
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.structure import ResidualStructure
-from skmixed.core.residual.visits_covariance import visit_structure
+from skmixed.core.residual.visits.visits_covariance import visit_structure
 from skmixed.core.sums.layout import GroupIndex
 from skmixed.design.grammar.residual_terms import ResidualParts, SeriesTerm, parse_residual
 from skmixed.design.grouping import Grouping, number_levels

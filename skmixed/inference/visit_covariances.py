@@ -9,7 +9,7 @@ import pandas as pd
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
-from skmixed.core.residual.visits_structure import VisitStructure
+from skmixed.core.residual.visits.visits_structure import VisitStructure
 from skmixed.inference.fitted import determined_fit_of, formula_of, snapshot
 from skmixed.inference.fixed_effects.degrees import Curvature
 from skmixed.inference.table import Table

@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from skmixed.core.residual import visits_sums
 from skmixed.core.residual.fitting import fit_tables
-from skmixed.core.residual.visits_covariance import AnyCovariance
-from skmixed.core.residual.visits_likelihood import evaluate_visits
-from skmixed.core.residual.visits_search import local_model
-from skmixed.core.residual.visits_tables import VisitTables
+from skmixed.core.residual.visits import visits_sums
+from skmixed.core.residual.visits.visits_covariance import AnyCovariance
+from skmixed.core.residual.visits.visits_likelihood import evaluate_visits
+from skmixed.core.residual.visits.visits_search import local_model
+from skmixed.core.residual.visits.visits_tables import VisitTables
 from tests.core.trials import draw_phi, draw_trial
 
 KINDS = range(len(draw_trial(0).structures()))

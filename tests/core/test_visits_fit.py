@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from skmixed.core.residual.visits_covariance import AnyCovariance, LagCovariance
-from skmixed.core.residual.visits_fit import VisitsFit
+from skmixed.core.residual.visits.visits_covariance import AnyCovariance, LagCovariance
+from skmixed.core.residual.visits.visits_fit import VisitsFit
 from tests.core.trials import Trial, draw_trial
 
 KINDS = range(len(draw_trial(0).structures()))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from skmixed.core.residual.visits_covariance import AnyCovariance, LagCovariance
-from skmixed.core.residual.visits_likelihood import evaluate_visits
-from skmixed.core.residual.visits_search import VisitSearch, local_model
+from skmixed.core.residual.visits.visits_covariance import AnyCovariance, LagCovariance
+from skmixed.core.residual.visits.visits_likelihood import evaluate_visits
+from skmixed.core.residual.visits.visits_search import VisitSearch, local_model
 from tests.core.trials import Trial, draw_phi, draw_trial
 
 KINDS = range(len(draw_trial(0).structures()))

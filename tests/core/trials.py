@@ -7,9 +7,9 @@ import numpy as np
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.fitting import fit_tables, tables_of
 from skmixed.core.residual.residual_rows import ResidualRows
-from skmixed.core.residual.visits_covariance import AnyCovariance, LagCovariance
-from skmixed.core.residual.visits_likelihood import VisitModel
-from skmixed.core.residual.visits_tables import VisitTables
+from skmixed.core.residual.visits.visits_covariance import AnyCovariance, LagCovariance
+from skmixed.core.residual.visits.visits_likelihood import VisitModel
+from skmixed.core.residual.visits.visits_tables import VisitTables
 from skmixed.core.sums.layout import GroupIndex, Layout, Rows
 
 

@@ -8,9 +8,9 @@ from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.residual.structure import ResidualStructure
-from skmixed.core.residual.visits_fit import VisitsFit
-from skmixed.core.residual.visits_structure import VisitStructure
-from skmixed.core.residual.visits_tables import VisitTables
+from skmixed.core.residual.visits.visits_fit import VisitsFit
+from skmixed.core.residual.visits.visits_structure import VisitStructure
+from skmixed.core.residual.visits.visits_tables import VisitTables
 from skmixed.core.search.newton import Newton
 from skmixed.core.sums.layout import CONSTANT, Layout, Rows
 

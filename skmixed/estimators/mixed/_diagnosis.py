@@ -13,7 +13,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.structure import ResidualStructure
-from skmixed.core.residual.visits_fit import VisitsFit
+from skmixed.core.residual.visits.visits_fit import VisitsFit
 from skmixed.core.search.report import Iteration
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT

@@ -44,7 +44,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate, exact_hessian
 from skmixed.core.residual.residual_fit import ResidualFit
-from skmixed.core.residual.visits_fit import VisitsFit
+from skmixed.core.residual.visits.visits_fit import VisitsFit
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
 from skmixed.core.sums.blocks import PairBlock, pair_between
 

@@ -23,7 +23,7 @@ from scipy import linalg, stats
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
-from skmixed.core.residual.visits_fit import VisitsFit
+from skmixed.core.residual.visits.visits_fit import VisitsFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.fitted import (
     MixedFit,

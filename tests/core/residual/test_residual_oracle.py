@@ -8,7 +8,7 @@ import pytest
 from skmixed.core.fit import Fit
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_tables import ResidualTables
-from skmixed.core.residual.visits_covariance import visit_structure
+from skmixed.core.residual.visits.visits_covariance import visit_structure
 from tests.core.residual.series_designs import FACTORS, STRUCTURES, SeriesDesign, structure_of
 
 

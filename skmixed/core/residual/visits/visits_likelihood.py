@@ -29,7 +29,7 @@ from skmixed.core.linalg import FloatArray, IntArray, triangular_inverse
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import ModelSpec
-from skmixed.core.residual.visits_sums import VisitSums, as_weights, unpacked
+from skmixed.core.residual.visits.visits_sums import VisitSums, as_weights, unpacked
 from skmixed.core.sums.crossproducts import CrossProducts
 
 _EPSILON = float(np.finfo(float).eps)  # relative rounding of a number

@@ -21,7 +21,7 @@ from skmixed.core.elimination.crossed import memory_installed
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.residual_tables import MOST_MEMORY
-from skmixed.core.residual.visits_patterns import Patterns
+from skmixed.core.residual.visits.patterns import Patterns
 from skmixed.core.sums.crossproducts import CrossProducts
 
 

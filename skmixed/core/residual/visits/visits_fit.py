@@ -15,11 +15,15 @@ from skmixed.core.residual.joint_derivatives import JointCurvature
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_problem import check_determined
 from skmixed.core.residual.residual_tables import ResidualTables
-from skmixed.core.residual.visits_likelihood import VisitEvaluation, VisitModel, evaluate_visits
-from skmixed.core.residual.visits_search import VisitSearch, local_model
-from skmixed.core.residual.visits_small_samples import FixedTerms, fixed_terms
-from skmixed.core.residual.visits_structure import VisitStructure
-from skmixed.core.residual.visits_tables import VisitTables
+from skmixed.core.residual.visits.small_samples import FixedTerms, fixed_terms
+from skmixed.core.residual.visits.visits_likelihood import (
+    VisitEvaluation,
+    VisitModel,
+    evaluate_visits,
+)
+from skmixed.core.residual.visits.visits_search import VisitSearch, local_model
+from skmixed.core.residual.visits.visits_structure import VisitStructure
+from skmixed.core.residual.visits.visits_tables import VisitTables
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import SolverReport
 

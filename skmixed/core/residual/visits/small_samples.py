@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skmixed.core.linalg import FloatArray
-from skmixed.core.residual.visits_likelihood import VisitEvaluation
+from skmixed.core.residual.visits.visits_likelihood import VisitEvaluation
 
 
 @dataclass(frozen=True, slots=True, eq=False)

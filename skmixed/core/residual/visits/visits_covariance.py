@@ -21,7 +21,7 @@ from skmixed.core.model.structures.correlations import (
 from skmixed.core.residual.products import ResidualProduct
 from skmixed.core.residual.series_correlations import CompoundSymmetry
 from skmixed.core.residual.structure import ResidualStructure
-from skmixed.core.residual.visits_structure import VisitStructure
+from skmixed.core.residual.visits.visits_structure import VisitStructure
 
 LAWS: dict[str, type[Correlated]] = {
     "cs": CompoundSymmetric,

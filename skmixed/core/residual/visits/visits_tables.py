@@ -16,8 +16,8 @@ from skmixed.core.model.spec import Weighting
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.residual_tables import ResidualTables, united_series
 from skmixed.core.residual.structure import ResidualStructure
-from skmixed.core.residual.visits_structure import VisitStructure
-from skmixed.core.residual.visits_sums import VisitSums
+from skmixed.core.residual.visits.visits_structure import VisitStructure
+from skmixed.core.residual.visits.visits_sums import VisitSums
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Layout, Rows
 from skmixed.core.sums.summation import apply_basis, change_of_basis, in_unit

@@ -16,9 +16,13 @@ import numpy as np
 
 from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.linalg import FloatArray, trust_region_step
-from skmixed.core.residual.visits_likelihood import VisitEvaluation, VisitModel, evaluate_visits
-from skmixed.core.residual.visits_small_samples import fixed_terms
-from skmixed.core.residual.visits_structure import (
+from skmixed.core.residual.visits.small_samples import fixed_terms
+from skmixed.core.residual.visits.visits_likelihood import (
+    VisitEvaluation,
+    VisitModel,
+    evaluate_visits,
+)
+from skmixed.core.residual.visits.visits_structure import (
     NEARLY_SINGULAR,
     VisitStructure,
     least_correlation_value,

@@ -22,7 +22,7 @@ from skmixed.core.residual.structure import (
     Selection,
     Weighing,
 )
-from skmixed.core.residual.visits_patterns import Patterns, visits_of
+from skmixed.core.residual.visits.patterns import Patterns, visits_of
 
 NEARLY_SINGULAR = 1e-6  # least eigenvalue of correlations: the estimates of few subjects go on to 0
 

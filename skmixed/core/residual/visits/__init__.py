@@ -1,0 +1,1 @@
+"""Covariances of visits seen in some patterns: their sums, likelihood, search and fit."""
