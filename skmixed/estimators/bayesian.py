@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, ClassVar, Literal, Self, overload
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _num_samples, check_scalar
 
-from skmixed.bayes.leave_one_out import LeaveOneOut, left_out
 from skmixed.bayes.priors import PRIOR_NAMES, Prior, PriorName
-from skmixed.bayes.row_predictions import (
-    drawn_responses,
-    mixture_quantiles,
-    predictor_moments,
-    total_variance,
-)
-from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.model.spec import Method, Weighting
-from skmixed.core.rows.leave_out import rows_at_levels
-from skmixed.core.sums.layout import Rows
-from skmixed.estimators._estimator import UnknownLevels, check_choice, check_level
+from skmixed.estimators._estimator import UnknownLevels
+from skmixed.estimators.mixed._bayesian_predictions import BayesianPredictions
 from skmixed.estimators.mixed._bayesian_state import BayesianAttributes, BayesianState
-from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
-from skmixed.estimators.reading._training_data import read_batch, read_training_data
+from skmixed.estimators.mixed._summed_estimator import GrowingEstimator
+from skmixed.estimators.reading._training_data import read_training_data
 
 BayesianStructure = Literal["unstructured", "diagonal", "identity"]
 
 
-class BayesianMixedRegressor(BayesianAttributes, RegressorMixin, MixedEstimator[BayesianState]):
+class BayesianMixedRegressor(
+    BayesianPredictions, BayesianAttributes, GrowingEstimator[BayesianState]
+):
     """Linear mixed-effects model with its whole posterior, sampled from its cross-products.
 
     The model is that of `MixedLinearRegressor`. Coefficients, standard deviations and correlations
@@ -156,17 +146,13 @@ class BayesianMixedRegressor(BayesianAttributes, RegressorMixin, MixedEstimator[
     _state_type: ClassVar[type[BayesianState]] = BayesianState
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **MixedEstimator._parameter_constraints,
+        **GrowingEstimator._parameter_constraints,
         "covariance": [StrOptions({"unstructured", "diagonal", "identity"}), Mapping],
         "prior": [StrOptions(set(PRIOR_NAMES)), Prior],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "n_chains": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state", np.random.Generator],
-        "weighting": [StrOptions({"frequency", "precision"})],
-        "n_jobs": [Integral, None],
     }
-
-    __metadata_request__partial_fit: ClassVar = {"groups": True}
 
     def __init__(
         self,
@@ -235,283 +221,6 @@ class BayesianMixedRegressor(BayesianAttributes, RegressorMixin, MixedEstimator[
         self._fitted = BayesianState.of_table(self, data)
         return self
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
-        """Sample the posterior given further rows beside those seen before.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `fit`.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`; new levels are welcome.
-
-        Returns
-        -------
-        BayesianMixedRegressor
-            The estimator, given all rows so far.
-
-        Raises
-        ------
-        ValueError
-            As in `fit`, and as in `MixedLinearRegressor.partial_fit`.
-        """
-        self._validate_params()
-        fitted = self._fitted
-        if fitted is None:
-            return self.fit(X, y, sample_weight, groups=groups)
-        rows = read_batch(self, fitted, X, y, sample_weight, groups)
-        self._fitted = fitted.with_rows(self, *rows)
-        return self
-
-    def update_groups(
-        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
-    ) -> Self:
-        """Learn the random effects of old and new levels from further rows, and nothing else.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `fit`.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
-
-        Returns
-        -------
-        BayesianMixedRegressor
-            The estimator, its random effects and predictions given all rows so far, under the
-            posterior of coefficients and variances of the last fit.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `partial_fit`.
-        """
-        fitted = self._state()
-        rows, _ = read_batch(self, fitted, X, y, sample_weight, groups)
-        self._fitted = fitted.with_effects_of(rows)
-        return self
-
-    @overload
-    def predict(
-        self,
-        X: Any,
-        groups: Any = None,
-        *,
-        random: str | Sequence[str] = "all",
-        return_std: Literal[False] = False,
-    ) -> FloatArray: ...
-
-    @overload
-    def predict(
-        self,
-        X: Any,
-        groups: Any = None,
-        *,
-        random: str | Sequence[str] = "all",
-        return_std: Literal[True],
-    ) -> tuple[FloatArray, FloatArray]: ...
-
-    def predict(
-        self,
-        X: Any,
-        groups: Any = None,
-        *,
-        random: str | Sequence[str] = "all",
-        return_std: bool = False,
-    ) -> FloatArray | tuple[FloatArray, FloatArray]:
-        """Predict the response.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Which factors' random effects are added: all, none (the population), or those named.
-        return_std : bool, default=False
-            Whether to return posterior standard deviations too.
-
-        Returns
-        -------
-        y_mean : ndarray of shape (n,)
-            Posterior means of X beta + Z b, in units of y. A row whose level of a factor is unknown
-            or missing gets no effect of that factor, unless `handle_unknown` says otherwise.
-        y_std : ndarray of shape (n,)
-            Posterior standard deviations of these, if return_std is True. An unknown level widens
-            them by the variance of its effects; the noise of single observations is not in them.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
-
-        Warns
-        -----
-        UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
-        """
-        fitted = self._state()
-        _, rows = fitted.predictor.read(self, X, groups, random)
-        means = rows.means(self.handle_unknown)
-        if not return_std:
-            return means
-        moments = predictor_moments(
-            fitted.sampled(), rows.rows, rows.wanted, fitted.further_products
-        )
-        return means, np.where(np.isnan(means), np.nan, np.sqrt(total_variance(*moments)))
-
-    def predict_interval(
-        self,
-        X: Any,
-        groups: Any = None,
-        *,
-        level: float = 0.95,
-        kind: Literal["observation", "mean"] = "observation",
-    ) -> FloatArray:
-        """Predict intervals that hold the response, or its mean, with a given probability.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
-        level : float, default=0.95
-            Probability, between 0 and 1.
-        kind : {"observation", "mean"}, default="observation"
-            Whether the interval is for a new observation of the row, of weight one, or for
-            X beta + Z b.
-
-        Returns
-        -------
-        ndarray of shape (n, 2)
-            Quantiles of the posterior distribution, in units of y: as much lies below the interval
-            as above. NaN for rows whose prediction is.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `predict`, and for a level that is no probability.
-        """
-        check_level(level)
-        check_choice("kind", kind, ("observation", "mean"))
-        fitted = self._state()
-        _, rows = fitted.predictor.read(self, X, groups, "all")
-        means = rows.means(self.handle_unknown)
-        moments = predictor_moments(
-            fitted.sampled(),
-            rows.rows,
-            rows.wanted,
-            fitted.further_products,
-            observation=kind == "observation",
-        )
-        tail = (1.0 - level) / 2.0
-        limits = mixture_quantiles(*moments, np.array([tail, 1.0 - tail]))
-        if rows.offset is not None:
-            limits += rows.offset[:, None]
-        limits[np.isnan(means)] = np.nan
-        return limits
-
-    def sample_y(
-        self, X: Any, groups: Any = None, *, n_samples: int = 1, random_state: Any = None
-    ) -> FloatArray:
-        """Draw responses of rows from the posterior predictive distribution.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`. Rows of one label share an effect,
-            whether or not the model knows it.
-        n_samples : int, default=1
-            Number of draws.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed.
-
-        Returns
-        -------
-        ndarray of shape (n, n_samples)
-            Responses in units of y, of weight one. Every column has coefficients, variances and
-            random effects of one draw of the posterior, and new effects of levels that the model
-            does not know.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `predict`, and for several factors with too many random effects.
-        """
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        fitted = self._state()
-        source, rows = fitted.predictor.read(self, X, groups, "all", all_columns=True)
-        return drawn_responses(
-            fitted.sampled(),
-            source,
-            rows,
-            fitted.further_products,
-            n_samples,
-            generator_of(random_state),
-        )
-
-    def loo(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> LeaveOneOut:
-        """Tell how well every row of the fit is predicted by the others.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The rows that `fit` was given, in any order; the model does not keep them.
-        y : array-like of shape (n,)
-            Their response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Their weights, all positive.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Their labels, if they were given as `groups` to `fit`.
-
-        Returns
-        -------
-        LeaveOneOut
-            As of `skmixed.bayes.loo`.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            If these are not the rows of the fit.
-        """
-        fitted = self._state()
-        rows = self._rows_of_fit(fitted, X, y, sample_weight, groups)
-        return left_out(fitted.sampled(), rows_at_levels(fitted.fit, rows), self.random_state)
-
-    def _rows_of_fit(
-        self, fitted: BayesianState, X: Any, y: Any, sample_weight: Any, groups: Any
-    ) -> Rows:
-        """Read the rows of the fit once more. Raises ValueError for rows of weight zero."""
-        rows, _ = read_batch(self, fitted, X, y, sample_weight, groups)
-        if len(rows.columns) != _num_samples(X):
-            raise ValueError(
-                "rows of weight zero are no part of the fit: leave them out of X and y"
-            )
-        return rows
-
     def summary(self, digits: int = 2) -> Any:
         """Summarise the posterior.
 
@@ -527,24 +236,3 @@ class BayesianMixedRegressor(BayesianAttributes, RegressorMixin, MixedEstimator[
         """
         table = self._state().sampled()._table()
         return type(table)(table.title, table.frame.round(digits), table.notes)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return the coefficient of determination of the predictions.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
-
-        Returns
-        -------
-        float
-            R^2 of ``predict(X, groups)``.
-        """
-        return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))

@@ -3,95 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
-import numpy as np
-from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.model.structures.named import StructureName
-from skmixed.core.residual.residual_fit import ResidualFit
-from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.rows.leave_out import leave_levels_out, leave_rows_out
 from skmixed.core.search.average_information import IterativeSolver
-from skmixed.core.sums.layout import Rows
 from skmixed.estimators._estimator import (
     SolverName,
     UnknownLevels,
 )
-from skmixed.estimators.mixed._diagnosis import check_residual
 from skmixed.estimators.mixed._linear_predictions import LinearPredictions
 from skmixed.estimators.mixed._linear_state import LinearAttributes, LinearState
-from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
-from skmixed.estimators.reading._training_data import read_batch, read_training_data
+from skmixed.estimators.mixed._summed_estimator import GrowingEstimator, SummedEstimator
+from skmixed.estimators.reading._training_data import read_training_data
 
 
-class BaseMixedRegressor(
-    LinearPredictions, LinearAttributes, RegressorMixin, MixedEstimator[LinearState]
-):
+class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[LinearState]):
     """What a linear mixed model does once it is fitted.
 
     A subclass has the parameters of `MixedLinearRegressor` and its own `fit`.
     """
 
-    _state_type: ClassVar[type[LinearState]] = LinearState
-
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **MixedEstimator._parameter_constraints,
+        **SummedEstimator._parameter_constraints,
         "method": [StrOptions({"reml", "ml"})],
-        "weighting": [StrOptions({"frequency", "precision"})],
         "solver": [StrOptions({"auto", "newton", "em", "iterative"}), IterativeSolver],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "n_jobs": [Integral, None],
     }
-
-    __metadata_request__partial_fit: ClassVar = {"groups": True}
-
-    def update_groups(
-        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
-    ) -> Self:
-        """Learn the random effects of old and new levels from further rows, and nothing else.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `fit`.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
-
-        Returns
-        -------
-        estimator
-            This one, its `random_effects_`, their covariances and its predictions given all
-            rows so far, at the coefficients and variances of the last fit.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        ValueError
-            As in `partial_fit`, if the fit left no residual, and with a residual structure.
-        """
-        fitted = self._state()
-        check_residual(fitted.fit)
-        if isinstance(fitted.fit, ResidualFit):
-            raise ValueError(
-                "update_groups adds to the sums of rows whose residuals are alike and independent, "
-                "and this model has a residual structure: call partial_fit, which takes whole "
-                "series"
-            )
-        rows, _ = read_batch(self, fitted, X, y, sample_weight, groups)
-        self._fitted = fitted.with_effects_of(rows)
-        return self
 
     def loo_predict(
         self,
@@ -162,40 +105,8 @@ class BaseMixedRegressor(
         names = [index.name for index in fitted.fit.products.levels]
         return leave_levels_out(fitted.fit, rows, names.index(leave_out))
 
-    def _rows_of_fit(
-        self, fitted: LinearState, X: Any, y: Any, sample_weight: Any, groups: Any
-    ) -> Rows:
-        """Read the rows of the fit once more, each by itself, with the weights that V gives them.
 
-        Raises ValueError for rows of weight zero, and where rows depend on others of their series.
-        """
-        rows, residual = self._series_of_fit(fitted, X, y, sample_weight, groups)
-        if not isinstance(fitted.fit, ResidualFit) or residual is None:
-            return rows
-        if fitted.fit.structure.is_correlated:
-            raise ValueError(
-                "rows of one series depend on each other, so that none can be left out or drawn by "
-                "itself: refit without whole series, as cross_val_predict does with a splitter by "
-                "groups"
-            )
-        deviations = fitted.fit.structure.deviations(fitted.fit.phi, residual)
-        weights = 1.0 if rows.weights is None else rows.weights
-        return replace(rows, weights=weights / np.square(deviations))
-
-    def _series_of_fit(
-        self, fitted: LinearState, X: Any, y: Any, sample_weight: Any, groups: Any
-    ) -> tuple[Rows, ResidualRows | None]:
-        """Read the rows of the fit once more, and what a residual structure knows of them."""
-        check_residual(fitted.fit)
-        rows, residual = read_batch(self, fitted, X, y, sample_weight, groups)
-        if len(rows.columns) != _num_samples(X):
-            raise ValueError(
-                "rows of weight zero are no part of the fit: leave them out of X and y"
-            )
-        return rows, residual
-
-
-class MixedLinearRegressor(BaseMixedRegressor):
+class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
     """Linear mixed-effects model, fitted by restricted or full maximum likelihood.
 
     ``y = X beta + Z b + e`` with ``b ~ N(0, sigma^2 Lambda Lambda')`` and ``e ~ N(0, sigma^2)``:
@@ -416,41 +327,4 @@ class MixedLinearRegressor(BaseMixedRegressor):
         self._validate_params()
         data = read_training_data(self, X, y, sample_weight, groups)
         self._fitted = LinearState.of_table(self, data)
-        return self
-
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
-        """Fit to further rows beside those seen before.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `fit`.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`; new levels are welcome.
-
-        Returns
-        -------
-        MixedLinearRegressor
-            The estimator, fitted to all rows so far: equal to `fit` on them in any split and
-            order. Rows of earlier calls, those of `update_groups` among them, are kept as
-            cross-products only.
-
-        Raises
-        ------
-        ValueError
-            As in `fit`; if parameters that say what the columns are have changed since the first
-            call; and if a formula has a transform that learns from all rows at once.
-        """
-        self._validate_params()
-        fitted = self._fitted
-        if fitted is None:
-            data = read_training_data(self, X, y, sample_weight, groups)
-            self._fitted = LinearState.of_table(self, data)
-            return self
-        rows = read_batch(self, fitted, X, y, sample_weight, groups)
-        self._fitted = fitted.with_rows(self, *rows)
         return self

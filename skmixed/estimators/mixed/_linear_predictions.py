@@ -7,7 +7,6 @@ from numbers import Integral
 from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
-from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_scalar
 
 from skmixed.core.linalg import FloatArray, generator_of
@@ -384,27 +383,6 @@ class LinearPredictions(FittedEstimator[LinearState]):
         check_residual(fitted.fit)
         generator = generator_of(random_state)
         return simulate_rows(fitted.fit, source, rows, n_samples, random, generator)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return the coefficient of determination of the predictions.
-
-        Parameters
-        ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
-
-        Returns
-        -------
-        float
-            R^2 of ``predict(X, groups)``.
-        """
-        return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
 
 
 def half_widths(

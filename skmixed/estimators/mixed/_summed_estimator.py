@@ -1,0 +1,170 @@
+"""What regressors have in common whose rows are sums, to which those of others can be added."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from numbers import Integral
+from typing import Any, ClassVar, Self, TypeVar
+
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import _num_samples
+
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.residual_rows import ResidualRows
+from skmixed.core.sums.layout import Rows
+from skmixed.estimators.mixed._diagnosis import check_residual
+from skmixed.estimators.mixed._linear_state import LinearState
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.estimators.reading._training_data import read_batch, read_training_data
+
+Linear = TypeVar("Linear", bound=LinearState)
+
+
+class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
+    """A linear mixed model, however its parameters are found."""
+
+    _state_type: ClassVar[type[Any]] = LinearState
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **MixedEstimator._parameter_constraints,
+        "weighting": [StrOptions({"frequency", "precision"})],
+        "n_jobs": [Integral, None],
+    }
+
+    def update_groups(
+        self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
+    ) -> Self:
+        """Learn the random effects of old and new levels from further rows, and nothing else.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `fit`.
+        y : array-like of shape (n,)
+            The response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        estimator
+            This one, its `random_effects_`, their covariances and its predictions given all
+            rows so far, at the coefficients and variances of the last fit, or under the posterior
+            that these have given its rows.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `partial_fit`, if the fit left no residual, and with a residual structure.
+        """
+        fitted = self._state()
+        check_residual(fitted.fit)
+        if isinstance(fitted.fit, ResidualFit):
+            raise ValueError(
+                "update_groups adds to the sums of rows whose residuals are alike and independent, "
+                "and this model has a residual structure: call partial_fit, which takes whole "
+                "series"
+            )
+        rows, _ = read_batch(self, fitted, X, y, sample_weight, groups)
+        self._fitted = fitted.with_effects_of(rows)
+        return self
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+        """Return the coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        y : array-like of shape (n,)
+            The true response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Weights of the rows.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        float
+            R^2 of ``predict(X, groups)``.
+        """
+        return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
+
+    def _rows_of_fit(self, fitted: Linear, X: Any, y: Any, sample_weight: Any, groups: Any) -> Rows:
+        """Read the rows of the fit once more, each by itself, with the weights that V gives them.
+
+        Raises ValueError for rows of weight zero, and where rows depend on others of their series.
+        """
+        rows, residual = self._series_of_fit(fitted, X, y, sample_weight, groups)
+        if not isinstance(fitted.fit, ResidualFit) or residual is None:
+            return rows
+        if fitted.fit.structure.is_correlated:
+            raise ValueError(
+                "rows of one series depend on each other, so that none can be left out or drawn by "
+                "itself: refit without whole series, as cross_val_predict does with a splitter by "
+                "groups"
+            )
+        deviations = fitted.fit.structure.deviations(fitted.fit.phi, residual)
+        weights = 1.0 if rows.weights is None else rows.weights
+        return replace(rows, weights=weights / deviations**2)
+
+    def _series_of_fit(
+        self, fitted: Linear, X: Any, y: Any, sample_weight: Any, groups: Any
+    ) -> tuple[Rows, ResidualRows | None]:
+        """Read the rows of the fit once more, and what a residual structure knows of them."""
+        check_residual(fitted.fit)
+        rows, residual = read_batch(self, fitted, X, y, sample_weight, groups)
+        if len(rows.columns) != _num_samples(X):
+            raise ValueError(
+                "rows of weight zero are no part of the fit: leave them out of X and y"
+            )
+        return rows, residual
+
+
+class GrowingEstimator(SummedEstimator[Linear]):
+    """One of these whose fit itself takes further rows."""
+
+    __metadata_request__partial_fit: ClassVar = {"groups": True}
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
+        """Fit to further rows beside those seen before.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `fit`.
+        y : array-like of shape (n,)
+            The response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Nonnegative weights.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`; new levels are welcome.
+
+        Returns
+        -------
+        estimator
+            This one, fitted to all rows so far: equal to `fit` on them in any split and
+            order. Rows of earlier calls, those of `update_groups` among them, are kept as
+            cross-products only.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`; if parameters that say what the columns are have changed since the first
+            call; and if a formula has a transform that learns from all rows at once.
+        """
+        self._validate_params()
+        fitted = self._fitted
+        if fitted is None:
+            data = read_training_data(self, X, y, sample_weight, groups)
+            self._fitted = self._state_type.of_table(self, data)
+            return self
+        rows = read_batch(self, fitted, X, y, sample_weight, groups)
+        self._fitted = fitted.with_rows(self, *rows)
+        return self
