@@ -21,7 +21,7 @@ import pandas as pd
 from scipy.optimize import LinearConstraint, minimize
 from scipy.special import logsumexp
 
-from skmixed.bayes.posterior_draws import PosteriorDraws, posteriors_at_nodes
+from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.priors import ModelPrior
 from skmixed.bayes.sampling import draws_of
 from skmixed.core.fit import Fit, Posterior
@@ -192,7 +192,7 @@ def left_out(draws: PosteriorDraws, rows: Rows, random_state: Any) -> LeaveOneOu
     ones = np.ones(len(weights))
     counts, precisions = (weights, ones) if is_counted else (ones, weights)
     densities = np.stack(
-        [_densities(posterior, rows, precisions) for posterior in posteriors_at_nodes(draws)]
+        [_densities(posterior, rows, precisions) for posterior in draws._posteriors()]
     )
     n = densities.shape[1]
     elpd, shapes = np.empty(n), np.empty(n)
@@ -249,7 +249,7 @@ def _refitted(
     again = draws_of(other, prior, _REFIT_DRAWS, 4, generator)
     placed = Rows(own.columns, codes, other.products.levels, None)
     values = []
-    for posterior in posteriors_at_nodes(again):
+    for posterior in again._posteriors():
         apart = own.columns[:, -1] - mean_predictions(posterior, placed)
         noise = posterior.sigma2 / (1.0 if is_counted else weight)
         values.append(_normal(apart, mean_variances(posterior, placed) + noise)[0])

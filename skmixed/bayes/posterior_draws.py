@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,43 +12,19 @@ import pandas as pd
 
 from skmixed.bayes._arviz import chain_diagnostics, datatree
 from skmixed.bayes.parametrization import Parametrization
+from skmixed.bayes.variance_nodes import VarianceNodes
 from skmixed.core.batch.error_sums import NeedsRowsError
-from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray
-from skmixed.core.posterior.conditional import Average, effect_moments, posterior_at
+from skmixed.core.posterior.conditional import Average
 from skmixed.core.posterior.effect_draws import EffectDraws
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.design.records import stored
 from skmixed.inference.components import components_of, deviations_and_correlations
 from skmixed.inference.table import Table, TabularResult
 
-_FEW_NODES = 100  # values of phi for means of effects, and for moments of more effects than these:
-_FEW_EFFECTS_DRAWN = 2_000  # four times as many nodes halve the error, and take four times as long
 _SHOWN_QUANTILES = (0.05, 0.5, 0.95)  # that are shown, as by rstanarm and ArviZ
 _TREE_CELLS = 2e7  # drawn effects that go into a data tree: 160 MB
-
-
-@stored
-@dataclass(frozen=True, eq=False)
-class VarianceNodes:
-    """Values of phi of equal weight, with mean and covariance of the coefficients at each.
-
-    Every fourth of them, a quarter of all, stands for the posterior as well.
-    """
-
-    phi: FloatArray  # (S, d)
-    means: FloatArray  # (S, p), of the kept columns
-    covariances: FloatArray  # (S, p, p)
-
-    def __len__(self) -> int:
-        """Return the number of nodes."""
-        return len(self.phi)
-
-    def thinned(self, most: int) -> VarianceNodes:
-        """Return at most so many of them, evenly spread."""
-        step = max(1, -(-len(self) // most))
-        return VarianceNodes(self.phi[::step], self.means[::step], self.covariances[::step])
 
 
 @stored
@@ -358,50 +334,19 @@ class PosteriorDraws(TabularResult):
         flat = self.phi.reshape(-1, self.phi.shape[2])
         return drawn_effects(self, flat, self.coef.reshape(len(flat), -1), self.seed)
 
-    @property
-    def _n_nodes(self) -> int:
-        """Number of nodes for variances, which hang on the variances at the nodes most."""
-        many = self.fit.problem.n_effects > _FEW_EFFECTS_DRAWN
-        return _FEW_NODES if many else len(self.nodes)
-
-    def _effect_means(self, products: CrossProducts | None = None) -> Blocks:
-        """Return posterior means of the random effects of every factor, (n_levels, k)."""
-        total: Blocks = []
-        posteriors = posteriors_at_nodes(self, products, _FEW_NODES)
-        for posterior in posteriors:
-            modes = posterior.modes
-            total = [a + b for a, b in zip(total, modes, strict=True)] if total else modes
-        return [each / len(posteriors) for each in total]
+    def _posteriors(self, products: CrossProducts | None = None) -> Iterator[Posterior]:
+        """Say at nodes for second moments what data say of the effects, the fit's or others."""
+        return self.nodes.for_moments(self.fit).posteriors(self.fit, products)
 
     def _averages(self, products: CrossProducts | None = None) -> list[Average]:
         """Return moments of the random effects of every factor; those of the fit are kept."""
-        return self._own_averages if products is None else self._averaged(products)
+        if products is None:
+            return self._own_averages
+        return self.nodes.effect_averages(self.fit, products)
 
     @cached_property
     def _own_averages(self) -> list[Average]:
-        return self._averaged(None)
-
-    def _averaged(self, products: CrossProducts | None) -> list[Average]:
-        posteriors = posteriors_at_nodes(self, products)
-        moments = [effect_moments(posterior) for posterior in posteriors]
-        weights = np.full(len(posteriors), 1.0 / len(posteriors))
-        return [Average.of(each, weights) for each in zip(*moments, strict=True)]
-
-
-def posteriors_at_nodes(
-    draws: PosteriorDraws, products: CrossProducts | None = None, most: int | None = None
-) -> list[Posterior]:
-    """Return what data say of the random effects at nodes, those of the fit or others.
-
-    Without `most` there are as many as variances need.
-    """
-    nodes = draws.nodes.thinned(most or draws._n_nodes)
-    lambdas = draws._parametrization.lambdas(nodes.phi)
-    make = partial(posterior_at, draws.fit, products=products)
-    return [
-        make([lam[n] for lam in lambdas], nodes.means[n], nodes.covariances[n], float(sigma))
-        for n, sigma in enumerate(np.exp(nodes.phi[:, -1]))
-    ]
+        return self.nodes.effect_averages(self.fit)
 
 
 def drawn_effects(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from skmixed.bayes.posterior_draws import PosteriorDraws, drawn_effects, posteriors_at_nodes
+from skmixed.bayes.posterior_draws import PosteriorDraws, drawn_effects
 from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.fit import Posterior
 from skmixed.core.linalg import FloatArray, IntArray
@@ -40,7 +40,7 @@ def predictor_moments(
     `observation` sigma^2 is added.
     """
     means, variances = [], []
-    for posterior in posteriors_at_nodes(draws, products):
+    for posterior in draws._posteriors(products):
         means.append(_mean(posterior, rows, wanted))
         noise = posterior.sigma2 if observation else 0.0
         variances.append(mean_variances(posterior, rows, wanted) + noise)

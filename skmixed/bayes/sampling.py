@@ -12,8 +12,9 @@ from tqdm.auto import tqdm
 from skmixed.bayes.density import PosteriorDensity, starting_points
 from skmixed.bayes.impropriety import check_posterior
 from skmixed.bayes.parametrization import RootCoordinates
-from skmixed.bayes.posterior_draws import PosteriorDraws, VarianceNodes
+from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.priors import ModelPrior, Prior, PriorName
+from skmixed.bayes.variance_nodes import VarianceNodes
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.posterior.importance import ImportanceSample, importance_sample, n_planned

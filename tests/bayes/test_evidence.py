@@ -7,7 +7,6 @@ from scipy.stats import norm
 from skmixed import MixedLinearRegressor
 from skmixed.bayes import HalfNormal, Normal, Prior, compare, loo, prior_predict, sample, stack
 from skmixed.bayes.leave_one_out import LeaveOneOut, _densities
-from skmixed.bayes.posterior_draws import posteriors_at_nodes
 from skmixed.bayes.priors import ModelPrior
 from skmixed.bayes.sampling import draws_of
 from skmixed.core.posterior.conditional import posterior_at
@@ -66,7 +65,7 @@ def test_rows_left_out_are_those_of_exact_refits_and_of_other_code(sleepstudy):
         again = draws_of(other.fit_, prior.beside(other.fit_), 1000, 4, np.random.default_rng(0))
         place = rows.take(np.array([row])).at_levels(other.fit_.products.levels)
         values = []
-        for at in posteriors_at_nodes(again):
+        for at in again._posteriors():
             z = place.columns[0, [0, 1]]
             level = int(place.codes[0][0])
             mean = z @ at.beta + z @ at.modes[0][level]

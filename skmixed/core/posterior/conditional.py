@@ -14,7 +14,6 @@ import numpy as np
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray
-from skmixed.core.sums.crossproducts import CrossProducts
 
 _DRAWN = "the relative covariances were drawn from their posterior"
 
@@ -25,15 +24,15 @@ def posterior_at(
     mean: FloatArray,
     covariance: FloatArray,
     sigma: float,
-    products: CrossProducts | None = None,
+    data: Fit | None = None,
 ) -> Posterior:
-    """Return what data say of the random effects at one phi, those of the fit or others.
+    """Return what data say of the random effects at one phi, those of the fit or others, `data`.
 
     `lambdas` are relative, (k, k) of every used factor, `mean`, (p,), and `covariance`, (p, p),
     those of the coefficients of the kept columns, all in raw units.
     """
-    moved = fit.moved(fit.problem.scaled_lambdas(lambdas), _DRAWN)
-    at = moved if products is None else moved.at(products)
+    data = data or fit
+    at = data.moved(data.problem.scaled_lambdas(lambdas), _DRAWN)
     kept, n_fixed = list(fit.kept), len(fit.spec.fixed)
     beta, spread = np.zeros(n_fixed), np.zeros((n_fixed, n_fixed))
     beta[kept] = mean

@@ -73,7 +73,7 @@ class BayesianState(LinearState):
             return super().estimates
         return LinearEstimates(
             beta=self.draws.coef_mean,
-            effects=self.draws._effect_means(self.further_products),
+            effects=self.draws.nodes.effect_means(fit, self.further_products),
             residual_variance=float(np.square(self.draws.sigma).mean()),
             theta=fit.theta,
             criterion=fit.criterion,
