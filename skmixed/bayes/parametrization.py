@@ -50,7 +50,7 @@ class TermShape:
 def _check_structure(structure: Structure, factor: str) -> bool:
     """Tell whether a term has all correlations; raises ValueError unless it has all or none."""
     k, n_deviations = structure.size, len(structure.deviations)
-    n_correlations = len(structure.correlations)
+    n_correlations = len(structure.tabulated)  # those that are free, and those that must be one
     is_counted = structure.n_theta == n_deviations + n_correlations
     covered = sorted(column for group in structure.deviations for column in group)
     if is_counted and covered == list(range(k)):

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.spec import Term
-from skmixed.core.model.structures.named import is_ordered, structure_named, structures_of_terms
+from skmixed.core.model.spec import Term, terms_of
+from skmixed.core.model.structures.named import is_ordered, structure_named
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.design.curves import Smooth, read_smooth_expressions
 from skmixed.design.formula import (
@@ -201,8 +201,11 @@ class ColumnCollection:
         self.smooths.append(found)
         return found
 
-    def add_slopes(self, term: RandomTerm) -> Slopes:
-        """Add the columns that vary over levels; return them as written, the constant left out."""
+    def add_slopes(self, term: RandomTerm, written: str | None = None) -> Slopes:
+        """Add the columns that vary over levels; return them as written, the constant left out.
+
+        `written` is what stood in the place of an expression for its levels.
+        """
         if not term.slopes:
             return ()
         if all(name in self.plain for name in term.slope_names):
@@ -219,7 +222,12 @@ class ColumnCollection:
         places = tuple(self.products.get(key, UNKNOWN) for key in terms.keys)
         if UNKNOWN in places:
             matrix, values = learn_terms(terms, self.source.table, self.context)
-            names, places = matrix.term_names, self._add_expression(matrix, values)
+            names, labels = matrix.term_names, matrix.names
+            if written is not None:
+                within = zip(names, labels, strict=True)
+                labels = tuple(written + label.removeprefix(name) for name, label in within)
+                names = (written,) * len(names)
+            places = self._add_expression(matrix, values, labels)
         slopes: dict[str, tuple[int, ...]] = {}
         for name, place in zip(names, places, strict=True):
             if place != CONSTANT:
@@ -234,15 +242,20 @@ class ColumnCollection:
         Curves that vary have an independent term for what is penalised of each; their lines vary
         with the slopes.
         """
+        levels_of = None
         if is_ordered(covariance) and (term.slopes or term.smooths):
-            term = self._over_levels(term, covariance)
-        slopes, curves = self.add_slopes(term), [self.add_smooth(each) for each in term.smooths]
+            given, term = term, self._over_levels(term, covariance)
+            levels_of = None if term is given else given.slope_names[0]
+        slopes, curves = (
+            self.add_slopes(term, levels_of),
+            [self.add_smooth(each) for each in term.smooths],
+        )
         lines = tuple((self.names[place], (place,)) for each in curves for place in each.free)
         written = tuple(dict([*slopes, *lines]).items())
         places = (CONSTANT,) * term.intercept + tuple(p for _, places in written for p in places)
-        parts = structures_of_terms(covariance, len(places)) if places else ()
-        jointly = [(Term(factor, places, part), written) for part in parts]
-        return [*jointly, *((own, ()) for each in curves for own in each.terms(factor))]
+        jointly = terms_of(factor, places, covariance) if places else ()
+        beside = [(own, ()) for each in curves for own in each.terms(factor)]
+        return [*((own, written) for own in jointly), *beside]
 
     def _over_levels(self, term: RandomTerm, covariance: str) -> RandomTerm:
         """Return a term of a structure in which columns have an order, a time as its levels.
@@ -302,9 +315,12 @@ class ColumnCollection:
             )
         return replace(term, slopes=(f"C({term.slopes[0]}, levels={levels!r})",))
 
-    def _add_expression(self, matrix: FormulaMatrix, values: FloatArray) -> tuple[int, ...]:
+    def _add_expression(
+        self, matrix: FormulaMatrix, values: FloatArray, names: tuple[str, ...] = ()
+    ) -> tuple[int, ...]:
+        """Add the columns of an expression, by names of their own if any; return their places."""
         n_before = len(self.names)
-        places = [self._place(name, values[:, j]) for j, name in enumerate(matrix.names)]
+        places = [self._place(name, values[:, j]) for j, name in enumerate(names or matrix.names)]
         wanted = [j for j, place in enumerate(places) if place >= n_before]
         if wanted or matrix.has_categorical:  # whose level may be the only one so far
             chosen = tuple(places[j] for j in wanted)

@@ -143,7 +143,9 @@ class Design:
             "columns": list(self.layout.columns),
             "factors": write([(each.key, each.columns) for each in self.layout.factors]),
             "fixed": list(self.fixed),
-            "terms": write([(t.factor, t.columns, t.covariance, t.curve) for t in self.terms]),
+            "terms": write(
+                [(t.factor, t.columns, t.covariance, t.curve, t.whole) for t in self.terms]
+            ),
             "grouping": self.grouping.record(),
             "offsets": list(self.offsets),
             "plain": list(self._plain),

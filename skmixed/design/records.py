@@ -172,7 +172,7 @@ _ADDED = {
     "GeneralizedFit": {"row_products"},
     "FormulaParts": {"smooths"},
     "RandomTerm": {"smooths", "covariance"},
-    "Term": {"curve"},
+    "Term": {"curve", "whole"},
 }
 
 

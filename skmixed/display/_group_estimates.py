@@ -126,9 +126,9 @@ def _beside_mixed_model(
     given = (X, y, sample_weight, groups, "ShrinkageDisplay")
     place = names.index(factor)
     position = fit.spec.used_factors[place]
-    columns = fit.spec.factor_columns(position)
-    labels = RandomLabels.of(model.design_.with_levels(fit.products.levels), position, columns)
-    effects = pd.DataFrame(fit.modes[place], labels.levels, labels.columns)
+    columns = fit.spec.shown_columns(position)
+    labels = RandomLabels.of(model.design_.with_levels(fit.products.levels), fit.spec, position)
+    effects = labels.of_levels(fit.modes[place])
     of_column = dict(zip(fit.spec.fixed, fit.beta, strict=True))
     common = np.array([of_column.get(column, 0.0) for column in columns])
     shrunk = (effects + common).to_numpy()

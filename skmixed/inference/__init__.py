@@ -12,6 +12,7 @@ from skmixed.inference.fixed_effects.marginal import MarginalMeans, marginal_mea
 from skmixed.inference.fixed_effects.term_tests import anova
 from skmixed.inference.influence import influence
 from skmixed.inference.intervals import confidence_intervals
+from skmixed.inference.loadings import loadings_table
 from skmixed.inference.profiling.profiles import Profile, profile
 from skmixed.inference.proportional import ProportionalOdds, proportional_odds
 from skmixed.inference.random_effects import random_effects_table
@@ -41,6 +42,7 @@ __all__ = [
     "icc",
     "influence",
     "linear_hypothesis",
+    "loadings_table",
     "marginal_means",
     "profile",
     "proportional_odds",

@@ -119,7 +119,7 @@ def _of_term(fit: MixedFit, term: Term, *, shared: bool = True) -> list[Componen
     """List the parameters of a term; a deviation that columns share is one, if `shared`."""
     names = [fit.products.layout.columns[place] for place in term.columns]
     deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
-    factor = ":".join(fit.products.layout.factors[term.factor].key) + _number_of(fit, term)
+    factor = ":".join(fit.products.layout.factors[term.factor].key) + _told_apart(fit, term)
     if term.curve:
         label = f"sd_{term.curve}" + (factor and f"|{factor}")
         return [Component(label, "sd", float(deviations[0]), term, tuple(range(len(names))))]
@@ -136,11 +136,13 @@ def _of_term(fit: MixedFit, term: Term, *, shared: bool = True) -> list[Componen
     return found
 
 
-def _number_of(fit: MixedFit, term: Term) -> str:
-    """Return the number, after a dot, of a term among those of a factor with the same columns.
+def _told_apart(fit: MixedFit, term: Term) -> str:
+    """Return what, after a dot, tells a term from others of a factor with the same columns.
 
-    Nothing of the first, as in lme4.
+    Its number, as in lme4, and nothing of the first; of the parts of a structure what they are.
     """
+    if term.whole:
+        return ".common" if term.structure.n_latent else ".unique"
     siblings = fit.spec.factor_terms(term.factor)
     number = next(place for place, sibling in enumerate(siblings) if sibling is term)
     same = sum(not set(term.columns).isdisjoint(each.columns) for each in siblings[:number])

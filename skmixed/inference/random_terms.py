@@ -10,7 +10,8 @@ import pandas as pd
 
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.model.spec import Term
+from skmixed.core.model.spec import Term, terms_of, wholes
+from skmixed.core.model.structures.named import of_fewer
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.compare import BOUNDARY_NOTE, NO_TEST, ratio_test
@@ -148,21 +149,28 @@ def _reductions(
     fit: MixedFit, slopes: tuple[Slopes, ...], reduce_terms: bool
 ) -> Iterator[tuple[str, Terms]]:
     """Yield the name of every reduction and the random terms that it leaves."""
-    terms = fit.spec.terms
-    for place, (term, of_term) in enumerate(zip(terms, slopes, strict=True)):
-        others = terms[:place] + terms[place + 1 :]
+    terms, end = fit.spec.terms, 0
+    for parts in wholes(terms):
+        term, place, end = parts[0], end, end + len(parts)
+        of_term, others = slopes[place], terms[:place] + terms[end:]
         text = _text(fit, term, of_term)
         if not reduce_terms or not of_term:
             yield text, others
             continue
         for name, columns in of_term:
             left = tuple(column for column in term.columns if column not in columns)
-            reduced = Term(term.factor, left or (CONSTANT,), term.covariance)
+            reduced = _of_columns(term, left or (CONSTANT,))
             again = not left and any(
                 other.factor == term.factor and CONSTANT in other.columns for other in others
             )
-            smaller = others if again else (*terms[:place], reduced, *terms[place + 1 :])
+            smaller = others if again else (*terms[:place], *reduced, *terms[end:])
             yield f"{name} in {text}", smaller
+
+
+def _of_columns(term: Term, columns: tuple[int, ...]) -> Terms:
+    """Return a term, or all parts of its structure, of fewer columns."""
+    name = of_fewer(term.whole or term.covariance, len(columns))
+    return terms_of(term.factor, columns, name)
 
 
 def _text(fit: MixedFit, term: Term, slopes: Slopes) -> str:
@@ -176,4 +184,4 @@ def _text(fit: MixedFit, term: Term, slopes: Slopes) -> str:
     elif not names:
         names = ["1"]
     factor = ":".join(fit.products.layout.factors[term.factor].key)
-    return term.structure.written(" + ".join(names), factor)
+    return term.written(" + ".join(names), factor)

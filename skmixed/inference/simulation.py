@@ -171,10 +171,12 @@ def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws
     beta = np.concatenate([beta for beta, _ in parts])
     coef = fit.beta + stretch[:, None] * beta
     effects = {}
-    labels = {name: (frame.index, frame.columns) for name, frame in model.random_effects_.items()}
-    for position, name in enumerate(labels):
+    labelled = model._fitted.random_labels
+    for position, each in labelled.items():
         errors = np.concatenate([blocks[position] for _, blocks in parts])
-        effects[name] = fit.modes[position] + stretch[:, None, None] * errors
+        drawn = fit.modes[position] + stretch[:, None, None] * errors
+        effects[each.name] = each.summed(drawn)
+    labels = {each.name: (each.levels, pd.Index(each.columns)) for each in labelled.values()}
     sigma = None if isinstance(fit, GeneralizedFit) else np.sqrt(fit.sigma2) * stretch
     table = pd.DataFrame(coef, columns=coefficient_names(fit)).iloc[:, stated_places(fit)]
     return Draws(table, effects, sigma, labels, _draw_thresholds(fit, coef, generator))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.model.spec import ModelSpec
+from skmixed.core.model.spec import ModelSpec, wholes
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.report import MonteCarlo
@@ -133,15 +133,16 @@ def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
     Columns Groups, Name, Std.Dev. and, where there are correlations, Corr and further ones.
     """
     rows: list[list[Any]] = []
-    for term in fit.ordered_terms:
-        deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
+    for parts in wholes(fit.ordered_terms):
+        term, covariance = parts[0], np.sum([fit.term_covariance(part) for part in parts], axis=0)
+        deviations, correlations = deviations_and_correlations(covariance)
         factor = fit.products.layout.factors[term.factor]
         if term.curve:
             name = (":".join(factor.key), term.curve) if factor.key else (term.curve, "")
             rows.append([*name, deviations[0]])
             continue
         for i, place in enumerate(term.columns):
-            label = term.structure.label and f" ({term.structure.label})"
+            label = term.label and f" ({term.label})"
             first = ":".join(factor.key) + label if i == 0 else ""
             others = [correlations[a, i] for a, b in term.structure.tabulated if b == i]
             rows.append([first, fit.products.layout.columns[place], deviations[i], *others])

@@ -112,6 +112,15 @@ class Structure(ABC):
         return self.one_unit and self.n_theta == 1
 
     @property
+    def n_latent(self) -> int:
+        """Number of latent effects, of which those of the columns are combinations; 0 for none."""
+        return 0
+
+    def loadings(self, omega: FloatArray) -> FloatArray:
+        """Return the loadings of the columns on the latent effects, (..., k, n_latent)."""
+        return np.zeros((*omega.shape[:-1], 0))
+
+    @property
     def n_like_noise(self) -> int:
         """Number of effects of a level that may explain as many rows of it without a rest."""
         return self.rank_of_covariances

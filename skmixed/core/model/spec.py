@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
+import numpy as np
+
+from skmixed.core.linalg import FloatArray, block_diagonal
 from skmixed.core.model.covariance import Structure
-from skmixed.core.model.structures.named import joined, structure_named
+from skmixed.core.model.structures.named import (
+    joined,
+    kind_of,
+    structure_named,
+    structures_of_terms,
+)
 from skmixed.core.sums.layout import CONSTANT
 
 Method = Literal["reml", "ml"]
@@ -21,11 +31,39 @@ class Term:
     columns: tuple[int, ...]  # positions in `Layout.columns` of what varies
     covariance: str = "unstructured"  # name of its structure, in `STRUCTURES`
     curve: str = ""  # what it is called if its columns are those of one curve
+    whole: str = ""  # name of the structure of which it is one of several independent parts
 
     @property
     def structure(self) -> Structure:
         """Its covariance structure."""
         return structure_named(self.covariance, len(self.columns))
+
+    @property
+    def label(self) -> str:
+        """What a table of deviations calls the structure; empty where these say it themselves."""
+        return kind_of(self.whole) if self.whole else self.structure.label
+
+    def written(self, columns: str, factor: str) -> str:
+        """Write the term as a formula does, with all parts of its structure."""
+        own = self.structure
+        return self.label + own.written(columns, factor).removeprefix(own.label)
+
+
+def terms_of(factor: int, columns: tuple[int, ...], covariance: str) -> tuple[Term, ...]:
+    """Return the terms that a structure of some columns, by name, is made of.
+
+    Raises ValueError for an unknown name, and for a rank that the columns cannot have.
+    """
+    parts = structures_of_terms(covariance, len(columns))
+    whole = covariance if len(parts) > 1 else ""
+    return tuple(Term(factor, columns, part, whole=whole) for part in parts)
+
+
+def wholes(terms: Sequence[Term]) -> list[tuple[Term, ...]]:
+    """Return terms in their order, the parts of one structure together."""
+    numbered = enumerate(terms)
+    runs = groupby(numbered, lambda at: (at[1].factor, at[1].columns, at[1].whole or at[0]))
+    return [tuple(term for _, term in run) for _, run in runs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +92,18 @@ class ModelSpec:
     def factor_columns(self, factor: int) -> tuple[int, ...]:
         """Return the columns of the terms of one factor, side by side."""
         return tuple(column for term in self.factor_terms(factor) for column in term.columns)
+
+    def shown_columns(self, factor: int) -> tuple[int, ...]:
+        """Return the columns of one factor as users see them, parts of a structure added up."""
+        whole_terms = wholes(self.factor_terms(factor))
+        return tuple(column for first, *_ in whole_terms for column in first.columns)
+
+    def shown_sums(self, factor: int) -> FloatArray:
+        """Return what adds up the effects of one factor, (n_shown, k), to those of such columns."""
+        blocks = []
+        for parts in wholes(self.factor_terms(factor)):
+            blocks.append(np.tile(np.eye(len(parts[0].columns)), len(parts)))
+        return block_diagonal(blocks)
 
     def structure(self, factor: int) -> Structure:
         """Return the covariance structure of one factor, its terms being independent."""

@@ -102,8 +102,7 @@ class BayesianState(LinearState):
             return super().random_covariance
         means = [each.mean(axis=(0, 1)) for each in self.draws.random_covariance.values()]
         return {
-            each.name: pd.DataFrame(means[position], each.columns, each.columns)
-            for position, each in self.random_labels.items()
+            each.name: each.square(means[position]) for position, each in self.random_labels.items()
         }
 
     @property

@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, transposed
+from skmixed.core.model.spec import ModelSpec, wholes
 from skmixed.design.design import Design
 from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
 from skmixed.design.records import read, write
@@ -130,7 +132,7 @@ class MixedState:
     def random_covariance(self) -> dict[str, pd.DataFrame]:
         """Covariance matrix of the random effects of every factor."""
         return {
-            each.name: pd.DataFrame(self.fit.covariances[position], each.columns, each.columns)
+            each.name: each.square(self.fit.covariances[position])
             for position, each in self.random_labels.items()
         }
 
@@ -139,7 +141,7 @@ class MixedState:
         """BLUPs of every factor."""
         effects = self.estimates.effects
         return {
-            each.name: pd.DataFrame(effects[position], each.levels, each.columns, copy=True)
+            each.name: each.of_levels(effects[position])
             for position, each in self.random_labels.items()
         }
 
@@ -147,7 +149,7 @@ class MixedState:
     def random_effects_covariance(self) -> dict[str, FloatArray]:
         """Conditional covariance of the random effects of every factor."""
         return {
-            each.name: self.conditional_covariance(position)
+            each.name: each.both_ways(self.conditional_covariance(position))
             for position, each in self.random_labels.items()
         }
 
@@ -159,7 +161,7 @@ class MixedState:
         """
         spec, factors = self.fit.spec, self.design.grouping.factors
         return {
-            position: RandomLabels.of(self.design, factor, spec.factor_columns(factor))
+            position: RandomLabels.of(self.design, spec, factor)
             for position, factor in enumerate(spec.used_factors)
             if not factors[factor].index.is_whole
         }
@@ -197,16 +199,38 @@ class RandomLabels:
     name: str  # of the factor
     columns: list[str]  # whose effects vary, (k,)
     levels: pd.Index[Any]  # (n_levels,), a MultiIndex for a factor of several columns
+    sums: FloatArray  # of the effects of a model, (k, n_effects), to those of the columns
 
     @classmethod
-    def of(cls, design: Design, factor: int, places: Sequence[int]) -> RandomLabels:
-        """Read the labels off the design of a fitted model; the columns at `places` vary."""
+    def of(cls, design: Design, spec: ModelSpec, factor: int) -> RandomLabels:
+        """Read the labels off the design of a fitted model."""
         index = design.grouping.factors[factor].index
         if len(index.key) == 1:
             levels: pd.Index[Any] = pd.Index(index.labels[0], name=index.key[0])
         else:
             levels = pd.MultiIndex.from_arrays(index.labels, names=index.key)
-        return cls(index.name, _told_apart([design.layout.columns[p] for p in places]), levels)
+        columns = [design.layout.columns[place] for place in spec.shown_columns(factor)]
+        return cls(index.name, _told_apart(columns), levels, spec.shown_sums(factor))
+
+    def summed(self, effects: FloatArray) -> FloatArray:
+        """Return what belongs to columns, (..., k), of what belongs to effects, (..., n_effects).
+
+        These are the same but where several parts make one structure.
+        """
+        is_same = len(self.sums) == self.sums.shape[1]
+        return effects if is_same else np.asarray(effects @ self.sums.T)
+
+    def of_levels(self, effects: FloatArray) -> pd.DataFrame:
+        """Label effects, (n_levels, n_effects)."""
+        return pd.DataFrame(self.summed(effects), self.levels, self.columns, copy=True)
+
+    def both_ways(self, covariances: FloatArray) -> FloatArray:
+        """Return covariances of what belongs to columns, (..., k, k), of those of effects."""
+        return transposed(self.summed(transposed(self.summed(covariances))))
+
+    def square(self, covariance: FloatArray) -> pd.DataFrame:
+        """Label a covariance of effects, (n_effects, n_effects)."""
+        return pd.DataFrame(self.both_ways(covariance), self.columns, self.columns)
 
 
 def _told_apart(names: list[str]) -> list[str]:
@@ -230,8 +254,8 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
         if not design.has_intercept:
             parts = ["0", *parts]
     bars = [
-        spec.structure.written(term.left, term.name)
+        spec.written(term.left, term.name)
         for term, made in zip(terms, design.terms_made, strict=True)
-        for spec in (made[:1] if term.smooths else made)
+        for spec, *_ in (wholes(made)[:1] if term.smooths else wholes(made))
     ]
     return "y ~ " + (" + ".join([*parts, *bars]) or "1")

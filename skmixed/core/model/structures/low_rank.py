@@ -188,6 +188,14 @@ class LowRank(Linear):
         return self.rank
 
     @property
+    def n_latent(self) -> int:
+        return self.rank
+
+    def loadings(self, omega: FloatArray) -> FloatArray:
+        """Return the first d columns of a lower triangle, (..., k, d), whose square this is."""
+        return self._root(omega)
+
+    @property
     def label(self) -> str:
         return "rr"
 

@@ -86,6 +86,17 @@ def is_ordered(name: str) -> bool:
     return kind in STRUCTURES and STRUCTURES[kind](2).is_ordered
 
 
+def kind_of(name: str) -> str:
+    """Return the name of a structure without its rank."""
+    return _kind_and_rank(name)[0]
+
+
+def of_fewer(name: str, size: int) -> str:
+    """Return the name for fewer columns, (size,), whose rank may be lower."""
+    kind, rank = _kind_and_rank(name)
+    return f"{kind}({min(size, *rank)})" if rank else name
+
+
 def _kind_and_rank(name: str) -> tuple[str, list[int]]:
     found = _WITH_RANK.fullmatch(name)
     return (found[1], [int(found[2])]) if found else (name, [])
