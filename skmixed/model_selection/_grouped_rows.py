@@ -23,11 +23,22 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import IntArray
-from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.residual.fitting import fit_tables
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.summed_series import SummedSeries
 from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.design.design import Design
 from skmixed.estimators._estimator import offered_if
-from skmixed.estimators.mixed._linear_state import LinearState, learn_rows
+from skmixed.estimators.mixed._linear_state import (
+    LinearState,
+    Sums,
+    learn_rows,
+    products_of,
+    residual_rows_of,
+    summed_rows,
+)
+from skmixed.estimators.mixed._series_ends import SeriesEnds
 from skmixed.estimators.reading._input_table import pick_rows
 from skmixed.estimators.reading._training_data import TrainingData
 from skmixed.model_selection._group_routing import accepts, fit_names, takes
@@ -39,7 +50,8 @@ class SummedTable:
 
     data: tuple[TrainingData, ...]  # as each model reads the table; rows and columns are the same
     designs: tuple[Design, ...]  # of each model, over the columns and factors of all together
-    summed: SummedRows
+    summed: SummedRows | SummedSeries
+    near: ResidualFit | None = None  # to all rows, where it shortens the searches
 
     @classmethod
     def of(cls, model: Any, data: Sequence[TrainingData]) -> SummedTable | None:
@@ -56,34 +68,54 @@ class SummedTable:
             design.with_random(end - len(part.terms), end)
             for part, end in zip(data, last.tolist(), strict=True)
         )
-        return cls(tuple(data), designs, SummedRows.of(design.layout, rows))
+        summed = summed_rows(design, rows, residual_rows_of(design, first.source))
+        near = None
+        if isinstance(summed, SummedSeries):
+            spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
+            near = _fit_to_all(summed, spec)
+        return cls(tuple(data), designs, summed, near)
 
     @property
     def is_weighted(self) -> bool:
         """Whether the rows have weights."""
-        return self.summed.rows.weights is not None
+        return self.data[0].weights is not None
 
-    def part(self, places: IntArray | None) -> CrossProducts:
+    def part(self, places: IntArray | None) -> Sums | None:
         """Return the sums of some rows, (m,), each once: those of all less those of the others.
 
-        The cost is that of summing the others. None is all rows.
+        The cost is that of summing the others. `places` of None is all rows; None is returned of
+        rows that lack visits, whose residuals have another structure.
         """
         if places is None:
             return self.summed.products
+        if isinstance(self.summed, SummedSeries) and not self.summed.have_all_visits(places):
+            return None
         others = np.ones(len(self.summed.rows.columns), dtype=bool)
         others[places] = False
         if not others.any():
             return self.summed.products
         return self.summed.without(np.flatnonzero(others))
 
-    def fit(self, model: Any, products: CrossProducts, number: int = 0) -> None:
+    def fit(self, model: Any, sums: Sums, number: int = 0, places: IntArray | None = None) -> None:
         """Fit a model, which gets the fitted attributes, to a part of the rows.
 
-        `number` says which of the models it is.
+        `number` says which of the models it is, `places`, (m,), which rows; None is all.
         """
-        design = self.designs[number].with_levels(products.levels)
-        weights = self.summed.rows.weights
-        model._fitted = LinearState.of_sums(model, self.data[number], design, products, weights)
+        design = self.designs[number].with_levels(products_of(sums).levels)
+        weights, ends = self.summed.rows.weights, None
+        if isinstance(self.summed, SummedSeries) and self.summed.products.structure.is_carried:
+            ends = SeriesEnds.of(*self.summed.take(places))
+        model._fitted = LinearState.of_sums(
+            model, self.data[number], design, sums, weights, self.near, ends=ends
+        )
+
+
+def _fit_to_all(summed: SummedSeries, spec: ModelSpec) -> ResidualFit | None:
+    """Return the fit to all rows, where there is one."""
+    try:
+        return fit_tables(summed.products, spec)
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,8 +157,8 @@ class GroupedRows:
             places = np.arange(len(self))[rows]
         return GroupedRows(self.table, self.labels, self.summed, places)
 
-    def products(self) -> CrossProducts:
-        """Return the cross-products of these rows: those of all, `summed`, less the others'."""
+    def sums(self) -> Sums | None:
+        """Return the sums of these rows: those of all, `summed`, less the others', if they suit."""
         assert self.summed is not None
         return self.summed.part(self.places)
 
@@ -159,8 +191,10 @@ class GroupPassingEstimator:
         """
         summed = X.summed
         if summed is not None and summed.is_weighted == ("sample_weight" in params):
-            summed.fit(self.estimator, X.products())
-            return self
+            sums = X.sums()
+            if sums is not None:
+                summed.fit(self.estimator, sums, places=X.places)
+                return self
         handed = dict.fromkeys(fit_names(self.estimator), X.groups)
         self.estimator.fit(X.X, *as_arguments(y), **handed, **params)
         return self

@@ -294,12 +294,12 @@ def _fold_scores(
     """Return the scores of all candidates on one fold, from cross-products if there are any."""
     given = rows[train]
     tested = GroupedRows(rows[test].X, rows[test].groups)
-    products = given.products() if rows.summed is not None else None
+    sums = given.sums() if rows.summed is not None else None
     weighted = {} if weights is None else {"sample_weight": weights[test]}
     scores = []
     for number, model in enumerate(map(clone, models)):
-        if products is not None and rows.summed is not None:
-            rows.summed.fit(model, products, number)
+        if sums is not None and rows.summed is not None:
+            rows.summed.fit(model, sums, number, given.places)
         else:
             part = None if weights is None else weights[train]
             model.fit(given.X, y[train], part, groups=given.groups)

@@ -17,6 +17,8 @@ from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 
+from skmixed.design.grammar.residual_terms import parse_residual
+from skmixed.design.grouping import number_levels
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.estimators.reading._input_table import read_groups
 from skmixed.estimators.reading._training_data import TrainingData, read_training_data
@@ -89,16 +91,20 @@ class Task:
 
         None where that is not possible: for another estimator than `MixedLinearRegressor`,
         arguments of `fit` other than weights, training sets that repeat rows, and whatever the
-        model refuses; scikit-learn then says so in its own way.
+        model refuses; scikit-learn then says so in its own way. Raises ValueError for training sets
+        in which rows of a series would follow one another that do not.
         """
         if type(self.estimator) is not MixedLinearRegressor or set(self.params) - {"sample_weight"}:
             return None
         weights = self.params.get("sample_weight")
         try:
             data = read_training_data(self.estimator, self.X, self.y, weights, self.for_model)
-            return sum_for_folds(self.estimator, [data], splits, _num_samples(self.X))
+            summed = sum_for_folds(self.estimator, [data], splits, _num_samples(self.X))
         except (TypeError, ValueError, ArithmeticError):
             return None
+        if summed is None:
+            _refuse_torn(data, splits, _num_samples(self.X))
+        return summed
 
     def splits(self, cv: Any, split_by: Any) -> Splits:
         """Return the folds of the splitter that `cv` stands for, by the labels of `split_by`."""
@@ -132,16 +138,39 @@ class Task:
             return list(cv.split(self.X, self.y, labels))
 
 
+def _refuse_torn(data: TrainingData, splits: Splits, n_rows: int) -> None:
+    """Raise ValueError where a fit to some rows of a series would take others for neighbours.
+
+    `n_rows` is the length of the table as it was given, from which rows may be gone.
+    """
+    term = None if data.residual is None else parse_residual(data.residual).correlation
+    if term is None or not term.counts_rows or data.source.n_rows != n_rows:
+        return
+    series = number_levels(data.source.residual, term.series)
+    n_all = np.bincount(series)
+    for train, _ in splits:
+        n_own = np.bincount(series[train], minlength=len(n_all))
+        torn = np.count_nonzero((n_own > 0) & (n_own < n_all))
+        if torn:
+            name = ":".join(term.series)
+            raise ValueError(
+                f"a training set has some rows of {torn} series of {name!r} and not the others, "
+                f"and ar1(| {name}) would take those that are left for neighbours: number the rows "
+                f"in a column, as in 'ar1(visit | {name})', or split by {name!r}, as GroupKFold "
+                "does"
+            )
+
+
 def sum_for_folds(
     model: Any, data: Sequence[TrainingData], splits: Splits, n_rows: int
 ) -> SummedTable | None:
     """Sum over all rows once, if every training set can be made of them by subtraction.
 
-    None where rows of weight zero are gone, a training set repeats rows, columns depend on the rows
-    they are learned from, or residuals on each other. The models are equal but for `random`; `data`
-    is the table as each reads it, and `n_rows` its length as it was given.
+    None where rows of weight zero are gone, a training set repeats rows, or columns depend on the
+    rows they are learned from. The models are equal but for `random`; `data` is the table as each
+    reads it, and `n_rows` its length as it was given.
     """
-    if data[0].source.n_rows != n_rows or data[0].residual is not None:
+    if data[0].source.n_rows != n_rows:
         return None
     if any(np.bincount(train).max(initial=0) > 1 for train, _ in splits):
         return None

@@ -217,13 +217,6 @@ def test_it_is_cloned_searched_and_stored(model):
     assert len(search.cv_results_["params"]) == 3
 
 
-def test_folds_cut_series_and_are_fitted_anew(model):
-    from skmixed.model_selection import cross_val_predict
-
-    found = cross_val_predict(clone(model), X, Y, cv=3)
-    assert np.isfinite(found).all()
-
-
 # --- weights --------------------------------------------------------------------------------------
 
 

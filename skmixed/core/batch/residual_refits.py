@@ -53,7 +53,7 @@ def refit_rows(
     layout, structure = fit.products.layout, fit.tables.structure
     tables = tables_of(layout, replace(rows, columns=columns), residual, structure)
     try:
-        return fit_tables(tables, fit.spec)
+        return fit_tables(tables, fit.spec, near=fit)
     except (NoMaximumError, ValueError, ArithmeticError, np.linalg.LinAlgError):
         return None
 

@@ -33,15 +33,18 @@ def tables_of(
 
 
 def fit_tables(
-    tables: ResidualTables, spec: ModelSpec, solver: Newton | None = None
+    tables: ResidualTables,
+    spec: ModelSpec,
+    solver: Newton | None = None,
+    near: ResidualFit | None = None,
 ) -> ResidualFit:
-    """Fit a model to sums.
+    """Fit a model to sums; `near` is a fit of it to like data, from which the search may begin.
 
     Raises ValueError where the likelihood has no maximum, or the sums do not tell its parameters.
     """
     _check_told_apart(tables, spec)
     kind = VisitsFit if isinstance(tables, VisitTables) else ResidualFit
-    return kind.of_tables(tables, spec, solver)
+    return kind.of_tables(tables, spec, solver, near=near)
 
 
 def _check_told_apart(tables: ResidualTables, spec: ModelSpec) -> None:

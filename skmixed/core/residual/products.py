@@ -157,6 +157,7 @@ class ResidualProduct(ResidualStructure):
             found = replace(found, centre=centre)
         if self.correlation is not None:
             chosen = (keys[:, 0] == LAGS) | ((keys[:, 0] == SERIES) & (keys[:, 3] > 1.0))
+            chosen &= counts != 0.0  # of rows that were taken out again
             if not chosen.any():
                 raise ValueError(
                     f"every series has one row, so that nothing tells {self.correlation.name}() of "

@@ -19,7 +19,7 @@ from skmixed.core.residual.joint_derivatives import (
     joint_curvature,
 )
 from skmixed.core.residual.residual_problem import ResidualProblem, squared_distance
-from skmixed.core.residual.residual_search import search_jointly
+from skmixed.core.residual.residual_search import Start, search_jointly
 from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.residual.structure import ResidualParameter, ResidualStructure
 from skmixed.core.search.newton import Newton
@@ -49,13 +49,16 @@ class ResidualFit(Fit):
         spec: ModelSpec,
         solver: Newton | None = None,
         held: Mapping[int, float] | None = None,
+        near: ResidualFit | None = None,
     ) -> ResidualFit:
         """Search for theta and phi together, some entries of phi being held at given values.
 
+        The first search begins where a fit of the same model to like data, `near`, has ended.
         Raises ValueError where the likelihood has no maximum, or the tables do not tell phi.
         """
         problem = ResidualProblem.of(tables, spec)
-        evaluation, report, phi = search_jointly(problem, solver or Newton(), held or {})
+        begin = None if near is None else near._as_start(problem)
+        evaluation, report, phi = search_jointly(problem, solver or Newton(), held or {}, begin)
         structure, ratio = problem.structure.reported(phi)
         maps = problem.independent.model.random_maps
         lambdas = [
@@ -74,6 +77,16 @@ class ResidualFit(Fit):
             structure=structure,
             phi=phi,
         )
+
+    def _as_start(self, problem: ResidualProblem) -> Start | None:
+        """Return the estimates as a start for other data; None where phi is another there."""
+        structure, ratio = problem.structure.reported(self.phi)
+        if structure != self.structure:
+            return None
+        if self.is_singular:  # from which no slope leads away
+            return self.phi, None
+        lambdas = problem.independent.scaled_lambdas([lam / ratio for lam in self.lambdas])
+        return self.phi, [lam @ lam.T for lam in lambdas]
 
     def refit(self, **changes: Any) -> Fit:
         """Fit a variant of the model to the same data; `changes` are fields of `ModelSpec`."""

@@ -38,19 +38,28 @@ class RunawayError(ValueError):
     """A parameter of the residual structure runs to infinity."""
 
 
-def search_jointly(problem: ResidualProblem, settings: Newton, held: Mapping[int, float]) -> End:
+def search_jointly(
+    problem: ResidualProblem,
+    settings: Newton,
+    held: Mapping[int, float],
+    near: Start | None = None,
+) -> End:
     """Minimise the criterion in theta and phi, entries of phi being held where given.
 
-    Returns phi, (q,), last. Raises ValueError where the likelihood has no maximum.
+    The first search begins `near` an end for like data, if one is known. Returns phi, (q,), last.
+    Raises ValueError where the likelihood has no maximum.
     """
     check_determined(problem.independent)
     spent, found, failure = 0, None, None
-    for start in problem.structure.starts:
+    starts: list[Start] = [(phi, None) for phi in problem.structure.starts]
+    if near is not None:
+        starts[0] = near
+    for start, omegas in starts:
         phi = start.copy()
         phi[list(held)] = list(held.values())
         search = ResidualSearch(problem, settings, phi, tuple(held))
         try:
-            again = search.unless_known(found)
+            again = search.unless_known(found, omegas)
         except (RunawayError, LostPrecisionError) as error:
             failure = error
             again = None
@@ -69,6 +78,8 @@ def search_jointly(problem: ResidualProblem, settings: Newton, held: Mapping[int
 
 End = tuple[Evaluation, SolverReport, FloatArray]
 """The model where a search has ended, how it went, and phi, (q,)."""
+Start = tuple[FloatArray, Blocks | None]
+"""Where to begin: phi, (q,), and relative covariances, (k, k) a factor, scaled, where known."""
 
 
 def _is_lower(end: End, known: End | None) -> bool:
@@ -93,13 +104,16 @@ class ResidualSearch(ThetaSearch):
         self.theta = np.concatenate([np.zeros(self.n_theta), phi])
         self.held = [self.n_theta + place for place in held]
 
-    def unless_known(self, known: End | None) -> End | None:
+    def unless_known(self, known: End | None, omegas: Blocks | None = None) -> End | None:
         """Search from phi and what it says of theta; None where that would end at a known end.
+
+        What theta is to begin from may be given as `omegas`, (k, k) a factor.
 
         It would where the start is high above that, or the criterion falls all the way to it.
         """
-        at = self.tabled.at(self.phi)
-        omegas = minque_start(at) if at.structures else []
+        if omegas is None:
+            at = self.tabled.at(self.phi)
+            omegas = minque_start(at) if at.structures else []
         if known is not None:
             value = self._value(self.phi, omegas)
             highest = known[0].criterion + _HOPELESS * len(self.phi)

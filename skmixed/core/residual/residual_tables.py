@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -145,30 +146,33 @@ class ResidualTables:
             raise ValueError(
                 f"{len(rows.columns)} of {base.n_rows} rows are taken out: nothing is left"
             )
-        part = ResidualTables.of(base.layout, rows, residual_rows, self.structure, base.basis, base)
+        part = self._of_part(rows, residual_rows)
         series, sizes = _series_left(self, part)
+        left = base.minus(part.base.in_unit(base.unit))
+        return replace(self, base=left, series=series, sizes=sizes, **self._left(part))
+
+    def _of_part(self, rows: Rows, residual_rows: ResidualRows) -> ResidualTables:
+        """Sum over some of the rows, whose codes count the levels of `base`, about its shift."""
+        base = self.base
+        return ResidualTables.of(base.layout, rows, residual_rows, self.structure, base.basis, base)
+
+    def _left(self, part: ResidualTables) -> dict[str, Any]:
+        """Return what is left of counts and tables without those of a part of the rows."""
         place = {key: m for m, key in enumerate(part.keys)}
         if not set(place) <= set(self.keys):
             raise ValueError("rows are taken out that are not there: no others have such gaps")
-        lost = np.zeros((2, len(self.keys)))
+        counts = np.array([self.counts, self.weighted_counts])
         tables = []
-        empty = _emptied(part.base.in_unit(base.unit))
+        empty = _emptied(part.base.in_unit(self.base.unit))
         for m, (key, table) in enumerate(zip(self.keys, self.tables, strict=True)):
+            gone = empty
             if key in place:
                 at = place[key]
-                lost[:, m] = part.counts[at], part.weighted_counts[at]
-                tables.append(table.minus(part.tables[at].in_unit(base.unit)))
-            else:
-                tables.append(table.minus(empty))
-        return replace(
-            self,
-            base=base.minus(part.base.in_unit(base.unit)),
-            counts=self.counts - lost[0],
-            weighted_counts=self.weighted_counts - lost[1],
-            tables=tuple(tables),
-            series=series,
-            sizes=sizes,
-        )
+                counts[:, m] -= part.counts[at], part.weighted_counts[at]
+                gone = part.tables[at].in_unit(self.base.unit)
+            tables.append(table.minus(gone))
+        counts[1, counts[0] == 0.0] = 0.0  # of weights rounding may be left
+        return {"counts": counts[0], "weighted_counts": counts[1], "tables": tuple(tables)}
 
     def __add__(self, other: ResidualTables) -> ResidualTables:
         """Merge with the tables of other rows; raise ValueError where a series is in both."""

@@ -82,6 +82,11 @@ class ResidualStructure(ABC):
         return self == other
 
     @property
+    def n_visits(self) -> int:
+        """Number V of planned visits that it has variances or correlations of; 0 where of none."""
+        return 0
+
+    @property
     @abstractmethod
     def needed(self) -> tuple[str, ...]:
         """The fields of `ResidualRows` that it asks for."""

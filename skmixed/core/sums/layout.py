@@ -236,6 +236,15 @@ class Rows:
         ]
         return Rows(self.columns, tuple(codes), tuple(indexes), self.weights)
 
+    def at_own_levels(self) -> Rows:
+        """Return the same rows with codes that count the levels they are of."""
+        codes, indexes = [], []
+        for of_rows, index in zip(self.codes, self.indexes, strict=True):
+            present, own = np.unique(of_rows, return_inverse=True)
+            codes.append(own.astype(np.intp, copy=False))
+            indexes.append(index if index.is_whole else index.take(present))
+        return Rows(self.columns, tuple(codes), tuple(indexes), self.weights)
+
     def take(self, chosen: IntArray) -> Rows:
         """Return some of the rows, their codes still counting all levels."""
         if self.columns.flags.c_contiguous:

@@ -31,6 +31,11 @@ class SeriesTerm:
     is_homogeneous: bool = True  # whether all visits have one variance
 
     @property
+    def counts_rows(self) -> bool:
+        """Whether rows are as far apart as they are numbered in their series, in their order."""
+        return self.name == "ar1" and self.order is None
+
+    @property
     def has_own_variances(self) -> bool:
         """Whether every visit has a variance of its own."""
         return self.name == "us" or not self.is_homogeneous

@@ -17,6 +17,7 @@ from skmixed.core.residual.fitting import fit_tables, tables_of
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.residual.residual_tables import ResidualTables
+from skmixed.core.residual.summed_series import SummedSeries
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.auto import choose
 from skmixed.core.search.average_information import IterativeSolver
@@ -25,6 +26,7 @@ from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Solver
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.design.design import Design
 from skmixed.design.grammar.syntax import RandomTerm
 from skmixed.design.records import stored
@@ -77,10 +79,11 @@ class LinearState(MixedState):
         design: Design,
         sums: Sums,
         weights: FloatArray | None,  # some that are like those of the rows
+        near: ResidualFit | None = None,  # a fit of a residual structure to like rows
         **more: Any,
     ) -> Self:
         """Fit to sums as an estimator asks for."""
-        search, asked = asked_fit(model, design, sums, weights, data.unnamed_groups)
+        search, asked = asked_fit(model, design, sums, weights, data.unnamed_groups, near)
         return cls.of(model, data, design, search(*asked), **more)
 
     @classmethod
@@ -202,11 +205,26 @@ def sums_of(
     """Return the sums over rows, and the last rows of series where they tell of those to come."""
     if design.residual is None or residual is None:
         return CrossProducts.of(design.layout, rows), None
-    structure = design.residual.structure
-    if rows.weights is not None and (rows.weights == 1.0).all():  # whatever they mean
-        rows = replace(rows, weights=None)
+    structure, rows = design.residual.structure, _of_weights_that_differ(rows)
     sums = tables_of(design.layout, rows, residual, structure)
     return sums, SeriesEnds.of(rows, residual) if structure.is_carried else None
+
+
+def summed_rows(
+    design: Design, rows: Rows, residual: ResidualRows | None
+) -> SummedRows | SummedSeries:
+    """Return rows beside their sums, to take parts of them out again."""
+    if design.residual is None or residual is None:
+        return SummedRows.of(design.layout, rows)
+    rows, structure = _of_weights_that_differ(rows), design.residual.structure
+    return SummedSeries.of(design.layout, rows, residual, structure)
+
+
+def _of_weights_that_differ(rows: Rows) -> Rows:
+    """Return rows without weights if these are one, whatever they mean."""
+    if rows.weights is None or (rows.weights != 1.0).any():
+        return rows
+    return replace(rows, weights=None)
 
 
 def products_of(sums: Sums) -> CrossProducts:
@@ -220,17 +238,18 @@ def asked_fit(
     sums: Sums,
     weights: FloatArray | None,
     by_position: Sequence[str],
+    near: ResidualFit | None = None,
 ) -> tuple[Callable[..., Fit], tuple[Any, ...]]:
     """Return the fit to sums that an estimator asks for, as a function and its arguments.
 
-    What is given are the arguments of `checked_spec`.
+    What is given are the arguments of `checked_spec`, and a fit to like rows for `fit_tables`.
     """
     products = products_of(sums)
     spec = checked_spec(model, design, products, weights, by_position)
     if isinstance(sums, ResidualTables):
         check_residual_structure(model, sums.structure, weights)
         newton, _ = search_of(model, products, replace(spec, terms=()))
-        return fit_tables, (sums, spec, newton)
+        return fit_tables, (sums, spec, newton, near)
     return Fit.of, (products, spec, *search_of(model, products, spec))
 
 

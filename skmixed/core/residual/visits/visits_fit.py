@@ -47,8 +47,11 @@ class VisitsFit(ResidualFit):
         spec: ModelSpec,
         solver: Newton | None = None,
         held: Mapping[int, float] | None = None,
+        near: ResidualFit | None = None,
     ) -> VisitsFit:
         """Search for phi, some entries of which may be held at given values.
+
+        The search begins where a fit of the same model to like data, `near`, has ended.
 
         Raises ValueError where the likelihood has no maximum, or the sums do not tell phi.
         """
@@ -58,7 +61,10 @@ class VisitsFit(ResidualFit):
         model = VisitModel.of(tables.sums, tables.base, spec)
         check_determined(model.independent)
         search = VisitSearch(newton.tol, newton.max_iter, newton.callback)
-        phi, _, report = search.solve(model, tables.structure, held)
+        begin = None
+        if near is not None and near.structure == tables.structure:
+            begin = near.phi
+        phi, _, report = search.solve(model, tables.structure, held, begin)
         products = tables.combined(phi, tables.structure, spec.weighting)
         return cls(products, spec, (), report, tables=tables, structure=tables.structure, phi=phi)
 

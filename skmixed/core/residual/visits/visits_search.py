@@ -64,14 +64,17 @@ class VisitSearch:
         model: VisitModel,
         structure: VisitStructure,
         held: Mapping[int, float] | None = None,
+        begin: FloatArray | None = None,
     ) -> tuple[FloatArray, VisitEvaluation, SolverReport]:
         """Minimise the criterion of a model that leaves a residual; return phi, (q,), there.
 
-        Entries of phi may be held. Raises ValueError if the data do not tell the parameters, or the
-        covariance becomes singular on the way down.
+        Entries of phi may be held. The search begins from the moments of the residuals, or from a
+        phi, (q,), that is known to be near. Raises ValueError if the data do not tell the
+        parameters, or the covariance becomes singular on the way down.
         """
         held = held or {}
-        best = self._from(model, structure, moment_starts(model, structure), held)
+        starts = moment_starts(model, structure) if begin is None else [begin.copy()]
+        best = self._from(model, structure, starts, held)
         for other in structure.other_starts(best.phi):
             again = self._from(model, structure, [other], held)
             if again.current.criterion < best.current.criterion - ESCAPE_GAIN:

@@ -51,16 +51,31 @@ class VisitSums:
         """Merge sums of the same columns over disjoint sets of subjects."""
         numbers = np.unique(np.concatenate([part.patterns.numbers for part in parts]))
         patterns = Patterns.numbered(numbers, parts[0].n_visits)
-        width = parts[0].products.shape[1]
-        ends = np.cumsum(patterns.n_pairs)
         counts = np.zeros(len(numbers), dtype=np.intp)
-        products = np.zeros((ends[-1], width))
+        products = np.zeros((int(patterns.n_pairs.sum()), parts[0].products.shape[1]))
         for part in parts:
-            where, own = np.searchsorted(numbers, part.patterns.numbers), part.patterns.n_pairs
+            where = np.searchsorted(numbers, part.patterns.numbers)
             counts[where] += part.counts
-            shift = np.repeat(ends[where] - np.cumsum(own), own)
-            products[shift + np.arange(len(shift))] += part.products
+            products[_places(patterns, where)] += part.products
         return cls(patterns, counts, products)
+
+    def minus(self, part: VisitSums, times: float = 1.0) -> VisitSums:
+        """Take out the sums of the same columns, times a factor, over some of the subjects.
+
+        Raises ValueError for subjects whose pattern no others have.
+        """
+        own, numbers = self.patterns, part.patterns.numbers
+        where = np.searchsorted(own.numbers, numbers)
+        if not np.array_equal(own.numbers[np.minimum(where, len(own.numbers) - 1)], numbers):
+            raise ValueError(
+                "subjects are taken out that are not there: no others have such visits"
+            )
+        counts, products = self.counts.copy(), self.products.copy()
+        counts[where] -= part.counts
+        products[_places(own, where)] -= times * part.products
+        kept = np.flatnonzero(counts)
+        patterns = Patterns.numbered(own.numbers[kept], self.n_visits)
+        return VisitSums(patterns, counts[kept], products[_places(own, kept)])
 
     def transformed(self, change: FloatArray, times: float = 1.0) -> VisitSums:
         """Return the sums of other columns, these times `change`, (w, w), and a factor."""
@@ -154,6 +169,14 @@ def as_weights(matrix: FloatArray) -> FloatArray:
     return np.asarray(
         (matrix[rows, columns] + matrix[columns, rows]) * np.where(rows < columns, 1.0, 0.5)
     )
+
+
+def _places(patterns: Patterns, chosen: IntArray) -> IntArray:
+    """Return the rows of sums that are those of some patterns, one after the other."""
+    n_pairs = patterns.n_pairs
+    own, ends = n_pairs[chosen], np.cumsum(n_pairs)
+    shift = np.repeat(ends[chosen] - np.cumsum(own), own)
+    return np.asarray(shift + np.arange(len(shift)))
 
 
 def _pattern_products(columns: FloatArray, rows: IntArray) -> FloatArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -79,6 +80,18 @@ class VisitTables(ResidualTables):
         assert isinstance(structure, VisitStructure)
         self.counts_for(weighting)
         return self.sums.weighted(self.base, structure.covariance(phi))
+
+    def _of_part(self, rows: Rows, residual_rows: ResidualRows) -> VisitTables:
+        base = self.base
+        return VisitTables.of_visits(base.layout, rows, residual_rows, self.structure, base.basis)
+
+    def _left(self, part: ResidualTables) -> dict[str, Any]:
+        assert isinstance(part, VisitTables)
+        return {
+            "counts": self.counts - part.counts,
+            "weighted_counts": self.weighted_counts - part.weighted_counts,
+            "sums": self.sums.minus(part.sums, part.base.unit / self.base.unit),
+        }
 
     @classmethod
     def _united(cls, parts: Sequence[ResidualTables]) -> VisitTables:
