@@ -107,9 +107,8 @@ class ResidualSearch(ThetaSearch):
     def unless_known(self, known: End | None, omegas: Blocks | None = None) -> End | None:
         """Search from phi and what it says of theta; None where that would end at a known end.
 
-        What theta is to begin from may be given as `omegas`, (k, k) a factor.
-
-        It would where the start is high above that, or the criterion falls all the way to it.
+        It would where the start is high above that, or the criterion falls all the way to it. What
+        theta begins from may be given as `omegas`, (k, k) a factor.
         """
         if omegas is None:
             at = self.tabled.at(self.phi)

@@ -51,9 +51,8 @@ class VisitsFit(ResidualFit):
     ) -> VisitsFit:
         """Search for phi, some entries of which may be held at given values.
 
-        The search begins where a fit of the same model to like data, `near`, has ended.
-
-        Raises ValueError where the likelihood has no maximum, or the sums do not tell phi.
+        The search begins where a fit of the same model to like data, `near`, has ended. Raises
+        ValueError where the likelihood has no maximum, or the sums do not tell phi.
         """
         assert isinstance(tables, VisitTables)
         tables.counts_for(spec.weighting)
