@@ -48,16 +48,17 @@ def arrange(
     if len(nested) == len(parents):
         between = {st: pair.products for st, pair in ordered.items()}
         return Chain(order, [own[f] for f in order], between, nested)
-    return _crossed(own, pairs, first, held, advice)
+    return arrange_crossed(own, pairs, first, held, advice)
 
 
-def _crossed(
+def arrange_crossed(
     own: Blocks,
     pairs: dict[tuple[int, int], PairBlock],
-    first: int | None,
-    held: int,
-    advice: str,
+    first: int | None = None,
+    held: int = 0,
+    advice: str = WITHOUT_COMPLEMENT,
 ) -> Crossed:
+    """Arrange the random columns as those of crossed factors, however they lie to each other."""
     layout = EffectLayout.of(own, first)
     eliminated = own[layout.eliminated]
     coupled = [pair_between(pairs, layout.eliminated, f) for f in layout.factors]

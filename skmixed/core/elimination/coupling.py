@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations_with_replacement
 
 import numpy as np
 from scipy import sparse
@@ -17,6 +18,7 @@ from skmixed.core.sums.summation import index_type
 
 _DENSE_ABOVE = 0.2  # share of entries that occur; with more, dense products are the faster ones
 _MOST_PAIRS = 5_000_000  # entries of the outer products: 80 megabytes with their places
+_MOST_DENSE_PRODUCTS = 3e7  # of two columns of all levels: 240 megabytes
 _WORK_BYTES = 2**27  # of the rows of some levels times a dense matrix: 128 megabytes at a time
 
 Matrix = FloatArray | sparse.csr_matrix
@@ -77,28 +79,76 @@ class Coupling:
     def taken(self, values: FloatArray) -> Coupling:
         """Return the same pattern with other values, of which the values here are the places."""
         taken = replace(self, values=values[self.values.astype(np.intp)])
-        taken.__dict__["_pair_places"] = self._pair_places
+        if len(self) == 1:
+            taken.__dict__["_pair_places"] = self._pair_places
         return taken
 
-    @cached_property
+    def beside(self, columns: FloatArray) -> Coupling:
+        """Return the same with further columns at the right, of which all entries occur.
+
+        `columns` are (k, m, n_levels).
+        """
+        further = columns.transpose(0, 2, 1)
+        if self.pattern is None:
+            return Coupling(None, np.concatenate([self.values, further], axis=2), self.levels)
+        (n_levels, width), m = self.pattern.shape, columns.shape[1]
+        rows = np.concatenate([self.levels, np.repeat(np.arange(n_levels), m)])
+        places = np.concatenate([self.pattern.indices, np.tile(width + np.arange(m), n_levels)])
+        values = np.concatenate([self.values, further.reshape(len(self), -1)], axis=1)
+        return Coupling.of(rows, places, values, (n_levels, width + m))
+
+    @property
     def pairs(self) -> sparse.csc_matrix | None:
         """Outer products of the rows of the only matrix, (width * width, n_levels).
 
         Every column is the lower triangle of a level in Fortran order. None where that is not worth
         its memory: dense or several matrices, more than five million entries.
         """
+        products = self._sparse_products if len(self) == 1 else None
+        return None if products is None else products[0]
+
+    @property
+    def outer_products(self) -> list[Matrix] | None:
+        """Products of rows a <= b of the levels, and of b and a, of every pair of matrices.
+
+        None where they would be too many. Of dense matrices, (width * (width + 1) / 2, n_levels) in
+        the order of `triu_indices`, otherwise as in `pairs`, by rows.
+        """
+        pairs = combinations_with_replacement(range(len(self)), 2)
+        if self.pattern is not None:
+            products = self._sparse_products
+            return None if products is None else [product.tocsr() for product in products]
+        _, n_levels, width = self.values.shape
+        i, j = np.triu_indices(width)
+        if len(self) * (len(self) + 1) // 2 * len(i) * n_levels > _MOST_DENSE_PRODUCTS:
+            return None
+        found: list[Matrix] = []
+        columns = self.values.transpose(0, 2, 1)
+        for a, b in pairs:
+            product = columns[a, i] * columns[b, j]
+            found.append(product if a == b else product + columns[b, i] * columns[a, j])
+        return found
+
+    @cached_property
+    def _sparse_products(self) -> list[sparse.csc_matrix] | None:
+        """Lower triangles of `outer_products`, (width * width, n_levels) each."""
         if self.pattern is None or self._pair_places is None:
             return None
         n_levels, width = self.pattern.shape
         repeats, second, where, indptr = self._pair_places
-        data = self.values[0].take(second)
-        data *= np.repeat(self.values[0], repeats)
-        return sparse.csc_matrix((data, where, indptr), shape=(width * width, n_levels))
+        found = []
+        for a, b in combinations_with_replacement(range(len(self)), 2):
+            data = self.values[a].take(second)
+            data *= np.repeat(self.values[b], repeats)
+            if a != b:
+                data += self.values[b].take(second) * np.repeat(self.values[a], repeats)
+            found.append(sparse.csc_matrix((data, where, indptr), shape=(width * width, n_levels)))
+        return found
 
     @cached_property
     def _pair_places(self) -> tuple[IntArray, IntArray, IntArray, IntArray] | None:
         """How often each entry comes first in `pairs`, what is second, their places and starts."""
-        if self.pattern is None or len(self) > 1:
+        if self.pattern is None:
             return None
         counts = np.diff(self.pattern.indptr).astype(np.int64)
         if int((counts * (counts + 1)).sum()) // 2 > _MOST_PAIRS:

@@ -24,6 +24,7 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.posterior.coefficient_prior import raw_coefficients
+from skmixed.core.posterior.several_factors import SeveralFactors
 
 _LEVELS_TOGETHER = 64  # levels that share a stream of random numbers; draws depend on it
 _DRAWS_TOGETHER = 100  # draws of several factors at a time; draws depend on it
@@ -133,10 +134,20 @@ class EffectDraws:
             np.einsum("apl,rp->arl", right, beta) - by_effects - by_noise
             for right, by_effects, by_noise in zip(model.right, spread, noise, strict=True)
         ]
-        for number in range(n):
-            single = [lam[number] for lam in lambdas]
-            factorisation = problem.elimination.factorise(single)
-            cross = factorisation.reduce([each[:, number : number + 1] for each in left]).cross()
-            for effects, lam, score in zip(prior, single, cross, strict=True):
-                effects[:, number] += lam @ (lam.T @ score[:, 0])
-        return prior
+        return [a + b for a, b in zip(prior, self._expected(lambdas, left), strict=True)]
+
+    @cached_property
+    def _several(self) -> SeveralFactors | None:
+        return SeveralFactors.of(self.fit.problem)
+
+    def _expected(self, lambdas: Blocks, right: Blocks) -> Blocks:
+        """Return Omega_f Z_f'V^-1 r of every factor, (k, R, n_levels), of one r a lambda."""
+        if self._several is not None:
+            return self._several.effects(lambdas, right)
+        found: Blocks = [np.empty(each.shape) for each in right]
+        for number, single in enumerate(zip(*lambdas, strict=True)):
+            factorisation = self.fit.problem.elimination.factorise(list(single))
+            cross = factorisation.reduce([each[:, number : number + 1] for each in right]).cross()
+            for effects, lam, score in zip(found, single, cross, strict=True):
+                effects[:, number] = lam @ (lam.T @ score[:, 0])
+        return found
