@@ -1,0 +1,221 @@
+"""Laplace's approximation of the likelihood of a nonlinear model, with its exact gradient.
+
+With b = lambda u, -2 log L = log|D| + n (1 + log(2 pi w / n)), where w is the least of
+|y - f|^2 + |u|^2 over u and D = lambda'J'J lambda + I there, J being the derivatives of the curve
+in the parameters that vary; sigma is profiled. The modes move with the parameters: with second
+derivatives S of the curve, H = I + lambda' sum(J J' - r S) lambda is the Hessian at the modes, and
+the gradient has v = H^-1 lambda' sum(q), where q are the derivatives of log|D| in the parameters of
+a row. All sums are over rows, all blocks of effects in batch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.linalg import FloatArray, IntArray, block_diagonal
+from skmixed.core.nonlinear.curve_rows import CurveRows
+from skmixed.core.nonlinear.effect_blocks import EffectBlocks
+
+_MOST_STEPS_TO_MODES = 60  # of the search for modes, which takes a few from near by
+_MOST_MODE_HALVINGS = 12  # of a step of a block: a shorter one has no direction
+_AT_MODES = 1e-19  # of the squares: what a step promises at modes that are exact to rounding
+_SLOW = 0.5  # of what the last step promised: the Hessian is of somewhere else
+_GOOD_ENOUGH = 1e-13  # likewise, where steps cannot be made to lower the squares any more
+_HIGHER_SQUARES = 1e-12  # relative: rounding of sums of squares
+
+
+@dataclass(frozen=True, eq=False)
+class CurveLikelihood:
+    """The rows of a nonlinear model, ready to be integrated over its random effects."""
+
+    rows: CurveRows
+    blocks: EffectBlocks
+
+    @classmethod
+    def of(cls, rows: CurveRows) -> CurveLikelihood:
+        """Lay the random effects out. Raises ValueError where they are too many for that."""
+        codes = [rows.codes[factor] for factor in rows.spec.used_factors]
+        return cls(rows, EffectBlocks.of(codes, rows.sizes))
+
+    def effects(self, u: FloatArray, lambdas: Blocks) -> Blocks:
+        """Return b = lambda u by factor, (n_levels, k), of (n_blocks, n_slots)."""
+        return [own @ lam.T for own, lam in zip(self.blocks.split(u), lambdas, strict=True)]
+
+    def spherical(self, effects: Blocks, lambdas: Blocks) -> FloatArray:
+        """Return u, (n_blocks, n_slots), of b = lambda u, zero where lambda is."""
+        return self.blocks.joined(
+            [own @ np.linalg.pinv(lam).T for own, lam in zip(effects, lambdas, strict=True)]
+        )
+
+    def at(self, beta: FloatArray, lambdas: Blocks, near: IntegratedCurve) -> IntegratedCurve:
+        """Evaluate the likelihood, the modes being searched for from those of a point nearby.
+
+        Its Hessian makes steps of Newton's; where these are no good, steps are Gauss and Newton's.
+        Raises ArithmeticError where the curve is not finite, or the modes are not found.
+        """
+        here, inverse = self.near(beta, lambdas, near.u), near.known_inverse
+        promised = np.inf
+        for _ in range(_MOST_STEPS_TO_MODES):
+            step, promise = here.step(inverse)
+            if abs(promise) <= _AT_MODES * here.square:
+                return here
+            if inverse is not None and not 0.0 < promise < _SLOW * promised:
+                inverse = None
+                continue
+            moved = self._shortened(here, step)
+            if moved is None:
+                if promise <= _GOOD_ENOUGH * here.square:
+                    return here
+                break
+            here, promised = moved, promise
+        raise ArithmeticError("the modes of the random effects were not found")
+
+    def near(self, beta: FloatArray, lambdas: Blocks, u: FloatArray) -> IntegratedCurve:
+        """Return a point to search from: u, (n_blocks, n_slots), are no modes."""
+        rows = self.rows
+        parameters = rows.parameters(beta, self.effects(u, lambdas))
+        value, slopes = rows.curve.slopes(parameters, rows.inputs)
+        residual, slopes = rows.weighted(rows.y - value), rows.weighted(slopes)
+        if not (np.isfinite(residual).all() and np.isfinite(slopes).all()):
+            raise ArithmeticError("the curve is not finite")
+        return IntegratedCurve(self, beta, lambdas, u, parameters, residual, slopes)
+
+    def _shortened(self, here: IntegratedCurve, step: FloatArray) -> IntegratedCurve | None:
+        """Take a step, (n_blocks, n_slots), halved in the blocks whose squares it raises.
+
+        None where nothing is lower.
+        """
+        share = np.ones(len(step))
+        for _ in range(_MOST_MODE_HALVINGS):
+            u = here.u + share[:, None] * step
+            residual = self.rows.residuals(here.beta, self.effects(u, here.lambdas))
+            squares = self.blocks.of_blocks(residual**2) + (u * u).sum(axis=1)
+            is_higher = ~(squares <= here.squares * (1.0 + _HIGHER_SQUARES))
+            if not is_higher.any():
+                return self.near(here.beta, here.lambdas, u)
+            share[is_higher] /= 2.0
+        share[is_higher] = 0.0
+        if not share.any():
+            return None
+        return self.near(here.beta, here.lambdas, here.u + share[:, None] * step)
+
+
+@dataclass(frozen=True, eq=False)
+class IntegratedCurve:
+    """The likelihood at a point; it is what it says at the modes."""
+
+    of: CurveLikelihood
+    beta: FloatArray  # (n_fixed,)
+    lambdas: Blocks  # (k, k) a used factor, relative to sigma
+    u: FloatArray  # (n_blocks, n_slots), spherical random effects
+    parameters: FloatArray  # (P, n)
+    residual: FloatArray  # (n,), times the roots of the weights, as what follows
+    slopes: FloatArray  # (n, P)
+
+    @property
+    def _varying(self) -> IntArray:
+        return self.of.rows.made_of.varying
+
+    @cached_property
+    def _root(self) -> FloatArray:
+        """Lambda of all factors, (K, K)."""
+        return block_diagonal(self.lambdas)
+
+    @cached_property
+    def _z(self) -> FloatArray:
+        """Derivatives of the curve in u, (n, K)."""
+        return np.asarray(self.slopes[:, self._varying] @ self._root)
+
+    @cached_property
+    def squares(self) -> FloatArray:
+        """Penalised squares of every block, (n_blocks,)."""
+        return np.asarray(self.of.blocks.of_blocks(self.residual**2) + (self.u**2).sum(axis=1))
+
+    @cached_property
+    def square(self) -> float:
+        """Penalised squares of all."""
+        return float(self.squares.sum())
+
+    @cached_property
+    def _d(self) -> FloatArray:
+        """D of every block, (n_blocks, n_slots, n_slots)."""
+        products = self.of.blocks.matrices(self._z[:, :, None] * self._z[:, None, :])
+        return products + np.eye(self.of.blocks.n_slots)
+
+    def step(self, inverse: FloatArray | None) -> tuple[FloatArray, float]:
+        """Return a step towards the modes, (n_blocks, n_slots), and what it promises.
+
+        It is that of an inverse Hessian, of the same shape as D, or Gauss and Newton's.
+        """
+        slope = self.of.blocks.vectors(self._z * self.residual[:, None]) - self.u
+        if inverse is None:
+            step = np.linalg.solve(self._d, slope[..., None])[..., 0]
+        else:
+            step = np.matmul(inverse, slope[..., None])[..., 0]
+        return np.asarray(step), float((step * slope).sum())
+
+    @property
+    def known_inverse(self) -> FloatArray | None:
+        """The inverse Hessian in u, (n_blocks, n_slots, n_slots), where the gradient needed it."""
+        return self.__dict__.get("_inverse_hessian")
+
+    @cached_property
+    def _inverse_hessian(self) -> FloatArray:
+        root, own = self._root, self.slopes[:, self._varying]
+        of_own = self._bends[:, self._varying][:, :, self._varying]
+        bent = own[:, :, None] * own[:, None, :] - self.residual[:, None, None] * of_own
+        hessian = self.of.blocks.matrices(root.T @ bent @ root) + np.eye(self.of.blocks.n_slots)
+        return np.asarray(np.linalg.inv(hessian))
+
+    @cached_property
+    def _bends(self) -> FloatArray:
+        """Second derivatives of the curve, (n, P, P)."""
+        rows = self.of.rows
+        return rows.weighted(rows.curve.bends(self.parameters, rows.inputs))
+
+    @property
+    def effects(self) -> Blocks:
+        """Random effects, (n_levels, k) a factor."""
+        return self.of.effects(self.u, self.lambdas)
+
+    @property
+    def sigma2(self) -> float:
+        """Residual variance."""
+        return self.square / self.of.rows.n_observations
+
+    @cached_property
+    def criterion(self) -> float:
+        """-2 log-likelihood."""
+        n = self.of.rows.n_observations
+        log_det = float(np.linalg.slogdet(self._d)[1].sum())
+        likelihood = n * (1.0 + math.log(2.0 * math.pi * self.sigma2))
+        return log_det + likelihood - self.of.rows.log_weights
+
+    @cached_property
+    def gradient(self) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of the criterion in beta, (n_fixed,), and in all of lambda, (K, K)."""
+        rows, blocks, root, r = self.of.rows, self.of.blocks, self._root, self.residual
+        varying = self._varying
+        own = self.slopes[:, varying]
+        inverse = blocks.pairs_at_rows(np.asarray(np.linalg.inv(self._d)))
+        through = np.einsum("nkc,nc->nk", inverse, self._z)
+        of_own = self._bends[:, varying]  # (n, K, P)
+        q = 2.0 * np.einsum("nk,nkp->np", through @ root.T, of_own)
+        slope = blocks.vectors(q[:, varying] @ root)
+        v = blocks.at_rows(np.matmul(self._inverse_hessian, slope[..., None])[..., 0])
+        back = v @ root.T
+        along = np.einsum("nk,nk->n", own, back)
+        scale = 2.0 * rows.n_observations / self.square
+        total = q - (along + scale * r)[:, None] * self.slopes
+        total += r[:, None] * np.einsum("nk,nkp->np", back, of_own)
+        fixed, owners = rows.made_of.fixed, rows.made_of.owners
+        by_beta = np.einsum("nc,nc->c", total[:, owners[fixed]], rows.columns[:, fixed])
+        u = blocks.at_rows(self.u)
+        by_lambda = 2.0 * own.T @ through + (own * r[:, None]).T @ v
+        by_lambda += total[:, varying].T @ u
+        return by_beta, by_lambda

@@ -1,0 +1,203 @@
+"""Lindstrom and Bates's algorithm: a linear mixed model, fitted again where it has led.
+
+The curve is linearised at coefficients and random effects; the linear mixed model of these
+pseudo-data has estimates, at which the curve is linearised again. What does not move any more is
+the estimate (Lindstrom & Bates 1990, doi:10.2307/2532087). Convergence is linear; Anderson's
+acceleration mixes the last few passes (Walker & Ni 2011, doi:10.1137/10078356X).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray
+from skmixed.core.model.evaluation import Evaluation
+from skmixed.core.model.problem import Problem
+from skmixed.core.nonlinear.curve_rows import CurveRows
+from skmixed.core.search.newton import Newton
+from skmixed.core.search.report import Callback, Iteration, SolverReport
+
+_MOVES = 1e-8  # of a standard error: what moves less stands still
+_DEPTH = 5  # passes that are mixed: more are of older derivatives
+_NEAR_END = 1.0  # standard errors: nearer, passes behave as a linear map, and are mixed
+_ASTRAY = 3.0  # times the smallest move so far: mixing has led astray
+_SHORTEST = 1e-4  # of a step: halved so often, it has no direction
+_HIGHER_PENALISED = 1e-10  # relative: rounding of sums of squares
+_RANK = 1e-12  # of a covariance: what rounding leaves of a variance of zero
+_NEWTON_TOL = 1e-9  # of the criterion of the linear models, of which many follow each other
+
+
+@dataclass(frozen=True, slots=True)
+class _WarmNewton:
+    """Newton's search from the relative covariances, (k, k) a factor, of the last pass."""
+
+    lambdas: Blocks  # (k, k) a factor
+    krylov: ClassVar[None] = None
+
+    def solve(self, problem: Problem) -> tuple[Evaluation, SolverReport]:
+        """Search once from there."""
+        start = [lam @ lam.T for lam in problem.scaled_lambdas(self.lambdas)]
+        return Newton(tol=_NEWTON_TOL).solve(problem, start)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linearised:
+    """A linear mixed model at the coefficients and effects where it was made."""
+
+    beta: FloatArray  # (n_fixed,), where the curve was linearised
+    effects: Blocks  # (n_levels, k) a used factor
+    fit: Fit  # of the pseudo-data
+
+    @property
+    def moves(self) -> tuple[FloatArray, Blocks]:
+        """How far the estimates are from there, (n_fixed,) and (n_levels, k)."""
+        modes = zip(self.fit.modes, self.effects, strict=True)
+        return self.fit.beta - self.beta, [new - old for new, old in modes]
+
+
+@dataclass(eq=False)
+class LindstromBates:
+    """A search, pass by pass."""
+
+    rows: CurveRows
+    callback: Callback | None = None
+    trace: list[Iteration] = field(default_factory=list)
+    units: list[FloatArray] = field(default_factory=list)  # of coefficients, and effects a factor
+
+    def linearise(self, beta: FloatArray, effects: Blocks, last: Fit | None) -> Linearised:
+        """Fit the linear mixed model of the pseudo-data, from the variances of the last pass."""
+        products = self.rows.pseudo_products(beta, effects)
+        search = None if last is None or not last.spec.terms else _WarmNewton(last.lambdas)
+        return Linearised(beta, effects, Fit.of(products, self.rows.spec, search))
+
+    def search(
+        self, beta: FloatArray, max_iter: int, near: float | None = None
+    ) -> tuple[Linearised, SolverReport]:
+        """Repeat passes from coefficients, (n_fixed,), and effects of zero.
+
+        It ends when the estimates move by less than `near` standard errors. Raises
+        FloatingPointError where the curve is not finite.
+        """
+        here = self.linearise(beta, self.rows.no_effects(), None)
+        mixing = _Mixing()
+        message, converged = f"max_iter={max_iter} was reached", False
+        for number in range(max_iter):
+            if not mixing.places:  # which must be in the same units
+                self.units = _units(here.fit)
+            move = self._scaled(*here.moves)
+            size = float(np.abs(move).max(initial=0.0))
+            self._note(here, size)
+            if size <= (near or _MOVES):
+                message, converged = "the estimates stand still", True
+                break
+            beta, effects = self._next(here, move, size, mixing, is_first=number == 0)
+            here = self.linearise(beta, effects, here.fit)
+        else:
+            message += f", where {self._mover(here)}"
+        report = SolverReport(
+            "lindstrom-bates", converged, len(self.trace), message, tuple(self.trace)
+        )
+        return here, report
+
+    def _note(self, here: Linearised, size: float) -> None:
+        line = Iteration(here.fit.criterion, size, size, True, 0.0)
+        self.trace.append(line)
+        if self.callback is not None:
+            self.callback(line)
+
+    def _next(
+        self, here: Linearised, move: FloatArray, size: float, mixing: _Mixing, *, is_first: bool
+    ) -> tuple[FloatArray, Blocks]:
+        """Return the coefficients and effects to linearise at next."""
+        if size < _NEAR_END and np.isfinite(move).all():
+            mixed = mixing.add(self._scaled(here.beta, here.effects), move, size)
+            if mixed is not None:
+                beta, effects = self._unscaled(here, mixed)
+                if np.isfinite(self._penalised(here.fit, beta, effects)):
+                    return beta, effects
+        mixing.forget()
+        return self._halved(here, is_first)
+
+    def _halved(self, here: Linearised, is_first: bool) -> tuple[FloatArray, Blocks]:
+        """Return the estimates, or as much of the way there as lowers the penalised squares."""
+        move, moves = here.moves
+        before = self._penalised(here.fit, here.beta, here.effects)
+        share = 1.0
+        while share > _SHORTEST:
+            beta = here.beta + share * move
+            effects = [old + share * new for old, new in zip(here.effects, moves, strict=True)]
+            after = self._penalised(here.fit, beta, effects)
+            if np.isfinite(after) and (is_first or after <= before * (1.0 + _HIGHER_PENALISED)):
+                break
+            share /= 2.0
+        return beta, effects
+
+    def _penalised(self, fit: Fit, beta: FloatArray, effects: Blocks) -> float:
+        """Return the squares of residuals and, relative to their covariance, of effects."""
+        residual = self.rows.residuals(beta, effects)
+        total = float(residual @ residual)
+        for lam, own in zip(fit.lambdas, effects, strict=True):
+            precision = np.linalg.pinv(lam @ lam.T, rcond=_RANK, hermitian=True)
+            total += float(np.einsum("la,ab,lb->", own, precision, own))
+        return total
+
+    def _scaled(self, beta: FloatArray, effects: Blocks) -> FloatArray:
+        """Return coefficients and effects in one vector, in units of their errors."""
+        own, *of_factors = self.units
+        parts = [each / unit for each, unit in zip(effects, of_factors, strict=True)]
+        return np.concatenate([beta / own, *[part.ravel() for part in parts]])
+
+    def _unscaled(self, here: Linearised, vector: FloatArray) -> tuple[FloatArray, Blocks]:
+        own, *of_factors = self.units
+        start, effects = len(own), []
+        for old, unit in zip(here.effects, of_factors, strict=True):
+            part = vector[start : start + old.size].reshape(old.shape)
+            effects.append(part * unit)
+            start += old.size
+        return vector[: len(own)] * own, effects
+
+    def _mover(self, here: Linearised) -> str:
+        """Say what still moves most."""
+        move = self._scaled(*here.moves)
+        place = int(np.abs(move).argmax())
+        n_fixed = len(here.beta)
+        names = self.rows.layout.columns
+        what = names[self.rows.spec.fixed[place]] if place < n_fixed else "a random effect"
+        return f"{what} still moves by {abs(move[place]):.2g} standard errors a pass"
+
+
+def _units(fit: Fit) -> list[FloatArray]:
+    """Return standard errors of coefficients, (n_fixed,), and deviations, (k,) a factor."""
+    errors = np.sqrt(np.maximum(np.diag(fit.beta_covariance), 0.0))
+    deviations = [np.sqrt(np.diag(each)) for each in fit.covariances]
+    return [np.where(each > 0.0, each, 1.0) for each in (errors, *deviations)]
+
+
+@dataclass(eq=False)
+class _Mixing:
+    """Anderson's acceleration of a fixed point."""
+
+    places: list[FloatArray] = field(default_factory=list)  # (m,) each, the last of them
+    moves: list[FloatArray] = field(default_factory=list)  # (m,) each, from these
+    smallest: float = np.inf
+
+    def add(self, place: FloatArray, move: FloatArray, size: float) -> FloatArray | None:
+        """Return where to go next from a place with a move, None where mixing has led astray."""
+        if size > _ASTRAY * self.smallest:
+            return None
+        self.smallest = min(self.smallest, size)
+        self.places, self.moves = [*self.places, place][-_DEPTH:], [*self.moves, move][-_DEPTH:]
+        if len(self.places) == 1:
+            return place + move
+        of_places, of_moves = np.diff(self.places, axis=0), np.diff(self.moves, axis=0)
+        shares = np.linalg.lstsq(of_moves.T, move, rcond=_RANK)[0]
+        return np.asarray(place + move - (of_places + of_moves).T @ shares)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.places, self.moves, self.smallest = [], [], np.inf
