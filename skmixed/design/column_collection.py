@@ -246,10 +246,8 @@ class ColumnCollection:
         if is_ordered(covariance) and (term.slopes or term.smooths):
             given, term = term, self._over_levels(term, covariance)
             levels_of = None if term is given else given.slope_names[0]
-        slopes, curves = (
-            self.add_slopes(term, levels_of),
-            [self.add_smooth(each) for each in term.smooths],
-        )
+        slopes = self.add_slopes(term, levels_of)
+        curves = [self.add_smooth(each) for each in term.smooths]
         lines = tuple((self.names[place], (place,)) for each in curves for place in each.free)
         written = tuple(dict([*slopes, *lines]).items())
         places = (CONSTANT,) * term.intercept + tuple(p for _, places in written for p in places)

@@ -1,5 +1,7 @@
 """Covariance structures of random effects, as formulas and parameters have them."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,6 +96,20 @@ def test_all_spellings_are_one_model(text, other, name):
     if name != "identity":  # which has no bar of its own
         written = lmer(given.formula_, TABLE)
         assert written.criterion_ == pytest.approx(model.criterion_, abs=1e-8)
+
+
+@pytest.mark.parametrize("column", ["f", "t", "`the visit`"])
+@pytest.mark.parametrize("name", ["ar1", "toep", "hetar1"])
+def test_columns_of_an_order_are_named_as_those_of_other_structures(name, column):
+    """Whatever is made of the column to read its levels: numbers, and levels that never occur."""
+    table = TABLE.assign(**{"the visit": TABLE["f"]})
+    names = [f"{column.strip('`')}[{visit}]" for visit in range(1, 6)]
+    model = lmer(f"y ~ x + {name}(0 + {column} | g)", table)
+    assert list(model.random_effects_["g"]) == names
+    assert list(pickle.loads(pickle.dumps(model)).random_covariance_["g"]) == names
+    gap = pd.Categorical(table["t"] + (table["t"] > 2), categories=range(1, 7))
+    model = lmer(f"y ~ x + ar1(0 + {column} | g)", table.assign(**{column.strip("`"): gap}))
+    assert list(model.random_effects_["g"]) == [f"{column.strip('`')}[{n}]" for n in range(1, 7)]
 
 
 def test_terms_of_one_column_have_no_structure():
