@@ -3,6 +3,7 @@
 matplotlib is asked for by the methods that draw; the extra `plot` brings it.
 """
 
+from skmixed.display.autocorrelation_display import AutocorrelationDisplay
 from skmixed.display.coefficient_display import CoefficientDisplay
 from skmixed.display.prediction_display import PredictionDisplay
 from skmixed.display.profile_display import ProfileDisplay
@@ -12,6 +13,7 @@ from skmixed.display.shrinkage_display import ShrinkageDisplay
 from skmixed.display.smooth_display import SmoothDisplay
 
 __all__ = [
+    "AutocorrelationDisplay",
     "CoefficientDisplay",
     "PredictionDisplay",
     "ProfileDisplay",

@@ -3,6 +3,7 @@
 From what a fit holds without rows; what needs rows asks for them.
 """
 
+from skmixed.inference.autocorrelation import autocorrelation, variogram
 from skmixed.inference.bootstrap import Bootstrap, bootstrap, bootstrap_intervals
 from skmixed.inference.compare import compare_models
 from skmixed.inference.explained import RSquared, icc, r2, variance_partition
@@ -34,6 +35,7 @@ __all__ = [
     "RSquared",
     "Table",
     "anova",
+    "autocorrelation",
     "bootstrap",
     "bootstrap_intervals",
     "coefficient_table",
@@ -54,5 +56,6 @@ __all__ = [
     "sim",
     "smooth_table",
     "variance_partition",
+    "variogram",
     "visit_covariance",
 ]

@@ -16,6 +16,9 @@ MODELS = {
 # How every display is drawn, and why not without random effects; None where it is.
 NO_EFFECTS = "no random effects"
 DRAWN = {
+    "AutocorrelationDisplay": (
+        lambda cls, m: cls.from_estimator(m, TEETH, Y, series="Subject", time="age"), None,
+    ),
     "CoefficientDisplay": (lambda cls, m: cls.from_estimator(m), None),
     "PredictionDisplay": (lambda cls, m: cls.from_estimator(m, TEETH, "age"), None),
     "RandomEffectsDisplay": (lambda cls, m: cls.from_estimator(m), NO_EFFECTS),

@@ -48,6 +48,9 @@ def strata():
 SERIES = "rows of one series depend on each other"
 USES = {
     "anova": (lambda m: inference.anova(m), None, None),
+    "autocorrelation": (
+        lambda m: inference.autocorrelation(m, TEETH, Y, series="Subject"), None, None,
+    ),
     "bootstrap": (lambda m: bootstrap(m, 3, X=TEETH, y=Y), None, None),
     "bootstrap without rows": (lambda m: bootstrap(m, 3), "needs the rows", "needs the rows"),
     "bootstrap of cases": (
@@ -78,6 +81,7 @@ USES = {
     "icc": (lambda m: icc(m), "no random terms", None),
     "influence": (lambda m: influence(m, TEETH, Y), SERIES, None),
     "linear_hypothesis": (lambda m: inference.linear_hypothesis(m, "age = 0"), None, None),
+    "loadings_table": (lambda m: inference.loadings_table(m), "no loadings", "no loadings"),
     "marginal_means": (lambda m: inference.marginal_means(m, "Sex"), None, None),
     "profile": (lambda m: profile(m, level=0.5, points=1), None, None),
     "r2": (lambda m: r2(m), None, None),
@@ -92,6 +96,9 @@ USES = {
     "residuals": (lambda m: inference.residuals(m, TEETH, Y, kind="normalized"), None, None),
     "sim": (lambda m: sim(m, 3), None, None),
     "variance_partition": (lambda m: variance_partition(m), None, None),
+    "variogram": (
+        lambda m: inference.variogram(m, TEETH, Y, series="Subject", time="age"), None, None,
+    ),
     "visit_covariance": (
         lambda m: inference.visit_covariance(m), "visits", "visits",
     ),

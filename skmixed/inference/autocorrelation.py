@@ -1,0 +1,361 @@
+"""How residuals of a series depend on each other: autocorrelation by lag, semivariance by distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.design.grouping import number_levels
+from skmixed.design.residual import numbers_within
+from skmixed.estimators.reading._input_table import InputTable
+from skmixed.inference.fitted import MixedFit, design_of, formula_of, mixed_fit_of, snapshot
+from skmixed.inference.fixed_effects.testing import check_probability
+from skmixed.inference.residuals import ResidualKind, residuals
+from skmixed.inference.table import Table
+
+_ROUNDING = 1e-6  # of a lag: nearer to a whole number of steps, it is one
+_LAGS_A_DECADE = 10  # of the longest series: nlme's number of lags, 10 log10(rows)
+_MOST_PAIRS = 20_000_000  # rows two by two: more take gigabytes
+
+
+def autocorrelation(
+    model: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    groups: Any = None,
+    *,
+    series: Any = None,
+    time: Any = None,
+    kind: ResidualKind | None = None,
+    max_lag: int | None = None,
+    level: float = 0.95,
+) -> Table:
+    """Tabulate the autocorrelation of residuals within series.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model, or a linear one with a residual structure.
+    X, y, sample_weight, groups : array-like
+        The rows of the fit, as given to `fit`, or others.
+    series : str or array-like of shape (n,), default=None
+        The series that every row belongs to, or the name of the column of X that says so. None is
+        the series of the residual structure, or else the factor with most levels.
+    time : str or array-like of shape (n,), default=None
+        Where every row stands in its series, or the name of the column of X that says so. Times are
+        to be whole multiples of the smallest gap; rows that are missing between them are no pair.
+        None is the time, or visit, of the residual structure where it has one, or else the order of
+        the rows.
+    kind : {"normalized", "pearson", "response", "deviance", "quantile"} or None, default=None
+        Which residuals, as `residuals` names them. Normalized ones, the default of linear models,
+        have no autocorrelation if the residual structure is true; Pearson residuals, the default
+        of others, show what a structure has to explain.
+    max_lag : int or None, default=None
+        The longest lag; None is ten times the logarithm to base 10 of the rows of the longest
+        series, as in R, and no more than there are.
+    level : float, default=0.95
+        Probability of the limits, between 0 and 1.
+
+    Returns
+    -------
+    Table
+        A row for every lag at which there are pairs of rows, from 0, which is the index:
+        autocorrelation, n_pairs, and lower and upper, between which single lags are to be expected
+        at `level` if there is none.
+
+    Raises
+    ------
+    TypeError
+        For what is no mixed model, and for kinds of residuals that it does not have.
+    ValueError
+        For rows that do not fit together, two rows of a series at one time, times that are no
+        multiples of their smallest gap, a max_lag below one, and where nothing says what a series
+        is.
+
+    See Also
+    --------
+    variogram : The same for times of any distance.
+    skmixed.display.AutocorrelationDisplay : A picture of it.
+
+    Notes
+    -----
+    Mean products of residuals a lag apart, over all series, by the mean square of all residuals. In
+    R: ``ACF(model, resType = "normalized")`` of nlme, which goes by the order of the rows, whatever
+    their times. Limits are those of its plot, the normal quantile by the root of the number of
+    pairs. They are for white noise: residuals of few rows a group have a slight negative
+    autocorrelation, as they add up to about nothing.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import autocorrelation
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + (1 | Subject)", data)
+    >>> table = autocorrelation(model, data, data["Reaction"], time="Days", max_lag=3)
+    >>> table.to_frame().round(3)
+         autocorrelation  n_pairs  lower  upper
+    lag
+    0              1.000      180    NaN    NaN
+    1              0.383      162 -0.154  0.154
+    2              0.089      144 -0.163  0.163
+    3             -0.111      126 -0.175  0.175
+    """
+    if max_lag is not None and max_lag < 1:
+        raise ValueError(f"max_lag={max_lag}: the lag of neighbours is 1")
+    check_probability(level)
+    model = snapshot(model)
+    rows = _SeriesResiduals.of(model, X, y, sample_weight, groups, series, time, kind)
+    steps = rows.steps()
+    longest = int(np.bincount(rows.series).max())
+    if max_lag is None:
+        max_lag = int(min(longest - 1, _LAGS_A_DECADE * np.log10(longest)))
+    products, counts = _by_lag(rows, steps, max_lag)
+    lags = np.flatnonzero(counts)
+    found = products[lags] / counts[lags]
+    limits = stats.norm.isf((1.0 - level) / 2.0) / np.sqrt(counts[lags])
+    limits[0] = np.nan  # which is one for certain
+    frame = pd.DataFrame(
+        {
+            "autocorrelation": found / found[0],
+            "n_pairs": counts[lags],
+            "lower": -limits,
+            "upper": limits,
+        },
+        index=pd.Index(lags, name="lag"),
+    )
+    note = f"{rows.kind} residuals; {100 * level:.4g}% limits of white noise."
+    return Table(f"Autocorrelation: {formula_of(model)}", frame, (note.capitalize(),))
+
+
+def variogram(
+    model: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    groups: Any = None,
+    *,
+    series: Any = None,
+    time: Any = None,
+    kind: ResidualKind | None = None,
+    n_bins: int = 20,
+    max_distance: float | None = None,
+) -> Table:
+    """Tabulate the semivariance of residuals of a series by their distance.
+
+    Parameters
+    ----------
+    model, X, y, sample_weight, groups, series, time, kind
+        As in `autocorrelation`, with times at any distance; two rows may have one time.
+    n_bins : int, default=20
+        How many classes distances are put in, of about as many pairs each, if more of them differ.
+    max_distance : float or None, default=None
+        The largest distance, in the unit of the times; None takes all pairs.
+
+    Returns
+    -------
+    Table
+        A row for every class of distances: distance (their median), semivariance (half of the mean
+        squared difference of the residuals) and n_pairs.
+
+    Raises
+    ------
+    TypeError
+        For what is no mixed model, and for kinds of residuals that it does not have.
+    ValueError
+        For rows that do not fit together, n_bins below one, no or too many pairs of rows, and where
+        nothing says what a series is.
+
+    See Also
+    --------
+    autocorrelation : The same for equally spaced times.
+
+    Notes
+    -----
+    Independent residuals of variance one have a semivariance of one at every distance; one that
+    rises to it says that near residuals are alike. In R: ``Variogram(model, form = ~ time)`` of
+    nlme, whose pairs at the very smallest distance are lost where there are classes; here they are
+    in the first one.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import variogram
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + (1 | Subject)", data)
+    >>> table = variogram(model, data, data["Reaction"], time="Days", max_distance=3)
+    >>> table.to_frame().round(3)
+       distance  semivariance  n_pairs
+    0       1.0         0.505      162
+    1       2.0         0.764      144
+    2       3.0         0.957      126
+    """
+    if n_bins < 1:
+        raise ValueError(f"n_bins={n_bins}: distances are put in one class or more")
+    model = snapshot(model)
+    rows = _SeriesResiduals.of(model, X, y, sample_weight, groups, series, time, kind)
+    distances, halves = _pairs(rows, np.inf if max_distance is None else max_distance)
+    values = np.unique(distances)
+    if len(values) > n_bins:
+        ends = np.unique(np.quantile(distances, np.arange(1, n_bins) / n_bins))
+        code = np.searchsorted(ends, distances)
+    else:
+        code = np.searchsorted(values, distances)
+    by_class = pd.DataFrame({"distance": distances, "semivariance": halves}).groupby(code)
+    frame = by_class.agg({"distance": "median", "semivariance": "mean"})
+    frame = frame.assign(n_pairs=by_class.size()).reset_index(drop=True)
+    note = f"{rows.kind} residuals.".capitalize()
+    return Table(f"Variogram: {formula_of(model)}", frame, (note,))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SeriesResiduals:
+    """Residuals sorted by series and time."""
+
+    kind: str
+    residuals: FloatArray  # (n,)
+    series: IntArray  # (n,) ascending
+    times: FloatArray  # (n,) ascending within a series
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any,
+        series: Any,
+        time: Any,
+        kind: ResidualKind | None,
+    ) -> _SeriesResiduals:
+        fit = mixed_fit_of(model)
+        design_of(model)  # which a bare fit has not
+        kind = kind or ("pearson" if isinstance(fit, GeneralizedFit) else "normalized")
+        found = residuals(model, X, y, sample_weight, groups, kind=kind, random="fitted")
+        observed = model._observed_rows(X, y, sample_weight, groups)
+        known = observed.residual
+        if series is not None:
+            codes = number_levels({"series": _column(X, series, len(found), "series")}, ("series",))
+        elif known is not None and known.series is not None:
+            codes = known.series
+        else:
+            codes = _finest_codes(fit, observed)
+        if time is not None:
+            times = _times(_column(X, time, len(found), "time"))
+        elif series is None and known is not None and known.position is not None:
+            times = known.position
+        else:
+            times = numbers_within(codes)
+        is_known = np.isfinite(found)
+        found, codes, times = found[is_known], codes[is_known], times[is_known]
+        order = np.lexsort((times, codes))
+        return cls(
+            kind, found[order], np.unique(codes[order], return_inverse=True)[1], times[order]
+        )
+
+    def steps(self) -> IntArray:
+        """Return the times as whole numbers from zero, (n,), of their smallest gap."""
+        gaps = np.diff(self.times)[np.diff(self.series) == 0]
+        if not len(gaps):
+            raise ValueError("every series has one row, so that there are no pairs of rows")
+        unit = gaps.min()
+        if unit <= 0.0:
+            raise ValueError(
+                f"{np.count_nonzero(gaps <= 0.0)} rows have the series and time of another: average "
+                "them, or let variogram(...) tabulate pairs by their distance"
+            )
+        steps = (self.times - self.times.min()) / unit
+        whole = np.round(steps)
+        if (np.abs(steps - whole) > _ROUNDING * np.maximum(whole, 1.0)).any():
+            raise ValueError(
+                f"times are no multiples of their smallest gap, {unit:g}: variogram(...) takes any, "
+                "and time=None the order of the rows"
+            )
+        return whole.astype(np.intp)
+
+
+def _by_lag(rows: _SeriesResiduals, steps: IntArray, max_lag: int) -> tuple[FloatArray, IntArray]:
+    """Return sums of products of residuals, and numbers of pairs, by lag, (max_lag + 1,) each."""
+    place = rows.series * (int(steps.max()) + max_lag + 1) + steps  # no lag leads to another series
+    products, counts = np.zeros(max_lag + 1), np.zeros(max_lag + 1, dtype=np.intp)
+    for lag in range(max_lag + 1):
+        later = np.minimum(np.searchsorted(place, place + lag), len(place) - 1)
+        is_pair = place[later] == place + lag
+        products[lag] = rows.residuals[is_pair] @ rows.residuals[later[is_pair]]
+        counts[lag] = np.count_nonzero(is_pair)
+    return products, counts
+
+
+def _pairs(rows: _SeriesResiduals, max_distance: float) -> tuple[FloatArray, FloatArray]:
+    """Return distances and half the squared differences of rows two by two within series."""
+    distances, halves, n_pairs = [], [], 0
+    for apart in range(1, int(np.bincount(rows.series).max())):
+        is_pair = rows.series[apart:] == rows.series[:-apart]
+        gaps = rows.times[apart:] - rows.times[:-apart]
+        is_pair &= gaps <= max_distance
+        if not is_pair.any():
+            break
+        n_pairs += np.count_nonzero(is_pair)
+        if n_pairs > _MOST_PAIRS:
+            raise ValueError(
+                f"the series have more than {_MOST_PAIRS:,} pairs of rows: give a max_distance, or "
+                "rows of some of the series"
+            )
+        change = (rows.residuals[apart:] - rows.residuals[:-apart])[is_pair]
+        distances.append(gaps[is_pair])
+        halves.append(0.5 * np.square(change))
+    if not distances:
+        raise ValueError("no two rows of a series are so near each other")
+    return np.concatenate(distances), np.concatenate(halves)
+
+
+def _finest_codes(fit: MixedFit, observed: Any) -> IntArray:
+    """Return the codes, (n,), of the factor with most levels."""
+    sizes = {
+        factor: len(fit.products.factors[factor].index)
+        for factor in fit.spec.used_factors
+        if fit.products.layout.factors[factor].key
+    }
+    if not sizes:
+        raise ValueError(
+            "the model has neither series nor groups: say which rows are a series, by series="
+        )
+    codes: IntArray = observed.rows_at_known_levels().codes[max(sizes, key=lambda f: sizes[f])]
+    return codes
+
+
+def _column(X: Any, given: Any, n_rows: int, name: str) -> Any:
+    """Return a column of X, or an argument that is one, (n,)."""
+    if isinstance(given, str):
+        frame = InputTable.of(X).pandas
+        if given not in frame.columns:
+            raise ValueError(f"{name}={given!r} is not among the columns {list(frame.columns)}")
+        return frame[given].reset_index(drop=True)
+    values = pd.Series(np.asarray(given)) if np.ndim(given) == 1 else None
+    if values is None or len(values) != n_rows:
+        raise ValueError(f"{name} has shape {np.shape(given)}, and there are {n_rows} rows")
+    return values
+
+
+def _times(values: Any) -> FloatArray:
+    """Return times as numbers, (n,): levels of an ordered category by their place."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.cat.codes.replace(-1, np.nan)
+    elif values.dtype.kind in "mM":
+        values = (values - values.min()) / pd.Timedelta(days=1)
+    try:
+        times = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("time has entries that are no numbers") from error
+    if not np.isfinite(times).all():
+        raise ValueError(f"time is missing in row {int(np.argmin(np.isfinite(times)))}")
+    return times
