@@ -1,4 +1,4 @@
-"""How residuals of a series depend on each other: autocorrelation by lag, semivariance by distance."""
+"""How residuals of a series depend on each other: by lag, and by distance."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from scipy import stats
 
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.design.grouping import number_levels
-from skmixed.design.residual import numbers_within
-from skmixed.estimators.reading._input_table import InputTable
 from skmixed.inference.fitted import MixedFit, design_of, formula_of, mixed_fit_of, snapshot
 from skmixed.inference.fixed_effects.testing import check_probability
-from skmixed.inference.residuals import ResidualKind, residuals
+from skmixed.inference.residuals import Observed, ResidualKind, residuals_of
 from skmixed.inference.table import Table
 
 _ROUNDING = 1e-6  # of a lag: nearer to a whole number of steps, it is one
@@ -240,27 +237,25 @@ class _SeriesResiduals:
         fit = mixed_fit_of(model)
         design_of(model)  # which a bare fit has not
         kind = kind or ("pearson" if isinstance(fit, GeneralizedFit) else "normalized")
-        found = residuals(model, X, y, sample_weight, groups, kind=kind, random="fitted")
-        observed = model._observed_rows(X, y, sample_weight, groups)
-        known = observed.residual
+        observed: Observed = model._observed_rows(X, y, sample_weight, groups)
+        found, known = residuals_of(model, observed, kind), observed.residual
         if series is not None:
-            codes = number_levels({"series": _column(X, series, len(found), "series")}, ("series",))
+            codes = _codes(_column(observed, series, "series"))
         elif known is not None and known.series is not None:
             codes = known.series
         else:
             codes = _finest_codes(fit, observed)
         if time is not None:
-            times = _times(_column(X, time, len(found), "time"))
+            times = _times(_column(observed, time, "time"))
         elif series is None and known is not None and known.position is not None:
             times = known.position
         else:
-            times = numbers_within(codes)
+            times = pd.Series(codes).groupby(codes).cumcount().to_numpy(dtype=np.float64)
         is_known = np.isfinite(found)
         found, codes, times = found[is_known], codes[is_known], times[is_known]
         order = np.lexsort((times, codes))
-        return cls(
-            kind, found[order], np.unique(codes[order], return_inverse=True)[1], times[order]
-        )
+        numbers = np.unique(codes[order], return_inverse=True)[1]
+        return cls(kind, found[order], numbers, times[order])
 
     def steps(self) -> IntArray:
         """Return the times as whole numbers from zero, (n,), of their smallest gap."""
@@ -270,17 +265,17 @@ class _SeriesResiduals:
         unit = gaps.min()
         if unit <= 0.0:
             raise ValueError(
-                f"{np.count_nonzero(gaps <= 0.0)} rows have the series and time of another: average "
-                "them, or let variogram(...) tabulate pairs by their distance"
+                f"{np.count_nonzero(gaps <= 0.0)} rows have the series and time of another: "
+                "average them, or let variogram(...) tabulate pairs by their distance"
             )
         steps = (self.times - self.times.min()) / unit
         whole = np.round(steps)
         if (np.abs(steps - whole) > _ROUNDING * np.maximum(whole, 1.0)).any():
             raise ValueError(
-                f"times are no multiples of their smallest gap, {unit:g}: variogram(...) takes any, "
-                "and time=None the order of the rows"
+                f"times are no multiples of their smallest gap, {unit:g}: variogram(...) takes "
+                "any, and time=None the order of the rows"
             )
-        return whole.astype(np.intp)
+        return np.asarray(whole, dtype=np.intp)
 
 
 def _by_lag(rows: _SeriesResiduals, steps: IntArray, max_lag: int) -> tuple[FloatArray, IntArray]:
@@ -304,7 +299,7 @@ def _pairs(rows: _SeriesResiduals, max_distance: float) -> tuple[FloatArray, Flo
         is_pair &= gaps <= max_distance
         if not is_pair.any():
             break
-        n_pairs += np.count_nonzero(is_pair)
+        n_pairs += int(is_pair.sum())
         if n_pairs > _MOST_PAIRS:
             raise ValueError(
                 f"the series have more than {_MOST_PAIRS:,} pairs of rows: give a max_distance, or "
@@ -318,7 +313,7 @@ def _pairs(rows: _SeriesResiduals, max_distance: float) -> tuple[FloatArray, Flo
     return np.concatenate(distances), np.concatenate(halves)
 
 
-def _finest_codes(fit: MixedFit, observed: Any) -> IntArray:
+def _finest_codes(fit: MixedFit, observed: Observed) -> IntArray:
     """Return the codes, (n,), of the factor with most levels."""
     sizes = {
         factor: len(fit.products.factors[factor].index)
@@ -333,17 +328,25 @@ def _finest_codes(fit: MixedFit, observed: Any) -> IntArray:
     return codes
 
 
-def _column(X: Any, given: Any, n_rows: int, name: str) -> Any:
+def _column(observed: Observed, given: Any, name: str) -> Any:
     """Return a column of X, or an argument that is one, (n,)."""
+    n_rows = len(observed.y)
     if isinstance(given, str):
-        frame = InputTable.of(X).pandas
-        if given not in frame.columns:
-            raise ValueError(f"{name}={given!r} is not among the columns {list(frame.columns)}")
-        return frame[given].reset_index(drop=True)
+        if given not in observed.table:
+            raise ValueError(f"{name}={given!r} is not among the columns {list(observed.table)}")
+        return observed.table[given].reset_index(drop=True)
     values = pd.Series(np.asarray(given)) if np.ndim(given) == 1 else None
     if values is None or len(values) != n_rows:
         raise ValueError(f"{name} has shape {np.shape(given)}, and there are {n_rows} rows")
     return values
+
+
+def _codes(labels: Any) -> IntArray:
+    """Number the labels of series, (n,); a row without one is a series of its own."""
+    codes = np.array(pd.factorize(labels)[0], dtype=np.intp)
+    missing = np.flatnonzero(codes < 0)
+    codes[missing] = len(codes) + np.arange(len(missing))
+    return codes
 
 
 def _times(values: Any) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
+import pandas as pd
 from scipy import special
 
 from skmixed.core.fit import Fit
@@ -30,6 +31,11 @@ class Observed(Protocol):
     y: FloatArray
     weights: FloatArray | None
     residual: ResidualRows | None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The columns of X by name."""
+        ...
 
     def fixed_part(self) -> FloatArray:
         """Return the linear predictor without random effects."""
@@ -145,9 +151,21 @@ def residuals(
             "random='fitted'; kind='quantile' compares with the distribution over new ones"
         )
     model = snapshot(model)
-    fit = mixed_fit_of(model)
+    mixed_fit_of(model)
     design_of(model)  # which a bare fit has not
     observed: Observed = model._observed_rows(X, y, sample_weight, groups)
+    return residuals_of(model, observed, kind, random, random_state)
+
+
+def residuals_of(
+    model: Any,
+    observed: Observed,
+    kind: ResidualKind,
+    random: Literal["new", "fitted"] | None = "fitted",
+    random_state: Any = None,
+) -> FloatArray:
+    """Return the residuals, (n,), of rows that have been read; `residuals` documents the rest."""
+    fit = mixed_fit_of(model)
     known_too = kind == "quantile" and random != "fitted"
     center = observed.fixed_part() if known_too else observed.predictor(model.handle_unknown)
     variance = np.zeros(len(center))

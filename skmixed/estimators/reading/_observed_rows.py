@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray
@@ -27,7 +28,8 @@ class ObservedRows:
     predicted: PredictionRows  # all factors wanted
     exposure: FloatArray | None  # (n,)
     classes: NDArray[Any] | None  # (2,), of a classifier
-    residual: ResidualRows | None = None  # of a residual structure
+    residual: ResidualRows | None  # of a residual structure
+    given: InputTable  # X
 
     @classmethod
     def of(cls, model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
@@ -54,7 +56,12 @@ class ObservedRows:
         else:
             response = read_known_classes(y, table.n_rows, classes)
         exposure = read_exposure(table, fitted.columns.exposure)
-        return cls(response, weights, rows, exposure, classes, residual)
+        return cls(response, weights, rows, exposure, classes, residual, table)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The columns of X by name."""
+        return self.given.pandas
 
     def fixed_part(self) -> FloatArray:
         """Return the linear predictor without random effects, offsets in it, (n,)."""
