@@ -250,7 +250,7 @@ class _SeriesResiduals:
         elif series is None and known is not None and known.position is not None:
             times = known.position
         else:
-            times = pd.Series(codes).groupby(codes).cumcount().to_numpy(dtype=np.float64)
+            times = np.asarray(pd.Series(codes).groupby(codes).cumcount(), dtype=np.float64)
         is_known = np.isfinite(found)
         found, codes, times = found[is_known], codes[is_known], times[is_known]
         order = np.lexsort((times, codes))
@@ -342,7 +342,7 @@ def _column(observed: Observed, given: Any, name: str) -> Any:
 
 
 def _codes(labels: Any) -> IntArray:
-    """Number the labels of series, (n,); a row without one is a series of its own."""
+    """Return the numbers of the series of rows, (n,); one without a label is its own."""
     codes = np.array(pd.factorize(labels)[0], dtype=np.intp)
     missing = np.flatnonzero(codes < 0)
     codes[missing] = len(codes) + np.arange(len(missing))
