@@ -147,7 +147,12 @@ class AutocorrelationDisplay:
         point_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> AutocorrelationDisplay:
-        """Draw the autocorrelations; arguments are those of `from_estimator`.
+        """Draw the autocorrelations.
+
+        Parameters
+        ----------
+        ax, stem_kwargs, point_kwargs, line_kwargs
+            As in `from_estimator`.
 
         Returns
         -------
