@@ -141,8 +141,8 @@ class AutocorrelationDisplay:
 
     def plot(
         self,
-        *,
         ax: Any = None,
+        *,
         stem_kwargs: dict[str, Any] | None = None,
         point_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
@@ -151,13 +151,24 @@ class AutocorrelationDisplay:
 
         Parameters
         ----------
-        ax, stem_kwargs, point_kwargs, line_kwargs
-            As in `from_estimator`.
+        ax : Axes, default=None
+            Where to draw; None makes a figure.
+        stem_kwargs : dict, default=None
+            Settings of the stems, for matplotlib's ``vlines``.
+        point_kwargs : dict, default=None
+            Settings of the points, for its ``plot``.
+        line_kwargs : dict, default=None
+            Settings of the limits, for its ``plot``.
 
         Returns
         -------
         AutocorrelationDisplay
-            Itself.
+            This display, with what was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
         """
         require_matplotlib("AutocorrelationDisplay")
         self.figure_, self.axes_ = panels(ax, 1, 1, _PANEL)

@@ -149,8 +149,14 @@ def variogram(
 
     Parameters
     ----------
-    model, X, y, sample_weight, groups, series, time, kind
+    model : estimator
+        A fitted mixed model, or a linear one with a residual structure.
+    X, y, sample_weight, groups : array-like
+        The rows of the fit, as given to `fit`, or others.
+    series, time : str or array-like of shape (n,), default=None
         As in `autocorrelation`, with times at any distance; two rows may have one time.
+    kind : {"normalized", "pearson", "response", "deviance", "quantile"} or None, default=None
+        Which residuals, as in `autocorrelation`.
     n_bins : int, default=20
         How many classes distances are put in, of about as many pairs each, if more of them differ.
     max_distance : float or None, default=None
