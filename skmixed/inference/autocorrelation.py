@@ -16,9 +16,9 @@ from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.residuals import Observed, ResidualKind, residuals_of
 from skmixed.inference.table import Table
 
-_ROUNDING = 1e-6  # of a lag: nearer to a whole number of steps, it is one
+_STEP_ROUNDING = 1e-6  # of a lag: nearer to a whole number of steps, it is one
 _LAGS_A_DECADE = 10  # of the longest series: nlme's number of lags, 10 log10(rows)
-_MOST_PAIRS = 20_000_000  # rows two by two: more take gigabytes
+_MOST_COMPARED = 20_000_000  # rows two by two: more take gigabytes
 
 
 def autocorrelation(
@@ -276,7 +276,7 @@ class _SeriesResiduals:
             )
         steps = (self.times - self.times.min()) / unit
         whole = np.round(steps)
-        if (np.abs(steps - whole) > _ROUNDING * np.maximum(whole, 1.0)).any():
+        if (np.abs(steps - whole) > _STEP_ROUNDING * np.maximum(whole, 1.0)).any():
             raise ValueError(
                 f"times are no multiples of their smallest gap, {unit:g}: variogram(...) takes "
                 "any, and time=None the order of the rows"
@@ -306,9 +306,9 @@ def _pairs(rows: _SeriesResiduals, max_distance: float) -> tuple[FloatArray, Flo
         if not is_pair.any():
             break
         n_pairs += int(is_pair.sum())
-        if n_pairs > _MOST_PAIRS:
+        if n_pairs > _MOST_COMPARED:
             raise ValueError(
-                f"the series have more than {_MOST_PAIRS:,} pairs of rows: give a max_distance, or "
+                f"the series have more than {_MOST_COMPARED:,} pairs of rows: give a max_distance, or "
                 "rows of some of the series"
             )
         change = (rows.residuals[apart:] - rows.residuals[:-apart])[is_pair]

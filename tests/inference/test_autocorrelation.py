@@ -201,7 +201,7 @@ def test_what_makes_no_variogram_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="no two rows"):
         variogram(*rows, time="Days", max_distance=0.5)
     module = sys.modules["skmixed.inference.autocorrelation"]
-    monkeypatch.setattr(module, "_MOST_PAIRS", 200)
+    monkeypatch.setattr(module, "_MOST_COMPARED", 200)
     with pytest.raises(ValueError, match=r"more than 200 pairs.*max_distance"):
         variogram(*rows)
     assert len(variogram(*rows, max_distance=1.0).to_frame()) == 1
