@@ -308,8 +308,8 @@ def _pairs(rows: _SeriesResiduals, max_distance: float) -> tuple[FloatArray, Flo
         n_pairs += int(is_pair.sum())
         if n_pairs > _MOST_COMPARED:
             raise ValueError(
-                f"the series have more than {_MOST_COMPARED:,} pairs of rows: give a max_distance, or "
-                "rows of some of the series"
+                f"the series have more than {_MOST_COMPARED:,} pairs of rows: give a max_distance, "
+                "or rows of some of the series"
             )
         change = (rows.residuals[apart:] - rows.residuals[:-apart])[is_pair]
         distances.append(gaps[is_pair])
