@@ -19,6 +19,9 @@ from skmixed.core.search.spread import spread
 from skmixed.core.search.starts import has_plenty, other_starts
 from skmixed.core.search.unbounded import NoMaximumError
 
+_KEPT_CELLS = 2e7  # numbers of reduced sums that are kept, 160 MB; more are made again
+_CELLS_AT_ONCE = 2e6  # numbers of reduced sums at a time: some arrays of 16 MB
+_LEAST_AT_ONCE = 16  # points at a time, however many columns: single ones are slow
 _MOST_STARTS = 6  # modes to look for; each takes a search
 _APART = 0.1  # of some log deviation: ends of searches less apart are one
 
@@ -33,21 +36,32 @@ class PosteriorDensity:
     n_jobs: int = 1
     progress: Progress | None = None
 
-    def __call__(self, v: FloatArray) -> tuple[FloatArray, ReducedSums]:
-        """Return log densities, (n,), and the reduced sums of n points, (n, d)."""
-        inside = np.flatnonzero(self.coordinates.is_inside(v))
+    def __call__(self, v: FloatArray) -> tuple[FloatArray, ReducedSums | None]:
+        """Return log densities, (n,), and the reduced sums of n points, (n, d), if not too large.
+
+        Points are evaluated some at a time.
+        """
+        values, inside = np.full(len(v), -np.inf), np.flatnonzero(self.coordinates.is_inside(v))
         q = len(self.likelihood.problem.model.gram)
-        values = np.full(len(v), -np.inf)
-        sums = ReducedSums(np.full((len(v), q, q), np.nan), np.zeros(len(v)))
-        phi = self.coordinates.phi(v[inside])
-        if len(inside):
+        n_kept = len(v) if len(v) * q * q <= _KEPT_CELLS else 0
+        sums = ReducedSums(np.full((n_kept, q, q), np.nan), np.zeros(n_kept))
+        for start in range(0, len(inside), self.n_at_once):
+            some = inside[start : start + self.n_at_once]
+            phi = self.coordinates.phi(v[some])
             found = self.sums(phi)
-            sums.gram[inside], sums.log_det[inside] = found.gram, found.log_det
             given = self.likelihood.given(found, np.exp(phi[:, -1]))
             total = given.log_likelihood + self.prior.log_density(phi)
-            total += self.coordinates.log_jacobian(v[inside])
-            values[inside] = np.where(np.isfinite(total), total, -np.inf)
-        return values, sums
+            total += self.coordinates.log_jacobian(v[some])
+            values[some] = np.where(np.isfinite(total), total, -np.inf)
+            if n_kept:
+                sums.gram[some], sums.log_det[some] = found.gram, found.log_det
+        return values, sums if n_kept else None
+
+    @property
+    def n_at_once(self) -> int:
+        """Number of points whose matrices of coefficients are made together."""
+        q = len(self.likelihood.problem.model.gram)
+        return max(_LEAST_AT_ONCE, int(_CELLS_AT_ONCE / (q * q)))
 
     def sums(self, phi: FloatArray) -> ReducedSums:
         """Eliminate the random effects at n values of phi, (n, d)."""

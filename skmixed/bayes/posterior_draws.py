@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.bayes._arviz import chain_diagnostics, datatree
+from skmixed.bayes.memory import check_fits
 from skmixed.bayes.parametrization import Parametrization
 from skmixed.bayes.variance_nodes import VarianceNodes
 from skmixed.core.batch.error_sums import NeedsRowsError
@@ -186,6 +187,8 @@ class PosteriorDraws(TabularResult):
         ValueError
             For an unknown factor or level, and for several factors with too many random effects,
             of which `effect_moments` tells means and covariances.
+        MemoryError
+            For more than half of the memory of the machine holds.
         """
         position = self._position(factor)
         known = self.levels(factor)
@@ -195,6 +198,12 @@ class PosteriorDraws(TabularResult):
             if (places < 0).any():
                 missing = list(levels)[int(np.argmax(places < 0))]
                 raise ValueError(f"{missing!r} is no level of {factor!r}")
+        n_draws, size = self.n_chains * self.n_draws, len(self._columns(factor))
+        check_fits(
+            3.0 * n_draws * size * len(places),  # with copies in other orders
+            f"{n_draws} draws of {size} effects of {len(places)} levels",
+            "Name the levels that are wanted, or take effect_moments",
+        )
         try:
             effects = self._effect_draws.of(position, places.astype(np.intp))
         except NeedsRowsError:

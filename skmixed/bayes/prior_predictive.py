@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skmixed.bayes.memory import check_fits
 from skmixed.bayes.priors import ModelPrior, Prior, PriorName
 from skmixed.bayes.sampling import checked_fit
 from skmixed.core.fit import Fit
@@ -53,6 +54,8 @@ def prior_predict(
     ------
     ValueError
         Where a distribution does not integrate to one, and if labels are not given.
+    MemoryError
+        For more draws of rows than half of the memory of the machine holds.
 
     See Also
     --------
@@ -89,6 +92,11 @@ def prior_predict(
             f"prior={prior!r} does not integrate to one, so that nothing can be drawn from it"
         )
     source, rows = model._state().predictor.read(model, X, groups, "all", all_columns=True)
+    check_fits(
+        3.0 * len(rows.columns) * int(n_draws),  # means, noise and their sum
+        f"{n_draws} draws of {len(rows.columns)} rows",
+        "Draw fewer, or some rows at a time",
+    )
     generator = generator_of(random_state)
     phi = distributions.draw(int(n_draws), generator)
     drawn = np.zeros((len(rows.columns), int(n_draws)))

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from skmixed.bayes.memory import check_fits
 from skmixed.bayes.posterior_draws import PosteriorDraws, drawn_effects
 from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.fit import Posterior
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.posterior.conditional import AverageSoFar
 from skmixed.core.rows.linear_predictor import x_beta, z_b
 from skmixed.core.rows.prediction_errors import mean_variances
 from skmixed.core.sums.crossproducts import CrossProducts
@@ -23,38 +25,57 @@ from skmixed.design.grouping import number_levels
 
 _BISECTIONS = 50  # of a bracket of some deviations: to the last digits
 _MIXTURE_CELLS = 2**20  # rows times nodes at a time: 8 MB
+_MOMENTS_CELLS = 2e7  # rows times nodes whose moments are held at a time: 320 MB
 _SEEDS_OF_EFFECTS = 2**31  # of effects drawn for one call
 
 
-def predictor_moments(
+def predictor_variances(
     draws: PosteriorDraws,
     rows: Rows,
     wanted: tuple[bool, ...],
     products: CrossProducts | None,
-    *,
-    observation: bool = False,
-) -> tuple[FloatArray, FloatArray]:
-    """Return means and variances of X beta + Z b at every node, (S, n) each.
+) -> FloatArray:
+    """Return posterior variances of X beta + Z b, (n,).
 
-    Rows are as in `mean_variances`; `products` are other sums whose effects are meant. With
-    `observation` sigma^2 is added.
+    Rows are as in `mean_variances`; `products` are other sums whose effects are meant.
     """
-    means, variances = [], []
-    for posterior in draws._posteriors(products):
-        means.append(_mean(posterior, rows, wanted))
-        noise = posterior.sigma2 if observation else 0.0
-        variances.append(mean_variances(posterior, rows, wanted) + noise)
-    return np.stack(means), np.stack(variances)
+    nodes, average = draws.nodes.for_moments(draws.fit), AverageSoFar()
+    for posterior in nodes.posteriors(draws.fit, products):
+        means = _mean(posterior, rows, wanted)[:, None]
+        variances = mean_variances(posterior, rows, wanted)[:, None, None]
+        average.add(1.0 / len(nodes), means, variances)
+    return np.maximum(average.average().covariance[:, 0, 0], 0.0)
+
+
+def predictor_quantiles(
+    draws: PosteriorDraws,
+    rows: Rows,
+    wanted: tuple[bool, ...],
+    products: CrossProducts | None,
+    probabilities: FloatArray,
+    *,
+    observation: bool,
+) -> FloatArray:
+    """Return quantiles of X beta + Z b, (n, m), and with `observation` of responses.
+
+    Some rows at a time are taken through all nodes.
+    """
+    n, size = len(rows.columns), max(1, int(_MOMENTS_CELLS / len(draws.nodes)))
+    found = np.empty((n, len(probabilities)))
+    for start in range(0, n, size):
+        chosen = np.arange(start, min(start + size, n))
+        some, means, variances = rows.take(chosen), [], []
+        for posterior in draws._posteriors(products):
+            means.append(_mean(posterior, some, wanted))
+            noise = posterior.sigma2 if observation else 0.0
+            variances.append(mean_variances(posterior, some, wanted) + noise)
+        found[chosen] = mixture_quantiles(np.stack(means), np.stack(variances), probabilities)
+    return found
 
 
 def _mean(posterior: Posterior, rows: Rows, wanted: tuple[bool, ...]) -> FloatArray:
     fixed = x_beta(posterior.spec, rows.columns, posterior.beta)
     return fixed + z_b(posterior.spec, rows.columns, rows.codes, posterior.modes, wanted)
-
-
-def total_variance(means: FloatArray, variances: FloatArray) -> FloatArray:
-    """Return the variance of equal mixtures, (n,), of means and variances, (S, n)."""
-    return np.asarray(variances.mean(axis=0) + means.var(axis=0))
 
 
 def mixture_quantiles(
@@ -96,8 +117,13 @@ def drawn_responses(
     """Draw responses of rows, (n, n_samples): parameters and effects of levels given the data.
 
     Levels that are not known have new effects, those of one label the same. Raises ValueError for
-    several factors with too many random effects.
+    several factors with too many random effects, and MemoryError for too many draws.
     """
+    check_fits(
+        3.0 * len(predicted.columns) * n_samples,  # means, noise and their sum
+        f"{n_samples} draws of {len(predicted.columns)} rows",
+        "Draw fewer, or some rows at a time",
+    )
     total = draws.n_chains * draws.n_draws
     chosen = generator.choice(total, n_samples, replace=n_samples > total)
     phi = draws.phi.reshape(total, -1)[chosen]

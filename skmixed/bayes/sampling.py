@@ -9,22 +9,21 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from skmixed.bayes.coefficient_draws import coefficient_draws, n_nodes
 from skmixed.bayes.density import PosteriorDensity, starting_points
 from skmixed.bayes.impropriety import check_posterior
+from skmixed.bayes.memory import check_fits
 from skmixed.bayes.parametrization import RootCoordinates
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.priors import ModelPrior, Prior, PriorName
-from skmixed.bayes.variance_nodes import VarianceNodes
 from skmixed.core.fit import Fit
-from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.linalg import generator_of
 from skmixed.core.posterior.importance import ImportanceSample, importance_sample, n_planned
-from skmixed.core.posterior.integrated_likelihood import GivenVariances, IntegratedLikelihood
+from skmixed.core.posterior.integrated_likelihood import IntegratedLikelihood
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.exceptions import SamplingWarning, warn
 from skmixed.inference.fitted import determined_fit_of, snapshot
 
-_VARIANCE_NODES = 400  # values of phi that stand for all in passes over rows: a percent of error
-_POINTS_TOGETHER = 256  # whose covariances of coefficients are averaged at a time
 _SEEDS = 2**31  # of draws of random effects
 
 
@@ -73,6 +72,8 @@ def sample(
         does not have, and where the posterior would not integrate to one.
     TypeError
         For what is no linear mixed model.
+    MemoryError
+        For more draws than half of the memory of the machine holds.
 
     Warns
     -----
@@ -155,6 +156,7 @@ def draws_of(
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
     distributions = prior if isinstance(prior, ModelPrior) else ModelPrior.of(fit, prior)
+    _check_memory(fit, distributions, int(n_draws) * int(n_chains))
     check_posterior(fit, distributions)
     starts = starting_points(fit, distributions)
     coordinates = RootCoordinates(distributions.parametrization, starts[0])
@@ -171,6 +173,17 @@ def draws_of(
     if found.is_poor:
         _warn_of(draws)
     return draws
+
+
+def _check_memory(fit: Fit, prior: ModelPrior, n: int) -> None:
+    """Raise MemoryError for n draws that are too many for this machine."""
+    p, d = fit.rank, prior.parametrization.size
+    # points, weights and proposals; coefficients, their deviates and copies; covariances at nodes
+    check_fits(
+        n * (12.0 * d + 4.0 * p) + 2.0 * n_nodes(p, n) * p * p,
+        f"{n} draws of {p} coefficients and {d} variance parameters",
+        "Ask for fewer draws, by n_draws or n_chains, or leave columns out",
+    )
 
 
 def n_threads(n_jobs: int | None) -> int:
@@ -198,28 +211,20 @@ def _put_together(
     found: ImportanceSample,
     generator: np.random.Generator,
 ) -> PosteriorDraws:
-    """Draw coefficients, and average what is known of them at every point."""
-    coordinates, weights = density.coordinates, found.weights
-    felt = np.flatnonzero(weights)
-    phi = coordinates.phi(found.points[felt])
-    given = density.likelihood.given(found.sums.take(felt), np.exp(phi[:, -1]))
-    mean, covariance = _coefficient_moments(given, weights[felt])
-    where = np.full(len(weights), -1)
-    where[felt] = np.arange(len(felt))
-    states = where[found.chains]
-    beta = given.take(states.ravel()).draw(generator)
-    nodes = _nodes(phi, given, weights[felt], found.chains.size, generator)
-    jacobian = coordinates.log_jacobian(found.points[felt])
+    """Draw coefficients, and give those of dependent columns zeros."""
+    given = coefficient_draws(density, found, generator)
+    shape, states = found.chains.shape, found.points[found.chains.ravel()]
+    log_density = found.log_density[found.chains.ravel()] - density.coordinates.log_jacobian(states)
     n_fixed, kept = len(fit.spec.fixed), list(fit.kept)
-    coef = np.zeros((len(beta), n_fixed))
-    coef[:, kept] = beta
+    coef = np.zeros((*shape, n_fixed))
+    coef[:, :, kept] = given.drawn
     coef_mean, coef_covariance = np.zeros(n_fixed), np.zeros((n_fixed, n_fixed))
-    coef_mean[kept] = mean
-    coef_covariance[np.ix_(kept, kept)] = covariance
+    coef_mean[kept] = given.mean
+    coef_covariance[np.ix_(kept, kept)] = given.covariance
     is_proper = density.prior.is_proper
     return PosteriorDraws(
-        phi=phi[states],
-        coef=coef.reshape(*states.shape, n_fixed),
+        phi=density.coordinates.phi(states).reshape(*shape, -1),
+        coef=coef,
         coef_mean=coef_mean,
         coef_covariance=coef_covariance,
         log_evidence=found.log_evidence if is_proper else np.nan,
@@ -231,41 +236,7 @@ def _put_together(
         n_evaluations=found.n_evaluations,
         fit=fit,
         prior=prior,
-        nodes=nodes,
-        log_density=(found.log_density[felt] - jacobian)[states],
+        nodes=given.nodes,
+        log_density=log_density.reshape(shape),
         seed=int(generator.integers(_SEEDS)),
     )
-
-
-def _coefficient_moments(
-    given: GivenVariances, weights: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return mean, (p,), and covariance, (p, p), of beta over weighted phi."""
-    means = given.means
-    mean = weights @ means
-    apart = means - mean
-    covariance = (weights[:, None] * apart).T @ apart
-    for start in range(0, len(weights), _POINTS_TOGETHER):
-        chosen = np.arange(start, min(start + _POINTS_TOGETHER, len(weights)))
-        each = given.take(chosen).covariances
-        covariance += np.einsum("r,rij->ij", weights[chosen], each)
-    return mean, np.asarray(covariance)
-
-
-def _nodes(
-    phi: FloatArray,
-    given: GivenVariances,
-    weights: FloatArray,
-    most: int,
-    generator: np.random.Generator,
-) -> VarianceNodes:
-    """Take equally weighted points by systematic resampling, in random order, no more than `most`.
-
-    They are made from all points, and so better than as many draws.
-    """
-    n = min(_VARIANCE_NODES, most)
-    places = (np.arange(n) + generator.random()) / n
-    chosen = np.searchsorted(np.cumsum(weights), places)
-    chosen = generator.permutation(np.minimum(chosen, len(weights) - 1))
-    at = given.take(chosen)
-    return VarianceNodes(phi[chosen], at.means, at.covariances)

@@ -14,7 +14,7 @@ from skmixed.bayes.parametrization import Parametrization
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit, Posterior
 from skmixed.core.linalg import FloatArray
-from skmixed.core.posterior.conditional import Average, effect_moments, posterior_at
+from skmixed.core.posterior.conditional import Average, AverageSoFar, effect_moments, posterior_at
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.design.records import stored
 
@@ -67,6 +67,8 @@ class VarianceNodes:
     def effect_averages(self, fit: Fit, products: CrossProducts | None = None) -> list[Average]:
         """Return moments of the random effects of every factor."""
         nodes = self.for_moments(fit)
-        moments = [effect_moments(posterior) for posterior in nodes.posteriors(fit, products)]
-        weights = np.full(len(nodes), 1.0 / len(nodes))
-        return [Average.of(each, weights) for each in zip(*moments, strict=True)]
+        averages = [AverageSoFar() for _ in fit.spec.used_factors]
+        for posterior in nodes.posteriors(fit, products):
+            for average, moments in zip(averages, effect_moments(posterior), strict=True):
+                average.add(1.0 / len(nodes), *moments)
+        return [each.average() for each in averages]

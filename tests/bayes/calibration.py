@@ -32,12 +32,14 @@ from skmixed.bayes import (
     sample,
 )
 from skmixed.bayes.priors import ModelPrior
+from skmixed.bayes.row_predictions import predictor_quantiles
 from skmixed.bayes.scale_distributions import Decov
 from skmixed.core.posterior.integrated_likelihood import IntegratedLikelihood
 
 DRAWS = 99  # thinned to these, so that ranks take 100 values
 BINS = 10
 LEVELS = (0.5, 0.8, 0.95)
+TAILS = np.array([(1.0 + side * level) / 2.0 for level in LEVELS for side in (-1, 1)])
 
 
 @dataclass(frozen=True)
@@ -260,14 +262,13 @@ def coverage(n_groups, prior, n_sets):
         model = BayesianMixedRegressor("(1 | g)", prior=PRIORS[prior], random_state=seed)
         draws = model.fit(X, y).posterior_.parameters
         rows = pd.DataFrame({"x": new_x, "g": ["0", "new"]})
-        means = 1.0 + new_x + b[[0, n_groups]]
-        for n, level in enumerate(LEVELS):
-            tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-            names = ("x", "sd_(Intercept)|g", "sigma")
-            limits = np.array([np.quantile(draws[name], tails) for name in names])
-            limits = np.vstack([limits, model.predict_interval(rows, level=level, kind="mean")])
-            truth = np.array([1.0, 0.5, 1.0, *means])
-            held[:, n] += (limits[:, 0] < truth) & (truth < limits[:, 1])
+        _, read = model._state().predictor.read(model, rows, None, "all")
+        ends = (read.rows, read.wanted, None, TAILS)
+        limits = predictor_quantiles(model.posterior_, *ends, observation=False)
+        names = ("x", "sd_(Intercept)|g", "sigma")
+        limits = np.vstack([[np.quantile(draws[name], TAILS) for name in names], limits])
+        truth = np.array([1.0, 0.5, 1.0, *(1.0 + new_x + b[[0, n_groups]])])[:, None]
+        held += (limits[:, ::2] < truth) & (truth < limits[:, 1::2])
     return held / n_sets
 
 

@@ -74,18 +74,36 @@ class Average:
     @classmethod
     def of(cls, moments: Iterable[tuple[FloatArray, FloatArray]], weights: FloatArray) -> Average:
         """Average means, (..., m), and covariances, (..., m, m), by weights, (R,), of sum one."""
-        pairs = zip(weights, moments, strict=True)
-        weight, (origin, covariance) = next(pairs)
-        within = weight * covariance
-        first, sums = np.zeros(origin.shape), np.zeros((3, *origin.shape))
-        second = np.zeros(covariance.shape)
-        sums[0] = weight**2
-        for weight, (mean, covariance) in pairs:
-            apart = mean - origin
-            first += weight * apart
-            second += weight * (apart[..., :, None] * apart[..., None, :])
-            sums += weight**2 * np.stack([np.ones(apart.shape), apart, apart**2])
-            within += weight * covariance
-        between = second - first[..., :, None] * first[..., None, :]
+        so_far = AverageSoFar()
+        for weight, (mean, covariance) in zip(weights, moments, strict=True):
+            so_far.add(float(weight), mean, covariance)
+        return so_far.average()
+
+
+class AverageSoFar:
+    """Weighted sums of means, about the first, and of covariances, to which others are added."""
+
+    def __init__(self) -> None:
+        self._is_empty = True
+
+    def add(self, weight: float, mean: FloatArray, covariance: FloatArray) -> None:
+        """Add a mean, (..., m), and a covariance, (..., m, m)."""
+        if self._is_empty:
+            self._is_empty, self._origin = False, mean
+            self._first, self._sums = np.zeros(mean.shape), np.zeros((3, *mean.shape))
+            self._second, self._within = np.zeros(covariance.shape), np.zeros(covariance.shape)
+        apart = mean - self._origin
+        self._first += weight * apart
+        self._second += weight * (apart[..., :, None] * apart[..., None, :])
+        self._sums[0] += weight**2
+        self._sums[1] += weight**2 * apart
+        self._sums[2] += weight**2 * apart**2
+        self._within += weight * covariance
+
+    def average(self) -> Average:
+        """Return the average by weights of sum one."""
+        first, sums = self._first, self._sums
+        between = self._second - first[..., :, None] * first[..., None, :]
         squares = sums[2] - 2.0 * first * sums[1] + first**2 * sums[0]
-        return cls(origin + first, within + between, np.sqrt(np.maximum(squares, 0.0)))
+        error = np.sqrt(np.maximum(squares, 0.0))
+        return Average(self._origin + first, self._within + between, error)

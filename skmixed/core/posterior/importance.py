@@ -37,7 +37,7 @@ _POOR = 0.2  # efficiency below which learning is tried again, twice as long
 _WANTED = 0.5  # efficiency that thinning makes up for
 _MOST_THINNING = 20  # proposals a draw: above, draws take too long, and a warning says so
 
-Target = Callable[[FloatArray], tuple[FloatArray, ReducedSums]]
+Target = Callable[[FloatArray], tuple[FloatArray, ReducedSums | None]]
 """Return log densities, (n,), of points, (n, d), and what else of them is worth keeping."""
 
 
@@ -48,7 +48,7 @@ class ImportanceSample:
     points: FloatArray  # (N, d)
     log_density: FloatArray  # (N,)
     log_weights: FloatArray  # (N,), density over proposal
-    sums: ReducedSums  # of every point
+    sums: ReducedSums | None  # of every point, where they were kept
     chains: IntArray  # (n_chains, n_draws), places among the points
     acceptance: float  # share of proposals that chains moved to
     thinning: int  # proposals for each draw
@@ -91,7 +91,7 @@ class _Evaluations:
     def __init__(self, target: Target) -> None:
         self._target, self.n = target, 0
 
-    def __call__(self, points: FloatArray) -> tuple[FloatArray, ReducedSums]:
+    def __call__(self, points: FloatArray) -> tuple[FloatArray, ReducedSums | None]:
         self.n += len(points)
         return self._target(points)
 

@@ -132,6 +132,10 @@ class GivenVariances:
 
     def draw(self, generator: np.random.Generator) -> FloatArray:
         """Draw beta at every phi, (R, p), raw units."""
-        deviates = self.whitened + generator.standard_normal(self.whitened.shape)
+        return self.moved(generator.standard_normal(self.whitened.shape))
+
+    def moved(self, deviates: FloatArray) -> FloatArray:
+        """Return beta, (R, p), raw units, so many deviations from its means, (R, p)."""
         _, shift = raw_coefficients(self.problem)
-        return np.asarray((self._roots @ deviates[:, :, None])[:, :, 0] - shift)
+        moved = self.whitened + deviates
+        return np.asarray((self._roots @ moved[:, :, None])[:, :, 0] - shift)

@@ -12,9 +12,8 @@ from sklearn.utils.validation import check_scalar
 from skmixed.bayes.leave_one_out import LeaveOneOut, left_out
 from skmixed.bayes.row_predictions import (
     drawn_responses,
-    mixture_quantiles,
-    predictor_moments,
-    total_variance,
+    predictor_quantiles,
+    predictor_variances,
 )
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.leave_out import rows_at_levels
@@ -97,10 +96,10 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         means = rows.means(self.handle_unknown)
         if not return_std:
             return means
-        moments = predictor_moments(
+        variances = predictor_variances(
             fitted.sampled(), rows.rows, rows.wanted, fitted.further_products
         )
-        return means, np.where(np.isnan(means), np.nan, np.sqrt(total_variance(*moments)))
+        return means, np.where(np.isnan(means), np.nan, np.sqrt(variances))
 
     def predict_interval(
         self,
@@ -142,15 +141,15 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         fitted = self._state()
         _, rows = fitted.predictor.read(self, X, groups, "all")
         means = rows.means(self.handle_unknown)
-        moments = predictor_moments(
+        tail = (1.0 - level) / 2.0
+        limits = predictor_quantiles(
             fitted.sampled(),
             rows.rows,
             rows.wanted,
             fitted.further_products,
+            np.array([tail, 1.0 - tail]),
             observation=kind == "observation",
         )
-        tail = (1.0 - level) / 2.0
-        limits = mixture_quantiles(*moments, np.array([tail, 1.0 - tail]))
         if rows.offset is not None:
             limits += rows.offset[:, None]
         limits[np.isnan(means)] = np.nan

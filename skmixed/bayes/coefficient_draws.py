@@ -1,0 +1,103 @@
+"""Coefficients drawn and averaged over weighted values of the variances, some of these at a time.
+
+At each value they are normal. Matrices of all values would be thousands times p x p numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from skmixed.bayes.density import PosteriorDensity
+from skmixed.bayes.variance_nodes import VarianceNodes
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.posterior.importance import ImportanceSample
+from skmixed.core.posterior.integrated_likelihood import GivenVariances
+
+_VARIANCE_NODES = 400  # values of phi that stand for all in passes over rows: a percent of error
+_LEAST_NODES = 100  # the same, of means alone
+_NODE_CELLS = 2e7  # numbers in covariances at nodes, above which there are fewer: 160 MB
+
+
+@dataclass(frozen=True, eq=False)
+class CoefficientDraws:
+    """What points of a posterior say of the p coefficients of the kept columns, in raw units."""
+
+    mean: FloatArray  # (p,)
+    covariance: FloatArray  # (p, p)
+    drawn: FloatArray  # (n_chains, n_draws, p)
+    nodes: VarianceNodes
+
+
+def n_nodes(p: int, most: int) -> int:
+    """Return the number of nodes of p coefficients, no more than `most`."""
+    return min(most, _VARIANCE_NODES, max(_LEAST_NODES, int(_NODE_CELLS / max(1, p * p))))
+
+
+def coefficient_draws(
+    density: PosteriorDensity, found: ImportanceSample, generator: np.random.Generator
+) -> CoefficientDraws:
+    """Draw coefficients at every state of the chains, and average them over all points."""
+    weights, states, p = found.weights, found.chains.ravel(), density.likelihood.problem.rank
+    felt = np.flatnonzero(weights)
+    deviates = generator.standard_normal((len(states), p))
+    chosen = felt[_equal_places(weights[felt], n_nodes(p, len(states)), generator)]
+    drawn = np.empty((len(states), p))
+    nodes = VarianceNodes(
+        density.coordinates.phi(found.points[chosen]),
+        np.empty((len(chosen), p)),
+        np.empty((len(chosen), p, p)),
+    )
+    origin, first = np.zeros(p), np.zeros(p)
+    second = np.zeros((p, p))
+    for number, (some, given) in enumerate(_given(density, found, felt)):
+        means, covariances, share = given.means, given.covariances, weights[some]
+        if number == 0:
+            origin = means[0]
+        apart = means - origin
+        first += share @ apart
+        second += (share[:, None] * apart).T @ apart
+        second += np.einsum("r,rij->ij", share, covariances)
+        for place, at in _among(states, some):
+            drawn[place] = given.take(at).moved(deviates[place])
+        for place, at in _among(chosen, some):
+            nodes.means[place], nodes.covariances[place] = means[at], covariances[at]
+    covariance = second - np.outer(first, first)
+    return CoefficientDraws(
+        origin + first, covariance, drawn.reshape(*found.chains.shape, p), nodes
+    )
+
+
+def _given(
+    density: PosteriorDensity, found: ImportanceSample, felt: IntArray
+) -> Iterator[tuple[IntArray, GivenVariances]]:
+    """Give the coefficients at some points at a time; sums that were not kept are made again."""
+    phi = density.coordinates.phi(found.points[felt])
+    size = density.n_at_once
+    for start in range(0, len(felt), size):
+        some, own = felt[start : start + size], phi[start : start + size]
+        sums = density.sums(own) if found.sums is None else found.sums.take(some)
+        yield some, density.likelihood.given(sums, np.exp(own[:, -1]))
+
+
+def _among(wanted: IntArray, some: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Give places of wanted points that are among some, ascending, and where they are there.
+
+    No more at a time than there are points.
+    """
+    places = np.flatnonzero((wanted >= some[0]) & (wanted <= some[-1]))
+    for start in range(0, len(places), len(some)):
+        part = places[start : start + len(some)]
+        yield part, np.searchsorted(some, wanted[part])
+
+
+def _equal_places(weights: FloatArray, n: int, generator: np.random.Generator) -> IntArray:
+    """Return n places, in random order, of points that equal weights would stand for.
+
+    They are made from all points by systematic resampling, and so better than as many draws.
+    """
+    shares = (np.arange(n) + generator.random()) / n
+    chosen = np.searchsorted(np.cumsum(weights), shares)
+    return generator.permutation(np.minimum(chosen, len(weights) - 1))
