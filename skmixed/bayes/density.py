@@ -19,7 +19,7 @@ from skmixed.core.search.spread import spread
 from skmixed.core.search.starts import has_plenty, other_starts
 from skmixed.core.search.unbounded import NoMaximumError
 
-_KEPT_CELLS = 2e7  # numbers of reduced sums that are kept, 160 MB; more are made again
+_KEPT_SUMS_CELLS = 2e7  # numbers of reduced sums that are kept, 160 MB; more are made again
 _CELLS_AT_ONCE = 2e6  # numbers of reduced sums at a time: some arrays of 16 MB
 _LEAST_AT_ONCE = 16  # points at a time, however many columns: single ones are slow
 _MOST_STARTS = 6  # modes to look for; each takes a search
@@ -43,7 +43,7 @@ class PosteriorDensity:
         """
         values, inside = np.full(len(v), -np.inf), np.flatnonzero(self.coordinates.is_inside(v))
         q = len(self.likelihood.problem.model.gram)
-        n_kept = len(v) if len(v) * q * q <= _KEPT_CELLS else 0
+        n_kept = len(v) if len(v) * q * q <= _KEPT_SUMS_CELLS else 0
         sums = ReducedSums(np.full((n_kept, q, q), np.nan), np.zeros(n_kept))
         for start in range(0, len(inside), self.n_at_once):
             some = inside[start : start + self.n_at_once]

@@ -14,7 +14,7 @@ def fitted():
 def test_draws_in_parts_are_draws_at_once(monkeypatch):
     _, model = fitted()
     whole = sample(model, n_draws=50, random_state=0)
-    monkeypatch.setattr(density, "_KEPT_CELLS", 0)
+    monkeypatch.setattr(density, "_KEPT_SUMS_CELLS", 0)
     monkeypatch.setattr(density, "_CELLS_AT_ONCE", 0)
     parts = sample(model, n_draws=50, random_state=0)
     assert parts.n_evaluations == whole.n_evaluations

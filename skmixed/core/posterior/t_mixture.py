@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from skmixed.core.linalg import FloatArray, diagonal
 
@@ -37,19 +37,26 @@ class TMixture:
 
     def squares(self, points: FloatArray) -> FloatArray:
         """Return squared distances from every centre, in units of its scale, (n, m)."""
-        apart = points[:, None] - self.centres
-        return np.asarray(np.square(np.einsum("mij,nmj->nmi", self._inverse, apart)).sum(axis=2))
+        found = np.empty((len(points), len(self.centres)))
+        for m, (centre, inverse) in enumerate(zip(self.centres, self._inverse, strict=True)):
+            white = (points - centre) @ inverse.T
+            found[:, m] = np.einsum("ni,ni->n", white, white)
+        return found
 
-    def components(self, points: FloatArray) -> FloatArray:
-        """Return log shares times densities at points, (n, m)."""
+    def components(self, points: FloatArray, squares: FloatArray | None = None) -> FloatArray:
+        """Return log shares times densities at points, (n, m), whose `squares` may be known."""
         d, v = points.shape[1], self.degrees
+        if squares is None:
+            squares = self.squares(points)
         constant = gammaln((v + d) / 2.0) - gammaln(v / 2.0) - d / 2.0 * np.log(v * np.pi)
         constant = constant + np.log(self.shares) - np.log(diagonal(self._lower)).sum(axis=1)
-        return np.asarray(constant - (v + d) / 2.0 * np.log1p(self.squares(points) / v))
+        return np.asarray(constant - (v + d) / 2.0 * np.log1p(squares / v))
 
     def log_density(self, points: FloatArray) -> FloatArray:
         """Return the log density at points, (n,)."""
-        return np.asarray(logsumexp(self.components(points), axis=1))
+        logs = self.components(points)
+        top = logs.max(axis=1)
+        return np.asarray(top + np.log(np.exp(logs - top[:, None]).sum(axis=1)))
 
     def draw(self, n: int, generator: np.random.Generator) -> FloatArray:
         """Draw n points, (n, d), stratified over the components."""
@@ -100,10 +107,12 @@ def _updated(
     mixture: TMixture, points: FloatArray, weights: FloatArray, covariance: FloatArray
 ) -> TMixture:
     d = points.shape[1]
-    log_shares = mixture.components(points)
-    shares = np.exp(log_shares - logsumexp(log_shares, axis=1)[:, None]) * weights[:, None]
+    squares = mixture.squares(points)
+    logs = mixture.components(points, squares)
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    shares *= (weights / shares.sum(axis=1))[:, None]
     totals = shares.sum(axis=0)
-    pulled = shares * (mixture.degrees + d) / (mixture.degrees + mixture.squares(points))
+    pulled = shares * ((mixture.degrees + d) / (mixture.degrees + squares))
     centres, scales = mixture.centres.copy(), mixture.scales.copy()
     for m in np.flatnonzero(totals >= _LEAST_MOVED):
         centres[m] = pulled[:, m] @ points / pulled[:, m].sum()
