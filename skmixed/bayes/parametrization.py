@@ -1,8 +1,9 @@
 """The coordinates in which variances are sampled, and the way to lambdas and back.
 
 phi of a model is, term by term, log standard deviations and inverse hyperbolic tangents of
-canonical partial correlations, and log sigma last. The search has v = sqrt(s / s0) in the place of
-log s: where a posterior reaches zero, the logarithm has a long tail and the root has none.
+canonical partial correlations, and log sigma last. The search has v = (s / s0)^(1/m) in the place
+of log s: where a posterior reaches zero, the logarithm has a long tail and the root has none. m is
+2 where the prior density of s is finite at zero, and more where that of v would not vanish there.
 """
 
 from __future__ import annotations
@@ -180,23 +181,24 @@ class RootCoordinates:
 
     parametrization: Parametrization
     origin: FloatArray  # (d,), phi at which every root is one
+    degree: FloatArray  # (d,), m of every root
 
     def phi(self, v: FloatArray) -> FloatArray:
         """Return phi, (n, d), of points v, whose roots are positive."""
         found, roots = v.copy(), self.parametrization.is_deviation
-        found[:, roots] = 2.0 * np.log(v[:, roots]) + self.origin[roots]
+        found[:, roots] = self.degree[roots] * np.log(v[:, roots]) + self.origin[roots]
         return found
 
     def points(self, phi: FloatArray) -> FloatArray:
         """Return v, (n, d)."""
         found, roots = phi.copy(), self.parametrization.is_deviation
-        found[:, roots] = np.exp((phi[:, roots] - self.origin[roots]) / 2.0)
+        found[:, roots] = np.exp((phi[:, roots] - self.origin[roots]) / self.degree[roots])
         return found
 
     def log_jacobian(self, v: FloatArray) -> FloatArray:
         """Return log|d phi / d v|, (n,)."""
         roots = self.parametrization.is_deviation
-        return np.asarray(np.log(2.0 / v[:, roots]).sum(axis=1))
+        return np.asarray(np.log(self.degree[roots] / v[:, roots]).sum(axis=1))
 
     def is_inside(self, v: FloatArray) -> BoolArray:
         """Tell where v has a phi, and one of ordinary size, (n,)."""

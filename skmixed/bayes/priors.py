@@ -114,6 +114,14 @@ class TermPrior:
         """Whether it integrates to one."""
         return isinstance(self.scales, Decov) or all(each.is_proper for each in self.scales)
 
+    @property
+    def powers(self) -> list[float]:
+        """Powers of s that the probability of deviations below s grows by, each one's share."""
+        m = len(self.shape.deviations)
+        if isinstance(self.scales, Decov):  # of all deviations at once, where they are correlated
+            return [self.scales.shape / (m if self.shape.has_correlations else 1)] * m
+        return [each.power for each in self.scales]
+
     def log_density(
         self, log_deviations: FloatArray, partial: FloatArray, log_sigma: FloatArray
     ) -> FloatArray:
@@ -160,6 +168,15 @@ class ModelPrior:
     def is_proper(self) -> bool:
         """Whether it integrates to one."""
         return self.sigma.is_proper and self.coef.is_proper and all(t.is_proper for t in self.terms)
+
+    @property
+    def root_degrees(self) -> FloatArray:
+        """Degrees of roots of deviations whose density is zero at zero, (d,), two at least."""
+        degrees: list[float] = []
+        for term in self.terms:
+            degrees += [max(2.0, 2.0 / power) for power in term.powers]
+            degrees += [1.0] * term.shape.n_correlations
+        return np.array([*degrees, 1.0])
 
     def beside(self, fit: Fit) -> ModelPrior:
         """Return the same distributions of the same model of other data.

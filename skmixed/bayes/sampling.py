@@ -159,7 +159,8 @@ def draws_of(
     _check_memory(fit, distributions, int(n_draws) * int(n_chains))
     check_posterior(fit, distributions)
     starts = starting_points(fit, distributions)
-    coordinates = RootCoordinates(distributions.parametrization, starts[0])
+    degrees = distributions.root_degrees
+    coordinates = RootCoordinates(distributions.parametrization, starts[0], degrees)
     likelihood = IntegratedLikelihood.of(fit, distributions.coef)
     planned = n_planned(starts.shape[1], n_draws, n_chains)
     with tqdm(total=planned, desc="posterior", unit="", disable=not verbose) as bar:

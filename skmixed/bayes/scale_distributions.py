@@ -21,6 +21,11 @@ class ScaleDistribution(ABC):
         """Whether the density integrates to one."""
         return True
 
+    @property
+    def power(self) -> float:
+        """The power of s that the probability below s is proportional to, near zero."""
+        return 1.0
+
     def logpdf(self, s: Any) -> FloatArray:
         """Evaluate the log density.
 
@@ -226,6 +231,11 @@ class Gamma(ScaleDistribution):
 
     shape: float
     scale: float
+
+    @property
+    def power(self) -> float:
+        """The power of s that the probability below s is proportional to, near zero."""
+        return self.shape
 
     def _log_density(self, s: FloatArray) -> FloatArray:
         u = s / self.scale

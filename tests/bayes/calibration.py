@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
+from sklearn.base import clone
 
 from skmixed import BayesianMixedRegressor, MixedLinearRegressor
 from skmixed.bayes import (
@@ -172,7 +173,10 @@ def simulated(model, seed):
     X = model.table(rng)
     weights = rng.uniform(0.2, 5.0, len(X)) if model.is_weighted else None
     estimator = MixedLinearRegressor(model.random, weighting="precision")
-    blank = estimator.fit(X, rng.standard_normal(len(X)), weights).fit_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a search of one step, whose end does not matter
+        blank = clone(estimator).set_params(solver="em", max_iter=1)
+        blank = blank.fit(X, rng.standard_normal(len(X)), weights).fit_
     prior = ModelPrior.of(blank, model.prior)  # which does not look at the response
     phi, beta = prior.draw(1, rng), prior.coef.draw(1, rng)[0]
     names = [blank.products.layout.columns[place] for place in blank.spec.fixed]
@@ -259,7 +263,9 @@ def coverage(n_groups, prior, n_sets):
         b = 0.5 * rng.standard_normal(n_groups + 1)
         y = 1.0 + x + b[g] + rng.standard_normal(len(g))
         X = pd.DataFrame({"x": x, "g": g.astype(str)})
-        model = BayesianMixedRegressor("(1 | g)", prior=PRIORS[prior], random_state=seed)
+        model = BayesianMixedRegressor(
+            "(1 | g)", prior=PRIORS[prior], n_draws=250, random_state=seed
+        )
         draws = model.fit(X, y).posterior_.parameters
         rows = pd.DataFrame({"x": new_x, "g": ["0", "new"]})
         _, read = model._state().predictor.read(model, rows, None, "all")

@@ -152,7 +152,9 @@ def test_coordinates_come_back_from_covariances(random):
 def test_density_of_the_search_has_its_jacobian():
     fit = sleepstudy()[2]
     prior = ModelPrior.of(fit, "weak")
-    coordinates = RootCoordinates(prior.parametrization, starting_points(fit, prior)[0])
+    coordinates = RootCoordinates(
+        prior.parametrization, starting_points(fit, prior)[0], prior.root_degrees
+    )
     likelihood = IntegratedLikelihood.of(fit, prior.coef)
     density = PosteriorDensity(likelihood, prior, coordinates)
     v = np.array([[1.1, 0.8, 0.2, 3.2], [0.7, 1.4, -0.4, 3.3]])

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 
 import skmixed
 from skmixed import MixedLinearRegressor
-from skmixed.bayes import LKJ, Exponential, Flat, HalfT, Normal, Prior, sample
+from skmixed.bayes import LKJ, Exponential, Flat, Gamma, HalfT, Normal, Prior, sample
 from skmixed.bayes.density import starting_points
 from skmixed.bayes.priors import ModelPrior
 from skmixed.core.posterior import effect_draws
@@ -292,6 +292,27 @@ def test_poor_weights_are_warned_of():
         model = MixedLinearRegressor("(0 + x | g)").fit(X, y)
     with pytest.warns(SamplingWarning, match="shape k of the tail"):
         sample(model, Prior(scales=HalfT(0.1, 1.0), coef=Flat()), random_state=0)
+
+
+@pytest.mark.parametrize(
+    ("random", "prior"),
+    [
+        ("(x | g)", "rstanarm"),  # whose joint density of deviations is infinite where all vanish
+        ("(x + z | g)", "rstanarm"),
+        ("(1 | g)", Prior(scales=Gamma(0.3, 1.0))),
+    ],
+)
+def test_densities_that_are_infinite_at_zero_do_not_hold_the_search_there(random, prior):
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(8), 6)
+    X = pd.DataFrame({"x": rng.standard_normal(48), "z": rng.standard_normal(48), "g": g})
+    y = 1 + X["x"] + 0.05 * rng.standard_normal(8)[g] + rng.standard_normal(48)
+    model = MixedLinearRegressor(random).fit(X, y)
+    draws = [sample(model, prior, n_draws=250, random_state=seed) for seed in range(2)]
+    assert all(each.efficiency > 0.6 for each in draws)
+    assert all(each.pareto_k < 0.7 for each in draws)
+    first, second = (each.parameters["sd_(Intercept)|g"] for each in draws)
+    assert abs(first.mean() - second.mean()) < 5 * first.std() / np.sqrt(0.3 * first.size)
 
 
 def test_other_optima_are_starts():
