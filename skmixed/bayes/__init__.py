@@ -2,6 +2,7 @@
 
 from skmixed.bayes.coefficient_distributions import Normal
 from skmixed.bayes.correlation_distributions import LKJ
+from skmixed.bayes.covariance_distributions import Wishart
 from skmixed.bayes.evidence import compare
 from skmixed.bayes.leave_one_out import LeaveOneOut, loo, stack
 from skmixed.bayes.posterior_draws import PosteriorDraws
@@ -29,6 +30,7 @@ __all__ = [
     "Normal",
     "PosteriorDraws",
     "Prior",
+    "Wishart",
     "compare",
     "loo",
     "prior_predict",

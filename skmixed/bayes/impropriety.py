@@ -1,8 +1,9 @@
 """Whether a posterior integrates to one where a prior distribution does not.
 
 As a deviation s of an effect with L levels grows, the likelihood falls as s^-(L - d), d being the
-number of fixed columns with flat coefficients that the levels determine; with a flat density of s
-that has an integral for L - d > 1 (Gelman 2006, doi:10.1214/06-BA117A, for d = 1). As sigma
+number of fixed columns with flat coefficients that the levels determine; with a density of s that
+is s^(a - 1), flat for a = 1, that has an integral for L - d > a (Gelman 2006,
+doi:10.1214/06-BA117A, for a = d = 1). As sigma
 vanishes, the likelihood stays where random effects can follow every row.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from skmixed.bayes.priors import ModelPrior
-from skmixed.bayes.scale_distributions import Decov, Flat
+from skmixed.bayes.scale_distributions import Decov, Flat, Gamma, ScaleDistribution
 from skmixed.core.batch.error_sums import ErrorSums, NeedsRowsError
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
@@ -34,8 +35,8 @@ def check_posterior(fit: Fit, prior: ModelPrior) -> None:
                     f"since the data cannot exclude a variance of zero: {_REMEDY}"
                 )
             if not scale.is_proper:
-                _check_levels(fit, prior, number, group, where)
-    if isinstance(prior.sigma, Flat) and not _leaves_residual(fit):
+                _check_levels(fit, prior, number, group, scale, where)
+    if not prior.sigma.is_proper and not _leaves_residual(fit):
         raise ValueError(
             f"with {prior.sigma!r} the residual deviation has a posterior that does not integrate "
             f"to one, since the random effects can follow every row: {_REMEDY}"
@@ -43,16 +44,24 @@ def check_posterior(fit: Fit, prior: ModelPrior) -> None:
 
 
 def _check_levels(
-    fit: Fit, prior: ModelPrior, number: int, group: tuple[int, ...], where: str
+    fit: Fit,
+    prior: ModelPrior,
+    number: int,
+    group: tuple[int, ...],
+    scale: ScaleDistribution,
+    where: str,
 ) -> None:
     shape = prior.terms[number].shape
     columns = [shape.block.start + place for place in group]
     n_effects, n_determined = _determined(fit, shape.position, columns, _flat_columns(prior))
-    if n_effects - n_determined < 2:
+    power = scale.shape if isinstance(scale, Gamma) else 1.0
+    if n_effects - n_determined <= power:
+        named = "a flat distribution" if power == 1.0 else repr(scale)
+        needed = "two" if power == 1.0 else f"more than {power:g}"
         raise ValueError(
-            f"with a flat distribution {where} has a posterior that does not integrate to one: "
+            f"with {named} {where} has a posterior that does not integrate to one: "
             f"{n_effects} effects, of which the fixed columns leave {n_effects - n_determined}, "
-            f"and two are needed. {_REMEDY[0].upper()}{_REMEDY[1:]}"
+            f"and {needed} are needed. {_REMEDY[0].upper()}{_REMEDY[1:]}"
         )
 
 

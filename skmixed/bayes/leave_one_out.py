@@ -24,7 +24,8 @@ from scipy.special import logsumexp
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.priors import ModelPrior
 from skmixed.bayes.sampling import draws_of
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.posterior.pareto_tail import UNTRUSTED, smoothed_weights
 from skmixed.core.rows.prediction_errors import mean_predictions, mean_variances

@@ -15,7 +15,8 @@ from skmixed.bayes.memory import check_fits
 from skmixed.bayes.parametrization import Parametrization
 from skmixed.bayes.variance_nodes import VarianceNodes
 from skmixed.core.batch.error_sums import NeedsRowsError
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray
 from skmixed.core.posterior.conditional import Average
 from skmixed.core.posterior.effect_draws import EffectDraws

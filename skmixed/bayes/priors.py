@@ -219,7 +219,7 @@ class ModelPrior:
         for name in ("scales", "correlation"):
             value = getattr(given, name)
             if isinstance(value, Mapping):
-                _check_names(value, factors, f"Prior({name}=...)", "a factor of the model")
+                check_names(value, factors, f"Prior({name}=...)", "a factor of the model")
         _check_columns(given.scales, parametrization)
         terms = tuple(_term_prior(given, term, units) for term in parametrization.terms)
         return cls(
@@ -230,7 +230,8 @@ class ModelPrior:
         )
 
 
-def _check_names(given: Collection[str], known: Collection[str], where: str, what: str) -> None:
+def check_names(given: Collection[str], known: Collection[str], where: str, what: str) -> None:
+    """Raise ValueError for a name that is not known."""
     for name in given:
         if name not in known:
             raise ValueError(f"{where} names {name!r}, which is not {what}: {sorted(known)}")
@@ -242,7 +243,7 @@ def _check_columns(scales: Any, parametrization: Parametrization) -> None:
             terms = [term for term in parametrization.terms if term.factor == factor]
             known = {name for term in terms for name in term.columns}
             where = f"Prior(scales={{{factor!r}: ...}})"
-            _check_names(given, known, where, f"a random column of {factor!r}")
+            check_names(given, known, where, f"a random column of {factor!r}")
 
 
 def _preset(name: str, units: _Units) -> Prior:
@@ -312,7 +313,7 @@ def _coefficient_prior(fit: Fit, coef: Any, units: _Units) -> CoefficientPrior:
     places = [fit.spec.fixed[kept] for kept in fit.kept]
     if isinstance(coef, Mapping):
         every = [units.names[place] for place in fit.spec.fixed]
-        _check_names(coef, every, "Prior(coef=...)", "a fixed column")
+        check_names(coef, every, "Prior(coef=...)", "a fixed column")
     p = len(places)
     combinations, mean, precision = np.eye(p), np.zeros(p), np.zeros(p)
     for number, place in enumerate(places):

@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 from skmixed.bayes.memory import check_fits
 from skmixed.bayes.posterior_draws import PosteriorDraws, drawn_effects
 from skmixed.core.batch.error_sums import NeedsRowsError
-from skmixed.core.fit import Posterior
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.posterior.conditional import AverageSoFar
 from skmixed.core.rows.linear_predictor import x_beta, z_b

@@ -216,7 +216,8 @@ class Gamma(ScaleDistribution):
     shape : float
         Shape; above 1 the density is zero at zero, which keeps the posterior away from it.
     scale : float
-        Scale; the mean is ``shape * scale``.
+        Scale; the mean is ``shape * scale``. Infinity leaves the power ``s ** (shape - 1)``, which
+        does not integrate to one: blme's rate of 0.
 
     See Also
     --------
@@ -232,17 +233,33 @@ class Gamma(ScaleDistribution):
     shape: float
     scale: float
 
+    def __post_init__(self) -> None:
+        """Check that the shape is positive, and the scale or infinite."""
+        check_positive(self, "shape")
+        if self.scale != np.inf:
+            check_positive(self, "scale")
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the density integrates to one."""
+        return bool(self.scale != np.inf)
+
     @property
     def power(self) -> float:
         """The power of s that the probability below s is proportional to, near zero."""
         return self.shape
 
     def _log_density(self, s: FloatArray) -> FloatArray:
-        u = s / self.scale
-        power = (self.shape - 1.0) * np.log(u) if self.shape != 1.0 else 0.0
-        return np.asarray(power - u - gammaln(self.shape) - np.log(self.scale))
+        scale = self.scale if self.is_proper else 1.0
+        u = s / scale
+        power = np.asarray((self.shape - 1.0) * np.log(u) if self.shape != 1.0 else 0.0 * u)
+        if not self.is_proper:
+            return power
+        return np.asarray(power - u - gammaln(self.shape) - np.log(scale))
 
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
+        if not self.is_proper:
+            raise _improper(self)
         return np.asarray(generator.gamma(self.shape, self.scale, size))
 
 
@@ -328,9 +345,13 @@ class Flat(ScaleDistribution):
         return np.asarray(-np.log(s) if self.log else np.zeros(s.shape))
 
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
-        raise ValueError(
-            f"{self!r} does not integrate to one, so that nothing can be drawn from it"
-        )
+        raise _improper(self)
+
+
+def _improper(distribution: ScaleDistribution) -> ValueError:
+    return ValueError(
+        f"{distribution!r} does not integrate to one, so that nothing can be drawn from it"
+    )
 
 
 @dataclass(frozen=True)

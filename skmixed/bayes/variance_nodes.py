@@ -12,7 +12,8 @@ import numpy as np
 
 from skmixed.bayes.parametrization import Parametrization
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray
 from skmixed.core.posterior.conditional import Average, AverageSoFar, effect_moments, posterior_at
 from skmixed.core.sums.crossproducts import CrossProducts

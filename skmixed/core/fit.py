@@ -1,7 +1,4 @@
-"""A fitted linear mixed model, free of rows, in the units of the data.
-
-Its random effects may also be given other data, at the parameters that were estimated.
-"""
+"""A fitted linear mixed model, free of rows, in the units of the data."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from skmixed.core.model.spec import Method, ModelSpec, Term
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Solver, SolverReport
-from skmixed.core.search.unbounded import NoMaximumError
+from skmixed.core.search.unbounded import NoMaximumError, runaway
 from skmixed.core.sums.crossproducts import CrossProducts
 
 T = TypeVar("T")
@@ -67,6 +64,7 @@ class Fit:
         if not spec.terms or not problem.is_determined:
             zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
+        check_penalties(problem, products)
         searched = collapsed(problem)
         try:
             evaluation, report = search.solve(searched)
@@ -245,7 +243,8 @@ class Fit:
     def criterion_at(self, theta: FloatArray) -> float:
         """Evaluate the profiled criterion at any theta, in raw units and the order of `Fit.theta`.
 
-        -2 log-likelihood, restricted for REML. Raises `ValueError` for a theta of another shape.
+        -2 log-likelihood, restricted for REML, and the penalty if there is one. Raises
+        `ValueError` for a theta of another shape.
         """
         return evaluate(self.problem, self.scaled_lambdas_at(theta)).criterion
 
@@ -270,13 +269,19 @@ class Fit:
 
     @property
     def criterion(self) -> float:
-        """-2 log-likelihood, restricted for REML; minus infinity for an exact fit."""
+        """-2 log-likelihood, restricted for REML, and penalty; minus infinity for an exact fit."""
         return self.optimum.criterion if self.is_determined else -np.inf
+
+    @property
+    def penalty(self) -> float:
+        """What the penalties of covariances add to the criterion; 0 without one."""
+        return self.optimum.penalty if self.spec.is_penalised and self.is_determined else 0.0
 
     @property
     def deviance(self) -> float:
         """-2 log-likelihood by maximum likelihood, of the ML fit of the same model."""
-        return self.with_method("ml").criterion
+        fit = self.with_method("ml")
+        return fit.criterion - fit.penalty
 
     def with_method(self, method: Method) -> Fit:
         """Return the fit of the same model by another criterion, this one if it is the same."""
@@ -296,7 +301,7 @@ class Fit:
         There the restricted likelihood only sets the divisor of the residual variance, and the
         full one is what R's logLik, AIC and BIC of a linear model are made of.
         """
-        value = self.deviance if not self.spec.terms else self.criterion
+        value = self.deviance if not self.spec.terms else self.criterion - self.penalty
         return -0.5 * value
 
     @property
@@ -338,7 +343,7 @@ class Fit:
         """BLUPs of the random effects of every used factor, of shape (n_levels, k)."""
         if not self.is_determined:
             return [np.zeros((own.shape[2], own.shape[0])) for own in self.problem.model.own]
-        return _modes(self.evaluation, self.evaluation.to_residual)
+        return modes_at(self.evaluation, self.evaluation.to_residual)
 
     def conditional_covariance(self, position: int) -> FloatArray:
         """Return var(b | y, beta, theta) of every level of a used factor, (n_levels, k, k).
@@ -355,6 +360,20 @@ class Fit:
         return np.asarray(self.optimum.sigma2 * raw)
 
 
+def check_penalties(problem: Problem, products: CrossProducts) -> None:
+    """Raise ValueError where a penalty pulls a variance up faster than the likelihood holds it."""
+    factor = runaway(problem)
+    if factor is not None:
+        name = products.factors[problem.spec.used_factors[factor]].index.name
+        raise ValueError(
+            f"the prior of {name!r} leaves the penalised likelihood without a maximum: its density "
+            "grows with the variance, and the likelihood does not hold that back, having too few "
+            f"levels ({problem.n_levels[factor]:g}) beside the fixed columns, or an effect for "
+            "every row. Give the standard deviation a distribution that falls, as Gamma(2, 2), or "
+            "leave the term out"
+        )
+
+
 def _check_range(evaluation: Evaluation) -> None:
     """Raise ValueError if the residual variance cannot be written in the units of the data."""
     scale = evaluation.problem.model.response_scale
@@ -366,7 +385,7 @@ def _check_range(evaluation: Evaluation) -> None:
         )
 
 
-def _modes(evaluation: Evaluation, to_residual: FloatArray) -> Blocks:
+def modes_at(evaluation: Evaluation, to_residual: FloatArray) -> Blocks:
     """Return b = Omega Z'V^-1 [X y] w in raw units, (n_levels, k); w is `to_residual`, (p + 1,)."""
     model = evaluation.problem.model
     zipped = zip(model.random_maps, evaluation.omegas, evaluation.cross, strict=True)
@@ -394,82 +413,3 @@ def _lower_triangular(random_map: FloatArray, lam: FloatArray) -> FloatArray:
     upper = linalg.qr(raw.T, mode="r")[0]
     upper[np.abs(upper) <= _QR_ROUNDING * np.abs(raw).max(initial=0.0)] = 0.0
     return np.asarray((upper * np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None]).T)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Posterior:
-    """What data say of the random effects at given parameters."""
-
-    at: Fit  # the data, at the relative covariances
-    beta: FloatArray  # (n_fixed,), coefficients in raw units
-    beta_covariance: FloatArray  # (n_fixed, n_fixed), their covariance
-    sigma2: float  # residual variance, in squared units of y
-
-    @classmethod
-    def of(cls, fit: Fit, products: CrossProducts) -> Posterior:
-        """Take the parameters of a fit to other data of the same layout.
-
-        The other data stand in place of those of the fit, not beside them.
-        """
-        return cls(fit.at(products), fit.beta, fit.beta_covariance, fit.sigma2)
-
-    def with_parameters(self, fit: Fit) -> Posterior:
-        """Return what the same data say at the parameters of another fit."""
-        return Posterior.of(fit, self.products)
-
-    @property
-    def products(self) -> CrossProducts:
-        """The data."""
-        return self.at.products
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model."""
-        return self.at.spec
-
-    @property
-    def problem(self) -> Problem:
-        """The model of the data, in scaled units."""
-        return self.at.problem
-
-    @property
-    def evaluation(self) -> Evaluation:
-        """The model of the data at the relative covariances, in scaled units."""
-        return self.at.evaluation
-
-    @property
-    def is_determined(self) -> bool:
-        """Whether the data leave anything for the residual."""
-        return self.at.is_determined
-
-    @property
-    def scaled_beta_covariance(self) -> FloatArray:
-        """Covariance of the coefficients of the scaled columns, (p, p), in squared units of y."""
-        return np.asarray(self.from_raw @ self.beta_covariance @ self.from_raw.T)
-
-    @property
-    def from_raw(self) -> FloatArray:
-        """The map from coefficients to those of the scaled columns, (p, n_fixed)."""
-        model, fixed = self.problem.model, list(self.spec.fixed)
-        kept, to_raw = list(model.kept), model.to_raw[fixed, :-1]
-        back = np.zeros(to_raw.T.shape)
-        back[:, kept] = np.linalg.inv(to_raw[kept])
-        return back
-
-    @property
-    def modes(self) -> Blocks:
-        """Conditional means of the random effects of every used factor, shape (n_levels, k).
-
-        b = Omega Z'V^-1(y - X beta).
-        """
-        model = self.problem.model
-        target = np.zeros(len(model.to_raw))
-        target[list(self.spec.fixed)] = -self.beta
-        target[-1] = 1.0
-        rest = model.response_scale * target - model.to_raw[:, -1]
-        fixed = np.linalg.lstsq(model.to_raw[:, :-1], rest, rcond=None)[0]
-        return _modes(self.evaluation, np.append(fixed, 1.0))
-
-    def conditional_covariance(self, position: int) -> FloatArray:
-        """Covariance of the random effects of every level, shape (n_levels, k, k), as of `Fit`."""
-        return self.at.conditional_covariance(position) * (self.sigma2 / self.at.sigma2)

@@ -29,10 +29,12 @@ import pandas as pd
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.families.catalogue import FAMILIES
 from skmixed.core.families.cumulative_links import ORDINAL
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
 from skmixed.core.generalized.approximation.working_model import WorkingFit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.response_sums import ResponseSums
+from skmixed.core.given_parameters import Posterior
+from skmixed.core.model.penalty import Penalty, VariancePenalty
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.pooling.blending import BlendComponents, MixtureShares
 from skmixed.core.pooling.cells import Cells
@@ -139,6 +141,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         PairBlock,
         ParameterErrors,
         Patterns,
+        Penalty,
         PooledHierarchy,
         Posterior,
         RandomTerm,
@@ -150,6 +153,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         SmoothTerm,
         SolverReport,
         Term,
+        VariancePenalty,
         Within,
         WorkingFit,
         *chain.from_iterable(FAMILIES.values()),
@@ -172,7 +176,7 @@ _ADDED = {
     "GeneralizedFit": {"row_products"},
     "FormulaParts": {"smooths"},
     "RandomTerm": {"smooths", "covariance"},
-    "Term": {"curve", "whole"},
+    "Term": {"curve", "whole", "penalty"},
 }
 
 

@@ -8,6 +8,10 @@ from typing import Any, ClassVar, Self
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skmixed.bayes.covariance_distributions import Wishart
+from skmixed.bayes.penalties import PENALTY_NAMES, Penalising
+from skmixed.bayes.priors import Prior
+from skmixed.bayes.scale_distributions import ScaleDistribution
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.model.structures.named import StructureName
@@ -34,7 +38,14 @@ class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[Li
         "method": [StrOptions({"reml", "ml"})],
         "solver": [StrOptions({"auto", "newton", "em", "iterative"}), IterativeSolver],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "prior": [StrOptions(set(PENALTY_NAMES)), Wishart, ScaleDistribution, Prior, Mapping, None],
     }
+
+    prior: Penalising = None
+
+    @property
+    def _penalised_by(self) -> Penalising:
+        return self.prior
 
     def loo_predict(
         self,
@@ -148,6 +159,13 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         unless `fixed` names them, and have no random intercept unless `random` does.
     method : {"reml", "ml"}, default="reml"
         Restricted or full maximum likelihood.
+    prior : {"wishart"}, distribution, dict or None, default=None
+        Distributions of the covariances of random effects, whose density the likelihood is
+        multiplied by, so that no fit is singular: "wishart" or ``Wishart(df)``, a ``Gamma`` of
+        shape above 1 or an ``InverseGamma`` of every standard deviation, or a `Prior` with `scales`
+        of these and ``LKJ(eta)`` of eta above 1; all of `skmixed.bayes`. They are of covariances
+        over the residual variance. A dict gives it by factor, others having none. None is plain
+        likelihood.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept. A formula says so itself (``0 + x``).
     weighting : {"frequency", "precision"}, default="frequency"
@@ -202,9 +220,13 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
     theta_ : ndarray
         Relative covariance parameters in lme4's order.
     criterion_ : float
-        -2 log-likelihood, restricted if method="reml", with lme4's constants.
+        -2 log-likelihood, restricted if method="reml", with lme4's constants; with a `prior` plus
+        `penalty_`, the sum being what is minimised.
+    penalty_ : float
+        -2 log density of the prior at the estimates, up to a constant; 0.0 without one.
     log_likelihood_, aic_, bic_ : float
-        As R's logLik, AIC and BIC; of a model without random terms always by full likelihood.
+        As R's logLik, AIC and BIC; of a model without random terms always by full likelihood, and
+        never with the penalty.
     n_groups_ : dict of str to int
         Number of levels of every factor.
     rank_ : int
@@ -271,6 +293,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         residual: str | None = None,
         method: Method = "reml",
+        prior: Penalising = None,
         fit_intercept: bool = True,
         weighting: Weighting = "frequency",
         handle_unknown: UnknownLevels = "population",
@@ -287,6 +310,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         self.covariance = covariance
         self.residual = residual
         self.method = method
+        self.prior = prior
         self.fit_intercept = fit_intercept
         self.weighting = weighting
         self.handle_unknown = handle_unknown

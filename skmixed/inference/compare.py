@@ -28,6 +28,7 @@ from skmixed.inference.comparable import check_same_data, check_same_kind
 from skmixed.inference.conditional_aic import conditional_aic
 from skmixed.inference.fitted import (
     MixedFit,
+    check_unpenalised,
     coefficient_names,
     determined_mixed_fit_of,
     formula_of,
@@ -78,7 +79,8 @@ def compare_models(
     ValueError
         For fewer than two models, models of different data, method="reml" with different fixed
         columns, and generalized models of different families, links or approximations (numbers of
-        `quadrature` nodes), beside linear ones, or with method="reml".
+        `quadrature` nodes), beside linear ones, or with method="reml"; and for models with a
+        `prior`, whose likelihoods are not at their maxima.
 
     See Also
     --------
@@ -121,6 +123,7 @@ def compare_models(
     models = tuple(snapshot(model) for model in models)
     fits = [determined_mixed_fit_of(model) for model in models]
     for fit in fits:
+        check_unpenalised(fit, "a comparison of likelihoods")
         if isinstance(fit, Fit):
             check_exact(fit, "a comparison of likelihoods")
     check_same_kind(fits, labels)

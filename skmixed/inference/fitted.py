@@ -116,6 +116,16 @@ def _determined(fit: SomeFit) -> SomeFit:
     return fit
 
 
+def check_unpenalised(fit: MixedFit, what: str) -> None:
+    """Raise ValueError for a fit with prior distributions; `what` compares likelihoods."""
+    if fit.spec.is_penalised:
+        raise ValueError(
+            f"{what} would need likelihoods at their maxima, and a model fitted with a prior is "
+            "not at that of its own: fit it with prior=None, or compare predictions by "
+            "cross-validation"
+        )
+
+
 def design_of(model: Any) -> FittedDesign:
     """Return what a fitted estimator learned of its columns; a bare fit raises TypeError."""
     design: FittedDesign | None = getattr(model, "design_", None)

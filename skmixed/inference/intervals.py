@@ -317,7 +317,10 @@ def _profile(model: Any, level: float, rows: GivenRows) -> Intervals:
     target = farthest_zeta(level)
     limits = [_NO_LIMITS if curve is None else _limits(curve, target) for _, curve in curves]
     is_given = fit is determined_mixed_fit_of(model)
-    note = "Profile likelihood." if is_given else "Profile likelihood, of the fit by ML."
+    profile = (
+        "Profile of the penalised likelihood" if fit.spec.is_penalised else "Profile likelihood"
+    )
+    note = f"{profile}." if is_given else f"{profile}, of the fit by ML."
     notes: tuple[str, ...] = (note,)
     if threshold_names(fit):
         notes += ("Of thresholds there is no profile.",)

@@ -18,6 +18,7 @@ from skmixed.inference.compare import BOUNDARY_NOTE, NO_TEST, ratio_test
 from skmixed.inference.fitted import (
     GivenRows,
     MixedFit,
+    check_unpenalised,
     design_of,
     determined_mixed_fit_of,
     formula_of,
@@ -63,7 +64,8 @@ def ranova(
     Raises
     ------
     ValueError
-        If the model has no random terms, and without the rows of a generalized one.
+        If the model has no random terms, was fitted with a `prior`, and without the rows of a
+        generalized one.
 
     See Also
     --------
@@ -102,6 +104,7 @@ def ranova(
     fit = determined_mixed_fit_of(model)
     if not fit.spec.terms:
         raise ValueError("the model has no random terms to drop")
+    check_unpenalised(fit, "a comparison of likelihoods")
     refit = _refitting(model, fit, (X, y, sample_weight, groups))
     slopes = design_of(model).slopes
     fits, names = [fit], ["<none>"]

@@ -213,13 +213,24 @@ def _of_residuals(fit: ResidualFit) -> list[str]:
 def _criteria(fit: Fit) -> list[str]:
     if fit.report.monte_carlo is not None:
         return _estimated(fit, fit.report.monte_carlo)
-    deviance = fit.deviance
+    deviance, value = fit.deviance, fit.criterion - fit.penalty
     restricted = fit.spec.method == "reml"
     return [
-        f"AIC = {fit.aic:.1f}, DIC = {2.0 * deviance - fit.criterion:.1f}",
-        f"deviance = {deviance:.1f}"
-        + (f", REML criterion = {fit.criterion:.1f}" if restricted else ""),
+        *_priors(fit),
+        f"AIC = {fit.aic:.1f}, DIC = {2.0 * deviance - value:.1f}",
+        f"deviance = {deviance:.1f}" + (f", REML criterion = {value:.1f}" if restricted else ""),
     ]
+
+
+def _priors(fit: Fit) -> list[str]:
+    """Say which prior distributions the covariances have, and what they cost the likelihood."""
+    named = [
+        f"{fit.products.factors[term.factor].index.name} ~ {term.penalty.name}"
+        for term in fit.spec.terms
+        if term.penalty is not None
+    ]
+    named = list(dict.fromkeys(named))
+    return [f"prior: {'; '.join(named)}; penalty = {fit.penalty:.1f}"] if named else []
 
 
 def _estimated(fit: Fit, noise: MonteCarlo) -> list[str]:

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
+from skmixed.bayes.penalties import Penalising
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.model.structures.named import StructureName
@@ -81,6 +82,8 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
     method : {"reml", "ml"}, default="reml"
         Restricted or full maximum likelihood.
+    prior : {"wishart"}, distribution, dict or None, default=None
+        Distributions of the covariances of random effects, which keep them from being singular.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept.
     weighting : {"frequency", "precision"}, default="frequency"
@@ -163,6 +166,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         group_features: Any = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         method: Method = "reml",
+        prior: Penalising = None,
         fit_intercept: bool = True,
         weighting: Weighting = "frequency",
         handle_unknown: UnknownLevels = "population",
@@ -180,6 +184,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         self.group_features = group_features
         self.covariance = covariance
         self.method = method
+        self.prior = prior
         self.fit_intercept = fit_intercept
         self.weighting = weighting
         self.handle_unknown = handle_unknown

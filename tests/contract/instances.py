@@ -24,7 +24,7 @@ from skmixed import (
     MixedLinearRegressorCV,
     OrdinalMixedClassifier,
 )
-from skmixed.bayes import HalfNormal, Prior
+from skmixed.bayes import LKJ, Gamma, HalfNormal, Prior
 
 
 def bayesian(*random, **settings):
@@ -47,6 +47,7 @@ ON_ARRAYS = [
     MixedLinearRegressor(group_features=[0], solver="em"),
     MixedLinearRegressor(group_features=[0], solver="iterative"),
     MixedLinearRegressor(group_features=[0], fit_intercept=False),
+    MixedLinearRegressor(group_features=[0], prior=Gamma(2.0, 1.0)),
     bayesian(),
     bayesian(group_features=[0]),
     MixedClassifier(),
@@ -129,6 +130,7 @@ ON_GROUPS = [
     MixedLinearRegressor("(x | school)", fixed="x * z"),
     MixedLinearRegressor("(1 | school)", residual="cs(| class:school)", weighting="precision"),
     MixedLinearRegressor("(1 | school)", fixed="z + s(x, 5)"),
+    MixedLinearRegressor("(x | school)", prior=Prior(scales=Gamma(2.0, 2.0), correlation=LKJ(2.0))),
     bayesian("(x | school)", covariance="diagonal", handle_unknown="error"),
     bayesian("(1 | school)", fixed="x * z", prior=Prior(sigma=HalfNormal(3.0))),
     MixedClassifier(),

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from skmixed import MixedLinearRegressor, lmer
-from skmixed.core.fit import Posterior
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.rows.prediction_errors import (
     MovedFits,
     PredictionErrors,

@@ -111,6 +111,7 @@ def _shared_stack(fit: Fit, scaled: ScaledResponses) -> LockstepData:
         structure=fit.problem.structures[0],
         degrees=np.full(len(gram), fit.problem.degrees),
         reml=fit.spec.method == "reml",
+        penalty=fit.problem.joint_penalty,
     )
 
 
@@ -229,4 +230,5 @@ def stack_of_levels(fit: Fit, rows: Rows, draws: IntArray) -> LockstepData:
         structure=fit.problem.structures[0],
         degrees=np.asarray(counts @ sizes - p * reml, dtype=np.float64),
         reml=reml,
+        penalty=fit.problem.joint_penalty,
     )

@@ -16,7 +16,6 @@ import numpy as np
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.families.family import Family, MeanFamily, logistic
 from skmixed.core.families.ordinal import Cumulative
-from skmixed.core.fit import Posterior
 from skmixed.core.generalized.approximation.laplace import (
     LaplaceEvaluation,
 )
@@ -44,6 +43,7 @@ from skmixed.core.generalized.joint_search.optimum import (
     quadrature_shift,
 )
 from skmixed.core.generalized.response_sums import ResponseSums
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, block_diagonal
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem

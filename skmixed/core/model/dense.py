@@ -16,6 +16,7 @@ from scipy.linalg import blas
 from skmixed.core.linalg import FloatArray, IntArray, diagonal, diagonals, transposed
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
+from skmixed.core.model.penalty import ScaledPenalty
 from skmixed.core.model.problem import Problem
 from skmixed.core.model.stack import Eliminated, LockstepPoint, cholesky
 from skmixed.core.model.structures.named import joined
@@ -50,6 +51,7 @@ class DenseStack:
     nu: float  # degrees of freedom
     reml: bool  # whether the criterion is restricted
     n: int  # number of searches
+    penalty: ScaledPenalty | None  # of all factors' covariances
 
     @classmethod
     def of(cls, problem: Problem, n: int) -> DenseStack:
@@ -76,6 +78,7 @@ class DenseStack:
             problem.degrees,
             problem.spec.method == "reml",
             n,
+            problem.joint_penalty,
         )
 
     def __len__(self) -> int:
@@ -106,6 +109,8 @@ class DenseStack:
         nu = np.full(len(theta), self.nu)
         fixed = Eliminated.of(remaining, self.gram[None], log_det, nu, self.reml)
         fixed.criterion[is_lost] = np.inf
+        if self.penalty is not None:
+            fixed.criterion[:] += self.penalty.value(lam)
         p = self.right.shape[1] - 1
         outer = cross[:, :, :p] @ fixed.covariance @ transposed(cross[:, :, :p])
         left = information - outer
@@ -113,6 +118,8 @@ class DenseStack:
         kept = left if self.reml else information
         directions = self.structure.directions(theta, orders)
         gradient, along = self._slopes(kept, score)
+        if self.penalty is not None:
+            gradient += self.penalty.slope(lam)
         flat = directions.reshape(*theta.shape, -1)
         slope = (flat @ gradient.reshape(len(theta), -1, 1))[:, :, 0]
         seen = (flat @ along.reshape(len(theta), -1, 1))[:, :, 0]
@@ -123,6 +130,8 @@ class DenseStack:
             flat, form = alone, self._entries(kept, left, score)
         hessian = flat @ form @ transposed(flat) - seen[:, :, None] * seen[:, None, :] / self.nu
         hessian += self.structure.curvature(theta, orders, gradient)
+        if self.penalty is not None:
+            hessian += self.penalty.along(lam, directions)
         hessian = (hessian + transposed(hessian)) / 2.0
         return LockstepPoint(
             fixed.criterion, slope, hessian, gradient, fixed.to_residual, fixed.sigma2

@@ -26,7 +26,14 @@ from scipy.linalg import lapack
 
 from skmixed.core.elimination.levels import multiply_levels
 from skmixed.core.elimination.protocol import Blocks, Factorisation, LostPrecisionError, Reduced
-from skmixed.core.linalg import WIDE, FloatArray, diagonals, transposed, triangular_inverse
+from skmixed.core.linalg import (
+    WIDE,
+    FloatArray,
+    block_diagonal,
+    diagonals,
+    transposed,
+    triangular_inverse,
+)
 from skmixed.core.model.problem import Problem
 
 CRITERION_DIGITS = 1e-13  # relative rounding of the criterion: some hundred units in its last place
@@ -80,12 +87,20 @@ class Evaluation:
 
     @cached_property
     def criterion(self) -> float:
-        """-2 log-likelihood, restricted for REML, in the units of the data."""
+        """-2 log-likelihood, restricted for REML, in the units of the data, and the penalty."""
         value = self.problem.degrees * np.log(2.0 * np.pi * self.sigma2)
-        value += self.factorisation.log_det + self.square / self.sigma2
+        value += self.factorisation.log_det + self.square / self.sigma2 + self.penalty
         if self.problem.spec.method == "reml":
             value += 2.0 * np.log(self.lower.diagonal()[:-1]).sum()
         return float(value + self.problem.constant)
+
+    @cached_property
+    def penalty(self) -> float:
+        """What penalties of the covariances add to the criterion."""
+        if not self.problem.penalties:
+            return 0.0
+        zipped = zip(self.problem.penalties, self.lambdas, strict=True)
+        return sum(float(penalty.value(lam)) for penalty, lam in zipped)
 
     @property
     def rounded_square(self) -> float:
@@ -163,7 +178,7 @@ class Evaluation:
     def slopes(self, middle: FloatArray) -> Blocks:
         """Return sum F - sum U M U' over levels of every factor, (k, k), with F = Z'V^-1 Z.
 
-        M is `middle`, (p + 1, p + 1).
+        M is `middle`, (p + 1, p + 1). The derivative of the penalty is added.
         """
         result = []
         for factor, lam in enumerate(self.lambdas):
@@ -173,6 +188,8 @@ class Evaluation:
                 flat = self.cross[factor].reshape(len(lam), -1)
                 lost = flat @ np.matmul(middle, self.cross[factor]).reshape(len(lam), -1).T
             result.append(self.factorisation.total_information(factor) - lost)
+            if self.problem.penalties:
+                result[-1] += self.problem.penalties[factor].slope(lam)
         return result
 
     def scores(self) -> Blocks:
@@ -234,7 +251,8 @@ def average_information(evaluation: Evaluation, directions: Directions) -> Float
 
     With the working variates f_E = Z E u, it is f'P f / sigma^2 - q q'/nu, where sigma^2 is
     profiled out (Gilmour, Thompson & Cullis 1995, doi:10.2307/2533274). It is positive semidefinite
-    and equals the exact second derivatives of the criterion on average over y.
+    and equals the exact second derivatives of the criterion on average over y. Those of the penalty
+    are exact.
     """
     scores = evaluation.scores()
     n_directions = sum(len(matrices) for _, matrices in directions)
@@ -254,7 +272,16 @@ def average_information(evaluation: Evaluation, directions: Directions) -> Float
     h, q = y @ evaluation.to_residual, _quadratic(evaluation, y)
     fixed = h[:, :-1] @ evaluation.beta_covariance @ h[:, :-1].T
     information = (through - fixed) / evaluation.sigma2
+    information += _penalty_along(evaluation, directions)
     return np.asarray(information - q[:, None] * q / evaluation.degrees)
+
+
+def _penalty_along(evaluation: Evaluation, directions: Directions) -> FloatArray | float:
+    """Return the second derivatives of the penalty along t directions, (t, t), 0 without one."""
+    penalties, lambdas = evaluation.problem.penalties, evaluation.lambdas
+    if not penalties:
+        return 0.0
+    return block_diagonal([penalties[f].along(lambdas[f], each) for f, each in directions])
 
 
 def _response_terms(evaluation: Evaluation, directions: Directions) -> FloatArray:
@@ -292,7 +319,7 @@ def exact_hessian(evaluation: Evaluation, directions: Directions) -> FloatArray:
     """
     ((_, matrices),) = directions
     hessian = _information_along(evaluation, matrices)
-    hessian = (hessian + hessian.T) / 2.0
+    hessian = (hessian + hessian.T) / 2.0 + _penalty_along(evaluation, directions)
     y = _response_terms(evaluation, directions)
     q = _quadratic(evaluation, y)
     if evaluation.problem.spec.method == "reml":

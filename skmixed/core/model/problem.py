@@ -14,6 +14,7 @@ from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, Elimination
 from skmixed.core.linalg import FloatArray, IntArray, least_squares, semidefinite_root
 from skmixed.core.model.covariance import Structure
+from skmixed.core.model.penalty import ScaledPenalty
 from skmixed.core.model.scaling import ScaledModel, scaled_pairs
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.blocks import PairBlock
@@ -87,6 +88,33 @@ class Problem:
             np.asarray(np.linalg.solve(random_map, lam), dtype=np.float64)
             for random_map, lam in zip(self.model.random_maps, lambdas, strict=True)
         ]
+
+    @cached_property
+    def penalties(self) -> tuple[ScaledPenalty, ...]:
+        """The penalties of every used factor; none at all where no term has one."""
+        return self._scaled_penalties() if self.spec.is_penalised else ()
+
+    def _scaled_penalties(self) -> tuple[ScaledPenalty, ...]:
+        result = []
+        for position, factor in enumerate(self.spec.used_factors):
+            change, parts = self.model.random_maps[position], []
+            places = (columns for _, columns, _ in self.structures[position].slices())
+            for term, place in zip(self.spec.factor_terms(factor), places, strict=True):
+                if term.penalty is not None:
+                    parts.append((term.penalty, place, change[place, place]))
+            result.append(ScaledPenalty(tuple(parts)))
+        return tuple(result)
+
+    @property
+    def joint_penalty(self) -> ScaledPenalty | None:
+        """The penalties of the columns of all factors side by side, if there are any."""
+        if not self.penalties:
+            return None
+        return ScaledPenalty.joined(self.penalties, [s.size for s in self.structures])
+
+    def is_penalised(self, factor: int) -> bool:
+        """Tell whether the covariance of some term of a used factor has a penalty."""
+        return bool(self.penalties) and bool(self.penalties[factor].parts)
 
     @property
     def rank(self) -> int:

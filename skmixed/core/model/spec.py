@@ -11,6 +11,7 @@ import numpy as np
 
 from skmixed.core.linalg import FloatArray, block_diagonal
 from skmixed.core.model.covariance import Structure
+from skmixed.core.model.penalty import Penalty
 from skmixed.core.model.structures.named import (
     joined,
     kind_of,
@@ -32,6 +33,7 @@ class Term:
     covariance: str = "unstructured"  # name of its structure, in `STRUCTURES`
     curve: str = ""  # what it is called if its columns are those of one curve
     whole: str = ""  # name of the structure of which it is one of several independent parts
+    penalty: Penalty | None = None  # of its covariance, added to the criterion
 
     @property
     def structure(self) -> Structure:
@@ -79,6 +81,11 @@ class ModelSpec:
     def has_intercept(self) -> bool:
         """Whether the constant is a fixed column."""
         return CONSTANT in self.fixed
+
+    @property
+    def is_penalised(self) -> bool:
+        """Whether the covariance of some term has a penalty."""
+        return any(term.penalty is not None for term in self.terms)
 
     @property
     def used_factors(self) -> tuple[int, ...]:

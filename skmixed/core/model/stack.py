@@ -21,6 +21,7 @@ from skmixed.core.elimination.levels import (
 from skmixed.core.linalg import WIDE, FloatArray, IntArray, semidefinite_root, transposed
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING, traces_along
+from skmixed.core.model.penalty import ScaledPenalty
 from skmixed.core.model.problem import Problem
 
 _DEPENDENT_PIVOT = 1e-11  # share of a sum of squares left of a column: rounding, as in scaling
@@ -41,6 +42,7 @@ class LockstepData:
     degrees: FloatArray  # (R,): nu
     reml: bool  # whether the criterion is restricted
     counts: FloatArray | None = None  # (n_levels,): levels each stands for; None: one
+    penalty: ScaledPenalty | None = None  # of the covariance
 
     @classmethod
     def of(cls, problem: Problem, n: int) -> LockstepData:
@@ -55,6 +57,7 @@ class LockstepData:
             structure=problem.structures[0],
             degrees=np.array([problem.degrees]),
             reml=reml,
+            penalty=problem.joint_penalty,
         )
         return with_levels_merged(one).take(np.zeros(n, dtype=np.intp))
 
@@ -82,10 +85,16 @@ class LockstepData:
 
         `orders`, (R, k), are pivot orders. Valid on the boundary.
         """
-        level = _Levels(self, self.structure.lam(theta, orders))
+        lam = self.structure.lam(theta, orders)
+        level = _Levels(self, lam)
         found = Eliminated.of(level.remaining, self.gram, level.log_det, self.degrees, self.reml)
         derivatives = _Derivatives(self, level, found)
+        if self.penalty is not None:
+            found.criterion[:] += self.penalty.value(lam)
+            derivatives.gradient += self.penalty.slope(lam)
         slope, hessian = derivatives.in_theta(theta, orders)
+        if self.penalty is not None:
+            hessian += self.penalty.along(lam, self.structure.directions(theta, orders))
         return LockstepPoint(
             found.criterion,
             slope,

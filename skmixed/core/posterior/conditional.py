@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray
 
 _DRAWN = "the relative covariances were drawn from their posterior"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skmixed.core.fit import Fit
+from skmixed.core.fit import Fit, check_penalties
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
@@ -57,6 +57,7 @@ class ResidualFit(Fit):
         Raises ValueError where the likelihood has no maximum, or the tables do not tell phi.
         """
         problem = ResidualProblem.of(tables, spec)
+        check_penalties(problem.independent, tables.base)
         begin = None if near is None else near._as_start(problem)
         evaluation, report, phi = search_jointly(problem, solver or Newton(), held or {}, begin)
         structure, ratio = problem.structure.reported(phi)
@@ -190,4 +191,4 @@ class ResidualFit(Fit):
     @property
     def log_likelihood(self) -> float:
         """Log-likelihood, restricted for a REML fit; without random terms, too, as R's gls."""
-        return -0.5 * self.criterion
+        return -0.5 * (self.criterion - self.penalty)

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import stats
 
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, inverse_felt, semidefinite_root
 from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.rows.scaled import ScaledTable

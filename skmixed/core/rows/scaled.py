@@ -9,7 +9,8 @@ import numpy as np
 from scipy import linalg
 
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.scaling import ScaledModel
 from skmixed.core.model.spec import ModelSpec

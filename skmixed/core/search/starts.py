@@ -361,8 +361,11 @@ def without_weak_terms(structures: Sequence[Structure], lambdas: Blocks) -> list
 def is_like_residual(problem: Problem, factor: int) -> bool:
     """Tell whether the random effects of a factor are the residuals under another name.
 
-    So they are for a random intercept with a level for every row, all of one weight.
+    So they are for a random intercept with a level for every row, all of one weight, unless a
+    penalty tells its variance.
     """
+    if problem.is_penalised(factor):
+        return False
     own = problem.model.own[factor]
     of_rows = problem.model.n_levels(factor) >= problem.n_observations
     return of_rows and own.shape[0] == 1 and bool(np.all(own == own[0, 0, 0]))

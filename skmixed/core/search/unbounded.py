@@ -66,6 +66,52 @@ def is_unbounded(problem: Problem, lambdas: Blocks | None = None) -> bool:
     return min(far_out) < np.inf
 
 
+def runaway(problem: Problem) -> int | None:
+    """Return the first factor whose penalty pulls a variance up for ever, None without one.
+
+    A penalty that falls with a variance, as c log of it, has a minimum beside the likelihood where
+    more than c effects have it, besides those that the fixed columns stand for.
+    """
+    ordinary = [
+        _unit(problem, f) * np.eye(structure.size) for f, structure in enumerate(problem.structures)
+    ]
+    for factor, penalty in enumerate(problem.penalties):
+        for _, place, _ in penalty.parts:
+            for columns in _deviations(problem, factor, place):
+                large = [np.zeros_like(omega) for omega in ordinary]
+                large[factor][columns, columns] = ordinary[factor][columns, columns]
+                if _is_pulled(problem, ordinary, large):
+                    return factor
+    return None
+
+
+def _deviations(problem: Problem, factor: int, place: slice) -> list[list[int]]:
+    """Return the columns of every deviation of a factor that are in some place."""
+    every = [list(columns) for columns in problem.structures[factor].deviations]
+    return [columns for columns in every if place.start <= columns[0] < place.stop]
+
+
+def _is_pulled(problem: Problem, ordinary: Blocks, large: Blocks) -> bool:
+    """Tell whether the criterion falls, or hardly rises, as variances grow beside others."""
+    try:
+        first, second = _two_far_out(problem, ordinary, large)
+    except LostPrecisionError:
+        return False
+    return second.criterion < first.criterion + _FALLS
+
+
+def _two_far_out(problem: Problem, rest: Blocks, large: Blocks) -> tuple[Evaluation, Evaluation]:
+    """Evaluate with some covariances far out, and four times as far, beside others."""
+    first, second = (
+        evaluate(
+            problem,
+            [semidefinite_root(a + size * b) for a, b in zip(rest, large, strict=True)],
+        )
+        for size in (_FAR_OUT, _FARTHER**2 * _FAR_OUT)
+    )
+    return first, second
+
+
 def criterion_far_out(problem: Problem, lambdas: Blocks | None = None) -> float:
     """Return how low the criterion is far out in a direction in which it falls without end.
 
@@ -103,13 +149,7 @@ def _parts(units: list[float], lambdas: Blocks) -> tuple[Blocks, Blocks]:
 def _falling_along(problem: Problem, rest: Blocks, large: Blocks) -> float:
     """Return how low the criterion falls as some covariances grow, infinity if not for ever."""
     try:
-        first, second = (
-            evaluate(
-                problem,
-                [semidefinite_root(a + size * b) for a, b in zip(rest, large, strict=True)],
-            )
-            for size in (_FAR_OUT, _FARTHER**2 * _FAR_OUT)
-        )
+        first, second = _two_far_out(problem, rest, large)
     except LostPrecisionError:
         return -np.inf
     if second.criterion > first.criterion - _FALLS:

@@ -78,6 +78,14 @@ def check_residual_structure(
         )
 
 
+def check_search_of_prior(solver: Any) -> None:
+    """Raise ValueError for searches that a prior cannot have."""
+    if solver not in ("auto", "newton"):
+        raise ValueError(
+            f"solver={solver!r} does not know the densities of a prior: take 'auto' or 'newton'"
+        )
+
+
 def check_effects(
     products: CrossProducts,
     spec: ModelSpec,

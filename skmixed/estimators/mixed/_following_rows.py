@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows

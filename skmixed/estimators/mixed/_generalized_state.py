@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from skmixed.core.families.family import Family, fractional_events
-from skmixed.core.fit import Posterior
 from skmixed.core.generalized.after_fit.further_rows import with_further_rows
 from skmixed.core.generalized.approximation.working_model import WorkingFit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.joint_search.joint_newton import JointNewton
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.layout import Rows

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from skmixed.core.fit import Fit, Posterior
+from skmixed.bayes.penalties import with_penalties
+from skmixed.core.fit import Fit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.fitting import fit_tables, tables_of
@@ -35,6 +37,7 @@ from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.mixed._diagnosis import (
     check_effects,
     check_residual_structure,
+    check_search_of_prior,
     check_sizes,
     check_weights,
     print_iteration,
@@ -181,6 +184,7 @@ class LinearAttributes(MixedAttributes):
     residual_variance_ = FittedAttribute[float]("estimates.residual_variance")
     residual_parameters_ = FittedAttribute["pd.Series[float]"](optional=True)
     residual_deviations_ = FittedAttribute["pd.Series[float]"](optional=True)
+    penalty_ = FittedAttribute[float]("fit.penalty")
     solver_ = FittedAttribute[str]("fit.report.solver")
     monte_carlo_errors_ = FittedAttribute[dict[str, pd.DataFrame]](optional=True)
 
@@ -256,11 +260,14 @@ def asked_fit(
 def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Solver, str]:
     """Return the search that the parameters of an estimator ask for, and why, if it was chosen."""
     callback = print_iteration if model.verbose else None
+    if spec.is_penalised:
+        check_search_of_prior(model.solver)
     if not isinstance(model.solver, str):
         return replace(model.solver, callback=model.solver.callback or callback), ""
     most = model.max_iter or _MOST_EVALUATIONS
     newton = Newton(tol=model.tol, max_iter=most, callback=callback)
-    if model.solver == "newton" or (model.solver == "auto" and len(spec.used_factors) < 2):
+    is_simple = len(spec.used_factors) < 2 or spec.is_penalised
+    if model.solver == "newton" or (model.solver == "auto" and is_simple):
         return newton, ""
     iterative = IterativeSolver(tol=model.tol, max_iter=most, callback=callback)
     if model.solver == "auto":
@@ -281,6 +288,8 @@ def checked_spec(
     `by_position` are the grouping columns of an array.
     """
     spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
+    if model._penalised_by is not None:
+        spec = with_penalties(spec, products, model._penalised_by)
     check_weights(weights, spec)
     check_sizes(products, spec)
     check_effects(products, spec, by_position)

@@ -37,6 +37,8 @@ class MixedEstimator(FittedEstimator[State]):
     group_features: Any
     fit_intercept: bool
 
+    _penalised_by: Any = None  # prior distributions whose density is a part of the criterion
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "random": [str, Mapping, None],
         "fixed": [str, None],

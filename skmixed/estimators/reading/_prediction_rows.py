@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.batch.refits import refit_responses, refit_without_products
 from skmixed.core.batch.responses import Responses, ScaledResponses, draw_responses
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.residual_fit import ResidualFit

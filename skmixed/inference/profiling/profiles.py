@@ -150,8 +150,9 @@ def profile(
     Notes
     -----
     In R: ``profile(model)``. As there it is the full likelihood, to which a model fitted by REML is
-    refitted. Every point is a minimum of the deviance over all other parameters; that of a
-    generalized model is the one it was fitted by, by Laplace's approximation or by quadrature.
+    refitted; of a model with a `prior` it is that times the density of the prior. Every point is a
+    minimum of the deviance over all other parameters; that of a generalized model is the one it was
+    fitted by, by Laplace's approximation or by quadrature.
 
     References
     ----------

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from skmixed.core.fit import Posterior
 from skmixed.core.generalized.approximation.working_model import WorkingFit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, semidefinite_root
 from skmixed.core.rows.linear_predictor import z_b
 from skmixed.core.rows.prediction_errors import (
