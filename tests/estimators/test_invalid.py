@@ -272,6 +272,7 @@ def test_a_measured_column_that_is_taken_for_groups_by_position():
         ("residual", 3),
         ("residual", ["var(school)"]),
         ("method", "REML"),
+        ("prior", "flat"),
         ("fit_intercept", "yes"),
         ("weighting", "sampling"),
         ("handle_unknown", "ignore"),

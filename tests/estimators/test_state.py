@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skmixed import MixedLinearRegressor, lmer
+from skmixed.bayes import Gamma
 from skmixed.datasets import load_sleepstudy
 from skmixed.exceptions import FormulaSyntaxError, UnidentifiedWarning
 from tests.estimators.example import pupils
@@ -167,6 +168,7 @@ def test_clone_and_parameters():
         "covariance": {"school": "diagonal"},
         "residual": "var(school)",
         "method": "ml",
+        "prior": {"school": Gamma(2.0, 1.0)},
         "fit_intercept": True,
         "weighting": "precision",
         "handle_unknown": "nan",
