@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.fit import Fit, Posterior
+from skmixed.core.fit import Fit
 from skmixed.core.generalized.response_sums import ResponseSums
+from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.nonlinear.curve import DerivativeWay
