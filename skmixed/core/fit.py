@@ -14,7 +14,7 @@ from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, least_squares
 from skmixed.core.model.evaluation import Evaluation, evaluate
-from skmixed.core.model.problem import Problem, collapsed
+from skmixed.core.model.problem import Problem, collapsed, threads_for
 from skmixed.core.model.spec import Method, ModelSpec, Term
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.newton import Newton
@@ -66,11 +66,12 @@ class Fit:
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
         check_penalties(problem, products)
         searched = collapsed(problem)
-        try:
-            evaluation, report = search.solve(searched)
-        except NoMaximumError:
-            evaluation, report = search.solve(searched.with_noise())
-            report = replace(report, is_unbounded=True)
+        with threads_for(searched.structures, searched.n_levels, searched.rank):
+            try:
+                evaluation, report = search.solve(searched)
+            except NoMaximumError:
+                evaluation, report = search.solve(searched.with_noise())
+                report = replace(report, is_unbounded=True)
         _check_range(evaluation)
         if reason:
             report = replace(report, reason=reason)

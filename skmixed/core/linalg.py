@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cython_lapack, lapack
+from scipy.linalg import blas, cython_lapack, lapack
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -72,6 +72,24 @@ def triangular_inverse(matrix: FloatArray, *, lower: bool, unit: bool = False) -
     if not len(matrix):
         return np.zeros((0, 0))
     return np.asarray(lapack.dtrtri(matrix, lower=lower, unitdiag=unit)[0])
+
+
+def triangular_solution(
+    matrix: FloatArray,
+    right: FloatArray,
+    *,
+    lower: bool,
+    unit: bool = False,
+    transposes: bool = False,
+) -> FloatArray:
+    """Return T^-1 B, (p, m), of a triangular matrix, (p, p), or T'^-1 B if it `transposes` T.
+
+    Only the triangle is read. LAPACK's `trtrs`, of scipy's `solve_triangular`, wakes all threads of
+    OpenBLAS for three rows, too.
+    """
+    if not right.size:
+        return right
+    return np.asarray(blas.dtrsm(1.0, matrix, right, lower=lower, diag=unit, trans_a=transposes))
 
 
 def eigenvalues(matrix: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.evaluation import Evaluation, evaluate
-from skmixed.core.model.problem import Problem
+from skmixed.core.model.problem import Problem, threads_for
 from skmixed.core.model.stack import LockstepData, with_levels_merged
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.rows.scaled import ScaledTable
@@ -156,9 +156,12 @@ def solve_replicate(fit: Fit, problem: Problem) -> tuple[Evaluation | None, Solv
     try:
         if not fit.spec.terms:
             return evaluate(problem, []), _REFIT
-        evaluation, report = Newton().solve(problem, [lam @ lam.T for lam in fit.scaled_lambdas])
-        if not report.converged or any((np.diag(lam) == 0.0).any() for lam in evaluation.lambdas):
-            evaluation, report = Newton().solve(problem)
+        start = [lam @ lam.T for lam in fit.scaled_lambdas]
+        with threads_for(problem.structures, problem.n_levels, problem.rank):
+            evaluation, report = Newton().solve(problem, start)
+            is_singular = any((np.diag(lam) == 0.0).any() for lam in evaluation.lambdas)
+            if is_singular or not report.converged:
+                evaluation, report = Newton().solve(problem)
     except (LostPrecisionError, NoMaximumError, np.linalg.LinAlgError):
         return None, _LOST
     return evaluation, report

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import lapack
 
 from skmixed.core.elimination.coupling import Coupling, Matrix
 from skmixed.core.elimination.levels import (
@@ -35,7 +35,7 @@ from skmixed.core.elimination.stacking import (
     symmetric,
     symmetric_rows,
 )
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import FloatArray, IntArray, triangular_solution
 
 _CANCELLED = 100.0  # times what is left of a subtraction: two digits, of sixteen
 _FORM_BYTES = 2**24  # of rows at a time, of one number a random effect: 16 megabytes
@@ -137,15 +137,11 @@ class CrossedFactorisation(Factorisation):
 
     def whiten(self, rest: FloatArray) -> FloatArray:
         """Return L^-1 Lambda_2' times columns, (width, m)."""
-        scaled = self.scale.transpose_times(rest)
-        return np.asarray(
-            solve_triangular(self.lower, scaled, lower=True, check_finite=False, overwrite_b=True)
-        )
+        return triangular_solution(self.lower, self.scale.transpose_times(rest), lower=True)
 
     def solve_transposed(self, white: FloatArray) -> FloatArray:
         """Return L^-T times columns, (width, m)."""
-        solved = solve_triangular(self.lower, white, lower=True, trans="T", check_finite=False)
-        return np.asarray(solved)
+        return triangular_solution(self.lower, white, lower=True, transposes=True)
 
     @cached_property
     def inverse(self) -> FloatArray:

@@ -46,7 +46,7 @@ from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, block_diagonal
 from skmixed.core.model.evaluation import Evaluation
-from skmixed.core.model.problem import Problem
+from skmixed.core.model.problem import Problem, threads_for
 from skmixed.core.model.spec import Method, ModelSpec, Term
 from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.search.coordinates import Coordinates
@@ -111,11 +111,13 @@ class GeneralizedFit:
             )
         observations = Observations.of(layout, rows, spec, family, offset)
         settings = search or JointNewton()
-        optimum, report = optimum_of(observations, quadrature, settings)
-        shift = None
-        if quadrature == 1 and is_regular(observations, report) and len(spec.used_factors) == 1:
-            shift = quadrature_shift(observations, optimum)
-        fit = fit_at(observations, optimum, report, quadrature, shift)
+        n_fixed = len(spec.fixed)
+        with threads_for(observations.structures, observations.n_levels, n_fixed):
+            optimum, report = optimum_of(observations, quadrature, settings)
+            shift = None
+            if quadrature == 1 and is_regular(observations, report) and len(spec.used_factors) == 1:
+                shift = quadrature_shift(observations, optimum)
+            fit = fit_at(observations, optimum, report, quadrature, shift)
         if optimum.separating is None and np.isnan(fit.evaluation.lower).any():
             raise LostPrecisionError(
                 "too few digits are left for the coefficients: they are told from the random "

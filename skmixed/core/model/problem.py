@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,16 +14,18 @@ from skmixed.core.elimination.chain import Chain
 from skmixed.core.elimination.choose import arrange
 from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, Elimination
-from skmixed.core.linalg import FloatArray, IntArray, least_squares, semidefinite_root
+from skmixed.core.linalg import WIDE, FloatArray, IntArray, least_squares, semidefinite_root
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.penalty import ScaledPenalty
 from skmixed.core.model.scaling import ScaledModel, scaled_pairs
 from skmixed.core.model.spec import ModelSpec
+from skmixed.core.one_thread import one_thread
 from skmixed.core.sums.blocks import PairBlock
 from skmixed.core.sums.crossproducts import CrossProducts
 
 _EXACT_FIT = 1e-14  # of y'Wy for each column: what rounding leaves of a residual of zero
 _NOISE = 2.0**-30  # of y'Wy: 1e-9, less than any data mean and far more than rounding
+_WORTH_THREADS = 1_000  # rows of a dense matrix: to factor one takes long enough for threads to pay
 _LEAST_LEVELS = 5_000  # a search over fewer is a matter of milliseconds anyway
 _LARGEST_SIZE = 2**16 - 1  # sizes are counted in a table and sorted as 16-bit integers
 _MOST_SIZES = 500  # each takes a root in Python, which more levels a size must pay for
@@ -150,6 +154,23 @@ class Problem:
         if self.n_observations <= self.rank:
             return False
         return bool(self.least_squares[1] > _EXACT_FIT * len(gram) * gram[-1, -1])
+
+
+def threads_for(
+    structures: Sequence[Structure], n_levels: Sequence[float], n_fixed: int
+) -> AbstractContextManager[None]:
+    """Return a context for a search over terms, in which BLAS has one thread unless they are large.
+
+    Of one narrow term it makes no calls that BLAS would spread over threads.
+    """
+    widest = max((structure.size for structure in structures), default=0)
+    if len(structures) < 2 and widest < WIDE:
+        return nullcontext()
+    n_effects = [s.size * n for s, n in zip(structures, n_levels, strict=True)]
+    n_theta = sum(structure.n_theta for structure in structures)
+    beside = sum(n_effects) - max(n_effects)
+    is_small = max(beside, n_theta, widest, n_fixed) < _WORTH_THREADS
+    return one_thread() if is_small else nullcontext()
 
 
 def collapsed(problem: Problem) -> Problem:

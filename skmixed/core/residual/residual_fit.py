@@ -11,7 +11,7 @@ import numpy as np
 from skmixed.core.fit import Fit, check_penalties
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import Evaluation, evaluate
-from skmixed.core.model.problem import Problem
+from skmixed.core.model.problem import Problem, threads_for
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.joint_derivatives import (
     JointCurvature,
@@ -59,7 +59,9 @@ class ResidualFit(Fit):
         problem = ResidualProblem.of(tables, spec)
         check_penalties(problem.independent, tables.base)
         begin = None if near is None else near._as_start(problem)
-        evaluation, report, phi = search_jointly(problem, solver or Newton(), held or {}, begin)
+        plain, newton = problem.independent, solver or Newton()
+        with threads_for(plain.structures, plain.n_levels, plain.rank):
+            evaluation, report, phi = search_jointly(problem, newton, held or {}, begin)
         structure, ratio = problem.structure.reported(phi)
         maps = problem.independent.model.random_maps
         lambdas = [

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg
 
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.given_parameters import Posterior
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import FloatArray, IntArray, triangular_solution
 from skmixed.core.model.scaling import ScaledModel
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.layout import Rows
@@ -39,7 +38,7 @@ class ScaledTable:
         cls, model: ScaledModel, basis: FloatArray, spec: ModelSpec, rows: Rows
     ) -> ScaledTable:
         """Scale rows of the layout to the units of a model, whose sums have a basis."""
-        right_map = linalg.solve_triangular(basis, model.to_raw, unit_diagonal=True)
+        right_map = triangular_solution(basis, model.to_raw, lower=False, unit=True)
         random, codes = [], []
         for factor, random_map in zip(spec.used_factors, model.random_maps, strict=True):
             known = rows.codes[factor] >= 0

@@ -8,11 +8,13 @@ again. Sums are kept about a shift of every column and in a unit of the weights
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray, triangular_inverse
+from skmixed.core.one_thread import one_thread
 from skmixed.core.sums.blocks import FactorBlock, PairBlock, transform
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
@@ -32,6 +34,9 @@ from skmixed.core.sums.summation import (
     unit_of,
     within_levels,
 )
+
+_SPREAD_WORK = 2**18  # multiplications of a product: of fewer, OpenBLAS makes it by one thread
+_LARGE_WORK = 10**8  # the same: of more, threads save more than the milliseconds they wake in
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,10 +127,12 @@ class CrossProducts:
         basis: FloatArray | None = None,
     ) -> CrossProducts:
         """Do the same without sums within levels, wherever these lie; some may have no rows."""
-        basis = choose_basis(columns) if basis is None else basis
-        unit = unit_of(weights)
-        products = cls._sums(plan, columns, in_unit(weights, unit), basis, unit)
-        check_squares(plan.layout.columns, products.gram, columns, basis)
+        work = columns.size * columns.shape[1]
+        with one_thread() if _SPREAD_WORK < work < _LARGE_WORK else nullcontext():
+            basis = choose_basis(columns) if basis is None else basis
+            unit = unit_of(weights)
+            products = cls._sums(plan, columns, in_unit(weights, unit), basis, unit)
+            check_squares(plan.layout.columns, products.gram, columns, basis)
         return products
 
     @classmethod

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import lstsq, solve_triangular
+from scipy.linalg import lstsq
 
-from skmixed.core.linalg import FloatArray, IntArray, least_squares
+from skmixed.core.linalg import FloatArray, IntArray, least_squares, triangular_solution
 from skmixed.core.sums.layout import CONSTANT
 
 _SAMPLE = 4096  # rows that are looked at, at least: a shift need only be near the mean
@@ -106,7 +106,7 @@ def change_of_basis(old: FloatArray, new: FloatArray) -> FloatArray | None:
     """
     if np.array_equal(old, new):
         return None
-    return np.asarray(solve_triangular(old, new, unit_diagonal=True))
+    return triangular_solution(old, new, lower=False, unit=True)
 
 
 _DENSE_ENTRIES = 10_000  # of the selector, rows times levels: with more the sparse one is faster

@@ -43,6 +43,7 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, inverse_felt
 from skmixed.core.model.evaluation import Evaluation, evaluate, exact_hessian
+from skmixed.core.model.problem import threads_for
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.visits.visits_fit import VisitsFit
 from skmixed.core.search.coordinates import Coordinates, theta_gradient
@@ -149,7 +150,9 @@ def _hessian(evaluation: Evaluation, coordinates: Coordinates, theta: FloatArray
         (directions,) = coordinates.directions(theta)
         exact = exact_hessian(evaluation, [(0, directions)])
         return exact + (curvature + curvature.T) / 2.0
-    return _differences(evaluation, coordinates, theta)
+    problem = evaluation.problem
+    with threads_for(problem.structures, problem.n_levels, problem.rank):
+        return _differences(evaluation, coordinates, theta)
 
 
 def _differences(evaluation: Evaluation, coordinates: Coordinates, theta: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import linalg
 
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, triangular_solution
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.model.scaling import independent_columns
 from skmixed.inference.fitted import design_of, formula_of, snapshot
@@ -110,7 +110,7 @@ def _test_after(tests: CoefficientTests, own: list[int], before: list[int]) -> J
     order = before + own
     chosen = [order[n] for n in independent_columns(gram[np.ix_(order, order)])]
     root = linalg.cholesky(gram[np.ix_(chosen, chosen)], lower=True)
-    rows = linalg.solve_triangular(root, gram[chosen], lower=True)
+    rows = triangular_solution(root, gram[chosen], lower=True)
     return _test_of(tests, rows[[place in own for place in chosen]])
 
 
