@@ -13,8 +13,9 @@ from skmixed.core.model.problem import Problem, collapsed
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.search.coordinates import Coordinates, local_model
 from skmixed.core.search.em import EM
+from skmixed.core.search.minque import minque_start
 from skmixed.core.search.newton import Newton
-from skmixed.core.search.starts import minque_start, other_starts
+from skmixed.core.search.starts import other_starts
 from skmixed.core.search.state import em_step
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows

@@ -26,9 +26,9 @@ from skmixed.core.linalg import (
 from skmixed.core.model.evaluation import Evaluation, evaluate
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates, local_model, theta_gradient
+from skmixed.core.search.minque import minque_start
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, MonteCarlo, SolverReport
-from skmixed.core.search.starts import minque_start
 from skmixed.core.search.state import SearchState
 from skmixed.core.search.trust_region import ACCEPTED_RATIO, new_radius
 

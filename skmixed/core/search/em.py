@@ -12,9 +12,9 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates
+from skmixed.core.search.minque import minque_start
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, Iteration, SolverReport
-from skmixed.core.search.starts import minque_start
 from skmixed.core.search.state import em_step
 from skmixed.core.search.unbounded import evaluate_bounded
 

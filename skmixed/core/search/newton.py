@@ -22,6 +22,7 @@ from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
 from skmixed.core.search.coordinates import Coordinates, local_model, theta_gradient
 from skmixed.core.search.lockstep import LITTLE_HIGHER, are_near
+from skmixed.core.search.minque import minque_start
 from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.search.spread import spread
 from skmixed.core.search.starts import (
@@ -30,7 +31,6 @@ from skmixed.core.search.starts import (
     has_plenty,
     is_like_residual,
     largest_root,
-    minque_start,
     other_starts,
     without_weak_terms,
 )

@@ -42,6 +42,9 @@ _N_DRAWN = 16  # starts that are drawn: of those there are, one in forty was nee
 _LEAST_DRAWN = 4  # the same where an evaluation takes long
 _BUDGET = 4e7  # cubes of the number of effects, over all starts: half a second or so
 _MANY_ROUNDS = 12  # rounds after which a search that stands high and gains little is given up
+_SOME_ROUNDS = 8  # the same where few of many searches are left, for which a round takes as long
+_FEW_LEFT = 0.2  # of the searches: of 116 drawn designs none of so few ended below all others
+_FAR_ABOVE = 5.0  # of the criterion above the lowest, where these few are given up
 _SMALLEST, _LARGEST = -1.5, 2.5  # powers of ten between which drawn deviations lie
 _FAR_SMALLEST, _FAR_LARGEST = -2.5, 0.5  # the same, in deviations as large as were found far out
 _ROUNDS = 3  # between looks at which searches have come together
@@ -137,7 +140,7 @@ class _SpreadSearch(StackSearch):
 
     def record(self) -> int:
         """Write where the lowest search stands; return how many lines there are."""
-        lowest = int(np.nanargmin(self.point.criterion))
+        lowest = int(np.fmin(self.point.criterion, np.inf).argmin())
         criterion = float(self.point.criterion[lowest]) + self.problem.constant
         slope = float(np.linalg.norm(self.point.slope[lowest]))
         seconds = time.perf_counter() - self.began
@@ -152,9 +155,11 @@ class _SpreadSearch(StackSearch):
         n_rounds = self.record()
         gone = [has_vanished(self.problem, square) for square in self.squares(active)]
         active = active[~np.array(gone, dtype=bool)]
-        if n_rounds > _MANY_ROUNDS:
-            excess = self.point.criterion[active] - np.nanmin(self.point.criterion)
-            is_hopeless = excess > HOPELESS * self.predicted[active]
+        if n_rounds > _SOME_ROUNDS:
+            excess = self.point.criterion[active] - np.fmin.reduce(self.point.criterion)
+            is_hopeless = (excess > HOPELESS * self.predicted[active]) & (n_rounds > _MANY_ROUNDS)
+            if len(active) <= _FEW_LEFT * len(self.is_dropped):
+                is_hopeless |= excess > _FAR_ABOVE
             self.is_dropped[active[is_hopeless]] = True
             active = active[~is_hopeless]
         if n_rounds % _ROUNDS:
