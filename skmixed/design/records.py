@@ -177,6 +177,7 @@ _ADDED = {
     "FormulaParts": {"smooths"},
     "RandomTerm": {"smooths", "covariance"},
     "Term": {"curve", "whole", "penalty"},
+    "CAR1": {"gap"},
 }
 
 

@@ -28,6 +28,8 @@ def _table():
     table = pd.DataFrame(
         {"subject": subject, "visit": visit, "kind": kind, "x": x, "site": subject // 6}
     )
+    table["time"] = visit + RNG.uniform(-0.3, 0.3, len(table))
+    table["size"] = RNG.uniform(0.5, 3.0, len(table))
     kept = RNG.uniform(size=len(table)) < 0.9
     return table[kept].reset_index(drop=True), y[kept]
 
@@ -38,6 +40,9 @@ MODELS = {
     "rows in order": ({}, "x + visit", "ar1(| subject)"),
     "nested": ("(1 | site/subject)", "x", "ar1(visit | subject) * var(kind)"),
     "times": ("(1 | subject)", "x", "car1(visit | subject)"),
+    "any times": ("(1 | subject)", "x", "car1(time | subject)"),
+    "sizes": ("(1 | subject)", "x", "power(size)"),
+    "shared and sizes": ({}, "x", "cs(| subject) * power(size)"),
     "cs": ({}, "x + visit", "cs(| subject) * var(kind)"),
     "strata": ("(1 | site)", "x", "var(kind)"),
     "visits": ({}, "x + visit", "us(visit | subject)"),

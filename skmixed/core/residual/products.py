@@ -224,7 +224,8 @@ class ResidualProduct(ResidualStructure):
         if self.correlation is not None:
             kind = self.correlation
             value, slope = kind.value(float(phi[0]))
-            found.append(ResidualParameter(kind.name, value, kind.lower, 1.0, slope * unit[0], 0.0))
+            slopes, name = slope * unit[0], kind.parameter
+            found.append(ResidualParameter(name, value, kind.lower, 1.0, slopes, 0.0))
         for place, stratum in enumerate(self.free, first):
             ratio = float(np.exp(phi[place]))
             name = f"ratio {self.strata[stratum]}/{self.strata[self.reference]}"

@@ -157,22 +157,29 @@ class ResidualTables:
         return ResidualTables.of(base.layout, rows, residual_rows, self.structure, base.basis, base)
 
     def _left(self, part: ResidualTables) -> dict[str, Any]:
-        """Return what is left of counts and tables without those of a part of the rows."""
-        place = {key: m for m, key in enumerate(part.keys)}
-        if not set(place) <= set(self.keys):
-            raise ValueError("rows are taken out that are not there: no others have such gaps")
-        counts = np.array([self.counts, self.weighted_counts])
+        """Return what is left of keys, counts and tables without those of a part of the rows.
+
+        A part of few values, which have tables of their own, is taken out of points between them
+        by tables of the opposite sign.
+        """
+        keys = tuple(sorted({*self.keys, *part.keys}))
+        counts = np.zeros((2, len(keys)))
         tables = []
-        empty = _emptied(part.base.in_unit(self.base.unit))
-        for m, (key, table) in enumerate(zip(self.keys, self.tables, strict=True)):
-            gone = empty
-            if key in place:
-                at = place[key]
-                counts[:, m] -= part.counts[at], part.weighted_counts[at]
-                gone = part.tables[at].in_unit(self.base.unit)
-            tables.append(table.minus(gone))
+        unit = self.base.unit
+        nothing, empty = _emptied(self.base), _emptied(part.base.in_unit(unit))
+        mine, theirs = ({key: m for m, key in enumerate(each.keys)} for each in (self, part))
+        for m, key in enumerate(keys):
+            whole, gone = nothing, empty
+            if key in mine:
+                whole = self.tables[mine[key]]
+                counts[:, m] = self.counts[mine[key]], self.weighted_counts[mine[key]]
+            if key in theirs:
+                gone = part.tables[theirs[key]].in_unit(unit)
+                counts[:, m] -= part.counts[theirs[key]], part.weighted_counts[theirs[key]]
+            tables.append(whole.minus(gone))
         counts[1, counts[0] == 0.0] = 0.0  # of weights rounding may be left
-        return {"counts": counts[0], "weighted_counts": counts[1], "tables": tuple(tables)}
+        left = {"counts": counts[0], "weighted_counts": counts[1], "tables": tuple(tables)}
+        return {"keys": keys, **left}
 
     def __add__(self, other: ResidualTables) -> ResidualTables:
         """Merge with the tables of other rows; raise ValueError where a series is in both."""

@@ -19,7 +19,8 @@ from skmixed.core.sums.layout import unique_rows
 
 _GAPS = Points(math.log(8.0), 20)  # of log gaps: weights of pairs to 1e-11
 _VALUES = Points(2.0, 22)  # of log values: weights to 1e-10 up to powers of 2.5
-_MOST_VARIANCES = 50  # variances within series that share a correlation: pairs of them are summed
+_MOST_CLASSES = 50  # of variance within series that share a correlation: pairs of them are summed
+_MOST_PAIRS = 4_000_000  # of rows, whose columns take a gigabyte or so
 _MOSTLY = 0.5  # of the rows: with more, one pass over all is shorter than over a selection
 
 
@@ -82,43 +83,56 @@ def of_series(
 ) -> list[Selection]:
     """Select every two classes of variance of a series, by its size, for their sums.
 
-    Raises ValueError where there are too many classes of variance.
+    Where there are many classes, these are its rows. Raises ValueError for too many pairs of rows.
     """
-    rows, series = order.order, order.series
+    rows, starts = order.order, order.starts
     classes = [each[rows] for each in (stratum, value) if each is not None]
-    starts = order.starts
+    are_few = True
     if classes:
-        codes, first = unique_rows(classes)
-        if len(first) > _MOST_VARIANCES:
-            raise ValueError(
-                f"the variance has {len(first)} values within series that share a correlation, "
-                f"more than {_MOST_VARIANCES}: use car1() in the place of cs(), or var() of a few "
-                "classes in the place of power()"
-            )
-        inner = np.lexsort((codes, series))
+        codes, distinct = unique_rows(classes)
+        are_few = len(distinct) <= _MOST_CLASSES
+        starts = np.arange(len(rows))
+    if classes and are_few:
+        inner = np.lexsort((codes, order.series))
         rows, codes = rows[inner], codes[inner]
-        is_new = (np.diff(series, prepend=-1) != 0) | (np.diff(codes, prepend=-1) != 0)
+        is_new = (np.diff(order.series, prepend=-1) != 0) | (np.diff(codes, prepend=-1) != 0)
         starts = np.flatnonzero(is_new)
-    of_run = series[starts]
+    of_run = order.series[starts]
     is_first = np.diff(of_run, prepend=-1) != 0
     size = order.sizes[np.cumsum(is_first) - 1].astype(np.float64)
     own = None if stratum is None else stratum[rows[starts]]
     of_runs = None if value is None else value[rows[starts]]
     found: list[Selection] = []
-    for apart in range(_MOST_VARIANCES):  # runs of one series, that far apart
-        first = np.flatnonzero(of_run[apart:] == of_run[: len(of_run) - apart])
-        if not len(first):
-            break
-        second = first + apart
-        strata = _by_strata(*_ordered(own, first, second))
-        mean = None if of_runs is None else _mean(of_runs, first, second)
-        values = under(0.0) if mean is None else by_class(mean)
+    for first, second in ((np.arange(len(starts)), None), _pairs_within(of_run)):
+        others = first if second is None else second
+        values = under(0.0)
+        if of_runs is not None:
+            mean = _mean(of_runs, first, others)
+            values = by_class(mean) if are_few else _by_value(mean)
+        strata = _by_strata(*_ordered(own, first, others))
         for part in divided(SERIES, *strata, by_class(size[first]), values):
-            chosen = part.of(first)
-            count = float(is_first[chosen].sum()) if apart == 0 else 0.0
-            other = part.of(second) if apart else None
-            found.append(Selection(part.key, count, chosen, other, None, (rows, starts)))
+            chosen, count = part.of(first), 0.0
+            if second is None:
+                begun = is_first[chosen]
+                count = float(begun.sum() if part.weights is None else begun @ part.weights)
+            other = None if second is None else part.of(second)
+            found.append(Selection(part.key, count, chosen, other, part.weights, (rows, starts)))
     return found
+
+
+def _pairs_within(series: IntArray) -> tuple[IntArray, IntArray]:
+    """Return every two places of sorted series, (n,), that have one series, (n_pairs,) each."""
+    sizes = np.bincount(series)
+    n_pairs = int((sizes * (sizes - 1) // 2).sum())
+    if n_pairs > _MOST_PAIRS:
+        raise ValueError(
+            f"the variance has many values within series that share a correlation, and these have "
+            f"{n_pairs} pairs of rows, more than {_MOST_PAIRS}: use car1() in the place of cs(), "
+            "or var() of a few classes in the place of power()"
+        )
+    later = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(series)) - 1  # of the same series
+    first = np.repeat(np.arange(len(series)), later)
+    return first, first + np.arange(n_pairs) - np.repeat(np.cumsum(later) - later, later) + 1
 
 
 def _count(part: Part, n: int) -> float:

@@ -20,6 +20,7 @@ from skmixed.core.residual.residual_rows import SeriesOrder
 
 ROWS, ENDS, LAGS, SERIES = 0.0, 1.0, 2.0, 3.0  # kinds of tables, first in their keys
 _FINEST = 32.0  # median gaps to one: gaps below that do not set the unit of a rate
+_SMALL_GAPS, _LARGE_GAPS = 0.1, 1_000.0  # median gaps at which the correlation at one is a number
 _START = 0.25  # correlation of neighbours that a search begins from: weak, of the usual sign
 _OTHER_START = 0.9  # another: where a random intercept can stand for most of a correlation
 
@@ -67,6 +68,11 @@ class SeriesCorrelation(ABC):
         Of tables of rows, (3,), and of other kinds, with gaps or sizes, (m,), twice (3, m): values
         with two derivatives.
         """
+
+    @property
+    def parameter(self) -> str:
+        """Name of the reported parameter."""
+        return self.name
 
     @abstractmethod
     def value(self, phi: float) -> tuple[float, float]:
@@ -169,10 +175,12 @@ class CAR1(Neighbours):
     """Autoregression in continuous time; the parameter is the correlation at a gap of one.
 
     rho = s^(2 gap / unit) with s = tanh(phi / 2), so that no correlation, s = 0, is an interior
-    point of phi. The unit is the smallest gap.
+    point of phi. The unit is the smallest gap. Where times are in a unit in which gaps are tiny or
+    huge, so that a correlation at one would be 0 or 1, the parameter is that at the usual gap.
     """
 
     unit: float = 1.0
+    gap: float = 1.0  # at which the correlation is reported
 
     name: ClassVar[str] = "car1"
     lower: ClassVar[float] = 0.0
@@ -182,7 +190,8 @@ class CAR1(Neighbours):
         order = np.argsort(distance)
         below = np.cumsum(counts[order])
         median = float(distance[order][np.searchsorted(below, below[-1] / 2.0)])
-        return replace(self, unit=max(float(distance.min()), median / _FINEST))
+        gap = 1.0 if _SMALL_GAPS < median < _LARGE_GAPS else float(f"{median:.3g}")
+        return replace(self, unit=max(float(distance.min()), median / _FINEST), gap=gap)
 
     def starts(self) -> tuple[float, ...]:
         return 2.0 * np.arctanh(np.sqrt(_START)), 2.0 * np.arctanh(np.sqrt(_OTHER_START))
@@ -199,8 +208,12 @@ class CAR1(Neighbours):
         change = slope**2 - power * s * (root**2 + s / 2.0) / (2.0 * root**2)
         return rho * np.array([np.ones(len(gap)), slope, change]), -np.expm1(2.0 * log_r)
 
+    @property
+    def parameter(self) -> str:
+        return self.name if self.gap == 1.0 else f"{self.name} at a gap of {self.gap:g}"
+
     def value(self, phi: float) -> tuple[float, float]:
-        change, _ = self.rho(phi, np.ones(1))
+        change, _ = self.rho(phi, np.array([self.gap]))
         return float(change[0, 0]), float(change[1, 0])
 
 

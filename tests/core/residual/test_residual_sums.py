@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from skmixed.core.residual import selections
 from skmixed.core.residual.partition import Part, Points
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import SeriesOrder
@@ -100,7 +101,9 @@ def test_frequency_weights_of_variances_are_repeated_rows():
         ResidualFit.of_tables(weighted.tables(structure_of("ar1")), spec)
 
 
-@pytest.mark.parametrize("name", ["car1", "car1 var", "power", "car1 power"])
+@pytest.mark.parametrize(
+    "name", ["car1", "car1 var", "power", "car1 power", "cs power", "cs var power"]
+)
 def test_many_gaps_and_values_are_summed_at_points(name):
     design = SeriesDesign.drawn(8, "intercept", n_series=60)
     rng = np.random.default_rng(0)
@@ -114,6 +117,13 @@ def test_many_gaps_and_values_are_summed_at_points(name):
     _, criterion = design.dense(R, fit.lambdas, reml=True)
     assert fit.criterion == pytest.approx(criterion, abs=1e-7)
     assert len(fit.tables.keys) < 4000
+
+
+def test_too_many_pairs_of_rows_are_refused(monkeypatch):
+    design = SeriesDesign.drawn(8, n_series=60)
+    values = np.random.default_rng(0).uniform(0.5, 3.0, len(design.value))
+    monkeypatch.setattr(selections, "_MOST_PAIRS", 100)
+    refused(replace(design, value=values), "cs power", "pairs of rows, more than 100: use car1")
 
 
 def test_points_stand_for_any_number_of_values():
@@ -202,3 +212,17 @@ def test_levels_far_apart_and_far_from_zero_keep_their_digits():
     moved = ResidualFit.of_tables(far.tables(structure_of("ar1")), design.spec())
     assert moved.criterion == pytest.approx(fit.criterion, abs=1e-6)
     assert moved.phi == pytest.approx(fit.phi, abs=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 86_400.0, 1e14])
+def test_a_unit_of_time_changes_nothing_but_where_the_correlation_is_read(unit):
+    design = SeriesDesign.drawn(6, "intercept", whole=False, n_series=40)
+    fit = ResidualFit.of_tables(design.tables(structure_of("car1")), design.spec())
+    moved = replace(design, position=unit * design.position)
+    other = ResidualFit.of_tables(moved.tables(structure_of("car1")), design.spec())
+    assert other.criterion == pytest.approx(fit.criterion, abs=1e-9)
+    (known,), (found,) = fit.residual_parameters, other.residual_parameters
+    assert known.name == "car1"
+    gap = float(found.name.removeprefix("car1 at a gap of "))
+    assert gap == pytest.approx(0.5 * unit, rel=1e-2)
+    assert found.value == pytest.approx(known.value ** (gap / unit), rel=1e-5)
