@@ -198,11 +198,11 @@ class Dense:
             return self.residuals(
                 found.get("cs", 0.0) + (1.0 - found.get("cs", 0.0)) * np.eye(n), log_sd
             )
-        if name == "car1" and not 1e-3 < found[name] < 1.0 - 1e-3:  # at a gap of one unit of time
-            fit, apart = model._state().fit, self.apart()
-            R = fit.structure.carried(fit.phi, apart.ravel()).reshape(apart.shape)
-            return self.residuals(R, log_sd)
-        if name in ("ar1", "car1"):
+        if name == "car1":
+            (said,) = (each for each in found if each.startswith(name))
+            gap = float(said.removeprefix("car1 at a gap of ")) if " " in said else 1.0
+            return self.residuals(found[said] ** (self.apart() / gap), log_sd)
+        if name == "ar1":
             apart = self.apart() if "hom" not in text else np.abs(self.visit[:, None] - self.visit)
             return self.residuals(found.get(name, 0.0) ** apart, log_sd)
         return self.residuals(np.eye(n), log_sd)
