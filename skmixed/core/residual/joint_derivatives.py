@@ -119,15 +119,18 @@ class PhiDerivatives:
     def rests(self) -> Blocks:
         """T = dC - dA b of every factor, (q, k, p + 1, n_levels)."""
         zipped = zip(self.right_slopes, self.own_slopes, self.effects, strict=True)
-        return [right - np.einsum("qabl,bpl->qapl", own, b) for right, own, b in zipped]
+        return [
+            right - (own * b if len(b) == 1 else np.einsum("qabl,bpl->qapl", own, b))
+            for right, own, b in zipped
+        ]
 
     @cached_property
     def form_slopes(self) -> FloatArray:
         """Changes dM, (q, p + 1, p + 1)."""
         change = total(self.combination.slopes, self.problem.gram)
         for b, rest, right in zip(self.effects, self.rests, self.right_slopes, strict=True):
-            half = np.tensordot(rest + right, b, ((1, 3), (0, 2)))  # (q, r, p)
-            change = change - half
+            both, flat = (rest + right).swapaxes(1, 2), b.swapaxes(0, 1).reshape(b.shape[1], -1)
+            change = change - both.reshape(*both.shape[:2], -1) @ flat.T
         for (i, j), (rows, columns) in self.pair_levels.items():
             tables = total(self.combination.slopes, self.problem.pairs[i, j])
             left, right = self.effects[i][:, :, rows], self.effects[j][:, :, columns]
@@ -246,11 +249,10 @@ def joint_model(
 def _through_effects(in_phi: PhiDerivatives) -> FloatArray:
     """Return tr(H dA_a H dA_b) + 2 tr(W_m T_a'H T_b), (q, q), of one factor."""
     (h,), (own,), (rest,) = in_phi.conditional, in_phi.own_slopes, in_phi.rests
-    through = np.einsum("abl,qbcl->qacl", h, own)
-    seen = np.einsum("abl,qbpl->qapl", h, rest)
+    through, seen = _times(h, own), _times(h, rest)
     weighted = np.matmul(2.0 * in_phi.evaluation.middle, rest)
-    traces = np.tensordot(through, through, ((1, 2, 3), (2, 1, 3)))
-    return np.asarray(traces + np.tensordot(weighted, seen, ((1, 2, 3), (1, 2, 3))))
+    traces = _inner(through, through.swapaxes(1, 2))
+    return np.asarray(traces + _inner(weighted, seen))
 
 
 def _mixed(in_phi: PhiDerivatives) -> FloatArray:
@@ -260,12 +262,24 @@ def _mixed(in_phi: PhiDerivatives) -> FloatArray:
     factorisation = evaluation.factorisation
     assert isinstance(factorisation, ChainFactorisation)
     shrinker = factorisation.levels[0].shrinker
-    half = np.einsum("abl,qbcl->qacl", shrinker, own)
-    traces = np.tensordot(half, shrinker, ((2, 3), (1, 2)))
-    through = np.einsum("abl,qbpl->qapl", shrinker, rest)
+    half, through = _times(shrinker, own), _times(shrinker, rest)
     weighted = np.matmul(evaluation.middle, cross)
-    forms = np.tensordot(through, weighted, ((2, 3), (1, 2)))
+    q, k = half.shape[:2]
+    traces = half.reshape(q, k, -1) @ shrinker.reshape(k, -1).T
+    forms = through.reshape(q, k, -1) @ weighted.reshape(k, -1).T
     return np.asarray(traces - forms - forms.transpose(0, 2, 1))
+
+
+def _times(left: FloatArray, tables: FloatArray) -> FloatArray:
+    """Return the product with every table, (q, k, m, n_levels), at every level, left (k, k)."""
+    if len(left) == 1:
+        return left[0, 0] * tables
+    return np.asarray(np.einsum("abl,qbml->qaml", left, tables))
+
+
+def _inner(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Return the inner product of every two arrays, (a, ...) and (b, ...), (a, b)."""
+    return first.reshape(len(first), -1) @ second.reshape(len(second), -1).T
 
 
 def _through_fixed(evaluation: Evaluation, rows: FloatArray, columns: FloatArray) -> FloatArray:
@@ -277,5 +291,5 @@ def _through_fixed(evaluation: Evaluation, rows: FloatArray, columns: FloatArray
     change -= q_rows[:, None] * q_columns / evaluation.degrees
     if evaluation.problem.spec.method == "reml":
         left, right = covariance @ rows[:, :-1, :-1], covariance @ columns[:, :-1, :-1]
-        change -= np.tensordot(left, right, ((1, 2), (2, 1)))
+        change -= _inner(left, right.swapaxes(1, 2))
     return np.asarray(change)

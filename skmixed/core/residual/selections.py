@@ -19,8 +19,8 @@ from skmixed.core.sums.layout import unique_rows
 
 _GAPS = Points(math.log(8.0), 20)  # of log gaps: weights of pairs to 1e-11
 _VALUES = Points(2.0, 22)  # of log values: weights to 1e-10 up to powers of 2.5
-_MOST_CLASSES = 50  # of variance within series that share a correlation: pairs of them are summed
-_MOST_PAIRS = 4_000_000  # of rows, whose columns take a gigabyte or so
+_MOST_VARIANCES = 50  # of variance within series that share a correlation: pairs of them are summed
+_MOST_ROW_PAIRS = 4_000_000  # of rows, whose columns take a gigabyte or so
 _MOSTLY = 0.5  # of the rows: with more, one pass over all is shorter than over a selection
 
 
@@ -90,7 +90,7 @@ def of_series(
     are_few = True
     if classes:
         codes, distinct = unique_rows(classes)
-        are_few = len(distinct) <= _MOST_CLASSES
+        are_few = len(distinct) <= _MOST_VARIANCES
         starts = np.arange(len(rows))
     if classes and are_few:
         inner = np.lexsort((codes, order.series))
@@ -124,10 +124,10 @@ def _pairs_within(series: IntArray) -> tuple[IntArray, IntArray]:
     """Return every two places of sorted series, (n,), that have one series, (n_pairs,) each."""
     sizes = np.bincount(series)
     n_pairs = int((sizes * (sizes - 1) // 2).sum())
-    if n_pairs > _MOST_PAIRS:
+    if n_pairs > _MOST_ROW_PAIRS:
         raise ValueError(
             f"the variance has many values within series that share a correlation, and these have "
-            f"{n_pairs} pairs of rows, more than {_MOST_PAIRS}: use car1() in the place of cs(), "
+            f"{n_pairs} pairs of rows, more than {_MOST_ROW_PAIRS}: use car1() in the place of cs(), "
             "or var() of a few classes in the place of power()"
         )
     later = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(series)) - 1  # of the same series

@@ -122,7 +122,7 @@ def test_many_gaps_and_values_are_summed_at_points(name):
 def test_too_many_pairs_of_rows_are_refused(monkeypatch):
     design = SeriesDesign.drawn(8, n_series=60)
     values = np.random.default_rng(0).uniform(0.5, 3.0, len(design.value))
-    monkeypatch.setattr(selections, "_MOST_PAIRS", 100)
+    monkeypatch.setattr(selections, "_MOST_ROW_PAIRS", 100)
     refused(replace(design, value=values), "cs power", "pairs of rows, more than 100: use car1")
 
 
