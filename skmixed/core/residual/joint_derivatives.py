@@ -14,6 +14,7 @@ Letters are those of `skmixed.core.model.evaluation`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -129,8 +130,7 @@ class PhiDerivatives:
         """Changes dM, (q, p + 1, p + 1)."""
         change = total(self.combination.slopes, self.problem.gram)
         for b, rest, right in zip(self.effects, self.rests, self.right_slopes, strict=True):
-            both, flat = (rest + right).swapaxes(1, 2), b.swapaxes(0, 1).reshape(b.shape[1], -1)
-            change = change - both.reshape(*both.shape[:2], -1) @ flat.T
+            change = change - _flat((rest + right).swapaxes(1, 2), 2) @ _flat(b.swapaxes(0, 1), 1).T
         for (i, j), (rows, columns) in self.pair_levels.items():
             tables = total(self.combination.slopes, self.problem.pairs[i, j])
             left, right = self.effects[i][:, :, rows], self.effects[j][:, :, columns]
@@ -264,9 +264,8 @@ def _mixed(in_phi: PhiDerivatives) -> FloatArray:
     shrinker = factorisation.levels[0].shrinker
     half, through = _times(shrinker, own), _times(shrinker, rest)
     weighted = np.matmul(evaluation.middle, cross)
-    q, k = half.shape[:2]
-    traces = half.reshape(q, k, -1) @ shrinker.reshape(k, -1).T
-    forms = through.reshape(q, k, -1) @ weighted.reshape(k, -1).T
+    traces = _flat(half, 2) @ _flat(shrinker, 1).T
+    forms = _flat(through, 2) @ _flat(weighted, 1).T
     return np.asarray(traces - forms - forms.transpose(0, 2, 1))
 
 
@@ -279,7 +278,12 @@ def _times(left: FloatArray, tables: FloatArray) -> FloatArray:
 
 def _inner(first: FloatArray, second: FloatArray) -> FloatArray:
     """Return the inner product of every two arrays, (a, ...) and (b, ...), (a, b)."""
-    return first.reshape(len(first), -1) @ second.reshape(len(second), -1).T
+    return _flat(first, 1) @ _flat(second, 1).T
+
+
+def _flat(arrays: FloatArray, n_kept: int) -> FloatArray:
+    """Return arrays with one axis in the place of all but the first few."""
+    return arrays.reshape(*arrays.shape[:n_kept], math.prod(arrays.shape[n_kept:]))
 
 
 def _through_fixed(evaluation: Evaluation, rows: FloatArray, columns: FloatArray) -> FloatArray:

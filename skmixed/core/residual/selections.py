@@ -127,8 +127,8 @@ def _pairs_within(series: IntArray) -> tuple[IntArray, IntArray]:
     if n_pairs > _MOST_ROW_PAIRS:
         raise ValueError(
             f"the variance has many values within series that share a correlation, and these have "
-            f"{n_pairs} pairs of rows, more than {_MOST_ROW_PAIRS}: use car1() in the place of cs(), "
-            "or var() of a few classes in the place of power()"
+            f"{n_pairs} pairs of rows, more than {_MOST_ROW_PAIRS}: use car1() in the place of "
+            "cs(), or var() of a few classes in the place of power()"
         )
     later = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(series)) - 1  # of the same series
     first = np.repeat(np.arange(len(series)), later)

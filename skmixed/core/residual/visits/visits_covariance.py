@@ -94,10 +94,11 @@ class AnyCovariance(VisitStructure):
     def curvature(self, phi: FloatArray, gradient: FloatArray) -> FloatArray:
         rows, columns = self._places()
         root, steps = self._root(phi)
-        curvature = 2.0 * gradient[rows][:, rows] * np.outer(steps, steps)
+        curvature = 2.0 * gradient[..., rows[:, None], rows] * np.outer(steps, steps)
         curvature *= columns[:, None] == columns
-        through = 2.0 * (gradient @ root)[rows, columns] * steps
-        curvature[np.diag_indices(self.n_phi)] += np.where(rows == columns, through, 0.0)
+        through = 2.0 * (gradient @ root)[..., rows, columns] * steps
+        own = np.arange(self.n_phi)
+        curvature[..., own, own] += np.where(rows == columns, through, 0.0)
         return np.asarray(curvature)
 
     def near(
@@ -200,16 +201,17 @@ class LagCovariance(VisitStructure):
 
     def curvature(self, phi: FloatArray, gradient: FloatArray) -> FloatArray:
         sizes, correlations = self._parts(phi)
-        angles = phi[self.n_ratios :]
-        first, second = self.law.changes(angles), self.law.second_changes(angles)
+        first, second = self.law.both_changes(phi[self.n_ratios :])
         weighted = gradient * sizes
-        n, ratios = self.n_ratios, slice(1, 1 + self.n_ratios)
-        curvature = np.empty((self.n_phi, self.n_phi))
-        own = correlations * weighted
-        curvature[:n, :n] = (2.0 * (own + np.diag(own.sum(axis=1))))[ratios, ratios]
-        mixed = 2.0 * (first * weighted).sum(axis=2)[:, ratios]
-        curvature[n:, :n], curvature[:n, n:] = mixed, mixed.T
-        curvature[n:, n:] = (second * weighted).sum(axis=(2, 3))
+        n, own = self.n_ratios, np.arange(self.n_ratios)
+        later = slice(1, 1 + n)
+        curvature = np.empty((*gradient.shape[:-2], self.n_phi, self.n_phi))
+        shared = 2.0 * correlations * weighted
+        curvature[..., :n, :n] = shared[..., later, later]
+        curvature[..., own, own] += shared.sum(axis=-1)[..., later]
+        mixed = 2.0 * np.einsum("aij,...ij->...ai", first, weighted)[..., later]
+        curvature[..., n:, :n], curvature[..., :n, n:] = mixed, np.swapaxes(mixed, -1, -2)
+        curvature[..., n:, n:] = np.einsum("abij,...ij->...ab", second, weighted)
         return curvature
 
     def near(

@@ -53,7 +53,7 @@ class VisitStructure(ResidualStructure):
 
     @abstractmethod
     def curvature(self, phi: FloatArray, gradient: FloatArray) -> FloatArray:
-        """Return tr(G Sigma_ab), (q, q), of second derivatives and a symmetric G, (V, V)."""
+        """Return tr(G Sigma_ab), (..., q, q): second derivatives along symmetric G, (..., V, V)."""
 
     @abstractmethod
     def near(
@@ -219,12 +219,13 @@ class VisitStructure(ResidualStructure):
     def _second_slopes(self, phi: FloatArray) -> FloatArray:
         """Return the second derivatives of Sigma, (q, q, V, V)."""
         k = self.n_visits
+        rows, columns = np.triu_indices(k)
+        places, units = np.arange(len(rows)), np.zeros((len(rows), k, k))
+        units[places, rows, columns] += 0.5
+        units[places, columns, rows] += 0.5
         found = np.empty((self.n_phi, self.n_phi, k, k))
-        for i, j in zip(*np.triu_indices(k), strict=True):
-            unit = np.zeros((k, k))
-            unit[i, j] += 0.5
-            unit[j, i] += 0.5
-            found[..., i, j] = found[..., j, i] = self.curvature(phi, unit)
+        entries = np.moveaxis(self.curvature(phi, units), 0, -1)
+        found[..., rows, columns] = found[..., columns, rows] = entries
         return found
 
 
