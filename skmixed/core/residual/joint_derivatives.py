@@ -278,7 +278,7 @@ def _times(left: FloatArray, tables: FloatArray) -> FloatArray:
 
 def _inner(first: FloatArray, second: FloatArray) -> FloatArray:
     """Return the inner product of every two arrays, (a, ...) and (b, ...), (a, b)."""
-    return _flat(first, 1) @ _flat(second, 1).T
+    return np.asarray(_flat(first, 1) @ _flat(second, 1).T)
 
 
 def _flat(arrays: FloatArray, n_kept: int) -> FloatArray:
