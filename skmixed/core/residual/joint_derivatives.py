@@ -272,7 +272,7 @@ def _mixed(in_phi: PhiDerivatives) -> FloatArray:
 def _times(left: FloatArray, tables: FloatArray) -> FloatArray:
     """Return the product with every table, (q, k, m, n_levels), at every level, left (k, k)."""
     if len(left) == 1:
-        return left[0, 0] * tables
+        return np.asarray(left[0, 0] * tables)
     return np.asarray(np.einsum("abl,qbml->qaml", left, tables))
 
 
