@@ -4,6 +4,7 @@ from skmixed.bayes.coefficient_distributions import Normal
 from skmixed.bayes.correlation_distributions import LKJ
 from skmixed.bayes.covariance_distributions import Wishart
 from skmixed.bayes.evidence import compare
+from skmixed.bayes.generalized_draws import GeneralizedDraws
 from skmixed.bayes.leave_one_out import LeaveOneOut, loo, stack
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.prior_predictive import prior_predict
@@ -23,6 +24,7 @@ __all__ = [
     "Exponential",
     "Flat",
     "Gamma",
+    "GeneralizedDraws",
     "HalfNormal",
     "HalfT",
     "InverseGamma",

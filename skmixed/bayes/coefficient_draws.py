@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from skmixed.bayes.density import PosteriorDensity
-from skmixed.bayes.variance_nodes import VarianceNodes
+from skmixed.bayes.variance_nodes import VARIANCE_NODES, VarianceNodes
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.posterior.importance import ImportanceSample
+from skmixed.core.posterior.importance import ImportanceSample, equal_places
 from skmixed.core.posterior.integrated_likelihood import GivenVariances
 
-_VARIANCE_NODES = 400  # values of phi that stand for all in passes over rows: a percent of error
 _LEAST_NODES = 100  # the same, of means alone
 _NODE_CELLS = 2e7  # numbers in covariances at nodes, above which there are fewer: 160 MB
 
@@ -33,7 +32,7 @@ class CoefficientDraws:
 
 def n_nodes(p: int, most: int) -> int:
     """Return the number of nodes of p coefficients, no more than `most`."""
-    return min(most, _VARIANCE_NODES, max(_LEAST_NODES, int(_NODE_CELLS / max(1, p * p))))
+    return min(most, VARIANCE_NODES, max(_LEAST_NODES, int(_NODE_CELLS / max(1, p * p))))
 
 
 def coefficient_draws(
@@ -43,7 +42,7 @@ def coefficient_draws(
     weights, states, p = found.weights, found.chains.ravel(), density.likelihood.problem.rank
     felt = np.flatnonzero(weights)
     deviates = generator.standard_normal((len(states), p))
-    chosen = felt[_equal_places(weights[felt], n_nodes(p, len(states)), generator)]
+    chosen = felt[equal_places(weights[felt], n_nodes(p, len(states)), generator)]
     drawn = np.empty((len(states), p))
     nodes = VarianceNodes(
         density.coordinates.phi(found.points[chosen]),
@@ -91,13 +90,3 @@ def _among(wanted: IntArray, some: IntArray) -> Iterator[tuple[IntArray, IntArra
     for start in range(0, len(places), len(some)):
         part = places[start : start + len(some)]
         yield part, np.searchsorted(some, wanted[part])
-
-
-def _equal_places(weights: FloatArray, n: int, generator: np.random.Generator) -> IntArray:
-    """Return n places, in random order, of points that equal weights would stand for.
-
-    They are made from all points by systematic resampling, and so better than as many draws.
-    """
-    shares = (np.arange(n) + generator.random()) / n
-    chosen = np.searchsorted(np.cumsum(weights), shares)
-    return generator.permutation(np.minimum(chosen, len(weights) - 1))

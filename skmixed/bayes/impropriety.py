@@ -36,9 +36,9 @@ def check_posterior(fit: Fit, prior: ModelPrior) -> None:
                 )
             if not scale.is_proper:
                 _check_levels(fit, prior, number, group, scale, where)
-    if not prior.sigma.is_proper and not _leaves_residual(fit):
+    if prior.noise is not None and not prior.noise.is_proper and not _leaves_residual(fit):
         raise ValueError(
-            f"with {prior.sigma!r} the residual deviation has a posterior that does not integrate "
+            f"with {prior.noise!r} the residual deviation has a posterior that does not integrate "
             f"to one, since the random effects can follow every row: {_REMEDY}"
         )
 

@@ -21,21 +21,29 @@ import pandas as pd
 from scipy.optimize import LinearConstraint, minimize
 from scipy.special import logsumexp
 
+from skmixed.bayes.generalized_draws import GeneralizedDraws
+from skmixed.bayes.generalized_leave_out import REFIT_DRAWS, generalized_left_out
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.priors import ModelPrior
 from skmixed.bayes.sampling import draws_of
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.posterior.pareto_tail import UNTRUSTED, smoothed_weights
 from skmixed.core.rows.prediction_errors import mean_predictions, mean_variances
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summed_rows import SummedRows
-from skmixed.inference.fitted import rows_of_fit, snapshot
+from skmixed.inference.fitted import (
+    GivenRows,
+    mixed_fit_of,
+    observations_of_fit,
+    rows_of_fit,
+    snapshot,
+)
 from skmixed.inference.table import Table, TabularResult
 
 _STACKING_TOLERANCE = 1e-10  # of the mean log density of rows, in weights of no more digits
-_REFIT_DRAWS = 250  # of each of four chains after a refit, for one density
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -173,10 +181,21 @@ def loo(
     -88
     """
     model = snapshot(model)
+    if isinstance(draws, GeneralizedDraws) or isinstance(mixed_fit_of(model), GeneralizedFit):
+        return _generalized_loo(model, draws, (X, y, sample_weight, groups), random_state)
     rows = rows_of_fit(model, X, y, sample_weight, groups, "leaving rows out")
     if not _is_fit_of(draws, model.fit_):
         raise ValueError("these draws are not from the posterior of this model: sample it again")
     return left_out(draws, rows, random_state)
+
+
+def _generalized_loo(
+    model: Any, draws: PosteriorDraws, given: GivenRows, random_state: Any
+) -> LeaveOneOut:
+    observations = observations_of_fit(model, *given, use="leaving rows out")
+    if not isinstance(draws, GeneralizedDraws) or not draws.are_of(model.fit_):
+        raise ValueError("these draws are not from the posterior of this model: sample it again")
+    return LeaveOneOut(*generalized_left_out(draws, observations, random_state))
 
 
 def _is_fit_of(draws: PosteriorDraws, fit: Fit) -> bool:
@@ -247,7 +266,7 @@ def _refitted(
         for code, left in zip(own.codes, kept, strict=True)
     )
     prior = ModelPrior.of(fit, draws.prior).beside(other)
-    again = draws_of(other, prior, _REFIT_DRAWS, 4, generator)
+    again = draws_of(other, prior, REFIT_DRAWS, 4, generator)
     placed = Rows(own.columns, codes, other.products.levels, None)
     values = []
     for posterior in again._posteriors():

@@ -1,9 +1,12 @@
 """The coordinates in which variances are sampled, and the way to lambdas and back.
 
 phi of a model is, term by term, log standard deviations and inverse hyperbolic tangents of
-canonical partial correlations, and log sigma last. The search has v = (s / s0)^(1/m) in the place
-of log s: where a posterior reaches zero, the logarithm has a long tail and the root has none. m is
-2 where the prior density of s is finite at zero, and more where that of v would not vanish there.
+canonical partial correlations, and the log of a deviation of the noise last: sigma of a linear
+model, the coefficient of variation of gamma and negative binomial responses beside their mean or a
+Poisson distribution, none of others. The search has v = (s / s0)^(1/m) in the place of log s: where
+a posterior reaches zero, the logarithm has a long tail and the root has none; that of sigma does
+not. m is 2 where the prior density of s is finite at zero, and more where that of v would not
+vanish there.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from skmixed.bayes.correlation_distributions import correlation_root, partial_correlations
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import BoolArray, FloatArray
 from skmixed.core.model.covariance import Structure
 
@@ -70,11 +74,11 @@ def _check_structure(structure: Structure, factor: str) -> bool:
 class Parametrization:
     """The coordinates phi of a model."""
 
-    fit: Fit
+    fit: Fit | GeneralizedFit
     terms: tuple[TermShape, ...]
 
     @classmethod
-    def of(cls, fit: Fit) -> Parametrization:
+    def of(cls, fit: Fit | GeneralizedFit) -> Parametrization:
         """Read the terms of a fit. Raises ValueError for structures without prior distributions."""
         terms = []
         names = fit.products.layout.columns
@@ -91,31 +95,41 @@ class Parametrization:
     @property
     def size(self) -> int:
         """Number of coordinates."""
-        return sum(len(term.deviations) + term.n_correlations for term in self.terms) + 1
+        return len(self.is_deviation)
+
+    @cached_property
+    def has_noise(self) -> bool:
+        """Whether the last coordinate is the log of a deviation of the noise."""
+        return not isinstance(self.fit, GeneralizedFit) or bool(self.fit.family.n_dispersions)
 
     @cached_property
     def is_deviation(self) -> BoolArray:
-        """Which coordinates are log deviations of random effects, (d,)."""
+        """Which coordinates are logs of deviations that may be near zero, (d,)."""
         flags: list[bool] = []
         for term in self.terms:
             flags += [True] * len(term.deviations) + [False] * term.n_correlations
-        return np.array([*flags, False])
+        if self.has_noise:
+            flags.append(isinstance(self.fit, GeneralizedFit))
+        return np.array(flags, dtype=np.bool_)
 
     def split(self, phi: FloatArray) -> tuple[list[tuple[FloatArray, FloatArray]], FloatArray]:
-        """Return log deviations and partial correlations of every term, (n, .), and log sigma."""
+        """Return log deviations and partial correlations of every term, (n, .), and of the noise.
+
+        Its log deviation is zero where there is none.
+        """
         parts, start = [], 0
         for term in self.terms:
             middle = start + len(term.deviations)
             end = middle + term.n_correlations
             parts.append((phi[:, start:middle], np.tanh(phi[:, middle:end])))
             start = end
-        return parts, phi[:, -1]
+        return parts, phi[:, -1] if self.has_noise else np.zeros(len(phi))
 
     def joined(
         self, parts: Sequence[tuple[FloatArray, FloatArray]], sigma: FloatArray
     ) -> FloatArray:
         """Return phi, (n, d), of deviations and partial correlations of every term, and sigma."""
-        columns = [np.log(sigma)[:, None]]
+        columns = [np.log(sigma)[:, None]] if self.has_noise else [np.empty((len(sigma), 0))]
         for deviations, partial in reversed(parts):
             columns = [np.log(deviations), np.arctanh(partial), *columns]
         return np.concatenate(columns, axis=1)
@@ -145,8 +159,12 @@ class Parametrization:
         """Return covariances of the random effects of every used factor, (n, k, k)."""
         return [root @ root.swapaxes(1, 2) for root in self.roots(phi)]
 
-    def read(self, covariances: Blocks, sigma: float) -> FloatArray:
-        """Return phi, (d,), near covariances of every used factor, (k, k), inside the boundary."""
+    def read(self, covariances: Blocks, sigma: float, variation: float | None = None) -> FloatArray:
+        """Return phi, (d,), near covariances of every used factor, (k, k), inside the boundary.
+
+        `sigma` is the residual deviation, of a generalized model that of its working model, one;
+        `variation` the coefficient of variation beside.
+        """
         found: list[float] = []
         for term, least in zip(self.terms, self._least_deviations(sigma), strict=True):
             omega = covariances[term.position][term.block, term.block]
@@ -159,7 +177,9 @@ class Parametrization:
                 np.fill_diagonal(inside, 1.0)
                 partial = partial_correlations(np.linalg.cholesky(inside))
                 found += list(np.arctanh(np.clip(partial, -_LARGEST_PARTIAL, _LARGEST_PARTIAL)))
-        return np.array([*found, np.log(sigma)])
+        if self.has_noise:
+            found.append(float(np.log(sigma if variation is None else variation)))
+        return np.array(found)
 
     def _least_deviations(self, sigma: float) -> list[FloatArray]:
         """Return a deviation that hardly matters, of every standard deviation of every term."""
@@ -213,5 +233,6 @@ class RootCoordinates:
     def _centre(self) -> FloatArray:
         """What coordinates lie about, (d,): logs of scales at the origin, correlations of zero."""
         roots = self.parametrization.is_deviation.copy()
-        roots[-1] = True
+        if self.parametrization.has_noise:
+            roots[-1] = True
         return np.where(roots, self.origin, 0.0)

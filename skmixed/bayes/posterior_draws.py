@@ -25,6 +25,7 @@ from skmixed.design.records import stored
 from skmixed.inference.components import components_of, deviations_and_correlations
 from skmixed.inference.table import Table, TabularResult
 
+SEEDS = 2**31  # of draws of random effects
 _SHOWN_QUANTILES = (0.05, 0.5, 0.95)  # that are shown, as by rstanarm and ArviZ
 _TREE_CELLS = 2e7  # drawn effects that go into a data tree: 160 MB
 
@@ -131,6 +132,11 @@ class PosteriorDraws(TabularResult):
         return np.exp(self.phi[:, :, -1])
 
     @property
+    def noise(self) -> dict[str, FloatArray]:
+        """Draws of what the noise has, (n_chains, n_draws) each, by name."""
+        return {"sigma": self.sigma}
+
+    @property
     def coef_names(self) -> list[str]:
         """Names of the coefficients."""
         names = self.fit.products.layout.columns
@@ -157,7 +163,7 @@ class PosteriorDraws(TabularResult):
             if part.kind == "coefficient":
                 coefficients[part.name] = self.coef[:, :, part.columns[0]]
             elif part.term is None:
-                others[part.name] = self.sigma
+                others[part.name] = self.noise[part.name]
             else:
                 position, block = self.fit.place_of(part.term)
                 deviations, correlations = spreads[position]
@@ -285,7 +291,7 @@ class PosteriorDraws(TabularResult):
         ImportError
             Where arviz-base is not installed.
         """
-        posterior = {"coef": self.coef, "sigma": self.sigma}
+        posterior = {"coef": self.coef, **self.noise}
         coords: dict[str, list[Any]] = {"coefficient": self.coef_names}
         dims = {"coef": ["coefficient"]}
         for name, covariances in self.random_covariance.items():
@@ -297,7 +303,7 @@ class PosteriorDraws(TabularResult):
             if len(columns) > 1:
                 posterior[f"cor_{name}"], dims[f"cor_{name}"] = correlations, [rows, others]
             levels = self.levels(name)
-            if len(levels) * len(columns) * self.sigma.size <= _TREE_CELLS:
+            if len(levels) * len(columns) * self.n_chains * self.n_draws <= _TREE_CELLS:
                 posterior[f"effects_{name}"] = self.effects(name)
                 coords[name] = [str(level) for level in levels]
                 dims[f"effects_{name}"] = [name, rows]

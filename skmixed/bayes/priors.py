@@ -11,8 +11,16 @@ import numpy as np
 from skmixed.bayes.coefficient_distributions import Normal
 from skmixed.bayes.correlation_distributions import LKJ
 from skmixed.bayes.parametrization import Parametrization, TermShape
-from skmixed.bayes.scale_distributions import Decov, Exponential, Flat, HalfT, ScaleDistribution
+from skmixed.bayes.scale_distributions import (
+    Decov,
+    Exponential,
+    Flat,
+    HalfT,
+    InverseSquare,
+    ScaleDistribution,
+)
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.posterior.coefficient_prior import CoefficientPrior
 from skmixed.core.sums.layout import CONSTANT
@@ -23,13 +31,14 @@ PRIOR_NAMES = ("weak", "rstanarm", "reference")
 
 _WEAKLY = 2.5  # deviations of y for a deviation of the column, as in rstanarm
 _CONSTANT = 1e-20  # variance, of the mean square: what rounding makes of that of a constant
+_COUNT_OF_NONE = 0.5  # events in the place of none, whose share has no finite link
 _DEGREES_OF_SCALES = 3.0  # of half-t distributions, as of brms: a variance, but heavy tails
 
 
 @stored
 @dataclass(frozen=True)
 class Prior:
-    """Prior distributions of a linear mixed model.
+    """Prior distributions of a mixed model.
 
     Parameters
     ----------
@@ -48,6 +57,10 @@ class Prior:
     sigma : distribution or None, default=None
         Of the residual standard deviation; None is a half-t with 3 degrees of freedom and a scale
         of 2.5 standard deviations of y.
+    shape : distribution or None, default=None
+        Of the shape of gamma responses, or of theta of negative binomial ones. None gives their
+        coefficient of variation, one over its root, a half-t with 3 degrees of freedom and scale 1;
+        of counts it is what they vary beyond a Poisson distribution.
 
     See Also
     --------
@@ -58,6 +71,9 @@ class Prior:
     -----
     Defaults look at the data to find their units, as those of rstanarm and brms do. A model without
     an intercept takes root mean squares in the place of standard deviations.
+
+    Generalized models have 1 in the place of the standard deviation of y, as units are those of the
+    link, and the link of the mean of y in the place of that mean.
 
     Examples
     --------
@@ -76,6 +92,7 @@ class Prior:
     correlation: Any = field(default_factory=LKJ)
     coef: Any = None
     sigma: ScaleDistribution | None = None
+    shape: ScaleDistribution | None = None
 
     def __post_init__(self) -> None:
         """Check that all are distributions."""
@@ -83,6 +100,7 @@ class Prior:
         _check_kind(self.correlation, "correlation", (LKJ,), depth=1, optional=False)
         _check_kind(self.coef, "coef", (Normal, Flat), depth=1)
         _check_kind(self.sigma, "sigma", (ScaleDistribution,), depth=0)
+        _check_kind(self.shape, "shape", (ScaleDistribution,), depth=0)
 
 
 def _check_kind(
@@ -161,13 +179,14 @@ class ModelPrior:
 
     parametrization: Parametrization
     terms: tuple[TermPrior, ...]
-    sigma: ScaleDistribution
+    noise: ScaleDistribution | None  # of sigma, or of a coefficient of variation
     coef: CoefficientPrior
 
     @property
     def is_proper(self) -> bool:
         """Whether it integrates to one."""
-        return self.sigma.is_proper and self.coef.is_proper and all(t.is_proper for t in self.terms)
+        of_noise = self.noise is None or self.noise.is_proper
+        return of_noise and self.coef.is_proper and all(t.is_proper for t in self.terms)
 
     @property
     def root_degrees(self) -> FloatArray:
@@ -176,7 +195,9 @@ class ModelPrior:
         for term in self.terms:
             degrees += [max(2.0, 2.0 / power) for power in term.powers]
             degrees += [1.0] * term.shape.n_correlations
-        return np.array([*degrees, 1.0])
+        if self.parametrization.has_noise:
+            degrees.append(2.0 if self.parametrization.is_deviation[-1] else 1.0)
+        return np.array(degrees)
 
     def beside(self, fit: Fit) -> ModelPrior:
         """Return the same distributions of the same model of other data.
@@ -193,25 +214,33 @@ class ModelPrior:
     def log_density(self, phi: FloatArray) -> FloatArray:
         """Return log densities of phi, (n,)."""
         parts, log_sigma = self.parametrization.split(phi)
-        value = self.sigma.logpdf(np.exp(log_sigma)) + log_sigma
+        value = np.zeros(len(phi))
+        if self.noise is not None:
+            value = self.noise.logpdf(np.exp(log_sigma)) + log_sigma
+        if isinstance(self.parametrization.fit, GeneralizedFit):
+            log_sigma = -2.0 * log_sigma  # relative deviations are so to a shape, as in rstanarm
         for term, part in zip(self.terms, parts, strict=True):
             value = value + term.log_density(*part, log_sigma)
         return value
 
     def draw(self, n: int, generator: np.random.Generator) -> FloatArray:
         """Draw phi, (n, d). Raises ValueError for what does not integrate to one."""
-        sigma = self.sigma.sample(n, generator)
-        parts = [term.draw(sigma, generator) for term in self.terms]
+        sigma = np.ones(n) if self.noise is None else self.noise.sample(n, generator)
+        is_generalized = isinstance(self.parametrization.fit, GeneralizedFit)
+        unit = sigma**-2.0 if is_generalized else sigma
+        parts = [term.draw(unit, generator) for term in self.terms]
         return self.parametrization.joined(parts, sigma)
 
     @classmethod
-    def of(cls, fit: Fit, prior: Any) -> ModelPrior:
+    def of(cls, fit: Fit | GeneralizedFit, prior: Any) -> ModelPrior:
         """Give a model the distributions that a user asks for, by name or one by one.
 
         Raises ValueError for names that are not those of the model.
         """
         parametrization = Parametrization.of(fit)
         units = _Units.of(fit)
+        if prior == "rstanarm" and units.is_generalized:  # whose intercept lies about zero
+            units.means[-1] = 0.0
         given = _preset(prior, units) if isinstance(prior, str) else prior
         if not isinstance(given, Prior):
             raise TypeError(f"prior={prior!r} is neither a Prior nor one of {list(PRIOR_NAMES)}")
@@ -225,9 +254,34 @@ class ModelPrior:
         return cls(
             parametrization,
             terms,
-            given.sigma or HalfT(_DEGREES_OF_SCALES, _WEAKLY * units.of_response),
+            _noise_prior(fit, given, units),
             _coefficient_prior(fit, given.coef, units),
         )
+
+
+def _noise_prior(
+    fit: Fit | GeneralizedFit, prior: Prior, units: _Units
+) -> ScaleDistribution | None:
+    """Return the distribution of the deviation of the noise, None where there is none."""
+    if not isinstance(fit, GeneralizedFit):
+        if prior.shape is not None:
+            raise ValueError("Prior(shape=...) is of gamma and negative binomial responses alone")
+        return prior.sigma or HalfT(_DEGREES_OF_SCALES, _WEAKLY * units.of_response)
+    if prior.sigma is not None:
+        raise ValueError(
+            "Prior(sigma=...) is of linear models alone: the noise of a generalized one is that of "
+            "its family"
+        )
+    if not fit.family.n_dispersions:
+        if prior.shape is not None:
+            raise ValueError(
+                f"Prior(shape=...) is of gamma and negative binomial responses alone, and the "
+                f"family of this model is {fit.family.name}"
+            )
+        return None
+    if prior.shape is None:
+        return HalfT(_DEGREES_OF_SCALES, 1.0)
+    return InverseSquare(prior.shape)
 
 
 def check_names(given: Collection[str], known: Collection[str], where: str, what: str) -> None:
@@ -249,8 +303,15 @@ def _check_columns(scales: Any, parametrization: Parametrization) -> None:
 def _preset(name: str, units: _Units) -> Prior:
     if name == "weak":
         return Prior()
+    if name == "rstanarm" and units.is_generalized:
+        return Prior(scales=Decov(), shape=Exponential(1.0) if units.has_shape else None)
     if name == "rstanarm":
         return Prior(scales=Decov(), sigma=Exponential(units.of_response))
+    if name == "reference" and units.is_generalized:
+        raise ValueError(
+            "prior='reference' has flat distributions, under which the posterior of a generalized "
+            "model need not integrate to one: take 'weak', or distributions of your own"
+        )
     if name == "reference":
         return Prior(scales=Flat(), coef=Flat(), sigma=Flat(log=True))
     raise ValueError(f"prior={name!r} is neither a Prior nor one of {list(PRIOR_NAMES)}")
@@ -263,11 +324,19 @@ class _Units:
     means: FloatArray  # (n_columns,)
     sizes: FloatArray  # (n_columns,), standard deviations, or root mean squares
     names: tuple[str, ...]  # (n_columns,)
+    is_generalized: bool
+    has_shape: bool  # whether responses have a dispersion
 
     @classmethod
-    def of(cls, fit: Fit) -> _Units:
-        """Measure the columns of a fit, about zero where it has no intercept."""
+    def of(cls, fit: Fit | GeneralizedFit) -> _Units:
+        """Measure the columns of a fit, about zero where it has no intercept.
+
+        For generalized models y is in units of the link.
+        """
         products, n = fit.products, fit.n_observations
+        if isinstance(fit, GeneralizedFit):  # whose products are those of its working model
+            assert fit.row_products is not None
+            products = fit.row_products
         means, moments = products.moments(np.eye(len(products.basis)))
         variances = np.maximum(np.diag(moments), 0.0) * n / (n - 1.0)
         squares = variances + means**2
@@ -275,7 +344,12 @@ class _Units:
         if not fit.spec.has_intercept:
             is_constant[:] = True
         sizes = np.sqrt(np.where(is_constant, squares, variances))
-        return cls(means, np.where(sizes > 0.0, sizes, 1.0), products.layout.columns)
+        sizes = np.where(sizes > 0.0, sizes, 1.0)
+        is_generalized, has_shape = isinstance(fit, GeneralizedFit), False
+        if isinstance(fit, GeneralizedFit):
+            means[-1], sizes[-1] = _center_of(fit), 1.0
+            has_shape = bool(fit.family.n_dispersions)
+        return cls(means, sizes, products.layout.columns, is_generalized, has_shape)
 
     @property
     def of_response(self) -> float:
@@ -286,6 +360,16 @@ class _Units:
         """Return a size of y over one of columns, by name."""
         places = [self.names.index(name) for name in columns]
         return float(self.of_response / np.sqrt(np.mean(np.square(self.sizes[places]))))
+
+
+def _center_of(fit: GeneralizedFit) -> float:
+    """Return the link of the mean response, less the mean offset."""
+    responses, family = fit.responses, fit.mean_family
+    events, weight = responses.total, responses.weight
+    if family.counts_trials:
+        events, weight = events + _COUNT_OF_NONE, weight + 2.0 * _COUNT_OF_NONE
+    mean = (events or _COUNT_OF_NONE) / weight
+    return float(family.eta_of(np.array(mean))) - responses.offset
 
 
 def _term_prior(prior: Prior, term: TermShape, units: _Units) -> TermPrior:
@@ -308,7 +392,7 @@ def _term_prior(prior: Prior, term: TermShape, units: _Units) -> TermPrior:
     return TermPrior(tuple(scales), correlation, term)
 
 
-def _coefficient_prior(fit: Fit, coef: Any, units: _Units) -> CoefficientPrior:
+def _coefficient_prior(fit: Fit | GeneralizedFit, coef: Any, units: _Units) -> CoefficientPrior:
     """Return the distribution of the independent coefficients, the intercept's at the means."""
     places = [fit.spec.fixed[kept] for kept in fit.kept]
     if isinstance(coef, Mapping):

@@ -6,6 +6,7 @@ distributions. Every row is computed from itself alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -124,16 +125,38 @@ def drawn_responses(
         f"{n_samples} draws of {len(predicted.columns)} rows",
         "Draw fewer, or some rows at a time",
     )
+    phi, beta, _ = chosen_draws(draws, n_samples, generator)
+    seed = int(generator.integers(_SEEDS_OF_EFFECTS))
+    known = drawn_effects(draws, phi, beta, seed, products)
+    means = drawn_predictors(draws, source, predicted, phi, beta, known.of, generator)
+    noise = np.exp(phi[:, -1]) * generator.standard_normal(means.shape)
+    return np.asarray(means + noise)
+
+
+def chosen_draws(
+    draws: PosteriorDraws, n_samples: int, generator: np.random.Generator
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return phi, (n_samples, d), and coefficients of some draws, and which they are."""
     total = draws.n_chains * draws.n_draws
     chosen = generator.choice(total, n_samples, replace=n_samples > total)
-    phi = draws.phi.reshape(total, -1)[chosen]
-    beta = draws.coef.reshape(total, -1)[chosen]
-    spec, columns = draws.fit.spec, predicted.columns
+    phi, beta = draws.phi.reshape(total, -1), draws.coef.reshape(total, -1)
+    return phi[chosen], beta[chosen], chosen
+
+
+def drawn_predictors(
+    draws: PosteriorDraws,
+    source: Any,
+    predicted: Any,  # `PredictionRows`, all factors wanted
+    phi: FloatArray,  # (R, d)
+    beta: FloatArray,  # (R, n_fixed)
+    known: Callable[[int, IntArray], FloatArray],  # effects of levels, as `EffectDraws.of`
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Draw X beta + Z b of rows, offsets in it, (n, R), as `drawn_responses` says."""
+    spec, columns, n_samples = draws.fit.spec, predicted.columns, len(phi)
     means = columns[:, list(spec.fixed)] @ beta.T
     if predicted.offset is not None:
         means += predicted.offset[:, None]
-    seed = int(generator.integers(_SEEDS_OF_EFFECTS))
-    known = drawn_effects(draws, phi, beta, seed, products)
     roots = draws._parametrization.roots(phi)
     codes, effects = list(predicted.codes), []
     for position, (factor, root) in enumerate(zip(spec.used_factors, roots, strict=True)):
@@ -142,7 +165,7 @@ def drawn_responses(
         felt = levels >= 0
         if felt.any():
             try:
-                of_levels[felt] = known.of(position, levels[felt]).transpose(1, 2, 0)
+                of_levels[felt] = known(position, levels[felt]).transpose(1, 2, 0)
             except NeedsRowsError:
                 raise ValueError(
                     "this model has too many random effects of several factors to draw them "
@@ -154,9 +177,7 @@ def drawn_responses(
         new = np.einsum("rab,lrb->lar", root, deviates)
         effects.append(np.concatenate([of_levels, new]))
         codes[factor] = own
-    means += z_b(spec, columns, codes, effects)
-    noise = np.exp(phi[:, -1]) * generator.standard_normal(means.shape)
-    return np.asarray(means + noise)
+    return np.asarray(means + z_b(spec, columns, codes, effects))
 
 
 def _with_new_levels(own: IntArray, codes: IntArray, source: Any, key: tuple[str, ...]) -> IntArray:

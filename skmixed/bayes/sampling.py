@@ -11,43 +11,62 @@ from tqdm.auto import tqdm
 
 from skmixed.bayes.coefficient_draws import coefficient_draws, n_nodes
 from skmixed.bayes.density import PosteriorDensity, starting_points
+from skmixed.bayes.generalized_sampling import generalized_draws_of
 from skmixed.bayes.impropriety import check_posterior
 from skmixed.bayes.memory import check_fits
 from skmixed.bayes.parametrization import RootCoordinates
-from skmixed.bayes.posterior_draws import PosteriorDraws
+from skmixed.bayes.posterior_draws import SEEDS, PosteriorDraws
 from skmixed.bayes.priors import ModelPrior, Prior, PriorName
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import generator_of
 from skmixed.core.posterior.importance import ImportanceSample, importance_sample, n_planned
 from skmixed.core.posterior.integrated_likelihood import IntegratedLikelihood
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.exceptions import SamplingWarning, warn
-from skmixed.inference.fitted import determined_fit_of, snapshot
-
-_SEEDS = 2**31  # of draws of random effects
+from skmixed.inference.fitted import (
+    determined_fit_of,
+    mixed_fit_of,
+    observations_of_fit,
+    snapshot,
+)
 
 
 def sample(
     model: Any,
     prior: Prior | PriorName = "weak",
     *,
+    X: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    groups: Any = None,
     n_draws: int = 1000,
     n_chains: int = 4,
     random_state: Any = None,
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> PosteriorDraws:
-    """Draw from the posterior of a fitted linear mixed model.
+    """Draw from the posterior of a fitted mixed model.
 
     Parameters
     ----------
     model : estimator
         A fitted `MixedLinearRegressor`, also after `partial_fit` and from
         `skmixed.distributed.fit`. Its sums are what the data say; its estimates are where the
-        search for the posterior begins.
+        search for the posterior begins. Or a fitted `MixedClassifier` or
+        `MixedGeneralizedRegressor`, which need the rows.
     prior : {"weak", "rstanarm", "reference"} or Prior, default="weak"
         Prior distributions: weak ones in units of the data (see `Prior`), those of rstanarm, flat
-        ones (on coefficients, standard deviations and log sigma), or your own.
+        ones (on coefficients, standard deviations and log sigma; of linear models alone), or your
+        own.
+    X : array-like or data frame of shape (n, n_features), default=None
+        For generalized models the rows that `fit` was given, in any order. Linear ones do without.
+    y : array-like of shape (n,), default=None
+        Likewise their response.
+    sample_weight : None or array-like of shape (n,), default=None
+        Likewise their weights.
+    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+        Likewise their labels, if they were given as `groups` to `fit`.
     n_draws : int, default=1000
         Number of draws of every chain.
     n_chains : int, default=4
@@ -61,7 +80,7 @@ def sample(
 
     Returns
     -------
-    PosteriorDraws
+    PosteriorDraws or GeneralizedDraws
         Draws of variances and coefficients; of random effects on demand.
 
     Raises
@@ -69,9 +88,11 @@ def sample(
     ValueError
         If the fit left no residual or was iterative, for covariance structures without prior
         distributions, for models with correlated residuals, for names in the prior that the model
-        does not have, and where the posterior would not integrate to one.
+        does not have, and where the posterior would not integrate to one. For generalized models
+        also without the rows of the fit, for categories in an order, for several factors and more
+        than three random columns.
     TypeError
-        For what is no linear mixed model.
+        For what is no mixed model.
     MemoryError
         For more draws than half of the memory of the machine holds.
 
@@ -92,6 +113,10 @@ def sample(
     importance weights, and chains of independence Metropolis that it proposes to. Nothing has to be
     tuned, chains need no burn-in, and a variance of zero is no obstacle. Rows are not needed; the
     cost depends on levels, not on rows.
+
+    Of generalized models coefficients and dispersions are sampled with the variances, and the
+    effects of every level are integrated by adaptive Gauss-Hermite quadrature, all levels and a
+    batch of parameters at a time. That costs passes over the rows.
 
     References
     ----------
@@ -116,6 +141,13 @@ def sample(
 'sd_Days|Subject', 'sigma']
     """
     model = snapshot(model)
+    if isinstance(mixed_fit_of(model), GeneralizedFit):
+        observations = observations_of_fit(
+            model, X, y, sample_weight, groups, "the posterior of a generalized model"
+        )
+        return generalized_draws_of(
+            model, observations, prior, n_draws, n_chains, generator_of(random_state), verbose
+        )
     fit = checked_fit(model)
     return draws_of(fit, prior, n_draws, n_chains, generator_of(random_state), n_jobs, verbose)
 
@@ -239,5 +271,5 @@ def _put_together(
         prior=prior,
         nodes=given.nodes,
         log_density=log_density.reshape(shape),
-        seed=int(generator.integers(_SEEDS)),
+        seed=int(generator.integers(SEEDS)),
     )

@@ -355,6 +355,27 @@ def _improper(distribution: ScaleDistribution) -> ValueError:
 
 
 @dataclass(frozen=True)
+class InverseSquare(ScaleDistribution):
+    """The distribution of s where 1 / s^2 has one of its own."""
+
+    inner: ScaleDistribution
+
+    def __post_init__(self) -> None:
+        """Have nothing to check."""
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the density integrates to one."""
+        return self.inner.is_proper
+
+    def _log_density(self, s: FloatArray) -> FloatArray:
+        return np.asarray(self.inner.logpdf(s**-2.0) + np.log(2.0) - 3.0 * np.log(s))
+
+    def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
+        return np.asarray(self.inner.sample(size, generator) ** -0.5)
+
+
+@dataclass(frozen=True)
 class Decov:
     """rstanarm's distribution of a covariance matrix relative to the residual variance.
 

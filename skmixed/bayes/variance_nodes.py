@@ -19,6 +19,7 @@ from skmixed.core.posterior.conditional import Average, AverageSoFar, effect_mom
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.design.records import stored
 
+VARIANCE_NODES = 400  # at most: a percent of error in variances
 _FEW_NODES = 100  # values of phi for means of effects, and for moments of many of them
 _FEW_EFFECTS_AVERAGED = 2_000  # with all nodes, four times as many, which halves the error
 

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from scipy.stats import chi2
 from sklearn.base import clone
 
-from skmixed import BayesianMixedRegressor, MixedLinearRegressor
+from skmixed import BayesianMixedRegressor, MixedGeneralizedRegressor, MixedLinearRegressor
 from skmixed.bayes import (
     LKJ,
     Exponential,
@@ -222,6 +223,37 @@ def ranked(model, fit, draws, phi, beta, effects):
         drawn = draws.effects(name, [level])[:, :, 0].reshape(n, -1)[chosen]
         pairs |= {f"{c} of {name}": (drawn[:, i], truth[i]) for i, c in enumerate(columns)}
     ranks = {name: int((drawn < truth).sum()) for name, (drawn, truth) in pairs.items()}
+    return Simulated(ranks, draws.pareto_k, draws.efficiency)
+
+
+def simulated_binomial(seed):
+    """The same of shares of three trials, in eight groups of five."""
+    rng = np.random.default_rng(seed)
+    g, trials = np.arange(40) % 8, np.full(40, 3)
+    X = pd.DataFrame({"x": rng.standard_normal(40), "g": g})
+    beta, sd = rng.standard_normal(2), abs(rng.standard_normal())
+    beta[0] -= beta[1] * X["x"].mean()
+    b = sd * rng.standard_normal(8)
+    y = rng.binomial(3, expit(beta[0] + beta[1] * X["x"] + b[g])) / 3
+    model = MixedGeneralizedRegressor("(1 | g)", family="binomial").fit(X, y, trials)
+    rows = {"X": X, "y": y, "sample_weight": trials}
+    prior = Prior(HalfNormal(1), coef=COEF)
+    draws = sample(model, prior, **rows, n_draws=250, random_state=rng)
+    n = draws.log_density.size
+    chosen = np.linspace(0, n - 1, DRAWS).astype(int)
+    coef, phi = (each.reshape(n, -1)[chosen] for each in (draws.coef, draws.phi))
+    effects = draws.effects("g").reshape(n, -1)[chosen]
+    truth = np.array([*beta, np.log(sd)])
+    points = draws.points(np.vstack([coef, truth[:2]]), np.vstack([phi, truth[2:]]))
+    heights = draws.integrals.log_likelihood(points)
+    pairs = {
+        "(Intercept)": (coef[:, 0], beta[0]),
+        "x": (coef[:, 1], beta[1]),
+        "sd": (phi[:, 0], truth[2]),
+        "first of g": (effects[:, 0], b[0]),
+        "log likelihood": (heights[:-1], heights[-1]),
+    }
+    ranks = {name: int((drawn < each).sum()) for name, (drawn, each) in pairs.items()}
     return Simulated(ranks, draws.pareto_k, draws.efficiency)
 
 

@@ -1,6 +1,13 @@
 import pytest
 
-from tests.bayes.calibration import LEVELS, MODELS, coverage, p_values, simulated
+from tests.bayes.calibration import (
+    LEVELS,
+    MODELS,
+    coverage,
+    p_values,
+    simulated,
+    simulated_binomial,
+)
 
 N = 400
 
@@ -31,3 +38,10 @@ def test_a_few_ranks_of_every_model():
         found = simulated(model, 0)
         assert all(0 <= rank <= 99 for rank in found.ranks.values())
         assert found.efficiency > 0.5
+
+
+@pytest.mark.study
+@pytest.mark.filterwarnings("ignore")
+def test_ranks_of_truths_of_a_binomial_model_are_uniform():
+    values = p_values([simulated_binomial(seed) for seed in range(N)])
+    assert min(values.values()) > 1e-4, values

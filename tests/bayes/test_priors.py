@@ -32,15 +32,15 @@ def test_defaults_are_in_the_units_of_rows():
     (term,) = prior.terms
     assert term.scales[0].scale == pytest.approx(2.5 * sd, rel=1e-12)
     assert term.scales[1].scale == pytest.approx(2.5 * sd / days, rel=1e-12)
-    assert prior.sigma.scale == pytest.approx(2.5 * sd, rel=1e-12)
+    assert prior.noise.scale == pytest.approx(2.5 * sd, rel=1e-12)
     np.testing.assert_allclose(prior.coef.mean, [y.mean(), 0.0])
     np.testing.assert_allclose(
         prior.coef.precision, [(2.5 * sd) ** -2, (2.5 * sd / days) ** -2], rtol=1e-12
     )
     np.testing.assert_allclose(prior.coef.combinations, [[1.0, X["Days"].mean()], [0.0, 1.0]])
     stan = ModelPrior.of(fit, "rstanarm")
-    assert stan.sigma == Exponential(stan.sigma.mean)
-    assert stan.sigma.mean == pytest.approx(sd)
+    assert stan.noise == Exponential(stan.noise.mean)
+    assert stan.noise.mean == pytest.approx(sd)
     assert prior.is_proper
     assert stan.is_proper
     assert not ModelPrior.of(fit, "reference").is_proper
@@ -49,7 +49,7 @@ def test_defaults_are_in_the_units_of_rows():
 def test_units_keep_their_digits_beside_an_offset_and_are_about_zero_without_intercept():
     X, y, _ = sleepstudy()
     far = MixedLinearRegressor("(1 | Subject)").fit(X, y + 1e7).fit_
-    assert ModelPrior.of(far, "weak").sigma.scale == pytest.approx(2.5 * y.std(), rel=1e-9)
+    assert ModelPrior.of(far, "weak").noise.scale == pytest.approx(2.5 * y.std(), rel=1e-9)
     fit = sleepstudy("(0 + Days | Subject)", fit_intercept=False)[2]
     prior = ModelPrior.of(fit, "weak")
     squares = np.mean(y**2) * len(y) / (len(y) - 1), np.mean(X["Days"] ** 2)
@@ -70,7 +70,7 @@ def test_distributions_are_found_by_name():
     assert prior.terms[0].scales[1] == HalfNormal(7)
     assert isinstance(prior.terms[0].scales[0], HalfT)
     assert prior.terms[0].correlation == LKJ(3)
-    assert prior.sigma == HalfNormal(9)
+    assert prior.noise == HalfNormal(9)
     np.testing.assert_allclose(prior.coef.mean, [0, 1])
     np.testing.assert_allclose(prior.coef.precision, [0, 0.25])
     every = ModelPrior.of(fit, Prior(scales=HalfNormal(2), coef=Normal(0, 3)))

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy.special import logsumexp
 
-import skmixed
 from skmixed import MixedLinearRegressor
 from skmixed.bayes import LKJ, Exponential, Flat, Gamma, HalfT, Normal, Prior, sample
 from skmixed.bayes.density import starting_points
@@ -264,9 +263,6 @@ def test_what_cannot_be_sampled_is_refused():
     model = MixedLinearRegressor("(1 | g) + (1 | h)", solver="iterative").fit(crossed, y[:60])
     with pytest.raises(ValueError, match="no exact likelihood"):
         sample(model)
-    binary = skmixed.MixedClassifier("(1 | Subject)").fit(X, y > 300)
-    with pytest.raises(TypeError, match="generalized linear mixed model"):
-        sample(binary)
     serial = MixedLinearRegressor("(1 | Subject)", residual="ar1(Days | Subject)").fit(X, y)
     with pytest.raises(ValueError, match="without residual="):
         sample(serial)

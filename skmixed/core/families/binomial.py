@@ -47,13 +47,13 @@ class Binomial(MeanFamily):
         what = "a binomial response is 0 or 1, or a share of trials within them"
         require((y >= 0.0) & (y <= 1.0), y, what)
 
-    def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
-        """Return minus the sum of log binomial coefficients."""
+    def constants(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> FloatArray:
+        """Return minus log binomial coefficients."""
         if weights is None:
-            return 0.0
+            return np.zeros(len(y))
         hits = weights * y
         each = special.gammaln(hits + 1.0) + special.gammaln(weights - hits + 1.0)
-        return float((each - special.gammaln(weights + 1.0)).sum())
+        return np.asarray(each - special.gammaln(weights + 1.0))
 
     def variance_behind(self, variance: float) -> float:
         """Return v / (1 - c v), at most twice v: it is seen by the square of the slope."""
@@ -173,6 +173,12 @@ class Logit(Binomial):
         if order > 2:
             found = (*found, v * (1.0 - 2.0 * p), v * (1.0 - 6.0 * v))
         return weighted(found, weights)
+
+    def losses(
+        self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> FloatArray:
+        """Return log(1 + exp(eta)) - y eta."""
+        return weighted((softplus(eta) - y * eta,), weights)[0]
 
     def mean(self, eta: FloatArray) -> FloatArray:
         """Return the probability."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from skmixed.core.families.binomial import log_hit
-from skmixed.core.families.family import gaussian_mean, logistic, softplus, total, weighted
+from skmixed.core.families.family import gaussian_mean, logistic, softplus, weighted
 from skmixed.core.families.ordinal import Cumulative, Interval
 from skmixed.core.linalg import FloatArray
 
@@ -46,10 +46,10 @@ class CumulativeLogit(Cumulative):
             found = (*found, third, above * (1.0 - 6.0 * above) + below * (1.0 - 6.0 * below))
         return weighted(found, weights)
 
-    def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
-        """Return minus the sum of log(1 - exp(l - u))."""
+    def constants(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> FloatArray:
+        """Return -log(1 - exp(l - u))."""
         free = np.concatenate([[0.0], -np.log(-np.expm1(-softplus(phi))), [0.0]])
-        return total(free[y.astype(np.intp)], weights)
+        return weighted((free[y.astype(np.intp)],), weights)[0]
 
     def _by_ends(
         self, at: Interval, phi: FloatArray

@@ -69,9 +69,22 @@ class Family(ABC):
         f lacks what `constant` has, which does not depend on eta.
         """
 
+    def losses(
+        self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> FloatArray:
+        """Return f alone, of the shape of eta."""
+        return self.derivatives(eta, y, weights, phi)[0]
+
     @abstractmethod
+    def constants(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> FloatArray:
+        """Return the parts of -log density that do not depend on eta, (n,) or (R, n).
+
+        Here and in `derivatives` phi may be (m, R, 1), for R dispersions, and eta (R, n).
+        """
+
     def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
-        """Return the part of the sum of f that does not depend on eta."""
+        """Return their sum."""
+        return float(self.constants(y, weights, phi).sum())
 
     def by_phi(
         self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
@@ -260,11 +273,6 @@ def fractional_events(
 def weighted(values: tuple[FloatArray, ...], weights: FloatArray | None) -> tuple[FloatArray, ...]:
     """Multiply arrays, (n,) each, by the weights of the rows."""
     return values if weights is None else tuple(weights * value for value in values)
-
-
-def total(values: FloatArray, weights: FloatArray | None) -> float:
-    """Return a weighted sum over rows, (n,)."""
-    return float(values.sum() if weights is None else weights @ values)
 
 
 def softplus(x: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from skmixed.core.families.family import PhiSlopes, require, total, weighted
+from skmixed.core.families.family import PhiSlopes, require, weighted
 from skmixed.core.families.log_link import LogLink
 from skmixed.core.families.stirling import LARGE_ARGUMENT, stirling, stirling_slope
 from skmixed.core.linalg import FloatArray
@@ -47,9 +47,9 @@ class GammaFamily(LogLink):
         f, g, w = weighted((shape * (less - d), -shape * less, shape * (less + 1.0)), weights)
         return (f, g, w) if order <= 2 else (f, g, w, -w, w)
 
-    def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
-        """Return the sum of log y + log Gamma(nu) - nu log nu + nu."""
-        return total(np.log(y) + _stirling_rest(float(np.exp(phi[0]))), weights)
+    def constants(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> FloatArray:
+        """Return log y + log Gamma(nu) - nu log nu + nu."""
+        return weighted((np.log(y) + _stirling_rest(np.exp(phi[0])),), weights)[0]
 
     def by_phi(
         self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
@@ -114,11 +114,14 @@ class GammaFamily(LogLink):
         return np.zeros(len(y))
 
 
-def _stirling_rest(shape: float) -> float:
+def _stirling_rest(shape: FloatArray) -> FloatArray:
     """Return log Gamma(nu) - nu log nu + nu, by Stirling's series where that would cancel."""
-    if shape < LARGE_ARGUMENT:
-        return float(special.gammaln(shape) - shape * (np.log(shape) - 1.0))
-    return float(0.5 * np.log(2.0 * np.pi / shape) + stirling(shape))
+    small, large = np.minimum(shape, LARGE_ARGUMENT), np.maximum(shape, LARGE_ARGUMENT)
+    return np.where(
+        shape < LARGE_ARGUMENT,
+        special.gammaln(small) - small * (np.log(small) - 1.0),
+        0.5 * np.log(2.0 * np.pi / large) + stirling(large),
+    )
 
 
 def _stirling_slope_times(shape: float) -> float:

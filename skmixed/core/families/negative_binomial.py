@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from skmixed.core.families.family import PhiSlopes, logistic, softplus, total, weighted
+from skmixed.core.families.family import PhiSlopes, logistic, softplus, weighted
 from skmixed.core.families.log_link import Counts, draw_counts
 from skmixed.core.families.stirling import LARGE_ARGUMENT, stirling, stirling_slope
 from skmixed.core.linalg import FloatArray
@@ -43,10 +43,10 @@ class NegativeBinomial(Counts):
             found = (*found, v * (1.0 - 2.0 * q), v * (1.0 - 6.0 * q * (1.0 - q)))
         return weighted(found, weights)
 
-    def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
-        """Return the sum of log y! - log(theta (theta + 1) ... (theta + y - 1))."""
-        rising = _log_rising(float(np.exp(phi[0])), y)
-        return total(special.gammaln(y + 1.0) - rising, weights)
+    def constants(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> FloatArray:
+        """Return log y! - log(theta (theta + 1) ... (theta + y - 1))."""
+        rising = _log_rising(np.exp(phi[0]), y)
+        return weighted((special.gammaln(y + 1.0) - rising,), weights)[0]
 
     def by_phi(
         self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
@@ -116,12 +116,15 @@ def _shares(x: FloatArray) -> tuple[FloatArray, FloatArray]:
     return np.where(x < 0.0, small, large), np.where(x < 0.0, large, small)
 
 
-def _log_rising(theta: float, y: FloatArray) -> FloatArray:
+def _log_rising(theta: FloatArray, y: FloatArray) -> FloatArray:
     """Return log(Gamma(theta + y) / Gamma(theta)), (n,), without a difference of large numbers."""
-    if theta < LARGE_ARGUMENT:
-        return np.asarray(special.gammaln(theta + y) - special.gammaln(theta))
-    through = (theta + y - 0.5) * np.log1p(y / theta) - y + stirling(theta + y) - stirling(theta)
-    return np.asarray(y * np.log(theta) + through)
+    small, large = np.minimum(theta, LARGE_ARGUMENT), np.maximum(theta, LARGE_ARGUMENT)
+    through = (large + y - 0.5) * np.log1p(y / large) - y + stirling(large + y) - stirling(large)
+    return np.where(
+        theta < LARGE_ARGUMENT,
+        special.gammaln(small + y) - special.gammaln(small),
+        y * np.log(large) + through,
+    )
 
 
 def _rising_slope(theta: float, y: FloatArray) -> FloatArray:

@@ -126,9 +126,9 @@ class Cumulative(Family):
 
     # --- densities ----------------------------------------------------------------------------
 
-    def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
-        """Return zero: all of f depends on eta."""
-        return 0.0
+    def constants(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> FloatArray:
+        """Return zeros: all of f depends on eta."""
+        return np.zeros(len(y))
 
     def by_phi(
         self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray

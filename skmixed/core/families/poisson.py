@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from scipy import special
 
-from skmixed.core.families.family import total, weighted
+from skmixed.core.families.family import weighted
 from skmixed.core.families.log_link import Counts, draw_counts
 from skmixed.core.linalg import FloatArray
 
@@ -36,9 +36,15 @@ class Poisson(Counts):
         f, g, w = weighted((mean - y * eta, mean - y, mean), weights)
         return (f, g, w) if order <= 2 else (f, g, w, w, w)
 
-    def constant(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> float:
-        """Return the sum of log y!."""
-        return total(special.gammaln(y + 1.0), weights)
+    def losses(
+        self, eta: FloatArray, y: FloatArray, weights: FloatArray | None, phi: FloatArray
+    ) -> FloatArray:
+        """Return exp(eta) - y eta."""
+        return weighted((np.exp(eta) - y * eta,), weights)[0]
+
+    def constants(self, y: FloatArray, weights: FloatArray | None, phi: FloatArray) -> FloatArray:
+        """Return log y!."""
+        return weighted((special.gammaln(y + 1.0),), weights)[0]
 
     def sizes(self, y: FloatArray, weights: FloatArray | None) -> FloatArray | None:
         """Return the weights as exposures, unless all responses are counts."""

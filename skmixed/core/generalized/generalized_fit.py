@@ -494,7 +494,7 @@ def fit_at(
         quadrature,
         separated,
         observations.n_rows,
-        ResponseSums.of(observations.given, spec),
+        ResponseSums.of(observations.given, spec, observations.offset),
         shift,
         untold_factors(observations, point.lambdas),
         observations.counted,

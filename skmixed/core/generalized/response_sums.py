@@ -21,10 +21,11 @@ class ResponseSums:
     total: float  # sum of weights and responses
     square: float  # sum of weights and squared responses
     of_levels: tuple[FloatArray, ...]  # (n_levels,), the total of the levels of every used factor
+    offset: float = 0.0  # mean of the offsets
 
     @classmethod
-    def of(cls, rows: Rows, spec: ModelSpec) -> ResponseSums:
-        """Sum the last column of rows."""
+    def of(cls, rows: Rows, spec: ModelSpec, offset: FloatArray | None = None) -> ResponseSums:
+        """Sum the last column of rows, whose offset is (n,)."""
         y = rows.columns[:, -1]
         weights = np.ones(len(y)) if rows.weights is None else rows.weights
         weighted = weights * y
@@ -38,6 +39,7 @@ class ResponseSums:
             float(weighted.sum()),
             float(weighted @ y),
             of_levels,
+            0.0 if offset is None else float(weights @ offset / weights.sum()),
         )
 
     def are_those_of(self, other: ResponseSums) -> bool:

@@ -31,6 +31,13 @@ class CoefficientPrior:
         """Whether it integrates to one."""
         return bool((self.precision > 0.0).all())
 
+    def log_density(self, beta: FloatArray) -> FloatArray:
+        """Return log densities, (R,), of coefficients, (R, p)."""
+        felt = self.precision > 0.0
+        apart = beta @ self.combinations[felt].T - self.mean[felt]
+        constant = np.log(self.precision[felt] / (2.0 * np.pi)).sum()
+        return np.asarray(0.5 * (constant - np.square(apart) @ self.precision[felt]))
+
     def draw(self, n: int, generator: np.random.Generator) -> FloatArray:
         """Draw coefficients, (n, p), from a proper distribution."""
         deviates = generator.standard_normal((n, len(self.mean)))

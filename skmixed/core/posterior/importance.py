@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -18,7 +19,6 @@ from scipy.special import logsumexp
 
 from skmixed.core.linalg import FloatArray, IntArray, eigenpairs
 from skmixed.core.posterior.pareto_tail import UNTRUSTED, pareto_k
-from skmixed.core.posterior.reduced_sums import ReducedSums
 from skmixed.core.posterior.t_mixture import TMixture, fitted_mixture, weighted_moments
 
 _CLIMBING_STEP = 1e-4  # of differences for slopes; coordinates are of the size of one
@@ -37,7 +37,7 @@ _POOR = 0.2  # efficiency below which learning is tried again, twice as long
 _WANTED = 0.5  # efficiency that thinning makes up for
 _MOST_THINNING = 20  # proposals a draw: above, draws take too long, and a warning says so
 
-Target = Callable[[FloatArray], tuple[FloatArray, ReducedSums | None]]
+Target = Callable[[FloatArray], tuple[FloatArray, Any]]
 """Return log densities, (n,), of points, (n, d), and what else of them is worth keeping."""
 
 
@@ -48,7 +48,7 @@ class ImportanceSample:
     points: FloatArray  # (N, d)
     log_density: FloatArray  # (N,)
     log_weights: FloatArray  # (N,), density over proposal
-    sums: ReducedSums | None  # of every point, where they were kept
+    sums: Any  # what the density gave of every point
     chains: IntArray  # (n_chains, n_draws), places among the points
     acceptance: float  # share of proposals that chains moved to
     thinning: int  # proposals for each draw
@@ -91,7 +91,7 @@ class _Evaluations:
     def __init__(self, target: Target) -> None:
         self._target, self.n = target, 0
 
-    def __call__(self, points: FloatArray) -> tuple[FloatArray, ReducedSums | None]:
+    def __call__(self, points: FloatArray) -> tuple[FloatArray, Any]:
         self.n += len(points)
         return self._target(points)
 
@@ -99,6 +99,16 @@ class _Evaluations:
         """Return -log density, (n,), large where there is none."""
         values = self(points)[0]
         return np.where(np.isfinite(values), -values, _NOWHERE)
+
+
+def equal_places(weights: FloatArray, n: int, generator: np.random.Generator) -> IntArray:
+    """Return n places, in random order, of points that equal weights would stand for, (n,).
+
+    They are made from all points by systematic resampling, and so better than as many draws.
+    """
+    shares = (np.arange(n) + generator.random()) / n
+    chosen = np.searchsorted(np.cumsum(weights), shares)
+    return generator.permutation(np.minimum(chosen, len(weights) - 1))
 
 
 def n_planned(d: int, n_draws: int, n_chains: int) -> int:

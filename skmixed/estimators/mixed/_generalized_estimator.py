@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
 
@@ -12,12 +13,13 @@ from sklearn.utils.validation import check_scalar
 
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.sums.layout import Rows
+from skmixed.design.source import Source
 from skmixed.estimators._estimator import Refused, UnknownLevels, check_choice
 from skmixed.estimators.mixed._generalized_state import GeneralizedAttributes, GeneralizedState
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import read_weights
-from skmixed.estimators.reading._prediction_rows import draw_predictors
+from skmixed.estimators.reading._prediction_rows import PredictionRows, draw_predictors
 from skmixed.estimators.reading._training_data import read_exposure, read_observed
 
 Averaging = Literal["integrate", "plug-in"]
@@ -177,8 +179,7 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
                 f"a {type(self).__name__} draws a class for every row, without sample_weight: "
                 "repeat rows of several trials"
             )
-        table = InputTable.of(X)
-        source, rows = fitted.predictor.read(self, table, groups, "all")
+        source, rows, log_exposure = self._rows_to_predict(fitted, X, groups)
         weights = read_weights(sample_weight, len(rows.columns))
         if weights is not None and not weights.all():
             raise ValueError(
@@ -187,9 +188,8 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
             )
         generator = generator_of(random_state)
         etas = draw_predictors(fitted.fit, source, rows, n_samples, random, generator)
-        exposure = read_exposure(table, fitted.columns.exposure)
-        if exposure is not None:
-            etas += np.log(exposure)[:, None]
+        if log_exposure is not None:
+            etas += log_exposure[:, None]
         family, phi = fitted.fit.family, fitted.fit.phi
         drawn = np.empty_like(etas)
         for draw in range(n_samples):
@@ -201,6 +201,21 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
     ) -> tuple[Rows, FloatArray | None]:
         """Read the rows of the fit once more, with their offsets, (n,)."""
         return read_observed(self, fitted, X, y, sample_weight, groups)
+
+    def _rows_to_predict(
+        self,
+        fitted: GeneralizedState,
+        X: Any,
+        groups: Any,
+        random: str | Sequence[str] = "all",
+        *,
+        all_columns: bool = False,  # also those of effects that are not wanted
+    ) -> tuple[Source, PredictionRows, FloatArray | None]:
+        """Validate the arguments of a prediction; return also logs of exposures, (n,), or None."""
+        table = InputTable.of(X)
+        source, rows = fitted.predictor.read(self, table, groups, random, all_columns=all_columns)
+        exposure = read_exposure(table, fitted.columns.exposure)
+        return source, rows, None if exposure is None else np.log(exposure)
 
     def _averages(self, fitted: GeneralizedState) -> bool:
         """Tell whether predictions are averaged over what is not known of random effects."""

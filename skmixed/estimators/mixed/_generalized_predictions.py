@@ -17,10 +17,8 @@ from skmixed.core.rows.prediction_errors import effect_variances, of_unknown_lev
 from skmixed.estimators._estimator import check_choice, check_level, refuse_beside_interval
 from skmixed.estimators.mixed._generalized_estimator import BaseGeneralized
 from skmixed.estimators.mixed._generalized_state import GeneralizedState
-from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import read_weights
 from skmixed.estimators.reading._prediction_rows import PredictionRows
-from skmixed.estimators.reading._training_data import read_exposure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +41,12 @@ class KnownPredictor:
         all_columns: bool = True,  # also those of effects that are not wanted
     ) -> KnownPredictor:
         """Validate the arguments of a prediction, and read its rows."""
-        table = InputTable.of(X)
-        _, rows = fitted.predictor.read(model, table, groups, random, all_columns=all_columns)
+        _, rows, log_exposure = model._rows_to_predict(
+            fitted, X, groups, random, all_columns=all_columns
+        )
         center = rows.means(model.handle_unknown)
-        exposure = read_exposure(table, fitted.columns.exposure)
-        if exposure is not None:
-            center += np.log(exposure)
+        if log_exposure is not None:
+            center += log_exposure
         return cls(fitted, rows, center)
 
     @property

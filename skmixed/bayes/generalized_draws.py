@@ -1,0 +1,328 @@
+"""Draws from the posterior of a generalized linear mixed model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skmixed.bayes.generalized_density import ScaledPoints, dispersions_of
+from skmixed.bayes.posterior_draws import PosteriorDraws
+from skmixed.bayes.posterior_means import PredictedRows, sampled_responses
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.posterior.level_draws import LevelDraws
+from skmixed.core.posterior.level_integrals import LevelIntegrals
+from skmixed.core.posterior.level_rows import ParameterPoints
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class GeneralizedDraws(PosteriorDraws):
+    """Draws from the posterior of a generalized linear mixed model.
+
+    Parameters
+    ----------
+    phi : ndarray of shape (n_chains, n_draws, d)
+        Coordinates of the variances as in `PosteriorDraws`, and in the place of log sigma that of
+        a coefficient of variation, where the family has a dispersion.
+    coef : ndarray of shape (n_chains, n_draws, n_fixed)
+        Fixed coefficients, on the scale of the link.
+    coef_mean : ndarray of shape (n_fixed,)
+        Their posterior means, of all weighted proposals.
+    coef_covariance : ndarray of shape (n_fixed, n_fixed)
+        Their posterior covariance, likewise.
+    log_evidence, log_evidence_error, efficiency, pareto_k, acceptance : float
+        As in `PosteriorDraws`.
+    thinning, n_evaluations : int
+        Likewise.
+    fit : GeneralizedFit
+        The fit that was sampled.
+    prior : ModelPrior
+        The prior distributions.
+    nodes : VarianceNodes
+        Equally weighted values of all parameters that stand for the posterior.
+    log_density : ndarray of shape (n_chains, n_draws)
+        Log of the likelihood times the prior density, of coefficients and `phi`.
+    seed : int
+        Seed of the draws of random effects.
+    model : estimator
+        The model that was sampled, as it was.
+    integrals : LevelIntegrals
+        Its rows, of which likelihoods and effects are made.
+
+    See Also
+    --------
+    sample : Makes them.
+    PosteriorDraws : Those of linear models, with the same attributes.
+
+    Notes
+    -----
+    Unlike fits and the draws of linear models they hold the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skmixed import MixedGeneralizedRegressor
+    >>> from skmixed.bayes import sample
+    >>> shop = np.arange(200) % 20
+    >>> visits = np.random.default_rng(0).poisson(2.0 + shop % 3)
+    >>> X = pd.DataFrame({"shop": shop})
+    >>> model = MixedGeneralizedRegressor("(1 | shop)").fit(X, visits)
+    >>> draws = sample(model, X=X, y=visits, random_state=0)
+    >>> draws.predict(pd.DataFrame({"shop": [3, 99]})).round(1)
+    array([2.2, 3. ])
+    >>> draws.predict_interval(pd.DataFrame({"shop": [3, 99]}), level=0.9).shape
+    (2, 2)
+    """
+
+    model: Any
+    integrals: LevelIntegrals
+
+    @property
+    def sigma(self) -> FloatArray:
+        """Not there: the noise is that of the family."""
+        raise AttributeError(
+            "a generalized model has no residual deviation: its parameters have the dispersion, if "
+            "the family has one"
+        )
+
+    @property
+    def n_coordinates(self) -> int:
+        """Number of parameters that were sampled."""
+        return len(self.fit.kept) + int(self.phi.shape[2])
+
+    @property
+    def noise(self) -> dict[str, FloatArray]:
+        """Draws of the dispersion, (n_chains, n_draws), by its name; of other families none."""
+        if not self._parametrization.has_noise:
+            return {}
+        phi = self.dispersions(self.phi.reshape(-1, self.phi.shape[2]))
+        values = np.array([self.fit.family.dispersion(each) for each in phi])
+        return {"dispersion": values.reshape(self.phi.shape[:2])}
+
+    def are_of(self, fit: GeneralizedFit) -> bool:
+        """Tell whether they are draws from the posterior of a fit.
+
+        Parameters
+        ----------
+        fit : GeneralizedFit
+            The fit.
+
+        Returns
+        -------
+        bool
+            Whether it has the same terms, rows and estimates as the one that was sampled.
+        """
+        own = self.fit
+        same_spec = own.spec.fixed == fit.spec.fixed and own.spec.terms == fit.spec.terms
+        same_rows = own.responses.are_those_of(fit.responses)
+        return own is fit or (same_spec and same_rows and own.criterion == fit.criterion)
+
+    def dispersions(self, phi: FloatArray) -> FloatArray:
+        """Return what the family has for dispersions.
+
+        Parameters
+        ----------
+        phi : ndarray of shape (n, d)
+            Coordinates of draws.
+
+        Returns
+        -------
+        ndarray of shape (n, m)
+            Logs of shapes, or of theta; of families without a dispersion m is zero.
+        """
+        if not self._parametrization.has_noise:
+            return np.empty((len(phi), 0))
+        return dispersions_of(self.fit.family, phi)
+
+    def effect_moments(self, factor: str) -> tuple[FloatArray, FloatArray]:
+        """Return posterior means and covariances of the random effects of every level.
+
+        Parameters
+        ----------
+        factor : str
+            Name of the factor.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_levels, k)
+            By quadrature given all else, in units of the effect.
+        covariance : ndarray of shape (n_levels, k, k)
+            Likewise.
+        """
+        self._position(factor)
+        return self._own_moments
+
+    def predict(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        return_std: bool = False,
+    ) -> Any:
+        """Predict the mean of the response: of classes the probability of the second.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Factors whose levels are looked at. Levels of the others are taken as unknown.
+        return_std : bool, default=False
+            Whether to return posterior standard deviations too.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n,)
+            Posterior means, in units of y, averaged over all groups for a level that is not known.
+        y_std : ndarray of shape (n,)
+            Posterior standard deviations of the means of the rows' own groups, if return_std is
+            True. A level that is not known widens them by how much groups differ.
+
+        Raises
+        ------
+        ValueError
+            For invalid input, an unknown factor in `random`, and, if the model has
+            handle_unknown="error", for unknown levels.
+        """
+        rows = PredictedRows.read(self, X, groups, random)
+        return (rows.means(), rows.deviations()) if return_std else rows.means()
+
+    def predict_interval(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        level: float = 0.95,
+        kind: Literal["observation", "mean"] = "observation",
+        sample_weight: Any = None,
+    ) -> FloatArray:
+        """Predict intervals that hold the response, or its mean, with a given probability.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`.
+        level : float, default=0.95
+            Probability, between 0 and 1.
+        kind : {"observation", "mean"}, default="observation"
+            Whether the interval is for a new observation of the row, or for the mean of all that
+            could be made of it in its groups.
+        sample_weight : None or array-like of shape (n,), default=None
+            Numbers of trials of shares, without which their observations have no interval.
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            Quantiles over all draws, in units of y; NaN for rows whose prediction is.
+
+        Raises
+        ------
+        ValueError
+            As in `predict`; for a level that is no probability, and for shares without numbers of
+            trials.
+        """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level={level!r} must be between 0 and 1")
+        if kind not in ("observation", "mean"):
+            raise ValueError(f"kind={kind!r} must be 'observation' or 'mean'")
+        observation = kind == "observation"
+        if observation and sample_weight is None and self.fit.family.counts_trials:
+            raise ValueError(
+                "a share of trials has an interval once their number is known: give it as "
+                "sample_weight, or ask for kind='mean', the interval of the probability"
+            )
+        rows = PredictedRows.read(self, X, groups, "all")
+        tails = np.array([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+        return rows.quantiles(tails, self._sizes(sample_weight), observation=observation)
+
+    def sample_y(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        sample_weight: Any = None,
+        n_samples: int = 1,
+        random_state: Any = None,
+    ) -> NDArray[Any]:
+        """Draw responses of rows from the posterior predictive distribution.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels, if they were given as `groups` to `fit`. Rows of one label share an effect,
+            whether or not the model knows it.
+        sample_weight : None or array-like of shape (n,), default=None
+            Numbers of trials of shares; None is one trial a row.
+        n_samples : int, default=1
+            Number of draws.
+        random_state : None, int, RandomState or Generator, default=None
+            Seed.
+
+        Returns
+        -------
+        ndarray of shape (n, n_samples)
+            Responses as `fit` takes them, classes of a classifier. Every column has the parameters
+            and random effects of one draw, and new effects of levels that the model does not know.
+
+        Raises
+        ------
+        ValueError
+            As in `predict`, and for numbers of trials that are not whole.
+        """
+        if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
+            raise ValueError(f"n_samples={n_samples!r} must be a whole number of at least 1")
+        drawn = sampled_responses(
+            self, X, groups, self._sizes(sample_weight), int(n_samples), generator_of(random_state)
+        )
+        classes = self.model._state().classes
+        return drawn if classes is None else np.asarray(classes[drawn.astype(np.intp)])
+
+    @staticmethod
+    def _sizes(sample_weight: Any) -> FloatArray | None:
+        if sample_weight is None:
+            return None
+        sizes = np.asarray(sample_weight, dtype=np.float64)
+        if sizes.ndim != 1 or not (np.isfinite(sizes) & (sizes > 0.0)).all():
+            raise ValueError("sample_weight must be one positive number a row")
+        return sizes
+
+    @cached_property
+    def _own_moments(self) -> tuple[FloatArray, FloatArray]:
+        return self.integrals.effect_moments(self.points(self.nodes.means, self.nodes.phi))
+
+    def points(self, beta: FloatArray, phi: FloatArray) -> ParameterPoints:
+        """Bring parameters to the units of the rows.
+
+        Parameters
+        ----------
+        beta : ndarray of shape (R, p)
+            Coefficients of the kept columns.
+        phi : ndarray of shape (R, d)
+            Coordinates of variances.
+
+        Returns
+        -------
+        ParameterPoints
+            Parameters in scaled units.
+        """
+        return ScaledPoints.of(self.integrals.observations, self.prior).at(beta, phi)
+
+    @cached_property
+    def _effect_draws(self) -> LevelDraws:  # type: ignore[override]
+        flat = self.phi.reshape(-1, self.phi.shape[2])
+        beta = self.coef.reshape(len(flat), -1)[:, list(self.fit.kept)]
+        return LevelDraws(self.integrals, self.points(beta, flat), self.seed)

@@ -1,0 +1,151 @@
+"""From a fitted generalized mixed model and its rows to draws from the posterior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from skmixed.bayes.generalized_density import (
+    GeneralizedDensity,
+    ScaledPoints,
+    joint_start,
+)
+from skmixed.bayes.generalized_draws import GeneralizedDraws
+from skmixed.bayes.posterior_draws import SEEDS
+from skmixed.bayes.priors import ModelPrior
+from skmixed.bayes.variance_nodes import VARIANCE_NODES, VarianceNodes
+from skmixed.core.families.family import MeanFamily
+from skmixed.core.generalized.approximation.observations import Observations
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.posterior.importance import (
+    ImportanceSample,
+    equal_places,
+    importance_sample,
+    n_planned,
+)
+from skmixed.core.posterior.level_integrals import LevelIntegrals
+from skmixed.exceptions import SamplingWarning, warn
+
+
+def generalized_draws_of(
+    model: Any,
+    observations: Observations,
+    prior: Any,
+    n_draws: int,
+    n_chains: int,
+    generator: np.random.Generator,
+    verbose: int = 0,
+) -> GeneralizedDraws:
+    """Sample the posterior of a generalized model; warns where draws are not to be trusted."""
+    fit: GeneralizedFit = model.fit_
+    check_family(fit)
+    if model._fitted.has_further_rows:
+        raise ValueError(
+            "this model knows rows that came after its fit, by update_groups: sample it before, or "
+            "fit it to all rows"
+        )
+    distributions = prior if isinstance(prior, ModelPrior) else ModelPrior.of(fit, prior)
+    _check_posterior(fit, distributions)
+    integrals = LevelIntegrals.of(observations, fit)
+    if integrals is None:
+        raise ValueError(
+            "the posterior of a generalized model is sampled for one grouping factor of at most "
+            "three random columns: leave random terms out"
+        )
+    scaled = ScaledPoints.of(observations, distributions)
+    information = scaled.to_scaled.T @ integrals.tangent.information @ scaled.to_scaled
+    coordinates, starts = joint_start(fit, distributions, information)
+    with tqdm(
+        total=n_planned(starts.shape[1], n_draws, n_chains),
+        desc="posterior",
+        unit="",
+        disable=not verbose,
+    ) as bar:
+        density = GeneralizedDensity(integrals, distributions, coordinates, scaled, bar.update)
+        found = importance_sample(density, starts, n_draws, n_chains, generator)
+        bar.total = bar.n
+    draws = _put_together(model, distributions, density, found, generator)
+    if found.is_poor:
+        _warn_of(draws)
+    return draws
+
+
+def check_family(fit: GeneralizedFit) -> None:
+    """Raise ValueError for responses whose posterior is not sampled."""
+    if not isinstance(fit.family, MeanFamily):
+        raise ValueError(
+            "categories in an order have no sampler here: fit a MixedClassifier to two of them"
+        )
+
+
+def _check_posterior(fit: GeneralizedFit, prior: ModelPrior) -> None:
+    """Raise ValueError for distributions under which the posterior need not integrate to one."""
+    is_flat = [not term.is_proper for term in prior.terms]
+    if prior.noise is not None:
+        is_flat.append(not prior.noise.is_proper)
+    if any(is_flat):
+        raise ValueError(
+            "with a flat distribution of a deviation or a shape the posterior of a generalized "
+            "model need not integrate to one: give it a distribution that does, as prior='weak'"
+        )
+    if not prior.coef.is_proper and (fit.separated or fit.report.is_unbounded):
+        raise ValueError(
+            "responses of this model separate, so that with flat coefficients the posterior does "
+            "not integrate to one: give them normal distributions, as prior='weak' does"
+        )
+
+
+def _warn_of(draws: GeneralizedDraws) -> None:
+    warn(
+        f"the posterior of {draws.n_coordinates} parameters is hard to sample: the shape k of the "
+        f"tail of the weights is {draws.pareto_k:.2f}, above 0.7 they cannot be trusted, and their "
+        f"efficiency is {draws.efficiency:.2g}. Give prior distributions with lighter tails, or "
+        "leave out random terms; more draws help little",
+        SamplingWarning,
+    )
+
+
+def _put_together(
+    model: Any,
+    prior: ModelPrior,
+    density: GeneralizedDensity,
+    found: ImportanceSample,
+    generator: np.random.Generator,
+) -> GeneralizedDraws:
+    """Average coefficients over all weighted points, and keep the states of the chains."""
+    fit, coordinates, weights = model.fit_, density.coordinates, found.weights
+    beta, felt = coordinates.beta(found.points), weights > 0.0
+    mean = weights @ beta
+    apart = beta - mean
+    kept, n_fixed = list(fit.kept), len(fit.spec.fixed)
+    coef = np.zeros((*found.chains.shape, n_fixed))
+    coef[:, :, kept] = beta[found.chains]
+    coef_mean, coef_covariance = np.zeros(n_fixed), np.zeros((n_fixed, n_fixed))
+    coef_mean[kept] = mean
+    coef_covariance[np.ix_(kept, kept)] = (weights[:, None] * apart).T @ apart
+    points = np.where(felt[:, None], found.points, found.points[np.argmax(weights)])
+    phi = coordinates.phi(points)  # which points beyond the boundary have none of
+    nodes = equal_places(weights, min(VARIANCE_NODES, found.chains.size), generator)
+    is_proper = prior.is_proper
+    return GeneralizedDraws(
+        phi=phi[found.chains],
+        coef=coef,
+        coef_mean=coef_mean,
+        coef_covariance=coef_covariance,
+        log_evidence=found.log_evidence if is_proper else np.nan,
+        log_evidence_error=found.log_evidence_error if is_proper else np.nan,
+        efficiency=found.efficiency,
+        pareto_k=found.pareto_k,
+        acceptance=found.acceptance,
+        thinning=found.thinning,
+        n_evaluations=found.n_evaluations,
+        fit=fit,
+        prior=prior,
+        nodes=VarianceNodes(phi[nodes], beta[nodes], np.zeros((len(nodes), len(mean), len(mean)))),
+        log_density=(found.log_density - coordinates.log_jacobian(points))[found.chains],
+        seed=int(generator.integers(SEEDS)),
+        model=model,
+        integrals=density.integrals,
+    )
