@@ -17,9 +17,7 @@ from skmixed.core.posterior.level_integrals import LevelIntegrals
 from skmixed.core.posterior.level_rows import LevelModes, ParameterPoints
 
 _CANDIDATES = 16  # of every draw: where weights are 94% efficient, 0.4% of draws are in doubt
-_CANDIDATE_DEGREES = (
-    6.0  # of freedom: heavier tails than those of any likelihood times a normal density
-)
+_CANDIDATE_DEGREES = 6.0  # of freedom: tails heavier than those of what is drawn
 _WIDENED = 1.1  # deviations, against skewness
 _LEVELS_OF_STREAM = 16  # levels that share a stream of random numbers; draws depend on it
 _DRAWS_OF_STREAM = 250  # draws that do; the same
