@@ -14,8 +14,9 @@ class Wishart:
     """A Wishart density of a covariance matrix with infinite scale: zero where it is singular.
 
     With k random columns it is proportional to ``det(Omega) ** ((df - k - 1) / 2)``, for Omega the
-    covariance of the random effects over the residual variance. It does not integrate to one, and
-    is for penalised fits, which find where its product with the likelihood is largest.
+    covariance of the random effects, in linear models over the residual variance. It does not
+    integrate to one, and is for penalised fits, which find where its product with the likelihood is
+    largest.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from skmixed.bayes.priors import ModelPrior
-from skmixed.bayes.scale_distributions import Decov, Flat, Gamma, ScaleDistribution
+from skmixed.bayes.scale_distributions import Decov, Flat, ScaleDistribution
 from skmixed.core.batch.error_sums import ErrorSums, NeedsRowsError
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
@@ -54,7 +54,7 @@ def _check_levels(
     shape = prior.terms[number].shape
     columns = [shape.block.start + place for place in group]
     n_effects, n_determined = _determined(fit, shape.position, columns, _flat_columns(prior))
-    power = scale.shape if isinstance(scale, Gamma) else 1.0
+    power = scale.power
     if n_effects - n_determined <= power:
         named = "a flat distribution" if power == 1.0 else repr(scale)
         needed = "two" if power == 1.0 else f"more than {power:g}"

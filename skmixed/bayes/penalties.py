@@ -1,8 +1,8 @@
 """What prior distributions add to the criterion of a fit that seeks the most likely covariances.
 
-A distribution is one of what it is named for, relative to the residual variance: a gamma of a
-standard deviation, an inverse gamma of a variance, a Wishart of a covariance. The penalty is -2
-times the log of that density, as in blme, with no change of variables.
+A distribution is one of what it is named for, in linear models relative to the residual variance: a
+gamma of a standard deviation, an inverse gamma of a variance, a Wishart of a covariance. The
+penalty is -2 times the log of that density, as in blme, with no change of variables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skmixed.bayes.scale_distributions import Gamma, InverseGamma, ScaleDistribu
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.penalty import Penalty, VariancePenalty
 from skmixed.core.model.spec import ModelSpec, Term
-from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import GroupIndex
 
 PenaltyName = Literal["wishart"]
 PENALTY_NAMES = ("wishart",)
@@ -35,14 +35,16 @@ _INSTEAD = (
 )
 
 
-def with_penalties(spec: ModelSpec, products: CrossProducts, prior: Any) -> ModelSpec:
+def with_penalties(
+    spec: ModelSpec, columns: Sequence[str], indexes: Sequence[GroupIndex], prior: Any
+) -> ModelSpec:
     """Return a model whose terms have the penalties of a prior, or of one for every factor.
 
-    Raises ValueError for what does not keep an optimum off the boundary, and TypeError for what is
-    no prior.
+    The columns are those of the layout by name, the indexes those of all its factors. Raises
+    ValueError for what does not keep an optimum off the boundary, and TypeError for what is no
+    prior.
     """
-    names = {f: products.factors[f].index.name for f in spec.used_factors}
-    columns = products.layout.columns
+    names = {factor: indexes[factor].name for factor in spec.used_factors}
     for where, given in _by_factor(prior):
         check_names(given, names.values(), where, "a factor with random effects")
         for factor, name in names.items():

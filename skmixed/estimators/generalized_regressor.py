@@ -12,6 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _num_samples
 
+from skmixed.bayes.penalties import Penalising
 from skmixed.core.families.catalogue import FAMILIES, family_of
 from skmixed.core.families.family import explained_deviance
 from skmixed.core.model.structures.named import StructureName
@@ -69,6 +70,9 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         Covariance structure of the random effects of a term: "unstructured", "diagonal",
         "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
         "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+    prior : {"wishart"}, distribution, dict or None, default=None
+        Distributions of the covariances of random effects that keep fits from being singular, as
+        for `MixedLinearRegressor`; here they are of the covariances themselves.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept. A formula says so itself (``0 + x``).
     handle_unknown : {"population", "error", "nan"}, default="population"
@@ -107,7 +111,9 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
     theta_ : ndarray
         Entries of its triangular root, in lme4's order.
     criterion_, deviance_ : float
-        -2 log-likelihood.
+        -2 log-likelihood; with a `prior` the criterion has `penalty_` added.
+    penalty_ : float
+        -2 log density of the prior at the estimates, up to a constant; 0.0 without one.
     log_likelihood_, aic_, bic_ : float
         As R's logLik, AIC and BIC, which here counts rows by their weights, unless
         these are trials.
@@ -194,6 +200,7 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         fixed: str | None = None,
         group_features: str | int | Sequence[str | int] | None = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
+        prior: Penalising = None,
         fit_intercept: bool = True,
         handle_unknown: UnknownLevels = "population",
         averaging: Averaging = "integrate",
@@ -210,6 +217,7 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         self.fixed = fixed
         self.group_features = group_features
         self.covariance = covariance
+        self.prior = prior
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown
         self.averaging = averaging

@@ -8,10 +8,7 @@ from typing import Any, ClassVar, Self
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skmixed.bayes.covariance_distributions import Wishart
-from skmixed.bayes.penalties import PENALTY_NAMES, Penalising
-from skmixed.bayes.priors import Prior
-from skmixed.bayes.scale_distributions import ScaleDistribution
+from skmixed.bayes.penalties import Penalising
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.core.model.structures.named import StructureName
@@ -23,6 +20,7 @@ from skmixed.estimators._estimator import (
 )
 from skmixed.estimators.mixed._linear_predictions import LinearPredictions
 from skmixed.estimators.mixed._linear_state import LinearAttributes, LinearState
+from skmixed.estimators.mixed._mixed_estimator import PENALISING
 from skmixed.estimators.mixed._summed_estimator import GrowingEstimator, SummedEstimator
 from skmixed.estimators.reading._training_data import read_training_data
 
@@ -38,7 +36,7 @@ class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[Li
         "method": [StrOptions({"reml", "ml"})],
         "solver": [StrOptions({"auto", "newton", "em", "iterative"}), IterativeSolver],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "prior": [StrOptions(set(PENALTY_NAMES)), Wishart, ScaleDistribution, Prior, Mapping, None],
+        "prior": PENALISING,
     }
 
     prior: Penalising = None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import StrOptions
 
+from skmixed.bayes.penalties import Penalising
 from skmixed.core.families.cumulative_links import ORDINAL
 from skmixed.core.families.ordinal import Cumulative
 from skmixed.core.linalg import FloatArray
@@ -96,6 +97,9 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         Covariance structure of the random effects of a term: "unstructured", "diagonal",
         "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
         "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+    prior : {"wishart"}, distribution, dict or None, default=None
+        Distributions of the covariances of random effects that keep fits from being singular, as
+        for `MixedLinearRegressor`; here they are of the covariances themselves.
     handle_unknown : {"population", "error", "nan"}, default="population"
         What a row of an unknown or missing level gets in predictions: that of a group of which
         nothing is known, an error, or NaN.
@@ -134,7 +138,9 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
     theta_ : ndarray
         Entries of its triangular root, in lme4's order.
     criterion_, deviance_ : float
-        -2 log-likelihood.
+        -2 log-likelihood; with a `prior` the criterion has `penalty_` added.
+    penalty_ : float
+        -2 log density of the prior at the estimates, up to a constant; 0.0 without one.
     log_likelihood_, aic_, bic_ : float
         As R's logLik, AIC and BIC.
     n_groups_ : dict of str to int
@@ -227,6 +233,7 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         fixed: str | None = None,
         group_features: str | int | Sequence[str | int] | None = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
+        prior: Penalising = None,
         handle_unknown: UnknownLevels = "population",
         averaging: Averaging = "integrate",
         max_iter: int = 100,
@@ -241,6 +248,7 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         self.fixed = fixed
         self.group_features = group_features
         self.covariance = covariance
+        self.prior = prior
         self.handle_unknown = handle_unknown
         self.averaging = averaging
         self.max_iter = max_iter

@@ -186,7 +186,7 @@ def _generalized_notes(fit: GeneralizedFit) -> list[str]:
     for name, value in fit.scales.items():
         stated += f", {name} = {value:.3g}"
     notes = [_sizes(fit, fit.n_observations), stated]
-    notes.append(f"AIC = {fit.aic:.1f}, deviance = {fit.deviance:.1f}")
+    notes += [*_priors(fit), f"AIC = {fit.aic:.1f}, deviance = {fit.deviance:.1f}"]
     if fit.separated:
         names = ", ".join(infinite_names(fit))
         notes.append(f"infinite, because they separate the responses: {names}")
@@ -222,7 +222,7 @@ def _criteria(fit: Fit) -> list[str]:
     ]
 
 
-def _priors(fit: Fit) -> list[str]:
+def _priors(fit: Fit | GeneralizedFit) -> list[str]:
     """Say which prior distributions the covariances have, and what they cost the likelihood."""
     named = [
         f"{fit.products.factors[term.factor].index.name} ~ {term.penalty.name}"

@@ -12,6 +12,7 @@ from skmixed.bayes import (
     InverseGamma,
     Normal,
     Prior,
+    Wishart,
 )
 from skmixed.bayes.correlation_distributions import correlation_root, partial_correlations
 from skmixed.bayes.scale_distributions import Decov
@@ -46,6 +47,15 @@ def test_flat_is_flat_and_cannot_be_drawn():
     assert not Flat().is_proper
     with pytest.raises(ValueError, match="does not integrate to one"):
         Flat().sample(3)
+
+
+def test_gamma_of_infinite_scale_is_a_power():
+    power = Gamma(2.5, np.inf)
+    np.testing.assert_allclose(power.logpdf([0.5, 7.0]), 1.5 * np.log([0.5, 7.0]), rtol=1e-14)
+    np.testing.assert_array_equal(Gamma(1.0, np.inf).logpdf([0.0, 7.0]), Flat().logpdf([0.0, 7.0]))
+    assert not power.is_proper
+    with pytest.raises(ValueError, match="does not integrate to one"):
+        power.sample(3)
 
 
 @pytest.mark.parametrize("eta", [0.7, 1.0, 2.5])
@@ -101,6 +111,9 @@ def test_decov_integrates_to_one_and_is_what_it_draws():
         (lambda: HalfT(0, 1.0), r"HalfT\(df=0\): df must be a positive number"),
         (lambda: HalfT(3, -1.0), "scale must be a positive number"),
         (lambda: HalfNormal(np.inf), "scale must be a positive number"),
+        (lambda: Gamma(np.inf, 1.0), "shape must be a positive number"),
+        (lambda: Gamma(2.0, -np.inf), "scale must be a positive number"),
+        (lambda: Wishart(df=0), r"Wishart\(df=0\): df must be a positive number"),
         (lambda: Exponential("1"), "mean must be a positive number"),
         (lambda: LKJ(np.nan), "eta must be a positive number"),
         (lambda: Normal(np.inf), "mean must be a finite number"),
@@ -119,6 +132,7 @@ def test_bad_parameters_are_refused_in_words(make, message):
         {"scales": 3.0},
         {"scales": {"g": {"x": {"y": HalfT(3, 1)}}}},
         {"scales": {"g": LKJ(1)}},
+        {"scales": Wishart()},
         {"coef": HalfT(3, 1.0)},
         {"coef": {"x": None}},
         {"sigma": Normal()},

@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from skmixed import MixedLinearRegressor
-from skmixed.bayes import LKJ, Exponential, Flat, HalfNormal, HalfT, Normal, Prior, sample
+from skmixed.bayes import LKJ, Exponential, Flat, Gamma, HalfNormal, HalfT, Normal, Prior, sample
 from skmixed.bayes.density import PosteriorDensity, starting_points
 from skmixed.bayes.parametrization import Parametrization, RootCoordinates
 from skmixed.bayes.priors import ModelPrior
@@ -189,6 +189,11 @@ def test_improper_posteriors_are_refused():
     crowded = MixedLinearRegressor("(1 | g)").fit(X4, y4)
     with pytest.raises(ValueError, match="4 effects, of which the fixed columns leave 1"):
         sample(crowded, "reference")
+    # a density that grows as s takes two effects more than a flat one
+    four = MixedLinearRegressor("(1 | g)").fit(*grouped(4))
+    with pytest.raises(ValueError, match="leave 3, and more than 3 are needed"):
+        sample(four, Prior(scales=Gamma(3.0, np.inf), coef=Flat()))
+    sample(four, Prior(scales=Gamma(1.5, np.inf), coef=Flat()), n_draws=20, random_state=0)
     slopes = MixedLinearRegressor("(x | g)").fit(*grouped(2, seed=1))
     with pytest.raises(ValueError, match="standard deviation of '\\(Intercept\\)' over 'g'"):
         sample(slopes, "reference")

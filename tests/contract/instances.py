@@ -24,7 +24,7 @@ from skmixed import (
     MixedLinearRegressorCV,
     OrdinalMixedClassifier,
 )
-from skmixed.bayes import LKJ, Gamma, HalfNormal, Prior
+from skmixed.bayes import LKJ, Gamma, HalfNormal, InverseGamma, Prior
 
 
 def bayesian(*random, **settings):
@@ -139,6 +139,7 @@ ON_GROUPS = [
     MixedClassifier("(1 | school)", handle_unknown="error", fit_intercept=False),
     MixedClassifier("(x | school)", fixed="x * z", covariance="diagonal"),
     MixedClassifier("(1 | school)", quadrature=7),
+    MixedClassifier("(1 | school)", prior=Gamma(2.0, 1.0)),
     OrdinalMixedClassifier(),
     OrdinalMixedClassifier("(x | school)", fixed="x * z", link="probit", handle_unknown="error"),
     OrdinalMixedClassifier("(1 | school)", quadrature=5, handle_unknown="nan", link="cloglog"),
@@ -149,6 +150,7 @@ ON_GROUPS = [
         "(1 | school)", fixed="x + offset(0.1 * z)", handle_unknown="nan", quadrature=5
     ),
     MixedGeneralizedRegressor("(1 | school)", family="binomial", link="probit"),
+    MixedGeneralizedRegressor("(1 | school)", prior={"school": InverseGamma(2.0, 0.5)}),
     MixedLinearRegressorCV("(x | school)", cv=3),
     GroupedModels(),
     GroupedModels(fallback="error"),

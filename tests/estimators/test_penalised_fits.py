@@ -13,9 +13,12 @@ from sklearn.utils._param_validation import InvalidParameterError
 from skmixed import (
     BayesianMixedRegressor,
     IterativeSolver,
+    MixedClassifier,
     MixedLinearRegressor,
     MixedLinearRegressorCV,
+    OrdinalMixedClassifier,
     distributed,
+    glmer,
     lmer,
 )
 from skmixed.bayes import LKJ, Exponential, Gamma, HalfT, InverseGamma, Prior, Wishart, sample
@@ -342,6 +345,77 @@ def test_posteriors_are_drawn_with_their_own_prior():
     others = sample(dyestuff2(None), n_draws=500, random_state=1)
     error = draws.sigma.std() * np.sqrt(2.0 / 1000.0)
     assert abs(draws.sigma.mean() - others.sigma.mean()) < 5.0 * error
+
+
+# --- responses of a family --------------------------------------------------------------------
+
+
+def cbpp(prior, **settings):
+    data = reference_set.committed_table("cbpp").assign(period=lambda D: D["period"].astype(str))
+    formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+    return glmer(formula, data, prior=prior, **settings)
+
+
+@pytest.mark.parametrize(
+    ("prior", "theta", "objective"),
+    [  # bglmer(..., cov.prior = ...) of blme 1.0-5: it stops above the optimum, as glmer does
+        ("wishart", 0.7188966432, 184.2205958220 + 0.9901130471),
+        (Gamma(2.0, 2.0), 0.6753325694, 184.086072150 + 4.233021320),
+    ],
+)
+def test_cbpp_of_blme(prior, theta, objective):
+    model = cbpp(prior)
+    assert model.theta_[0] == pytest.approx(theta, rel=5e-4)
+    assert objective - 1e-3 < model.criterion_ < objective
+    assert model.deviance_ == pytest.approx(model.criterion_ - model.penalty_, rel=1e-12)
+    assert model.fit_.log_likelihood == pytest.approx(-0.5 * model.deviance_, rel=1e-12)
+    assert "prior: herd ~" in str(model.summary())
+
+
+def test_cbpp_by_quadrature():
+    """bglmer(..., nAGQ = 9)"""
+    model = cbpp("wishart", quadrature=9)
+    assert model.theta_[0] == pytest.approx(0.725534413, rel=1e-6)
+    expected = [-0.9798114828, -1.1167384239, -1.5665265184]
+    np.testing.assert_allclose(model.coef_, expected, rtol=1e-6)
+    assert model.penalty_ == pytest.approx(0.9625403228, abs=1e-5)
+
+
+@pytest.mark.parametrize("random", ["(1 | g)", "(1 + x | g)", "(1 | g) + (1 | h)"])
+def test_no_classifier_is_singular(random):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=200), "g": np.repeat(np.arange(20), 10), "h": np.arange(200) % 8}
+    )
+    y = rng.integers(0, 2, 200)
+    assert MixedClassifier(random).fit(frame, y).is_singular_
+    model = MixedClassifier(random, prior="wishart").fit(frame, y)
+    assert model.converged_
+    assert not model.is_singular_
+    with pytest.raises(ValueError, match="fit it with prior=None"):
+        ranova(model, X=frame, y=y)
+    again = MixedClassifier.from_dict(model.to_dict())
+    assert again.penalty_ == model.penalty_
+    assert clone(model).get_params()["prior"] == "wishart"
+
+
+def test_groups_of_one_class_each_have_a_finite_variance():
+    """Without a prior it is held at a convention, with a warning."""
+    frame = pd.DataFrame({"g": np.repeat(np.arange(8), 4)})
+    y = np.repeat([0, 1, 0, 1, 1, 0, 1, 0], 4)
+    model = MixedClassifier("(1 | g)", prior=Gamma(2.0, 1.0)).fit(frame, y)
+    assert model.converged_
+    assert 1.0 < model.theta_[0] < 10.0
+
+
+def test_ordered_categories_take_a_prior():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"x": rng.normal(size=120), "g": np.repeat(np.arange(12), 10)})
+    y = rng.integers(0, 3, 120)
+    assert OrdinalMixedClassifier("(1 | g)").fit(frame, y).is_singular_
+    model = OrdinalMixedClassifier("(1 | g)", prior="wishart").fit(frame, y)
+    assert not model.is_singular_
+    assert model.penalty_ == pytest.approx(-3.0 * np.log(model.theta_[0]), rel=1e-9)
 
 
 # --- what is refused --------------------------------------------------------------------------

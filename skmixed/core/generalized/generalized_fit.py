@@ -73,7 +73,7 @@ class GeneralizedFit:
     family: Family
     phi: FloatArray  # (m,), dispersions
     beta: FloatArray  # (n_fixed,), coefficients; 0 where columns depend on those before
-    criterion: float  # -2 log-likelihood with all constants
+    criterion: float  # -2 log-likelihood with all constants, and the penalty
     report: SolverReport
     quadrature: int  # nodes a random column; 1 for Laplace's approximation
     separated: tuple[int, ...]  # positions in `ModelSpec.fixed` of coefficients that are infinite
@@ -412,12 +412,17 @@ class GeneralizedFit:
     @property
     def deviance(self) -> float:
         """-2 log-likelihood."""
-        return self.criterion
+        return self.criterion - self.penalty
+
+    @property
+    def penalty(self) -> float:
+        """What the penalties of covariances add to the criterion; 0 without one."""
+        return self.working.penalty
 
     @property
     def log_likelihood(self) -> float:
         """Log-likelihood."""
-        return -0.5 * self.criterion
+        return -0.5 * self.deviance
 
     def with_method(self, method: Method) -> GeneralizedFit:
         """Return this fit, which is by maximum likelihood. Raises ValueError for "reml"."""
@@ -435,12 +440,12 @@ class GeneralizedFit:
     @property
     def aic(self) -> float:
         """Akaike's information criterion."""
-        return self.criterion + 2.0 * self.n_parameters
+        return self.deviance + 2.0 * self.n_parameters
 
     @property
     def bic(self) -> float:
         """Bayesian information criterion, with the number of observations."""
-        return self.criterion + float(np.log(self.n_observations)) * self.n_parameters
+        return self.deviance + float(np.log(self.n_observations)) * self.n_parameters
 
 
 def _to_working(observations: Observations, problem: Problem, optimum: JointOptimum) -> FloatArray:

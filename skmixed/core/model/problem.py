@@ -96,18 +96,7 @@ class Problem:
     @cached_property
     def penalties(self) -> tuple[ScaledPenalty, ...]:
         """The penalties of every used factor; none at all where no term has one."""
-        return self._scaled_penalties() if self.spec.is_penalised else ()
-
-    def _scaled_penalties(self) -> tuple[ScaledPenalty, ...]:
-        result = []
-        for position, factor in enumerate(self.spec.used_factors):
-            change, parts = self.model.random_maps[position], []
-            places = (columns for _, columns, _ in self.structures[position].slices())
-            for term, place in zip(self.spec.factor_terms(factor), places, strict=True):
-                if term.penalty is not None:
-                    parts.append((term.penalty, place, change[place, place]))
-            result.append(ScaledPenalty(tuple(parts)))
-        return tuple(result)
+        return self.spec.penalties(self.model.random_maps)
 
     @property
     def joint_penalty(self) -> ScaledPenalty | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from skmixed.core.linalg import FloatArray, block_diagonal
 from skmixed.core.model.covariance import Structure
-from skmixed.core.model.penalty import Penalty
+from skmixed.core.model.penalty import Penalty, ScaledPenalty
 from skmixed.core.model.structures.named import (
     joined,
     kind_of,
@@ -111,6 +111,21 @@ class ModelSpec:
         for parts in wholes(self.factor_terms(factor)):
             blocks.append(np.tile(np.eye(len(parts[0].columns)), len(parts)))
         return block_diagonal(blocks)
+
+    def penalties(self, random_maps: Sequence[FloatArray]) -> tuple[ScaledPenalty, ...]:
+        """Return the penalties of every used factor; none at all where no term has one.
+
+        The maps, (k, k) of every used factor, make raw effects of scaled ones.
+        """
+        if not self.is_penalised:
+            return ()
+        result = []
+        for factor, change in zip(self.used_factors, random_maps, strict=True):
+            places = (columns for _, columns, _ in self.structure(factor).slices())
+            zipped = zip(self.factor_terms(factor), places, strict=True)
+            parts = [(t.penalty, at, change[at, at]) for t, at in zipped if t.penalty is not None]
+            result.append(ScaledPenalty(tuple(parts)))
+        return tuple(result)
 
     def structure(self, factor: int) -> Structure:
         """Return the covariance structure of one factor, its terms being independent."""

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_scalar
 
+from skmixed.bayes.penalties import Penalising
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.sums.layout import Rows
 from skmixed.design.source import Source
 from skmixed.estimators._estimator import Refused, UnknownLevels, check_choice
 from skmixed.estimators.mixed._generalized_state import GeneralizedAttributes, GeneralizedState
-from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.estimators.mixed._mixed_estimator import PENALISING, MixedEstimator
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import read_weights
 from skmixed.estimators.reading._prediction_rows import PredictionRows, draw_predictors
@@ -33,6 +34,12 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
 
     _state_type: ClassVar[type[GeneralizedState]] = GeneralizedState
 
+    prior: Penalising = None
+
+    @property
+    def _penalised_by(self) -> Penalising:
+        return self.prior
+
     partial_fit = Refused(
         "sums of rows do not add up to a fit of responses of a family, so call fit with all rows; "
         "update_groups learns the effects of groups from further ones"
@@ -41,6 +48,7 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **MixedEstimator._parameter_constraints,
         "quadrature": [Interval(Integral, 1, None, closed="left")],
+        "prior": PENALISING,
         "averaging": [StrOptions({"integrate", "plug-in"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
     }

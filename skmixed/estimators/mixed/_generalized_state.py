@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from skmixed.bayes.penalties import with_penalties
 from skmixed.core.families.family import Family, fractional_events
 from skmixed.core.generalized.after_fit.further_rows import with_further_rows
 from skmixed.core.generalized.approximation.working_model import WorkingFit
@@ -133,10 +134,13 @@ def fit_generalized(
     model: Any, design: Design, rows: Rows, family: Family, offset: FloatArray | None
 ) -> GeneralizedFit:
     """Fit to rows of a design, with an offset, (n,), as an estimator asks for."""
+    spec = ModelSpec(design.fixed, design.terms, "ml", "frequency")
+    if model._penalised_by is not None:
+        spec = with_penalties(spec, design.layout.columns, rows.indexes, model._penalised_by)
     return GeneralizedFit.of(
         design.layout,
         rows,
-        ModelSpec(design.fixed, design.terms, "ml", "frequency"),
+        spec,
         family,
         offset=offset,
         quadrature=model.quadrature,
@@ -149,6 +153,7 @@ class GeneralizedAttributes(MixedAttributes):
 
     fit_ = FittedAttribute[GeneralizedFit]()
     deviance_ = FittedAttribute[float]("fit.deviance")
+    penalty_ = FittedAttribute[float]("fit.penalty")
     separated_ = FittedAttribute[list[str]]()
     approximation_shift_ = FittedAttribute[float](optional=True)
 

@@ -289,7 +289,7 @@ def checked_spec(
     """
     spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
     if model._penalised_by is not None:
-        spec = with_penalties(spec, products, model._penalised_by)
+        spec = with_penalties(spec, products.layout.columns, products.levels, model._penalised_by)
     check_weights(weights, spec)
     check_sizes(products, spec)
     check_effects(products, spec, by_position)

@@ -9,6 +9,10 @@ from typing import Any, ClassVar, TypeVar
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
+from skmixed.bayes.covariance_distributions import Wishart
+from skmixed.bayes.penalties import PENALTY_NAMES
+from skmixed.bayes.priors import Prior
+from skmixed.bayes.scale_distributions import ScaleDistribution
 from skmixed.core.model.structures.named import OF_RANK, STRUCTURES
 from skmixed.design.column_collection import Formulas
 from skmixed.design.grammar.syntax import parse_random
@@ -27,6 +31,8 @@ COVARIANCES = [
     Hidden(StrOptions({f"{name}({d})" for name in OF_RANK for d in range(1, _MOST_RANK)})),
 ]
 """Constraints of the parameter that names covariances."""
+PENALISING = [StrOptions(set(PENALTY_NAMES)), Wishart, ScaleDistribution, Prior, Mapping, None]
+"""Constraints of the parameter that gives covariances prior distributions."""
 
 
 class MixedEstimator(FittedEstimator[State]):

@@ -1,12 +1,13 @@
 """Small generalized models of random rows, and Laplace's approximation written out densely."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from skmixed.core.families.catalogue import FAMILIES, family_of
 from skmixed.core.generalized.approximation.modes import Point
 from skmixed.core.generalized.approximation.observations import Observations
+from skmixed.core.model.penalty import Penalty, VariancePenalty
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 
@@ -70,6 +71,15 @@ def draw(
     )
     shift = rng.normal(0.0, 0.3, n) if offset else None
     return Drawn(layout, rows, ModelSpec((0, 1, 2), terms, "ml"), family, shift)
+
+
+def penalised(drawn):
+    """Return the same model with a penalty of every covariance, with all kinds of parts."""
+    terms = []
+    for term in drawn.spec.terms:
+        parts = [VariancePenalty(group, 0.3, 0.7, 0.5) for group in term.structure.deviations]
+        terms.append(replace(term, penalty=Penalty(1.2, tuple(parts), 0.4)))
+    return replace(drawn, spec=replace(drawn.spec, terms=tuple(terms)))
 
 
 def respond(rng, family, eta, w):

@@ -14,6 +14,7 @@ from tests.core.generalized.drawn import (
     ONE_FACTOR,
     dense_laplace,
     draw,
+    penalised,
     random_point,
     raw,
 )
@@ -97,6 +98,30 @@ def test_gradient_and_hessian_are_differences(name, link, design):
         expected = line.here.hessian @ direction[:smooth]
         scale = HESSIAN * np.abs(expected).max()
         np.testing.assert_allclose(line.differences(direction)[1][:smooth], expected, atol=scale)
+
+
+@DESIGN
+@pytest.mark.parametrize("structure", [None, "diagonal"])
+def test_penalties_have_the_same_derivatives(design, structure):
+    rng = np.random.default_rng(14)
+    plain = draw(rng, design, "binomial", "logit", structure=structure)
+    observations = penalised(plain).observations()
+    point = random_point(rng, observations)
+    line, without = Line(observations, point), evaluate_laplace(plain.observations(), point)
+    expected = sum(
+        float(penalty.value(lam))
+        for penalty, lam in zip(observations.penalties, point.lambdas, strict=True)
+    )
+    assert line.here.criterion - without.criterion == pytest.approx(expected, rel=1e-9)
+    for _ in range(2):
+        direction = rng.normal(size=line.size) / np.sqrt(line.size)
+        value, gradient = line.differences(direction)
+        slope = line.slopes(line.here)
+        assert value == pytest.approx(slope @ direction, abs=GRADIENT * np.abs(slope).max())
+        change = gradient - without.hessian @ direction
+        ours = (line.here.hessian - without.hessian) @ direction
+        if design in ONE_FACTOR:
+            np.testing.assert_allclose(ours, change, atol=HESSIAN * np.abs(gradient).max())
 
 
 @EVERY

@@ -12,7 +12,7 @@ from skmixed.core.generalized.approximation.quadrature import evaluate_quadratur
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.search.coordinates import Coordinates
 from tests import reference_set
-from tests.core.generalized.drawn import LINKS, draw, random_point
+from tests.core.generalized.drawn import LINKS, draw, penalised, random_point
 from tests.core.generalized.reading import read
 from tests.core.generalized.test_generalized_fit import CBPP
 
@@ -45,11 +45,12 @@ class Line:
     ("design", "n_nodes"),
     [("one column", 1), ("one column", 4), ("two columns", 3), ("three columns", 2)],
 )
-@pytest.mark.parametrize("at_zero", [False, True])
-def test_gradient_is_differences(name, link, design, n_nodes, at_zero):
+@pytest.mark.parametrize("kind", ["inside", "zero", "penalised"])
+def test_gradient_is_differences(name, link, design, n_nodes, kind):
     rng = np.random.default_rng(41)
-    observations = draw(rng, design, name, link, n=60).observations()
-    point = random_point(rng, observations, (0,) if at_zero else ())
+    drawn = draw(rng, design, name, link, n=60)
+    observations = (penalised(drawn) if kind == "penalised" else drawn).observations()
+    point = random_point(rng, observations, (0,) if kind == "zero" else ())
     line = Line(observations, point, n_nodes)
     slopes = line.at(line.parameters).slopes(line.coordinates, line.theta)
     direction = rng.normal(size=len(slopes))

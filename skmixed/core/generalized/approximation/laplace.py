@@ -37,7 +37,7 @@ from skmixed.core.generalized.approximation.modes import (
     first_carried,
 )
 from skmixed.core.generalized.approximation.observations import Observations, RowBlock
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, block_diagonal
 from skmixed.core.search.coordinates import Coordinates
 
 LEAST_DECREMENT = 1e-20  # of the modes: the gradient is then exact to rounding
@@ -49,7 +49,7 @@ class LaplaceEvaluation:
 
     observations: Observations
     point: Point
-    criterion: float  # -2 log-likelihood, corrected to the modes
+    criterion: float  # -2 log-likelihood, corrected to the modes, and the penalty
     beta_slope: FloatArray  # (p,)
     gradient: Blocks  # (k, k) a factor, G
     phi_slope: FloatArray  # (m,)
@@ -122,16 +122,19 @@ class LaplaceEvaluation:
         variates F = Z E s, 2 X'V^-1 F stands for those in beta and Omega, and for those in Omega
         F'V^-1 F and what the estimation of beta adds to it.
         """
-        if self.is_exact:
-            return self.products
-        p = len(self.beta_slope)
-        result = 2.0 * self.products
-        mixed = self.products[:p, p:]
-        result[p:, p:] = self.products[p:, p:]
-        if p:
-            result[p:, p:] += (
-                mixed.T @ np.linalg.lstsq(self.fixed_information, mixed, rcond=None)[0]
-            )
+        p, penalties = len(self.beta_slope), self.observations.penalties
+        result = self.products if self.is_exact else 2.0 * self.products
+        if not self.is_exact:
+            mixed = self.products[:p, p:]
+            result[p:, p:] = self.products[p:, p:]
+            if p:
+                result[p:, p:] += (
+                    mixed.T @ np.linalg.lstsq(self.fixed_information, mixed, rcond=None)[0]
+                )
+        if penalties:
+            zipped = zip(penalties, self.lambdas, self.observations.structures, strict=True)
+            along = [each.along(lam, structure.basis) for each, lam, structure in zipped]
+            result = result + block_diagonal([np.zeros((p, p)), *along])
         return result
 
 
@@ -160,14 +163,19 @@ def evaluate_laplace(
     constant = sum(term.constant for term in terms)
     if observations.constant is not None:
         constant = observations.constant
+    criterion = float(sum(term.criterion for term in terms) + 2.0 * constant)
+    gradient = [np.sum(parts, axis=0) for parts in zip(*[t.gradient for t in terms], strict=True)]
+    for factor, penalty in enumerate(observations.penalties):
+        criterion += float(penalty.value(point.lambdas[factor]))
+        gradient[factor] = gradient[factor] + penalty.slope(point.lambdas[factor])
     sizes = [len(rows.y) for rows in observations.blocks]
     passes = np.dot([term.n_steps for term in terms], sizes) / max(1, sum(sizes))
     return LaplaceEvaluation(
         observations,
         point,
-        float(sum(term.criterion for term in terms) + 2.0 * constant),
+        criterion,
         np.sum([term.beta_slope for term in terms], axis=0),
-        [np.sum(parts, axis=0) for parts in zip(*[t.gradient for t in terms], strict=True)],
+        gradient,
         np.sum([term.phi_slope for term in terms], axis=0),
         np.sum([term.products for term in terms], axis=0),
         len(observations.structures) <= 1,

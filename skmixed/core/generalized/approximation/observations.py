@@ -26,6 +26,7 @@ from skmixed.core.generalized.approximation.arrangement import (
 )
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.covariance import Structure
+from skmixed.core.model.penalty import ScaledPenalty
 from skmixed.core.model.scaling import ScaledModel
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.rows.scaled import ScaledTable
@@ -209,6 +210,15 @@ class Observations:
     def rank(self) -> int:
         """Number of independent fixed columns."""
         return len(self.units.kept)
+
+    @property
+    def penalties(self) -> tuple[ScaledPenalty, ...]:
+        """The penalties of every used factor; none at all where no term has one."""
+        return self.spec.penalties(self.units.random_maps)
+
+    def is_penalised(self, factor: int) -> bool:
+        """Tell whether the covariance of some term of a used factor has a penalty."""
+        return self.spec.is_penalised and bool(self.penalties[factor].parts)
 
     def with_response(self, y: FloatArray) -> Observations:
         """Return the same rows with another response, (n,), in the order they were given in.

@@ -47,7 +47,7 @@ class QuadratureEvaluation:
 
     laplace: LaplaceEvaluation  # at the optimum of Laplace's approximation
     point: Point
-    criterion: float  # -2 log-likelihood
+    criterion: float  # -2 log-likelihood, and the penalty
     beta_slope: FloatArray  # (p,)
     root_slope: FloatArray  # (k, k), derivative in the entries of lambda
     phi_slope: FloatArray  # (m,)
@@ -127,12 +127,16 @@ def evaluate_quadrature(
     value = sum(part[0] for part in parts)
     if observations.constant is not None:
         value += 2.0 * observations.constant
+    root_slope = np.sum([part[2] for part in parts], axis=0)
+    for penalty, lam in zip(observations.penalties, point.lambdas, strict=False):
+        value += float(penalty.value(lam))
+        root_slope = root_slope + 2.0 * penalty.slope(lam) @ lam
     return QuadratureEvaluation(
         laplace,
         point,
         value,
         np.sum([part[1] for part in parts], axis=0),
-        np.sum([part[2] for part in parts], axis=0),
+        root_slope,
         np.sum([part[3] for part in parts], axis=0),
         remembered,
         decrement,

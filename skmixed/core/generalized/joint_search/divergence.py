@@ -79,6 +79,8 @@ def pure_factors(observations: Observations) -> tuple[int, ...]:
     """
     found = []
     for factor, structure in enumerate(observations.structures):
+        if observations.is_penalised(factor):
+            continue
         if _has_constant(observations, factor) and structure.size >= 1:
             n_levels = observations.n_levels[factor]
             hits, misses = np.zeros(n_levels, bool), np.zeros(n_levels, bool)
@@ -122,6 +124,7 @@ def like_rows(observations: Observations) -> tuple[int, ...]:
         for factor, structure in enumerate(observations.structures)
         if structure.size == 1
         and observations.n_levels[factor] == observations.n_rows
+        and not observations.is_penalised(factor)
         and (not family.n_dispersions or _has_constant(observations, factor))
     )
 
