@@ -150,7 +150,7 @@ ON_GROUPS = [
         "(1 | school)", fixed="x + offset(0.1 * z)", handle_unknown="nan", quadrature=5
     ),
     MixedGeneralizedRegressor("(1 | school)", family="binomial", link="probit"),
-    MixedGeneralizedRegressor("(1 | school)", prior={"school": InverseGamma(2.0, 0.5)}),
+    MixedGeneralizedRegressor("(1 | school)", prior=InverseGamma(2.0, 0.5)),
     MixedLinearRegressorCV("(x | school)", cv=3),
     GroupedModels(),
     GroupedModels(fallback="error"),
