@@ -31,8 +31,9 @@ from skmixed.design.grammar.expressions import (
     text_names,
     uses_all_columns,
 )
+from skmixed.design.grammar.random_terms import RandomTerm
 from skmixed.design.grammar.smooths import SmoothTerm
-from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
+from skmixed.design.grammar.syntax import FormulaParts
 from skmixed.design.source import NumericColumns, Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.design.values import ABSENT_LEVEL, is_categorical

@@ -18,8 +18,8 @@ from skmixed.display._drawing import (
     style,
 )
 from skmixed.display._fitted_models import frame_of, mixed_model, predictor_of
-from skmixed.estimators._estimator import check_level
 from skmixed.inference.fitted import design_of, snapshot
+from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.smooth_terms import curve_points
 
 _COLUMNS = ["curve", "argument", "x", "estimate", "lower", "upper"]
@@ -137,7 +137,7 @@ class SmoothDisplay:
             For a model without curves, an unknown curve, and a level that is no probability.
         """
         require_matplotlib("SmoothDisplay.from_estimator")
-        check_level(level)
+        check_probability(level)
         estimator = snapshot(estimator)
         model = mixed_model(estimator, "SmoothDisplay")
         found = curve_points(model, _POINTS_OF_CURVE, level)

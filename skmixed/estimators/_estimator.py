@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from inspect import signature
-from numbers import Real
 from operator import attrgetter
 from pickle import PicklingError
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, overload
@@ -22,7 +21,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, check_scalar
+from sklearn.utils.validation import check_is_fitted
 
 from skmixed.estimators._storage import packed, restore, store, unpacked
 from skmixed.exceptions import shown
@@ -296,13 +295,6 @@ def check_choice(name: str, value: Any, choices: tuple[str, str]) -> None:
     """Raise ValueError for a value that is neither of two."""
     if value not in choices:
         raise ValueError(f"{name}={value!r} is neither {choices[0]!r} nor {choices[1]!r}")
-
-
-def check_level(level: Any) -> None:
-    """Raise TypeError or ValueError for the level of an interval that is no probability."""
-    check_scalar(level, "level", Real, min_val=0, max_val=1, include_boundaries="neither")
-    if np.isnan(level):
-        raise ValueError("level is NaN, must be between 0 and 1.")
 
 
 def refuse_beside_interval(random: Any, return_std: bool | None) -> None:

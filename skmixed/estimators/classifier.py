@@ -13,13 +13,14 @@ from skmixed.core.families.binomial import Binomial
 from skmixed.core.families.catalogue import BINOMIAL
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures.named import StructureName
-from skmixed.estimators._estimator import UnknownLevels, check_level
+from skmixed.estimators._estimator import UnknownLevels
 from skmixed.estimators.mixed._class_predictions import ClassPredictions
 from skmixed.estimators.mixed._generalized_estimator import Averaging, BaseGeneralized
 from skmixed.estimators.mixed._generalized_predictions import KnownPredictor
 from skmixed.estimators.mixed._generalized_state import GeneralizedState
 from skmixed.estimators.reading._numbers import read_classes
 from skmixed.estimators.reading._training_data import read_training_data
+from skmixed.inference.fixed_effects.testing import check_probability
 
 
 class MixedClassifier(ClassPredictions, BaseGeneralized):
@@ -319,7 +320,7 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
 
 def check_probability_interval(level: float, kind: str) -> None:
     """Raise ValueError for a level that is no probability, and for intervals of a response."""
-    check_level(level)
+    check_probability(level)
     if kind != "mean":
         raise ValueError(
             f"kind={kind!r}: a single response is one class or the other, and only its "

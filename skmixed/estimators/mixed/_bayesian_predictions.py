@@ -17,9 +17,10 @@ from skmixed.bayes.row_predictions import (
 )
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.leave_out import rows_at_levels
-from skmixed.estimators._estimator import UnknownLevels, check_choice, check_level
+from skmixed.estimators._estimator import UnknownLevels, check_choice
 from skmixed.estimators.mixed._bayesian_state import BayesianState
 from skmixed.estimators.mixed._summed_estimator import SummedEstimator
+from skmixed.inference.fixed_effects.testing import check_probability
 
 
 class BayesianPredictions(SummedEstimator[BayesianState]):
@@ -136,7 +137,7 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         ValueError
             As in `predict`, and for a level that is no probability.
         """
-        check_level(level)
+        check_probability(level)
         check_choice("kind", kind, ("observation", "mean"))
         fitted = self._state()
         _, rows = fitted.predictor.read(self, X, groups, "all")

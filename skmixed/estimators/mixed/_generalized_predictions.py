@@ -14,11 +14,12 @@ from skmixed.core.generalized.after_fit.predictive import Mixture
 from skmixed.core.generalized.after_fit.predictor_errors import predictor_errors
 from skmixed.core.linalg import FloatArray
 from skmixed.core.rows.prediction_errors import effect_variances, of_unknown_levels
-from skmixed.estimators._estimator import check_choice, check_level, refuse_beside_interval
+from skmixed.estimators._estimator import check_choice, refuse_beside_interval
 from skmixed.estimators.mixed._generalized_estimator import BaseGeneralized
 from skmixed.estimators.mixed._generalized_state import GeneralizedState
 from skmixed.estimators.reading._numbers import read_weights
 from skmixed.estimators.reading._prediction_rows import PredictionRows
+from skmixed.inference.fixed_effects.testing import check_probability
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,7 +193,7 @@ class GeneralizedPredictions(BaseGeneralized):
         """
         if interval is not None:
             refuse_beside_interval(random, return_std)
-            check_level(interval)
+            check_probability(interval)
         fitted = self._state()
         averages = self._averages(fitted)
         several = averages or return_std or interval is not None
@@ -282,7 +283,7 @@ class GeneralizedPredictions(BaseGeneralized):
         array([[0., 6.],
                [0., 8.]])
         """
-        check_level(level)
+        check_probability(level)
         check_choice("kind", kind, ("observation", "mean"))
         fitted = self._state()
         known = KnownPredictor.read(self, fitted, X, groups)

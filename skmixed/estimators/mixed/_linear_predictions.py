@@ -17,7 +17,6 @@ from skmixed.estimators._estimator import (
     FittedEstimator,
     UnknownLevels,
     check_choice,
-    check_level,
     refuse_beside_interval,
 )
 from skmixed.estimators.mixed._diagnosis import check_residual
@@ -28,6 +27,7 @@ from skmixed.estimators.reading._prediction_rows import (
     prediction_pivots,
     simulate_rows,
 )
+from skmixed.inference.fixed_effects.testing import check_probability
 
 
 class LinearPredictions(FittedEstimator[LinearState]):
@@ -275,7 +275,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
                 X, groups, level, observation=observation, serial=serial
             )
             return np.column_stack([means - half, means + half])
-        check_level(level)
+        check_probability(level)
         fitted = self._state()
         if isinstance(fitted.fit, ResidualFit):
             raise ValueError(
@@ -296,7 +296,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         self, X: Any, groups: Any, level: float, *, observation: bool, serial: bool
     ) -> tuple[FloatArray, FloatArray]:
         """Return predictions and half the widths of their intervals, (n,) each."""
-        check_level(level)
+        check_probability(level)
         fitted = self._state()
         check_residual(fitted.fit)
         if not serial and not isinstance(fitted.fit, ResidualFit):

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skmixed.design.grammar.syntax import FormulaParts, RandomTerm, parse_random, split_formula
+from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.syntax import FormulaParts, parse_random, split_formula
 from skmixed.design.records import stored
 from skmixed.estimators.reading._input_table import InputTable, made_up_names
 from skmixed.estimators.reading._numbers import check_lengths

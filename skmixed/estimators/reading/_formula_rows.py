@@ -18,8 +18,9 @@ from skmixed.design.formula import arithmetic_terms, evaluate_expression
 from skmixed.design.grammar.covariances import structured_text
 from skmixed.design.grammar.expressions import uses_all_columns, variables
 from skmixed.design.grammar.permitted import check_context
+from skmixed.design.grammar.random_terms import RandomTerm
 from skmixed.design.grammar.residual_terms import parse_residual
-from skmixed.design.grammar.syntax import FormulaParts, RandomTerm, split_formula
+from skmixed.design.grammar.syntax import FormulaParts, split_formula
 from skmixed.design.values import find_missing, refuse_dates
 from skmixed.estimators.reading._columns import column_place
 from skmixed.estimators.reading._input_table import InputTable

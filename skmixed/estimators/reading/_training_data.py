@@ -16,8 +16,9 @@ from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.design.grammar.permitted import check_context
+from skmixed.design.grammar.random_terms import RandomTerm
 from skmixed.design.grammar.residual_terms import parse_residual
-from skmixed.design.grammar.syntax import FormulaParts, RandomTerm
+from skmixed.design.grammar.syntax import FormulaParts
 from skmixed.design.source import Source
 from skmixed.design.tables import Labels
 from skmixed.design.values import are_other_kinds, kind_of
