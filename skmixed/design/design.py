@@ -350,6 +350,14 @@ class Design:
             _sizes=self._sizes[first:last],
         )
 
+    @property
+    def lines(self) -> dict[int, str]:
+        """The columns of the layout that are lines of curves, with what they are lines in."""
+        curves = [each for each in self._smooths if each.smooth.by is None]
+        return {
+            place: each.smooth.term.argument.strip("`") for each in curves for place in each.free
+        }
+
     def with_levels(self, indexes: Sequence[GroupIndex]) -> Design:
         """Return the same design with other levels, one index per factor."""
         return replace(self, grouping=Grouping.of_levels(indexes))

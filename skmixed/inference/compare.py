@@ -10,7 +10,7 @@ depend on the data, and there is no such rule.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -24,12 +24,14 @@ from skmixed.core.model.covariance import Structure
 from skmixed.core.model.spec import Method
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import check_exact
+from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.comparable import check_same_data, check_same_kind
 from skmixed.inference.conditional_aic import conditional_aic
 from skmixed.inference.fitted import (
     MixedFit,
     check_unpenalised,
     coefficient_names,
+    design_of,
     determined_mixed_fit_of,
     formula_of,
     snapshot,
@@ -37,6 +39,11 @@ from skmixed.inference.fitted import (
 from skmixed.inference.table import Table
 
 _SEARCH_ERROR = 1e-8  # in the criterion: searches end within that of each other
+
+Lines = Mapping[int, str]
+"""The columns of a layout that are lines of curves, with what they are lines in."""
+
+_NO_LINES: Lines = {}
 
 NO_TEST = dict.fromkeys(["statistic", "df", "p_value", "p_boundary"], np.nan)
 BOUNDARY_NOTE = (
@@ -135,10 +142,11 @@ def compare_models(
     chosen = _common_method(fits, method)
     compared: list[MixedFit] = [fit.with_method(chosen) for fit in fits]
     order = sorted(range(len(fits)), key=lambda n: compared[n].n_parameters)
-    frame = _likelihood_frame([compared[n] for n in order])
+    lines = [design_of(models[n]).lines for n in order]
+    frame = _likelihood_frame([compared[n] for n in order], lines)
     frame.index = pd.Index([labels[n] for n in order])
     title = "\n".join(["Likelihood-ratio tests:", *titles])
-    return Table(title, frame, _notes(fits, [compared[n] for n in order], chosen))
+    return Table(title, frame, _notes(fits, [compared[n] for n in order], lines, chosen))
 
 
 def _has_search(fit: Fit) -> bool:
@@ -162,7 +170,7 @@ def _common_method(fits: Sequence[MixedFit], wanted: str) -> Method:
     return "ml"
 
 
-def _likelihood_frame(fits: Sequence[MixedFit]) -> pd.DataFrame:
+def _likelihood_frame(fits: Sequence[MixedFit], lines: Sequence[Lines]) -> pd.DataFrame:
     rows = []
     for place, fit in enumerate(fits):
         row = {
@@ -173,33 +181,38 @@ def _likelihood_frame(fits: Sequence[MixedFit]) -> pd.DataFrame:
         }
         if isinstance(fit, Fit):
             row["caic"] = conditional_aic(fit)
-        rows.append({**row, **(ratio_test(fits[place - 1], fit) if place else NO_TEST)})
+        before = place - 1
+        test = ratio_test(fits[before], fit, lines[before], lines[place]) if place else NO_TEST
+        rows.append({**row, **test})
     return pd.DataFrame(rows)
 
 
-def ratio_test(smaller: MixedFit, larger: MixedFit) -> dict[str, float]:
+def ratio_test(
+    smaller: MixedFit, larger: MixedFit, lines: Lines = _NO_LINES, more_lines: Lines = _NO_LINES
+) -> dict[str, float]:
     """Test a model against a larger one by their likelihood ratio.
 
-    Both are fitted by the same method, and `smaller` has no more parameters. The keys statistic,
-    df, p_value and p_boundary are columns of a table; `NO_TEST` has the same.
+    Both are fitted by the same method, and `smaller` has no more parameters. Each may have lines
+    of curves, by place. The keys statistic, df, p_value and p_boundary are columns of a table;
+    `NO_TEST` has the same.
     """
     statistic = smaller.criterion - larger.criterion
     if abs(statistic) < _SEARCH_ERROR:
         statistic = max(statistic, 0.0)
     df = larger.n_parameters - smaller.n_parameters
+    added = added_random_parameters(smaller, larger, lines, more_lines)
     return {
         "statistic": statistic,
         "df": float(df),
         "p_value": float(stats.chi2.sf(statistic, df)) if df else float("nan"),
-        "p_boundary": mixture_p_value(
-            statistic, added_random_parameters(smaller, larger), larger.rank - smaller.rank
-        ),
+        "p_boundary": mixture_p_value(statistic, added, larger.rank - smaller.rank),
     }
 
 
 def _notes(
     fits: Sequence[MixedFit],
     compared: Sequence[MixedFit],  # by number of parameters, fitted as `method` says
+    lines: Sequence[Lines],  # of these
     method: Method,
 ) -> tuple[str, ...]:
     notes = [
@@ -207,16 +220,19 @@ def _notes(
     ]
     if not all(any(after is before for before in fits) for after in compared):
         notes[0] = f"{notes[0][:-1]}, to which models were refitted."
-    if any(_is_on_the_boundary(*pair) for pair in pairwise(compared)):
+    pairs = zip(pairwise(compared), pairwise(lines), strict=True)
+    if any(_is_on_the_boundary(*fits, *places) for fits, places in pairs):
         notes.append(BOUNDARY_NOTE)
     if not all(fit.report.converged for fit in compared):
         notes.append("The search of some model did not converge: its figures may be wrong.")
     return tuple(notes)
 
 
-def _is_on_the_boundary(smaller: MixedFit, larger: MixedFit) -> bool:
+def _is_on_the_boundary(
+    smaller: MixedFit, larger: MixedFit, lines: Lines, more_lines: Lines
+) -> bool:
     """Tell whether the p-value of a ratio is that of a mixture."""
-    added = added_random_parameters(smaller, larger)
+    added = added_random_parameters(smaller, larger, lines, more_lines)
     return added is not None and added.variances == 1 and larger.rank >= smaller.rank
 
 
@@ -273,15 +289,18 @@ class _NamedPart:
         )
 
 
-def added_random_parameters(smaller: MixedFit, larger: MixedFit) -> AddedRandomParameters | None:
+def added_random_parameters(
+    smaller: MixedFit, larger: MixedFit, lines: Lines = _NO_LINES, more_lines: Lines = _NO_LINES
+) -> AddedRandomParameters | None:
     """Count what a random part and residuals add to others; None where those are no special case.
 
     Terms are compared by the names of factors and columns: the models may have different layouts.
+    The line of a curve is what it is a line in, where it varies with a constant.
     """
     n_residual = _added_to_residuals(smaller, larger)
     if n_residual is None:
         return None
-    few, many = _named_parts(smaller), _named_parts(larger)
+    few, many = _named_parts(smaller, lines), _named_parts(larger, more_lines)
     added, lost = list((many - few).elements()), list((few - many).elements())
     if not all(any(part.contains(other) for part in added) for other in lost):
         return None
@@ -334,14 +353,14 @@ def _tail(statistic: float, df: int) -> float:
     return float(stats.chi2.sf(max(statistic, 0.0), df))
 
 
-def _named_parts(fit: MixedFit) -> Counter[_NamedPart]:
-    layout = fit.products.layout
-    return Counter(
-        _NamedPart(
-            frozenset(layout.factors[term.factor].key),
-            tuple(layout.columns[term.columns[place]] for place in places),
-            structure,
-        )
-        for term in fit.spec.terms
-        for places, structure in term.structure.independent_parts()
-    )
+def _named_parts(fit: MixedFit, lines: Lines) -> Counter[_NamedPart]:
+    layout, parts = fit.products.layout, []
+    for term in fit.spec.terms:
+        key = frozenset(layout.factors[term.factor].key)
+        for places, structure in term.structure.independent_parts():
+            columns = [term.columns[place] for place in places]
+            is_shifted = structure.may_shift and CONSTANT in columns
+            named = lines if is_shifted else _NO_LINES  # a line is x but for origin and unit
+            names = tuple(named.get(column, layout.columns[column]) for column in columns)
+            parts.append(_NamedPart(key, names, structure))
+    return Counter(parts)

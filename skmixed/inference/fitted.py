@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, Protocol, TypeVar
 
@@ -41,6 +41,11 @@ class FittedDesign(Protocol):
     @property
     def curves(self) -> Sequence[Any]:
         """The curves of all rows."""
+        ...
+
+    @property
+    def lines(self) -> Mapping[int, str]:
+        """The columns that are lines of curves, with what they are lines in."""
         ...
 
     def fixed_matrix(self, frame: pd.DataFrame) -> FloatArray:

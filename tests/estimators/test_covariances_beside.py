@@ -118,3 +118,13 @@ def test_they_are_read_back_by_skops(name):
         assert_allclose(again.predict(X), model.predict(X), rtol=1e-12)
         assert_allclose(again.random_covariance_["g"], model.random_covariance_["g"], rtol=1e-12)
         assert str(again.summary()) == str(model.summary())
+
+
+@pytest.mark.parametrize("left", ["0 + width", "0 + x + width", "0 + width + x"])
+def test_levels_too_far_apart_are_refused_by_whatever_column(left):
+    """The columns of a term may stand in any order."""
+    rng = np.random.default_rng(0)
+    table = TABLE.assign(width=1.0 + 1e-3 * rng.normal(size=len(TABLE)))
+    far = 1e9 * rng.normal(size=60)[table["g"]] * table["width"] + table["y"]
+    with pytest.raises(ValueError, match=r"times farther apart.*subtract"):
+        lmer(f"far ~ x + ({left} | g)", table.assign(far=far), residual="ar1(place | g)")

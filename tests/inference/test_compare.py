@@ -236,3 +236,31 @@ def test_a_curve_is_tested_against_its_line():
     row = compared(table, "y ~ x + (1 | g)", "y ~ x + (1 | g) + (0 + s(x, 6) | g)").iloc[1]
     assert row["df"] == 2  # of lines and of what departs from them
     assert np.isnan(row["p_boundary"])
+
+
+# --- curves that vary -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argument", ["w", "log(w)", "`the width`"])
+def test_curves_that_vary_are_more_than_lines_that_do(argument):
+    """Their lines are of another origin and unit, and stand under another name."""
+    rng = np.random.default_rng(11)
+    g, w = np.repeat(np.arange(30), 12), rng.uniform(1.0, 3.0, 360)
+    y = rng.normal(size=30)[g] + rng.normal(size=30)[g] * w + rng.normal(size=360)
+    table = pd.DataFrame({"g": g, "w": w, "the width": w, "y": y})
+    lines = lmer(f"y ~ {argument} + ({argument} | g)", table)
+    curves = lmer(f"y ~ {argument} + (s({argument}, 6) | g)", table)
+    row = compare_models(lines, curves).to_frame().iloc[1]
+    tail = stats.chi2.sf(row["statistic"], 1) if row["statistic"] else 1.0
+    expected = 0.5 * (tail + (row["statistic"] <= 0.0))
+    assert row["df"] == 1.0
+    assert row["p_boundary"] == pytest.approx(expected)
+    assert row["statistic"] >= 0.0
+    other = lmer(f"y ~ {argument} + (0 + {argument} | g)", table)  # whose origin is another
+    assert np.isnan(compare_models(other, curves).to_frame()["p_boundary"].iloc[1])
+    apart = lmer(f"y ~ {argument} + (s({argument}, 6) || g)", table)
+    assert np.isnan(
+        compare_models(lmer(f"y ~ {argument} + ({argument} || g)", table), apart)
+        .to_frame()["p_boundary"]
+        .iloc[1]
+    )

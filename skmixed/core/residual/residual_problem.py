@@ -103,16 +103,17 @@ def total(weights: FloatArray, tables: FloatArray) -> FloatArray:
 
 
 def squared_distance(problem: Problem) -> float:
-    """Return squares of the response over those within levels, of the first random column.
+    """Return squares of the response over those that one random column by itself leaves.
 
-    The largest of all factors; it has digits as long as it is below 1e13 or so.
+    The largest of all columns and factors; it has digits as long as it is below 1e13 or so.
     """
     model, found = problem.model, 1.0
     square = float(model.gram[-1, -1])
     for own, right in zip(model.own, model.right, strict=True):
-        seen = own[0, 0] > 0.0
-        between = float((right[0, -1, seen] ** 2 / own[0, 0, seen]).sum())
-        found = max(found, square / max(square - between, _ROUNDED * square))
+        for column in range(len(own)):
+            seen = own[column, column] > 0.0
+            between = float((right[column, -1, seen] ** 2 / own[column, column, seen]).sum())
+            found = max(found, square / max(square - between, _ROUNDED * square))
     return found
 
 
