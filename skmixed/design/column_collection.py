@@ -31,7 +31,7 @@ from skmixed.design.grammar.expressions import (
     text_names,
     uses_all_columns,
 )
-from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.smooths import SmoothTerm
 from skmixed.design.grammar.syntax import FormulaParts
 from skmixed.design.source import NumericColumns, Source

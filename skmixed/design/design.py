@@ -33,7 +33,7 @@ from skmixed.design.formula import (
 )
 from skmixed.design.grammar.expressions import NamedColumns
 from skmixed.design.grammar.permitted import check_context
-from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts
 from skmixed.design.grouping import Grouping
 from skmixed.design.records import read, stored, write

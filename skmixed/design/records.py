@@ -57,7 +57,7 @@ from skmixed.core.sums.blocks import FactorBlock, PairBlock
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout
 from skmixed.core.sums.summation import Within
-from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.smooths import SmoothTerm
 from skmixed.design.grammar.syntax import FormulaParts
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skmixed.design.grammar.expressions import column_references, translate_r, uses_all_columns
-from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts, parse_random, split_formula
 from skmixed.exceptions import FormulaSyntaxError
 

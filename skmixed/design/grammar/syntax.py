@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from skmixed.design.grammar.covariances import structured_within
-from skmixed.design.grammar.random_terms import (
+from skmixed.design.grammar.random_part import (
     RandomTerm,
     is_random,
     summands,

@@ -30,7 +30,7 @@ from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.design.design import Design
-from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.records import stored
 from skmixed.design.source import Source
 from skmixed.estimators._estimator import FittedAttribute

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skmixed.core.linalg import FloatArray, transposed
 from skmixed.core.model.spec import ModelSpec, wholes
 from skmixed.design.design import Design
-from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts
 from skmixed.design.records import read, write
 from skmixed.estimators._estimator import FittedAttribute

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts, parse_random, split_formula
 from skmixed.design.records import stored
 from skmixed.estimators.reading._input_table import InputTable, made_up_names

@@ -18,7 +18,7 @@ from skmixed.design.formula import arithmetic_terms, evaluate_expression
 from skmixed.design.grammar.covariances import structured_text
 from skmixed.design.grammar.expressions import uses_all_columns, variables
 from skmixed.design.grammar.permitted import check_context
-from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.residual_terms import parse_residual
 from skmixed.design.grammar.syntax import FormulaParts, split_formula
 from skmixed.design.values import find_missing, refuse_dates

@@ -16,7 +16,7 @@ from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
 from skmixed.design.grammar.permitted import check_context
-from skmixed.design.grammar.random_terms import RandomTerm
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.residual_terms import parse_residual
 from skmixed.design.grammar.syntax import FormulaParts
 from skmixed.design.source import Source
