@@ -1,131 +1,97 @@
-"""Time models with structure beyond random intercepts and slopes, here and in other packages.
+"""Time curves, covariances of effects, and residual structures, here and in other packages.
 
-Packages that are not installed are left out: R with mgcv and gamm4, and gamrs;
-the section of residuals needs R with nlme. One thread each:
-set OPENBLAS_NUM_THREADS=1 and OMP_NUM_THREADS=1.
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/structures.py [SECTION ...]
 
-Usage: python benchmarks/structures.py [smooths] [residuals] [--large]
+Sections are curves, effects, residuals, trials and wide; all without any. --large adds the cases
+that take minutes, and --mmrm the public data of R's mmrm in a directory. Both sides
+get a formula and a table in memory; times are CPU seconds, the least of several calls, of which
+fast ones are repeated. Packages that are not installed are left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
+import math
 import statistics
-import subprocess
-import tempfile
-from importlib.util import find_spec
+import time
+import warnings
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-from residual_structures import residuals
+from structures_curves import curves
+from structures_effects import effects
+from structures_residuals import residuals
+from structures_trials import trials
+from structures_wide import wide
 from timing import seconds
 
-from skmixed import MixedLinearRegressor
-
-SMALL, LARGE, LEVELS = 400, 200_000, 5_000
-CURVES = " + ".join(f"s(x{j}, k=20)" for j in range(4))
-R_CURVES = " + ".join(f's(x{j}, bs = "ps", k = 20)' for j in range(4))
-R_PROGRAM = """
-suppressMessages(library(mgcv)); suppressMessages(library(gamm4))
-d <- read.csv("{path}"); d$g <- factor(d$g)
-took <- function(call, n) {{
-  t <- numeric(n); for (i in 1:n) t[i] <- system.time(m <- eval(call))[[3]]
-  cat(median(t), if (inherits(m, "gam")) m$sig2 else sigma(m$mer)^2, "\\n")
-}}
-took(quote({call}), {repeats})
-"""
+SECTIONS = {
+    "curves": curves, "effects": effects, "residuals": residuals, "trials": trials, "wide": wide,
+}  # fmt: skip
+_HEAD = """| model | rows | skmixed, ms | package | ms | times skmixed | differs by |
+|---|---:|---:|---|---:|---:|---:|"""
+_LEAST = 0.5  # seconds for which fast fits are repeated, against the noise of the machine
 
 
-def additive(n, levels):
-    """Return a table of four columns and groups, and the response of Gu and Wahba's example."""
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame({f"x{j}": rng.uniform(size=n) for j in range(4)})
-    table["g"] = rng.integers(0, levels, n)
-    x = table["x2"]
-    y = 2 * np.sin(np.pi * table["x0"]) + np.exp(2 * table["x1"])
-    y += 0.2 * x**11 * (10 * (1 - x)) ** 6 + 10 * (10 * x) ** 3 * (1 - x) ** 10
-    y += rng.standard_normal(levels)[table["g"]] + 2 * rng.standard_normal(n)
-    return table, np.asarray(y)
+def ours(fit):
+    """Return the least CPU seconds of a fit, and its result."""
+    taken, result = seconds(fit, 1, time.process_time)
+    while len(taken) < 3 or (sum(taken) < _LEAST and len(taken) < 100):
+        more, result = seconds(fit, 1, time.process_time)
+        taken += more
+    return min(taken), result
 
 
-def ours(table, y, random, repeats):
-    """Return the median time of a fit, and the residual variance."""
-    model = MixedLinearRegressor(random, fixed=CURVES)
-    model.fit(table, y)
-    taken, fitted = seconds(lambda: model.fit(table, y), repeats)
-    return statistics.median(taken), fitted.residual_variance_
+def shown(milliseconds):
+    """Write a time with two digits that count."""
+    if milliseconds >= 100:
+        return f"{milliseconds:,.0f}"
+    return f"{milliseconds:.1f}"
 
 
-def in_r(table, y, call, repeats):
-    """Return the same of a call of R; None without R, and where it does not end in ten minutes."""
-    if not shutil.which("Rscript"):
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "table.csv"
-        table.assign(y=y).to_csv(path, index=False)
-        program = R_PROGRAM.format(path=path, call=call, repeats=repeats)
-        try:
-            done = subprocess.run(
-                ["Rscript", "-e", program],
-                capture_output=True,
-                text=True,
-                timeout=600,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        except subprocess.TimeoutExpired:
-            return None
-    found = done.stdout.split()
-    return (float(found[-2]), float(found[-1])) if done.returncode == 0 and found else None
+def times(ratio):
+    """Write a ratio with two digits that count."""
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
 
 
-def in_gamrs(table, y, repeats):
-    """Return the same of gamrs, whose basis is another; None without it."""
-    if find_spec("gamrs") is None:
-        return None
-    from gamrs import CrTerm, Gam
-
-    X = table[["x0", "x1", "x2", "x3"]]
-    terms = [CrTerm(name, k=20) for name in X]
-    taken, model = seconds(lambda: Gam(terms=terms, method="REML").fit(X, y), repeats + 1)
-    return statistics.median(taken[1:]), float(np.ravel(model.scale_)[0])
-
-
-def smooths(*, large):
-    """Time four curves alone and beside groups."""
-    print("| rows | groups | package | seconds | residual variance |\n|---|---|---|---|---|")
-    for n, levels, repeats in [(SMALL, 20, 9)] + [(LARGE, LEVELS, 3)] * large:
-        table, y = additive(n, levels)
-        found = {("", "skmixed"): ours(table, y, None, repeats)}
-        found["", "gamrs"] = in_gamrs(table, y, repeats)
-        if n == SMALL:
-            call = f"gam(y ~ {R_CURVES}, data = d, method = 'REML')"
-            found["", "mgcv gam"] = in_r(table, y, call, repeats)
-        else:
-            call = f"bam(y ~ {R_CURVES}, data = d, method = 'fREML', discrete = TRUE)"
-            found["", "mgcv bam, discrete"] = in_r(table, y, call, repeats)
-        found[f"{levels:,}", "skmixed"] = ours(table, y, "(1 | g)", repeats)
-        if n == SMALL:
-            call = f"gam(y ~ {R_CURVES} + s(g, bs = 're'), data = d, method = 'REML')"
-            found[f"{levels:,}", "mgcv gam"] = in_r(table, y, call, repeats)
-            call = f"gamm4(y ~ {R_CURVES}, random = ~(1 | g), data = d)"
-            found[f"{levels:,}", "gamm4"] = in_r(table, y, call, 3)
-        for (groups, package), figures in found.items():
-            if figures is not None:
-                print(f"| {n:,} | {groups} | {package} | {figures[0]:.4f} | {figures[1]:.6f} |")
+def measure(case, ratios):
+    """Print the lines of a case, and add the ratio of every package."""
+    taken, model = ours(case.fit)
+    line = f"| {case.title} | {case.n_rows:,} | {shown(1e3 * taken)}"
+    if not case.peers:
+        print(f"{line} | | | | |", flush=True)
+    for package, call in case.peers.items():
+        found = call()
+        if found is None:
+            continue
+        theirs, value = found
+        difference = case.value(model) - value
+        if case.relative:
+            difference /= value
+        cells = [package, shown(1e3 * theirs), f"{times(theirs / taken)}x", f"{difference:.1e}"]
+        cells = ["" if "nan" in cell else cell for cell in cells]
+        print(" | ".join([line, *cells]) + " |", flush=True)
+        if not math.isnan(theirs):
+            ratios.setdefault(package, []).append(theirs / taken)
 
 
 def main():
-    """Run the sections that are asked for, by default all."""
-    sections = {"smooths": smooths, "residuals": residuals}
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*sections, []], default=[])
+    """Run the sections that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION")
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--mmrm", type=Path)
     arguments = parser.parse_args()
-    for name in arguments.sections or sections:
-        sections[name](large=arguments.large)
+    if unknown := set(arguments.sections) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {list(SECTIONS)}")
+    warnings.simplefilter("ignore")
+    for name in arguments.sections or SECTIONS:
+        ratios = {}
+        print(f"\n{name}\n\n{_HEAD}")
+        for case in SECTIONS[name](arguments):
+            measure(case, ratios)
+        for package, found in ratios.items():
+            median, least = times(statistics.median(found)), times(min(found))
+            print(f"\n{package}: median {median}x, least {least}x")
 
 
 if __name__ == "__main__":
