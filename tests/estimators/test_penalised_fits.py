@@ -418,6 +418,17 @@ def test_ordered_categories_take_a_prior():
     assert model.penalty_ == pytest.approx(-3.0 * np.log(model.theta_[0]), rel=1e-9)
 
 
+def test_posteriors_of_classes_have_their_own_prior():
+    data = reference_set.committed_table("cbpp")
+    rows = {"X": data.assign(period=data["period"].astype(str)), "sample_weight": data["size"]}
+    rows["y"] = data["incidence"] / data["size"]
+    first, second = (
+        sample(cbpp(prior), n_draws=200, random_state=0, **rows).to_frame()["mean"].to_numpy()
+        for prior in (None, Gamma(8.0, 2.0))
+    )
+    np.testing.assert_allclose(first, second, rtol=0.02)
+
+
 # --- what is refused --------------------------------------------------------------------------
 
 
