@@ -5,8 +5,9 @@ from skmixed.bayes.correlation_distributions import LKJ
 from skmixed.bayes.covariance_distributions import Wishart
 from skmixed.bayes.evidence import compare
 from skmixed.bayes.generalized_draws import GeneralizedDraws
-from skmixed.bayes.leave_one_out import LeaveOneOut, loo, stack
+from skmixed.bayes.leave_one_out import LeaveOneOut, loo
 from skmixed.bayes.posterior_draws import PosteriorDraws
+from skmixed.bayes.predictive_check import PredictiveCheck, posterior_predictive_check
 from skmixed.bayes.prior_predictive import prior_predict
 from skmixed.bayes.priors import Prior
 from skmixed.bayes.sampling import sample
@@ -18,6 +19,7 @@ from skmixed.bayes.scale_distributions import (
     HalfT,
     InverseGamma,
 )
+from skmixed.bayes.stacking import stack
 
 __all__ = [
     "LKJ",
@@ -31,10 +33,12 @@ __all__ = [
     "LeaveOneOut",
     "Normal",
     "PosteriorDraws",
+    "PredictiveCheck",
     "Prior",
     "Wishart",
     "compare",
     "loo",
+    "posterior_predictive_check",
     "prior_predict",
     "sample",
     "stack",

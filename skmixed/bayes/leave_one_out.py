@@ -12,17 +12,16 @@ too heavy, the row is subtracted from the sums and the posterior sampled anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import LinearConstraint, minimize
 from scipy.special import logsumexp
 
 from skmixed.bayes.generalized_draws import GeneralizedDraws
 from skmixed.bayes.generalized_leave_out import REFIT_DRAWS, generalized_left_out
+from skmixed.bayes.levels_left_out import levels_left_out, smoothed_means
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.priors import ModelPrior
 from skmixed.bayes.sampling import draws_of
@@ -30,7 +29,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, generator_of
-from skmixed.core.posterior.pareto_tail import UNTRUSTED, smoothed_weights
+from skmixed.core.posterior.pareto_tail import UNTRUSTED
 from skmixed.core.rows.prediction_errors import mean_predictions, mean_variances
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summed_rows import SummedRows
@@ -43,23 +42,25 @@ from skmixed.inference.fitted import (
 )
 from skmixed.inference.table import Table, TabularResult
 
-_STACKING_TOLERANCE = 1e-10  # of the mean log density of rows, in weights of no more digits
+_DENSITY_CELLS = 2e7  # rows times nodes whose densities are held at a time: 160 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LeaveOneOut(TabularResult):
-    """Log densities of rows, each predicted by the others.
+    """Log densities of rows, or of all rows of a level, each predicted by the others.
 
     Parameters
     ----------
     elpd : ndarray of shape (n,)
-        Log predictive density of every row without itself.
+        Log predictive density of every row, or of all rows of a level at once, without itself.
     pareto_k : ndarray of shape (n,)
-        Shape of the tail of the weights of every row; above 0.7 the row was left out by a refit.
+        Shape of the tail of its weights; above 0.7 the row or level was left out by a refit.
     is_refitted : ndarray of shape (n,)
         Whether it was.
     counts : ndarray of shape (n,)
         How often every row counts: frequency weights, else 1.
+    levels : Index of length n or None, default=None
+        Labels of the levels; None where rows are left out.
 
     See Also
     --------
@@ -82,15 +83,16 @@ class LeaveOneOut(TabularResult):
     pareto_k: FloatArray
     is_refitted: Any
     counts: FloatArray
+    levels: pd.Index[Any] | None = None
 
     @property
     def total(self) -> float:
-        """Sum of the log densities: the expected log predictive density of as many new rows."""
+        """Sum of the log densities: the expected one of as many new rows, or levels of these."""
         return float(self.counts @ self.elpd)
 
     @property
     def error(self) -> float:
-        """Standard error of the sum, over rows."""
+        """Standard error of the sum, over rows or levels."""
         n = float(self.counts.sum())
         apart = self.elpd - self.total / n
         return float(np.sqrt(n / (n - 1.0) * (self.counts @ apart**2)))
@@ -104,8 +106,9 @@ class LeaveOneOut(TabularResult):
             index=["elpd_loo", "looic"],
         )
         n = int(self.is_refitted.sum())
-        note = f"largest k {self.pareto_k.max():.2f}; {n} rows left out by a refit"
-        return Table("Rows predicted by the others", frame, (note,))
+        what = "rows" if self.levels is None else f"levels of {self.levels.name}"
+        note = f"largest k {self.pareto_k.max():.2f}; {n} {what} left out by a refit"
+        return Table(f"{what[0].upper()}{what[1:]} predicted by the others", frame, (note,))
 
 
 def loo(
@@ -116,9 +119,10 @@ def loo(
     sample_weight: Any = None,
     *,
     groups: Any = None,
+    leave_out: str | None = None,
     random_state: Any = None,
 ) -> LeaveOneOut:
-    """Tell how well every row of the fit is predicted by the others.
+    """Tell how well every row of the fit, or every group, is predicted by the others.
 
     Parameters
     ----------
@@ -134,6 +138,9 @@ def loo(
         Their weights, all positive.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
         Their labels, if they were given as `groups` to `fit`.
+    leave_out : str or None, default=None
+        None leaves out each row by itself; the name of a factor leaves out all rows of the same
+        level, whose joint density is then that of a new group.
     random_state : None, int, RandomState or Generator, default=None
         Seed of the draws after refits.
 
@@ -141,12 +148,13 @@ def loo(
     -------
     LeaveOneOut
         Log densities, their sum and its standard error. Of a row that stands for several, one is
-        left out.
+        left out; of a level, all.
 
     Raises
     ------
     ValueError
-        If these are not the rows of the fit, or the draws are of another model.
+        If these are not the rows of the fit, the draws are of another model, or the factor is none
+        of the model; and where rows without a level do not determine a coefficient.
 
     See Also
     --------
@@ -159,6 +167,9 @@ def loo(
     are far more even than those of rstanarm's or brms' ``loo``, which are given the effects. Rows
     whose weights have a shape k above 0.7 all the same are subtracted from the sums, and the
     posterior of the rest is sampled.
+
+    Levels of the only factor are left out in one pass over the rows. Those of one of several take
+    as many evaluations of the likelihood, each, as there are values of the variances.
 
     References
     ----------
@@ -179,46 +190,73 @@ def loo(
     >>> result = loo(model, sample(model, random_state=0), X, y, random_state=0)
     >>> round(result.total / 10)
     -88
+    >>> by_level = loo(model, draws, X, y, leave_out="Subject", random_state=0)
+    >>> by_level.elpd.shape
+    (18,)
     """
     model = snapshot(model)
     if isinstance(draws, GeneralizedDraws) or isinstance(mixed_fit_of(model), GeneralizedFit):
+        if leave_out is not None:
+            raise ValueError(
+                "levels of generalized models are not left out at once: leave_out=None leaves out "
+                "rows"
+            )
         return _generalized_loo(model, draws, (X, y, sample_weight, groups), random_state)
     rows = rows_of_fit(model, X, y, sample_weight, groups, "leaving rows out")
-    if not _is_fit_of(draws, model.fit_):
-        raise ValueError("these draws are not from the posterior of this model: sample it again")
-    return left_out(draws, rows, random_state)
+    check_draws_of(draws, model.fit_)
+    return left_out(draws, rows, leave_out, random_state)
 
 
 def _generalized_loo(
     model: Any, draws: PosteriorDraws, given: GivenRows, random_state: Any
 ) -> LeaveOneOut:
     observations = observations_of_fit(model, *given, use="leaving rows out")
-    if not isinstance(draws, GeneralizedDraws) or not draws.are_of(model.fit_):
-        raise ValueError("these draws are not from the posterior of this model: sample it again")
+    check_draws_of(draws, model.fit_)
+    assert isinstance(draws, GeneralizedDraws)
     return LeaveOneOut(*generalized_left_out(draws, observations, random_state))
 
 
-def _is_fit_of(draws: PosteriorDraws, fit: Fit) -> bool:
+def check_draws_of(draws: Any, fit: Any) -> None:
+    """Raise an error for what is no draws, and for those from another posterior."""
+    if not isinstance(draws, PosteriorDraws):
+        raise TypeError(f"draws is a {type(draws).__name__}, not what sample returns")
+    other = ValueError("these draws are not from the posterior of this model: sample it again")
+    if isinstance(draws, GeneralizedDraws) != isinstance(fit, GeneralizedFit):
+        raise other
+    if isinstance(draws, GeneralizedDraws):
+        if not draws.are_of(fit):
+            raise other
+        return
     own = draws.fit
     same_spec = own.spec.fixed == fit.spec.fixed and own.spec.terms == fit.spec.terms
-    return own is fit or (same_spec and np.array_equal(own.products.gram, fit.products.gram))
+    if own is not fit and not (same_spec and np.array_equal(own.products.gram, fit.products.gram)):
+        raise other
 
 
-def left_out(draws: PosteriorDraws, rows: Rows, random_state: Any) -> LeaveOneOut:
-    """Leave every row of a fit out, (n,), given with codes of its levels."""
+def left_out(
+    draws: PosteriorDraws, rows: Rows, leave_out: str | None, random_state: Any
+) -> LeaveOneOut:
+    """Leave every row of a fit, given with codes of its levels, or every level of a factor out."""
+    if leave_out is None:
+        return _rows_left_out(draws, rows, random_state)
+    found = levels_left_out(draws, rows, leave_out, random_state)
+    levels = draws.levels(leave_out).rename(leave_out)
+    return LeaveOneOut(*found, np.ones(len(levels)), levels)
+
+
+def _rows_left_out(draws: PosteriorDraws, rows: Rows, random_state: Any) -> LeaveOneOut:
     fit = draws.fit
     weights = np.ones(len(rows.columns)) if rows.weights is None else rows.weights
     is_counted = fit.spec.weighting == "frequency"
     ones = np.ones(len(weights))
     counts, precisions = (weights, ones) if is_counted else (ones, weights)
-    densities = np.stack(
-        [_densities(posterior, rows, precisions) for posterior in draws._posteriors()]
-    )
-    n = densities.shape[1]
+    n, size = len(weights), max(1, int(_DENSITY_CELLS / len(draws.nodes)))
     elpd, shapes = np.empty(n), np.empty(n)
-    for place, values in enumerate(densities.T):
-        log_weights, shapes[place] = smoothed_weights(-values)
-        elpd[place] = logsumexp(log_weights + values)
+    for start in range(0, n, size):
+        chosen = np.arange(start, min(start + size, n))
+        some = rows.take(chosen)
+        densities = [_densities(each, some, precisions[chosen]) for each in draws._posteriors()]
+        elpd[chosen], shapes[chosen] = smoothed_means(np.stack(densities))
     is_poor = shapes > UNTRUSTED
     if is_poor.any():
         generator, summed = generator_of(random_state), SummedRows.among(fit.products, rows)
@@ -274,86 +312,3 @@ def _refitted(
         noise = posterior.sigma2 / (1.0 if is_counted else weight)
         values.append(_normal(apart, mean_variances(posterior, placed) + noise)[0])
     return float(logsumexp(values) - np.log(len(values)))
-
-
-def stack(results: Mapping[str, LeaveOneOut]) -> Table:
-    """Weight models so that their mixture predicts rows best.
-
-    Parameters
-    ----------
-    results : dict of str to LeaveOneOut
-        What `loo` says of the models, of the same rows in the same order.
-
-    Returns
-    -------
-    Table
-        A row a model, the best first: sum of log densities, difference to the best and its
-        standard error, and the weight in the mixture.
-
-    Raises
-    ------
-    ValueError
-        If the numbers of rows differ.
-
-    See Also
-    --------
-    loo : Leaves rows out of one model.
-    compare : Weights models by their evidence.
-
-    References
-    ----------
-    .. [1] Yao, Y., Vehtari, A., Simpson, D. & Gelman, A. (2018). Using stacking to average Bayesian
-       predictive distributions. Bayesian Analysis 13(3), 917-1007, :doi:`10.1214/17-BA1091`.
-
-    Examples
-    --------
-    >>> from skmixed import MixedLinearRegressor
-    >>> from skmixed.bayes import loo, sample, stack
-    >>> from skmixed.datasets import load_sleepstudy
-    >>> X, y = load_sleepstudy(return_X_y=True)
-    >>> results = {}
-    >>> for random in ("(Days | Subject)", "(1 | Subject)"):
-    ...     model = MixedLinearRegressor(random).fit(X, y)
-    ...     draws = sample(model, random_state=0)
-    ...     results[random] = loo(model, draws, X, y, random_state=0)
-    >>> stack(results).to_frame().index[0]
-    '(Days | Subject)'
-    """
-    names, found = list(results), list(results.values())
-    if len({len(each.elpd) for each in found}) != 1:
-        raise ValueError("stack needs what loo says of the same rows, in the same order")
-    points, counts = np.stack([each.elpd for each in found], axis=1), found[0].counts
-    weights = _stacking_weights(points, counts)
-    totals = counts @ points
-    best = int(np.argmax(totals))
-    frame = pd.DataFrame({"elpd_loo": totals}, index=names)
-    frame["difference"] = totals - totals[best]
-    apart = points - points[:, [best]]
-    n = float(counts.sum())
-    deviations = apart - counts @ apart / n
-    frame["std_error"] = np.sqrt(n / (n - 1.0) * (counts @ deviations**2))
-    frame["weight"] = weights
-    order = np.argsort(-totals, kind="stable")
-    return Table("Models by rows left out", frame.iloc[order])
-
-
-def _stacking_weights(points: FloatArray, counts: FloatArray) -> FloatArray:
-    """Return weights, (m,), of the mixture of densities, logs (n, m), that suits all rows best."""
-    densities = np.exp(points - points.max(axis=1, keepdims=True))
-    shares, m = counts / counts.sum(), points.shape[1]
-
-    def loss(weights: FloatArray) -> tuple[float, FloatArray]:
-        mixed = np.maximum(densities @ weights, np.finfo(float).tiny)
-        return -float(shares @ np.log(mixed)), -(shares / mixed) @ densities
-
-    found = minimize(
-        loss,
-        np.full(m, 1.0 / m),
-        jac=True,
-        method="SLSQP",
-        bounds=[(0.0, 1.0)] * m,
-        constraints=LinearConstraint(np.ones((1, m)), 1.0, 1.0),
-        options={"ftol": _STACKING_TOLERANCE, "maxiter": 500},
-    )
-    weights = np.maximum(found.x, 0.0)
-    return np.asarray(weights / weights.sum())

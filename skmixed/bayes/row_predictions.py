@@ -114,6 +114,8 @@ def drawn_responses(
     products: CrossProducts | None,
     n_samples: int,
     generator: np.random.Generator,
+    *,
+    precisions: FloatArray | None = None,  # (n,), one for every row by default
 ) -> FloatArray:
     """Draw responses of rows, (n, n_samples): parameters and effects of levels given the data.
 
@@ -130,6 +132,8 @@ def drawn_responses(
     known = drawn_effects(draws, phi, beta, seed, products)
     means = drawn_predictors(draws, source, predicted, phi, beta, known.of, generator)
     noise = np.exp(phi[:, -1]) * generator.standard_normal(means.shape)
+    if precisions is not None:
+        noise /= np.sqrt(precisions)[:, None]
     return np.asarray(means + noise)
 
 

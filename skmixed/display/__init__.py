@@ -6,6 +6,7 @@ matplotlib is asked for by the methods that draw; the extra `plot` brings it.
 from skmixed.display.autocorrelation_display import AutocorrelationDisplay
 from skmixed.display.coefficient_display import CoefficientDisplay
 from skmixed.display.prediction_display import PredictionDisplay
+from skmixed.display.predictive_check_display import PredictiveCheckDisplay
 from skmixed.display.profile_display import ProfileDisplay
 from skmixed.display.random_effects_display import RandomEffectsDisplay
 from skmixed.display.residuals_display import ResidualsDisplay
@@ -16,6 +17,7 @@ __all__ = [
     "AutocorrelationDisplay",
     "CoefficientDisplay",
     "PredictionDisplay",
+    "PredictiveCheckDisplay",
     "ProfileDisplay",
     "RandomEffectsDisplay",
     "ResidualsDisplay",

@@ -199,8 +199,16 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
             generator_of(random_state),
         )
 
-    def loo(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> LeaveOneOut:
-        """Tell how well every row of the fit is predicted by the others.
+    def loo(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        leave_out: str | None = None,
+    ) -> LeaveOneOut:
+        """Tell how well every row of the fit, or every group, is predicted by the others.
 
         Parameters
         ----------
@@ -212,6 +220,9 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
             Their weights, all positive.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
             Their labels, if they were given as `groups` to `fit`.
+        leave_out : str or None, default=None
+            None leaves out each row by itself; the name of a factor leaves out all rows of the
+            same level.
 
         Returns
         -------
@@ -223,9 +234,9 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         NotFittedError
             Before `fit`.
         ValueError
-            If these are not the rows of the fit.
+            If these are not the rows of the fit, and for an unknown factor.
         """
         fitted = self._state()
         draws = fitted.sampled()
         rows = self._rows_of_fit(fitted, X, y, sample_weight, groups)
-        return left_out(draws, rows_at_levels(fitted.fit, rows), self.random_state)
+        return left_out(draws, rows_at_levels(fitted.fit, rows), leave_out, self.random_state)

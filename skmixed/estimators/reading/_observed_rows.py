@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
+from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators.reading._input_table import InputTable, refuse_unknown
 from skmixed.estimators.reading._numbers import read_known_classes, read_weights, read_y
@@ -30,6 +31,7 @@ class ObservedRows:
     classes: NDArray[Any] | None  # (2,), of a classifier
     residual: ResidualRows | None  # of a residual structure
     given: InputTable  # X
+    source: Source  # the same with its groups, as predictions read it
 
     @classmethod
     def of(cls, model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
@@ -56,7 +58,7 @@ class ObservedRows:
         else:
             response = read_known_classes(y, table.n_rows, classes)
         exposure = read_exposure(table, fitted.columns.exposure)
-        return cls(response, weights, rows, exposure, classes, residual, table)
+        return cls(response, weights, rows, exposure, classes, residual, table, source)
 
     @property
     def table(self) -> pd.DataFrame:

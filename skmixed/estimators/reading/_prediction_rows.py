@@ -153,6 +153,14 @@ class PredictionRows:
         """Which of the used factors has all rows in one level: its effects make curves."""
         return [self.indexes[factor].is_whole for factor in self.by.spec.used_factors]
 
+    def of_new_levels(self) -> PredictionRows:
+        """Return the same rows with no level known; curves of all rows stay as they are."""
+        codes = list(self.codes)
+        for factor, is_whole in zip(self.by.spec.used_factors, self.is_whole, strict=True):
+            if not is_whole:
+                codes[factor] = np.full(len(self.columns), UNKNOWN, dtype=np.intp)
+        return replace(self, codes=tuple(codes))
+
     def coefficient_part(self) -> FloatArray:
         """Return X beta and the offset, (n,), in units of y."""
         prediction = x_beta(self.by.spec, self.columns, self.by.estimates.beta)

@@ -118,9 +118,12 @@ class Case:
         covariance = np.linalg.inv(weighted @ design + precision)
         return covariance @ (weighted @ self.y[rows] + target), covariance
 
-    def dense_log_likelihood(self):
-        """Return log p(y), flat combinations having density one."""
+    def dense_log_likelihood(self, kept=slice(None)):
+        """Return log p(y), of some rows, flat combinations having density one."""
         rows, divisors = self.counts
+        chosen = np.zeros(len(self.y), dtype=bool)
+        chosen[kept] = True
+        rows, divisors = rows[chosen[rows]], divisors[chosen[rows]]
         V = np.diag(self.sigma**2 / divisors)
         for Z, c in zip(self.random_columns(), self.covariances, strict=True):
             Z = Z[rows]

@@ -1,0 +1,80 @@
+"""How well all rows of every level are predicted by those of the other levels, jointly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+from skmixed.bayes.generalized_leave_out import REFIT_DRAWS
+from skmixed.bayes.posterior_draws import PosteriorDraws
+from skmixed.bayes.priors import ModelPrior
+from skmixed.bayes.sampling import draws_of
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import BoolArray, FloatArray, IntArray, generator_of
+from skmixed.core.posterior.pareto_tail import UNTRUSTED, smoothed_weights
+from skmixed.core.posterior.without_levels import LevelDensities, UndeterminedError
+from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.summed_rows import SummedRows
+
+_VARIANCES = 1_000  # at which densities of a few levels are averaged, whose weights have long tails
+_FEW_LEVELS_OUT = 1_000  # more take the few hundred nodes
+
+
+def levels_left_out(
+    draws: PosteriorDraws, rows: Rows, factor: str, random_state: Any
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Leave every level of a factor out of a fit, whose rows have codes of its levels.
+
+    Returns log densities, shapes of the tails of weights, and whether a level was left out by a
+    refit, (n_levels,) each. Raises ValueError for an unknown factor, one of a single level, and
+    where the other levels do not determine a coefficient.
+    """
+    fit, position = draws.fit, draws._position(factor)
+    levels, place = np.arange(len(draws.levels(factor))), fit.spec.used_factors[position]
+    if len(levels) < 2:
+        raise ValueError(f"{factor!r} has one level, without which nothing is left")
+    prior = ModelPrior.of(fit, draws.prior)
+    summed = SummedRows.among(fit.products, rows)
+    densities = LevelDensities(fit, prior.coef, summed, place)
+    try:
+        values = _at(densities, draws, levels)
+        elpd, shapes = smoothed_means(values)
+        is_poor = shapes > UNTRUSTED
+        generator = generator_of(random_state)
+        for level in levels[is_poor]:
+            other = Fit.of(densities.without(int(level)).products, fit.spec)
+            again = draws_of(other, prior.beside(other), REFIT_DRAWS, 4, generator)
+            elpd[level] = draws.log_evidence - again.log_evidence
+            if np.isnan(elpd[level]):  # under a prior that does not integrate to one
+                own = _at(densities, again, levels[level : level + 1])
+                elpd[level] = logsumexp(own) - np.log(len(own))
+    except UndeterminedError:
+        raise ValueError(
+            f"without some level of {factor!r} the other rows do not determine every coefficient, "
+            "so that they predict nothing: leave columns out that hang on single levels"
+        ) from None
+    return elpd, shapes, is_poor
+
+
+def smoothed_means(densities: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return log densities of what is left out, (n,), and shapes of the tails of their weights.
+
+    `densities` are log densities without themselves at nodes of all data, (S, n), which weigh as
+    much as their inverses.
+    """
+    n = densities.shape[1]
+    elpd, shapes = np.empty(n), np.empty(n)
+    for place, values in enumerate(densities.T):
+        log_weights, shapes[place] = smoothed_weights(-values)
+        elpd[place] = logsumexp(log_weights + values)
+    return elpd, shapes
+
+
+def _at(densities: LevelDensities, draws: PosteriorDraws, levels: IntArray) -> FloatArray:
+    """Return log densities of levels at variances of a posterior, (S, len(levels))."""
+    phi = draws.phi.reshape(-1, draws.phi.shape[2])
+    most = _VARIANCES if len(levels) <= _FEW_LEVELS_OUT else len(draws.nodes)
+    phi = phi[:: -(-len(phi) // most)]
+    return densities.at(draws._parametrization.lambdas(phi), np.exp(phi[:, -1]), levels)
