@@ -6,6 +6,7 @@ from skmixed.bayes.covariance_distributions import Wishart
 from skmixed.bayes.evidence import compare
 from skmixed.bayes.generalized_draws import GeneralizedDraws
 from skmixed.bayes.leave_one_out import LeaveOneOut, loo
+from skmixed.bayes.model_weights import stack
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.predictive_check import PredictiveCheck, posterior_predictive_check
 from skmixed.bayes.prior_predictive import prior_predict
@@ -19,7 +20,6 @@ from skmixed.bayes.scale_distributions import (
     HalfT,
     InverseGamma,
 )
-from skmixed.bayes.stacking import stack
 
 __all__ = [
     "LKJ",

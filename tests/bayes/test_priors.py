@@ -10,6 +10,7 @@ from skmixed.bayes.parametrization import Parametrization, RootCoordinates
 from skmixed.bayes.priors import ModelPrior
 from skmixed.core.posterior.integrated_likelihood import IntegratedLikelihood
 from skmixed.datasets import load_sleepstudy
+from skmixed.exceptions import SamplingWarning
 
 
 def sleepstudy(random="(Days | Subject)", **more):
@@ -179,7 +180,10 @@ def test_improper_posteriors_are_refused():
     model = MixedLinearRegressor("(1 | g)").fit(X, y)
     with pytest.raises(ValueError, match="2 effects, of which the fixed columns leave 1"):
         sample(model, "reference")
-    sample(model, Prior(scales=Flat(), sigma=Flat(log=True), coef={"x": Flat()}), random_state=0)
+    with pytest.warns(SamplingWarning, match="posterior without a mean"):
+        sample(
+            model, Prior(scales=Flat(), sigma=Flat(log=True), coef={"x": Flat()}), random_state=0
+        )
     with pytest.raises(ValueError, match="cannot exclude a variance of zero"):
         sample(model, Prior(scales=Flat(log=True)))
     # the group itself among the fixed columns leaves nothing for its effects

@@ -200,6 +200,20 @@ def test_units_of_columns_and_response_do_not_matter():
     np.testing.assert_allclose(np.median(ratio, axis=(0, 1, 2)), [7, 7 / 60], rtol=1e-3)
 
 
+def test_the_origin_of_a_column_does_not_matter_to_other_effects():
+    X, y = load_sleepstudy(return_X_y=True)
+    moved = X.assign(Days=60.0 * X["Days"] - 500.0)
+    one, two = (
+        sample(MixedLinearRegressor("(1 | Subject)").fit(given, y), n_draws=200, random_state=0)
+        for given in (X, moved)
+    )
+    np.testing.assert_allclose(two.phi, one.phi, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(60.0 * two.coef[:, :, 1], one.coef[:, :, 1], rtol=1e-5)
+    intercepts = two.coef[:, :, 0] - 500.0 * two.coef[:, :, 1]
+    np.testing.assert_allclose(intercepts, one.coef[:, :, 0], rtol=1e-5)
+    assert two.log_evidence == pytest.approx(one.log_evidence, abs=1e-5)
+
+
 def test_frequency_weights_are_repeated_rows():
     X, y = load_sleepstudy(return_X_y=True)
     w = np.random.default_rng(0).integers(1, 4, len(y))

@@ -304,6 +304,18 @@ def test_19_unequal_variances():
     assert abs(boys_own - girls_own) < 0.15
 
 
+def test_20_posterior():
+    text = draw("20_posterior", pictures=3)
+    assert float(re.search(r"P\(sd of slopes > 5\): (\S+)", text)[1]) > 0.75
+    assert float(re.search(r"P\(309 below 308\): (\S+)", text)[1]) > 0.99
+    assert re.search(r"p_value\s+Subject\s+(\d+)", text)[1] == "332"  # the one outlier of the data
+    slopes, intercepts = map(float, re.findall(r"log density of new people.*: (\S+)", text))
+    assert slopes > intercepts
+    assert "singular: True" in text
+    medians = [float(each) for each in re.findall(r"median (\S+),", text)]
+    assert all(0.2 < each < 1.2 for each in medians)  # a grid under half-t: 0.80
+
+
 def test_every_example_of_the_gallery_is_run_here():
     numbered = sorted(path.stem for path in (ROOT / "examples").glob("[0-9]*.py"))
     assert [name[:2] for name in numbered] == [f"{n:02}" for n in range(1, len(numbered) + 1)]
