@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from skmixed.bayes.generalized_draws import GeneralizedDraws
 from skmixed.bayes.leave_one_out import check_draws_of
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.row_predictions import drawn_responses
@@ -17,7 +18,7 @@ from skmixed.core.linalg import FloatArray, IntArray, generator_of
 from skmixed.inference.fitted import snapshot
 from skmixed.inference.table import Table, TabularResult
 
-_SHOWN_QUANTILES = (0.05, 0.95)  # of statistics of drawn responses
+_CHECKED_QUANTILES = (0.05, 0.95)  # of statistics of drawn responses
 _EVERYTHING = "all rows"  # what the only group is called where there are none
 
 Statistic = str | Callable[[FloatArray], float]
@@ -134,7 +135,7 @@ class PredictiveCheck(TabularResult):
     def _table(self) -> Table:
         parts, p_values = [], self.p_values
         for name, drawn in self.replicated_statistics.items():
-            low, high = np.quantile(drawn, _SHOWN_QUANTILES, axis=1)
+            low, high = np.quantile(drawn, _CHECKED_QUANTILES, axis=1)
             columns = {
                 "observed": self.observed_statistics[name],
                 "mean": drawn.mean(axis=1),
@@ -184,10 +185,10 @@ def posterior_predictive_check(
     X : array-like or data frame of shape (n, n_features)
         Rows, those of the fit or others.
     y : array-like of shape (n,)
-        Their response.
+        Their response; of a classifier the second class is 1, the first 0.
     sample_weight : None or array-like of shape (n,), default=None
         Their weights, where these are precisions: a row of weight w is drawn with residual variance
-        sigma^2 / w. A row that stands for several is to be repeated instead.
+        sigma^2 / w; or numbers of trials. A row that stands for several is to be repeated instead.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
         Their labels, if they were given as `groups` to `fit`.
     statistics : str, callable, or list or dict of these
@@ -262,22 +263,18 @@ def posterior_predictive_check(
     fitted = model._state()
     check_draws_of(draws, fitted.fit)
     given = model._observed_rows(X, y, sample_weight, groups)
-    predicted = given.predicted if random == "fitted" else given.predicted.of_new_levels()
-    if given.weights is not None and draws.fit.spec.weighting == "frequency":
-        raise ValueError(
-            "sample_weight counts rows with weighting='frequency': repeat rows that stand for "
-            "several, as each of them is drawn by itself"
-        )
     labels, codes, name = _groups_of(by, given, draws)
-    replicated = drawn_responses(
-        draws,
-        given.source,
-        predicted,
-        getattr(fitted, "further_products", None),
-        int(n_draws),
-        generator_of(random_state),
-        precisions=given.weights,
-    )
+    if isinstance(draws, GeneralizedDraws):
+        if random == "new":
+            raise ValueError(
+                "random='new' is there for linear models: give rows of labels that the model does "
+                "not know, whose effects are new"
+            )
+        settings = {"n_samples": int(n_draws), "random_state": random_state}
+        drawn = draws.sample_y(X, groups, sample_weight=given.weights, **settings)
+        replicated = given.coded(drawn)
+    else:
+        replicated = _replicated(draws, given, fitted, random, int(n_draws), random_state)
     rows = _GroupedRows.of(codes)
     seen, drawn = given.y[rows.order, None], replicated[rows.order]
     return PredictiveCheck(
@@ -288,6 +285,26 @@ def posterior_predictive_check(
         {key: _taken(rows, key, each, seen)[:, 0] for key, each in named.items()},
         {key: _taken(rows, key, each, drawn) for key, each in named.items()},
         name,
+    )
+
+
+def _replicated(
+    draws: PosteriorDraws, given: Any, fitted: Any, random: str, n_draws: int, random_state: Any
+) -> FloatArray:
+    """Draw responses of rows of a linear model, (n, n_draws)."""
+    if given.weights is not None and draws.fit.spec.weighting == "frequency":
+        raise ValueError(
+            "sample_weight counts rows with weighting='frequency': repeat rows that stand for "
+            "several, as each of them is drawn by itself"
+        )
+    return drawn_responses(
+        draws,
+        given.source,
+        given.predicted if random == "fitted" else given.predicted.of_new_levels(),
+        getattr(fitted, "further_products", None),
+        n_draws,
+        generator_of(random_state),
+        precisions=given.weights,
     )
 
 

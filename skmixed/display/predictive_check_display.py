@@ -29,7 +29,7 @@ _GRID = 512  # points of a density
 _BANDWIDTH = 0.9  # of Silverman's rule, in deviations n^(-1/5)
 _NORMAL_QUARTILES = 1.34  # distance between those of the standard normal distribution
 _BARS = 30  # of a histogram
-_MARGIN = 0.05  # of the range beside it, so that densities end within the panel
+_DENSITY_MARGIN = 0.05  # of the range beside it, so that densities end within the panel
 
 
 class PredictiveCheckDisplay:
@@ -253,7 +253,7 @@ class PredictiveCheckDisplay:
         check = self.check
         drawn = check.replicated[:, :_MOST_CURVES]
         low, high = min(check.observed.min(), drawn.min()), max(check.observed.max(), drawn.max())
-        margin = _MARGIN * (high - low) or 1.0
+        margin = _DENSITY_MARGIN * (high - low) or 1.0
         edges = np.linspace(low - margin, high + margin, _GRID + 1)
         middles = (edges[1:] + edges[:-1]) / 2.0
         look = {"color": BLUE, "alpha": 0.25, "linewidth": 0.6}

@@ -2,8 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skmixed import BayesianMixedRegressor, MixedLinearRegressor
-from skmixed.bayes import posterior_predictive_check, sample
+from skmixed import (
+    BayesianMixedRegressor,
+    MixedClassifier,
+    MixedGeneralizedRegressor,
+    MixedLinearRegressor,
+)
+from skmixed.bayes import loo, posterior_predictive_check, sample
 from skmixed.datasets import load_sleepstudy
 
 
@@ -155,3 +160,37 @@ def test_draws_of_another_model_are_refused(sleepstudy):
     other = MixedLinearRegressor("(1 | Subject)").fit(X, y)
     with pytest.raises(ValueError, match="not from the posterior of this model"):
         posterior_predictive_check(other, draws, X, y)
+
+
+def test_responses_of_families_are_drawn_and_counted():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"x": rng.standard_normal(120), "g": np.repeat(np.arange(12), 10)})
+    eta = 0.5 + X["x"] + rng.standard_normal(12)[X["g"]]
+    counts = rng.poisson(np.exp(eta))
+    model = MixedGeneralizedRegressor("(1 | g)", family="poisson").fit(X, counts)
+    draws = sample(model, X=X, y=counts, random_state=0)
+    check = posterior_predictive_check(
+        model, draws, X, counts, statistics=["mean", "max"], n_draws=1000, random_state=0
+    )
+    assert (check.replicated == np.round(check.replicated)).all()
+    mean = draws.predict(X)
+    error = check.replicated.std(axis=1) / np.sqrt(1000)
+    assert np.abs((check.replicated.mean(axis=1) - mean) / error).max() < 5
+    assert 0.05 < check.p_values["mean"][0] < 0.95
+    answers = np.where(rng.random(120) < 1 / (1 + np.exp(-eta)), "yes", "no")
+    model = MixedClassifier("(1 | g)").fit(X, answers)
+    draws = sample(model, X=X, y=answers, random_state=0)
+    check = posterior_predictive_check(
+        model, draws, X, answers, statistics="mean", by="g", random_state=0
+    )
+    assert set(np.unique(check.replicated)) == {0.0, 1.0}
+    assert check.observed_statistics["mean"][3] == (answers[30:40] == "yes").mean()
+    assert np.mean(np.abs(check.p_values["mean"] - 0.5) < 0.45) > 0.8
+    with pytest.raises(ValueError, match="random='new' is there for linear models"):
+        posterior_predictive_check(model, draws, X, answers, random="new")
+    with pytest.raises(ValueError, match="levels of generalized models are not left out at once"):
+        loo(model, draws, X, answers, leave_out="g")
+    y = eta + rng.standard_normal(120)
+    linear = MixedLinearRegressor("(1 | g)").fit(X, y)
+    with pytest.raises(ValueError, match="not from the posterior of this model"):
+        posterior_predictive_check(linear, draws, X, y)
