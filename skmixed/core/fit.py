@@ -19,7 +19,7 @@ from skmixed.core.model.spec import Method, ModelSpec, Term
 from skmixed.core.search.average_information import IterativeSolver
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Solver, SolverReport
-from skmixed.core.search.unbounded import NoMaximumError, runaway
+from skmixed.core.search.unbounded import NoMaximumError, runaway, runaway_beside
 from skmixed.core.sums.crossproducts import CrossProducts
 
 T = TypeVar("T")
@@ -72,6 +72,7 @@ class Fit:
             except NoMaximumError:
                 evaluation, report = search.solve(searched.with_noise())
                 report = replace(report, is_unbounded=True)
+        check_penalties(problem, products, evaluation.lambdas)
         _check_range(evaluation)
         if reason:
             report = replace(report, reason=reason)
@@ -361,9 +362,14 @@ class Fit:
         return np.asarray(self.optimum.sigma2 * raw)
 
 
-def check_penalties(problem: Problem, products: CrossProducts) -> None:
-    """Raise ValueError where a penalty pulls a variance up faster than the likelihood holds it."""
-    factor = runaway(problem)
+def check_penalties(
+    problem: Problem, products: CrossProducts, lambdas: Blocks | None = None
+) -> None:
+    """Raise ValueError where a penalty pulls a variance up faster than the likelihood holds it.
+
+    After a search `lambdas`, (k, k) of every factor in scaled units, are where it ended.
+    """
+    factor = runaway(problem) if lambdas is None else runaway_beside(problem, lambdas)
     if factor is not None:
         name = products.factors[problem.spec.used_factors[factor]].index.name
         raise ValueError(

@@ -296,6 +296,25 @@ def test_a_variance_that_nothing_holds_is_refused(n_levels, method):
     assert one_way(products, falling, method).report.converged
 
 
+def test_variances_that_are_held_alone_but_not_together_are_refused():
+    """Two crossed factors of two levels: three effects hold penalties of twice 1.5 log omega."""
+    rng = np.random.default_rng(0)
+    codes = tuple(np.tile(np.repeat([0, 1], m), 16 // m).astype(np.intp) for m in (4, 8))
+    x = rng.normal(size=32)
+    layout = Layout(("1", "x", "y"), (FactorLayout(("g",), (0, 1)), FactorLayout(("h",), (0, 1))))
+    indexes = tuple(GroupIndex((name,), (np.arange(2),)) for name in "gh")
+    columns = np.column_stack([np.ones(32), x, rng.normal(size=32)])
+    products = CrossProducts.of(layout, Rows(columns, codes, indexes, None))
+
+    def fit(c):
+        terms = tuple(Term(factor, (1,), penalty=Penalty(c)) for factor in (0, 1))
+        return Fit.of(products, ModelSpec((0,), terms))
+
+    assert fit(1.4).report.converged
+    with pytest.raises(ValueError, match="leaves the penalised likelihood without a maximum"):
+        fit(1.6)
+
+
 def test_levels_of_single_rows_are_told_by_the_penalty():
     """The likelihood does not depend on their variance at all."""
     products, _, _ = balanced(12, 1)

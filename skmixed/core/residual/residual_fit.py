@@ -62,6 +62,7 @@ class ResidualFit(Fit):
         plain, newton = problem.independent, solver or Newton()
         with threads_for(plain.structures, plain.n_levels, plain.rank):
             evaluation, report, phi = search_jointly(problem, newton, held or {}, begin)
+        check_penalties(problem.independent, tables.base, evaluation.lambdas)
         structure, ratio = problem.structure.reported(phi)
         maps = problem.independent.model.random_maps
         lambdas = [

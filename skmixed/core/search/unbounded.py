@@ -18,6 +18,7 @@ _SUSPICIOUS = 1e-8  # r^2 as a share of y'Wy: real data leave more, and a look f
 _FAR_OUT = 2.0**34  # relative variances, in units of the rows' information: 1e10, none is so large
 _FARTHER = 4.0  # by which lambda grows between the two points: r^2 would fall to a sixteenth
 _FALLS = 0.1  # of the criterion between the points: one observation more than effects makes it 2.8
+_PULLED = 1e8  # relative variance, likewise: no data have it, and a penalty may be behind it
 _VANISHING = 1e-3  # r^2 at the far point as a share of all: what is not on its way to zero has more
 _DIGITS = 64.0 * float(np.finfo(float).eps)  # relative rounding of r^2 extrapolated
 
@@ -83,6 +84,22 @@ def runaway(problem: Problem) -> int | None:
                 if _is_pulled(problem, ordinary, large):
                     return factor
     return None
+
+
+def runaway_beside(problem: Problem, lambdas: Blocks) -> int | None:
+    """Return a factor whose penalty has pulled its variance up together with others, or None.
+
+    That is where a search ended, at lambdas, (k, k) of every factor, far out: terms that share
+    effects may each be held alone.
+    """
+    if not problem.penalties:
+        return None
+    units = [_unit(problem, factor) for factor in range(len(problem.structures))]
+    traces = [float(np.square(lam).sum()) / u for lam, u in zip(lambdas, units, strict=True)]
+    largest = int(np.argmax(traces))
+    if traces[largest] < _PULLED or not _is_pulled(problem, *_parts(units, lambdas)):
+        return None
+    return largest
 
 
 def _deviations(problem: Problem, factor: int, place: slice) -> list[list[int]]:
