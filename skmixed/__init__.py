@@ -7,10 +7,11 @@ from skmixed.estimators.classifier import MixedClassifier
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.effects_classifier import MixedEffectsClassifier
 from skmixed.estimators.encoder import BLUPEncoder
-from skmixed.estimators.formulas import clmm, glmer, lmer
+from skmixed.estimators.formulas import clmm, glmer, lmer, nlmer
 from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.nonlinear_regressor import MixedNonlinearRegressor
 from skmixed.estimators.ordinal_classifier import OrdinalMixedClassifier
 from skmixed.model_selection import MixedLinearRegressorCV
 
@@ -27,6 +28,7 @@ __all__ = [
     "MixedGeneralizedRegressor",
     "MixedLinearRegressor",
     "MixedLinearRegressorCV",
+    "MixedNonlinearRegressor",
     "OrdinalMixedClassifier",
     "bayes",
     "clmm",
@@ -38,4 +40,5 @@ __all__ = [
     "inference",
     "lmer",
     "model_selection",
+    "nlmer",
 ]

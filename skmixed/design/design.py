@@ -106,7 +106,7 @@ class Design:
         free = dict.fromkeys(place for each in curves for place in each.free)
         fixed_places += tuple(place for place in free if place not in fixed_places)
         keys = tuple(dict.fromkeys([*(term.group for term in random), *([()] if curves else [])]))
-        names = _structures(covariance, random)
+        names = structures_asked(covariance, random)
         terms, slopes, sizes = [], [], []
         for term, name in zip(random, names, strict=True):
             found = table.random_terms(term, keys.index(term.group), name)
@@ -117,7 +117,7 @@ class Design:
             own = each.terms(keys.index(()))
             terms, slopes = [*terms, *own], [*slopes, *[()] * len(own)]
         grouping, codes = Grouping.learn(source.groups, keys, source.n_rows)
-        layout = Layout((*table.names, "y"), _factor_layouts(keys, terms))
+        layout = Layout((*table.names, "y"), factor_layouts(keys, terms))
         offsets = () if fixed is None else fixed.offsets
         design = cls(
             layout,
@@ -405,7 +405,9 @@ class Design:
         return total
 
 
-def _structures(covariance: str | Mapping[str, str], random: Sequence[RandomTerm]) -> list[str]:
+def structures_asked(
+    covariance: str | Mapping[str, str], random: Sequence[RandomTerm]
+) -> list[str]:
     """Return the name of the covariance structure of every random term.
 
     It is that of the formula, where this has one.
@@ -427,9 +429,10 @@ def _structures(covariance: str | Mapping[str, str], random: Sequence[RandomTerm
     return [term.covariance or name for term, name in zip(random, names, strict=True)]
 
 
-def _factor_layouts(
+def factor_layouts(
     keys: Sequence[tuple[str, ...]], terms: Sequence[Term]
 ) -> tuple[FactorLayout, ...]:
+    """Return the columns of every factor, the constant first."""
     layouts = []
     for number, key in enumerate(keys):
         slopes = {column for term in terms if term.factor == number for column in term.columns} - {

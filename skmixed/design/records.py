@@ -36,6 +36,7 @@ from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.model.penalty import Penalty, VariancePenalty
 from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.pooling.blending import BlendComponents, MixtureShares
 from skmixed.core.pooling.cells import Cells
 from skmixed.core.pooling.hierarchy import Hierarchy, PooledHierarchy
@@ -139,6 +140,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         MixtureShares,
         ModelSpec,
         MonteCarlo,
+        NonlinearFit,
         PairBlock,
         ParameterErrors,
         Patterns,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from skmixed.estimators.generalized_regressor import FamilyName, MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.nonlinear_regressor import MixedNonlinearRegressor
 from skmixed.estimators.ordinal_classifier import OrdinalMixedClassifier
+from skmixed.estimators.reading._curve_formula import CurveFormula
 from skmixed.estimators.reading._formula_rows import FormulaRows, fixed_text, random_text
 
 # What the formula and the arguments of R decide already, and where.
@@ -26,6 +29,14 @@ _DECIDED = {
 _DECIDED_FOR_GLMER = {
     **{name: _DECIDED[name] for name in ("random", "fixed", "groups", "sample_weight")},
     "nAGQ": "write quadrature=...",
+}
+
+
+_DECIDED_FOR_NLMER = {
+    **{name: _DECIDED[name] for name in ("random", "groups", "sample_weight", "weighting")},
+    "model": "write the curve into the formula",
+    "inputs": "write the columns into the brackets of the curve",
+    "nAGQ": "it is one node, Laplace's approximation",
 }
 
 
@@ -311,4 +322,96 @@ def clmm(
         **params,
     )
     read.fit(model, read.categories(), read.weights, params)
+    return model
+
+
+def nlmer(
+    formula: str,
+    data: Any,
+    *,
+    start: Any = None,
+    fixed: Mapping[str, str] | None = None,
+    weights: Any = None,
+    na_action: Literal["drop", "raise"] = "drop",
+    context: Mapping[str, Any] | None = None,
+    **params: Any,
+) -> MixedNonlinearRegressor:
+    """Fit a nonlinear mixed model from a formula of three parts and a data frame.
+
+    Parameters
+    ----------
+    formula : str
+        Response, curve and random effects, as in lme4:
+        ``"height ~ SSasymp(age, Asym, R0, lrc) ~ Asym | Seed"``. The curve is one that is known by
+        name, R's or this package's, called with its columns and the names of its parameters, or a
+        function in `context`, called likewise; names in `start` are then parameters, the others
+        columns. Without random effects, ``~ 1``, it is nonlinear least squares.
+    data : data frame
+        Of pandas, polars, pyarrow or another library narwhals reads.
+    start : dict or None, default=None
+        Where the search starts, as in `MixedNonlinearRegressor`; known curves start themselves.
+    fixed : dict or None, default=None
+        Formulas of parameters, ``{"Asym": "1 + treatment"}``.
+    weights : str or array-like of shape (n,), default=None
+        Prior weights as in R: the residual variance of a row is sigma^2 / weight. A string is an
+        expression in the columns.
+    na_action : {"drop", "raise"}, default="drop"
+        Leave rows with missing values out and count them in ``n_dropped_``, or raise.
+    context : dict of str to object, default=None
+        Functions and values of your own that `formula` and `fixed` may name, as in `lmer`.
+    **params
+        Further parameters of `MixedNonlinearRegressor`.
+
+    Returns
+    -------
+    MixedNonlinearRegressor
+        Fitted, with attributes ``formula_`` and ``n_dropped_``. Its `predict` takes data frames
+        that have the columns of the curve, of formulas and of groups.
+
+    Raises
+    ------
+    FormulaSyntaxError
+        If a part of the formula cannot be read.
+    TypeError
+        For parameters that the formula decides, and data that is no data frame.
+    ValueError
+        For a formula of other than three parts, an unknown curve, and as in
+        `MixedNonlinearRegressor.fit`.
+
+    See Also
+    --------
+    MixedNonlinearRegressor : The estimator behind it.
+    lmer : Lines instead of curves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skmixed import nlmer
+    >>> rng = np.random.default_rng(0)
+    >>> data = pd.DataFrame({"age": np.tile(np.arange(1.0, 9.0), 10), "tree": np.arange(80) // 8})
+    >>> top = 100.0 + 10.0 * rng.normal(size=10)[data["tree"]]
+    >>> data["size"] = top / (1.0 + np.exp(4.0 - data["age"])) + rng.normal(size=80)
+    >>> model = nlmer("size ~ SSlogis(age, Asym, xmid, scal) ~ Asym | tree", data)
+    >>> model.coef_.round(1)
+    array([98.6,  4. ,  1. ])
+    """
+    for name, instead in _DECIDED_FOR_NLMER.items():
+        if name in params:
+            raise TypeError(f"nlmer takes no {name!r}: {instead}")
+    parts = CurveFormula.read(formula, start, context)
+    text = parts.linear_text(fixed, data)
+    read = FormulaRows.read(text, data, weights, na_action, context)
+    model = MixedNonlinearRegressor(
+        parts.curve,
+        start,
+        random=parts.random,
+        fixed=fixed,
+        context=context,
+        weighting="precision",
+        **params,
+    )
+    replace(read, text=formula).fit(
+        model, read.evaluate(str(read.parts.response)), read.weights, params
+    )
     return model

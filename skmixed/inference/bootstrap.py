@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.after_fit.redrawn import one_response_a_row
 from skmixed.core.linalg import generator_of
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.components import parameters_of
 from skmixed.inference.fitted import (
     GivenRows,
     check_maximum,
-    determined_mixed_fit_of,
+    determined_any_fit_of,
     observations_of_fit,
     rows_of_fit,
     series_of_fit,
@@ -29,6 +30,7 @@ from skmixed.inference.replicators import (
     BootstrapKind,
     GeneralizedReplicator,
     LinearReplicator,
+    NonlinearReplicator,
     Replicator,
     ResidualReplicator,
     Statistic,
@@ -194,7 +196,7 @@ def bootstrap(
     (200, 6)
     """
     model = snapshot(model)
-    fit = determined_mixed_fit_of(model)
+    fit = determined_any_fit_of(model)
     kinds = get_args(BootstrapKind)
     if kind not in kinds:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, kinds))}")
@@ -232,8 +234,10 @@ def _replicator(
     model: Any, kind: BootstrapKind, statistic: Statistic | None, rows: GivenRows
 ) -> Replicator:
     """Return what makes replicates of a model; `rows` are X, y, sample_weight and groups."""
-    fit = determined_mixed_fit_of(model)
+    fit = determined_any_fit_of(model)
     parameters = parameters_of(fit)
+    if isinstance(fit, NonlinearFit):
+        return NonlinearReplicator.of(model, kind, statistic, rows, parameters)
     if isinstance(fit, Fit):
         check_exact(fit, "a bootstrap")
         if isinstance(fit, ResidualFit):

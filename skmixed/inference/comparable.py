@@ -13,11 +13,12 @@ from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.response_sums import SAME_SUM
 from skmixed.core.linalg import FloatArray
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.sums.layout import CONSTANT, GroupIndex
-from skmixed.inference.fitted import MixedFit
+from skmixed.inference.fitted import AnyFit
 
 
-def check_same_data(fits: Sequence[MixedFit], names: Sequence[str]) -> None:
+def check_same_data(fits: Sequence[AnyFit], names: Sequence[str]) -> None:
     """Refuse fits to different rows, weights or responses, called by their names.
 
     Raises ValueError if the numbers of rows, the weights, what they mean, or the sums of the
@@ -34,7 +35,7 @@ def check_same_data(fits: Sequence[MixedFit], names: Sequence[str]) -> None:
             )
 
 
-def check_same_kind(fits: Sequence[MixedFit], names: Sequence[str]) -> None:
+def check_same_kind(fits: Sequence[AnyFit], names: Sequence[str]) -> None:
     """Refuse fits whose likelihoods are of different kinds, called by their names.
 
     Raises ValueError for linear models beside generalized ones, and generalized ones of different
@@ -59,21 +60,26 @@ def check_same_kind(fits: Sequence[MixedFit], names: Sequence[str]) -> None:
             )
 
 
-def _kind_of(fit: MixedFit) -> str:
+def _kind_of(fit: AnyFit) -> str:
+    if isinstance(fit, NonlinearFit):
+        way = {"laplace": "Laplace's method", "lindstrom-bates": "Lindstrom and Bates's method"}
+        return f"nonlinear model by {way[fit.method]}"
     if not isinstance(fit, GeneralizedFit):
         return "linear model"
     return f"generalized model of the family {fit.family.name!r} with the link {fit.family.link!r}"
 
 
-def _difference(first: MixedFit, second: MixedFit) -> str:
-    if isinstance(first, GeneralizedFit) and isinstance(second, GeneralizedFit):
+def _difference(first: AnyFit, second: AnyFit) -> str:
+    if not isinstance(first, Fit) and not isinstance(second, Fit):
         return _response_difference(first, second)
     assert isinstance(first, Fit)  # by `check_same_kind`
     assert isinstance(second, Fit)
     return _linear_difference(first, second)
 
 
-def _response_difference(first: GeneralizedFit, second: GeneralizedFit) -> str:
+def _response_difference(
+    first: GeneralizedFit | NonlinearFit, second: GeneralizedFit | NonlinearFit
+) -> str:
     one, other = first.responses, second.responses
     n = first.n_observations, second.n_observations
     if n[0] != n[1]:

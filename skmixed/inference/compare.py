@@ -28,11 +28,11 @@ from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.comparable import check_same_data, check_same_kind
 from skmixed.inference.conditional_aic import conditional_aic
 from skmixed.inference.fitted import (
-    MixedFit,
+    AnyFit,
     check_unpenalised,
     coefficient_names,
     design_of,
-    determined_mixed_fit_of,
+    determined_any_fit_of,
     formula_of,
     snapshot,
 )
@@ -128,7 +128,7 @@ def compare_models(
     if len(labels) != len(models):
         raise ValueError(f"names has {len(labels)} entries for {len(models)} models")
     models = tuple(snapshot(model) for model in models)
-    fits = [determined_mixed_fit_of(model) for model in models]
+    fits = [determined_any_fit_of(model) for model in models]
     for fit in fits:
         check_unpenalised(fit, "a comparison of likelihoods")
         if isinstance(fit, Fit):
@@ -140,7 +140,7 @@ def compare_models(
     if method == "auto" and linear and not any(_has_search(fit) for fit in linear):
         return _f_table(linear, labels, titles)
     chosen = _common_method(fits, method)
-    compared: list[MixedFit] = [fit.with_method(chosen) for fit in fits]
+    compared: list[AnyFit] = [fit.with_method(chosen) for fit in fits]
     order = sorted(range(len(fits)), key=lambda n: compared[n].n_parameters)
     lines = [design_of(models[n]).lines for n in order]
     frame = _likelihood_frame([compared[n] for n in order], lines)
@@ -154,7 +154,7 @@ def _has_search(fit: Fit) -> bool:
     return bool(fit.spec.terms) or isinstance(fit, ResidualFit)
 
 
-def _common_method(fits: Sequence[MixedFit], wanted: str) -> Method:
+def _common_method(fits: Sequence[AnyFit], wanted: str) -> Method:
     if wanted not in ("auto", "ml", "reml"):
         raise ValueError(f"method={wanted!r} is not one of 'auto', 'ml' and 'reml'")
     alike = all(set(coefficient_names(fit)) == set(coefficient_names(fits[0])) for fit in fits)
@@ -170,7 +170,7 @@ def _common_method(fits: Sequence[MixedFit], wanted: str) -> Method:
     return "ml"
 
 
-def _likelihood_frame(fits: Sequence[MixedFit], lines: Sequence[Lines]) -> pd.DataFrame:
+def _likelihood_frame(fits: Sequence[AnyFit], lines: Sequence[Lines]) -> pd.DataFrame:
     rows = []
     for place, fit in enumerate(fits):
         row = {
@@ -188,7 +188,7 @@ def _likelihood_frame(fits: Sequence[MixedFit], lines: Sequence[Lines]) -> pd.Da
 
 
 def ratio_test(
-    smaller: MixedFit, larger: MixedFit, lines: Lines = _NO_LINES, more_lines: Lines = _NO_LINES
+    smaller: AnyFit, larger: AnyFit, lines: Lines = _NO_LINES, more_lines: Lines = _NO_LINES
 ) -> dict[str, float]:
     """Test a model against a larger one by their likelihood ratio.
 
@@ -210,8 +210,8 @@ def ratio_test(
 
 
 def _notes(
-    fits: Sequence[MixedFit],
-    compared: Sequence[MixedFit],  # by number of parameters, fitted as `method` says
+    fits: Sequence[AnyFit],
+    compared: Sequence[AnyFit],  # by number of parameters, fitted as `method` says
     lines: Sequence[Lines],  # of these
     method: Method,
 ) -> tuple[str, ...]:
@@ -229,7 +229,7 @@ def _notes(
 
 
 def _is_on_the_boundary(
-    smaller: MixedFit, larger: MixedFit, lines: Lines, more_lines: Lines
+    smaller: AnyFit, larger: AnyFit, lines: Lines, more_lines: Lines
 ) -> bool:
     """Tell whether the p-value of a ratio is that of a mixture."""
     added = added_random_parameters(smaller, larger, lines, more_lines)
@@ -290,7 +290,7 @@ class _NamedPart:
 
 
 def added_random_parameters(
-    smaller: MixedFit, larger: MixedFit, lines: Lines = _NO_LINES, more_lines: Lines = _NO_LINES
+    smaller: AnyFit, larger: AnyFit, lines: Lines = _NO_LINES, more_lines: Lines = _NO_LINES
 ) -> AddedRandomParameters | None:
     """Count what a random part and residuals add to others; None where those are no special case.
 
@@ -314,7 +314,7 @@ def added_random_parameters(
     return AddedRandomParameters(variances, n_theta - variances + n_residual)
 
 
-def _added_to_residuals(smaller: MixedFit, larger: MixedFit) -> int | None:
+def _added_to_residuals(smaller: AnyFit, larger: AnyFit) -> int | None:
     """Count what one residual structure adds to another; None where that is not contained in it.
 
     No correlation and no difference of variances are inside the range of all but a correlation that
@@ -353,7 +353,7 @@ def _tail(statistic: float, df: int) -> float:
     return float(stats.chi2.sf(max(statistic, 0.0), df))
 
 
-def _named_parts(fit: MixedFit, lines: Lines) -> Counter[_NamedPart]:
+def _named_parts(fit: AnyFit, lines: Lines) -> Counter[_NamedPart]:
     layout, parts = fit.products.layout, []
     for term in fit.spec.terms:
         key = frozenset(layout.factors[term.factor].key)

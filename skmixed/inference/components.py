@@ -23,7 +23,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Term
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.structure import ResidualParameter
-from skmixed.inference.fitted import MixedFit, coefficient_names, stated_places
+from skmixed.inference.fitted import AnyFit, MixedFit, coefficient_names, stated_places
 
 _AT_ONE = 1e-12  # from a correlation of +-1: nearer is on the boundary, but for rounding
 _NAMED_OF_SHARED = 3  # columns that share a deviation: of more the first and the last say it
@@ -41,7 +41,7 @@ class Component:
     columns: tuple[int, ...] = ()  # places in the term, or among the others of its kind
 
 
-def components_of(fit: MixedFit) -> list[Component]:
+def components_of(fit: AnyFit) -> list[Component]:
     """List the parameters of a fit: of the random terms, scales, thresholds and coefficients.
 
     Terms come by falling number of levels; coefficients of dropped columns are left out.
@@ -52,7 +52,7 @@ def components_of(fit: MixedFit) -> list[Component]:
     return [*of_terms, *of_rest, *_coefficients(fit, kept)]
 
 
-def parameters_of(fit: MixedFit) -> list[Component]:
+def parameters_of(fit: AnyFit) -> list[Component]:
     """List the parameters as a bootstrap tabulates them: first the coefficients, scales last.
 
     Dropped columns are among them, deviations come before correlations, and every column has one,
@@ -67,7 +67,7 @@ def parameters_of(fit: MixedFit) -> list[Component]:
     return [*_thresholds(fit), *coefficients, *of_terms, *_of_structure(fit), *_scales(fit)]
 
 
-def _of_structure(fit: MixedFit) -> list[Component]:
+def _of_structure(fit: AnyFit) -> list[Component]:
     if not isinstance(fit, ResidualFit):
         return []
     return [
@@ -76,11 +76,11 @@ def _of_structure(fit: MixedFit) -> list[Component]:
     ]
 
 
-def _scales(fit: MixedFit) -> list[Component]:
+def _scales(fit: AnyFit) -> list[Component]:
     return [Component(name, "scale", value) for name, value in fit.scales.items()]
 
 
-def _thresholds(fit: MixedFit) -> list[Component]:
+def _thresholds(fit: AnyFit) -> list[Component]:
     if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
         return []
     return [
@@ -89,7 +89,7 @@ def _thresholds(fit: MixedFit) -> list[Component]:
     ]
 
 
-def _coefficients(fit: MixedFit, places: Iterable[int]) -> list[Component]:
+def _coefficients(fit: AnyFit, places: Iterable[int]) -> list[Component]:
     names, beta = coefficient_names(fit), fit.beta
     return [
         Component(names[place], "coefficient", float(beta[place]), None, (place,))
@@ -97,7 +97,7 @@ def _coefficients(fit: MixedFit, places: Iterable[int]) -> list[Component]:
     ]
 
 
-def is_identified(fit: MixedFit, component: Component) -> bool:
+def is_identified(fit: AnyFit, component: Component) -> bool:
     """Tell whether the data say anything about a parameter."""
     if np.isnan(component.estimate):
         return False
@@ -115,7 +115,7 @@ def identified_part(fit: Fit) -> Fit:
     return fit.refit(terms=kept)
 
 
-def _of_term(fit: MixedFit, term: Term, *, shared: bool = True) -> list[Component]:
+def _of_term(fit: AnyFit, term: Term, *, shared: bool = True) -> list[Component]:
     """List the parameters of a term; a deviation that columns share is one, if `shared`."""
     names = [fit.products.layout.columns[place] for place in term.columns]
     deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
@@ -136,7 +136,7 @@ def _of_term(fit: MixedFit, term: Term, *, shared: bool = True) -> list[Componen
     return found
 
 
-def _told_apart(fit: MixedFit, term: Term) -> str:
+def _told_apart(fit: AnyFit, term: Term) -> str:
     """Return what, after a dot, tells a term from others of a factor with the same columns.
 
     Its number, as in lme4, and nothing of the first; of the parts of a structure what they are.
@@ -185,7 +185,7 @@ def values_of(
     return np.stack([values(part) for part in components], axis=1)
 
 
-def range_of(fit: MixedFit, component: Component) -> tuple[float, float]:
+def range_of(fit: AnyFit, component: Component) -> tuple[float, float]:
     """Return what a parameter cannot be below and above."""
     if component.kind == "residual":
         assert isinstance(fit, ResidualFit)

@@ -14,6 +14,7 @@ from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.rows.leave_out import rows_at_levels
 from skmixed.core.sums.layout import Rows
@@ -22,7 +23,8 @@ GivenRows = tuple[Any, Any, Any, Any]
 """X, y, sample_weight and groups as a user gives them, None where they are not needed."""
 
 MixedFit = Fit | GeneralizedFit
-SomeFit = TypeVar("SomeFit", Fit, GeneralizedFit, MixedFit)
+AnyFit = Fit | GeneralizedFit | NonlinearFit
+SomeFit = TypeVar("SomeFit", Fit, GeneralizedFit, MixedFit, AnyFit)
 
 
 class FittedDesign(Protocol):
@@ -61,10 +63,24 @@ def snapshot(model: Any) -> Any:
 def mixed_fit_of(model: Any) -> MixedFit:
     """Return the fit of a fitted mixed model, linear or generalized, or of one that is a fit.
 
-    Raises TypeError for what is no mixed model of this package, ValueError for one not fitted yet.
+    Raises TypeError for what is no mixed model of this package, or a nonlinear one, ValueError for
+    one not fitted yet.
     """
-    fit = model if isinstance(model, Fit | GeneralizedFit) else getattr(model, "fit_", None)
-    if isinstance(fit, Fit | GeneralizedFit):
+    fit = any_fit_of(model)
+    if isinstance(fit, NonlinearFit):
+        raise TypeError(
+            f"a {type(model).__name__} is a nonlinear mixed model, of which this says nothing: it "
+            "is made for linear and generalized ones. coefficient_table, confidence_intervals, "
+            "compare_models, linear_hypothesis, anova, bootstrap and random_effects_table take it"
+        )
+    return fit
+
+
+def any_fit_of(model: Any) -> AnyFit:
+    """Return the fit of a mixed model of any kind, as `mixed_fit_of`."""
+    is_fit = isinstance(model, Fit | GeneralizedFit | NonlinearFit)
+    fit = model if is_fit else getattr(model, "fit_", None)
+    if isinstance(fit, Fit | GeneralizedFit | NonlinearFit):
         return fit
     if hasattr(model, "mixed_model_"):
         raise TypeError(
@@ -112,6 +128,11 @@ def determined_mixed_fit_of(model: Any) -> MixedFit:
     return _determined(mixed_fit_of(model))
 
 
+def determined_any_fit_of(model: Any) -> AnyFit:
+    """Return the fit of a mixed model of any kind, as `determined_mixed_fit_of`."""
+    return _determined(any_fit_of(model))
+
+
 def _determined(fit: SomeFit) -> SomeFit:
     if not fit.is_determined:
         raise ValueError(
@@ -121,7 +142,7 @@ def _determined(fit: SomeFit) -> SomeFit:
     return fit
 
 
-def check_unpenalised(fit: MixedFit, what: str) -> None:
+def check_unpenalised(fit: AnyFit, what: str) -> None:
     """Raise ValueError for a fit with prior distributions; `what` compares likelihoods."""
     if fit.spec.is_penalised:
         raise ValueError(
@@ -149,12 +170,12 @@ def formula_of(model: Any) -> str:
     return " ".join(written.split())
 
 
-def coefficient_names(fit: MixedFit) -> list[str]:
+def coefficient_names(fit: AnyFit) -> list[str]:
     """Return the names of all fixed columns."""
     return [fit.products.layout.columns[place] for place in fit.spec.fixed]
 
 
-def stated_places(fit: MixedFit) -> list[int]:
+def stated_places(fit: AnyFit) -> list[int]:
     """Return the positions of the coefficients that are stated and tested.
 
     The intercept is not where thresholds take its place.
@@ -162,13 +183,13 @@ def stated_places(fit: MixedFit) -> list[int]:
     return list(range(len(threshold_names(fit)) > 0, len(fit.spec.fixed)))
 
 
-def stated_names(fit: MixedFit) -> list[str]:
+def stated_names(fit: AnyFit) -> list[str]:
     """Return the names of the same."""
     names = coefficient_names(fit)
     return [names[place] for place in stated_places(fit)]
 
 
-def threshold_names(fit: MixedFit) -> list[str]:
+def threshold_names(fit: AnyFit) -> list[str]:
     """Return the names of the thresholds between ordered categories, none of other responses."""
     if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
         return []

@@ -14,6 +14,7 @@ from scipy import stats
 
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
@@ -29,6 +30,7 @@ from skmixed.inference.fitted import (
     GivenRows,
     MixedFit,
     coefficient_names,
+    determined_any_fit_of,
     determined_mixed_fit_of,
     formula_of,
     snapshot,
@@ -267,7 +269,8 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
     components = components_of(fit)
     quantile = float(stats.norm.ppf((1.0 + level) / 2.0))
     of_variances = [part for part in components if part.kind not in ("threshold", "coefficient")]
-    limits = variance_limits(fit, of_variances, quantile)
+    near = fit.linear if isinstance(fit, NonlinearFit) else fit
+    limits = variance_limits(near, of_variances, quantile)
     if isinstance(fit, GeneralizedFit) and fit.has_thresholds:
         half = quantile * np.sqrt(np.diag(fit.thresholds_covariance))
         limits += list(zip(fit.thresholds - half, fit.thresholds + half, strict=True))
@@ -288,7 +291,7 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
 def _bootstrap(
     model: Any, level: float, n_samples: int, random_state: Any, rows: GivenRows
 ) -> Intervals:
-    fit = determined_mixed_fit_of(model)
+    fit = determined_any_fit_of(model)
     components = components_of(fit)
     X, y, sample_weight, groups = rows
     result = bootstrap(

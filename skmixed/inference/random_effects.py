@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from skmixed.core.linalg import FloatArray
-from skmixed.inference.fitted import design_of, determined_mixed_fit_of, formula_of, snapshot
+from skmixed.inference.fitted import design_of, determined_any_fit_of, formula_of, snapshot
 from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.table import Table
 
@@ -73,7 +73,7 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
     Name: (Subject, 308, Days), dtype: float64
     """
     model = snapshot(model)
-    determined_mixed_fit_of(model)
+    determined_any_fit_of(model)
     design_of(model)  # which a bare fit has not
     check_probability(level)
     effects = model.random_effects_

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -29,7 +31,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
-from skmixed.inference.components import Component, values_of
+from skmixed.inference.components import Component, parameters_of, values_of
 from skmixed.inference.resampling import (
     WholeLevels,
     outer_factor,
@@ -241,3 +243,63 @@ def as_series(value: Any) -> pd.Series[float]:
     single = len(values) == 1
     names = ["statistic"] if single else [f"statistic{n}" for n in range(len(values))]
     return pd.Series(values, index=names)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NonlinearReplicator:
+    """Replicates of a nonlinear mixed model: responses drawn, and the model fitted to them."""
+
+    model: Any  # the estimator, whose search starts at its coefficients
+    rows: tuple[Any, Any, Any]  # X, sample_weight and groups
+    statistic: Statistic | None
+    parameters: list[Component]  # what is tabulated
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        kind: BootstrapKind,
+        statistic: Statistic | None,
+        rows: tuple[Any, Any, Any, Any],  # X, y, sample_weight and groups
+        parameters: list[Component],
+    ) -> NonlinearReplicator:
+        """Prepare the rows. Raises ValueError without X, and for another kind than "parametric"."""
+        if kind != "parametric":
+            raise ValueError(
+                f"kind={kind!r}: of a nonlinear model responses are drawn, take kind='parametric'"
+            )
+        X, _, weights, groups = rows
+        if X is None:
+            raise ValueError(
+                "a bootstrap of a nonlinear model needs the rows of the fit, which the model does "
+                "not keep: pass X, and sample_weight and groups if fit had them"
+            )
+        again = copy(model)
+        again.start = model._fitted.start_again
+        return cls(again, (X, weights, groups), statistic, parameters)
+
+    @property
+    def block_size(self) -> int:
+        """Replicates in a block; by the data alone, so that results do not depend on threads."""
+        return _ONE_BY_ONE
+
+    def __call__(self, n_samples: int, generator: np.random.Generator) -> RefittedBlock:
+        """Return the estimates of a block; NaN where a replicate cannot be fitted."""
+        X, weights, groups = self.rows
+        values = np.full((n_samples, len(self.parameters)), np.nan)
+        converged, singular = np.zeros((2, n_samples), dtype=np.bool_)
+        statistics: list[pd.Series[float]] = []
+        for place in range(n_samples):
+            drawn = self.model.simulate(X, groups, sample_weight=weights, random_state=generator)
+            again = copy(self.model)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    fit = again.fit(X, drawn[:, 0], weights, groups=groups).fit_
+            except ValueError:
+                continue
+            values[place] = [part.estimate for part in parameters_of(fit)]
+            converged[place], singular[place] = fit.report.converged, fit.is_singular
+            if self.statistic is not None:
+                statistics.append(as_series(self.statistic(fit)).rename(place))
+        return RefittedBlock(values, converged, singular, statistics)

@@ -13,6 +13,7 @@ import pandas as pd
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.model.spec import ModelSpec, wholes
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.report import MonteCarlo
@@ -80,7 +81,7 @@ class Summary:
 
 
 def summarise(
-    fit: Fit | GeneralizedFit,
+    fit: Fit | GeneralizedFit | NonlinearFit,
     formula: str,
     n_dropped: int = 0,
     digits: int = 2,
@@ -99,6 +100,8 @@ def summarise(
     coefficients.loc[is_dropped] = np.nan
     if isinstance(fit, GeneralizedFit):
         notes = _generalized_notes(fit)
+    elif isinstance(fit, NonlinearFit):
+        notes = _nonlinear_notes(fit)
     else:
         has_search = fit.spec.terms or isinstance(fit, ResidualFit)
         notes = _mixed_notes(fit) if has_search else _linear_notes(fit, digits)
@@ -112,14 +115,14 @@ def summarise(
             else (f"{n_dropped} rows with missing values were")
         )
         notes.append(f"{rows} left out")
-    has_terms = bool(fit.spec.terms) or isinstance(fit, ResidualFit)
+    has_terms = bool(fit.spec.terms) or isinstance(fit, ResidualFit | NonlinearFit)
     terms = error_terms(fit) if has_terms else None
     coefficients = coefficients.iloc[stated_places(fit)]
     thresholds = _thresholds(fit)
     return Summary(formula, coefficients, terms, tuple(notes), digits, thresholds, curves)
 
 
-def _thresholds(fit: Fit | GeneralizedFit) -> pd.DataFrame | None:
+def _thresholds(fit: Fit | GeneralizedFit | NonlinearFit) -> pd.DataFrame | None:
     if not isinstance(fit, GeneralizedFit) or not fit.has_thresholds:
         return None
     errors = np.sqrt(np.diag(fit.thresholds_covariance))
@@ -127,7 +130,7 @@ def _thresholds(fit: Fit | GeneralizedFit) -> pd.DataFrame | None:
     return pd.DataFrame(table, index=fit.threshold_names)
 
 
-def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
+def error_terms(fit: Fit | GeneralizedFit | NonlinearFit) -> pd.DataFrame:
     """Tabulate standard deviations and correlations of the random effects and any residual.
 
     Columns Groups, Name, Std.Dev. and, where there are correlations, Corr and further ones.
@@ -146,7 +149,9 @@ def error_terms(fit: Fit | GeneralizedFit) -> pd.DataFrame:
             first = ":".join(factor.key) + label if i == 0 else ""
             others = [correlations[a, i] for a, b in term.structure.tabulated if b == i]
             rows.append([first, fit.products.layout.columns[place], deviations[i], *others])
-    if isinstance(fit, Fit):
+    if isinstance(fit, NonlinearFit):
+        rows.append(["Residual", "", np.sqrt(fit.sigma2)])
+    elif isinstance(fit, Fit):
         rows += residual_terms(fit)
     width = max(map(len, rows))
     columns = ["Groups", "Name", "Std.Dev.", "Corr", *[""] * width][:width]
@@ -170,7 +175,7 @@ def residual_terms(fit: Fit) -> list[list[Any]]:
     ]
 
 
-def _sizes(fit: Fit | GeneralizedFit, n_rows: float) -> str:
+def _sizes(fit: Fit | GeneralizedFit | NonlinearFit, n_rows: float) -> str:
     layout = fit.products.layout
     blocks = fit.products.factors
     factors = dict.fromkeys(term.factor for term in fit.ordered_terms)
@@ -191,6 +196,16 @@ def _generalized_notes(fit: GeneralizedFit) -> list[str]:
         names = ", ".join(infinite_names(fit))
         notes.append(f"infinite, because they separate the responses: {names}")
     return [*notes, _state(fit)]
+
+
+def _nonlinear_notes(fit: NonlinearFit) -> list[str]:
+    ways = {"laplace": "Laplace's approximation", "lindstrom-bates": "Lindstrom and Bates's method"}
+    way = ways[fit.method] if fit.spec.terms else "least squares"
+    restricted = fit.spec.method == "reml" and bool(fit.spec.terms)
+    stated = f"{way}{', by REML' if restricted else ''}, derivatives: {fit.derivatives}"
+    name = "REML criterion" if restricted else "deviance"
+    criteria = f"AIC = {fit.aic:.1f}, {name} = {fit.criterion:.1f}"
+    return [_sizes(fit, fit.n_observations), stated, criteria, _state(fit)]
 
 
 def _mixed_notes(fit: Fit) -> list[str]:
@@ -257,9 +272,9 @@ def _estimated(fit: Fit, noise: MonteCarlo) -> list[str]:
     ]
 
 
-def _state(fit: Fit | GeneralizedFit) -> str:
+def _state(fit: Fit | GeneralizedFit | NonlinearFit) -> str:
     """Say in one sentence whether the search arrived, and where."""
-    if isinstance(fit, Fit) and not fit.is_determined:
+    if not isinstance(fit, GeneralizedFit) and not fit.is_determined:
         return "The fixed part fits the data exactly, so no variance is left to estimate."
     if not fit.report.converged:
         return f"The search did not converge: {fit.report.message}."

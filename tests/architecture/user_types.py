@@ -21,6 +21,7 @@ from skmixed import (
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
     MixedLinearRegressorCV,
+    MixedNonlinearRegressor,
     OrdinalMixedClassifier,
     bayes,
     clmm,
@@ -30,6 +31,7 @@ from skmixed import (
     inference,
     lmer,
     model_selection,
+    nlmer,
 )
 from skmixed.bayes import HalfT, LeaveOneOut, PosteriorDraws, Prior
 from skmixed.core.fit import Fit
@@ -133,6 +135,10 @@ def classes(X: pd.DataFrame, y: "pd.Series[bool]") -> None:
     assert_type(model.coef_, Numbers)
     assert_type(model.separated_, list[str])
     assert_type(model.approximation_shift_, float)
+    curve = MixedNonlinearRegressor("logistic", random="Asym | g", method="lindstrom-bates")
+    assert_type(curve.fit(X, y), MixedNonlinearRegressor)
+    MixedNonlinearRegressor(method="saem")  # error
+    assert_type(nlmer("y ~ SSlogis(x, a, b, c) ~ a | g", X), MixedNonlinearRegressor)
     counts = MixedGeneralizedRegressor("(1 | g)", family="gamma", exposure="hours")
     assert_type(counts.fit(X, y), MixedGeneralizedRegressor)
     assert_type(counts.predict(X, random="none"), Numbers)

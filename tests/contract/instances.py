@@ -22,6 +22,7 @@ from skmixed import (
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
     MixedLinearRegressorCV,
+    MixedNonlinearRegressor,
     OrdinalMixedClassifier,
 )
 from skmixed.bayes import LKJ, Gamma, HalfNormal, InverseGamma, Prior
@@ -30,6 +31,17 @@ from skmixed.bayes import LKJ, Gamma, HalfNormal, InverseGamma, Prior
 def bayesian(*random, **settings):
     """Return a Bayesian model with a fixed seed and few draws."""
     return BayesianMixedRegressor(*random, n_draws=20, n_chains=2, random_state=0, **settings)
+
+
+def plane(parameters, X):
+    """Return a + b times the sum of the inputs, a curve that any data have."""
+    a, b = parameters
+    return a + b * X.sum(axis=1)
+
+
+def on_plane(**settings):
+    """Return a nonlinear model of it."""
+    return MixedNonlinearRegressor(plane, {"a": 0.0, "b": 1.0}, **settings)
 
 
 # For scikit-learn's checks, whose X is an array of numbers or has names of their own choice.
@@ -69,6 +81,11 @@ ON_ARRAYS = [
     MixedGeneralizedRegressor(group_features=[0], family="negative_binomial"),
     MixedGeneralizedRegressor(group_features=[0], handle_unknown="nan"),
     MixedGeneralizedRegressor(group_features=[0], quadrature=3, averaging="plug-in"),
+    MixedNonlinearRegressor("asymptotic", inputs=0),
+    on_plane(),
+    on_plane(method="lindstrom-bates", reml=True, weighting="precision"),
+    on_plane(random="a", group_features=[0]),
+    on_plane(random="a", group_features=[0], method="lindstrom-bates", averaging="plug-in"),
     MixedLinearRegressorCV(),
     MixedLinearRegressorCV(group_features=[0]),
     GroupedModels(),
@@ -151,6 +168,10 @@ ON_GROUPS = [
     ),
     MixedGeneralizedRegressor("(1 | school)", family="binomial", link="probit"),
     MixedGeneralizedRegressor("(1 | school)", prior=InverseGamma(2.0, 0.5)),
+    on_plane(random="a"),
+    on_plane(random="a", method="lindstrom-bates", handle_unknown="nan"),
+    on_plane(random="a | school", fixed={"b": "1 + z"}, handle_unknown="error"),
+    on_plane(random="a + b | school", averaging="plug-in", weighting="precision"),
     MixedLinearRegressorCV("(x | school)", cv=3),
     GroupedModels(),
     GroupedModels(fallback="error"),

@@ -58,7 +58,14 @@ class CurveLikelihood:
         Its Hessian makes steps of Newton's; where these are no good, steps are Gauss and Newton's.
         Raises ArithmeticError where the curve is not finite, or the modes are not found.
         """
-        here, inverse = self.near(beta, lambdas, near.u), near.known_inverse
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return self._searched(self.near(beta, lambdas, near.u), near.known_inverse)
+        except np.linalg.LinAlgError as error:  # of numbers that have left their range
+            raise ArithmeticError("the modes of the random effects were not found") from error
+
+    def _searched(self, here: IntegratedCurve, inverse: FloatArray | None) -> IntegratedCurve:
+        """Search for the modes from a point, at first by the inverse Hessian of another."""
         promised = np.inf
         for _ in range(_MOST_STEPS_TO_MODES):
             step, promise = here.step(inverse)

@@ -51,9 +51,10 @@ class LikelihoodSearch:
         self.kept = list(fit.kept)
         floors = self._noise_roots()
         omegas = [lam @ lam.T for lam in fit.lambdas]
+        confounded = self.start.fit.report.confounded
         lifted = [
-            _lifted(structure, omega, _LIFT * floor)
-            for structure, omega, floor in zip(structures, omegas, floors, strict=True)
+            omega if place in confounded else _lifted(structures[place], omega, _LIFT * floor)
+            for place, (omega, floor) in enumerate(zip(omegas, floors, strict=True))
         ]
         self.coordinates = Coordinates.natural(structures).pivoted(lifted)
         errors = np.sqrt(np.diag(fit.beta_covariance)[self.kept])
@@ -131,7 +132,7 @@ class LikelihoodSearch:
 
         Raises ArithmeticError where the likelihood cannot be evaluated at the start.
         """
-        x, point = self.x, self.at(self.x, None)
+        x, point = self._begin()
         slope = self.slope(x, point)
         hessian = self.hessian(x, point, slope, central=False)
         x, point, slope, message = self._descend(x, point, slope, hessian)
@@ -149,16 +150,27 @@ class LikelihoodSearch:
             if predicted < self.tol:
                 break
         x, point, slope = self._without_nothing(x, point, slope)
+        inverse = 2.0 * inverse_felt(hessian, _NO_CURVATURE)
+        slope = slope * np.sqrt(np.diag(inverse))
         largest = float(np.abs(slope).max(initial=0.0))
         converged = largest < SMALL_SLOPE
         if not converged:
             message = f"{message}; {self._steepest(slope)}"
-        covariance = 2.0 * inverse_felt(hessian, _NO_CURVATURE) * self.units[:, None] * self.units
+        covariance = inverse * self.units[:, None] * self.units
         n, n_fixed = len(self.kept), len(self.start.beta)
         of_beta = np.zeros((n_fixed, n_fixed))
         of_beta[np.ix_(self.kept, self.kept)] = covariance[:n, :n]
         report = SolverReport("laplace", converged, len(self.trace), message, tuple(self.trace))
         return point, of_beta, report
+
+    def _begin(self) -> tuple[FloatArray, IntegratedCurve]:
+        """Evaluate the likelihood where the last pass has led, or where it began."""
+        try:
+            return self.x, self.at(self.x, None)
+        except ArithmeticError:
+            x = self.x.copy()
+            x[: len(self.kept)] = self.start.beta[self.kept]
+            return x, self.at(x, None)
 
     def _descend(
         self, x: FloatArray, point: IntegratedCurve, slope: FloatArray, hessian: FloatArray

@@ -22,11 +22,15 @@ from skmixed.core.nonlinear.curve_rows import CurveRows
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, Iteration, SolverReport
 
-_MOVES = 1e-8  # of a standard error: what moves less stands still
+_MOVES = 1e-7  # of a standard error: what moves less stands still
+_HARDLY_MOVES = 1e-5  # likewise: what searches of the linear models leave where these are flat
 _DEPTH = 5  # passes that are mixed: more are of older derivatives
 _NEAR_END = 1.0  # standard errors: nearer, passes behave as a linear map, and are mixed
 _ASTRAY = 3.0  # times the smallest move so far: mixing has led astray
 _SHORTEST = 1e-4  # of a step: halved so often, it has no direction
+_TO_AND_FRO = 0.8  # of the move two passes before: passes would end in a cycle
+_FEWEST_SHARE = 0.125  # of a move: less is no headway
+_RETREATS = 12  # halvings of a step to where no pseudo-data can be summed
 _HIGHER_PENALISED = 1e-10  # relative: rounding of sums of squares
 _RANK = 1e-12  # of a covariance: what rounding leaves of a variance of zero
 _NEWTON_TOL = 1e-9  # of the criterion of the linear models, of which many follow each other
@@ -68,6 +72,7 @@ class LindstromBates:
     callback: Callback | None = None
     trace: list[Iteration] = field(default_factory=list)
     units: list[FloatArray] = field(default_factory=list)  # of coefficients, and effects a factor
+    share: float = 1.0  # of a move that is made at most: less where passes go to and fro
 
     def linearise(self, beta: FloatArray, effects: Blocks, last: Fit | None) -> Linearised:
         """Fit the linear mixed model of the pseudo-data, from the variances of the last pass."""
@@ -86,7 +91,7 @@ class LindstromBates:
         here = self.linearise(beta, self.rows.no_effects(), None)
         mixing = _Mixing()
         message, converged = f"max_iter={max_iter} was reached", False
-        for number in range(max_iter):
+        for _ in range(max_iter):
             if not mixing.places:  # which must be in the same units
                 self.units = _units(here.fit)
             move = self._scaled(*here.moves)
@@ -95,9 +100,13 @@ class LindstromBates:
             if size <= (near or _MOVES):
                 message, converged = "the estimates stand still", True
                 break
-            beta, effects = self._next(here, move, size, mixing, is_first=number == 0)
-            here = self.linearise(beta, effects, here.fit)
+            following = self._following(here, move, size, mixing)
+            if following is None:
+                message = f"near its end the curve has no pseudo-data, where {self._mover(here)}"
+                break
+            here = following
         else:
+            converged = size <= _HARDLY_MOVES
             message += f", where {self._mover(here)}"
         report = SolverReport(
             "lindstrom-bates", converged, len(self.trace), message, tuple(self.trace)
@@ -110,29 +119,52 @@ class LindstromBates:
         if self.callback is not None:
             self.callback(line)
 
+    def _following(
+        self, here: Linearised, move: FloatArray, size: float, mixing: _Mixing
+    ) -> Linearised | None:
+        """Linearise at the next point, or on the way there; None where nothing can be summed."""
+        beta, effects = self._next(here, move, size, mixing)
+        for _ in range(_RETREATS):
+            try:
+                return self.linearise(beta, effects, here.fit)
+            except (ValueError, ArithmeticError):
+                mixing.forget()
+                beta = (here.beta + beta) / 2.0
+                effects = [
+                    (old + new) / 2.0 for old, new in zip(here.effects, effects, strict=True)
+                ]
+        return None
+
     def _next(
-        self, here: Linearised, move: FloatArray, size: float, mixing: _Mixing, *, is_first: bool
+        self, here: Linearised, move: FloatArray, size: float, mixing: _Mixing
     ) -> tuple[FloatArray, Blocks]:
         """Return the coefficients and effects to linearise at next."""
-        if size < _NEAR_END and np.isfinite(move).all():
+        if (size < _NEAR_END or mixing.places) and np.isfinite(move).all():
             mixed = mixing.add(self._scaled(here.beta, here.effects), move, size)
             if mixed is not None:
                 beta, effects = self._unscaled(here, mixed)
                 if np.isfinite(self._penalised(here.fit, beta, effects)):
                     return beta, effects
         mixing.forget()
-        return self._halved(here, is_first)
+        self._shorten()
+        return self._halved(here)
 
-    def _halved(self, here: Linearised, is_first: bool) -> tuple[FloatArray, Blocks]:
+    def _shorten(self) -> None:
+        """Make less of moves where they are as long as two passes before."""
+        sizes = [line.step for line in self.trace[-3:]]
+        if len(sizes) == 3 and sizes[2] > _TO_AND_FRO * sizes[0]:
+            self.share = max(self.share / 2.0, _FEWEST_SHARE)
+
+    def _halved(self, here: Linearised) -> tuple[FloatArray, Blocks]:
         """Return the estimates, or as much of the way there as lowers the penalised squares."""
         move, moves = here.moves
         before = self._penalised(here.fit, here.beta, here.effects)
-        share = 1.0
+        share = self.share
         while share > _SHORTEST:
             beta = here.beta + share * move
             effects = [old + share * new for old, new in zip(here.effects, moves, strict=True)]
             after = self._penalised(here.fit, beta, effects)
-            if np.isfinite(after) and (is_first or after <= before * (1.0 + _HIGHER_PENALISED)):
+            if np.isfinite(after) and after <= before * (1.0 + _HIGHER_PENALISED):
                 break
             share /= 2.0
         return beta, effects

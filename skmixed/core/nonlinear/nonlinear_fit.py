@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -12,7 +14,9 @@ from skmixed.core.fit import Fit
 from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray
-from skmixed.core.model.spec import ModelSpec, Term
+from skmixed.core.model.evaluation import Evaluation
+from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import Method, ModelSpec, Term
 from skmixed.core.nonlinear.curve import DerivativeWay
 from skmixed.core.nonlinear.curve_likelihood import CurveLikelihood, IntegratedCurve
 from skmixed.core.nonlinear.curve_rows import CurveRows
@@ -22,6 +26,8 @@ from skmixed.core.nonlinear.pooled_search import pooled_least_squares
 from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
+
+Value = TypeVar("Value")
 
 NonlinearMethod = Literal["laplace", "lindstrom-bates"]
 
@@ -46,6 +52,7 @@ class NonlinearFit:
     report: SolverReport
     derivatives: DerivativeWay  # where those of the curve came from
     responses: ResponseSums  # which tell them from others
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -54,28 +61,48 @@ class NonlinearFit:
         start: FloatArray,  # (n_fixed,)
         method: NonlinearMethod = "laplace",
         *,
+        is_near: bool = False,
         tol: float = 1e-8,
         max_iter: int = 100,
         callback: Callback | None = None,
     ) -> NonlinearFit:
         """Fit a model to its rows.
 
+        A start that is near the solution, as a user knows it, is gone on from; otherwise the least
+        squares of all rows as one group are. Where the one does not arrive the other is tried.
+
         Raises FloatingPointError where the curve is not finite at the start, ArithmeticError where
         no point nearby has a likelihood, and ValueError for random effects that depend on each
         other and are too many for Laplace's approximation.
         """
-        pooled, report = pooled_least_squares(rows, start, max_iter)
-        passes = LindstromBates(rows, callback)
-        if not rows.spec.terms:
-            here = passes.linearise(pooled, rows.no_effects(), None)
-            return cls._linearised(rows, here, report, method)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            pooled, report = pooled_least_squares(rows, start, max_iter)
+            if not rows.spec.terms:
+                here = LindstromBates(rows, callback).linearise(pooled, [], None)
+                return cls._linearised(rows, here, report, method)
+            starts = (start, pooled) if is_near else (pooled, start)
+            settings = (method, tol, max_iter, callback)
+            return _best([partial(cls._from, rows, each, *settings) for each in starts])
+
+    @classmethod
+    def _from(
+        cls,
+        rows: CurveRows,
+        start: FloatArray,
+        method: NonlinearMethod,
+        tol: float,
+        max_iter: int,
+        callback: Callback | None,
+    ) -> NonlinearFit:
+        """Search from one start."""
         near = _NEAR_ENOUGH if method == "laplace" else None
-        here, report = passes.search(pooled, max_iter, near)
+        here, report = LindstromBates(rows, callback).search(start, max_iter, near)
         is_searched = here.fit.is_determined and not here.fit.report.is_unbounded
         if method == "lindstrom-bates" or not is_searched:
             return cls._linearised(rows, here, report, method)
         search = LikelihoodSearch(CurveLikelihood.of(rows), here, tol, max_iter, callback)
         point, covariance, report = search.search()
+        report = replace(report, confounded=here.fit.report.confounded)
         return cls._integrated(rows, point, covariance, report)
 
     @classmethod
@@ -83,7 +110,8 @@ class NonlinearFit:
         cls, rows: CurveRows, here: Linearised, report: SolverReport, method: NonlinearMethod
     ) -> NonlinearFit:
         fit, inner = here.fit, here.fit.report
-        if inner.is_unbounded:
+        if inner.is_unbounded:  # of such a criterion searches from nearby end far apart
+            fit = Fit.of(fit.products, rows.spec)
             report = replace(report, is_unbounded=True, converged=False, message=_NO_MAXIMUM)
         report = replace(report, confounded=inner.confounded)
         return cls(
@@ -120,6 +148,17 @@ class NonlinearFit:
             _sums_of(rows),
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be computed again."""
+        return {**self.__dict__, "_cache": {}}
+
+    def cached(self, name: str, make: Callable[[], Value]) -> Value:
+        """Return what is kept under a name; it is made when first asked for."""
+        if name not in self._cache:
+            self._cache[name] = make()
+        found: Value = self._cache[name]
+        return found
+
     # --- the model ----------------------------------------------------------------------------
 
     @property
@@ -136,6 +175,26 @@ class NonlinearFit:
     def posterior(self) -> Posterior:
         """The pseudo-data at the estimates: what errors of predictions are made of."""
         return Posterior(self.linear, self.beta, self.beta_covariance, self.sigma2)
+
+    @property
+    def problem(self) -> Problem:
+        """The linear model at the optimum, in scaled units."""
+        return self.linear.problem
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The same, evaluated."""
+        return self.linear.evaluation
+
+    @property
+    def scaled_beta_covariance(self) -> FloatArray:
+        """Covariance of the coefficients of the scaled columns, (p, p), in squared units of y."""
+        return self.posterior.scaled_beta_covariance
+
+    @property
+    def separated(self) -> tuple[int, ...]:
+        """Positions of coefficients that are infinite: none."""
+        return ()
 
     @property
     def n_observations(self) -> float:
@@ -217,6 +276,19 @@ class NonlinearFit:
         """Log-likelihood, restricted for REML."""
         return -0.5 * self.criterion
 
+    def with_method(self, method: Method) -> NonlinearFit:
+        """Return the fit by another criterion, this one if it is the same.
+
+        Raises ValueError for another one, which takes the rows.
+        """
+        if method != self.spec.method and self.spec.terms:
+            name = "full" if method == "ml" else "restricted"
+            raise ValueError(
+                f"the {name} likelihood of this nonlinear model takes its rows, which it does not "
+                f"keep: fit it with reml={method == 'reml'}"
+            )
+        return self
+
     @property
     def deviance(self) -> float:
         """-2 log-likelihood; raises ValueError for a fit by REML, which has to be made anew."""
@@ -240,7 +312,24 @@ class NonlinearFit:
         return self.criterion + float(np.log(self.n_observations)) * self.n_parameters
 
 
-_NO_MAXIMUM = "the random effects explain the response without a rest, so the likelihood has no end"
+_NO_MAXIMUM = "random effects explain the response without a rest: the likelihood has no maximum"
+
+
+def _best(searches: Sequence[Callable[[], NonlinearFit]]) -> NonlinearFit:
+    """Return the first that arrives, otherwise the lowest; raises what the first has raised."""
+    found: list[NonlinearFit] = []
+    errors: list[Exception] = []
+    for search in searches:
+        try:
+            found.append(search())
+        except (ArithmeticError, np.linalg.LinAlgError) as error:
+            errors.append(error)
+            continue
+        if found[-1].report.converged or found[-1].report.is_unbounded:
+            return found[-1]
+    if not found:
+        raise errors[0]
+    return min(found, key=lambda fit: fit.criterion)
 
 
 def _sums_of(rows: CurveRows) -> ResponseSums:

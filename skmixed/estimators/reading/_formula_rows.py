@@ -180,7 +180,7 @@ def _read_all(
     if meant:
         raise ValueError(
             f"in R '.' stands for the grouping columns {meant}, too: write "
-            f"'. - {' - '.join(map(_quoted, meant))}' if they are to be left out of the fixed part"
+            f"'. - {' - '.join(map(quoted, meant))}' if they are to be left out of the fixed part"
         )
 
 
@@ -273,13 +273,13 @@ def _complete_rows(
 def random_text(terms: tuple[RandomTerm, ...]) -> str | None:
     """Write the random terms as the parameter `random`."""
     bars = [
-        structured_text(f"{term.left} | {':'.join(map(_quoted, term.group))}", term.covariance)
+        structured_text(f"{term.left} | {':'.join(map(quoted, term.group))}", term.covariance)
         for term in terms
     ]
     return " + ".join(bars) or None
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """Return a name as formulas take it, in backticks unless it is syntactic."""
     return name if re.fullmatch(r"[A-Za-z_.][\w.]*", name) else f"`{name}`"
 

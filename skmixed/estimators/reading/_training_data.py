@@ -114,7 +114,7 @@ def read_training_data(
     names = table.feature_names
     if not columns.by_formula:
         table.check_shape(estimator)
-    source = _cut(table, columns, estimator, fitting=True)
+    source = cut(table, columns, estimator, fitting=True)
     if in_structure:
         source = replace(source, residual=in_structure)
     classes = None
@@ -211,7 +211,7 @@ def read_arguments(
     return table.take(kept), pick_rows(y, kept), weights[kept], given
 
 
-def _cut(
+def cut(
     table: InputTable,
     columns: Columns,
     estimator: BaseEstimator,
@@ -266,7 +266,7 @@ def read_new_data(
             spare = columns.groups_besides(needed or ())
             table = table.with_columns([*spare, *columns.residual], columns.names)
         table.check_columns(estimator, fitted)
-    source = _cut(table, columns, estimator, fitting=False, needed=needed)
+    source = cut(table, columns, estimator, fitting=False, needed=needed)
     if in_structure:
         source = replace(source, residual=in_structure)
     by_argument = columns.from_argument if needed is None else needed

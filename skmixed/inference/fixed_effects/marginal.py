@@ -22,6 +22,7 @@ from skmixed.inference.fitted import (
     MixedFit,
     design_of,
     formula_of,
+    mixed_fit_of,
     snapshot,
     threshold_names,
 )
@@ -225,7 +226,7 @@ def marginal_means(
     if scale not in ("link", "response"):
         raise ValueError(f"scale={scale!r} is neither 'link' nor 'response'")
     fit, title = tests.fit, f"Marginal means: {formula_of(model)}"
-    grid = _grid(fit, design.fixed_part, wanted, dict(at or {}))
+    grid = _grid(mixed_fit_of(model), design.fixed_part, wanted, dict(at or {}))
     rows = design.fixed_matrix(grid.reset_index(drop=True))
     weights, labels = _shares(grid, wanted)
     functions = weights @ rows

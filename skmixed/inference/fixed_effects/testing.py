@@ -22,12 +22,13 @@ from scipy import linalg, stats
 
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.visits.visits_fit import VisitsFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.inference.fitted import (
-    MixedFit,
-    determined_mixed_fit_of,
+    AnyFit,
+    determined_any_fit_of,
     fit_of,
     infinite_names,
 )
@@ -72,7 +73,7 @@ class CoefficientTests:
     scaled. What the data do not determine is NaN.
     """
 
-    fit: MixedFit  # a linear one without random terms by REML, for the unbiased variance
+    fit: AnyFit  # a linear one without random terms by REML, for the unbiased variance
     method: DfMethod  # where degrees of freedom come from, not "auto"
 
     @classmethod
@@ -85,13 +86,13 @@ class CoefficientTests:
         """
         if method not in get_args(DfMethod):
             raise ValueError(f"df={method!r} is not one of {', '.join(map(repr, _NOTES))}")
-        fit = determined_mixed_fit_of(model)
-        if isinstance(fit, GeneralizedFit):
+        fit = determined_any_fit_of(model)
+        if isinstance(fit, GeneralizedFit | NonlinearFit):
             if method not in ("auto", "normal"):
                 raise ValueError(
                     f"df={method!r} is a method of linear mixed models, whose residual variance is "
-                    "estimated; tests of a generalized one go by the normal distribution: take "
-                    "df='auto' or df='normal'"
+                    "estimated; tests of a generalized or a nonlinear one go by the normal "
+                    "distribution: take df='auto' or df='normal'"
                 )
             return cls(fit, "normal")
         method = "satterthwaite" if method == "auto" else method
@@ -123,8 +124,8 @@ class CoefficientTests:
 
     @property
     def is_wald(self) -> bool:
-        """Whether tests are z and chi-squared tests, the model being a generalized one."""
-        return isinstance(self.fit, GeneralizedFit)
+        """Whether tests are z and chi-squared tests, the model being no linear one."""
+        return isinstance(self.fit, GeneralizedFit | NonlinearFit)
 
     @property
     def infinite(self) -> list[int]:
@@ -318,12 +319,12 @@ class FixedGram:
     alias: FloatArray  # (p, n_dropped), A of X_D = X_K A
 
     @classmethod
-    def of(cls, fit: MixedFit) -> FixedGram:
+    def of(cls, fit: AnyFit) -> FixedGram:
         """Take them from the sums of a fit, once."""
         return fit.cached("fixed_gram", lambda: cls._of(fit))
 
     @classmethod
-    def _of(cls, fit: MixedFit) -> FixedGram:
+    def _of(cls, fit: AnyFit) -> FixedGram:
         fixed = np.ix_(fit.spec.fixed, fit.spec.fixed)
         sums = fit.row_products if isinstance(fit, ResidualFit) else fit.products
         if fit.spec.has_intercept:
@@ -337,12 +338,14 @@ class FixedGram:
         kept, dropped = list(fit.kept), dropped_places(fit)
         own, between = products[np.ix_(kept, kept)], products[np.ix_(kept, dropped)]
         alias = linalg.solve(own, between, assume_a="pos") if dropped else between
-        if isinstance(fit, GeneralizedFit):
+        if isinstance(fit, GeneralizedFit | NonlinearFit):
             products = _information(fit, units[kept], np.asarray(alias))
         return cls(products, shift, units, np.asarray(alias))
 
 
-def _information(fit: GeneralizedFit, units: FloatArray, alias: FloatArray) -> FloatArray:
+def _information(
+    fit: GeneralizedFit | NonlinearFit, units: FloatArray, alias: FloatArray
+) -> FloatArray:
     """Return the information on all fixed columns, (n_fixed, n_fixed), in the units of (p,) kept.
 
     It is the inverse of the covariance of the estimates, and zero for infinite coefficients.
@@ -359,7 +362,7 @@ def _information(fit: GeneralizedFit, units: FloatArray, alias: FloatArray) -> F
     return np.asarray(every.T @ of_kept @ every)
 
 
-def excess(fit: MixedFit, functions: FloatArray) -> FloatArray:
+def excess(fit: AnyFit, functions: FloatArray) -> FloatArray:
     """Return l_D - A'l_K of m functions, (m, n_dropped), zero for what the data determine.
 
     `functions`, (m, n_fixed), are of all fixed coefficients in raw units. The excess is relative to
@@ -375,12 +378,12 @@ def excess(fit: MixedFit, functions: FloatArray) -> FloatArray:
     return np.asarray(beyond / size[:, None])
 
 
-def dropped_places(fit: MixedFit) -> list[int]:
+def dropped_places(fit: AnyFit) -> list[int]:
     """Return the positions of the fixed columns that depend on those before them."""
     return [place for place in range(len(fit.spec.fixed)) if place not in fit.kept]
 
 
-def is_determined(fit: MixedFit, functions: FloatArray) -> NDArray[np.bool_]:
+def is_determined(fit: AnyFit, functions: FloatArray) -> NDArray[np.bool_]:
     """Tell which of m functions have one value whichever dependent columns are left out, (m,).
 
     `functions`, (m, n_fixed), are of all fixed coefficients in raw units.
@@ -388,7 +391,7 @@ def is_determined(fit: MixedFit, functions: FloatArray) -> NDArray[np.bool_]:
     return np.asarray(np.abs(excess(fit, functions)).max(axis=1, initial=0.0) <= _ESTIMABLE)
 
 
-def kept_part(fit: MixedFit, functions: FloatArray) -> FloatArray:
+def kept_part(fit: AnyFit, functions: FloatArray) -> FloatArray:
     """Return functions, (m, n_fixed), of the coefficients that were kept, in raw units.
 
     They are zero for dropped columns, and NaN throughout for functions of dropped columns that the

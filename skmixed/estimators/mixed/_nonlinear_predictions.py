@@ -1,0 +1,430 @@
+"""The predictions of nonlinear mixed models, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar, Literal, overload
+
+import numpy as np
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import _num_samples, check_scalar
+
+from skmixed.core.linalg import FloatArray, IntArray, generator_of
+from skmixed.core.nonlinear.curve_averages import UncertainCurve
+from skmixed.core.rows.prediction_errors import effect_variances, mean_variances
+from skmixed.core.sums.layout import Rows
+from skmixed.design.grouping import number_levels
+from skmixed.design.source import Source
+from skmixed.design.tables import UNKNOWN
+from skmixed.estimators._estimator import check_choice, check_level, refuse_beside_interval
+from skmixed.estimators.mixed._generalized_estimator import refuse_missing
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.estimators.mixed._nonlinear_state import NonlinearAttributes, NonlinearState
+from skmixed.estimators.reading._curve_data import input_values
+from skmixed.estimators.reading._input_table import InputTable
+from skmixed.estimators.reading._numbers import read_weights, read_y
+from skmixed.estimators.reading._prediction_rows import PredictionRows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownCurve:
+    """Rows with what a fit knows of the parameters of their curves."""
+
+    fitted: NonlinearState
+    source: Source
+    rows: PredictionRows
+    inputs: FloatArray  # (n, m)
+    columns: FloatArray  # (n, c), of which parameters are made
+    population: FloatArray  # (P, n), parameters without random effects
+    missing: FloatArray  # (n,), NaN for rows without a prediction, else zero
+
+    @classmethod
+    def read(
+        cls, model: Any, fitted: NonlinearState, X: Any, groups: Any, random: Any = "all"
+    ) -> KnownCurve:
+        """Validate the arguments of a prediction, and read its rows."""
+        table = InputTable.of(X)
+        source, rows = fitted.predictor.read(model, table, groups, random)
+        missing = rows.means(model.handle_unknown)
+        inputs = input_values(table, fitted.inputs)
+        columns, offsets = fitted.parts.columns(source)
+        beta = fitted.estimates.beta
+        population = fitted.made_of.parameters(columns, offsets, beta, None)
+        return cls(fitted, source, rows, inputs, columns, population, missing)
+
+    @property
+    def center(self) -> FloatArray:
+        """Parameters at the modes of known levels that are wanted, (P, n)."""
+        found, varying, place = self.population.copy(), self.fitted.made_of.varying, 0
+        spec, effects = self.fitted.fit.spec, self.fitted.estimates.effects
+        for factor, own, keep in zip(spec.used_factors, effects, self.rows.wanted, strict=True):
+            codes = self.rows.codes[factor]
+            for column in range(own.shape[1]):
+                if keep and len(own):
+                    found[varying[place]] += np.where(codes < 0, 0.0, own[codes, column])
+                place += 1
+        return found
+
+    def values(self, *, averages: bool) -> FloatArray:
+        """Return the curve, (n,), averaged over what is not known of random effects or not."""
+        if not averages or not self.fitted.fit.spec.terms:
+            found = self.fitted.recipe.curve.value(self.center, self.inputs)
+        else:
+            found = self._uncertain(self.fitted.made_of.varying, with_errors=False).moments()[0]
+        return found + self.missing
+
+    def deviations(self) -> FloatArray:
+        """Return the deviations of the curve, (n,), all parameters being estimates."""
+        every = np.arange(len(self.population))
+        return self._uncertain(every, with_errors=True).moments()[1] + self.missing
+
+    def limits(self, level: float, sigma: float) -> FloatArray:
+        """Return intervals, (n, 2), of the curve, or of observations with noise of sigma."""
+        every, tail = np.arange(len(self.population)), (1.0 - level) / 2.0
+        uncertain = self._uncertain(every, with_errors=True)
+        return uncertain.quantiles((tail, 1.0 - tail), sigma) + self.missing[:, None]
+
+    def _uncertain(self, which: IntArray, *, with_errors: bool) -> UncertainCurve:
+        """Return the curve at uncertain parameters, the errors of coefficients among them or not.
+
+        The others are held at their centers. Covariances come from variances of sums of two.
+        """
+        which = np.unique(which)
+        found = np.zeros((len(self.inputs), len(which), len(which)))
+        for i, first in enumerate(which):
+            found[:, i, i] = self._variance([first], with_errors)
+        for i, first in enumerate(which):
+            for j, second in enumerate(which[:i]):
+                both = self._variance([first, second], with_errors)
+                mixed = (both - found[:, i, i] - found[:, j, j]) / 2.0
+                found[:, i, j] = found[:, j, i] = mixed
+        curve = self.fitted.recipe.curve
+        return UncertainCurve(curve, self.inputs, self.center, which, found)
+
+    def _variance(self, parameters: Sequence[int], with_errors: bool) -> FloatArray:
+        """Return the variance of a sum of parameters, (n,)."""
+        fit, rows = self.fitted.fit, self.rows.rows_of_wanted
+        chosen = np.isin(self.fitted.made_of.owners, parameters)
+        table = np.zeros((len(self.columns), self.columns.shape[1] + 2))
+        table[:, 1:-1] = self.columns * chosen
+        made = Rows(table, rows.codes, rows.indexes)
+        variances = mean_variances if with_errors else effect_variances
+        return np.maximum(variances(fit.posterior, made), 0.0)
+
+
+class NonlinearPredictions(NonlinearAttributes, MixedEstimator[NonlinearState]):
+    """What a fitted nonlinear mixed model says of the responses of new rows."""
+
+    _state_type: ClassVar[type[NonlinearState]] = NonlinearState
+
+    averaging: str
+    handle_unknown: str
+
+    __metadata_request__predict: ClassVar = {"groups": True, "interval": True}
+
+    @overload
+    def predict(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        return_std: Literal[False] = False,
+        interval: float | None = None,
+    ) -> FloatArray: ...
+
+    @overload
+    def predict(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        return_std: Literal[True],
+        interval: float | None = None,
+    ) -> tuple[FloatArray, FloatArray]: ...
+
+    def predict(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        return_std: bool = False,
+        interval: float | None = None,
+    ) -> FloatArray | tuple[FloatArray, FloatArray]:
+        """Predict the mean of the response.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`. Where inputs or formulas name columns, these are picked by
+            name: others and their order do not matter.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Factors whose levels are looked at: all, none, or those named. Levels of the others are
+            taken as unknown.
+        return_std : bool, default=False
+            Whether to return standard errors too.
+        interval : float or None, default=None
+            Probability of intervals for observations, which are then returned beside the
+            predictions: ``predict`` of a pipeline hands it on.
+
+        Returns
+        -------
+        y_mean : ndarray of shape (n,)
+            In units of y. With ``averaging="integrate"`` averaged over what is not known of the
+            random effects: of a known level given its data, of an unknown one over all groups. So
+            ``random="none"`` is the mean of the population, and no curve of one group. With
+            ``averaging="plug-in"`` the curve at the modes, at zero for unknown levels. With
+            `interval` of shape (n, 3): these, and the ends that `predict_interval` returns.
+        y_std : ndarray of shape (n,)
+            If return_std is True, the standard deviation of the curve over random effects that are
+            not known for certain and over the errors of the coefficients. The noise of single
+            observations is not in it.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
+            unknown levels. With `interval` also as in `predict_interval`, and beside
+            return_std=True or another `random`.
+
+        Warns
+        -----
+        UnknownLevelWarning
+            If no groups are given to a model that was fitted with them.
+        """
+        if interval is not None:
+            refuse_beside_interval(random, return_std)
+            check_level(interval)
+        fitted = self._state()
+        known = KnownCurve.read(self, fitted, X, groups, random)
+        means = known.values(averages=self.averaging == "integrate")
+        if interval is not None:
+            sigma = float(np.sqrt(fitted.fit.sigma2))
+            return np.column_stack([means, known.limits(interval, sigma)])
+        return (means, known.deviations()) if return_std else means
+
+    def predict_interval(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        level: float = 0.95,
+        kind: Literal["observation", "mean"] = "observation",
+    ) -> FloatArray:
+        """Predict intervals that hold the response, or its mean, with a given probability.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `predict`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+        level : float, default=0.95
+            Probability, between 0 and 1.
+        kind : {"observation", "mean"}, default="observation"
+            Whether the interval is for a new observation of the row, or for the curve of its
+            groups.
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            Lower and upper ends, in units of y. NaN for rows whose prediction is.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`, and for a level that is no probability.
+
+        Notes
+        -----
+        The parameters of a row are taken as normal about their estimates, with the covariance that
+        random effects given the data, between groups for unknown levels, and the errors of the
+        coefficients make. The ends are quantiles of the curve over them, mixed with the noise for
+        an observation, so that they need not lie evenly about the prediction. Variances are taken
+        as known.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skmixed import MixedNonlinearRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = np.column_stack([np.tile(np.arange(1.0, 9.0), 10), np.repeat(np.arange(10), 8)])
+        >>> top = 100.0 + 10.0 * rng.normal(size=10)[X[:, 1].astype(int)]
+        >>> y = top / (1.0 + np.exp(-(X[:, 0] - 4.0))) + rng.normal(size=80)
+        >>> model = MixedNonlinearRegressor("logistic", random="Asym | x1").fit(X, y)
+        >>> model.predict_interval([[8.0, 3], [8.0, 99]]).round()
+        array([[ 97., 101.],
+               [ 85., 112.]])
+        """
+        check_level(level)
+        check_choice("kind", kind, ("observation", "mean"))
+        fitted = self._state()
+        known = KnownCurve.read(self, fitted, X, groups)
+        sigma = float(np.sqrt(fitted.fit.sigma2)) if kind == "observation" else 0.0
+        return known.limits(level, sigma)
+
+    def predict_parameters(
+        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
+    ) -> FloatArray:
+        """Predict the parameters of the curve of every row.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `predict`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+        random : {"all", "none"} or list of str, default="all"
+            Factors whose random effects are in it, as in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_parameters)
+            A column a parameter, in the order of `parameter_names_`, at the modes of known levels.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`.
+        """
+        known = KnownCurve.read(self, self._state(), X, groups, random)
+        return known.center.T + known.missing[:, None]
+
+    def simulate(
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        sample_weight: Any = None,
+        n_samples: int = 1,
+        random_state: Any = None,
+        random: Literal["new", "fitted"] = "new",
+    ) -> FloatArray:
+        """Draw new responses from the fitted model.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns, as in `predict`.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`. Rows of one label share an
+            effect, whether or not the model knows it; a row with a missing label has one of its
+            own.
+        sample_weight : None or array-like of shape (n,), default=None
+            Positive weights. With weighting="precision" the variance of the noise is divided by
+            them; numbers of rows do not change it.
+        n_samples : int, default=1
+            Number of draws.
+        random_state : None, int, RandomState or Generator, default=None
+            Seed of the random numbers.
+        random : {"new", "fitted"}, default="new"
+            Random effects: new ones from their estimated distribution in every draw, or the modes
+            of the levels that the model knows; levels that it does not know get new ones.
+
+        Returns
+        -------
+        ndarray of shape (n, n_samples)
+            Responses, a column a draw.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`, and if labels are not given.
+
+        Notes
+        -----
+        Coefficients and variances are the estimated ones.
+        """
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        check_choice("random", random, ("new", "fitted"))
+        fitted = self._state()
+        known = KnownCurve.read(self, fitted, X, groups)
+        generator = generator_of(random_state)
+        drawn = _drawn_parameters(known, n_samples, random == "fitted", generator)
+        n = len(known.inputs)
+        inputs = np.repeat(known.inputs, n_samples, axis=0)
+        values = fitted.recipe.curve.value(drawn.reshape(len(drawn), -1), inputs)
+        noise = np.sqrt(fitted.fit.sigma2) * generator.standard_normal((n, n_samples))
+        weights = read_weights(sample_weight, n)
+        if weights is not None and fitted.fit.spec.weighting == "precision":
+            with np.errstate(divide="ignore"):
+                noise /= np.sqrt(weights)[:, None]
+        return values.reshape(n, n_samples) + noise
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+        """Return R^2, the share of the variance that is explained.
+
+        Parameters
+        ----------
+        X : array-like or data frame of shape (n, n_features)
+            The columns as in `fit`.
+        y : array-like of shape (n,)
+            The true response.
+        sample_weight : None or array-like of shape (n,), default=None
+            Weights of the rows.
+        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+            Labels of groups, if they were given as `groups` to `fit`.
+
+        Returns
+        -------
+        float
+            1 - the squares of y - predict(X, groups) over those of y less its mean.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As in `predict`, and if handle_unknown="nan" leaves a row without a prediction.
+        """
+        table = InputTable.of(X)
+        n_rows = _num_samples(table.values)
+        truth, weights = read_y(y, n_rows), read_weights(sample_weight, n_rows)
+        means = self.predict(table, groups)
+        refuse_missing(means, "they have no prediction to be judged: leave them out")
+        return float(r2_score(truth, means, sample_weight=weights))
+
+
+def _drawn_parameters(
+    known: KnownCurve, n_samples: int, is_fitted: bool, generator: np.random.Generator
+) -> FloatArray:
+    """Draw the parameters of rows, (P, n, n_samples). Raises ValueError if labels are missing."""
+    fit, rows, place = known.fitted.fit, known.rows, 0
+    varying = known.fitted.made_of.varying
+    drawn = np.repeat(known.population[:, :, None], n_samples, axis=2)
+    effects = known.fitted.estimates.effects
+    zipped = zip(fit.spec.used_factors, fit.lambdas, effects, strict=True)
+    for factor, lam, modes in zipped:
+        key = rows.indexes[factor].key
+        missing = [name for name in key if name not in known.source.groups]
+        if missing:
+            raise ValueError(
+                f"no labels of the grouping columns {missing} are given: rows that share an effect "
+                "must be known to draw it"
+            )
+        numbers = number_levels(known.source.groups, key)
+        shape = (numbers.max(initial=-1) + 1, len(lam), n_samples)
+        scaled = np.sqrt(fit.sigma2) * lam
+        own = np.einsum("ab,lbs->las", scaled, generator.standard_normal(shape))[numbers]
+        if is_fitted:
+            level = rows.codes[factor]
+            seen = level != UNKNOWN
+            own[seen] = modes[level[seen]][:, :, None]
+        for column in range(len(lam)):
+            drawn[varying[place]] += own[:, column]
+            place += 1
+    return drawn
