@@ -13,7 +13,8 @@ from skmixed.core.model.spec import Term
 from skmixed.core.model.structures.named import structures_of_terms
 from skmixed.core.sums.layout import Layout
 from skmixed.design.design import Design, factor_layouts, structures_asked
-from skmixed.design.grammar.syntax import RandomTerm, parse_random, split_formula
+from skmixed.design.grammar.random_part import RandomTerm
+from skmixed.design.grammar.syntax import parse_random, split_formula
 from skmixed.design.grouping import Grouping
 from skmixed.design.records import stored
 from skmixed.design.source import Source

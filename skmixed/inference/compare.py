@@ -228,9 +228,7 @@ def _notes(
     return tuple(notes)
 
 
-def _is_on_the_boundary(
-    smaller: AnyFit, larger: AnyFit, lines: Lines, more_lines: Lines
-) -> bool:
+def _is_on_the_boundary(smaller: AnyFit, larger: AnyFit, lines: Lines, more_lines: Lines) -> bool:
     """Tell whether the p-value of a ratio is that of a mixture."""
     added = added_random_parameters(smaller, larger, lines, more_lines)
     return added is not None and added.variances == 1 and larger.rank >= smaller.rank

@@ -368,6 +368,8 @@ def test_tools_of_scikit_learn():
     found = cross_val_predict(trees(), X, Y, groups=X["Tree"], cv=folds)
     assert np.corrcoef(found, Y)[0, 1] > 0.8
     assert MODEL.score(X, Y) > 0.95
+    apart = trees().fit(X[["age"]], Y, groups=X["Tree"])
+    assert apart.score(X[["age"]], Y, groups=X["Tree"]) == pytest.approx(MODEL.score(X, Y))
     stored = MixedNonlinearRegressor.from_dict(MODEL.to_dict())
     np.testing.assert_array_equal(stored.predict(X), MODEL.predict(X))
 

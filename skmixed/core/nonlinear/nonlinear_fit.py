@@ -70,7 +70,6 @@ class NonlinearFit:
 
         A start that is near the solution, as a user knows it, is gone on from; otherwise the least
         squares of all rows as one group are. Where the one does not arrive the other is tried.
-
         Raises FloatingPointError where the curve is not finite at the start, ArithmeticError where
         no point nearby has a likelihood, and ValueError for random effects that depend on each
         other and are too many for Laplace's approximation.

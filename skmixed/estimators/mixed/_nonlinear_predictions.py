@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import _num_samples, check_scalar
 
@@ -18,7 +19,7 @@ from skmixed.core.sums.layout import Rows
 from skmixed.design.grouping import number_levels
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
-from skmixed.estimators._estimator import check_choice, check_level, refuse_beside_interval
+from skmixed.estimators._estimator import check_choice, refuse_beside_interval
 from skmixed.estimators.mixed._generalized_estimator import refuse_missing
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.mixed._nonlinear_state import NonlinearAttributes, NonlinearState
@@ -26,6 +27,7 @@ from skmixed.estimators.reading._curve_data import input_values
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import read_weights, read_y
 from skmixed.estimators.reading._prediction_rows import PredictionRows
+from skmixed.inference.fixed_effects.testing import check_probability
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +116,7 @@ class KnownCurve:
         return np.maximum(variances(fit.posterior, made), 0.0)
 
 
-class NonlinearPredictions(NonlinearAttributes, MixedEstimator[NonlinearState]):
+class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[NonlinearState]):
     """What a fitted nonlinear mixed model says of the responses of new rows."""
 
     _state_type: ClassVar[type[NonlinearState]] = NonlinearState
@@ -202,7 +204,7 @@ class NonlinearPredictions(NonlinearAttributes, MixedEstimator[NonlinearState]):
         """
         if interval is not None:
             refuse_beside_interval(random, return_std)
-            check_level(interval)
+            check_probability(interval)
         fitted = self._state()
         known = KnownCurve.read(self, fitted, X, groups, random)
         means = known.values(averages=self.averaging == "integrate")
@@ -263,10 +265,10 @@ class NonlinearPredictions(NonlinearAttributes, MixedEstimator[NonlinearState]):
         >>> y = top / (1.0 + np.exp(-(X[:, 0] - 4.0))) + rng.normal(size=80)
         >>> model = MixedNonlinearRegressor("logistic", random="Asym | x1").fit(X, y)
         >>> model.predict_interval([[8.0, 3], [8.0, 99]]).round()
-        array([[ 97., 101.],
-               [ 85., 112.]])
+        array([[ 98., 102.],
+               [ 85., 114.]])
         """
-        check_level(level)
+        check_probability(level)
         check_choice("kind", kind, ("observation", "mean"))
         fitted = self._state()
         known = KnownCurve.read(self, fitted, X, groups)

@@ -16,7 +16,8 @@ from skmixed.design.column_collection import Formulas
 from skmixed.design.curve_parameters import parse_varying
 from skmixed.design.grammar.expressions import variables
 from skmixed.design.grammar.permitted import check_context
-from skmixed.design.grammar.syntax import RandomTerm, split_formula
+from skmixed.design.grammar.random_part import RandomTerm
+from skmixed.design.grammar.syntax import split_formula
 from skmixed.design.records import stored
 from skmixed.design.source import Source
 from skmixed.estimators.reading._columns import (
