@@ -1,5 +1,6 @@
 """The whole posterior of linear mixed models, from what a fit holds without rows."""
 
+from skmixed.bayes._pymc import to_pymc
 from skmixed.bayes.coefficient_distributions import Normal
 from skmixed.bayes.correlation_distributions import LKJ
 from skmixed.bayes.covariance_distributions import Wishart
@@ -42,4 +43,5 @@ __all__ = [
     "prior_predict",
     "sample",
     "stack",
+    "to_pymc",
 ]

@@ -83,7 +83,7 @@ class LKJ:
         ndarray of shape (size, k (k - 1) / 2)
             Of columns i > j given those before j, row by row of the lower triangle.
         """
-        b = self._shapes(k)
+        b = self.partial_shapes(k)
         return np.asarray(2.0 * generator.beta(b, b, (size, len(b))) - 1.0)
 
     def partial_logpdf(self, z: FloatArray, k: int) -> FloatArray:
@@ -101,13 +101,24 @@ class LKJ:
         ndarray of shape (n,)
             Log densities. The partial correlations are independent, each of them a beta variable.
         """
-        b = self._shapes(k)
+        b = self.partial_shapes(k)
         constant = (2.0 * b - 1.0) * np.log(2.0) + betaln(b, b)
         with np.errstate(divide="ignore"):
             return np.asarray((b * np.log1p(-(z**2)) - constant).sum(axis=1))
 
-    def _shapes(self, k: int) -> FloatArray:
-        """Return the shape of every partial correlation's beta distribution."""
+    def partial_shapes(self, k: int) -> FloatArray:
+        """Return the shapes of the beta distributions of partial correlations.
+
+        Parameters
+        ----------
+        k : int
+            Number of columns.
+
+        Returns
+        -------
+        ndarray of shape (k (k - 1) / 2,)
+            Both parameters of every one, which is stretched to lie within -1 and 1.
+        """
         columns = np.array([j + 1 for i in range(k) for j in range(i)], dtype=np.float64)
         return np.asarray(self.eta + (k - 1 - columns) / 2.0)
 

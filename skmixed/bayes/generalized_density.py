@@ -12,6 +12,7 @@ from skmixed.core.families.family import Family
 from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
+from skmixed.core.posterior.joint_integrals import JointIntegrals
 from skmixed.core.posterior.level_integrals import LevelIntegrals
 from skmixed.core.posterior.level_rows import ParameterPoints
 from skmixed.core.posterior.reduced_sums import Progress
@@ -86,7 +87,7 @@ def dispersions_of(family: Family, phi: FloatArray) -> FloatArray:
 class GeneralizedDensity:
     """The log density of points x of the search, constants included: it has the evidence."""
 
-    integrals: LevelIntegrals
+    integrals: LevelIntegrals | JointIntegrals
     prior: ModelPrior
     coordinates: JointCoordinates
     scaled: ScaledPoints

@@ -15,7 +15,8 @@ from skmixed.bayes.generalized_density import ScaledPoints, dispersions_of
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.posterior_means import PredictedRows, sampled_responses
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
-from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.linalg import FloatArray, IntArray, generator_of
+from skmixed.core.posterior.joint_integrals import JointDraws, JointIntegrals
 from skmixed.core.posterior.level_draws import LevelDraws
 from skmixed.core.posterior.level_integrals import LevelIntegrals
 from skmixed.core.posterior.level_rows import ParameterPoints
@@ -52,8 +53,10 @@ class GeneralizedDraws(PosteriorDraws):
         Seed of the draws of random effects.
     model : estimator
         The model that was sampled, as it was.
-    integrals : LevelIntegrals
+    integrals : LevelIntegrals or JointIntegrals
         Its rows, of which likelihoods and effects are made.
+    streams : ndarray of shape (n_chains, n_draws)
+        Numbers of the proposals that the draws are.
 
     See Also
     --------
@@ -82,7 +85,8 @@ class GeneralizedDraws(PosteriorDraws):
     """
 
     model: Any
-    integrals: LevelIntegrals
+    integrals: LevelIntegrals | JointIntegrals
+    streams: IntArray
 
     @property
     def sigma(self) -> FloatArray:
@@ -152,12 +156,17 @@ class GeneralizedDraws(PosteriorDraws):
         Returns
         -------
         mean : ndarray of shape (n_levels, k)
-            By quadrature given all else, in units of the effect.
+            By quadrature given all else, in units of the effect; of draws for several factors.
         covariance : ndarray of shape (n_levels, k, k)
             Likewise.
         """
-        self._position(factor)
-        return self._own_moments
+        position = self._position(factor)
+        if isinstance(self.integrals, LevelIntegrals):
+            return self._own_moments
+        effects = self._effect_draws.of(position, np.arange(len(self.levels(factor))))
+        mean = effects.mean(axis=0)
+        apart = effects - mean
+        return mean, np.einsum("rla,rlb->lab", apart, apart) / len(apart)
 
     def predict(
         self,
@@ -302,6 +311,7 @@ class GeneralizedDraws(PosteriorDraws):
 
     @cached_property
     def _own_moments(self) -> tuple[FloatArray, FloatArray]:
+        assert isinstance(self.integrals, LevelIntegrals)
         return self.integrals.effect_moments(self.points(self.nodes.means, self.nodes.phi))
 
     def points(self, beta: FloatArray, phi: FloatArray) -> ParameterPoints:
@@ -322,7 +332,10 @@ class GeneralizedDraws(PosteriorDraws):
         return ScaledPoints.of(self.integrals.observations, self.prior).at(beta, phi)
 
     @cached_property
-    def _effect_draws(self) -> LevelDraws:  # type: ignore[override]
+    def _effect_draws(self) -> LevelDraws | JointDraws:  # type: ignore[override]
         flat = self.phi.reshape(-1, self.phi.shape[2])
         beta = self.coef.reshape(len(flat), -1)[:, list(self.fit.kept)]
-        return LevelDraws(self.integrals, self.points(beta, flat), self.seed)
+        points = self.points(beta, flat)
+        if isinstance(self.integrals, LevelIntegrals):
+            return LevelDraws(self.integrals, points, self.seed)
+        return JointDraws(self.integrals, points, self.streams.ravel(), self.seed)

@@ -29,7 +29,11 @@ def generalized_left_out(
     the row.
     """
     integrals = LevelIntegrals.of(observations, draws.fit)
-    assert integrals is not None
+    if integrals is None:
+        raise ValueError(
+            "rows are left out of generalized models of one factor with at most three random "
+            "columns, whose effects are integrated by quadrature: compare models by their evidence"
+        )
     densities = densities_without(integrals, draws.points(draws.nodes.means, draws.nodes.phi))
     n = densities.shape[1]
     elpd, shapes = np.empty(n), np.empty(n)

@@ -24,9 +24,13 @@ from skmixed.core.posterior.importance import (
     equal_places,
     importance_sample,
     n_planned,
+    with_factors,
 )
+from skmixed.core.posterior.joint_integrals import JointIntegrals
 from skmixed.core.posterior.level_integrals import LevelIntegrals
 from skmixed.exceptions import SamplingWarning, warn
+
+_NEGLIGIBLE_WEIGHT = 20.0  # below the largest log weight: a point of so little is not corrected
 
 
 def generalized_draws_of(
@@ -48,14 +52,9 @@ def generalized_draws_of(
         )
     distributions = prior if isinstance(prior, ModelPrior) else ModelPrior.of(fit, prior)
     _check_posterior(fit, distributions)
-    integrals = LevelIntegrals.of(observations, fit)
-    if integrals is None:
-        raise ValueError(
-            "the posterior of a generalized model is sampled for one grouping factor of at most "
-            "three random columns: leave random terms out"
-        )
+    integrals = integrals_of(observations, fit)
     scaled = ScaledPoints.of(observations, distributions)
-    information = scaled.to_scaled.T @ integrals.tangent.information @ scaled.to_scaled
+    information = scaled.to_scaled.T @ integrals.information @ scaled.to_scaled
     coordinates, starts = joint_start(fit, distributions, information)
     with tqdm(
         total=n_planned(starts.shape[1], n_draws, n_chains),
@@ -65,11 +64,37 @@ def generalized_draws_of(
     ) as bar:
         density = GeneralizedDensity(integrals, distributions, coordinates, scaled, bar.update)
         found = importance_sample(density, starts, n_draws, n_chains, generator)
+        seed = int(generator.integers(SEEDS))
+        if isinstance(integrals, JointIntegrals):
+            found = _corrected(found, density, integrals, seed, generator)
         bar.total = bar.n
-    draws = _put_together(model, distributions, density, found, generator)
+    draws = _put_together(model, distributions, density, found, seed, generator)
     if found.is_poor:
         _warn_of(draws)
     return draws
+
+
+def _corrected(
+    found: ImportanceSample,
+    density: GeneralizedDensity,
+    integrals: JointIntegrals,
+    seed: int,
+    generator: np.random.Generator,
+) -> ImportanceSample:
+    """Weight points by what their likelihoods are over Laplace's approximation."""
+    felt = np.flatnonzero(found.log_weights > found.log_weights.max() - _NEGLIGIBLE_WEIGHT)
+    x, factors = found.points[felt], np.zeros(len(found.points))
+    points = density.scaled.at(density.coordinates.beta(x), density.coordinates.phi(x))
+    factors[felt] = [factor for factor, _ in integrals.corrected(points, felt, seed)]
+    return with_factors(found, factors, generator)
+
+
+def integrals_of(
+    observations: Observations, fit: GeneralizedFit
+) -> LevelIntegrals | JointIntegrals:
+    """Arrange rows to be evaluated: by quadrature for one factor of a few random columns."""
+    of_levels = LevelIntegrals.of(observations, fit)
+    return JointIntegrals.of(observations, fit) if of_levels is None else of_levels
 
 
 def check_family(fit: GeneralizedFit) -> None:
@@ -98,6 +123,15 @@ def _check_posterior(fit: GeneralizedFit, prior: ModelPrior) -> None:
 
 
 def _warn_of(draws: GeneralizedDraws) -> None:
+    if isinstance(draws.integrals, JointIntegrals):
+        warn(
+            "the random effects of this model are not normal enough for their integral: the shape "
+            f"k of the tail of the weights is {draws.pareto_k:.2f}, above 0.7 they cannot be "
+            f"trusted, and their efficiency is {draws.efficiency:.2g}. Sample the same model with "
+            "PyMC, for which skmixed.bayes.to_pymc makes it, or leave out random terms",
+            SamplingWarning,
+        )
+        return
     warn(
         f"the posterior of {draws.n_coordinates} parameters is hard to sample: the shape k of the "
         f"tail of the weights is {draws.pareto_k:.2f}, above 0.7 they cannot be trusted, and their "
@@ -112,6 +146,7 @@ def _put_together(
     prior: ModelPrior,
     density: GeneralizedDensity,
     found: ImportanceSample,
+    seed: int,
     generator: np.random.Generator,
 ) -> GeneralizedDraws:
     """Average coefficients over all weighted points, and keep the states of the chains."""
@@ -145,7 +180,8 @@ def _put_together(
         prior=prior,
         nodes=VarianceNodes(phi[nodes], beta[nodes], np.zeros((len(nodes), len(mean), len(mean)))),
         log_density=(found.log_density - coordinates.log_jacobian(points))[found.chains],
-        seed=int(generator.integers(SEEDS)),
+        seed=seed,
         model=model,
         integrals=density.integrals,
+        streams=found.chains,
     )

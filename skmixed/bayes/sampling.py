@@ -89,8 +89,7 @@ def sample(
         If the fit left no residual or was iterative, for covariance structures without prior
         distributions, for models with correlated residuals, for names in the prior that the model
         does not have, and where the posterior would not integrate to one. For generalized models
-        also without the rows of the fit, for categories in an order, for several factors and more
-        than three random columns.
+        also without the rows of the fit, and for categories in an order.
     TypeError
         For what is no mixed model.
     MemoryError
@@ -105,6 +104,7 @@ def sample(
     --------
     compare : Compares models by their evidence.
     loo : How well single rows are predicted by the others.
+    to_pymc : Builds the same model in PyMC.
 
     Notes
     -----
@@ -116,7 +116,10 @@ def sample(
 
     Of generalized models coefficients and dispersions are sampled with the variances, and the
     effects of every level are integrated by adaptive Gauss-Hermite quadrature, all levels and a
-    batch of parameters at a time. That costs passes over the rows.
+    batch of parameters at a time. That costs passes over the rows. Effects of several factors, and
+    of more than three columns, are integrated by Laplace's approximation, which weighted draws of
+    them about their mode correct: `pareto_k` tells whether they could. Where they could not,
+    `to_pymc` builds the model for samplers of another kind.
 
     References
     ----------

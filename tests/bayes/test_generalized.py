@@ -12,6 +12,7 @@ from skmixed import MixedClassifier, MixedGeneralizedRegressor, OrdinalMixedClas
 from skmixed.bayes import (
     Exponential,
     Flat,
+    Gamma,
     HalfNormal,
     HalfT,
     Normal,
@@ -25,7 +26,10 @@ from skmixed.bayes.generalized_leave_out import _without
 from skmixed.bayes.generalized_sampling import generalized_draws_of
 from skmixed.bayes.priors import ModelPrior
 from skmixed.core.posterior.coefficient_prior import CoefficientPrior
+from skmixed.core.posterior.joint_integrals import JointIntegrals
+from skmixed.core.posterior.level_integrals import LevelIntegrals
 from skmixed.core.posterior.level_leave_out import counts_of, densities_without
+from skmixed.exceptions import SamplingWarning
 from skmixed.inference.fitted import observations_of_fit
 from tests.reference_set import committed_table
 
@@ -320,3 +324,65 @@ def test_what_cannot_be_sampled_is_refused():
     model.update_groups(given["X"].head(3), given["y"][:3])
     with pytest.raises(ValueError, match="update_groups"):
         sample(model, **given)
+
+
+def test_integrals_by_importance_have_the_evidence_of_quadrature(monkeypatch):
+    model, given = counts("poisson", "(1 | g)")
+    one = sample(model, **given, n_draws=150, random_state=0)
+    monkeypatch.setattr(LevelIntegrals, "of", lambda *given: None)
+    two = sample(model, **given, n_draws=150, random_state=0)
+    assert isinstance(two.integrals, JointIntegrals)
+    error = np.hypot(one.log_evidence_error, two.log_evidence_error)
+    assert two.log_evidence == pytest.approx(one.log_evidence, abs=4 * error)
+    assert two.efficiency > 0.5
+    n = 0.5 * two.efficiency * 600
+    spread = np.sqrt(np.diag(one.coef_covariance))
+    assert np.abs((two.coef_mean - one.coef_mean) / spread).max() < 4 * np.sqrt(2 / n)
+    mean, covariance = one.effect_moments("g")
+    drawn = two.effects("g").reshape(-1, 12)
+    sd = np.sqrt(covariance[:, 0, 0])
+    assert np.abs((drawn.mean(axis=0) - mean[:, 0]) / sd).max() < 4.5 * np.sqrt(2 / n)
+    np.testing.assert_allclose(two.effects("g", ["g05"])[:, :, 0], two.effects("g")[:, :, 5])
+    with pytest.raises(ValueError, match="of one factor"):
+        loo(model, two, **given)
+
+
+def test_crossed_factors_are_sampled():
+    rng = np.random.default_rng(4)
+    X = pd.DataFrame({"g": np.arange(80) % 8, "h": np.arange(80) // 8})
+    y = rng.poisson(np.exp(1 + 0.5 * rng.standard_normal(8)[X["g"]]))
+    model = MixedGeneralizedRegressor("(1 | g) + (1 | h)", family="poisson").fit(X, y)
+    draws = sample(model, X=X, y=y, n_draws=50, random_state=0)
+    assert draws.pareto_k < 0.7
+    assert draws.effects("h").shape == (4, 50, 10, 1)
+    mean, covariance = draws.effect_moments("g")
+    modes = model.random_effects_["g"].to_numpy()
+    assert np.abs(mean - modes).max() < np.sqrt(covariance).max()
+    new = pd.DataFrame({"g": [0, 99], "h": [1, 1]})
+    assert draws.predict(new).shape == (2,)
+
+
+def test_few_binary_rows_of_wide_effects_are_warned_of():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"g": np.arange(60) % 30, "h": rng.permutation(60) % 30})
+    y = rng.integers(2, size=60)
+    model = MixedClassifier("(1 | g) + (1 | h)").fit(X, y)
+    prior = Prior(scales=Gamma(400, 0.02))
+    with pytest.warns(SamplingWarning, match="to_pymc"):
+        sample(model, prior, X=X, y=y, n_draws=25, random_state=0)
+
+
+def test_coefficients_alone_are_sampled():
+    x = np.linspace(-1, 1, 30)
+    y = np.random.default_rng(0).poisson(np.exp(0.5 + x))
+    model = MixedGeneralizedRegressor(family="poisson").fit(x[:, None], y)
+    prior = Prior(coef={"(Intercept)": Normal(0, 1), "x0": Normal(0, 1)})
+    draws = sample(model, prior, X=x[:, None], y=y, n_draws=200, random_state=0)
+    grid = np.linspace(-2, 3, 251)
+    first, second = (each.ravel() for each in np.meshgrid(grid, grid))
+    log_p = stats.poisson.logpmf(y, np.exp(first[:, None] + second[:, None] * x)).sum(axis=1)
+    log_p += stats.norm.logpdf(first) + stats.norm.logpdf(second)  # the mean of x is zero
+    evidence = logsumexp(log_p) + 2 * np.log(grid[1] - grid[0])
+    assert draws.log_evidence == pytest.approx(evidence, abs=4 * draws.log_evidence_error)
+    weights = np.exp(log_p - logsumexp(log_p))
+    assert draws.coef_mean[1] == pytest.approx(weights @ second, abs=0.03)

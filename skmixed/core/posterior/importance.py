@@ -269,10 +269,37 @@ def _walked(
     points = proposal.draw(length * n_chains, generator)
     values, sums = density(points)
     log_weights = values - proposal.log_density(points)
+    states, moved = _states(log_weights, n_chains, length, generator)
+    chains = states[:, thinning - 1 :: thinning]
+    return ImportanceSample(points, values, log_weights, sums, chains, moved, thinning, 0)
+
+
+def with_factors(
+    sample: ImportanceSample, log_factors: FloatArray, generator: np.random.Generator
+) -> ImportanceSample:
+    """Return the same points with weights times factors, logs (N,), and other chains over them."""
+    log_weights, thinning = sample.log_weights + log_factors, sample.thinning
+    n_chains, n_draws = sample.chains.shape
+    states, moved = _states(log_weights, n_chains, n_draws * thinning, generator)
+    chains = states[:, thinning - 1 :: thinning]
+    log_density = sample.log_density + log_factors
+    return replace(
+        sample,
+        log_density=log_density,
+        log_weights=log_weights,
+        chains=chains,
+        acceptance=moved,
+    )
+
+
+def _states(
+    log_weights: FloatArray, n_chains: int, length: int, generator: np.random.Generator
+) -> tuple[IntArray, float]:
+    """Let chains walk over points, each over its own: states, (n_chains, length), and moves."""
     weights = np.exp(log_weights - logsumexp(log_weights))
     places = np.arange(length * n_chains).reshape(n_chains, length)
     thresholds = np.log(generator.random((n_chains, length)))
-    now = generator.choice(len(points), n_chains, p=weights)
+    now = generator.choice(len(log_weights), n_chains, p=weights)
     states = np.empty((n_chains, length), dtype=np.intp)
     moved = 0
     for step in range(length):
@@ -281,13 +308,4 @@ def _walked(
         now = np.where(goes, proposed, now)
         states[:, step] = now
         moved += int(goes.sum())
-    return ImportanceSample(
-        points,
-        values,
-        log_weights,
-        sums,
-        states[:, thinning - 1 :: thinning],
-        moved / (length * n_chains),
-        thinning,
-        0,
-    )
+    return states, moved / (length * n_chains)

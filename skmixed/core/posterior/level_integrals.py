@@ -140,6 +140,11 @@ class LevelIntegrals:
         rows, tangent = LevelRows.of(observations), WorkingLevels.at(observations, fit)
         return cls(observations, rows, tangent, nodes)
 
+    @property
+    def information(self) -> FloatArray:
+        """The information on the coefficients of the scaled columns, (p, p)."""
+        return self.tangent.information
+
     def nodes(self, points: ParameterPoints) -> LevelNodes:
         """Return the nodes of all levels at R points."""
         modes = LevelModes.found(self.rows, points, self.tangent.predicted(points))
