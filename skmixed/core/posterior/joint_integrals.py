@@ -1,8 +1,8 @@
 """Likelihoods of a generalized model whose effects are too many to be integrated by quadrature.
 
 Laplace's approximation takes the effects u for normal about their mode, with the curvature H there.
-With M effects u_j = mode + d_j, d_j from a t distribution of scale H^-1 whose density is q times that
-of a normal one at zero, the mean of
+With M effects u_j = mode + d_j, d_j from a t distribution of scale H^-1 whose density is q times
+that of a normal one at zero, the mean of
 
     w_j = exp(h(mode) - h(u_j)) / q(d_j)
 
