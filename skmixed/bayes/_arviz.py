@@ -14,8 +14,7 @@ _TAILS = (0.05, 0.95)  # quantiles whose effective sample size is that of the ta
 
 def _needed(name: str, what: str) -> ImportError:
     return ImportError(
-        f"{what} needs {name}, which is not installed: python -m pip install 'scikit-mixed[bayes]' "
-        "(with numpy 2 or later)"
+        f"{what} needs {name}, which is not installed: python -m pip install 'scikit-mixed[bayes]'"
     )
 
 

@@ -12,7 +12,7 @@ from skmixed.datasets import load_sleepstudy
 
 needs_arviz = pytest.mark.skipif(
     importlib.util.find_spec("arviz_stats") is None,
-    reason="the extra bayes is not installed, which needs numpy 2",
+    reason="the extra bayes is not installed",
 )
 
 

@@ -335,3 +335,23 @@ def test_other_optima_are_starts():
     assert len(starts) == 2
     assert np.abs(starts[1] - starts[0]).max() > 0.5
     assert sample(fit, n_draws=200, random_state=0).efficiency > 0.5
+
+
+def test_both_modes_of_a_posterior_have_their_share():
+    # two factors that nearly are one, in a table that stays the same if they change places: most
+    # of the variance belongs to one of them, by distributions with a peak at zero and long tails
+    rng = np.random.default_rng(0)
+    a = 2.0 * rng.standard_normal(12)
+    g = np.repeat(np.arange(12), 3)
+    y = np.concatenate([a[g], a[:2], a[:2]]) + 0.5 * rng.standard_normal(40)
+    y[-2:] = y[-4:-2]
+    table = pd.DataFrame(
+        {"g": np.append(g, [0, 0, 1, 1]), "h": np.append(g, [1, 1, 0, 0])}, dtype=str
+    )
+    model = MixedLinearRegressor("(1 | g) + (1 | h)").fit(table, y)
+    draws = sample(model, Prior(scales=HalfT(1.0, 0.03)), random_state=0)
+    first, second = (draws.parameters[f"sd_(Intercept)|{factor}"] for factor in "gh")
+    assert (np.minimum(first, second) > 0.5 * np.maximum(first, second)).mean() < 0.03
+    assert draws.efficiency > 0.5
+    assert np.abs((first > second).mean(axis=1) - 0.5).max() < 0.1  # each chain has both
+    assert abs((first > second).mean() - 0.5) < 4 * 0.5 / np.sqrt(0.5 * draws.efficiency * 4000)
