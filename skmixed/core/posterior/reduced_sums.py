@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,11 +15,13 @@ from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.problem import Problem, collapsed
 from skmixed.core.model.stack import LockstepData
+from skmixed.core.one_thread import one_thread
 from skmixed.core.posterior.first_factor import CELLS_AT_A_TIME, FirstFactor
 from skmixed.core.posterior.several_factors import SeveralFactors
 
 _LAMBDAS_A_TASK = 64  # lambdas that a thread takes at a time, at most: progress is seen by these
 _LEAST_A_TASK = 4  # of several factors, whose products are read once for all of them
+_WIDE = 2_000  # effects of a complement: of 1,100, two threads of BLAS save a tenth at most
 
 Progress = Callable[[int], object]
 """Called with the number of evaluations done since the last call."""
@@ -64,10 +67,17 @@ class Reduction:
                 progress(len(found.gram))
             return found
 
-        if n_jobs == 1 or len(slices) == 1:
-            return ReducedSums.joined([of_slice(chosen) for chosen in slices])
-        with ThreadPoolExecutor(n_jobs) as pool:
-            return ReducedSums.joined(list(pool.map(of_slice, slices)))
+        several = n_jobs > 1 and len(slices) > 1
+        with one_thread() if several or not self._is_wide else nullcontext():
+            if not several:
+                return ReducedSums.joined([of_slice(chosen) for chosen in slices])
+            with ThreadPoolExecutor(n_jobs) as pool:
+                return ReducedSums.joined(list(pool.map(of_slice, slices)))
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether BLAS shares out single factorisations among its threads to some use."""
+        return self.several is not None and self.several.layout.width > _WIDE
 
     @cached_property
     def several(self) -> SeveralFactors | None:
