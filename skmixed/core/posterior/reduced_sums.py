@@ -21,7 +21,7 @@ from skmixed.core.posterior.several_factors import SeveralFactors
 
 _LAMBDAS_A_TASK = 64  # lambdas that a thread takes at a time, at most: progress is seen by these
 _LEAST_A_TASK = 4  # of several factors, whose products are read once for all of them
-_WIDE = 2_000  # effects of a complement: of 1,100, two threads of BLAS save a tenth at most
+_WIDE_COMPLEMENT = 2_000  # effects: of 1,100, two threads of BLAS save a tenth at most
 
 Progress = Callable[[int], object]
 """Called with the number of evaluations done since the last call."""
@@ -77,7 +77,7 @@ class Reduction:
     @property
     def _is_wide(self) -> bool:
         """Whether BLAS shares out single factorisations among its threads to some use."""
-        return self.several is not None and self.several.layout.width > _WIDE
+        return self.several is not None and self.several.layout.width > _WIDE_COMPLEMENT
 
     @cached_property
     def several(self) -> SeveralFactors | None:
