@@ -2,6 +2,7 @@
 
 from skmixed import bayes, datasets, display, distributed, exceptions, inference, model_selection
 from skmixed.core.search.average_information import IterativeSolver
+from skmixed.design.relationships import Relationship
 from skmixed.estimators.bayesian import BayesianMixedRegressor
 from skmixed.estimators.classifier import MixedClassifier
 from skmixed.estimators.effects import MixedEffectsRegressor
@@ -30,6 +31,7 @@ __all__ = [
     "MixedLinearRegressorCV",
     "MixedNonlinearRegressor",
     "OrdinalMixedClassifier",
+    "Relationship",
     "bayes",
     "clmm",
     "datasets",

@@ -164,6 +164,11 @@ def checked_fit(model: Any) -> Fit:
             "this model was fitted by solver='iterative', which has no exact likelihood to sample: "
             "fit it with solver='newton', if that fits into memory"
         )
+    if fit.spec.relations:
+        raise ValueError(
+            "posteriors of related levels are not drawn: bootstrap(model) has draws of their "
+            "variances, and heritability(model) an interval"
+        )
     if isinstance(fit, ResidualFit):
         raise ValueError(
             "this model has residuals that are correlated or of unequal variance, for which there "

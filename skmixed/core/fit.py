@@ -88,6 +88,15 @@ class Fit:
 
         Coefficients, residual variance and BLUPs are those of the other data.
         """
+        if self.spec.relations:  # levels without rows have effects by those with some
+            products = products.at_levels(
+                [
+                    mine if self.spec.relation(factor) else theirs
+                    for factor, (mine, theirs) in enumerate(
+                        zip(self.products.levels, products.levels, strict=True)
+                    )
+                ]
+            )
         problem = Problem.of(products, self.spec, self.krylov)
         scaled = problem.scaled_lambdas(self.lambdas)
         cache = {"problem": problem}
@@ -341,10 +350,16 @@ class Fit:
         return tuple(self.spec.used_factors[position] for position in self.report.confounded)
 
     @property
+    def effect_shapes(self) -> list[tuple[int, int]]:
+        """Numbers of random columns and of levels, (k, n_levels), of every used factor."""
+        spec, factors = self.spec, self.products.factors
+        return [(len(spec.factor_columns(f)), len(factors[f].index)) for f in spec.used_factors]
+
+    @property
     def modes(self) -> Blocks:
         """BLUPs of the random effects of every used factor, of shape (n_levels, k)."""
         if not self.is_determined:
-            return [np.zeros((own.shape[2], own.shape[0])) for own in self.problem.model.own]
+            return [np.zeros((n, k)) for k, n in self.effect_shapes]
         return modes_at(self.evaluation, self.evaluation.to_residual)
 
     def conditional_covariance(self, position: int) -> FloatArray:
@@ -354,9 +369,9 @@ class Fit:
         """
         model = self.problem.model
         if not self.is_determined:
-            k, _, n_levels = model.own[position].shape
+            k, n_levels = self.effect_shapes[position]
             return np.zeros((n_levels, k, k))
-        relative = self.evaluation.factorisation.conditional_covariance(position)
+        relative = self.evaluation.level_effects.conditional_covariance(position)
         random_map = model.random_maps[position] / model.response_scale
         raw = np.einsum("ab,bcl,dc->lad", random_map, relative, random_map, optimize=True)
         return np.asarray(self.optimum.sigma2 * raw)
@@ -395,7 +410,7 @@ def _check_range(evaluation: Evaluation) -> None:
 def modes_at(evaluation: Evaluation, to_residual: FloatArray) -> Blocks:
     """Return b = Omega Z'V^-1 [X y] w in raw units, (n_levels, k); w is `to_residual`, (p + 1,)."""
     model = evaluation.problem.model
-    zipped = zip(model.random_maps, evaluation.omegas, evaluation.cross, strict=True)
+    zipped = zip(model.random_maps, evaluation.omegas, evaluation.cross_of_levels, strict=True)
     return [
         (random_map @ omega / model.response_scale @ np.matmul(to_residual, cross)).T
         for random_map, omega, cross in zipped

@@ -35,6 +35,7 @@ from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.model.penalty import Penalty, VariancePenalty
+from skmixed.core.model.relation import Relation
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.pooling.blending import BlendComponents, MixtureShares
@@ -148,6 +149,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         PooledHierarchy,
         Posterior,
         RandomTerm,
+        Relation,
         ResidualFit,
         ResidualProduct,
         ResidualRows,
@@ -181,6 +183,7 @@ _ADDED = {
     "RandomTerm": {"smooths", "covariance"},
     "Term": {"curve", "whole", "penalty"},
     "CAR1": {"gap"},
+    "ModelSpec": {"relations"},
 }
 
 

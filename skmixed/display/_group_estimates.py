@@ -165,7 +165,7 @@ def _least_squares(
         weights = np.ones(len(y)) if rows.weights is None else rows.weights
         total = np.bincount(codes, weights, minlength=n_levels)
         sums = np.bincount(codes, weights * y, minlength=n_levels)
-        return (sums / total)[:, None]
+        return np.divide(sums, total, out=np.full(n_levels, np.nan), where=total > 0.0)[:, None]
     separate = GroupedModels(regressor, shrinkage=None).fit(
         rows.columns[:, slopes], y, sample_weight=rows.weights, groups=codes
     )

@@ -21,6 +21,7 @@ from skmixed.estimators._estimator import (
 from skmixed.estimators.mixed._linear_predictions import LinearPredictions
 from skmixed.estimators.mixed._linear_state import LinearAttributes, LinearState
 from skmixed.estimators.mixed._mixed_estimator import PENALISING
+from skmixed.estimators.mixed._relations import check_beside
 from skmixed.estimators.mixed._summed_estimator import GrowingEstimator, SummedEstimator
 from skmixed.estimators.reading._training_data import read_training_data
 
@@ -155,6 +156,11 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         ``"ar1(visit | subject) * var(sex)"``; ``hom=False`` gives every visit a variance of its
         own. Columns of series and strata, and visits that are no numbers, are no fixed columns
         unless `fixed` names them, and have no random intercept unless `random` does.
+    relationship : dict of str to Relationship or data frame, default=None
+        Known covariances of the levels of grouping columns, up to their variance: kinship,
+        phylogeny, distance, ``{"animal": K}``. A `skmixed.Relationship` is shared by clones of the
+        estimator, a data frame is copied. Such a column has one random effect, ``(1 | animal)``;
+        levels without rows get theirs from those that have some.
     method : {"reml", "ml"}, default="reml"
         Restricted or full maximum likelihood.
     prior : {"wishart"}, distribution, dict or None, default=None
@@ -279,6 +285,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMixedRegressor._parameter_constraints,
         "residual": [str, None],
+        "relationship": [Mapping, None],
     }
 
     def __init__(
@@ -290,6 +297,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         group_features: Any = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         residual: str | None = None,
+        relationship: Mapping[str, Any] | None = None,
         method: Method = "reml",
         prior: Penalising = None,
         fit_intercept: bool = True,
@@ -307,6 +315,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         self.group_features = group_features
         self.covariance = covariance
         self.residual = residual
+        self.relationship = relationship
         self.method = method
         self.prior = prior
         self.fit_intercept = fit_intercept
@@ -347,6 +356,8 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
             If `random` or `fixed` cannot be read.
         """
         self._validate_params()
+        if self.relationship:
+            check_beside(self.residual)
         data = read_training_data(self, X, y, sample_weight, groups)
         self._fitted = LinearState.of_table(self, data)
         return self

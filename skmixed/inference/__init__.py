@@ -11,6 +11,7 @@ from skmixed.inference.fixed_effects.coefficients import coefficient_table
 from skmixed.inference.fixed_effects.hypotheses import LinearHypothesis, linear_hypothesis
 from skmixed.inference.fixed_effects.marginal import MarginalMeans, marginal_means
 from skmixed.inference.fixed_effects.term_tests import anova
+from skmixed.inference.heritable_share import heritability
 from skmixed.inference.influence import influence
 from skmixed.inference.intervals import confidence_intervals
 from skmixed.inference.loadings import loadings_table
@@ -41,6 +42,7 @@ __all__ = [
     "coefficient_table",
     "compare_models",
     "confidence_intervals",
+    "heritability",
     "icc",
     "influence",
     "linear_hypothesis",

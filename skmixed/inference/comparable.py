@@ -138,9 +138,9 @@ def _level_difference(first: Fit, second: Fit) -> str:
     for n, index in enumerate(first.row_products.levels):
         if index.key not in theirs:
             continue
-        other = second.row_products.levels[theirs[index.key]]
-        mine, sums = _level_sums(first, n), _level_sums(second, theirs[index.key])
-        sums *= second.row_products.unit / first.row_products.unit
+        index, mine = _level_sums(first, n)
+        other, sums = _level_sums(second, theirs[index.key])
+        sums = sums * (second.row_products.unit / first.row_products.unit)
         reason = _unlike_levels(index, mine, other, sums)
         if reason:
             return reason
@@ -159,8 +159,15 @@ def _unlike_levels(
     return ""
 
 
-def _level_sums(fit: Fit, factor: int) -> FloatArray:
-    """Return the weights and the sum of the response of every level, (2, n_levels)."""
+def _level_sums(fit: Fit, factor: int) -> tuple[GroupIndex, FloatArray]:
+    """Return the levels that have rows, and their weights and sums of the response, (2, n_levels).
+
+    A relationship may know others.
+    """
     products = fit.row_products
-    of_constant = products.factors[factor].products[0]
-    return np.asarray((products.undo.T @ of_constant)[[CONSTANT, -1]])
+    block = products.factors[factor]
+    sums = (products.undo.T @ block.products[0])[[CONSTANT, -1]]
+    if block.counts.all():
+        return block.index, np.asarray(sums)
+    seen = np.flatnonzero(block.counts)
+    return block.index.take(seen), np.asarray(sums[:, seen])

@@ -267,12 +267,15 @@ def _variances(fit: MixedFit, scale: Scale, mean: float | None) -> tuple[list[st
         )
     names, values = ["fixed"], [_fixed_variance(fit, products)]
     layout = products.layout
-    for factor, covariance in zip(fit.spec.used_factors, fit.covariances, strict=True):
+    used = enumerate(zip(fit.spec.used_factors, fit.covariances, strict=True))
+    for position, (factor, covariance) in used:
         if products.factors[factor].index.is_whole:
             continue
         columns = np.eye(len(products.basis))[:, list(fit.spec.factor_columns(factor))]
         means, about_means = products.moments(columns)
         mean_square = float((covariance * (about_means + np.outer(means, means))).sum())
+        if isinstance(fit, Fit):
+            mean_square *= fit.problem.mean_square(position)
         names.append(":".join(layout.factors[factor].key))
         values.append(mean_square)
     return [*names, "residual"], [*values, _own_variance(fit, products, scale, mean)]

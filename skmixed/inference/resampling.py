@@ -64,6 +64,7 @@ def resample_residuals(
             "residuals of rows that stand for several are not known one by one: repeat the rows, "
             "or use kind='parametric'"
         )
+    _refuse_related(fit)
     modes = fit.modes
     residuals = rows.columns[:, -1] - mean_predictions(fit, rows)
     root = np.ones(len(residuals)) if rows.weights is None else np.sqrt(rows.weights)
@@ -81,6 +82,15 @@ def resample_residuals(
     chosen = generator.integers(0, len(pool), (len(pool), n_samples))
     drawn = pool[chosen] / root[:, None] + _drawn_part(fit, rows, effects)
     return replace(sum_responses(fit, rows, drawn), effects=effects)
+
+
+def _refuse_related(fit: Fit) -> None:
+    """Raise ValueError for levels with a relationship, which are not alike in distribution."""
+    if fit.spec.relations:
+        raise ValueError(
+            "levels that are related cannot stand for each other, so that none are drawn in the "
+            "place of others: use kind='parametric'"
+        )
 
 
 def _with_covariance(effects: FloatArray, covariance: FloatArray) -> FloatArray:
@@ -124,6 +134,7 @@ def resample_levels(
 
     The fits behind the estimates are empty unless they are wanted.
     """
+    _refuse_related(fit)
     factor = outer_factor(fit)
     n_levels = len(rows.indexes[factor])
     draws = generator.integers(0, n_levels, (n_samples, n_levels))

@@ -251,8 +251,8 @@ def _errors(
     found = evaluation.factorisation.reduce(scaled.levels).cross() if scaled.levels else []
     zipped = zip(
         evaluation.lambdas,
-        evaluation.cross,
-        found,
+        evaluation.cross_of_levels,
+        fit.problem.of_levels(found),
         model.random_maps,
         responses.effects,
         strict=True,

@@ -57,10 +57,16 @@ def draw_effects(fit: Fit, n_samples: int, generator: np.random.Generator) -> tu
     """
     undo = fit.products.undo
     effects, carried = [], []
-    for factor, lam in zip(fit.spec.used_factors, fit.lambdas, strict=True):
+    directions = fit.problem.directions or [None] * len(fit.lambdas)
+    zipped = zip(fit.spec.used_factors, fit.lambdas, directions, strict=True)
+    for factor, lam, related in zipped:
         block = fit.products.factors[factor]
         shape = (len(lam), n_samples * len(block.index))
-        drawn = np.sqrt(fit.sigma2) * lam @ generator.standard_normal(shape)
+        if related is None:
+            unit = generator.standard_normal(shape)
+        else:
+            unit = related.draw(generator, n_samples).reshape(shape)
+        drawn = np.sqrt(fit.sigma2) * lam @ unit
         effects.append(drawn.reshape(len(lam), n_samples, -1))
         back = undo[np.ix_(block.columns, fit.spec.factor_columns(factor))]
         carried.append((back @ drawn).reshape(len(back), n_samples, -1))
@@ -91,9 +97,10 @@ def _times_pairs(products: CrossProducts, factor: int, other: int, c: FloatArray
     pair = pair_between(products.pairs, factor, other)
     n_levels, n = len(products.factors[factor].index), c.shape[1]
     result = np.zeros((pair.products.shape[0], n, n_levels))
-    ends = np.searchsorted(pair.rows, np.arange(n_levels))
+    seen, starts = np.unique(pair.rows, return_index=True)
     for a, b in np.ndindex(*pair.products.shape[:2]):
-        result[a] += np.add.reduceat(pair.products[a, b] * c[b][:, pair.columns], ends, axis=1)
+        terms = pair.products[a, b] * c[b][:, pair.columns]
+        result[a][:, seen] += np.add.reduceat(terms, starts, axis=1)
     return result
 
 
@@ -136,12 +143,15 @@ class ScaledResponses:
         scale = model.response_scale * fit.products.unit
         fixed_map = (undo @ model.to_raw)[:-1, :-1]
         levels = []
-        zipped = zip(fit.spec.used_factors, model.random_maps, responses.levels, strict=True)
-        for factor, random_map, sums in zipped:
+        found = fit.problem.directions or [None] * len(model.random_maps)
+        used = fit.spec.used_factors
+        zipped = zip(used, model.random_maps, responses.levels, found, strict=True)
+        for factor, random_map, sums, related in zipped:
             carried = list(fit.products.factors[factor].columns)
             z_map = undo[np.ix_(carried, fit.spec.factor_columns(factor))] @ random_map
             flat = z_map.T @ sums.reshape(len(sums), -1)
-            levels.append(scale * flat.reshape(-1, *sums.shape[1:]))
+            of_levels = scale * flat.reshape(-1, *sums.shape[1:])
+            levels.append(of_levels if related is None else related.gather(of_levels))
         squares = scale * model.response_scale * responses.squares
         return cls(scale * responses.fixed @ fixed_map, squares, levels)
 

@@ -6,14 +6,13 @@ of effects. Formulas and letters are those of `skmixed.core.model.evaluation`, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
 
 import numpy as np
 from scipy.linalg import blas
 
 from skmixed.core.linalg import FloatArray, IntArray, diagonal, diagonals, transposed
+from skmixed.core.model.all_effects import places_of, products_of_effects
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.evaluation import CRITERION_DIGITS, CRITERION_ROUNDING
 from skmixed.core.model.penalty import ScaledPenalty
@@ -58,19 +57,9 @@ class DenseStack:
         """Write the cross-products of a problem out; their levels each stand for one."""
         model = problem.model
         shapes = [(own.shape[0], own.shape[2]) for own in model.own]
-        places = _places(shapes)
-        products = np.zeros((places[-1].stop, places[-1].stop))
-        for (k, n_levels), place, own in zip(shapes, places, model.own, strict=True):
-            level = np.arange(n_levels)
-            block = products[place, place].reshape(k, n_levels, k, n_levels)
-            block[:, level, :, level] = own.transpose(2, 0, 1)
-        for (i, j), pair in problem.pairs.items():
-            block = products[places[i], places[j]].reshape(*shapes[i], *shapes[j])
-            block[:, pair.rows, :, pair.columns] = pair.products.transpose(2, 0, 1)
-            products[places[j], places[i]] = products[places[i], places[j]].T
         right = [block.transpose(0, 2, 1).reshape(-1, block.shape[1]) for block in model.right]
         return cls(
-            products,
+            products_of_effects(model.own, problem.pairs),
             np.concatenate(right),
             model.gram,
             tuple(shapes),
@@ -164,10 +153,8 @@ class DenseStack:
 
     def _factors(self) -> list[tuple[tuple[int, int], slice, slice]]:
         """Return the shape of every factor, the places of its effects and of its columns."""
-        columns = [
-            slice(*pair) for pair in pairwise(accumulate((k for k, _ in self.shapes), initial=0))
-        ]
-        return list(zip(self.shapes, _places(self.shapes), columns, strict=True))
+        columns = places_of([(k, 1) for k, _ in self.shapes])
+        return list(zip(self.shapes, places_of(self.shapes), columns, strict=True))
 
     def _slopes(self, kept: FloatArray, score: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return G and the matrix whose product with E is q_E, (R, K, K) each.
@@ -228,8 +215,3 @@ def _by_columns(block: FloatArray, k: int, m: int, c: int, levels: int) -> Float
     """Turn products of effects, (R, k * m, c * levels), into (R, k * c, m * levels)."""
     parts = block.reshape(-1, k, m, c, levels).transpose(0, 1, 3, 2, 4)
     return parts.reshape(-1, k * c, m * levels)
-
-
-def _places(shapes: Sequence[tuple[int, int]]) -> list[slice]:
-    """Return where the effects of every factor stand."""
-    return [slice(*pair) for pair in pairwise(accumulate((k * m for k, m in shapes), initial=0))]

@@ -34,6 +34,7 @@ from skmixed.core.linalg import (
     transposed,
     triangular_inverse,
 )
+from skmixed.core.model.level_effects import LevelEffects
 from skmixed.core.model.problem import Problem
 
 CRITERION_DIGITS = 1e-13  # relative rounding of the criterion: some hundred units in its last place
@@ -161,6 +162,18 @@ class Evaluation:
     def cross(self) -> Blocks:
         """U = Z'V^-1[X y] of every factor, of shape (k, p + 1, n_levels)."""
         return self.reduced.cross()
+
+    @cached_property
+    def cross_of_levels(self) -> Blocks:
+        """The same of levels: K Z'V^-1[X y] where these are related, of which b = Omega U w."""
+        return self.problem.of_levels(self.cross)
+
+    @cached_property
+    def level_effects(self) -> Factorisation | LevelEffects:
+        """What tells conditional covariances of the effects of levels, related or not."""
+        if not self.problem.directions:
+            return self.factorisation
+        return LevelEffects.of(self.problem, self.lambdas, self.factorisation)
 
     @cached_property
     def grams(self) -> Blocks:

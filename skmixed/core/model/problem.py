@@ -16,6 +16,7 @@ from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, Elimination
 from skmixed.core.linalg import WIDE, FloatArray, IntArray, least_squares, semidefinite_root
 from skmixed.core.model.covariance import Structure
+from skmixed.core.model.directions import Directions, rotated
 from skmixed.core.model.penalty import ScaledPenalty
 from skmixed.core.model.scaling import ScaledModel, scaled_pairs
 from skmixed.core.model.spec import ModelSpec
@@ -44,6 +45,7 @@ class Problem:
     n_observations: float  # rows, or the sum of frequency weights
     constant: float  # beside the scaled criterion: scales of the columns, precision weights
     is_noisy: bool = False  # whether the response has noise of its own, see `with_noise`
+    directions: tuple[Directions | None, ...] = ()  # of every used factor; empty if none has them
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec, krylov: Krylov | None = None) -> Problem:
@@ -53,6 +55,12 @@ class Problem:
             products = products.in_unit(1.0)
         model = ScaledModel.of(products, spec)
         pairs = scaled_pairs(products, spec, model)
+        directions: tuple[Directions | None, ...] = ()
+        if spec.relations:
+            indexes = [products.factors[factor].index for factor in spec.used_factors]
+            relations = [spec.relation(factor) for factor in spec.used_factors]
+            if any(relation is not None for relation in relations):
+                model, pairs, directions = rotated(model, pairs, indexes, relations)
         n = products.sum_weights if frequency else float(products.n_rows)
         nu = n - len(model.kept) if spec.method == "reml" else n
         constant = -2.0 * nu * math.log(model.response_scale * math.sqrt(products.unit))
@@ -70,6 +78,7 @@ class Problem:
             pairs,
             n,
             constant,
+            directions=directions,
         )
 
     def with_noise(self) -> Problem:
@@ -85,6 +94,19 @@ class Problem:
             within = within.copy()
             within[-1, -1] += noise
         return replace(self, model=replace(self.model, gram=gram, within=within), is_noisy=True)
+
+    def of_levels(self, blocks: Blocks) -> Blocks:
+        """Return what belongs to levels, (..., n_levels), where some is of their directions."""
+        found = self.directions or [None] * len(blocks)
+        return [
+            block if each is None else each.spread(block)
+            for block, each in zip(blocks, found, strict=True)
+        ]
+
+    def mean_square(self, position: int) -> float:
+        """Return the mean variance of the effects of levels of a used factor, over its variance."""
+        found = self.directions[position] if self.directions else None
+        return 1.0 if found is None else found.mean_square
 
     def scaled_lambdas(self, lambdas: Blocks) -> Blocks:
         """Return lambda of every used factor in scaled units, given in those of the data."""

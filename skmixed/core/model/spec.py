@@ -12,6 +12,7 @@ import numpy as np
 from skmixed.core.linalg import FloatArray, block_diagonal
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.penalty import Penalty, ScaledPenalty
+from skmixed.core.model.relation import Relation
 from skmixed.core.model.structures.named import (
     joined,
     kind_of,
@@ -76,6 +77,7 @@ class ModelSpec:
     terms: tuple[Term, ...] = ()  # in the order of the formula
     method: Method = "reml"
     weighting: Weighting = "frequency"  # what the weights of the rows mean
+    relations: tuple[tuple[int, Relation], ...] = ()  # known covariances of levels, by factor
 
     @property
     def has_intercept(self) -> bool:
@@ -91,6 +93,10 @@ class ModelSpec:
     def used_factors(self) -> tuple[int, ...]:
         """The factors that have a term, in the order of their first one."""
         return tuple(dict.fromkeys(term.factor for term in self.terms))
+
+    def relation(self, factor: int) -> Relation | None:
+        """Return the known covariance of the levels of one factor, None for independent ones."""
+        return dict(self.relations).get(factor)
 
     def factor_terms(self, factor: int) -> tuple[Term, ...]:
         """Return the terms of one factor, in the order of the formula."""

@@ -69,11 +69,11 @@ def residuals_and_leverage(fit: Fit, rows: Rows) -> tuple[FloatArray, FloatArray
     table, evaluation = ScaledTable.of(fit, rows), fit.evaluation
     leverage = np.zeros(table.n_rows)
     if table.random:
-        leverage += evaluation.factorisation.effect_variances(table.random, table.codes)
+        leverage += evaluation.level_effects.effect_variances(table.random, table.codes)
     residuals = np.empty(table.n_rows)
     p = len(evaluation.to_residual) - 1
     root = linalg.cholesky(evaluation.beta_covariance, lower=True) if p else np.empty((0, 0))
-    for chosen, reduced in table.reduced(evaluation.lambdas, evaluation.cross):
+    for chosen, reduced in table.reduced(evaluation.lambdas, evaluation.cross_of_levels):
         residuals[chosen] = reduced[:, p] - reduced[:, :p] @ evaluation.beta
         leverage[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
     return residuals / table.scale, leverage if rows.weights is None else leverage * rows.weights
@@ -142,6 +142,8 @@ def predict_without(fit: Fit, summed: SummedRows, chosen: IntArray) -> FloatArra
     codes = list(out.codes)
     for factor in fit.spec.used_factors:
         counts = fit.products.factors[factor].counts
+        if len(other.products.factors[factor].index) == len(counts):
+            continue
         kept = counts > np.bincount(codes[factor], minlength=len(counts))
         codes[factor] = np.where(kept, np.cumsum(kept) - 1, -1)[codes[factor]]
     return linear_predictor(fit.spec, out.columns, codes, other.beta, other.modes)
@@ -149,7 +151,7 @@ def predict_without(fit: Fit, summed: SummedRows, chosen: IntArray) -> FloatArra
 
 def _contains_all(fit: Fit, position: int) -> bool:
     """Tell whether levels of a factor hold whole levels of all others but those of one level."""
-    if fit.problem.elimination.outermost is None:
+    if fit.problem.elimination.outermost is None or fit.problem.directions:
         return False
     own, chosen = fit.problem.model.own, fit.spec.used_factors.index(position)
     sizes = [block.shape[2] for block in own]

@@ -55,7 +55,7 @@ def mean_variances(
     variances = _effect_variances(model, table, rows, wanted)
     root = semidefinite_root(model.scaled_beta_covariance)
     p = len(root)
-    for chosen, reduced in table.reduced(evaluation.lambdas, evaluation.cross):
+    for chosen, reduced in table.reduced(evaluation.lambdas, evaluation.cross_of_levels):
         variances[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
     return variances
 
@@ -66,7 +66,7 @@ def _effect_variances(
     """Return z'C z sigma^2, and z'Omega z sigma^2 of effects whose level is not known, (n,)."""
     relative = np.zeros(table.n_rows)
     if table.random:
-        relative += model.evaluation.factorisation.effect_variances(table.random, table.codes)
+        relative += model.evaluation.level_effects.effect_variances(table.random, table.codes)
     return np.asarray(model.sigma2 * relative + of_unknown_levels(model, rows, wanted))
 
 
@@ -81,7 +81,8 @@ def of_unknown_levels(
         if len(unknown) and (wanted is None or wanted[position]):
             z = rows.columns[unknown][:, list(model.spec.factor_columns(factor))]
             root = maps[position] @ lambdas[position]
-            relative[unknown] += np.square(z @ root).sum(axis=1)
+            times = model.problem.mean_square(position)
+            relative[unknown] += times * np.square(z @ root).sum(axis=1)
     return np.asarray(model.sigma2 * relative)
 
 

@@ -234,18 +234,32 @@ class CrossProducts:
         ranks = [block.index.ranks() for block in self.factors]
         if all(rank is None for rank in ranks):
             return self
-        places = [
-            np.arange(len(block.index)) if rank is None else rank
-            for rank, block in zip(ranks, self.factors, strict=True)
+        sorted_indexes = [
+            index if rank is None else index.take(np.argsort(rank))
+            for rank, index in zip(ranks, self.levels, strict=True)
         ]
+        places = [
+            np.arange(len(index)) if rank is None else rank
+            for rank, index in zip(ranks, self.levels, strict=True)
+        ]
+        return self._placed(sorted_indexes, places)
+
+    def at_levels(self, indexes: Sequence[GroupIndex]) -> CrossProducts:
+        """Return the same sums over other levels, theirs among them; others have no rows."""
+        return self._placed(
+            indexes, [index.find(own) for index, own in zip(indexes, self.levels, strict=True)]
+        )
+
+    def _placed(self, indexes: Sequence[GroupIndex], places: Sequence[IntArray]) -> CrossProducts:
+        """Return the same sums with levels at given places of other indexes."""
         return replace(
             self,
             factors=tuple(
-                FactorBlock.merged([block], block.index.take(np.argsort(place)), [place])
-                for block, place in zip(self.factors, places, strict=True)
+                FactorBlock.merged([block], index, [place])
+                for block, index, place in zip(self.factors, indexes, places, strict=True)
             ),
             pairs={
-                (i, j): PairBlock.merged([pair], [places[i]], [places[j]], len(places[j]))
+                (i, j): PairBlock.merged([pair], [places[i]], [places[j]], len(indexes[j]))
                 for (i, j), pair in self.pairs.items()
             },
         )

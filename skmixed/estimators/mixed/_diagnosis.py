@@ -171,7 +171,8 @@ def warn_about(
     for factor, own in zip(fit.spec.used_factors, fit.problem.model.own, strict=True):
         k, _, n_levels = own.shape
         n_rows = fit.products.n_rows
-        if k == 1 and factor not in fit.unidentified and n_levels >= n_rows:  # or see above
+        is_told = factor in fit.unidentified or fit.spec.relation(factor) is not None
+        if k == 1 and not is_told and n_levels >= n_rows:  # or see above
             name = fit.products.factors[factor].index.name
             _warn_of_effects(name, n_levels, n_rows, by_position)
     warn_about_shared_columns(fit.products, fit.spec)

@@ -44,6 +44,7 @@ from skmixed.estimators.mixed._diagnosis import (
     warn_about,
 )
 from skmixed.estimators.mixed._mixed_state import MixedAttributes, MixedState
+from skmixed.estimators.mixed._relations import related
 from skmixed.estimators.mixed._series_ends import SeriesEnds
 from skmixed.estimators.reading._prediction_rows import LinearEstimates
 from skmixed.estimators.reading._training_data import TrainingData
@@ -93,6 +94,8 @@ class LinearState(MixedState):
     def of(cls, model: Any, data: TrainingData, design: Design, fit: Fit, **more: Any) -> Self:
         """Put together what a fit to a table has found; warns where it is in doubt."""
         warn_about(fit, data.unnamed_groups)
+        if fit.spec.relations:
+            design = design.with_levels(fit.products.levels)
         return cls(fit=fit, posterior=fit, **data.known(model, design), **more)
 
     def with_rows(self, model: Any, rows: Rows, residual: ResidualRows | None) -> Self:
@@ -109,13 +112,16 @@ class LinearState(MixedState):
         search, asked = asked_fit(model, design, total, rows.weights, unnamed)
         fit = search(*asked)
         warn_about(fit, unnamed)
+        if fit.spec.relations:
+            design = design.with_levels(fit.products.levels)
         return replace(self, fit=fit, posterior=fit, design=design, ends=ends)
 
     def with_effects_of(self, rows: Rows) -> Self:
         """Take the random effects from the rows so far and further ones, and keep the fit."""
         products = self.posterior.products + CrossProducts.of(self.design.layout, rows)
         posterior = Posterior.of(self.fit, products)
-        return replace(self, posterior=posterior, design=self.design.with_levels(products.levels))
+        design = self.design.with_levels(posterior.products.levels)
+        return replace(self, posterior=posterior, design=design)
 
     def _held(self) -> dict[str, Any]:
         once = {"posterior": None} if self.posterior is self.fit else {}
@@ -254,6 +260,8 @@ def asked_fit(
         check_residual_structure(model, sums.structure, weights)
         newton, _ = search_of(model, products, replace(spec, terms=()))
         return fit_tables, (sums, spec, newton, near)
+    if getattr(model, "relationship", None):
+        products, spec = related(model, products, spec)
     return Fit.of, (products, spec, *search_of(model, products, spec))
 
 

@@ -1,0 +1,80 @@
+"""Relationships that an estimator is given, made part of the model of its sums."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from skmixed.core.model.relation import Relation
+from skmixed.core.model.spec import ModelSpec
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.core.sums.layout import GroupIndex
+from skmixed.design.relationships import Relationship, relations_of
+
+_LABELS_SHOWN = 3  # of those that are not there: enough to see what went wrong
+
+
+def related(
+    model: Any, products: CrossProducts, spec: ModelSpec
+) -> tuple[CrossProducts, ModelSpec]:
+    """Return sums over all levels of the relationships of an estimator, and the model with them.
+
+    Raises ValueError for relationships that do not know a level, that are of no factor, or of one
+    with several random columns, and for searches that do not take any.
+    """
+    if model.solver not in ("auto", "newton"):
+        raise ValueError(
+            f"solver={model.solver!r} does not know relationships: take 'auto' or 'newton'"
+        )
+    known = {name: as_relationship(name, each) for name, each in model.relationship.items()}
+    keys = [each.key for each in products.layout.factors]
+    relations = relations_of(known, keys)
+    indexes = list(products.levels)
+    for factor, relation in relations:
+        _check_columns(spec, factor, indexes[factor].name)
+        _check_levels(relation, indexes[factor])
+        indexes[factor] = relation.index
+    return products.at_levels(indexes), replace(spec, relations=relations)
+
+
+def as_relationship(name: str, given: Any) -> Relationship:
+    """Return what was given for a factor as a relationship."""
+    if isinstance(given, Relationship):
+        return given
+    try:
+        return Relationship(given)
+    except ValueError as error:
+        raise ValueError(f"relationship={{{name!r}: ...}}: {error}") from error
+
+
+def check_beside(residual: Any) -> None:
+    """Raise ValueError for a relationship beside a residual structure, which is None for none."""
+    if residual is not None:
+        raise ValueError(
+            "relationship and residual cannot both be given: the eigenvectors of related levels "
+            "would change with the parameters of the residuals. Leave out one of them"
+        )
+
+
+def _check_columns(spec: ModelSpec, factor: int, name: str) -> None:
+    n_columns = len(spec.factor_columns(factor))
+    if n_columns != 1:
+        raise ValueError(
+            f"levels of {name!r} are related, and have {n_columns} random effects each: a "
+            f"relationship goes with one, as (1 | {name}) or (0 + x | {name}). Give a further "
+            f"effect a copy of the column {name!r} under another name, related or not"
+        )
+
+
+def _check_levels(relation: Relation, index: GroupIndex) -> None:
+    known, labels = relation.index.labels[0], index.labels[0]
+    missing = ~np.isin(labels.astype(object), known.astype(object))
+    if missing.any():
+        shown = [repr(each) for each in labels[missing][:_LABELS_SHOWN].tolist()]
+        kinds = f"; those that it knows are like {known[:1].tolist()}" if missing.all() else ""
+        raise ValueError(
+            f"the relationship of {index.name!r} does not know {int(missing.sum())} of its levels, "
+            f"such as {', '.join(shown)}{kinds}"
+        )

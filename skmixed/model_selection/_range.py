@@ -1,0 +1,190 @@
+"""The range of a spatial correlation, by profile likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+from scipy.spatial import distance
+from sklearn.base import clone
+
+from skmixed.core.fit import Fit
+from skmixed.design.relationships import Relationship, relations_of
+
+_POINTS = 12  # of the range's logarithm: the likelihood in it is smooth, mostly with one maximum
+_SAME_RANGE = 1e-4  # of the logarithm: far below the error of any range
+_BEYOND = 4.0  # times the largest distance: correlations beyond are those of a plane
+
+
+@dataclass(frozen=True, eq=False)
+class RangeProfile:
+    """Likelihoods of a model by the range of a correlation.
+
+    Parameters
+    ----------
+    range : float
+        The range with the highest likelihood, in units of the coordinates.
+    interval : tuple of float
+        Ranges between which the likelihood is not much lower; 0 or infinity where it does not fall
+        so far within those that were tried.
+    table : DataFrame of shape (n_ranges, 2)
+        Columns range and criterion, -2 log-likelihood, restricted if the model's is.
+    estimator : MixedLinearRegressor
+        Fitted at the best range.
+
+    See Also
+    --------
+    profile_range : What makes it.
+    """
+
+    range: float
+    interval: tuple[float, float]
+    table: pd.DataFrame
+    estimator: Any
+
+
+def profile_range(
+    model: Any,
+    X: Any,
+    y: Any,
+    coordinates: pd.DataFrame,
+    *,
+    factor: str,
+    smoothness: float = 1.5,
+    limits: tuple[float, float] | None = None,
+    level: float = 0.95,
+    sample_weight: Any = None,
+    groups: Any = None,
+) -> RangeProfile:
+    """Estimate the range of a Matern correlation between places by profile likelihood.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor
+        With a random intercept of `factor`; it is cloned, and given its relationship.
+    X : array-like or data frame of shape (n, n_features)
+        The columns, as in its `fit`.
+    y : array-like of shape (n,)
+        The response.
+    coordinates : DataFrame of shape (n_places, n_dimensions)
+        Coordinates of the levels of `factor`, which are its index.
+    factor : str
+        Grouping column of the places.
+    smoothness : float, default=1.5
+        Of the correlation, as in `Relationship.matern`.
+    limits : tuple of two float, default=None
+        Ranges to search; None is from half of the smallest to four times the largest distance.
+    level : float, default=0.95
+        Confidence of the interval, between 0 and 1.
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the rows.
+    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+        Labels, if they are no columns of X.
+
+    Returns
+    -------
+    RangeProfile
+        The range, its interval, and the model at it.
+
+    Raises
+    ------
+    ValueError
+        For limits that are not positive and in order, and as `fit` and `Relationship` do.
+
+    See Also
+    --------
+    skmixed.Relationship.matern : The correlation at one range.
+
+    Notes
+    -----
+    The rows are read and summed once; every range takes an eigendecomposition and a search for the
+    variances. The interval holds the ranges whose deviance is above the lowest by no more than the
+    quantile of chi-squared with one degree of freedom.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.model_selection import profile_range
+    >>> rng = np.random.default_rng(0)
+    >>> places = pd.DataFrame({"east": np.arange(40.0)}, index=[f"p{i:02d}" for i in range(40)])
+    >>> smooth = np.convolve(rng.normal(size=50), np.ones(11) / 2.0, mode="valid")
+    >>> X = pd.DataFrame({"place": np.repeat(places.index, 3)})
+    >>> y = np.repeat(smooth, 3) + rng.normal(scale=0.3, size=120)
+    >>> model = MixedLinearRegressor("(1 | place)")
+    >>> found = profile_range(model, X, y, places, factor="place")
+    >>> found.interval[0] < found.range < found.interval[1]
+    True
+    """
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level={level!r} is not between 0 and 1")
+    lower, upper = _limits(coordinates) if limits is None else limits
+    if not 0.0 < lower < upper < np.inf:
+        raise ValueError(f"limits={limits!r} are no two positive, finite ranges in their order")
+
+    def related(length: float) -> Relationship:
+        return Relationship.matern(coordinates, length, smoothness=smoothness)
+
+    def fitted(length: float) -> Any:
+        once = clone(model).set_params(relationship={factor: related(length)})
+        return once.fit(X, y, sample_weight, groups=groups)
+
+    fit: Fit = fitted(float(np.sqrt(lower * upper))).fit_
+    keys = [each.key for each in fit.products.layout.factors]
+    tried: dict[float, float] = {}
+
+    def criterion(log_length: float) -> float:
+        length = float(np.exp(log_length))
+        if length not in tried:
+            relations = relations_of({factor: related(length)}, keys)
+            tried[length] = fit.refit(relations=relations).criterion
+        return tried[length]
+
+    best = _lowest(criterion, np.linspace(np.log(lower), np.log(upper), _POINTS))
+    interval = _interval(criterion, best, np.log(lower), np.log(upper), level)
+    table = pd.DataFrame(sorted(tried.items()), columns=["range", "criterion"])
+    return RangeProfile(float(np.exp(best)), interval, table, fitted(float(np.exp(best))))
+
+
+def _limits(coordinates: Any) -> tuple[float, float]:
+    apart = distance.pdist(np.asarray(coordinates, dtype=np.float64))
+    apart = apart[apart > 0.0]
+    if not len(apart):
+        raise ValueError("all places are one: nothing tells a range")
+    return 0.5 * float(apart.min()), _BEYOND * float(apart.max())
+
+
+def _lowest(criterion: Callable[[float], float], points: np.ndarray[Any, Any]) -> float:
+    """Return where a function is lowest, from points of a grid on."""
+    values = [criterion(point) for point in points]
+    place = int(np.argmin(values))
+    ends = points[max(place - 1, 0)], points[min(place + 1, len(points) - 1)]
+    found = optimize.minimize_scalar(
+        criterion, bounds=ends, method="bounded", options={"xatol": _SAME_RANGE}
+    )
+    return float(found.x if found.fun <= values[place] else points[place])
+
+
+def _interval(
+    criterion: Callable[[float], float], best: float, lower: float, upper: float, level: float
+) -> tuple[float, float]:
+    """Return the ranges where the criterion is above the lowest by a quantile of chi-squared."""
+    limit = criterion(best) + stats.chi2.ppf(level, 1)
+
+    def above(log_length: float) -> float:
+        return criterion(log_length) - limit
+
+    ends = []
+    for end, otherwise in ((lower, 0.0), (upper, np.inf)):
+        if end == best or above(end) <= 0.0:
+            ends.append(otherwise)
+        else:
+            first, last = sorted((end, best))
+            root = optimize.brentq(above, first, last, xtol=_SAME_RANGE)
+            ends.append(float(np.exp(root)))
+    return ends[0], ends[1]
