@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/related_levels.py [--levels 600 2000]
 
-CPU seconds of one fit on arrays, K made before; the second model has an effect of every level beside
+CPU seconds of one fit, K made before; the second model has an effect of every level beside
 that of its relatives. lme4 is left out where R is not there, and for more levels than a thousand.
 """
 

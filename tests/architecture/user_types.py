@@ -23,6 +23,7 @@ from skmixed import (
     MixedLinearRegressorCV,
     MixedNonlinearRegressor,
     OrdinalMixedClassifier,
+    Relationship,
     bayes,
     clmm,
     display,
@@ -165,6 +166,9 @@ class MyRegressor(MixedLinearRegressor):
 
 def others(X: pd.DataFrame, y: "pd.Series[float]") -> None:
     assert_type(MyRegressor().fit(X, y).name(), str)
+    related = {"g": Relationship(pd.DataFrame([[1.0]], ["a"], ["a"]))}
+    animals = MixedLinearRegressor("(1 | g)", relationship=related)
+    assert_type(animals.fit(X, y), MixedLinearRegressor)
     chosen = MixedLinearRegressorCV(["(1 | g)", "(x | g)"]).fit(X, y)
     assert_type(chosen, MixedLinearRegressorCV)
     assert_type(chosen.predict(X), Numbers)
