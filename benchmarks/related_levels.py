@@ -81,7 +81,9 @@ def main():
             taken, fitted = seconds(
                 lambda m=model, X=X, y=y: m.fit(X, y), repeats, time.process_time
             )
-            line = f"| {n_levels:,} | {len(table):,} | `{random}` | {min(taken):.3f}"
+            line = f"| {n_levels:,} | {len(table):,} | `{random}` | {min(taken):.3f}".replace(
+                "1 | ", "1 \\| "
+            )
             cells = ["", "", ""]
             if n_levels <= _MOST_FOR_R:
                 call = f"by_root(y ~ x + {random})"
