@@ -39,6 +39,21 @@ class RangeProfile:
     See Also
     --------
     profile_range : What makes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skmixed import MixedLinearRegressor
+    >>> from skmixed.model_selection import profile_range
+    >>> places = pd.DataFrame({"east": np.arange(20.0)}, index=[f"p{i:02d}" for i in range(20)])
+    >>> X = pd.DataFrame({"place": np.repeat(places.index, 2)})
+    >>> y = np.sin(np.repeat(places["east"], 2) / 2.0) + np.tile([-0.2, 0.2], 20)
+    >>> found = profile_range(
+    ...     MixedLinearRegressor("(1 | place)"), X, y, places, factor="place", limits=(0.5, 20.0)
+    ... )
+    >>> found.table.columns.tolist()
+    ['range', 'criterion']
     """
 
     range: float
