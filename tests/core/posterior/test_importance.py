@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from skmixed.core.posterior import importance
 from skmixed.core.posterior.importance import importance_sample
 from skmixed.core.posterior.pareto_tail import pareto_k, smoothed_weights
 from skmixed.core.posterior.reduced_sums import ReducedSums
@@ -101,3 +102,21 @@ def test_shape_of_pareto_weights():
     assert np.exp(log_weights).sum() == pytest.approx(1.0)
     assert k > 0.7
     assert smoothed_weights(np.zeros(100))[1] == -np.inf
+
+
+def test_a_second_try_that_is_good_is_taken(monkeypatch):
+    learned, tries = importance._learned, []
+
+    def worse_at_first(density, first, n_rounds, n_components, generator):
+        tries.append((n_rounds, n_components))
+        if len(tries) > 1:
+            return learned(density, first, n_rounds, n_components, generator)
+        return TMixture(np.ones(1), np.zeros((1, 2)), 1e-4 * np.eye(2)[None], np.array([30.0]))
+
+    monkeypatch.setattr(importance, "_learned", worse_at_first)
+    sample = drawn(lambda x: -0.5 * np.square(x).sum(axis=1), np.ones(2), n_draws=200)
+    (rounds, components), again = tries
+    assert again == (2 * rounds, 2 * components)
+    assert sample.thinning == 1
+    assert not sample.is_poor
+    assert sample.efficiency > 0.8
