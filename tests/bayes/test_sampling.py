@@ -355,3 +355,11 @@ def test_both_modes_of_a_posterior_have_their_share():
     assert draws.efficiency > 0.5
     assert np.abs((first > second).mean(axis=1) - 0.5).max() < 0.1  # each chain has both
     assert abs((first > second).mean() - 0.5) < 4 * 0.5 / np.sqrt(0.5 * draws.efficiency * 4000)
+
+
+def test_a_bar_shows_the_evaluations_where_it_is_asked_for(capsys):
+    model = fitted("Penicillin")
+    sample(model, n_draws=10, random_state=0)
+    assert not capsys.readouterr().err
+    sample(model, n_draws=10, random_state=0, verbose=1)
+    assert "posterior: 100%" in capsys.readouterr().err
