@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 from sklearn.base import clone
 
 from skmixed import BayesianMixedRegressor, MixedGeneralizedRegressor, MixedLinearRegressor
@@ -282,6 +282,33 @@ PRIORS = {
 }
 
 
+def grouped(n_groups, seed):
+    """Draw x and two further ones, effects of groups and of a new one, and y, groups being of five.
+
+    The deviation of groups is half of sigma, which is one, as are both coefficients.
+    """
+    rng = np.random.default_rng([n_groups, seed])
+    x, new_x = rng.standard_normal(5 * n_groups), rng.standard_normal(2)
+    b = 0.5 * rng.standard_normal(n_groups + 1)
+    return x, new_x, b, 1.0 + x + np.repeat(b[:-1], 5) + rng.standard_normal(len(x))
+
+
+def coverage_at_the_truth(n_groups, n_sets):
+    """Return how often intervals for means hold these where variances are known, (2, n_levels)."""
+    held = np.zeros((2, len(LEVELS)))
+    own = np.eye(n_groups + 1)[np.repeat(np.arange(n_groups), 5)]
+    for seed in range(n_sets):
+        x, new_x, b, y = grouped(n_groups, seed)
+        columns = np.column_stack([np.ones(len(x)), x, own])
+        precision = np.diag([0.0, 0.0, *[4.0] * (n_groups + 1)])
+        covariance = np.linalg.inv(columns.T @ columns + precision)
+        rows = np.column_stack([np.ones(2), new_x, np.eye(n_groups + 1)[[0, -1]]])
+        apart = rows @ (covariance @ columns.T @ y) - (1.0 + new_x + b[[0, -1]])
+        spread = np.sqrt(((rows @ covariance) * rows).sum(axis=1))
+        held += (np.abs(apart) / spread)[:, None] < norm.ppf(TAILS[1::2])
+    return held / n_sets
+
+
 def coverage(n_groups, prior, n_sets):
     """Return how often central intervals hold the truth, (5, n_levels), groups being of five.
 
@@ -290,10 +317,7 @@ def coverage(n_groups, prior, n_sets):
     held = np.zeros((5, len(LEVELS)))
     g = np.repeat(np.arange(n_groups), 5)
     for seed in range(n_sets):
-        rng = np.random.default_rng([n_groups, seed])
-        x, new_x = rng.standard_normal(len(g)), rng.standard_normal(2)
-        b = 0.5 * rng.standard_normal(n_groups + 1)
-        y = 1.0 + x + b[g] + rng.standard_normal(len(g))
+        x, new_x, b, y = grouped(n_groups, seed)
         X = pd.DataFrame({"x": x, "g": g.astype(str)})
         model = BayesianMixedRegressor(
             "(1 | g)", prior=PRIORS[prior], n_draws=250, random_state=seed
@@ -339,6 +363,9 @@ def print_coverage(n_sets):
             shares = 100 * coverage(n_groups, prior, n_sets)
             cells = " | ".join(" / ".join(f"{share:.0f}" for share in row) for row in shares)
             print(f"| {n_groups} | {prior} | {cells} |", flush=True)
+        shares = 100 * coverage_at_the_truth(n_groups, n_sets)
+        cells = " | ".join(" / ".join(f"{share:.0f}" for share in row) for row in shares)
+        print(f"| {n_groups} | variances known | | | | {cells} |", flush=True)
 
 
 def main():
