@@ -79,7 +79,7 @@ class GeneralizedDraws(PosteriorDraws):
     >>> model = MixedGeneralizedRegressor("(1 | shop)").fit(X, visits)
     >>> draws = sample(model, X=X, y=visits, random_state=0)
     >>> draws.predict(pd.DataFrame({"shop": [3, 99]})).round(1)
-    array([2.2, 3. ])
+    array([2.3, 3.2])
     >>> draws.predict_interval(pd.DataFrame({"shop": [3, 99]}), level=0.9).shape
     (2, 2)
     """

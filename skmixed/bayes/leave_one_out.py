@@ -187,7 +187,8 @@ def loo(
     >>> from skmixed.datasets import load_sleepstudy
     >>> X, y = load_sleepstudy(return_X_y=True)
     >>> model = MixedLinearRegressor("(1 | Subject)").fit(X, y)
-    >>> result = loo(model, sample(model, random_state=0), X, y, random_state=0)
+    >>> draws = sample(model, random_state=0)
+    >>> result = loo(model, draws, X, y, random_state=0)
     >>> round(result.total / 10)
     -88
     >>> by_level = loo(model, draws, X, y, leave_out="Subject", random_state=0)
