@@ -137,9 +137,9 @@ class Problem:
         return len(self.model.kept)
 
     @cached_property
-    def n_levels(self) -> list[float]:
+    def n_levels(self) -> tuple[float, ...]:
         """Number of levels of every used factor."""
-        return [self.model.n_levels(factor) for factor in range(len(self.structures))]
+        return tuple(map(self.model.n_levels, range(len(self.structures))))
 
     @cached_property
     def n_effects(self) -> int:

@@ -57,7 +57,6 @@ class ResidualTables:
         """
         plan = Plan.of(layout, rows, None if among is None else among.pairs)
         base = CrossProducts.summed(plan, rows.columns, rows.weights, basis)
-        base = replace(base, plan_bytes=0)
         selections = structure.selections(residual_rows)
         check_memory(base, len({each.key for each in selections}))
         if structure.is_correlated:

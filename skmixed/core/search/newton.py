@@ -27,11 +27,11 @@ from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.search.spread import spread
 from skmixed.core.search.starts import (
     beside_curve,
-    curves,
     has_plenty,
     is_like_residual,
     largest_root,
     other_starts,
+    term_kinds,
     without_weak_terms,
 )
 from skmixed.core.search.state import (
@@ -152,7 +152,7 @@ class Newton:
             if found is None or _surely(again[0]) < _surely(found[0]) - ESCAPE_GAIN:
                 trace = (many.trace[0], many.trace[-1], *again[1].trace)
                 found = again[0], replace(again[1], trace=trace)
-        return found and (found[0], replace(found[1], n_evaluations=spent))
+        return found and (found[0], _having_spent(found[1], spent))
 
     def _confounded(self, problem: Problem, begin: Blocks) -> tuple[int, ...]:
         """Return the positions of factors that the criterion does not depend on."""
@@ -176,9 +176,7 @@ class Newton:
             spent += second.n_evaluations
             if _is_lower(again.criterion, found):
                 found, report = again, second
-        if spent > report.n_evaluations:
-            report = replace(report, n_evaluations=spent)
-        return found, report
+        return found, _having_spent(report, spent)
 
     def _search_without(
         self, problem: Problem, found: Evaluation, report: SolverReport
@@ -193,14 +191,14 @@ class Newton:
             if _is_lower(evaluate_bounded(problem, roots).criterion, found):
                 found, report = self._search(problem, other)
                 spent += report.n_evaluations
-        return found, replace(report, n_evaluations=spent)
+        return found, _having_spent(report, spent)
 
     def _search_beside_curves(
         self, problem: Problem, found: Evaluation, report: SolverReport
     ) -> tuple[Evaluation, SolverReport]:
         """Search again with a larger variance of a curve where that is nearly as low, or lower."""
         spent = report.n_evaluations
-        for place in curves(problem):
+        for place in term_kinds(problem.structures, problem.n_levels).curves:
             tried = beside_curve(found, *place)
             ends = [self._criterion(problem, omegas) for omegas in tried]
             spent += len(ends)
@@ -211,7 +209,7 @@ class Newton:
             spent += second.n_evaluations
             if _is_lower(again.criterion, found):
                 found, report = again, second
-        return found, replace(report, n_evaluations=spent)
+        return found, _having_spent(report, spent)
 
     def _criterion(self, problem: Problem, omegas: Blocks) -> float:
         """Return the criterion at covariances, infinite where it has too few digits."""
@@ -246,6 +244,11 @@ class Newton:
         if problem.n_effects >= problem.n_observations:
             return min(self.max_iter, max(_FEWEST, _MOST_SQUARES // n_theta**2))
         return min(self.max_iter, max(_SHORT, _MOST_SLOPES // n_theta))
+
+
+def _having_spent(report: SolverReport, spent: int) -> SolverReport:
+    """Return a report in which the evaluations of all searches are counted."""
+    return report if spent == report.n_evaluations else replace(report, n_evaluations=spent)
 
 
 def _surely(found: Evaluation) -> float:

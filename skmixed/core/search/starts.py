@@ -7,7 +7,8 @@ different size, can have more than one minimum. On small problems more searches 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from dataclasses import dataclass
+from functools import lru_cache, reduce
 
 import numpy as np
 
@@ -86,9 +87,14 @@ def starts_beside(
     n_effects = sum(s.size * n for s, n in zip(structures, n_levels, strict=True))
     if n_effects > _MOST_EFFECTS:
         return []
-    starts = _shared_variance_starts(structures, total, n_observations, n_levels)
-    starts += _alternatives(structures, lambdas, n_effects <= _FEW_EFFECTS, is_clear)
-    rest = _beside_curves(structures, n_levels)
+    kinds = term_kinds(tuple(structures), tuple(n_levels))
+    starts: list[Start] = []
+    if kinds.shared:
+        starts += _shared_variance_starts(structures, kinds.shared, total, n_observations)
+    if kinds.with_alternatives:
+        has_few = n_effects <= _FEW_EFFECTS
+        starts += _alternatives(kinds.with_alternatives, lambdas, has_few, is_clear)
+    rest = kinds.beside_curves
     if not rest:
         return starts
     singular = reduce(np.logical_or, [(diagonal(lambdas[f]) == 0.0).any(axis=-1) for f in rest])
@@ -112,29 +118,36 @@ def starts_beside(
     return starts
 
 
-def _beside_curves(structures: Sequence[Structure], n_levels: Sequence[float]) -> list[int]:
-    """Return the positions of all factors but those that stand for curves over all rows."""
-    return [
-        f
-        for f, (structure, n) in enumerate(zip(structures, n_levels, strict=True))
-        if n > 1 or not all(block.is_curve(n) for block in structure.blocks)
+@dataclass(frozen=True, slots=True)
+class TermKinds:
+    """Which terms ask for other starts, as factor and columns."""
+
+    curves: tuple[tuple[int, slice], ...]
+    shared: tuple[tuple[int, slice], ...]  # one variance of columns of whatever size, not a curve
+    with_alternatives: tuple[tuple[int, Structure, slice], ...]
+    beside_curves: tuple[int, ...]  # all factors but those that stand for curves over all rows
+
+
+@lru_cache(maxsize=256)
+def term_kinds(structures: tuple[Structure, ...], n_levels: tuple[float, ...]) -> TermKinds:
+    """Find the terms of factors of so many levels that ask for other starts."""
+    terms = [
+        (factor, block, columns, block.is_curve(n))
+        for factor, (structure, n) in enumerate(zip(structures, n_levels, strict=True))
+        for block, columns, _ in structure.slices()
     ]
+    return TermKinds(
+        tuple((f, columns) for f, _, columns, is_curve in terms if is_curve),
+        tuple((f, columns) for f, b, columns, is_curve in terms if b.one_unit and not is_curve),
+        tuple((f, block, columns) for f, block, columns, _ in terms if block.has_alternatives),
+        tuple(dict.fromkeys(f for f, _, _, is_curve in terms if n_levels[f] > 1 or not is_curve)),
+    )
 
 
 def largest_root(found: Evaluation) -> float:
     """Return the largest entry of the lambdas, but for those of curves over all rows."""
-    rest = _beside_curves(found.problem.structures, found.problem.n_levels)
-    return max((max(map(abs, found.lambdas[f].ravel().tolist())) for f in rest), default=0.0)
-
-
-def curves(problem: Problem) -> list[tuple[int, slice]]:
-    """Return the factor and the columns of every curve."""
-    return [
-        (factor, columns)
-        for factor, structure in enumerate(problem.structures)
-        for block, columns, _ in structure.slices()
-        if block.is_curve(problem.n_levels[factor])
-    ]
+    rest = term_kinds(found.problem.structures, found.problem.n_levels).beside_curves
+    return max([max(map(abs, found.lambdas[f].ravel().tolist())) for f in rest], default=0.0)
 
 
 def beside_curve(found: Evaluation, factor: int, columns: slice) -> list[Blocks]:
@@ -160,15 +173,12 @@ def has_plenty(problem: Problem) -> bool:
     factors have not been tried.
     """
     structures, n_levels = problem.structures, problem.n_levels
-    has_others = any(
-        (block.one_unit and block.size > 1 and not block.is_curve(n)) or block.has_alternatives
-        for structure, n in zip(structures, n_levels, strict=True)
-        for block in structure.blocks
-    )
-    rest = _beside_curves(structures, n_levels)
-    n_effects = sum(structures[f].size * n_levels[f] for f in rest)
-    plenty = problem.n_observations >= _PLENTY * n_effects
-    if has_others or not plenty:
+    kinds = term_kinds(structures, n_levels)
+    rest = kinds.beside_curves
+    n_effects = sum([structures[f].size * n_levels[f] for f in rest])
+    if kinds.with_alternatives or problem.n_observations < _PLENTY * n_effects:
+        return False
+    if any(columns.stop - columns.start > 1 for _, columns in kinds.shared):
         return False
     if len(rest) <= 1:
         return True
@@ -238,24 +248,16 @@ def _with_large(structures: Sequence[Structure], chosen: Sequence[int]) -> list[
 
 def _shared_variance_starts(
     structures: Sequence[Structure],
+    shared: Sequence[tuple[int, slice]],
     total: Callable[[int], FloatArray],
     n_observations: FloatArray,
-    n_levels: Sequence[float],
 ) -> list[Start]:
     """Return starts for a variance shared by columns of different size, one for each size.
 
     Each is the variance with which a column of that size matters as much as the residual. Where
     several terms share one, the last start has the largest of all of them together.
     """
-    shared = [
-        (factor, columns)
-        for factor, structure in enumerate(structures)
-        for block, columns, _ in structure.slices()
-        if block.one_unit and not block.is_curve(n_levels[factor])
-    ]
     starts: list[Start] = []
-    if not shared:
-        return starts
     shape = (*n_observations.shape, 1, 1)
     together = [np.tile(np.eye(structure.size), shape) for structure in structures]
     for factor, columns in shared:
@@ -292,7 +294,7 @@ def _has_clear_correlations(found: Evaluation) -> bool:
 
 
 def _alternatives(
-    structures: Sequence[Structure],
+    places: Sequence[tuple[int, Structure, slice]],
     lambdas: Blocks,
     has_few: bool = False,
     is_clear: bool = False,
@@ -302,17 +304,11 @@ def _alternatives(
     Of few effects also those without one of the deviations that a law of correlation ties together;
     none of a law where it `is_clear` what the correlations are.
     """
-    places = [
-        (factor, block, columns)
-        for factor, structure in enumerate(structures)
-        for block, columns, _ in structure.slices()
-        if block.has_alternatives and not (is_clear and block.n_angles)
-    ]
     starts: list[Start] = []
-    if not places:
-        return starts
     omegas = [lam @ transposed(lam) for lam in lambdas]
     for factor, block, columns in places:
+        if is_clear and block.n_angles:
+            continue
         omega = omegas[factor][..., columns, columns]
         others = block.alternatives(omega)
         if has_few and block.n_angles and len(block.deviations) > 1:

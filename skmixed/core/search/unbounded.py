@@ -73,6 +73,8 @@ def runaway(problem: Problem) -> int | None:
     A penalty that falls with a variance, as c log of it, has a minimum beside the likelihood where
     more than c effects have it, besides those that the fixed columns stand for.
     """
+    if not problem.penalties:
+        return None
     ordinary = [
         _unit(problem, f) * np.eye(structure.size) for f, structure in enumerate(problem.structures)
     ]

@@ -93,8 +93,7 @@ class CrossProducts:
     @classmethod
     def of(cls, layout: Layout, rows: Rows, basis: FloatArray | None = None) -> CrossProducts:
         """Sum over rows of the layout, about a shift that by default the rows choose."""
-        products = cls.filled(Plan.of(layout, rows), rows.columns, rows.weights, basis)
-        return replace(products, plan_bytes=0)
+        return cls._whole(Plan.of(layout, rows), rows.columns, rows.weights, basis)
 
     @classmethod
     def filled(
@@ -104,11 +103,23 @@ class CrossProducts:
         weights: FloatArray | None = None,
         basis: FloatArray | None = None,
     ) -> CrossProducts:
-        """Sum the rows of a plan: columns of its layout, (n, n_columns), and weights, (n,).
+        """Sum the rows of a plan that is kept: columns, (n, n_columns), and weights, (n,).
 
         The shift is one that by default the rows choose. Raises ValueError for weights or columns
         whose products leave the range of floating-point numbers.
         """
+        products = cls._whole(plan, columns, weights, basis)
+        return replace(products, plan_bytes=plan.n_bytes)
+
+    @classmethod
+    def _whole(
+        cls,
+        plan: Plan,
+        columns: FloatArray,
+        weights: FloatArray | None,
+        basis: FloatArray | None,
+    ) -> CrossProducts:
+        """Sum the rows of a plan, within levels too where these lie far apart."""
         products = cls.summed(plan, columns, weights, basis)
         sizes = [len(block.index) for block in products.factors]
         if sizes:
@@ -164,7 +175,6 @@ class CrossProducts:
             gram=gram,
             factors=factors,
             pairs=pairs,
-            plan_bytes=plan.n_bytes,
             unit=unit,
         )
 

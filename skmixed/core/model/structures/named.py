@@ -61,6 +61,7 @@ def structure_named(name: str, size: int) -> Structure:
     return STRUCTURES[kind](size, *rank)
 
 
+@lru_cache(maxsize=256)
 def structures_of_terms(name: str, size: int) -> tuple[str, ...]:
     """Return the names of the structures of the independent terms that a name stands for.
 
@@ -80,6 +81,7 @@ def structures_of_terms(name: str, size: int) -> tuple[str, ...]:
     return (name.replace("fa", "rr"), "diagonal") if kind == "fa" else (name,)
 
 
+@lru_cache(maxsize=64)
 def is_ordered(name: str) -> bool:
     """Tell whether a structure asks for the order of the columns."""
     kind, _ = _kind_and_rank(name)
