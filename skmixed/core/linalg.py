@@ -238,7 +238,8 @@ def least_squares(gram: FloatArray) -> tuple[FloatArray, float]:
         units = 1.0 / np.sqrt(np.where(squares > 0.0, squares, np.inf))
         inverse = inverse_felt(own * units[:, None] * units, p * np.finfo(float).eps)
         coef = units * (inverse @ (right * units))
-    to_residual = np.ones(p + 1)
+    to_residual = np.empty(p + 1)
+    to_residual[p] = 1.0
     np.negative(coef, out=to_residual[:p])
     return np.asarray(coef), float(to_residual @ gram @ to_residual)
 
@@ -258,6 +259,11 @@ def trust_region_step(
         if not info and inner @ inner <= np.square(radius):
             return np.asarray(inner), np.asarray(-(inner @ gradient) / 2.0)
     values, vectors = eigenpairs(hessian)
+    if hessian.ndim == 2 and values[0] > _FLAT_DIRECTION * values[-1] + _TINY:
+        along = gradient @ vectors
+        shrunk = -along / values
+        if shrunk @ shrunk <= np.square(radius):
+            return vectors @ shrunk, np.asarray(-(shrunk @ along) / 2.0)
     along = (gradient[..., None, :] @ vectors)[..., 0, :]
     sizes = np.abs(values)
     floor = _FLAT_DIRECTION * np.maximum(sizes[..., :1], sizes[..., -1:]) + _TINY

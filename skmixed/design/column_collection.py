@@ -250,7 +250,7 @@ class ColumnCollection:
         slopes = self.add_slopes(term, levels_of)
         curves = [self.add_smooth(each) for each in term.smooths]
         lines = tuple((self.names[place], (place,)) for each in curves for place in each.free)
-        written = tuple(dict([*slopes, *lines]).items())
+        written = tuple(dict([*slopes, *lines]).items()) if lines else slopes
         places = (CONSTANT,) * term.intercept + tuple(p for _, places in written for p in places)
         jointly = terms_of(factor, places, covariance) if places else ()
         beside = [(own, ()) for each in curves for own in each.terms(factor)]

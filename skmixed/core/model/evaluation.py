@@ -135,7 +135,8 @@ class Evaluation:
     @cached_property
     def to_residual(self) -> FloatArray:
         """The vector w = (-beta, 1), of shape (p + 1,), so that [X y] w = y - X beta."""
-        w = np.ones(len(self.lower))
+        w = np.empty(len(self.lower))
+        w[-1] = 1.0
         np.matmul(-self.lower[-1, :-1], self._fixed_root, out=w[:-1])
         return w
 

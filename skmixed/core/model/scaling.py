@@ -144,8 +144,9 @@ def independent_columns(gram: FloatArray) -> tuple[int, ...]:
         pivot = float(rest[j, j])
         if pivot > _INDEPENDENT_SHARE * square:
             kept.append(j)
-            column = rest[:, j] / math.sqrt(pivot)
-            rest -= column[:, None] * column
+            if j + 1 < len(rest):
+                column = rest[:, j] / math.sqrt(pivot)
+                rest -= column[:, None] * column
     return tuple(kept)
 
 
@@ -168,8 +169,12 @@ def _power_of_two_scales(maps: FloatArray, products: CrossProducts) -> FloatArra
     The p columns are given in the stored ones by `maps`, (n_columns, p).
     """
     mean_squares = ((products.gram @ maps) * maps).sum(axis=0) / products.sum_weights
-    positive = np.where(mean_squares > 0, mean_squares, 1.0)
-    return np.exp2(-np.rint(0.5 * np.log2(positive)))
+    return np.array(
+        [
+            math.ldexp(1.0, -round(0.5 * math.log2(each))) if 0.0 < each < math.inf else 1.0
+            for each in mean_squares.tolist()
+        ]
+    )
 
 
 def _random_maps(

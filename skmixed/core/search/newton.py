@@ -9,6 +9,7 @@ the curved valley that a vanishing first variance leaves.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import ClassVar
@@ -361,7 +362,7 @@ class ThetaSearch(SearchState):
             return True
         before, lambdas = self.current.criterion, self.current.lambdas
         theta = self.theta + units * step
-        length = float(np.linalg.norm(step))
+        length = math.sqrt(step @ step)
         try:
             trial = self.evaluate(theta)
         except LostPrecisionError:
@@ -376,7 +377,7 @@ class ThetaSearch(SearchState):
         if accepted:
             self.theta, self.current = theta, trial
             self.pivot()
-        self.record(self.current.criterion, float(np.linalg.norm(slope)), length, accepted)
+        self.record(self.current.criterion, math.sqrt(slope @ slope), length, accepted)
         if accepted and self.goes_on_straight(lambdas, gained):
             return False
         small = predicted < ROUNDING_MARGIN * max(self.settings.tol, self.current.rounding)

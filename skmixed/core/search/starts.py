@@ -97,10 +97,14 @@ def starts_beside(
     rest = kinds.beside_curves
     if not rest:
         return starts
-    singular = reduce(np.logical_or, [(diagonal(lambdas[f]) == 0.0).any(axis=-1) for f in rest])
     n_effects = sum(structures[f].size * n_levels[f] for f in rest)
+    is_scarce = np.bool_(True)
     if len(rest) == 1 and (structures[rest[0]].size == 1 or n_effects > _HANDFUL):
-        singular = singular & (n_observations < _PLENTY * n_effects)
+        is_scarce = n_observations < _PLENTY * n_effects
+        if not is_scarce.any():
+            return starts
+    singular = reduce(np.logical_or, [(diagonal(lambdas[f]) == 0.0).any(axis=-1) for f in rest])
+    singular = singular & is_scarce
     is_wide = len(rest) == 1 and structures[rest[0]].size >= WIDE
     if is_wide or (len(rest) > 1 and n_effects > MOST_EFFECTS):
         n_theta = sum(structures[f].n_theta for f in rest)

@@ -135,7 +135,7 @@ class SearchState:
             if is_like_residual(self.problem, f):
                 flat.append(f)
                 continue
-            felt = least * np.trace(self.current.factorisation.total_information(f))
+            felt = least * self.current.factorisation.total_information(f).trace()
             slope = np.abs(self.current.gradient[f]).max()
             if slope < felt and np.abs(hessian[place]).max() < felt:
                 flat.append(f)

@@ -123,6 +123,8 @@ class Unstructured(Linear):
         if self.size == 1:
             return order
         variances = diagonal(omega)
+        if variances.ndim == 1:
+            return _order_of_one(variances, order)
         is_shared = order.ndim == 1
         present = variances[..., order] if is_shared else np.take_along_axis(variances, order, -1)
         later = np.maximum.accumulate(present[..., ::-1], axis=-1)[..., ::-1]
@@ -347,6 +349,16 @@ def diagonal_units(size: int) -> FloatArray:
 @lru_cache(maxsize=64)
 def _one_variance(size: int) -> FloatArray:
     return read_only(np.eye(size)[None])
+
+
+def _order_of_one(variances: FloatArray, order: IntArray) -> IntArray:
+    """Return the pivot order, (k,), of one covariance with variances, (k,)."""
+    least = np.inf
+    for variance in variances[order].tolist():
+        if variance > PIVOT_RATIO * least:
+            return np.argsort(-variances, kind="stable")
+        least = min(least, variance)
+    return order
 
 
 def permuted(omega: FloatArray, order: IntArray) -> FloatArray:
