@@ -84,7 +84,7 @@ def starts_beside(
     for them. Curves are left out: `beside_curve` is for them. `total` is Z'W Z of a factor,
     (..., k, k).
     """
-    n_effects = sum(s.size * n for s, n in zip(structures, n_levels, strict=True))
+    n_effects = sum([s.size * n for s, n in zip(structures, n_levels, strict=True)])
     if n_effects > _MOST_EFFECTS:
         return []
     kinds = term_kinds(tuple(structures), tuple(n_levels))
@@ -97,21 +97,7 @@ def starts_beside(
     rest = kinds.beside_curves
     if not rest:
         return starts
-    n_effects = sum(structures[f].size * n_levels[f] for f in rest)
-    is_scarce = np.bool_(True)
-    if len(rest) == 1 and (structures[rest[0]].size == 1 or n_effects > _HANDFUL):
-        is_scarce = n_observations < _PLENTY * n_effects
-        if not is_scarce.any():
-            return starts
-    singular = reduce(np.logical_or, [(diagonal(lambdas[f]) == 0.0).any(axis=-1) for f in rest])
-    singular = singular & is_scarce
-    is_wide = len(rest) == 1 and structures[rest[0]].size >= WIDE
-    if is_wide or (len(rest) > 1 and n_effects > MOST_EFFECTS):
-        n_theta = sum(structures[f].n_theta for f in rest)
-        is_scarce = (n_observations < _MANY_ROWS_AN_EFFECT * n_effects) & (
-            n_theta <= _MOST_PARAMETERS
-        )
-        singular = singular & is_scarce
+    singular = _singular_ends(structures, lambdas, rest, n_observations, n_levels)
     n_terms = sum(len(structures[f].blocks) for f in rest)
     if n_terms == 1:
         if singular.any():
@@ -120,6 +106,33 @@ def starts_beside(
         is_wanted = singular | has_resembling
         starts += [(omegas, is_wanted) for omegas in _with_large(structures, rest)]
     return starts
+
+
+def _singular_ends(
+    structures: Sequence[Structure],
+    lambdas: Blocks,
+    rest: Sequence[int],
+    n_observations: FloatArray,
+    n_levels: Sequence[float],
+) -> BoolArray:
+    """Tell which searches ended where a variance of some factors is zero and another end may be.
+
+    None may be where one factor has plenty of rows for each effect, but for a handful of these.
+    """
+    n_effects = sum([structures[f].size * n_levels[f] for f in rest])
+    widest = max([structures[f].size for f in rest])
+    is_wanted = np.ones(n_observations.shape, dtype=np.bool_)
+    if len(rest) == 1 and (widest == 1 or n_effects > _HANDFUL):
+        is_wanted = np.asarray(n_observations < _PLENTY * n_effects)
+        if not is_wanted.any():
+            return is_wanted
+    is_wide = len(rest) == 1 and widest >= WIDE
+    if is_wide or (len(rest) > 1 and n_effects > MOST_EFFECTS):
+        n_theta = sum([structures[f].n_theta for f in rest])
+        is_wanted &= n_observations < _MANY_ROWS_AN_EFFECT * n_effects
+        is_wanted &= n_theta <= _MOST_PARAMETERS
+    singular = [(diagonal(lambdas[f]) == 0.0).any(axis=-1) for f in rest]
+    return np.asarray(reduce(np.logical_or, singular) & is_wanted)
 
 
 @dataclass(frozen=True, slots=True)
