@@ -104,6 +104,7 @@ def _kind_and_rank(name: str) -> tuple[str, list[int]]:
     return (found[1], [int(found[2])]) if found else (name, [])
 
 
+@lru_cache(maxsize=256)
 def joined(terms: tuple[Structure, ...]) -> Structure:
     """Return the structure of all terms of a factor: that of the only one, or their blocks."""
     if len(terms) == 1:
