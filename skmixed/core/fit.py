@@ -64,8 +64,7 @@ class Fit:
         if not spec.terms or not problem.is_determined:
             zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
-        if problem.penalties:
-            check_penalties(problem, products)
+        check_penalties(problem, products)
         searched = collapsed(problem)
         with threads_for(searched.structures, searched.n_levels, searched.rank):
             try:
