@@ -106,7 +106,7 @@ def test_numbers_of_parameters(name, n_theta):
     assert block.directions(np.ones(n_theta), np.arange(3)).shape == (n_theta, 3, 3)
     structure = joined((block, Unstructured(1)))
     assert (structure.size, structure.n_theta) == (4, n_theta + 1)
-    assert joined((block,)) is block
+    assert joined((block,)) == block
 
 
 def test_names():
