@@ -26,6 +26,9 @@ DRAWN = {
     "ShrinkageDisplay": (lambda cls, m: cls.from_estimator(m, TEETH, Y), NO_EFFECTS),
 }  # fmt: skip
 
+# Curves and profiles have tests of their own, and posteriors know no residual structures.
+OTHERS = {"PredictiveCheckDisplay", "ProfileDisplay", "SmoothDisplay"}
+
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
@@ -33,7 +36,7 @@ def model(request):
     return lmer(formula, TEETH, residual=residual)
 
 
-@pytest.mark.parametrize("name", sorted(set(display.__all__) - {"SmoothDisplay", "ProfileDisplay"}))
+@pytest.mark.parametrize("name", sorted(set(display.__all__) - OTHERS))
 def test_displays_are_drawn_or_refused(model, name):
     draw, without_effects = DRAWN[name]
     if without_effects and not model.random_effects_:

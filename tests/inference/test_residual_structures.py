@@ -78,6 +78,9 @@ USES = {
         lambda m: confidence_intervals(m, method="bootstrap", n_samples=3, X=TEETH, y=Y),
         None, None,
     ),
+    "heritability": (
+        lambda m: inference.heritability(m), "one residual variance", "one residual variance",
+    ),
     "icc": (lambda m: icc(m), "no random terms", None),
     "influence": (lambda m: influence(m, TEETH, Y), SERIES, None),
     "linear_hypothesis": (lambda m: inference.linear_hypothesis(m, "age = 0"), None, None),
