@@ -60,12 +60,13 @@ class Smooth:
 
         Raises ValueError where there is nothing to make a curve of.
         """
-        x = evaluate_expression(term.argument, table, context=context)
+        names = text_names(table.columns)
+        x = evaluate_expression(term.argument, table, names, context)
         by, times = None, None
         if term.by is not None:
-            terms = _by_terms(term, text_names(table.columns), context)
+            terms = _by_terms(term, names, context)
             by, times = learn_terms(terms, table, context)
-        used = variables(term.argument, text_names(table.columns))
+        used = variables(term.argument, names)
         smooth = cls(term, _basis_of(term, x), by, used, dict(context))
         smooth._refuse_outside(x)
         return smooth, smooth._columns(x, times)

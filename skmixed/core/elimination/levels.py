@@ -7,6 +7,7 @@ go to LAPACK and BLAS, level by level or in halves.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import lapack
@@ -27,7 +28,7 @@ _LONG_SUMS = 6  # terms: shorter sums are as fast with the levels along the last
 _MANY_PRODUCTS = 50_000  # fewer do not pay for bringing the levels to the front and back
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class LevelShrinkage:
     """What the levels of one factor contribute to V at a given lambda, which may be singular.
 
@@ -40,7 +41,7 @@ class LevelShrinkage:
     whitener: (
         FloatArray  # (k, k, n_levels), T, so that T'T = lambda (lambda'A lambda + I)^-1 lambda'
     )
-    shrinker: FloatArray  # (k, k, n_levels), B = (I + A Omega)^-1
+    back: FloatArray  # (k, k, n_levels), L^-1 S^-1 Q'; D of one column
 
     @classmethod
     def at(
@@ -62,7 +63,14 @@ class LevelShrinkage:
             inner = multiply_right(multiply(root.T, products), root)
             _, half, log_det = cholesky_plus_identity(inner)
             whitener, back = multiply_right(half, root.T), multiply_right(half, inverse)
-        return cls(log_det, whitener, multiply_transposed(back, whitener))
+        return cls(log_det, whitener, back)
+
+    @cached_property
+    def shrinker(self) -> FloatArray:
+        """B = (I + A Omega)^-1 of every level, (k, k, n_levels)."""
+        if len(self.back) == 1:
+            return np.asarray(1.0 / self.back)
+        return multiply_transposed(self.back, self.whitener)
 
     def remaining(
         self,
@@ -88,7 +96,7 @@ def _scalar(products: FloatArray, lam: float, times: FloatArray | None) -> Level
     d = 1.0 + lam**2 * products
     logs = np.log(d)
     log_det = float(logs.sum() if times is None else (logs @ times)[0, 0])
-    return LevelShrinkage(log_det, lam / np.sqrt(d), 1.0 / d)
+    return LevelShrinkage(log_det, lam / np.sqrt(d), d)
 
 
 def invertible_root(lam: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -130,8 +138,9 @@ def cholesky_plus_identity(products: FloatArray) -> tuple[FloatArray, FloatArray
 def _cholesky_by_level(products: FloatArray) -> tuple[FloatArray, FloatArray, float]:
     """Do it by LAPACK, which finds the inverse of an upper triangle without exchanging rows."""
     if products[0, 0].size == 1:
-        whole = products.reshape(len(products), -1)
-        whole, info = lapack.dpotrf(whole + np.eye(len(whole)), lower=1, clean=1)
+        inner = np.array(products.reshape(len(products), -1), order="F")
+        inner.ravel(order="K")[:: len(inner) + 1] += 1.0
+        whole, info = lapack.dpotrf(inner, lower=1, clean=1, overwrite_a=1)
         if info:
             raise np.linalg.LinAlgError("not positive definite")
         log_det = 2.0 * float(np.log(whole.diagonal()).sum())
@@ -203,6 +212,8 @@ def multiply_levels(left: FloatArray, right: FloatArray) -> FloatArray:
     """
     if left.shape[1] == 1:
         return left[:, 0, None, :] * right[None, 0, :, :]
+    if left.shape[1] >= _LONG_SUMS and left.shape[2:] == right.shape[2:] == (1,):
+        return (left[:, :, 0] @ right[:, :, 0])[:, :, None]
     if left.shape[1] >= _LONG_SUMS and left.size * right.shape[1] >= _MANY_PRODUCTS:
         return _levels_last(np.matmul(_levels_first(left), _levels_first(right)))
     return np.asarray(np.einsum("ab...,bc...->ac...", left, right))

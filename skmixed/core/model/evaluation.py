@@ -66,7 +66,7 @@ class Evaluation:
                 same.__dict__[name] = self.__dict__[name]
         return same
 
-    @property
+    @cached_property
     def omegas(self) -> Blocks:
         """Relative covariances of every factor, (k, k)."""
         return [lam @ lam.T for lam in self.lambdas]
@@ -103,7 +103,7 @@ class Evaluation:
         zipped = zip(self.problem.penalties, self.lambdas, strict=True)
         return sum(float(penalty.value(lam)) for penalty, lam in zipped)
 
-    @property
+    @cached_property
     def rounded_square(self) -> float:
         """Error to expect in the residual sum of squares from rounding.
 

@@ -14,9 +14,10 @@ from skmixed.core.residual.joint_derivatives import joint_gradient, joint_model
 from skmixed.core.residual.residual_problem import ResidualProblem, check_determined
 from skmixed.core.search.coordinates import Coordinates, local_model
 from skmixed.core.search.minque import minque_start
-from skmixed.core.search.newton import Newton, ThetaSearch
+from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import SolverReport
 from skmixed.core.search.state import ESCAPE_GAIN
+from skmixed.core.search.theta_search import ThetaSearch
 from skmixed.core.search.unbounded import NoMaximumError, evaluate_bounded
 
 _HOPELESS = 4.0  # a parameter above the lowest criterion found: a start with none lower near

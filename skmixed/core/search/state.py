@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -24,10 +25,21 @@ _SHARES = (1.0, 0.25, 0.0625)  # of the way to the boundary, at which to look al
 _LONGEST_LINE = 1e3  # steps on a line that does not meet the boundary
 _EDGE_VALUE = 1e-12  # relative eigenvalue: of less, a covariance counts as on the boundary
 _TINY = float(np.finfo(float).tiny)  # divisor in the place of zero
+_LEAST_RATIO = 1e-2  # of a variance to the one before: Newton's steps find what is nothing
 
 
 class SearchSettings(Protocol):
     """What a search is told."""
+
+    @property
+    def tol(self) -> float:
+        """A decrease of the criterion that does not matter."""
+        ...
+
+    @property
+    def max_iter(self) -> int:
+        """Most evaluations of the criterion."""
+        ...
 
     @property
     def callback(self) -> Callback | None:
@@ -156,6 +168,23 @@ def _length_within(omega: FloatArray, step: FloatArray) -> float:
     half = vectors / np.sqrt(np.maximum(values, _EDGE_VALUE * values[-1] + _TINY))
     least = float(eigenvalues(half.T @ step @ half)[0])
     return min(_LONGEST_LINE, 1.0 / max(-least, _TINY))
+
+
+def with_larger_curves(evaluation: Evaluation, curves: Sequence[tuple[int, slice]]) -> Blocks:
+    """Return relative covariances, (k, k) a factor, with those of curves after a fixed-point step.
+
+    MINQUE(0) takes curves for smaller than they are, and Newton's steps lead up slowly. A variance
+    is multiplied by u'u / sigma^2 over tr F less what the fixed columns take, which are equal at
+    the optimum (Wood & Fasiolo 2017, doi:10.1111/biom.12666).
+    """
+    omegas = [omega.copy() for omega in evaluation.omegas]
+    scores, slopes = evaluation.scores(), evaluation.gradient
+    for factor, columns in curves:
+        square = float(np.square(scores[factor][columns]).sum() / evaluation.sigma2)
+        expected = float(slopes[factor][columns, columns].trace()) + square
+        if expected > 0.0:
+            omegas[factor][columns, columns] *= max(square / expected, _LEAST_RATIO)
+    return omegas
 
 
 def em_step(evaluation: Evaluation) -> Blocks:

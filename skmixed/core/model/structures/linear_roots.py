@@ -177,6 +177,13 @@ class _Uncorrelated(Linear):
 
     __slots__ = ()
 
+    def directions(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        return np.asarray(2.0 * theta[..., None, None] * self.patterns(order))
+
+    def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
+        alone = diagonal(self.patterns(order))
+        return diagonal_matrix(2.0 * (diagonal(gradient) @ alone.T))
+
     @property
     def correlations(self) -> tuple[tuple[int, int], ...]:
         return ()
@@ -287,9 +294,21 @@ class Identity(_Uncorrelated):
 
 
 class LinearBlocks(Linear, BlockDiagonal):
-    """Terms of which all are linear in theta, and so all together."""
+    """Terms of which all are linear in theta, and so all together; many columns go by terms."""
 
     __slots__ = ()
+
+    def lam(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        kind = BlockDiagonal if self.size >= WIDE else Linear
+        return kind.lam(self, theta, order)
+
+    def directions(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        kind = BlockDiagonal if self.size >= WIDE else Linear
+        return kind.directions(self, theta, order)
+
+    def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
+        kind = BlockDiagonal if self.size >= WIDE else Linear
+        return kind.curvature(self, theta, order, gradient)
 
     def patterns(self, order: IntArray) -> FloatArray:
         if order.ndim > 1:
