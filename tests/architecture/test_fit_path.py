@@ -9,7 +9,7 @@ from skmixed import MixedLinearRegressor
 from skmixed.datasets import load_sleepstudy
 
 PACKAGE = Path(skmixed.__file__).parent
-MOST_FILES, MOST_CALLS = 36, 14  # of a random intercept; deep in one another
+MOST_FILES, MOST_CALLS = 38, 14  # of a random intercept; deep in one another
 
 
 def test_a_plain_fit_is_a_short_walk():
