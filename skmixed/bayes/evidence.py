@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,14 +13,17 @@ from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.inference.comparable import check_same_data
 from skmixed.inference.table import Table
 
+T = TypeVar("T")
 
-def compare(draws: Mapping[str, PosteriorDraws]) -> Table:
+
+def compare(draws: Mapping[str, PosteriorDraws] | Sequence[PosteriorDraws]) -> Table:
     """Compare models by their evidence, the marginal likelihood of the data.
 
     Parameters
     ----------
-    draws : dict of str to PosteriorDraws
-        Draws from the posteriors of the models, under priors that integrate to one.
+    draws : dict of str to PosteriorDraws, or list of these
+        Draws from the posteriors of the models, under priors that integrate to one; without names
+        they are called "model 1" and so on.
 
     Returns
     -------
@@ -30,6 +34,8 @@ def compare(draws: Mapping[str, PosteriorDraws]) -> Table:
 
     Raises
     ------
+    TypeError
+        If something else stands in the place of draws.
     ValueError
         If a prior does not integrate to one, or the models were fitted to different data.
 
@@ -55,6 +61,7 @@ def compare(draws: Mapping[str, PosteriorDraws]) -> Table:
     >>> compare(draws).to_frame().index[0]
     '(Days | Subject)'
     """
+    draws = by_name(draws, PosteriorDraws, "draws, what sample returns")
     names = list(draws)
     for name, each in draws.items():
         if np.isnan(each.log_evidence):
@@ -74,3 +81,18 @@ def compare(draws: Mapping[str, PosteriorDraws]) -> Table:
         index=names,
     )
     return Table("Models by evidence", frame.iloc[np.argsort(-evidence, kind="stable")])
+
+
+def by_name(given: Any, kind: type[T], wanted: str) -> dict[str, T]:
+    """Return what is known of models by name; in a list they have numbers.
+
+    Raises TypeError for what is not of the kind that is wanted.
+    """
+    if isinstance(given, kind):
+        given = [given]
+    named = isinstance(given, Mapping)
+    found = dict(given) if named else {f"model {n}": each for n, each in enumerate(given, 1)}
+    for name, each in found.items():
+        if not isinstance(each, kind):
+            raise TypeError(f"{name!r} is of type {type(each).__name__}: give {wanted}")
+    return found

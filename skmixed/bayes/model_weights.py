@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import LinearConstraint, minimize
 
+from skmixed.bayes.evidence import by_name
 from skmixed.bayes.leave_one_out import LeaveOneOut
 from skmixed.core.linalg import FloatArray
 from skmixed.inference.table import Table
@@ -15,13 +16,14 @@ from skmixed.inference.table import Table
 _STACKING_TOLERANCE = 1e-10  # of the mean log density of rows, in weights of no more digits
 
 
-def stack(results: Mapping[str, LeaveOneOut]) -> Table:
+def stack(results: Mapping[str, LeaveOneOut] | Sequence[LeaveOneOut]) -> Table:
     """Weight models so that their mixture predicts rows best.
 
     Parameters
     ----------
-    results : dict of str to LeaveOneOut
-        What `loo` says of the models, of the same rows in the same order.
+    results : dict of str to LeaveOneOut, or list of these
+        What `loo` says of the models, of the same rows in the same order; without names they are
+        called "model 1" and so on.
 
     Returns
     -------
@@ -31,6 +33,8 @@ def stack(results: Mapping[str, LeaveOneOut]) -> Table:
 
     Raises
     ------
+    TypeError
+        If something else stands in the place of what `loo` says.
     ValueError
         If the numbers of rows differ.
 
@@ -58,6 +62,7 @@ def stack(results: Mapping[str, LeaveOneOut]) -> Table:
     >>> stack(results).to_frame().index[0]
     '(Days | Subject)'
     """
+    results = by_name(results, LeaveOneOut, "what loo returns")
     names, found = list(results), list(results.values())
     if len({len(each.elpd) for each in found}) != 1:
         raise ValueError("stack needs what loo says of the same rows, in the same order")

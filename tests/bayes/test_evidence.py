@@ -187,3 +187,16 @@ def test_prior_draws_are_of_the_model(sleepstudy):
         prior_predict(model, X, prior="reference")
     with pytest.raises(ValueError, match="n_draws=0"):
         prior_predict(model, X, n_draws=0)
+
+
+def test_models_without_names_have_numbers_and_other_things_are_named():
+    X, y = load_sleepstudy(return_X_y=True)
+    model = MixedLinearRegressor("(1 | Subject)").fit(X, y)
+    draws = sample(model, n_draws=100, random_state=0)
+    assert compare([draws, draws]).to_frame().index.tolist() == ["model 1", "model 2"]
+    with pytest.raises(TypeError, match="'a' is of type MixedLinearRegressor: give draws"):
+        compare({"a": model})
+    left_out = loo(model, draws, X, y, random_state=0)
+    assert stack([left_out]).to_frame()["weight"].tolist() == pytest.approx([1.0])
+    with pytest.raises(TypeError, match="'model 1' is of type PosteriorDraws: give what loo"):
+        stack([draws])
