@@ -316,6 +316,27 @@ def test_20_posterior():
     assert all(0.2 < each < 1.2 for each in medians)  # a grid under half-t: 0.80
 
 
+def test_21_growth_curves():
+    text = draw("21_growth_curves", pictures=2)
+    assert "Asym    192.1    15.7" in text  # nlmer: 192.05, 15.66
+    assert re.search(r"model 2 .* 0.031 +0.43", text)
+
+
+def test_22_related_levels():
+    text = draw("22_related_levels", pictures=2)
+    independent, related = (
+        float(re.search(rf"{name} +(\S+)", text)[1]) for name in ("independent", "related")
+    )
+    assert related < independent - 10.0
+    heritability = re.search(r"animal +(\S+) +\S+ +(\S+) +(\S+)", text).groups()
+    estimate, lower, upper = map(float, heritability)
+    assert lower < 16.0 / 41.0 < upper  # as drawn
+    assert lower < estimate < upper
+    assert float(re.search(r"never weighed: .* (\S+)$", text, re.MULTILINE)[1]) > 0.4
+    lower, upper = map(float, re.search(r"range .*, from (\S+) to (\S+)", text).groups())
+    assert lower < 3.0 < upper
+
+
 def test_every_example_of_the_gallery_is_run_here():
     numbered = sorted(path.stem for path in (ROOT / "examples").glob("[0-9]*.py"))
     assert [name[:2] for name in numbered] == [f"{n:02}" for n in range(1, len(numbered) + 1)]

@@ -167,6 +167,7 @@ def test_clone_and_parameters():
         "group_features": ["class"],
         "covariance": {"school": "diagonal"},
         "residual": "var(school)",
+        "relationship": None,
         "method": "ml",
         "prior": {"school": Gamma(2.0, 1.0)},
         "fit_intercept": True,
