@@ -82,7 +82,7 @@ def _points(size: int) -> tuple[FloatArray, FloatArray]:
         grid = np.stack(np.meshgrid(*[nodes] * size, indexing="ij"), axis=-1)
         product = np.prod(np.meshgrid(*[weights] * size, indexing="ij"), axis=0).ravel()
         return grid.reshape(-1, size), product / product.sum()
-    sequence = stats.qmc.Sobol(max(size, _MOST_DIRECTIONS + 1), rng=0)
+    sequence = stats.qmc.Sobol(max(size, _MOST_DIRECTIONS + 1), seed=np.random.default_rng(0))
     points = stats.norm.ppf(sequence.random_base2(_LOG2_POINTS - 1))
     both = np.vstack([points, -points])  # odd moments are exactly zero
     return both, np.full(len(both), 1.0 / len(both))
