@@ -26,7 +26,7 @@ _EIGEN_MATRICES = 6  # of the size of K at a time: K of the levels with rows, wo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Directions:
+class LevelDirections:
     """Independent effects u of which those of related levels are made, b = T u + rest."""
 
     of_levels: FloatArray  # (n_levels, n_directions), T
@@ -60,14 +60,14 @@ def rotated(
     pairs: Mapping[tuple[int, int], PairBlock],
     indexes: list[GroupIndex],
     relations: list[Relation | None],
-) -> tuple[ScaledModel, dict[tuple[int, int], PairBlock], tuple[Directions | None, ...]]:
+) -> tuple[ScaledModel, dict[tuple[int, int], PairBlock], tuple[LevelDirections | None, ...]]:
     """Put directions in the place of related levels, whose factors have one random column each.
 
     Everything is by the positions of the used factors. Raises ValueError for levels that a relation
     does not know, and MemoryError where the eigenvectors would not fit into this machine.
     """
     own, right = list(model.own), list(model.right)
-    found: list[Directions | None] = []
+    found: list[LevelDirections | None] = []
     for position, (index, relation) in enumerate(zip(indexes, relations, strict=True)):
         if relation is None:
             found.append(None)
@@ -89,7 +89,7 @@ def rotated(
 
 def _directions(
     matrix: FloatArray, places: IntArray, own: FloatArray
-) -> tuple[Directions, FloatArray]:
+) -> tuple[LevelDirections, FloatArray]:
     """Return the directions of levels at places of K, and d; `own` is Z'WZ, (n_levels,)."""
     seen = np.flatnonzero(own > 0.0)
     _check_memory(len(places), len(seen))
@@ -121,7 +121,7 @@ def _directions(
         rest_root = np.zeros((n_levels, part.shape[1]))
         rest_root[hidden] = part
     mean_square = float(among.diagonal().mean())
-    return Directions(of_levels, rest, rest_root, mean_square), values
+    return LevelDirections(of_levels, rest, rest_root, mean_square), values
 
 
 def _is_whole(places: IntArray, size: int) -> bool:
@@ -138,7 +138,10 @@ def _check_memory(n_levels: int, n_seen: int) -> None:
 
 
 def _turned(
-    pair: PairBlock, sizes: tuple[int, int], first: Directions | None, second: Directions | None
+    pair: PairBlock,
+    sizes: tuple[int, int],
+    first: LevelDirections | None,
+    second: LevelDirections | None,
 ) -> PairBlock:
     """Return the products of all pairs of directions, or of levels where a factor has none.
 

@@ -11,7 +11,7 @@ from skmixed.core.elimination.crossed import memory_installed
 from skmixed.core.elimination.protocol import Blocks, Factorisation
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.all_effects import places_of, products_of_effects
-from skmixed.core.model.directions import Directions
+from skmixed.core.model.directions import LevelDirections
 from skmixed.core.model.problem import Problem
 
 _ALL_MATRICES = 4  # of all effects at a time: Z'WZ, its root, the covariance, what is made of it
@@ -106,6 +106,6 @@ def _all_covariances(problem: Problem, lambdas: Blocks) -> dict[tuple[int, int],
     }
 
 
-def _spread_rows(block: FloatArray, directions: Directions | None) -> FloatArray:
+def _spread_rows(block: FloatArray, directions: LevelDirections | None) -> FloatArray:
     """Return rows of levels, (n_levels, m), of rows of directions; these stay without any."""
     return block if directions is None else directions.of_levels @ block

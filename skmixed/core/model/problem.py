@@ -16,7 +16,7 @@ from skmixed.core.elimination.iterative.settings import Krylov
 from skmixed.core.elimination.protocol import Blocks, Elimination
 from skmixed.core.linalg import WIDE, FloatArray, IntArray, least_squares, semidefinite_root
 from skmixed.core.model.covariance import Structure
-from skmixed.core.model.directions import Directions, rotated
+from skmixed.core.model.directions import LevelDirections, rotated
 from skmixed.core.model.penalty import ScaledPenalty
 from skmixed.core.model.scaling import ScaledModel, scaled_pairs
 from skmixed.core.model.spec import ModelSpec
@@ -45,7 +45,9 @@ class Problem:
     n_observations: float  # rows, or the sum of frequency weights
     constant: float  # beside the scaled criterion: scales of the columns, precision weights
     is_noisy: bool = False  # whether the response has noise of its own, see `with_noise`
-    directions: tuple[Directions | None, ...] = ()  # of every used factor; empty if none has them
+    directions: tuple[
+        LevelDirections | None, ...
+    ] = ()  # of every used factor; empty if none has them
 
     @classmethod
     def of(cls, products: CrossProducts, spec: ModelSpec, krylov: Krylov | None = None) -> Problem:
@@ -55,7 +57,7 @@ class Problem:
             products = products.in_unit(1.0)
         model = ScaledModel.of(products, spec)
         pairs = scaled_pairs(products, spec, model)
-        directions: tuple[Directions | None, ...] = ()
+        directions: tuple[LevelDirections | None, ...] = ()
         if spec.relations:
             indexes = [products.factors[factor].index for factor in spec.used_factors]
             relations = [spec.relation(factor) for factor in spec.used_factors]
