@@ -13,7 +13,7 @@ from skmixed.bayes.sampling import checked_fit
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, generator_of
 from skmixed.core.rows.linear_predictor import z_b
-from skmixed.design.grouping import number_levels
+from skmixed.design.grouping import numbers_to_draw
 from skmixed.inference.fitted import snapshot
 
 
@@ -117,14 +117,8 @@ def _random_part(
     effects = []
     for factor, root in zip(fit.spec.used_factors, roots, strict=True):
         key = fit.products.factors[factor].index.key
-        missing = [name for name in key if name not in source.groups]
-        if missing:
-            raise ValueError(
-                f"no labels of the grouping columns {missing} are given: rows that share an effect "
-                "must be known to draw it"
-            )
         if key:
-            codes[factor] = number_levels(source.groups, key)
+            codes[factor] = numbers_to_draw(source.groups, key)
         else:  # one level holds all rows
             codes[factor] = np.zeros(len(columns), dtype=np.intp)
         n_levels = int(codes[factor].max(initial=-1)) + 1

@@ -119,6 +119,20 @@ def number_levels(columns: Mapping[str, Any], key: tuple[str, ...]) -> IntArray:
     return np.unique(combined, return_inverse=True)[1].astype(np.intp, copy=False)
 
 
+def numbers_to_draw(columns: Mapping[str, Any], key: tuple[str, ...]) -> IntArray:
+    """Give the same numbers, (n,), to draw an effect for each.
+
+    Raises ValueError where a grouping column is not given.
+    """
+    missing = [name for name in key if name not in columns]
+    if missing:
+        raise ValueError(
+            f"no labels of the grouping columns {missing} are given: rows that share an effect "
+            "must be known to draw it"
+        )
+    return number_levels(columns, key)
+
+
 def _learn_factor(
     key: tuple[str, ...], labels: dict[str, Labels], codes: dict[str, IntArray], n_rows: int
 ) -> tuple[Factor, IntArray]:

@@ -210,6 +210,17 @@ def test_labels_that_are_not_there_are_named(data, kinship):
         model.fit(some, data.y)
 
 
+def test_simulated_animals_are_related(data, twins):
+    model = lmer("y ~ x + (1 | animal)", data, relationship={"animal": twins})
+    variance = model.random_covariance_["animal"].iloc[0, 0]
+    rows = pd.DataFrame({"x": 0.0, "animal": ["a00", "a01", "a03", "new", "new"]})
+    found = np.cov(model.simulate(rows, n_samples=20_000, random_state=0))
+    found -= model.residual_variance_ * np.eye(5)
+    alike = np.zeros((5, 5))
+    alike[:2, :2] = alike[2, 2] = alike[3:, 3:] = variance
+    np.testing.assert_allclose(found, alike, atol=0.06)
+
+
 def test_functions_that_draw_levels_refuse_related_ones(data, model):
     for kind in ("residual", "cases"):
         with pytest.raises(ValueError, match="cannot stand for each other"):

@@ -16,7 +16,6 @@ from skmixed.core.linalg import FloatArray, IntArray, generator_of
 from skmixed.core.nonlinear.curve_averages import UncertainCurve
 from skmixed.core.rows.prediction_errors import effect_variances, mean_variances
 from skmixed.core.sums.layout import Rows
-from skmixed.design.grouping import number_levels
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._estimator import check_choice, refuse_beside_interval
@@ -26,7 +25,7 @@ from skmixed.estimators.mixed._nonlinear_state import NonlinearAttributes, Nonli
 from skmixed.estimators.reading._curve_data import input_values
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import read_weights, read_y
-from skmixed.estimators.reading._prediction_rows import PredictionRows
+from skmixed.estimators.reading._prediction_rows import PredictionRows, drawn_effects
 from skmixed.inference.fixed_effects.testing import check_probability
 
 
@@ -409,24 +408,14 @@ def _drawn_parameters(
     varying = known.fitted.made_of.varying
     drawn = np.repeat(known.population[:, :, None], n_samples, axis=2)
     effects = known.fitted.estimates.effects
-    zipped = zip(fit.spec.used_factors, fit.lambdas, effects, strict=True)
-    for factor, lam, modes in zipped:
-        key = rows.indexes[factor].key
-        missing = [name for name in key if name not in known.source.groups]
-        if missing:
-            raise ValueError(
-                f"no labels of the grouping columns {missing} are given: rows that share an effect "
-                "must be known to draw it"
-            )
-        numbers = number_levels(known.source.groups, key)
-        shape = (numbers.max(initial=-1) + 1, len(lam), n_samples)
-        scaled = np.sqrt(fit.sigma2) * lam
-        own = np.einsum("ab,lbs->las", scaled, generator.standard_normal(shape))[numbers]
+    zipped = zip(fit.spec.used_factors, effects, strict=True)
+    for position, (factor, modes) in enumerate(zipped):
+        key, level = rows.indexes[factor].key, rows.codes[factor]
+        own = drawn_effects(fit, position, known.source, key, level, n_samples, generator)
         if is_fitted:
-            level = rows.codes[factor]
             seen = level != UNKNOWN
             own[seen] = modes[level[seen]][:, :, None]
-        for column in range(len(lam)):
+        for column in range(own.shape[1]):
             drawn[varying[place]] += own[:, column]
             place += 1
     return drawn

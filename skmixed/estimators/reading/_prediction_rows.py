@@ -23,7 +23,7 @@ from skmixed.core.rows.linear_predictor import linear_predictor, x_beta, z_b
 from skmixed.core.rows.prediction_errors import mean_variances
 from skmixed.core.sums.layout import GroupIndex, Rows
 from skmixed.design.design import Design
-from skmixed.design.grouping import number_levels
+from skmixed.design.grouping import numbers_to_draw
 from skmixed.design.records import stored
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
@@ -232,28 +232,44 @@ def draw_predictors(
     """
     drawn = np.repeat(predicted.fixed_part()[:, None], n_samples, axis=1)
     for position, factor in enumerate(fit.spec.used_factors):
-        key = predicted.indexes[factor].key
+        key, codes = predicted.indexes[factor].key, predicted.codes[factor]
         if predicted.is_whole[position]:
             continue
-        missing = [name for name in key if name not in source.groups]
-        if missing:
-            raise ValueError(
-                f"no labels of the grouping columns {missing} are given: rows that share an effect "
-                "must be known to draw it"
-            )
-        numbers = number_levels(source.groups, key)
-        columns = fit.spec.factor_columns(factor)
-        shape = (numbers.max(initial=-1) + 1, len(columns), n_samples)
-        lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
-        effects = np.einsum("ab,lbs->las", lam, generator.standard_normal(shape))[numbers]
+        effects = drawn_effects(fit, position, source, key, codes, n_samples, generator)
         if random == "fitted":
-            level = predicted.codes[factor]
-            known = level != UNKNOWN
+            known = codes != UNKNOWN
             modes = predicted.by.estimates.effects[position]
-            effects[known] = modes[level[known]][:, :, None]
-        for column, place in enumerate(columns):
+            effects[known] = modes[codes[known]][:, :, None]
+        for column, place in enumerate(fit.spec.factor_columns(factor)):
             drawn += predicted.columns[:, place, None] * effects[:, column]
     return drawn
+
+
+def drawn_effects(
+    fit: Any,
+    position: int,  # of a used factor
+    source: Source,
+    key: tuple[str, ...],  # its grouping columns
+    codes: IntArray,  # (n,), `UNKNOWN` for levels that the fit does not know
+    n_samples: int,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Draw random effects for every row's level of a factor, (n, k, n_samples).
+
+    Rows of one label share them. Raises ValueError if labels are not given.
+    """
+    numbers = numbers_to_draw(source.groups, key)
+    lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
+    shape = (numbers.max(initial=-1) + 1, len(lam), n_samples)
+    effects = np.einsum("ab,lbs->las", lam, generator.standard_normal(shape))[numbers]
+    directions = fit.problem.directions if isinstance(fit, Fit) else ()
+    related = directions[position] if directions else None
+    if related is not None:
+        effects *= np.sqrt(related.mean_square)
+        known = codes != UNKNOWN
+        of_levels = lam[0, 0] * related.draw(generator, n_samples)
+        effects[known, 0] = of_levels.T[codes[known]]
+    return effects
 
 
 def prediction_pivots(
@@ -284,8 +300,10 @@ def prediction_pivots(
             ) from None
         noise = np.sqrt(fit.sigma2) * generator.standard_normal(size)
         new_effects = [
-            np.sqrt(fit.sigma2) * generator.standard_normal((size, len(lam))) @ lam.T
-            for lam in fit.lambdas
+            np.sqrt(fit.sigma2 * fit.problem.mean_square(position))
+            * generator.standard_normal((size, len(lam)))
+            @ lam.T
+            for position, lam in enumerate(fit.lambdas)
         ]
         refits = refit_responses(fit, responses)
         scaled = ScaledResponses.of(fit, responses)
