@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from skmixed.core.elimination.crossed import memory_installed
+from skmixed.core.elimination.crossed import check_memory
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.relation import Relation
 from skmixed.core.sums.layout import GroupIndex
@@ -319,12 +319,10 @@ def _square(matrix: Any, precision: bool) -> FloatArray:
 
 def _dense(matrix: Any) -> FloatArray:
     """Write a sparse matrix out. Raises MemoryError if its inverse would not fit."""
-    needed, installed = 8 * _INVERSE_MATRICES * matrix.shape[0] ** 2, memory_installed()
-    if installed is not None and needed > installed:
-        raise MemoryError(
-            f"a relationship of {matrix.shape[0]} levels is held densely, about "
-            f"{needed / 2**30:.1f} GiB; this machine has {installed / 2**30:.1f} GiB"
-        )
+    check_memory(
+        8 * _INVERSE_MATRICES * matrix.shape[0] ** 2,
+        f"a relationship of {matrix.shape[0]} levels is held densely,",
+    )
     return np.asarray(matrix.toarray(), dtype=np.float64)
 
 

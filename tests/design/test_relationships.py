@@ -110,3 +110,8 @@ def test_it_never_changes_and_travels():
 def test_what_is_none_is_refused_in_words(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_what_would_not_fit_is_refused_with_its_size():
+    with pytest.raises(MemoryError, match=r"of 10000000 levels is held densely, about \d+\.\d GiB"):
+        Relationship(sparse.eye_array(10**7, format="csr"), range(10**7), precision=True)

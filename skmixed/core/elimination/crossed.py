@@ -313,3 +313,13 @@ def memory_installed() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def check_memory(n_bytes: int, told: str, advice: str = "") -> None:
+    """Raise MemoryError, of words that end before the size, for more than this machine has."""
+    installed = memory_installed()
+    if installed is not None and n_bytes > installed:
+        raise MemoryError(
+            f"{told} about {n_bytes / 2**30:.1f} GiB; this machine has "
+            f"{installed / 2**30:.1f} GiB{advice}"
+        )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skmixed.core.elimination.crossed import memory_installed
+from skmixed.core.elimination.crossed import check_memory
 from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root
 from skmixed.core.model.relation import Relation
 from skmixed.core.model.scaling import ScaledModel
@@ -92,7 +92,11 @@ def _directions(
 ) -> tuple[LevelDirections, FloatArray]:
     """Return the directions of levels at places of K, and d; `own` is Z'WZ, (n_levels,)."""
     seen = np.flatnonzero(own > 0.0)
-    _check_memory(len(places), len(seen))
+    check_memory(
+        8 * _EIGEN_MATRICES * len(places) * len(seen),
+        f"the eigenvectors of {len(seen)} related levels need",
+        ". Relate fewer levels, or coarser ones",
+    )
     whole = _is_whole(places, len(matrix))
     among = matrix if whole else matrix[np.ix_(places, places)]
     of_seen = among if len(seen) == len(places) else among[np.ix_(seen, seen)]
@@ -126,15 +130,6 @@ def _directions(
 
 def _is_whole(places: IntArray, size: int) -> bool:
     return len(places) == size and bool((places == np.arange(size)).all())
-
-
-def _check_memory(n_levels: int, n_seen: int) -> None:
-    needed, installed = 8 * _EIGEN_MATRICES * n_levels * n_seen, memory_installed()
-    if installed is not None and needed > installed:
-        raise MemoryError(
-            f"the eigenvectors of {n_seen} related levels need about {needed / 2**30:.1f} GiB; "
-            f"this machine has {installed / 2**30:.1f} GiB. Relate fewer levels, or coarser ones"
-        )
 
 
 def _turned(

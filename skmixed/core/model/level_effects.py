@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
-from skmixed.core.elimination.crossed import memory_installed
+from skmixed.core.elimination.crossed import check_memory
 from skmixed.core.elimination.protocol import Blocks, Factorisation
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.all_effects import places_of, products_of_effects
@@ -82,13 +82,11 @@ def _all_covariances(problem: Problem, lambdas: Blocks) -> dict[tuple[int, int],
     """Return Lambda (Lambda'Z'WZ Lambda + I)^-1 Lambda' by factors f <= g, of directions."""
     sizes = [own.shape[0] * own.shape[2] for own in problem.model.own]
     width = sum(sizes)
-    needed, installed = 8 * _ALL_MATRICES * width**2, memory_installed()
-    if installed is not None and needed > installed:
-        raise MemoryError(
-            "errors of the effects of related levels beside other factors need a matrix of "
-            f"{width} x {width}, about {needed / 2**30:.1f} GiB; this machine has "
-            f"{installed / 2**30:.1f} GiB"
-        )
+    check_memory(
+        8 * _ALL_MATRICES * width**2,
+        "errors of the effects of related levels beside other factors need a matrix of "
+        f"{width} x {width},",
+    )
     own = problem.model.own
     scale = linalg.block_diag(
         *(np.kron(lam, np.eye(block.shape[2])) for lam, block in zip(lambdas, own, strict=True))
