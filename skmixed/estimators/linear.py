@@ -167,7 +167,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         Distributions of the covariances of random effects, whose density the likelihood is
         multiplied by, so that no fit is singular: "wishart" or ``Wishart(df)``, a ``Gamma`` of
         shape above 1 or an ``InverseGamma`` of every standard deviation, or a `Prior` with `scales`
-        of these and ``LKJ(eta)`` of eta above 1; all of `skmixed.bayes`. They are of covariances
+        of these and ``LKJ(eta)`` of eta above 1; all of ``skmixed.bayes``. They are of covariances
         over the residual variance. A dict gives it by factor, others having none. None is plain
         likelihood.
     fit_intercept : bool, default=True
