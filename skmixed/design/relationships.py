@@ -18,8 +18,6 @@ from skmixed.design.distances import matern_correlation
 from skmixed.design.tables import UNKNOWN, Labels
 
 _ASYMMETRY = 1e-8  # of the largest entry: rounding of matrices written as text, not an error
-_LEAST_RELATED = 1e-6  # mean of the diagonal: searches find a multiple of one near one
-_MOST_RELATED = 1e4  # likewise; at a million they end early
 _INVERSE_MATRICES = 3  # of the size of K at a time: the precision, its factor, the inverse
 
 
@@ -53,8 +51,8 @@ class Relationship:
     Raises
     ------
     ValueError
-        If the matrix is not square, symmetric and finite, its precision is singular, the mean of
-        its diagonal is zero or far from one, or labels are missing, repeated or of another number.
+        If the matrix is zero or not square, symmetric and finite, its precision is singular, or
+        labels are missing, repeated or of another number.
     MemoryError
         If a sparse precision is too large to be inverted in this machine.
 
@@ -111,13 +109,10 @@ class Relationship:
         if (square.diagonal() < 0.0).any():
             raise ValueError("the relationship has a negative variance on its diagonal")
         mean = float(square.diagonal().mean())
-        if scale and mean > 0.0:
-            square, mean = square / mean, 1.0
-        if not _LEAST_RELATED <= mean <= _MOST_RELATED:
-            raise ValueError(
-                f"the mean variance of the levels, on the diagonal, is {mean:.3g}, too far from 1 "
-                "for its multiple to be found: take scale=True, or other units"
-            )
+        if not mean > 0.0:
+            raise ValueError("the relationship is zero: no level has a variance")
+        if scale:
+            square = square / mean
         square.flags.writeable = False
         self.labels, self.matrix = found.values, square
 

@@ -182,12 +182,24 @@ def test_independent_levels_are_those_of_the_plain_model(rng):
     assert fit.modes[0] == pytest.approx(plain.modes[0], abs=1e-7)
 
 
-def test_a_multiple_of_the_covariance_divides_the_variance(rng):
+@pytest.mark.parametrize("times", [1e-14, 0.04, 4.0, 1e14])
+@pytest.mark.parametrize("case", ["alone", "beside another factor", "levels without rows"])
+def test_a_multiple_of_the_covariance_divides_the_variance(case, times, rng):
+    options = dict(CASES[case])
     K = kinship(rng)
-    data = table(rng)
-    one, many = fitted(data, K), fitted(data, 4.0 * K)
+    data = table(rng, seen=options.pop("seen", Q))
+    one, many = (fitted(data, each, **options) for each in (K, times * K))
     assert many.criterion == pytest.approx(one.criterion, abs=1e-9)
-    assert many.covariances[0] == pytest.approx(one.covariances[0] / 4.0, rel=1e-6)
+    assert many.covariances[0] * times == pytest.approx(one.covariances[0], rel=1e-6)
+    assert many.modes[0] == pytest.approx(one.modes[0], abs=1e-7)
+    errors = [each.conditional_covariance(0) for each in (one, many)]
+    assert errors[1] == pytest.approx(errors[0], rel=1e-6)
+    new = table(rng, n=30).rows  # of all levels
+    assert mean_variances(many, new) == pytest.approx(mean_variances(one, new), rel=1e-6)
+    left_out = [leave_levels_out(each, data.rows, 0) for each in (one, many)]
+    assert left_out[1] == pytest.approx(left_out[0], rel=1e-6)
+    drawn = [draw_effects(each, 5, np.random.default_rng(0))[0][0] for each in (one, many)]
+    assert drawn[1] == pytest.approx(drawn[0], rel=1e-5)
 
 
 def test_rows_are_left_out_exactly(rng):

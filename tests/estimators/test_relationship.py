@@ -66,6 +66,28 @@ def model(data, kinship):
     return lmer("y ~ x + (1 | animal)", data, relationship={"animal": kinship})
 
 
+@pytest.mark.parametrize("times", [1e-9, 1e9])
+def test_units_of_the_covariance_do_not_matter(times, data, kinship, model):
+    given = {"animal": Relationship(times * kinship.matrix, NAMES)}
+    other = lmer("y ~ x + (1 | animal)", data, relationship=given)
+    assert other.criterion_ == pytest.approx(model.criterion_, abs=1e-9)
+    for function in (
+        heritability,
+        icc,
+        r2,
+        lambda m: anova(m, df="kenward-roger"),
+        lambda m: confidence_intervals(m, method="profile").to_frame()[1:],
+    ):
+        found = [function(each) for each in (model, other)]
+        frames = [each if isinstance(each, pd.DataFrame) else each.to_frame() for each in found]
+        numbers = [each.select_dtypes("number").to_numpy() for each in frames]
+        np.testing.assert_allclose(*numbers, rtol=1e-5, atol=1e-8)
+    intervals = [
+        each.predict_interval(data, method="bootstrap", random_state=0) for each in (model, other)
+    ]
+    assert intervals[0] == pytest.approx(intervals[1], rel=1e-5)
+
+
 @pytest.mark.parametrize("beside", ["", " + (1 | pen)"])
 def test_identical_animals_are_the_model_of_their_families(beside, data, twins):
     related = lmer(f"y ~ x + (1 | animal){beside}", data, relationship={"animal": twins})

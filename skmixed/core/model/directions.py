@@ -66,6 +66,8 @@ def rotated(
     Everything is by the positions of the used factors. Raises ValueError for levels that a relation
     does not know, and MemoryError where the eigenvectors would not fit into this machine.
     """
+    scales = [1.0 if relation is None else relation.scale for relation in relations]
+    model, pairs = _in_units(model, pairs, scales)
     own, right = list(model.own), list(model.right)
     found: list[LevelDirections | None] = []
     for position, (index, relation) in enumerate(zip(indexes, relations, strict=True)):
@@ -85,6 +87,26 @@ def rotated(
     products = {ij: pair.products for ij, pair in turned.items()}
     changed = replace(model, own=own, right=right, pairs=products, within=None, first=None)
     return changed, turned, tuple(found)
+
+
+def _in_units(
+    model: ScaledModel, pairs: Mapping[tuple[int, int], PairBlock], scales: list[float]
+) -> tuple[ScaledModel, Mapping[tuple[int, int], PairBlock]]:
+    """Multiply the random column of every factor, in which its levels' covariance has its unit."""
+    if all(scale == 1.0 for scale in scales):
+        return model, pairs
+    zipped = list(zip(model.own, model.right, model.random_maps, scales, strict=True))
+    changed = replace(
+        model,
+        own=[own * scale**2 for own, _, _, scale in zipped],
+        right=[right * scale for _, right, _, scale in zipped],
+        random_maps=[random_map * scale for _, _, random_map, scale in zipped],
+    )
+    scaled = {
+        (i, j): replace(pair, products=pair.products * (scales[i] * scales[j]))
+        for (i, j), pair in pairs.items()
+    }
+    return changed, scaled
 
 
 def _directions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from skmixed.core.linalg import FloatArray
@@ -14,3 +15,9 @@ class Relation:
 
     index: GroupIndex  # its levels
     matrix: FloatArray  # (n, n), K, symmetric and positive semidefinite
+
+    @property
+    def scale(self) -> float:
+        """A power of two near the inverse of a typical deviation of a level."""
+        mean = float(self.matrix.diagonal().mean())
+        return math.ldexp(1.0, -round(0.5 * math.log2(mean))) if mean > 0.0 else 1.0
