@@ -16,6 +16,7 @@ from skmixed.estimators.mixed._bayesian_predictions import BayesianPredictions
 from skmixed.estimators.mixed._bayesian_state import BayesianAttributes, BayesianState
 from skmixed.estimators.mixed._summed_estimator import GrowingEstimator
 from skmixed.estimators.reading._training_data import read_training_data
+from skmixed.inference.summary import CORRELATIONS, as_text, below_diagonal, correlations_of
 
 BayesianStructure = Literal["unstructured", "diagonal", "identity"]
 
@@ -72,6 +73,9 @@ class BayesianMixedRegressor(
         Posterior means of the fixed coefficients without the intercept.
     intercept_ : float
         Posterior mean of the fixed intercept; 0.0 if there is none.
+    fixed_effects_ : Series of shape (p,)
+        The same by name, the intercept first if there is one; NaN for columns that depend on others
+        before them.
     coef_covariance_ : DataFrame of shape (p, p)
         Posterior covariance of the fixed coefficients, the intercept first if there is one.
     sigma_ : float
@@ -89,7 +93,7 @@ class BayesianMixedRegressor(
     efficiency_, pareto_k_ : float
         Effective share of the proposals of the sampler, and shape of the tail of their weights.
     n_groups_ : dict of str to int
-        Number of levels of every factor.
+        Number of levels of every factor, in the order of falling numbers, as random effects have.
     rank_ : int
         Number of independent fixed columns.
     n_iter_ : int
@@ -221,18 +225,25 @@ class BayesianMixedRegressor(
         self._fitted = BayesianState.of_table(self, data)
         return self
 
-    def summary(self, digits: int = 2) -> Any:
+    def summary(self, digits: int = 2, *, correlations: bool = False) -> Any:
         """Summarise the posterior.
 
         Parameters
         ----------
         digits : int, default=2
             Decimals of the figures.
+        correlations : bool, default=False
+            Whether to show the correlations of the coefficients, too.
 
         Returns
         -------
         Table
             Posterior means, standard deviations and quantiles of all parameters.
         """
-        table = self._state().sampled()._table()
-        return type(table)(table.title, table.frame.round(digits), table.notes)
+        fitted = self._state()
+        table = fitted.sampled()._table()
+        notes = table.notes
+        if correlations:
+            texts = below_diagonal(correlations_of(fitted.coef_covariance), digits)
+            notes += (CORRELATIONS, *as_text(texts).splitlines())
+        return type(table)(table.title, table.frame.round(digits), notes)

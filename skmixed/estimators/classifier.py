@@ -85,6 +85,9 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
         depend on others before them.
     intercept_ : float
         Fixed intercept; 0.0 if there is none.
+    fixed_effects_ : Series of shape (p,)
+        The same by name, the intercept first if there is one; NaN for columns that depend on others
+        before them.
     coef_covariance_ : DataFrame of shape (p, p)
         Covariance matrix of the fixed coefficients, the intercept first if there is one, the
         estimation of the variances in it. NaN for those of `separated_`.
@@ -103,7 +106,8 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
     log_likelihood_, aic_, bic_ : float
         As R's logLik, AIC and BIC, which here counts rows by their weights.
     n_groups_ : dict of str to int
-        Number of levels of every factor.
+        Number of levels of every factor, in the order of falling numbers, as the random effects
+        and `theta_` have it.
     rank_ : int
         Number of independent fixed columns.
     n_iter_ : int

@@ -205,6 +205,9 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         columns that depend on others before them.
     intercept_ : float
         Fixed intercept, in units of y; 0.0 if there is none.
+    fixed_effects_ : Series of shape (p,)
+        The same by name, the intercept first if there is one; NaN for columns that depend on others
+        before them.
     coef_covariance_ : DataFrame of shape (p, p)
         Covariance matrix of the fixed coefficients, the intercept first if there is one.
     random_effects_ : dict of str to DataFrame of shape (n_levels, k)
@@ -232,7 +235,8 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         As R's logLik, AIC and BIC; of a model without random terms always by full likelihood, and
         never with the penalty.
     n_groups_ : dict of str to int
-        Number of levels of every factor.
+        Number of levels of every factor, in the order of falling numbers, as the random effects
+        and `theta_` have it.
     rank_ : int
         Number of independent fixed columns.
     n_iter_ : int

@@ -88,6 +88,8 @@ class MixedNonlinearRegressor(NonlinearPredictions):
     ----------
     coef_ : ndarray of shape (n_fixed,)
         Coefficients of all parameters, in the order of `parameter_names_` and their formulas.
+    fixed_effects_ : Series of shape (n_fixed,)
+        The same by name; NaN for coefficients that the rows do not tell from others.
     coef_covariance_ : DataFrame of shape (n_fixed, n_fixed)
         Their covariance matrix. By Laplace's method the estimation of variances is in it; by
         Lindstrom and Bates's it is that of the last linear model, as in ``nlme``.
@@ -114,7 +116,8 @@ class MixedNonlinearRegressor(NonlinearPredictions):
     log_likelihood_, aic_, bic_ : float
         As R's logLik, AIC and BIC.
     n_groups_ : dict of str to int
-        Number of levels of every factor.
+        Number of levels of every factor, in the order of falling numbers, as the random effects
+        and `theta_` have it.
     rank_ : int
         Number of coefficients that the rows tell from each other.
     n_iter_ : int

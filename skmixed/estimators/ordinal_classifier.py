@@ -55,6 +55,11 @@ class OrdinalState(GeneralizedState):
         raise AttributeError("thresholds_ take the place of intercept_")
 
     @property
+    def fixed_effects(self) -> pd.Series[float]:
+        """Fixed coefficients by name, without the intercept."""
+        return super().fixed_effects.iloc[1:]
+
+    @property
     def coef_covariance(self) -> pd.DataFrame:
         """Covariance matrix of the coefficients, without the intercept."""
         return super().coef_covariance.iloc[1:, 1:]
@@ -126,6 +131,8 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
     coef_ : ndarray of shape (n_fixed,)
         Fixed coefficients, on the scale of the link; 0 for columns that depend on others before
         them.
+    fixed_effects_ : Series of shape (n_fixed,)
+        The same by name; NaN for columns that depend on others before them.
     coef_covariance_ : DataFrame of shape (n_fixed, n_fixed)
         Covariance matrix of the fixed coefficients, the estimation of thresholds and variances in
         it. NaN for those of `separated_`.
@@ -144,7 +151,8 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
     log_likelihood_, aic_, bic_ : float
         As R's logLik, AIC and BIC.
     n_groups_ : dict of str to int
-        Number of levels of every factor.
+        Number of levels of every factor, in the order of falling numbers, as the random effects
+        and `theta_` have it.
     rank_ : int
         Number of independent fixed columns, one of them for the first threshold.
     n_iter_ : int

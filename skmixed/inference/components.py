@@ -67,6 +67,32 @@ def parameters_of(fit: AnyFit) -> list[Component]:
     return [*_thresholds(fit), *coefficients, *of_terms, *_of_structure(fit), *_scales(fit)]
 
 
+_KINDS = {"fixed": ("threshold", "coefficient"), "random": ("sd", "cor")}
+
+
+def chosen_components(
+    components: list[Component], parameters: str | Sequence[str] | None
+) -> list[Component]:
+    """Return the components that are asked for, all of them for None, in the order they have.
+
+    "fixed" are the coefficients and thresholds, "random" the deviations and correlations of random
+    effects. Raises ValueError for a name that no component has.
+    """
+    if parameters is None:
+        return components
+    if isinstance(parameters, str) and parameters in _KINDS:
+        return [part for part in components if part.kind in _KINDS[parameters]]
+    names = {parameters} if isinstance(parameters, str) else set(parameters)
+    known = [part.name for part in components]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise ValueError(
+            f"parameters={parameters!r} names {unknown or 'nothing'}, and the model has {known}; "
+            "'fixed' and 'random' name several"
+        )
+    return [part for part in components if part.name in names]
+
+
 def _of_structure(fit: AnyFit) -> list[Component]:
     if not isinstance(fit, ResidualFit):
         return []

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit
+from skmixed.core.model.spec import factors_of
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT
@@ -267,8 +268,10 @@ def _variances(fit: MixedFit, scale: Scale, mean: float | None) -> tuple[list[st
         )
     names, values = ["fixed"], [_fixed_variance(fit, products)]
     layout = products.layout
-    used = enumerate(zip(fit.spec.used_factors, fit.covariances, strict=True))
-    for position, (factor, covariance) in used:
+    covariances = fit.covariances
+    for factor in factors_of(fit.ordered_terms):
+        position = fit.spec.used_factors.index(factor)
+        covariance = covariances[position]
         if products.factors[factor].index.is_whole:
             continue
         columns = np.eye(len(products.basis))[:, list(fit.spec.factor_columns(factor))]

@@ -87,6 +87,12 @@ def any_fit_of(model: Any) -> AnyFit:
             f"a {type(model).__name__} is no mixed model alone: its mixed_model_ is one, of what "
             "the regressor or classifier says of other groups"
         )
+    if getattr(model, "_fitted", None) is not None:
+        raise TypeError(
+            f"a {type(model).__name__} has a posterior in the place of estimates with errors, of "
+            "which this says nothing: its summary(), posterior_ and attributes have what is known, "
+            "and a MixedLinearRegressor of the same columns has a fit"
+        )
     if hasattr(model, "fit"):
         if not hasattr(model, "random"):
             raise TypeError(

@@ -5,7 +5,7 @@ Wald intervals of variance components come from the curvature of the criterion a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from skmixed.core.search.coordinates import Coordinates
 from skmixed.inference.bootstrap import bootstrap, bootstrap_intervals
 from skmixed.inference.components import (
     Component,
+    chosen_components,
     components_of,
     parameters_of,
     range_of,
@@ -146,12 +147,14 @@ def _gradient(fit: MixedFit, component: Component, changes: list[FloatArray]) ->
     return gradient
 
 
+Parameters = str | Sequence[str] | None
 Intervals = tuple[list[Component], list[Limits], tuple[str, ...]]
 
 
 def confidence_intervals(
     model: Any,
     *,
+    parameters: str | Sequence[str] | None = None,
     method: Literal["wald", "profile", "bootstrap"] = "wald",
     level: float = 0.95,
     df: DfMethod = "auto",
@@ -168,6 +171,10 @@ def confidence_intervals(
     ----------
     model : estimator
         A fitted mixed model.
+    parameters : str, list of str or None, default=None
+        Names of the parameters whose intervals are wanted, as the table has them; ``"fixed"`` are
+        the coefficients and thresholds, ``"random"`` the standard deviations and correlations of
+        random effects, None is all. Profiles of others are then not computed.
     method : {"wald", "profile", "bootstrap"}, default="wald"
         "wald": from the curvature at the optimum; t intervals for coefficients (normal ones of
         generalized models), symmetric ones on a logarithmic scale for deviations and dispersions,
@@ -202,8 +209,13 @@ def confidence_intervals(
     Raises
     ------
     ValueError
-        For an unknown method, if rows are needed and not given or are others, and as in
-        `coefficient_table`.
+        For an unknown method or parameter, if rows are needed and not given or are others, and as
+        in `coefficient_table`.
+
+    Warns
+    -----
+    UserWarning
+        Where a limit of a profile cannot be found, which is then NaN; the others stand.
 
     See Also
     --------
@@ -240,12 +252,15 @@ def confidence_intervals(
     sigma                            25.59   22.90   28.86
     (Intercept)                     251.41  237.68  265.13
     Days                             10.47    7.36   13.58
+    >>> confidence_intervals(model, parameters="Days", method="profile")["upper"].round(2)
+    Days    13.58
+    Name: upper, dtype: float64
     """
     model, rows = snapshot(model), (X, y, sample_weight, groups)
     makers: dict[str, Callable[[], Intervals]] = {
-        "wald": lambda: _wald(model, level, df),
-        "profile": lambda: _profile(model, level, rows),
-        "bootstrap": lambda: _bootstrap(model, level, n_samples, random_state, rows),
+        "wald": lambda: _wald(model, parameters, level, df),
+        "profile": lambda: _profile(model, parameters, level, rows),
+        "bootstrap": lambda: _bootstrap(model, parameters, level, n_samples, random_state, rows),
     }
     if method not in makers:
         raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, makers))}")
@@ -263,17 +278,18 @@ def confidence_intervals(
     return Table(title, frame, notes)
 
 
-def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
+def _wald(model: Any, parameters: Parameters, level: float, df: DfMethod) -> Intervals:
     tests = CoefficientTests.of(model, df)
     fit = tests.fit
-    components = components_of(fit)
+    components = chosen_components(components_of(fit), parameters)
     quantile = float(stats.norm.ppf((1.0 + level) / 2.0))
     of_variances = [part for part in components if part.kind not in ("threshold", "coefficient")]
     near = fit.linear if isinstance(fit, NonlinearFit) else fit
     limits = variance_limits(near, of_variances, quantile)
     if isinstance(fit, GeneralizedFit) and fit.has_thresholds:
         half = quantile * np.sqrt(np.diag(fit.thresholds_covariance))
-        limits += list(zip(fit.thresholds - half, fit.thresholds + half, strict=True))
+        ends = list(zip(fit.thresholds - half, fit.thresholds + half, strict=True))
+        limits += [ends[part.columns[0]] for part in components if part.kind == "threshold"]
     places = [part.columns[0] for part in components if part.kind == "coefficient"]
     functions = np.eye(len(coefficient_names(fit)))[places]
     half = t_quantiles(level, tests.degrees(functions)) * tests.errors(functions)
@@ -281,6 +297,8 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
         (float(value - width), float(value + width))
         for value, width in zip(tests.estimates(functions), half, strict=True)
     ]
+    if not of_variances:
+        return components, limits, (tests.note,)
     dispersion = " and the dispersion" if "dispersion" in fit.scales else ""
     scale = f"Deviations{dispersion} on a logarithmic scale"
     has_correlations = any(range_of(fit, part) == (-1.0, 1.0) for part in of_variances)
@@ -289,10 +307,15 @@ def _wald(model: Any, level: float, df: DfMethod) -> Intervals:
 
 
 def _bootstrap(
-    model: Any, level: float, n_samples: int, random_state: Any, rows: GivenRows
+    model: Any,
+    parameters: Parameters,
+    level: float,
+    n_samples: int,
+    random_state: Any,
+    rows: GivenRows,
 ) -> Intervals:
     fit = determined_any_fit_of(model)
-    components = components_of(fit)
+    components = chosen_components(components_of(fit), parameters)
     X, y, sample_weight, groups = rows
     result = bootstrap(
         model,
@@ -315,8 +338,8 @@ def _bootstrap(
     return components, limits, (f"Percentiles of {n_samples} replicates, parametric bootstrap.",)
 
 
-def _profile(model: Any, level: float, rows: GivenRows) -> Intervals:
-    fit, curves = profiled(model, rows)
+def _profile(model: Any, parameters: Parameters, level: float, rows: GivenRows) -> Intervals:
+    fit, curves = profiled(model, rows, parameters)
     target = farthest_zeta(level)
     limits = [_NO_LIMITS if curve is None else _limits(curve, target) for _, curve in curves]
     is_given = fit is determined_mixed_fit_of(model)

@@ -86,7 +86,7 @@ def random_effects_table(model: Any, *, level: float = 0.95, ranks: bool = True)
         for name, frame in effects.items()
     ]
     notes = f"{100 * level:.4g}% intervals, at the estimated variances."
-    return Table(f"Random effects: {formula_of(model)}", pd.concat(parts), (notes,))
+    return Table(f"Random effects: {formula_of(model)}", below_each_other(parts), (notes,))
 
 
 def effects_index(factor: str, levels: pd.Index[Any], columns: pd.Index[Any]) -> pd.MultiIndex:
@@ -100,6 +100,20 @@ def effects_index(factor: str, levels: pd.Index[Any], columns: pd.Index[Any]) ->
     column = np.tile(np.asarray(columns, dtype=object), len(levels))
     arrays = [np.full(len(level), factor, dtype=object), level, column]
     return pd.MultiIndex.from_arrays(arrays, names=["factor", "level", "column"])
+
+
+def below_each_other(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables of random effects together, whose levels may be of different types.
+
+    pandas would try to sort them, and warn that numbers and tuples have no order.
+    """
+    indexes = [table.index for table in tables]
+    arrays = [
+        np.concatenate([index.get_level_values(place).to_numpy(dtype=object) for index in indexes])
+        for place in range(indexes[0].nlevels)
+    ]
+    index = pd.MultiIndex.from_arrays(arrays, names=indexes[0].names)
+    return pd.concat(tables, ignore_index=True).set_axis(index)
 
 
 def _factor_table(

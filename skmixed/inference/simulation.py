@@ -22,7 +22,7 @@ from skmixed.inference.fitted import (
     snapshot,
     stated_places,
 )
-from skmixed.inference.random_effects import effects_index
+from skmixed.inference.random_effects import below_each_other, effects_index
 from skmixed.inference.table import Table, TabularResult
 
 _DRAWN_CELLS = 2e7  # random effects drawn together: 160 MB
@@ -98,7 +98,7 @@ class Draws(TabularResult):
                 "sd": draws.std(axis=0, ddof=1).ravel(),
             }
             parts.append(pd.DataFrame(columns, index=effects_index(name, *self.labels[name])))
-        return Table(f"Random effects, {len(self.coef)} draws", pd.concat(parts))
+        return Table(f"Random effects, {len(self.coef)} draws", below_each_other(parts))
 
 
 def sim(model: Any, n_samples: int = 1000, *, random_state: Any = None) -> Draws:

@@ -18,8 +18,8 @@ from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.report import MonteCarlo
 from skmixed.core.sums.layout import CONSTANT
-from skmixed.inference.components import deviations_and_correlations
-from skmixed.inference.fitted import coefficient_names, infinite_names, stated_places
+from skmixed.inference.components import deviations_and_correlations, parameters_of
+from skmixed.inference.fitted import AnyFit, coefficient_names, infinite_names, stated_places
 from skmixed.inference.table import p_text
 
 
@@ -30,16 +30,26 @@ class Summary:
     `coefficients` has estimate and standard error in units of y per unit of x, NaN for columns that
     depend on those before them, which are shown as dropped. `error_terms` has groups, name,
     standard deviation and correlations of every random effect, then the residual. `curves` is
-    `smooth_table`.
+    `smooth_table`, and `correlations` are those of the coefficients if they were asked for.
     """
 
     formula: str
     coefficients: pd.DataFrame  # (n_fixed, 2)
     error_terms: pd.DataFrame | None  # None for a model without random terms
     notes: tuple[str, ...]  # sizes and criteria, a line each
+    estimates: pd.DataFrame  # (n_parameters, 2), all of them by name, with standard errors
     digits: int = 2  # decimals of estimates, standard errors and deviations
     thresholds: pd.DataFrame | None = None  # (J - 1, 2), as the coefficients, of ordered categories
     curves: pd.DataFrame | None = None  # a row each; None for a model without curves
+    correlations: pd.DataFrame | None = None  # (n_fixed, n_fixed)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return all parameters, (n_parameters, 2), with errors of coefficients and thresholds.
+
+        They are named as by `confidence_intervals`; deviations, correlations and scales have NaN
+        for their errors.
+        """
+        return self.estimates.copy()
 
     def __str__(self) -> str:
         """Return the summary as text."""
@@ -48,6 +58,8 @@ class Summary:
             parts.append(as_text(self._coefficient_texts()))
         if self.thresholds is not None:
             parts += ["", "Thresholds:", as_text(rounded(self.thresholds, self.digits))]
+        if self.correlations is not None:
+            parts += ["", CORRELATIONS, as_text(below_diagonal(self.correlations, self.digits))]
         if self.error_terms is not None:
             table = rounded(self.error_terms, self.digits)
             parts += ["", "Error terms:", as_text(table, index=False)]
@@ -71,6 +83,9 @@ class Summary:
         if self.thresholds is not None:
             parts.append("<p>Thresholds</p>")
             parts.append(rounded(self.thresholds, self.digits).to_html(border=0))
+        if self.correlations is not None:
+            parts.append(f"<p>{CORRELATIONS}</p>")
+            parts.append(below_diagonal(self.correlations, self.digits).to_html(border=0))
         if self.error_terms is not None:
             parts.append("<p>Error terms</p>")
             parts.append(rounded(self.error_terms, self.digits).to_html(border=0, index=False))
@@ -86,15 +101,19 @@ def summarise(
     n_dropped: int = 0,
     digits: int = 2,
     curves: pd.DataFrame | None = None,
+    *,
+    correlations: bool = False,
 ) -> Summary:
     """Summarise a fitted model: estimates, error terms, `curves`, sizes and criteria.
 
-    `n_dropped` rows were left out because of missing values. The criteria are those of
-    arm::display: deviance is -2 log-likelihood of the fit by maximum likelihood, also where REML
-    was used, AIC = criterion + 2 (number of parameters), and DIC = 2 deviance - criterion.
+    With `correlations` those of the coefficients are in it. `n_dropped` rows were left out because
+    of missing values. The criteria are those of arm::display: deviance is -2 log-likelihood of the
+    fit by maximum likelihood, also where REML was used, AIC = criterion + 2 (number of parameters),
+    and DIC = 2 deviance - criterion.
     """
     names = coefficient_names(fit)
-    errors = np.sqrt(np.diag(fit.beta_covariance))
+    covariance = fit.beta_covariance
+    errors = np.sqrt(np.diag(covariance))
     coefficients = pd.DataFrame({"coef.est": fit.beta, "coef.se": errors}, index=names)
     is_dropped = ~np.isin(np.arange(len(names)), fit.kept)
     coefficients.loc[is_dropped] = np.nan
@@ -117,9 +136,51 @@ def summarise(
         notes.append(f"{rows} left out")
     has_terms = bool(fit.spec.terms) or isinstance(fit, ResidualFit | NonlinearFit)
     terms = error_terms(fit) if has_terms else None
-    coefficients = coefficients.iloc[stated_places(fit)]
-    thresholds = _thresholds(fit)
-    return Summary(formula, coefficients, terms, tuple(notes), digits, thresholds, curves)
+    stated = stated_places(fit)
+    coefficients, thresholds = coefficients.iloc[stated], _thresholds(fit)
+    table = pd.DataFrame(covariance, names, names).iloc[stated, stated]
+    return Summary(
+        formula,
+        coefficients,
+        terms,
+        tuple(notes),
+        _estimates(fit, coefficients, thresholds),
+        digits,
+        thresholds,
+        curves,
+        correlations_of(table) if correlations else None,
+    )
+
+
+def _estimates(
+    fit: AnyFit, coefficients: pd.DataFrame, thresholds: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Tabulate all parameters, with the errors of coefficients and thresholds, (n_parameters, 2).
+
+    The columns of these tables are their estimates and errors.
+    """
+    tables = [each for each in (thresholds, coefficients) if each is not None]
+    stated = np.concatenate([each.to_numpy(dtype=np.float64) for each in tables])
+    others = parameters_of(fit)[len(stated) :]
+    more = np.array([[part.estimate, np.nan] for part in others]).reshape(-1, 2)
+    names = [*(name for each in tables for name in each.index), *(part.name for part in others)]
+    return pd.DataFrame(np.concatenate([stated, more]), names, ["estimate", "std_error"])
+
+
+CORRELATIONS = "Correlations of coefficients:"
+
+
+def correlations_of(covariance: pd.DataFrame) -> pd.DataFrame:
+    """Return the correlations of a covariance matrix; NaN where there is no variance."""
+    _, correlations = deviations_and_correlations(covariance.to_numpy())
+    return pd.DataFrame(correlations, covariance.index, covariance.columns)
+
+
+def below_diagonal(correlations: pd.DataFrame, digits: int) -> pd.DataFrame:
+    """Write correlations, (p, p), as texts, (p - 1, p - 1): each of them once."""
+    texts = rounded(correlations, digits)
+    above = ~np.tri(len(texts), k=-1, dtype=bool)
+    return texts.mask(above, "").iloc[1:, :-1]
 
 
 def _thresholds(fit: Fit | GeneralizedFit | NonlinearFit) -> pd.DataFrame | None:

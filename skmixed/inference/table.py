@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,6 +37,25 @@ class TabularResult(ABC):
         """
         return self._table().frame.copy()
 
+    def __getitem__(self, column: Any) -> Any:
+        """Return a column by its name, or several by a list of names, as the data frame would."""
+        frame = self.to_frame()
+        try:
+            return frame[column]
+        except KeyError:
+            raise KeyError(
+                f"{column!r} is no column of this table, which has {list(frame.columns)}; its rows "
+                "are found in to_frame()"
+            ) from None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return the names of the columns one by one, as a data frame does."""
+        return iter(self.to_frame().columns)
+
+    def __contains__(self, column: Any) -> bool:
+        """Tell whether there is a column of this name."""
+        return column in self.to_frame().columns
+
     def __str__(self) -> str:
         """Return the figures as text."""
         return _as_text(self._table())
@@ -67,15 +86,23 @@ class Table(TabularResult):
     --------
     coefficient_table : A function that returns one.
 
+    Notes
+    -----
+    ``table["estimate"]`` is a column of the figures, ``table.to_frame()`` are all of them.
+
     Examples
     --------
     >>> import pandas as pd
     >>> from skmixed.inference import Table
-    >>> print(Table("Lengths", pd.DataFrame({"estimate": [1.5]}, index=["x"]), ("In metres.",)))
+    >>> table = Table("Lengths", pd.DataFrame({"estimate": [1.5]}, index=["x"]), ("In metres.",))
+    >>> print(table)
     Lengths
       estimate
     x      1.5
     In metres.
+    >>> table["estimate"]
+    x    1.5
+    Name: estimate, dtype: float64
     """
 
     title: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -62,6 +62,11 @@ def terms_of(factor: int, columns: tuple[int, ...], covariance: str) -> tuple[Te
     return tuple(Term(factor, columns, part, whole=whole) for part in parts)
 
 
+def factors_of(terms: Iterable[Term]) -> tuple[int, ...]:
+    """Return the factors of terms, in the order of the first term of each."""
+    return tuple(dict.fromkeys(term.factor for term in terms))
+
+
 def wholes(terms: Sequence[Term]) -> list[tuple[Term, ...]]:
     """Return terms in their order, the parts of one structure together."""
     numbered = enumerate(terms)
@@ -92,7 +97,7 @@ class ModelSpec:
     @property
     def used_factors(self) -> tuple[int, ...]:
         """The factors that have a term, in the order of their first one."""
-        return tuple(dict.fromkeys(term.factor for term in self.terms))
+        return factors_of(self.terms)
 
     def relation(self, factor: int) -> Relation | None:
         """Return the known covariance of the levels of one factor, None for independent ones."""

@@ -136,6 +136,7 @@ class BayesianAttributes:
     formula_ = FittedAttribute[str]()
     coef_ = FittedAttribute[FloatArray]()
     intercept_ = FittedAttribute[float]()
+    fixed_effects_ = FittedAttribute["pd.Series[float]"]()
     coef_covariance_ = FittedAttribute[pd.DataFrame]()
     sigma_ = FittedAttribute[float]()
     residual_variance_ = FittedAttribute[float]("estimates.residual_variance")

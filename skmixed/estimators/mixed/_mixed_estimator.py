@@ -70,26 +70,36 @@ class MixedEstimator(FittedEstimator[State]):
         tags.input_tags.two_d_array = self.fixed is None  # a formula needs a data frame
         return tags
 
-    def summary(self, digits: int = 2) -> Summary:
+    def summary(self, digits: int = 2, *, correlations: bool = False) -> Summary:
         """Summarise the fit as arm::display and print(lmer) do.
 
         Parameters
         ----------
         digits : int, default=2
             Decimals of estimates, standard errors and standard deviations.
+        correlations : bool, default=False
+            Whether to show the correlations of the coefficients, too.
 
         Returns
         -------
         Summary
             Prints as text and shows as HTML in a notebook; for generalized models all is on the
-            scale of the link.
+            scale of the link. ``to_frame()`` has all parameters by name, with standard errors of
+            the coefficients.
         """
         fitted = self._state()
         curves = summarised_curves(fitted.fit, fitted.design)
         formula, residual = fitted.formula, fitted.design.residual
         if residual is not None:
             formula += f", residual {residual.text}"
-        return summarise(fitted.fit, formula, fitted.n_dropped or 0, digits, curves)
+        return summarise(
+            fitted.fit,
+            formula,
+            fitted.n_dropped or 0,
+            digits,
+            curves,
+            correlations=correlations,
+        )
 
     def _observed_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
         """Read rows with their responses, those of the fit or others."""

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray, transposed
-from skmixed.core.model.spec import ModelSpec, wholes
+from skmixed.core.model.spec import ModelSpec, factors_of, wholes
 from skmixed.design.design import Design
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts
@@ -114,6 +114,14 @@ class MixedState:
         return float(self.estimates.beta[0]) if self.design.has_intercept else 0.0
 
     @property
+    def fixed_effects(self) -> pd.Series[float]:
+        """Fixed coefficients by name, NaN where a column depends on those before it."""
+        values = self.estimates.beta.copy()
+        if self.estimates.rank < len(values):
+            values[np.setdiff1d(np.arange(len(values)), self.fit.kept)] = np.nan
+        return pd.Series(values, self.design.fixed_names, name="estimate")
+
+    @property
     def coef_covariance(self) -> pd.DataFrame:
         """Covariance matrix of the fixed coefficients, the intercept first if there is one."""
         names = self.design.fixed_names
@@ -127,7 +135,9 @@ class MixedState:
     @property
     def n_groups(self) -> dict[str, int]:
         """Number of levels of every factor that has a term."""
-        return self.predictor.n_groups
+        factors = self.design.grouping.factors
+        indexes = (factors[factor].index for factor in factors_of(self.fit.ordered_terms))
+        return {index.name: len(index) for index in indexes if not index.is_whole}
 
     @property
     def random_covariance(self) -> dict[str, pd.DataFrame]:
@@ -158,12 +168,13 @@ class MixedState:
     def random_labels(self) -> dict[int, RandomLabels]:
         """The labels of every factor that has a term, by its position among these.
 
-        The effects that make curves of all rows are of none.
+        They come in the order of theta, by falling number of levels. The effects that make curves
+        of all rows are of none.
         """
         spec, factors = self.fit.spec, self.design.grouping.factors
         return {
-            position: RandomLabels.of(self.design, spec, factor)
-            for position, factor in enumerate(spec.used_factors)
+            spec.used_factors.index(factor): RandomLabels.of(self.design, spec, factor)
+            for factor in factors_of(self.fit.ordered_terms)
             if not factors[factor].index.is_whole
         }
 
@@ -177,6 +188,7 @@ class MixedAttributes:
     n_dropped_ = FittedAttribute[int](optional=True)
     coef_ = FittedAttribute[FloatArray]()
     intercept_ = FittedAttribute[float]()
+    fixed_effects_ = FittedAttribute["pd.Series[float]"]()
     coef_covariance_ = FittedAttribute[pd.DataFrame]()
     theta_ = FittedAttribute[FloatArray]("parameters.theta")
     criterion_ = FittedAttribute[float]("parameters.criterion")

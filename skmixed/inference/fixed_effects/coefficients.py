@@ -13,13 +13,15 @@ from skmixed.inference.fitted import coefficient_names, formula_of, snapshot, st
 from skmixed.inference.fixed_effects.testing import (
     CoefficientTests,
     DfMethod,
+    check_probability,
     dropped_places,
     t_p_values,
+    t_quantiles,
 )
 from skmixed.inference.table import Table
 
 
-def coefficient_table(model: Any, *, df: DfMethod = "auto") -> Table:
+def coefficient_table(model: Any, *, df: DfMethod = "auto", level: float | None = None) -> Table:
     """Tabulate the fixed coefficients with standard errors and tests.
 
     Parameters
@@ -31,6 +33,8 @@ def coefficient_table(model: Any, *, df: DfMethod = "auto") -> Table:
         for generalized ones, which allow no other: their tests are Wald's. "kenward-roger" also
         corrects the standard errors for the uncertainty of the variances and needs a fit by REML;
         "residual" counts rows minus coefficients, "normal" takes the variances for known.
+    level : float or None, default=None
+        Probability of intervals, which then stand beside the tests in columns lower and upper.
 
     Returns
     -------
@@ -43,8 +47,9 @@ def coefficient_table(model: Any, *, df: DfMethod = "auto") -> Table:
     Raises
     ------
     ValueError
-        If the model is not fitted, leaves no residual, or is an ML fit and df="kenward-roger", and
-        for any df but "auto" and "normal" if it is a generalized one.
+        If the model is not fitted, leaves no residual, or is an ML fit and df="kenward-roger", for
+        any df but "auto" and "normal" if it is a generalized one, and for a level that is no
+        probability.
 
     See Also
     --------
@@ -88,6 +93,7 @@ def coefficient_table(model: Any, *, df: DfMethod = "auto") -> Table:
     dropped = dropped_places(tests.fit)
     functions[dropped] = 0.0
     frame = function_frame(tests, functions, names)
+    frame = frame if level is None else with_interval(frame, level)
     frame.iloc[dropped] = np.nan
     return Table(formula_of(model), frame.iloc[stated], (tests.note,))
 
@@ -117,3 +123,10 @@ def function_frame(
         },
         index=names if isinstance(names, pd.Index) else pd.Index(list(names)),
     )
+
+
+def with_interval(frame: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Return a table of linear functions with columns lower and upper, of their intervals."""
+    check_probability(level)
+    half = t_quantiles(level, frame["df"].to_numpy()) * frame["std_error"].to_numpy()
+    return frame.assign(lower=frame["estimate"] - half, upper=frame["estimate"] + half)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from skmixed.core.linalg import FloatArray
 from skmixed.inference.fitted import coefficient_names, formula_of, snapshot, stated_places
-from skmixed.inference.fixed_effects.coefficients import function_frame
+from skmixed.inference.fixed_effects.coefficients import function_frame, with_interval
 from skmixed.inference.fixed_effects.testing import CoefficientTests, DfMethod
 from skmixed.inference.table import Table, TabularResult
 
@@ -27,8 +27,8 @@ class LinearHypothesis(TabularResult):
     Parameters
     ----------
     table : Table
-        A row a function, each with its t test, or z test of a generalized model; a column rhs has
-        the values tested against where they are not 0.
+        A row a function, each with its t test, or z test of a generalized model, and interval; a
+        column rhs has the values tested against where they are not 0.
     statistic : float
         F of all together, or Wald's chi-squared of a generalized model, whose degrees are num_df.
     num_df : int
@@ -63,7 +63,7 @@ class LinearHypothesis(TabularResult):
 
 
 def linear_hypothesis(
-    model: Any, L: Any, rhs: Any = None, *, df: DfMethod = "auto"
+    model: Any, L: Any, rhs: Any = None, *, df: DfMethod = "auto", level: float = 0.95
 ) -> LinearHypothesis:
     """Test linear hypotheses about the fixed coefficients.
 
@@ -79,18 +79,22 @@ def linear_hypothesis(
         Values that the functions are tested against, with a matrix; None is 0.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         Where degrees of freedom come from, as in `coefficient_table`.
+    level : float, default=0.95
+        Probability of the intervals.
 
     Returns
     -------
     LinearHypothesis
-        A t test of every function, and in statistic, num_df, df and p_value an F test of all; for
-        generalized models z and chi-squared tests. NaN where a coefficient is infinite.
+        A t test of every function with its interval, lower and upper, and in statistic, num_df, df
+        and p_value an F test of all; for generalized models z and chi-squared tests. NaN where a
+        coefficient is infinite.
 
     Raises
     ------
     ValueError
-        If an equation cannot be read, shapes do not fit, hypotheses contradict each other, or the
-        data do not determine a function because columns depend on others.
+        If an equation cannot be read, shapes do not fit, hypotheses contradict each other, the data
+        do not determine a function because columns depend on others, or the level is no
+        probability.
 
     See Also
     --------
@@ -138,7 +142,7 @@ def linear_hypothesis(
             "and were dropped; state the hypothesis in the other coefficients"
         )
     joint = tests.joint(functions, values)
-    frame = function_frame(tests, functions, labels, values)
+    frame = with_interval(function_frame(tests, functions, labels, values), level)
     if values.any():
         frame.insert(1, "rhs", values)
     name = f"chi2({joint.num_df})" if tests.is_wald else f"F({joint.num_df}, {joint.df:.5g})"
@@ -216,7 +220,7 @@ def read_equation(text: str, names: Sequence[str]) -> tuple[FloatArray, float]:
     difference = left - right
     if not difference[:-1].any():
         raise ValueError(f"the hypothesis {text!r} is about no coefficient; {_listed(names)}")
-    return difference[:-1], float(-difference[-1])
+    return difference[:-1], float(0.0 - difference[-1])
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from skmixed.inference.fitted import (
     snapshot,
     threshold_names,
 )
-from skmixed.inference.fixed_effects.coefficients import function_frame
+from skmixed.inference.fixed_effects.coefficients import function_frame, with_interval
 from skmixed.inference.fixed_effects.response_means import NOTE, SHARES_NOTE, ResponseMeans
 from skmixed.inference.fixed_effects.testing import (
     CoefficientTests,
@@ -245,7 +245,7 @@ def marginal_means(
         return MarginalMeans(table, slopes, response.differences, level, categories)
     if threshold_names(fit):
         held = [f"Linear predictors less the first threshold, {threshold_names(fit)[0]}.", *held]
-    frame = _with_interval(tests, functions, labels, level)
+    frame = with_interval(function_frame(tests, functions, labels), level)
     return MarginalMeans(
         Table(title, frame, (tests.note, *held)),
         functions,
@@ -321,14 +321,6 @@ def _by_category(labels: pd.Index[Any], categories: tuple[str, ...]) -> pd.Multi
     return pd.MultiIndex.from_tuples(
         [(*label, category) for label in tuples for category in categories], names=names
     )
-
-
-def _with_interval(
-    tests: CoefficientTests, functions: FloatArray, names: Any, level: float
-) -> pd.DataFrame:
-    frame = function_frame(tests, functions, names)
-    half = t_quantiles(level, frame["df"].to_numpy()) * frame["std_error"].to_numpy()
-    return frame.assign(lower=frame["estimate"] - half, upper=frame["estimate"] + half)
 
 
 def _fixed_numbers(part: FixedPart, grid: pd.DataFrame, wanted: list[str]) -> list[str]:

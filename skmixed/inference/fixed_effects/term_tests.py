@@ -19,6 +19,7 @@ from scipy import linalg
 from skmixed.core.linalg import FloatArray, triangular_solution
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.model.scaling import independent_columns
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.inference.fitted import design_of, formula_of, snapshot
 from skmixed.inference.fixed_effects.testing import (
     NO_RESTRICTIONS,
@@ -149,10 +150,12 @@ def anova(
     Returns
     -------
     Table
-        Columns num_df, df (denominator), statistic (F) and p_value; a row a term. Of a generalized
-        model the statistic is Wald's chi-squared, with num_df degrees of freedom. A term that adds
-        nothing to those it is tested against has num_df 0 and NaN, and a note says so; NaN is also
-        a term with infinite coefficients.
+        Columns sum_sq, mean_sq, num_df, df (denominator), statistic (F) and p_value; a row a term.
+        Squares are those of a residual of the estimated variance: F times it, once and num_df
+        times; a model with a residual structure has none. Of a generalized or nonlinear model,
+        which has none either, the statistic is Wald's chi-squared, with num_df degrees of freedom.
+        A term that adds nothing to those it is tested against has num_df 0 and NaN, and a note says
+        so; NaN is also a term with infinite coefficients.
 
     Raises
     ------
@@ -194,9 +197,9 @@ def anova(
     >>> model = lmer("Reaction ~ Days + I(Days**2) + (Days | Subject)", load_sleepstudy())
     >>> print(anova(model, type="I"))
     Analysis of variance, type I: Reaction ~ Days + I(Days**2) + (Days | Subject)
-                 num_df   df statistic p_value
-    Days              1   17    45.853 <0.0001
-    I(Days ** 2)      1  143    1.6558  0.2003
+                 sum_sq mean_sq num_df   df statistic p_value
+    Days          29895   29895      1   17    45.853 <0.0001
+    I(Days ** 2) 1079.5  1079.5      1  143    1.6558  0.2003
     Degrees of freedom by Satterthwaite's method.
     """
     wanted = _TYPES.get(type, type)
@@ -215,6 +218,10 @@ def anova(
         },
         index=pd.Index(list(results), dtype=object),
     )
+    if not (tests.is_wald or isinstance(tests.fit, ResidualFit)):
+        mean_squares = tests.fit.sigma2 * frame["statistic"]
+        frame.insert(0, "sum_sq", mean_squares * frame["num_df"])
+        frame.insert(1, "mean_sq", mean_squares)
     kind = "deviance" if tests.is_wald else "variance"
     title = f"Analysis of {kind}, type {wanted}: {formula_of(model)}"
     return Table(title, frame, (tests.note, *_notes(results, str(wanted))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,13 @@ from skmixed.core.linalg import BoolArray, FloatArray
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.exceptions import warn
-from skmixed.inference.components import Component, components_of, identified_part, is_identified
+from skmixed.inference.components import (
+    Component,
+    chosen_components,
+    components_of,
+    identified_part,
+    is_identified,
+)
 from skmixed.inference.fitted import (
     GivenRows,
     MixedFit,
@@ -108,6 +114,7 @@ def split_curves(curves: pd.DataFrame) -> list[pd.DataFrame]:
 def profile(
     model: Any,
     *,
+    parameters: str | Sequence[str] | None = None,
     level: float = 0.99,
     points: int = 6,
     X: Any = None,
@@ -121,6 +128,9 @@ def profile(
     ----------
     model : estimator
         A fitted mixed model.
+    parameters : str, list of str or None, default=None
+        Names of the parameters whose curves are wanted, as `confidence_intervals` takes them; None
+        is all.
     level : float, default=0.99
         How far the curves go: to the limits of the intervals of this probability, or to the
         boundary of the parameter.
@@ -141,7 +151,7 @@ def profile(
     ------
     ValueError
         If the model is not fitted, leaves no residual or has no maximum, for an invalid level or
-        number, and if the rows are needed and not given, or are others.
+        number, unknown parameters, and if the rows are needed and not given, or are others.
 
     See Also
     --------
@@ -180,7 +190,7 @@ def profile(
     targets = farthest_zeta(level) * np.arange(1, points + 1) / points
     rows = [
         (component.name, value, zeta)
-        for component, curve in profiled(model, (X, y, sample_weight, groups))[1]
+        for component, curve in profiled(model, (X, y, sample_weight, groups), parameters)[1]
         if curve is not None
         for value, zeta in _points_of(curve, targets)
     ]
@@ -194,12 +204,14 @@ def farthest_zeta(level: float) -> float:
 
 
 def profiled(
-    model: Any, rows: GivenRows = (None, None, None, None)
+    model: Any,
+    rows: GivenRows = (None, None, None, None),
+    parameters: str | Sequence[str] | None = None,
 ) -> tuple[MixedFit, list[tuple[Component, ProfileCurve | None]]]:
     """Return the ML fit of a model, and its parameters with the beginnings of their curves.
 
     There is none for what the data say nothing about, or where it cannot be computed. `rows` are
-    X, y, sample_weight and groups, which a generalized model needs.
+    X, y, sample_weight and groups, which a generalized model needs; `parameters` are those wanted.
     """
     given = determined_mixed_fit_of(model)
     constrain: Callable[[Component], Constrained]
@@ -210,19 +222,21 @@ def profiled(
         constrain = partial(ConstrainedDeviance, part)
         if isinstance(part, ResidualFit):
             constrain = partial(ResidualDeviance, part)
-        return fit, _curves(fit, constrain)
+        return fit, _curves(fit, constrain, parameters)
     check_maximum(given, "a profile")
     observations = observations_of_fit(model, *rows, "a profile likelihood")
     constrain = partial(ConstrainedLikelihood, given, observations=observations)
-    return given, _curves(given, constrain)
+    return given, _curves(given, constrain, parameters)
 
 
 def _curves(
-    fit: MixedFit, constrain: Callable[[Component], Constrained]
+    fit: MixedFit,
+    constrain: Callable[[Component], Constrained],
+    parameters: str | Sequence[str] | None,
 ) -> list[tuple[Component, ProfileCurve | None]]:
-    """Begin the curve of every parameter but the thresholds."""
+    """Begin the curve of every parameter that is wanted, but the thresholds."""
     found = []
-    for part in components_of(fit):
+    for part in chosen_components(components_of(fit), parameters):
         if part.kind == "threshold":
             continue
         curve = None
