@@ -17,6 +17,7 @@ from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import parse_random, split_formula
 from skmixed.design.grouping import Grouping
 from skmixed.design.records import stored
+from skmixed.design.residual import ResidualDesign
 from skmixed.design.source import Source
 
 
@@ -93,6 +94,7 @@ class CurveParameters:
         source: Source,
         varying: Sequence[RandomTerm],
         covariance: str | Mapping[str, str],
+        residual: str | None = None,  # residual structure
     ) -> tuple[Design, tuple[IntArray, ...]]:
         """Return the design of the linear model of pseudo-data, and the codes of its rows.
 
@@ -111,7 +113,9 @@ class CurveParameters:
         grouping, codes = Grouping.learn(source.groups, keys, source.n_rows)
         layout = Layout(("1", *self.column_names, "y"), factor_layouts(keys, terms))
         fixed = tuple(range(1, 1 + n_fixed))
-        return Design(layout, fixed, tuple(terms), grouping, (), (), ()), codes
+        noise = None if residual is None else ResidualDesign.learn(residual, source.residual)
+        design = Design(layout, fixed, tuple(terms), grouping, (), (), (), residual=noise)
+        return design, codes
 
     def _random_place(self, name: str) -> int:
         """Return the place in the layout of the column of ones of a parameter."""

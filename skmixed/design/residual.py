@@ -63,7 +63,7 @@ class ResidualDesign:
         """The structure, to be fitted; raises ValueError for products that are not to be had."""
         parts, term = self.parts, self.parts.correlation
         if term is not None and self.visits is not None and _is_over_visits(term):
-            if parts.strata or parts.power:
+            if parts.strata or parts.has_power:
                 raise ValueError(
                     f"{term.name}(...) may have a variance a visit, hom=False, but no var(...) or "
                     f"power(...) beside it, as {self.text!r} has: take ar1(...) or cs(...)"
@@ -71,7 +71,7 @@ class ResidualDesign:
             visits = tuple(self.visit_labels)
             return visit_structure(term.name, visits, is_homogeneous=term.is_homogeneous)
         name = None if term is None else term.name
-        return ResidualProduct.of(name, self.strata_labels, parts.power is not None)
+        return ResidualProduct.of(name, self.strata_labels, parts.has_power)
 
     @property
     def parts(self) -> ResidualParts:
@@ -140,7 +140,10 @@ class ResidualDesign:
             (codes,) = Grouping.of_levels([series]).codes(columns, n_rows)
         if stratum is None and self.strata is not None:
             stratum = nothing
-        return ResidualRows(codes, series, self._positions(columns), stratum, self._values(columns))
+        value = self._values(columns)
+        if value is None and self.parts.power is not None:
+            value = np.full(n_rows, np.nan)
+        return ResidualRows(codes, series, self._positions(columns), stratum, value)
 
     def drawn_rows(self, columns: Mapping[str, Any], n_rows: int) -> ResidualRows:
         """Return the same of rows to be drawn: those of one label are one series, known or not."""

@@ -332,6 +332,7 @@ def nlmer(
     start: Any = None,
     fixed: Mapping[str, str] | None = None,
     weights: Any = None,
+    residual: str | None = None,
     na_action: Literal["drop", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
     **params: Any,
@@ -355,6 +356,8 @@ def nlmer(
     weights : str or array-like of shape (n,), default=None
         Prior weights as in R: the residual variance of a row is sigma^2 / weight. A string is an
         expression in the columns.
+    residual : str or None, default=None
+        Variances of the residuals, as in `MixedNonlinearRegressor`: ``"var(sex)"``, ``"power(x)"``.
     na_action : {"drop", "raise"}, default="drop"
         Leave rows with missing values out and count them in ``n_dropped_``, or raise.
     context : dict of str to object, default=None
@@ -401,12 +404,13 @@ def nlmer(
             raise TypeError(f"nlmer takes no {name!r}: {instead}")
     parts = CurveFormula.read(formula, start, context)
     text = parts.linear_text(fixed, data)
-    read = FormulaRows.read(text, data, weights, na_action, context)
+    read = FormulaRows.read(text, data, weights, na_action, context, residual=residual)
     model = MixedNonlinearRegressor(
         parts.curve,
         start,
         random=parts.random,
         fixed=fixed,
+        residual=residual,
         context=context,
         weighting="precision",
         **params,

@@ -56,6 +56,12 @@ class MixedNonlinearRegressor(NonlinearPredictions):
     covariance : str or dict, default="unstructured"
         Covariance structure of the random effects of a term, as in `MixedLinearRegressor`. A dict
         gives it by factor.
+    residual : str or None, default=None
+        Variances of the residuals, as in `MixedLinearRegressor`: one for every ``"var(stratum)"``,
+        or proportional to a power of a column's size, ``"power(x)"``, or both multiplied. By
+        method="lindstrom-bates" also correlations, ``"ar1(visit | subject)"``, and ``"power()"``,
+        which is one of the fitted values, as ``varPower()`` of nlme. Columns of strata and series
+        are no inputs of the curve. None is one variance.
     method : {"laplace", "lindstrom-bates"}, default="laplace"
         Laplace's approximation of the likelihood, what lme4's ``nlmer`` maximises, or a linear
         mixed model fitted again where it has led, what ``nlme`` does.
@@ -107,7 +113,13 @@ class MixedNonlinearRegressor(NonlinearPredictions):
     random_covariance_ : dict of str to DataFrame of shape (k, k)
         Estimated covariance matrix of the random effects of every factor.
     residual_variance_ : float
-        Variance of the noise, in squared units of y.
+        Variance of the noise, in squared units of y; with `residual` that of the reference
+        stratum, at one of the covariate of a power.
+    residual_parameters_ : Series of shape (q,)
+        Ratios of standard deviations, powers and correlations, by name; only with `residual`.
+    residual_deviations_ : Series
+        Standard deviation of the noise of every stratum, in units of y, the reference first; only
+        with `residual`.
     theta_ : ndarray
         Entries of the triangular root of the covariances over the residual variance, in lme4's
         order.
@@ -176,6 +188,7 @@ class MixedNonlinearRegressor(NonlinearPredictions):
         "start": [Mapping, "array-like", None],
         "fixed": [Mapping, None],
         "inputs": [str, Integral, "array-like", None],
+        "residual": [str, None],
         "method": [StrOptions({"laplace", "lindstrom-bates"})],
         "reml": ["boolean"],
         "jacobian": [callable, None],
@@ -202,6 +215,7 @@ class MixedNonlinearRegressor(NonlinearPredictions):
         inputs: str | int | Sequence[str | int] | None = None,
         group_features: str | int | Sequence[str | int] | None = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
+        residual: str | None = None,
         method: NonlinearMethod = "laplace",
         reml: bool = False,
         jacobian: Callable[[Any, Any], Any] | None = None,
@@ -220,6 +234,7 @@ class MixedNonlinearRegressor(NonlinearPredictions):
         self.inputs = inputs
         self.group_features = group_features
         self.covariance = covariance
+        self.residual = residual
         self.method = method
         self.reml = reml
         self.jacobian = jacobian
@@ -261,10 +276,10 @@ class MixedNonlinearRegressor(NonlinearPredictions):
         ValueError
             For invalid X, y, weights or labels, for names that are not there, for a function
             without start or that returns no number or another length, for a Jacobian that is not
-            that of the function, for a curve that has no value near the start, and for fewer rows
-            than coefficients.
+            that of the function, for a curve that has no value near the start, for fewer rows
+            than coefficients, and for residuals that the method or the rows do not allow.
         FormulaSyntaxError
-            If `random` or `fixed` cannot be read.
+            If `random`, `fixed` or `residual` cannot be read.
 
         Warns
         -----

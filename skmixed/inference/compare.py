@@ -34,6 +34,7 @@ from skmixed.inference.fitted import (
     design_of,
     determined_any_fit_of,
     formula_of,
+    residual_fit_of,
     snapshot,
 )
 from skmixed.inference.table import Table
@@ -318,7 +319,7 @@ def _added_to_residuals(smaller: AnyFit, larger: AnyFit) -> int | None:
     No correlation and no difference of variances are inside the range of all but a correlation that
     cannot be negative.
     """
-    before, after = (fit if isinstance(fit, ResidualFit) else None for fit in (smaller, larger))
+    before, after = residual_fit_of(smaller), residual_fit_of(larger)
     if after is None:
         return 0 if before is None else None
     if before is None:

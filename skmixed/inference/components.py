@@ -21,9 +21,14 @@ from skmixed.core.generalized.after_fit.redrawn import GeneralizedRefits
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import Term
-from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.structure import ResidualParameter
-from skmixed.inference.fitted import AnyFit, MixedFit, coefficient_names, stated_places
+from skmixed.inference.fitted import (
+    AnyFit,
+    MixedFit,
+    coefficient_names,
+    residual_fit_of,
+    stated_places,
+)
 
 _AT_ONE = 1e-12  # from a correlation of +-1: nearer is on the boundary, but for rounding
 _NAMED_OF_SHARED = 3  # columns that share a deviation: of more the first and the last say it
@@ -94,11 +99,10 @@ def chosen_components(
 
 
 def _of_structure(fit: AnyFit) -> list[Component]:
-    if not isinstance(fit, ResidualFit):
-        return []
+    near = residual_fit_of(fit)
     return [
         Component(each.name, "residual", each.value, None, (place,))
-        for place, each in enumerate(fit.residual_parameters)
+        for place, each in enumerate(() if near is None else near.residual_parameters)
     ]
 
 
@@ -214,8 +218,9 @@ def values_of(
 def range_of(fit: AnyFit, component: Component) -> tuple[float, float]:
     """Return what a parameter cannot be below and above."""
     if component.kind == "residual":
-        assert isinstance(fit, ResidualFit)
-        parameter = fit.residual_parameters[component.columns[0]]
+        near = residual_fit_of(fit)
+        assert near is not None
+        parameter = near.residual_parameters[component.columns[0]]
         return parameter.lower, parameter.upper
     return (-1.0, 1.0) if component.kind == "cor" else (0.0, np.inf)
 

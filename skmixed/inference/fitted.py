@@ -15,6 +15,7 @@ from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.rows.leave_out import rows_at_levels
 from skmixed.core.sums.layout import Rows
@@ -100,6 +101,12 @@ def any_fit_of(model: Any) -> AnyFit:
             )
         raise ValueError(f"this {type(model).__name__} is not fitted yet: call fit first")
     raise TypeError(f"a fitted mixed model is needed, not a {type(model).__name__}")
+
+
+def residual_fit_of(fit: AnyFit) -> ResidualFit | None:
+    """Return the linear fit with a residual structure that a fit is, or is near; None without."""
+    near = fit.linear if isinstance(fit, NonlinearFit) else fit
+    return near if isinstance(near, ResidualFit) else None
 
 
 def fit_of(model: Any, use: str = "this", instead: str = "") -> Fit:

@@ -19,7 +19,13 @@ from skmixed.core.rows.monte_carlo import MonteCarloErrors
 from skmixed.core.search.report import MonteCarlo
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.inference.components import deviations_and_correlations, parameters_of
-from skmixed.inference.fitted import AnyFit, coefficient_names, infinite_names, stated_places
+from skmixed.inference.fitted import (
+    AnyFit,
+    coefficient_names,
+    infinite_names,
+    residual_fit_of,
+    stated_places,
+)
 from skmixed.inference.table import p_text
 
 
@@ -210,21 +216,20 @@ def error_terms(fit: Fit | GeneralizedFit | NonlinearFit) -> pd.DataFrame:
             first = ":".join(factor.key) + label if i == 0 else ""
             others = [correlations[a, i] for a, b in term.structure.tabulated if b == i]
             rows.append([first, fit.products.layout.columns[place], deviations[i], *others])
-    if isinstance(fit, NonlinearFit):
-        rows.append(["Residual", "", np.sqrt(fit.sigma2)])
-    elif isinstance(fit, Fit):
+    if isinstance(fit, Fit | NonlinearFit):
         rows += residual_terms(fit)
     width = max(map(len, rows))
     columns = ["Groups", "Name", "Std.Dev.", "Corr", *[""] * width][:width]
     return pd.DataFrame([row + [np.nan] * (width - len(row)) for row in rows], columns=columns)
 
 
-def residual_terms(fit: Fit) -> list[list[Any]]:
+def residual_terms(fit: Fit | NonlinearFit) -> list[list[Any]]:
     """List the deviations of residuals, and the correlations between visits, if there are any."""
-    if not isinstance(fit, ResidualFit):
+    near = residual_fit_of(fit)
+    if near is None:
         return [["Residual", "", np.sqrt(fit.sigma2)]]
-    named = fit.structure.named_deviations(fit.phi)
-    correlations = fit.structure.visit_correlations(fit.phi)
+    named = near.structure.named_deviations(near.phi)
+    correlations = near.structure.visit_correlations(near.phi)
     return [
         [
             "Residual" if i == 0 else "",
@@ -266,7 +271,9 @@ def _nonlinear_notes(fit: NonlinearFit) -> list[str]:
     stated = f"{way}{', by REML' if restricted else ''}, derivatives: {fit.derivatives}"
     name = "REML criterion" if restricted else "deviance"
     criteria = f"AIC = {fit.aic:.1f}, {name} = {fit.criterion:.1f}"
-    return [_sizes(fit, fit.n_observations), stated, criteria, _state(fit)]
+    of_residuals = residual_fit_of(fit)
+    found = [] if of_residuals is None else _of_residuals(of_residuals)
+    return [_sizes(fit, fit.n_observations), *found, stated, criteria, _state(fit)]
 
 
 def _mixed_notes(fit: Fit) -> list[str]:

@@ -42,16 +42,17 @@ class UncertainCurve:
             squares[rows] = np.square(values - means[rows, None]) @ weights
         return means, np.sqrt(squares)
 
-    def quantiles(self, tails: tuple[float, ...], sigma: float) -> FloatArray:
-        """Return quantiles, (n, q), of the curve and of noise of deviation sigma around it."""
+    def quantiles(self, tails: tuple[float, ...], sigma: FloatArray) -> FloatArray:
+        """Return quantiles, (n, q), of the curve and of noise of deviations sigma, (n,)."""
         size = _MOST_DIRECTIONS + 1  # of points that are equally likely
         _, weights = _points(size)
         found = np.empty((len(self.inputs), len(tails)))
         for rows, values in self._values(size, weights):
-            if sigma == 0.0:
-                found[rows] = np.quantile(values, tails, axis=1).T
-            else:
-                found[rows] = _mixture_quantiles(values, tails, sigma)
+            noise = sigma[rows]
+            is_exact = noise == 0.0
+            found[rows][is_exact] = np.quantile(values[is_exact], tails, axis=1).T
+            noisy = _mixture_quantiles(values[~is_exact], tails, noise[~is_exact])
+            found[rows][~is_exact] = noisy
         return found
 
     @property
@@ -88,10 +89,13 @@ def _points(size: int) -> tuple[FloatArray, FloatArray]:
     return both, np.full(len(both), 1.0 / len(both))
 
 
-def _mixture_quantiles(values: FloatArray, tails: tuple[float, ...], sigma: float) -> FloatArray:
+def _mixture_quantiles(
+    values: FloatArray, tails: tuple[float, ...], sigma: FloatArray
+) -> FloatArray:
     """Return quantiles, (n, q), of normal distributions about values, (n, m), equally mixed.
 
-    Newton's steps are kept within an interval that shrinks to where the distribution crosses.
+    Their deviations are sigma, (n,). Newton's steps are kept within an interval that shrinks to
+    where the distribution crosses.
     """
     found = np.empty((len(values), len(tails)))
     deviation = np.hypot(values.std(axis=1), sigma)
@@ -101,7 +105,7 @@ def _mixture_quantiles(values: FloatArray, tails: tuple[float, ...], sigma: floa
         at = values.mean(axis=1) + float(stats.norm.ppf(tail)) * deviation
         for _ in range(_QUANTILE_STEPS):
             at = np.where((at > low) & (at < high), at, (low + high) / 2.0)
-            z = (at[:, None] - values) / sigma
+            z = (at[:, None] - values) / sigma[:, None]
             excess = special.ndtr(z).mean(axis=1) - tail
             low, high = np.where(excess < 0.0, at, low), np.where(excess < 0.0, high, at)
             density = np.exp(-z * z / 2.0).mean(axis=1) / (sigma * np.sqrt(2.0 * np.pi))

@@ -5,7 +5,8 @@ With b = lambda u, -2 log L = log|D| + n (1 + log(2 pi w / n)), where w is the l
 in the parameters that vary; sigma is profiled. The modes move with the parameters: with second
 derivatives S of the curve, H = I + lambda' sum(J J' - r S) lambda is the Hessian at the modes, and
 the gradient has v = H^-1 lambda' sum(q), where q are the derivatives of log|D| in the parameters of
-a row. All sums are over rows, all blocks of effects in batch.
+a row. All sums are over rows, all blocks of effects in batch. Where rows have variances exp(2
+e'phi) of their own, residuals and derivatives are over their roots, and their logarithms are added.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from functools import cached_property
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
+from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray, IntArray, block_diagonal
-from skmixed.core.nonlinear.curve_rows import CurveRows
+from skmixed.core.nonlinear.curve_rows import CurveRows, times_roots
 from skmixed.core.nonlinear.effect_blocks import EffectBlocks
+from skmixed.core.residual.products import ResidualProduct
+from skmixed.core.residual.residual_fit import ResidualFit
 
 _MOST_STEPS_TO_MODES = 60  # of the search for modes, which takes a few from near by
 _MOST_MODE_HALVINGS = 12  # of a step of a block: a shorter one has no direction
@@ -27,6 +31,7 @@ _AT_MODES = 1e-19  # of the squares: what a step promises at modes that are exac
 _SLOW = 0.5  # of what the last step promised: the Hessian is of somewhere else
 _GOOD_ENOUGH = 1e-13  # likewise, where steps cannot be made to lower the squares any more
 _HIGHER_SQUARES = 1e-12  # relative: rounding of sums of squares
+_NO_PHI: FloatArray = np.zeros(0)  # of residuals of one variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +40,46 @@ class CurveLikelihood:
 
     rows: CurveRows
     blocks: EffectBlocks
+    structure: ResidualProduct | None = None  # variances of rows, resolved
 
     @classmethod
-    def of(cls, rows: CurveRows) -> CurveLikelihood:
+    def of(cls, rows: CurveRows, structure: ResidualProduct | None = None) -> CurveLikelihood:
         """Lay the random effects out. Raises ValueError where they are too many for that."""
         codes = [rows.codes[factor] for factor in rows.spec.used_factors]
-        return cls(rows, EffectBlocks.of(codes, rows.sizes))
+        return cls(rows, EffectBlocks.of(codes, rows.sizes), structure)
+
+    @cached_property
+    def log_slopes(self) -> FloatArray:
+        """Derivatives of the logarithm of deviations of rows in phi, (q, n)."""
+        noise = self.rows.noise
+        if self.structure is None or noise is None:
+            return np.zeros((0, len(self.rows.y)))
+        unit = np.eye(self.structure.n_phi)
+        return np.array([self.structure.log_deviations(each, noise.rows) for each in unit])
+
+    @cached_property
+    def counts(self) -> FloatArray:
+        """How many rows every row stands for, (n,)."""
+        rows = self.rows
+        if rows.weights is None or rows.spec.weighting == "precision":
+            return np.ones(len(rows.y))
+        return rows.weights
+
+    def phi_of(self, fit: Fit) -> tuple[FloatArray, float]:
+        """Return phi, (q,), of a linear model near, and what its sigma is less than that here."""
+        if self.structure is None or not isinstance(fit, ResidualFit):
+            return _NO_PHI, 1.0
+        return fit.phi, self.structure.reported(fit.phi)[1]
+
+    def roots(self, phi: FloatArray) -> FloatArray | None:
+        """Return the roots of the weights of rows, (n,), over their deviations; None for ones."""
+        if not len(phi):
+            return self.rows.roots
+        return times_roots(np.exp(-(phi @ self.log_slopes)), self.rows.roots)
+
+    def log_det(self, phi: FloatArray) -> float:
+        """Return the logarithm of the product of the variances of rows."""
+        return 2.0 * float(phi @ self.log_slopes @ self.counts) if len(phi) else 0.0
 
     def effects(self, u: FloatArray, lambdas: Blocks) -> Blocks:
         """Return b = lambda u by factor, (n_levels, k), of (n_blocks, n_slots)."""
@@ -52,7 +91,9 @@ class CurveLikelihood:
             [own @ np.linalg.pinv(lam).T for own, lam in zip(effects, lambdas, strict=True)]
         )
 
-    def at(self, beta: FloatArray, lambdas: Blocks, near: IntegratedCurve) -> IntegratedCurve:
+    def at(
+        self, beta: FloatArray, lambdas: Blocks, near: IntegratedCurve, phi: FloatArray = _NO_PHI
+    ) -> IntegratedCurve:
         """Evaluate the likelihood, the modes being searched for from those of a point nearby.
 
         Its Hessian makes steps of Newton's; where these are no good, steps are Gauss and Newton's.
@@ -60,7 +101,7 @@ class CurveLikelihood:
         """
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                return self._searched(self.near(beta, lambdas, near.u), near.known_inverse)
+                return self._searched(self.near(beta, lambdas, near.u, phi), near.known_inverse)
         except np.linalg.LinAlgError as error:  # of numbers that have left their range
             raise ArithmeticError("the modes of the random effects were not found") from error
 
@@ -82,34 +123,38 @@ class CurveLikelihood:
             here, promised = moved, promise
         raise ArithmeticError("the modes of the random effects were not found")
 
-    def near(self, beta: FloatArray, lambdas: Blocks, u: FloatArray) -> IntegratedCurve:
+    def near(
+        self, beta: FloatArray, lambdas: Blocks, u: FloatArray, phi: FloatArray = _NO_PHI
+    ) -> IntegratedCurve:
         """Return a point to search from: u, (n_blocks, n_slots), are no modes."""
         rows = self.rows
         parameters = rows.parameters(beta, self.effects(u, lambdas))
         value, slopes = rows.curve.slopes(parameters, rows.inputs)
-        residual, slopes = rows.weighted(rows.y - value), rows.weighted(slopes)
+        roots = self.roots(phi)
+        residual, slopes = times_roots(rows.y - value, roots), times_roots(slopes, roots)
         if not (np.isfinite(residual).all() and np.isfinite(slopes).all()):
             raise ArithmeticError("the curve is not finite")
-        return IntegratedCurve(self, beta, lambdas, u, parameters, residual, slopes)
+        return IntegratedCurve(self, beta, lambdas, u, parameters, residual, slopes, phi, roots)
 
     def _shortened(self, here: IntegratedCurve, step: FloatArray) -> IntegratedCurve | None:
         """Take a step, (n_blocks, n_slots), halved in the blocks whose squares it raises.
 
         None where nothing is lower.
         """
-        share = np.ones(len(step))
+        share, rows = np.ones(len(step)), self.rows
         for _ in range(_MOST_MODE_HALVINGS):
             u = here.u + share[:, None] * step
-            residual = self.rows.residuals(here.beta, self.effects(u, here.lambdas))
+            parameters = rows.parameters(here.beta, self.effects(u, here.lambdas))
+            residual = times_roots(rows.y - rows.curve.value(parameters, rows.inputs), here.roots)
             squares = self.blocks.of_blocks(residual**2) + (u * u).sum(axis=1)
             is_higher = ~(squares <= here.squares * (1.0 + _HIGHER_SQUARES))
             if not is_higher.any():
-                return self.near(here.beta, here.lambdas, u)
+                return self.near(here.beta, here.lambdas, u, here.phi)
             share[is_higher] /= 2.0
         share[is_higher] = 0.0
         if not share.any():
             return None
-        return self.near(here.beta, here.lambdas, here.u + share[:, None] * step)
+        return self.near(here.beta, here.lambdas, here.u + share[:, None] * step, here.phi)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +166,10 @@ class IntegratedCurve:
     lambdas: Blocks  # (k, k) a used factor, relative to sigma
     u: FloatArray  # (n_blocks, n_slots), spherical random effects
     parameters: FloatArray  # (P, n)
-    residual: FloatArray  # (n,), times the roots of the weights, as what follows
+    residual: FloatArray  # (n,), times `roots`, as what follows
     slopes: FloatArray  # (n, P)
+    phi: FloatArray  # (q,), of variances of rows
+    roots: FloatArray | None  # (n,), of the weights over these variances
 
     @property
     def _varying(self) -> IntArray:
@@ -183,7 +230,7 @@ class IntegratedCurve:
     def _bends(self) -> FloatArray:
         """Second derivatives of the curve, (n, P, P)."""
         rows = self.of.rows
-        return rows.weighted(rows.curve.bends(self.parameters, rows.inputs))
+        return times_roots(rows.curve.bends(self.parameters, rows.inputs), self.roots)
 
     @property
     def effects(self) -> Blocks:
@@ -200,29 +247,55 @@ class IntegratedCurve:
         """-2 log-likelihood."""
         n = self.of.rows.n_observations
         log_det = float(np.linalg.slogdet(self._d)[1].sum())
+        log_det += self.of.log_det(self.phi)
         likelihood = n * (1.0 + math.log(2.0 * math.pi * self.sigma2))
         return log_det + likelihood - self.of.rows.log_weights
 
     @cached_property
+    def _through(self) -> FloatArray:
+        """D^-1 times the derivatives of the curve in u, at the effects of every row, (n, K)."""
+        inverse = self.of.blocks.pairs_at_rows(np.asarray(np.linalg.inv(self._d)))
+        return np.asarray(np.einsum("nkc,nc->nk", inverse, self._z))
+
+    @cached_property
+    def _q(self) -> FloatArray:
+        """Derivatives of log|D| in the parameters of rows, (n, P)."""
+        of_own = self._bends[:, self._varying]  # (n, K, P)
+        return np.asarray(2.0 * np.einsum("nk,nkp->np", self._through @ self._root.T, of_own))
+
+    @cached_property
+    def _v(self) -> FloatArray:
+        """H^-1 times the derivatives of log|D| in u, at the effects of every row, (n, K)."""
+        slope = self.of.blocks.vectors(self._q[:, self._varying] @ self._root)
+        return self.of.blocks.at_rows(np.matmul(self._inverse_hessian, slope[..., None])[..., 0])
+
+    @property
+    def _along(self) -> FloatArray:
+        """How far that moves the curve, (n,)."""
+        return np.asarray(np.einsum("nk,nk->n", self._z, self._v))
+
+    @property
+    def _scale(self) -> float:
+        return 2.0 * self.of.rows.n_observations / self.square
+
+    @cached_property
     def gradient(self) -> tuple[FloatArray, FloatArray]:
         """Derivatives of the criterion in beta, (n_fixed,), and in all of lambda, (K, K)."""
-        rows, blocks, root, r = self.of.rows, self.of.blocks, self._root, self.residual
-        varying = self._varying
-        own = self.slopes[:, varying]
-        inverse = blocks.pairs_at_rows(np.asarray(np.linalg.inv(self._d)))
-        through = np.einsum("nkc,nc->nk", inverse, self._z)
-        of_own = self._bends[:, varying]  # (n, K, P)
-        q = 2.0 * np.einsum("nk,nkp->np", through @ root.T, of_own)
-        slope = blocks.vectors(q[:, varying] @ root)
-        v = blocks.at_rows(np.matmul(self._inverse_hessian, slope[..., None])[..., 0])
-        back = v @ root.T
-        along = np.einsum("nk,nk->n", own, back)
-        scale = 2.0 * rows.n_observations / self.square
-        total = q - (along + scale * r)[:, None] * self.slopes
-        total += r[:, None] * np.einsum("nk,nkp->np", back, of_own)
+        rows, r, varying = self.of.rows, self.residual, self._varying
+        own, of_own = self.slopes[:, varying], self._bends[:, varying]
+        total = self._q - (self._along + self._scale * r)[:, None] * self.slopes
+        total += r[:, None] * np.einsum("nk,nkp->np", self._v @ self._root.T, of_own)
         fixed, owners = rows.made_of.fixed, rows.made_of.owners
         by_beta = np.einsum("nc,nc->c", total[:, owners[fixed]], rows.columns[:, fixed])
-        u = blocks.at_rows(self.u)
-        by_lambda = 2.0 * own.T @ through + (own * r[:, None]).T @ v
+        u = self.of.blocks.at_rows(self.u)
+        by_lambda = 2.0 * own.T @ self._through + (own * r[:, None]).T @ self._v
         by_lambda += total[:, varying].T @ u
         return by_beta, by_lambda
+
+    @property
+    def phi_gradient(self) -> FloatArray:
+        """Derivatives of the criterion in phi, (q,)."""
+        r, of = self.residual, self.of
+        leverage = np.einsum("nk,nk->n", self._z, self._through)
+        explained = self._scale * r * r / 2.0 + leverage + self._along * r
+        return np.asarray(2.0 * of.log_slopes @ (of.counts - explained))

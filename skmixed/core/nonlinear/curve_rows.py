@@ -16,6 +16,10 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.nonlinear.curve import Curve
+from skmixed.core.nonlinear.curve_noise import CurveNoise
+from skmixed.core.residual.fitting import tables_of
+from skmixed.core.residual.residual_rows import ResidualRows
+from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import GroupIndex, Layout, Rows
 from skmixed.core.sums.plan import Plan
@@ -72,6 +76,7 @@ class CurveRows:
     codes: tuple[IntArray, ...]  # (n,) a factor of the layout
     indexes: tuple[GroupIndex, ...]
     weights: FloatArray | None  # (n,), positive
+    noise: CurveNoise | None = None  # None for independent residuals of one variance
 
     @property
     def spec(self) -> ModelSpec:
@@ -130,16 +135,17 @@ class CurveRows:
 
     def weighted(self, values: FloatArray) -> FloatArray:
         """Return values, (n, ...), times the roots of the weights."""
-        if self.roots is None:
-            return values
-        return values * self.roots.reshape(-1, *[1] * (values.ndim - 1))
+        return times_roots(values, self.roots)
 
     def residuals(self, beta: FloatArray, effects: Blocks) -> FloatArray:
         """Return y less the curve, (n,), times the roots of the weights."""
         return self.weighted(self.y - self.curve.value(self.parameters(beta, effects), self.inputs))
 
-    def pseudo_products(self, beta: FloatArray, effects: Blocks) -> CrossProducts:
-        """Sum the linear model that the nonlinear one is near some coefficients and effects."""
+    def pseudo_sums(self, beta: FloatArray, effects: Blocks) -> CrossProducts | ResidualTables:
+        """Sum the linear model that the nonlinear one is near some coefficients and effects.
+
+        Raises ValueError for rows that a residual structure cannot have.
+        """
         parameters = self.parameters(beta, effects)
         value, slopes = self.curve.slopes(parameters, self.inputs)
         made = slopes[:, self.made_of.owners] * self.columns
@@ -148,4 +154,20 @@ class CurveRows:
         if random is not None:
             response += np.einsum("nk,nk->n", slopes[:, self.made_of.varying], random)
         table = np.column_stack([np.ones(len(made)), made, response])
-        return CrossProducts.filled(self.plan, table, self.weights, np.eye(table.shape[1]))
+        if self.noise is None:
+            return CrossProducts.filled(self.plan, table, self.weights, np.eye(table.shape[1]))
+        known, rows = self.noise.at(value), self._rows(table)
+        return tables_of(self.layout, rows, known, self.noise.structure, np.eye(table.shape[1]))
+
+    def residual_rows(self, beta: FloatArray, effects: Blocks) -> ResidualRows | None:
+        """Return what a residual structure knows of the rows near coefficients and effects."""
+        if self.noise is None or not self.noise.is_of_fitted:
+            return None if self.noise is None else self.noise.rows
+        return self.noise.at(self.curve.value(self.parameters(beta, effects), self.inputs))
+
+
+def times_roots(values: FloatArray, roots: FloatArray | None) -> FloatArray:
+    """Return values, (n, ...), times numbers of their rows, (n,), None being ones."""
+    if roots is None:
+        return values
+    return np.asarray(values * roots.reshape(-1, *[1] * (values.ndim - 1)))

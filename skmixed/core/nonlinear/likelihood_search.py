@@ -16,7 +16,9 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray, inverse_felt, trust_region_step
 from skmixed.core.model.covariance import Structure
 from skmixed.core.nonlinear.curve_likelihood import CurveLikelihood, IntegratedCurve
+from skmixed.core.nonlinear.curve_rows import times_roots
 from skmixed.core.nonlinear.lindstrom_bates import Linearised
+from skmixed.core.residual.residual_search import RunawayError
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.report import Callback, Iteration, SolverReport
 from skmixed.core.search.trust_region import ACCEPTED_RATIO, judged, new_radius
@@ -49,8 +51,9 @@ class LikelihoodSearch:
         fit, rows = self.start.fit, self.likelihood.rows
         structures = tuple(rows.spec.structure(factor) for factor in rows.spec.used_factors)
         self.kept = list(fit.kept)
-        floors = self._noise_roots()
-        omegas = [lam @ lam.T for lam in fit.lambdas]
+        phi, ratio = self.likelihood.phi_of(fit)
+        floors = self._noise_roots(phi)
+        omegas = [lam @ lam.T / ratio**2 for lam in fit.lambdas]
         confounded = self.start.fit.report.confounded
         lifted = [
             omega if place in confounded else _lifted(structures[place], omega, _LIFT * floor)
@@ -64,18 +67,19 @@ class LikelihoodSearch:
         ]
         levels = [n for n, _ in rows.sizes]
         units = [size / np.sqrt(2.0 * n) for size, n in zip(sizes, levels, strict=True)]
-        self.units = np.concatenate([errors, *units])
+        self.units = np.concatenate([errors, *units, _units_of_phi(self.likelihood)])
         self.units[self.units <= 0.0] = 1.0
         self.floors = np.concatenate(
             [s.sizes_of_theta(floor) for s, floor in zip(structures, floors, strict=True)]
         )
-        self.x = np.concatenate([fit.beta[self.kept], self.coordinates.theta(lifted)])
+        self.x = np.concatenate([fit.beta[self.kept], self.coordinates.theta(lifted), phi])
 
-    def _noise_roots(self) -> Blocks:
+    def _noise_roots(self, phi: FloatArray) -> Blocks:
         """Return deviations, (k,) a factor, of effects that are as large as noise of a level."""
         rows = self.likelihood.rows
         parameters = rows.parameters(self.start.beta, self.start.effects)
-        slopes = rows.weighted(rows.curve.slopes(parameters, rows.inputs)[1])
+        slopes = rows.curve.slopes(parameters, rows.inputs)[1]
+        slopes = times_roots(slopes, self.likelihood.roots(phi))
         squares = (slopes[:, rows.made_of.varying] ** 2).sum(axis=0)
         ends = list(accumulate((k for _, k in rows.sizes), initial=0))
         return [
@@ -83,32 +87,38 @@ class LikelihoodSearch:
             for place, (n, _) in zip(pairwise(ends), rows.sizes, strict=True)
         ]
 
-    def parts(self, x: FloatArray) -> tuple[FloatArray, Blocks]:
-        """Return all coefficients, (n_fixed,), and lambdas of a point."""
+    @property
+    def of_theta(self) -> slice:
+        """Where theta is in x: after the coefficients and before phi."""
+        n_theta = sum(structure.n_theta for structure in self.coordinates.structures)
+        return slice(len(self.kept), len(self.kept) + n_theta)
+
+    def parts(self, x: FloatArray) -> tuple[FloatArray, Blocks, FloatArray]:
+        """Return all coefficients, (n_fixed,), lambdas, and phi, (q,), of a point."""
         beta = np.zeros(len(self.start.beta))
         beta[self.kept] = x[: len(self.kept)]
-        return beta, self.coordinates.lambdas(x[len(self.kept) :])
+        return beta, self.coordinates.lambdas(x[self.of_theta]), x[self.of_theta.stop :]
 
     def at(self, x: FloatArray, near: IntegratedCurve | None) -> IntegratedCurve:
         """Evaluate a point, the modes being near those of another one."""
-        beta, lambdas = self.parts(x)
+        beta, lambdas, phi = self.parts(x)
         if near is None:
             u = self.likelihood.spherical(self.start.effects, lambdas)
-            near = self.likelihood.near(beta, lambdas, u)
-        return self.likelihood.at(beta, lambdas, near)
+            near = self.likelihood.near(beta, lambdas, u, phi)
+        return self.likelihood.at(beta, lambdas, near, phi)
 
     def slope(self, x: FloatArray, point: IntegratedCurve) -> FloatArray:
         """Return the derivative of the criterion in x, in units, (m,)."""
         by_beta, by_lambda = point.gradient
         parts, column = [by_beta[self.kept]], 0
-        coordinates, theta = self.coordinates, x[len(self.kept) :]
+        coordinates, theta = self.coordinates, x[self.of_theta]
         zipped = zip(coordinates.structures, coordinates.orders, coordinates.places, strict=True)
         for structure, order, place in zipped:
             block = slice(column, column + structure.size)
             slopes = structure.root_slopes(theta[place], order)
             parts.append(np.einsum("tab,ab->t", slopes, by_lambda[block, block]))
             column = block.stop
-        return np.asarray(np.concatenate(parts) * self.units)
+        return np.asarray(np.concatenate([*parts, point.phi_gradient]) * self.units)
 
     def hessian(
         self, x: FloatArray, point: IntegratedCurve, slope: FloatArray, *, central: bool
@@ -130,12 +140,14 @@ class LikelihoodSearch:
     def search(self) -> tuple[IntegratedCurve, FloatArray, SolverReport]:
         """Return the optimum, the covariance of beta, (n_fixed, n_fixed), and the report.
 
-        Raises ArithmeticError where the likelihood cannot be evaluated at the start.
+        Raises ArithmeticError where the likelihood cannot be evaluated at the start, and
+        RunawayError where a variance of rows runs away.
         """
         x, point = self._begin()
         slope = self.slope(x, point)
         hessian = self.hessian(x, point, slope, central=False)
         x, point, slope, message = self._descend(x, point, slope, hessian)
+        self._refuse_runaway(x)
         x, point, slope = self._without_nothing(x, point, slope)
         for _ in range(_MOST_ENDS):
             hessian = self.hessian(x, point, slope, central=True)
@@ -209,16 +221,22 @@ class LikelihoodSearch:
         self, x: FloatArray, point: IntegratedCurve, slope: FloatArray
     ) -> tuple[FloatArray, IntegratedCurve, FloatArray]:
         """Make deviations of nearly nothing exactly zero where that is not worse."""
-        n = len(self.kept)
-        theta = x[n:]
+        theta = x[self.of_theta]
         small = np.abs(theta) < _NO_VARIANCE * self.floors
         if not small.any() or not theta[small].any():
             return x, point, slope
-        tried = np.concatenate([x[:n], np.where(small, 0.0, theta)])
+        tried = x.copy()
+        tried[self.of_theta] = np.where(small, 0.0, theta)
         moved = self._tried(tried, point)
         if moved is None or moved.criterion > point.criterion + self.tol:
             return x, point, slope
         return tried, moved, self.slope(tried, moved)
+
+    def _refuse_runaway(self, x: FloatArray) -> None:
+        structure = self.likelihood.structure
+        advice = None if structure is None else structure.runaway(x[self.of_theta.stop :])
+        if advice is not None:
+            raise RunawayError(f"the likelihood has no maximum that can be reached: {advice}")
 
     def _note(self, point: IntegratedCurve, slope: FloatArray, length: float, ratio: float) -> None:
         taken = ratio > ACCEPTED_RATIO
@@ -235,6 +253,14 @@ class LikelihoodSearch:
         if place < n:
             what = rows.layout.columns[rows.spec.fixed[self.kept[place]]]
         return f"along {what} the criterion changes by {abs(slope[place]):.2g} a standard error"
+
+
+def _units_of_phi(likelihood: CurveLikelihood) -> FloatArray:
+    """Return about the standard errors of phi, (q,), as if sigma alone were estimated beside."""
+    slopes, counts = likelihood.log_slopes, likelihood.counts
+    means = slopes @ counts / counts.sum()
+    squares = np.square(slopes - means[:, None]) @ counts
+    return np.asarray(1.0 / np.sqrt(2.0 * np.maximum(squares, np.finfo(float).tiny)))
 
 
 def _lifted(structure: Structure, omega: FloatArray, roots: FloatArray) -> FloatArray:

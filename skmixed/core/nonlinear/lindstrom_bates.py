@@ -18,9 +18,14 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
+from skmixed.core.model.spec import ModelSpec
 from skmixed.core.nonlinear.curve_rows import CurveRows
+from skmixed.core.residual.fitting import fit_tables
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.residual_tables import ResidualTables
 from skmixed.core.search.newton import Newton
 from skmixed.core.search.report import Callback, Iteration, SolverReport
+from skmixed.core.sums.crossproducts import CrossProducts
 
 _MOVES = 1e-7  # of a standard error: what moves less stands still
 _HARDLY_MOVES = 1e-5  # likewise: what searches of the linear models leave where these are flat
@@ -76,9 +81,8 @@ class LindstromBates:
 
     def linearise(self, beta: FloatArray, effects: Blocks, last: Fit | None) -> Linearised:
         """Fit the linear mixed model of the pseudo-data, from the variances of the last pass."""
-        products = self.rows.pseudo_products(beta, effects)
-        search = None if last is None or not last.spec.terms else _WarmNewton(last.lambdas)
-        return Linearised(beta, effects, Fit.of(products, self.rows.spec, search))
+        sums = self.rows.pseudo_sums(beta, effects)
+        return Linearised(beta, effects, _fitted(sums, self.rows.spec, last))
 
     def search(
         self, beta: FloatArray, max_iter: int, near: float | None = None
@@ -143,7 +147,7 @@ class LindstromBates:
             mixed = mixing.add(self._scaled(here.beta, here.effects), move, size)
             if mixed is not None:
                 beta, effects = self._unscaled(here, mixed)
-                if np.isfinite(self._penalised(here.fit, beta, effects)):
+                if np.isfinite(self._penalised(here, beta, effects)):
                     return beta, effects
         mixing.forget()
         self._shorten()
@@ -158,20 +162,26 @@ class LindstromBates:
     def _halved(self, here: Linearised) -> tuple[FloatArray, Blocks]:
         """Return the estimates, or as much of the way there as lowers the penalised squares."""
         move, moves = here.moves
-        before = self._penalised(here.fit, here.beta, here.effects)
+        before = self._penalised(here, here.beta, here.effects)
         share = self.share
         while share > _SHORTEST:
             beta = here.beta + share * move
             effects = [old + share * new for old, new in zip(here.effects, moves, strict=True)]
-            after = self._penalised(here.fit, beta, effects)
+            after = self._penalised(here, beta, effects)
             if np.isfinite(after) and after <= before * (1.0 + _HIGHER_PENALISED):
                 break
             share /= 2.0
         return beta, effects
 
-    def _penalised(self, fit: Fit, beta: FloatArray, effects: Blocks) -> float:
-        """Return the squares of residuals and, relative to their covariance, of effects."""
-        residual = self.rows.residuals(beta, effects)
+    def _penalised(self, here: Linearised, beta: FloatArray, effects: Blocks) -> float:
+        """Return the squares of residuals and effects, relative to their covariances.
+
+        These are the estimates of a pass; beta is (n_fixed,).
+        """
+        fit, residual = here.fit, self.rows.residuals(beta, effects)
+        known = self.rows.residual_rows(here.beta, here.effects)
+        if isinstance(fit, ResidualFit) and known is not None:
+            residual = fit.structure.whitened(fit.phi, known, residual[:, None])[:, 0]
         total = float(residual @ residual)
         for lam, own in zip(fit.lambdas, effects, strict=True):
             precision = np.linalg.pinv(lam @ lam.T, rcond=_RANK, hermitian=True)
@@ -201,6 +211,15 @@ class LindstromBates:
         names = self.rows.layout.columns
         what = names[self.rows.spec.fixed[place]] if place < n_fixed else "a random effect"
         return f"{what} still moves by {abs(move[place]):.2g} standard errors a pass"
+
+
+def _fitted(sums: CrossProducts | ResidualTables, spec: ModelSpec, last: Fit | None) -> Fit:
+    """Fit a linear mixed model to pseudo-data, beginning where the last pass has ended."""
+    if isinstance(sums, ResidualTables):
+        near = last if isinstance(last, ResidualFit) else None
+        return fit_tables(sums, spec, Newton(tol=_NEWTON_TOL), near)
+    search = None if last is None or not last.spec.terms else _WarmNewton(last.lambdas)
+    return Fit.of(sums, spec, search)
 
 
 def _units(fit: Fit) -> list[FloatArray]:

@@ -23,6 +23,11 @@ from skmixed.core.nonlinear.curve_rows import CurveRows
 from skmixed.core.nonlinear.likelihood_search import LikelihoodSearch
 from skmixed.core.nonlinear.lindstrom_bates import LindstromBates, Linearised
 from skmixed.core.nonlinear.pooled_search import pooled_least_squares
+from skmixed.core.residual.products import ResidualProduct
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.residual.residual_search import RunawayError
+from skmixed.core.residual.residual_tables import ResidualTables
+from skmixed.core.residual.structure import ResidualParameter
 from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import Rows
@@ -72,12 +77,18 @@ class NonlinearFit:
         squares of all rows as one group are. Where the one does not arrive the other is tried.
         Raises FloatingPointError where the curve is not finite at the start, ArithmeticError where
         no point nearby has a likelihood, and ValueError for random effects that depend on each
-        other and are too many for Laplace's approximation.
+        other and are too many for Laplace's approximation, and residuals that it cannot have.
         """
+        if method == "laplace":
+            _check_integrable(rows)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             pooled, report = pooled_least_squares(rows, start, max_iter)
             if not rows.spec.terms:
-                here = LindstromBates(rows, callback).linearise(pooled, [], None)
+                search = LindstromBates(rows, callback)
+                if rows.noise is None:
+                    here = search.linearise(pooled, [], None)
+                else:
+                    here, report = search.search(pooled, max_iter)
                 return cls._linearised(rows, here, report, method)
             starts = (start, pooled) if is_near else (pooled, start)
             settings = (method, tol, max_iter, callback)
@@ -99,7 +110,8 @@ class NonlinearFit:
         is_searched = here.fit.is_determined and not here.fit.report.is_unbounded
         if method == "lindstrom-bates" or not is_searched:
             return cls._linearised(rows, here, report, method)
-        search = LikelihoodSearch(CurveLikelihood.of(rows), here, tol, max_iter, callback)
+        likelihood = CurveLikelihood.of(rows, _structure_of(here.fit))
+        search = LikelihoodSearch(likelihood, here, tol, max_iter, callback)
         point, covariance, report = search.search()
         report = replace(report, confounded=here.fit.report.confounded)
         return cls._integrated(rows, point, covariance, report)
@@ -110,7 +122,7 @@ class NonlinearFit:
     ) -> NonlinearFit:
         fit, inner = here.fit, here.fit.report
         if inner.is_unbounded:  # of such a criterion searches from nearby end far apart
-            fit = Fit.of(fit.products, rows.spec)
+            fit = fit.refit()
             report = replace(report, is_unbounded=True, converged=False, message=_NO_MAXIMUM)
         report = replace(report, confounded=inner.confounded)
         return cls(
@@ -129,18 +141,16 @@ class NonlinearFit:
     def _integrated(
         cls, rows: CurveRows, point: IntegratedCurve, covariance: FloatArray, report: SolverReport
     ) -> NonlinearFit:
-        effects = point.effects
-        products = rows.pseudo_products(point.beta, effects)
-        bare = Fit(products, rows.spec, tuple(point.lambdas), report)
+        bare, ratio = _at(rows, point, report)
         structures = zip(bare.problem.structures, point.lambdas, strict=True)
-        natural = [s.lam(s.read(lam), s.natural_order) for s, lam in structures]
+        natural = [ratio * s.lam(s.read(lam), s.natural_order) for s, lam in structures]
         lambdas = tuple(bare.problem.scaled_lambdas(natural))
         return cls(
             replace(bare, scaled_lambdas=lambdas),
             "laplace",
             point.beta,
             covariance,
-            point.sigma2,
+            point.sigma2 / ratio**2,
             point.criterion,
             report,
             rows.curve.derivatives,
@@ -296,9 +306,15 @@ class NonlinearFit:
         return self.criterion
 
     @property
+    def residual_parameters(self) -> tuple[ResidualParameter, ...]:
+        """Parameters of the residual structure, by name; none of independent residuals."""
+        return self.linear.residual_parameters if isinstance(self.linear, ResidualFit) else ()
+
+    @property
     def n_parameters(self) -> int:
-        """Independent coefficients, entries of theta, and the residual variance."""
-        return self.rank + len(self.theta) + 1
+        """Independent coefficients, entries of theta, those of phi, and the residual variance."""
+        n_phi = len(self.linear.phi) if isinstance(self.linear, ResidualFit) else 0
+        return self.rank + len(self.theta) + n_phi + 1
 
     @property
     def aic(self) -> float:
@@ -314,6 +330,23 @@ class NonlinearFit:
 _NO_MAXIMUM = "random effects explain the response without a rest: the likelihood has no maximum"
 
 
+def _check_integrable(rows: CurveRows) -> None:
+    """Raise ValueError for residuals of which Laplace's approximation is not made."""
+    noise = rows.noise
+    if noise is None or noise.is_of_rows:
+        return
+    if noise.is_of_fitted:
+        raise ValueError(
+            "power() of the fitted values is for method='lindstrom-bates', whose passes hold the "
+            "fitted values, as nlme's do; power(x) of a column is for both methods"
+        )
+    if rows.spec.terms:
+        raise ValueError(
+            "correlated residuals are for method='lindstrom-bates'; of residual structures "
+            "Laplace's approximation is made for var(...) and power(x)"
+        )
+
+
 def _best(searches: Sequence[Callable[[], NonlinearFit]]) -> NonlinearFit:
     """Return the first that arrives, otherwise the lowest; raises what the first has raised."""
     found: list[NonlinearFit] = []
@@ -321,7 +354,7 @@ def _best(searches: Sequence[Callable[[], NonlinearFit]]) -> NonlinearFit:
     for search in searches:
         try:
             found.append(search())
-        except (ArithmeticError, np.linalg.LinAlgError) as error:
+        except (ArithmeticError, np.linalg.LinAlgError, RunawayError) as error:
             errors.append(error)
             continue
         if found[-1].report.converged or found[-1].report.is_unbounded:
@@ -329,6 +362,29 @@ def _best(searches: Sequence[Callable[[], NonlinearFit]]) -> NonlinearFit:
     if not found:
         raise errors[0]
     return min(found, key=lambda fit: fit.criterion)
+
+
+def _at(rows: CurveRows, point: IntegratedCurve, report: SolverReport) -> tuple[Fit, float]:
+    """Return the linear model near a point, at its parameters but for the covariances of effects.
+
+    The second is sigma of the point over that which is reported.
+    """
+    sums, lambdas = rows.pseudo_sums(point.beta, point.effects), tuple(point.lambdas)
+    if not isinstance(sums, ResidualTables):
+        return Fit(sums, rows.spec, lambdas, report), 1.0
+    structure, ratio = sums.resolved(rows.spec.weighting).reported(point.phi)
+    products = sums.combined(point.phi, structure, rows.spec.weighting)
+    by_rows: dict[str, Any] = {"tables": sums, "structure": structure, "phi": point.phi}
+    return ResidualFit(products, rows.spec, lambdas, report, **by_rows), ratio
+
+
+def _structure_of(fit: Fit) -> ResidualProduct | None:
+    """Return the variances of rows of a linear model near, resolved; None where they are one."""
+    if not isinstance(fit, ResidualFit):
+        return None
+    structure = fit.tables.resolved(fit.spec.weighting)
+    assert isinstance(structure, ResidualProduct)  # by `_check_integrable`
+    return structure
 
 
 def _sums_of(rows: CurveRows) -> ResponseSums:

@@ -258,7 +258,11 @@ class ResidualProduct(ResidualStructure):
 
     def deviations(self, phi: FloatArray, rows: ResidualRows) -> FloatArray:
         """Return them, (n,); NaN in a stratum that the fit had no rows of, or a negative one."""
-        logs: FloatArray | float = 0.0
+        return np.exp(self.log_deviations(phi, rows))
+
+    def log_deviations(self, phi: FloatArray, rows: ResidualRows) -> FloatArray:
+        """Return the logarithm of the same, (n,), which is linear in phi."""
+        logs = np.zeros(self._n(rows))
         if self.strata and rows.stratum is not None:
             of_strata = np.full(len(self.strata) + 1, np.nan)
             of_strata[self.reference] = 0.0
@@ -267,7 +271,7 @@ class ResidualProduct(ResidualStructure):
             logs = logs + of_strata[rows.stratum]
         if self.has_power and rows.value is not None:
             logs = logs + phi[-1] * (np.log(rows.value) - self.centre)
-        return np.exp(np.zeros(self._n(rows)) + logs)
+        return logs
 
     def mean_square(self, phi: FloatArray, keys: FloatArray, counts: FloatArray) -> float:
         rows = keys[:, 0] == ROWS

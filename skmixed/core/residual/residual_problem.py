@@ -50,7 +50,7 @@ class ResidualProblem:
         maps = ColumnMaps.of(tables.base, spec)
         scaled = [ScaledModel.mapped(table, spec, maps) for table in tables.tables]
         independent = Problem.of(tables.base, spec)
-        structure = resolved or tables.structure.resolved(keys, counts)
+        structure = resolved or tables.resolved(spec.weighting)
         return cls(
             structure,
             structure.weighing(keys, counts),

@@ -97,6 +97,10 @@ class ResidualTables:
             )
         return self.weighted_counts
 
+    def resolved(self, weighting: Weighting) -> ResidualStructure:
+        """Return the structure as the tables determine it; raises ValueError where they do not."""
+        return self.structure.resolved(np.array(self.keys), self.counts_for(weighting))
+
     @property
     def n_bytes(self) -> int:
         """Size of the tables in bytes."""

@@ -48,6 +48,12 @@ class ResidualParts:
     correlation: SeriesTerm | None
     strata: tuple[str, ...]  # columns whose combinations have a variance each
     power: str | None  # column to a power of which the standard deviation is proportional
+    is_of_fitted: bool = False  # whether it is proportional to one of the fitted values
+
+    @property
+    def has_power(self) -> bool:
+        """Whether the standard deviation is proportional to a power."""
+        return self.power is not None or self.is_of_fitted
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -76,7 +82,7 @@ def parse_residual(text: str) -> ResidualParts:
     for factor in phrase.split("*"):
         parts = _with(parts, factor.content)
     term = parts.correlation
-    if term is not None and term.has_own_variances and (parts.strata or parts.power):
+    if term is not None and term.has_own_variances and (parts.strata or parts.has_power):
         raise phrase.error(
             f"{term.name}(...) with a variance a visit leaves nothing to var(...) and power(...)"
         )
@@ -89,6 +95,8 @@ def _with(parts: ResidualParts, factor: Phrase) -> ResidualParts:
     is_known = factor.is_call and factor.tokens[1].text == "("
     if not is_known or name not in (*_CORRELATIONS, "var", "power"):
         raise factor.error(f"expected {_EXAMPLES}")
+    if [token.text for token in factor.tokens] == ["power", "(", ")"]:
+        return replace(_with_power(parts, factor), is_of_fitted=True)
     if len(factor.tokens) == 3:
         raise factor.error(f"expected a column inside {name}()", factor.tokens[2])
     first, *settings = _pieces(factor.between(2, -1), ",")
@@ -105,12 +113,16 @@ def _with_variance(
     if settings:
         raise settings[0].error(f"{factor.tokens[0].text}(...) has no settings")
     if factor.tokens[0].text == "power":
-        if parts.power is not None:
-            raise factor.error("expected one power(...)")
-        return replace(parts, power=_column(inner))
+        return replace(_with_power(parts, factor), power=_column(inner))
     if parts.strata:
         raise factor.error("expected one var(...): var(a:b) has a variance for every combination")
     return replace(parts, strata=_combination(inner))
+
+
+def _with_power(parts: ResidualParts, factor: Phrase) -> ResidualParts:
+    if parts.has_power:
+        raise factor.error("expected one power(...)")
+    return parts
 
 
 def _series_term(factor: Phrase, name: str, inner: Phrase, settings: list[Phrase]) -> SeriesTerm:

@@ -64,11 +64,16 @@ def check_sizes(products: CrossProducts, spec: ModelSpec) -> None:
 def check_residual_structure(
     model: Any, structure: ResidualStructure, weights: np.ndarray | None
 ) -> None:
-    """Raise ValueError for weights, (n,), and searches that a residual structure cannot have."""
+    """Raise ValueError for searches and weights, (n,), that a residual structure cannot have."""
     if model.solver not in ("auto", "newton"):
         raise ValueError(
             f"solver={model.solver!r} does not know residual structures: take 'auto' or 'newton'"
         )
+    check_counts(model, structure, weights)
+
+
+def check_counts(model: Any, structure: ResidualStructure, weights: np.ndarray | None) -> None:
+    """Raise ValueError for weights, (n,), that count rows of a series, which cannot be counted."""
     is_counted = model.weighting == "frequency" and structure.is_correlated
     if is_counted and weights is not None and (weights != 1.0).any():
         raise ValueError(

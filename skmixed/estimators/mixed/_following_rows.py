@@ -95,18 +95,9 @@ class FollowingRows:
         return np.asarray(self._weights(fit) * errors[self._ends])
 
     def refuse_unknown(self) -> None:
-        """Raise ValueError for rows whose stratum or visit says nothing of their variance."""
-        unknown = np.zeros(len(self.rows.columns), dtype=bool)
-        wanted = (self.residual.stratum, self.residual.position if self.gaps is None else None)
-        for codes in wanted:
-            if codes is not None and self.noise:
-                unknown |= codes < 0
-        if unknown.any():
-            raise ValueError(
-                f"rows {list_rows(np.flatnonzero(unknown))} have a stratum or visit that was not "
-                "seen in fit, or a missing one, so that their residual variance is not known; "
-                "handle_unknown='nan' gives them NaN"
-            )
+        """Raise ValueError for rows of which nothing says their variance."""
+        if self.noise:
+            refuse_unknown_variances(self.residual, with_visits=self.gaps is None)
 
     @property
     def _ends(self) -> IntArray:
@@ -133,6 +124,21 @@ class FollowingRows:
         of_last = fit.structure.deviations(fit.phi, self.of_last)[self._ends[follows]]
         rho[follows] *= own / of_last
         return rho
+
+
+def refuse_unknown_variances(rows: ResidualRows, *, with_visits: bool = True) -> None:
+    """Raise ValueError for rows whose stratum, visit or covariate does not say their variance."""
+    coded = (rows.stratum, rows.position if with_visits else None)
+    found = [codes < 0 for codes in coded if codes is not None]
+    if rows.value is not None:
+        found.append(np.isnan(rows.value))
+    unknown = np.flatnonzero(np.any(found, axis=0)) if found else np.empty(0, dtype=np.intp)
+    if len(unknown):
+        raise ValueError(
+            f"rows {list_rows(unknown)} have a stratum or visit that was not seen in fit, or a "
+            "missing one, or none of the covariate of power(...), so that their residual variance "
+            "is not known; handle_unknown='nan' gives them NaN"
+        )
 
 
 def columns_needed(fitted: Any, *, serial: bool, noise: bool) -> Collection[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import pandas as pd
 
 from skmixed.bayes.penalties import with_penalties
@@ -43,7 +42,7 @@ from skmixed.estimators.mixed._diagnosis import (
     print_iteration,
     warn_about,
 )
-from skmixed.estimators.mixed._mixed_state import MixedAttributes, MixedState
+from skmixed.estimators.mixed._mixed_state import MixedState, NoiseAttributes
 from skmixed.estimators.mixed._relations import related
 from skmixed.estimators.mixed._series_ends import SeriesEnds
 from skmixed.estimators.reading._prediction_rows import LinearEstimates
@@ -146,23 +145,6 @@ class LinearState(MixedState):
         )
 
     @property
-    def residual_parameters(self) -> pd.Series[float] | None:
-        """Parameters of the residual structure by name, None without one."""
-        if not isinstance(self.fit, ResidualFit):
-            return None
-        found = {each.name: each.value for each in self.fit.residual_parameters}
-        return pd.Series(found, dtype=np.float64, name="estimate")
-
-    @property
-    def residual_deviations(self) -> pd.Series[float] | None:
-        """Residual standard deviations of the classes of rows that differ in them."""
-        if not isinstance(self.fit, ResidualFit):
-            return None
-        named = self.fit.structure.named_deviations(self.fit.phi)
-        relative = {name or "all rows": deviation for name, deviation in named}
-        return np.sqrt(self.fit.sigma2) * pd.Series(relative, name="residual sd")
-
-    @property
     def has_further_rows(self) -> bool:
         """Whether random effects are those of more rows than the fit's."""
         return self.posterior is not self.fit
@@ -183,13 +165,11 @@ class LinearState(MixedState):
         }
 
 
-class LinearAttributes(MixedAttributes):
+class LinearAttributes(NoiseAttributes):
     """The public attributes of a fitted linear mixed model."""
 
     fit_ = FittedAttribute[Fit]()
     residual_variance_ = FittedAttribute[float]("estimates.residual_variance")
-    residual_parameters_ = FittedAttribute["pd.Series[float]"](optional=True)
-    residual_deviations_ = FittedAttribute["pd.Series[float]"](optional=True)
     penalty_ = FittedAttribute[float]("fit.penalty")
     solver_ = FittedAttribute[str]("fit.report.solver")
     monte_carlo_errors_ = FittedAttribute[dict[str, pd.DataFrame]](optional=True)

@@ -20,6 +20,7 @@ from skmixed.design.records import read, write
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.reading._columns import Columns
 from skmixed.estimators.reading._prediction_rows import MixedEstimates, Predictor
+from skmixed.inference.fitted import residual_fit_of
 
 _SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
 
@@ -128,6 +129,25 @@ class MixedState:
         return pd.DataFrame(self.fit.beta_covariance, index=names, columns=names)
 
     @property
+    def residual_parameters(self) -> pd.Series[float] | None:
+        """Parameters of the residual structure by name, None without one."""
+        fit = residual_fit_of(self.fit)
+        if fit is None:
+            return None
+        found = {each.name: each.value for each in fit.residual_parameters}
+        return pd.Series(found, dtype=np.float64, name="estimate")
+
+    @property
+    def residual_deviations(self) -> pd.Series[float] | None:
+        """Residual standard deviations of the classes of rows that differ in them."""
+        fit = residual_fit_of(self.fit)
+        if fit is None:
+            return None
+        named = fit.structure.named_deviations(fit.phi)
+        relative = {name or "all rows": deviation for name, deviation in named}
+        return np.sqrt(self.fit.sigma2) * pd.Series(relative, name="residual sd")
+
+    @property
     def n_iter(self) -> int:
         """Number of iterations of the search, 1 for a closed form."""
         return max(1, self.fit.report.n_iter)
@@ -203,6 +223,13 @@ class MixedAttributes:
     random_covariance_ = FittedAttribute[dict[str, pd.DataFrame]]()
     random_effects_ = FittedAttribute[dict[str, pd.DataFrame]]()
     random_effects_covariance_ = FittedAttribute[dict[str, FloatArray]]()
+
+
+class NoiseAttributes(MixedAttributes):
+    """The public attributes of a fitted mixed model of normal responses."""
+
+    residual_parameters_ = FittedAttribute["pd.Series[float]"](optional=True)
+    residual_deviations_ = FittedAttribute["pd.Series[float]"](optional=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar, Literal, overload
 
@@ -19,6 +19,7 @@ from skmixed.core.sums.layout import Rows
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._estimator import check_choice, refuse_beside_interval
+from skmixed.estimators.mixed._following_rows import columns_needed, refuse_unknown_variances
 from skmixed.estimators.mixed._generalized_estimator import refuse_missing
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.mixed._nonlinear_state import NonlinearAttributes, NonlinearState
@@ -26,6 +27,7 @@ from skmixed.estimators.reading._curve_data import input_values
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import read_weights, read_y
 from skmixed.estimators.reading._prediction_rows import PredictionRows, drawn_effects
+from skmixed.inference.fitted import residual_fit_of
 from skmixed.inference.fixed_effects.testing import check_probability
 
 
@@ -43,11 +45,17 @@ class KnownCurve:
 
     @classmethod
     def read(
-        cls, model: Any, fitted: NonlinearState, X: Any, groups: Any, random: Any = "all"
+        cls,
+        model: Any,
+        fitted: NonlinearState,
+        X: Any,
+        groups: Any,
+        random: Any = "all",
+        residual: Collection[str] = (),  # columns of the residual structure that are needed
     ) -> KnownCurve:
         """Validate the arguments of a prediction, and read its rows."""
         table = InputTable.of(X)
-        source, rows = fitted.predictor.read(model, table, groups, random)
+        source, rows = fitted.predictor.read(model, table, groups, random, residual=residual)
         missing = rows.means(model.handle_unknown)
         inputs = input_values(table, fitted.inputs)
         columns, offsets = fitted.parts.columns(source)
@@ -81,8 +89,41 @@ class KnownCurve:
         every = np.arange(len(self.population))
         return self._uncertain(every, with_errors=True).moments()[1] + self.missing
 
-    def limits(self, level: float, sigma: float) -> FloatArray:
-        """Return intervals, (n, 2), of the curve, or of observations with noise of sigma."""
+    def noise(self, handle_unknown: str) -> FloatArray:
+        """Return the standard deviations of the noise of rows, (n,).
+
+        Raises ValueError for strata and visits that say nothing of it, unless these are "nan".
+        """
+        fit, design = self.fitted.fit, self.fitted.design.residual
+        near, sigma = residual_fit_of(fit), np.sqrt(fit.sigma2)
+        if near is None or design is None:
+            return np.full(len(self.inputs), sigma)
+        rows = design.known_rows(self.source.residual, len(self.inputs))
+        if handle_unknown != "nan":
+            refuse_unknown_variances(rows)
+        if design.parts.is_of_fitted:
+            values = self.fitted.recipe.curve.value(self.center, self.inputs)
+            rows = replace(rows, value=_sizes(values))
+        return np.asarray(sigma * near.structure.deviations(near.phi, rows))
+
+    def drawn_noise(self, values: FloatArray, generator: np.random.Generator) -> FloatArray:
+        """Draw the noise of rows whose curves have some values, (n, n_samples)."""
+        fit, design = self.fitted.fit, self.fitted.design.residual
+        white, near = generator.standard_normal(values.shape), residual_fit_of(fit)
+        if near is not None and design is not None:
+            structure, phi = near.structure, near.phi
+            rows = design.drawn_rows(self.source.residual, len(values))
+            if not design.parts.is_of_fitted:
+                white = structure.coloured(phi, rows, white)
+            else:
+                for place, own in enumerate(values.T):
+                    of_draw = replace(rows, value=_sizes(own))
+                    column = structure.coloured(phi, of_draw, white[:, place : place + 1])
+                    white[:, place] = column[:, 0]
+        return np.sqrt(fit.sigma2) * white
+
+    def limits(self, level: float, sigma: FloatArray) -> FloatArray:
+        """Return intervals, (n, 2), of the curve, or of observations with noise of sigma, (n,)."""
         every, tail = np.arange(len(self.population)), (1.0 - level) / 2.0
         uncertain = self._uncertain(every, with_errors=True)
         return uncertain.quantiles((tail, 1.0 - tail), sigma) + self.missing[:, None]
@@ -205,11 +246,12 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
             refuse_beside_interval(random, return_std)
             check_probability(interval)
         fitted = self._state()
-        known = KnownCurve.read(self, fitted, X, groups, random)
+        needed = columns_needed(fitted, serial=False, noise=interval is not None)
+        known = KnownCurve.read(self, fitted, X, groups, random, needed)
         means = known.values(averages=self.averaging == "integrate")
         if interval is not None:
-            sigma = float(np.sqrt(fitted.fit.sigma2))
-            return np.column_stack([means, known.limits(interval, sigma)])
+            noise = known.noise(self.handle_unknown)
+            return np.column_stack([means, known.limits(interval, noise)])
         return (means, known.deviations()) if return_std else means
 
     def predict_interval(
@@ -270,9 +312,11 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         check_probability(level)
         check_choice("kind", kind, ("observation", "mean"))
         fitted = self._state()
-        known = KnownCurve.read(self, fitted, X, groups)
-        sigma = float(np.sqrt(fitted.fit.sigma2)) if kind == "observation" else 0.0
-        return known.limits(level, sigma)
+        is_noisy = kind == "observation"
+        needed = columns_needed(fitted, serial=False, noise=is_noisy)
+        known = KnownCurve.read(self, fitted, X, groups, residual=needed)
+        n = len(known.inputs)
+        return known.limits(level, known.noise(self.handle_unknown) if is_noisy else np.zeros(n))
 
     def predict_parameters(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
@@ -353,18 +397,21 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_choice("random", random, ("new", "fitted"))
         fitted = self._state()
-        known = KnownCurve.read(self, fitted, X, groups)
+        structure = fitted.design.residual
+        names = () if structure is None else structure.parts.columns
+        known = KnownCurve.read(self, fitted, X, groups, residual=names)
         generator = generator_of(random_state)
         drawn = _drawn_parameters(known, n_samples, random == "fitted", generator)
         n = len(known.inputs)
         inputs = np.repeat(known.inputs, n_samples, axis=0)
         values = fitted.recipe.curve.value(drawn.reshape(len(drawn), -1), inputs)
-        noise = np.sqrt(fitted.fit.sigma2) * generator.standard_normal((n, n_samples))
+        values = values.reshape(n, n_samples)
+        noise = known.drawn_noise(values, generator)
         weights = read_weights(sample_weight, n)
         if weights is not None and fitted.fit.spec.weighting == "precision":
             with np.errstate(divide="ignore"):
                 noise /= np.sqrt(weights)[:, None]
-        return values.reshape(n, n_samples) + noise
+        return values + noise
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
         """Return R^2, the share of the variance that is explained.
@@ -398,6 +445,11 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         means = self.predict(table, groups)
         refuse_missing(means, "they have no prediction to be judged: leave them out")
         return float(r2_score(truth, means, sample_weight=weights))
+
+
+def _sizes(values: FloatArray) -> FloatArray:
+    """Return the sizes of values, (n,), that powers are taken of: none is zero."""
+    return np.maximum(np.abs(values), np.finfo(float).tiny)
 
 
 def _drawn_parameters(

@@ -13,21 +13,24 @@ from sklearn.exceptions import ConvergenceWarning
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.nonlinear.curve import GivenCurve
+from skmixed.core.nonlinear.curve_noise import CurveNoise
 from skmixed.core.nonlinear.curve_rows import CurveRows, ParameterColumns
 from skmixed.core.nonlinear.curve_starts import closed_form_start
 from skmixed.core.nonlinear.named_curves import NamedCurve
 from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.design.curve_parameters import CurveParameters
+from skmixed.design.design import Design
 from skmixed.design.grammar.covariances import structured_text
 from skmixed.design.records import stored
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.mixed._diagnosis import (
+    check_counts,
     check_effects,
     check_weights,
     print_iteration,
     warn_about_shared_columns,
 )
-from skmixed.estimators.mixed._mixed_state import MixedAttributes, MixedState
+from skmixed.estimators.mixed._mixed_state import MixedState, NoiseAttributes
 from skmixed.estimators.reading._curve_data import CurveData, CurveRecipe, start_values
 from skmixed.estimators.reading._prediction_rows import LinearEstimates
 from skmixed.estimators.reading._training_data import declaration
@@ -56,7 +59,7 @@ class NonlinearState(MixedState):
         """Fit to a table as an estimator asks for; warns where what is found is in doubt."""
         recipe, source = data.recipe, data.source
         parts = CurveParameters.learn(source, recipe.names, data.fixed, data.terms, data.context)
-        design, codes = parts.linear(source, data.terms, model.covariance)
+        design, codes = parts.linear(source, data.terms, model.covariance, data.residual)
         is_reml = model.method == "lindstrom-bates" and model.reml
         spec = ModelSpec(design.fixed, design.terms, "reml" if is_reml else "ml", model.weighting)
         _check_size(data, spec)
@@ -84,6 +87,7 @@ class NonlinearState(MixedState):
             codes,
             indexes,
             data.weights,
+            _noise(model, data, design),
         )
         fit = _fitted(model, rows, beta)
         warn_about_nonlinear(fit, data)
@@ -147,7 +151,7 @@ class NonlinearState(MixedState):
         return self.estimates.beta.copy()
 
 
-class NonlinearAttributes(MixedAttributes):
+class NonlinearAttributes(NoiseAttributes):
     """The public attributes of a fitted nonlinear mixed model."""
 
     fit_ = FittedAttribute[NonlinearFit]()
@@ -155,6 +159,17 @@ class NonlinearAttributes(MixedAttributes):
     parameter_names_ = FittedAttribute[tuple[str, ...]]("recipe.names")
     inputs_ = FittedAttribute[tuple[str, ...]]()
     derivatives_ = FittedAttribute[str]()
+
+
+def _noise(model: Any, data: CurveData, design: Design) -> CurveNoise | None:
+    """Return the residual structure with what it knows of the rows, None without one."""
+    residual = design.residual
+    if residual is None:
+        return None
+    structure = residual.structure
+    check_counts(model, structure, data.weights)
+    rows = residual.rows(data.source.residual)
+    return CurveNoise(structure, rows, residual.parts.is_of_fitted)
 
 
 def _check_size(data: CurveData, spec: ModelSpec) -> None:

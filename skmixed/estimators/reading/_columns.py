@@ -46,6 +46,12 @@ class Columns:
         taken = {*self.groups, *self.residual, self.exposure}
         return [i for i, name in enumerate(self.names) if name not in taken]
 
+    def with_labels(self, residual: Collection[str]) -> Columns:
+        """Return the same with the labels of a residual structure."""
+        taken = {*self.groups, *self.from_argument}
+        labels = (name for name in self.names if name in residual and name not in taken)
+        return replace(self, residual=tuple(labels)) if residual else self
+
     def with_exposure(self, entry: Any) -> Columns:
         """Return the same with a column of exposures, by name or position; None is none.
 
@@ -195,11 +201,7 @@ def declared(
             for name in columns.groups + columns.from_argument
             if name not in residual
         )
-    if not residual:
-        return terms, columns
-    taken = {*columns.groups, *columns.from_argument}
-    labels = tuple(name for name in names if name in residual and name not in taken)
-    return terms, replace(columns, residual=labels)
+    return terms, columns.with_labels(residual)
 
 
 def read_fixed(fixed: str | None, fit_intercept: bool) -> FormulaParts | None:

@@ -29,7 +29,7 @@ from skmixed.estimators.reading._columns import (
 )
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import check_lengths, read_y
-from skmixed.estimators.reading._training_data import cut, read_arguments
+from skmixed.estimators.reading._training_data import cut, read_arguments, read_residual
 
 _CALL = re.compile(r"\s*([A-Za-z_.][\w.]*)\s*\((.*)\)\s*", re.DOTALL)
 
@@ -112,6 +112,7 @@ class CurveData:
     n_features: int
     feature_names: Any  # (n_features,), of str
     context: Mapping[str, Any]
+    residual: str | None  # residual structure, as written
 
 
 def read_curve_data(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> CurveData:
@@ -124,14 +125,17 @@ def read_curve_data(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: 
     over_all = isinstance(random, str) and "|" not in random
     terms = () if random is None or over_all else parse_varying(random, recipe.names)
     used = list(dict.fromkeys(name for term in terms for name in term.group))
+    in_structure, labels = read_residual(estimator.residual, table, given, may_be_of_fitted=True)
     asked = estimator.inputs if recipe.inputs is None else recipe.inputs
-    by_formula = bool(fixed) or recipe.inputs is not None
+    is_named = table.is_named and asked is not None
+    by_formula = bool(fixed) or recipe.inputs is not None or is_named
     if given is None:
         found = choose_groups(names, estimator.group_features, used)
         columns = Columns(names, found, (), by_formula)
     else:
         check_given(given, estimator.group_features, used, names)
         columns = Columns(names, (), tuple(given), by_formula)
+    columns = columns.with_labels(labels)
     there = [*columns.groups, *columns.from_argument]
     if over_all:
         terms = parse_varying({(name,): random for name in there}, recipe.names)
@@ -143,6 +147,8 @@ def read_curve_data(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: 
     if not columns.by_formula:
         table.check_shape(estimator)
     source = cut(table, columns, estimator, fitting=True)
+    if in_structure:
+        source = replace(source, residual=in_structure)
     inputs = _chosen_inputs(asked, recipe, columns, fixed, context)
     values = input_values(table, inputs)
     response = read_y(y, source.n_rows)
@@ -162,6 +168,7 @@ def read_curve_data(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: 
         len(names),
         table.feature_names,
         context,
+        estimator.residual,
     )
 
 

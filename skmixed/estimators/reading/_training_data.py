@@ -106,7 +106,7 @@ def read_training_data(
     context = {} if estimator.context is None else check_context(estimator.context)
     fixed = read_fixed(estimator.fixed, estimator.fit_intercept)
     structure = getattr(estimator, "residual", None)
-    in_structure, labels = _read_residual(structure, table, given)
+    in_structure, labels = read_residual(structure, table, given)
     terms, columns = declared(
         estimator.random, estimator.group_features, table.names, given, fixed, labels
     )
@@ -143,13 +143,21 @@ def read_training_data(
     )
 
 
-def _read_residual(
-    text: str | None, table: InputTable, given: Mapping[str, Any] | None
+def read_residual(
+    text: str | None,
+    table: InputTable,
+    given: Mapping[str, Any] | None,
+    *,
+    may_be_of_fitted: bool = False,  # whether a power may be one of the fitted values
 ) -> tuple[Mapping[str, Any], Collection[str]]:
     """Return the columns of a residual structure, and the names of those that are labels."""
     if text is None:
         return {}, ()
     parts = parse_residual(text)
+    if parts.is_of_fitted and not may_be_of_fitted:
+        raise ValueError(
+            "power() of the fitted values is for MixedNonlinearRegressor: name a column, power(x)"
+        )
     found = residual_columns(parts, table, given)
     return found, {*parts.labels, *(name for name, each in found.items() if is_label(each))}
 
