@@ -7,23 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from skmixed._extras import missing
 from skmixed.core.linalg import FloatArray
 
 _TAILS = (0.05, 0.95)  # quantiles whose effective sample size is that of the tails
-
-
-def _needed(name: str, what: str) -> ImportError:
-    return ImportError(
-        f"{what} needs {name}, which is not installed: python -m pip install 'scikit-mixed[bayes]'"
-    )
 
 
 def chain_diagnostics(draws: Mapping[str, FloatArray]) -> dict[str, dict[str, float]]:
     """Return error of the mean, effective sample sizes and R-hat of draws, (chains, draws) each."""
     try:
         from arviz_stats.base import array_stats
-    except ImportError:
-        raise _needed("arviz-stats", "telling how well chains have mixed") from None
+    except ImportError as error:
+        raise missing("arviz-stats", "bayes", "telling how well chains have mixed") from error
     axes = {"chain_axis": 0, "draw_axis": 1}
     found = {}
     for name, values in draws.items():
@@ -45,7 +40,7 @@ def datatree(
     """Return draws as a data tree."""
     try:
         from arviz_base import from_dict
-    except ImportError:
-        raise _needed("arviz-base", "a data tree") from None
+    except ImportError as error:
+        raise missing("arviz-base", "bayes", "a data tree") from error
     groups = {"posterior": dict(posterior), "sample_stats": dict(stats)}
     return from_dict(groups, coords={k: np.asarray(v) for k, v in coords.items()}, dims=dict(dims))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from skmixed._extras import missing
 from skmixed.bayes.correlation_distributions import LKJ
 from skmixed.bayes.generalized_sampling import check_family
 from skmixed.bayes.priors import ModelPrior, Prior, PriorName, TermPrior
@@ -103,10 +104,8 @@ def to_pymc(
     try:
         import pymc
         import pytensor.tensor as tensor
-    except ImportError:
-        raise ImportError(
-            f"{_USE} needs pymc, which is not installed: python -m pip install 'scikit-mixed[pymc]'"
-        ) from None
+    except ImportError as error:
+        raise missing("pymc", "pymc", _USE) from error
     model = snapshot(model)
     fit, offset = mixed_fit_of(model), None
     if isinstance(fit, GeneralizedFit):

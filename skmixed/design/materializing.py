@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skmixed._extras import missing
 from skmixed.core.linalg import FloatArray
 from skmixed.design.grammar.expressions import FormulaTerms, KnownColumns
 from skmixed.design.grammar.functions import FOR_FORMULAIC
@@ -232,9 +233,7 @@ def _import_formulaic(terms: FormulaTerms) -> Any:
     try:
         import formulaic
     except ImportError as error:
-        raise ImportError(
-            f"the formula '{terms.given}' needs formulaic: pip install \"scikit-mixed[formula]\""
-        ) from error
+        raise missing("formulaic", "formula", f"the formula '{terms.given}'") from error
     return formulaic
 
 

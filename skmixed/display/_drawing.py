@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skmixed._extras import missing
 from skmixed.design.formula import INTERCEPT
 
 # Okabe, M. & Ito, K. (2008), Color universal design: told apart with any colour vision.
@@ -37,10 +38,7 @@ def require_matplotlib(caller: str) -> None:
     try:
         importlib.import_module("matplotlib.pyplot")
     except ImportError as error:
-        raise ImportError(
-            f"{caller} requires matplotlib, which the extra `plot` brings: "
-            "pip install 'scikit-mixed[plot]'"
-        ) from error
+        raise missing("matplotlib", "plot", caller) from error
 
 
 def style(artist: str, defaults: Mapping[str, Any], given: Any, name: str) -> dict[str, Any]:

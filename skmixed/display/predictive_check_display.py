@@ -23,6 +23,7 @@ from skmixed.display._drawing import (
 )
 from skmixed.display._fitted_models import response_of
 from skmixed.inference.fitted import snapshot
+from skmixed.inference.fixed_effects.testing import check_probability
 
 _MOST_CURVES = 50  # densities of draws: more hide each other
 _GRID = 512  # points of a density
@@ -229,8 +230,7 @@ class PredictiveCheckDisplay:
             For unknown panels, a wrong number of axes, and a level that is no probability.
         """
         require_matplotlib("PredictiveCheckDisplay.plot")
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level={level!r} is no probability between 0 and 1")
+        check_probability(level)
         known = ["density", *self.check.observed_statistics]
         self.panels_ = choose("kind", kind, known)
         self.figure_, self.axes_ = panels(ax, len(self.panels_), 3, (4.0, 3.2))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from skmixed._extras import missing
 from skmixed.distributed._chunks import sum_chunks
 from skmixed.distributed._files import BLOCK_ROWS, pandas_of, tables_of
 from skmixed.distributed._partial_sums import PartialSums
@@ -40,8 +41,11 @@ class DuckRelation:
     def predicted(self, predictor: PartPredictor) -> Any:
         """Register the model as a function and return the expression that calls it."""
         import duckdb
-        import pyarrow as pa
 
+        try:
+            import pyarrow as pa
+        except ImportError as error:
+            raise missing("pyarrow", "duckdb", "predicting in DuckDB") from error
         names = predictor.columns
         types = dict(zip(self._relation.columns, self._relation.types, strict=True))
 

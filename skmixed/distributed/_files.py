@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from skmixed._extras import missing
 from skmixed.design.tables import column_names
 from skmixed.distributed._chunks import joined, sum_chunks
 from skmixed.distributed._partial_sums import PartialSums
@@ -23,9 +24,11 @@ def parquet_files(paths: Sequence[str | PathLike[str]]) -> Any:
 
     Raises PartitionError for a file whose columns cannot be read; the message names it.
     """
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
+    try:
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+    except ImportError as error:
+        raise missing("pyarrow", "parquet", "reading parquet files") from error
     texts = [fspath(path) for path in paths]
     try:
         return ds.dataset(texts[0] if len(texts) == 1 else texts, format="parquet")

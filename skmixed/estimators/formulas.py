@@ -40,6 +40,21 @@ _DECIDED_FOR_NLMER = {
 }
 
 
+def _check_call(
+    caller: str, formula: Any, data: Any, params: Mapping[str, Any], decided: Mapping[str, str]
+) -> None:
+    """Raise TypeError for a formula in the place of the data, and for what formulas decide."""
+    if not isinstance(formula, str):
+        if isinstance(data, str):
+            raise TypeError(
+                f"{caller} takes the formula first, then the data: {caller}({data!r}, data)"
+            )
+        raise TypeError(f"formula is a {type(formula).__name__}; text, as in R, is expected")
+    for name, instead in decided.items():
+        if name in params:
+            raise TypeError(f"{caller} takes no {name!r}: {instead}")
+
+
 def lmer(
     formula: str,
     data: Any,
@@ -107,9 +122,7 @@ def lmer(
     >>> round(model.criterion_, 4)
     1743.6283
     """
-    for name, instead in _DECIDED.items():
-        if name in params:
-            raise TypeError(f"lmer takes no {name!r}: {instead}")
+    _check_call("lmer", formula, data, params, _DECIDED)
     read = FormulaRows.read(formula, data, weights, na_action, context, residual=residual)
     model = MixedLinearRegressor(
         random=random_text(read.parts.random),
@@ -204,9 +217,7 @@ def glmer(
     >>> model.coef_.round(2)
     array([1.72])
     """
-    for name, instead in _DECIDED_FOR_GLMER.items():
-        if name in params:
-            raise TypeError(f"glmer takes no {name!r}: {instead}")
+    _check_call("glmer", formula, data, params, _DECIDED_FOR_GLMER)
     read = FormulaRows.read(formula, data, weights, na_action, context, exposure)
     response, weights = read.trials(family), read.weights
     if response is None:
@@ -309,9 +320,7 @@ def clmm(
     >>> model.coef_.round(1)
     array([-0.9])
     """
-    for name, instead in _DECIDED_FOR_GLMER.items():
-        if name in params:
-            raise TypeError(f"clmm takes no {name!r}: {instead}")
+    _check_call("clmm", formula, data, params, _DECIDED_FOR_GLMER)
     read = FormulaRows.read(formula, data, weights, na_action, context, of_categories=True)
     model = OrdinalMixedClassifier(
         random=random_text(read.parts.random),
@@ -399,9 +408,7 @@ def nlmer(
     >>> model.coef_.round(1)
     array([101.3,   4. ,   1. ])
     """
-    for name, instead in _DECIDED_FOR_NLMER.items():
-        if name in params:
-            raise TypeError(f"nlmer takes no {name!r}: {instead}")
+    _check_call("nlmer", formula, data, params, _DECIDED_FOR_NLMER)
     parts = CurveFormula.read(formula, start, context)
     text = parts.linear_text(fixed, data)
     read = FormulaRows.read(text, data, weights, na_action, context, residual=residual)

@@ -34,6 +34,7 @@ from skmixed.estimators.reading._input_table import names_of
 from skmixed.estimators.reading._numbers import read_weights
 from skmixed.estimators.reading._training_data import read_for_random, read_training_data
 from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator
+from skmixed.model_selection._progress import CountedFolds, folds_bar
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._task import Splits, Task, sum_for_folds
 
@@ -99,7 +100,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
     n_jobs : int or None, default=None
         Number of jobs over which the folds are spread.
     verbose : int, default=0
-        Print a line an iteration of the last fit if 1 or more.
+        Show a bar over the folds and print a line an iteration of the last fit if 1 or more.
 
     Attributes
     ----------
@@ -280,10 +281,11 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         scoring = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
         scorer = for_rows(scoring, models[0])
         weights = read_weights(sample_weight, len(y))
-        by_fold = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fold_scores)(models, rows, y, weights, train, test, scorer)
-            for train, test in splits
-        )
+        with folds_bar(len(splits), self.verbose) as bar:
+            by_fold = Parallel(n_jobs=self.n_jobs)(
+                delayed(_fold_scores)(models, rows, y, weights, train, test, scorer)
+                for train, test in CountedFolds(splits, bar).split()
+            )
         return np.asarray(by_fold, dtype=np.float64).T
 
 

@@ -16,6 +16,7 @@ from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
+from tqdm.auto import tqdm
 
 from skmixed.design.grammar.residual_terms import parse_residual
 from skmixed.design.grouping import number_levels
@@ -24,6 +25,7 @@ from skmixed.estimators.reading._input_table import read_groups
 from skmixed.estimators.reading._training_data import TrainingData, read_training_data
 from skmixed.model_selection._group_routing import fit_names, groups_for_model, groups_for_splitter
 from skmixed.model_selection._grouped_rows import GroupedRows, GroupPassingEstimator, SummedTable
+from skmixed.model_selection._progress import CountedFolds
 from skmixed.model_selection._scorers import for_rows
 from skmixed.model_selection._splitters import WithinGroupKFold
 
@@ -66,11 +68,17 @@ class Task:
                 )
         return cls(estimator, X, y, groups, params, for_model)
 
-    def run(self, function: Callable[..., Any], splits: Any, **settings: Any) -> Any:
+    def run(
+        self,
+        function: Callable[..., Any],
+        splits: Splits,
+        bar: tqdm[Any] | None = None,
+        **settings: Any,
+    ) -> Any:
         """Return what scikit-learn's `cross_validate`, or another function of its kind, returns.
 
         The rows carry the groups if the model gets any; `settings` are further arguments of the
-        function.
+        function, and `bar` moves with the folds.
         """
         estimator, X = self.estimator, self.X
         summed = self.summed(splits)
@@ -79,7 +87,8 @@ class Task:
             if "scoring" in settings:
                 check_scoring(self.estimator, scoring=settings["scoring"])
                 settings["scoring"] = for_rows(settings["scoring"], self.estimator)
-        settings |= {"cv": splits, "params": self.params or None}
+        cv = splits if bar is None else CountedFolds(splits, bar)
+        settings |= {"cv": cv, "params": self.params or None}
         if X is self.X:
             return function(estimator, X, self.y, **settings)
         # Dispatch to the array API would ask what kind of array X is.

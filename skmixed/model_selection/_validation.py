@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from sklearn import model_selection
+from tqdm.auto import tqdm
 
 from skmixed.estimators._cross_fitting import N_FOLDS
 from skmixed.model_selection._grouped_rows import GroupPassingEstimator
-from skmixed.model_selection._task import Task
+from skmixed.model_selection._progress import folds_bar
+from skmixed.model_selection._task import Splits, Task
 
 _QUESTIONS = ("known_groups", "new_groups")
 
@@ -63,7 +65,7 @@ def cross_validate(
     n_jobs : int or None, default=None
         Number of jobs over which the folds are spread.
     verbose : int, default=0
-        How much is printed.
+        1 shows one bar over all folds; what is above it is scikit-learn's.
     params : dict or None, default=None
         Further arguments of `fit`; with metadata routing enabled, also of the scorers. Groups
         in it are the same as `groups`.
@@ -134,7 +136,7 @@ def cross_validate(
     settings = {
         "scoring": scoring,
         "n_jobs": n_jobs,
-        "verbose": verbose,
+        "verbose": max(0, verbose - 1),
         "pre_dispatch": pre_dispatch,
         "return_train_score": return_train_score,
         "return_estimator": return_estimator,
@@ -143,23 +145,26 @@ def cross_validate(
     }
     _check_question(generalize_to, cv, random_state)
     task = Task.of(estimator, X, y, groups, params)
-    if generalize_to is None:
-        return _scores(task, task.splits(cv, split_by), settings)
     questions = _QUESTIONS if generalize_to == "both" else (generalize_to,)
-    splits = {
-        question: task.splits_for(question, N_FOLDS if cv is None else cv, split_by, random_state)
-        for question in questions
-    }
-    found = {question: _scores(task, splits[question], settings) for question in questions}
+    folds = [_folds(task, question, cv, split_by, random_state) for question in questions]
+    with folds_bar(sum(map(len, folds)), verbose) as bar:
+        found = [_scores(task, splits, bar, settings) for splits in folds]
     if generalize_to != "both":
-        return found[generalize_to]
-    keys = list(found[_QUESTIONS[0]])
-    return {f"{key}_{question}": found[question][key] for key in keys for question in questions}
+        return found[0]
+    named = list(zip(questions, found, strict=True))
+    return {f"{key}_{question}": scores[key] for key in found[0] for question, scores in named}
 
 
-def _scores(task: Task, splits: Any, settings: dict[str, Any]) -> dict[str, Any]:
+def _folds(task: Task, question: str | None, cv: Any, split_by: Any, random_state: Any) -> Splits:
+    """Return the folds of a splitter, or those that answer a question."""
+    if question is None:
+        return task.splits(cv, split_by)
+    return task.splits_for(question, N_FOLDS if cv is None else cv, split_by, random_state)
+
+
+def _scores(task: Task, splits: Splits, bar: tqdm[Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Return scikit-learn's scores of one choice of folds, the fitted estimators unwrapped."""
-    scores = task.run(model_selection.cross_validate, splits, **settings)
+    scores = task.run(model_selection.cross_validate, splits, bar, **settings)
     if "estimator" in scores:
         scores["estimator"] = [
             fitted.estimator if isinstance(fitted, GroupPassingEstimator) else fitted
@@ -201,6 +206,8 @@ def cross_val_predict(
     pre_dispatch: int | str = "2*n_jobs",
     method: str = "predict",
     split_by: Any = None,
+    generalize_to: str | None = None,
+    random_state: Any = None,
 ) -> Any:
     """Predict every row by a model fitted without it, handing groups to fit and prediction.
 
@@ -218,7 +225,8 @@ def cross_val_predict(
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
         Labels for the splitter and, if it takes them, the estimator; see `cross_validate`.
     cv : None, int, splitter or iterable of pairs, default=None
-        As in scikit-learn; the test parts must make up the table.
+        As in scikit-learn; the test parts must make up the table. With `generalize_to` the number
+        of folds, 5 if None.
     n_jobs : int or None, default=None
         Number of jobs over which the folds are spread.
     verbose : int, default=0
@@ -232,6 +240,11 @@ default="predict"
         The method that predicts.
     split_by : str, int, list of these, or array-like of shape (n,), default=None
         Groups for the splitter only; see `cross_validate`.
+    generalize_to : {"known_groups", "new_groups"} or None, default=None
+        The question that the predictions answer, as in `cross_validate`: every row from a model
+        that knows other rows of its group, or none of them.
+    random_state : int, RandomState instance or None, default=None
+        With `generalize_to`, source of a random order, as in `cross_validate`.
 
     Returns
     -------
@@ -255,17 +268,27 @@ default="predict"
     --------
     >>> from skmixed import MixedLinearRegressor
     >>> from skmixed.datasets import load_sleepstudy
-    >>> from skmixed.model_selection import WithinGroupKFold, cross_val_predict
+    >>> from skmixed.model_selection import cross_val_predict
     >>> X, y = load_sleepstudy(return_X_y=True)
-    >>> cross_val_predict(
-    ...     MixedLinearRegressor(), X[["Days"]], y, groups=X["Subject"], cv=WithinGroupKFold()
-    ... )[:3].round(1)
-    array([286.8, 304.3, 329.4])
+    >>> model = MixedLinearRegressor()
+    >>> for question in ["known_groups", "new_groups"]:
+    ...     predicted = cross_val_predict(
+    ...         model, X[["Days"]], y, groups=X["Subject"], generalize_to=question
+    ...     )
+    ...     print(predicted[:3].round(1))
+    [286.8 304.3 329.4]
+    [256.5 265.5 274.5]
     """
+    _check_question(generalize_to, cv, random_state)
+    if generalize_to == "both":
+        raise ValueError(
+            "generalize_to='both' would be two predictions a row: ask for 'known_groups' and for "
+            "'new_groups'"
+        )
     task = Task.of(estimator, X, y, groups, params)
     return task.run(
         model_selection.cross_val_predict,
-        task.splits(cv, split_by),
+        _folds(task, generalize_to, cv, split_by, random_state),
         n_jobs=n_jobs,
         verbose=verbose,
         pre_dispatch=pre_dispatch,

@@ -464,5 +464,5 @@ def test_variables_need_no_formulaic(frame, monkeypatch):
 
 def test_without_formulaic_the_error_says_what_to_install(frame, monkeypatch):
     monkeypatch.setitem(sys.modules, "formulaic", None)
-    with pytest.raises(ImportError, match=r'pip install "scikit-mixed\[formula\]"'):
+    with pytest.raises(ImportError, match=r"pip install 'scikit-mixed\[formula\]'"):
         learn_matrix("poly(x, 2)", frame)

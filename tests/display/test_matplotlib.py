@@ -46,6 +46,6 @@ def test_without_matplotlib_the_figures_are_there_and_the_error_says_what_to_ins
     )
     lines = done.stdout.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("RandomEffectsDisplay.plot requires matplotlib")
-    assert lines[1].startswith("RandomEffectsDisplay.from_estimator requires matplotlib")
+    assert lines[0].startswith("RandomEffectsDisplay.plot needs matplotlib")
+    assert lines[1].startswith("RandomEffectsDisplay.from_estimator needs matplotlib")
     assert all("pip install 'scikit-mixed[plot]'" in line for line in lines)

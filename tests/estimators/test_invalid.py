@@ -141,6 +141,19 @@ def test_holes_in_x(hole, message, groups):
         MixedLinearRegressor("(1 | school)", fixed="x").fit(table.assign(school=SCHOOL), Y)
 
 
+@pytest.mark.parametrize("form", [pd.DataFrame, pl.from_pandas, np.asarray])
+def test_holes_are_counted_by_column(form):
+    table = X.assign(x=with_hole(X["x"]), z=with_hole(X["z"]))
+    table.loc[[9, 11], "z"] = np.nan
+    first, second = ("0", "1") if form is np.asarray else ("'x'", "'z'")
+    message = rf"column {first} in 1, {second} in 3 of 150 rows, first in row 4 \(counted from 0"
+    with pytest.raises(ValueError, match=message):
+        MixedLinearRegressor().fit(form(table), Y, groups=SCHOOL)
+    model = MixedLinearRegressor().fit(form(X), Y, groups=SCHOOL)
+    with pytest.raises(ValueError, match=message):
+        model.predict(form(table), groups=SCHOOL)
+
+
 @pytest.mark.parametrize(
     ("y", "message"),
     [

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import InvalidParameterError
 
-from skmixed import MixedLinearRegressor, lmer
+from skmixed import MixedLinearRegressor, clmm, glmer, lmer, nlmer
 from skmixed.datasets import load_sleepstudy, make_schools
 from skmixed.design.grammar.expressions import read_terms
 from skmixed.design.grammar.syntax import split_formula
@@ -412,6 +412,15 @@ def test_bad_formulas(formula, error, message):
 def test_what_the_formula_and_reml_decide(params, message):
     with pytest.raises(TypeError, match=message):
         lmer(FORMULA, SLEEP, **params)
+
+
+@pytest.mark.parametrize("fit", [lmer, glmer, clmm, nlmer])
+def test_data_in_the_place_of_the_formula_are_recognised(fit):
+    name = fit.__name__
+    with pytest.raises(TypeError, match=rf"{name} takes the formula first.*{name}\('y ~ x', data"):
+        fit(SLEEP, "y ~ x")
+    with pytest.raises(TypeError, match="formula is a int; text, as in R, is expected"):
+        fit(3, SLEEP)
 
 
 @pytest.mark.parametrize("data", [SLEEP.to_numpy(), dict(SLEEP), SLEEP.to_numpy().tolist(), None])

@@ -82,6 +82,7 @@ CALLS = {
     "CV predict": lambda: CHOSEN.predict(NUMBERS),
     "effects fit": lambda: ENDLESS.fit(X, Y),
     "effects predict": lambda: EFFECTS.predict(NUMBERS),
+    "grouped fit without groups": lambda: GroupedModels().fit(NUMBERS, Y),
     "grouped fit": lambda: GroupedModels().fit(NUMBERS, Y, HALVES, groups=GROUPS),
     "grouped predict": lambda: GROUPED.predict(NUMBERS),
     "grouped text for numbers": lambda: GROUPED.predict(NUMBERS, np.zeros(len(Y))),

@@ -7,9 +7,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 
-from skmixed import MixedLinearRegressor
+from skmixed import MixedLinearRegressor, MixedLinearRegressorCV
 from skmixed.datasets import make_schools
-from skmixed.model_selection import WithinGroupKFold, cross_validate
+from skmixed.model_selection import WithinGroupKFold, cross_val_predict, cross_validate
 from tests.model_selection.example import FRAME, SHOP, X, Y
 
 SCHOOLS = make_schools(n_pupils=10)
@@ -52,6 +52,50 @@ def test_each_question_is_a_splitter(random_state):
         same = cross_validate(MixedLinearRegressor(), X, Y, groups=SHOP, cv=cv)
         assert_allclose(one["test_score"], same["test_score"])
         assert_allclose(both[f"test_score_{question}"], same["test_score"])
+
+
+@pytest.mark.parametrize("random_state", [None, 3])
+def test_predictions_answer_a_question(random_state):
+    shuffle = random_state is not None
+    for question, splitter in [("known_groups", WithinGroupKFold), ("new_groups", GroupKFold)]:
+        predicted = cross_val_predict(
+            MixedLinearRegressor(),
+            X,
+            Y,
+            groups=SHOP,
+            cv=3,
+            generalize_to=question,
+            random_state=random_state,
+        )
+        cv = splitter(3, shuffle=shuffle, random_state=random_state)
+        same = cross_val_predict(MixedLinearRegressor(), X, Y, groups=SHOP, cv=cv)
+        assert_array_equal(predicted, same)
+
+
+def test_predictions_that_are_no_answer_are_refused():
+    with pytest.raises(ValueError, match="two predictions a row"):
+        cross_val_predict(MixedLinearRegressor(), X, Y, groups=SHOP, generalize_to="both")
+    with pytest.raises(ValueError, match="random_state goes with generalize_to"):
+        cross_val_predict(MixedLinearRegressor(), X, Y, groups=SHOP, random_state=1)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_one_bar_counts_all_folds(capsys, n_jobs):
+    cross_validate(
+        MixedLinearRegressor(),
+        X,
+        Y,
+        groups=SHOP,
+        generalize_to="both",
+        cv=3,
+        verbose=1,
+        n_jobs=n_jobs,
+    )
+    MixedLinearRegressorCV(["(1 | shop)"], cv=4, verbose=1).fit(FRAME, Y)
+    shown = capsys.readouterr()
+    assert "6/6" in shown.err
+    assert "4/4" in shown.err
+    assert "Parallel" not in shown.out + shown.err
 
 
 def test_groups_in_columns_declared_by_the_model():

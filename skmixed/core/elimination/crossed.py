@@ -160,8 +160,22 @@ class CrossedFactorisation(Factorisation):
             through = multiply_levels(shrinker, self.crossed.coupling.level_forms(self.middle))
             lost = multiply_levels(through, shrinker.transpose(1, 0, 2))
             return multiply_levels(shrinker, self.crossed.own) - lost
+        if self.scale.diagonal is not None:
+            return self._informations[self.crossed.layout.place(factor)][None, None]
         left, right = self._bordering(factor)
         return np.asarray(np.einsum("alm,blm->abl", left, right))
+
+    @cached_property
+    def _informations(self) -> FloatArray:
+        """`information` of all levels that are not eliminated, (width,), for one column a factor.
+
+        As by `_bordering`, in products of lower triangles: no symmetric matrix is filled.
+        """
+        assert self.scale.diagonal is not None
+        assert self.back.diagonal is not None
+        lower, scale = self.inverse * self.complement, self.scale.diagonal
+        sums = lower @ scale + lower.T @ scale - np.diag(lower) * scale
+        return np.asarray(self.back.diagonal * sums)
 
     def _bordering(self, factor: int) -> tuple[FloatArray, FloatArray]:
         """Return two sets of rows of a factor, (k, n_levels, width), that meet in Z_f'V^-1 Z_f.
@@ -185,6 +199,8 @@ class CrossedFactorisation(Factorisation):
             shrinker = self.level.shrinker
             kept = multiply_levels(shrinker, self.crossed.own).sum(axis=-1)
             return np.asarray(kept - self.crossed.coupling.form_sum(shrinker, self.middle))
+        if self.scale.diagonal is not None:
+            return np.asarray(self.information(factor).sum(axis=-1))
         left, right = self._bordering(factor)
         return np.asarray(np.einsum("alm,blm->ab", left, right))
 

@@ -124,7 +124,9 @@ class StackedScale:
         `lower` is that of A; both are in Fortran order, and nothing is said of the upper triangle.
         """
         if self.diagonal is not None:
-            return (lower.T * self.diagonal[:, None] * self.diagonal).T
+            scaled = lower.T * self.diagonal[:, None]
+            scaled *= self.diagonal
+            return scaled.T
         full = self.transpose_times(symmetric(lower))
         return np.asfortranarray(self.transpose_times(full.T))
 

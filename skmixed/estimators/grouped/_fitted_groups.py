@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from sklearn.utils.validation import _num_samples
 
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.design.records import stored
+from skmixed.design.wording import first_values
 from skmixed.estimators._estimator import (
     FittedAttribute,
     FittedEstimator,
@@ -403,13 +404,16 @@ class FittedGroups(FittedEstimator[GroupedState]):
             )
         return blend_table(fits)
 
-    def summary(self, digits: int = 2, *, shrunk: bool = False) -> GroupSummary:
+    def summary(self, digits: int = 2, *, group: Any = None, shrunk: bool = False) -> GroupSummary:
         """Summarise the model of each group, as arm::display does.
 
         Parameters
         ----------
         digits : int, default=2
             Decimals of estimates, standard errors and standard deviations.
+        group : label or tuple of labels, default=None
+            One group, with a label of every level of a hierarchy, as `coef_table` names it; by
+            default the first 30 groups.
         shrunk : bool, default=False
             Whether the coefficients that predict are shown, rather than the estimates of each
             group by itself.
@@ -417,31 +421,49 @@ class FittedGroups(FittedEstimator[GroupedState]):
         Returns
         -------
         GroupSummary
-            Prints as text and shows as HTML in a notebook; the first 30 groups.
+            Prints as text and shows as HTML in a notebook.
+
+        Raises
+        ------
+        ValueError
+            For a group that is not known.
         """
         fitted = self._state()
         fitted.check_groups("summary()")
         tree, found = fitted.tree, fitted.group_fits.estimates(shrunk=shrunk)
         names = coefficient_names(fitted.inner_names, found.coef.shape[2])
         keys, counts = tree.keys(tree.depth), tree.counts[-1]
+        chosen = list(range(min(len(keys), _GROUPS_SHOWN)))
+        if group is not None:
+            chosen = [_place_of(group, keys, tree.names)]
         models = []
-        for group, key in enumerate(keys[:_GROUPS_SHOWN]):
+        for place in chosen:
             title = ", ".join(
-                f"{name} = {label}" for name, label in zip(tree.names, key, strict=True)
+                f"{name} = {label}" for name, label in zip(tree.names, keys[place], strict=True)
             )
             for output in range(found.coef.shape[1]):
                 table = pd.DataFrame(
-                    {"coef.est": found.coef[group, output], "coef.se": found.se[group, output]},
+                    {"coef.est": found.coef[place, output], "coef.se": found.se[place, output]},
                     index=names,
                 )
-                sd = found.sd[group, output]
-                lines = fitted.group_fits.notes(group, output, sd, digits, shrunk=shrunk)
+                sd = found.sd[place, output]
+                lines = fitted.group_fits.notes(place, output, sd, digits, shrunk=shrunk)
                 of_output = f"{title}, output {output}" if found.coef.shape[1] > 1 else title
                 models.append(GroupModel(of_output, table, lines))
         sizes = "; ".join(f"{name}, {n}" for name, n in fitted.n_groups.items())
         notes = [f"number of obs: {counts.sum():.15g}, groups: {sizes}"]
-        if len(keys) > _GROUPS_SHOWN:
+        if group is None and len(keys) > _GROUPS_SHOWN:
             notes.append(f"{len(keys) - _GROUPS_SHOWN} more groups are in coef_table()")
         what = "shrunk to parents" if shrunk else "by itself"
         title = f"{type(fitted.pooled).__name__}, each group {what}"
         return GroupSummary(title, tuple(models), tuple(notes), digits)
+
+
+def _place_of(group: Any, keys: Sequence[Any], names: Sequence[str]) -> int:
+    """Return the place of a group among the keys; ValueError for one that is not there."""
+    key = group if isinstance(group, tuple) else (group,)
+    places = {tuple(each): place for place, each in enumerate(keys)}
+    if key not in places:
+        known = first_values([each if len(names) > 1 else each[0] for each in places])
+        raise ValueError(f"group={group!r} is no group of {':'.join(names)}: they are {known}")
+    return places[key]

@@ -25,6 +25,7 @@ from skmixed.estimators.grouped._linear_fits import LinearGroupFits, refuse_larg
 from skmixed.estimators.grouped._shares import BLUP, read_scheme
 from skmixed.estimators.grouped._subset_fits import fit_pooled
 from skmixed.estimators.grouped._tree import Tree
+from skmixed.exceptions import warn
 
 
 class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
@@ -245,6 +246,12 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
         inner = self._inner()
         training = read_training(self, X, y, sample_weight, groups, inner)
         tree, codes = Tree.learn(training.groups, len(training.y), training.weights)
+        if not tree.depth:
+            warn(
+                f"GroupedModels got no groups: one {type(inner).__name__} is fitted to all rows. "
+                "Give groups=..., or name columns of X in group_features",
+                UserWarning,
+            )
         at_once = solves_at_once(inner) and bool(tree.depth)
         if at_once:
             refuse_large(training)

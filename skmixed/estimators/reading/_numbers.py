@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_co
 from skmixed.core.linalg import FloatArray
 from skmixed.design.tables import columns_of, not_numeric, ordered_categories
 from skmixed.design.values import find_missing, kind_of, refuse_dates
+from skmixed.design.wording import MAX_SHOWN, row_numbers
 from skmixed.exceptions import warn
 
 _EXACT_BYTES = 8  # numbers of so many bytes and fewer are double precision, or become it at once
@@ -45,17 +46,36 @@ def check_numbers(
 ) -> FloatArray:
     """Return a table of numbers in double precision, (n, p), as scikit-learn reads it.
 
-    Raises its ValueError for what cannot be read, and for missing values unless `allow_nan`.
+    Raises its ValueError for what cannot be read; for infinite values, and missing ones unless
+    `allow_nan`, one that names the columns.
     """
     numbers: FloatArray = check_array(
         values,
         dtype=np.float64,
-        ensure_all_finite="allow-nan" if allow_nan else True,
+        ensure_all_finite=False,
         ensure_min_features=0,
         estimator=estimator,
         input_name=input_name,
     )
+    if not are_finite(numbers):
+        names = list(getattr(values, "columns", range(numbers.shape[1])))
+        _refuse(np.isinf(numbers), "infinity", names, input_name)
+        if not allow_nan:
+            _refuse(np.isnan(numbers), "NaN", names, input_name)
     return numbers
+
+
+def _refuse(found: NDArray[np.bool_], what: str, names: list[Any], input_name: str) -> None:
+    """Raise ValueError for values, (n, p), that may not be there; it counts rows by column."""
+    if not found.any():
+        return
+    counts, rows = found.sum(axis=0), np.flatnonzero(found.any(axis=1))
+    columns = [f"{names[place]!r} in {counts[place]}" for place in np.flatnonzero(counts)]
+    shown = ", ".join(columns[:MAX_SHOWN]) + (", ..." if len(columns) > MAX_SHOWN else "")
+    raise ValueError(
+        f"Input {input_name} contains {what}: column {shown} of {len(found)} rows, first in "
+        f"{row_numbers(rows[:1])}; drop such rows or fill them in, as SimpleImputer does"
+    )
 
 
 def read_y(y: Any, n_rows: int) -> FloatArray:

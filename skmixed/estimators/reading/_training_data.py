@@ -286,6 +286,12 @@ def read_new_data(
     return source
 
 
+_CURES = {  # of labels of another kind than in fit
+    "text": "column.astype(str) makes them text",
+    "numbers": "pandas.to_numeric(column) makes them numbers",
+}
+
+
 def warn_about_kinds(known: Mapping[str, Labels], key: Iterable[str], groups: Any) -> None:
     """Warn where no label is known since labels of one kind were fitted and others are given.
 
@@ -295,7 +301,7 @@ def warn_about_kinds(known: Mapping[str, Labels], key: Iterable[str], groups: An
     for name, before, now in _changed_kinds(known, key, groups):
         warn(
             f"no label of {name!r} is known: they were {before} in fit and are {now} now, which "
-            "are different labels",
+            f"are different labels: {_CURES.get(before, 'give them as in fit')}",
             UnknownLevelWarning,
         )
 

@@ -290,7 +290,9 @@ def t_p_values(statistics: FloatArray, degrees: FloatArray) -> FloatArray:
 def check_probability(level: float) -> None:
     """Raise ValueError for the level of an interval that is no probability between 0 and 1."""
     if not isinstance(level, Real) or not 0.0 < level < 1.0:
-        raise ValueError(f"level={level} is no probability between 0 and 1")
+        is_percentage = isinstance(level, Real) and 1.0 < level < 100.0
+        advice = f"; of {level} % it is {float(level) / 100.0:g}" if is_percentage else ""
+        raise ValueError(f"level={level!r} is no probability between 0 and 1{advice}")
 
 
 def t_quantiles(level: float, degrees: FloatArray) -> FloatArray:

@@ -111,7 +111,8 @@ def test_groups_cannot_be_given_twice_or_as_a_dict():
 
 
 def test_without_groups_there_are_no_tables():
-    model = GroupedModels().fit(NUMBERS, Y)
+    with pytest.warns(UserWarning, match=r"got no groups: one LinearRegression is fitted to all"):
+        model = GroupedModels().fit(NUMBERS, Y)
     assert_allclose(model.predict(NUMBERS), model.pooled_.predict(NUMBERS))
     assert len(model.estimators_) == 0
     assert list(model.parent_estimators_) == [()]
@@ -124,13 +125,35 @@ def test_without_groups_there_are_no_tables():
 
 def test_without_groups_a_data_frame_is_predicted_without_a_warning():
     for inner in (None, Ridge(), DecisionTreeRegressor(max_depth=2)):
-        model = GroupedModels(inner).fit(X[["x", "z"]], Y)
+        with pytest.warns(UserWarning, match="got no groups"):
+            model = GroupedModels(inner).fit(X[["x", "z"]], Y)
         assert_allclose(model.predict(X[["x", "z"]]), model.pooled_.predict(model_input(model)))
 
 
 def model_input(model):
     """The columns as the estimator of all rows takes them."""
     return X[["x", "z"]] if hasattr(model.pooled_, "feature_names_in_") else NUMBERS
+
+
+def test_a_summary_of_one_group_says_what_that_of_all_says_of_it():
+    model = GroupedModels(group_features="group").fit(X, Y)
+    found = model.summary()
+    key = model.coef_table().index[2]
+    alone = model.summary(group=key)
+    assert len(alone.models) == 1
+    assert str(alone.models[0].coefficients) == str(found.models[2].coefficients)
+    assert alone.models[0].title == found.models[2].title
+    with pytest.raises(ValueError, match=r"group='nobody' is no group of group: they are"):
+        model.summary(group="nobody")
+
+
+def test_a_summary_names_a_group_of_a_hierarchy_by_all_its_labels():
+    parts = np.where(np.arange(len(X)) % 2, "odd", "even")
+    model = GroupedModels(group_features=["group", "part"]).fit(X.assign(part=parts), Y)
+    key = model.coef_table().index[3]
+    assert model.summary(group=key).models[0].title == f"group = {key[0]}, part = {key[1]}"
+    with pytest.raises(ValueError, match="is no group of group:part"):
+        model.summary(group=key[0])
 
 
 def test_summaries_are_text_and_html():
