@@ -85,6 +85,12 @@ class Parametrization:
         for term in fit.spec.terms:
             position, block = fit.place_of(term)
             factor = term.curve or fit.products.factors[term.factor].index.name
+            if term.members:
+                raise ValueError(
+                    "there are no posteriors of levels of which a row has several, such as those "
+                    f"of {fit.products.factors[term.factor].index.name!r}: bootstrap(model) has "
+                    "draws of their variances"
+                )
             structure = term.structure
             columns = tuple(names[place] for place in term.columns)
             correlated = _check_structure(structure, factor)

@@ -235,7 +235,10 @@ class Fit:
     @property
     def ordered_terms(self) -> list[Term]:
         """The terms by falling number of levels, ties in the order of the formula."""
-        sizes = {f: len(self.products.factors[f].index) for f in self.spec.used_factors}
+        sizes = {
+            f: self.spec.members(f) or len(self.products.factors[f].index)
+            for f in self.spec.used_factors
+        }
         return sorted(self.spec.terms, key=lambda term: -sizes[term.factor])
 
     def _term_theta(self, term: Term) -> FloatArray:

@@ -34,6 +34,7 @@ from skmixed.design.grammar.expressions import (
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.smooths import SmoothTerm
 from skmixed.design.grammar.syntax import FormulaParts
+from skmixed.design.memberships import Membership
 from skmixed.design.source import NumericColumns, Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.design.values import ABSENT_LEVEL, is_categorical
@@ -108,6 +109,22 @@ class SmoothColumns:
         return found
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MembershipColumns:
+    """Levels that are a column each, times what varies, and their places in the layout."""
+
+    membership: Membership
+    varying: int  # the place of what varies
+    places: tuple[int, ...]  # consecutive ones
+
+    def fill(self, columns: FloatArray, groups: Mapping[str, Any]) -> None:
+        """Write the columns into `columns`, (n_rows, >= n_columns), what varies being there."""
+        values = self.membership.columns(groups, len(columns))
+        if self.varying != CONSTANT:
+            values *= columns[:, self.varying, None]
+        columns[:, self.places[0] : self.places[-1] + 1] = values
+
+
 @dataclass(frozen=True)
 class Formulas:
     """Reads the formulas of a model over the columns of a table; nothing is evaluated."""
@@ -168,6 +185,7 @@ class ColumnCollection:
         self.products: dict[tuple[str, ...], int] = {(): CONSTANT}  # places, of numbers only
         self.fixed_matrix: FormulaMatrix | None = None
         self.smooths: list[SmoothColumns] = []
+        self.memberships: list[MembershipColumns] = []
         self.blocks: dict[int, FloatArray] = {}  # consecutive columns, by the place of the first
 
     def add_fixed(self, fixed: FormulaParts | None, fit_intercept: bool) -> tuple[int, ...]:
@@ -243,6 +261,8 @@ class ColumnCollection:
         Curves that vary have an independent term for what is penalised of each; their lines vary
         with the slopes.
         """
+        if term.members is not None:
+            return self._of_members(term, factor)
         levels_of = None
         if is_ordered(covariance) and (term.slopes or term.smooths):
             given, term = term, self._over_levels(term, covariance)
@@ -255,6 +275,36 @@ class ColumnCollection:
         jointly = terms_of(factor, places, covariance) if places else ()
         beside = [(own, ()) for each in curves for own in each.terms(factor)]
         return [*((own, written) for own in jointly), *beside]
+
+    def _of_members(self, term: RandomTerm, factor: int) -> list[tuple[Term, Slopes]]:
+        """Add a column for every level of a term in which rows belong to several.
+
+        Raises ValueError for other than one column that varies.
+        """
+        assert term.members is not None
+        slopes = self.add_slopes(term)
+        varying = [CONSTANT] * term.intercept + [place for _, places in slopes for place in places]
+        if len(varying) != 1 or term.smooths:
+            raise ValueError(
+                f"the levels of {term.name!r} have one random effect each, as (1 | {term.name}) or "
+                f"(0 + x | {term.name}), and ({term.left} | {term.name}) has more: write || for "
+                "independent ones"
+            )
+        groups, n_rows = self.source.groups, self.source.n_rows
+        known = [m.membership for m in self.memberships if m.membership.term == term.members]
+        membership = known[0] if known else Membership.learn(term.members, groups, n_rows)
+        values = membership.columns(groups, n_rows)
+        of_what, start = self.names[varying[0]], len(self.names)
+        if varying[0] != CONSTANT:
+            values *= self.values[varying[0]][:, None]
+        prefix = term.name if varying[0] == CONSTANT else f"{of_what}:{term.name}"
+        self.names += [f"{prefix}[{label}]" for label in membership.column_labels]
+        self.values += list(values.T)
+        self.blocks[start] = values
+        places = tuple(range(start, len(self.names)))
+        self.memberships.append(MembershipColumns(membership, varying[0], places))
+        n_levels = len(membership.labels)
+        return [(Term(factor, places, "identity", of_what, members=n_levels), ())]
 
     def _over_levels(self, term: RandomTerm, covariance: str) -> RandomTerm:
         """Return a term of a structure in which columns have an order, a time as its levels.

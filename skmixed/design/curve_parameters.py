@@ -137,6 +137,11 @@ def parse_varying(random: Any, names: Sequence[str]) -> tuple[RandomTerm, ...]:
     found = parse_random(random)
     groups = {term.group for term in found if term.slopes}
     for term in found:
+        if term.members is not None:
+            raise ValueError(
+                f"rows belong to several levels of {term.name!r}, and one curve has the parameters "
+                "of one level: name a grouping column"
+            )
         if term.smooths or (not term.slopes and term.group not in groups):
             raise ValueError(
                 f"random says nothing of what varies over {term.name!r}: name parameters, as in "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -17,6 +17,7 @@ from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout,
 from skmixed.design.column_collection import (
     ColumnCollection,
     FormulaColumns,
+    MembershipColumns,
     Slopes,
     SmoothColumns,
     are_plain,
@@ -36,9 +37,11 @@ from skmixed.design.grammar.permitted import check_context
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts
 from skmixed.design.grouping import Grouping
+from skmixed.design.memberships import Membership
 from skmixed.design.records import read, stored, write
 from skmixed.design.residual import ResidualDesign
 from skmixed.design.source import Source
+from skmixed.design.tables import Labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +82,7 @@ class Design:
     _sizes: tuple[int, ...] = ()  # number of terms that each random term makes
     _context: Mapping[str, Any] = field(default_factory=dict)  # what offsets may name
     residual: ResidualDesign | None = None  # None for independent residuals of one variance
+    _memberships: tuple[MembershipColumns, ...] = ()  # levels of which rows have several
 
     @classmethod
     def learn(
@@ -105,18 +109,19 @@ class Design:
         curves = [table.add_smooth(term) for term in (() if fixed is None else fixed.smooths)]
         free = dict.fromkeys(place for each in curves for place in each.free)
         fixed_places += tuple(place for place in free if place not in fixed_places)
-        keys = tuple(dict.fromkeys([*(term.group for term in random), *([()] if curves else [])]))
+        keys = tuple(dict.fromkeys([*(term.key for term in random), *([()] if curves else [])]))
         names = structures_asked(covariance, random)
         terms, slopes, sizes = [], [], []
         for term, name in zip(random, names, strict=True):
-            found = table.random_terms(term, keys.index(term.group), name)
+            found = table.random_terms(term, keys.index(term.key), name)
             sizes.append(len(found))
             terms += [each for each, _ in found]
             slopes += [written for _, written in found]
         for each in curves:
             own = each.terms(keys.index(()))
             terms, slopes = [*terms, *own], [*slopes, *[()] * len(own)]
-        grouping, codes = Grouping.learn(source.groups, keys, source.n_rows)
+        groups = _with_members(source, [each.membership for each in table.memberships])
+        grouping, codes = Grouping.learn(groups, keys, source.n_rows)
         layout = Layout((*table.names, "y"), factor_layouts(keys, terms))
         offsets = () if fixed is None else fixed.offsets
         design = cls(
@@ -133,6 +138,7 @@ class Design:
             tuple(sizes),
             dict(context),
             None if residual is None else ResidualDesign.learn(residual, source.residual),
+            tuple(table.memberships),
         )
         return design, table.filled(y), codes
 
@@ -145,7 +151,10 @@ class Design:
             "factors": write([(each.key, each.columns) for each in self.layout.factors]),
             "fixed": list(self.fixed),
             "terms": write(
-                [(t.factor, t.columns, t.covariance, t.curve, t.whole) for t in self.terms]
+                [
+                    (t.factor, t.columns, t.covariance, t.curve, t.whole, None, t.members)
+                    for t in self.terms
+                ]
             ),
             "grouping": self.grouping.record(),
             "offsets": list(self.offsets),
@@ -160,6 +169,9 @@ class Design:
             "smooths": [[each.smooth.record(), write(each.places)] for each in self._smooths],
             "context": write(dict(self._context)),
             "residual": None if self.residual is None else self.residual.record(),
+            "memberships": write(
+                [(each.membership, each.varying, each.places) for each in self._memberships]
+            ),
         }
 
     @classmethod
@@ -192,6 +204,7 @@ class Design:
             tuple(record.get("sizes", [1] * len(record["terms"]))),
             check_context(context),
             residual and ResidualDesign.from_record(residual),
+            tuple(MembershipColumns(*each) for each in read(record.get("memberships", []))),
         )
 
     def read_expressions(self, names: tuple[str, ...]) -> None:
@@ -329,9 +342,32 @@ class Design:
         if offset is not None:
             columns[:, -1] -= offset
         keys = [factor.key for factor in self.layout.factors]
-        grouping, codes = Grouping.learn(source.groups, keys, source.n_rows)
+        memberships = self.memberships.values()
+        for membership in memberships:
+            membership.check_known(source.groups, source.n_rows)
+        groups = _with_members(source, memberships)
+        grouping, codes = Grouping.learn(groups, keys, source.n_rows)
         indexes = tuple(factor.index for factor in grouping.factors)
         return Rows(columns, codes, indexes, weights)
+
+    @property
+    def memberships(self) -> dict[str, Membership]:
+        """The levels of factors of which rows have several, by the name of the factor."""
+        return {each.membership.term.text: each.membership for each in self._memberships}
+
+    @property
+    def labels(self) -> dict[str, Labels]:
+        """The known labels of every grouping column."""
+        known = self.memberships
+        found = {name: each for name, each in self.grouping.columns.items() if name not in known}
+        for membership in known.values():
+            found |= dict.fromkeys(membership.term.groups, membership.labels)
+        return found
+
+    def codes(self, source: Source) -> tuple[IntArray, ...]:
+        """Look up the levels of new rows, as `Grouping.codes`."""
+        groups = _with_members(source, self.memberships.values())
+        return self.grouping.codes(groups, source.n_rows)
 
     @property
     def terms_made(self) -> list[tuple[Term, ...]]:
@@ -372,6 +408,9 @@ class Design:
         for term in self.terms:
             if factors is None or term.factor in factors:
                 needed.update(term.columns)
+        for each in self._memberships:
+            if not needed.isdisjoint(each.places):
+                needed.add(each.varying)
         columns = np.zeros((source.n_rows, len(self.layout.columns) - 1))
         self._fill(columns, source, needed)
         return columns
@@ -394,6 +433,9 @@ class Design:
         for curve in self._smooths:
             if needed is None or not needed.isdisjoint(curve.places):
                 curve.fill(columns, source.table)
+        for members in self._memberships:
+            if needed is None or not needed.isdisjoint(members.places):
+                members.fill(columns, source.groups)
 
     def offset(self, source: Source) -> FloatArray | None:
         """Return the sum of the offsets, (n_rows,), or None if the model has none."""
@@ -403,6 +445,12 @@ class Design:
         for expression in self.offsets:
             total += evaluate_expression(expression, source.table, context=self._context)
         return total
+
+
+def _with_members(source: Source, memberships: Iterable[Membership]) -> Mapping[str, Any]:
+    """Return grouping columns with one more for every membership, in which all rows are alike."""
+    alike = np.zeros(source.n_rows, dtype=np.intp)
+    return {**source.groups, **{each.term.text: alike for each in memberships}}
 
 
 def structures_asked(

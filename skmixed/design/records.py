@@ -59,6 +59,7 @@ from skmixed.core.sums.blocks import FactorBlock, PairBlock
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout
 from skmixed.core.sums.summation import Within
+from skmixed.design.grammar.members import MembersTerm
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.smooths import SmoothTerm
 from skmixed.design.grammar.syntax import FormulaParts
@@ -138,6 +139,7 @@ _PARTS: dict[str, Any] = {  # what a model and its fit are made of, and what is 
         IterativeSolver,
         Krylov,
         Layout,
+        MembersTerm,
         MixtureShares,
         ModelSpec,
         MonteCarlo,
@@ -180,8 +182,8 @@ _ADDED = {
     "Scheme": {"uses_pooled"},
     "GeneralizedFit": {"row_products"},
     "FormulaParts": {"smooths"},
-    "RandomTerm": {"smooths", "covariance"},
-    "Term": {"curve", "whole", "penalty"},
+    "RandomTerm": {"smooths", "covariance", "members"},
+    "Term": {"curve", "whole", "penalty", "members"},
     "CAR1": {"gap"},
     "ModelSpec": {"relations"},
 }

@@ -20,7 +20,7 @@ from skmixed.core.sums.layout import CONSTANT, Rows
 from skmixed.display._fitted_models import GroupColumns, as_objects, mixed_model, several_outputs
 from skmixed.estimators.grouped._group_tables import coefficient_names
 from skmixed.estimators.grouped.models import GroupedModels
-from skmixed.estimators.mixed._mixed_state import RandomLabels
+from skmixed.estimators.mixed._mixed_state import labels_of
 from skmixed.inference.fitted import mixed_fit_of, observations_of_fit, rows_of_fit, series_of_fit
 
 
@@ -127,7 +127,7 @@ def _beside_mixed_model(
     place = names.index(factor)
     position = fit.spec.used_factors[place]
     columns = fit.spec.shown_columns(position)
-    labels = RandomLabels.of(model.design_.with_levels(fit.products.levels), fit.spec, position)
+    labels = labels_of(model.design_.with_levels(fit.products.levels), fit.spec, position)
     effects = labels.of_levels(fit.modes[place])
     of_column = dict(zip(fit.spec.fixed, fit.beta, strict=True))
     common = np.array([of_column.get(column, 0.0) for column in columns])

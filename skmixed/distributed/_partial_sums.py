@@ -35,7 +35,16 @@ class Declaration:
 
     @classmethod
     def of(cls, model: Any, data: TrainingData) -> Declaration:
-        """Keep what is declared and leave the rows."""
+        """Keep what is declared and leave the rows.
+
+        Raises ValueError for terms whose levels are columns, which parts do not have in common.
+        """
+        for term in data.terms:
+            if term.members is not None:
+                raise ValueError(
+                    f"the levels of {term.name!r} are columns, which parts of the rows do not have "
+                    "in common: call fit with all rows"
+                )
         nothing = np.empty(0)
         source = Source(0, data.source.names)
         bare = replace(data, source=source, y=nothing, weights=None)

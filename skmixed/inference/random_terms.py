@@ -178,6 +178,10 @@ def _of_columns(term: Term, columns: tuple[int, ...]) -> Terms:
 
 def _text(fit: MixedFit, term: Term, slopes: Slopes) -> str:
     """Write a term as a formula does; of a curve it is what makes it more than a line."""
+    if term.members:
+        place = fit.products.layout.columns.index(term.curve)
+        varying = "1" if place == CONSTANT else f"0 + {term.curve}"
+        return f"({varying} | {fit.products.factors[term.factor].index.name})"
     if term.curve:
         key = fit.products.layout.factors[term.factor].key
         return f"({term.curve} | {':'.join(key)})" if key else term.curve

@@ -85,7 +85,13 @@ def resample_residuals(
 
 
 def _refuse_related(fit: Fit) -> None:
-    """Raise ValueError for levels with a relationship, which are not alike in distribution."""
+    """Raise ValueError for levels that are not alike, or of which rows have several."""
+    for factor in fit.spec.used_factors:
+        if fit.spec.members(factor):
+            raise ValueError(
+                f"rows belong to several levels of {fit.products.factors[factor].index.name!r}, so "
+                "that none of these are drawn in the place of others: use kind='parametric'"
+            )
     if fit.spec.relations:
         raise ValueError(
             "levels that are related cannot stand for each other, so that none are drawn in the "

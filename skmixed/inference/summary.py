@@ -245,8 +245,12 @@ def _sizes(fit: Fit | GeneralizedFit | NonlinearFit, n_rows: float) -> str:
     layout = fit.products.layout
     blocks = fit.products.factors
     factors = dict.fromkeys(term.factor for term in fit.ordered_terms)
-    indexes = [blocks[factor].index for factor in factors if layout.factors[factor].key]
-    groups = "; ".join(f"{index.name}, {len(index)}" for index in indexes)
+    sizes = {
+        blocks[factor].index.name: fit.spec.members(factor) or len(blocks[factor].index)
+        for factor in factors
+        if layout.factors[factor].key
+    }
+    groups = "; ".join(f"{name}, {size}" for name, size in sizes.items())
     return f"number of obs: {n_rows:.15g}" + (groups and f", groups: {groups}")
 
 

@@ -32,9 +32,10 @@ class Term:
     factor: int  # position in `Layout.factors`
     columns: tuple[int, ...]  # positions in `Layout.columns` of what varies
     covariance: str = "unstructured"  # name of its structure, in `STRUCTURES`
-    curve: str = ""  # what it is called if its columns are those of one curve
+    curve: str = ""  # what it is called if its columns are one thing, such as a curve
     whole: str = ""  # name of the structure of which it is one of several independent parts
     penalty: Penalty | None = None  # of its covariance, added to the criterion
+    members: int = 0  # levels whose effects its columns have; 0 where these vary over levels
 
     @property
     def structure(self) -> Structure:
@@ -102,6 +103,13 @@ class ModelSpec:
     def relation(self, factor: int) -> Relation | None:
         """Return the known covariance of the levels of one factor, None for independent ones."""
         return dict(self.relations).get(factor)
+
+    def members(self, factor: int) -> int:
+        """Return how many levels of a factor have columns of their own, 0 where none has.
+
+        A row may belong to several of these.
+        """
+        return max((term.members for term in self.factor_terms(factor)), default=0)
 
     def factor_terms(self, factor: int) -> tuple[Term, ...]:
         """Return the terms of one factor, in the order of the formula."""

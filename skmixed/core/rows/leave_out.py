@@ -85,8 +85,9 @@ def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
     The prediction is X beta and the random effects of the other factors; `position` is that of the
     factor in the layout. A factor that contains all others, but for those of one level, takes one
     evaluation of the criterion and a pass over the rows; one that is crossed with others or nested
-    in one takes an evaluation a level.
+    in one takes an evaluation a level. Raises ValueError for one of which rows have several levels.
     """
+    _check_single_levels(fit, position)
     rows = rows_at_levels(fit, rows)
     codes = rows.codes[position]
     if _contains_all(fit, position):
@@ -99,6 +100,14 @@ def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
         for chosen in _rows_of_levels(codes, lost):
             predictions[chosen] = predict_without(fit, summed, chosen)
     return predictions
+
+
+def _check_single_levels(fit: Fit, position: int) -> None:
+    if fit.spec.members(position):
+        raise ValueError(
+            f"rows belong to several levels of {fit.products.levels[position].name!r}, so that "
+            "none is left out without parts of others: leave out rows, or levels of another factor"
+        )
 
 
 def _rows_of_levels(codes: IntArray, levels: IntArray) -> Iterator[IntArray]:
@@ -164,6 +173,7 @@ def coefficients_without_levels(fit: Fit, rows: Rows, position: int) -> FloatArr
     They are in units of the data, at the variances of the fit. Where the other levels do not
     determine a coefficient, this is one of several solutions; where there are none, it is NaN.
     """
+    _check_single_levels(fit, position)
     codes, n_levels = rows.codes[position], len(rows.indexes[position])
     beta = np.full((n_levels, len(fit.spec.fixed)), np.nan)
     if n_levels == 1:

@@ -158,7 +158,7 @@ class CrossProducts:
         """Sum the rows of a plan, weights in a unit; levels and pairs without rows get zeros."""
         shifted = apply_basis(columns, basis)
         with np.errstate(over="ignore", invalid="ignore"):
-            if any(index.is_whole for index in plan.indexes):
+            if any(len(index) == 1 for index in plan.indexes):
                 gram = gram_matrix(shifted, weights)
                 factors, pairs = plan.blocks(shifted, weights, gram)
             else:

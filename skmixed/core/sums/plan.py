@@ -207,8 +207,7 @@ class Plan:
         zipped = zip(self.layout.factors, self.indexes, self.codes, self.counts, strict=True)
         for factor, index, codes, counts in zipped:
             z = factor.columns
-            if index.is_whole:
-                assert gram is not None
+            if gram is not None and len(index) == 1:
                 products = gram[list(z)][:, :, None]
             elif are_summed_singly(codes, len(index), columns):
                 every = range(columns.shape[1])

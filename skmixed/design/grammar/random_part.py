@@ -7,6 +7,7 @@ from typing import Any
 
 from skmixed.design.grammar.covariances import is_structured, structured_bar
 from skmixed.design.grammar.expressions import is_label
+from skmixed.design.grammar.members import FUNCTION, MembersTerm, is_members, members_of
 from skmixed.design.grammar.smooths import (
     MISPLACED,
     SmoothTerm,
@@ -36,6 +37,9 @@ class RandomTerm:
     slopes: tuple[str, ...] = ()  # terms that vary: "Days", "I(x ** 2)", "a:b"
     smooths: tuple[SmoothTerm, ...] = ()  # curves that vary
     covariance: str | None = None  # name of its structure, where the formula has it
+    members: MembersTerm | None = (
+        None  # where rows belong to several levels; `group` is its columns
+    )
 
     def __post_init__(self) -> None:
         if not self.group or not all(self.group):
@@ -55,7 +59,12 @@ class RandomTerm:
     @property
     def name(self) -> str:
         """lme4's name of the factor, such as ``"class:school"``."""
-        return ":".join(self.group)
+        return ":".join(self.group) if self.members is None else self.members.text
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns whose combinations are the levels of the factor, or its name as one."""
+        return self.group if self.members is None else (self.name,)
 
     @property
     def slope_names(self) -> tuple[str, ...]:
@@ -100,12 +109,15 @@ def terms_of_bar(sign: int, summand: Phrase) -> list[RandomTerm]:
     if nested or extra:
         raise bar.error("expected one bar to a pair of parentheses", (nested + extra)[0])
     left, right = bar.between(0, first), bar.between(first + 1, None)
-    groups = _nested_groups(right)
+    members = members_of(right.content) if is_members(right.content) else None
+    if members is not None and covariance is not None:
+        raise right.error(f"expected no {summand.tokens[0].text}(...) around {members.text}")
+    groups = _nested_groups(right) if members is None else [members.columns]
     if len(set(groups[0])) < len(groups[0]):
         raise right.error("expected different columns on the right of the bar")
     uncorrelated = bar.tokens[first].text == "||"
     blocks = _uncorrelated_blocks(left) if uncorrelated else [_left_side(left)]
-    return [RandomTerm(group, *block, covariance) for block in blocks for group in groups]
+    return [RandomTerm(group, *block, covariance, members) for block in blocks for group in groups]
 
 
 def is_random(phrase: Phrase) -> bool:
@@ -228,9 +240,18 @@ def _group_name(phrase: Phrase) -> str:
 
 def terms_of_entry(key: Any, value: Any) -> list[RandomTerm]:
     """Read an entry of a mapping from factors to columns, as `parse_random` documents it."""
-    groups = _groups_of_key(key)
     left = _columns_of_value(key, value)
-    return [RandomTerm(group, *left) for group in groups]
+    if isinstance(key, str) and (members := _members_of_key(key)) is not None:
+        return [RandomTerm(members.columns, *left, None, members)]
+    return [RandomTerm(group, *left) for group in _groups_of_key(key)]
+
+
+def _members_of_key(key: str) -> MembersTerm | None:
+    """Return what a key says of rows in several levels, None where it is of single ones."""
+    if not key.startswith(f"{FUNCTION}("):
+        return None
+    phrase = read_phrase(key)
+    return members_of(phrase) if is_members(phrase) else None
 
 
 def _groups_of_key(key: Any) -> list[tuple[str, ...]]:

@@ -70,7 +70,7 @@ def _repeated(terms: Iterable[RandomTerm]) -> str:
     known: set[tuple[Any, ...]] = set()
     for term in terms:
         key = (
-            frozenset(term.group),
+            frozenset(term.key),
             term.intercept,
             frozenset(term.slope_names),
             frozenset(term.smooths),

@@ -193,7 +193,7 @@ class MixedState:
         """
         spec, factors = self.fit.spec, self.design.grouping.factors
         return {
-            spec.used_factors.index(factor): RandomLabels.of(self.design, spec, factor)
+            spec.used_factors.index(factor): labels_of(self.design, spec, factor)
             for factor in factors_of(self.fit.ordered_terms)
             if not factors[factor].index.is_whole
         }
@@ -273,6 +273,45 @@ class RandomLabels:
         return pd.DataFrame(self.both_ways(covariance), self.columns, self.columns)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MemberLabels(RandomLabels):
+    """Labels of the random effects of levels that have columns of their own, one level of these.
+
+    The effects of what varies stand one after the other, those of levels that are not known at the
+    end of each.
+    """
+
+    def summed(self, effects: FloatArray) -> FloatArray:
+        """Return what belongs to levels and columns, (..., n_levels, k), of a single level."""
+        found = effects.reshape(*effects.shape[:-2], len(self.columns), -1)
+        return transposed(found[..., : len(self.levels)])
+
+    def of_levels(self, effects: FloatArray) -> pd.DataFrame:
+        """Label effects, (1, n_effects)."""
+        return pd.DataFrame(self.summed(effects), self.levels, self.columns, copy=True)
+
+    def both_ways(self, covariances: FloatArray) -> FloatArray:
+        """Return covariances of the effects of every level, (n_levels, k, k), of (1, all, all)."""
+        k = len(self.columns)
+        found = covariances.reshape(k, covariances.shape[-1] // k, k, -1)
+        return np.einsum("albl->lab", found)[: len(self.levels)]
+
+    def square(self, covariance: FloatArray) -> pd.DataFrame:
+        """Label a covariance of effects, (n_effects, n_effects)."""
+        return pd.DataFrame(self.both_ways(covariance)[0], self.columns, self.columns)
+
+
+def labels_of(design: Design, spec: ModelSpec, factor: int) -> RandomLabels:
+    """Return the labels of the random effects of one factor of a fitted model."""
+    index = design.grouping.factors[factor].index
+    membership = design.memberships.get(index.name)
+    if membership is None:
+        return RandomLabels.of(design, spec, factor)
+    columns = [term.curve for term in spec.factor_terms(factor)]
+    levels = pd.Index(membership.labels.values, name=index.name)
+    return MemberLabels(index.name, columns, levels, np.empty((0, 0)))
+
+
 def _told_apart(names: list[str]) -> list[str]:
     """Return names of which those that were there before have their number after a dot."""
     return [
@@ -295,6 +334,8 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
             parts = ["0", *parts]
     bars = [
         spec.written(term.left, term.name)
+        if term.members is None
+        else f"({term.left} | {term.name})"
         for term, made in zip(terms, design.terms_made, strict=True)
         for spec, *_ in (wholes(made)[:1] if term.smooths else wholes(made))
     ]

@@ -273,10 +273,13 @@ def _complete_rows(
 def random_text(terms: tuple[RandomTerm, ...]) -> str | None:
     """Write the random terms as the parameter `random`."""
     bars = [
-        structured_text(f"{term.left} | {':'.join(map(quoted, term.group))}", term.covariance)
-        for term in terms
+        structured_text(f"{term.left} | {_factor_text(term)}", term.covariance) for term in terms
     ]
     return " + ".join(bars) or None
+
+
+def _factor_text(term: RandomTerm) -> str:
+    return ":".join(map(quoted, term.group)) if term.members is None else term.name
 
 
 def quoted(name: str) -> str:

@@ -16,7 +16,7 @@ from skmixed.core.batch.responses import Responses, ScaledResponses, draw_respon
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.given_parameters import Posterior
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import BoolArray, FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.linear_predictor import linear_predictor, x_beta, z_b
@@ -70,8 +70,12 @@ class Predictor:
     def n_groups(self) -> dict[str, int]:
         """Number of levels of every factor that has a term."""
         factors = self.design.grouping.factors
-        indexes = (factors[factor].index for factor in self.spec.used_factors)
-        return {index.name: len(index) for index in indexes if not index.is_whole}
+        indexes = {factor: factors[factor].index for factor in self.spec.used_factors}
+        return {
+            index.name: self.spec.members(factor) or len(index)
+            for factor, index in indexes.items()
+            if not index.is_whole
+        }
 
     def read(
         self,
@@ -92,7 +96,9 @@ class Predictor:
     def grouping_columns(self, wanted: Collection[str]) -> set[str]:
         """Return the names of the grouping columns whose combinations are levels of factors."""
         indexes = [factor.index for factor in self.design.grouping.factors]
-        return {name for index in indexes if index.name in wanted for name in index.key}
+        keys = {index.name: index.key for index in indexes}
+        keys |= {name: each.term.columns for name, each in self.design.memberships.items()}
+        return {name for factor, key in keys.items() if factor in wanted for name in key}
 
     def rows(
         self, source: Source, wanted: set[str], *, all_columns: bool = False
@@ -102,8 +108,7 @@ class Predictor:
         Curves of all rows always are. Warns where no level of one of these is known because labels
         differ in kind.
         """
-        grouping = self.design.grouping
-        indexes = tuple(factor.index for factor in grouping.factors)
+        indexes = tuple(factor.index for factor in self.design.grouping.factors)
         used = self.spec.used_factors
         chosen = tuple(
             indexes[factor].is_whole or indexes[factor].name in wanted for factor in used
@@ -112,14 +117,16 @@ class Predictor:
             np.full(source.n_rows, UNKNOWN, dtype=np.intp) for _ in indexes
         )
         if any(chosen):
-            codes = grouping.codes(source.groups, source.n_rows)
-        for factor, keep in zip(used, chosen, strict=True):
-            if keep and source.n_rows and (codes[factor] == UNKNOWN).all():
-                warn_about_kinds(grouping.columns, indexes[factor].key, source.groups)
+            codes = self.design.codes(source)
         varying = None if all_columns else list(compress(used, chosen))
         columns = self.design.columns(source, varying)
         offset = self.design.offset(source)
-        return PredictionRows(self, columns, codes, indexes, offset, chosen)
+        found = PredictionRows(self, columns, codes, indexes, offset, chosen)
+        for factor, keep in zip(used, chosen, strict=True):
+            if keep and source.n_rows and found.are_unknown(factor).all():
+                key = self.grouping_columns({indexes[factor].name})
+                warn_about_kinds(self.design.labels, key, source.groups)
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +139,14 @@ class PredictionRows:
     indexes: tuple[GroupIndex, ...]  # the known levels
     offset: FloatArray | None  # (n,), added to every prediction
     wanted: tuple[bool, ...]  # which of the used factors are part of the prediction
+
+    def are_unknown(self, factor: int) -> BoolArray:
+        """Tell which rows, (n,), have a level of a factor that is not known."""
+        membership = self.by.design.memberships.get(self.indexes[factor].name)
+        if membership is None:
+            return np.asarray(self.codes[factor] == UNKNOWN)
+        places = self.by.spec.factor_terms(factor)[0].columns
+        return membership.are_unknown(self.columns[:, list(places)])
 
     @property
     def rows(self) -> Rows:
@@ -183,12 +198,13 @@ class PredictionRows:
         """
         spec, prediction = self.by.spec, self.fixed_part()
         for factor, keep in zip(spec.used_factors, self.wanted, strict=True):
-            unknown = self.codes[factor] == UNKNOWN
+            unknown = self.are_unknown(factor)
             if keep and unknown.any():
                 name = self.indexes[factor].name
                 remedy = "handle_unknown='population' predicts them without that factor's effect"
                 if handle_unknown == "error":
-                    refuse_unknown(self.codes[factor], f"levels of {name!r}", remedy)
+                    codes = np.where(unknown, UNKNOWN, 0)
+                    refuse_unknown(codes, f"levels of {name!r}", remedy)
                 if handle_unknown == "nan":
                     prediction[unknown] = np.nan
         grouped = [keep and not w for keep, w in zip(self.wanted, self.is_whole, strict=True)]
@@ -235,6 +251,11 @@ def draw_predictors(
         key, codes = predicted.indexes[factor].key, predicted.codes[factor]
         if predicted.is_whole[position]:
             continue
+        if fit.spec.members(factor):
+            drawn += _drawn_of_members(
+                fit, position, source, predicted, n_samples, random, generator
+            )
+            continue
         effects = drawn_effects(fit, position, source, key, codes, n_samples, generator)
         if random == "fitted":
             known = codes != UNKNOWN
@@ -243,6 +264,32 @@ def draw_predictors(
         for column, place in enumerate(fit.spec.factor_columns(factor)):
             drawn += predicted.columns[:, place, None] * effects[:, column]
     return drawn
+
+
+def _drawn_of_members(
+    fit: Fit | GeneralizedFit,
+    position: int,  # of a used factor, of whose levels a row has several
+    source: Source,
+    predicted: PredictionRows,
+    n_samples: int,
+    random: str,
+    generator: np.random.Generator,
+) -> FloatArray:
+    """Draw Z b of rows for one factor, (n, n_samples), as `draw_predictors` has it."""
+    factor = fit.spec.used_factors[position]
+    by, name = predicted.by, predicted.indexes[factor].name
+    _, weights = by.design.memberships[name].with_others(source.groups, source.n_rows)
+    lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
+    total, start = np.zeros((source.n_rows, n_samples)), 0
+    for term in fit.spec.factor_terms(factor):
+        effects = lam[start, start] * generator.standard_normal((weights.shape[1], n_samples))
+        if random == "fitted":
+            modes = by.estimates.effects[position][0, start : start + term.members]
+            effects[: term.members] = modes[:, None]
+        varying = predicted.columns[:, by.design.layout.columns.index(term.curve), None]
+        total += varying * (weights @ effects)
+        start += len(term.columns)
+    return total
 
 
 def drawn_effects(

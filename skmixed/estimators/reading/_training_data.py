@@ -310,7 +310,7 @@ def _changed_kinds(
     columns: Mapping[str, Labels], names: Iterable[str], groups: Any
 ) -> Iterator[tuple[str, str, str]]:
     """Yield the columns whose labels were of one kind and are of another now, and both kinds."""
-    for name in set(groups).intersection(names):
+    for name in set(groups).intersection(names, columns):
         known, now = kind_of(columns[name].values), kind_of(groups[name])
         if are_other_kinds(known, now):
             yield name, known, now
@@ -383,13 +383,13 @@ def _further(
         )
     table, y, weights, given = read_arguments(estimator, X, y, sample_weight, groups)
     source = read_new_data(estimator, fitted, table, given, residual=None)
-    grouping = fitted.design.grouping
-    missing = [name for name in grouping.columns if name not in source.groups]
+    known = fitted.design.labels
+    missing = [name for name in known if name not in source.groups]
     if missing:
         raise ValueError(
             f"no labels of the grouping columns {missing} are given; further rows need them"
         )
-    for name, before, now in _changed_kinds(grouping.columns, grouping.columns, source.groups):
+    for name, before, now in _changed_kinds(known, known, source.groups):
         raise ValueError(
             f"labels of {name!r} are {now}, but were {before} in fit, so that all would be new "
             "levels: turn them into the same kind"
