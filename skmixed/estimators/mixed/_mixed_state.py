@@ -155,9 +155,9 @@ class MixedState:
     @property
     def n_groups(self) -> dict[str, int]:
         """Number of levels of every factor that has a term."""
-        factors = self.design.grouping.factors
-        indexes = (factors[factor].index for factor in factors_of(self.fit.ordered_terms))
-        return {index.name: len(index) for index in indexes if not index.is_whole}
+        known, factors = self.predictor.n_groups, self.design.grouping.factors
+        names = [factors[factor].index.name for factor in factors_of(self.fit.ordered_terms)]
+        return {name: known[name] for name in names if name in known}
 
     @property
     def random_covariance(self) -> dict[str, pd.DataFrame]:
