@@ -10,6 +10,7 @@ from skmixed.inference.explained import RSquared, icc, r2, variance_partition
 from skmixed.inference.fixed_effects.coefficients import coefficient_table
 from skmixed.inference.fixed_effects.hypotheses import LinearHypothesis, linear_hypothesis
 from skmixed.inference.fixed_effects.marginal import MarginalMeans, marginal_means
+from skmixed.inference.fixed_effects.robust import RobustCovariance, robust_covariance
 from skmixed.inference.fixed_effects.term_tests import anova
 from skmixed.inference.heritable_share import heritability
 from skmixed.inference.influence import influence
@@ -34,6 +35,7 @@ __all__ = [
     "Profile",
     "ProportionalOdds",
     "RSquared",
+    "RobustCovariance",
     "Table",
     "anova",
     "autocorrelation",
@@ -55,6 +57,7 @@ __all__ = [
     "ranova",
     "residual_tests",
     "residuals",
+    "robust_covariance",
     "sim",
     "smooth_table",
     "variance_partition",

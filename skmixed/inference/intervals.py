@@ -38,6 +38,7 @@ from skmixed.inference.fitted import (
     threshold_names,
 )
 from skmixed.inference.fixed_effects.degrees import Curvature
+from skmixed.inference.fixed_effects.robust import RobustCovariance
 from skmixed.inference.fixed_effects.testing import (
     CoefficientTests,
     DfMethod,
@@ -158,6 +159,7 @@ def confidence_intervals(
     method: Literal["wald", "profile", "bootstrap"] = "wald",
     level: float = 0.95,
     df: DfMethod = "auto",
+    covariance: RobustCovariance | None = None,
     n_samples: int = 1000,
     random_state: Any = None,
     X: Any = None,
@@ -185,6 +187,9 @@ def confidence_intervals(
         Probability of the intervals.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         For "wald": where the degrees of freedom of coefficients come from.
+    covariance : RobustCovariance or None, default=None
+        For "wald": what `robust_covariance` returns, for intervals of coefficients that do not
+        trust the model's covariance; None is the model's own.
     n_samples : int, default=1000
         For "bootstrap": number of replicates.
     random_state : None, int, or numpy.random.Generator, default=None
@@ -209,8 +214,8 @@ def confidence_intervals(
     Raises
     ------
     ValueError
-        For an unknown method or parameter, if rows are needed and not given or are others, and as
-        in `coefficient_table`.
+        For an unknown method or parameter, a robust covariance with another than "wald", if rows
+        are needed and not given or are others, and as in `coefficient_table`.
 
     Warns
     -----
@@ -258,12 +263,14 @@ def confidence_intervals(
     """
     model, rows = snapshot(model), (X, y, sample_weight, groups)
     makers: dict[str, Callable[[], Intervals]] = {
-        "wald": lambda: _wald(model, parameters, level, df),
+        "wald": lambda: _wald(model, parameters, level, df, covariance),
         "profile": lambda: _profile(model, parameters, level, rows),
         "bootstrap": lambda: _bootstrap(model, parameters, level, n_samples, random_state, rows),
     }
     if method not in makers:
         raise ValueError(f"method={method!r} is not one of {', '.join(map(repr, makers))}")
+    if covariance is not None and method != "wald":
+        raise ValueError(f"a robust covariance goes with method='wald', not with {method!r}")
     check_probability(level)
     components, limits, notes = makers[method]()
     frame = pd.DataFrame(
@@ -278,8 +285,14 @@ def confidence_intervals(
     return Table(title, frame, notes)
 
 
-def _wald(model: Any, parameters: Parameters, level: float, df: DfMethod) -> Intervals:
-    tests = CoefficientTests.of(model, df)
+def _wald(
+    model: Any,
+    parameters: Parameters,
+    level: float,
+    df: DfMethod,
+    covariance: RobustCovariance | None,
+) -> Intervals:
+    tests = CoefficientTests.of(model, df, covariance)
     fit = tests.fit
     components = chosen_components(components_of(fit), parameters)
     quantile = float(stats.norm.ppf((1.0 + level) / 2.0))

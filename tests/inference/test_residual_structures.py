@@ -97,6 +97,10 @@ USES = {
         "estimates its residual variance",
     ),
     "residuals": (lambda m: inference.residuals(m, TEETH, Y, kind="normalized"), None, None),
+    "robust_covariance": (
+        lambda m: inference.robust_covariance(m, TEETH, Y, cluster="Subject"),
+        "independent in the model", None,
+    ),
     "sim": (lambda m: sim(m, 3), None, None),
     "variance_partition": (lambda m: variance_partition(m), None, None),
     "variogram": (

@@ -10,6 +10,7 @@ import pandas as pd
 
 from skmixed.core.linalg import FloatArray
 from skmixed.inference.fitted import coefficient_names, formula_of, snapshot, stated_places
+from skmixed.inference.fixed_effects.robust import RobustCovariance
 from skmixed.inference.fixed_effects.testing import (
     CoefficientTests,
     DfMethod,
@@ -21,7 +22,13 @@ from skmixed.inference.fixed_effects.testing import (
 from skmixed.inference.table import Table
 
 
-def coefficient_table(model: Any, *, df: DfMethod = "auto", level: float | None = None) -> Table:
+def coefficient_table(
+    model: Any,
+    *,
+    df: DfMethod = "auto",
+    level: float | None = None,
+    covariance: RobustCovariance | None = None,
+) -> Table:
     """Tabulate the fixed coefficients with standard errors and tests.
 
     Parameters
@@ -32,9 +39,13 @@ def coefficient_table(model: Any, *, df: DfMethod = "auto", level: float | None 
         Where degrees of freedom come from. "auto" is "satterthwaite" for linear models and "normal"
         for generalized ones, which allow no other: their tests are Wald's. "kenward-roger" also
         corrects the standard errors for the uncertainty of the variances and needs a fit by REML;
-        "residual" counts rows minus coefficients, "normal" takes the variances for known.
+        "residual" counts rows minus coefficients, "normal" takes the variances for known. Of a
+        robust covariance there are "satterthwaite" and "normal".
     level : float or None, default=None
         Probability of intervals, which then stand beside the tests in columns lower and upper.
+    covariance : RobustCovariance or None, default=None
+        What `robust_covariance` returns, for standard errors that do not trust the model's; None is
+        the model's own.
 
     Returns
     -------
@@ -54,6 +65,7 @@ def coefficient_table(model: Any, *, df: DfMethod = "auto", level: float | None 
     See Also
     --------
     anova : F tests of whole terms.
+    robust_covariance : Standard errors that are right whatever rows of a cluster have in common.
     confidence_intervals : Intervals, of the variance components too.
     linear_hypothesis : Tests of linear functions of the coefficients.
 
@@ -87,7 +99,7 @@ def coefficient_table(model: Any, *, df: DfMethod = "auto", level: float | None 
     Degrees of freedom by Satterthwaite's method.
     """
     model = snapshot(model)
-    tests = CoefficientTests.of(model, df)
+    tests = CoefficientTests.of(model, df, covariance)
     names, stated = coefficient_names(tests.fit), stated_places(tests.fit)
     functions = np.eye(len(names))
     dropped = dropped_places(tests.fit)

@@ -16,6 +16,7 @@ import pandas as pd
 from skmixed.core.linalg import FloatArray
 from skmixed.inference.fitted import coefficient_names, formula_of, snapshot, stated_places
 from skmixed.inference.fixed_effects.coefficients import function_frame, with_interval
+from skmixed.inference.fixed_effects.robust import RobustCovariance
 from skmixed.inference.fixed_effects.testing import CoefficientTests, DfMethod
 from skmixed.inference.table import Table, TabularResult
 
@@ -63,7 +64,13 @@ class LinearHypothesis(TabularResult):
 
 
 def linear_hypothesis(
-    model: Any, L: Any, rhs: Any = None, *, df: DfMethod = "auto", level: float = 0.95
+    model: Any,
+    L: Any,
+    rhs: Any = None,
+    *,
+    df: DfMethod = "auto",
+    level: float = 0.95,
+    covariance: RobustCovariance | None = None,
 ) -> LinearHypothesis:
     """Test linear hypotheses about the fixed coefficients.
 
@@ -81,6 +88,9 @@ def linear_hypothesis(
         Where degrees of freedom come from, as in `coefficient_table`.
     level : float, default=0.95
         Probability of the intervals.
+    covariance : RobustCovariance or None, default=None
+        What `robust_covariance` returns, for standard errors that do not trust the model's; None is
+        the model's own.
 
     Returns
     -------
@@ -129,7 +139,7 @@ def linear_hypothesis(
     0.766
     """
     model = snapshot(model)
-    tests = CoefficientTests.of(model, df)
+    tests = CoefficientTests.of(model, df, covariance)
     names, stated = coefficient_names(tests.fit), stated_places(tests.fit)
     given, labels, values = _read(L, rhs, [names[place] for place in stated])
     functions = np.zeros((len(given), len(names)))

@@ -28,6 +28,7 @@ from skmixed.inference.fitted import (
 )
 from skmixed.inference.fixed_effects.coefficients import function_frame, with_interval
 from skmixed.inference.fixed_effects.response_means import NOTE, SHARES_NOTE, ResponseMeans
+from skmixed.inference.fixed_effects.robust import RobustCovariance
 from skmixed.inference.fixed_effects.testing import (
     CoefficientTests,
     DfMethod,
@@ -148,6 +149,7 @@ def marginal_means(
     at: Mapping[str, Any] | None = None,
     df: DfMethod = "auto",
     level: float = 0.95,
+    covariance: RobustCovariance | None = None,
     scale: Literal["link", "response"] = "link",
 ) -> MarginalMeans:
     """Estimate means at the levels of factors, averaged evenly over the levels of the others.
@@ -165,6 +167,9 @@ def marginal_means(
         Where degrees of freedom come from, as in `coefficient_table`.
     level : float, default=0.95
         Probability of the intervals.
+    covariance : RobustCovariance or None, default=None
+        What `robust_covariance` returns, for standard errors that do not trust the model's; None is
+        the model's own.
     scale : {"link", "response"}, default="link"
         Whether the means of a generalized model are those of its linear predictor, or of the
         response, averaged over all groups as ``predict(X, random="none")`` is. Of a linear model
@@ -220,7 +225,7 @@ def marginal_means(
     9        345.6  17.0
     """
     model = snapshot(model)
-    tests = CoefficientTests.of(model, df)
+    tests = CoefficientTests.of(model, df, covariance)
     design = design_of(model)
     wanted = [specs] if isinstance(specs, str) else list(specs)
     if scale not in ("link", "response"):

@@ -21,6 +21,7 @@ from skmixed.core.model.fixed_part import FixedPart
 from skmixed.core.model.scaling import independent_columns
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.inference.fitted import design_of, formula_of, snapshot
+from skmixed.inference.fixed_effects.robust import RobustCovariance
 from skmixed.inference.fixed_effects.testing import (
     NO_RESTRICTIONS,
     CoefficientTests,
@@ -133,6 +134,7 @@ def anova(
     type: Literal["I", "II", "III", 1, 2, 3] = "III",
     *,
     df: DfMethod = "auto",
+    covariance: RobustCovariance | None = None,
 ) -> Table:
     """Test every term of the fixed part.
 
@@ -146,6 +148,9 @@ def anova(
         combination counting alike (III).
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         Where denominator degrees of freedom come from, as in `coefficient_table`.
+    covariance : RobustCovariance or None, default=None
+        What `robust_covariance` returns, for standard errors that do not trust the model's; None is
+        the model's own.
 
     Returns
     -------
@@ -206,7 +211,7 @@ def anova(
     if wanted not in BY_TYPE:
         raise ValueError(f"type={type!r} is not one of 'I', 'II' and 'III'")
     model = snapshot(model)
-    tests = CoefficientTests.of(model, df)
+    tests = CoefficientTests.of(model, df, covariance)
     part = design_of(model).fixed_part
     results = _without_infinite(tests, part, BY_TYPE[str(wanted)](tests, part))
     frame = pd.DataFrame(

@@ -38,6 +38,7 @@ from skmixed.inference.fixed_effects.degrees import (
     joint_degrees,
     satterthwaite,
 )
+from skmixed.inference.fixed_effects.robust import RobustCovariance
 
 DfMethod = Literal["auto", "satterthwaite", "kenward-roger", "residual", "normal"]
 
@@ -75,18 +76,24 @@ class CoefficientTests:
 
     fit: AnyFit  # a linear one without random terms by REML, for the unbiased variance
     method: DfMethod  # where degrees of freedom come from, not "auto"
+    robust: RobustCovariance | None = None  # of the coefficients, in the place of the model's own
 
     @classmethod
-    def of(cls, model: Any, method: DfMethod) -> CoefficientTests:
+    def of(
+        cls, model: Any, method: DfMethod, covariance: RobustCovariance | None = None
+    ) -> CoefficientTests:
         """Prepare the tests of a fitted estimator, or of a fit.
 
         The curvature or the adjustment is computed when first needed. Raises ValueError for an
         unknown method, one of linear models for a generalized one, and for "kenward-roger" unless
-        the fit is an exact one by REML.
+        the fit is an exact one by REML; and for a robust covariance of another fit, or with a
+        method that is not known of one.
         """
         if method not in get_args(DfMethod):
             raise ValueError(f"df={method!r} is not one of {', '.join(map(repr, _NOTES))}")
         fit = determined_any_fit_of(model)
+        if covariance is not None:
+            return cls._of_robust(fit, method, covariance)
         if isinstance(fit, GeneralizedFit | NonlinearFit):
             if method not in ("auto", "normal"):
                 raise ValueError(
@@ -113,9 +120,28 @@ class CoefficientTests:
             check_exact(fit, "the Kenward-Roger approximation")
         return cls(fit, method)
 
+    @classmethod
+    def _of_robust(
+        cls, fit: AnyFit, method: DfMethod, covariance: RobustCovariance
+    ) -> CoefficientTests:
+        if not isinstance(covariance, RobustCovariance):
+            raise TypeError(
+                f"covariance is a {type(covariance).__name__}: pass what robust_covariance returns"
+            )
+        covariance._check_is_of(fit)
+        method = "satterthwaite" if method == "auto" else method
+        if method not in ("satterthwaite", "normal"):
+            raise ValueError(
+                f"df={method!r} goes with the covariance of the model: with a robust one take "
+                "df='satterthwaite' or df='normal'"
+            )
+        return cls(fit, method, covariance)
+
     @property
     def note(self) -> str:
         """What to say beneath a table."""
+        if self.robust is not None:
+            return f"{self.robust._note()} {_NOTES[self.method]}"
         if self.is_wald:
             return " ".join([_WALD_NOTE, *self._of_infinite])
         if not self.is_exact or self.method == "normal":
@@ -166,6 +192,8 @@ class CoefficientTests:
         rows = self.scaled(functions)
         variances = np.einsum("mi,ij,mj->m", rows, self._covariance, rows)
         variances[functions[:, self.infinite].any(axis=1)] = np.nan
+        if self.robust is not None:
+            variances[np.isnan(self.robust._sandwich.degrees(rows))] = np.nan
         return np.asarray(np.sqrt(variances))
 
     def degrees(self, functions: FloatArray) -> FloatArray:
@@ -174,6 +202,8 @@ class CoefficientTests:
         undefined = np.asarray(np.isnan(rows).any(axis=1))
         if self.method == "normal":
             degrees = np.full(len(rows), np.inf)
+        elif self.robust is not None:
+            degrees = self.robust._sandwich.degrees(rows)
         elif self.method == "residual" or self.is_exact:
             degrees = np.full(len(rows), self._residual)
         elif self.method == "satterthwaite":
@@ -205,12 +235,19 @@ class CoefficientTests:
 
         `difference`, (m,), is how far their estimates are from the hypothesis, in raw units of y.
         """
-        size = np.sqrt(np.einsum("mi,ij,mj->m", rows, self._covariance, rows))
+        by_model = self._covariance if self.robust is None else self.fit.scaled_beta_covariance
+        size = np.sqrt(np.einsum("mi,ij,mj->m", rows, by_model, rows))
         size = np.where(size > 0, size, 1.0)
         even, distance = rows / size[:, None], difference / size
         values, vectors = np.linalg.eigh(even @ self._covariance @ even.T)
         kept = values > _DEPENDENT_ROWS
         q = int(kept.sum())
+        if self.robust is not None:
+            n_independent = np.linalg.matrix_rank(
+                even @ by_model @ even.T, _DEPENDENT_ROWS, hermitian=True
+            )
+            if n_independent > q:  # than clusters tell of
+                return JointTest(np.nan, int(n_independent), np.nan, np.nan)
         if q == 0:
             return NO_RESTRICTIONS
         vectors = vectors[:, kept]
@@ -240,6 +277,8 @@ class CoefficientTests:
 
     @cached_property
     def _covariance(self) -> FloatArray:
+        if self.robust is not None:
+            return self.robust._sandwich.covariance
         if self.method == "kenward-roger" and not self.is_exact:
             return self.adjustment.adjusted * self.fit.sigma2
         return self.fit.scaled_beta_covariance
@@ -251,6 +290,8 @@ class CoefficientTests:
     def _scale_and_degrees(self, rows: FloatArray) -> tuple[float, float]:
         if self.method == "normal":
             return 1.0, float("inf")
+        if self.robust is not None:
+            return self.robust._sandwich.scale_and_degrees(rows)
         if self.method == "residual" or self.is_exact:
             return 1.0, self._residual
         if self.method == "kenward-roger":

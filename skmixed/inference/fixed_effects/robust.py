@@ -1,0 +1,278 @@
+"""Covariances of coefficients that do not trust the model's of rows within clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from skmixed.core.fit import Fit
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.rows.cluster_sandwich import ClusterSandwich, SandwichKind
+from skmixed.core.sums.layout import Rows
+from skmixed.inference.fitted import (
+    AnyFit,
+    coefficient_names,
+    determined_fit_of,
+    formula_of,
+    rows_of_fit,
+    snapshot,
+)
+from skmixed.inference.table import Table, TabularResult
+
+_USE = "a cluster-robust covariance"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RobustCovariance(TabularResult):
+    """A cluster-robust covariance of the fixed coefficients of one fitted model.
+
+    Parameters
+    ----------
+    table : Table
+        The covariance matrix; zero rows for columns that depend on others.
+    kind : {"CR0", "CR1", "CR2"}
+        How it allows for a small number of clusters.
+    cluster : str
+        What the clusters are.
+    n_clusters : int
+        How many there are.
+
+    See Also
+    --------
+    robust_covariance : The function that returns it.
+    coefficient_table : Takes it as `covariance`.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import robust_covariance
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + (1 | Subject)", data)
+    >>> robust_covariance(model, data, data["Reaction"]).n_clusters
+    18
+    """
+
+    table: Table
+    kind: SandwichKind
+    cluster: str
+    n_clusters: int
+    _sandwich: ClusterSandwich
+    _beta: FloatArray  # (n_fixed,), of the model it is of
+
+    def _table(self) -> Table:
+        return self.table
+
+    def _note(self) -> str:
+        """Say beneath a table of tests where the errors are from."""
+        return f"Standard errors: {self.kind}, {self.n_clusters} clusters of {self.cluster}."
+
+    def _check_is_of(self, fit: AnyFit) -> None:
+        """Raise ValueError if it is the covariance of another model's coefficients."""
+        if not np.array_equal(self._beta, fit.beta):
+            raise ValueError(
+                "this covariance is of the coefficients of another model, or of another fit of "
+                "this one: call robust_covariance with this model and its rows"
+            )
+
+
+def robust_covariance(
+    model: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    groups: Any = None,
+    *,
+    cluster: Any = None,
+    kind: SandwichKind = "CR2",
+) -> RobustCovariance:
+    """Estimate the covariance of the fixed coefficients from what clusters differ by.
+
+    The model's own covariance is right if its variances and correlations are. This one is right
+    whatever they are, as long as clusters are independent and there are enough of them.
+
+    Parameters
+    ----------
+    model : MixedLinearRegressor
+        Fitted.
+    X, y, sample_weight, groups : array-like
+        The rows of the fit, as given to `fit`, in any order; the model does not keep them.
+    cluster : str, array-like of shape (n,) or None, default=None
+        The clusters: the name of a grouping factor or of a column of X, or a label for every row.
+        None is the coarsest grouping factor. Every level of every grouping factor must lie within
+        one cluster.
+    kind : {"CR0", "CR1", "CR2"}, default="CR2"
+        "CR0" takes residuals as they are, and is too small with few clusters. "CR1" multiplies by
+        J / (J - 1) for J clusters. "CR2" adjusts the residuals of each cluster so that the
+        covariance is unbiased if the model is true, as clubSandwich does.
+
+    Returns
+    -------
+    RobustCovariance
+        The covariance matrix, which `coefficient_table`, `linear_hypothesis`, `anova`,
+        `marginal_means` and `confidence_intervals` take as `covariance`.
+
+    Raises
+    ------
+    TypeError
+        For models that are not linear.
+    ValueError
+        If these are not the rows of the fit, for an unknown kind, fewer than two clusters, labels
+        that are missing, levels that are in several clusters (as those of crossed factors and
+        curves of all rows are), related levels and correlated residuals.
+    MemoryError
+        For "CR2" of a cluster with too many different levels or weights.
+
+    See Also
+    --------
+    coefficient_table : Standard errors and tests by it.
+
+    Notes
+    -----
+    In R: ``vcovCR(model, type = "CR2")`` of clubSandwich, and its ``coef_test``, ``Wald_test`` and
+    ``conf_int`` for the tables made with it; without random effects "CR0" is ``vcovCL(model, type
+    = "HC0", cadjust = FALSE)`` of sandwich. Degrees of freedom are Satterthwaite's, and of
+    several restrictions those of Hotelling's T-squared (HTZ); they can be much fewer than clusters
+    where columns vary over few of them. What one cluster alone determines has an error of NaN:
+    nothing tells what it would be in another.
+
+    Rows are read once. A cluster costs what its levels do: rows of one level are first put together
+    in as many as there are columns, which changes nothing.
+
+    References
+    ----------
+    .. [1] Pustejovsky, J. E. & Tipton, E. (2018). Small-sample methods for cluster-robust variance
+       estimation and hypothesis testing in fixed effects models. Journal of Business & Economic
+       Statistics 36(4), :doi:`10.1080/07350015.2016.1247004`, sections 2 and 3.
+    .. [2] Liang, K.-Y. & Zeger, S. L. (1986). Longitudinal data analysis using generalized linear
+       models. Biometrika 73(1), :doi:`10.1093/biomet/73.1.13`.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import coefficient_table, robust_covariance
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + (1 | Subject)", data)
+    >>> robust = robust_covariance(model, data, data["Reaction"])
+    >>> print(coefficient_table(model, covariance=robust))
+    Reaction ~ Days + (1 | Subject)
+                estimate std_error  df statistic p_value
+    (Intercept)   251.41    6.8246  17    36.838 <0.0001
+    Days          10.467    1.5458  17    6.7715 <0.0001
+    Standard errors: CR2, 18 clusters of Subject. Degrees of freedom by Satterthwaite's method.
+    """
+    if kind not in get_args(SandwichKind):
+        raise ValueError(f"kind={kind!r} is not one of {', '.join(get_args(SandwichKind))}")
+    model = snapshot(model)
+    fit = determined_fit_of(
+        model, _USE, "confidence_intervals(method='bootstrap') does without it for others"
+    )
+    _check_independent(fit)
+    rows = rows_of_fit(model, X, y, sample_weight, groups, _USE)
+    labels = cluster
+    if isinstance(cluster, str) and cluster not in model.n_groups_:
+        labels = _column_of(model, cluster, (X, y, sample_weight, groups))
+    name, clusters, n_clusters = _clusters(fit, rows, cluster, labels)
+    counts_rows = fit.spec.weighting == "frequency" and rows.weights is not None
+    if isinstance(fit, ResidualFit):
+        if kind == "CR2" and counts_rows and sample_weight is not None:
+            raise ValueError(
+                "CR2 with unequal residual variances takes each row once, and these weights count "
+                "rows: repeat rows instead, or take kind='CR1'"
+            )
+        counts_rows = False
+    sandwich = ClusterSandwich.of(fit, rows, clusters, n_clusters, kind, counts_rows=counts_rows)
+    to_fixed = fit.problem.model.to_raw[list(fit.spec.fixed), :-1]
+    names = coefficient_names(fit)
+    frame = pd.DataFrame(to_fixed @ sandwich.covariance @ to_fixed.T, names, names)
+    table = Table(
+        f"{kind} covariance of the coefficients: {formula_of(model)}",
+        frame,
+        (f"{n_clusters} clusters of {name}.",),
+    )
+    return RobustCovariance(table, kind, name, n_clusters, sandwich, fit.beta)
+
+
+def _check_independent(fit: Fit) -> None:
+    """Raise ValueError for models in which rows depend on each other beside their levels."""
+    if isinstance(fit, ResidualFit) and fit.structure.is_correlated:
+        raise ValueError(
+            f"{_USE} is made of rows whose residuals are independent in the model, and those of "
+            "this residual structure are not: fit it without one, since the errors do not trust "
+            "the model anyway, or put the correlation into random effects"
+        )
+    if any(each is not None for each in fit.problem.directions):
+        raise ValueError(
+            f"{_USE} needs independent clusters, and levels of a relationship are related to all "
+            "others: leave the relationship out"
+        )
+    if not fit.kept:
+        raise ValueError("the model has no fixed coefficients that could have a covariance")
+
+
+def _column_of(model: Any, name: str, rows: tuple[Any, Any, Any, Any]) -> Any:
+    table = model._observed_rows(*rows).table
+    if name not in table.columns:
+        raise ValueError(
+            f"cluster={name!r} is neither a grouping factor of the model, which has "
+            f"{list(model.n_groups_)}, nor a column of X: give labels of the rows"
+        )
+    return table[name]
+
+
+def _clusters(fit: Fit, rows: Rows, cluster: Any, labels: Any) -> tuple[str, IntArray, int]:
+    """Return what clusters are called, that of every row, (n,), and how many there are."""
+    factors = {rows.indexes[f].name: f for f in fit.spec.used_factors}
+    if cluster is None:
+        if not factors:
+            raise ValueError(
+                "the model has no grouping factor whose levels could be the clusters: give "
+                "cluster, the name of a column of X or a label for every row"
+            )
+        cluster = labels = min(factors, key=lambda factor: len(rows.indexes[factors[factor]]))
+    if isinstance(labels, str):
+        name = labels
+        codes, n_clusters = rows.codes[factors[name]], len(rows.indexes[factors[name]])
+    else:
+        name = (
+            cluster if isinstance(cluster, str) else str(getattr(labels, "name", None) or "cluster")
+        )
+        codes, n_clusters = _codes_of(labels, len(rows.columns))
+    if n_clusters < 2:
+        raise ValueError(f"{_USE} needs two clusters or more, and {name} has {n_clusters}")
+    for factor, place in factors.items():
+        _check_within(codes, rows.codes[place], name, factor)
+    return name, codes, n_clusters
+
+
+def _codes_of(labels: Any, n_rows: int) -> tuple[IntArray, int]:
+    values = labels if isinstance(labels, pd.Series) else np.asarray(labels)
+    if values.shape != (n_rows,):
+        raise ValueError(
+            f"cluster has shape {values.shape}: one label for each of the {n_rows} rows is needed"
+        )
+    codes, distinct = pd.factorize(values)
+    missing = np.flatnonzero(codes < 0)
+    if len(missing):
+        raise ValueError(
+            f"{len(missing)} rows have no cluster, the first is row {missing[0]}: fit the model "
+            "without them, or give them a cluster of their own"
+        )
+    return np.asarray(codes, dtype=np.intp), len(distinct)
+
+
+def _check_within(clusters: IntArray, codes: IntArray, name: str, factor: str) -> None:
+    """Raise ValueError where rows of one level, (n,), are in several clusters, (n,)."""
+    of_level = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.intp)
+    of_level[codes] = clusters
+    if (of_level[codes] != clusters).any():
+        raise ValueError(
+            f"clusters must be independent, and levels of {factor} have rows in more than one "
+            f"cluster of {name}: take clusters that contain all rows of a level, or leave the "
+            "random effects of one of them out"
+        )
