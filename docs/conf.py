@@ -85,7 +85,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"^(boosting_with_groups|encoder)\.py$",  # other names of 06 and 07
+    # Other names of 06 and 07, and the tutorial as a program that prints.
+    "ignore_pattern": r"^(boosting_with_groups|encoder|tutorial)\.py$",
     "within_subsection_order": "FileNameSortKey",
     "backreferences_dir": "api/backreferences",
     "doc_module": ("skmixed",),

@@ -4,8 +4,8 @@ Nested groups
 
 Pupils sit in classes, which sit in schools, and every school calls its classes a, b, c and d. Class
 a of one school has nothing to do with class a of another. A model has to be told: ``school/class``.
-This example shows what goes wrong otherwise; ``tutorial.py`` goes through nine models of the same
-data, from ordinary regression on.
+This example shows what goes wrong otherwise; :doc:`the tutorial <00_tutorial>` goes through nine
+models of the same data, from ordinary regression on.
 """
 
 import matplotlib.pyplot as plt

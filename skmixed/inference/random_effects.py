@@ -105,14 +105,17 @@ def effects_index(factor: str, levels: pd.Index[Any], columns: pd.Index[Any]) ->
 def below_each_other(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Put tables of random effects together, whose levels may be of different types.
 
-    pandas would try to sort them, and warn that numbers and tuples have no order.
+    They stay in their order: pandas would try to sort them, and numbers, text and tuples have none
+    in common.
     """
     indexes = [table.index for table in tables]
     arrays = [
         np.concatenate([index.get_level_values(place).to_numpy(dtype=object) for index in indexes])
         for place in range(indexes[0].nlevels)
     ]
-    index = pd.MultiIndex.from_arrays(arrays, names=indexes[0].names)
+    codes, labels = zip(*(pd.factorize(array) for array in arrays), strict=True)
+    levels = [pd.Index(found, tupleize_cols=False) for found in labels]
+    index = pd.MultiIndex(levels, codes, names=indexes[0].names)
     return pd.concat(tables, ignore_index=True).set_axis(index)
 
 
