@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skmixed.core.model.spec import Weighting
 from skmixed.core.model.structures.named import StructureName
+from skmixed.core.nonlinear.curve_rows import CurveRows
 from skmixed.core.nonlinear.nonlinear_fit import NonlinearMethod
 from skmixed.estimators._estimator import Refused, UnknownLevels
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
@@ -297,6 +298,13 @@ class MixedNonlinearRegressor(NonlinearPredictions):
         data = read_curve_data(self, X, y, sample_weight, groups)
         self._fitted = NonlinearState.of_table(self, data)
         return self
+
+    def _rows_of_fit(
+        self, fitted: NonlinearState, X: Any, y: Any, sample_weight: Any, groups: Any
+    ) -> CurveRows:
+        """Read the rows of the fit once more."""
+        data = read_curve_data(self, X, y, sample_weight, groups)
+        return fitted.rows_once_more(self, data)
 
     def _check_formulas(self, fitted: NonlinearState) -> None:
         for design in fitted.parts.designs:

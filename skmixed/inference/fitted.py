@@ -14,6 +14,7 @@ from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.model.fixed_part import FixedPart
+from skmixed.core.nonlinear.curve_likelihood import IntegratedCurve
 from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
@@ -254,6 +255,16 @@ def observations_of_fit(
     _check_given(model, X, y, use)
     rows, offset = model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
     return same_rows(model.fit_, rows, offset)
+
+
+def curve_of_fit(
+    model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str
+) -> IntegratedCurve:
+    """Return the likelihood of the rows of a nonlinear fit at its estimates, as `rows_of_fit`."""
+    _check_given(model, X, y, use)
+    rows = model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
+    found: IntegratedCurve = model.fit_.likelihood_of(rows)
+    return found
 
 
 def _check_given(model: Any, X: Any, y: Any, use: str) -> None:

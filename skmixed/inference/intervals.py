@@ -32,7 +32,6 @@ from skmixed.inference.fitted import (
     MixedFit,
     coefficient_names,
     determined_any_fit_of,
-    determined_mixed_fit_of,
     formula_of,
     snapshot,
     threshold_names,
@@ -195,8 +194,8 @@ def confidence_intervals(
     random_state : None, int, or numpy.random.Generator, default=None
         For "bootstrap": source of its draws.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, as given to `fit`: for profiles and bootstraps of generalized models,
-        which do not keep them.
+        The rows of the fit, as given to `fit`: for profiles and bootstraps of generalized and
+        nonlinear models, which do not keep them.
 
     Returns
     -------
@@ -355,7 +354,7 @@ def _profile(model: Any, parameters: Parameters, level: float, rows: GivenRows) 
     fit, curves = profiled(model, rows, parameters)
     target = farthest_zeta(level)
     limits = [_NO_LIMITS if curve is None else _limits(curve, target) for _, curve in curves]
-    is_given = fit is determined_mixed_fit_of(model)
+    is_given = fit is determined_any_fit_of(model)
     profile = (
         "Profile of the penalised likelihood" if fit.spec.is_penalised else "Profile likelihood"
     )

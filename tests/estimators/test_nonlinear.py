@@ -22,7 +22,6 @@ from skmixed.inference import (
     confidence_intervals,
     linear_hypothesis,
     marginal_means,
-    profile,
     r2,
     random_effects_table,
     ranova,
@@ -434,7 +433,7 @@ def test_intervals_of_parameters():
         bootstrap(MODEL, 10, kind="cases", X=X, y=Y)
 
 
-@pytest.mark.parametrize("function", [profile, r2, ranova, marginal_means])
+@pytest.mark.parametrize("function", [r2, ranova, marginal_means])
 def test_what_is_made_for_other_models_says_so(function):
     arguments = ("age",) if function is marginal_means else ()
     with pytest.raises(TypeError, match="is a nonlinear mixed model, of which this says nothing"):

@@ -46,7 +46,7 @@ class CurveLikelihood:
     def of(cls, rows: CurveRows, structure: ResidualProduct | None = None) -> CurveLikelihood:
         """Lay the random effects out. Raises ValueError where they are too many for that."""
         codes = [rows.codes[factor] for factor in rows.spec.used_factors]
-        return cls(rows, EffectBlocks.of(codes, rows.sizes), structure)
+        return cls(rows, EffectBlocks.of(codes, rows.sizes, len(rows.y)), structure)
 
     @cached_property
     def log_slopes(self) -> FloatArray:
@@ -106,7 +106,11 @@ class CurveLikelihood:
             raise ArithmeticError("the modes of the random effects were not found") from error
 
     def _searched(self, here: IntegratedCurve, inverse: FloatArray | None) -> IntegratedCurve:
-        """Search for the modes from a point, at first by the inverse Hessian of another."""
+        """Search for the modes from a point, at first by the inverse Hessian of another.
+
+        Where Gauss and Newton's steps are slow, as those of large residuals are, the Hessian of the
+        point itself makes the next one.
+        """
         promised = np.inf
         for _ in range(_MOST_STEPS_TO_MODES):
             step, promise = here.step(inverse)
@@ -120,7 +124,10 @@ class CurveLikelihood:
                 if promise <= _GOOD_ENOUGH * here.square:
                     return here
                 break
+            is_slow = inverse is None and promise > _SLOW * promised
             here, promised = moved, promise
+            if is_slow:
+                inverse, promised = here.inverse_hessian, np.inf
         raise ArithmeticError("the modes of the random effects were not found")
 
     def near(
@@ -178,7 +185,7 @@ class IntegratedCurve:
     @cached_property
     def _root(self) -> FloatArray:
         """Lambda of all factors, (K, K)."""
-        return block_diagonal(self.lambdas)
+        return block_diagonal(self.lambdas) if self.lambdas else np.zeros((0, 0))
 
     @cached_property
     def _z(self) -> FloatArray:
@@ -216,10 +223,11 @@ class IntegratedCurve:
     @property
     def known_inverse(self) -> FloatArray | None:
         """The inverse Hessian in u, (n_blocks, n_slots, n_slots), where the gradient needed it."""
-        return self.__dict__.get("_inverse_hessian")
+        return self.__dict__.get("inverse_hessian")
 
     @cached_property
-    def _inverse_hessian(self) -> FloatArray:
+    def inverse_hessian(self) -> FloatArray:
+        """The same at this point, (n_blocks, n_slots, n_slots)."""
         root, own = self._root, self.slopes[:, self._varying]
         of_own = self._bends[:, self._varying][:, :, self._varying]
         bent = own[:, :, None] * own[:, None, :] - self.residual[:, None, None] * of_own
@@ -245,10 +253,14 @@ class IntegratedCurve:
     @cached_property
     def criterion(self) -> float:
         """-2 log-likelihood."""
+        return self.criterion_at(self.sigma2)
+
+    def criterion_at(self, sigma2: float) -> float:
+        """Return -2 log-likelihood at a residual variance."""
         n = self.of.rows.n_observations
         log_det = float(np.linalg.slogdet(self._d)[1].sum())
         log_det += self.of.log_det(self.phi)
-        likelihood = n * (1.0 + math.log(2.0 * math.pi * self.sigma2))
+        likelihood = n * math.log(2.0 * math.pi * sigma2) + self.square / sigma2
         return log_det + likelihood - self.of.rows.log_weights
 
     @cached_property
@@ -267,23 +279,23 @@ class IntegratedCurve:
     def _v(self) -> FloatArray:
         """H^-1 times the derivatives of log|D| in u, at the effects of every row, (n, K)."""
         slope = self.of.blocks.vectors(self._q[:, self._varying] @ self._root)
-        return self.of.blocks.at_rows(np.matmul(self._inverse_hessian, slope[..., None])[..., 0])
+        return self.of.blocks.at_rows(np.matmul(self.inverse_hessian, slope[..., None])[..., 0])
 
     @property
     def _along(self) -> FloatArray:
         """How far that moves the curve, (n,)."""
         return np.asarray(np.einsum("nk,nk->n", self._z, self._v))
 
-    @property
-    def _scale(self) -> float:
-        return 2.0 * self.of.rows.n_observations / self.square
-
     @cached_property
     def gradient(self) -> tuple[FloatArray, FloatArray]:
         """Derivatives of the criterion in beta, (n_fixed,), and in all of lambda, (K, K)."""
+        return self.gradient_at(self.sigma2)
+
+    def gradient_at(self, sigma2: float) -> tuple[FloatArray, FloatArray]:
+        """Return the same at a residual variance."""
         rows, r, varying = self.of.rows, self.residual, self._varying
         own, of_own = self.slopes[:, varying], self._bends[:, varying]
-        total = self._q - (self._along + self._scale * r)[:, None] * self.slopes
+        total = self._q - (self._along + 2.0 * r / sigma2)[:, None] * self.slopes
         total += r[:, None] * np.einsum("nk,nkp->np", self._v @ self._root.T, of_own)
         fixed, owners = rows.made_of.fixed, rows.made_of.owners
         by_beta = np.einsum("nc,nc->c", total[:, owners[fixed]], rows.columns[:, fixed])
@@ -295,7 +307,11 @@ class IntegratedCurve:
     @property
     def phi_gradient(self) -> FloatArray:
         """Derivatives of the criterion in phi, (q,)."""
+        return self.phi_gradient_at(self.sigma2)
+
+    def phi_gradient_at(self, sigma2: float) -> FloatArray:
+        """Return the same at a residual variance."""
         r, of = self.residual, self.of
         leverage = np.einsum("nk,nk->n", self._z, self._through)
-        explained = self._scale * r * r / 2.0 + leverage + self._along * r
+        explained = r * r / sigma2 + leverage + self._along * r
         return np.asarray(2.0 * of.log_slopes @ (of.counts - explained))

@@ -28,11 +28,17 @@ class EffectBlocks:
     _pairs: IntArray  # (n * K * K,), where products of effects of a row are in the matrices
 
     @classmethod
-    def of(cls, codes: Sequence[IntArray], sizes: Sequence[tuple[int, int]]) -> EffectBlocks:
+    def of(
+        cls, codes: Sequence[IntArray], sizes: Sequence[tuple[int, int]], n_rows: int = 0
+    ) -> EffectBlocks:
         """Lay out the levels of factors, (n,) a factor; sizes are numbers of levels and columns.
 
-        Raises ValueError where the matrices would be too large.
+        Without factors there is one block of no effects, of `n_rows`. Raises ValueError where the
+        matrices would be too large.
         """
+        if not codes:
+            nothing = np.zeros((n_rows, 0), dtype=np.intp)
+            return cls(1, 0, nothing, (), nothing.ravel())
         order = sorted(range(len(codes)), key=lambda f: sizes[f][0])
         parents = [_parents(codes[f], codes[order[0]], sizes[f][0]) for f in range(len(codes))]
         is_nested = all(each is not None for each in parents)
@@ -64,6 +70,8 @@ class EffectBlocks:
     @property
     def block_of_rows(self) -> IntArray:
         """The block of every row, (n,)."""
+        if not self.n_slots:
+            return np.zeros(len(self.of_rows), dtype=np.intp)
         return self.of_rows[:, 0] // self.n_slots
 
     def vectors(self, values: FloatArray) -> FloatArray:

@@ -36,6 +36,7 @@ Value = TypeVar("Value")
 
 NonlinearMethod = Literal["laplace", "lindstrom-bates"]
 
+_SAME_CRITERION = 1e-8  # relative; of the same rows in another order it agrees far better
 _NEAR_ENOUGH = 1e-2  # standard errors a pass: near enough for a search of the likelihood to go on
 
 
@@ -156,6 +157,39 @@ class NonlinearFit:
             rows.curve.derivatives,
             _sums_of(rows),
         )
+
+    def likelihood_of(self, rows: CurveRows) -> IntegratedCurve:
+        """Return Laplace's likelihood of the rows of the fit, in any order, at its estimates.
+
+        Raises ValueError for a fit by another method, and where these are other rows: their number,
+        their levels or their likelihood differ.
+        """
+        if self.spec.terms and self.method != "laplace":
+            raise ValueError(
+                "Lindstrom and Bates's method ends at a fixed point, which is no maximum of a "
+                "likelihood: fit by method='laplace', or take Wald's intervals or a bootstrap"
+            )
+        _check_integrable(rows)
+        near = self.linear
+        structure = near.structure if isinstance(near, ResidualFit) else None
+        assert structure is None or isinstance(structure, ResidualProduct)  # as was checked
+        likelihood = CurveLikelihood.of(rows, structure)
+        lambdas, phi = self.lambdas, near.phi if isinstance(near, ResidualFit) else np.zeros(0)
+        u = likelihood.spherical(self.modes, lambdas)
+        try:
+            found = likelihood.at(
+                self.beta, lambdas, likelihood.near(self.beta, lambdas, u, phi), phi
+            )
+        except ArithmeticError:
+            found = None
+        if found is None or not abs(found.criterion - self.criterion) <= _SAME_CRITERION * max(
+            1.0, abs(self.criterion)
+        ):
+            raise ValueError(
+                "these are not the rows the model was fitted to: pass the same X, y, sample_weight "
+                "and groups as to fit, in any order"
+            )
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be computed again."""

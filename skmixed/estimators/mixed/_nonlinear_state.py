@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import ModelSpec
-from skmixed.core.nonlinear.curve import GivenCurve
+from skmixed.core.nonlinear.curve import Curve, GivenCurve
 from skmixed.core.nonlinear.curve_noise import CurveNoise
 from skmixed.core.nonlinear.curve_rows import CurveRows, ParameterColumns
 from skmixed.core.nonlinear.curve_starts import closed_form_start
@@ -32,6 +32,7 @@ from skmixed.estimators.mixed._diagnosis import (
 )
 from skmixed.estimators.mixed._mixed_state import MixedState, NoiseAttributes
 from skmixed.estimators.reading._curve_data import CurveData, CurveRecipe, start_values
+from skmixed.estimators.reading._input_table import refuse_unknown
 from skmixed.estimators.reading._prediction_rows import LinearEstimates
 from skmixed.estimators.reading._training_data import declaration
 from skmixed.exceptions import UnidentifiedWarning, warn
@@ -75,20 +76,8 @@ class NonlinearState(MixedState):
                 recipe.model, recipe.names, recipe.jacobian, at_start, data.values
             )
             recipe = CurveRecipe(recipe.model, recipe.names, recipe.jacobian, curve.way)
-        indexes = tuple(factor.index for factor in design.grouping.factors)
-        rows = CurveRows(
-            curve,
-            made_of,
-            design.layout,
-            columns,
-            offsets,
-            data.values,
-            data.y,
-            codes,
-            indexes,
-            data.weights,
-            _noise(model, data, design),
-        )
+        noise = _noise(model, data, design)
+        rows = _curve_rows(curve, made_of, design, (columns, offsets), data, codes, noise)
         fit = _fitted(model, rows, beta)
         warn_about_nonlinear(fit, data)
         return cls(
@@ -104,6 +93,16 @@ class NonlinearState(MixedState):
             terms=data.terms,
             fixed=None,
         )
+
+    def rows_once_more(self, model: Any, data: CurveData) -> CurveRows:
+        """Return the rows of the fit, read once more; raises ValueError for unknown levels."""
+        source, made = data.source, self.parts.columns(data.source)
+        codes = self.design.grouping.codes(source.groups, source.n_rows)
+        for own, factor in zip(codes, self.design.grouping.factors, strict=True):
+            remedy = "pass the rows of the fit"
+            refuse_unknown(own, f"levels of {factor.index.name!r}", remedy)
+        noise, curve = _noise(model, data, self.design), self.recipe.curve
+        return _curve_rows(curve, self.made_of, self.design, made, data, codes, noise)
 
     @cached_property
     def estimates(self) -> LinearEstimates:
@@ -159,6 +158,23 @@ class NonlinearAttributes(NoiseAttributes):
     parameter_names_ = FittedAttribute[tuple[str, ...]]("recipe.names")
     inputs_ = FittedAttribute[tuple[str, ...]]()
     derivatives_ = FittedAttribute[str]()
+
+
+def _curve_rows(
+    curve: Curve,
+    made_of: ParameterColumns,
+    design: Design,
+    made: tuple[FloatArray, FloatArray],  # columns (n, c) and offsets (P, n) of the parameters
+    data: CurveData,
+    codes: tuple[IntArray, ...],
+    noise: CurveNoise | None,
+) -> CurveRows:
+    """Put rows together."""
+    indexes = tuple(factor.index for factor in design.grouping.factors)
+    layout, weights = design.layout, data.weights
+    return CurveRows(
+        curve, made_of, layout, *made, data.values, data.y, codes, indexes, weights, noise
+    )
 
 
 def _noise(model: Any, data: CurveData, design: Design) -> CurveNoise | None:

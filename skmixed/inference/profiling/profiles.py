@@ -14,6 +14,7 @@ from scipy import stats
 
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import BoolArray, FloatArray
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.exceptions import warn
@@ -25,16 +26,18 @@ from skmixed.inference.components import (
     is_identified,
 )
 from skmixed.inference.fitted import (
+    AnyFit,
     GivenRows,
-    MixedFit,
     check_maximum,
-    determined_mixed_fit_of,
+    curve_of_fit,
+    determined_any_fit_of,
     formula_of,
     observations_of_fit,
     snapshot,
 )
 from skmixed.inference.fixed_effects.testing import check_probability
 from skmixed.inference.profiling.constrained import Constrained, ConstrainedDeviance
+from skmixed.inference.profiling.constrained_curve import ConstrainedCurve
 from skmixed.inference.profiling.constrained_likelihood import ConstrainedLikelihood
 from skmixed.inference.profiling.constrained_residual import ResidualDeviance
 from skmixed.inference.profiling.constrained_search import NOT_COMPUTED, Searcher
@@ -137,8 +140,8 @@ def profile(
     points : int, default=6
         Points on either side of the estimate, equally spaced in zeta.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, as given to `fit`: a generalized model does not keep them, and needs
-        them. A linear one does without.
+        The rows of the fit, as given to `fit`: generalized and nonlinear models do not keep them,
+        and need them. A linear one does without.
 
     Returns
     -------
@@ -151,7 +154,8 @@ def profile(
     ------
     ValueError
         If the model is not fitted, leaves no residual or has no maximum, for an invalid level or
-        number, unknown parameters, and if the rows are needed and not given, or are others.
+        number, unknown parameters, if the rows are needed and not given, or are others, and for
+        nonlinear models by Lindstrom and Bates's method, which maximises no likelihood.
 
     See Also
     --------
@@ -207,14 +211,18 @@ def profiled(
     model: Any,
     rows: GivenRows = (None, None, None, None),
     parameters: str | Sequence[str] | None = None,
-) -> tuple[MixedFit, list[tuple[Component, ProfileCurve | None]]]:
+) -> tuple[AnyFit, list[tuple[Component, ProfileCurve | None]]]:
     """Return the ML fit of a model, and its parameters with the beginnings of their curves.
 
     There is none for what the data say nothing about, or where it cannot be computed. `rows` are
-    X, y, sample_weight and groups, which a generalized model needs; `parameters` are those wanted.
+    X, y, sample_weight and groups, which models other than linear ones need; `parameters` are those
+    wanted.
     """
-    given = determined_mixed_fit_of(model)
+    given = determined_any_fit_of(model)
     constrain: Callable[[Component], Constrained]
+    if isinstance(given, NonlinearFit):
+        curve = curve_of_fit(model, *rows, "a profile likelihood")
+        return given, _curves(given, partial(ConstrainedCurve, given, at_optimum=curve), parameters)
     if isinstance(given, Fit):
         check_exact(given, "a profile")
         fit = given.with_method("ml")
@@ -230,7 +238,7 @@ def profiled(
 
 
 def _curves(
-    fit: MixedFit,
+    fit: AnyFit,
     constrain: Callable[[Component], Constrained],
     parameters: str | Sequence[str] | None,
 ) -> list[tuple[Component, ProfileCurve | None]]:
