@@ -11,6 +11,7 @@ import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.after_fit.same_rows import is_same_criterion, of_other_rows
 from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray
@@ -36,7 +37,6 @@ Value = TypeVar("Value")
 
 NonlinearMethod = Literal["laplace", "lindstrom-bates"]
 
-_SAME_CRITERION = 1e-8  # relative; of the same rows in another order it agrees far better
 _NEAR_ENOUGH = 1e-2  # standard errors a pass: near enough for a search of the likelihood to go on
 
 
@@ -181,14 +181,9 @@ class NonlinearFit:
                 self.beta, lambdas, likelihood.near(self.beta, lambdas, u, phi), phi
             )
         except ArithmeticError:
-            found = None
-        if found is None or not abs(found.criterion - self.criterion) <= _SAME_CRITERION * max(
-            1.0, abs(self.criterion)
-        ):
-            raise ValueError(
-                "these are not the rows the model was fitted to: pass the same X, y, sample_weight "
-                "and groups as to fit, in any order"
-            )
+            raise of_other_rows() from None
+        if not is_same_criterion(found.criterion, self.criterion):
+            raise of_other_rows()
         return found
 
     def __getstate__(self) -> dict[str, Any]:

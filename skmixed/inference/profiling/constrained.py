@@ -211,20 +211,8 @@ class Constrained(ABC):
         """Return what looks for the least deviance at given t."""
 
 
-@dataclass(frozen=True, eq=False)
-class ConstrainedDeviance(Constrained):
-    """A linear mixed model with one parameter held.
-
-    t of sigma is its logarithm, which otherwise is the last free coordinate.
-    """
-
-    fit: Fit
-
-    @property
-    def others(self) -> FloatArray:
-        """The logarithm of sigma, unless it is held."""
-        held = self.component.kind == "scale"
-        return np.empty(0) if held else np.array([self.scale_optimum])
+class ConstrainedNormal(Constrained):
+    """A model of normal responses with one parameter held; t of sigma is its logarithm."""
 
     @property
     def scale_optimum(self) -> float:
@@ -244,6 +232,22 @@ class ConstrainedDeviance(Constrained):
         """Return the limit of an interval that ends at t: of sigma, zero where nothing is left."""
         is_nothing = self.component.kind == "scale" and t <= self.least_scale
         return 0.0 if is_nothing else self.value(t)
+
+
+@dataclass(frozen=True, eq=False)
+class ConstrainedDeviance(ConstrainedNormal):
+    """A linear mixed model with one parameter held.
+
+    The logarithm of sigma is the last free coordinate, unless it is held.
+    """
+
+    fit: Fit
+
+    @property
+    def others(self) -> FloatArray:
+        """The logarithm of sigma, unless it is held."""
+        held = self.component.kind == "scale"
+        return np.empty(0) if held else np.array([self.scale_optimum])
 
     def searcher(self) -> RoundSearch:
         """Return a search without second derivatives."""

@@ -18,16 +18,14 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.linalg import FloatArray
 from skmixed.core.nonlinear.curve_likelihood import IntegratedCurve
 from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
-from skmixed.inference.profiling.constrained import Constrained
+from skmixed.inference.profiling.constrained import ConstrainedNormal
 from skmixed.inference.profiling.constrained_search import NewtonSearch
 from skmixed.inference.profiling.term_coordinates import TermPoint
 
-_LEAST_LOG = 7.0  # below the optimum: a thousandth of sigma, which leaves half of the digits
-
 
 @dataclass(frozen=True, eq=False)
-class ConstrainedCurve(Constrained):
-    """A nonlinear model with one parameter held; t of sigma is its logarithm, of a ratio phi."""
+class ConstrainedCurve(ConstrainedNormal):
+    """A nonlinear model with one parameter held; t of a ratio is phi, its logarithm."""
 
     fit: NonlinearFit
     at_optimum: IntegratedCurve
@@ -53,25 +51,6 @@ class ConstrainedCurve(Constrained):
         phi = self.at_optimum.phi.copy()
         phi[place] = t
         return structure.parameters(phi)[place].value
-
-    @property
-    def scale_optimum(self) -> float:
-        """The logarithm of sigma."""
-        return 0.5 * math.log(self.fit.sigma2)
-
-    def scale(self, t: float) -> float:
-        """Return sigma."""
-        return math.exp(t)
-
-    @property
-    def least_scale(self) -> float:
-        """The logarithm of next to nothing: effects of a level may explain all its rows."""
-        return self.scale_optimum - _LEAST_LOG
-
-    def limit(self, t: float) -> float:
-        """Return the limit of an interval that ends at t: of sigma, zero where nothing is left."""
-        is_nothing = self.component.kind == "scale" and t <= self.least_scale
-        return 0.0 if is_nothing else self.value(t)
 
     # --- the free coordinates -----------------------------------------------------------------
 

@@ -29,10 +29,7 @@ def same_rows(fit: GeneralizedFit, rows: Rows, offset: FloatArray | None) -> Obs
     Raises ValueError if these are other rows: their number, their levels or their likelihood at
     the estimates differ.
     """
-    other = ValueError(
-        "these are not the rows the model was fitted to: pass the same X, y, sample_weight and "
-        "groups as to fit, in any order"
-    )
+    other = of_other_rows()
     if len(rows.columns) != fit.n_rows:
         raise other
     try:
@@ -44,9 +41,22 @@ def same_rows(fit: GeneralizedFit, rows: Rows, offset: FloatArray | None) -> Obs
         raise other
     point = point_of(observations, fit.beta, fit.lambdas, fit.phi)
     criterion = evaluate_at(observations, fit.quadrature, point).criterion
-    if not abs(criterion - fit.criterion) <= _SAME_CRITERION * max(1.0, abs(fit.criterion)):
+    if not is_same_criterion(criterion, fit.criterion):
         raise other
     return observations
+
+
+def of_other_rows() -> ValueError:
+    """Return what is raised for other rows than those of a fit."""
+    return ValueError(
+        "these are not the rows the model was fitted to: pass the same X, y, sample_weight and "
+        "groups as to fit, in any order"
+    )
+
+
+def is_same_criterion(found: float, expected: float) -> bool:
+    """Tell whether a likelihood at the estimates is that of a fit but for rounding."""
+    return abs(found - expected) <= _SAME_CRITERION * max(1.0, abs(expected))
 
 
 def point_of(
