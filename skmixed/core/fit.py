@@ -61,7 +61,7 @@ class Fit:
         """
         search = solver or Newton()
         problem = Problem.of(products, spec, search.krylov)
-        if not spec.terms or not problem.is_determined:
+        if not spec.terms or not problem.leaves_residual:
             zero = tuple(np.zeros((s.size, s.size)) for s in problem.structures)
             return cls(products, spec, zero, _NO_SEARCH, {"problem": problem})
         check_penalties(problem, products)
@@ -330,12 +330,14 @@ class Fit:
 
     @property
     def n_parameters(self) -> int:
-        """Independent coefficients, entries of theta, and the residual variance."""
-        return self.rank + len(self.theta) + 1
+        """Independent coefficients, entries of theta, and the residual variance unless known."""
+        return self.rank + len(self.theta) + (self.spec.sigma2 is None)
 
     @property
     def scales(self) -> dict[str, float]:
-        """Parameters of the noise, by name: the residual standard deviation."""
+        """Parameters of the noise, by name: the residual standard deviation, unless known."""
+        if self.spec.sigma2 is not None:
+            return {}
         return {"sigma": float(np.sqrt(self.sigma2))}
 
     @property

@@ -79,7 +79,8 @@ def lmer(
         Restricted instead of full maximum likelihood.
     weights : str or array-like of shape (n,), default=None
         Prior weights as in R: the residual variance of a row is sigma^2 / weight. A string is an
-        expression in the columns.
+        expression in the columns. Rows of known variances ``v`` have weights ``"1 / v"`` and
+        ``residual_variance=1``.
     residual : str or None, default=None
         Correlation and variances of the residuals, as in `MixedLinearRegressor`:
         ``"ar1(visit | subject)"``, ``"us(visit | subject)"``, ``"var(sex)"``. In the formula

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -161,6 +161,12 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         phylogeny, distance, ``{"animal": K}``. A `skmixed.Relationship` is shared by clones of the
         estimator, a data frame is copied. Such a column has one random effect, ``(1 | animal)``;
         levels without rows get theirs from those that have some.
+    residual_variance : float or None, default=None
+        The residual variance of a row of weight one, in squared units of y, where it is known and
+        not to be estimated. With ``weighting="precision"`` that of a row of weight w is
+        ``residual_variance / w``: estimates with known standard errors have 1, and weights of one
+        over the squares of these (:doc:`meta-analysis </guide/meta_analysis>`). With frequency
+        weights every one of the w rows has it. None estimates it.
     method : {"reml", "ml"}, default="reml"
         Restricted or full maximum likelihood.
     prior : {"wishart"}, distribution, dict or None, default=None
@@ -217,8 +223,8 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
     random_covariance_ : dict of str to DataFrame of shape (k, k)
         Estimated covariance matrix of the random effects of every factor.
     residual_variance_ : float
-        sigma^2, in squared units of y; with unequal variances that of the first row of
-        `residual_deviations_`.
+        sigma^2, in squared units of y, estimated or as given; with unequal variances that of the
+        first row of `residual_deviations_`.
     residual_parameters_ : Series of shape (q,)
         Correlations, ratios of standard deviations and powers, by name; only with `residual`.
     residual_deviations_ : Series
@@ -290,6 +296,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         **BaseMixedRegressor._parameter_constraints,
         "residual": [str, None],
         "relationship": [Mapping, None],
+        "residual_variance": [Interval(Real, 0, None, closed="neither"), None],
     }
 
     def __init__(
@@ -302,6 +309,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
         residual: str | None = None,
         relationship: Mapping[str, Any] | None = None,
+        residual_variance: float | None = None,
         method: Method = "reml",
         prior: Penalising = None,
         fit_intercept: bool = True,
@@ -320,6 +328,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         self.covariance = covariance
         self.residual = residual
         self.relationship = relationship
+        self.residual_variance = residual_variance
         self.method = method
         self.prior = prior
         self.fit_intercept = fit_intercept

@@ -138,7 +138,8 @@ def compare_models(
     check_same_data(fits, labels)
     titles = [f"{label}: {formula_of(model)}" for label, model in zip(labels, models, strict=True)]
     linear = [fit for fit in fits if isinstance(fit, Fit)]
-    if method == "auto" and linear and not any(_has_search(fit) for fit in linear):
+    is_ordinary = not any(_has_search(fit) or fit.spec.sigma2 is not None for fit in linear)
+    if method == "auto" and linear and is_ordinary:
         return _f_table(linear, labels, titles)
     chosen = _common_method(fits, method)
     compared: list[AnyFit] = [fit.with_method(chosen) for fit in fits]

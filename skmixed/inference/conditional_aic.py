@@ -35,7 +35,7 @@ def conditional_aic(fit: Fit) -> float:
     deviance += (evaluation.square - explained) / evaluation.sigma2 + fit.products.log_det
     if fit.spec.weighting == "precision":
         deviance -= fit.products.total_log_weight
-    return deviance + 2.0 * (effective_parameters(fit, omegas) + 1.0)
+    return deviance + 2.0 * (effective_parameters(fit, omegas) + (fit.spec.sigma2 is None))
 
 
 def effective_parameters(fit: Fit, omegas: Blocks) -> float:

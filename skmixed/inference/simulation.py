@@ -213,7 +213,7 @@ def _draw_thresholds(
 
 def _stretch(fit: MixedFit, n_samples: int, generator: np.random.Generator) -> FloatArray:
     """Draw residual deviations relative to the estimate, (R,); ones where it is given."""
-    if isinstance(fit, GeneralizedFit):
+    if isinstance(fit, GeneralizedFit) or fit.spec.sigma2 is not None:
         return np.ones(n_samples)
     degrees = fit.problem.n_observations - fit.rank
     return np.asarray(np.sqrt(degrees / generator.chisquare(degrees, n_samples)))

@@ -227,7 +227,8 @@ def residual_terms(fit: Fit | NonlinearFit) -> list[list[Any]]:
     """List the deviations of residuals, and the correlations between visits, if there are any."""
     near = residual_fit_of(fit)
     if near is None:
-        return [["Residual", "", np.sqrt(fit.sigma2)]]
+        known = "(known)" if isinstance(fit, Fit) and fit.spec.sigma2 is not None else ""
+        return [["Residual", known, np.sqrt(fit.sigma2)]]
     named = near.structure.named_deviations(near.phi)
     correlations = near.structure.visit_correlations(near.phi)
     return [
@@ -370,7 +371,7 @@ def r_squared(fit: Fit) -> float:
     """
     fixed = (CONSTANT,) if fit.spec.has_intercept else ()
     null = Fit.of(fit.products, ModelSpec(fixed, (), fit.spec.method, fit.spec.weighting))
-    residual = fit.sigma2 * fit.problem.degrees
+    residual = fit.optimum.square / fit.problem.model.response_scale**2
     total = null.sigma2 * null.problem.degrees
     return 1.0 - residual / total if total > 0 else float("nan")
 

@@ -66,6 +66,7 @@ ON_ARRAYS = [
     MixedLinearRegressor(solver="em"),
     MixedLinearRegressor(fit_intercept=False),
     MixedLinearRegressor(weighting="precision"),
+    MixedLinearRegressor(group_features=[0], residual_variance=0.5),
     MixedLinearRegressor(group_features=[0]),
     MixedLinearRegressor(group_features=[0], handle_unknown="nan"),
     MixedLinearRegressor(group_features=[0], method="ml"),

@@ -168,6 +168,7 @@ def test_clone_and_parameters():
         "covariance": {"school": "diagonal"},
         "residual": "var(school)",
         "relationship": None,
+        "residual_variance": None,
         "method": "ml",
         "prior": {"school": Gamma(2.0, 1.0)},
         "fit_intercept": True,

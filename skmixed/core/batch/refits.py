@@ -112,6 +112,7 @@ def _shared_stack(fit: Fit, scaled: ScaledResponses) -> LockstepData:
         degrees=np.full(len(gram), fit.problem.degrees),
         reml=fit.spec.method == "reml",
         penalty=fit.problem.joint_penalty,
+        sigma2=fit.problem.sigma2,
     )
 
 
@@ -234,4 +235,5 @@ def stack_of_levels(fit: Fit, rows: Rows, draws: IntArray) -> LockstepData:
         degrees=np.asarray(counts @ sizes - p * reml, dtype=np.float64),
         reml=reml,
         penalty=fit.problem.joint_penalty,
+        sigma2=fit.problem.sigma2,
     )

@@ -51,6 +51,7 @@ class DenseStack:
     reml: bool  # whether the criterion is restricted
     n: int  # number of searches
     penalty: ScaledPenalty | None  # of all factors' covariances
+    sigma2: float | None  # residual variance where it is known
 
     @classmethod
     def of(cls, problem: Problem, n: int) -> DenseStack:
@@ -68,6 +69,7 @@ class DenseStack:
             problem.spec.method == "reml",
             n,
             problem.joint_penalty,
+            problem.sigma2,
         )
 
     def __len__(self) -> int:
@@ -95,8 +97,14 @@ class DenseStack:
         cross = self.right - transposed(seen) @ shrunk
         remaining = self.gram - transposed(shrunk) @ shrunk
         log_det = 2.0 * np.log(diagonal(lower)).sum(axis=1)
-        nu = np.full(len(theta), self.nu)
-        fixed = Eliminated.of(remaining, self.gram[None], log_det, nu, self.reml)
+        fixed = Eliminated.of(
+            remaining,
+            self.gram[None],
+            log_det,
+            np.full(len(theta), self.nu),
+            self.reml,
+            self.sigma2,
+        )
         fixed.criterion[is_lost] = np.inf
         if self.penalty is not None:
             fixed.criterion[:] += self.penalty.value(lam)
@@ -117,7 +125,8 @@ class DenseStack:
             form = self._form(kept, left, score)
         else:
             flat, form = alone, self._entries(kept, left, score)
-        hessian = flat @ form @ transposed(flat) - seen[:, :, None] * seen[:, None, :] / self.nu
+        profiled = self.nu if self.sigma2 is None else np.inf
+        hessian = flat @ form @ transposed(flat) - seen[:, :, None] * seen[:, None, :] / profiled
         hessian += self.structure.curvature(theta, orders, gradient)
         if self.penalty is not None:
             hessian += self.penalty.along(lam, directions)

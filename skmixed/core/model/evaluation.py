@@ -119,7 +119,7 @@ class Evaluation:
     @property
     def relative_rounding(self) -> float:
         """Relative error to expect in the residual sum of squares from rounding."""
-        return self.rounded_square / self.square
+        return self.rounded_square / max(self.square, self.scale or 0.0)
 
     @property
     def rounding(self) -> float:
@@ -217,9 +217,9 @@ def evaluate(
     """Evaluate a problem at lambda of every used factor, (k, k), in scaled units.
 
     Any square roots of the Omegas will do, singular ones too. `scale` is sigma^2 in scaled units
-    where it is known; nothing needs to be left for the residual then, and what rests on
-    coefficients that nothing tells is NaN. Raises `LostPrecisionError` if the cross-products do not
-    have the digits that these need.
+    where it is given; what rests on coefficients that nothing tells is then NaN. Nothing needs to
+    be left for the residual where sigma^2 is given, or known by the problem. Raises
+    `LostPrecisionError` if the cross-products do not have the digits that these need.
     """
     roots, model = list(lambdas), problem.model
     try:
@@ -232,7 +232,8 @@ def evaluate(
         ) from error
     gram = reduced.remaining(model.gram, model.within)
     lower, info = lapack.dpotrf(gram, lower=1, clean=1)
-    if info == len(gram) and scale is not None:
+    known = problem.sigma2 if scale is None else scale
+    if info == len(gram) and known is not None:
         lower[-1, -1] = 0.0
     elif scale is not None and (info or not math.isfinite(lower[-1, -1])):
         lower = np.full_like(lower, np.nan)  # coefficients without information have no errors
@@ -242,7 +243,7 @@ def evaluate(
             "a covariate or the differences between groups, or the model can follow every row. "
             "Rescale or centre the columns, or drop random terms"
         )
-    return Evaluation(problem, roots, factorisation, reduced, lower, scale)
+    return Evaluation(problem, roots, factorisation, reduced, lower, known)
 
 
 def level_grams(cross: FloatArray) -> FloatArray:

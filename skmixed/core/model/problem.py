@@ -149,6 +149,17 @@ class Problem:
         zipped = zip(self.structures, self.n_levels, strict=True)
         return sum(structure.size * int(n) for structure, n in zipped)
 
+    @cached_property
+    def sigma2(self) -> float | None:
+        """The residual variance, in scaled units, where it is known."""
+        known, scale = self.spec.sigma2, self.model.response_scale
+        return None if known is None else known * scale * scale
+
+    @property
+    def residual_degrees(self) -> float:
+        """Degrees of freedom of the residual variance: nu, infinite where it is known."""
+        return self.degrees if self.spec.sigma2 is None else math.inf
+
     @property
     def degrees(self) -> float:
         """Divisor nu of the residual sum of squares."""
@@ -160,8 +171,13 @@ class Problem:
         """Coefficients, (p,), and residual sum of squares without random effects."""
         return least_squares(self.model.gram)
 
-    @cached_property
+    @property
     def is_determined(self) -> bool:
+        """Whether there is a residual variance: it is known, or something is left for it."""
+        return self.spec.sigma2 is not None or self.leaves_residual
+
+    @cached_property
+    def leaves_residual(self) -> bool:
         """Whether anything is left for the residual: more rows than fixed columns, no exact fit."""
         gram = self.model.gram
         if self.n_observations <= self.rank:

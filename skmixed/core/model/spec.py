@@ -84,6 +84,7 @@ class ModelSpec:
     method: Method = "reml"
     weighting: Weighting = "frequency"  # what the weights of the rows mean
     relations: tuple[tuple[int, Relation], ...] = ()  # known covariances of levels, by factor
+    sigma2: float | None = None  # residual variance of a row of weight one, where it is known
 
     @property
     def has_intercept(self) -> bool:

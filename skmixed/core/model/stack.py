@@ -43,6 +43,7 @@ class LockstepData:
     reml: bool  # whether the criterion is restricted
     counts: FloatArray | None = None  # (n_levels,): levels each stands for; None: one
     penalty: ScaledPenalty | None = None  # of the covariance
+    sigma2: float | None = None  # residual variance where it is known
 
     @classmethod
     def of(cls, problem: Problem, n: int) -> LockstepData:
@@ -58,6 +59,7 @@ class LockstepData:
             degrees=np.array([problem.degrees]),
             reml=reml,
             penalty=problem.joint_penalty,
+            sigma2=problem.sigma2,
         )
         return with_levels_merged(one).take(np.zeros(n, dtype=np.intp))
 
@@ -87,7 +89,9 @@ class LockstepData:
         """
         lam = self.structure.lam(theta, orders)
         level = _Levels(self, lam)
-        found = Eliminated.of(level.remaining, self.gram, level.log_det, self.degrees, self.reml)
+        found = Eliminated.of(
+            level.remaining, self.gram, level.log_det, self.degrees, self.reml, self.sigma2
+        )
         derivatives = _Derivatives(self, level, found)
         if self.penalty is not None:
             found.criterion[:] += self.penalty.value(lam)
@@ -205,17 +209,22 @@ class Eliminated:
         log_det: FloatArray,
         degrees: FloatArray,
         reml: bool,
+        known: float | None = None,
     ) -> Eliminated:
         """Solve for beta and sigma^2, given [X y]'V^-1[X y], (R, p + 1, p + 1), and log|V|, (R,).
 
-        `gram`, (R or 1, p + 1, p + 1), is [X y]'W[X y], beside which a column may be nothing.
+        sigma^2 may be `known`. `gram`, (R or 1, p + 1, p + 1), is [X y]'W[X y], beside which a
+        column may be nothing.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
             lower, lost = cholesky(remaining)
             lost |= _is_dependent(lower, gram)
             diagonals = np.diagonal(lower, axis1=1, axis2=2)
-            sigma2 = diagonals[:, -1] ** 2 / degrees
+            square = diagonals[:, -1] ** 2
+            sigma2 = square / degrees if known is None else np.full(len(square), known)
             criterion = log_det + degrees * (1.0 + np.log(2.0 * np.pi * sigma2))
+            if known is not None:
+                criterion += square / sigma2 - degrees
             if reml:
                 criterion += 2.0 * np.log(diagonals[:, :-1]).sum(axis=1)
         criterion[lost] = np.inf
@@ -313,7 +322,8 @@ class _Derivatives:
 
     def along(self, directions: FloatArray) -> FloatArray:
         """Return second derivatives, (R, t, t), along directions of Omega, (R, t, k, k)."""
-        n, m, nu = self.n, self.m, self.stack.degrees[:, None, None]
+        n, m = self.n, self.m
+        nu = self.stack.degrees[:, None, None] if self.stack.sigma2 is None else np.inf
         t = directions.shape[1]
         flat = directions.reshape(n, t, -1)
         hessian = self._traces_along(directions)

@@ -248,9 +248,10 @@ class PredictionErrors:
             return mean_predictions(by, predicted.rows_at(moved)) + predicted.known_at(moved)
 
         squares = variances(model, fit)
-        spread = np.full(len(squares), 2.0 / fit.problem.degrees)
+        spread = np.full(len(squares), 2.0 / fit.problem.residual_degrees)
         nearby = nearby or MovedFits.of(fit)
         if nearby.pairs:
             squares += 2.0 * nearby.spread(means)
             spread += nearby.spread(logs)
-        return cls(squares, np.maximum(LEAST_DEGREES, 2.0 / spread))
+        with np.errstate(divide="ignore"):  # all variances may be known
+            return cls(squares, np.maximum(LEAST_DEGREES, 2.0 / spread))

@@ -63,8 +63,12 @@ def minque_start(problem: Problem) -> Blocks:
         kept = problem.model.total(factor) - block @ block.T
         system[place, -1] = system[-1, place] = matrices @ kept.ravel()
         target[place] = matrices @ (score @ score.T).ravel()
-    solution = _solution(system, target)
-    noise = _noise(problem, float(solution[-1]), residual, scores)
+    if problem.sigma2 is None:
+        solution = _solution(system, target)
+        noise = _noise(problem, float(solution[-1]), residual, scores)
+    else:
+        noise = problem.sigma2
+        solution = _solution(system[:-1, :-1], target[:-1] - noise * system[:-1, -1])
     return [
         structure.lifted((solution[place] @ matrices / noise).reshape(structure.size, -1))
         for structure, place, matrices in zip(problem.structures, places, flat, strict=True)

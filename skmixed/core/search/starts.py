@@ -223,9 +223,9 @@ def is_like_residual(problem: Problem, factor: int) -> bool:
     """Tell whether the random effects of a factor are the residuals under another name.
 
     So they are for a random intercept with a level for every row, all of one weight, unless a
-    penalty tells its variance.
+    penalty tells its variance, or that of the residuals is known.
     """
-    if problem.is_penalised(factor):
+    if problem.is_penalised(factor) or problem.sigma2 is not None:
         return False
     own = problem.model.own[factor]
     of_rows = problem.model.n_levels(factor) >= problem.n_observations

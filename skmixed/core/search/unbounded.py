@@ -50,7 +50,9 @@ def evaluate_bounded(problem: Problem, lambdas: Blocks, below: float = np.inf) -
 
 def has_vanished(problem: Problem, square: float) -> bool:
     """Tell whether so little is left for the residual that the criterion may have no minimum."""
-    return not problem.is_noisy and square < _SUSPICIOUS * float(problem.model.gram[-1, -1])
+    if problem.is_noisy or problem.sigma2 is not None:
+        return False
+    return square < _SUSPICIOUS * float(problem.model.gram[-1, -1])
 
 
 def is_unbounded(problem: Problem, lambdas: Blocks | None = None) -> bool:
@@ -59,7 +61,7 @@ def is_unbounded(problem: Problem, lambdas: Blocks | None = None) -> bool:
     It does if, far out, it falls and r^2 goes to zero as far as its digits tell. Either all
     covariances grow, or those alone that are large at the lambdas, (k, k) of every factor.
     """
-    if problem.is_noisy:
+    if problem.is_noisy or problem.sigma2 is not None:
         return False
     far_out = [criterion_far_out(problem)]
     if lambdas is not None:

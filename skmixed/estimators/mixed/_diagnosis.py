@@ -91,6 +91,24 @@ def check_search_of_prior(solver: Any) -> None:
         )
 
 
+def check_known_variance(model: Any, spec: ModelSpec) -> None:
+    """Raise ValueError for what a known residual variance cannot have."""
+    if spec.sigma2 is None:
+        return
+    if not np.isfinite(spec.sigma2):
+        raise ValueError(f"residual_variance={spec.sigma2} is no variance: give a finite number")
+    if model.solver not in ("auto", "newton", "em"):
+        raise ValueError(
+            f"solver={model.solver!r} estimates the residual variance, and it is known: take "
+            "'auto' or 'newton'"
+        )
+    if getattr(model, "residual", None) is not None:
+        raise ValueError(
+            "residual_variance and residual are two statements of one thing: leave one out, or "
+            "give known variances that differ as weights, with weighting='precision'"
+        )
+
+
 def check_effects(
     products: CrossProducts,
     spec: ModelSpec,
@@ -108,6 +126,8 @@ def check_effects(
     }
     numbers = {factor: k * len(products.factors[factor].index) for factor, k in sizes.items()}
     many = [f for f, k in sizes.items() if k > 1 and numbers[f] >= products.n_rows]
+    if spec.sigma2 is not None:  # which they cannot be taken for
+        many, sizes = [], {}
     for factor in many:
         name = products.factors[factor].index.name
         _warn_of_effects(name, numbers[factor], products.n_rows, by_position, _FEWER)
@@ -177,6 +197,7 @@ def warn_about(
         k, _, n_levels = own.shape
         n_rows = fit.products.n_rows
         is_told = factor in fit.unidentified or fit.spec.relation(factor) is not None
+        is_told |= fit.spec.sigma2 is not None
         if k == 1 and not is_told and n_levels >= n_rows:  # or see above
             name = fit.products.factors[factor].index.name
             _warn_of_effects(name, n_levels, n_rows, by_position)

@@ -35,6 +35,7 @@ from skmixed.design.source import Source
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.mixed._diagnosis import (
     check_effects,
+    check_known_variance,
     check_residual_structure,
     check_search_of_prior,
     check_sizes,
@@ -254,7 +255,7 @@ def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Sol
         return replace(model.solver, callback=model.solver.callback or callback), ""
     most = model.max_iter or _MOST_EVALUATIONS
     newton = Newton(tol=model.tol, max_iter=most, callback=callback)
-    is_simple = len(spec.used_factors) < 2 or spec.is_penalised
+    is_simple = len(spec.used_factors) < 2 or spec.is_penalised or spec.sigma2 is not None
     if model.solver == "newton" or (model.solver == "auto" and is_simple):
         return newton, ""
     iterative = IterativeSolver(tol=model.tol, max_iter=most, callback=callback)
@@ -275,9 +276,11 @@ def checked_spec(
 
     `by_position` are the grouping columns of an array.
     """
-    spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting)
+    known = model.residual_variance
+    spec = ModelSpec(design.fixed, design.terms, model.method, model.weighting, sigma2=known)
     if model._penalised_by is not None:
         spec = with_penalties(spec, products.layout.columns, products.levels, model._penalised_by)
+    check_known_variance(model, spec)
     check_weights(weights, spec)
     check_sizes(products, spec)
     check_effects(products, spec, by_position)

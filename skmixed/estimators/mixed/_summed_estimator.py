@@ -27,6 +27,8 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
 
     _state_type: ClassVar[type[Any]] = LinearState
 
+    residual_variance: float | None = None
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **MixedEstimator._parameter_constraints,
         "weighting": [StrOptions({"frequency", "precision"})],

@@ -117,7 +117,7 @@ class Curvature:
         slopes = v_b @ forms[:, :-1, :-1] @ v_b
         hessian = _hessian(evaluation, coordinates, theta)
         inverse = inverse_felt(hessian, _FLAT_CURVATURE)
-        return cls(hessian, inverse, shares, slopes, fit.problem.degrees)
+        return cls(hessian, inverse, shares, slopes, fit.problem.residual_degrees)
 
     def log_covariance(self) -> FloatArray:
         """Return the covariance of theta and log sigma^2, (t + 1, t + 1).
@@ -213,6 +213,8 @@ class KenwardRoger:
         p_terms, q_terms = _fixed_terms(evaluation, directions)
         traces = _traces(evaluation, directions, fit.problem.n_observations)
         v_b = evaluation.beta_covariance
+        if fit.spec.sigma2 is not None:  # V itself, the first of them, has no parameter
+            p_terms, q_terms, traces = p_terms[1:], q_terms[1:, 1:], traces[1:, 1:]
         vp = v_b @ p_terms
         information = traces - 2.0 * np.einsum("ij,rsji->rs", v_b, q_terms)
         information += np.einsum("rij,sji->rs", vp, vp)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, stats
 
+from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
@@ -51,6 +52,11 @@ _NOTES = {
 _WALD_NOTE = "Wald tests, by the normal distribution."
 _DEPENDENT_ROWS = 1e-9  # eigenvalue of functions of unit variance that is zero but for rounding
 _CONTRADICTION = 1e-6  # in standard errors: so far from what independent rows say is no rounding
+
+
+def _without_variances(fit: Fit, method: DfMethod) -> DfMethod:
+    """Return the method where the residual variance is the only one: normal if it is known."""
+    return method if fit.spec.sigma2 is None or method == "residual" else "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class CoefficientTests:
                     "random effects alone, among residual structures: take df='satterthwaite'"
                 )
         elif not fit.spec.terms:
-            return cls(fit.with_method("reml"), method)
+            return cls(fit.with_method("reml"), _without_variances(fit, method))
         if method == "kenward-roger" and fit.spec.method != "reml":
             raise ValueError(
                 "the Kenward-Roger approximation is one of REML estimates, and this model was "

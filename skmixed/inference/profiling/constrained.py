@@ -238,16 +238,16 @@ class ConstrainedNormal(Constrained):
 class ConstrainedDeviance(ConstrainedNormal):
     """A linear mixed model with one parameter held.
 
-    The logarithm of sigma is the last free coordinate, unless it is held.
+    The logarithm of sigma is the last free coordinate, unless it is held or known.
     """
 
     fit: Fit
 
     @property
     def others(self) -> FloatArray:
-        """The logarithm of sigma, unless it is held."""
-        held = self.component.kind == "scale"
-        return np.empty(0) if held else np.array([self.scale_optimum])
+        """The logarithm of sigma, unless it is held, or known."""
+        is_free = self.component.kind != "scale" and self.fit.spec.sigma2 is None
+        return np.array([self.scale_optimum]) if is_free else np.empty(0)
 
     def searcher(self) -> RoundSearch:
         """Return a search without second derivatives."""
@@ -256,7 +256,8 @@ class ConstrainedDeviance(ConstrainedNormal):
     def evaluate(self, x: FloatArray, t: float) -> tuple[float, FloatArray, float]:
         """Return the deviance, its gradient in the free coordinates x, (m,), and its slope in t."""
         kind, columns = self.component.kind, self.component.columns
-        log_sigma = t if kind == "scale" else float(x[-1])
+        log_sigma = float(x[-1]) if len(self.others) else self.scale_optimum
+        log_sigma = t if kind == "scale" else log_sigma
         held = (columns[0], t) if kind == "coefficient" else None
         terms = self.thetas(x, t)
         found = deviance_at(self.fit.problem, self.lambdas(terms), log_sigma, held)
@@ -276,7 +277,7 @@ class ConstrainedDeviance(ConstrainedNormal):
             slope += by_t
         if kind == "scale":
             slope += found.by_log_sigma
-        else:
+        elif len(self.others):
             gradient.append(np.array([found.by_log_sigma]))
         return found.value, np.concatenate(gradient), slope
 
