@@ -36,6 +36,7 @@ from skmixed.design.grammar.expressions import NamedColumns
 from skmixed.design.grammar.permitted import check_context
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts
+from skmixed.design.grammar.tokens import quoted
 from skmixed.design.grouping import Grouping
 from skmixed.design.memberships import Membership
 from skmixed.design.records import read, stored, write
@@ -243,6 +244,30 @@ class Design:
         columns = [FixedColumn(name, {}, (name,)) for name in names]
         constant = [FixedColumn(INTERCEPT)] if self.has_intercept else []
         return FixedPart((*constant, *columns), {}, tuple(names))
+
+    @property
+    def fixed_terms(self) -> dict[str, tuple[str, ...]]:
+        """The operands of every term of the fixed part but the constant and curves, as written."""
+        if self._fixed_matrix is not None:
+            return self._fixed_matrix.term_operands
+        names = [self.layout.columns[place] for place in self.fixed if place != CONSTANT]
+        return {name: (quoted(name),) for name in names}
+
+    def fixed_without(self, gone: Collection[str]) -> tuple[int, ...] | None:
+        """Return the places of the fixed columns of a model without some of `fixed_terms`.
+
+        The constant may be among them in the place of a term that spans it. None where the columns
+        of the other terms would be others than those that are there.
+        """
+        if self._fixed_matrix is None:
+            return tuple(p for p in self.fixed if p == CONSTANT or self.layout.columns[p] not in gone)
+        kept = self._fixed_matrix.columns_without(gone)
+        if kept is None:
+            return None
+        n_columns = len(self._fixed_matrix.names)
+        places = [self.fixed[column] for column in kept[0]]
+        constant = [CONSTANT] if kept[1] else []
+        return (*constant, *places, *self.fixed[n_columns:])
 
     @property
     def curves(self) -> list[FittedCurve]:

@@ -8,7 +8,7 @@ may name beside columns and known functions is their context, which the user giv
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -36,7 +36,14 @@ from skmixed.design.materializing import (
     learn_by_formulaic,
     replay_by_formulaic,
 )
-from skmixed.design.plain import TermColumns, fill, read_plain, replay_plain, structure_of
+from skmixed.design.plain import (
+    TermColumns,
+    fill,
+    kept_columns,
+    read_plain,
+    replay_plain,
+    structure_of,
+)
 from skmixed.design.records import read, write
 from skmixed.design.values import TRUTH_LEVELS
 from skmixed.design.wording import known_columns, row_numbers
@@ -118,6 +125,26 @@ class FormulaMatrix:
 
     def _label(self, term: TermColumns) -> str:
         return INTERCEPT if term.term == "1" else self.terms.restore(term.term)
+
+    @property
+    def term_operands(self) -> dict[str, tuple[str, ...]]:
+        """The operands of every term but the constant, as written."""
+        return {
+            name: operands
+            for name, operands in zip(self.terms.names, self.terms.keys, strict=True)
+            if operands
+        }
+
+    def columns_without(self, gone: Collection[str]) -> tuple[list[int], bool] | None:
+        """Return which columns a matrix without some terms has, and whether the constant beside.
+
+        None where other columns than these would span what is left.
+        """
+        kept = [
+            (term, name not in gone)
+            for term, name in zip(self.structure, self.terms.names, strict=True)
+        ]
+        return kept_columns(kept, self.terms.products, self.learned.levels)
 
     @property
     def has_intercept(self) -> bool:

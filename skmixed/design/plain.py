@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from itertools import chain, product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ import pandas as pd
 from skmixed.core.linalg import FloatArray
 from skmixed.design.grammar.expressions import FormulaTerms
 from skmixed.design.grammar.functions import CONSTANTS, ELEMENTWISE
-from skmixed.design.grammar.terms import ONE, Operand
+from skmixed.design.grammar.terms import ONE, Operand, Product
 from skmixed.design.values import is_categorical, truth_levels
 from skmixed.design.wording import first_values
 
@@ -188,6 +189,56 @@ def structure_of(
         columns = tuple((1.0, scoped) for scoped in products)
         found.append(TermColumns(":".join(texts) or "1", tuple(names), columns))
     return tuple(found)
+
+
+def kept_columns(
+    structure: Sequence[tuple[TermColumns, bool]],  # and whether the term is kept
+    products: Sequence[Product],  # of the terms
+    levels: Mapping[str, Any],  # of categorical operands
+) -> tuple[list[int], bool] | None:
+    """Return the columns that span the kept terms, and whether the constant is needed beside.
+
+    What a term spans is products of its operands, of categories with and without them; a column
+    stands for one or several. None where no choice of columns spans the kept terms and no more.
+    """
+    wanted: set[frozenset[str]] = set()
+    for (_, is_kept), term in zip(structure, products, strict=True):
+        if is_kept:
+            texts = [operand.text for operand in term if term != ONE]
+            wanted |= _spanned([(text, False) for text in texts], levels)
+    covered: set[frozenset[str]] = set()
+    columns, start = [], 0
+    for each, _ in structure:
+        sizes = _sizes(each, levels)
+        if sizes is None:
+            return None
+        for (_, scoped), size in zip(each.products, sizes, strict=True):
+            span = _spanned(scoped, levels)
+            if span <= wanted:
+                columns += range(start, start + size)
+                covered |= span
+            start += size
+    missing = wanted - covered
+    return (columns, bool(missing)) if missing <= {frozenset()} else None
+
+
+def _spanned(scoped: Sequence[tuple[str, bool]], levels: Mapping[str, Any]) -> set[frozenset[str]]:
+    """Return the products that columns span; those of all levels span what is without them, too."""
+    choices = [[text] if cut or text not in levels else [text, ""] for text, cut in scoped]
+    return {frozenset(text for text in chosen if text) for chosen in product(*choices)}
+
+
+def _sizes(term: TermColumns, levels: Mapping[str, Any]) -> list[int] | None:
+    """Return how many columns every product of a term has, None where that is not known."""
+    if len(term.products) == 1:
+        return [len(term.names)]
+    sizes = [_n_coded(scoped, levels) for _, scoped in term.products]
+    return sizes if sum(sizes) == len(term.names) else None
+
+
+def _n_coded(scoped: Scoped, levels: Mapping[str, Any]) -> int:
+    """Count the columns of a product whose numbers have one each."""
+    return prod(len(levels[text]) - cut for text, cut in scoped if levels.get(text))
 
 
 def _joined(products: Sequence[Scoped]) -> list[Scoped]:

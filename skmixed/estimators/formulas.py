@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from skmixed.core.linalg import FloatArray
 from skmixed.estimators.generalized_regressor import FamilyName, MixedGeneralizedRegressor
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.nonlinear_regressor import MixedNonlinearRegressor
 from skmixed.estimators.ordinal_classifier import OrdinalMixedClassifier
 from skmixed.estimators.reading._curve_formula import CurveFormula
 from skmixed.estimators.reading._formula_rows import FormulaRows, fixed_text, random_text
+
+Fitted = TypeVar("Fitted", bound=MixedEstimator[Any])
 
 # What the formula and the arguments of R decide already, and where.
 _DECIDED = {
@@ -53,6 +57,56 @@ def _check_call(
     for name, instead in decided.items():
         if name in params:
             raise TypeError(f"{caller} takes no {name!r}: {instead}")
+
+
+def fit_formula(
+    model: Fitted, formula: str, data: Any, weights: Any = None, na_action: str = "drop"
+) -> Fitted:
+    """Fit an estimator to the rows of a data frame that a whole formula names.
+
+    `random` and `fixed` of the estimator become those of the formula; all else is its parameters.
+    """
+    read, response, weights = read_formula(model, formula, data, weights, na_action)
+    model.random, model.fixed = random_text(read.parts.random), fixed_text(read.parts)
+    read.fit(model, response, weights)
+    return model
+
+
+def read_formula(
+    model: MixedEstimator[Any], formula: str, data: Any, weights: Any, na_action: str
+) -> tuple[FormulaRows, Any, FloatArray | None]:
+    """Return the rows that a whole formula names, their response, (n,), and weights, (n,).
+
+    The response is such as `fit` of the estimator takes.
+    """
+    is_ordinal = isinstance(model, OrdinalMixedClassifier)
+    read = FormulaRows.read(
+        formula,
+        data,
+        weights,
+        na_action,
+        model.context,
+        getattr(model, "exposure", None),
+        residual=getattr(model, "residual", None),
+        of_categories=is_ordinal,
+    )
+    if is_ordinal:
+        return read, read.categories(), read.weights
+    if isinstance(model, MixedGeneralizedRegressor):
+        return read, *_events(read, model.family)
+    return read, read.evaluate(str(read.parts.response)), read.weights
+
+
+def _events(read: FormulaRows, family: str) -> tuple[FloatArray, FloatArray | None]:
+    """Return the response of a generalized model, (n,), shares of ``cbind``, and its weights."""
+    counts = read.trials(family)
+    if counts is None:
+        response = read.evaluate(str(read.parts.response), has_outcomes=family == "binomial")
+        return response, read.weights
+    total = counts.sum(axis=1)
+    weights = total if read.weights is None else total * read.weights
+    share = np.divide(counts[:, 0], total, out=np.zeros(len(total)), where=total > 0.0)
+    return share, weights
 
 
 def lmer(
@@ -124,18 +178,15 @@ def lmer(
     1743.6283
     """
     _check_call("lmer", formula, data, params, _DECIDED)
-    read = FormulaRows.read(formula, data, weights, na_action, context, residual=residual)
     model = MixedLinearRegressor(
-        random=random_text(read.parts.random),
-        fixed=fixed_text(read.parts),
         context=context,
         residual=residual,
         method="reml" if reml else "ml",
         weighting="precision",
         **params,
     )
-    read.fit(model, read.evaluate(str(read.parts.response)), read.weights, params)
-    return model
+    return fit_formula(model, formula, data, weights, na_action)
+
 
 
 def glmer(
@@ -219,18 +270,7 @@ def glmer(
     array([1.72])
     """
     _check_call("glmer", formula, data, params, _DECIDED_FOR_GLMER)
-    read = FormulaRows.read(formula, data, weights, na_action, context, exposure)
-    response, weights = read.trials(family), read.weights
-    if response is None:
-        is_binomial = family == "binomial"
-        response = read.evaluate(str(read.parts.response), has_outcomes=is_binomial)
-    else:
-        total = response.sum(axis=1)
-        weights = total if weights is None else total * weights
-        response = np.divide(response[:, 0], total, out=np.zeros(len(total)), where=total > 0.0)
     model = MixedGeneralizedRegressor(
-        random=random_text(read.parts.random),
-        fixed=fixed_text(read.parts),
         context=context,
         family=family,
         link=link,
@@ -238,8 +278,8 @@ def glmer(
         quadrature=quadrature,
         **params,
     )
-    read.fit(model, response, weights, params)
-    return model
+    return fit_formula(model, formula, data, weights, na_action)
+
 
 
 def clmm(
@@ -322,17 +362,8 @@ def clmm(
     array([-0.9])
     """
     _check_call("clmm", formula, data, params, _DECIDED_FOR_GLMER)
-    read = FormulaRows.read(formula, data, weights, na_action, context, of_categories=True)
-    model = OrdinalMixedClassifier(
-        random=random_text(read.parts.random),
-        fixed=fixed_text(read.parts),
-        context=context,
-        link=link,
-        quadrature=quadrature,
-        **params,
-    )
-    read.fit(model, read.categories(), read.weights, params)
-    return model
+    model = OrdinalMixedClassifier(context=context, link=link, quadrature=quadrature, **params)
+    return fit_formula(model, formula, data, weights, na_action)
 
 
 def nlmer(
@@ -423,7 +454,5 @@ def nlmer(
         weighting="precision",
         **params,
     )
-    replace(read, text=formula).fit(
-        model, read.evaluate(str(read.parts.response)), read.weights, params
-    )
+    replace(read, text=formula).fit(model, read.evaluate(str(read.parts.response)), read.weights)
     return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -105,36 +105,66 @@ def ranova(
     if not fit.spec.terms:
         raise ValueError("the model has no random terms to drop")
     check_unpenalised(fit, "a comparison of likelihoods")
-    refit = _refitting(model, fit, (X, y, sample_weight, groups))
+    refit = refitting(model, fit, (X, y, sample_weight, groups), "a test of the random terms")
     slopes = design_of(model).slopes
-    fits, names = [fit], ["<none>"]
-    for name, terms in _reductions(fit, slopes, reduce_terms):
-        names.append(name)
-        fits.append(refit(terms))
-    rows = [_row(each, None if each is fit else fit) for each in fits]
-    frame = pd.DataFrame(rows, index=pd.Index(names))
-    restricted = fit.spec.method == "reml"
-    notes = ["By restricted likelihood." if restricted else "By maximum likelihood."]
-    if any(not each.report.converged for each in fits):
-        notes.append("The search of some model did not converge: its figures may be wrong.")
-    if not frame["p_boundary"].isna().all():
-        notes.append(BOUNDARY_NOTE)
-    return Table(f"Random terms dropped one at a time: {formula_of(model)}", frame, tuple(notes))
+    frame, notes = reduced_fits(fit, slopes, refit, reduce_terms=reduce_terms).tabulated(fit)
+    return Table(f"Random terms dropped one at a time: {formula_of(model)}", frame, notes)
 
 
-def _refitting(model: Any, fit: MixedFit, rows: GivenRows) -> Callable[[Terms], MixedFit]:
-    """Return what fits a model with other random terms; `rows` are X, y, weights and groups."""
+Refitting = Callable[..., MixedFit]
+"""Fits a variant of a model to the same data; its arguments are fields of `ModelSpec`."""
+
+
+def refitting(model: Any, fit: MixedFit, rows: GivenRows, use: str) -> Refitting:
+    """Return what fits variants of a model; `rows` are X, y, weights and groups, for a `use`."""
     if isinstance(fit, Fit):
         check_exact(fit, "a comparison of likelihoods")
-        return lambda terms: fit.refit(terms=terms)
-    observations = observations_of_fit(model, *rows, "a test of the random terms")
-    return lambda terms: GeneralizedFit.of(
+        return lambda **changes: fit.refit(**changes)
+    observations = observations_of_fit(model, *rows, use)
+    return lambda **changes: GeneralizedFit.of(
         observations.layout,
         observations.given,
-        replace(fit.spec, terms=terms),
+        replace(fit.spec, **changes),
         fit.family,
         offset=observations.offset,
         quadrature=fit.quadrature,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReducedFits:
+    """Fits without one random term, or one slope, each."""
+
+    names: tuple[str, ...]  # of what is left out
+    fits: tuple[MixedFit, ...]
+    slopes: tuple[tuple[Slopes, ...], ...]  # that are left, of every term of every fit
+
+    def tabulated(self, fit: MixedFit) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """Compare them with the fit that has all terms; return the figures, and notes on them."""
+        rows = [_row(each, None if each is fit else fit) for each in (fit, *self.fits)]
+        frame = pd.DataFrame(rows, index=pd.Index(["<none>", *self.names]))
+        restricted = fit.spec.method == "reml"
+        notes = ["By restricted likelihood." if restricted else "By maximum likelihood."]
+        if any(not each.report.converged for each in (fit, *self.fits)):
+            notes.append("The search of some model did not converge: its figures may be wrong.")
+        if not frame["p_boundary"].isna().all():
+            notes.append(BOUNDARY_NOTE)
+        return frame, tuple(notes)
+
+
+def reduced_fits(
+    fit: MixedFit,
+    slopes: tuple[Slopes, ...],  # of every random term
+    refit: Callable[..., MixedFit],
+    *,
+    reduce_terms: bool = True,
+) -> ReducedFits:
+    """Fit every reduction of the random part."""
+    found = list(_reductions(fit, slopes, reduce_terms))
+    return ReducedFits(
+        tuple(name for name, _, _ in found),
+        tuple(refit(terms=terms) for _, terms, _ in found),
+        tuple(left for _, _, left in found),
     )
 
 
@@ -150,15 +180,16 @@ def _row(fit: MixedFit, larger: MixedFit | None) -> dict[str, float]:
 
 def _reductions(
     fit: MixedFit, slopes: tuple[Slopes, ...], reduce_terms: bool
-) -> Iterator[tuple[str, Terms]]:
-    """Yield the name of every reduction and the random terms that it leaves."""
+) -> Iterator[tuple[str, Terms, tuple[Slopes, ...]]]:
+    """Yield the name of every reduction, the random terms that it leaves, and their slopes."""
     terms, end = fit.spec.terms, 0
     for parts in wholes(terms):
         term, place, end = parts[0], end, end + len(parts)
         of_term, others = slopes[place], terms[:place] + terms[end:]
-        text = _text(fit, term, of_term)
+        of_others = slopes[:place] + slopes[end:]
+        text = term_text(fit, term, of_term)
         if not reduce_terms or not of_term:
-            yield text, others
+            yield text, others, of_others
             continue
         for name, columns in of_term:
             left = tuple(column for column in term.columns if column not in columns)
@@ -166,8 +197,13 @@ def _reductions(
             again = not left and any(
                 other.factor == term.factor and CONSTANT in other.columns for other in others
             )
-            smaller = others if again else (*terms[:place], *reduced, *terms[end:])
-            yield f"{name} in {text}", smaller
+            if again:
+                yield f"{name} in {text}", others, of_others
+                continue
+            rest = tuple(slope for slope in of_term if slope[1] != columns)
+            smaller = (*terms[:place], *reduced, *terms[end:])
+            of_smaller = (*slopes[:place], *(rest,) * len(reduced), *slopes[end:])
+            yield f"{name} in {text}", smaller, of_smaller
 
 
 def _of_columns(term: Term, columns: tuple[int, ...]) -> Terms:
@@ -176,7 +212,7 @@ def _of_columns(term: Term, columns: tuple[int, ...]) -> Terms:
     return terms_of(term.factor, columns, name)
 
 
-def _text(fit: MixedFit, term: Term, slopes: Slopes) -> str:
+def term_text(fit: MixedFit, term: Term, slopes: Slopes) -> str:
     """Write a term as a formula does; of a curve it is what makes it more than a line."""
     if term.members:
         place = fit.products.layout.columns.index(term.curve)

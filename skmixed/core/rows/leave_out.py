@@ -117,16 +117,18 @@ def _rows_of_levels(codes: IntArray, levels: IntArray) -> Iterator[IntArray]:
     return (order[first:last] for first, last in ends.T)
 
 
-def rows_at_levels(fit: Fit, rows: Rows) -> Rows:
+def rows_at_levels(fit: Fit, rows: Rows, *, with_response: bool = True) -> Rows:
     """Return the rows of a fit, given in any order, with codes that count its levels.
 
-    Raises ValueError if these are other rows: their number, their levels or sums of squares differ.
+    They may have another response unless it is to be theirs, too. Raises ValueError if these are
+    other rows: their number, their levels or sums of squares differ.
     """
     known = fit.products
-    other = ValueError(
-        "these are not the rows the model was fitted to: leaving rows out needs the same X, y, "
-        "sample_weight and groups as fit, in any order"
-    )
+    if with_response:
+        needed = "leaving rows out needs the same X, y, sample_weight and groups as fit"
+    else:
+        needed = "another response needs the same X, sample_weight and groups as fit"
+    other = ValueError(f"these are not the rows the model was fitted to: {needed}, in any order")
     if len(rows.columns) != known.n_rows:
         raise other
     try:
@@ -136,7 +138,9 @@ def rows_at_levels(fit: Fit, rows: Rows) -> Rows:
     weights = in_unit(rows.weights, known.unit)
     gram = gram_matrix(apply_basis(rows.columns, known.basis), weights)
     roots = np.sqrt(np.diag(known.gram))
-    if (np.abs(gram - known.gram) > _SAME_SUMS * np.outer(roots, roots)).any():
+    differs = np.abs(gram - known.gram) > _SAME_SUMS * np.outer(roots, roots)
+    compared = slice(None if with_response else -1)
+    if differs[compared, compared].any():
         raise other
     return rows
 

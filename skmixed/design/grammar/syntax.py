@@ -99,7 +99,7 @@ def split_formula(text: str) -> FormulaParts:
     random: list[RandomTerm] = []
     offsets: list[str] = []
     smooths: list[SmoothTerm] = []
-    for sign, summand in _formula_summands(right):
+    for sign, summand in formula_summands(right):
         if is_smooth(summand):
             smooths.append(_added_smooth(sign, summand))
         elif is_random(summand):
@@ -126,7 +126,7 @@ def _added_smooth(sign: int, summand: Phrase) -> SmoothTerm:
     return smooth_of(summand)
 
 
-def _formula_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
+def formula_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
     """Yield the terms of a sum, entering brackets that hold bars or offsets."""
     if is_random(phrase):
         yield 1, phrase
@@ -134,7 +134,7 @@ def _formula_summands(phrase: Phrase) -> Iterator[tuple[int, Phrase]]:
     for sign, summand in summands(phrase):
         is_sum = summand.is_group and not is_random(summand)
         if is_sum and sign > 0 and _own_term(summand) is not None:
-            yield from _formula_summands(summand)
+            yield from formula_summands(summand)
         else:
             yield sign, summand
 
@@ -207,7 +207,7 @@ def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
     for index in phrase.operators(BARS):
         raise phrase.error(BARE_BAR, phrase.tokens[index])
     terms: list[RandomTerm] = []
-    for sign, summand in _formula_summands(phrase):
+    for sign, summand in formula_summands(phrase):
         if is_smooth(summand):
             raise summand.error(
                 "a curve of all rows belongs to `fixed`, one a level into (s(x) | g)"

@@ -47,12 +47,23 @@ _WITHIN_BRACKETS = (
 _TOO_LONG = f"an expression is too long or too deep; {MAX_OPERATORS} operators are read at most"
 
 
-def expand(phrase: Phrase, columns: Sequence[str]) -> tuple[Product, ...]:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How operands are read."""
+
+    columns: Sequence[str]  # that "." stands for
+    code: Callable[[Phrase], str] | None  # writes one; None is as Python code
+
+
+def expand(
+    phrase: Phrase, columns: Sequence[str], code: Callable[[Phrase], str] | None = None
+) -> tuple[Product, ...]:
     """Return the terms of a formula; ``.`` stands for the sum of `columns`.
 
-    Raises NotATermError for what is no sum of terms.
+    `code` writes an operand, by default as Python code, and a name without backticks. Raises
+    NotATermError for what is no sum of terms.
     """
-    terms = list(_sum(phrase.content, columns, _CONSTANT).values())
+    terms = list(_sum(phrase.content, _Reading(columns, code), _CONSTANT).values())
     scaled = [tuple(each for each in term if each.kind != "literal") for term in terms]
     for term, rest in zip(terms, scaled, strict=True):
         quoted = any(each.kind == "literal" and each.text[0] in "'\"" for each in term)
@@ -63,7 +74,7 @@ def expand(phrase: Phrase, columns: Sequence[str]) -> tuple[Product, ...]:
     return tuple(sorted(terms, key=lambda term: sum(each.kind != "literal" for each in term)))
 
 
-def _sum(phrase: Phrase, columns: Sequence[str], found: _Sum) -> _Sum:
+def _sum(phrase: Phrase, reading: _Reading, found: _Sum) -> _Sum:
     """Add the summands of a phrase to what was found, or take out those with a minus.
 
     What was found before is the constant, or nothing within brackets.
@@ -75,7 +86,7 @@ def _sum(phrase: Phrase, columns: Sequence[str], found: _Sum) -> _Sum:
             is_zero = summand.text == "0"  # which is - 1
             if not is_whole and summand.text in ("0", "1"):
                 raise NotATermError(_WITHIN_BRACKETS)
-            terms = _CONSTANT if is_zero else _product(summand, columns)
+            terms = _CONSTANT if is_zero else _product(summand, reading)
             for key, term in terms.items():
                 if plus != is_zero:
                     found.setdefault(key, term)
@@ -88,20 +99,20 @@ def _sum(phrase: Phrase, columns: Sequence[str], found: _Sum) -> _Sum:
     return found
 
 
-def _product(phrase: Phrase, columns: Sequence[str]) -> _Sum:
+def _product(phrase: Phrase, reading: _Reading) -> _Sum:
     rules = {
         "*": lambda left, right: _union(left, right, _crossed(left, right)),
         "/": _nested,
     }
-    return _folded(phrase, rules, lambda part: _within(part, columns))
+    return _folded(phrase, rules, lambda part: _within(part, reading))
 
 
-def _within(phrase: Phrase, columns: Sequence[str]) -> _Sum:
-    return _folded(phrase, {"%in%": _inside}, lambda part: _interaction(part, columns))
+def _within(phrase: Phrase, reading: _Reading) -> _Sum:
+    return _folded(phrase, {"%in%": _inside}, lambda part: _interaction(part, reading))
 
 
-def _interaction(phrase: Phrase, columns: Sequence[str]) -> _Sum:
-    return _folded(phrase, {":": _crossed}, lambda part: _power(part, columns))
+def _interaction(phrase: Phrase, reading: _Reading) -> _Sum:
+    return _folded(phrase, {":": _crossed}, lambda part: _power(part, reading))
 
 
 def _folded(
@@ -123,31 +134,32 @@ def _folded(
     return found
 
 
-def _power(phrase: Phrase, columns: Sequence[str]) -> _Sum:
+def _power(phrase: Phrase, reading: _Reading) -> _Sum:
     cuts = phrase.operators({"^", "**"})
     if not cuts:
-        return _operand(phrase, columns)
+        return _operand(phrase, reading)
     exponent = phrase.between(cuts[0] + 1, None).content.text
     if not exponent.isdecimal() or int(exponent) == 0:
         raise NotATermError(f"the power '{exponent[:20]}' of a term is no positive integer")
     if len(exponent) > 2 or int(exponent) > _MAX_POWER:
         raise NotATermError(f"the power '{exponent[:20]}' is larger than {_MAX_POWER}")
-    base = found = _operand(phrase.between(0, cuts[0]), columns)
+    base = found = _operand(phrase.between(0, cuts[0]), reading)
     for _ in range(int(exponent) - 1):
         found = _crossed(found, base)
     return found
 
 
-def _operand(phrase: Phrase, columns: Sequence[str]) -> _Sum:
+def _operand(phrase: Phrase, reading: _Reading) -> _Sum:
     if phrase.is_group:
-        return _sum(phrase.between(1, -1), columns, {})
+        return _sum(phrase.between(1, -1), reading, {})
     first = phrase.tokens[0]
     if phrase.text == ".":
-        return _terms_of(Operand(name, "name") for name in columns)
+        return _terms_of(Operand(name, "name") for name in reading.columns)
     if len(phrase.tokens) > 1:
-        return _terms_of([Operand(_code(phrase), "code")])
+        return _terms_of([Operand((reading.code or _code)(phrase), "code")])
     if first.is_name:
-        return _terms_of([Operand(first.value, "name")])
+        text = first.value if reading.code is None else reading.code(phrase)
+        return _terms_of([Operand(text, "name")])
     if first.text == "0":
         raise NotATermError(_NOT_A_TERM)
     return _terms_of([Operand(first.text, "literal")])

@@ -111,6 +111,11 @@ def _close(opened: list[Token], piece: str, text: str, start: int) -> Token:
     return Token(kind, piece, start, bracket.depth, bracket.in_call)
 
 
+def quoted(name: str) -> str:
+    """Return a name as formulas take it, in backticks unless it is syntactic."""
+    return name if re.fullmatch(r"[A-Za-z_.][\w.]*", name) else f"`{name}`"
+
+
 def is_called(tokens: tuple[Token, ...], index: int) -> bool:
     """Tell whether a name is followed by the opening bracket of a call."""
     following = tokens[index + 1 : index + 2]

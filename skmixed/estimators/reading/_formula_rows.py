@@ -21,6 +21,7 @@ from skmixed.design.grammar.permitted import check_context
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.residual_terms import parse_residual
 from skmixed.design.grammar.syntax import FormulaParts, split_formula
+from skmixed.design.grammar.tokens import quoted
 from skmixed.design.values import find_missing, refuse_dates
 from skmixed.estimators.reading._columns import column_place
 from skmixed.estimators.reading._input_table import InputTable
@@ -119,10 +120,10 @@ class FormulaRows:
             raise ValueError(f"{self.parts.response} has {counts[row].min():g} in row {row}")
         return counts
 
-    def fit(self, model: Any, response: Any, weights: Any, params: Collection[str]) -> None:
-        """Fit an estimator with `params` given by the user to the rows."""
+    def fit(self, model: Any, response: Any, weights: Any) -> None:
+        """Fit an estimator to the rows."""
         table = self.table
-        if uses_all_columns(self.parts.fixed) or "group_features" in params:
+        if uses_all_columns(self.parts.fixed) or model.group_features is not None:
             table = table[list(self.features)]
         state = model.fit(table, response, weights)._state()
         model._fitted = replace(
@@ -280,11 +281,6 @@ def random_text(terms: tuple[RandomTerm, ...]) -> str | None:
 
 def _factor_text(term: RandomTerm) -> str:
     return ":".join(map(quoted, term.group)) if term.members is None else term.name
-
-
-def quoted(name: str) -> str:
-    """Return a name as formulas take it, in backticks unless it is syntactic."""
-    return name if re.fullmatch(r"[A-Za-z_.][\w.]*", name) else f"`{name}`"
 
 
 def fixed_text(parts: FormulaParts) -> str:

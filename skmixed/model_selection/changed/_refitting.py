@@ -1,0 +1,120 @@
+"""The model of a fit for another response to the same rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sklearn.base import clone
+
+from skmixed.core.batch.responses import replicate_products, sum_responses
+from skmixed.core.fit import Fit
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.rows.leave_out import rows_at_levels
+from skmixed.core.rows.monte_carlo import check_exact
+from skmixed.core.sums.crossproducts import CrossProducts
+from skmixed.design.grammar.expressions import uses_all_columns
+from skmixed.estimators.mixed._diagnosis import warn_about
+from skmixed.estimators.mixed._linear_state import LinearState, search_of
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.inference.fitted import snapshot
+from skmixed.model_selection.changed._updating import fitted_estimator
+
+
+def refit(
+    model: Any, y: Any, X: Any = None, *, sample_weight: Any = None, groups: Any = None
+) -> Any:
+    """Fit the model to another response of the same rows.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model of any kind. It stays as it is.
+    y : array-like of shape (n,)
+        The other response.
+    X, sample_weight, groups : array-like
+        The rows of the fit, as given to `fit`, which a model does not keep; of a model by a whole
+        formula X is the data frame, without the rows that were left out of the fit. Of one by
+        `glmer` with ``cbind`` y is the share of hits, and sample_weight the trials.
+
+    Returns
+    -------
+    estimator
+        A new one of the same class, fitted.
+
+    Raises
+    ------
+    ValueError
+        Without X, for other rows than those of the fit, and for what `fit` refuses as y.
+    TypeError
+        For what is no mixed model.
+
+    See Also
+    --------
+    update : Another formula, other rows or other parameters.
+    skmixed.inference.bootstrap : Refits to many responses that are drawn.
+
+    Notes
+    -----
+    In R: ``refit(m, newresp)``. A linear model keeps its cross-products, and rows are read for the
+    sums with the response alone; formulas learn nothing anew.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.model_selection import refit
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", data)
+    >>> refit(model, data["Reaction"] / 1000, data).coef_.round(5)
+    array([0.01047])
+    """
+    model = fitted_estimator(snapshot(model))
+    if X is None:
+        raise ValueError(
+            "another response needs the columns of the fit, which the model does not keep: pass "
+            "X, and sample_weight and groups if fit had them"
+        )
+    state = model._state()
+    is_summed = isinstance(state.fit, Fit) and not isinstance(state.fit, ResidualFit)
+    if is_summed and type(state) is LinearState and not state.fit.spec.relations:
+        return _from_sums(model, y, X, sample_weight, groups)
+    return fitted_again(model, y, X, sample_weight, groups)
+
+
+def _from_sums(
+    model: MixedEstimator[Any], y: Any, X: Any, sample_weight: Any, groups: Any
+) -> MixedEstimator[Any]:
+    state: LinearState = model._state()
+    fit = state.fit
+    rows, _ = model._series_of_fit(state, X, y, sample_weight, groups)  # type: ignore[attr-defined]
+    rows = rows_at_levels(fit, rows, with_response=False)
+    products = with_response(fit, rows)
+    found = Fit.of(products, fit.spec, *search_of(model, products, fit.spec))
+    warn_about(found)
+    again = clone(model)
+    again._fitted = replace(state, fit=found, posterior=found)
+    return again
+
+
+def with_response(fit: Fit, rows: Any) -> CrossProducts:
+    """Return the cross-products of a fit with the response of the same rows in the place of its."""
+    check_exact(fit, "another response")
+    means = rows.columns[:, list(fit.spec.fixed)] @ fit.beta
+    responses = sum_responses(fit, rows, (rows.columns[:, -1] - means)[:, None])
+    return replicate_products(fit, responses, 0)
+
+
+def fitted_again(
+    model: MixedEstimator[Any], y: Any, X: Any, sample_weight: Any, groups: Any
+) -> MixedEstimator[Any]:
+    """Fit an estimator like a fitted one to rows with another response."""
+    state, again = model._state(), clone(model)
+    if isinstance(state.fit, NonlinearFit):
+        again.set_params(start=state.start_again)
+    if state.fixed is not None and uses_all_columns(state.fixed.fixed):
+        X = X[list(state.columns.names)]
+    again.fit(X, y, sample_weight, groups=groups)
+    again._fitted = replace(again._state(), text=state.text, n_dropped=state.n_dropped)
+    return again

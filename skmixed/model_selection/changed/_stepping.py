@@ -1,0 +1,376 @@
+"""Terms taken out of a model, or into it, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.inference.fitted import snapshot
+from skmixed.inference.fixed_effects.testing import DfMethod, check_probability
+from skmixed.inference.table import Table, TabularResult
+from skmixed.model_selection.changed._term_changes import (
+    BY_RATIO,
+    Larger,
+    added_ratios,
+    added_tests,
+    additions,
+    by_f,
+    check_kind,
+    f_note,
+    larger_models,
+    named_terms,
+    random_additions,
+)
+from skmixed.model_selection.changed._updating import (
+    GivenRows,
+    changed,
+    evaluated,
+    fitted_estimator,
+    formula_text,
+)
+from skmixed.model_selection.changed._variants import NONE, Variant, ratio_row
+
+Direction = Literal["backward", "forward", "both"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Steps(TabularResult):
+    """What became of a model step by step.
+
+    Parameters
+    ----------
+    random, fixed : DataFrame
+        Tests of the random terms and of the fixed part, those that led to a step first. The column
+        step counts the steps, 0 for a term that stays, or stays out; change is "dropped" or
+        "added".
+    formula : str
+        The model that is left.
+    selected : estimator or None
+        It, fitted; None where that takes rows that were not given.
+    notes : tuple of str
+        How the figures were computed.
+
+    See Also
+    --------
+    step : Makes it.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.model_selection import step
+    >>> model = lmer("Reaction ~ Days + I(Days^2) + (Days | Subject)", load_sleepstudy())
+    >>> step(model).formula
+    'Reaction ~ Days + (1 + Days | Subject)'
+    """
+
+    random: pd.DataFrame
+    fixed: pd.DataFrame
+    formula: str
+    selected: Any
+    notes: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> Any:
+        """The model that is left, fitted.
+
+        Raises ValueError where it is another than the one to begin with and there were no rows.
+        """
+        if self.selected is None:
+            raise ValueError(
+                f"{self.formula} is another model, which needs the rows to be fitted: pass X to "
+                "step, or the formula to update"
+            )
+        return self.selected
+
+    def _table(self) -> Table:
+        shown = ["step", "change", "num_df", "df", "statistic", "p_value"]
+        parts = [
+            each.assign(part=name)
+            for name, each in (("random", self.random), ("fixed", self.fixed))
+            if len(each)
+        ]
+        frame = pd.concat(parts) if parts else pd.DataFrame(columns=["part"])
+        frame = frame.reindex(columns=["part", *shown])
+        return Table(f"Steps to {self.formula}", frame, self.notes)
+
+
+def step(
+    model: Any,
+    *,
+    direction: Direction = "backward",
+    scope: str | Sequence[str] | None = None,
+    alpha_random: float = 0.1,
+    alpha_fixed: float = 0.05,
+    keep: Sequence[str] = (),
+    df: DfMethod = "auto",
+    X: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    groups: Any = None,
+) -> Steps:
+    """Take terms out of a model until all that are left matter, or others in.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model, linear or generalized.
+    direction : {"backward", "forward", "both"}, default="backward"
+        Terms are taken out, those of `scope` in, or after every term that is in others out again.
+    scope : str, list of str or None, default=None
+        What may be taken in, as for `add1`: ``"~ . + x + z + (1 | item)"``.
+    alpha_random : float, default=0.1
+        A random term with a larger p-value goes, and one with a smaller comes in; 1 lets the random
+        part be.
+    alpha_fixed : float, default=0.05
+        The same of the fixed part.
+    keep : list of str, default=()
+        Terms of the fixed part that stay.
+    df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
+        Where denominator degrees of freedom come from, as in `drop1`.
+    X, y, sample_weight, groups : array-like, default=None
+        The rows of the fit, for the model that is left, for terms that come in, and for generalized
+        models.
+
+    Returns
+    -------
+    Steps
+        Tables of all tests, the formula that is left, and the model.
+
+    Raises
+    ------
+    ValueError
+        For an unknown direction, forward without `scope` or rows, terms to keep that are not there,
+        and as in `drop1`.
+    TypeError
+        For nonlinear models and posteriors.
+
+    See Also
+    --------
+    drop1, add1 : One step.
+    skmixed.inference.ranova : One step of the random part.
+
+    Notes
+    -----
+    In R: ``step`` of lmerTest, which is backward. First the random part: of the reductions of
+    `skmixed.inference.ranova` the one with the largest p-value is taken, as long as it is above
+    `alpha_random`. Then the fixed part by `drop1`: F tests, or likelihood ratios of a generalized
+    model. P-values of random terms are those of chi-squared, as there. After any such search
+    p-values and intervals of what is left are too small, as if nothing had been searched [1]_.
+
+    References
+    ----------
+    .. [1] Harrell, F. E. (2015). Regression modeling strategies. Springer,
+       :doi:`10.1007/978-3-319-19425-7`, section 4.3.
+    .. [2] Kuznetsova, A., Brockhoff, P. B. & Christensen, R. H. B. (2017). lmerTest package: tests
+       in linear mixed effects models. Journal of Statistical Software 82(13),
+       :doi:`10.18637/jss.v082.i13`.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.model_selection import step
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + I(Days^2) + (Days | Subject)", data)
+    >>> steps = step(model, X=data)
+    >>> print(steps)
+    Steps to Reaction ~ Days + (1 + Days | Subject)
+                                part step  change num_df  df statistic p_value
+    Days in (Days | Subject)  random    0                  2    43.154 <0.0001
+    I(Days ** 2)               fixed    1 dropped      1 143    1.6558  0.2003
+    Days                       fixed    0              1  17    45.853 <0.0001
+    Random terms: likelihood ratios, restricted.
+    Degrees of freedom by Satterthwaite's method.
+    >>> steps.model.coef_.round(2)
+    array([10.47])
+    """
+    model = fitted_estimator(snapshot(model))
+    if direction not in ("backward", "forward", "both"):
+        raise ValueError(f"direction={direction!r} is not 'backward', 'forward' or 'both'")
+    for alpha in (alpha_random, alpha_fixed):
+        if alpha not in (0, 1):
+            check_probability(alpha)
+    rows = GivenRows(X, y, sample_weight, groups, "raise")
+    check_kind(model, "step")
+    if direction != "backward" and scope is None:
+        raise ValueError(f"direction={direction!r} takes terms in: say which by scope='~ . + x'")
+    if direction != "backward" and not rows.are_there:
+        raise ValueError("further terms need the rows, which the model does not keep: pass X")
+    begin = _Place.of(model, rows)
+    search = _Search(rows, direction, scope or (), named_terms(begin.variant, keep), df)
+    end = search.random_part(begin, alpha_random)
+    end = search.fixed_part(end, alpha_fixed)
+    return search.steps(model, end)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Where a search is: a fitted model, and what is left of it."""
+
+    model: MixedEstimator[Any]
+    variant: Variant
+
+    @classmethod
+    def of(cls, model: MixedEstimator[Any], rows: GivenRows) -> _Place:
+        return cls(model, Variant.of(model, evaluated(model, rows), "step"))
+
+    @property
+    def formula(self) -> str:
+        """The formula of what is left."""
+        parts = self.variant.parts(self.model)
+        return formula_text(replace(parts, response=parts.response or "y"))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was taken out."""
+        return self.variant.fit is self.model._state().fit
+
+    def fitted(self, rows: GivenRows) -> _Place:
+        """Return the place with a model of its own; needs the rows."""
+        if self.is_whole:
+            return self
+        parts = self.variant.parts(self.model)
+        text = formula_text(parts) if parts.response else formula_text(parts).partition("~")[2]
+        return _Place.of(changed(self.model, text, rows, {}), rows)
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """A search, and the tests that it has made."""
+
+    rows: GivenRows
+    direction: Direction
+    scope: str | Sequence[str]
+    keep: tuple[str, ...]
+    df: DfMethod
+    random: list[pd.DataFrame] = field(default_factory=list)
+    fixed: list[pd.DataFrame] = field(default_factory=list)
+
+    def random_part(self, place: _Place, alpha: float) -> _Place:
+        """Step until no random term goes or comes."""
+        fit = place.variant.fit
+        if fit.spec.terms or self.direction != "backward":
+            first = pd.DataFrame([ratio_row(fit, None)], index=[NONE])
+            self.random.append(first.assign(step=np.nan, change=""))
+        return self._stepped(place, alpha, self.random, self._random_moves)
+
+    def fixed_part(self, place: _Place, alpha: float) -> _Place:
+        """Step until no term of the fixed part goes or comes."""
+        return self._stepped(place, alpha, self.fixed, self._fixed_moves)
+
+    def _stepped(
+        self, place: _Place, alpha: float, tables: list[pd.DataFrame], moves: _Moves
+    ) -> _Place:
+        n_steps, known = 0, {place.formula}
+        while True:
+            rest = []
+            for frame, change, move in moves(place):
+                name = _chosen(frame, change, alpha, self.keep)
+                following = None if name is None else move(name)
+                if following is not None and following.formula not in known:
+                    break
+                rest.append(frame.assign(step=0, change=""))
+            else:
+                tables += rest
+                return place
+            assert following is not None  # by the condition above
+            n_steps += 1
+            tables.append(frame.loc[[name]].assign(step=n_steps, change=change))
+            place = following
+            known.add(place.formula)
+
+    def _random_moves(self, place: _Place) -> Iterator[_Move]:
+        variant = place.variant
+        if self.direction != "forward" and variant.fit.spec.terms:
+            reduced = variant.random_reductions()
+            frame = reduced.tabulated(variant.fit)[0].drop(index=NONE)
+
+            def drop(name: str) -> _Place:
+                number = reduced.names.index(name)
+                fit, slopes = reduced.fits[number], reduced.slopes[number]
+                return replace(place, variant=replace(variant, fit=fit, slopes=slopes))
+
+            yield frame, "dropped", drop
+        if self.direction != "backward":
+            yield from self._additions(place, 1, random_additions)
+
+    def _fixed_moves(self, place: _Place) -> Iterator[_Move]:
+        variant = place.variant
+        is_f = by_f(variant.fit, "auto")
+        if self.direction != "forward":
+            names = variant.droppable
+            if is_f:
+                frame = variant.dropped_tests(names, self.df)
+            else:
+                frame = variant.dropped_ratios(names).drop(index=NONE)
+
+            def drop(name: str) -> _Place:
+                return replace(place, variant=variant.without(name))
+
+            yield frame, "dropped", drop
+        if self.direction != "backward":
+
+            def compared(model: MixedEstimator[Any], larger: Larger) -> pd.DataFrame:
+                return added_tests(model, larger, self.df) if is_f else added_ratios(model, larger)
+
+            yield from self._additions(place, 0, compared)
+
+    def _additions(
+        self,
+        place: _Place,
+        kind: int,  # of the two of `additions`
+        compared: Callable[[MixedEstimator[Any], Larger], pd.DataFrame],
+    ) -> Iterator[_Move]:
+        model = place.fitted(self.rows).model
+        terms = additions(model, self.scope)[kind]
+        if not terms:
+            return
+        larger = larger_models(model, terms, self.rows)
+        frame = compared(model, larger).drop(index=NONE, errors="ignore")
+        yield frame, "added", lambda name: _Place.of(larger[name], self.rows)
+
+    def steps(self, model: MixedEstimator[Any], end: _Place) -> Steps:
+        """Put together what was found."""
+        selected: Any = end.model
+        if not end.is_whole:
+            selected = end.fitted(self.rows).model if self.rows.are_there else None
+        is_f, method = by_f(end.variant.fit, "auto"), end.variant.fit.spec.method
+        notes = []
+        if self.random:
+            restricted = ", restricted" if method == "reml" else ""
+            notes.append(f"Random terms: likelihood ratios{restricted}.")
+        notes.append(f_note(end.variant.fit, self.df) if is_f else BY_RATIO)
+        return Steps(
+            _stacked(self.random), _stacked(self.fixed), end.formula, selected, tuple(notes)
+        )
+
+
+_Move = tuple[pd.DataFrame, str, Callable[[str], _Place]]
+"""Tests of terms, what becomes of the one that is chosen, and where that leads."""
+_Moves = Callable[[_Place], Iterator[_Move]]
+
+
+def _chosen(frame: pd.DataFrame, change: str, alpha: float, keep: Sequence[str]) -> str | None:
+    """Return the term that goes, having the largest p-value, or comes, having the smallest."""
+    p_values = frame["p_value"].drop(index=list(keep), errors="ignore").dropna()
+    if not len(p_values):
+        return None
+    name = p_values.idxmax() if change == "dropped" else p_values.idxmin()
+    is_wanted = p_values[name] > alpha if change == "dropped" else p_values[name] < alpha
+    return str(name) if is_wanted else None
+
+
+def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables under each other, how a term fared first."""
+    tables = [each for each in tables if len(each)]
+    if not tables:
+        return pd.DataFrame(columns=["step", "change"])
+    frame = pd.concat([each.dropna(axis=1, how="all") for each in tables])
+    first = ["step", "change"]
+    return frame[[*first, *(name for name in frame.columns if name not in first)]]

@@ -1,0 +1,324 @@
+"""Tests of single terms: each left out of a model, or added to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from skmixed.core.fit import Fit
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
+from skmixed.design.grammar.updating import fixed_terms_of, spelled, updated_parts
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.estimators.reading._formula_rows import random_text
+from skmixed.inference.comparable import check_same_data
+from skmixed.inference.compare import BOUNDARY_NOTE, ratio_test
+from skmixed.inference.fitted import MixedFit, check_unpenalised, formula_of, snapshot
+from skmixed.inference.fixed_effects.term_tests import marginal_tests
+from skmixed.inference.fixed_effects.testing import CoefficientTests, DfMethod
+from skmixed.inference.table import Table
+from skmixed.model_selection.changed._updating import (
+    GivenRows,
+    changed,
+    evaluated,
+    fitted_estimator,
+    parts_of,
+)
+from skmixed.model_selection.changed._variants import (
+    F_COLUMNS,
+    NONE,
+    RATIO_COLUMNS,
+    Variant,
+    f_row,
+    ratio_row,
+    row_frame,
+)
+
+TermTest = Literal["auto", "f", "lrt"]
+BY_RATIO = "Likelihood ratios by maximum likelihood."
+
+
+def drop1(
+    model: Any,
+    scope: str | Sequence[str] | None = None,
+    *,
+    test: TermTest = "auto",
+    df: DfMethod = "auto",
+    X: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    groups: Any = None,
+) -> Table:
+    """Test the terms of the fixed part by leaving each out in turn.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model, linear or generalized.
+    scope : str, list of str or None, default=None
+        The terms in question; a string is a formula, ``"~ x + z"``. None is all that can be left
+        out: those that no interaction contains.
+    test : {"auto", "f", "lrt"}, default="auto"
+        F tests, or likelihood ratios of fits by maximum likelihood. "auto" is "f" for linear
+        models, and "lrt" for generalized ones, which have no F test.
+    df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
+        Where denominator degrees of freedom of F come from, as in
+        `skmixed.inference.coefficient_table`.
+    X, y, sample_weight, groups : array-like, default=None
+        The rows of the fit, as given to `fit`, which generalized models are refitted to and do not
+        keep. Linear models need none.
+
+    Returns
+    -------
+    Table
+        With F a row a term: sum_sq, mean_sq, num_df, df (denominator), statistic and p_value. With
+        likelihood ratios first a row of the model, ``<none>``, then one of the model without each
+        term: n_parameters, log_likelihood, aic, statistic, df and p_value (chi-squared).
+
+    Raises
+    ------
+    ValueError
+        For terms that are not there or within others, for test="f" of a generalized model, one
+        with a `prior`, and a generalized one without rows.
+    TypeError
+        For nonlinear models and posteriors.
+
+    See Also
+    --------
+    add1 : Terms that are not in the model.
+    step : Takes terms out until all that are left matter.
+    skmixed.inference.anova : Tests of types I, II and III of all terms.
+
+    Notes
+    -----
+    In R: ``drop1`` of lmerTest for F, ``drop1(test = "Chisq")`` of lme4 for likelihood ratios. All
+    variants of a linear model are fitted from its cross-products.
+
+    References
+    ----------
+    .. [1] Kuznetsova, A., Brockhoff, P. B. & Christensen, R. H. B. (2017). lmerTest package: tests
+       in linear mixed effects models. Journal of Statistical Software 82(13),
+       :doi:`10.18637/jss.v082.i13`.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.model_selection import drop1
+    >>> model = lmer("Reaction ~ Days + I(Days^2) + (Days | Subject)", load_sleepstudy())
+    >>> print(drop1(model, test="lrt").to_frame()[["aic", "statistic", "p_value"]].round(3))
+                       aic  statistic  p_value
+    <none>        1764.279        NaN      NaN
+    Days          1765.908      3.629    0.057
+    I(Days ** 2)  1763.939      1.660    0.198
+    """
+    model = fitted_estimator(snapshot(model))
+    rows = evaluated(model, GivenRows(X, y, sample_weight, groups))
+    variant = Variant.of(model, rows, "drop1")
+    names = _in_question(variant, scope)
+    title = f"Terms left out one at a time: {formula_of(model)}"
+    if by_f(variant.fit, test):
+        return Table(title, variant.dropped_tests(names, df), (f_note(variant.fit, df),))
+    return Table(title, variant.dropped_ratios(names), (BY_RATIO,))
+
+
+def by_f(fit: MixedFit, test: str) -> bool:
+    """Tell whether terms are tested by F. Raises ValueError where that is not known."""
+    if test not in ("auto", "f", "lrt"):
+        raise ValueError(f"test={test!r} is not one of 'auto', 'f' and 'lrt'")
+    if test == "f" and not isinstance(fit, Fit):
+        raise ValueError(
+            "a generalized model has no F test: take test='lrt', or Wald tests by "
+            "skmixed.inference.anova"
+        )
+    return test == "f" or (test == "auto" and isinstance(fit, Fit))
+
+
+def f_note(fit: MixedFit, df: DfMethod) -> str:
+    """Say where degrees of freedom come from."""
+    return CoefficientTests.of(fit, df).note
+
+
+def _in_question(variant: Variant, scope: str | Sequence[str] | None) -> Sequence[str]:
+    """Return the terms to be left out. Raises ValueError for those that cannot be."""
+    droppable = variant.droppable
+    if scope is None:
+        return droppable
+    names = named_terms(variant, scope)
+    for name in names:
+        if name not in droppable:
+            raise ValueError(
+                f"{name!r} is within another term, so that it cannot be left out before that: what "
+                f"can be are {droppable}"
+            )
+    return names
+
+
+def named_terms(variant: Variant, asked: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of terms that a user has spelled; raises ValueError if one is not there."""
+    text = asked if isinstance(asked, str) else " + ".join(asked)
+    known = {identity(operands): name for name, operands in variant.terms.items()}
+    terms = fixed_terms_of(text.partition("~")[2] or text) if text else []
+    unknown = [":".join(each) for each in terms if identity(each) not in known]
+    if unknown:
+        raise ValueError(f"{unknown} are no terms of the model, which has {list(variant.terms)}")
+    return tuple(known[identity(each)] for each in terms)
+
+
+def identity(operands: Sequence[str]) -> frozenset[str]:
+    """Return what identifies a term, however it is spelled."""
+    return frozenset(map(spelled, operands))
+
+
+def add1(
+    model: Any,
+    scope: str | Sequence[str],
+    *,
+    test: TermTest = "auto",
+    df: DfMethod = "auto",
+    X: Any = None,
+    y: Any = None,
+    sample_weight: Any = None,
+    groups: Any = None,
+) -> Table:
+    """Test terms that a model does not have by adding each in turn.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model, linear or generalized.
+    scope : str or list of str
+        The terms in question: a formula in which a dot stands for the model, ``"~ . + x + z"`` or
+        ``"~ .^2"``, or a list of terms, ``["x", "z"]``; of the fixed part, or random terms alone,
+        ``"~ . + (1 | item)"``. Interactions wait for the terms within them.
+    test : {"auto", "f", "lrt"}, default="auto"
+        As in `drop1`. Random terms are tested by likelihood ratios always.
+    df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
+        Where denominator degrees of freedom of F come from, as in
+        `skmixed.inference.coefficient_table`.
+    X, y, sample_weight, groups : array-like
+        The rows of the fit, which have the columns of the further terms: the data frame of a whole
+        formula as X alone, or all that was given to `fit`.
+
+    Returns
+    -------
+    Table
+        As `drop1`, a row a term added. Likelihood ratios are by the criterion of the model, for
+        random terms, which have p_boundary beside, as in `skmixed.inference.ranova`.
+
+    Raises
+    ------
+    ValueError
+        Without rows, for a scope without a further term or with ones of both kinds, for columns
+        that have missing values in rows of the fit, and as in `drop1`.
+    TypeError
+        For nonlinear models and posteriors.
+
+    See Also
+    --------
+    drop1 : Terms that are in the model.
+    update : Fits the model with a term more.
+
+    Notes
+    -----
+    In R: ``add1``, or ``anova`` of two fits. Every larger model is fitted to the rows.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.model_selection import add1
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", data)
+    >>> add1(model, "~ . + I(Days^2)", X=data).to_frame()[["statistic", "p_value"]].round(3)
+                  statistic  p_value
+    I(Days ** 2)      1.656      0.2
+    """
+    model = fitted_estimator(snapshot(model))
+    rows = GivenRows(X, y, sample_weight, groups, "raise")
+    if not rows.are_there:
+        raise ValueError("further terms need the rows, which the model does not keep: pass X")
+    check_kind(model, "add1")
+    fixed, random = additions(model, scope)
+    if not fixed and not random:
+        raise ValueError(f"{scope!r} has no term that the model does not have already")
+    if fixed and random:
+        raise ValueError(
+            "the scope has terms of the fixed part and random ones, whose tests differ: ask for "
+            "one kind at a time"
+        )
+    title = f"Terms added one at a time: {formula_of(model)}"
+    if random:
+        frame = random_additions(model, larger_models(model, random, rows))
+        note = "By restricted likelihood." if model.fit_.spec.method == "reml" else BY_RATIO
+        return Table(title, frame, (note, BOUNDARY_NOTE))
+    larger = larger_models(model, fixed, rows)
+    if by_f(model.fit_, test):
+        return Table(title, added_tests(model, larger, df), (f_note(model.fit_, df),))
+    return Table(title, added_ratios(model, larger), (BY_RATIO,))
+
+
+def check_kind(model: MixedEstimator[Any], use: str) -> None:
+    """Raise TypeError or ValueError for models whose likelihoods are not compared by terms."""
+    state = model._state()
+    rowless = isinstance(state.fit, Fit) or not hasattr(model, "fit_")
+    if rowless or isinstance(state.fit, NonlinearFit):
+        Variant.of(model, GivenRows(), use)
+    check_unpenalised(state.fit, use)
+
+
+def additions(model: MixedEstimator[Any], scope: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the terms of a scope that can be added next: of the fixed part, and random ones."""
+    parts = parts_of(model)
+    text = scope if isinstance(scope, str) else " + ".join([".", *scope])
+    upper = updated_parts(parts, text)
+    known = {identity(each) for each in fixed_terms_of(parts.fixed)}
+    new = {identity(each): ":".join(each) for each in fixed_terms_of(upper.fixed)}
+    new = {key: term for key, term in new.items() if key not in known}
+    fixed = [term for key, term in new.items() if not any(other < key for other in new)]
+    random = [str(random_text((each,))) for each in upper.random if each not in parts.random]
+    return fixed, random
+
+
+Larger = dict[str, MixedEstimator[Any]]
+"""Models with one term more, by the term."""
+
+
+def larger_models(model: MixedEstimator[Any], terms: Sequence[str], rows: GivenRows) -> Larger:
+    """Fit a model with each of some terms. Raises ValueError where these leave out rows."""
+    larger = {term: changed(model, f". ~ . + {term}", rows, {}) for term in terms}
+    for term, each in larger.items():
+        check_same_data([model._state().fit, each._state().fit], ["the model", f"that with {term}"])
+    return larger
+
+
+def added_tests(model: MixedEstimator[Any], larger: Larger, df: DfMethod) -> pd.DataFrame:
+    """Test by F what each term adds to a model, (n_terms, 6)."""
+    known, rows = model._state().design.fixed_terms, {}
+    for term, each in larger.items():
+        design = each._state().design
+        (name,) = (name for name in design.fixed_terms if name not in known)
+        tests = CoefficientTests.of(each, df)
+        rows[term] = f_row(tests.fit, marginal_tests(tests, design.fixed_part)[name])
+    return row_frame(rows, F_COLUMNS)
+
+
+def added_ratios(model: MixedEstimator[Any], larger: Larger) -> pd.DataFrame:
+    """Test the same by likelihood ratios, by maximum likelihood; first is the model's row."""
+    before = model._state().fit.with_method("ml")
+    fits = {term: each._state().fit.with_method("ml") for term, each in larger.items()}
+    return _compared(before, fits)[list(RATIO_COLUMNS)]
+
+
+def random_additions(model: MixedEstimator[Any], larger: Larger) -> pd.DataFrame:
+    """Compare models with one random term more by the criterion of the model."""
+    return _compared(model._state().fit, {term: e._state().fit for term, e in larger.items()})
+
+
+def _compared(before: MixedFit, fits: Mapping[str, MixedFit]) -> pd.DataFrame:
+    rows = {NONE: {**ratio_row(before, None), "p_boundary": np.nan}}
+    for term, fit in fits.items():
+        rows[term] = {**ratio_row(fit, None), **ratio_test(before, fit)}
+    return row_frame(rows, (*RATIO_COLUMNS, "p_boundary"))

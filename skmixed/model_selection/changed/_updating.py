@@ -1,0 +1,293 @@
+"""A fitted model with another formula, other rows or other parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sklearn.base import clone
+
+from skmixed.core.fit import Fit
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.design.grammar.expressions import uses_all_columns
+from skmixed.design.grammar.syntax import FormulaParts, split_formula
+from skmixed.design.grammar.updating import updated_parts
+from skmixed.estimators.formulas import fit_formula, nlmer, read_formula
+from skmixed.estimators.mixed._diagnosis import warn_about
+from skmixed.estimators.mixed._linear_state import LinearState, search_of
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.estimators.mixed._mixed_state import MixedState
+from skmixed.estimators.reading._formula_rows import fixed_text, random_text
+from skmixed.estimators.reading._training_data import declaration
+from skmixed.inference.fitted import snapshot
+
+_OF_THE_SEARCH = frozenset({"method", "solver", "max_iter", "tol", "n_jobs", "verbose"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenRows:
+    """The rows of a model, as users give them."""
+
+    X: Any = None  # a data frame with the response, of a model by a whole formula
+    y: Any = None
+    sample_weight: Any = None
+    groups: Any = None
+    na_action: str = "drop"
+
+    @property
+    def are_there(self) -> bool:
+        """Whether any are given."""
+        return self.X is not None
+
+
+def update(
+    model: Any,
+    formula: str | None = None,
+    data: Any = None,
+    y: Any = None,
+    *,
+    sample_weight: Any = None,
+    groups: Any = None,
+    na_action: str = "drop",
+    **params: Any,
+) -> Any:
+    """Fit a model that differs from another in its formula, rows or parameters.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model of any kind. It stays as it is.
+    formula : str or None, default=None
+        What changes, as in R's ``update``: a dot stands for what was on that side, so that
+        ``". ~ . - x + (1 | g)"`` takes a term out and adds another, and ``"log(.) ~ ."`` has
+        another response. A side without ``~`` is the right one. None changes nothing.
+    data : array-like or data frame of shape (n, n_features), default=None
+        The rows, which a model does not keep: the data frame given to `lmer`, `glmer`, `clmm` or
+        `nlmer`, or X as given to `fit`. None will do where `method`, or how it is searched, is all
+        that changes of a linear model: that needs cross-products alone.
+    y : array-like of shape (n,), default=None
+        The response, of a model by `fit`.
+    sample_weight : array-like of shape (n,) or str, default=None
+        Weights, if the model had any; for a model by a whole formula what is ``weights`` there.
+    groups : array-like, default=None
+        Labels, if they were given as `groups` to `fit`.
+    na_action : {"drop", "raise"}, default="drop"
+        What becomes of incomplete rows of a model by a whole formula.
+    **params
+        Parameters of the estimator that change, as ``method="ml"``, ``quadrature=9`` or, of a model
+        by `fit`, ``random="(1 | g)"``. Of linear models ``reml=False`` is ``method="ml"``.
+
+    Returns
+    -------
+    estimator
+        A new one of the same class, fitted.
+
+    Raises
+    ------
+    ValueError
+        Without rows where these are needed, without the weights of a weighted linear model, for a
+        term that is taken out and is not there, for a formula of columns without names, and as in
+        `fit`.
+    TypeError
+        For what is no mixed model, for unknown parameters, and a formula of a nonlinear model.
+    FormulaSyntaxError
+        If the formula cannot be read.
+
+    See Also
+    --------
+    drop1 : Tests what each term of the fixed part adds.
+    refit : The same model of another response.
+    skmixed.inference.compare_models : Tests one model against another.
+
+    Notes
+    -----
+    In R: ``update``. A term that is taken out and is not there is an error here. A dot within a
+    product, as in ``~ .^2``, stands for the fixed part; random terms and offsets stay beside it.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.model_selection import update
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", data)
+    >>> update(model, ". ~ . - Days", data).formula_
+    'Reaction ~ 1 + (1 + Days | Subject)'
+    >>> round(update(model, method="ml").criterion_, 2)
+    1751.94
+    """
+    model = fitted_estimator(snapshot(model))
+    params = _parameters(model, params)
+    rows = GivenRows(data, y, sample_weight, groups, na_action)
+    state = model._state()
+    if formula is not None and isinstance(state.fit, NonlinearFit):
+        raise TypeError(
+            "the formula of a nonlinear model is not updated: give random='...', fixed={...} or "
+            "start={...} as parameters, or write the formula again"
+        )
+    if not rows.are_there:
+        return _searched_again(model, formula, params)
+    _check_weights(state, rows)
+    return changed(model, formula, rows, params)
+
+
+def fitted_estimator(model: Any) -> MixedEstimator[Any]:
+    """Return a fitted estimator of a mixed model as what it is.
+
+    Raises TypeError for anything else, NotFittedError for one not fitted yet.
+    """
+    if not isinstance(model, MixedEstimator):
+        raise TypeError(
+            f"a fitted mixed model is needed, as MixedLinearRegressor or what lmer returns, not a "
+            f"{type(model).__name__}"
+        )
+    model._state()
+    return model
+
+
+def _parameters(model: MixedEstimator[Any], params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that change. Raises TypeError for those that are not there."""
+    known = model.get_params(deep=False)
+    changed = dict(params)
+    if "reml" in changed and "reml" not in known and "method" in known:
+        changed["method"] = "reml" if changed.pop("reml") else "ml"
+    unknown = [name for name in changed if name not in known]
+    if unknown:
+        hint = "; weights are `sample_weight`" if "weights" in unknown else ""
+        raise TypeError(
+            f"a {type(model).__name__} has no parameters {unknown}; it has {sorted(known)}{hint}"
+        )
+    if model._state().text is not None:
+        decided = [name for name in ("random", "fixed") if name in changed]
+        if decided and not isinstance(model._state().fit, NonlinearFit):
+            raise TypeError(
+                f"the model has a whole formula, which says what is {' and '.join(decided)}: "
+                "change the formula, as '. ~ . + (1 | g)'"
+            )
+    return changed
+
+
+def _searched_again(
+    model: MixedEstimator[Any], formula: str | None, params: dict[str, Any]
+) -> MixedEstimator[Any]:
+    """Fit to the sums of a model, if nothing changes but the criterion and how it is searched."""
+    state, fit = model._state(), model._state().fit
+    is_summed = isinstance(fit, Fit) and not isinstance(fit, ResidualFit)
+    if formula is not None or set(params) - _OF_THE_SEARCH or not is_summed or fit.spec.relations:
+        raise ValueError(
+            "a model does not keep its rows: pass data (the data frame of a whole formula, or X "
+            "and y), and sample_weight and groups if it had them"
+        )
+    if state.has_further_rows or type(state) is not LinearState:
+        raise ValueError("this model is more than its fit: pass the rows as data and y")
+    again = clone(model).set_params(**params)
+    again._validate_params()
+    spec = replace(fit.spec, method=again.method)
+    found = Fit.of(fit.products, spec, *search_of(again, fit.products, spec))
+    warn_about(found)
+    again._fitted = replace(state, fit=found, posterior=found, declaration=declaration(again))
+    return again
+
+
+def _check_weights(state: MixedState, rows: GivenRows) -> None:
+    """Raise ValueError for a weighted linear model without weights."""
+    fit = state.fit
+    if rows.sample_weight is not None or not isinstance(fit, Fit):
+        return
+    sums = fit.row_products
+    if sums.total_weight != sums.n_rows or sums.total_log_weight:
+        raise ValueError(
+            "the model has weights, which it does not keep: pass sample_weight, or fit a model "
+            "without weights by its own formula"
+        )
+
+
+def changed(
+    model: MixedEstimator[Any], formula: str | None, rows: GivenRows, params: dict[str, Any]
+) -> MixedEstimator[Any]:
+    """Fit the changed model to rows."""
+    state, again = model._state(), clone(model).set_params(**params)
+    if isinstance(state.fit, NonlinearFit):
+        return _nonlinear(model, again, rows)
+    if formula is None:
+        if state.text is None or rows.y is not None:
+            return again.fit(rows.X, rows.y, rows.sample_weight, groups=rows.groups)
+        return fit_formula(again, state.text, rows.X, rows.sample_weight, rows.na_action)
+    parts = updated_parts(parts_of(model), formula)
+    if parts.response is None or rows.y is not None:
+        again.random, again.fixed = random_text(parts.random), fixed_text(parts)
+        again.fit_intercept = True  # a formula says it
+        return again.fit(rows.X, rows.y, rows.sample_weight, groups=rows.groups)
+    if rows.groups is not None:
+        raise ValueError(
+            "the formula names its response, so that all columns are in data, the groups too"
+        )
+    again.fit_intercept = True
+    text = formula_text(parts)
+    return fit_formula(again, text, rows.X, rows.sample_weight, rows.na_action)
+
+
+def _nonlinear(
+    model: MixedEstimator[Any], again: MixedEstimator[Any], rows: GivenRows
+) -> MixedEstimator[Any]:
+    """Fit a nonlinear model with other parameters or rows."""
+    state = model._state()
+    if state.text is None or rows.y is not None:
+        return again.fit(rows.X, rows.y, rows.sample_weight, groups=rows.groups)
+    params = again.get_params(deep=False)
+    for name in ("model", "inputs", "weighting"):
+        params.pop(name)
+    if params.pop("random") != model.random:
+        raise TypeError(
+            "the whole formula of a nonlinear model says what is random: write it again"
+        )
+    return nlmer(
+        state.text, rows.X, weights=rows.sample_weight, na_action=rows.na_action, **params
+    )
+
+
+def evaluated(model: MixedEstimator[Any], rows: GivenRows) -> GivenRows:
+    """Return rows with the response that the whole formula of a model names, unless it is given."""
+    text = model._state().text
+    if text is None or not rows.are_there or rows.y is not None:
+        return rows
+    if isinstance(model._state().fit, NonlinearFit):
+        return rows
+    read, y, weights = read_formula(model, text, rows.X, rows.sample_weight, rows.na_action)
+    return GivenRows(read.table, y, weights)
+
+
+def parts_of(model: MixedEstimator[Any]) -> FormulaParts:
+    """Return what a fitted model is made of as parts of a formula, the response if it has a name.
+
+    Raises ValueError for fixed columns without names.
+    """
+    state = model._state()
+    if state.text is not None:
+        parts = split_formula(state.text)
+        if uses_all_columns(parts.fixed):
+            parts = replace(parts, fixed=_fixed_of_names(state))
+        return parts
+    if state.fixed is not None:
+        return replace(state.fixed, random=state.terms)
+    if state.feature_names_in is None:
+        raise ValueError(
+            "X came as an array, whose columns have no names for a formula: fit a data frame, or "
+            "leave columns of X out"
+        )
+    return FormulaParts(None, _fixed_of_names(state), state.terms, ())
+
+
+def _fixed_of_names(state: MixedState) -> str:
+    """Write the terms of a fixed part that no formula, or a dot, names."""
+    design = state.design
+    names = [":".join(operands) for operands in design.fixed_terms.values()]
+    return " + ".join(names if design.has_intercept else ["0", *names]) or "1"
+
+
+def formula_text(parts: FormulaParts) -> str:
+    """Write a whole formula."""
+    right = [fixed_text(parts), random_text(parts.random)]
+    return f"{parts.response} ~ {' + '.join(part for part in right if part)}"
+
