@@ -260,7 +260,9 @@ class Design:
         of the other terms would be others than those that are there.
         """
         if self._fixed_matrix is None:
-            return tuple(p for p in self.fixed if p == CONSTANT or self.layout.columns[p] not in gone)
+            return tuple(
+                p for p in self.fixed if p == CONSTANT or self.layout.columns[p] not in gone
+            )
         kept = self._fixed_matrix.columns_without(gone)
         if kept is None:
             return None

@@ -207,7 +207,8 @@ def kept_columns(
             texts = [operand.text for operand in term if term != ONE]
             wanted |= _spanned([(text, False) for text in texts], levels)
     covered: set[frozenset[str]] = set()
-    columns, start = [], 0
+    columns: list[int] = []
+    start = 0
     for each, _ in structure:
         sizes = _sizes(each, levels)
         if sizes is None:

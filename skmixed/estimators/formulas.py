@@ -188,7 +188,6 @@ def lmer(
     return fit_formula(model, formula, data, weights, na_action)
 
 
-
 def glmer(
     formula: str,
     data: Any,
@@ -279,7 +278,6 @@ def glmer(
         **params,
     )
     return fit_formula(model, formula, data, weights, na_action)
-
 
 
 def clmm(

@@ -41,9 +41,9 @@ from skmixed.inference.resampling import (
 )
 
 # A block of replicates has its own random generator, and is what a thread does at a time.
-_MOST_IN_BLOCK = 1_000  # replicates refitted in lock-step: a fifth of a second for a small factor
-_ONE_BY_ONE = 25  # replicates in a block where each is refitted by itself: threads get shares
-_BLOCK_CELLS = 4e6  # cross-products, or rows, times replicates: 32 MB
+MOST_IN_BLOCK = 1_000  # replicates refitted in lock-step: a fifth of a second for a small factor
+ONE_BY_ONE = 25  # replicates in a block where each is refitted by itself: threads get shares
+BLOCK_CELLS = 4e6  # cross-products, or rows, times replicates: 32 MB
 
 BootstrapKind = Literal["parametric", "residual", "cases"]
 Statistic = Callable[[Any], Any]
@@ -92,11 +92,11 @@ class LinearReplicator:
     def block_size(self) -> int:
         """Replicates in a block; by the data alone, so that results do not depend on threads."""
         if not takes_lockstep(self.fit):
-            return _ONE_BY_ONE
+            return ONE_BY_ONE
         size = sum(block.products.size for block in self.fit.products.factors)
         if self.rows is not None:
             size = max(size, len(self.rows.columns))
-        return int(max(1, min(_MOST_IN_BLOCK, _BLOCK_CELLS // size)))
+        return int(max(1, min(MOST_IN_BLOCK, BLOCK_CELLS // size)))
 
     def __call__(self, n_samples: int, generator: np.random.Generator) -> RefittedBlock:
         """Draw and refit a block."""
@@ -144,7 +144,7 @@ class ResidualReplicator:
     @property
     def block_size(self) -> int:
         """Replicates in a block."""
-        return _ONE_BY_ONE
+        return ONE_BY_ONE
 
     def __call__(self, n_samples: int, generator: np.random.Generator) -> RefittedBlock:
         """Draw and refit a block."""
@@ -172,7 +172,7 @@ class GeneralizedReplicator:
     @property
     def block_size(self) -> int:
         """Replicates in a block."""
-        return _ONE_BY_ONE
+        return ONE_BY_ONE
 
     def __call__(self, n_samples: int, generator: np.random.Generator) -> RefittedBlock:
         """Draw and refit a block."""
@@ -281,7 +281,7 @@ class NonlinearReplicator:
     @property
     def block_size(self) -> int:
         """Replicates in a block; by the data alone, so that results do not depend on threads."""
-        return _ONE_BY_ONE
+        return ONE_BY_ONE
 
     def __call__(self, n_samples: int, generator: np.random.Generator) -> RefittedBlock:
         """Return the estimates of a block; NaN where a replicate cannot be fitted."""

@@ -214,4 +214,5 @@ def _estimates(fit: Fit, fits: list[Fit]) -> Refits:
         ],
         [np.stack(omegas) for omegas in zip(*[other.covariances for other in fits], strict=True)],
         np.array([o.report.converged and f for o, f in zip(fits, full, strict=True)], dtype=bool),
+        np.array([other.criterion for other in fits]),
     )

@@ -42,6 +42,7 @@ class Refits:
     scaled_lambdas: Blocks  # (R, k_f, k_f): lambda of every used factor in scaled units of the fit
     covariances: Blocks  # (R, k_f, k_f): of the random effects
     converged: NDArray[np.bool_]  # (R,)
+    criterion: FloatArray  # (R,); NaN, too, where the replicates are other rows
 
     @property
     def scales(self) -> FloatArray:
@@ -64,6 +65,7 @@ class Refits:
         sigma2: FloatArray,
         lambdas: Blocks,
         converged: NDArray[np.bool_],
+        criterion: FloatArray,
     ) -> Refits:
         """Bring estimates to the units of the data.
 
@@ -77,7 +79,8 @@ class Refits:
         for lam, random_map in zip(lambdas, model.random_maps, strict=True):
             raw = random_map / model.response_scale @ lam
             covariances.append(sigma2[:, None, None] * (raw @ raw.transpose(0, 2, 1)))
-        return cls(fit.beta + beta @ to_fixed.T, raw_sigma2, lambdas, covariances, converged)
+        found = fit.beta + beta @ to_fixed.T
+        return cls(found, raw_sigma2, lambdas, covariances, converged, criterion)
 
 
 def takes_lockstep(fit: Fit) -> bool:
@@ -90,7 +93,7 @@ def refit_responses(fit: Fit, responses: Responses) -> Refits:
     check_exact(fit, "a bootstrap")
     scaled = ScaledResponses.of(fit, responses)
     if takes_lockstep(fit):
-        return refit_stack(fit, _shared_stack(fit, scaled))
+        return refit_stack(fit, _shared_stack(fit, scaled), fit.problem.constant)
     found = [
         solve_replicate(fit, replicate_problem(fit, scaled, number))
         for number in range(len(responses))
@@ -116,25 +119,28 @@ def _shared_stack(fit: Fit, scaled: ScaledResponses) -> LockstepData:
     )
 
 
-def refit_stack(fit: Fit, stack: LockstepData) -> Refits:
+def refit_stack(fit: Fit, stack: LockstepData, constant: float = np.nan) -> Refits:
     """Fit data sets with one factor, in the scaled units of a fit.
 
-    Their responses deviate from the fitted means. The few that do not settle in lock-step are
-    searched for one by one.
+    Their responses deviate from the fitted means; `constant` is what their criteria have beside the
+    scaled ones. The few that do not settle in lock-step are searched for one by one.
     """
     (lam,) = fit.scaled_lambdas
     optima = solve_stack(with_levels_merged(stack), lam @ lam.T)
     beta, sigma2 = optima.beta.copy(), optima.sigma2.copy()
     lambdas, converged = optima.lambdas.copy(), optima.settled.copy()
+    criterion = optima.criterion + constant
     for number in np.flatnonzero(~converged):
         evaluation, report = solve_replicate(fit, _stack_problem(fit, stack, int(number)))
         converged[number] = report.converged
         if evaluation is None:
             beta[number], sigma2[number], lambdas[number] = np.nan, np.nan, np.nan
+            criterion[number] = np.nan
         else:
             beta[number], sigma2[number] = evaluation.beta, evaluation.sigma2
             lambdas[number] = evaluation.lambdas[0]
-    return Refits.of_scaled(fit, beta, sigma2, [lambdas], converged)
+            criterion[number] = evaluation.criterion - evaluation.problem.constant + constant
+    return Refits.of_scaled(fit, beta, sigma2, [lambdas], converged, criterion)
 
 
 def _stack_problem(fit: Fit, stack: LockstepData, number: int) -> Problem:
@@ -171,15 +177,16 @@ def solve_replicate(fit: Fit, problem: Problem) -> tuple[Evaluation | None, Solv
 def _collected(fit: Fit, found: list[tuple[Evaluation | None, SolverReport]]) -> Refits:
     p = len(fit.kept)
     beta = np.full((len(found), p), np.nan)
-    sigma2 = np.full(len(found), np.nan)
+    sigma2, criterion = np.full((2, len(found)), np.nan)
     lambdas = [np.full((len(found), *lam.shape), np.nan) for lam in fit.scaled_lambdas]
     for number, (evaluation, _) in enumerate(found):
         if evaluation is not None:
             beta[number], sigma2[number] = evaluation.beta, evaluation.sigma2
+            criterion[number] = evaluation.criterion
             for target, lam in zip(lambdas, evaluation.lambdas, strict=True):
                 target[number] = lam
     converged = np.array([report.converged for _, report in found], dtype=bool)
-    return Refits.of_scaled(fit, beta, sigma2, lambdas, converged)
+    return Refits.of_scaled(fit, beta, sigma2, lambdas, converged, criterion)
 
 
 def refit_without_products(fit: Fit, scaled: ScaledResponses, refits: Refits, number: int) -> Fit:

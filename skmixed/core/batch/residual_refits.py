@@ -63,7 +63,8 @@ def estimates(fit: ResidualFit, found: list[Fit | None]) -> ResidualRefits:
     n = len(found)
     sizes = [len(lam) for lam in fit.scaled_lambdas]
     residual = np.full((n, len(fit.residual_parameters)), np.nan)
-    beta, sigma2 = np.full((n, len(fit.spec.fixed)), np.nan), np.full(n, np.nan)
+    beta = np.full((n, len(fit.spec.fixed)), np.nan)
+    sigma2, criterion = np.full((2, n), np.nan)
     lambdas = [np.full((n, k, k), np.nan) for k in sizes]
     covariances = [np.full((n, k, k), np.nan) for k in sizes]
     converged = np.zeros(n, dtype=bool)
@@ -72,9 +73,9 @@ def estimates(fit: ResidualFit, found: list[Fit | None]) -> ResidualRefits:
             continue
         beta[number], sigma2[number] = other.beta, other.sigma2
         residual[number] = [each.value for each in other.residual_parameters]
-        converged[number] = other.report.converged
+        converged[number], criterion[number] = other.report.converged, other.criterion
         for of_factor, lam in zip(lambdas, other.scaled_lambdas, strict=True):
             of_factor[number] = lam
         for of_factor, covariance in zip(covariances, other.covariances, strict=True):
             of_factor[number] = covariance
-    return ResidualRefits(beta, sigma2, lambdas, covariances, converged, residual)
+    return ResidualRefits(beta, sigma2, lambdas, covariances, converged, criterion, residual)

@@ -78,7 +78,8 @@ def refit(
         )
     state = model._state()
     is_summed = isinstance(state.fit, Fit) and not isinstance(state.fit, ResidualFit)
-    if is_summed and type(state) is LinearState and not state.fit.spec.relations:
+    is_exact = is_summed and state.fit.krylov is None and not state.fit.spec.relations
+    if is_exact and type(state) is LinearState:
         return _from_sums(model, y, X, sample_weight, groups)
     return fitted_again(model, y, X, sample_weight, groups)
 
@@ -88,7 +89,7 @@ def _from_sums(
 ) -> MixedEstimator[Any]:
     state: LinearState = model._state()
     fit = state.fit
-    rows, _ = model._series_of_fit(state, X, y, sample_weight, groups)  # type: ignore[attr-defined]
+    rows, _ = model._series_of_fit(state, X, y, sample_weight, groups)
     rows = rows_at_levels(fit, rows, with_response=False)
     products = with_response(fit, rows)
     found = Fit.of(products, fit.spec, *search_of(model, products, fit.spec))
@@ -107,12 +108,15 @@ def with_response(fit: Fit, rows: Any) -> CrossProducts:
 
 
 def fitted_again(
-    model: MixedEstimator[Any], y: Any, X: Any, sample_weight: Any, groups: Any
+    model: MixedEstimator[Any], y: Any, X: Any, sample_weight: Any, groups: Any, start: Any = None
 ) -> MixedEstimator[Any]:
-    """Fit an estimator like a fitted one to rows with another response."""
+    """Fit an estimator like a fitted one to rows with another response.
+
+    A nonlinear one goes on from its coefficients unless another `start` is given.
+    """
     state, again = model._state(), clone(model)
     if isinstance(state.fit, NonlinearFit):
-        again.set_params(start=state.start_again)
+        again.set_params(start=state.start_again if start is None else start)
     if state.fixed is not None and uses_all_columns(state.fixed.fixed):
         X = X[list(state.columns.names)]
     again.fit(X, y, sample_weight, groups=groups)

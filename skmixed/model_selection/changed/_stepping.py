@@ -181,10 +181,11 @@ def step(
     >>> steps = step(model, X=data)
     >>> print(steps)
     Steps to Reaction ~ Days + (1 + Days | Subject)
-                                part step  change num_df  df statistic p_value
-    Days in (Days | Subject)  random    0                  2    43.154 <0.0001
-    I(Days ** 2)               fixed    1 dropped      1 143    1.6558  0.2003
-    Days                       fixed    0              1  17    45.853 <0.0001
+                                part step   change num_df   df statistic  p_value
+    <none>                    random
+    Days in (Days | Subject)  random    0                    2     42.98  <0.0001
+    I(Days ** 2)               fixed    1  dropped      1  143    1.6558   0.2003
+    Days                       fixed    0               1   17    45.853  <0.0001
     Random terms: likelihood ratios, restricted.
     Degrees of freedom by Satterthwaite's method.
     >>> steps.model.coef_.round(2)
@@ -202,22 +203,22 @@ def step(
         raise ValueError(f"direction={direction!r} takes terms in: say which by scope='~ . + x'")
     if direction != "backward" and not rows.are_there:
         raise ValueError("further terms need the rows, which the model does not keep: pass X")
-    begin = _Place.of(model, rows)
-    search = _Search(rows, direction, scope or (), named_terms(begin.variant, keep), df)
+    begin = _Stage.of(model, rows)
+    search = _Stepping(rows, direction, scope or (), named_terms(begin.variant, keep), df)
     end = search.random_part(begin, alpha_random)
     end = search.fixed_part(end, alpha_fixed)
     return search.steps(model, end)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Place:
+class _Stage:
     """Where a search is: a fitted model, and what is left of it."""
 
     model: MixedEstimator[Any]
     variant: Variant
 
     @classmethod
-    def of(cls, model: MixedEstimator[Any], rows: GivenRows) -> _Place:
+    def of(cls, model: MixedEstimator[Any], rows: GivenRows) -> _Stage:
         return cls(model, Variant.of(model, evaluated(model, rows), "step"))
 
     @property
@@ -231,17 +232,17 @@ class _Place:
         """Whether nothing was taken out."""
         return self.variant.fit is self.model._state().fit
 
-    def fitted(self, rows: GivenRows) -> _Place:
+    def fitted(self, rows: GivenRows) -> _Stage:
         """Return the place with a model of its own; needs the rows."""
         if self.is_whole:
             return self
         parts = self.variant.parts(self.model)
         text = formula_text(parts) if parts.response else formula_text(parts).partition("~")[2]
-        return _Place.of(changed(self.model, text, rows, {}), rows)
+        return _Stage.of(changed(self.model, text, rows, {}), rows)
 
 
 @dataclass(slots=True, eq=False)
-class _Search:
+class _Stepping:
     """A search, and the tests that it has made."""
 
     rows: GivenRows
@@ -252,7 +253,7 @@ class _Search:
     random: list[pd.DataFrame] = field(default_factory=list)
     fixed: list[pd.DataFrame] = field(default_factory=list)
 
-    def random_part(self, place: _Place, alpha: float) -> _Place:
+    def random_part(self, place: _Stage, alpha: float) -> _Stage:
         """Step until no random term goes or comes."""
         fit = place.variant.fit
         if fit.spec.terms or self.direction != "backward":
@@ -260,13 +261,13 @@ class _Search:
             self.random.append(first.assign(step=np.nan, change=""))
         return self._stepped(place, alpha, self.random, self._random_moves)
 
-    def fixed_part(self, place: _Place, alpha: float) -> _Place:
+    def fixed_part(self, place: _Stage, alpha: float) -> _Stage:
         """Step until no term of the fixed part goes or comes."""
         return self._stepped(place, alpha, self.fixed, self._fixed_moves)
 
     def _stepped(
-        self, place: _Place, alpha: float, tables: list[pd.DataFrame], moves: _Moves
-    ) -> _Place:
+        self, place: _Stage, alpha: float, tables: list[pd.DataFrame], moves: _Moves
+    ) -> _Stage:
         n_steps, known = 0, {place.formula}
         while True:
             rest = []
@@ -285,13 +286,13 @@ class _Search:
             place = following
             known.add(place.formula)
 
-    def _random_moves(self, place: _Place) -> Iterator[_Move]:
+    def _random_moves(self, place: _Stage) -> Iterator[_Move]:
         variant = place.variant
         if self.direction != "forward" and variant.fit.spec.terms:
             reduced = variant.random_reductions()
             frame = reduced.tabulated(variant.fit)[0].drop(index=NONE)
 
-            def drop(name: str) -> _Place:
+            def drop(name: str) -> _Stage:
                 number = reduced.names.index(name)
                 fit, slopes = reduced.fits[number], reduced.slopes[number]
                 return replace(place, variant=replace(variant, fit=fit, slopes=slopes))
@@ -300,7 +301,7 @@ class _Search:
         if self.direction != "backward":
             yield from self._additions(place, 1, random_additions)
 
-    def _fixed_moves(self, place: _Place) -> Iterator[_Move]:
+    def _fixed_moves(self, place: _Stage) -> Iterator[_Move]:
         variant = place.variant
         is_f = by_f(variant.fit, "auto")
         if self.direction != "forward":
@@ -310,7 +311,7 @@ class _Search:
             else:
                 frame = variant.dropped_ratios(names).drop(index=NONE)
 
-            def drop(name: str) -> _Place:
+            def drop(name: str) -> _Stage:
                 return replace(place, variant=variant.without(name))
 
             yield frame, "dropped", drop
@@ -323,7 +324,7 @@ class _Search:
 
     def _additions(
         self,
-        place: _Place,
+        place: _Stage,
         kind: int,  # of the two of `additions`
         compared: Callable[[MixedEstimator[Any], Larger], pd.DataFrame],
     ) -> Iterator[_Move]:
@@ -333,9 +334,9 @@ class _Search:
             return
         larger = larger_models(model, terms, self.rows)
         frame = compared(model, larger).drop(index=NONE, errors="ignore")
-        yield frame, "added", lambda name: _Place.of(larger[name], self.rows)
+        yield frame, "added", lambda name: _Stage.of(larger[name], self.rows)
 
-    def steps(self, model: MixedEstimator[Any], end: _Place) -> Steps:
+    def steps(self, model: MixedEstimator[Any], end: _Stage) -> Steps:
         """Put together what was found."""
         selected: Any = end.model
         if not end.is_whole:
@@ -351,9 +352,9 @@ class _Search:
         )
 
 
-_Move = tuple[pd.DataFrame, str, Callable[[str], _Place]]
+_Move = tuple[pd.DataFrame, str, Callable[[str], _Stage]]
 """Tests of terms, what becomes of the one that is chosen, and where that leads."""
-_Moves = Callable[[_Place], Iterator[_Move]]
+_Moves = Callable[[_Stage], Iterator[_Move]]
 
 
 def _chosen(frame: pd.DataFrame, change: str, alpha: float, keep: Sequence[str]) -> str | None:
@@ -361,9 +362,10 @@ def _chosen(frame: pd.DataFrame, change: str, alpha: float, keep: Sequence[str])
     p_values = frame["p_value"].drop(index=list(keep), errors="ignore").dropna()
     if not len(p_values):
         return None
-    name = p_values.idxmax() if change == "dropped" else p_values.idxmin()
-    is_wanted = p_values[name] > alpha if change == "dropped" else p_values[name] < alpha
-    return str(name) if is_wanted else None
+    values = p_values.to_numpy(dtype=np.float64)
+    place = int(values.argmax() if change == "dropped" else values.argmin())
+    is_wanted = values[place] > alpha if change == "dropped" else values[place] < alpha
+    return str(p_values.index[place]) if is_wanted else None
 
 
 def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:

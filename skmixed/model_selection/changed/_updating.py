@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from sklearn.base import clone
 
@@ -33,7 +33,7 @@ class GivenRows:
     y: Any = None
     sample_weight: Any = None
     groups: Any = None
-    na_action: str = "drop"
+    na_action: Literal["drop", "raise"] = "drop"
 
     @property
     def are_there(self) -> bool:
@@ -49,7 +49,7 @@ def update(
     *,
     sample_weight: Any = None,
     groups: Any = None,
-    na_action: str = "drop",
+    na_action: Literal["drop", "raise"] = "drop",
     **params: Any,
 ) -> Any:
     """Fit a model that differs from another in its formula, rows or parameters.
@@ -242,9 +242,7 @@ def _nonlinear(
         raise TypeError(
             "the whole formula of a nonlinear model says what is random: write it again"
         )
-    return nlmer(
-        state.text, rows.X, weights=rows.sample_weight, na_action=rows.na_action, **params
-    )
+    return nlmer(state.text, rows.X, weights=rows.sample_weight, na_action=rows.na_action, **params)
 
 
 def evaluated(model: MixedEstimator[Any], rows: GivenRows) -> GivenRows:
@@ -290,4 +288,3 @@ def formula_text(parts: FormulaParts) -> str:
     """Write a whole formula."""
     right = [fixed_text(parts), random_text(parts.random)]
     return f"{parts.response} ~ {' + '.join(part for part in right if part)}"
-
