@@ -10,7 +10,7 @@ from skmixed.model_selection.changed._refitting import refit
 from skmixed.model_selection.changed._searches import all_fits
 from skmixed.model_selection.changed._stepping import Steps, step
 from skmixed.model_selection.changed._term_changes import add1, drop1
-from skmixed.model_selection.changed._updating import update
+from skmixed.model_selection.changed._updates import update
 
 __all__ = [
     "GroupScorer",

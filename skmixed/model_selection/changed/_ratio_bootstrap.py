@@ -14,7 +14,7 @@ from skmixed.inference.fitted import formula_of, snapshot
 from skmixed.inference.replicators import in_blocks
 from skmixed.inference.table import Table, TabularResult
 from skmixed.model_selection.changed._ratio_pairs import model_pair
-from skmixed.model_selection.changed._updating import GivenRows, changed, fitted_estimator
+from skmixed.model_selection.changed._updates import GivenRows, changed, fitted_estimator
 
 _NO_RATIO = 1e-7  # of a ratio: two searches end within that of each other, and it is zero
 

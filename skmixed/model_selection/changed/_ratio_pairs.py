@@ -39,7 +39,7 @@ from skmixed.inference.fitted import (
 from skmixed.inference.replicators import BLOCK_CELLS, MOST_IN_BLOCK, ONE_BY_ONE
 from skmixed.inference.resampling import responses_of_rows
 from skmixed.model_selection.changed._refitting import fitted_again
-from skmixed.model_selection.changed._updating import GivenRows, evaluated, update
+from skmixed.model_selection.changed._updates import GivenRows, evaluated, update
 
 _SAME_MODEL = 1e-6  # relative: of one model, whichever of its columns stand for it
 

@@ -19,7 +19,7 @@ from skmixed.estimators.mixed._diagnosis import warn_about
 from skmixed.estimators.mixed._linear_state import LinearState, search_of
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.inference.fitted import snapshot
-from skmixed.model_selection.changed._updating import fitted_estimator
+from skmixed.model_selection.changed._updates import fitted_estimator
 
 
 def refit(

@@ -39,7 +39,7 @@ from skmixed.inference.fitted import (
 )
 from skmixed.inference.table import Table
 from skmixed.model_selection.changed._refitting import fitted_again
-from skmixed.model_selection.changed._updating import GivenRows, evaluated, fitted_estimator
+from skmixed.model_selection.changed._updates import GivenRows, evaluated, fitted_estimator
 
 _START_RANGE = 2.0  # powers of ten by which starting variances are smaller or larger than sigma^2
 _EM_STEPS = 2_000  # as many as solver="em" takes by itself

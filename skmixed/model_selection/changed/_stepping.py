@@ -26,7 +26,7 @@ from skmixed.model_selection.changed._term_changes import (
     named_terms,
     random_additions,
 )
-from skmixed.model_selection.changed._updating import (
+from skmixed.model_selection.changed._updates import (
     GivenRows,
     changed,
     evaluated,

@@ -19,7 +19,7 @@ from skmixed.inference.fitted import MixedFit, check_unpenalised, formula_of, sn
 from skmixed.inference.fixed_effects.term_tests import marginal_tests
 from skmixed.inference.fixed_effects.testing import CoefficientTests, DfMethod
 from skmixed.inference.table import Table
-from skmixed.model_selection.changed._updating import (
+from skmixed.model_selection.changed._updates import (
     GivenRows,
     changed,
     evaluated,

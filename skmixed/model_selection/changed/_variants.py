@@ -13,6 +13,7 @@ from skmixed.core.fit import Fit
 from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.core.model.spec import wholes
 from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
+from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.design.design import Design
 from skmixed.design.formula import INTERCEPT
@@ -25,7 +26,7 @@ from skmixed.inference.fixed_effects.term_tests import marginal_tests
 from skmixed.inference.fixed_effects.testing import CoefficientTests, DfMethod, JointTest
 from skmixed.inference.random_terms import ReducedFits, Refitting, Slopes, reduced_fits, refitting
 from skmixed.inference.random_terms import term_text as bar_of
-from skmixed.model_selection.changed._updating import GivenRows, parts_of
+from skmixed.model_selection.changed._updates import GivenRows, parts_of
 
 RATIO_COLUMNS = ("n_parameters", "log_likelihood", "aic", "statistic", "df", "p_value")
 NONE = "<none>"  # the row of the model itself, as in R
@@ -165,7 +166,8 @@ def ratio_row(fit: MixedFit, larger: MixedFit | None) -> dict[str, float]:
 
 def f_row(fit: AnyFit, test: JointTest) -> dict[str, float]:
     """Return the figures of an F test in a fit, with the sums of squares of lmerTest."""
-    mean_sq = test.statistic * fit.sigma2 if isinstance(fit, Fit) else np.nan
+    has_squares = isinstance(fit, Fit) and not isinstance(fit, ResidualFit)
+    mean_sq = test.statistic * fit.sigma2 if has_squares else np.nan
     return {
         "sum_sq": mean_sq * test.num_df,
         "mean_sq": mean_sq,
