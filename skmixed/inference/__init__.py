@@ -13,6 +13,7 @@ from skmixed.inference.fixed_effects.marginal import MarginalMeans, marginal_mea
 from skmixed.inference.fixed_effects.robust import RobustCovariance, robust_covariance
 from skmixed.inference.fixed_effects.term_tests import anova
 from skmixed.inference.heritable_share import heritability
+from skmixed.inference.imputed import PooledFits, pool
 from skmixed.inference.influence import influence
 from skmixed.inference.intervals import confidence_intervals
 from skmixed.inference.loadings import loadings_table
@@ -32,6 +33,7 @@ __all__ = [
     "Draws",
     "LinearHypothesis",
     "MarginalMeans",
+    "PooledFits",
     "Profile",
     "ProportionalOdds",
     "RSquared",
@@ -50,6 +52,7 @@ __all__ = [
     "linear_hypothesis",
     "loadings_table",
     "marginal_means",
+    "pool",
     "profile",
     "proportional_odds",
     "r2",

@@ -86,6 +86,7 @@ USES = {
     "linear_hypothesis": (lambda m: inference.linear_hypothesis(m, "age = 0"), None, None),
     "loadings_table": (lambda m: inference.loadings_table(m), "no loadings", "no loadings"),
     "marginal_means": (lambda m: inference.marginal_means(m, "Sex"), None, None),
+    "pool": (lambda m: inference.pool([m, m]), None, None),
     "profile": (lambda m: profile(m, level=0.5, points=1), None, None),
     "r2": (lambda m: r2(m), None, None),
     "random_effects_table": (
