@@ -51,6 +51,12 @@ def diagonals(matrices: FloatArray) -> FloatArray | None:
     return found if np.count_nonzero(matrices) == np.count_nonzero(found) else None
 
 
+def traces(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Return the traces of all products of matrices, (a, b), of (a, k, k) and (b, k, k)."""
+    turned = right.swapaxes(1, 2).reshape(len(right), -1)
+    return np.asarray(left.reshape(len(left), -1) @ turned.T)
+
+
 def block_diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
     """Put matrices, (..., k_i, m_i), along the diagonal of zeros, (..., k, m)."""
     if len(blocks) == 1:

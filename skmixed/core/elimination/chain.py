@@ -168,13 +168,13 @@ class ChainFactorisation(Factorisation):
         rest: dict[int, FloatArray] = {s: z}
         for t in range(s, len(self.levels)):
             level = of_rows if t == s else self.chain.parents[s, t][of_rows]
-            whitener = self.levels[t].whitener[:, :, level]
+            whitener = _of_rows(self.levels[t].whitener, level)
             white = multiply_levels(whitener, rest[t])
             found[t] = (level, white)
             if t + 1 < len(self.levels):
                 undone = multiply_transposed(whitener, white)
             for u in range(t + 1, len(self.levels)):
-                lost = multiply_transposed(self.between[t, u][:, :, level], undone)
+                lost = multiply_transposed(_of_rows(self.between[t, u], level), undone)
                 rest[u] = rest[u] - lost if u in rest else -lost
         return found
 
@@ -196,6 +196,11 @@ class ChainFactorisation(Factorisation):
                 white = multiply_levels(whitener, self.between[t, u])
                 step = multiply_transposed(whitener, white)
                 paths[s, u] -= multiply_by_parent(paths[s, t], step, parents)
+
+
+def _of_rows(products: FloatArray, level: IntArray) -> FloatArray:
+    """Return what belongs to the levels of rows, (a, b, n); once for all of a single level."""
+    return products if products.shape[2] == 1 else products[:, :, level]
 
 
 class ChainReduced:

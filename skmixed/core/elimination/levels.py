@@ -212,8 +212,8 @@ def multiply_levels(left: FloatArray, right: FloatArray) -> FloatArray:
     """
     if left.shape[1] == 1:
         return left[:, 0, None, :] * right[None, 0, :, :]
-    if left.shape[1] >= _LONG_SUMS and left.shape[2:] == right.shape[2:] == (1,):
-        return (left[:, :, 0] @ right[:, :, 0])[:, :, None]
+    if left.shape[1] >= _LONG_SUMS and left.shape[2:] == (1,):
+        return np.asarray(np.tensordot(left[:, :, 0], right, axes=1))
     if left.shape[1] >= _LONG_SUMS and left.size * right.shape[1] >= _MANY_PRODUCTS:
         return _levels_last(np.matmul(_levels_first(left), _levels_first(right)))
     return np.asarray(np.einsum("ab...,bc...->ac...", left, right))

@@ -163,12 +163,17 @@ def _fixed_and_response(products: CrossProducts, spec: ModelSpec, undo: FloatArr
     return maps
 
 
-def _power_of_two_scales(maps: FloatArray, products: CrossProducts) -> FloatArray:
+def _power_of_two_scales(
+    maps: FloatArray, products: CrossProducts, *, are_alike: bool = False
+) -> FloatArray:
     """Return powers of two that bring root mean squares near one, 1 for a column of zeros, (p,).
 
-    The p columns are given in the stored ones by `maps`, (n_columns, p).
+    The p columns are given in the stored ones by `maps`, (n_columns, p). Where they are alike the
+    largest says the scale of all.
     """
     mean_squares = ((products.gram @ maps) * maps).sum(axis=0) / products.sum_weights
+    if are_alike:
+        mean_squares[:] = mean_squares.max()
     return np.array(
         [
             math.ldexp(1.0, -round(0.5 * math.log2(each))) if 0.0 < each < math.inf else 1.0
@@ -190,9 +195,7 @@ def _random_maps(
         structure, places = term.structure, list(term.columns)
         is_shifted = structure.may_shift and CONSTANT in places
         columns = (np.eye(len(undo)) if is_shifted else undo)[:, places]
-        scales = _power_of_two_scales(columns, products)
-        if structure.one_unit:
-            scales[:] = scales.min()
+        scales = _power_of_two_scales(columns, products, are_alike=structure.one_unit)
         own = (columns * scales)[carried]
         maps.append(own)
         effects.append(products.basis[places][:, carried] @ own)

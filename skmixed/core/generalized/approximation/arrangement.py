@@ -12,7 +12,7 @@ from skmixed.core.elimination.chain import Chain
 from skmixed.core.elimination.choose import arrange
 from skmixed.core.elimination.crossed import Crossed
 from skmixed.core.elimination.protocol import Blocks, Elimination
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import WIDE, FloatArray, IntArray
 from skmixed.core.sums.blocks import PairBlock
 from skmixed.core.sums.plan import PairPlan
 
@@ -165,6 +165,8 @@ def own_products(
 ) -> FloatArray:
     """Return Z'W Z of every level, (k, k, n_levels), of columns, (k, n)."""
     k = len(columns)
+    if size == 1 and k >= WIDE:
+        return np.asarray((columns * weights) @ columns.T)[:, :, None]
     products = np.empty((k, k, size))
     for a in range(k):
         first = times(columns[a], weights)
@@ -178,6 +180,8 @@ def _products(
     first: FloatArray, second: FloatArray, weights: FloatArray, codes: IntArray, size: int
 ) -> FloatArray:
     """Return Z_1'W Z_2 of every level or pair, (k_1, k_2, size)."""
+    if size == 1 and len(first) >= WIDE:
+        return np.asarray((first * weights) @ second.T)[:, :, None]
     products = np.empty((len(first), len(second), size))
     for row, z in zip(products, first, strict=True):
         half = times(z, weights)

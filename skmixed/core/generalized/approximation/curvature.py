@@ -22,7 +22,7 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.generalized.approximation.arrangement import times
 from skmixed.core.generalized.approximation.modes import Modes
 from skmixed.core.generalized.approximation.observations import RowBlock
-from skmixed.core.linalg import FloatArray
+from skmixed.core.linalg import WIDE, FloatArray, traces
 from skmixed.core.model.covariance import Structure
 from skmixed.core.sums.summation import level_sums
 
@@ -74,6 +74,8 @@ def exact_hessian(working: Working, structures: tuple[Structure, ...]) -> FloatA
     """
     if not structures:
         return 2.0 * working.fixed_information
+    if structures[0].size >= WIDE and len(working.rows.levels[0]) == 1:
+        return _ExactOfOneLevel(working, structures[0].basis).hessian()
     return _Exact(working, structures[0].basis).hessian()
 
 
@@ -184,6 +186,30 @@ class _Exact:
             for e in range(k):
                 total[a] += self.shrinker[:, e] @ half[e].T
         return np.asarray(np.tensordot(self.basis, total, axes=([1, 2], [0, 1])))
+
+
+class _ExactOfOneLevel(_Exact):
+    """The same of many columns in one level, by products of whole matrices."""
+
+    def _both_ways(self) -> FloatArray:
+        along = self.information[:, :, 0] @ self.basis
+        return traces(along, along)
+
+    def _third_order(self) -> FloatArray:
+        rows, w1 = self.working.rows, self.working.w1
+        (z,) = rows.random
+        moved_eta = -z.T @ self.moves[:, :, 0]  # (n, p + d)
+        moved_eta[:, : self.p] += rows.fixed
+        found = [(z * (w1 * moves)) @ z.T for moves in moved_eta.T]
+        return np.stack(found, axis=2)[..., None]
+
+    def _products(self, moved: FloatArray) -> FloatArray:
+        half = self.shrunk[:, :, 0] @ np.moveaxis(moved[..., 0], 2, 0)
+        return traces(half, half)
+
+    def _turned(self, moved: FloatArray) -> FloatArray:
+        b = self.shrinker[:, :, 0]
+        return traces(self.basis, b @ np.moveaxis(moved[..., 0], 2, 0) @ b.T)
 
 
 def _summed(left: FloatArray, right: FloatArray) -> FloatArray:

@@ -24,7 +24,7 @@ from skmixed.core.generalized.approximation.arrangement import (
     own_products,
     times,
 )
-from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.linalg import WIDE, FloatArray, IntArray
 from skmixed.core.model.covariance import Structure
 from skmixed.core.model.penalty import ScaledPenalty
 from skmixed.core.model.scaling import ScaledModel
@@ -73,11 +73,13 @@ class RowBlock:
 
     def effects(self, effects: Blocks) -> FloatArray:
         """Return Z b, (n,), of effects, (k, 1, n_levels) a factor."""
-        parts = [
-            times(column, effect[codes])
-            for z, codes, columns in zip(self.random, self.codes, effects, strict=True)
-            for column, effect in zip(z, columns[:, 0], strict=True)
-        ]
+        parts: list[FloatArray] = []
+        for z, codes, columns in zip(self.random, self.codes, effects, strict=True):
+            if _are_of_one_level(columns):
+                parts.append(columns[:, 0, 0] @ z)
+                continue
+            zipped = zip(z, columns[:, 0], strict=True)
+            parts += [times(column, effect[codes]) for column, effect in zipped]
         if not parts:
             return np.zeros(len(self.y))
         total = parts[0]
@@ -87,10 +89,14 @@ class RowBlock:
 
     def sums(self, values: FloatArray) -> Blocks:
         """Return Z'v of values, (n,), as (k, 1, n_levels) a factor."""
-        return [
-            np.stack([_summed(codes, times(z, values), len(own)) for z in columns])[:, None]
-            for columns, codes, own in zip(self.random, self.codes, self.levels, strict=True)
-        ]
+        found = []
+        for columns, codes, own in zip(self.random, self.codes, self.levels, strict=True):
+            if len(own) == 1 and len(columns) >= WIDE:
+                found.append((columns @ values)[:, None, None])
+                continue
+            sums = [_summed(codes, times(z, values), len(own)) for z in columns]
+            found.append(np.stack(sums)[:, None])
+        return found
 
     def cross(self, weights: FloatArray) -> Blocks:
         """Return Z'W X of weights, (n,), as (k, p, n_levels) a factor."""
@@ -123,6 +129,11 @@ class RowBlock:
         for parts, value in zip(self.parts_of, of_levels, strict=True):
             total += _summed(parts, value, self.n_parts)
         return total
+
+
+def _are_of_one_level(effects: FloatArray) -> bool:
+    """Tell whether many effects, (k, 1, n_levels), are those of a single level."""
+    return effects.shape[2] == 1 and len(effects) >= WIDE
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,7 +19,7 @@ from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.families.family import trials_of, weighted
 from skmixed.core.generalized.approximation.modes import Point
 from skmixed.core.generalized.approximation.observations import Observations
-from skmixed.core.linalg import FloatArray, inverse_felt
+from skmixed.core.linalg import WIDE, FloatArray, inverse_felt, traces
 
 _LEAST_SQUARES = 4  # steps at most: what follows does not need more digits
 _SETTLED = 1e-4  # of the objective: a smaller gain is not worth another pass
@@ -103,17 +103,14 @@ def _variances(
         _, g, w = observations.family.derivatives(rows.predictor(beta), rows.y, rows.weights, phi)
         parts, weight = [], weight + float(w.sum())
         for score, own in zip(rows.sums(g), rows.own(w), strict=True):
-            k, _, n_levels = own.shape
-            flat, s = own.reshape(k * k, n_levels), score[:, 0]
-            parts += [flat @ flat.T, own.sum(axis=2), s @ s.T]
+            s, structure = score[:, 0], observations.structures[len(parts) // 3]
+            parts += [_pair_traces(own, structure.basis), own.sum(axis=2), s @ s.T]
         sums.append(parts)
     totals = [np.sum(parts, axis=0) for parts in zip(*sums, strict=True)]
     result, size = [], 0.0
     for factor, structure in enumerate(observations.structures):
-        quartic, total, square = totals[3 * factor : 3 * factor + 3]
-        k, basis = structure.size, structure.basis
-        half = np.tensordot(basis, quartic.reshape(k, k, k, k), axes=([1, 2], [1, 2]))
-        system = np.tensordot(half, basis, axes=([1, 2], [2, 1]))
+        system, total, square = totals[3 * factor : 3 * factor + 3]
+        basis = structure.basis
         wanted = np.tensordot(basis, square - total, axes=([1, 2], [0, 1]))
         found = np.zeros(len(basis))
         if np.isfinite(system).all() and np.isfinite(wanted).all():
@@ -121,6 +118,18 @@ def _variances(
         result.append(structure.lifted(np.tensordot(found, basis, axes=1)))
         size += float(np.vdot(result[-1], total)) / weight
     return result, size
+
+
+def _pair_traces(own: FloatArray, basis: FloatArray) -> FloatArray:
+    """Return tr(A E A D) summed over levels, (d, d), of A, (k, k, n_levels), and E, (d, k, k)."""
+    k, _, n_levels = own.shape
+    if k >= WIDE and n_levels == 1:
+        along = own[:, :, 0] @ basis
+        return traces(along, along)
+    flat = own.reshape(k * k, n_levels)
+    quartic = (flat @ flat.T).reshape(k, k, k, k)
+    half = np.tensordot(basis, quartic, axes=([1, 2], [1, 2]))
+    return np.asarray(np.tensordot(half, basis, axes=([1, 2], [2, 1])))
 
 
 def _conditional(
