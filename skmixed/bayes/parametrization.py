@@ -87,9 +87,9 @@ class Parametrization:
             factor = term.curve or fit.products.factors[term.factor].index.name
             if term.members:
                 raise ValueError(
-                    "there are no posteriors of levels of which a row has several, such as those "
-                    f"of {fit.products.factors[term.factor].index.name!r}: bootstrap(model) has "
-                    "draws of their variances"
+                    "there are no posteriors of levels that are related, or of which a row has "
+                    f"several, such as those of {fit.products.factors[term.factor].index.name!r}: "
+                    "bootstrap(model) has draws of their variances"
                 )
             structure = term.structure
             columns = tuple(names[place] for place in term.columns)

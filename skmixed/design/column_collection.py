@@ -31,10 +31,12 @@ from skmixed.design.grammar.expressions import (
     text_names,
     uses_all_columns,
 )
+from skmixed.design.grammar.members import MembersTerm
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.smooths import SmoothTerm
 from skmixed.design.grammar.syntax import FormulaParts
 from skmixed.design.memberships import Membership
+from skmixed.design.relationships import Relationship
 from skmixed.design.source import NumericColumns, Source
 from skmixed.design.tables import UNKNOWN
 from skmixed.design.values import ABSENT_LEVEL, is_categorical
@@ -175,9 +177,15 @@ def are_plain(random: Sequence[RandomTerm], columns: Sequence[str]) -> bool:
 class ColumnCollection:
     """The columns of a layout while they are being collected."""
 
-    def __init__(self, source: Source, context: Mapping[str, Any] = NO_CONTEXT) -> None:
+    def __init__(
+        self,
+        source: Source,
+        context: Mapping[str, Any] = NO_CONTEXT,
+        relationships: Mapping[str, Relationship] = NO_CONTEXT,
+    ) -> None:
         self.source = source
         self.context = context
+        self.relationships = relationships  # of factors whose levels are to be columns
         self.names: list[str] = [INTERCEPT]
         self.values: list[FloatArray] = [np.ndarray(source.n_rows, strides=(0,), buffer=_ONE)]
         self.plain: tuple[str, ...] = ()
@@ -261,7 +269,7 @@ class ColumnCollection:
         Curves that vary have an independent term for what is penalised of each; their lines vary
         with the slopes.
         """
-        if term.members is not None:
+        if term.members is not None or term.name in self.relationships:
             return self._of_members(term, factor)
         levels_of = None
         if is_ordered(covariance) and (term.slopes or term.smooths):
@@ -277,11 +285,11 @@ class ColumnCollection:
         return [*((own, written) for own in jointly), *beside]
 
     def _of_members(self, term: RandomTerm, factor: int) -> list[tuple[Term, Slopes]]:
-        """Add a column for every level of a term in which rows belong to several.
+        """Add a column for every level of a term in which rows have several, or related ones.
 
         Raises ValueError for other than one column that varies.
         """
-        assert term.members is not None
+        members = term.members or MembersTerm(term.name, term.group)
         slopes = self.add_slopes(term)
         varying = [CONSTANT] * term.intercept + [place for _, places in slopes for place in places]
         if len(varying) != 1 or term.smooths:
@@ -291,8 +299,9 @@ class ColumnCollection:
                 "independent ones"
             )
         groups, n_rows = self.source.groups, self.source.n_rows
-        known = [m.membership for m in self.memberships if m.membership.term == term.members]
-        membership = known[0] if known else Membership.learn(term.members, groups, n_rows)
+        known = [m.membership for m in self.memberships if m.membership.term == members]
+        related = self.relationships.get(term.name)
+        membership = known[0] if known else Membership.learn(members, groups, n_rows, related)
         values = membership.columns(groups, n_rows)
         of_what, start = self.names[varying[0]], len(self.names)
         if varying[0] != CONSTANT:

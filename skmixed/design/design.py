@@ -40,6 +40,7 @@ from skmixed.design.grammar.tokens import quoted
 from skmixed.design.grouping import Grouping
 from skmixed.design.memberships import Membership
 from skmixed.design.records import read, stored, write
+from skmixed.design.relationships import Relationship
 from skmixed.design.residual import ResidualDesign
 from skmixed.design.source import Source
 from skmixed.design.tables import Labels
@@ -97,13 +98,14 @@ class Design:
         context: Mapping[str, Any] = NO_CONTEXT,  # what formulas may name besides columns
         y: FloatArray | None = None,  # (n_rows,)
         residual: str | None = None,  # residual structure
+        relationships: Mapping[str, Relationship] = NO_CONTEXT,  # whose levels are to be columns
     ) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
         """Learn a design from a table; return it, the table's columns and the codes of its rows.
 
         The columns are those of the layout, (n_rows, n_columns), the last one not filled in without
         y; the codes give the level of every row, one array of shape (n_rows,) per factor.
         """
-        table = ColumnCollection(source, context)
+        table = ColumnCollection(source, context, relationships)
         if source.frame is not None and not (fixed is None and are_plain(random, source.names)):
             table.formulas.read(fixed, random, source.names)
         fixed_places = table.add_fixed(fixed, fit_intercept)

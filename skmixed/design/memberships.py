@@ -1,4 +1,4 @@
-"""Levels of which a row belongs to several, as columns: what was learned of them."""
+"""Levels as columns, those of which a row has several or that are related: what was learned."""
 
 from __future__ import annotations
 
@@ -11,37 +11,49 @@ import pandas as pd
 from scipy import sparse
 
 from skmixed.core.elimination.crossed import check_memory
-from skmixed.core.linalg import BoolArray, FloatArray
+from skmixed.core.linalg import BoolArray, FloatArray, semidefinite_root
 from skmixed.design.grammar.members import MembersTerm
 from skmixed.design.records import stored
+from skmixed.design.relationships import Relationship
 from skmixed.design.tables import UNKNOWN, Labels
 from skmixed.design.values import are_other_kinds, kind_of
 from skmixed.design.wording import list_rows
 
 OTHERS = "others"  # what the column of all levels that are not known is called
 _COPIES = 3  # of the columns at a time: themselves, the table of all columns, its shifted copy
+_RANK_LOST = 1e-13  # of the largest eigenvalue: rounding of a covariance of lower rank
 _SHOWN = 3  # labels in an error: enough to see what is wrong
 
 
 @stored
 @dataclass(frozen=True, slots=True, eq=False)
 class Membership:
-    """The levels of several grouping columns, which share them.
+    """The levels of several grouping columns, which share them, or of one.
 
-    Every level is a column with the weights of rows in it. A further one, zero in all rows of a
-    fit, is the length of the weights in levels that are not known: it has no estimated effect, and
-    as much variance as these.
+    Every level is a column with the weights of rows in it; of related levels these are multiplied
+    by a root of their covariance, so that the effects of columns are independent. A further one,
+    zero in all rows of a fit, is the length of the weights in levels that are not known: it has no
+    estimated effect, and as much variance as these.
     """
 
     term: MembersTerm
-    labels: Labels  # of all columns together
+    labels: Labels  # of all grouping columns together
+    root: FloatArray | None = None  # (n_levels, n_columns - 1), R of effects R u; None: u itself
+    spare: float = 1.0  # standard deviation of levels that are not known, relative
 
     @classmethod
-    def learn(cls, term: MembersTerm, groups: Mapping[str, Any], n_rows: int) -> Membership:
-        """Learn the levels that occur.
+    def learn(
+        cls,
+        term: MembersTerm,
+        groups: Mapping[str, Any],
+        n_rows: int,
+        related: Relationship | None = None,
+    ) -> Membership:
+        """Learn the levels that occur, or take those of a relationship.
 
-        Raises ValueError for missing labels and columns of other kinds of labels, and MemoryError
-        where their columns would not fit into this machine.
+        Raises ValueError for missing labels, columns of other kinds of labels, and levels that the
+        relationship does not know, and MemoryError where the columns would not fit into this
+        machine.
         """
         parts = [Labels.learn(groups[name]) for name in term.groups]
         kinds = [kind_of(groups[name]) for name in term.groups]
@@ -60,34 +72,56 @@ class Membership:
                 )
         distinct = [pd.Series(known.values) for known, _ in parts]
         labels, _ = Labels.learn(pd.concat(distinct, ignore_index=True))
+        n_columns = len(labels) if related is None else len(related)
         check_memory(
-            8 * _COPIES * n_rows * len(labels),
-            f"the {len(labels)} levels of {term.text} are a column each, which takes",
+            8 * _COPIES * n_rows * n_columns,
+            f"the {n_columns} levels of {term.text} are a column each, which takes",
             ". Take coarser levels, or a sample of the rows",
         )
-        return cls(term, labels)
+        if related is None:
+            return cls(term, labels)
+        found = cls._of_related(term, related)
+        _refuse_unrelated(term.text, found.labels, labels)
+        return found
+
+    @classmethod
+    def _of_related(cls, term: MembersTerm, related: Relationship) -> Membership:
+        spare = float(np.sqrt(related.matrix.diagonal().mean()))
+        root = semidefinite_root(related.matrix)
+        felt = np.square(root).sum(axis=0) > _RANK_LOST * np.square(root).sum(axis=0).max()
+        return cls(term, Labels(related.labels), np.ascontiguousarray(root[:, felt]), spare)
 
     @property
     def size(self) -> int:
         """Number of columns."""
-        return len(self.labels) + 1
+        return 1 + (len(self.labels) if self.root is None else self.root.shape[1])
 
     @property
     def column_labels(self) -> list[str]:
-        """What every column is of, (n_columns,)."""
-        return [*map(str, self.labels.values.tolist()), OTHERS]
+        """What every column is of, (n_columns,): a level, or a number."""
+        levels = self.labels.values.tolist() if self.root is None else range(1, self.size)
+        return [*map(str, levels), OTHERS]
+
+    def of_levels(self, effects: FloatArray) -> FloatArray:
+        """Return the effects of levels, (..., n_levels), of those of columns, (..., n_columns)."""
+        known = effects[..., : self.size - 1]
+        return known if self.root is None else np.asarray(known @ self.root.T)
+
+    def draw(self, generator: np.random.Generator, n_others: int, n_samples: int) -> FloatArray:
+        """Draw effects of the known levels and others, (n_levels + n_others, n_samples)."""
+        known = self.of_levels(generator.standard_normal((n_samples, self.size))).T
+        others = generator.standard_normal((n_others, n_samples))
+        return np.concatenate([known, self.spare * others])
 
     def columns(self, groups: Mapping[str, Any], n_rows: int) -> FloatArray:
         """Return the columns of rows, (n_rows, n_columns)."""
-        weights = self.weights(groups, n_rows)
+        n_levels = len(self.labels)
+        _, weights = self.with_others(groups, n_rows)
         found = np.zeros((n_rows, self.size))
-        rows = np.arange(n_rows)
-        for name, of_rows in zip(self.term.groups, weights.T, strict=True):
-            codes = self._codes(name, groups, n_rows)
-            np.add.at(found, (rows, codes), of_rows)  # the last column is that of UNKNOWN
-        if found[:, UNKNOWN].any():
-            _, others = self.with_others(groups, n_rows)
-            found[:, UNKNOWN] = np.sqrt(others[:, len(self.labels) :].power(2).sum(axis=1)).ravel()
+        known, others = weights[:, :n_levels], weights[:, n_levels:]
+        found[:, :UNKNOWN] = known.toarray() if self.root is None else known @ self.root
+        if others.shape[1]:
+            found[:, UNKNOWN] = self.spare * np.sqrt(others.power(2).sum(axis=1)).ravel()
         return found
 
     def with_others(self, groups: Mapping[str, Any], n_rows: int) -> tuple[Labels, Any]:
@@ -160,6 +194,17 @@ class Membership:
                 "they have no sum to be divided by: scale=FALSE leaves weights as they are"
             )
         return np.asarray(weights / total)
+
+
+def _refuse_unrelated(name: str, known: Labels, labels: Labels) -> None:
+    """Raise ValueError for levels that a relationship does not know."""
+    missing = known.codes(labels.values) == UNKNOWN
+    if missing.any():
+        shown = labels.values[missing][:_SHOWN].tolist()
+        raise ValueError(
+            f"the relationship of {name!r} does not know {int(missing.sum())} of its levels, such "
+            f"as {shown}; those that it knows are like {known.values[:1].tolist()}"
+        )
 
 
 def _numbers(name: str, values: Any) -> FloatArray:

@@ -54,6 +54,9 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
         Covariance structure of the random effects of a term: "unstructured", "diagonal",
         "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
         "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+    relationship : dict of str to Relationship or data frame, default=None
+        Known covariances of the levels of grouping columns, up to their variance, as for
+        `MixedLinearRegressor`: ``{"animal": K}`` with ``(1 | animal)`` or ``(0 + x | animal)``.
     prior : {"wishart"}, distribution, dict or None, default=None
         Distributions of the covariances of random effects that keep fits from being singular, as
         for `MixedLinearRegressor`; here they are of the covariances themselves.
@@ -184,6 +187,7 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
         fixed: str | None = None,
         group_features: str | int | Sequence[str | int] | None = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
+        relationship: Mapping[str, Any] | None = None,
         prior: Penalising = None,
         fit_intercept: bool = True,
         handle_unknown: UnknownLevels = "population",
@@ -199,6 +203,7 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
         self.fixed = fixed
         self.group_features = group_features
         self.covariance = covariance
+        self.relationship = relationship
         self.prior = prior
         self.fit_intercept = fit_intercept
         self.handle_unknown = handle_unknown

@@ -102,6 +102,9 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         Covariance structure of the random effects of a term: "unstructured", "diagonal",
         "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
         "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+    relationship : dict of str to Relationship or data frame, default=None
+        Known covariances of the levels of grouping columns, up to their variance, as for
+        `MixedLinearRegressor`: ``{"animal": K}`` with ``(1 | animal)`` or ``(0 + x | animal)``.
     prior : {"wishart"}, distribution, dict or None, default=None
         Distributions of the covariances of random effects that keep fits from being singular, as
         for `MixedLinearRegressor`; here they are of the covariances themselves.
@@ -241,6 +244,7 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         fixed: str | None = None,
         group_features: str | int | Sequence[str | int] | None = None,
         covariance: StructureName | Mapping[str, StructureName] = "unstructured",
+        relationship: Mapping[str, Any] | None = None,
         prior: Penalising = None,
         handle_unknown: UnknownLevels = "population",
         averaging: Averaging = "integrate",
@@ -256,6 +260,7 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         self.fixed = fixed
         self.group_features = group_features
         self.covariance = covariance
+        self.relationship = relationship
         self.prior = prior
         self.handle_unknown = handle_unknown
         self.averaging = averaging

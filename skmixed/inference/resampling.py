@@ -89,8 +89,8 @@ def _refuse_related(fit: Fit) -> None:
     for factor in fit.spec.used_factors:
         if fit.spec.members(factor):
             raise ValueError(
-                f"rows belong to several levels of {fit.products.factors[factor].index.name!r}, so "
-                "that none of these are drawn in the place of others: use kind='parametric'"
+                f"levels of {fit.products.factors[factor].index.name!r} cannot stand for each "
+                "other, because they are related or rows belong to several: use kind='parametric'"
             )
     if fit.spec.relations:
         raise ValueError(

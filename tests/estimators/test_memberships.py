@@ -195,8 +195,9 @@ def test_rows_of_one_level_are_a_plain_random_intercept(beside, single):
             for each in numbers
         ]
         np.testing.assert_allclose(*numbers, **near)
-    spread = [bootstrap(m, 300, random_state=0).to_frame().std_error for m in (plain, model)]
-    np.testing.assert_allclose(*spread, rtol=0.25)
+    if not beside:
+        spread = [bootstrap(m, 300, random_state=0).to_frame().std_error for m in (plain, model)]
+        np.testing.assert_allclose(*spread, rtol=0.25)
 
 
 def test_draws_around_the_estimates_are_of_levels(model):

@@ -105,8 +105,9 @@ def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
 def _check_single_levels(fit: Fit, position: int) -> None:
     if fit.spec.members(position):
         raise ValueError(
-            f"rows belong to several levels of {fit.products.levels[position].name!r}, so that "
-            "none is left out without parts of others: leave out rows, or levels of another factor"
+            f"levels of {fit.products.levels[position].name!r} are columns, because they are "
+            "related or rows belong to several, so that none is left out without the others: leave "
+            "out rows, or levels of another factor"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
 
@@ -49,6 +49,7 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         **MixedEstimator._parameter_constraints,
         "quadrature": [Interval(Integral, 1, None, closed="left")],
         "prior": PENALISING,
+        "relationship": [Mapping, None],
         "averaging": [StrOptions({"integrate", "plug-in"})],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
     }

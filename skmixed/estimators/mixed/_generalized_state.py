@@ -30,6 +30,7 @@ from skmixed.estimators.mixed._diagnosis import (
     warn_about_shared_columns,
 )
 from skmixed.estimators.mixed._mixed_state import MixedAttributes, MixedState
+from skmixed.estimators.mixed._relations import of_columns
 from skmixed.estimators.reading._prediction_rows import MixedEstimates
 from skmixed.estimators.reading._training_data import TrainingData, with_exposure
 from skmixed.exceptions import ApproximationWarning, UnidentifiedWarning, warn
@@ -51,7 +52,8 @@ class GeneralizedState(MixedState):
     @classmethod
     def of_table(cls, model: Any, data: TrainingData, family: Family) -> Self:
         """Fit to a table as an estimator asks for; warns where what is found is in doubt."""
-        design, columns, codes = data.learn(model, data.terms)
+        related = of_columns(model, data.terms)
+        design, columns, codes = data.learn(model, data.terms, related)
         offset = with_exposure(design.offset(data.source), data.exposure)
         rows = design.rows(columns, codes, data.weights)
         return cls.of_fit(model, data, design, fit_generalized(model, design, rows, family, offset))

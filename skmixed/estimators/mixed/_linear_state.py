@@ -44,7 +44,7 @@ from skmixed.estimators.mixed._diagnosis import (
     warn_about,
 )
 from skmixed.estimators.mixed._mixed_state import MixedState, NoiseAttributes
-from skmixed.estimators.mixed._relations import related
+from skmixed.estimators.mixed._relations import of_members, related
 from skmixed.estimators.mixed._series_ends import SeriesEnds
 from skmixed.estimators.reading._prediction_rows import LinearEstimates
 from skmixed.estimators.reading._training_data import TrainingData
@@ -178,7 +178,7 @@ class LinearAttributes(NoiseAttributes):
 
 def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:
     """Learn a design, and make the rows that are summed under it, the response less any offset."""
-    design, columns, codes = data.learn(model, terms)
+    design, columns, codes = data.learn(model, terms, of_members(model, terms))
     offset = design.offset(data.source)
     if offset is not None:
         columns[:, -1] -= offset

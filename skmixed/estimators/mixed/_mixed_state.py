@@ -16,6 +16,7 @@ from skmixed.core.model.spec import ModelSpec, factors_of, wholes
 from skmixed.design.design import Design
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts
+from skmixed.design.memberships import Membership
 from skmixed.design.records import read, write
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.reading._columns import Columns
@@ -281,10 +282,12 @@ class MemberLabels(RandomLabels):
     end of each.
     """
 
+    membership: Membership
+
     def summed(self, effects: FloatArray) -> FloatArray:
         """Return what belongs to levels and columns, (..., n_levels, k), of a single level."""
         found = effects.reshape(*effects.shape[:-2], len(self.columns), -1)
-        return transposed(found[..., : len(self.levels)])
+        return transposed(self.membership.of_levels(found))
 
     def of_levels(self, effects: FloatArray) -> pd.DataFrame:
         """Label effects, (1, n_effects)."""
@@ -294,11 +297,16 @@ class MemberLabels(RandomLabels):
         """Return covariances of the effects of every level, (n_levels, k, k), of (1, all, all)."""
         k = len(self.columns)
         found = covariances.reshape(k, covariances.shape[-1] // k, k, -1)
-        return np.einsum("albl->lab", found)[: len(self.levels)]
+        root = self.membership.root
+        if root is None:
+            return np.einsum("albl->lab", found)[: len(self.levels)]
+        found = found[:, :-1, :, :-1].swapaxes(1, 2)  # (k, k, n_columns, n_columns)
+        return np.moveaxis(((root @ found) * root).sum(axis=-1), 2, 0)
 
     def square(self, covariance: FloatArray) -> pd.DataFrame:
         """Label a covariance of effects, (n_effects, n_effects)."""
-        return pd.DataFrame(self.both_ways(covariance)[0], self.columns, self.columns)
+        size = self.membership.size
+        return pd.DataFrame(covariance[::size, ::size], self.columns, self.columns)
 
 
 def labels_of(design: Design, spec: ModelSpec, factor: int) -> RandomLabels:
@@ -309,7 +317,7 @@ def labels_of(design: Design, spec: ModelSpec, factor: int) -> RandomLabels:
         return RandomLabels.of(design, spec, factor)
     columns = [term.curve for term in spec.factor_terms(factor)]
     levels = pd.Index(membership.labels.values, name=index.name)
-    return MemberLabels(index.name, columns, levels, np.empty((0, 0)))
+    return MemberLabels(index.name, columns, levels, np.empty((0, 0)), membership)
 
 
 def _told_apart(names: list[str]) -> list[str]:
@@ -333,9 +341,7 @@ def describe(design: Design, terms: Sequence[RandomTerm], fixed: FormulaParts | 
         if not design.has_intercept:
             parts = ["0", *parts]
     bars = [
-        spec.written(term.left, term.name)
-        if term.members is None
-        else f"({term.left} | {term.name})"
+        spec.written(term.left, term.name) if not spec.members else f"({term.left} | {term.name})"
         for term, made in zip(terms, design.terms_made, strict=True)
         for spec, *_ in (wholes(made)[:1] if term.smooths else wholes(made))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from skmixed.core.model.relation import Relation
 from skmixed.core.model.spec import ModelSpec
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import GroupIndex
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.relationships import Relationship, relations_of
 
 _LABELS_SHOWN = 3  # of those that are not there: enough to see what went wrong
@@ -28,7 +30,12 @@ def related(
         raise ValueError(
             f"solver={model.solver!r} does not know relationships: take 'auto' or 'newton'"
         )
-    known = {name: as_relationship(name, each) for name, each in model.relationship.items()}
+    columns = {products.levels[factor].name for factor in spec.used_factors if spec.members(factor)}
+    known = {
+        name: as_relationship(name, each)
+        for name, each in model.relationship.items()
+        if name not in columns
+    }
     keys = [each.key for each in products.layout.factors]
     relations = relations_of(known, keys)
     indexes = list(products.levels)
@@ -37,6 +44,33 @@ def related(
         _check_levels(relation, indexes[factor])
         indexes[factor] = relation.index
     return products.at_levels(indexes), replace(spec, relations=relations)
+
+
+def of_columns(model: Any, terms: Sequence[RandomTerm]) -> dict[str, Relationship]:
+    """Return the relationships of an estimator by factor, whose levels are to be columns.
+
+    Raises ValueError for those that are of no factor of one grouping column.
+    """
+    found = {}
+    for name, each in (model.relationship or {}).items():
+        known = [term.name for term in terms if len(term.key) == 1]
+        if name not in known:
+            raise ValueError(
+                f"relationship={{{name!r}: ...}} is of no grouping column that has a random term; "
+                f"there are {list(dict.fromkeys(known))}"
+            )
+        found[name] = as_relationship(name, each)
+    return found
+
+
+def of_members(model: Any, terms: Sequence[RandomTerm]) -> dict[str, Relationship]:
+    """Return the relationships of a linear model whose levels are to be columns.
+
+    They are those of terms in which rows belong to several levels.
+    """
+    given = getattr(model, "relationship", None) or {}
+    names = {term.name for term in terms if term.members is not None}
+    return {name: as_relationship(name, each) for name, each in given.items() if name in names}
 
 
 def as_relationship(name: str, given: Any) -> Relationship:

@@ -278,14 +278,17 @@ def _drawn_of_members(
     """Draw Z b of rows for one factor, (n, n_samples), as `draw_predictors` has it."""
     factor = fit.spec.used_factors[position]
     by, name = predicted.by, predicted.indexes[factor].name
-    _, weights = by.design.memberships[name].with_others(source.groups, source.n_rows)
+    membership = by.design.memberships[name]
+    _, weights = membership.with_others(source.groups, source.n_rows)
+    n_levels = len(membership.labels)
     lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
     total, start = np.zeros((source.n_rows, n_samples)), 0
     for term in fit.spec.factor_terms(factor):
-        effects = lam[start, start] * generator.standard_normal((weights.shape[1], n_samples))
+        drawn = membership.draw(generator, weights.shape[1] - n_levels, n_samples)
+        effects = lam[start, start] * drawn
         if random == "fitted":
-            modes = by.estimates.effects[position][0, start : start + term.members]
-            effects[: term.members] = modes[:, None]
+            modes = by.estimates.effects[position][0, start : start + len(term.columns)]
+            effects[:n_levels] = membership.of_levels(modes)[:, None]
         varying = predicted.columns[:, by.design.layout.columns.index(term.curve), None]
         total += varying * (weights @ effects)
         start += len(term.columns)

@@ -15,10 +15,12 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
 from skmixed.design.design import Design
+from skmixed.design.formula import NO_CONTEXT
 from skmixed.design.grammar.permitted import check_context
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.residual_terms import parse_residual
 from skmixed.design.grammar.syntax import FormulaParts
+from skmixed.design.relationships import Relationship
 from skmixed.design.source import Source
 from skmixed.design.tables import Labels
 from skmixed.design.values import are_other_kinds, kind_of
@@ -68,7 +70,10 @@ class TrainingData:
         return () if self.feature_names is not None else self.columns.groups
 
     def learn(
-        self, model: Any, terms: Sequence[RandomTerm]
+        self,
+        model: Any,
+        terms: Sequence[RandomTerm],
+        relationships: Mapping[str, Relationship] = NO_CONTEXT,
     ) -> tuple[Design, FloatArray, tuple[IntArray, ...]]:
         """Learn the design that an estimator asks for, as `Design.learn`."""
         return Design.learn(
@@ -80,6 +85,7 @@ class TrainingData:
             context=self.context,
             y=self.y,
             residual=self.residual,
+            relationships=relationships,
         )
 
     def known(self, model: Any, design: Design) -> dict[str, Any]:

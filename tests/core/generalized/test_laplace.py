@@ -1,5 +1,7 @@
 """Laplace's approximation against dense algebra, and its derivatives against differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,9 @@ from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.generalized.approximation import observations as cutting
 from skmixed.core.generalized.approximation.laplace import evaluate_laplace
 from skmixed.core.generalized.approximation.modes import Point
+from skmixed.core.model.spec import Term
 from skmixed.core.search.coordinates import Coordinates
+from skmixed.core.sums.layout import FactorLayout, GroupIndex, Layout, Rows
 from tests.core.generalized.drawn import (
     DESIGNS,
     LINKS,
@@ -98,6 +102,39 @@ def test_gradient_and_hessian_are_differences(name, link, design):
         expected = line.here.hessian @ direction[:smooth]
         scale = HESSIAN * np.abs(expected).max()
         np.testing.assert_allclose(line.differences(direction)[1][:smooth], expected, atol=scale)
+
+
+@pytest.mark.parametrize("structure", ["identity", "diagonal"])
+@pytest.mark.parametrize("name", ["binomial", "gamma"])
+def test_many_columns_of_one_level_have_the_same_derivatives(name, structure):
+    rng = np.random.default_rng(15)
+    drawn = draw(rng, "none", name)
+    n, columns = len(drawn.rows.columns), drawn.rows.columns
+    many = rng.normal(size=(n, 9)) * (rng.random((n, 9)) < 0.4)
+    layout = Layout(
+        ("1", "x", "z", *map(str, range(9)), "y"), (FactorLayout(("m",), (0, *range(3, 12))),)
+    )
+    rows = Rows(
+        np.column_stack([columns[:, :3], many, columns[:, 3]]),
+        (np.zeros(n, dtype=np.intp),),
+        (GroupIndex(("m",), (np.zeros(1, dtype=int),)),),
+        drawn.rows.weights,
+    )
+    spec = replace(drawn.spec, terms=(Term(0, tuple(range(3, 12)), structure),))
+    drawn = replace(drawn, layout=layout, rows=rows, spec=spec)
+    observations = drawn.observations()
+    line = Line(observations, random_point(rng, observations))
+    smooth = line.size - len(line.point.phi)
+    expected = dense_laplace(drawn, *raw(observations, line.point), line.point.phi)
+    assert line.here.criterion == pytest.approx(expected, rel=CRITERION)
+    for _ in range(2):
+        direction = np.append(rng.normal(size=smooth), np.zeros(line.size - smooth))
+        direction /= np.linalg.norm(direction)
+        value, gradient = line.differences(direction)
+        slope = line.slopes(line.here)
+        assert value == pytest.approx(slope @ direction, abs=GRADIENT * np.abs(slope).max())
+        found = line.here.hessian @ direction[:smooth]
+        np.testing.assert_allclose(gradient[:smooth], found, atol=HESSIAN * np.abs(found).max())
 
 
 @DESIGN

@@ -101,7 +101,8 @@ def _variances(
     weight = 0.0
     for rows in observations.blocks:
         _, g, w = observations.family.derivatives(rows.predictor(beta), rows.y, rows.weights, phi)
-        parts, weight = [], weight + float(w.sum())
+        weight += float(w.sum())
+        parts: list[FloatArray] = []
         for score, own in zip(rows.sums(g), rows.own(w), strict=True):
             s, structure = score[:, 0], observations.structures[len(parts) // 3]
             parts += [_pair_traces(own, structure.basis), own.sum(axis=2), s @ s.T]
