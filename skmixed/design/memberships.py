@@ -12,6 +12,7 @@ from scipy import sparse
 
 from skmixed.core.elimination.crossed import check_memory
 from skmixed.core.linalg import BoolArray, FloatArray, semidefinite_root
+from skmixed.core.model.relation import RANK_LOST
 from skmixed.design.grammar.members import MembersTerm
 from skmixed.design.records import stored
 from skmixed.design.relationships import Relationship
@@ -21,7 +22,6 @@ from skmixed.design.wording import list_rows
 
 OTHERS = "others"  # what the column of all levels that are not known is called
 _COPIES = 3  # of the columns at a time: themselves, the table of all columns, its shifted copy
-_RANK_LOST = 1e-13  # of the largest eigenvalue: rounding of a covariance of lower rank
 _SHOWN = 3  # labels in an error: enough to see what is wrong
 
 
@@ -88,7 +88,7 @@ class Membership:
     def _of_related(cls, term: MembersTerm, related: Relationship) -> Membership:
         spare = float(np.sqrt(related.matrix.diagonal().mean()))
         root = semidefinite_root(related.matrix)
-        felt = np.square(root).sum(axis=0) > _RANK_LOST * np.square(root).sum(axis=0).max()
+        felt = np.square(root).sum(axis=0) > RANK_LOST * np.square(root).sum(axis=0).max()
         return cls(term, Labels(related.labels), np.ascontiguousarray(root[:, felt]), spare)
 
     @property

@@ -15,12 +15,11 @@ import numpy as np
 
 from skmixed.core.elimination.crossed import check_memory
 from skmixed.core.linalg import FloatArray, IntArray, semidefinite_root
-from skmixed.core.model.relation import Relation
+from skmixed.core.model.relation import RANK_LOST, Relation
 from skmixed.core.model.scaling import ScaledModel
 from skmixed.core.sums.blocks import PairBlock
 from skmixed.core.sums.layout import GroupIndex
 
-_RANK_LOST = 1e-13  # of the largest eigenvalue: rounding of a covariance of lower rank
 _NEGATIVE = 1e-8  # of the largest eigenvalue: rounding of matrices that were written as text
 _EIGEN_MATRICES = 6  # of the size of K at a time: K of the levels with rows, work of eigh, Q, T
 
@@ -129,7 +128,7 @@ def _directions(
             "a relationship is positive semidefinite: this one has a negative eigenvalue "
             f"({values[0] / values[-1]:.1e} of its largest, as the rows weigh the levels)"
         )
-    kept = values > _RANK_LOST * values[-1]
+    kept = values > RANK_LOST * values[-1]
     values, vectors = values[kept], vectors[:, kept]
     sizes = np.sqrt(values)
     told = vectors * (sizes / root[:, None])

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from skmixed.core.linalg import FloatArray
 from skmixed.core.sums.layout import GroupIndex
 
+RANK_LOST = 1e-13  # of the largest eigenvalue: rounding of a covariance of lower rank
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relation:
