@@ -178,7 +178,8 @@ class LinearAttributes(NoiseAttributes):
 
 def learn_rows(model: Any, data: TrainingData, terms: Sequence[RandomTerm]) -> tuple[Design, Rows]:
     """Learn a design, and make the rows that are summed under it, the response less any offset."""
-    design, columns, codes = data.learn(model, terms, of_members(model, terms))
+    of_columns = of_members(model, terms) if getattr(model, "relationship", None) else {}
+    design, columns, codes = data.learn(model, terms, of_columns)
     offset = design.offset(data.source)
     if offset is not None:
         columns[:, -1] -= offset
