@@ -6,7 +6,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from skmixed import MixedClassifier, MixedEffectsClassifier, MixedNonlinearRegressor
+from skmixed import MixedClassifier, MixedEffectsClassifier
 from tests.contract.instances import ON_ARRAYS
 
 # How many checks there are for a regressor of one response and for a transformer, by version of
@@ -39,9 +39,6 @@ def test_check(estimator, check):
     # A check of 1.6 tells the two classes of shuffled rows by the first of them, so that where
     # there can be but two its fits are of different responses.
     mixed_up = VERSION == (1, 6) and isinstance(estimator, MixedClassifier | MixedEffectsClassifier)
-    # Rows of one label that are repeated are explained without a rest, up to the rounding of
-    # pseudo-data, and what is left is all that a likelihood without a maximum is made of.
-    mixed_up |= isinstance(estimator, MixedNonlinearRegressor) and estimator.random is not None
     if not mixed_up or check.func.__name__ != "check_sample_weight_equivalence_on_dense_data":
         check(estimator)
 

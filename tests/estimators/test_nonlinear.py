@@ -276,6 +276,16 @@ def test_responses_that_groups_explain_without_a_rest():
     np.testing.assert_allclose(model.predict(data), y, rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:the search did not converge")
+def test_levels_of_few_rows_are_told():
+    few = X[(X["Tree"] > 3) | X["age"].isin([118, 1582])]
+    with pytest.warns(UnidentifiedWarning, match=r"3 of 5 levels of 'Tree' .*'1' has 2, and 2 par"):
+        trees().set_params(random="Asym + xmid || Tree").fit(few, Y[few.index])
+    alone = ORANGE.assign(row=np.arange(len(ORANGE)))[["row", "age"]]
+    with pytest.warns(UnidentifiedWarning, match="'0' has 1, and 1 parameter varies"):
+        trees().set_params(random="Asym | row").fit(alone, Y)
+
+
 # --- what is predicted ----------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from skmixed import (
     MixedEffectsRegressor,
     MixedLinearRegressor,
     MixedLinearRegressorCV,
+    MixedNonlinearRegressor,
     distributed,
     lmer,
 )
@@ -68,7 +69,13 @@ def in_a_search(**how):
 # Every one is a call in one line.
 WEEKS = X.assign(week=np.array(["early", "late", "mid"])[ROWS["row"] % 3], pupil=ROWS["row"] // 3)
 TOEPLITZ = MixedLinearRegressor(fixed="x", residual="toeplitz(week | pupil)")
+CURVE = MixedNonlinearRegressor("asymptotic_origin", random="Asym | pupil", inputs="x")
+CURVES = MixedNonlinearRegressor("asymptotic_origin", random="Asym | school", inputs="x")
+CURVES.fit(X.assign(x=1.0 + X["x"] ** 2), 1.0 + np.abs(Y))
+PAIRS = X.assign(x=1.0 + X["x"] ** 2, pupil=ROWS["row"])
 CALLS = {
+    "curves of few rows": lambda: CURVE.fit(PAIRS, 1.0 + np.abs(Y)),
+    "curves without groups": lambda: CURVES.predict(PAIRS[["x"]]),
     "an order of visits": lambda: TOEPLITZ.fit(WEEKS, Y),
     "lmer": lambda: lmer("y ~ x + (1 | school)", ALIKE.assign(y=Y)),
     "fit": lambda: doubtful().fit(ALIKE, Y),

@@ -8,7 +8,7 @@ acceleration mixes the last few passes (Walker & Ni 2011, doi:10.1137/10078356X)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -38,6 +38,7 @@ _FEWEST_SHARE = 0.125  # of a move: less is no headway
 _RETREATS = 12  # halvings of a step to where no pseudo-data can be summed
 _HIGHER_PENALISED = 1e-10  # relative: rounding of sums of squares
 _RANK = 1e-12  # of a covariance: what rounding leaves of a variance of zero
+_NOISE = 2.0**-23  # of y'y, where nothing is left of it: half the digits of pseudo-data
 _NEWTON_TOL = 1e-9  # of the criterion of the linear models, of which many follow each other
 
 
@@ -219,7 +220,18 @@ def _fitted(sums: CrossProducts | ResidualTables, spec: ModelSpec, last: Fit | N
         near = last if isinstance(last, ResidualFit) else None
         return fit_tables(sums, spec, Newton(tol=_NEWTON_TOL), near)
     search = None if last is None or not last.spec.terms else _WarmNewton(last.lambdas)
-    return Fit.of(sums, spec, search)
+    fit = Fit.of(sums, spec, search)
+    if fit.report.is_unbounded:  # not from the last pass: searches from nearby end far apart
+        fit = Fit.of(_with_noise(sums), spec)
+        fit = replace(fit, report=replace(fit.report, is_unbounded=True))
+    return fit
+
+
+def _with_noise(products: CrossProducts) -> CrossProducts:
+    """Return the pseudo-data with a little noise that has nothing to do with any column."""
+    gram = products.gram.copy()
+    gram[-1, -1] *= 1.0 + _NOISE
+    return replace(products, gram=gram)
 
 
 def _units(fit: Fit) -> list[FloatArray]:

@@ -122,8 +122,7 @@ class NonlinearFit:
         cls, rows: CurveRows, here: Linearised, report: SolverReport, method: NonlinearMethod
     ) -> NonlinearFit:
         fit, inner = here.fit, here.fit.report
-        if inner.is_unbounded:  # of such a criterion searches from nearby end far apart
-            fit = fit.refit()
+        if inner.is_unbounded:
             report = replace(report, is_unbounded=True, converged=False, message=_NO_MAXIMUM)
         report = replace(report, confounded=inner.confounded)
         return cls(

@@ -255,9 +255,30 @@ def _fitted(model: Any, rows: CurveRows, beta: FloatArray) -> NonlinearFit:
         ) from error
 
 
+def _check_rows_of_levels(fit: NonlinearFit) -> None:
+    """Warn where most levels of a factor have no more rows than parameters that vary over it."""
+    for factor in fit.spec.used_factors:
+        block, k = fit.products.factors[factor], len(fit.spec.factor_columns(factor))
+        counts, index = block.counts, block.index
+        few = np.flatnonzero(counts <= k)
+        is_said = k > 1 and k * len(counts) >= fit.products.n_rows  # by `check_effects`
+        if is_said or 2 * len(few) <= len(counts):
+            continue
+        label = ":".join(str(column[few[0]]) for column in index.labels)
+        vary = "parameter varies" if k == 1 else "parameters vary"
+        warn(
+            f"{len(few)} of {len(counts)} levels of {index.name!r} have no more rows than "
+            f"parameters that vary over them: {label!r} has {counts[few[0]]:g}, and {k} {vary}. "
+            "Such rows hardly tell random effects from noise: let fewer parameters vary, or "
+            "measure the same levels more often",
+            UnidentifiedWarning,
+        )
+
+
 def warn_about_nonlinear(fit: NonlinearFit, data: CurveData) -> None:
     """Warn where the estimates are in doubt."""
     check_effects(fit.products, fit.spec)
+    _check_rows_of_levels(fit)
     warn_about_shared_columns(fit.products, fit.spec)
     if fit.report.is_unbounded:
         warn(
