@@ -38,9 +38,7 @@ _FEWEST_SHARE = 0.125  # of a move: less is no headway
 _RETREATS = 12  # halvings of a step to where no pseudo-data can be summed
 _HIGHER_PENALISED = 1e-10  # relative: rounding of sums of squares
 _RANK = 1e-12  # of a covariance: what rounding leaves of a variance of zero
-_NOISE_OF_PSEUDO_DATA = (
-    2.0**-23
-)  # of y'y, where nothing is left of it: half the digits of pseudo-data
+_NOISE_ADDED = 2.0**-23  # of y'y, where nothing is left of it: half of the digits
 _NEWTON_TOL = 1e-9  # of the criterion of the linear models, of which many follow each other
 
 
@@ -232,7 +230,7 @@ def _fitted(sums: CrossProducts | ResidualTables, spec: ModelSpec, last: Fit | N
 def _with_noise(products: CrossProducts) -> CrossProducts:
     """Return the pseudo-data with a little noise that has nothing to do with any column."""
     gram = products.gram.copy()
-    gram[-1, -1] *= 1.0 + _NOISE_OF_PSEUDO_DATA
+    gram[-1, -1] *= 1.0 + _NOISE_ADDED
     return replace(products, gram=gram)
 
 
