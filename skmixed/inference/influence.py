@@ -7,12 +7,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skmixed.core.batch.refits import Refits
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.after_fit.redrawn import GeneralizedRefits, Refitted
+from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit, working_model
-from skmixed.core.linalg import FloatArray
-from skmixed.core.rows.leave_out import coefficients_without_levels, residuals_and_leverage
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.residual.residual_fit import ResidualFit
+from skmixed.core.rows.leave_out import (
+    coefficients_without_levels,
+    coefficients_without_rows,
+    residuals_and_leverage,
+)
 from skmixed.core.sums.layout import Rows
+from skmixed.core.sums.summed_rows import SummedRows
+from skmixed.inference.components import parameters_of, values_of
 from skmixed.inference.fitted import (
+    MixedFit,
     check_maximum,
     coefficient_names,
     determined_mixed_fit_of,
@@ -22,6 +33,7 @@ from skmixed.inference.fitted import (
     snapshot,
     stated_places,
 )
+from skmixed.inference.resampling import estimates_of
 from skmixed.inference.table import Table
 
 
@@ -33,6 +45,7 @@ def influence(
     groups: Any = None,
     *,
     by: str | None = None,
+    refit: bool = False,
 ) -> Table:
     """Measure the influence of rows, or of whole levels of a factor.
 
@@ -44,33 +57,45 @@ def influence(
         The rows of the fit, as given to `fit`; the model does not keep them.
     by : str or None, default=None
         Name of a factor whose levels are left out one at a time; None is about rows.
+    refit : bool, default=False
+        Whether to fit the model again without each row or level. Otherwise the variances stay as
+        they are, and changes of the coefficients are exact at these.
 
     Returns
     -------
     Table
         A row for every row of X, under its index if it has one: residual (conditional, in units of
         y; of a generalized model that of the working model, on the scale of the link), leverage
-        (diagonal of the hat matrix of the fitted values) and cooks_distance. With
-        `by`, a row a level: leverage (the sum over its rows), cooks_distance (of the fixed
-        coefficients), and the change of every coefficient when the level is left out.
+        (diagonal of the hat matrix of the fitted values), studentised (the residual over its
+        standard deviation) and cooks_distance, then the change of every coefficient when the row is
+        left out. With `by`, a row a level: leverage (the sum over its rows), cooks_distance (of the
+        fixed coefficients), and the same changes. With `refit` there are changes of all parameters,
+        named as by `confidence_intervals`, and cooks_distance is that of the coefficients; NaN
+        where the model cannot be fitted without.
 
     Raises
     ------
     ValueError
         If these are not the rows of the fit, for an unknown factor, if the fit left no residual,
-        and if coefficients or variances of a generalized model are infinite.
+        if coefficients or variances of a generalized model are infinite, and for a refit of a model
+        with a residual structure.
 
     See Also
     --------
     skmixed.MixedLinearRegressor.loo_predict : Predictions without a row or level.
+    residuals : Residuals of other kinds.
 
     Notes
     -----
-    All is at the variances of the fit. For rows h is as in lme4's ``hatvalues``, and Cook's
-    distance, r^2 w h / ((1 - h)^2 sigma^2 p), as in its ``cooks.distance``; p is the number of
-    independent fixed columns. For levels it is c'V_b^-1 c / (sigma^2 p), c being the change of the
-    coefficients, which is exact at these variances. One pass over the rows does for rows and for a
-    factor that contains all others; other factors take an evaluation of the model a level.
+    All is at the variances of the fit, unless `refit` asks for others. For rows h is as in lme4's
+    ``hatvalues``, studentised residuals, r w^(1/2) / (sigma (1 - h)^(1/2)), as its ``rstudent`` has
+    them (``rstandard`` of ``lm``), and Cook's distance, r^2 w h / ((1 - h)^2 sigma^2 p), as in its
+    ``cooks.distance``; p is the number of independent fixed columns. For levels, and refits, it is
+    c'V_b^-1 c / p, c being the change of the coefficients and V_b their covariance; that of R's
+    ``influence(model)`` is (n - p) / n of it, n the number of rows or levels. Changes are R's
+    ``dfbeta``, of refits ``dfbeta(influence(model))``, in units of the coefficients. One pass over
+    the rows does for rows and for a factor that contains all others; other factors take an
+    evaluation of the model a level, and refits a search each.
 
     Of a generalized model it is the influence in the linear mixed model that it is near its
     estimates, with weights of one trial or row and a residual variance of one: what one step of
@@ -98,47 +123,139 @@ def influence(
     '309'
     """
     model = snapshot(model)
-    fit: Fit
-    whole = determined_mixed_fit_of(model)
-    if isinstance(whole, GeneralizedFit):
-        check_maximum(whole, "influence")
-        observations = observations_of_fit(model, X, y, sample_weight, groups, "influence")
-        fit, rows = working_model(whole, observations)
-    else:
-        fit, rows = whole, rows_of_fit(model, X, y, sample_weight, groups, "influence")
+    whole, fit, rows, observations = _read(model, X, y, sample_weight, groups)
     if by is not None and by not in model.n_groups_:
         raise ValueError(f"by={by!r} is no factor of the model, which has {list(model.n_groups_)}")
+    if refit and isinstance(fit, ResidualFit):
+        raise ValueError(
+            f"refit=True takes rows out of sums that a model with residual={model.residual!r} does "
+            "not have: leave refit out, or refit without them by query() of the data"
+        )
     if by is None:
-        frame = _by_row(fit, rows, getattr(X, "index", None))
-        return Table(f"Influence of rows: {formula_of(model)}", frame)
-    frame = _by_level(fit, rows, by, model.random_effects_[by].index, stated_places(whole))
-    return Table(f"Influence of the levels of {by}: {formula_of(model)}", frame)
+        frame, codes = _by_row(fit, rows), np.arange(len(rows.columns))
+        index = getattr(X, "index", None)
+        labels = index if isinstance(index, pd.Index) else pd.RangeIndex(len(codes))
+        changes = None if refit else _changes_without_rows(fit, rows, frame)
+    else:
+        position = [index.name for index in fit.products.levels].index(by)
+        codes, labels = rows.codes[position], model.random_effects_[by].index
+        frame = _by_level(fit, rows, codes, len(labels))
+        changes = None if refit else coefficients_without_levels(fit, rows, position) - fit.beta
+    if changes is None:
+        found = _refitted(whole, rows, observations, codes, len(labels))
+        changes = found.iloc[:, : len(fit.beta)].to_numpy()
+    else:
+        found = pd.DataFrame(changes, columns=coefficient_names(fit))
+    if by is not None or refit:
+        frame["cooks_distance"] = _distance(fit, changes)
+    stated = [*stated_places(whole), *range(len(fit.beta), found.shape[1])]
+    frame = pd.concat([frame, found.iloc[:, stated]], axis=1).set_axis(labels, axis=0)
+    what = "rows" if by is None else f"the levels of {by}"
+    notes = ("The model is fitted again without each.",) if refit else ()
+    return Table(f"Influence of {what}: {formula_of(model)}", frame, notes)
 
 
-def _by_row(fit: Fit, rows: Rows, index: Any) -> pd.DataFrame:
+def studentised(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> FloatArray:
+    """Return residuals over their standard deviations, (n,), of the rows of a linear fit."""
+    _, fit, rows, _ = _read(model, X, y, sample_weight, groups)
+    return _by_row(fit, rows)["studentised"].to_numpy()
+
+
+def leverages(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> FloatArray:
+    """Return the diagonal of the hat matrix of the rows of a fit, (n,)."""
+    _, fit, rows, _ = _read(model, X, y, sample_weight, groups)
+    return residuals_and_leverage(fit, rows)[1]
+
+
+def _read(
+    model: Any, X: Any, y: Any, sample_weight: Any, groups: Any
+) -> tuple[MixedFit, Fit, Rows, Observations | None]:
+    """Read the rows of a fit once more; the fit, the linear model near it, and its rows."""
+    whole = determined_mixed_fit_of(model)
+    if not isinstance(whole, GeneralizedFit):
+        return whole, whole, rows_of_fit(model, X, y, sample_weight, groups, "influence"), None
+    check_maximum(whole, "influence")
+    observations = observations_of_fit(model, X, y, sample_weight, groups, "influence")
+    return whole, *working_model(whole, observations), observations
+
+
+def _by_row(fit: Fit, rows: Rows) -> pd.DataFrame:
     residuals, leverage = residuals_and_leverage(fit, rows)
     weights: FloatArray | float = 1.0 if rows.weights is None else rows.weights
     left = 1.0 - leverage
     with np.errstate(divide="ignore", invalid="ignore"):
-        distance = weights * np.square(residuals / left) * leverage / (fit.sigma2 * fit.rank)
-    columns = {"residual": residuals, "leverage": leverage, "cooks_distance": distance}
-    return pd.DataFrame(columns, index=index if isinstance(index, pd.Index) else None)
+        studentised = np.sqrt(weights / (fit.sigma2 * left)) * residuals
+        distance = np.square(studentised) * leverage / (left * fit.rank)
+    return pd.DataFrame(
+        {
+            "residual": residuals,
+            "leverage": leverage,
+            "studentised": studentised,
+            "cooks_distance": distance,
+        }
+    )
 
 
-def _by_level(
-    fit: Fit, rows: Rows, name: str, labels: pd.Index[Any], stated: list[int]
-) -> pd.DataFrame:
-    names = [index.name for index in fit.products.levels]
-    position = names.index(name)
+def _changes_without_rows(fit: Fit, rows: Rows, frame: pd.DataFrame) -> FloatArray:
+    residuals, leverage = frame["residual"].to_numpy(), frame["leverage"].to_numpy()
+    return coefficients_without_rows(fit, rows, residuals, leverage) - fit.beta
+
+
+def _by_level(fit: Fit, rows: Rows, codes: IntArray, n_levels: int) -> pd.DataFrame:
     _, leverage = residuals_and_leverage(fit, rows)
-    change = coefficients_without_levels(fit, rows, position) - fit.beta
+    return pd.DataFrame({"leverage": np.bincount(codes, leverage, minlength=n_levels)})
+
+
+def _distance(fit: Fit, changes: FloatArray) -> FloatArray:
+    """Return Cook's distances, (m,), of changes of the coefficients, (m, n_fixed)."""
     kept = list(fit.kept)
     precision = np.linalg.pinv(fit.beta_covariance[np.ix_(kept, kept)], hermitian=True)
-    scaled = np.einsum("la,ab,lb->l", change[:, kept], precision, change[:, kept])
-    columns = {
-        "leverage": np.bincount(rows.codes[position], leverage, minlength=len(labels)),
-        "cooks_distance": scaled / fit.rank,
-    }
-    table = pd.DataFrame(columns, index=labels)
-    changes = pd.DataFrame(change, index=labels, columns=coefficient_names(fit))
-    return pd.concat([table, changes.iloc[:, stated]], axis=1)
+    scaled = np.einsum("la,ab,lb->l", changes[:, kept], precision, changes[:, kept])
+    return np.asarray(scaled / fit.rank)
+
+
+def _refitted(
+    whole: MixedFit, rows: Rows, observations: Observations | None, codes: IntArray, n_parts: int
+) -> pd.DataFrame:
+    """Return the changes of all parameters, the coefficients first, without each part of the rows.
+
+    `codes`, (n,), tell the part of every row.
+    """
+    parts = [np.flatnonzero(codes == part) for part in range(n_parts)]
+    is_lost = [False] * n_parts  # those of generalized models have NaN already
+    refits: Refits | GeneralizedRefits
+    if isinstance(whole, GeneralizedFit):
+        assert observations is not None
+        found = [_generalized_without(whole, observations, chosen) for chosen in parts]
+        refits = GeneralizedRefits.of([each.estimates(whole) for each in found])
+    else:
+        summed = SummedRows.among(whole.products, rows)
+        again = [_linear_without(whole, summed, chosen) for chosen in parts]
+        is_lost = [each is None for each in again]
+        refits = estimates_of(whole, [each or whole for each in again])
+    others = [part for part in parameters_of(whole) if part.kind != "coefficient"]
+    values = np.hstack([refits.beta, values_of(whole, others, refits)])
+    values[is_lost] = np.nan
+    own = [*whole.beta, *(part.estimate for part in others)]
+    names = [*coefficient_names(whole), *(part.name for part in others)]
+    return pd.DataFrame(values - own, columns=names)
+
+
+def _linear_without(fit: Fit, summed: SummedRows, chosen: IntArray) -> Fit | None:
+    """Fit a model to all rows but some, (m,); None where nothing is left for the residual."""
+    try:
+        again = Fit.of(summed.without(chosen), fit.spec)
+    except ValueError:
+        return None
+    return again if again.is_determined else None
+
+
+def _generalized_without(
+    fit: GeneralizedFit, observations: Observations, chosen: IntArray
+) -> Refitted:
+    """Fit a generalized model to all rows but some, (m,)."""
+    kept = np.setdiff1d(np.arange(len(observations.given.columns)), chosen)
+    offset = None if observations.offset is None else observations.offset[kept]
+    rows = observations.given.take(kept)
+    again = Observations.of(observations.layout, rows, fit.spec, fit.family, offset)
+    return Refitted.of(again, fit.quadrature)

@@ -150,7 +150,7 @@ def resample_levels(
     layout, basis = fit.products.layout, fit.products.basis
     drawn = (whole.drawn(draw)[0] for draw in draws)
     fits = [Fit.of(CrossProducts.of(layout, rows, basis), fit.spec) for rows in drawn]
-    return _estimates(fit, fits), fits
+    return estimates_of(fit, fits), fits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,7 +202,7 @@ class WholeLevels:
         return rows, chosen
 
 
-def _estimates(fit: Fit, fits: list[Fit]) -> Refits:
+def estimates_of(fit: Fit, fits: list[Fit]) -> Refits:
     """Stack estimates; fits that lost columns, or their residual, count as not converged."""
     full = [len(other.kept) == len(fit.kept) and other.is_determined for other in fits]
     return Refits(

@@ -21,8 +21,9 @@ from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
 from skmixed.inference.fitted import design_of, mixed_fit_of, snapshot
+from skmixed.inference.influence import leverages, studentised
 
-ResidualKind = Literal["quantile", "deviance", "pearson", "response", "normalized"]
+ResidualKind = Literal["quantile", "deviance", "pearson", "response", "normalized", "studentised"]
 
 
 class Observed(Protocol):
@@ -73,14 +74,18 @@ def residuals(
         A fitted mixed model.
     X, y, sample_weight, groups : array-like
         The rows of the fit, as given to `fit`, or others.
-    kind : {"quantile", "deviance", "pearson", "response", "normalized"}, default="quantile"
+    kind : str, default="quantile"
+        "quantile", "deviance", "pearson", "response", "normalized" or "studentised".
         Quantile residuals are the probability of a response below y, between 0 and 1, and uniform
         if the model is true, whatever the family; where y itself has a probability, a random number
         within it is added. Pearson residuals are y less its mean, by its standard deviation.
         Deviance residuals are signed roots of what rows add to the deviance at the given random
         effects. Response residuals are y less its mean, in units of y. Normalized residuals, of
         linear models, are Pearson residuals from which the correlation of a residual structure is
-        taken out: independent and of variance one if the structure is true.
+        taken out: independent and of variance one if the structure is true. Studentised residuals,
+        of the rows of the fit alone, are by the standard deviation that residuals have, which is
+        smaller the more a row pulls its own prediction; of generalized models they combine those of
+        deviance and Pearson by the leverage.
     random : {"new", "fitted"} or None, default=None
         What is known of the random effects: their distribution alone, so that groups that differ
         do not make residuals differ from uniform ones (DHARMa's default), or their modes (R's
@@ -104,10 +109,12 @@ def residuals(
         kind than "quantile", and for "normalized" of generalized models.
     ValueError
         For invalid rows, for responses that the family cannot have, for an unknown kind, and for
-        random="new" with another kind than "quantile".
+        random="new" with another kind than "quantile". With "studentised" also if these are not the
+        rows of the fit, and as in `influence`.
 
     See Also
     --------
+    influence : Leverages, and what rows change.
     residual_tests : Tests of too much or too little dispersion, and of zeros.
     skmixed.display.ResidualsDisplay : Pictures of them.
 
@@ -125,10 +132,18 @@ def residuals(
     deviance and Pearson residuals are multiplied by the root of it, as in R. Deviance residuals of
     gamma models are those of a dispersion of one, as in R; Pearson residuals are not.
 
+    In R: ``residuals(model, type, scaled = TRUE)`` for Pearson and response residuals, and
+    ``rstudent(model)`` of lme4 for studentised ones, y - fitted over sigma (1 - h)^(1/2), where h
+    is the leverage of `influence`; of generalized models it is that of the weights of the working
+    model, as in ``rstudent`` of ``glm``, where lme4 has weights of one. With r such a residual and
+    nu rows less coefficients, r ((nu - 1) / (nu - r^2))^(1/2) is by the sigma of the other rows.
+
     References
     ----------
     .. [1] Dunn, P. K. & Smyth, G. K. (1996). Randomized quantile residuals. Journal of
        Computational and Graphical Statistics 5(3), :doi:`10.1080/10618600.1996.10474708`.
+    .. [2] Williams, D. A. (1987). Generalized linear model diagnostics using the deviance and
+       single case deletions. Applied Statistics 36(2), :doi:`10.2307/2347550`.
 
     Examples
     --------
@@ -153,8 +168,24 @@ def residuals(
     model = snapshot(model)
     mixed_fit_of(model)
     design_of(model)  # which a bare fit has not
+    if kind == "studentised":
+        return _studentised(model, X, y, sample_weight, groups)
     observed: Observed = model._observed_rows(X, y, sample_weight, groups)
     return residuals_of(model, observed, kind, random, random_state)
+
+
+def _studentised(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> FloatArray:
+    """Return residuals by their standard deviations, (n,), of the rows of a fit."""
+    fit = mixed_fit_of(model)
+    if not isinstance(fit, GeneralizedFit):
+        return studentised(model, X, y, sample_weight, groups)
+    leverage = leverages(model, X, y, sample_weight, groups)
+    observed: Observed = model._observed_rows(X, y, sample_weight, groups)
+    deviance, pearson = (residuals_of(model, observed, kind) for kind in ("deviance", "pearson"))
+    square = np.square(deviance) / fit.mean_family.deviance_unit(fit.phi)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        square += np.square(pearson) * leverage / (1.0 - leverage)
+    return np.asarray(np.sign(deviance) * np.sqrt(square))
 
 
 def residuals_of(
@@ -164,7 +195,12 @@ def residuals_of(
     random: Literal["new", "fitted"] | None = "fitted",
     random_state: Any = None,
 ) -> FloatArray:
-    """Return the residuals, (n,), of rows that have been read; `residuals` documents the rest."""
+    """Return the residuals, (n,), of rows that have been read; `residuals` documents the rest.
+
+    Raises ValueError for studentised ones, which take the rows of the fit.
+    """
+    if kind not in (kinds := get_args(ResidualKind)[:-1]):
+        raise ValueError(f"kind={kind!r} is not one of {', '.join(kinds)}")
     fit = mixed_fit_of(model)
     known_too = kind == "quantile" and random != "fitted"
     center = observed.fixed_part() if known_too else observed.predictor(model.handle_unknown)

@@ -237,6 +237,10 @@ class MeanFamily(Family):
     def deviance(self, y: FloatArray, mean: FloatArray, phi: FloatArray) -> FloatArray:
         """Return twice the log density at the mean y less that at `mean`, for weight one, (n,)."""
 
+    def deviance_unit(self, phi: FloatArray) -> float:
+        """Return what it is divided by to have a mean of about one: a dispersion outside of it."""
+        return 1.0
+
 
 def explained_deviance(
     family: MeanFamily,

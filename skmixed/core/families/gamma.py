@@ -89,6 +89,10 @@ class GammaFamily(LogLink):
         ratio = y / mean
         return np.asarray(2.0 * (ratio - 1.0 - np.log(ratio)))
 
+    def deviance_unit(self, phi: FloatArray) -> float:
+        """Return the dispersion, of which the deviance knows nothing."""
+        return self.dispersion(phi)
+
     def draw(
         self,
         eta: FloatArray,

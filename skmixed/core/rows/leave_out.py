@@ -6,6 +6,10 @@ refit. With V and the GLS estimate of all rows, for one row of weight w,
     y - prediction without it = (y - fitted) / (1 - h),
     h = w (z'C z + d'(X'V^-1 X)^-1 d),   d = x - (z'Omega Z'V^-1 X)',
 
+and without it
+
+    beta = beta of all - (X'V^-1 X)^-1 d w (y - fitted) / (1 - h),
+
 where C is the conditional covariance of the random effects relative to sigma^2 (for linear
 smoothers: Craven & Wahba 1979, doi:10.1007/BF01404567; for mixed models h is the diagonal of the
 hat matrix of Demidenko & Stukel 2005, doi:10.1002/sim.1974). For all rows of a level l that no
@@ -77,6 +81,31 @@ def residuals_and_leverage(fit: Fit, rows: Rows) -> tuple[FloatArray, FloatArray
         residuals[chosen] = reduced[:, p] - reduced[:, :p] @ evaluation.beta
         leverage[chosen] += np.square(reduced[:, :p] @ root).sum(axis=1)
     return residuals / table.scale, leverage if rows.weights is None else leverage * rows.weights
+
+
+def coefficients_without_rows(
+    fit: Fit, rows: Rows, residuals: FloatArray, leverage: FloatArray
+) -> FloatArray:
+    """Return the coefficients without each row, (n, n_fixed), at the variances of the fit.
+
+    Rows, residuals and leverages are those of `residuals_and_leverage`. The few rows of a leverage
+    of one, without which a coefficient is no longer determined, take an evaluation each.
+    """
+    table, evaluation, model = ScaledTable.of(fit, rows), fit.evaluation, fit.problem.model
+    left = 1.0 - leverage
+    lost = left < UNDETERMINED
+    pulls = residuals * table.scale / np.where(lost, 1.0, left)
+    pulls = pulls if rows.weights is None else pulls * rows.weights
+    to_fixed = model.to_raw[list(fit.spec.fixed), :-1] / model.response_scale
+    moves = evaluation.beta_covariance @ to_fixed.T
+    beta = np.tile(fit.beta, (table.n_rows, 1))
+    for chosen, reduced in table.reduced(evaluation.lambdas, evaluation.cross_of_levels):
+        beta[chosen] -= pulls[chosen, None] * (reduced[:, : len(moves)] @ moves)
+    if lost.any():
+        summed = SummedRows.among(fit.products, rows)
+        for row in np.flatnonzero(lost):
+            beta[row] = fit.at(summed.without(np.array([row]))).beta
+    return beta
 
 
 def leave_levels_out(fit: Fit, rows: Rows, position: int) -> FloatArray:
