@@ -32,7 +32,7 @@ from skmixed.design.formula import (
     evaluate_expression,
     read_offset,
 )
-from skmixed.design.grammar.expressions import NamedColumns
+from skmixed.design.grammar.expressions import NamedColumns, variables
 from skmixed.design.grammar.permitted import check_context
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts
@@ -330,6 +330,20 @@ class Design:
         bys = (each.smooth.by for each in self._smooths)
         return tuple([e.matrix for e in self._expressions] + [by for by in bys if by is not None])
 
+    def variables_of(self, columns: Collection[int], names: Collection[str]) -> set[str]:
+        """Return which columns of the data, of some names, formulas need for columns of the layout.
+
+        Offsets, which every row has, are among what needs them.
+        """
+        needed = {name for offset in self.offsets for name in variables(offset, names)}
+        for expression in self._expressions:
+            if not set(expression.places).isdisjoint(columns):
+                needed.update(expression.matrix.variables)
+        for curve in self._smooths:
+            if not set(curve.places).isdisjoint(columns):
+                needed.update(curve.smooth.variables)
+        return needed
+
     @property
     def variables(self) -> tuple[str, ...]:
         """The columns of the data that formulas need."""
@@ -427,12 +441,24 @@ class Design:
         """Return the same design with other levels, one index per factor."""
         return replace(self, grouping=Grouping.of_levels(indexes))
 
-    def columns(self, source: Source, factors: Collection[int] | None = None) -> FloatArray:
+    def columns(
+        self,
+        source: Source,
+        factors: Collection[int] | None = None,
+        left_out: Collection[int] = (),
+    ) -> FloatArray:
         """Return the columns of the layout for new rows, without y: (n_rows, n_columns - 1).
 
-        Expressions are evaluated that the fixed part or one of the factors, by default any, needs;
-        the columns of others are zero.
+        Expressions are evaluated that the fixed part or one of the factors, by default any, needs,
+        those of columns that are left out not; the columns of others are zero.
         """
+        needed = self.needed(factors).difference(left_out)
+        columns = np.zeros((source.n_rows, len(self.layout.columns) - 1))
+        self._fill(columns, source, needed)
+        return columns
+
+    def needed(self, factors: Collection[int] | None = None) -> set[int]:
+        """Return the columns that the fixed part or one of the factors, by default any, needs."""
         needed = set(self.fixed)
         for term in self.terms:
             if factors is None or term.factor in factors:
@@ -440,9 +466,7 @@ class Design:
         for each in self._memberships:
             if not needed.isdisjoint(each.places):
                 needed.add(each.varying)
-        columns = np.zeros((source.n_rows, len(self.layout.columns) - 1))
-        self._fill(columns, source, needed)
-        return columns
+        return needed
 
     def _fill(self, columns: FloatArray, source: Source, needed: set[int] | None = None) -> None:
         """Write the columns of new rows, all but y, into `columns`, (n_rows, >= n_columns - 1).

@@ -116,7 +116,7 @@ def lmer(
     reml: bool = True,
     weights: Any = None,
     residual: str | None = None,
-    na_action: Literal["drop", "raise"] = "drop",
+    na_action: Literal["drop", "exclude", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> MixedLinearRegressor:
@@ -139,8 +139,10 @@ def lmer(
         Correlation and variances of the residuals, as in `MixedLinearRegressor`:
         ``"ar1(visit | subject)"``, ``"us(visit | subject)"``, ``"var(sex)"``. In the formula
         itself ``us(visit | subject)`` is a random term, as in lme4.
-    na_action : {"drop", "raise"}, default="drop"
-        Leave rows with missing values out and count them in ``n_dropped_``, or raise.
+    na_action : {"drop", "exclude", "raise"}, default="drop"
+        Leave rows with missing values out and count them in ``n_dropped_``, or raise. "exclude"
+        leaves them out, and gives them NaN in predictions, `skmixed.inference.residuals` and other
+        results of rows.
     context : dict of str to object, default=None
         Functions and values of your own that `formula` and `weights` may name, ``{"f": f}`` for
         ``f(x)``. Without it both hold columns, numbers, text, operators and known functions only,
@@ -197,7 +199,7 @@ def glmer(
     weights: Any = None,
     exposure: str | None = None,
     quadrature: int = 1,
-    na_action: Literal["drop", "raise"] = "drop",
+    na_action: Literal["drop", "exclude", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> MixedGeneralizedRegressor:
@@ -223,8 +225,10 @@ def glmer(
     quadrature : int, default=1
         Nodes of the quadrature for every random column, lme4's ``nAGQ``; 1 is Laplace's
         approximation.
-    na_action : {"drop", "raise"}, default="drop"
-        Leave rows with missing values out and count them in ``n_dropped_``, or raise.
+    na_action : {"drop", "exclude", "raise"}, default="drop"
+        Leave rows with missing values out and count them in ``n_dropped_``, or raise. "exclude"
+        leaves them out, and gives them NaN in predictions, `skmixed.inference.residuals` and other
+        results of rows.
     context : dict of str to object, default=None
         Functions and values of your own that `formula` and `weights` may name, as in `lmer`.
     **params
@@ -287,7 +291,7 @@ def clmm(
     link: Literal["logit", "probit", "cloglog"] = "logit",
     weights: Any = None,
     quadrature: int = 1,
-    na_action: Literal["drop", "raise"] = "drop",
+    na_action: Literal["drop", "exclude", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> OrdinalMixedClassifier:
@@ -309,8 +313,10 @@ def clmm(
     quadrature : int, default=1
         Nodes of the quadrature for every random column, ordinal's ``nAGQ``; 1 is Laplace's
         approximation.
-    na_action : {"drop", "raise"}, default="drop"
-        Leave rows with missing values out and count them in ``n_dropped_``, or raise.
+    na_action : {"drop", "exclude", "raise"}, default="drop"
+        Leave rows with missing values out and count them in ``n_dropped_``, or raise. "exclude"
+        leaves them out, and gives them NaN in predictions, `skmixed.inference.residuals` and other
+        results of rows.
     context : dict of str to object, default=None
         Functions and values of your own that `formula` and `weights` may name, as in `lmer`.
     **params
@@ -372,7 +378,7 @@ def nlmer(
     fixed: Mapping[str, str] | None = None,
     weights: Any = None,
     residual: str | None = None,
-    na_action: Literal["drop", "raise"] = "drop",
+    na_action: Literal["drop", "exclude", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> MixedNonlinearRegressor:
@@ -397,8 +403,10 @@ def nlmer(
         expression in the columns.
     residual : str or None, default=None
         Variances of the residuals, as in `MixedNonlinearRegressor`: ``"var(sex)"``, ``"power(x)"``.
-    na_action : {"drop", "raise"}, default="drop"
-        Leave rows with missing values out and count them in ``n_dropped_``, or raise.
+    na_action : {"drop", "exclude", "raise"}, default="drop"
+        Leave rows with missing values out and count them in ``n_dropped_``, or raise. "exclude"
+        leaves them out, and gives them NaN in predictions, `skmixed.inference.residuals` and other
+        results of rows.
     context : dict of str to object, default=None
         Functions and values of your own that `formula` and `fixed` may name, as in `lmer`.
     **params

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ from skmixed.estimators.mixed._generalized_estimator import (
 )
 from skmixed.estimators.mixed._generalized_predictions import KnownPredictor
 from skmixed.estimators.mixed._generalized_state import GeneralizedState
+from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
 from skmixed.estimators.reading._numbers import read_ordered
 from skmixed.estimators.reading._training_data import read_training_data
 
@@ -359,7 +361,12 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         return self.classes_[probabilities.argmax(axis=1)]
 
     def predict_proba(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        missing: MissingRows | None = None,
     ) -> FloatArray:
         """Predict the probabilities of the categories.
 
@@ -373,6 +380,9 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         random : {"all", "none"} or list of str, default="all"
             Factors whose levels are looked at: all, none, or those named. Levels of the others are
             taken as unknown.
+        missing : {"raise", "nan"} or None, default=None
+            Whether rows with missing values in columns that are needed are an error, or have NaN
+            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
 
         Returns
         -------
@@ -396,6 +406,11 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
             If no groups are given to a model that was fitted with them.
         """
         fitted = self._state()
+        if leaves_gaps(fitted, missing):
+            rows = CompleteRows.to_predict(fitted, X, groups)
+            find = partial(self.predict_proba, random=random, missing="raise")
+            found: FloatArray = rows.spread(find, n_columns=len(fitted.fit.thresholds) + 1)
+            return found
         averages = self._averages(fitted)
         known = KnownPredictor.read(self, fitted, X, groups, random, all_columns=averages)
         family = fitted.fit.family

@@ -23,6 +23,7 @@ from skmixed.inference.random_effects import random_effects_table
 from skmixed.inference.random_terms import ranova
 from skmixed.inference.residual_tests import residual_tests
 from skmixed.inference.residuals import residuals
+from skmixed.inference.row_results import linear_predictor, row_table
 from skmixed.inference.simulation import Draws, sim
 from skmixed.inference.smooth_terms import smooth_table
 from skmixed.inference.table import Table
@@ -50,6 +51,7 @@ __all__ = [
     "icc",
     "influence",
     "linear_hypothesis",
+    "linear_predictor",
     "loadings_table",
     "marginal_means",
     "pool",
@@ -61,6 +63,7 @@ __all__ = [
     "residual_tests",
     "residuals",
     "robust_covariance",
+    "row_table",
     "sim",
     "smooth_table",
     "variance_partition",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from skmixed.inference.fitted import (
     MixedFit,
     check_maximum,
     coefficient_names,
+    design_of,
     determined_mixed_fit_of,
     formula_of,
     observations_of_fit,
@@ -46,6 +47,7 @@ def influence(
     *,
     by: str | None = None,
     refit: bool = False,
+    missing: Literal["raise", "nan"] | None = None,
 ) -> Table:
     """Measure the influence of rows, or of whole levels of a factor.
 
@@ -60,6 +62,9 @@ def influence(
     refit : bool, default=False
         Whether to fit the model again without each row or level. Otherwise the variances stay as
         they are, and changes of the coefficients are exact at these.
+    missing : {"raise", "nan"} or None, default=None
+        Whether rows with missing values are an error, or have NaN, and are in no level. None is
+        "raise", or "nan" of a model by na_action="exclude".
 
     Returns
     -------
@@ -123,6 +128,16 @@ def influence(
     '309'
     """
     model = snapshot(model)
+    determined_mixed_fit_of(model)
+    design_of(model)  # which a bare fit has not
+    complete = model._complete_rows(X, y, sample_weight, groups, missing)
+    if complete is not None:
+        table = influence(model, *complete.arguments, by=by, refit=refit, missing="raise")
+        if by is not None:
+            return table
+        values = complete.spread(lambda *_: table.frame.to_numpy(), n_columns=len(table.frame.T))
+        padded = pd.DataFrame(values, _labels_of(X, len(values)), table.frame.columns)
+        return Table(table.title, padded, table.notes)
     whole, fit, rows, observations = _read(model, X, y, sample_weight, groups)
     if by is not None and by not in model.n_groups_:
         raise ValueError(f"by={by!r} is no factor of the model, which has {list(model.n_groups_)}")
@@ -133,8 +148,7 @@ def influence(
         )
     if by is None:
         frame, codes = _by_row(fit, rows), np.arange(len(rows.columns))
-        index = getattr(X, "index", None)
-        labels = index if isinstance(index, pd.Index) else pd.RangeIndex(len(codes))
+        labels = _labels_of(X, len(codes))
         changes = None if refit else _changes_without_rows(fit, rows, frame)
     else:
         position = [index.name for index in fit.products.levels].index(by)
@@ -153,6 +167,11 @@ def influence(
     what = "rows" if by is None else f"the levels of {by}"
     notes = ("The model is fitted again without each.",) if refit else ()
     return Table(f"Influence of {what}: {formula_of(model)}", frame, notes)
+
+
+def _labels_of(X: Any, n_rows: int) -> pd.Index[Any]:
+    index = getattr(X, "index", None)
+    return index if isinstance(index, pd.Index) else pd.RangeIndex(n_rows)
 
 
 def studentised(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> FloatArray:

@@ -108,6 +108,8 @@ def below_each_other(tables: list[pd.DataFrame]) -> pd.DataFrame:
     They stay in their order: pandas would try to sort them, and numbers, text and tuples have none
     in common.
     """
+    if len(tables) == 1:
+        return tables[0]
     indexes = [table.index for table in tables]
     arrays = [
         np.concatenate([index.get_level_values(place).to_numpy(dtype=object) for index in indexes])

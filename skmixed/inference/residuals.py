@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -17,10 +18,11 @@ from skmixed.core.generalized.after_fit.row_residuals import (
 )
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
-from skmixed.inference.fitted import design_of, mixed_fit_of, snapshot
+from skmixed.inference.fitted import any_fit_of, design_of, mixed_fit_of, snapshot
 from skmixed.inference.influence import leverages, studentised
 
 ResidualKind = Literal["quantile", "deviance", "pearson", "response", "normalized", "studentised"]
@@ -65,6 +67,7 @@ def residuals(
     kind: ResidualKind = "quantile",
     random: Literal["new", "fitted"] | None = None,
     random_state: Any = None,
+    missing: Literal["raise", "nan"] | None = None,
 ) -> FloatArray:
     """Return the residuals of rows.
 
@@ -94,6 +97,9 @@ def residuals(
         at the modes.
     random_state : None, int, RandomState or Generator, default=None
         Seed of the random part of quantile residuals, which classes and counts have.
+    missing : {"raise", "nan"} or None, default=None
+        Whether rows with missing values in columns, labels, y or weights are an error or have NaN.
+        None is "raise", or "nan" of a model by na_action="exclude".
 
     Returns
     -------
@@ -106,7 +112,8 @@ def residuals(
     ------
     TypeError
         For what is no mixed model, for ordered categories, which have no mean, if it is another
-        kind than "quantile", and for "normalized" of generalized models.
+        kind than "quantile", for "normalized" of generalized models, and for other kinds than
+        "response" and "pearson" of nonlinear and Bayesian ones.
     ValueError
         For invalid rows, for responses that the family cannot have, for an unknown kind, and for
         random="new" with another kind than "quantile". With "studentised" also if these are not the
@@ -166,12 +173,38 @@ def residuals(
             "random='fitted'; kind='quantile' compares with the distribution over new ones"
         )
     model = snapshot(model)
-    mixed_fit_of(model)
+    is_simple = hasattr(model, "posterior_") or isinstance(any_fit_of(model), NonlinearFit)
     design_of(model)  # which a bare fit has not
+    complete = model._complete_rows(X, y, sample_weight, groups, missing)
+    if complete is not None:
+        settings: dict[str, Any] = {"random": random, "random_state": random_state}
+        found: FloatArray = complete.spread(
+            partial(residuals, model, kind=kind, **settings, missing="raise")
+        )
+        return found
+    if is_simple:
+        return _from_means(model, X, y, sample_weight, groups, kind)
     if kind == "studentised":
         return _studentised(model, X, y, sample_weight, groups)
     observed: Observed = model._observed_rows(X, y, sample_weight, groups)
     return residuals_of(model, observed, kind, random, random_state)
+
+
+def _from_means(
+    model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, kind: ResidualKind
+) -> FloatArray:
+    """Return residuals, (n,), of a model of which its means and one deviation are known."""
+    if kind not in ("response", "pearson") or getattr(model, "residual", None) is not None:
+        raise TypeError(
+            f"a {type(model).__name__} has residuals of the kinds 'response' and 'pearson', of one "
+            f"variance, and not of kind={kind!r}"
+        )
+    observed: Observed = model._observed_rows(X, y, sample_weight, groups)
+    found: FloatArray = observed.y - model._fitted_means(X, groups)
+    if kind == "response":
+        return found
+    scaled: FloatArray = found / np.sqrt(model.residual_variance_)
+    return scaled if observed.weights is None else np.sqrt(observed.weights) * scaled
 
 
 def _studentised(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> FloatArray:

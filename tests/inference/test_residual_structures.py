@@ -84,6 +84,7 @@ USES = {
     "icc": (lambda m: icc(m), "no random terms", None),
     "influence": (lambda m: influence(m, TEETH, Y), SERIES, None),
     "linear_hypothesis": (lambda m: inference.linear_hypothesis(m, "age = 0"), None, None),
+    "linear_predictor": (lambda m: inference.linear_predictor(m, TEETH), None, None),
     "loadings_table": (lambda m: inference.loadings_table(m), "no loadings", "no loadings"),
     "marginal_means": (lambda m: inference.marginal_means(m, "Sex"), None, None),
     "pool": (lambda m: inference.pool([m, m]), None, None),
@@ -98,10 +99,14 @@ USES = {
         "estimates its residual variance",
     ),
     "residuals": (lambda m: inference.residuals(m, TEETH, Y, kind="normalized"), None, None),
+    "residuals, studentised": (
+        lambda m: inference.residuals(m, TEETH, Y, kind="studentised"), SERIES, None,
+    ),
     "robust_covariance": (
         lambda m: inference.robust_covariance(m, TEETH, Y, cluster="Subject"),
         "independent in the model", None,
     ),
+    "row_table": (lambda m: inference.row_table(m, TEETH, Y), None, None),
     "sim": (lambda m: sim(m, 3), None, None),
     "variance_partition": (lambda m: variance_partition(m), None, None),
     "variogram": (

@@ -27,6 +27,7 @@ from skmixed.estimators.mixed._diagnosis import check_residual
 from skmixed.estimators.mixed._generalized_estimator import Averaging, refuse_missing
 from skmixed.estimators.mixed._generalized_predictions import KnownPredictor, observation_limits
 from skmixed.estimators.mixed._linear_predictions import half_widths
+from skmixed.estimators.reading._chosen_effects import ChosenEffects
 from skmixed.estimators.reading._columns import (
     RandomColumns,
     chosen_factors,
@@ -129,7 +130,9 @@ class EffectAttributes(FittedEstimator[EffectState]):
         if fitted.f_name is not None:
             random_columns.insert(0, fitted.f_name, prediction)
         source = read_new_data(model, predictor, random_columns, None, needed)
-        rows = predictor.rows(source, wanted, all_columns=self._averages(fitted))
+        rows = predictor.rows(
+            source, ChosenEffects(frozenset(wanted)), all_columns=self._averages(fitted)
+        )
         means = rows.means(model.handle_unknown) + shift
         if fitted.response.family is None:
             means += prediction - rows.fixed_part()

@@ -20,6 +20,7 @@ from skmixed.core.rows.leave_out import rows_at_levels
 from skmixed.estimators._estimator import UnknownLevels, check_choice
 from skmixed.estimators.mixed._bayesian_state import BayesianState
 from skmixed.estimators.mixed._summed_estimator import SummedEstimator
+from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
 from skmixed.inference.fixed_effects.testing import check_probability
 
 
@@ -37,6 +38,7 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         *,
         random: str | Sequence[str] = "all",
         return_std: Literal[False] = False,
+        missing: MissingRows | None = None,
     ) -> FloatArray: ...
 
     @overload
@@ -47,6 +49,7 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         *,
         random: str | Sequence[str] = "all",
         return_std: Literal[True],
+        missing: MissingRows | None = None,
     ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
@@ -56,6 +59,7 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         *,
         random: str | Sequence[str] = "all",
         return_std: bool = False,
+        missing: MissingRows | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the response.
 
@@ -65,10 +69,15 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
             The columns as in `fit`.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
             Labels, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Which factors' random effects are added: all, none (the population), or those named.
+        random : {"all", "none"}, list of str, or str, default="all"
+            Which random effects are added: all, none (the population), those of the factors named,
+            or those that the bars of a formula name, ``"(1 | g)"`` of a model that has slopes, too
+            (lme4's ``re.form``), whose errors are not known.
         return_std : bool, default=False
             Whether to return posterior standard deviations too.
+        missing : {"raise", "nan"} or None, default=None
+            Whether rows with missing values in columns that are needed are an error, or have NaN
+            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
 
         Returns
         -------
@@ -93,10 +102,15 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
             If no groups are given to a model that was fitted with them.
         """
         fitted = self._state()
+        if leaves_gaps(fitted, missing):
+            complete = CompleteRows.to_predict(fitted, X, groups, random)
+            settings: dict[str, Any] = {"return_std": return_std, "random": random}
+            return complete.predicted(self.predict, **settings, missing="raise")
         _, rows = fitted.predictor.read(self, X, groups, random)
         means = rows.means(self.handle_unknown)
         if not return_std:
             return means
+        rows.refuse_parts("leave return_std out, or name the factor")
         variances = predictor_variances(
             fitted.sampled(), rows.rows, rows.wanted, fitted.further_products
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.utils import Tags
 from skmixed.core.linalg import FloatArray
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.mixed._generalized_estimator import refuse_missing
+from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
 
 
 class FromProbabilities(ClassifierMixin):
@@ -122,7 +124,12 @@ class ClassPredictions(FromProbabilities):
         return classes[(hit > miss).astype(np.intp)]
 
     def predict_proba(
-        self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
+        self,
+        X: Any,
+        groups: Any = None,
+        *,
+        random: str | Sequence[str] = "all",
+        missing: MissingRows | None = None,
     ) -> FloatArray:
         """Predict the probabilities of the classes.
 
@@ -136,6 +143,9 @@ class ClassPredictions(FromProbabilities):
         random : {"all", "none"} or list of str, default="all"
             Factors whose levels are looked at: all, none, or those named. Levels of the others are
             taken as unknown.
+        missing : {"raise", "nan"} or None, default=None
+            Whether rows with missing values in columns that are needed are an error, or have NaN
+            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
 
         Returns
         -------
@@ -157,6 +167,11 @@ class ClassPredictions(FromProbabilities):
         UnknownLevelWarning
             If no groups are given to a model that was fitted with them.
         """
+        if leaves_gaps(self._state(), missing):
+            rows = CompleteRows.to_predict(self._state(), X, groups)
+            find = partial(self.predict_proba, random=random, missing="raise")
+            found: FloatArray = rows.spread(find, n_columns=2)
+            return found
         _, miss, hit = self._probabilities(X, groups, random)
         return np.column_stack([miss, hit])
 

@@ -17,6 +17,7 @@ from skmixed.core.rows.prediction_errors import effect_variances, of_unknown_lev
 from skmixed.estimators._estimator import check_choice, refuse_beside_interval
 from skmixed.estimators.mixed._generalized_estimator import BaseGeneralized
 from skmixed.estimators.mixed._generalized_state import GeneralizedState
+from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
 from skmixed.estimators.reading._numbers import read_weights
 from skmixed.estimators.reading._prediction_rows import PredictionRows
 from skmixed.inference.fixed_effects.testing import check_probability
@@ -45,6 +46,8 @@ class KnownPredictor:
         _, rows, log_exposure = model._rows_to_predict(
             fitted, X, groups, random, all_columns=all_columns
         )
+        if all_columns:
+            rows.refuse_parts("take linear_predictor, or averaging='plug-in' without return_std")
         center = rows.means(model.handle_unknown)
         if log_exposure is not None:
             center += log_exposure
@@ -122,6 +125,7 @@ class GeneralizedPredictions(BaseGeneralized):
         random: str | Sequence[str] = "all",
         return_std: Literal[False] = False,
         interval: float | None = None,
+        missing: MissingRows | None = None,
     ) -> FloatArray: ...
 
     @overload
@@ -133,6 +137,7 @@ class GeneralizedPredictions(BaseGeneralized):
         random: str | Sequence[str] = "all",
         return_std: Literal[True],
         interval: float | None = None,
+        missing: MissingRows | None = None,
     ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
@@ -143,6 +148,7 @@ class GeneralizedPredictions(BaseGeneralized):
         random: str | Sequence[str] = "all",
         return_std: bool = False,
         interval: float | None = None,
+        missing: MissingRows | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the mean of the response.
 
@@ -153,14 +159,18 @@ class GeneralizedPredictions(BaseGeneralized):
             columns by name: others, the response and their order do not matter.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
             Labels of groups, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
+        random : {"all", "none"}, list of str, or str, default="all"
             Factors whose levels are looked at: all, none, or those named. Levels of the others are
-            taken as unknown.
+            taken as unknown. With ``averaging="plug-in"`` also bars of a formula, ``"(1 | g)"``,
+            which name some effects of a factor.
         return_std : bool, default=False
             Whether to return standard errors too.
         interval : float or None, default=None
             Probability of intervals for observations, which are then returned beside the
             predictions: ``predict`` of a pipeline hands it on.
+        missing : {"raise", "nan"} or None, default=None
+            Whether rows with missing values in columns that are needed are an error, or have NaN
+            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
 
         Returns
         -------
@@ -196,6 +206,10 @@ class GeneralizedPredictions(BaseGeneralized):
             check_probability(interval)
         fitted = self._state()
         averages = self._averages(fitted)
+        if leaves_gaps(fitted, missing):
+            rows = CompleteRows.to_predict(fitted, X, groups, "all" if averages else random)
+            settings: dict[str, Any] = {"return_std": return_std, "interval": interval}
+            return rows.predicted(self.predict, **settings, random=random, missing="raise")
         several = averages or return_std or interval is not None
         known = KnownPredictor.read(self, fitted, X, groups, random, all_columns=several)
         means = known.means(averages=averages)

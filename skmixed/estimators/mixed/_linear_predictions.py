@@ -22,6 +22,7 @@ from skmixed.estimators._estimator import (
 from skmixed.estimators.mixed._diagnosis import check_residual
 from skmixed.estimators.mixed._following_rows import FollowingRows, columns_needed
 from skmixed.estimators.mixed._linear_state import LinearState
+from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
 from skmixed.estimators.reading._prediction_rows import (
     PredictionRows,
     prediction_pivots,
@@ -47,6 +48,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         return_std: Literal[False] = False,
         interval: float | None = None,
         serial: bool = False,
+        missing: MissingRows | None = None,
     ) -> FloatArray: ...
 
     @overload
@@ -59,6 +61,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         return_std: Literal[True],
         interval: float | None = None,
         serial: bool = False,
+        missing: MissingRows | None = None,
     ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
@@ -70,6 +73,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         return_std: bool = False,
         interval: float | None = None,
         serial: bool = False,
+        missing: MissingRows | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the response.
 
@@ -81,9 +85,10 @@ class LinearPredictions(FittedEstimator[LinearState]):
             missing from a data frame.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
             Labels, if they were given as `groups` to `fit`.
-        random : {"all", "none"} or list of str, default="all"
-            Which factors' random effects are added: all, none (the population), or those named
-            (lme4's ``re.form``).
+        random : {"all", "none"}, list of str, or str, default="all"
+            Which random effects are added: all, none (the population), those of the factors named,
+            or those that the bars of a formula name, ``"(1 | g)"`` of a model that has slopes, too
+            (lme4's ``re.form``), whose errors are not known.
         return_std : bool, default=False
             Whether to return standard errors too.
         interval : float or None, default=None
@@ -94,6 +99,9 @@ class LinearPredictions(FittedEstimator[LinearState]):
             ``residual="ar1(...)"`` or ``"car1(...)"``, get what is left of its residual: a
             forecast. Rows of other series, and rows before the last, get nothing. Where the
             structure names no column of visits, the rows follow in the order in which they come.
+        missing : {"raise", "nan"} or None, default=None
+            Whether rows with missing values in columns that are needed are an error, or have NaN
+            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
 
         Returns
         -------
@@ -123,6 +131,11 @@ class LinearPredictions(FittedEstimator[LinearState]):
         UnknownLevelWarning
             If no groups are given to a model that was fitted with them.
         """
+        if leaves_gaps(self._state(), missing):
+            complete = CompleteRows.to_predict(self._state(), X, groups, random)
+            settings: dict[str, Any] = {"return_std": return_std, "interval": interval}
+            settings |= {"random": random, "serial": serial, "missing": "raise"}
+            return complete.predicted(self.predict, **settings)
         if interval is not None:
             refuse_beside_interval(random, return_std)
             means, half = self._means_and_half_widths(
@@ -142,6 +155,7 @@ class LinearPredictions(FittedEstimator[LinearState]):
         if not return_std:
             return means
         check_residual(fitted.fit)
+        rows.refuse_parts("leave return_std out, or name the factor")
         return means, np.where(np.isnan(means), np.nan, rows.deviations(fitted.posterior))
 
     def _forecast(

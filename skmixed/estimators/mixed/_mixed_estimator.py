@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Hidden, Interval, StrOptions
 
@@ -13,13 +15,17 @@ from skmixed.bayes.covariance_distributions import Wishart
 from skmixed.bayes.penalties import PENALTY_NAMES
 from skmixed.bayes.priors import Prior
 from skmixed.bayes.scale_distributions import ScaleDistribution
+from skmixed.core.linalg import FloatArray
 from skmixed.core.model.structures.named import OF_RANK, STRUCTURES
 from skmixed.design.column_collection import Formulas
 from skmixed.design.grammar.syntax import parse_random
 from skmixed.estimators._estimator import FittedEstimator
 from skmixed.estimators.mixed._mixed_state import MixedState
 from skmixed.estimators.reading._columns import read_fixed
+from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
+from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._observed_rows import ObservedRows
+from skmixed.estimators.reading._training_data import read_exposure
 from skmixed.inference.smooth_terms import summarised_curves
 from skmixed.inference.summary import Summary, summarise
 
@@ -42,6 +48,7 @@ class MixedEstimator(FittedEstimator[State]):
     fixed: str | None
     group_features: Any
     fit_intercept: bool
+    handle_unknown: Any
 
     _penalised_by: Any = None  # prior distributions whose density is a part of the criterion
 
@@ -104,6 +111,49 @@ class MixedEstimator(FittedEstimator[State]):
     def _observed_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
         """Read rows with their responses, those of the fit or others."""
         return ObservedRows.of(self, X, y, sample_weight, groups)
+
+    def _complete_rows(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any,
+        missing: MissingRows | None,
+    ) -> CompleteRows | None:
+        """Find the rows with all that a fit takes; None where missing values are an error."""
+        fitted = self._state()
+        if not leaves_gaps(fitted, missing):
+            return None
+        rows = CompleteRows.of_fit(fitted, X, y, sample_weight, groups)
+        return None if rows.complete.all() else rows
+
+    def _linear_predictor(
+        self,
+        X: Any,
+        groups: Any,
+        random: str | Sequence[str],
+        *,
+        fixed: bool,
+        missing: MissingRows | None,
+    ) -> FloatArray:
+        """Return X beta + Z b of the effects that are wanted, or Z b alone, (n,)."""
+        fitted = self._state()
+        if leaves_gaps(fitted, missing):
+            complete = CompleteRows.to_predict(fitted, X, groups, random)
+            settings: dict[str, Any] = {"random": random, "fixed": fixed, "missing": "raise"}
+            found: FloatArray = complete.spread(partial(self._linear_predictor, **settings))
+            return found
+        table = InputTable.of(X)
+        _, rows = fitted.predictor.read(self, table, groups, random)
+        means = rows.means(self.handle_unknown)
+        if not fixed:
+            return means - rows.fixed_part()
+        exposure = read_exposure(table, fitted.columns.exposure)
+        return means if exposure is None else means + np.log(exposure)
+
+    def _fitted_means(self, X: Any, groups: Any) -> FloatArray:
+        """Return the means of responses at the modes of the random effects, (n,)."""
+        return self._linear_predictor(X, groups, "all", fixed=True, missing="raise")
 
     def _check_formulas(self, fitted: State) -> None:
         names = fitted.columns.names

@@ -23,6 +23,7 @@ from skmixed.estimators.mixed._following_rows import columns_needed, refuse_unkn
 from skmixed.estimators.mixed._generalized_estimator import refuse_missing
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.mixed._nonlinear_state import NonlinearAttributes, NonlinearState
+from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
 from skmixed.estimators.reading._curve_data import input_values
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import read_weights, read_y
@@ -55,6 +56,11 @@ class KnownCurve:
     ) -> KnownCurve:
         """Validate the arguments of a prediction, and read its rows."""
         table = InputTable.of(X)
+        if isinstance(random, str) and "|" in random:
+            raise ValueError(
+                f"random={random!r} names some parameters of a factor, and curves are predicted "
+                f"with all of them: name factors, {list(fitted.n_groups)}"
+            )
         source, rows = fitted.predictor.read(model, table, groups, random, residual=residual)
         missing = rows.means(model.handle_unknown)
         inputs = input_values(table, fitted.inputs)
@@ -175,6 +181,7 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         random: str | Sequence[str] = "all",
         return_std: Literal[False] = False,
         interval: float | None = None,
+        missing: MissingRows | None = None,
     ) -> FloatArray: ...
 
     @overload
@@ -186,6 +193,7 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         random: str | Sequence[str] = "all",
         return_std: Literal[True],
         interval: float | None = None,
+        missing: MissingRows | None = None,
     ) -> tuple[FloatArray, FloatArray]: ...
 
     def predict(
@@ -196,6 +204,7 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         random: str | Sequence[str] = "all",
         return_std: bool = False,
         interval: float | None = None,
+        missing: MissingRows | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict the mean of the response.
 
@@ -214,6 +223,9 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         interval : float or None, default=None
             Probability of intervals for observations, which are then returned beside the
             predictions: ``predict`` of a pipeline hands it on.
+        missing : {"raise", "nan"} or None, default=None
+            Whether rows with missing values in columns that are needed are an error, or have NaN
+            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
 
         Returns
         -------
@@ -246,6 +258,10 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
             refuse_beside_interval(random, return_std)
             check_probability(interval)
         fitted = self._state()
+        if leaves_gaps(fitted, missing):
+            rows = CompleteRows.to_predict(fitted, X, groups)
+            settings: dict[str, Any] = {"return_std": return_std, "interval": interval}
+            return rows.predicted(self.predict, **settings, random=random, missing="raise")
         needed = columns_needed(fitted, serial=False, noise=interval is not None)
         known = KnownCurve.read(self, fitted, X, groups, random, needed)
         means = known.values(averages=self.averaging == "integrate")
@@ -253,6 +269,17 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
             noise = known.noise(self.handle_unknown)
             return np.column_stack([means, known.limits(interval, noise)])
         return (means, known.deviations()) if return_std else means
+
+    def _linear_predictor(self, *arguments: Any, **settings: Any) -> FloatArray:
+        """Raise TypeError: parameters are what is linear."""
+        raise TypeError(
+            f"a {type(self).__name__} has curves in the place of a linear predictor: "
+            "predict_parameters has what is linear, and predict the curves"
+        )
+
+    def _fitted_means(self, X: Any, groups: Any) -> FloatArray:
+        """Return the curves at the modes of the random effects, (n,)."""
+        return KnownCurve.read(self, self._state(), X, groups).values(averages=False)
 
     def predict_interval(
         self,

@@ -39,6 +39,7 @@ class FormulaRows:
     weights: NDArray[np.float64] | None  # (n,)
     n_dropped: int
     known: Mapping[str, Any]  # what formulas may name besides columns
+    excludes_missing: bool  # whether results of incomplete rows are NaN
 
     @classmethod
     def read(
@@ -57,8 +58,8 @@ class FormulaRows:
 
         A response `of_categories` may stand in R's ``factor(...)`` or ``ordered(...)``.
         """
-        if na_action not in ("drop", "raise"):
-            raise ValueError(f"na_action={na_action!r} is not 'drop' or 'raise'")
+        if na_action not in ("drop", "exclude", "raise"):
+            raise ValueError(f"na_action={na_action!r} is not 'drop', 'exclude' or 'raise'")
         parts = split_formula(formula)
         if parts.response is None:
             raise ValueError(f"the formula {formula!r} has no response: write 'y ~ ...'")
@@ -90,7 +91,8 @@ class FormulaRows:
             table = table.loc[complete]
             weights = None if weights is None else weights[complete]
         features = tuple(name for name in table.columns if name in right)
-        return cls(parts, formula, names, features, table, weights, n_dropped, known)
+        excludes = na_action == "exclude"
+        return cls(parts, formula, names, features, table, weights, n_dropped, known, excludes)
 
     def evaluate(self, expression: str, *, has_outcomes: bool = False) -> FloatArray:
         """Evaluate an expression on the left-hand side, (n,)."""
@@ -133,6 +135,7 @@ class FormulaRows:
             feature_names_in=np.array(self.features, dtype=object) if self.features else None,
             text=self.text,
             n_dropped=self.n_dropped,
+            excludes_missing=self.excludes_missing,
         )
 
 

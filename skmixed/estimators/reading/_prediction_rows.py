@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
 
@@ -27,7 +27,8 @@ from skmixed.design.grouping import numbers_to_draw
 from skmixed.design.records import stored
 from skmixed.design.source import Source
 from skmixed.design.tables import UNKNOWN
-from skmixed.estimators.reading._columns import Columns, chosen_factors
+from skmixed.estimators.reading._chosen_effects import ChosenEffects
+from skmixed.estimators.reading._columns import Columns
 from skmixed.estimators.reading._input_table import read_groups, refuse_unknown
 from skmixed.estimators.reading._training_data import read_new_data, warn_about_kinds
 
@@ -88,10 +89,11 @@ class Predictor:
         residual: Collection[str] = (),  # columns of the residual structure that are needed
     ) -> tuple[Source, PredictionRows]:
         """Validate the arguments of a prediction by an estimator, and make its rows."""
-        wanted = chosen_factors(random, list(self.n_groups))
+        chosen = ChosenEffects.of(random, self.design, list(self.n_groups))
         given = None if groups is None else read_groups(groups)
-        source = read_new_data(model, self, X, given, self.grouping_columns(wanted), residual)
-        return source, self.rows(source, wanted, all_columns=all_columns)
+        needed = self.grouping_columns(chosen.factors)
+        source = read_new_data(model, self, X, given, needed, residual)
+        return source, self.rows(source, chosen, all_columns=all_columns)
 
     def grouping_columns(self, wanted: Collection[str]) -> set[str]:
         """Return the names of the grouping columns whose combinations are levels of factors."""
@@ -101,9 +103,9 @@ class Predictor:
         return {name for factor, key in keys.items() if factor in wanted for name in key}
 
     def rows(
-        self, source: Source, wanted: set[str], *, all_columns: bool = False
+        self, source: Source, effects: ChosenEffects, *, all_columns: bool = False
     ) -> PredictionRows:
-        """Make the columns and look up the levels; the factors named in `wanted` are predicted.
+        """Make the columns and look up the levels; the effects that are chosen are predicted.
 
         Curves of all rows always are. Warns where no level of one of these is known because labels
         differ in kind.
@@ -111,7 +113,7 @@ class Predictor:
         indexes = tuple(factor.index for factor in self.design.grouping.factors)
         used = self.spec.used_factors
         chosen = tuple(
-            indexes[factor].is_whole or indexes[factor].name in wanted for factor in used
+            indexes[factor].is_whole or indexes[factor].name in effects.factors for factor in used
         )
         codes: tuple[IntArray, ...] = tuple(
             np.full(source.n_rows, UNKNOWN, dtype=np.intp) for _ in indexes
@@ -119,9 +121,10 @@ class Predictor:
         if any(chosen):
             codes = self.design.codes(source)
         varying = None if all_columns else list(compress(used, chosen))
-        columns = self.design.columns(source, varying)
+        left_out = () if all_columns else effects.left_out(self.design)
+        columns = self.design.columns(source, varying, left_out)
         offset = self.design.offset(source)
-        found = PredictionRows(self, columns, codes, indexes, offset, chosen)
+        found = PredictionRows(self, columns, codes, indexes, offset, chosen, effects.parts)
         for factor, keep in zip(used, chosen, strict=True):
             if keep and source.n_rows and found.are_unknown(factor).all():
                 key = self.grouping_columns({indexes[factor].name})
@@ -139,6 +142,17 @@ class PredictionRows:
     indexes: tuple[GroupIndex, ...]  # the known levels
     offset: FloatArray | None  # (n,), added to every prediction
     wanted: tuple[bool, ...]  # which of the used factors are part of the prediction
+    # Which effects are, (k,), of the factors of which not all are, by their places in the layout.
+    parts: Mapping[int, BoolArray] = field(default_factory=dict)
+
+    def refuse_parts(self, instead: str) -> None:
+        """Raise ValueError if not all effects of some factor are wanted; what to do `instead`."""
+        if self.parts:
+            names = [self.indexes[factor].name for factor in self.parts]
+            raise ValueError(
+                f"random leaves out some effects of {', '.join(names)} and takes others, of which "
+                f"means at the estimates alone are known: {instead}"
+            )
 
     def are_unknown(self, factor: int) -> BoolArray:
         """Tell which rows, (n,), have a level of a factor that is not known."""
@@ -189,7 +203,13 @@ class PredictionRows:
 
     def _effects(self, wanted: Sequence[bool]) -> FloatArray:
         by = self.by
-        return z_b(by.spec, self.columns, self.codes, by.estimates.effects, wanted)
+        effects = by.estimates.effects
+        if self.parts:
+            effects = [
+                own * self.parts.get(factor, np.True_)
+                for factor, own in zip(by.spec.used_factors, effects, strict=True)
+            ]
+        return z_b(by.spec, self.columns, self.codes, effects, wanted)
 
     def means(self, handle_unknown: str) -> FloatArray:
         """Return X beta + Z b of the wanted factors, (n,), in units of y.

@@ -1,0 +1,177 @@
+"""What a fitted model says of single rows, under the index that they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from skmixed.inference.fitted import any_fit_of, formula_of, snapshot
+from skmixed.inference.influence import influence
+from skmixed.inference.residuals import residuals
+from skmixed.inference.table import Table
+
+
+def linear_predictor(
+    model: Any,
+    X: Any,
+    groups: Any = None,
+    *,
+    random: str | Sequence[str] = "all",
+    fixed: bool = True,
+    missing: Literal["raise", "nan"] | None = None,
+) -> pd.Series[float]:
+    """Return the linear predictor of rows, or parts of it.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model, linear, generalized or Bayesian.
+    X : array-like or data frame of shape (n, n_features)
+        The columns, as in `predict` of the model.
+    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+        Labels, if they were given as `groups` to `fit`.
+    random : {"all", "none"}, list of str, or str, default="all"
+        Which random effects are added: all, none, those of the factors named, or those that the
+        bars of a formula name, ``"(1 | g)"`` of a model that has slopes, too (lme4's ``re.form``).
+    fixed : bool, default=True
+        Whether the fixed part and offsets are added; False leaves Z b alone, curves of all rows not
+        among it (lme4's ``random.only``).
+    missing : {"raise", "nan"} or None, default=None
+        Whether rows with missing values are an error or have NaN, as in `predict`.
+
+    Returns
+    -------
+    Series of shape (n,)
+        X beta + Z b at the estimates, under the index of X if it has one, on the scale of the link;
+        of ordered categories without the thresholds. Rows of unknown levels have no effect of that
+        factor, unless the model's `handle_unknown` says otherwise.
+
+    Raises
+    ------
+    TypeError
+        For what is no mixed model, and for nonlinear ones, whose parameters are what is linear:
+        ``model.predict_parameters`` has them.
+    ValueError
+        For invalid input, and effects in `random` that the model does not have.
+
+    See Also
+    --------
+    row_table : Fitted values and residuals side by side.
+
+    Notes
+    -----
+    In R: ``predict(model, newdata, type = "link", re.form = ..., random.only = ...)``.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import linear_predictor
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", data)
+    >>> linear_predictor(model, data, random="(1 | Subject)", fixed=False).head(2).round(2)
+    0    2.26
+    1    2.26
+    Name: linear_predictor, dtype: float64
+    """
+    model = snapshot(model)
+    if not hasattr(model, "_linear_predictor"):
+        any_fit_of(model)
+        raise TypeError("a fitted estimator is needed: a bare fit does not read rows")
+    values = model._linear_predictor(X, groups, random, fixed=fixed, missing=missing)
+    return pd.Series(values, _index_of(X), name="linear_predictor")
+
+
+def row_table(
+    model: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    groups: Any = None,
+    *,
+    leverage: bool = False,
+    missing: Literal["raise", "nan"] | None = None,
+) -> Table:
+    """Tabulate fitted values and residuals of rows.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted mixed model that predicts means; a classifier's are probabilities.
+    X, y, sample_weight, groups : array-like
+        The rows of the fit, as given to `fit`, or others.
+    leverage : bool, default=False
+        Whether to add what only rows of the fit have: leverage, studentised residuals and Cook's
+        distance, as `influence` has them.
+    missing : {"raise", "nan"} or None, default=None
+        Whether rows with missing values in columns, labels, y or weights are an error or have NaN.
+        None is "raise", or "nan" of a model by na_action="exclude".
+
+    Returns
+    -------
+    Table
+        A row for every row of X, under its index: y, fitted (at the modes of the random effects),
+        population (their mean over groups, ``predict(X, random="none")``), residual (y less
+        fitted) and pearson (by its standard deviation).
+
+    Raises
+    ------
+    TypeError
+        For what is no mixed model, and for ordered categories, which have no mean.
+    ValueError
+        For invalid rows, and with `leverage` as in `influence`.
+
+    See Also
+    --------
+    residuals : Residuals of all kinds.
+    influence : What rows and levels change.
+    linear_predictor : Parts of the predictor.
+
+    Notes
+    -----
+    In R: ``augment(model)`` of broom.mixed, and ``fortify`` of lme4. The model keeps no rows, so
+    that they are given again.
+
+    Examples
+    --------
+    >>> from skmixed import lmer
+    >>> from skmixed.datasets import load_sleepstudy
+    >>> from skmixed.inference import row_table
+    >>> data = load_sleepstudy()
+    >>> model = lmer("Reaction ~ Days + (Days | Subject)", data)
+    >>> row_table(model, data, data["Reaction"]).to_frame().head(2).round(2)
+            y  fitted  population  residual  pearson
+    0  249.56  253.66      251.41     -4.10    -0.16
+    1  258.70  273.33      261.87    -14.63    -0.57
+    """
+    model = snapshot(model)
+    rows = X, y, sample_weight, groups
+    found = residuals(model, *rows, kind="response", missing=missing)
+    pearson = residuals(model, *rows, kind="pearson", missing=missing)
+    classes = getattr(model, "classes_", None)
+    observed = np.asarray(y) if classes is None else np.asarray(y) == classes[1]
+    response = np.where(pd.isna(np.asarray(y)), np.nan, observed).astype(np.float64)
+    predict = model.predict if classes is None else model.predict_proba
+    population = predict(X, groups, random="none", missing=missing)
+    columns = {
+        "y": response,
+        "fitted": response - found,
+        "population": population if classes is None else population[:, 1],
+        "residual": found,
+        "pearson": pearson,
+    }
+    frame = pd.DataFrame(columns, index=_index_of(X))
+    if leverage:
+        more = influence(model, *rows, missing=missing)
+        frame = frame.join(
+            more[["leverage", "studentised", "cooks_distance"]].set_axis(frame.index)
+        )
+    return Table(f"Rows: {formula_of(model)}", frame)
+
+
+def _index_of(X: Any) -> pd.Index[Any] | None:
+    index = getattr(X, "index", None)
+    return index if isinstance(index, pd.Index) else None
