@@ -142,8 +142,8 @@ class PredictionRows:
     indexes: tuple[GroupIndex, ...]  # the known levels
     offset: FloatArray | None  # (n,), added to every prediction
     wanted: tuple[bool, ...]  # which of the used factors are part of the prediction
-    # Which effects are, (k,), of the factors of which not all are, by their places in the layout.
-    parts: Mapping[int, BoolArray] = field(default_factory=dict)
+    # Which effects are, of the factors of which not all are, by their places in the layout.
+    parts: Mapping[int, BoolArray] = field(default_factory=dict)  # (k,)
 
     def refuse_parts(self, instead: str) -> None:
         """Raise ValueError if not all effects of some factor are wanted; what to do `instead`."""
