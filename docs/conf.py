@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from latex2mathml.converter import convert as mathml
 from sphinx.addnodes import pending_xref
 from sphinx.transforms import SphinxTransform
 
@@ -52,13 +53,15 @@ if os.environ.get("SKMIXED_INTERSPHINX"):  # needs the internet
 
 # --- pages ---------------------------------------------------------------------------------------
 
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+html_math_renderer = "mathml"  # which browsers show without a script
 myst_heading_anchors = 3
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = project
+html_logo = html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
@@ -67,6 +70,14 @@ html_sidebars = {page: [] for page in ["changes", "limitations", "notation", "st
 html_theme_options = {
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
+    "logo": {"text": project, "alt_text": f"{project}, start page"},
+    "icon_links": [
+        {
+            "name": "Repository",
+            "url": "https://github.com/scikit-mixed/scikit-mixed",
+            "icon": "fa-brands fa-github",
+        }
+    ],
     "show_prev_next": True,
     "footer_start": ["copyright"],
     "footer_end": [],
@@ -180,8 +191,17 @@ def resolve_short_name(app, env, node, contnode):
     return domain.resolve_xref(env, document, app.builder, "obj", full, node, contnode)
 
 
+def write_math(writer, node):
+    """Write a formula, within a line or on one of its own, as MathML."""
+    is_block = isinstance(node, nodes.math_block)
+    formula = mathml(node.astext(), display="block" if is_block else "inline")
+    writer.body.append(f"<p>{formula}</p>" if is_block else formula)
+    raise nodes.SkipNode
+
+
 def setup(app):
     """Register what is above with Sphinx."""
+    app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
     app.add_transform(TrimmedBlocks)
     app.add_transform(ClassLinks)
     app.connect("missing-reference", resolve_short_name)
