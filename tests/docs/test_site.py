@@ -56,3 +56,11 @@ def test_diagrams_link_to_pages_of_the_site():
             page = place.format(name=name)
             assert page == f"api/skmixed.{name}.html"
             assert f"skmixed.{name}" in listed()
+
+
+@pytest.mark.parametrize("room", ["guide", "api"])
+def test_every_page_has_a_card(room):
+    folder = API.parent / room
+    index = (folder / "index.md").read_text(encoding="utf-8")
+    pages = sorted(path.stem for path in folder.glob("*.md") if path.stem != "index")
+    assert sorted(re.findall(r"^:link: (\w+)$", index, re.MULTILINE)) == pages
