@@ -49,8 +49,8 @@ class MixedNonlinearRegressor(NonlinearPredictions):
         Formulas of parameters, ``{"Asym": "1 + treatment"}``; X must then be a data frame. The
         others are one coefficient. ``offset(...)`` adds what is in the brackets.
     inputs : str, int, list of these or None, default=None
-        Columns of X that the curve is of, by name or position, in its order. None is all that are
-        neither grouping columns nor named in `fixed`.
+        Columns of X that the curve is of, by name or position, in its order, or expressions in
+        these, ``"log(dose)"``. None is all that are neither grouping columns nor named in `fixed`.
     group_features : str, int or list of these, default=None
         Columns of X that are grouping columns, by name or position, besides those named in
         `random`.

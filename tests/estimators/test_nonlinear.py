@@ -122,6 +122,37 @@ def test_a_function_without_complex_numbers_takes_differences():
     assert model.criterion_ == pytest.approx(MODEL.criterion_, rel=1e-8)
 
 
+def test_inputs_may_be_expressions():
+    """Of columns by name, calculated anew for new rows, as those of the response."""
+    data = ORANGE.assign(years=ORANGE["age"] / 365.0)
+    plain = MixedNonlinearRegressor("logistic", random="Asym | Tree", inputs="years")
+    plain.fit(data[["Tree", "years"]], Y)
+    text = "circumference ~ SSlogis(age / 365, A, B, C) ~ A | Tree"
+    for model in (
+        nlmer(text, data),
+        trees(inputs="age / 365").fit(X, Y),
+        trees().set_params(model="SSlogis(age / 365, Asym, xmid, scal)").fit(X, Y),
+    ):
+        assert model.inputs_ == ("age / 365",)
+        assert model.criterion_ == pytest.approx(plain.criterion_, rel=1e-12)
+        polars = pl.DataFrame({"age": X["age"], "Tree": X["Tree"]})
+        np.testing.assert_allclose(model.predict(polars), plain.predict(data), rtol=1e-9)
+        again = MixedNonlinearRegressor.from_dict(model.to_dict())
+        np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    for wrong, message in (
+        ("scale(age)", "a function that learns from all rows"),
+        ("log(year)", r"inputs names 'log\(year\)'"),
+        ("log(age - 500)", "is not finite in rows 0, "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            trees(inputs=wrong).fit(X, Y)
+
+
+def test_a_start_from_which_nothing_is_seen_is_said():
+    with pytest.raises(ValueError, match=r"no derivatives .* began at Asym=1e\+06, .* give start"):
+        trees(start={"Asym": 1e6, "xmid": 1e5, "scal": 10.0}).fit(X, Y)
+
+
 def test_formulas_of_parameters():
     data = PLOTS.assign(treatment=np.where(PLOTS["treated"] == 1.0, "a", "b"))
     settings = {"random": "Asym | site", "inputs": "x", "method": "lindstrom-bates"}

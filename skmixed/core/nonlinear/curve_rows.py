@@ -144,7 +144,8 @@ class CurveRows:
     def pseudo_sums(self, beta: FloatArray, effects: Blocks) -> CrossProducts | ResidualTables:
         """Sum the linear model that the nonlinear one is near some coefficients and effects.
 
-        Raises ValueError for rows that a residual structure cannot have.
+        Raises ValueError for rows that a residual structure cannot have, and FloatingPointError
+        where derivatives leave the range of numbers.
         """
         parameters = self.parameters(beta, effects)
         value, slopes = self.curve.slopes(parameters, self.inputs)
@@ -155,7 +156,12 @@ class CurveRows:
             response += np.einsum("nk,nk->n", slopes[:, self.made_of.varying], random)
         table = np.column_stack([np.ones(len(made)), made, response])
         if self.noise is None:
-            return CrossProducts.filled(self.plan, table, self.weights, np.eye(table.shape[1]))
+            try:
+                return CrossProducts.filled(self.plan, table, self.weights, np.eye(table.shape[1]))
+            except ValueError as error:  # of numbers that leave their range
+                raise FloatingPointError(
+                    "the curve has no derivatives in the range of double precision"
+                ) from error
         known, rows = self.noise.at(value), self._rows(table)
         return tables_of(self.layout, rows, known, self.noise.structure, np.eye(table.shape[1]))
 

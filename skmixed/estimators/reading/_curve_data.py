@@ -14,10 +14,12 @@ from skmixed.core.nonlinear.curve import Curve, GivenCurve
 from skmixed.core.nonlinear.named_curves import CURVES, NAMES_IN_R
 from skmixed.design.column_collection import Formulas
 from skmixed.design.curve_parameters import parse_varying
+from skmixed.design.formula import evaluate_expression, read_argument
 from skmixed.design.grammar.expressions import variables
 from skmixed.design.grammar.permitted import check_context
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import split_formula
+from skmixed.design.grammar.tokens import read_phrase
 from skmixed.design.records import stored
 from skmixed.design.source import Source
 from skmixed.estimators.reading._columns import (
@@ -55,7 +57,7 @@ class CurveRecipe:
         inputs, names = None, None
         if isinstance(model, str):
             called = _CALL.fullmatch(model)
-            arguments = [] if called is None else [a.strip(" `") for a in called[2].split(",")]
+            arguments = [] if called is None else _arguments(model)
             name = model.strip() if called is None else called[1]
             model = context.get(name, NAMES_IN_R.get(name, name))
             if called is not None:
@@ -173,14 +175,36 @@ def read_curve_data(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: 
 
 
 def input_values(table: InputTable, inputs: Sequence[str]) -> FloatArray:
-    """Return the columns that a curve is of, (n, m). Raises ValueError where one is not there."""
-    missing = [name for name in inputs if name not in table.names]
+    """Return the columns that a curve is of, (n, m), or expressions in these.
+
+    Raises ValueError where one is not there, and for a function that learns from rows.
+    """
+    names = table.names
+    missing = [name for name in inputs if name not in names and not is_expression(name, names)]
     if missing:
         raise ValueError(
-            f"the curve is one of the columns {missing}, which are not there: X has "
-            f"{list(table.names)}"
+            f"the curve is one of the columns {missing}, which are not there: X has {list(names)}"
         )
-    return table.numeric([table.names.index(name) for name in inputs])
+    if all(name in names for name in inputs):
+        return table.numeric([names.index(name) for name in inputs])
+    return np.column_stack([_input_of(table, name) for name in inputs])
+
+
+def is_expression(text: Any, names: Sequence[str]) -> bool:
+    """Tell whether an input of a curve is no column, but calculated from some."""
+    is_other = isinstance(text, str) and text not in names and not text.isidentifier()
+    return is_other and bool(variables(text, names))
+
+
+def _input_of(table: InputTable, text: str) -> FloatArray:
+    """Return a column, or an expression, (n,)."""
+    names = table.names
+    if text in names:
+        return table.numeric([names.index(text)])[:, 0]
+    if not table.is_named:
+        raise ValueError(f"the curve is one of {text!r}: X must be a data frame")
+    read_argument(text, f"the input '{text}' of the curve", names)
+    return evaluate_expression(text, Source(table.n_rows, frame=table.values).table, names)
 
 
 def start_values(start: Any, names: Sequence[str], sizes: Sequence[int]) -> dict[str, FloatArray]:
@@ -214,6 +238,15 @@ def start_values(start: Any, names: Sequence[str], sizes: Sequence[int]) -> dict
     return found
 
 
+def _arguments(text: str) -> list[str]:
+    """Return what stands between the commas of a call, outside of further brackets."""
+    call = read_phrase(text).content
+    if not call.is_call or len(call.tokens) == 3:
+        return [""]
+    found = [piece.text.strip() for piece in call.between(2, -1).split(",")]
+    return [each.strip("`") if each.count("`") == 2 else each for each in found]
+
+
 def _split_arguments(
     name: str, model: Any, arguments: Sequence[str], start: Any
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -241,7 +274,10 @@ def _chosen_inputs(
     """Return the columns that the curve is of: those asked for, or all that are nothing else."""
     names = columns.names
     if asked is not None:
-        found = [names[column_place(each, names, "inputs")] for each in listed(asked)]
+        found = [
+            each if is_expression(each, names) else names[column_place(each, names, "inputs")]
+            for each in listed(asked)
+        ]
     else:
         taken = {name for text in fixed.values() for name in _named_in(text, names, context)}
         found = [names[place] for place in columns.numeric if names[place] not in taken]

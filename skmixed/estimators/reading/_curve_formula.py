@@ -10,7 +10,7 @@ from skmixed.design.curve_parameters import parse_varying
 from skmixed.design.grammar.expressions import variables
 from skmixed.design.grammar.permitted import check_context
 from skmixed.design.grammar.syntax import split_formula
-from skmixed.estimators.reading._curve_data import CurveRecipe
+from skmixed.estimators.reading._curve_data import CurveRecipe, is_expression
 from skmixed.estimators.reading._formula_rows import quoted
 from skmixed.estimators.reading._input_table import InputTable
 
@@ -54,13 +54,17 @@ class CurveFormula:
 
     def linear_text(self, fixed: Mapping[str, str] | None, data: Any) -> str:
         """Return the formula of a linear model of the same columns, by which rows are read."""
-        table, columns = InputTable.of_frame(data), list(self.inputs)
+        table, columns = InputTable.of_frame(data), list[str]()
         names = self.inputs if table is None else table.names
+        for text in self.inputs:
+            columns += variables(text, names) if is_expression(text, names) else [text]
         for text in (fixed or {}).values():
             parts = split_formula(text)
             for expression in (parts.fixed, *parts.offsets):
                 columns += variables(expression, names)
-        missing = [name for name in self.inputs if name not in names]
+        missing = [
+            name for name in self.inputs if name not in names and not is_expression(name, names)
+        ]
         if missing:
             raise ValueError(
                 f"the curve is one of the columns {missing}, which are not there: data has the "
