@@ -72,6 +72,11 @@ def _penalty(term: Term, name: str, columns: Sequence[str], prior: Any) -> Penal
     where, structure = f"the covariance of {name!r}", term.structure
     if given is None:
         return None
+    if len(term.effects) > 1:
+        raise ValueError(
+            f"{where} is of several effects of a level that has columns of its own, for which "
+            "there is no prior: write || for independent effects, or leave them without one"
+        )
     if structure.rank_of_covariances < structure.size:
         raise ValueError(
             f"{where} is of reduced rank, and so singular by design: a prior that keeps it from "

@@ -47,6 +47,8 @@ _BLOCK_BYTES = 2**18  # of the rows that are written at a time: they stay in the
 _FEW_COLUMNS = 8  # up to so many are read, written and summed faster each in one piece
 _SHOWN_TIMES = 8  # in an error: enough to see what is wrong
 
+_OF_MEMBERS = ("unstructured", "diagonal")  # covariances of several effects of such a level
+
 # The slopes of a random term as written, with the places of the columns of each.
 Slopes = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -270,7 +272,7 @@ class ColumnCollection:
         with the slopes.
         """
         if term.members is not None or term.name in self.relationships:
-            return self._of_members(term, factor)
+            return self._of_members(term, factor, covariance)
         levels_of = None
         if is_ordered(covariance) and (term.slopes or term.smooths):
             given, term = term, self._over_levels(term, covariance)
@@ -284,36 +286,41 @@ class ColumnCollection:
         beside = [(own, ()) for each in curves for own in each.terms(factor)]
         return [*((own, written) for own in jointly), *beside]
 
-    def _of_members(self, term: RandomTerm, factor: int) -> list[tuple[Term, Slopes]]:
-        """Add a column for every level of a term in which rows have several, or related ones.
-
-        Raises ValueError for other than one column that varies.
-        """
+    def _of_members(
+        self, term: RandomTerm, factor: int, covariance: str
+    ) -> list[tuple[Term, Slopes]]:
+        """Add columns for every level of a term in which rows have several, or related ones."""
         members = term.members or MembersTerm(term.name, term.group)
         slopes = self.add_slopes(term)
         varying = [CONSTANT] * term.intercept + [place for _, places in slopes for place in places]
-        if len(varying) != 1 or term.smooths:
+        if term.smooths or (len(varying) > 1 and covariance not in _OF_MEMBERS):
             raise ValueError(
-                f"the levels of {term.name!r} have one random effect each, as (1 | {term.name}) or "
-                f"(0 + x | {term.name}), and ({term.left} | {term.name}) has more: write || for "
-                "independent ones"
+                f"the levels of {term.name!r} are columns, for which there are no curves and only "
+                f"the covariances {', '.join(_OF_MEMBERS)}: ({term.left} | {term.name}) has others"
             )
         groups, n_rows = self.source.groups, self.source.n_rows
         known = [m.membership for m in self.memberships if m.membership.term == members]
         related = self.relationships.get(term.name)
         membership = known[0] if known else Membership.learn(members, groups, n_rows, related)
-        values = membership.columns(groups, n_rows)
-        of_what, start = self.names[varying[0]], len(self.names)
-        if varying[0] != CONSTANT:
-            values *= self.values[varying[0]][:, None]
-        prefix = term.name if varying[0] == CONSTANT else f"{of_what}:{term.name}"
-        self.names += [f"{prefix}[{label}]" for label in membership.column_labels]
-        self.values += list(values.T)
-        self.blocks[start] = values
-        places = tuple(range(start, len(self.names)))
-        self.memberships.append(MembershipColumns(membership, varying[0], places))
-        n_levels = len(membership.labels)
-        return [(Term(factor, places, "identity", of_what, members=n_levels), ())]
+        found = membership.columns(groups, n_rows)
+        first = len(self.names)
+        for place in varying:
+            values, prefix, start = found, term.name, len(self.names)
+            if place != CONSTANT:
+                values, prefix = (
+                    found * self.values[place][:, None],
+                    f"{self.names[place]}:{prefix}",
+                )
+            self.names += [f"{prefix}[{label}]" for label in membership.column_labels]
+            self.values += list(values.T)
+            self.blocks[start] = values
+            places = tuple(range(start, len(self.names)))
+            self.memberships.append(MembershipColumns(membership, place, places))
+        names = tuple(self.names[place] for place in varying)
+        columns, n_levels = tuple(range(first, len(self.names))), len(membership.labels)
+        structure = covariance if len(varying) > 1 else "identity"
+        own = Term(factor, columns, structure, ", ".join(names), members=n_levels, effects=names)
+        return [(own, ())]
 
     def _over_levels(self, term: RandomTerm, covariance: str) -> RandomTerm:
         """Return a term of a structure in which columns have an order, a time as its levels.

@@ -155,7 +155,16 @@ class Design:
             "fixed": list(self.fixed),
             "terms": write(
                 [
-                    (t.factor, t.columns, t.covariance, t.curve, t.whole, None, t.members)
+                    (
+                        t.factor,
+                        t.columns,
+                        t.covariance,
+                        t.curve,
+                        t.whole,
+                        None,
+                        t.members,
+                        t.effects,
+                    )
                     for t in self.terms
                 ]
             ),

@@ -183,7 +183,7 @@ _ADDED = {
     "GeneralizedFit": {"row_products"},
     "FormulaParts": {"smooths"},
     "RandomTerm": {"smooths", "covariance", "members"},
-    "Term": {"curve", "whole", "penalty", "members"},
+    "Term": {"curve", "whole", "penalty", "members", "effects"},
     "CAR1": {"gap"},
     "ModelSpec": {"relations"},
 }

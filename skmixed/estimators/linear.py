@@ -21,7 +21,6 @@ from skmixed.estimators._estimator import (
 from skmixed.estimators.mixed._linear_predictions import LinearPredictions
 from skmixed.estimators.mixed._linear_state import LinearAttributes, LinearState
 from skmixed.estimators.mixed._mixed_estimator import PENALISING
-from skmixed.estimators.mixed._relations import check_beside
 from skmixed.estimators.mixed._summed_estimator import GrowingEstimator, SummedEstimator
 from skmixed.estimators.reading._training_data import read_training_data
 
@@ -159,8 +158,9 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
     relationship : dict of str to Relationship or data frame, default=None
         Known covariances of the levels of grouping columns, up to their variance: kinship,
         phylogeny, distance, ``{"animal": K}``. A `skmixed.Relationship` is shared by clones of the
-        estimator, a data frame is copied. Such a column has one random effect, ``(1 | animal)``;
-        levels without rows get theirs from those that have some.
+        estimator, a data frame is copied. Levels without rows get effects from those that have
+        some. One effect of such a level, ``(1 | animal)``, is faster than several, ``(x |
+        animal)``.
     residual_variance : float or None, default=None
         The residual variance of a row of weight one, in squared units of y, where it is known and
         not to be estimated. With ``weighting="precision"`` that of a row of weight w is
@@ -369,8 +369,6 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
             If `random` or `fixed` cannot be read.
         """
         self._validate_params()
-        if self.relationship:
-            check_beside(self.residual)
         data = read_training_data(self, X, y, sample_weight, groups)
         self._fitted = LinearState.of_table(self, data)
         return self

@@ -357,7 +357,11 @@ def _named_parts(fit: AnyFit, lines: Lines) -> Counter[_NamedPart]:
     layout, parts = fit.products.layout, []
     for term in fit.spec.terms:
         key = frozenset(layout.factors[term.factor].key)
-        for places, structure in term.structure.independent_parts():
+        for places, structure in term.level_structure.independent_parts():
+            if term.members:
+                names = tuple(term.effects[place] for place in places)
+                parts.append(_NamedPart(key, names, structure))
+                continue
             columns = [term.columns[place] for place in places]
             is_shifted = structure.may_shift and CONSTANT in columns
             named = lines if is_shifted else _NO_LINES  # a line is x but for origin and unit

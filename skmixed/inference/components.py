@@ -150,19 +150,26 @@ def _of_term(fit: AnyFit, term: Term, *, shared: bool = True) -> list[Component]
     names = [fit.products.layout.columns[place] for place in term.columns]
     deviations, correlations = deviations_and_correlations(fit.term_covariance(term))
     factor = ":".join(fit.products.layout.factors[term.factor].key) + _told_apart(fit, term)
-    if term.curve:
+    step = 1
+    if term.members:
+        small, step = slice(None, None, term.copies), term.copies
+        deviations, correlations = deviations[small], correlations[small, small]
+        names = list(term.effects)
+    elif term.curve:
         label = f"sd_{term.curve}" + (factor and f"|{factor}")
         return [Component(label, "sd", float(deviations[0]), term, tuple(range(len(names))))]
-    structure, found = term.structure, []
+    structure, found = term.level_structure, []
     for columns in structure.deviations if shared else [(i,) for i in range(len(names))]:
         i, shared_by = columns[0], [names[column] for column in columns]
         if len(columns) > _NAMED_OF_SHARED:
             shared_by[1:-1] = ["..."]
         label = ",".join(shared_by)
-        found.append(Component(f"sd_{label}|{factor}", "sd", float(deviations[i]), term, columns))
+        places = tuple(column * step for column in columns)
+        found.append(Component(f"sd_{label}|{factor}", "sd", float(deviations[i]), term, places))
         for j in (second for first, second in structure.correlations if first == i):
             label = f"cor_{names[j]}.{names[i]}|{factor}"
-            found.append(Component(label, "cor", float(correlations[i, j]), term, (i, j)))
+            places = (i * step, j * step)
+            found.append(Component(label, "cor", float(correlations[i, j]), term, places))
     return found
 
 

@@ -188,6 +188,12 @@ def _reductions(
         of_term, others = slopes[place], terms[:place] + terms[end:]
         of_others = slopes[:place] + slopes[end:]
         text = term_text(fit, term, of_term)
+        if reduce_terms and len(term.effects) > 1:
+            for kind, name in enumerate(term.effects):
+                if name != fit.products.layout.columns[CONSTANT]:
+                    smaller = (*terms[:place], _without(term, kind), *terms[end:])
+                    yield f"{name} in {text}", smaller, slopes
+            continue
         if not reduce_terms or not of_term:
             yield text, others, of_others
             continue
@@ -212,11 +218,25 @@ def _of_columns(term: Term, columns: tuple[int, ...]) -> Terms:
     return terms_of(term.factor, columns, name)
 
 
+def _without(term: Term, kind: int) -> Term:
+    """Return a term whose levels are columns without one of the effects of a level."""
+    gone = range(kind * term.copies, (kind + 1) * term.copies)
+    left = tuple(name for place, name in enumerate(term.effects) if place != kind)
+    return replace(
+        term,
+        columns=tuple(column for place, column in enumerate(term.columns) if place not in gone),
+        covariance=term.covariance if len(left) > 1 else "identity",
+        curve=", ".join(left),
+        effects=left,
+    )
+
+
 def term_text(fit: MixedFit, term: Term, slopes: Slopes) -> str:
     """Write a term as a formula does; of a curve it is what makes it more than a line."""
     if term.members:
-        place = fit.products.layout.columns.index(term.curve)
-        varying = "1" if place == CONSTANT else f"0 + {term.curve}"
+        constant = fit.products.layout.columns[CONSTANT]
+        others = [name for name in term.effects if name != constant]
+        varying = " + ".join(["01"[constant in term.effects], *others])
         return f"({varying} | {fit.products.factors[term.factor].index.name})"
     if term.curve:
         key = fit.products.layout.factors[term.factor].key

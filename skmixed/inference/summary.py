@@ -207,15 +207,20 @@ def error_terms(fit: Fit | GeneralizedFit | NonlinearFit) -> pd.DataFrame:
         term, covariance = parts[0], np.sum([fit.term_covariance(part) for part in parts], axis=0)
         deviations, correlations = deviations_and_correlations(covariance)
         factor = fit.products.layout.factors[term.factor]
-        if term.curve:
-            name = (":".join(factor.key), term.curve) if factor.key else (term.curve, "")
-            rows.append([*name, deviations[0]])
+        names = [fit.products.layout.columns[place] for place in term.columns]
+        if term.members:
+            small = slice(None, None, term.copies)
+            deviations, correlations = deviations[small], correlations[small, small]
+            names = list(term.effects)
+        elif term.curve:
+            both = (":".join(factor.key), term.curve) if factor.key else (term.curve, "")
+            rows.append([*both, deviations[0]])
             continue
-        for i, place in enumerate(term.columns):
+        for i, name in enumerate(names):
             label = term.label and f" ({term.label})"
             first = ":".join(factor.key) + label if i == 0 else ""
-            others = [correlations[a, i] for a, b in term.structure.tabulated if b == i]
-            rows.append([first, fit.products.layout.columns[place], deviations[i], *others])
+            others = [correlations[a, i] for a, b in term.level_structure.tabulated if b == i]
+            rows.append([first, name, deviations[i], *others])
     if isinstance(fit, Fit | NonlinearFit):
         rows += residual_terms(fit)
     width = max(map(len, rows))

@@ -44,6 +44,9 @@ def twins():
 MODELS = {
     "binomial": lambda random, d, **k: glmer(f"hit ~ x + {random}", d, family="binomial", **k),
     "poisson": lambda random, d, **k: glmer(f"count ~ x + {random}", d, family="poisson", **k),
+    "slopes": lambda random, d, **k: glmer(
+        f"count ~ x + {random.replace('1 |', 'x |')}", d, family="poisson", **k
+    ),
     "ordinal": lambda random, d, **k: clmm(f"stars ~ x + {random}", d, **k),
     "beside": lambda random, d, **k: glmer(
         f"count ~ x + {random} + (1 | pen)", d, family="poisson", **k
@@ -147,7 +150,7 @@ def test_members_are_related_too(data, twins):
     [
         ("(1 | animal)", lambda K: {"animals": K}, r"there are \['animal'\]"),
         ("(1 | animal)", lambda K: {"animal": K.iloc[:5, :5]}, "does not know 25 of its levels"),
-        ("(x | animal)", lambda K: {"animal": K}, "one random effect each"),
+        ("cs(x | animal)", lambda K: {"animal": K}, "only the covariances unstructured"),
     ],
 )
 def test_what_does_not_go_together_is_refused(random, given, message, data, twins):

@@ -269,7 +269,7 @@ def test_levels_that_are_not_known_are_told_of(data):
 
 
 MISUSES = [
-    (lambda d: lmer(f"y ~ x + (x | {THREE})", d), "one random effect each.*write ||"),
+    (lambda d: lmer(f"y ~ x + (s(x, 5) | {THREE})", d), "for which there are no curves"),
     (lambda d: lmer("y ~ (1 | mm(first))", d), "two grouping columns at least"),
     (lambda d: lmer("y ~ (1 | mm(first, first))", d), "each once"),
     (lambda d: lmer("y ~ (1 | mm(first, second, weights=cbind(u)))", d), "not 1"),

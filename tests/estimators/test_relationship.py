@@ -114,6 +114,82 @@ def test_identical_animals_are_the_model_of_their_families(beside, data, twins):
         np.testing.assert_allclose(*numbers, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("residual", [None, "var(pen)"])
+@pytest.mark.parametrize("random", ["(1 | ANIMAL)", "(x | ANIMAL)", "(x || ANIMAL)"])
+def test_several_effects_and_residual_structures_are_those_of_families(
+    random, residual, data, twins
+):
+    table = data.assign(y=data.y + data.x * np.cos(data.family * 2.0))
+    given = {"relationship": {"animal": twins}, "residual": residual}
+    related = lmer(f"y ~ x + {random.replace('ANIMAL', 'animal')}", table, **given)
+    plain = lmer(f"y ~ x + {random.replace('ANIMAL', 'family')}", table, residual=residual)
+    assert related.criterion_ == pytest.approx(plain.criterion_, abs=1e-8)
+    effects = [m.random_effects_[g] for m, g in ((related, "animal"), (plain, "family"))]
+    np.testing.assert_allclose(effects[0][::3], effects[1], rtol=1e-4, atol=1e-6)
+    covariances = [
+        m.random_effects_covariance_[g] for m, g in ((related, "animal"), (plain, "family"))
+    ]
+    np.testing.assert_allclose(covariances[0][::3], covariances[1], rtol=1e-4, atol=1e-7)
+    for function in (
+        lambda m: m.predict_interval(table),
+        lambda m: anova(m).to_frame(),
+        lambda m: confidence_intervals(m).to_frame(),
+        lambda m: next(iter(m.random_covariance_.values())),
+        lambda m: r2(m).to_frame(),
+        lambda m: ranova(m).to_frame() if residual is None else r2(m).to_frame(),
+    ):
+        numbers = [function(each) for each in (related, plain)]
+        numbers = [
+            each.select_dtypes("number").to_numpy() if isinstance(each, pd.DataFrame) else each
+            for each in numbers
+        ]
+        np.testing.assert_allclose(*numbers, rtol=1e-4, atol=1e-6)
+
+
+def test_effects_of_distinct_animals_are_those_of_the_dense_model(data, kinship):
+    table = data.assign(y=data.y + data.x * np.cos(data.family * 2.0))
+    model = lmer("y ~ x + (x | animal) + (1 | pen)", table, relationship={"animal": kinship})
+    Z = np.eye(Q)[[NAMES.index(name) for name in table.animal]]
+    x, pens = table.x.to_numpy(), np.eye(5)[table.pen]
+    both = np.hstack([Z, Z * x[:, None]])
+    sigma = model.random_covariance_["animal"].to_numpy()
+    D = np.kron(sigma, kinship.matrix)
+    V = both @ D @ both.T + model.random_covariance_["pen"].iloc[0, 0] * pens @ pens.T
+    V += model.residual_variance_ * np.eye(len(x))
+    inverse, X = np.linalg.inv(V), np.column_stack([np.ones(len(x)), x])
+    beta = np.linalg.solve(X.T @ inverse @ X, X.T @ inverse @ table.y)
+    rest = table.y - X @ beta
+    criterion = np.linalg.slogdet(V)[1] + rest @ inverse @ rest
+    criterion += np.linalg.slogdet(X.T @ inverse @ X)[1] + (len(x) - 2) * np.log(2 * np.pi)
+    assert model.criterion_ == pytest.approx(criterion, abs=1e-8)
+    modes = (D @ both.T @ inverse @ rest).reshape(2, Q).T
+    assert model.random_effects_["animal"].to_numpy() == pytest.approx(modes, abs=1e-8)
+    left = D - D @ both.T @ inverse @ both @ D
+    found = model.random_effects_covariance_["animal"]
+    assert found[:, 0, 1] == pytest.approx(np.diag(left[:Q, Q:]), abs=1e-8)
+    theta = model.theta_
+    for step in (1e-3, -1e-3):
+        for place in range(len(theta)):
+            moved = theta + step * np.eye(len(theta))[place]
+            assert model.fit_.criterion_at(moved) > model.criterion_
+    intervals = confidence_intervals(model, method="profile").to_frame()
+    assert "cor_x.(Intercept)|animal" in intervals.index
+    copy = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(copy.predict(table), model.predict(table))
+
+
+def test_simulated_slopes_are_related(data, twins):
+    table = data.assign(y=data.y + data.x * np.cos(data.family * 2.0))
+    model = lmer("y ~ x + (x | animal)", table, relationship={"animal": twins})
+    rows = pd.DataFrame({"x": [1.0, -1.0, 1.0, 1.0], "animal": ["a00", "a01", "a03", "new"]})
+    found = np.cov(model.simulate(rows, n_samples=20_000, random_state=0))
+    z = np.column_stack([np.ones(4), rows.x])
+    alike = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    expected = alike * (z @ model.random_covariance_["animal"].to_numpy() @ z.T)
+    expected += model.residual_variance_ * np.eye(4)
+    np.testing.assert_allclose(found, expected, atol=0.08)
+
+
 def test_draws_are_those_of_the_families(data, twins):
     related = lmer("y ~ x + (1 | animal)", data, relationship={"animal": twins})
     plain = lmer("y ~ x + (1 | family)", data)
@@ -208,10 +284,11 @@ def test_update_groups_tells_of_animals_that_were_not_there(data, twins):
 @pytest.mark.parametrize(
     ("random", "relationship", "more", "message"),
     [
-        ("(x | animal)", "animal", {}, "2 random effects each"),
+        ("cs(x | animal)", "animal", {}, "only the covariances unstructured, diagonal"),
+        ("(x | animal)", "animal", {"prior": "wishart"}, "for which there is no prior"),
+        ("(x | animal)", "animals", {"residual": "var(pen)"}, r"there are \['animal'\]"),
         ("(1 | animal)", "animals", {}, r"there are \['animal'\]"),
         ("(1 | animal)", "animal", {"solver": "em"}, "take 'auto' or 'newton'"),
-        ("(1 | animal)", "animal", {"residual": "var(pen)"}, "cannot both be given"),
     ],
 )
 def test_what_does_not_go_together_is_refused(random, relationship, more, message, data, kinship):

@@ -202,6 +202,8 @@ def multiply(left: FloatArray, products: FloatArray) -> FloatArray:
 
 def multiply_right(products: FloatArray, right: FloatArray) -> FloatArray:
     """Return ``products[:, :, l] @ right`` of every level l, (a, c, n_levels)."""
+    if products.shape[2] == 1:
+        return np.asarray(products[:, :, 0] @ right)[:, :, None]
     return np.asarray(np.matmul(right.T, products))
 
 

@@ -88,6 +88,11 @@ class Structure(ABC):
         return False
 
     @property
+    def units(self) -> tuple[slice, ...]:
+        """Columns that must be scaled alike; none need to by default."""
+        return (slice(0, self.size),) if self.one_unit else ()
+
+    @property
     def n_angles(self) -> int:
         """Number of entries of theta that are angles."""
         return 0

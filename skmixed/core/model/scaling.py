@@ -10,6 +10,7 @@ anywhere else shifting a slope would be another model.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -164,16 +165,16 @@ def _fixed_and_response(products: CrossProducts, spec: ModelSpec, undo: FloatArr
 
 
 def _power_of_two_scales(
-    maps: FloatArray, products: CrossProducts, *, are_alike: bool = False
+    maps: FloatArray, products: CrossProducts, alike: Sequence[slice] = ()
 ) -> FloatArray:
     """Return powers of two that bring root mean squares near one, 1 for a column of zeros, (p,).
 
-    The p columns are given in the stored ones by `maps`, (n_columns, p). Where they are alike the
-    largest says the scale of all.
+    The p columns are given in the stored ones by `maps`, (n_columns, p). The largest of those that
+    are `alike` says the scale of all of them.
     """
     mean_squares = ((products.gram @ maps) * maps).sum(axis=0) / products.sum_weights
-    if are_alike:
-        mean_squares[:] = mean_squares.max()
+    for columns in alike:
+        mean_squares[columns] = mean_squares[columns].max()
     return np.array(
         [
             math.ldexp(1.0, -round(0.5 * math.log2(each))) if 0.0 < each < math.inf else 1.0
@@ -195,7 +196,7 @@ def _random_maps(
         structure, places = term.structure, list(term.columns)
         is_shifted = structure.may_shift and CONSTANT in places
         columns = (np.eye(len(undo)) if is_shifted else undo)[:, places]
-        scales = _power_of_two_scales(columns, products, are_alike=structure.one_unit)
+        scales = _power_of_two_scales(columns, products, structure.units)
         own = (columns * scales)[carried]
         maps.append(own)
         effects.append(products.basis[places][:, carried] @ own)

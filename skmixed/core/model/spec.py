@@ -19,6 +19,7 @@ from skmixed.core.model.structures.named import (
     structure_named,
     structures_of_terms,
 )
+from skmixed.core.model.structures.repeated import Repeated
 from skmixed.core.sums.layout import CONSTANT
 
 Method = Literal["reml", "ml"]
@@ -36,11 +37,28 @@ class Term:
     whole: str = ""  # name of the structure of which it is one of several independent parts
     penalty: Penalty | None = None  # of its covariance, added to the criterion
     members: int = 0  # levels whose effects its columns have; 0 where these vary over levels
+    effects: tuple[str, ...] = ()  # what such levels have, whose columns stand one after the other
 
     @property
     def structure(self) -> Structure:
         """Its covariance structure."""
-        return structure_named(self.covariance, len(self.columns))
+        k, size = len(self.effects), len(self.columns)
+        if k < 2:
+            return structure_named(self.covariance, size)
+        return Repeated(size, structure_named(self.covariance, k))
+
+    @property
+    def level_structure(self) -> Structure:
+        """That of the effects of one level, whether these are columns or kinds of columns."""
+        k = len(self.effects)
+        if not self.members:
+            return self.structure
+        return structure_named(self.covariance if k > 1 else "unstructured", k)
+
+    @property
+    def copies(self) -> int:
+        """Number of columns of each of its effects."""
+        return len(self.columns) // max(1, len(self.effects))
 
     @property
     def label(self) -> str:

@@ -174,6 +174,9 @@ def _traces(
     if along is not None and across is not None:
         return np.asarray(along @ np.einsum("acl,acl->ac", products, rest) @ across.T)
     k, m, n_pairs = products.shape
+    if max(k, m) >= WIDE and n_pairs == 1:
+        through = products[:, :, 0].T @ first @ rest[:, :, 0]
+        return np.asarray(through.reshape(len(first), -1) @ second.reshape(len(second), -1).T)
     mixed = products.reshape(k * m, n_pairs) @ rest.reshape(k * m, n_pairs).T
     form = mixed.reshape(k, m, k, m).transpose(0, 2, 1, 3).reshape(k * k, m * m)
     flat = [each.reshape(len(each), -1) for each in (first, second)]

@@ -316,7 +316,7 @@ def labels_of(design: Design, spec: ModelSpec, factor: int) -> RandomLabels:
     membership = design.memberships.get(index.name)
     if membership is None:
         return RandomLabels.of(design, spec, factor)
-    columns = [term.curve for term in spec.factor_terms(factor)]
+    columns = [name for term in spec.factor_terms(factor) for name in term.effects]
     levels = pd.Index(membership.labels.values, name=index.name)
     return MemberLabels(index.name, columns, levels, np.empty((0, 0)), membership)
 

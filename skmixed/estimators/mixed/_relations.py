@@ -36,6 +36,8 @@ def related(
         for name, each in model.relationship.items()
         if name not in columns
     }
+    if not known:
+        return products, spec
     keys = [each.key for each in products.layout.factors]
     relations = relations_of(known, keys)
     indexes = list(products.levels)
@@ -66,10 +68,14 @@ def of_columns(model: Any, terms: Sequence[RandomTerm]) -> dict[str, Relationshi
 def of_members(model: Any, terms: Sequence[RandomTerm]) -> dict[str, Relationship]:
     """Return the relationships of a linear model whose levels are to be columns.
 
-    They are those of terms in which rows belong to several levels.
+    They are those of terms in which rows belong to several levels, of factors with several random
+    effects, and all beside a residual structure.
     """
-    given = getattr(model, "relationship", None) or {}
-    names = {term.name for term in terms if term.members is not None}
+    if model.residual is not None:
+        return of_columns(model, terms)
+    given = model.relationship
+    known = [term.name for term in terms for _ in range(term.intercept + len(term.slopes))]
+    names = {term.name for term in terms if term.members is not None or known.count(term.name) > 1}
     return {name: as_relationship(name, each) for name, each in given.items() if name in names}
 
 
@@ -83,22 +89,12 @@ def as_relationship(name: str, given: Any) -> Relationship:
         raise ValueError(f"relationship={{{name!r}: ...}}: {error}") from error
 
 
-def check_beside(residual: Any) -> None:
-    """Raise ValueError for a relationship beside a residual structure, which is None for none."""
-    if residual is not None:
-        raise ValueError(
-            "relationship and residual cannot both be given: the eigenvectors of related levels "
-            "would change with the parameters of the residuals. Leave out one of them"
-        )
-
-
 def _check_columns(spec: ModelSpec, factor: int, name: str) -> None:
     n_columns = len(spec.factor_columns(factor))
     if n_columns != 1:
         raise ValueError(
-            f"levels of {name!r} are related, and have {n_columns} random effects each: a "
-            f"relationship goes with one, as (1 | {name}) or (0 + x | {name}). Give a further "
-            f"effect a copy of the column {name!r} under another name, related or not"
+            f"levels of {name!r} are related, and have {n_columns} random effects each: these are "
+            "fitted from all rows at once, by fit, and not from parts of them"
         )
 
 

@@ -159,7 +159,7 @@ class PredictionRows:
         membership = self.by.design.memberships.get(self.indexes[factor].name)
         if membership is None:
             return np.asarray(self.codes[factor] == UNKNOWN)
-        places = self.by.spec.factor_terms(factor)[0].columns
+        places = self.by.spec.factor_terms(factor)[0].columns[: membership.size]
         return membership.are_unknown(self.columns[:, list(places)])
 
     @property
@@ -303,15 +303,18 @@ def _drawn_of_members(
     n_levels = len(membership.labels)
     lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
     total, start = np.zeros((source.n_rows, n_samples)), 0
+    n_others, names = weights.shape[1] - n_levels, by.design.layout.columns
     for term in fit.spec.factor_terms(factor):
-        drawn = membership.draw(generator, weights.shape[1] - n_levels, n_samples)
-        effects = lam[start, start] * drawn
+        stop, size = start + len(term.columns), term.copies
+        drawn = [membership.draw(generator, n_others, n_samples) for _ in term.effects]
+        effects = np.tensordot(lam[start:stop:size, start:stop:size], np.stack(drawn), axes=1)
         if random == "fitted":
-            modes = by.estimates.effects[position][0, start : start + len(term.columns)]
-            effects[:n_levels] = membership.of_levels(modes)[:, None]
-        varying = predicted.columns[:, by.design.layout.columns.index(term.curve), None]
-        total += varying * (weights @ effects)
-        start += len(term.columns)
+            modes = by.estimates.effects[position][0, start:stop].reshape(-1, size)
+            effects[:, :n_levels] = membership.of_levels(modes)[:, :, None]
+        for name, of_levels in zip(term.effects, effects, strict=True):
+            varying = predicted.columns[:, names.index(name), None]
+            total += varying * (weights @ of_levels)
+        start = stop
     return total
 
 
