@@ -4,7 +4,8 @@ Usage: python benchmarks/posterior.py DIRECTORY PEER CASE, once for the data (PE
 come from R's lme4, and then for every peer and case; it prints a line of figures. Four chains of
 1,000 draws, after 1,000 for others to warm up; random effects are drawn too, but for InstEval. Of
 the hundred groups rstanarm gets one chain of 600. PEER "columns" and CASE k: k correlated random
-columns here, with k (k + 1) / 2 + 1 variance parameters.
+columns here, with k (k + 1) / 2 + 1 variance parameters; "8 hamiltonian" draws them along the
+gradient.
 """
 
 from __future__ import annotations
@@ -185,12 +186,13 @@ def in_bambi(directory, name):
     return {"cpu": cpu, "compiling": compiling, "ess": least_effective(parts)}
 
 
-def in_columns(directory, k):
-    """Sample a model of k correlated random columns of 40 groups."""
+def in_columns(directory, case):
+    """Sample a model of k correlated random columns of 40 groups, by the sampler named after k."""
     from skmixed import MixedLinearRegressor
     from skmixed.bayes import sample
 
-    rng, k = np.random.default_rng(5), int(k)
+    rng, (k, *sampler) = np.random.default_rng(5), case.split()
+    k = int(k)
     names = [f"x{number}" for number in range(1, k)]
     Z = np.column_stack([np.ones(600), rng.standard_normal((600, k - 1))])
     g = rng.integers(40, size=600)
@@ -199,7 +201,7 @@ def in_columns(directory, k):
     X = pd.DataFrame(Z[:, 1:], columns=names).assign(g=g.astype(str))
     model = MixedLinearRegressor(f"({' + '.join(['1', *names])} | g)").fit(X, y)
     cpu = time.process_time()
-    draws = sample(model, random_state=0)
+    draws = sample(model, random_state=0, sampler=sampler[0] if sampler else "importance")
     cpu = time.process_time() - cpu
     return {
         "cpu": cpu,

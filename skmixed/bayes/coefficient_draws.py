@@ -13,8 +13,9 @@ import numpy as np
 from skmixed.bayes.density import PosteriorDensity
 from skmixed.bayes.variance_nodes import VARIANCE_NODES, VarianceNodes
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.posterior.importance import ImportanceSample, equal_places
+from skmixed.core.posterior.importance import equal_places
 from skmixed.core.posterior.integrated_likelihood import GivenVariances
+from skmixed.core.posterior.posterior_sample import PosteriorSample
 
 _LEAST_NODES = 100  # the same, of means alone
 _NODE_CELLS = 2e7  # numbers in covariances at nodes, above which there are fewer: 160 MB
@@ -36,7 +37,7 @@ def n_nodes(p: int, most: int) -> int:
 
 
 def coefficient_draws(
-    density: PosteriorDensity, found: ImportanceSample, generator: np.random.Generator
+    density: PosteriorDensity, found: PosteriorSample, generator: np.random.Generator
 ) -> CoefficientDraws:
     """Draw coefficients at every state of the chains, and average them over all points."""
     weights, states, p = found.weights, found.chains.ravel(), density.likelihood.problem.rank
@@ -70,7 +71,7 @@ def coefficient_draws(
 
 
 def _given(
-    density: PosteriorDensity, found: ImportanceSample, felt: IntArray
+    density: PosteriorDensity, found: PosteriorSample, felt: IntArray
 ) -> Iterator[tuple[IntArray, GivenVariances]]:
     """Give the coefficients at some points at a time; sums that were not kept are made again."""
     phi = density.coordinates.phi(found.points[felt])

@@ -106,6 +106,23 @@ class LKJ:
         with np.errstate(divide="ignore"):
             return np.asarray((b * np.log1p(-(z**2)) - constant).sum(axis=1))
 
+    def partial_slopes(self, z: FloatArray, k: int) -> FloatArray:
+        """Return derivatives of `partial_logpdf` in the inverse hyperbolic tangents.
+
+        Parameters
+        ----------
+        z : ndarray of shape (n, k (k - 1) / 2)
+            Partial correlations.
+        k : int
+            Number of columns.
+
+        Returns
+        -------
+        ndarray of shape (n, k (k - 1) / 2)
+            A derivative in each.
+        """
+        return np.asarray(-2.0 * self.partial_shapes(k) * z)
+
     def partial_shapes(self, k: int) -> FloatArray:
         """Return the shapes of the beta distributions of partial correlations.
 
@@ -127,15 +144,36 @@ def correlation_root(z: FloatArray, k: int) -> FloatArray:
     """Return Cholesky factors of correlation matrices, (n, k, k), from partial correlations."""
     root = np.zeros((len(z), k, k))
     root[:, 0, 0] = 1.0
-    place = 0
     for i in range(1, k):
-        left = np.ones(len(z))
-        for j in range(i):
-            root[:, i, j] = z[:, place] * np.sqrt(left)
-            left = left * (1.0 - z[:, place] ** 2)
-            place += 1
-        root[:, i, i] = np.sqrt(left)
+        own, left = _row(z, i)
+        root[:, i, :i] = own * left[:, :-1]
+        root[:, i, i] = left[:, -1]
     return root
+
+
+def _row(z: FloatArray, i: int) -> tuple[FloatArray, FloatArray]:
+    """Return partial correlations of a row, (n, i), and roots of what they leave, (n, i + 1)."""
+    own = z[:, i * (i - 1) // 2 : i * (i + 1) // 2]
+    left = np.ones((len(z), i + 1))
+    np.cumprod(1.0 - own**2, axis=1, out=left[:, 1:])
+    return own, np.sqrt(left)
+
+
+def slopes_in_partial(z: FloatArray, k: int, slopes: FloatArray) -> FloatArray:
+    """Return derivatives in atanh of partial correlations, given those in the Cholesky factors.
+
+    Of L_ij = z_ij sqrt(prod of 1 - z_il^2 over l < j) all entries at the right of j shrink by z_ij.
+    `slopes` are (n, k, k), the result (n, k (k - 1) / 2).
+    """
+    found = np.empty(z.shape)
+    for i in range(1, k):
+        own, left = _row(z, i)
+        weighted = slopes[:, i, : i + 1] * left
+        weighted[:, :-1] *= own
+        rest = np.cumsum(weighted[:, :0:-1], axis=1)[:, ::-1]
+        straight = slopes[:, i, :i] * (1.0 - own**2) * left[:, :-1]
+        found[:, i * (i - 1) // 2 : i * (i + 1) // 2] = straight - own * rest
+    return found
 
 
 def partial_correlations(root: FloatArray) -> FloatArray:

@@ -57,6 +57,26 @@ class PosteriorDensity:
                 sums.gram[some], sums.log_det[some] = found.gram, found.log_det
         return values, sums if n_kept else None
 
+    def with_slopes(self, v: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return log densities, (n,), and their gradients, (n, d), zero where there is none."""
+        values, slopes = np.full(len(v), -np.inf), np.zeros(v.shape)
+        inside = np.flatnonzero(self.coordinates.is_inside(v))
+        if not len(inside):
+            return values, slopes
+        phi = self.coordinates.phi(v[inside])
+        lambdas = self.prior.parametrization.lambdas(phi)
+        total, in_lambdas, in_sigma = self.likelihood.with_slopes(lambdas, np.exp(phi[:, -1]))
+        total = total + self.prior.log_density(phi) + self.coordinates.log_jacobian(v[inside])
+        in_phi = self.prior.slopes(phi)
+        in_phi += self.prior.parametrization.slopes(phi, lambdas, in_lambdas)
+        in_phi[:, -1] += in_sigma
+        found = self.coordinates.slopes(v[inside], in_phi)
+        kept = np.isfinite(total) & np.isfinite(found).all(axis=1)
+        values[inside[kept]], slopes[inside[kept]] = total[kept], found[kept]
+        if self.progress is not None:
+            self.progress(len(v))
+        return values, slopes
+
     @property
     def n_at_once(self) -> int:
         """Number of points whose matrices of coefficients are made together."""

@@ -66,8 +66,9 @@ def compare(draws: Mapping[str, PosteriorDraws] | Sequence[PosteriorDraws]) -> T
     for name, each in draws.items():
         if np.isnan(each.log_evidence):
             raise ValueError(
-                f"{name!r} has no evidence, since its prior does not integrate to one: sample it "
-                "with prior='weak' or distributions of your own"
+                f"{name!r} has no evidence, since its prior does not integrate to one, or its "
+                "chains are short: sample it with prior='weak' or distributions of your own, and "
+                "with n_draws=1000"
             )
     check_same_data([each.fit for each in draws.values()], names)
     evidence = np.array([each.log_evidence for each in draws.values()])

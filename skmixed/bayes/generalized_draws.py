@@ -51,6 +51,10 @@ class GeneralizedDraws(PosteriorDraws):
         Log of the likelihood times the prior density, of coefficients and `phi`.
     seed : int
         Seed of the draws of random effects.
+    sampler : str, default="importance"
+        The one that there is for these models.
+    n_divergent : int, default=0
+        Of other samplers.
     model : estimator
         The model that was sampled, as it was.
     integrals : LevelIntegrals or JointIntegrals

@@ -24,6 +24,7 @@ from skmixed.core.posterior.importance import (
     equal_places,
     importance_sample,
     n_planned,
+    thinned,
     with_factors,
 )
 from skmixed.core.posterior.joint_integrals import JointIntegrals
@@ -67,6 +68,9 @@ def generalized_draws_of(
         seed = int(generator.integers(SEEDS))
         if isinstance(integrals, JointIntegrals):
             found = _corrected(found, density, integrals, seed, generator)
+            more = thinned(found, density, generator)
+            if more is not found:
+                found = _corrected(more, density, integrals, seed, generator)
         bar.total = bar.n
     draws = _put_together(model, distributions, density, found, seed, generator)
     if found.is_poor:

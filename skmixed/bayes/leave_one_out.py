@@ -305,7 +305,7 @@ def _refitted(
         for code, left in zip(own.codes, kept, strict=True)
     )
     prior = ModelPrior.of(fit, draws.prior).beside(other)
-    again = draws_of(other, prior, REFIT_DRAWS, 4, generator)
+    again = draws_of(other, prior, REFIT_DRAWS, 4, generator, sampler=draws.sampler)
     placed = Rows(own.columns, codes, other.products.levels, None)
     values = []
     for posterior in again._posteriors():

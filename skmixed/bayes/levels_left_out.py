@@ -45,7 +45,9 @@ def levels_left_out(
         generator = generator_of(random_state)
         for level in levels[is_poor]:
             other = Fit.of(densities.without(int(level)).products, fit.spec)
-            again = draws_of(other, prior.beside(other), REFIT_DRAWS, 4, generator)
+            again = draws_of(
+                other, prior.beside(other), REFIT_DRAWS, 4, generator, sampler=draws.sampler
+            )
             elpd[level] = draws.log_evidence - again.log_evidence
             if np.isnan(elpd[level]):  # under a prior that does not integrate to one
                 own = _at(densities, again, levels[level : level + 1])

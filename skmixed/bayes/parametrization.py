@@ -17,7 +17,11 @@ from functools import cached_property
 
 import numpy as np
 
-from skmixed.bayes.correlation_distributions import correlation_root, partial_correlations
+from skmixed.bayes.correlation_distributions import (
+    correlation_root,
+    partial_correlations,
+    slopes_in_partial,
+)
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
@@ -161,6 +165,23 @@ class Parametrization:
         sigma = np.exp(phi[:, -1])[:, None, None]
         return [root / sigma for root in self.roots(phi)]
 
+    def slopes(self, phi: FloatArray, lambdas: Blocks, slopes: Blocks) -> FloatArray:
+        """Return derivatives of a linear model in phi, (n, d), given those in `lambdas`, (n, k, k).
+
+        Lambdas are those of phi. The last derivative is that in log sigma by way of the lambdas.
+        """
+        found, in_sigma = [], np.zeros(len(phi))
+        inverse = np.exp(-phi[:, -1])
+        for term, (log_deviations, partial) in zip(self.terms, self.split(phi)[0], strict=True):
+            own = slopes[term.position][:, term.block, term.block]
+            weighted = (own * lambdas[term.position][:, term.block, term.block]).sum(axis=2)
+            found += [weighted[:, list(group)].sum(axis=1)[:, None] for group in term.deviations]
+            in_sigma = in_sigma - weighted.sum(axis=1)
+            if term.n_correlations:
+                scales = np.exp(log_deviations) * inverse[:, None]
+                found.append(slopes_in_partial(partial, term.size, own * scales[:, :, None]))
+        return np.concatenate([*found, in_sigma[:, None]], axis=1)
+
     def covariances(self, phi: FloatArray) -> Blocks:
         """Return covariances of the random effects of every used factor, (n, k, k)."""
         return [root @ root.swapaxes(1, 2) for root in self.roots(phi)]
@@ -225,6 +246,12 @@ class RootCoordinates:
         """Return log|d phi / d v|, (n,)."""
         roots = self.parametrization.is_deviation
         return np.asarray(np.log(self.degree[roots] / v[:, roots]).sum(axis=1))
+
+    def slopes(self, v: FloatArray, in_phi: FloatArray) -> FloatArray:
+        """Return derivatives in v, Jacobian included, given those in phi, (n, d) each."""
+        found, roots = in_phi.copy(), self.parametrization.is_deviation
+        found[:, roots] = (self.degree[roots] * in_phi[:, roots] - 1.0) / v[:, roots]
+        return found
 
     def is_inside(self, v: FloatArray) -> BoolArray:
         """Tell where v has a phi, and one of ordinary size, (n,)."""

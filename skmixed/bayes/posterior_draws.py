@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -52,9 +52,11 @@ class PosteriorDraws(TabularResult):
     log_evidence_error : float
         Its Monte Carlo standard error.
     efficiency : float
-        Effective share of the proposals, 1 at best.
+        Effective share of the proposals, 1 at best; with ``sampler="hamiltonian"`` that of the
+        draws, of the coordinate that mixes worst.
     pareto_k : float
-        Shape of the tail of the weights of the proposals; below 0.7 they can be trusted.
+        Shape of the tail of the weights of the proposals; below 0.7 they can be trusted. NaN where
+        there were no weights.
     acceptance : float
         Share of the proposals that chains moved to.
     thinning : int
@@ -71,6 +73,10 @@ class PosteriorDraws(TabularResult):
         Log of the likelihood times the prior density of `phi`.
     seed : int
         Seed of the draws of random effects.
+    sampler : {"importance", "hamiltonian"}, default="importance"
+        How they were drawn.
+    n_divergent : int, default=0
+        Paths that left the density, of a chain that follows its gradient.
 
     See Also
     --------
@@ -111,6 +117,8 @@ class PosteriorDraws(TabularResult):
     nodes: VarianceNodes
     log_density: FloatArray  # (n_chains, n_draws)
     seed: int  # of draws of random effects
+    sampler: Literal["importance", "hamiltonian"] = "importance"
+    n_divergent: int = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be computed again."""
@@ -274,6 +282,10 @@ class PosteriorDraws(TabularResult):
         """
         frame = pd.DataFrame(chain_diagnostics(self.parameters)).T
         notes = f"efficiency {self.efficiency:.2f}, Pareto k {self.pareto_k:.2f}"
+        if self.sampler == "hamiltonian":
+            notes = f"efficiency {self.efficiency:.2f}, divergent paths {self.n_divergent}"
+        elif self.thinning > 1:
+            notes += f", {self.thinning} proposals a draw"
         return Table(f"{self.n_chains} chains of {self.n_draws} draws", frame, (notes,))
 
     def to_datatree(self) -> Any:

@@ -157,6 +157,27 @@ class TermPrior:
             value = value + self.correlation.partial_logpdf(partial, self.shape.size)
         return np.asarray(value)
 
+    def slopes(
+        self, log_deviations: FloatArray, partial: FloatArray, log_sigma: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return derivatives of the log density in all three, of the shapes of these."""
+        in_sigma = np.zeros(len(log_sigma))
+        if isinstance(self.scales, Decov):
+            ratios = log_deviations - log_sigma[:, None]
+            if self.shape.has_correlations:
+                in_deviations = self.scales.slopes(ratios)
+            else:
+                in_deviations = np.hstack([self.scales.slopes(r[:, None]) for r in ratios.T])
+            in_sigma = -in_deviations.sum(axis=1)
+        else:
+            logs = zip(self.scales, log_deviations.T, strict=True)
+            parts = [scale._slope(np.exp(x)) + 1.0 for scale, x in logs]
+            in_deviations = np.stack(parts, axis=1)
+        in_partial = np.zeros(partial.shape)
+        if self.shape.n_correlations:
+            in_partial = self.correlation.partial_slopes(partial, self.shape.size)
+        return in_deviations, in_partial, in_sigma
+
     def draw(
         self, sigma: FloatArray, generator: np.random.Generator
     ) -> tuple[FloatArray, FloatArray]:
@@ -222,6 +243,19 @@ class ModelPrior:
         for term, part in zip(self.terms, parts, strict=True):
             value = value + term.log_density(*part, log_sigma)
         return value
+
+    def slopes(self, phi: FloatArray) -> FloatArray:
+        """Return derivatives of the log density of a linear model in phi, (n, d)."""
+        parts, log_sigma = self.parametrization.split(phi)
+        in_sigma = np.zeros(len(phi))
+        if self.noise is not None:
+            in_sigma = self.noise._slope(np.exp(log_sigma)) + 1.0
+        found = []
+        for term, part in zip(self.terms, parts, strict=True):
+            in_deviations, in_partial, further = term.slopes(*part, log_sigma)
+            found += [in_deviations, in_partial]
+            in_sigma = in_sigma + further
+        return np.concatenate([*found, in_sigma[:, None]], axis=1)
 
     def draw(self, n: int, generator: np.random.Generator) -> FloatArray:
         """Draw phi, (n, d). Raises ValueError for what does not integrate to one."""

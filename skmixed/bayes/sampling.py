@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -20,6 +20,7 @@ from skmixed.bayes.priors import ModelPrior, Prior, PriorName
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import generator_of
+from skmixed.core.posterior.hamiltonian import HamiltonianSample, hamiltonian_sample, n_paths
 from skmixed.core.posterior.importance import ImportanceSample, importance_sample, n_planned
 from skmixed.core.posterior.integrated_likelihood import IntegratedLikelihood
 from skmixed.core.residual.residual_fit import ResidualFit
@@ -30,6 +31,11 @@ from skmixed.inference.fitted import (
     observations_of_fit,
     snapshot,
 )
+
+SamplerName = Literal["auto", "importance", "hamiltonian"]
+
+_MOST_WEIGHTED = 20  # parameters to which weighted proposals are the faster way; measured
+_STEPS_A_PATH = 5  # evaluations of a path, about
 
 
 def sample(
@@ -42,6 +48,7 @@ def sample(
     groups: Any = None,
     n_draws: int = 1000,
     n_chains: int = 4,
+    sampler: SamplerName = "auto",
     random_state: Any = None,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -71,6 +78,11 @@ def sample(
         Number of draws of every chain.
     n_chains : int, default=4
         Number of chains.
+    sampler : {"auto", "importance", "hamiltonian"}, default="auto"
+        How variances are drawn: "importance" from proposals that are weighted, "hamiltonian" by
+        chains that follow the gradient of the density. "auto" takes the second for linear models of
+        more than twenty standard deviations, correlations and sigma, where it is the faster way.
+        Generalized models have the first alone.
     random_state : None, int, RandomState or Generator, default=None
         Seed.
     n_jobs : int or None, default=None
@@ -89,7 +101,8 @@ def sample(
         If the fit left no residual or was iterative, for covariance structures without prior
         distributions, for models with correlated residuals, for names in the prior that the model
         does not have, and where the posterior would not integrate to one. For generalized models
-        also without the rows of the fit, and for categories in an order.
+        also without the rows of the fit, for categories in an order, and for
+        ``sampler="hamiltonian"``.
     TypeError
         For what is no mixed model.
     MemoryError
@@ -98,7 +111,8 @@ def sample(
     Warns
     -----
     SamplingWarning
-        If weights are too unequal for the draws to be trusted, after a second try and thinning.
+        If weights are too unequal for the draws to be trusted, after a second try and thinning; of
+        chains that follow the gradient, if they have not mixed or left the density.
 
     See Also
     --------
@@ -114,6 +128,12 @@ def sample(
     tuned, chains need no burn-in, and a variance of zero is no obstacle. Rows are not needed; the
     cost depends on levels, not on rows.
 
+    An efficiency of proposals below one half is made up for by several proposals a draw. Beyond
+    twenty parameters few proposals have any weight, and chains of Hamiltonian Monte Carlo [3]_ take
+    their place, in steps tuned by dual averaging [4]_ and paths of random length, with the exact
+    gradient, all side by side. They learn for 350 draws, which are left out. Their evidence is that
+    of a bridge between the draws and a normal distribution [5]_.
+
     Of generalized models coefficients and dispersions are sampled with the variances, and the
     effects of every level are integrated by adaptive Gauss-Hermite quadrature, all levels and a
     batch of parameters at a time. That costs passes over the rows. Effects of several factors, and
@@ -128,6 +148,12 @@ def sample(
        :doi:`10.1111/j.1467-9469.2011.00756.x`.
     .. [2] Vehtari, A., Simpson, D., Gelman, A., Yao, Y. & Gabry, J. (2024). Pareto smoothed
        importance sampling. Journal of Machine Learning Research 25(72), 1-58.
+    .. [3] Neal, R. M. (2011). MCMC using Hamiltonian dynamics. Handbook of Markov Chain Monte
+       Carlo, chapter 5, equations 5.18 to 5.20, :doi:`10.1201/b10905-6`.
+    .. [4] Hoffman, M. D. & Gelman, A. (2014). The No-U-Turn sampler. Journal of Machine Learning
+       Research 15, 1593-1623, equation 6.
+    .. [5] Meng, X.-L. & Wong, W. H. (1996). Simulating ratios of normalizing constants via a simple
+       identity. Statistica Sinica 6, 831-860, equation 4.1.
 
     Examples
     --------
@@ -144,7 +170,13 @@ def sample(
 'sd_Days|Subject', 'sigma']
     """
     model = snapshot(model)
+    _check_sampler(sampler)
     if isinstance(mixed_fit_of(model), GeneralizedFit):
+        if sampler == "hamiltonian":
+            raise ValueError(
+                "sampler='hamiltonian' is for linear models, whose density has a gradient here: "
+                "take sampler='auto', or to_pymc, which builds the same model for PyMC"
+            )
         observations = observations_of_fit(
             model, X, y, sample_weight, groups, "the posterior of a generalized model"
         )
@@ -152,7 +184,14 @@ def sample(
             model, observations, prior, n_draws, n_chains, generator_of(random_state), verbose
         )
     fit = checked_fit(model)
-    return draws_of(fit, prior, n_draws, n_chains, generator_of(random_state), n_jobs, verbose)
+    generator = generator_of(random_state)
+    return draws_of(fit, prior, n_draws, n_chains, generator, n_jobs, verbose, sampler)
+
+
+def _check_sampler(sampler: Any) -> None:
+    names = list(get_args(SamplerName))
+    if sampler not in names:
+        raise ValueError(f"sampler={sampler!r} is none of {names}")
 
 
 def checked_fit(model: Any) -> Fit:
@@ -190,6 +229,7 @@ def draws_of(
     generator: np.random.Generator,
     n_jobs: int | None = None,
     verbose: int = 0,
+    sampler: SamplerName = "auto",
 ) -> PosteriorDraws:
     """Sample the posterior of a fit, as `sample` says; warns where draws are not to be trusted."""
     for name, value in (("n_draws", n_draws), ("n_chains", n_chains)):
@@ -202,17 +242,33 @@ def draws_of(
     degrees = distributions.root_degrees
     coordinates = RootCoordinates(distributions.parametrization, starts[0], degrees)
     likelihood = IntegratedLikelihood.of(fit, distributions.coef)
-    planned = n_planned(starts.shape[1], n_draws, n_chains)
+    points = coordinates.points(starts)
+    if sampler == "auto":
+        sampler = "importance" if points.shape[1] <= _MOST_WEIGHTED else "hamiltonian"
+    planned = n_planned(points.shape[1], n_draws, n_chains)
+    if sampler == "hamiltonian":
+        planned = _STEPS_A_PATH * n_paths(n_draws, n_chains)
+    found: ImportanceSample | HamiltonianSample
     with tqdm(total=planned, desc="posterior", unit="", disable=not verbose) as bar:
         density = PosteriorDensity(
             likelihood, distributions, coordinates, n_threads(n_jobs), bar.update
         )
-        points = coordinates.points(starts)
-        found = importance_sample(density, points, n_draws, n_chains, generator)
+        if sampler == "importance":
+            found = importance_sample(density, points, n_draws, n_chains, generator)
+        else:
+            found = hamiltonian_sample(
+                density,
+                density.with_slopes,
+                points,
+                n_draws,
+                n_chains,
+                generator,
+                has_evidence=distributions.is_proper,
+            )
         bar.total = bar.n
     draws = _put_together(fit, prior, density, found, generator)
     if found.is_poor:
-        _warn_of(draws)
+        _warn_of(found, draws)
     return draws
 
 
@@ -235,7 +291,16 @@ def n_threads(n_jobs: int | None) -> int:
     return max(1, int(n_jobs) if n_jobs > 0 else cores + 1 + int(n_jobs))
 
 
-def _warn_of(draws: PosteriorDraws) -> None:
+def _warn_of(found: ImportanceSample | HamiltonianSample, draws: PosteriorDraws) -> None:
+    if isinstance(found, HamiltonianSample):
+        warn(
+            f"the chains of {draws.phi.shape[2]} variance parameters have not mixed: the largest "
+            f"R-hat is {found.r_hat:.2f}, {found.n_divergent} of their paths left the density, and "
+            f"a draw is worth {found.efficiency:.2g} independent ones. Ask for more draws, give "
+            "prior distributions with lighter tails, or leave out random terms",
+            SamplingWarning,
+        )
+        return
     warn(
         f"the posterior of {draws.phi.shape[2]} variance parameters is hard to sample: the shape k "
         f"of the tail of the weights is {draws.pareto_k:.2f}, above 0.7 they cannot be trusted, "
@@ -249,7 +314,7 @@ def _put_together(
     fit: Fit,
     prior: Any,
     density: PosteriorDensity,
-    found: ImportanceSample,
+    found: ImportanceSample | HamiltonianSample,
     generator: np.random.Generator,
 ) -> PosteriorDraws:
     """Draw coefficients, and give those of dependent columns zeros."""
@@ -280,4 +345,6 @@ def _put_together(
         nodes=given.nodes,
         log_density=log_density.reshape(shape),
         seed=int(generator.integers(SEEDS)),
+        sampler="hamiltonian" if isinstance(found, HamiltonianSample) else "importance",
+        n_divergent=found.n_divergent if isinstance(found, HamiltonianSample) else 0,
     )

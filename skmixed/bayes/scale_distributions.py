@@ -70,6 +70,10 @@ class ScaleDistribution(ABC):
         """Return log densities of nonnegative numbers."""
 
     @abstractmethod
+    def _slope(self, s: FloatArray) -> FloatArray:
+        """Return derivatives of the log density of positive numbers in their logarithms."""
+
+    @abstractmethod
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
         """Draw numbers."""
 
@@ -130,6 +134,9 @@ class HalfT(ScaleDistribution):
         constant += np.log(2.0) - np.log(self.scale)
         return np.asarray(constant - (v + 1.0) / 2.0 * np.log1p((s / self.scale) ** 2 / v))
 
+    def _slope(self, s: FloatArray) -> FloatArray:
+        return np.asarray(-(self.df + 1.0) * s**2 / (self.df * self.scale**2 + s**2))
+
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
         return np.asarray(np.abs(generator.standard_t(self.df, size)) * self.scale)
 
@@ -161,6 +168,9 @@ class HalfNormal(ScaleDistribution):
         return np.asarray(
             0.5 * np.log(2.0 / np.pi) - np.log(self.scale) - 0.5 * (s / self.scale) ** 2
         )
+
+    def _slope(self, s: FloatArray) -> FloatArray:
+        return np.asarray(-((s / self.scale) ** 2))
 
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
         return np.asarray(np.abs(generator.standard_normal(size)) * self.scale)
@@ -201,6 +211,9 @@ class Exponential(ScaleDistribution):
 
     def _log_density(self, s: FloatArray) -> FloatArray:
         return np.asarray(-np.log(self.mean) - s / self.mean)
+
+    def _slope(self, s: FloatArray) -> FloatArray:
+        return np.asarray(-s / self.mean)
 
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
         return np.asarray(generator.exponential(self.mean, size))
@@ -257,6 +270,9 @@ class Gamma(ScaleDistribution):
             return power
         return np.asarray(power - u - gammaln(self.shape) - np.log(scale))
 
+    def _slope(self, s: FloatArray) -> FloatArray:
+        return np.asarray(self.shape - 1.0 - s / self.scale)
+
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
         if not self.is_proper:
             raise _improper(self)
@@ -298,6 +314,9 @@ class InverseGamma(ScaleDistribution):
         a, b = self.shape, self.scale
         value = a * np.log(b) - gammaln(a) + np.log(2.0) - (2.0 * a + 1.0) * np.log(s) - b / s**2
         return np.where(s > 0.0, value, -np.inf)
+
+    def _slope(self, s: FloatArray) -> FloatArray:
+        return np.asarray(2.0 * self.scale / s**2 - (2.0 * self.shape + 1.0))
 
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
         return np.asarray(np.sqrt(self.scale / generator.gamma(self.shape, 1.0, size)))
@@ -344,6 +363,9 @@ class Flat(ScaleDistribution):
     def _log_density(self, s: FloatArray) -> FloatArray:
         return np.asarray(-np.log(s) if self.log else np.zeros(s.shape))
 
+    def _slope(self, s: FloatArray) -> FloatArray:
+        return np.asarray(np.full(s.shape, -1.0 if self.log else 0.0))
+
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
         raise _improper(self)
 
@@ -370,6 +392,9 @@ class InverseSquare(ScaleDistribution):
 
     def _log_density(self, s: FloatArray) -> FloatArray:
         return np.asarray(self.inner.logpdf(s**-2.0) + np.log(2.0) - 3.0 * np.log(s))
+
+    def _slope(self, s: FloatArray) -> FloatArray:
+        return np.asarray(-2.0 * self.inner._slope(s**-2.0) - 3.0)
 
     def _drawn(self, generator: np.random.Generator, size: Any) -> FloatArray:
         return np.asarray(self.inner.sample(size, generator) ** -0.5)
@@ -398,6 +423,15 @@ class Decov:
         dirichlet = gammaln(k * self.concentration) - k * gammaln(self.concentration)
         dirichlet = dirichlet + self.concentration * log_shares.sum(axis=1)
         return np.asarray(gamma.logpdf(t) + np.log(t) + dirichlet + (k - 1) * np.log(2.0))
+
+    def slopes(self, log_ratio: FloatArray) -> FloatArray:
+        """Return derivatives of the log density in log r, (n, k)."""
+        k = log_ratio.shape[1]
+        squares = np.exp(2.0 * log_ratio)
+        total = squares.sum(axis=1, keepdims=True)
+        t = np.sqrt(total / k)
+        of_t = self.shape - t / self.scale - 2.0 * k * self.concentration
+        return np.asarray(of_t * squares / total + 2.0 * self.concentration)
 
     def draw(self, n: int, k: int, generator: np.random.Generator) -> FloatArray:
         """Draw r, (n, k)."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skmixed.bayes.priors import PRIOR_NAMES, Prior, PriorName
+from skmixed.bayes.sampling import SamplerName
 from skmixed.core.model.spec import Method, Weighting
 from skmixed.estimators._estimator import UnknownLevels
 from skmixed.estimators.mixed._bayesian_predictions import BayesianPredictions
@@ -48,6 +49,8 @@ class BayesianMixedRegressor(
         Number of draws of every chain.
     n_chains : int, default=4
         Number of chains.
+    sampler : {"auto", "importance", "hamiltonian"}, default="auto"
+        How variances are drawn, as for `skmixed.bayes.sample`.
     random_state : None, int, RandomState or Generator, default=None
         Seed of the draws, and so of everything.
     fit_intercept : bool, default=True
@@ -91,7 +94,8 @@ class BayesianMixedRegressor(
     log_evidence_ : float
         Log of the marginal likelihood of the data.
     efficiency_, pareto_k_ : float
-        Effective share of the proposals of the sampler, and shape of the tail of their weights.
+        Effective share of the proposals of the sampler, and shape of the tail of their weights; of
+        chains that follow the gradient the share of the draws, and NaN.
     n_groups_ : dict of str to int
         Number of levels of every factor, in the order of falling numbers, as random effects have.
     rank_ : int
@@ -155,6 +159,7 @@ class BayesianMixedRegressor(
         "prior": [StrOptions(set(PRIOR_NAMES)), Prior],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "n_chains": [Interval(Integral, 1, None, closed="left")],
+        "sampler": [StrOptions(set(get_args(SamplerName)))],
         "random_state": ["random_state", np.random.Generator],
     }
 
@@ -169,6 +174,7 @@ class BayesianMixedRegressor(
         prior: Prior | PriorName = "weak",
         n_draws: int = 1000,
         n_chains: int = 4,
+        sampler: SamplerName = "auto",
         random_state: Any = None,
         fit_intercept: bool = True,
         weighting: Weighting = "frequency",
@@ -185,6 +191,7 @@ class BayesianMixedRegressor(
         self.prior = prior
         self.n_draws = n_draws
         self.n_chains = n_chains
+        self.sampler = sampler
         self.random_state = random_state
         self.fit_intercept = fit_intercept
         self.weighting = weighting

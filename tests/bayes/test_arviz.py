@@ -8,6 +8,7 @@ import pytest
 
 from skmixed import MixedLinearRegressor
 from skmixed.bayes import sample
+from skmixed.core.posterior.mixing import effective_draws, split_r_hat
 from skmixed.datasets import load_sleepstudy
 
 needs_arviz = pytest.mark.skipif(
@@ -55,3 +56,19 @@ def test_without_the_extra_an_error_names_it(draws, method, package, monkeypatch
     monkeypatch.setitem(sys.modules, f"{package}.base", None)
     with pytest.raises(ImportError, match=r"scikit-mixed\[bayes\]"):
         getattr(draws, method)()
+
+
+@needs_arviz
+def test_mixing_is_told_as_by_arviz():
+    from arviz_stats.base import array_stats
+
+    rng = np.random.default_rng(0)
+    draws = np.cumsum(rng.standard_normal((4, 400, 3)), axis=1) * 0.02
+    draws += rng.standard_normal((4, 400, 3)) * [0.1, 1.0, 10.0]
+    draws[:, :, 2] += np.arange(4)[:, None]
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    found = zip(effective_draws(draws), split_r_hat(draws), strict=True)
+    for number, (worth, r_hat) in enumerate(found):
+        own = draws[:, :, number]
+        assert worth == pytest.approx(array_stats.ess(own, method="mean", **axes), rel=0.03)
+        assert r_hat == pytest.approx(array_stats.rhat(own, method="split", **axes), rel=1e-9)

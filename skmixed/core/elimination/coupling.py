@@ -108,25 +108,26 @@ class Coupling:
         return None if products is None else products[0]
 
     @property
-    def outer_products(self) -> list[Matrix] | None:
+    def outer_products(self) -> FloatArray | list[sparse.csr_matrix] | None:
         """Products of rows a <= b of the levels, and of b and a, of every pair of matrices.
 
-        None where they would be too many. Of dense matrices, (width * (width + 1) / 2, n_levels) in
-        the order of `triu_indices`, otherwise as in `pairs`, by rows.
+        None where they would be too many. Of dense matrices, (width * (width + 1) / 2, n_pairs,
+        n_levels) in the order of `triu_indices`, otherwise for every pair as in `pairs`, by rows.
         """
-        pairs = combinations_with_replacement(range(len(self)), 2)
         if self.pattern is not None:
             products = self._sparse_products
             return None if products is None else [product.tocsr() for product in products]
         _, n_levels, width = self.values.shape
         i, j = np.triu_indices(width)
-        if len(self) * (len(self) + 1) // 2 * len(i) * n_levels > _MOST_DENSE_PRODUCTS:
+        n_pairs = len(self) * (len(self) + 1) // 2
+        if n_pairs * len(i) * n_levels > _MOST_DENSE_PRODUCTS:
             return None
-        found: list[Matrix] = []
+        found = np.empty((len(i), n_pairs, n_levels))
         columns = self.values.transpose(0, 2, 1)
-        for a, b in pairs:
-            product = columns[a, i] * columns[b, j]
-            found.append(product if a == b else product + columns[b, i] * columns[a, j])
+        for place, (a, b) in enumerate(combinations_with_replacement(range(len(self)), 2)):
+            np.multiply(columns[a, i], columns[b, j], out=found[:, place])
+            if a != b:
+                found[:, place] += columns[b, i] * columns[a, j]
         return found
 
     @cached_property

@@ -9,25 +9,17 @@ last proposal, started from points drawn by weight: no burn-in, and no tuning.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from skmixed.core.linalg import FloatArray, IntArray, eigenpairs
+from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.posterior.density_modes import HeightsOfMany, Target, about_modes
 from skmixed.core.posterior.pareto_tail import UNTRUSTED, pareto_k
+from skmixed.core.posterior.posterior_sample import PosteriorSample
 from skmixed.core.posterior.t_mixture import TMixture, fitted_mixture, weighted_moments
 
-_CLIMBING_STEP = 1e-4  # of differences for slopes; coordinates are of the size of one
-_HESSIAN_STEP = 0.02  # of second differences: rounding stays far below them
-_LEAST_CURVATURE = 0.01  # of -log density at a mode: a deviation of ten, wide in all coordinates
-_SLOPE_TOLERANCE = 1e-3  # of the search for modes, which need not be exact
-_NOWHERE = 1e10  # in the place of an infinite -log density, so that a search turns back
-_SAME_MODE = 0.5  # deviations within which two searches ended at one mode
-_NEGLIGIBLE_MODE = 1e-6  # share of the mass, by Laplace's approximation: not worth a component
 _MOST_ROUNDS = 4  # of learning at most; of these the first two or three matter
 _COMPONENTS = 4  # of the mixture; more hold few points each
 _WIDE_SHARE = 0.12  # of the component with wide tails, which costs so much efficiency
@@ -37,22 +29,13 @@ _POOR = 0.2  # efficiency below which learning is tried again, twice as long
 _WANTED = 0.5  # efficiency that thinning makes up for
 _MOST_THINNING = 20  # proposals a draw: above, draws take too long, and a warning says so
 
-Target = Callable[[FloatArray], tuple[FloatArray, Any]]
-"""Return log densities, (n,), of points, (n, d), and what else of them is worth keeping."""
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImportanceSample(PosteriorSample):
+    """Points drawn from a proposal, weighted, and chains that moved to them or stayed."""
 
-@dataclass(frozen=True, eq=False)
-class ImportanceSample:
-    """N weighted points, and the chains that walk over them."""
-
-    points: FloatArray  # (N, d)
-    log_density: FloatArray  # (N,)
     log_weights: FloatArray  # (N,), density over proposal
-    sums: Any  # what the density gave of every point
-    chains: IntArray  # (n_chains, n_draws), places among the points
-    acceptance: float  # share of proposals that chains moved to
-    thinning: int  # proposals for each draw
-    n_evaluations: int  # of the density, all searches and rounds included
+    proposal: TMixture
 
     @property
     def weights(self) -> FloatArray:
@@ -85,22 +68,6 @@ class ImportanceSample:
         return math.sqrt(max(0.0, 1.0 / self.efficiency - 1.0) / len(self.points))
 
 
-class _Evaluations:
-    """A density that counts its evaluations."""
-
-    def __init__(self, target: Target) -> None:
-        self._target, self.n = target, 0
-
-    def __call__(self, points: FloatArray) -> tuple[FloatArray, Any]:
-        self.n += len(points)
-        return self._target(points)
-
-    def height(self, points: FloatArray) -> FloatArray:
-        """Return -log density, (n,), large where there is none."""
-        values = self(points)[0]
-        return np.where(np.isfinite(values), -values, _NOWHERE)
-
-
 def equal_places(weights: FloatArray, n: int, generator: np.random.Generator) -> IntArray:
     """Return n places, in random order, of points that equal weights would stand for, (n,).
 
@@ -130,93 +97,39 @@ def importance_sample(
 ) -> ImportanceSample:
     """Sample a density, searching for its modes from starts, (m, d).
 
-    If weights are poor, learning begins again and is twice as long; if they still are, draws are
-    thinned so that they depend on each other no more than good ones do. Whoever calls looks at
-    `is_poor`.
+    If weights are poor, learning begins again and is twice as long. If they are less efficient than
+    wanted, draws are thinned so that they depend on each other no more than good ones do. Whoever
+    calls looks at `is_poor`.
     """
-    density = _Evaluations(target)
-    first = _about_modes(density, starts)
+    density = HeightsOfMany(target)
+    first = about_modes(density, starts)
     proposal = _learned(density, first, _MOST_ROUNDS, _COMPONENTS, generator)
     sample = _walked(density, proposal, n_draws, n_chains, 1, generator)
     if sample.is_poor:
         again = _learned(density, first, 2 * _MOST_ROUNDS, 2 * _COMPONENTS, generator)
         second = _walked(density, again, n_draws, n_chains, 1, generator)
         if not second.is_poor or second.efficiency > sample.efficiency:
-            proposal, sample = again, second
-    if sample.is_poor and sample.efficiency < _WANTED:
-        thinning = min(_MOST_THINNING, math.ceil(_WANTED / sample.efficiency))
-        sample = _walked(density, proposal, n_draws, n_chains, thinning, generator)
-    return replace(sample, n_evaluations=density.n)
+            sample = second
+    return replace(thinned(sample, density, generator), n_evaluations=density.n)
 
 
-def _about_modes(density: _Evaluations, starts: FloatArray) -> TMixture:
-    """Return t distributions about the modes, two a mode, sharing by mass."""
-    modes: list[FloatArray] = []
-    scales: list[FloatArray] = []
-    masses: list[float] = []
-    for start in starts:
-        mode, height = _climbed(density, start)
-        scale = _curvature_inverse(density, mode)
-        apart = [mode - other for other in modes]
-        distances = [
-            math.sqrt(float(step @ np.linalg.solve(known, step)))
-            for step, known in zip(apart, scales, strict=True)
-        ]
-        if min(distances, default=np.inf) < _SAME_MODE:
-            continue
-        modes.append(mode)
-        scales.append(scale)
-        masses.append(0.5 * float(np.linalg.slogdet(scale)[1]) - height)
-    shares = np.exp(np.array(masses) - logsumexp(masses))
-    kept = np.flatnonzero(shares > _NEGLIGIBLE_MODE)
-    shares = np.maximum(shares[kept], 1.0 / (10.0 * len(kept)))
-    shares /= shares.sum()
-    centres, spread = np.stack(modes)[kept], np.stack(scales)[kept]
-    n = len(kept)
-    return TMixture(
-        np.concatenate([0.8 * shares, 0.2 * shares]),
-        np.concatenate([centres, centres]),
-        np.concatenate([spread, 4.0 * spread]),
-        np.repeat([5.0, 3.0], n),
-    )
+def thinned(
+    sample: ImportanceSample, target: Target, generator: np.random.Generator
+) -> ImportanceSample:
+    """Return a sample of as many draws from more proposals, as many as make up for its efficiency.
 
-
-def _climbed(density: _Evaluations, start: FloatArray) -> tuple[FloatArray, float]:
-    """Return a mode, (d,), and -log density there."""
-    d = len(start)
-    steps = _CLIMBING_STEP * np.eye(d)
-
-    def value_and_slope(point: FloatArray) -> tuple[float, FloatArray]:
-        heights = density.height(np.concatenate([point[None], point + steps, point - steps]))
-        return float(heights[0]), (heights[1 : d + 1] - heights[d + 1 :]) / (2.0 * _CLIMBING_STEP)
-
-    found = minimize(
-        value_and_slope,
-        start,
-        jac=True,
-        method="BFGS",
-        options={"gtol": _SLOPE_TOLERANCE, "maxiter": 200},
-    )
-    return np.asarray(found.x), float(found.fun)
-
-
-def _curvature_inverse(density: _Evaluations, mode: FloatArray) -> FloatArray:
-    """Return the inverse of the second derivatives of -log density, (d, d), no wider than ten."""
-    d, h = len(mode), _HESSIAN_STEP
-    steps = h * np.eye(d)
-    signs = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
-    pairs = [(i, j) for i in range(d) for j in range(i + 1)]
-    points = [mode + a * steps[i] + b * steps[j] for i, j in pairs for a, b in signs]
-    heights = density.height(np.array(points)).reshape(-1, 4)
-    hessian = np.empty((d, d))
-    for (i, j), (up, across, back, down) in zip(pairs, heights, strict=True):
-        hessian[i, j] = hessian[j, i] = (up - across - back + down) / (4.0 * h * h)
-    values, vectors = eigenpairs(hessian)
-    return np.asarray((vectors / np.maximum(values, _LEAST_CURVATURE)) @ vectors.T)
+    It is the same where that is high enough.
+    """
+    n_chains, n_draws = sample.chains.shape
+    thinning = min(_MOST_THINNING, math.ceil(_WANTED / sample.efficiency))
+    if thinning <= sample.thinning:
+        return sample
+    again = _walked(target, sample.proposal, n_draws, n_chains, thinning, generator)
+    return replace(again, n_evaluations=sample.n_evaluations + len(again.points))
 
 
 def _learned(
-    density: _Evaluations,
+    density: HeightsOfMany,
     proposal: TMixture,
     n_rounds: int,
     n_components: int,
@@ -257,7 +170,7 @@ def _pooled_weights(
 
 
 def _walked(
-    density: _Evaluations,
+    target: Target,
     proposal: TMixture,
     n_draws: int,
     n_chains: int,
@@ -267,11 +180,20 @@ def _walked(
     """Draw from a proposal, and let chains walk over what is drawn, side by side."""
     length = n_draws * thinning
     points = proposal.draw(length * n_chains, generator)
-    values, sums = density(points)
+    values, sums = target(points)
     log_weights = values - proposal.log_density(points)
     states, moved = _states(log_weights, n_chains, length, generator)
-    chains = states[:, thinning - 1 :: thinning]
-    return ImportanceSample(points, values, log_weights, sums, chains, moved, thinning, 0)
+    return ImportanceSample(
+        points=points,
+        log_density=values,
+        sums=sums,
+        chains=states[:, thinning - 1 :: thinning],
+        acceptance=moved,
+        thinning=thinning,
+        n_evaluations=0,
+        log_weights=log_weights,
+        proposal=proposal,
+    )
 
 
 def with_factors(

@@ -7,7 +7,9 @@ coefficients, Q = A/sigma^2 + P = L L', h = c/sigma^2 + P m and u = L^-1 h,
                   + (n - p + rank P) log(2 pi),
     beta given y ~ N(Q^-1 h, Q^-1),
 
-log|P| being of the combinations that are not flat (Lindley & Smith 1972, section 2).
+log|P| being of the combinations that are not flat (Lindley & Smith 1972, section 2). With w =
+(-beta, 1) the derivative of -2 log p(y) in M is W = E[w w'] / sigma^2, and that in log sigma at the
+same M is 2 n - 2 tr(W M).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from skmixed.core.posterior.coefficient_prior import (
     ScaledPrior,
     raw_coefficients,
 )
-from skmixed.core.posterior.reduced_sums import Progress, ReducedSums, Reduction
+from skmixed.core.posterior.reduced_sums import Progress, ReducedSums, Reduction, WayBack
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +72,37 @@ class IntegratedLikelihood:
             return ReducedSums(np.broadcast_to(gram, (n, *gram.shape)), np.zeros(n))
         return self.reduction.at(self.problem.scaled_lambdas(lambdas), n_jobs, progress)
 
+    def with_slopes(
+        self, lambdas: Blocks, sigma: FloatArray
+    ) -> tuple[FloatArray, Blocks, FloatArray]:
+        """Return log p(y | phi), (R,), at R lambdas in raw units and sigmas, and its derivatives.
+
+        These are in the lambdas of every factor, (R, k, k), and in log sigma, (R,).
+        """
+        inverse = np.exp(-2.0 * self._scaled_log(sigma))[:, None, None]
+        sums, back = self._with_way_back(lambdas, len(sigma))
+        given = self.given(sums, sigma)
+        weights = given.residual_squares * inverse
+        in_sigma = np.einsum("rij,rij->r", weights, sums.gram) - self.problem.n_observations
+        zipped = zip(self.problem.model.random_maps, back(weights), strict=True)
+        slopes = [
+            np.asarray(-0.5 * np.linalg.solve(change.T, slope), dtype=np.float64)
+            for change, slope in zipped
+        ]
+        return given.log_likelihood, slopes, in_sigma
+
+    def _with_way_back(self, lambdas: Blocks, n: int) -> tuple[ReducedSums, WayBack]:
+        if not lambdas:
+            return self.sums(lambdas, n), lambda weights: []
+        return self.reduction.with_way_back(self.problem.scaled_lambdas(lambdas))
+
+    def _scaled_log(self, sigma: FloatArray) -> FloatArray:
+        """Return logs of residual deviations in scaled units, (R,)."""
+        return np.asarray(np.log(sigma) + math.log(self.problem.model.response_scale))
+
     def given(self, sums: ReducedSums, sigma: FloatArray) -> GivenVariances:
         """Return what the data say at residual deviations, (R,), in units of y."""
-        scaled = np.log(sigma) + math.log(self.problem.model.response_scale)
+        scaled = self._scaled_log(sigma)
         inverse = np.exp(-2.0 * scaled)
         prior, n, p = self.prior, self.problem.n_observations, self.problem.rank
         own, right, square = sums.gram[:, :p, :p], sums.gram[:, :p, p], sums.gram[:, p, p]
@@ -118,6 +148,15 @@ class GivenVariances:
         """Means of the coefficients of the scaled columns, (R, p)."""
         upper = transposed(self.lower)
         return np.asarray(np.linalg.solve(upper, self.whitened[:, :, None])[:, :, 0])
+
+    @property
+    def residual_squares(self) -> FloatArray:
+        """E[w w'] of w = (-b, 1), b being the coefficients of the scaled columns, (R, q, q)."""
+        w = np.concatenate([-self.scaled_means, np.ones((len(self.lower), 1))], axis=1)
+        found, p = w[:, :, None] * w[:, None, :], self.problem.rank
+        root = np.asarray(np.linalg.inv(self.lower), dtype=np.float64)
+        found[:, :p, :p] += transposed(root) @ root
+        return np.asarray(found)
 
     @property
     def means(self) -> FloatArray:

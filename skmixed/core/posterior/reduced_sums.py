@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,12 +11,17 @@ from functools import cached_property
 import numpy as np
 
 from skmixed.core.elimination.coupling import Coupling
-from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.elimination.protocol import (
+    Blocks,
+    Factorisation,
+    LostPrecisionError,
+    Reduced,
+)
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.problem import Problem, collapsed
 from skmixed.core.model.stack import LockstepData
 from skmixed.core.one_thread import one_thread
-from skmixed.core.posterior.first_factor import CELLS_AT_A_TIME, FirstFactor
+from skmixed.core.posterior.first_factor import CELLS_AT_A_TIME, FirstFactor, LevelRoots
 from skmixed.core.posterior.several_factors import SeveralFactors
 
 _LAMBDAS_A_TASK = 64  # lambdas that a thread takes at a time, at most: progress is seen by these
@@ -25,6 +30,11 @@ _WIDE_COMPLEMENT = 2_000  # effects: of 1,100, two threads of BLAS save a tenth 
 
 Progress = Callable[[int], object]
 """Called with the number of evaluations done since the last call."""
+WayBack = Callable[[FloatArray], Blocks]
+"""Return derivatives of log|V| + tr(W M) in R lambdas of every factor, M being the sums.
+
+They are (R, k, k), and W is (R, q, q), symmetric.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +53,44 @@ class ReducedSums:
         """Put several in a row."""
         grams, dets = zip(*[(part.gram, part.log_det) for part in parts], strict=True)
         return cls(np.concatenate(grams), np.concatenate(dets))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReducedLevels:
+    """One factor at R lambdas, and the way to derivatives."""
+
+    factor: FirstFactor
+    lambdas: FloatArray  # (R, k, k)
+    levels: LevelRoots
+
+    def slopes(self, weights: FloatArray) -> Blocks:
+        """Return derivatives in the lambdas, given weights, (R, q, q), as `WayBack` says."""
+        i, j = np.triu_indices(weights.shape[1])
+        by_cell = np.where(i == j, 1.0, 2.0) * weights[:, i, j]
+        in_omega = self.factor.slopes(self.levels, by_cell)
+        return [2.0 * in_omega @ self.lambdas]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReducedFactors:
+    """Any factors at R lambdas, each by itself, and the way to derivatives."""
+
+    lambdas: Blocks  # (R, k, k) of every factor
+    single: list[tuple[Factorisation, Reduced] | None]  # None where digits are lost
+
+    def slopes(self, weights: FloatArray) -> Blocks:
+        """Return derivatives in the lambdas, given weights, (R, q, q), as `WayBack` says."""
+        slopes = [np.zeros(lam.shape) for lam in self.lambdas]
+        for number, found in enumerate(self.single):
+            if found is None:
+                continue
+            factorisation, reduced = found
+            for f, cross in enumerate(reduced.cross()):
+                felt = np.tensordot(weights[number], cross, (1, 1)).swapaxes(0, 1)
+                felt = np.tensordot(felt, cross, ((1, 2), (1, 2)))
+                in_omega = factorisation.total_information(f) - felt
+                slopes[f][number] = 2.0 * in_omega @ self.lambdas[f][number]
+        return slopes
 
 
 class Reduction:
@@ -73,6 +121,18 @@ class Reduction:
                 return ReducedSums.joined([of_slice(chosen) for chosen in slices])
             with ThreadPoolExecutor(n_jobs) as pool:
                 return ReducedSums.joined(list(pool.map(of_slice, slices)))
+
+    def with_way_back(self, lambdas: Blocks) -> tuple[ReducedSums, WayBack]:
+        """Evaluate at R lambdas of every used factor, and tell how derivatives follow."""
+        if self.several is not None:
+            several = self.several.with_way_back(lambdas)
+            return ReducedSums(several.gram, several.log_det), several.slopes
+        if self._one is None:
+            single = [self._single(list(each)) for each in zip(*lambdas, strict=True)]
+            return self._sums_of(single), ReducedFactors(lambdas, single).slopes
+        levels = self._one.levels(lambdas[0])
+        sums = ReducedSums(self._one.inner_left(self._one.left(levels)), levels.log_det)
+        return sums, ReducedLevels(self._one, lambdas[0], levels).slopes
 
     @property
     def _is_wide(self) -> bool:
@@ -117,15 +177,22 @@ class Reduction:
         return self._by_single(lambdas)
 
     def _by_single(self, lambdas: Blocks) -> ReducedSums:
-        model, elimination = self.problem.model, self.problem.elimination
-        q = len(model.gram)
-        grams, dets = np.full((len(lambdas[0]), q, q), np.nan), np.full(len(lambdas[0]), -np.inf)
-        for number, single in enumerate(zip(*lambdas, strict=True)):
-            try:
-                factorisation = elimination.factorise(list(single))
-                reduced = factorisation.reduce(model.right)
-            except (np.linalg.LinAlgError, LostPrecisionError):
-                continue
-            grams[number] = reduced.remaining(model.gram, model.within)
-            dets[number] = factorisation.log_det
-        return ReducedSums(grams, dets)
+        return self._sums_of(self._single(list(each)) for each in zip(*lambdas, strict=True))
+
+    def _single(self, lambdas: Blocks) -> tuple[Factorisation, Reduced] | None:
+        """Eliminate at one lambda of every factor, (k, k); None where digits are lost."""
+        try:
+            factorisation = self.problem.elimination.factorise(lambdas)
+            return factorisation, factorisation.reduce(self.problem.model.right)
+        except (np.linalg.LinAlgError, LostPrecisionError):
+            return None
+
+    def _sums_of(self, single: Iterable[tuple[Factorisation, Reduced] | None]) -> ReducedSums:
+        model, parts = self.problem.model, []
+        for found in single:
+            gram, log_det = np.full(model.gram.shape, np.nan), -np.inf
+            if found is not None:
+                factorisation, reduced = found
+                gram, log_det = reduced.remaining(model.gram, model.within), factorisation.log_det
+            parts.append(ReducedSums(gram[None], np.array([log_det])))
+        return ReducedSums.joined(parts)

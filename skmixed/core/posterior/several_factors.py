@@ -19,10 +19,10 @@ from skmixed.core.elimination.coupling import Coupling
 from skmixed.core.elimination.crossed import Crossed
 from skmixed.core.elimination.levels import multiply_levels, multiply_transposed
 from skmixed.core.elimination.protocol import Blocks
-from skmixed.core.elimination.stacking import EffectLayout
-from skmixed.core.linalg import FloatArray, cholesky_in_place, diagonal
+from skmixed.core.elimination.stacking import EffectLayout, StackedScale
+from skmixed.core.linalg import FloatArray, cholesky_in_place, diagonal, triangular_inverse
 from skmixed.core.model.problem import Problem
-from skmixed.core.posterior.first_factor import CELLS_AT_A_TIME, FirstFactor
+from skmixed.core.posterior.first_factor import CELLS_AT_A_TIME, FirstFactor, LevelRoots
 
 _WIDEST_NESTED = 150  # effects beside the largest factor: with more, a chain is the faster way
 
@@ -62,20 +62,46 @@ class SeveralFactors:
 
         NaN and minus infinity where digits are lost.
         """
-        q, w = self.q, self.layout.width
         levels = self.first.levels(lambdas[self.layout.eliminated])
         cells = self.first.left(levels)
         gram, log_det = self.first.inner_left(cells), levels.log_det
+        for number, upper in self._uppers(cells, gram, lambdas):
+            self._eliminate(gram, log_det, number, upper)
+        return gram, log_det
+
+    def with_way_back(self, lambdas: Blocks) -> SeveralReduced:
+        """Evaluate at R lambdas of every factor, and keep what derivatives take."""
+        levels = self.first.levels(lambdas[self.layout.eliminated])
+        cells = self.first.left(levels)
+        gram, log_det, uppers = self.first.inner_left(cells), levels.log_det.copy(), []
+        for number, upper in self._uppers(cells, gram, lambdas):
+            self._eliminate(gram, log_det, number, upper)
+            uppers.append(None if upper is None else upper.copy())
+        return SeveralReduced(self, lambdas, levels, cells, uppers, gram, log_det)
+
+    def _eliminate(
+        self, gram: FloatArray, log_det: FloatArray, number: int, upper: FloatArray | None
+    ) -> None:
+        if upper is None:
+            gram[number], log_det[number] = np.nan, -np.inf
+            return
+        through = upper[:, len(upper) :]
+        log_det[number] += 2.0 * np.log(upper.diagonal()).sum()
+        gram[number] -= through.T @ through
+
+    def _uppers(
+        self, cells: FloatArray, gram: FloatArray, lambdas: Blocks
+    ) -> Iterator[tuple[int, FloatArray | None]]:
+        """Give [L' L^-1 B], (w, w + q), lambda by lambda; None where digits are lost.
+
+        All take the same room. Below the diagonal of L' is something else.
+        """
+        q, w = self.q, self.layout.width
         large = 1.0 + 2.0 * np.abs(diagonal(gram)).sum(axis=1)
         for start, joint in self._joint(cells, lambdas):
             joint[:, w:, w:] = large[start : start + len(joint), None, None] * np.eye(q)
             for number, matrix in enumerate(joint, start):
-                if cholesky_in_place(matrix):
-                    log_det[number] += 2.0 * np.log(matrix.diagonal()[:w]).sum()
-                    gram[number] -= matrix[:w, w:].T @ matrix[:w, w:]
-                else:
-                    gram[number], log_det[number] = np.nan, -np.inf
-        return gram, log_det
+                yield number, matrix[:w] if cholesky_in_place(matrix) else None
 
     def _joint(self, cells: FloatArray, lambdas: Blocks) -> Iterator[tuple[int, FloatArray]]:
         """Give T' M T + diag(I, 0) with T = diag(Lambda_2, I), some at a time, (n, w + q, w + q).
@@ -151,6 +177,53 @@ class SeveralFactors:
             moved = np.einsum("rab,bnr->anr", lambdas[f], part)
             product[self.layout.place(f)] = moved.reshape(-1, columns.shape[1])
         return product
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeveralReduced:
+    """What is left of the sums of several factors at R lambdas, and the way to its derivatives."""
+
+    factors: SeveralFactors
+    lambdas: Blocks  # (R, k, k) of every factor
+    levels: LevelRoots  # of the eliminated factor
+    cells: FloatArray  # (R, n_cells), M with T' M T + diag(I, 0) = [S B; B' G]
+    uppers: list[FloatArray | None]  # [L' L^-1 B], (w, w + q); None where digits are lost
+    gram: FloatArray  # (R, q, q), [X y]'V^-1[X y]; NaN where digits are lost
+    log_det: FloatArray  # (R,), log|V|
+
+    def slopes(self, weights: FloatArray) -> Blocks:
+        """Return derivatives in the lambdas of log|V| + tr(W [X y]'V^-1[X y]), (R, k, k).
+
+        `weights` are W, (R, q, q), symmetric. The derivative in [S B; B' G] is
+        diag(S^-1, 0) + [-S^-1 B; I] W [-B'S^-1 I].
+        """
+        layout, first = self.factors.layout, self.factors.first
+        w, m = layout.width, layout.width + self.factors.q
+        i, j = np.divmod(first.cells, m)
+        slopes = [np.zeros(lam.shape) for lam in self.lambdas]
+        of_cells = np.zeros(self.cells.shape)
+        for number, upper in enumerate(self.uppers):
+            if upper is None:
+                continue
+            inverse = triangular_inverse(upper[:, :w], lower=False)
+            outer = np.concatenate([-inverse @ upper[:, w:], np.eye(m - w)])
+            joint = outer @ weights[number] @ outer.T
+            joint[:w, :w] += inverse @ inverse.T
+            blocks = [self.lambdas[f][number] for f in layout.factors]
+            scale = StackedScale.of(blocks, [n for _, n in layout.shapes])
+            joint[:w] = scale.times(joint[:w])
+            whole = np.zeros((m, m))
+            whole[i, j] = whole[j, i] = self.cells[number]
+            in_scale = 2.0 * (whole[:w] @ joint[:, :w])
+            joint[:, :w] = scale.times(joint[:, :w].T).T
+            of_cells[number] = np.where(i == j, 1.0, 2.0) * joint[i, j]
+            for f, (k, n) in zip(layout.factors, layout.shapes, strict=True):
+                place = layout.place(f)
+                own = in_scale[place, place].reshape(k, n, k, n)
+                slopes[f][number] = np.einsum("anbn->ab", own)
+        in_omega = first.slopes(self.levels, of_cells)
+        slopes[layout.eliminated] = 2.0 * in_omega @ self.lambdas[layout.eliminated]
+        return slopes
 
 
 def _shrunk(white: FloatArray, right: FloatArray) -> FloatArray:

@@ -125,6 +125,7 @@ def _drawn(model: Any, fit: Fit) -> PosteriorDraws | None:
         generator_of(model.random_state),
         model.n_jobs,
         model.verbose,
+        model.sampler,
     )
 
 
