@@ -16,7 +16,9 @@ from skmixed.inference.heritable_share import heritability
 from skmixed.inference.imputed import PooledFits, pool
 from skmixed.inference.influence import influence
 from skmixed.inference.intervals import confidence_intervals
+from skmixed.inference.likelihoods import log_likelihood
 from skmixed.inference.loadings import loadings_table
+from skmixed.inference.parts_of_fit import components, model_matrix
 from skmixed.inference.profiling.profiles import Profile, profile
 from skmixed.inference.proportional import ProportionalOdds, proportional_odds
 from skmixed.inference.random_effects import random_effects_table
@@ -27,6 +29,7 @@ from skmixed.inference.row_results import linear_predictor, row_table
 from skmixed.inference.simulation import Draws, sim
 from skmixed.inference.smooth_terms import smooth_table
 from skmixed.inference.table import Table
+from skmixed.inference.variances import is_singular, variance_table
 from skmixed.inference.visit_covariances import visit_covariance
 
 __all__ = [
@@ -46,14 +49,18 @@ __all__ = [
     "bootstrap_intervals",
     "coefficient_table",
     "compare_models",
+    "components",
     "confidence_intervals",
     "heritability",
     "icc",
     "influence",
+    "is_singular",
     "linear_hypothesis",
     "linear_predictor",
     "loadings_table",
+    "log_likelihood",
     "marginal_means",
+    "model_matrix",
     "pool",
     "profile",
     "proportional_odds",
@@ -67,6 +74,7 @@ __all__ = [
     "sim",
     "smooth_table",
     "variance_partition",
+    "variance_table",
     "variogram",
     "visit_covariance",
 ]

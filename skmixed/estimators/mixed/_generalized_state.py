@@ -56,7 +56,9 @@ class GeneralizedState(MixedState):
         design, columns, codes = data.learn(model, data.terms, related)
         offset = with_exposure(design.offset(data.source), data.exposure)
         rows = design.rows(columns, codes, data.weights)
-        return cls.of_fit(model, data, design, fit_generalized(model, design, rows, family, offset))
+        fit = fit_generalized(model, design, rows, family, offset)
+        found = cls.of_fit(model, data, design, fit)
+        return replace(found, mean_offset=data.mean_offset(design))
 
     @classmethod
     def of_fit(cls, model: Any, data: TrainingData, design: Design, fit: GeneralizedFit) -> Self:

@@ -73,6 +73,7 @@ class LinearState(MixedState):
         sums, ends = sums_of(design, rows, residual_rows_of(design, data.source))
         del rows  # as large as the table, in whose room the search goes on
         search, asked = asked_fit(model, design, sums, data.weights, data.unnamed_groups)
+        more["mean_offset"] = data.mean_offset(design)
         return cls.of(model, data, design, search(*asked), ends=ends, **more)
 
     @classmethod
@@ -114,7 +115,7 @@ class LinearState(MixedState):
         warn_about(fit, unnamed)
         if fit.spec.relations:
             design = design.with_levels(fit.products.levels)
-        return replace(self, fit=fit, posterior=fit, design=design, ends=ends)
+        return replace(self, fit=fit, posterior=fit, design=design, ends=ends, mean_offset=None)
 
     def with_effects_of(self, rows: Rows) -> Self:
         """Take the random effects from the rows so far and further ones, and keep the fit."""

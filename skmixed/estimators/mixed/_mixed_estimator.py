@@ -25,6 +25,7 @@ from skmixed.estimators.reading._columns import read_fixed
 from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
 from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._observed_rows import ObservedRows
+from skmixed.estimators.reading._prediction_rows import PredictionRows
 from skmixed.estimators.reading._training_data import read_exposure
 from skmixed.inference.smooth_terms import summarised_curves
 from skmixed.inference.summary import Summary, summarise
@@ -150,6 +151,11 @@ class MixedEstimator(FittedEstimator[State]):
             return means - rows.fixed_part()
         exposure = read_exposure(table, fitted.columns.exposure)
         return means if exposure is None else means + np.log(exposure)
+
+    def _columns_of(self, X: Any, groups: Any, random: str) -> PredictionRows:
+        """Read rows, those of the fit or others, with the columns of "all" effects or "none"."""
+        rows: PredictionRows = self._state().predictor.read(self, X, groups, random)[1]
+        return rows
 
     def _fitted_means(self, X: Any, groups: Any) -> FloatArray:
         """Return the means of responses at the modes of the random effects, (n,)."""

@@ -40,6 +40,7 @@ class MixedState:
     fixed: FormulaParts | None  # None: all columns that are no grouping columns
     text: str | None = None  # the whole formula, as given to `lmer` or `glmer`
     n_dropped: int | None = None  # rows that these left out
+    mean_offset: float | None = None  # over the rows of one fit, None where there is none
     excludes_missing: bool = False  # whether results of such rows are NaN, as na_action="exclude"
 
     # Parts of a record whose type goes without saying.

@@ -88,6 +88,11 @@ class TrainingData:
             relationships=relationships,
         )
 
+    def mean_offset(self, design: Design) -> float | None:
+        """Return the mean of offsets, logarithms of exposures among them, None without any."""
+        offset = with_exposure(design.offset(self.source), self.exposure)
+        return None if offset is None else float(offset.mean())
+
     def known(self, model: Any, design: Design) -> dict[str, Any]:
         """Return the fields of a `MixedState` that do not depend on what is estimated."""
         return {

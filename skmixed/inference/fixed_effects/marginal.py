@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -151,6 +152,7 @@ def marginal_means(
     level: float = 0.95,
     covariance: RobustCovariance | None = None,
     scale: Literal["link", "response"] = "link",
+    offset: float | Literal["mean"] = 0.0,
 ) -> MarginalMeans:
     """Estimate means at the levels of factors, averaged evenly over the levels of the others.
 
@@ -175,6 +177,9 @@ def marginal_means(
         response, averaged over all groups as ``predict(X, random="none")`` is. Of a linear model
         they are the same. Of ordered categories the linear predictor is less the first threshold,
         and the response has the probabilities of all of them, a row each.
+    offset : float or "mean", default=0.0
+        What is added to every linear predictor of a model with offsets or exposures, 0 being their
+        rate; "mean" is the mean of the offsets of the rows of the fit.
 
     Returns
     -------
@@ -203,8 +208,9 @@ def marginal_means(
     emmeans with ``type = "response"`` takes the inverse link of the mean on its scale, that of a
     group in the middle. There the means at several levels of other factors are averaged as
     responses, errors have the estimation of the variances in them, and intervals are symmetric on
-    the scale of the link. Offsets are left out. Weighted rows enter the mean of a number by their
-    weights; the trials of shares do not, as in emmeans: each share is one row.
+    the scale of the link. Offsets are left out unless `offset` adds one; emmeans adds their mean.
+    Weighted rows enter the mean of a number by their weights; the trials of shares do not, as in
+    emmeans: each share is one row.
 
     References
     ----------
@@ -237,10 +243,11 @@ def marginal_means(
     functions = weights @ rows
     unknown = ~is_determined(fit, functions)
     functions[unknown] = np.nan
-    held = _fixed_numbers(design.fixed_part, grid, wanted)
+    shift, said = _offset(model, offset)
+    held = [*_fixed_numbers(design.fixed_part, grid, wanted), *said]
     if scale == "response" and isinstance(fit, GeneralizedFit):
         check_probability(level)
-        response = ResponseMeans.of(fit, rows, weights, unknown)
+        response = ResponseMeans.of(fit, rows, weights, unknown, shift)
         categories = fit.family.category_names if isinstance(fit.family, Cumulative) else ()
         if categories:
             labels = _by_category(labels, categories)
@@ -250,7 +257,8 @@ def marginal_means(
         return MarginalMeans(table, slopes, response.differences, level, categories)
     if threshold_names(fit):
         held = [f"Linear predictors less the first threshold, {threshold_names(fit)[0]}.", *held]
-    frame = with_interval(function_frame(tests, functions, labels), level)
+    frame = function_frame(tests, functions, labels, np.full(len(functions), -shift))
+    frame = with_interval(frame.assign(estimate=frame["estimate"] + shift), level)
     return MarginalMeans(
         Table(title, frame, (tests.note, *held)),
         functions,
@@ -259,6 +267,24 @@ def marginal_means(
         ),
         level,
     )
+
+
+def _offset(model: Any, offset: Any) -> tuple[float, list[str]]:
+    """Return what is added to linear predictors, and what is to be said of it."""
+    mean = getattr(model._fitted, "mean_offset", None)
+    if isinstance(offset, str) and offset == "mean":
+        if mean is None:
+            raise ValueError(
+                "offset='mean': this model has no offsets whose mean is known, none at all or "
+                "those of several parts of the data: give a number"
+            )
+        offset = mean
+    if not isinstance(offset, Real) or not np.isfinite(float(offset)):
+        raise ValueError(f"offset={offset!r} is neither a finite number nor 'mean'")
+    if offset:
+        return float(offset), [f"An offset of {float(offset):.6g} is in them."]
+    has_offsets = mean is not None or bool(model.design_.offsets)
+    return 0.0, ["Offsets are left out."] if has_offsets else []
 
 
 def _grid(fit: MixedFit, part: FixedPart, wanted: list[str], at: dict[str, Any]) -> pd.DataFrame:

@@ -41,16 +41,21 @@ class ResponseMeans:
 
     @classmethod
     def of(
-        cls, fit: GeneralizedFit, rows: FloatArray, weights: FloatArray, unknown: BoolArray
+        cls,
+        fit: GeneralizedFit,
+        rows: FloatArray,
+        weights: FloatArray,
+        unknown: BoolArray,
+        offset: float = 0.0,
     ) -> ResponseMeans:
         """Average the means at rows of fixed columns, (n, n_fixed), by weights, (m, n).
 
-        Those that are not determined are `unknown`, (m,), and NaN. Raises ValueError for a random
-        slope whose column is not in the fixed part.
+        The offset is that of every row. Those that are not determined are `unknown`, (m,), and
+        NaN. Raises ValueError for a random slope whose column is not in the fixed part.
         """
         columns = _random_columns(fit, rows)
         variance, by_theta = _variances(fit, columns, len(rows))
-        eta = rows @ fit.beta
+        eta = rows @ fit.beta + offset
         if isinstance(fit.family, Cumulative):
             shares = _CategoryShares(fit.family, fit.phi, eta, variance)
             slopes = shares.slopes(rows, by_theta)
