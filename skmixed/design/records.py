@@ -185,7 +185,7 @@ _ADDED = {
     "RandomTerm": {"smooths", "covariance", "members"},
     "Term": {"curve", "whole", "penalty", "members", "effects"},
     "CAR1": {"gap"},
-    "ModelSpec": {"relations"},
+    "ModelSpec": {"relations", "sigma2"},
 }
 
 
