@@ -12,6 +12,7 @@ from skmixed.estimators.formulas import clmm, glmer, lmer, nlmer
 from skmixed.estimators.generalized_regressor import MixedGeneralizedRegressor
 from skmixed.estimators.grouped.models import GroupedModels
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.many_responses import ManyFits, fit_many
 from skmixed.estimators.nonlinear_regressor import MixedNonlinearRegressor
 from skmixed.estimators.ordinal_classifier import OrdinalMixedClassifier
 from skmixed.model_selection import MixedLinearRegressorCV
@@ -23,6 +24,7 @@ __all__ = [
     "BayesianMixedRegressor",
     "GroupedModels",
     "IterativeSolver",
+    "ManyFits",
     "MixedClassifier",
     "MixedEffectsClassifier",
     "MixedEffectsRegressor",
@@ -38,6 +40,7 @@ __all__ = [
     "display",
     "distributed",
     "exceptions",
+    "fit_many",
     "glmer",
     "inference",
     "lmer",

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from skmixed import MixedLinearRegressor
 from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.batch.refits import (
-    _shared_stack,
+    shared_stack,
     refit_at,
     refit_responses,
     refit_stack,
@@ -43,7 +43,7 @@ def test_criterion_and_derivatives_of_a_stack(design, boundary, seed):
     fit = drawn_fit(design, seed, boundary)
     responses = draw_responses(fit, 3, np.random.default_rng(seed))
     scaled = ScaledResponses.of(fit, responses)
-    stack = _shared_stack(fit, scaled)
+    stack = shared_stack(fit, scaled)
     coordinates = Coordinates.natural(fit.problem.structures)
     (lam,) = fit.scaled_lambdas
     theta = coordinates.theta([lam @ lam.T])
@@ -169,7 +169,7 @@ def test_levels_that_are_alike_are_put_together(method):
     )
     fit = model.fit(x[:, None], y, groups=g).fit_
     scaled = ScaledResponses.of(fit, draw_responses(fit, 5, rng))
-    stack = _shared_stack(fit, scaled)
+    stack = shared_stack(fit, scaled)
     small = with_levels_merged(stack)
     assert small.response.shape == (2, 5, 6)
     assert small.counts.sum() == 30

@@ -226,8 +226,11 @@ def test_equal_variances_and_one_estimate_a_group_are_told_apart():
     assert model.random_covariance_["g"].iloc[0, 0] == pytest.approx(y.var(ddof=1) - 1.0, rel=1e-8)
     shrunk = model.intercept_ + (1 - 1 / y.var(ddof=1)) * (y - y.mean())
     assert_allclose(model.predict(X), shrunk, rtol=1e-7)
-    small = MixedLinearRegressor("(1 | g)", residual_variance=9.0).fit(X, y)
+    small = MixedLinearRegressor("(1 | g)", residual_variance=9.0).fit(X.assign(x=y**2), y)
     assert small.is_singular_
+    assert np.isinf(coefficient_table(small).to_frame()["df"]).all()
+    both = linear_hypothesis(small, np.eye(2))
+    assert both.p_value == pytest.approx(stats.chi2.sf(2 * both.statistic, 2), rel=1e-12)
     assert small.random_covariance_["g"].iloc[0, 0] == 0.0
 
 

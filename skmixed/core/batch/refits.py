@@ -93,15 +93,16 @@ def refit_responses(fit: Fit, responses: Responses) -> Refits:
     check_exact(fit, "a bootstrap")
     scaled = ScaledResponses.of(fit, responses)
     if takes_lockstep(fit):
-        return refit_stack(fit, _shared_stack(fit, scaled), fit.problem.constant)
+        return refit_stack(fit, shared_stack(fit, scaled), fit.problem.constant)
     found = [
         solve_replicate(fit, replicate_problem(fit, scaled, number))
         for number in range(len(responses))
     ]
-    return _collected(fit, found)
+    return collected(fit, found)
 
 
-def _shared_stack(fit: Fit, scaled: ScaledResponses) -> LockstepData:
+def shared_stack(fit: Fit, scaled: ScaledResponses) -> LockstepData:
+    """Return the data sets of responses to the rows of a fit with one factor."""
     model, p = fit.problem.model, len(fit.problem.model.kept)
     gram = np.tile(model.gram, (len(scaled.squares), 1, 1))
     gram[:, :p, p] = gram[:, p, :p] = scaled.fixed
@@ -119,14 +120,17 @@ def _shared_stack(fit: Fit, scaled: ScaledResponses) -> LockstepData:
     )
 
 
-def refit_stack(fit: Fit, stack: LockstepData, constant: float = np.nan) -> Refits:
+def refit_stack(
+    fit: Fit, stack: LockstepData, constant: float = np.nan, start: FloatArray | None = None
+) -> Refits:
     """Fit data sets with one factor, in the scaled units of a fit.
 
     Their responses deviate from the fitted means; `constant` is what their criteria have beside the
-    scaled ones. The few that do not settle in lock-step are searched for one by one.
+    scaled ones. The search starts from the covariance of the fit, or another, (k, k). The few that
+    do not settle in lock-step are searched for one by one.
     """
     (lam,) = fit.scaled_lambdas
-    optima = solve_stack(with_levels_merged(stack), lam @ lam.T)
+    optima = solve_stack(with_levels_merged(stack), lam @ lam.T if start is None else start)
     beta, sigma2 = optima.beta.copy(), optima.sigma2.copy()
     lambdas, converged = optima.lambdas.copy(), optima.settled.copy()
     criterion = optima.criterion + constant
@@ -155,26 +159,30 @@ def _stack_problem(fit: Fit, stack: LockstepData, number: int) -> Problem:
     return replace(fit.problem, model=model, elimination=arrange([own], {}), n_observations=n)
 
 
-def solve_replicate(fit: Fit, problem: Problem) -> tuple[Evaluation | None, SolverReport]:
+def solve_replicate(
+    fit: Fit, problem: Problem, *, anew: bool = False
+) -> tuple[Evaluation | None, SolverReport]:
     """Search from the covariances of a fit for the optimum of the same model of other data.
 
-    The evaluation is None if the criterion cannot be evaluated anywhere, or falls without end.
+    Or search anew, as if there were no fit. The evaluation is None if the criterion cannot be
+    evaluated anywhere, or falls without end.
     """
     try:
         if not fit.spec.terms:
             return evaluate(problem, []), _REFIT
         start = [lam @ lam.T for lam in fit.scaled_lambdas]
         with threads_for(problem.structures, problem.n_levels, problem.rank):
-            evaluation, report = Newton().solve(problem, start)
+            evaluation, report = Newton().solve(problem, None if anew else start)
             is_singular = any((np.diag(lam) == 0.0).any() for lam in evaluation.lambdas)
-            if is_singular or not report.converged:
+            if not anew and (is_singular or not report.converged):
                 evaluation, report = Newton().solve(problem)
     except (LostPrecisionError, NoMaximumError, np.linalg.LinAlgError):
         return None, _LOST
     return evaluation, report
 
 
-def _collected(fit: Fit, found: list[tuple[Evaluation | None, SolverReport]]) -> Refits:
+def collected(fit: Fit, found: list[tuple[Evaluation | None, SolverReport]]) -> Refits:
+    """Put together what was found of replicates one by one."""
     p = len(fit.kept)
     beta = np.full((len(found), p), np.nan)
     sigma2, criterion = np.full((2, len(found)), np.nan)

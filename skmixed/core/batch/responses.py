@@ -176,15 +176,18 @@ def replicate_problem(fit: Fit, scaled: ScaledResponses, number: int) -> Problem
     return replace(problem, model=changed_model)
 
 
-def replicate_products(fit: Fit, responses: Responses, number: int) -> CrossProducts:
+def replicate_products(
+    fit: Fit, responses: Responses, number: int, beta: FloatArray | None = None
+) -> CrossProducts:
     """Return the cross-products of one response, as if its rows had been summed.
 
-    Factors that the model does not use keep no sums of y.
+    Factors that the model does not use keep no sums of y. The response is that of the sums and
+    X beta, at the coefficients of the fit or others, (n_fixed,).
     """
     products, p = fit.products, len(fit.products.gram) - 1
     undo = products.undo[:-1, :-1]
     target = products.basis[:-1, -1].copy()
-    target[list(fit.spec.fixed)] += fit.beta
+    target[list(fit.spec.fixed)] += fit.beta if beta is None else beta
     mean = undo @ target
     gram = products.gram.copy()
     through = gram[:p, :p] @ mean

@@ -108,6 +108,13 @@ class LockstepData:
             found.sigma2,
         )
 
+    def fixed_covariances(self, lambdas: FloatArray) -> FloatArray:
+        """Return V_b of every data set, (R, p, p), at lambdas, (R, k, k)."""
+        level = _Levels(self, lambdas)
+        return Eliminated.of(
+            level.remaining, self.gram, level.log_det, self.degrees, self.reml, self.sigma2
+        ).covariance
+
     def rounding(self, criterion: FloatArray, sigma2: FloatArray) -> FloatArray:
         """Return the error to expect in criteria from rounding, (R,), at residual variances."""
         return CRITERION_DIGITS * np.abs(criterion) + CRITERION_ROUNDING

@@ -62,7 +62,8 @@ def satterthwaite(curvature: Curvature, covariance: FloatArray, rows: FloatArray
     with np.errstate(divide="ignore", invalid="ignore"):
         h = g / v[:, None] - curvature.shares / curvature.degrees
     excess = np.einsum("mt,ts,ms->m", h, curvature.inverse, h)
-    return np.asarray(1.0 / (1.0 / curvature.degrees + excess))
+    with np.errstate(divide="ignore"):  # of known variances degrees are infinite
+        return np.asarray(1.0 / (1.0 / curvature.degrees + excess))
 
 
 def joint_degrees(degrees: FloatArray) -> float:
@@ -71,11 +72,15 @@ def joint_degrees(degrees: FloatArray) -> float:
     The F distribution then has the mean of theirs, whose degrees are `degrees`, (q,); 2 if some t
     has no variance (Fai & Cornelius 1996, doi:10.1080/00949659608811740).
     """
-    if np.ptp(degrees) < _SAME_DEGREES * degrees.max():
+    if np.isinf(degrees).all():
+        return np.inf
+    is_finite = np.isfinite(degrees)
+    if is_finite.all() and np.ptp(degrees) < _SAME_DEGREES * degrees.max():
         return float(degrees.mean())
     if (degrees <= 2.0).any():
         return 2.0
-    total = float((degrees / (degrees - 2.0)).sum())
+    finite = degrees[is_finite]
+    total = float((finite / (finite - 2.0)).sum() + np.count_nonzero(~is_finite))
     return 2.0 * total / (total - len(degrees))
 
 
