@@ -7,10 +7,10 @@ from hypothesis import assume, given
 from skmixed import MixedLinearRegressor
 from skmixed.core.batch.error_sums import NeedsRowsError
 from skmixed.core.batch.refits import (
-    shared_stack,
     refit_at,
     refit_responses,
     refit_stack,
+    shared_stack,
     stack_of_levels,
     takes_lockstep,
 )
