@@ -15,9 +15,9 @@ from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.design.design import Design
-from skmixed.design.tables import column_names, is_frame
 from skmixed.estimators.linear import MixedLinearRegressor
 from skmixed.estimators.mixed._linear_state import LinearState, asked_fit, learn_rows
+from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import check_numbers
 from skmixed.estimators.reading._training_data import TrainingData, read_training_data
 from skmixed.exceptions import warn
@@ -225,7 +225,8 @@ def _check_model(model: MixedLinearRegressor) -> None:
 
 def _read_responses(Y: Any) -> tuple[pd.Index[Any], FloatArray]:
     """Return the names of responses and their values, (n, R)."""
-    names = column_names(Y) if is_frame(Y) else None
+    table = InputTable.of_frame(Y)
+    names = None if table is None else list(table.names)
     if names == [] or np.shape(Y)[1:] == (0,):
         raise ValueError("Y has no columns: there is no response to fit")
     values = check_numbers(Y, input_name="Y")
