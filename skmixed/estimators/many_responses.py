@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from skmixed.core.batch.many_responses import ManyResponses
+from skmixed.core.batch.side_by_side import ManyResponses
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.sums.crossproducts import CrossProducts
