@@ -127,8 +127,9 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
     ----------
     random : str, dict or None, default=None
         What varies over which groups: lme4's syntax, ``"(1 + Days | Subject)"``,
-        ``"(1 | school/class)"``, ``"(x || g)"``, ``"(1 | mm(a, b))"`` for rows of several levels, or ``{"school/class": ["1", "open"]}``. None is a
-        random intercept for every grouping column.
+        ``"(1 | school/class)"``, ``"(x || g)"``, ``"(1 | mm(a, b))"`` for rows of several
+        levels, or ``{"school/class": ["1", "open"]}``. None is a random intercept for every
+        grouping column.
     fixed : str or None, default=None
         Right-hand side of a formula for the fixed part, ``"open + agree * x"``; X must then be a
         data frame (needs the extra ``formula``). None is every column of X that is no grouping
