@@ -19,7 +19,7 @@ from skmixed.estimators._estimator import Refused, UnknownLevels, check_choice
 from skmixed.estimators.mixed._generalized_state import GeneralizedAttributes, GeneralizedState
 from skmixed.estimators.mixed._mixed_estimator import PENALISING, MixedEstimator
 from skmixed.estimators.reading._input_table import InputTable
-from skmixed.estimators.reading._numbers import read_weights
+from skmixed.estimators.reading._numbers import read_positive_weights
 from skmixed.estimators.reading._prediction_rows import PredictionRows, draw_predictors
 from skmixed.estimators.reading._training_data import read_exposure, read_observed
 
@@ -189,12 +189,7 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
                 "repeat rows of several trials"
             )
         source, rows, log_exposure = self._rows_to_predict(fitted, X, groups)
-        weights = read_weights(sample_weight, len(rows.columns))
-        if weights is not None and not weights.all():
-            raise ValueError(
-                f"sample_weight is 0 in row {int(np.argmin(weights))}: nothing is observed there, "
-                "leave such rows out"
-            )
+        weights = read_positive_weights(sample_weight, len(rows.columns))
         generator = generator_of(random_state)
         etas = draw_predictors(fitted.fit, source, rows, n_samples, random, generator)
         if log_exposure is not None:

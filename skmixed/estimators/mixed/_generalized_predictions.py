@@ -18,7 +18,7 @@ from skmixed.estimators._estimator import check_choice, refuse_beside_interval
 from skmixed.estimators.mixed._generalized_estimator import BaseGeneralized
 from skmixed.estimators.mixed._generalized_state import GeneralizedState
 from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
-from skmixed.estimators.reading._numbers import read_weights
+from skmixed.estimators.reading._numbers import read_positive_weights
 from skmixed.estimators.reading._prediction_rows import PredictionRows
 from skmixed.inference.fixed_effects.testing import check_probability
 
@@ -303,12 +303,7 @@ class GeneralizedPredictions(BaseGeneralized):
         known = KnownPredictor.read(self, fitted, X, groups)
         if kind == "mean":
             return known.limits(level)
-        sizes = read_weights(sample_weight, len(known.center))
-        if sizes is not None and not sizes.all():
-            raise ValueError(
-                f"sample_weight is 0 in row {int(np.argmin(sizes))}: nothing is observed there, "
-                "leave such rows out"
-            )
+        sizes = read_positive_weights(sample_weight, len(known.center))
         return known.observation_limits(level, sizes)
 
 

@@ -17,7 +17,6 @@ from skmixed.core.nonlinear.curve_averages import UncertainCurve
 from skmixed.core.rows.prediction_errors import effect_variances, mean_variances
 from skmixed.core.sums.layout import Rows
 from skmixed.design.source import Source
-from skmixed.design.tables import UNKNOWN
 from skmixed.estimators._estimator import check_choice, refuse_beside_interval
 from skmixed.estimators.mixed._following_rows import columns_needed, refuse_unknown_variances
 from skmixed.estimators.mixed._generalized_estimator import refuse_missing
@@ -428,7 +427,7 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         names = () if structure is None else structure.parts.columns
         known = KnownCurve.read(self, fitted, X, groups, residual=names)
         generator = generator_of(random_state)
-        drawn = _drawn_parameters(known, n_samples, random == "fitted", generator)
+        drawn = _drawn_parameters(known, n_samples, random, generator)
         n = len(known.inputs)
         inputs = np.repeat(known.inputs, n_samples, axis=0)
         values = fitted.recipe.curve.value(drawn.reshape(len(drawn), -1), inputs)
@@ -480,21 +479,18 @@ def _sizes(values: FloatArray) -> FloatArray:
 
 
 def _drawn_parameters(
-    known: KnownCurve, n_samples: int, is_fitted: bool, generator: np.random.Generator
+    known: KnownCurve, n_samples: int, random: str, generator: np.random.Generator
 ) -> FloatArray:
     """Draw the parameters of rows, (P, n, n_samples). Raises ValueError if labels are missing."""
-    fit, rows, place = known.fitted.fit, known.rows, 0
-    varying = known.fitted.made_of.varying
+    fit, source, rows = known.fitted.fit, known.source, known.rows
     drawn = np.repeat(known.population[:, :, None], n_samples, axis=2)
-    effects = known.fitted.estimates.effects
-    zipped = zip(fit.spec.used_factors, effects, strict=True)
-    for position, (factor, modes) in enumerate(zipped):
-        key, level = rows.indexes[factor].key, rows.codes[factor]
-        own = drawn_effects(fit, position, known.source, key, level, n_samples, generator)
-        if is_fitted:
-            seen = level != UNKNOWN
-            own[seen] = modes[level[seen]][:, :, None]
-        for column in range(own.shape[1]):
-            drawn[varying[place]] += own[:, column]
-            place += 1
+    effects = [
+        drawn_effects(fit, position, source, rows, n_samples, random, generator)
+        for position in range(len(fit.spec.used_factors))
+    ]
+    if effects:
+        for place, own in zip(
+            known.fitted.made_of.varying, np.hstack(effects).swapaxes(0, 1), strict=True
+        ):
+            drawn[place] += own
     return drawn

@@ -207,6 +207,17 @@ def read_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
     return np.asarray(weights)
 
 
+def read_positive_weights(sample_weight: Any, n_rows: int) -> FloatArray | None:
+    """Validate the weights of rows that are observed, as `read_weights`; none may be zero."""
+    weights = read_weights(sample_weight, n_rows)
+    if weights is not None and not weights.all():
+        raise ValueError(
+            f"sample_weight is 0 in row {int(np.argmin(weights))}: nothing is observed there, "
+            "leave such rows out"
+        )
+    return weights
+
+
 def check_lengths(n_rows: int, *arrays: Any) -> None:
     """Raise scikit-learn's ValueError unless all arrays have so many rows."""
     if any(not hasattr(each, "__len__") or len(each) != n_rows for each in arrays):

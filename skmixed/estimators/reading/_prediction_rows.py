@@ -268,7 +268,6 @@ def draw_predictors(
     """
     drawn = np.repeat(predicted.fixed_part()[:, None], n_samples, axis=1)
     for position, factor in enumerate(fit.spec.used_factors):
-        key, codes = predicted.indexes[factor].key, predicted.codes[factor]
         if predicted.is_whole[position]:
             continue
         if fit.spec.members(factor):
@@ -276,11 +275,7 @@ def draw_predictors(
                 fit, position, source, predicted, n_samples, random, generator
             )
             continue
-        effects = drawn_effects(fit, position, source, key, codes, n_samples, generator)
-        if random == "fitted":
-            known = codes != UNKNOWN
-            modes = predicted.by.estimates.effects[position]
-            effects[known] = modes[codes[known]][:, :, None]
+        effects = drawn_effects(fit, position, source, predicted, n_samples, random, generator)
         for column, place in enumerate(fit.spec.factor_columns(factor)):
             drawn += predicted.columns[:, place, None] * effects[:, column]
     return drawn
@@ -322,16 +317,20 @@ def drawn_effects(
     fit: Any,
     position: int,  # of a used factor
     source: Source,
-    key: tuple[str, ...],  # its grouping columns
-    codes: IntArray,  # (n,), `UNKNOWN` for levels that the fit does not know
+    predicted: PredictionRows,  # the same rows, all factors wanted
     n_samples: int,
+    random: str,
     generator: np.random.Generator,
 ) -> FloatArray:
     """Draw random effects for every row's level of a factor, (n, k, n_samples).
 
-    Rows of one label share them. Raises ValueError if labels are not given.
+    Rows of one label share them; those of known levels are their modes if `random` is "fitted".
+    Raises ValueError if labels are not given.
     """
-    numbers = numbers_to_draw(source.groups, key)
+    factor = fit.spec.used_factors[position]
+    codes = predicted.codes[factor]
+    known = codes != UNKNOWN
+    numbers = numbers_to_draw(source.groups, predicted.indexes[factor].key)
     lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
     shape = (numbers.max(initial=-1) + 1, len(lam), n_samples)
     effects = np.einsum("ab,lbs->las", lam, generator.standard_normal(shape))[numbers]
@@ -339,9 +338,11 @@ def drawn_effects(
     related = directions[position] if directions else None
     if related is not None:
         effects *= np.sqrt(related.mean_square)
-        known = codes != UNKNOWN
         of_levels = lam[0, 0] * related.draw(generator, n_samples)
         effects[known, 0] = of_levels.T[codes[known]]
+    if random == "fitted":
+        modes = predicted.by.estimates.effects[position]
+        effects[known] = modes[codes[known]][:, :, None]
     return effects
 
 
