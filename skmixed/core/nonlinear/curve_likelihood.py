@@ -229,7 +229,7 @@ class IntegratedCurve:
     def inverse_hessian(self) -> FloatArray:
         """The same at this point, (n_blocks, n_slots, n_slots)."""
         root, own = self._root, self.slopes[:, self._varying]
-        of_own = self._bends[:, self._varying][:, :, self._varying]
+        of_own = self._own_bends[:, :, self._varying]
         bent = own[:, :, None] * own[:, None, :] - self.residual[:, None, None] * of_own
         hessian = self.of.blocks.matrices(root.T @ bent @ root) + np.eye(self.of.blocks.n_slots)
         return np.asarray(np.linalg.inv(hessian))
@@ -270,10 +270,15 @@ class IntegratedCurve:
         return np.asarray(np.einsum("nkc,nc->nk", inverse, self._z))
 
     @cached_property
+    def _own_bends(self) -> FloatArray:
+        """Second derivatives in a parameter that varies and any, (n, K, P)."""
+        return self._bends[:, self._varying]
+
+    @cached_property
     def _q(self) -> FloatArray:
         """Derivatives of log|D| in the parameters of rows, (n, P)."""
-        of_own = self._bends[:, self._varying]  # (n, K, P)
-        return np.asarray(2.0 * np.einsum("nk,nkp->np", self._through @ self._root.T, of_own))
+        along = self._through @ self._root.T
+        return np.asarray(2.0 * np.einsum("nk,nkp->np", along, self._own_bends))
 
     @cached_property
     def _v(self) -> FloatArray:
@@ -294,9 +299,9 @@ class IntegratedCurve:
     def gradient_at(self, sigma2: float) -> tuple[FloatArray, FloatArray]:
         """Return the same at a residual variance."""
         rows, r, varying = self.of.rows, self.residual, self._varying
-        own, of_own = self.slopes[:, varying], self._bends[:, varying]
+        own = self.slopes[:, varying]
         total = self._q - (self._along + 2.0 * r / sigma2)[:, None] * self.slopes
-        total += r[:, None] * np.einsum("nk,nkp->np", self._v @ self._root.T, of_own)
+        total += r[:, None] * np.einsum("nk,nkp->np", self._v @ self._root.T, self._own_bends)
         fixed, owners = rows.made_of.fixed, rows.made_of.owners
         by_beta = np.einsum("nc,nc->c", total[:, owners[fixed]], rows.columns[:, fixed])
         u = self.of.blocks.at_rows(self.u)
@@ -312,6 +317,8 @@ class IntegratedCurve:
     def phi_gradient_at(self, sigma2: float) -> FloatArray:
         """Return the same at a residual variance."""
         r, of = self.residual, self.of
+        if not len(self.phi):
+            return _NO_PHI
         leverage = np.einsum("nk,nk->n", self._z, self._through)
         explained = r * r / sigma2 + leverage + self._along * r
         return np.asarray(2.0 * of.log_slopes @ (of.counts - explained))
