@@ -93,7 +93,7 @@ def smooth_table(model: Any) -> Table:
 def smooth_frame(fit: MixedFit, design: Any) -> pd.DataFrame:
     """Return the figures of the curves of a design, a row each."""
     scale = np.inf
-    if isinstance(fit, Fit):
+    if isinstance(fit, Fit) and fit.spec.sigma2 is None:
         omegas = [lam @ lam.T for lam in fit.evaluation.lambdas]
         scale = max(1.0, fit.n_observations - effective_parameters(fit, omegas))
     rows = []

@@ -337,6 +337,14 @@ def test_22_related_levels():
     assert lower < 3.0 < upper
 
 
+def test_23_meta_analysis():
+    text = draw("23_meta_analysis", pictures=1)
+    assert re.search(r"Intercept\) +0.49 +0.34 +0.70?\n", text)  # metafor: exp(-0.7145), ...
+    assert "between trials 0.313, beside latitude 0.076" in text  # metafor: 0.3132, 0.0764
+    # robust(rma(yi, vi, mods = ~ ablat), cluster = trial, clubSandwich = TRUE): 0.0054, 5.21
+    assert re.search(r"latitude +-0.029102 +0.0053651 +5.2128", text)
+
+
 def test_every_example_of_the_gallery_is_run_here():
     numbered = sorted(path.stem for path in (ROOT / "examples").glob("[0-9]*.py"))
     order = [int(name[:2]) for name in numbered]

@@ -17,6 +17,7 @@ from skmixed.inference import (
     ranova,
     robust_covariance,
     sim,
+    smooth_table,
 )
 from tests.inference.test_robust import classes
 from tests.oracle import levels_to_columns
@@ -287,6 +288,13 @@ def test_tests_and_comparisons_know_it():
     )
     compared = compare_models(held, free).to_frame()
     assert compared["n_parameters"].tolist() == [3, 4]
+
+
+def test_a_curve_is_tested_by_chi_squared():
+    data = classes()
+    known = lmer("y ~ s(x) + (1 | school)", data, residual_variance=1.0)
+    row = smooth_table(known).to_frame().iloc[0]
+    assert row["p_value"] == pytest.approx(stats.chi2.sf(row["statistic"], row["ref_df"]))
 
 
 def test_further_rows_predictions_and_groups():
