@@ -44,6 +44,7 @@ from skmixed.design.plain import (
     replay_plain,
     structure_of,
 )
+from skmixed.design.polynomial_contrasts import polynomial_contrasts
 from skmixed.design.records import read, write
 from skmixed.design.values import TRUTH_LEVELS
 from skmixed.design.wording import known_columns, row_numbers
@@ -178,7 +179,10 @@ class FormulaMatrix:
         prepared, _ = prepare(table, self.terms, self.known, self.learned.known_levels)
         if self.is_plain:
             with np.errstate(all="ignore"):
-                operands = replay_plain(self.terms, prepared, self.learned.known_levels)
+                learned = self.learned
+                operands = replay_plain(
+                    self.terms, prepared, learned.known_levels, learned.ordered
+                )
                 values = fill(self.structure, operands, len(table))
         else:
             values = replay_by_formulaic(
@@ -250,6 +254,8 @@ class FormulaMatrix:
         `reduced` leaves the constant out of the columns' span.
         """
         levels = self.learned.known_levels.get(text, [])
+        if reduced and text in self.learned.ordered:
+            return polynomial_contrasts(len(levels))
         if self.is_plain or len(levels) < 2:
             return np.eye(len(levels))[:, int(reduced) :]
         contrasts = contrasts_of(self.terms, self.learned, self.context, text, self.known)
@@ -406,7 +412,9 @@ def learn_terms(
                 for text, values in operands.items()
                 if isinstance(values, pd.Categorical)
             }
-            structure, learned = structure_of(terms, levels), Learned.of_levels(levels)
+            ordered = [text for text in levels if operands[text].ordered]
+            structure = structure_of(terms, levels, ordered)
+            learned = Learned.of_levels(levels, ordered)
             values = fill(structure, operands, len(table))
     is_plain, needed = operands is not None, _needed(terms, context)
     matrix = FormulaMatrix(terms, structure, known, is_plain, learned, needed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -18,14 +18,20 @@ import pandas as pd
 
 from skmixed._extras import missing
 from skmixed.core.linalg import FloatArray
+from skmixed.design.factor_functions import factor_functions
 from skmixed.design.grammar.expressions import FormulaTerms, KnownColumns
 from skmixed.design.grammar.functions import FOR_FORMULAIC
 from skmixed.design.grammar.terms import Operand
 from skmixed.design.plain import TermColumns, refuse_unseen
+from skmixed.design.polynomial_contrasts import is_ordered
 from skmixed.design.spline_functions import spline_functions
 from skmixed.design.values import is_categorical, truth_levels
 from skmixed.exceptions import ExtrapolationWarning, warn
 
+# Functions whose columns of truth values are categories, not 0 and 1.
+_OF_TRUTH = frozenset(
+    {"I", "C", "interaction", "relevel", "dummy", "ordered", "as_ordered", "as_character"}
+)
 _EVALUATION = {"name": "lookup", "code": "python", "literal": "literal"}
 
 
@@ -39,9 +45,19 @@ class Learned:
     encodings: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     @classmethod
-    def of_levels(cls, levels: Mapping[str, list[Any]]) -> Learned:
-        """Return what plain terms learn."""
-        return cls({}, {t: ("categorical", {"categories": known}) for t, known in levels.items()})
+    def of_levels(cls, levels: Mapping[str, list[Any]], ordered: Collection[str] = ()) -> Learned:
+        """Return what plain terms learn; levels in an order have polynomial contrasts."""
+        encodings: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        for text, known in levels.items():
+            order = {"ordered": True} if text in ordered else {}
+            encodings[text] = ("categorical", {"categories": known, **order})
+        return cls({}, encodings)
+
+    @property
+    def ordered(self) -> frozenset[str]:
+        """The categorical operands that have polynomial contrasts since their levels are ordered."""
+        found = (text for text, (_, each) in self.encodings.items() if each.get("ordered"))
+        return frozenset(found)
 
     @property
     def levels(self) -> dict[str, list[Any] | None]:
@@ -69,10 +85,11 @@ def learn_by_formulaic(
         TermColumns(str(term), tuple(names), tuple(map(_scoped, scoped_terms)))
         for term, scoped_terms, names in spec.structure
     )
-    encodings = {
-        text: (kind.value, {key: each for key, each in state.items() if key != "contrasts"})
-        for text, (kind, state) in spec.encoder_state.items()
-    }
+    ordered = {name for name, column in prepared.items() if is_ordered(column)}
+    encodings = {}
+    for text, (kind, state) in spec.encoder_state.items():
+        kept = {key: each for key, each in state.items() if key != "contrasts"}
+        encodings[text] = (kind.value, {**kept, "ordered": True} if text in ordered else kept)
     return structure, Learned(spec.transform_state, encodings), values
 
 
@@ -125,10 +142,14 @@ def _spec(terms: FormulaTerms, structure: tuple[TermColumns, ...], learned: Lear
         structure=encoded or None,  # none before anything is learned
         transform_state=copy.deepcopy(dict(learned.transforms)),
         encoder_state={
-            text: (parsed.Factor.Kind(kind), copy.deepcopy(dict(encoding)))
+            text: (parsed.Factor.Kind(kind), copy.deepcopy(_without_order(encoding)))
             for text, (kind, encoding) in learned.encodings.items()
         },
     )
+
+
+def _without_order(encoding: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: each for key, each in encoding.items() if key != "ordered"}
 
 
 def _encoded(formulaic: Any, term: Any, columns: TermColumns) -> Any:
@@ -170,9 +191,15 @@ def _materialize(
     }
     frame = frame.assign(**frame[numbers].astype(np.float64))
     beyond: list[str] = []
-    functions = {**FOR_FORMULAIC, **spline_functions(formulaic, beyond), **context}
+    functions = {
+        **FOR_FORMULAIC,
+        **spline_functions(formulaic, beyond),
+        **factor_functions(formulaic),
+        **context,
+    }
     materializer = formulaic.materializers.PandasMaterializer(frame, functions)
-    materializer = _with_factors(materializer, factors)
+    ordered = {name for name, column in prepared.items() if is_ordered(column)} | learned.ordered
+    materializer = _with_factors(materializer, factors, ordered, formulaic)
     mismatch = formulaic.errors.DataMismatchWarning
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -208,21 +235,33 @@ def _calculated_with(terms: FormulaTerms) -> set[str]:
 
 def _takes_truth(node: ast.AST) -> bool:
     if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Name) and node.func.id in ("I", "C")
+        return isinstance(node.func, ast.Name) and node.func.id in _OF_TRUTH
     logical = isinstance(getattr(node, "op", None), ast.BitAnd | ast.BitOr | ast.Invert)
     return logical or isinstance(node, ast.Compare | ast.Expression)
 
 
-def _with_factors(materializer: Any, factors: Mapping[str, Any]) -> Any:
-    """Have formulaic take truth values for a factor, as in R, and some columns for categories."""
+def _with_factors(
+    materializer: Any, factors: Mapping[str, Any], ordered: Collection[str], formulaic: Any
+) -> Any:
+    """Have formulaic take truth values for a factor, as in R, and some columns for categories.
+
+    Those in an order get polynomial contrasts.
+    """
+    polynomial = formulaic.transforms.contrasts.PolyContrasts()
+    wrapped = formulaic.materializers.types.FactorValues
     lookup, evaluate = materializer._lookup, materializer._evaluate
 
     def look_up(name: str) -> tuple[Any, Any]:
         values, variables = lookup(name)
-        return factors.get(name, values), variables
+        values = factors.get(name, values)
+        if name in ordered:
+            values = formulaic.transforms.C(pd.Series(values), polynomial)
+        return values, variables
 
     def evaluate_code(*arguments: Any) -> tuple[Any, Any]:
         values, variables = evaluate(*arguments)
+        if is_ordered(values) and not isinstance(values, wrapped):
+            values = formulaic.transforms.C(pd.Series(values), polynomial)
         return truth_levels(values), variables
 
     materializer._lookup, materializer._evaluate = look_up, evaluate_code
@@ -240,7 +279,8 @@ def _import_formulaic(terms: FormulaTerms) -> Any:
 def _not_evaluated(terms: FormulaTerms, error: Exception) -> ValueError:
     if isinstance(error.__cause__, NameError):
         return terms.unknown(str(error.__cause__).replace("`", "'").split("'")[1])
-    reason = terms.restore(str(error).partition("\n")[0])
+    said = error.__cause__ if isinstance(error.__cause__, ValueError) else error
+    reason = terms.restore(str(said).partition("\n")[0])
     if "beyond upper and/or lower bounds" in reason:
         reason = (
             "rows lie outside of the values it was fitted to; extrapolation='extend' in the call "

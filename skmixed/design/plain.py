@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from itertools import chain, product
@@ -23,6 +23,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.design.grammar.expressions import FormulaTerms
 from skmixed.design.grammar.functions import CONSTANTS, ELEMENTWISE
 from skmixed.design.grammar.terms import ONE, Operand, Product
+from skmixed.design.polynomial_contrasts import polynomial_contrasts, polynomial_names
 from skmixed.design.values import is_categorical, truth_levels
 from skmixed.design.wording import first_values
 
@@ -68,6 +69,7 @@ def replay_plain(
     terms: FormulaTerms,
     prepared: Mapping[str, Any],
     levels: Mapping[str, Sequence[Any]],  # of categorical operands
+    ordered: Collection[str] = (),  # those with polynomial contrasts
 ) -> dict[str, Any]:
     """Return the values of operands that were plain, as `read_plain` does, with known levels.
 
@@ -82,7 +84,8 @@ def replay_plain(
             raise ValueError(f"cannot evaluate '{terms.given}': '{name}' has no numbers")
         if each.text in levels:
             refuse_unseen(terms, each.text, pd.Series(values), levels[each.text])
-            values = pd.Categorical(values, categories=levels[each.text])
+            is_ordered = each.text in ordered
+            values = pd.Categorical(np.asarray(values), levels[each.text], ordered=is_ordered)
         found[each.text] = values
     return found
 
@@ -171,7 +174,9 @@ def refuse_unseen(
 
 
 def structure_of(
-    terms: FormulaTerms, levels: Mapping[str, Sequence[Any]]
+    terms: FormulaTerms,
+    levels: Mapping[str, Sequence[Any]],
+    ordered: Collection[str] = (),  # operands with polynomial contrasts
 ) -> tuple[TermColumns, ...]:
     """Return the columns of plain terms; operands with levels are categorical.
 
@@ -185,7 +190,7 @@ def structure_of(
         span = [tuple(each for each in chosen if each) for chosen in product(*choices)]
         products = _joined([scoped for scoped in span if frozenset(scoped) not in spanned])
         spanned.update(map(frozenset, span))
-        names = [name for scoped in products for name in _names(scoped, levels)]
+        names = [name for scoped in products for name in _names(scoped, levels, ordered)]
         columns = tuple((1.0, scoped) for scoped in products)
         found.append(TermColumns(":".join(texts) or "1", tuple(names), columns))
     return tuple(found)
@@ -257,7 +262,9 @@ def _joined(products: Sequence[Scoped]) -> list[Scoped]:
     return found
 
 
-def _names(scoped: Scoped, levels: Mapping[str, Sequence[Any]]) -> list[str]:
+def _names(
+    scoped: Scoped, levels: Mapping[str, Sequence[Any]], ordered: Collection[str]
+) -> list[str]:
     """Return the names of the columns of a product, of which the first operand varies fastest."""
     if not scoped:
         return ["Intercept"]
@@ -265,6 +272,8 @@ def _names(scoped: Scoped, levels: Mapping[str, Sequence[Any]]) -> list[str]:
     for text, cut in scoped:
         if text not in levels:
             parts.append([text])
+        elif cut and text in ordered:
+            parts.append([f"{text}[{name}]" for name in polynomial_names(len(levels[text]))])
         else:
             parts.append([f"{text}[{'T.' * cut}{level}]" for level in levels[text][cut:]])
     return [":".join(chosen[::-1]) for chosen in product(*reversed(parts))]
@@ -283,8 +292,13 @@ def fill(structure: Iterable[TermColumns], operands: Mapping[str, Any], n_rows: 
 
 
 def _columns(values: Any, cut: bool) -> list[FloatArray]:
-    """Return the columns of an operand, (n_rows,) each; those of categories are 0 and 1."""
+    """Return the columns of an operand, (n_rows,) each; those of categories are 0 and 1.
+
+    Contrasts of categories in an order are polynomial.
+    """
     if isinstance(values, np.ndarray):
         return [values]
     codes = values.codes
+    if cut and values.ordered:
+        return list(polynomial_contrasts(len(values.categories))[codes].T)
     return [(codes == code).astype(np.float64) for code in range(cut, len(values.categories))]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import keyword
+import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from skmixed.design.grammar.functions import ROOTS
+from skmixed.design.grammar.functions import ROOTS, SPELLINGS
 from skmixed.design.grammar.permitted import NotPermittedError, Permission, UnknownNameError
 from skmixed.design.grammar.spellings import check_spellings
 from skmixed.design.grammar.terms import ONE, NotATermError, Product, expand
@@ -62,6 +63,8 @@ def translate_r(expression: str, columns: Collection[str]) -> str:
     ]
     for index, token in enumerate(tokens):
         spelling = _python_spelling(token, is_called(tokens, index))
+        if "." in token.text and _is_keyword_argument(tokens, index):
+            spelling = token.text.replace(".", "_")
         if spelling is not None and token.text not in columns:
             edits.append((token.start, token.end, spelling))
     return replace_spans(expression, edits)
@@ -90,7 +93,10 @@ def replace_spans(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
     return "".join((*pieces, text[place:]))
 
 
-_CATEGORY_FUNCTIONS = frozenset({"C", "factor", "as.factor"})
+_CATEGORY_FUNCTIONS = frozenset(
+    {"C", "relevel", "dummy", "ordered", "as_ordered", "as_character", *SPELLINGS}
+) - frozenset({"as.numeric", "as.double", "as.integer"}
+)
 _PYTHON_OPERATORS = {"^": "**", "%%": "%", "%/%": "//"}
 _PYTHON_CONSTANTS = {"TRUE": "True", "FALSE": "False"}
 
@@ -115,12 +121,23 @@ def _references(tokens: tuple[Token, ...], columns: frozenset[str]) -> Iterator[
 
 def is_label(tokens: tuple[Token, ...], index: int) -> bool:
     """Tell whether a token is a name and the first argument of ``C()`` or ``factor()``."""
-    return (
-        index >= 2
-        and tokens[index].is_name
-        and is_called(tokens, index - 2)
-        and tokens[index - 2].text in _CATEGORY_FUNCTIONS
-    )
+    if index < 2 or not tokens[index].is_name:
+        return False
+    if is_called(tokens, index - 2) and tokens[index - 2].text in _CATEGORY_FUNCTIONS:
+        return True
+    return _calls(tokens, index) == "interaction"
+
+
+def _calls(tokens: tuple[Token, ...], index: int) -> str | None:
+    """Return the function of which a token is an argument by itself, None if it is none."""
+    depth = tokens[index].depth
+    beside = [tokens[place].text for place in (index - 1, index + 1) if place < len(tokens)]
+    if not set(beside) <= {"(", ",", ")"}:
+        return None
+    for place in range(index - 1, 0, -1):
+        if tokens[place].depth < depth:
+            return tokens[place - 1].text if tokens[place].kind == "call" else None
+    return None
 
 
 def _python_spelling(token: Token, called: bool) -> str | None:
@@ -129,7 +146,7 @@ def _python_spelling(token: Token, called: bool) -> str | None:
     if token.kind != "name":
         return None
     if called:
-        return "C" if token.text in ("factor", "as.factor") else None
+        return SPELLINGS.get(token.text)
     return _PYTHON_CONSTANTS.get(token.text) if token.in_call else None
 
 
@@ -183,7 +200,7 @@ class FormulaTerms:
         for column, alias in zip(self.columns, self.aliases, strict=True):
             if alias != column:
                 text = text.replace(alias, f"{quote}{column}{quote}")
-        return text
+        return re.sub(r"\bas_(?=(?:numeric|double|integer|character|ordered)\()", "as.", text)
 
     def unknown(self, name: str, remedy: str = "") -> ValueError:
         """Return the error for a name that stands for nothing."""

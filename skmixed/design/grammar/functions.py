@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,15 @@ class Function:
     n_settings: int = 0  # most further arguments without a keyword
     keywords: frozenset[str] = frozenset()  # of settings
     learns: bool = False  # numbers from the whole column, kept for new rows
+    n_more: int = 0  # most further columns
+    takes_text: bool = False  # whether text may stand in the place of a column
 
 
 def _learning(n_settings: int, *keywords: str) -> Function:
     return Function(None, 1, n_settings, frozenset(keywords), learns=True)
+
+
+_MOST_MORE = 8  # columns beside the first two of pmax() and interaction()
 
 
 ELEMENTWISE: Mapping[str, Callable[[Any], Any]] = {  # of one array of numbers
@@ -61,9 +67,19 @@ _UFUNCS = (
 
 FUNCTIONS: Mapping[str, Function] = {
     **{name: Function(call) for name, call in ELEMENTWISE.items()},
-    "ifelse": Function(np.where, 3),
-    "pmax": Function(np.maximum, 2),
-    "pmin": Function(np.minimum, 2),
+    "ifelse": Function(np.where, 3, takes_text=True),
+    "pmax": Function(lambda *x: reduce(np.maximum, x), 2, n_more=_MOST_MORE),
+    "pmin": Function(lambda *x: reduce(np.minimum, x), 2, n_more=_MOST_MORE),
+    "interaction": Function(None, 2, n_more=_MOST_MORE),
+    "cut": _learning(2, "breaks", "labels", "include_lowest", "right", "dig_lab", "ordered_result"),
+    "relevel": _learning(1, "ref"),
+    "dummy": _learning(1, "levels"),
+    "ordered": _learning(1, "levels"),
+    "as_ordered": _learning(1, "levels"),
+    "as_numeric": _learning(0),
+    "as_double": _learning(0),
+    "as_integer": _learning(0),
+    "as_character": Function(None, 1),
     "C": Function(None, 1, 1, frozenset({"contrasts", "levels"})),
     "hashed": Function(None, 1, 1, frozenset({"levels"})),
     "center": _learning(0),
@@ -99,27 +115,24 @@ CONTRASTS: Mapping[str, frozenset[str]] = {
 """What may stand second in ``C()``, by itself or called, with the names of its settings."""
 
 ROOTS = frozenset({"np", "contr"})  # what stands before a dot in the names above
-CONSTANTS: Mapping[str, float] = {"pi": math.pi}
+CONSTANTS: Mapping[str, float] = {"pi": math.pi, "Inf": math.inf}
+SPELLINGS: Mapping[str, str] = {
+    "factor": "C",
+    "as.factor": "C",
+    **{
+        f"as.{kind}": f"as_{kind}" for kind in ("numeric", "double", "integer", "character", "ordered")
+    },
+}
+"""Functions of R whose names Python does not take, and what they are called there."""
 # What formulaic is given beside its own functions.
 FOR_FORMULAIC: Mapping[str, Any] = {
     **{name: each.call for name, each in FUNCTIONS.items() if each.call is not None},
     "c": lambda *values: list(values),
     **CONSTANTS,
 }
-_NUMBERS = "numbers need no call: leave it out, and make numbers of text beforehand, in the table"
 # How else the functions of R are said that are not there.
 INSTEAD: Mapping[str, str] = {
     "s": "the curve s(x) is a term of the sum by itself, and s(x, by=z) is z times one",
-    "interaction": "a:b is the interaction",
-    "dummy": 'I(f == "b") is 1 where f is "b"',
-    "relevel": 'C(f, contr.treatment("b")) has "b" as its reference',
-    "cut": "make the column beforehand, by pandas.cut",
-    "ordered": "C(f, contr.poly) has polynomial contrasts",
-    "as.ordered": "C(f, contr.poly) has polynomial contrasts",
-    "as.numeric": _NUMBERS,
-    "as.integer": _NUMBERS,
-    "as.double": _NUMBERS,
-    "as.character": "C(x) makes a factor of numbers",
     "as.logical": "I(x > 0) is 1 where x is above 0",
     "is.na": "make the column beforehand, by pandas.isna",
     "lag": "what a row gets would depend on its neighbours: make the column beforehand",

@@ -11,6 +11,7 @@ import keyword
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from skmixed.design.grammar.functions import (
@@ -19,6 +20,7 @@ from skmixed.design.grammar.functions import (
     FUNCTIONS,
     INSTEAD,
     ROOTS,
+    SPELLINGS,
     Function,
 )
 
@@ -65,10 +67,13 @@ class UnknownNameError(NotPermittedError):
         """What to write instead of a call."""
         if self.name in INSTEAD:
             return INSTEAD[self.name]
-        known = ", ".join(name for name in FUNCTIONS if "." not in name)
+        names = [_in_r(name) for name in FUNCTIONS if "." not in name]
+        known = ", ".join(names)
+        near = get_close_matches(self.name, [*names, "factor", "offset"], 1)
+        nearest = f"did you mean {near[0]}()? " if near else ""
         own = self.name if self.name.isidentifier() else "f"
         return (
-            f"the functions are {known}, factor and those of numpy that are listed in the guide; "
+            f"{nearest}the functions are {known}, factor and those of numpy that are listed in the guide; "
             f"one of your own is given as context={{{own!r}: ...}}"
         )
 
@@ -158,7 +163,8 @@ class Permission:
     def _check_arguments(
         self, name: str, function: Function, node: ast.Call, *, learning: bool
     ) -> None:
-        n_least, n_most = function.n_columns, function.n_columns + function.n_settings
+        n_least = function.n_columns
+        n_most = n_least + function.n_settings + function.n_more
         if not n_least <= len(node.args) <= n_most:
             many = n_least if n_least == n_most else f"{n_least} to {n_most}"
             raise NotPermittedError(
@@ -167,9 +173,13 @@ class Permission:
             )
         learning = learning or function.learns
         self.learns = self.learns or learning
-        for each in node.args[:n_least]:
-            self._check_expression(each, learning=learning)
-        for each in node.args[n_least:]:
+        n_columns = n_least + function.n_more
+        for each in node.args[:n_columns]:
+            if function.takes_text and _is_text(each):
+                _check_text(each.value, learning=learning)  # type: ignore[attr-defined]
+            else:
+                self._check_expression(each, learning=learning)
+        for each in node.args[n_columns:]:
             self._check_setting(each, learning=learning, sizes=name != "C", contrasts=name == "C")
         for given in node.keywords:
             if given.arg not in function.keywords:
@@ -198,6 +208,8 @@ class Permission:
             _check_literal(node.value, learning=learning, sizes=sizes)
         elif isinstance(node, ast.UnaryOp) and _value(node) is not None:
             _check_constant(_value(node))
+        elif isinstance(node, ast.UnaryOp) and _is_infinite(node.operand):
+            return
         elif isinstance(node, ast.Name) and node.id not in self.columns:
             self._check_name(node.id)
         else:
@@ -234,6 +246,16 @@ def _refused(node: ast.expr, otherwise: str = "such code") -> NotPermittedError:
         reason = f"{_MAY_HOLD}attributes, such as '.{node.attr}'"
         return NotPermittedError(reason + (f"; {remedy}" if remedy else ""))
     return NotPermittedError(_MAY_HOLD + _WORDS.get(type(node), otherwise))
+
+
+def _in_r(name: str) -> str:
+    """Return the name of a function as R has it."""
+    spelled = [text for text, python in SPELLINGS.items() if python == name]
+    return name if name == "C" or not spelled else spelled[0]
+
+
+def _is_infinite(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "Inf"
 
 
 def _is_text(node: ast.expr) -> bool:

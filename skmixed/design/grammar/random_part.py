@@ -17,7 +17,7 @@ from skmixed.design.grammar.smooths import (
     smooth_within,
 )
 from skmixed.design.grammar.terms import MAX_TERMS
-from skmixed.design.grammar.tokens import BARS, INFIX, SUM, Phrase, read_phrase
+from skmixed.design.grammar.tokens import BARS, INFIX, SUM, Phrase, arguments_of, read_phrase
 from skmixed.exceptions import FormulaSyntaxError
 
 _MOST_NESTED = 30  # factors of a/b/c/...: each has a term with all before it
@@ -212,6 +212,8 @@ def _nesting_chain(phrase: Phrase) -> list[tuple[str, ...]]:
 def _interaction(phrase: Phrase) -> tuple[str, ...]:
     phrase = phrase.content
     parts = phrase.split(":")
+    if len(parts) == 1 and phrase.is_call and phrase.tokens[0].text == "interaction":
+        return tuple(name for _, part in arguments_of(phrase) for name in _interaction(part))
     if len(parts) == 1:
         return (_group_name(phrase),)
     return tuple(name for part in parts for name in _interaction(part))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 
+from skmixed.design.grammar.functions import SPELLINGS
 from skmixed.design.grammar.permitted import UnknownNameError
 from skmixed.design.grammar.terms import NotATermError
 from skmixed.design.grammar.tokens import Token, is_called
@@ -31,7 +32,11 @@ def check_spellings(tokens: tuple[Token, ...]) -> None:
         following = tokens[index + 1] if index + 1 < len(tokens) else None
         if token.text in ("factor", "as.factor") and is_called(tokens, index):
             _check_factor(tokens, index + 1)
-        elif is_called(tokens, index) and _is_no_name_of_python(token.text):
+        elif (
+            is_called(tokens, index)
+            and token.text not in SPELLINGS
+            and _is_no_name_of_python(token.text)
+        ):
             raise UnknownNameError(token.text, called=True)
         if token.kind == "string" and "\\" in token.text:
             raise NotATermError("text may not hold backslashes")

@@ -26,6 +26,7 @@ from skmixed.design.grammar.smooths import (
 from skmixed.design.grammar.tokens import (
     BARE_BAR,
     BARS,
+    SUM,
     Phrase,
     Token,
     is_called,
@@ -99,10 +100,10 @@ def split_formula(text: str) -> FormulaParts:
     random: list[RandomTerm] = []
     offsets: list[str] = []
     smooths: list[SmoothTerm] = []
-    for sign, summand in formula_summands(right):
+    for sign, summand in [(1, right)] if is_bare_bar(right) else formula_summands(right):
         if is_smooth(summand):
             smooths.append(_added_smooth(sign, summand))
-        elif is_random(summand):
+        elif is_random(summand) or (summand is right and is_bare_bar(right)):
             random += terms_of_bar(sign, summand)
         elif summand.is_offset:
             offsets.append(_offset_argument(sign, summand))
@@ -118,6 +119,15 @@ def split_formula(text: str) -> FormulaParts:
     return FormulaParts(
         response, _join(fixed) or "1", tuple(random), tuple(offsets), tuple(smooths)
     )
+
+
+def is_bare_bar(phrase: Phrase) -> bool:
+    """Tell whether a phrase is one bar without brackets, ``1 | g``, and no sum before it.
+
+    Of a sum, ``x + 1 | g``, all varies in R, which nobody means: there brackets are asked for.
+    """
+    bars = phrase.operators(BARS)
+    return len(bars) == 1 and not phrase.between(0, bars[0]).operators(SUM)
 
 
 def _added_smooth(sign: int, summand: Phrase) -> SmoothTerm:
@@ -204,6 +214,8 @@ def _terms_of_text(text: str) -> tuple[RandomTerm, ...]:
     for token in phrase.tokens:
         if token.text == "~" and not token.in_call:
             raise phrase.error("expected only random terms, without '~'", token)
+    if is_bare_bar(phrase):
+        return tuple(terms_of_bar(1, phrase))
     for index in phrase.operators(BARS):
         raise phrase.error(BARE_BAR, phrase.tokens[index])
     terms: list[RandomTerm] = []

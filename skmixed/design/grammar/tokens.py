@@ -125,6 +125,8 @@ def is_called(tokens: tuple[Token, ...], index: int) -> bool:
 SUM = frozenset({"+", "-"})
 BARS = frozenset({"|", "||"})
 INFIX = frozenset({"+", "-", "*", "/", ":", "^", "**", "%in%", "|", "||", "~"})
+_COMPARING = frozenset({"<", ">", "<=", ">=", "==", "!=", "&"})
+_OPENING = ("open", "call")
 BARE_BAR = "a bar needs parentheses: write (1 | g)"
 
 
@@ -232,7 +234,7 @@ def read_phrase(text: str) -> Phrase:
 
     Raises FormulaSyntaxError where they do not.
     """
-    source = re.sub(r"\s", " ", text)
+    source = _with_calculations(re.sub(r"\s", " ", text))
     tokens = tokenize(source)
     previous: Token | None = None
     for index, token in enumerate(tokens):
@@ -249,6 +251,71 @@ def read_phrase(text: str) -> Phrase:
         after = f" after '{previous.text}'" if previous else ""
         raise FormulaSyntaxError(f"expected a term{after}", source, len(source.rstrip()))
     return Phrase(source, tokens)
+
+
+def _with_calculations(source: str) -> str:
+    """Put what R calculates between terms into I(): ``(x > 4)``, ``x %/% 2`` and ``x %% 2``."""
+    while True:
+        tokens = tokenize(source)
+        spans = [_modulo_span(tokens, n) for n, token in enumerate(tokens) if _is_modulo(token)]
+        span = next((each for each in spans if each), None)
+        if span is None:
+            break
+        source = f"{source[: span[0]]}I({source[span[0] : span[1]]}){source[span[1] :]}"
+    starts = [token.start for n, token in enumerate(tokens) if _is_compared(tokens, n)]
+    for start in reversed(starts):
+        source = f"{source[:start]}I{source[start:]}"
+    return source
+
+
+def _is_modulo(token: Token) -> bool:
+    return token.kind == "operator" and not token.in_call and token.text in ("%%", "%/%")
+
+
+def _modulo_span(tokens: tuple[Token, ...], place: int) -> tuple[int, int] | None:
+    """Return where the two operands of an operator begin and end, None if one is missing."""
+    first, last = place - 1, place + 1
+    if first < 0 or last >= len(tokens):
+        return None
+    depth = tokens[place].depth
+    if tokens[first].kind in ("close", "endcall"):
+        while first > 0 and (tokens[first].depth > depth or tokens[first].kind not in _OPENING):
+            first -= 1
+        if tokens[first].kind == "call" and first > 0:
+            first -= 1
+    if last + 1 < len(tokens) and is_called(tokens, last):
+        last += 1
+    if tokens[last].kind in _OPENING:
+        while last < len(tokens) - 1 and (
+            tokens[last].depth > depth or tokens[last].kind not in ("close", "endcall")
+        ):
+            last += 1
+    simple = ("name", "quoted", "number", "open", "close", "endcall", "call")
+    if tokens[first].kind not in simple or tokens[last].kind not in simple:
+        return None
+    return tokens[first].start, tokens[last].end
+
+
+def _is_compared(tokens: tuple[Token, ...], place: int) -> bool:
+    """Tell whether a grouping bracket is around a comparison, and around no bar."""
+    opening = tokens[place]
+    if opening.kind != "open" or opening.text != "(" or opening.in_call:
+        return False
+    level = opening.depth + 1
+    found = set()
+    for token in tokens[place + 1 :]:
+        if token.depth < level:
+            break
+        if token.depth == level and token.kind == "operator":
+            found.add(token.text)
+    if found & (BARS | {"~"}) or not found & _COMPARING:
+        return False
+    return not any(_is_compared(tokens, n) and _surrounds(tokens, n, place) for n in range(place))
+
+
+def _surrounds(tokens: tuple[Token, ...], outer: int, inner: int) -> bool:
+    depth = tokens[outer].depth
+    return all(token.depth > depth for token in tokens[outer + 1 : inner + 1])
 
 
 def _leaves_open(token: Token) -> bool:

@@ -25,6 +25,7 @@ from skmixed.design.grammar.tokens import quoted
 from skmixed.design.values import find_missing, refuse_dates
 from skmixed.estimators.reading._columns import column_place
 from skmixed.estimators.reading._input_table import InputTable
+from skmixed.exceptions import warn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +79,7 @@ class FormulaRows:
             structure = parse_residual(residual)
             labels = structure.labels
             right |= {names[column_place(name, names, "residual")] for name in structure.columns}
-        _read_all(parts, weights, names, known, labels)
+        parts = _read_all(parts, weights, names, known, labels)
         left = {name for each in _responses(parts) for name in variables(each, names)}
         weighing = variables(weights, names) if isinstance(weights, str) else ()
         used = {*right, *left, *weighing}
@@ -164,8 +165,11 @@ def _read_all(
     names: tuple[str, ...],
     context: Mapping[str, Any],
     labels: Collection[str],  # of a residual structure
-) -> None:
-    """Read all formulas before any is evaluated. Raises ValueError for what is refused."""
+) -> FormulaParts:
+    """Read all formulas before any is evaluated. Raises ValueError for what is refused.
+
+    A dot that stands for grouping columns, too, is written out; warns of it.
+    """
     responses = _responses(parts)
     for response in responses:
         arithmetic_terms(response, names, frozenset(context))
@@ -177,15 +181,21 @@ def _read_all(
     formulas = Formulas(names, (), context, every)
     formulas.read(parts, parts.random)
     if not uses_all_columns(parts.fixed):
-        return
+        return parts
     groups = dict.fromkeys([*(name for term in parts.random for name in term.group), *labels])
     used = set(chain.from_iterable(formulas.read_fixed(parts).keys))
     meant = [name for name in groups if {name, f"`{name}`"} & used]
-    if meant:
-        raise ValueError(
-            f"in R '.' stands for the grouping columns {meant}, too: write "
-            f"'. - {' - '.join(map(quoted, meant))}' if they are to be left out of the fixed part"
-        )
+    if not meant:
+        return parts
+    warn(
+        f"as in R '.' stands for the grouping columns {meant}, too, beside which random effects of "
+        f"theirs say nothing: write '. - {' - '.join(map(quoted, meant))}' to leave them out of the "
+        "fixed part",
+        UserWarning,
+    )
+    keys = formulas.read_fixed(parts).keys
+    terms = ["1" if () in keys else "0", *(":".join(key) for key in keys if key)]
+    return replace(parts, fixed=" + ".join(terms))
 
 
 def _refuse_repeated(names: tuple[str, ...], used: Collection[str]) -> None:
