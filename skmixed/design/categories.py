@@ -70,8 +70,15 @@ def categorical_columns(design: Design) -> tuple[str, ...]:
 def refuse_other_codings(design: Design) -> None:
     """Refuse formulas with categories that are neither given nor learned part by part.
 
-    Raises ValueError for ``C(x, contr.sum)``, not for ``C(x, contr.sum, levels=[...])``.
+    Raises ValueError for ``C(x, contr.sum)``, not for ``C(x, contr.sum, levels=[...])``, and for
+    levels in an order, whose contrasts are polynomial.
     """
+    for name in (name for matrix in design.matrices for name in matrix.ordered):
+        raise ValueError(
+            f"{name!r} has levels in an order, and its polynomial contrasts need all of them at "
+            f"once: write C({name}), which has the contrasts of other factors, or give a category "
+            "without an order"
+        )
     learned = {text for name in categorical_columns(design) for text in (name, f"C({name})")}
     for matrix in design.matrices:
         for expression, levels in matrix.categories.items():

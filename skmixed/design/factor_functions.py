@@ -197,7 +197,9 @@ def cut(
         return codes + 1.0
     texts = _interval_labels(found, right, include_lowest, dig_lab) if labels is None else labels
     if len(texts) != len(found) - 1 or len(set(texts)) < len(texts):
-        raise ValueError(f"cut() has {len(found) - 1} intervals, and needs as many labels of its own")
+        raise ValueError(
+            f"cut() has {len(found) - 1} intervals, and needs as many labels of its own"
+        )
     used = _state.setdefault("used", np.unique(codes).tolist())
     seen = [texts[code] for code in used]
     others = [texts[code] for code in np.unique(codes) if code not in used]

@@ -163,6 +163,11 @@ class FormulaMatrix:
         return bool(self.learned.levels)
 
     @property
+    def ordered(self) -> list[str]:
+        """The categorical operands with polynomial contrasts, in the user's names."""
+        return sorted(self.terms.restore(text) for text in self.learned.ordered)
+
+    @property
     def categories(self) -> dict[str, tuple[Any, ...]]:
         """Levels of every categorical operand whose levels were learned, in the user's names."""
         return {
@@ -180,9 +185,7 @@ class FormulaMatrix:
         if self.is_plain:
             with np.errstate(all="ignore"):
                 learned = self.learned
-                operands = replay_plain(
-                    self.terms, prepared, learned.known_levels, learned.ordered
-                )
+                operands = replay_plain(self.terms, prepared, learned.known_levels, learned.ordered)
                 values = fill(self.structure, operands, len(table))
         else:
             values = replay_by_formulaic(

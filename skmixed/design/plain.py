@@ -23,7 +23,11 @@ from skmixed.core.linalg import FloatArray
 from skmixed.design.grammar.expressions import FormulaTerms
 from skmixed.design.grammar.functions import CONSTANTS, ELEMENTWISE
 from skmixed.design.grammar.terms import ONE, Operand, Product
-from skmixed.design.polynomial_contrasts import polynomial_contrasts, polynomial_names
+from skmixed.design.polynomial_contrasts import (
+    polynomial_contrasts,
+    polynomial_names,
+    without_order,
+)
 from skmixed.design.values import is_categorical, truth_levels
 from skmixed.design.wording import first_values
 
@@ -116,7 +120,7 @@ def _operand(each: Operand, prepared: Mapping[str, Any], numbers: Mapping[str, A
     code = _parsed(each.text)
     if isinstance(code, ast.Call) and isinstance(code.func, ast.Name) and code.func.id == "C":
         is_name = len(code.args) == 1 and not code.keywords and isinstance(code.args[0], ast.Name)
-        return prepared.get(ast.unparse(code.args[0])) if is_name else None
+        return without_order(prepared.get(ast.unparse(code.args[0]))) if is_name else None
     try:
         values = _calculated(code, numbers)
     except (LookupError, ArithmeticError):

@@ -19,6 +19,11 @@ def is_ordered(values: Any) -> bool:
     return isinstance(dtype, pd.CategoricalDtype) and bool(dtype.ordered)
 
 
+def without_order(values: Any) -> Any:
+    """Return a Series of categories without their order, anything else as it is."""
+    return values.cat.as_unordered() if is_ordered(values) else values
+
+
 @lru_cache(maxsize=64)  # numbers of levels of a session
 def polynomial_contrasts(n_levels: int) -> FloatArray:
     """Return orthonormal polynomials of degree 1 and more at equal distances, (n_levels, p)."""

@@ -164,8 +164,12 @@ def lmer(
         For parameters that the formula or `reml` decides, and data that is no data frame.
     ValueError
         For a formula without a response, columns that are not there, what formulas may not hold,
-        a ``.`` that would stand for a grouping column too, and, with na_action="raise", missing
-        values.
+        and, with na_action="raise", missing values.
+
+    Warns
+    -----
+    UserWarning
+        If a ``.`` stands for a grouping column, too, as it does in R.
 
     See Also
     --------

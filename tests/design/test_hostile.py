@@ -354,12 +354,14 @@ def test_stored_text_passes_the_same_gate():
 
 def test_every_listed_function_can_be_called():
     settings = {"poly": ", 2", "bs": ", df=4", "cc": ", df=3", "cr": ", df=3", "cs": ", df=3"}
-    settings |= {"ns": ", df=3"}
+    settings |= {"ns": ", df=3", "cut": ", 3", "relevel": ", 'b'"}
     settings |= {"hashed": ", levels=3"}
     unit = TABLE.assign(x=TABLE.x / (1 + TABLE.x.max()), z=0.5, big=2.0 + TABLE.x)
     for name, function in FUNCTIONS.items():
         columns = ["big" if name in ("np.arccosh",) else "x", "z", "z"][: function.n_columns]
         if name in ("ifelse", "np.where"):
             columns = ["x > 0.2", "x", "z"]
+        elif name == "relevel":
+            columns = ["f"]
         text = f"{name}({', '.join(columns)}{settings.get(name, '')})"
         assert formula.learn_matrix(f"0 + {text}", unit)[1].shape[0] == 40, text

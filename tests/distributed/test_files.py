@@ -151,8 +151,8 @@ def rows_of_categories(values, **kind):
     return rows
 
 
-def fit_to_categories(frame, **arguments):
-    model = MixedLinearRegressor("(1 | g)", fixed="k + x", tol=1e-13)
+def fit_to_categories(frame, fixed="k + x", **arguments):
+    model = MixedLinearRegressor("(1 | g)", fixed=fixed, tol=1e-13)
     return distributed.fit(model, frame, target="y", features=["k", "x", "g"], **arguments)
 
 
@@ -177,12 +177,20 @@ def test_order_of_categories_that_is_not_in_the_file_is_asked_for(tmp_path):
     order = [8, 2, 11, 5]
     rows = rows_of_categories(CATEGORIES["integers"], categories=order, ordered=True)
     rows.to_parquet(tmp_path / "rows.parquet")
+    fixed = "C(k) + x"
     with pytest.raises(PartitionError, match=r"rows\.parquet\) .*order of the categories of 'k'"):
-        fit_to_categories(tmp_path)
-    whole = MixedLinearRegressor("(1 | g)", fixed="k + x", tol=1e-13)
+        fit_to_categories(tmp_path, fixed=fixed)
+    whole = MixedLinearRegressor("(1 | g)", fixed=fixed, tol=1e-13)
     whole.fit(rows[["k", "x", "g"]], rows["y"])
-    fitted = fit_to_categories(tmp_path, categories={"k": order})
+    fitted = fit_to_categories(tmp_path, fixed=fixed, categories={"k": order})
     assert list(fitted.coef_covariance_.columns) == list(whole.coef_covariance_.columns)
     assert_same_fit(fitted, whole, rtol=1e-7)
     found = distributed.predict(fitted, tmp_path).read_all()["prediction"].to_numpy()
     np.testing.assert_allclose(found, whole.predict(rows[["k", "x", "g"]]), atol=1e-7)
+
+
+def test_polynomial_contrasts_of_an_order_are_refused(tmp_path):
+    rows = rows_of_categories(np.array(["a", "b", "c", "d"]).__getitem__, ordered=True)
+    rows.to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match=r"'k' has levels in an order, .* write C\(k\)"):
+        fit_to_categories(tmp_path)

@@ -446,9 +446,19 @@ def test_a_dot_is_every_column_but_the_response():
         data[["Reaction", "Days", "Subject"]],
     )
     assert both.coef_.shape == (1,)
-    for formula in ["Reaction ~ . + (1 | Subject)", "Reaction ~ .^2 - Subject + (1 | Subject)"]:
-        with pytest.raises(ValueError, match=r"'\.' stands for the grouping columns \['Subject'\]"):
-            lmer(formula, data)
+    with pytest.warns(UserWarning, match=r"stands for the grouping columns \['Subject'\], too"):
+        lmer("Reaction ~ .^2 - Subject + (1 | Subject)", data)
+
+
+@pytest.mark.filterwarnings("ignore::skmixed.exceptions.UnidentifiedWarning")
+def test_a_dot_is_the_grouping_columns_too_as_in_r():
+    data = load_sleepstudy().assign(z=np.sin(np.arange(180)))
+    with pytest.warns(UserWarning, match=r"write '\. - Subject' to leave them out"):
+        model = lmer("Reaction ~ . + (1 | Subject)", data)
+    assert model.fit_.rank == 20
+    # lmer of lme4 1.1-31
+    assert model.criterion_ == pytest.approx(1605.983876, abs=1e-6)
+    assert_allclose(model.coef_[:2], [10.46765305, -128.22077891], rtol=1e-8)
 
 
 def test_features_are_the_columns_of_the_right_side():

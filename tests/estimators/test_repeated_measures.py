@@ -40,7 +40,7 @@ def draw_table():
     effects = np.random.default_rng(0).normal(0.0, 8.0, 9)
     return table.assign(
         arm=pd.Categorical(table["arm"], ["control", "active"]),
-        visit=pd.Categorical(table["visit"], ordered=True),
+        visit=pd.Categorical(table["visit"]),
         week=number,
         centre="c" + centre.astype(str),
         z=table["y"] + effects[centre],
@@ -207,7 +207,7 @@ def test_products_with_other_variances_are_refused():
 
 
 def test_likelihoods_without_a_maximum_say_what_to_take():
-    few = TABLE[(TABLE["visit"] < "week6") | (TABLE["subject"] < "s05")]
+    few = TABLE[TABLE["visit"].isin(["week0", "week2", "week4"]) | (TABLE["subject"] < "s05")]
     few = few.assign(visit=few["visit"].cat.remove_unused_categories())
     with pytest.raises(ValueError, match=r"us\(\.\.\.\) has no maximum: .* take toeplitz"):
         lmer("y ~ baseline + arm + visit", few, residual=US)

@@ -37,7 +37,7 @@ BY_NLME = [
 
 def trial():
     table = pd.DataFrame(json.loads((HERE / "trial.json").read_text(encoding="utf-8")))
-    visits = pd.Categorical(table["visit"], ordered=True)
+    visits = pd.Categorical(table["visit"])
     return table.assign(arm=pd.Categorical(table["arm"], ["control", "active"]), visit=visits)
 
 

@@ -95,8 +95,7 @@ def replace_spans(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
 
 _CATEGORY_FUNCTIONS = frozenset(
     {"C", "relevel", "dummy", "ordered", "as_ordered", "as_character", *SPELLINGS}
-) - frozenset({"as.numeric", "as.double", "as.integer"}
-)
+) - frozenset({"as.numeric", "as.double", "as.integer"})
 _PYTHON_OPERATORS = {"^": "**", "%%": "%", "%/%": "//"}
 _PYTHON_CONSTANTS = {"TRUE": "True", "FALSE": "False"}
 

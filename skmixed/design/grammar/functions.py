@@ -120,7 +120,8 @@ SPELLINGS: Mapping[str, str] = {
     "factor": "C",
     "as.factor": "C",
     **{
-        f"as.{kind}": f"as_{kind}" for kind in ("numeric", "double", "integer", "character", "ordered")
+        f"as.{kind}": f"as_{kind}"
+        for kind in ("numeric", "double", "integer", "character", "ordered")
     },
 }
 """Functions of R whose names Python does not take, and what they are called there."""

@@ -31,7 +31,9 @@ _SIGNS = (ast.UAdd, ast.USub)
 _ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
 _LOGICAL = (ast.BitAnd, ast.BitOr)
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-_SIZES = frozenset({"df", "degree", "levels"})  # settings that say how many columns there are
+_SIZES = frozenset(
+    {"df", "degree", "levels", "breaks"}
+)  # settings that say how many columns there are
 _WORDS: Mapping[type, str] = {
     ast.Lambda: "a lambda",
     ast.IfExp: "if and else; ifelse(test, a, b) chooses by row",
