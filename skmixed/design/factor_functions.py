@@ -16,7 +16,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.design.wording import first_values, row_numbers
 
 _MOST_DIGITS = 12  # of a label of cut(), as in R
-_BEYOND = 1e-3  # of the range: so far R's cut() goes beyond what it divides
+_WIDENED = 1e-3  # of the range: so far R's cut() goes beyond what it divides
 
 State = dict[str, Any]
 
@@ -91,7 +91,7 @@ def _categories(x: Any, levels: Sequence[Any], *, ordered: bool = False) -> pd.C
     return pd.Categorical(np.asarray(x), categories=[*levels, *others], ordered=ordered)
 
 
-def interaction(*factors: Any) -> pd.Categorical:
+def interaction(*factors: Any) -> Any:
     """Return combinations of levels as categories, ``a.b``; those of the first vary fastest."""
     texts = [np.array([_text(value) for value in pd.Series(each)], object) for each in factors]
     found = pd.Series([".".join(each) for each in zip(*texts, strict=True)], dtype=object)
@@ -198,7 +198,7 @@ def cut(
     texts = _interval_labels(found, right, include_lowest, dig_lab) if labels is None else labels
     if len(texts) != len(found) - 1 or len(set(texts)) < len(texts):
         raise ValueError(
-            f"cut() has {len(found) - 1} intervals, and needs as many labels of its own"
+            f"cut() has {len(found) - 1} intervals, and needs as many labels, all different"
         )
     used = _state.setdefault("used", np.unique(codes).tolist())
     seen = [texts[code] for code in used]
@@ -217,13 +217,14 @@ def _breaks(values: FloatArray, breaks: Any) -> list[float]:
     if isinstance(breaks, bool) or int(breaks) != breaks or breaks < 2:
         raise ValueError(f"cut() takes a number of intervals, 2 or more, or their ends: {breaks!r}")
     low, high = float(values.min()), float(values.max())
-    width = high - low
-    if width == 0.0:
-        width = abs(low)
-        return np.linspace(low - width * _BEYOND, high + width * _BEYOND, int(breaks) + 1).tolist()
-    ends = np.linspace(low, high, int(breaks) + 1)
-    ends[0], ends[-1] = low - width * _BEYOND, high + width * _BEYOND
-    return ends.tolist()
+    if low == high:
+        beyond = abs(low) * _WIDENED
+        ends = np.linspace(low - beyond, high + beyond, int(breaks) + 1)
+    else:
+        beyond = (high - low) * _WIDENED
+        ends = np.linspace(low, high, int(breaks) + 1)
+        ends[0], ends[-1] = low - beyond, high + beyond
+    return [float(each) for each in ends]
 
 
 def _interval_labels(

@@ -55,7 +55,7 @@ class Learned:
 
     @property
     def ordered(self) -> frozenset[str]:
-        """The categorical operands that have polynomial contrasts since their levels are ordered."""
+        """The categorical operands with polynomial contrasts, whose levels have an order."""
         found = (text for text, (_, each) in self.encodings.items() if each.get("ordered"))
         return frozenset(found)
 

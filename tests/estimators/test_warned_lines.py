@@ -78,6 +78,7 @@ CALLS = {
     "curves without groups": lambda: CURVES.predict(PAIRS[["x"]]),
     "an order of visits": lambda: TOEPLITZ.fit(WEEKS, Y),
     "lmer": lambda: lmer("y ~ x + (1 | school)", ALIKE.assign(y=Y)),
+    "a dot of groups": lambda: lmer("y ~ . + (1 | x)", ALIKE.assign(y=Y)[["y", "x"]]),
     "fit": lambda: doubtful().fit(ALIKE, Y),
     "fit with weights": lambda: doubtful().fit(X, Y, HALVES),
     "partial_fit": lambda: doubtful().partial_fit(ALIKE, Y),

@@ -75,8 +75,8 @@ class UnknownNameError(NotPermittedError):
         nearest = f"did you mean {near[0]}()? " if near else ""
         own = self.name if self.name.isidentifier() else "f"
         return (
-            f"{nearest}the functions are {known}, factor and those of numpy that are listed in the guide; "
-            f"one of your own is given as context={{{own!r}: ...}}"
+            f"{nearest}the functions are {known}, factor and those of numpy that are listed in the "
+            f"guide; one of your own is given as context={{{own!r}: ...}}"
         )
 
 

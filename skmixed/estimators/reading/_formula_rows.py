@@ -189,8 +189,8 @@ def _read_all(
         return parts
     warn(
         f"as in R '.' stands for the grouping columns {meant}, too, beside which random effects of "
-        f"theirs say nothing: write '. - {' - '.join(map(quoted, meant))}' to leave them out of the "
-        "fixed part",
+        f"theirs say nothing: write '. - {' - '.join(map(quoted, meant))}' to leave them out of "
+        "the fixed part",
         UserWarning,
     )
     keys = formulas.read_fixed(parts).keys
