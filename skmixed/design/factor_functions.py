@@ -16,7 +16,7 @@ from skmixed.core.linalg import FloatArray
 from skmixed.design.wording import first_values, row_numbers
 
 _MOST_DIGITS = 12  # of a label of cut(), as in R
-_WIDENED = 1e-3  # of the range: so far R's cut() goes beyond what it divides
+_CUT_BEYOND = 1e-3  # of the range: so far R's cut() goes beyond what it divides
 
 State = dict[str, Any]
 
@@ -218,10 +218,10 @@ def _breaks(values: FloatArray, breaks: Any) -> list[float]:
         raise ValueError(f"cut() takes a number of intervals, 2 or more, or their ends: {breaks!r}")
     low, high = float(values.min()), float(values.max())
     if low == high:
-        beyond = abs(low) * _WIDENED
+        beyond = abs(low) * _CUT_BEYOND
         ends = np.linspace(low - beyond, high + beyond, int(breaks) + 1)
     else:
-        beyond = (high - low) * _WIDENED
+        beyond = (high - low) * _CUT_BEYOND
         ends = np.linspace(low, high, int(breaks) + 1)
         ends[0], ends[-1] = low - beyond, high + beyond
     return [float(each) for each in ends]
