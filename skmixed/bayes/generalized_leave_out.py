@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from skmixed.bayes.generalized_draws import GeneralizedDraws
 from skmixed.bayes.generalized_sampling import generalized_draws_of
+from skmixed.bayes.left_out_means import LeftOutError, LeftOutMeans, refitted_density
 from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.linalg import BoolArray, FloatArray, generator_of
 from skmixed.core.posterior.level_integrals import LevelIntegrals
 from skmixed.core.posterior.level_leave_out import counts_of, densities_without
-from skmixed.core.posterior.pareto_tail import UNTRUSTED, smoothed_weights
+from skmixed.core.posterior.pareto_tail import UNTRUSTED
 from skmixed.core.sums.layout import Rows
 
 REFIT_DRAWS = 250  # of each of four chains after a refit, for one density
@@ -21,12 +21,12 @@ REFIT_DRAWS = 250  # of each of four chains after a refit, for one density
 
 def generalized_left_out(
     draws: GeneralizedDraws, observations: Observations, random_state: Any
-) -> tuple[FloatArray, FloatArray, BoolArray, FloatArray]:
+) -> tuple[FloatArray, FloatArray, BoolArray, FloatArray, float]:
     """Leave every given row out: log densities, shapes of weights, refits, and counts, (n,) each.
 
-    Given all other parameters the effects are integrated; over these densities are averaged by
-    smoothed weights, and where the weights have too heavy a tail, the posterior is sampled without
-    the row.
+    The Monte Carlo error of the sum is the last. Given all other parameters the effects are
+    integrated; over these densities are averaged by smoothed weights, and where the weights have
+    too heavy a tail, the posterior is sampled without the row.
     """
     integrals = LevelIntegrals.of(observations, draws.fit)
     if integrals is None:
@@ -35,20 +35,22 @@ def generalized_left_out(
             "columns, whose effects are integrated by quadrature: compare models by their evidence"
         )
     densities = densities_without(integrals, draws.points(draws.nodes.means, draws.nodes.phi))
-    n = densities.shape[1]
-    elpd, shapes = np.empty(n), np.empty(n)
-    for place, values in enumerate(densities.T):
-        log_weights, shapes[place] = smoothed_weights(-values)
-        elpd[place] = logsumexp(log_weights + values)
-    is_poor, counts = shapes > UNTRUSTED, counts_of(observations)
+    means, counts, error = LeftOutMeans.of(densities), counts_of(observations), LeftOutError()
+    elpd, is_poor = means.elpd, means.shapes > UNTRUSTED
+    error.add_means(means.take(~is_poor), counts[~is_poor])
     generator = generator_of(random_state)
     for row in np.flatnonzero(is_poor):
         rest = _without(observations, int(row), counts)
         again = generalized_draws_of(draws.model, rest, draws.prior, REFIT_DRAWS, 4, generator)
         points = draws.points(again.nodes.means, again.nodes.phi)
         values = densities_without(integrals, points)[:, row]
-        elpd[row] = logsumexp(values) - np.log(len(values))
-    return elpd, shapes, is_poor, counts
+        elpd[row], own, shared = refitted_density(
+            (draws.log_evidence, draws.log_evidence_error),
+            (again.log_evidence, again.log_evidence_error),
+            values,
+        )
+        error.add_single(own, counts[row], shared)
+    return elpd, means.shapes, is_poor, counts, error.total
 
 
 def _without(observations: Observations, row: int, counts: FloatArray) -> Observations:

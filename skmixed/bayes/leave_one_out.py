@@ -7,7 +7,8 @@ sigma^2 / w that is the variance of that predictor,
     y ~ N(y - e / (1 - h), sigma^2 / (w (1 - h))).
 
 Over phi the density is averaged by weights of one over itself, whose tail is smoothed. Where it is
-too heavy, the row is subtracted from the sums and the posterior sampled anew.
+too heavy, or the average has a large error, the row is subtracted from the sums and the posterior
+sampled anew.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logsumexp
 
 from skmixed.bayes.generalized_draws import GeneralizedDraws
 from skmixed.bayes.generalized_leave_out import REFIT_DRAWS, generalized_left_out
-from skmixed.bayes.levels_left_out import levels_left_out, smoothed_means
+from skmixed.bayes.left_out_means import LeftOutError, LeftOutMeans, in_doubt, refitted_density
+from skmixed.bayes.levels_left_out import levels_left_out
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.priors import ModelPrior
 from skmixed.bayes.sampling import draws_of
@@ -29,7 +30,6 @@ from skmixed.core.fit import Fit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, generator_of
-from skmixed.core.posterior.pareto_tail import UNTRUSTED
 from skmixed.core.rows.prediction_errors import mean_predictions, mean_variances
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summed_rows import SummedRows
@@ -61,6 +61,8 @@ class LeaveOneOut(TabularResult):
         How often every row counts: frequency weights, else 1.
     levels : Index of length n or None, default=None
         Labels of the levels; None where rows are left out.
+    monte_carlo_error : float, default=nan
+        Standard error of the sum between seeds, from how single values of the variances move it.
 
     See Also
     --------
@@ -84,6 +86,7 @@ class LeaveOneOut(TabularResult):
     is_refitted: Any
     counts: FloatArray
     levels: pd.Index[Any] | None = None
+    monte_carlo_error: float = float("nan")
 
     @property
     def total(self) -> float:
@@ -108,6 +111,8 @@ class LeaveOneOut(TabularResult):
         n = int(self.is_refitted.sum())
         what = "rows" if self.levels is None else f"levels of {self.levels.name}"
         note = f"largest k {self.pareto_k.max():.2f}; {n} {what} left out by a refit"
+        if np.isfinite(self.monte_carlo_error):
+            note += f"; Monte Carlo error of elpd_loo {self.monte_carlo_error:.2f}"
         return Table(f"{what[0].upper()}{what[1:]} predicted by the others", frame, (note,))
 
 
@@ -165,8 +170,11 @@ def loo(
     -----
     Coefficients and random effects are integrated out before any row is left out, so that weights
     are far more even than those of rstanarm's or brms' ``loo``, which are given the effects. Rows
-    whose weights have a shape k above 0.7 all the same are subtracted from the sums, and the
-    posterior of the rest is sampled.
+    whose weights have a shape k above 0.7 all the same, and up to twenty whose log density has a
+    Monte Carlo error above 0.05, are subtracted from the sums, and the posterior of the rest is
+    sampled: their density is the ratio of both evidences, or a mean over the draws of the rest
+    where the prior does not integrate to one. What is left of a difference between seeds is told
+    by `monte_carlo_error`, most of it of a few rows far from what the model expects.
 
     Levels of the only factor are left out in one pass over the rows. Those of one of several take
     as many evaluations of the likelihood, each, as there are values of the variances.
@@ -214,7 +222,8 @@ def _generalized_loo(
     observations = observations_of_fit(model, *given, use="leaving rows out")
     check_draws_of(draws, model.fit_)
     assert isinstance(draws, GeneralizedDraws)
-    return LeaveOneOut(*generalized_left_out(draws, observations, random_state))
+    elpd, shapes, is_poor, counts, error = generalized_left_out(draws, observations, random_state)
+    return LeaveOneOut(elpd, shapes, is_poor, counts, monte_carlo_error=error)
 
 
 def check_draws_of(draws: Any, fit: Any) -> None:
@@ -240,9 +249,9 @@ def left_out(
     """Leave every row of a fit, given with codes of its levels, or every level of a factor out."""
     if leave_out is None:
         return _rows_left_out(draws, rows, random_state)
-    found = levels_left_out(draws, rows, leave_out, random_state)
+    elpd, shapes, is_poor, error = levels_left_out(draws, rows, leave_out, random_state)
     levels = draws.levels(leave_out).rename(leave_out)
-    return LeaveOneOut(*found, np.ones(len(levels)), levels)
+    return LeaveOneOut(elpd, shapes, is_poor, np.ones(len(levels)), levels, error)
 
 
 def _rows_left_out(draws: PosteriorDraws, rows: Rows, random_state: Any) -> LeaveOneOut:
@@ -252,18 +261,25 @@ def _rows_left_out(draws: PosteriorDraws, rows: Rows, random_state: Any) -> Leav
     ones = np.ones(len(weights))
     counts, precisions = (weights, ones) if is_counted else (ones, weights)
     n, size = len(weights), max(1, int(_DENSITY_CELLS / len(draws.nodes)))
-    elpd, shapes = np.empty(n), np.empty(n)
+    elpd, shapes, errors = np.empty(n), np.empty(n), np.empty(n)
+    is_wide, error = np.zeros(n, dtype=np.bool_), LeftOutError()
     for start in range(0, n, size):
         chosen = np.arange(start, min(start + size, n))
         some = rows.take(chosen)
         densities = [_densities(each, some, precisions[chosen]) for each in draws._posteriors()]
-        elpd[chosen], shapes[chosen] = smoothed_means(np.stack(densities))
-    is_poor = shapes > UNTRUSTED
+        means = LeftOutMeans.of(np.stack(densities))
+        elpd[chosen], shapes[chosen], errors[chosen] = means.elpd, means.shapes, means.errors
+        is_wide[chosen] = means.is_wide
+        error.add_means(means.take(~means.is_wide), counts[chosen][~means.is_wide])
+    is_poor = in_doubt(shapes, errors)
+    for row in np.flatnonzero(is_wide & ~is_poor):
+        error.add_single(errors[row], counts[row])
     if is_poor.any():
         generator, summed = generator_of(random_state), SummedRows.among(fit.products, rows)
         for row in np.flatnonzero(is_poor):
-            elpd[row] = _refitted(draws, summed, int(row), is_counted, generator)
-    return LeaveOneOut(elpd, shapes, is_poor, counts)
+            elpd[row], own, shared = _refitted(draws, summed, int(row), is_counted, generator)
+            error.add_single(own, counts[row], shared)
+    return LeaveOneOut(elpd, shapes, is_poor, counts, monte_carlo_error=error.total)
 
 
 def _densities(posterior: Posterior, rows: Rows, precisions: FloatArray) -> FloatArray:
@@ -284,8 +300,8 @@ def _refitted(
     row: int,
     is_counted: bool,
     generator: np.random.Generator,
-) -> float:
-    """Return the log density of a row given the posterior of the others."""
+) -> tuple[float, float, float]:
+    """Return the log density of a row given the others, with errors, as `refitted_density` says."""
     fit, own = draws.fit, summed.rows.take(np.array([row]))
     weight = 1.0 if own.weights is None else float(own.weights[0])
     if is_counted and weight > 1.0:  # one of several
@@ -312,4 +328,8 @@ def _refitted(
         apart = own.columns[:, -1] - mean_predictions(posterior, placed)
         noise = posterior.sigma2 / (1.0 if is_counted else weight)
         values.append(_normal(apart, mean_variances(posterior, placed) + noise)[0])
-    return float(logsumexp(values) - np.log(len(values)))
+    return refitted_density(
+        (draws.log_evidence, draws.log_evidence_error),
+        (again.log_evidence, again.log_evidence_error),
+        np.array(values),
+    )

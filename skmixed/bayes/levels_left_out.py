@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
 
 from skmixed.bayes.generalized_leave_out import REFIT_DRAWS
+from skmixed.bayes.left_out_means import LeftOutError, LeftOutMeans, refitted_density
 from skmixed.bayes.posterior_draws import PosteriorDraws
 from skmixed.bayes.priors import ModelPrior
 from skmixed.bayes.sampling import draws_of
 from skmixed.core.fit import Fit
 from skmixed.core.linalg import BoolArray, FloatArray, IntArray, generator_of
-from skmixed.core.posterior.pareto_tail import UNTRUSTED, smoothed_weights
+from skmixed.core.posterior.pareto_tail import UNTRUSTED
 from skmixed.core.posterior.without_levels import LevelDensities, UndeterminedError
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summed_rows import SummedRows
@@ -24,12 +24,12 @@ _FEW_LEVELS_OUT = 1_000  # more take the few hundred nodes
 
 def levels_left_out(
     draws: PosteriorDraws, rows: Rows, factor: str, random_state: Any
-) -> tuple[FloatArray, FloatArray, BoolArray]:
+) -> tuple[FloatArray, FloatArray, BoolArray, float]:
     """Leave every level of a factor out of a fit, whose rows have codes of its levels.
 
     Returns log densities, shapes of the tails of weights, and whether a level was left out by a
-    refit, (n_levels,) each. Raises ValueError for an unknown factor, one of a single level, and
-    where the other levels do not determine a coefficient.
+    refit, (n_levels,) each, and the Monte Carlo error of the sum. Raises ValueError for an unknown
+    factor, one of a single level, and where the other levels do not determine a coefficient.
     """
     fit, position = draws.fit, draws._position(factor)
     levels, place = np.arange(len(draws.levels(factor))), fit.spec.used_factors[position]
@@ -39,39 +39,27 @@ def levels_left_out(
     summed = SummedRows.among(fit.products, rows)
     densities = LevelDensities(fit, prior.coef, summed, place)
     try:
-        values = _at(densities, draws, levels)
-        elpd, shapes = smoothed_means(values)
-        is_poor = shapes > UNTRUSTED
+        means, error = LeftOutMeans.of(_at(densities, draws, levels)), LeftOutError()
+        elpd, shapes, is_poor = means.elpd, means.shapes, means.shapes > UNTRUSTED
+        error.add_means(means.take(~is_poor), np.ones(int((~is_poor).sum())))
         generator = generator_of(random_state)
         for level in levels[is_poor]:
             other = Fit.of(densities.without(int(level)).products, fit.spec)
             again = draws_of(
                 other, prior.beside(other), REFIT_DRAWS, 4, generator, sampler=draws.sampler
             )
-            elpd[level] = draws.log_evidence - again.log_evidence
-            if np.isnan(elpd[level]):  # under a prior that does not integrate to one
-                own = _at(densities, again, levels[level : level + 1])
-                elpd[level] = logsumexp(own) - np.log(len(own))
+            elpd[level], own, shared = refitted_density(
+                (draws.log_evidence, draws.log_evidence_error),
+                (again.log_evidence, again.log_evidence_error),
+                _at(densities, again, levels[level : level + 1]).ravel(),
+            )
+            error.add_single(own, 1.0, shared)
     except UndeterminedError:
         raise ValueError(
             f"without some level of {factor!r} the other rows do not determine every coefficient, "
             "so that they predict nothing: leave columns out that hang on single levels"
         ) from None
-    return elpd, shapes, is_poor
-
-
-def smoothed_means(densities: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return log densities of what is left out, (n,), and shapes of the tails of their weights.
-
-    `densities` are log densities without themselves at nodes of all data, (S, n), which weigh as
-    much as their inverses.
-    """
-    n = densities.shape[1]
-    elpd, shapes = np.empty(n), np.empty(n)
-    for place, values in enumerate(densities.T):
-        log_weights, shapes[place] = smoothed_weights(-values)
-        elpd[place] = logsumexp(log_weights + values)
-    return elpd, shapes
+    return elpd, shapes, is_poor, error.total
 
 
 def _at(densities: LevelDensities, draws: PosteriorDraws, levels: IntArray) -> FloatArray:
