@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Protocol, get_args
 
@@ -22,7 +23,13 @@ from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.residual_rows import ResidualRows
 from skmixed.core.sums.layout import Rows
-from skmixed.inference.fitted import any_fit_of, design_of, mixed_fit_of, snapshot
+from skmixed.inference.fitted import (
+    any_fit_of,
+    design_of,
+    mixed_fit_of,
+    residual_fit_of,
+    snapshot,
+)
 from skmixed.inference.influence import leverages, studentised
 
 ResidualKind = Literal["quantile", "deviance", "pearson", "response", "normalized", "studentised"]
@@ -113,7 +120,8 @@ def residuals(
     TypeError
         For what is no mixed model, for ordered categories, which have no mean, if it is another
         kind than "quantile", for "normalized" of generalized models, and for other kinds than
-        "response" and "pearson" of nonlinear and Bayesian ones.
+        "response" and "pearson" of nonlinear and Bayesian ones, and "normalized" of nonlinear ones
+        with a residual structure.
     ValueError
         For invalid rows, for responses that the family cannot have, for an unknown kind, and for
         random="new" with another kind than "quantile". With "studentised" also if these are not the
@@ -193,18 +201,30 @@ def residuals(
 def _from_means(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, kind: ResidualKind
 ) -> FloatArray:
-    """Return residuals, (n,), of a model of which its means and one deviation are known."""
-    if kind not in ("response", "pearson") or getattr(model, "residual", None) is not None:
+    """Return residuals, (n,), of a model of which its means and their deviations are known."""
+    near = residual_fit_of(any_fit_of(model))
+    kinds = ("response", "pearson", *(() if near is None else ("normalized",)))
+    is_known = near is not None or getattr(model, "residual", None) is None
+    if kind not in kinds or not is_known:
         raise TypeError(
-            f"a {type(model).__name__} has residuals of the kinds 'response' and 'pearson', of one "
-            f"variance, and not of kind={kind!r}"
+            f"a {type(model).__name__} has residuals of the kinds {', '.join(map(repr, kinds))}, "
+            f"and not of kind={kind!r}"
         )
     observed: Observed = model._observed_rows(X, y, sample_weight, groups)
-    found: FloatArray = observed.y - model._fitted_means(X, groups)
+    means: FloatArray = model._fitted_means(X, groups)
+    found = observed.y - means
     if kind == "response":
         return found
     scaled: FloatArray = found / np.sqrt(model.residual_variance_)
-    return scaled if observed.weights is None else np.sqrt(observed.weights) * scaled
+    scaled = scaled if observed.weights is None else np.sqrt(observed.weights) * scaled
+    if near is None or observed.residual is None:
+        return scaled
+    rows = observed.residual
+    if model.design_.residual.parts.is_of_fitted:
+        rows = replace(rows, value=np.maximum(np.abs(means), np.finfo(float).tiny))
+    if kind == "normalized":
+        return _whitened(near, rows, scaled)
+    return scaled / near.structure.deviations(near.phi, rows)
 
 
 def _studentised(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> FloatArray:

@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from skmixed import MixedNonlinearRegressor, lmer, nlmer
 from skmixed.exceptions import FormulaSyntaxError
-from skmixed.inference import bootstrap, compare_models, confidence_intervals
+from skmixed.inference import bootstrap, compare_models, confidence_intervals, residuals
 from tests.core.nonlinear.curve_tables import table
 
 ORANGE = pd.DataFrame(table("orange")).assign(
@@ -93,6 +93,25 @@ def test_rows_of_which_nothing_says_the_variance():
                 residual="power(z)")  # fmt: skip
     with pytest.raises(ValueError, match=r"none of the covariate of power\(...\)"):
         line.predict_interval(ORANGE)
+
+
+def test_residuals_by_their_deviations_are_those_of_nlme():
+    """Pearson residuals of nlme 3.1, fitted as in tests/core/nonlinear/test_curve_noise.py."""
+    expected = [1.001539077393, 0.482136467658, 1.671825177066, 0.249537132366]
+    found = residuals(OF_FITTED, ORANGE, Y, kind="pearson")
+    np.testing.assert_allclose(found[:4], expected, rtol=1e-6)
+    np.testing.assert_allclose(residuals(OF_FITTED, ORANGE, Y, kind="normalized"), found)
+    plain = residuals(IN_TWO, X, Y, kind="response")
+    deviations = X["when"].map(IN_TWO.residual_deviations_)
+    np.testing.assert_allclose(residuals(IN_TWO, X, Y, kind="pearson"), plain / deviations)
+    serial = trees("ar1(| Tree)", inputs="age", method="lindstrom-bates").fit(X, Y)
+    independent = residuals(serial, X, Y, kind="normalized")
+    rho = serial.residual_parameters_["ar1"]
+    found = residuals(serial, X, Y, kind="pearson")
+    second = (found[1] - rho * found[0]) / np.sqrt(1.0 - rho**2)
+    np.testing.assert_allclose(independent[:2], [found[0], second], rtol=1e-10)
+    with pytest.raises(TypeError, match="'pearson', 'normalized', and not of kind='quantile'"):
+        residuals(OF_FITTED, ORANGE, Y)
 
 
 def test_intervals_comparisons_and_replicates():
