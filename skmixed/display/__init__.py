@@ -5,6 +5,7 @@ matplotlib is asked for by the methods that draw; the extra `plot` brings it.
 
 from skmixed.display.autocorrelation_display import AutocorrelationDisplay
 from skmixed.display.coefficient_display import CoefficientDisplay
+from skmixed.display.explorer import explore
 from skmixed.display.prediction_display import PredictionDisplay
 from skmixed.display.predictive_check_display import PredictiveCheckDisplay
 from skmixed.display.profile_display import ProfileDisplay
@@ -23,4 +24,5 @@ __all__ = [
     "ResidualsDisplay",
     "ShrinkageDisplay",
     "SmoothDisplay",
+    "explore",
 ]

@@ -212,7 +212,7 @@ class PredictionGrid:
                 data = np.repeat(as_objects(labels[name]), len(values))
             else:
                 data = [self.held.get(name, self.unseen.get(name))] * (len(levels) * len(values))
-            columns[name] = _typed(data, dtype)
+            columns[name] = typed(data, dtype)
         return pd.DataFrame(columns)
 
     def _arguments(self, rows: pd.DataFrame) -> tuple[Any, Any]:
@@ -296,7 +296,7 @@ def _held_and_unseen(
     held, unseen = {}, {}
     for name in table.columns:
         if name in all_keys:
-            find = _most_frequent if name in evaluated else _new_label
+            find = most_frequent if name in evaluated else _new_label
             unseen[name] = find(table[name])
         if name in at:
             held[name] = at[name]
@@ -307,7 +307,7 @@ def _held_and_unseen(
     return held, unseen
 
 
-def _is_number(column: pd.Series) -> bool:
+def is_number(column: pd.Series) -> bool:
     """Tell whether a column holds numbers; truth values are categories."""
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
@@ -317,16 +317,16 @@ def _typical(column: pd.Series) -> Any:
     known = column.dropna()
     if known.empty:
         return None
-    return float(known.median()) if _is_number(known) else _most_frequent(known)
+    return float(known.median()) if is_number(known) else most_frequent(known)
 
 
-def _most_frequent(column: pd.Series) -> Any:
+def most_frequent(column: pd.Series) -> Any:
     return column.mode().iloc[0]
 
 
 def _new_label(column: pd.Series) -> Any:
     """Return a label that no row has, of the same kind: a missing one unless they are numbers."""
-    return column.max() + 1 if _is_number(column) else None
+    return column.max() + 1 if is_number(column) else None
 
 
 def _feature_values(column: pd.Series, grid_resolution: int) -> NDArray[Any]:
@@ -334,7 +334,7 @@ def _feature_values(column: pd.Series, grid_resolution: int) -> NDArray[Any]:
     known = column.dropna()
     if known.empty:
         raise ValueError(f"{column.name!r} has no values in X")
-    if _is_number(known):
+    if is_number(known):
         return np.linspace(float(known.min()), float(known.max()), grid_resolution)
     if isinstance(known.dtype, pd.CategoricalDtype):
         present = set(known)
@@ -355,7 +355,7 @@ def _levels(table: pd.DataFrame, key: tuple[str, ...]) -> list[Any]:
         return levels
 
 
-def _typed(values: Any, dtype: Any) -> pd.Series:
+def typed(values: Any, dtype: Any) -> pd.Series:
     """Return values as a column of the kind that X has, numbers in double precision if need be."""
     column = pd.Series(values, dtype=object)
     if isinstance(dtype, pd.CategoricalDtype):

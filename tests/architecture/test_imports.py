@@ -10,7 +10,7 @@ import skmixed
 
 # Optional, or heavy: loaded only by the function that needs it.
 LAZY = ["arviz_base", "arviz_stats", "dask", "distributed", "duckdb", "formulaic", "matplotlib"]
-LAZY += ["polars", "pymc", "pyspark", "pytensor", "xarray"]
+LAZY += ["bokeh", "polars", "pymc", "pyspark", "pytensor", "xarray"]
 # A module is named after what it is about.
 NAMELESS = {"common", "helpers", "misc", "util", "utils"}
 

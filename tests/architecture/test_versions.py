@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 def lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    names = ["bayes", "dask", "duckdb", "formula", "plot", "spark", "test"]
+    names = ["bayes", "dask", "duckdb", "explore", "formula", "plot", "spark", "test"]
     wanted = [*project["dependencies"], *(entry for name in names for entry in extras[name])]
     bounds = dict(entry.split(">=") for entry in wanted if ">=" in entry)
     return {name.partition("[")[0]: bound for name, bound in bounds.items()}

@@ -18,7 +18,7 @@ from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.pooling.hierarchy import PooledHierarchy
 from skmixed.core.pooling.pooled_errors import by_place, quadratic_forms
-from skmixed.core.rows.prediction_errors import LEAST_DEGREES, MovedFits, PredictionErrors
+from skmixed.core.rows.prediction_errors import MovedFits, PredictionErrors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,26 +77,28 @@ def predictor_errors_of(
     NaN where it depends on an infinite coefficient. The degrees of freedom are Satterthwaite's.
     """
 
-    def logs(moved: PooledHierarchy) -> FloatArray:
+    def variances(moved: PooledHierarchy) -> FloatArray:
         matrices = np.concatenate(moved.covariances_of_new, axis=2)
-        return np.log(np.maximum(quadratic_forms(columns, matrices, place), np.finfo(float).tiny))
+        return quadratic_forms(columns, matrices, place)
+
+    def logs(moved: PooledHierarchy) -> FloatArray:
+        return np.log(np.maximum(variances(moved), np.finfo(float).tiny))
 
     def predicted(moved: PooledHierarchy) -> FloatArray:
         coef = np.concatenate(moved.means, axis=1).T
         return np.asarray(np.einsum("ij,ij->i", columns, coef[place]))
 
-    nearby, spread = known.around(pooled), np.zeros(len(columns))
+    nearby, log_slopes = known.around(pooled), np.zeros((0, len(columns)))
     matrices = np.concatenate(pooled.covariances_of_new_given_root, axis=2)
     squares = quadratic_forms(columns, matrices, place)
     along = [by_place(columns, np.concatenate(_slopes_in_root(pooled), axis=2), place)]
     if nearby.pairs:
         along.append(nearby.slopes(predicted).T)
-        spread = nearby.spread(logs)
+        log_slopes = nearby.slopes(logs)
     jacobian = np.column_stack(along)
     squares += np.maximum(np.einsum("ij,ij->i", jacobian @ known.covariance, jacobian), 0.0)
     squares[(columns[:, list(known.infinite)] != 0.0).any(axis=1)] = np.nan
-    with np.errstate(divide="ignore"):
-        return PredictionErrors(squares, np.maximum(LEAST_DEGREES, 2.0 / spread))
+    return PredictionErrors(squares, variances(pooled), log_slopes, nearby.covariance, 0.0)
 
 
 def _slopes_in_root(pooled: PooledHierarchy) -> list[FloatArray]:

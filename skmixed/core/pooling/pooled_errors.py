@@ -17,7 +17,6 @@ from skmixed.core.pooling.hierarchy import PooledHierarchy
 from skmixed.core.pooling.stage import PooledStage
 from skmixed.core.pooling.stage_search import DiagonalSearch, UnstructuredSearch, in_units
 from skmixed.core.rows.prediction_errors import (
-    LEAST_DEGREES,
     NO_CURVATURE,
     THETA_STEP,
     MovedFits,
@@ -53,12 +52,12 @@ def pooled_errors(
         coef = np.concatenate(moved.means, axis=1).T
         return np.asarray(np.einsum("ij,ij->i", columns, coef[place]))
 
-    squares, nearby = variances(pooled), _moved(pooled)
-    spread = np.full(len(squares), 2.0 / degrees)
+    found, nearby = variances(pooled), _moved(pooled)
+    squares, slopes = found, np.zeros((0, len(found)))
     if nearby.pairs:
-        squares = squares + 2.0 * nearby.spread(predicted)
-        spread += nearby.spread(logs)
-    return PredictionErrors(squares, np.maximum(LEAST_DEGREES, 2.0 / spread))
+        squares = found + 2.0 * nearby.spread(predicted)
+        slopes = nearby.slopes(logs)
+    return PredictionErrors(squares, found, slopes, nearby.covariance, 2.0 / degrees)
 
 
 def _moved(pooled: PooledHierarchy) -> MovedFits:
@@ -83,7 +82,8 @@ def _moved(pooled: PooledHierarchy) -> MovedFits:
             ends = [units @ search.moved(point, sign * step).lam for sign in (1.0, -1.0)]
             pairs.append((pooled.with_lambda(level, ends[0]), pooled.with_lambda(level, ends[1])))
         steps += sizes.tolist()
-    return MovedFits(np.array(steps), pairs, linalg.block_diag(*covariances))
+    covariance = linalg.block_diag(*covariances) if pairs else np.zeros((0, 0))
+    return MovedFits(np.array(steps), pairs, covariance)
 
 
 def quadratic_forms(columns: FloatArray, matrices: FloatArray, place: IntArray) -> FloatArray:

@@ -148,8 +148,12 @@ class MovedFits:
         S is the covariance of theta, and g are the derivatives of `values`, which returns (n,) of a
         model.
         """
-        slopes = self.slopes(values)
-        return np.asarray(np.einsum("an,ab,bn->n", slopes, self.covariance, slopes, optimize=True))
+        return spread_of(self.slopes(values), self.covariance)
+
+
+def spread_of(slopes: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return g'S g, (n,), of derivatives g, (t, n), in parameters of covariance S, (t, t)."""
+    return np.asarray(np.einsum("an,ab,bn->n", slopes, covariance, slopes, optimize=True))
 
 
 def _natural(fit: Fit) -> tuple[Coordinates, FloatArray]:
@@ -199,7 +203,17 @@ class PredictionErrors:
     """How far predictions of rows may be off, the variances being estimates too."""
 
     squares: FloatArray  # (n,), mean squared errors
-    degrees: FloatArray  # (n,), of the t distribution of the standardised errors
+    variances: FloatArray  # (n,), at given parameters of variances
+    log_slopes: FloatArray  # (t, n), derivatives of their logarithms in these parameters
+    covariance: FloatArray  # (t, t), of the estimated parameters
+    base: float  # the variance that every logarithm has besides
+
+    @property
+    def degrees(self) -> FloatArray:
+        """Degrees of freedom of the t distribution of the standardised errors, (n,)."""
+        spread = self.base + spread_of(self.log_slopes, self.covariance)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.maximum(LEAST_DEGREES, 2.0 / spread))
 
     @property
     def roots(self) -> FloatArray:
@@ -247,11 +261,10 @@ class PredictionErrors:
             by = model.with_parameters(moved)
             return mean_predictions(by, predicted.rows_at(moved)) + predicted.known_at(moved)
 
-        squares = variances(model, fit)
-        spread = np.full(len(squares), 2.0 / fit.problem.residual_degrees)
+        found = variances(model, fit)
         nearby = nearby or MovedFits.of(fit)
+        squares, slopes = found, np.zeros((0, len(found)))
         if nearby.pairs:
-            squares += 2.0 * nearby.spread(means)
-            spread += nearby.spread(logs)
-        with np.errstate(divide="ignore"):  # all variances may be known
-            return cls(squares, np.maximum(LEAST_DEGREES, 2.0 / spread))
+            squares = found + 2.0 * nearby.spread(means)
+            slopes = nearby.slopes(logs)
+        return cls(squares, found, slopes, nearby.covariance, 2.0 / fit.problem.residual_degrees)

@@ -9,8 +9,10 @@ from sklearn.base import is_classifier
 from sklearn.linear_model import GammaRegressor, PoissonRegressor
 
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.pooling.likelihood_errors import predictor_errors_of
 from skmixed.core.pooling.pooled_errors import pooled_errors
 from skmixed.core.pooling.stage import NOISELESS
+from skmixed.core.rows.prediction_errors import PredictionErrors
 from skmixed.estimators.grouped._arguments import solves_at_once
 from skmixed.estimators.grouped._generalized_fits import GeneralizedGroupFits
 from skmixed.estimators.grouped._group_fits import GroupFits
@@ -73,23 +75,30 @@ def limits(
             raise ValueError(_EXACT)
         return fits.limits(table, codes, level, observation=observation)
     assert isinstance(fits, LinearGroupFits)
-    center = fits.predict("predict", table, codes)
-    half = _half_widths(fits, table, codes, level, observation=observation)
+    center, columns = fits.predict("predict", table, codes), table - fits.origin
+    if fits.fit_intercept:
+        columns = np.column_stack([np.ones(len(columns)), columns])
+    place = fits.tree.places(codes, deepest_known(codes))
+    half = errors_of_places(fits, columns, place, observation=observation).half_widths(level)
     return np.column_stack([center - half, center + half])
 
 
-def _half_widths(
-    fits: LinearGroupFits,
-    table: FloatArray,
-    codes: tuple[IntArray, ...],
-    level: float,
+def errors_of_places(
+    fits: LinearGroupFits | GeneralizedGroupFits,
+    columns: FloatArray,
+    places: IntArray,
     *,
-    observation: bool,
-) -> FloatArray:
-    """Return half the widths of intervals of rows, (n,), by quantiles of t.
+    observation: bool = False,
+) -> PredictionErrors:
+    """Assess x'b of rows, for a linear model also observations of them.
 
-    Raises a ValueError where no residual is left.
+    `columns` are x from the origin of the fit, (n, k), and `places` those of the groups among the
+    groups of all levels, (n,), the root first. Raises a ValueError where no residual is left.
     """
+    if isinstance(fits, GeneralizedGroupFits):
+        if fits.leaves_no_rest or fits.parameter_errors is None:
+            raise ValueError(_EXACT)
+        return predictor_errors_of(fits.shrunk, fits.parameter_errors, columns, places)
     solved = fits._fits(fits.cells)
     usable = fits.failures.usable()[-1]
     place = fits.p
@@ -100,14 +109,6 @@ def _half_widths(
     (pooled,), ((scale, noise),) = fits._pool(solved), fits._noises(solved)
     if noise is not None:
         degrees = pooled.stages[-1].stage.degrees
-    columns: Any = table - fits.origin
-    if fits.fit_intercept:
-        columns = np.column_stack([np.ones(len(columns)), columns])
-    errors = pooled_errors(
-        pooled,
-        columns,
-        fits.tree.places(codes, deepest_known(codes)),
-        noise=scale if observation else 0.0,
-        degrees=degrees,
+    return pooled_errors(
+        pooled, columns, places, noise=scale if observation else 0.0, degrees=degrees
     )
-    return errors.half_widths(level)

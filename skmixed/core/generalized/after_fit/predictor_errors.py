@@ -20,7 +20,6 @@ from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, semidefinite_root
 from skmixed.core.rows.linear_predictor import z_b
 from skmixed.core.rows.prediction_errors import (
-    LEAST_DEGREES,
     MovedFits,
     PredictionErrors,
     effect_variances,
@@ -57,19 +56,20 @@ def predictor_errors(
             total += weight * of_unknown_levels(there, rows, tuple(not keep for keep in wanted))
         return total
 
-    def logs(moved: WorkingFit) -> FloatArray:
-        return np.log(np.maximum(mean_variances(at(moved), rows, wanted), np.finfo(float).tiny))
+    def variances(moved: WorkingFit) -> FloatArray:
+        return mean_variances(at(moved), rows, wanted)
 
-    slopes, spread = np.zeros((0, len(rows.columns))), np.zeros(len(rows.columns))
+    def logs(moved: WorkingFit) -> FloatArray:
+        return np.log(np.maximum(variances(moved), np.finfo(float).tiny))
+
+    slopes = log_slopes = np.zeros((0, len(rows.columns)))
     if nearby.pairs:
-        slopes, spread = nearby.slopes(predicted), nearby.spread(logs)
+        slopes, log_slopes = nearby.slopes(predicted), nearby.slopes(logs)
     squares = effect_variances(model, rows, wanted)
     squares += _of_parameters(fit, model, rows, wanted, slopes)
     separated = rows.columns[:, [fit.spec.fixed[place] for place in fit.separated]]
     squares[(separated != 0.0).any(axis=1)] = np.nan
-    with np.errstate(divide="ignore"):
-        degrees = 2.0 / spread
-    return PredictionErrors(squares, np.maximum(LEAST_DEGREES, degrees))
+    return PredictionErrors(squares, variances(working), log_slopes, nearby.covariance, 0.0)
 
 
 def _moved(fit: GeneralizedFit) -> MovedFits:
