@@ -113,6 +113,7 @@ def bootstrap(
     n_samples: int = 1000,
     *,
     kind: BootstrapKind = "parametric",
+    random: Literal["new", "fitted"] = "new",
     statistic: Statistic | None = None,
     X: Any = None,
     y: Any = None,
@@ -135,6 +136,9 @@ def bootstrap(
         effects and residuals resampled, after both were centred and given the estimated
         covariances (linear models only); or whole levels of the outermost factor, drawn with
         replacement.
+    random : {"new", "fitted"}, default="new"
+        Random effects of a parametric bootstrap: new ones in every replicate, or those of the fit,
+        which is then about these groups and not about others (lme4's ``use.u``).
     statistic : callable, default=None
         Further quantities: a function of a fit, such as ``fit_`` of the model, that returns a
         number, an array, a Series or a dict of numbers.
@@ -159,7 +163,8 @@ def bootstrap(
     ValueError
         For an unknown kind, if rows are needed and not given or are not those of the fit, if the
         fit left no residual or its likelihood has no maximum, for weights of drawn responses that
-        are no whole numbers, and for "cases" with crossed factors.
+        are no whole numbers, for "cases" with crossed factors, and for random="fitted" of another
+        kind than "parametric".
 
     See Also
     --------
@@ -200,9 +205,13 @@ def bootstrap(
     kinds = get_args(BootstrapKind)
     if kind not in kinds:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, kinds))}")
+    if random not in ("new", "fitted"):
+        raise ValueError(f"random={random!r} is neither 'new' nor 'fitted'")
+    if random == "fitted" and kind != "parametric":
+        raise ValueError(f"random='fitted' is for kind='parametric', and not for kind={kind!r}")
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: at least one replicate is needed")
-    replicator = _replicator(model, kind, statistic, (X, y, sample_weight, groups))
+    replicator = _replicator(model, kind, statistic, (X, y, sample_weight, groups), random)
     blocks = in_blocks(
         replicator,
         n_samples,
@@ -231,21 +240,25 @@ def bootstrap(
 
 
 def _replicator(
-    model: Any, kind: BootstrapKind, statistic: Statistic | None, rows: GivenRows
+    model: Any,
+    kind: BootstrapKind,
+    statistic: Statistic | None,
+    rows: GivenRows,
+    random: str,
 ) -> Replicator:
     """Return what makes replicates of a model; `rows` are X, y, sample_weight and groups."""
     fit = determined_any_fit_of(model)
     parameters = parameters_of(fit)
     if isinstance(fit, NonlinearFit):
-        return NonlinearReplicator.of(model, kind, statistic, rows, parameters)
+        return NonlinearReplicator.of(model, kind, statistic, rows, parameters, random)
     if isinstance(fit, Fit):
         check_exact(fit, "a bootstrap")
         if isinstance(fit, ResidualFit):
-            return _residual_replicator(model, fit, kind, statistic, rows)
+            return _residual_replicator(model, fit, kind, statistic, rows, random)
         found = None
         if rows[0] is not None or kind != "parametric":
             found = rows_of_fit(model, *rows, f"kind={kind!r}")
-        return LinearReplicator(fit, kind, found, statistic, parameters)
+        return LinearReplicator(fit, kind, found, statistic, parameters, random)
     if kind == "residual":
         raise ValueError(
             "kind='residual' is for linear models: residuals of others differ in their "
@@ -255,11 +268,16 @@ def _replicator(
     observations = observations_of_fit(model, *rows, "the bootstrap of a generalized model")
     if kind == "parametric":
         observations = one_response_a_row(observations)
-    return GeneralizedReplicator(fit, kind, observations, statistic, parameters)
+    return GeneralizedReplicator(fit, kind, observations, statistic, parameters, random)
 
 
 def _residual_replicator(
-    model: Any, fit: ResidualFit, kind: str, statistic: Statistic | None, rows: GivenRows
+    model: Any,
+    fit: ResidualFit,
+    kind: str,
+    statistic: Statistic | None,
+    rows: GivenRows,
+    random: str,
 ) -> Replicator:
     if kind != "parametric":
         raise ValueError(
@@ -267,7 +285,7 @@ def _residual_replicator(
             "differ by the residual structure: use kind='parametric'"
         )
     found, residual = series_of_fit(model, *rows, "the bootstrap of a residual structure")
-    return ResidualReplicator(fit, found, residual, statistic, parameters_of(fit))
+    return ResidualReplicator(fit, found, residual, statistic, parameters_of(fit), random)
 
 
 def bootstrap_intervals(

@@ -87,6 +87,7 @@ class LinearReplicator:
     rows: Rows | None  # None where replicates are drawn without rows
     statistic: Statistic | None
     parameters: list[Component]  # what is tabulated
+    random: str = "new"  # random effects of drawn responses: new ones, or the "fitted"
 
     @property
     def block_size(self) -> int:
@@ -124,9 +125,9 @@ class LinearReplicator:
             assert self.rows is not None
             return resample_residuals(self.fit, self.rows, n_samples, generator)
         if self.rows is not None:
-            return responses_of_rows(self.fit, self.rows, n_samples, generator)
+            return responses_of_rows(self.fit, self.rows, n_samples, generator, self.random)
         try:
-            return draw_responses(self.fit, n_samples, generator)
+            return draw_responses(self.fit, n_samples, generator, self.random)
         except NeedsRowsError as error:
             raise ValueError(f"{error}: bootstrap(model, X=X, y=y, ...)") from None
 
@@ -140,6 +141,7 @@ class ResidualReplicator:
     residual: ResidualRows  # of the same rows
     statistic: Statistic | None
     parameters: list[Component]  # what is tabulated
+    random: str = "new"  # random effects of drawn responses: new ones, or the "fitted"
 
     @property
     def block_size(self) -> int:
@@ -148,7 +150,7 @@ class ResidualReplicator:
 
     def __call__(self, n_samples: int, generator: np.random.Generator) -> RefittedBlock:
         """Draw and refit a block."""
-        drawn = draw_rows(self.fit, self.rows, self.residual, n_samples, generator)
+        drawn = draw_rows(self.fit, self.rows, self.residual, n_samples, generator, self.random)
         found = [refit_rows(self.fit, self.rows, self.residual, y) for y in drawn.T]
         statistics = []
         if self.statistic is not None:
@@ -168,6 +170,7 @@ class GeneralizedReplicator:
     observations: Observations  # each with a response of its own, if these are drawn
     statistic: Statistic | None
     parameters: list[Component]  # what is tabulated
+    random: str = "new"  # random effects of drawn responses: new ones, or the "fitted"
 
     @property
     def block_size(self) -> int:
@@ -192,7 +195,9 @@ class GeneralizedReplicator:
         self, n_samples: int, generator: np.random.Generator
     ) -> Iterator[Observations | None]:
         if self.kind == "parametric":
-            yield from draw_observations(self.fit, self.observations, n_samples, generator)
+            yield from draw_observations(
+                self.fit, self.observations, n_samples, generator, self.random
+            )
             return
         rows, offset = self.observations.given, self.observations.offset
         factor = outer_factor(self.fit, "kind='parametric'")
@@ -253,6 +258,7 @@ class NonlinearReplicator:
     rows: tuple[Any, Any, Any]  # X, sample_weight and groups
     statistic: Statistic | None
     parameters: list[Component]  # what is tabulated
+    random: str = "new"  # random effects of drawn responses: new ones, or the "fitted"
 
     @classmethod
     def of(
@@ -262,6 +268,7 @@ class NonlinearReplicator:
         statistic: Statistic | None,
         rows: tuple[Any, Any, Any, Any],  # X, y, sample_weight and groups
         parameters: list[Component],
+        random: str = "new",
     ) -> NonlinearReplicator:
         """Prepare the rows. Raises ValueError without X, and for another kind than "parametric"."""
         if kind != "parametric":
@@ -276,7 +283,7 @@ class NonlinearReplicator:
             )
         again = copy(model)
         again.start = model._fitted.start_again
-        return cls(again, (X, weights, groups), statistic, parameters)
+        return cls(again, (X, weights, groups), statistic, parameters, random)
 
     @property
     def block_size(self) -> int:
@@ -290,7 +297,9 @@ class NonlinearReplicator:
         converged, singular = np.zeros((2, n_samples), dtype=np.bool_)
         statistics: list[pd.Series[float]] = []
         for place in range(n_samples):
-            drawn = self.model.simulate(X, groups, sample_weight=weights, random_state=generator)
+            drawn = self.model.simulate(
+                X, groups, sample_weight=weights, random_state=generator, random=self.random
+            )
             again = copy(self.model)
             try:
                 with warnings.catch_warnings():

@@ -25,14 +25,14 @@ _UNSPANNED = 1e-10  # of the largest variance: effects vary less in a direction 
 
 
 def responses_of_rows(
-    fit: Fit, rows: Rows, n_samples: int, generator: np.random.Generator
+    fit: Fit, rows: Rows, n_samples: int, generator: np.random.Generator, random: str = "new"
 ) -> Responses:
     """Draw responses from the model, row by row, and sum them.
 
-    A row of frequency weight w has one error of variance sigma^2 / w, the mean of w rows; the sum
-    of squares within it is drawn apart.
+    Random effects are as in `draw_effects`. A row of frequency weight w has one error of variance
+    sigma^2 / w, the mean of w rows; the sum of squares within it is drawn apart.
     """
-    effects, _ = draw_effects(fit, n_samples, generator)
+    effects, _ = draw_effects(fit, n_samples, generator, random)
     noise = generator.standard_normal((len(rows.columns), n_samples)) * np.sqrt(fit.sigma2)
     if rows.weights is not None:
         noise /= np.sqrt(rows.weights)[:, None]

@@ -32,16 +32,17 @@ def draw_rows(
     residual: ResidualRows,
     n_samples: int,
     generator: np.random.Generator,
+    random: str = "new",
 ) -> FloatArray:
-    """Draw responses of the rows of a fit, (n, R), in units of y."""
-    effects, _ = draw_effects(fit, n_samples, generator)
+    """Draw responses of the rows of a fit, (n, R), in units of y, effects as `draw_effects`."""
+    effects, _ = draw_effects(fit, n_samples, generator, random)
     by_level = [each.transpose(2, 0, 1) for each in effects]
     noise = np.sqrt(fit.sigma2) * draw(fit.structure, fit.phi, residual, generator, n_samples)
     if rows.weights is not None:
         noise /= np.sqrt(rows.weights)[:, None]
     means = x_beta(fit.spec, rows.columns, fit.beta)[:, None]
-    random = z_b(fit.spec, rows.columns, rows.codes, by_level).reshape(len(noise), -1)
-    return np.asarray(means + random + noise)
+    of_effects = z_b(fit.spec, rows.columns, rows.codes, by_level).reshape(len(noise), -1)
+    return np.asarray(means + of_effects + noise)
 
 
 def refit_rows(

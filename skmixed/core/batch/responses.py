@@ -38,35 +38,43 @@ class Responses:
         return len(self.squares)
 
 
-def draw_responses(fit: Fit, n_samples: int, generator: np.random.Generator) -> Responses:
-    """Draw responses from a fitted model, with new random effects.
+def draw_responses(
+    fit: Fit, n_samples: int, generator: np.random.Generator, random: str = "new"
+) -> Responses:
+    """Draw responses from a fitted model, with "new" random effects or the "fitted" ones.
 
     Raises NeedsRowsError for several factors with too many random effects.
     """
     error = ErrorSums.of(fit)
     fixed, squares, levels = error.draw(fit, n_samples, generator)
-    effects, carried = draw_effects(fit, n_samples, generator)
+    effects, carried = draw_effects(fit, n_samples, generator, random)
     return _with_effects(fit, Responses(fixed, squares, levels, effects), carried)
 
 
-def draw_effects(fit: Fit, n_samples: int, generator: np.random.Generator) -> tuple[Blocks, Blocks]:
+def draw_effects(
+    fit: Fit, n_samples: int, generator: np.random.Generator, random: str = "new"
+) -> tuple[Blocks, Blocks]:
     """Draw random effects from their estimated distribution, (k_f, R, n_levels_f) a used factor.
 
-    Returns those of the terms' columns, in raw units, and those of the stored columns that each
-    factor carries.
+    They are the modes in every draw if `random` is "fitted". Returns those of the terms' columns,
+    in raw units, and those of the stored columns that each factor carries.
     """
     undo = fit.products.undo
     effects, carried = [], []
     directions = fit.problem.directions or [None] * len(fit.lambdas)
-    zipped = zip(fit.spec.used_factors, fit.lambdas, directions, strict=True)
-    for factor, lam, related in zipped:
+    modes = fit.modes if random == "fitted" else [None] * len(fit.lambdas)
+    zipped = zip(fit.spec.used_factors, fit.lambdas, directions, modes, strict=True)
+    for factor, lam, related, known in zipped:
         block = fit.products.factors[factor]
         shape = (len(lam), n_samples * len(block.index))
-        if related is None:
-            unit = generator.standard_normal(shape)
+        if known is not None:
+            drawn = np.repeat(known.T[:, None], n_samples, axis=1).reshape(shape)
         else:
-            unit = related.draw(generator, n_samples).reshape(shape)
-        drawn = np.sqrt(fit.sigma2) * lam @ unit
+            if related is None:
+                unit = generator.standard_normal(shape)
+            else:
+                unit = related.draw(generator, n_samples).reshape(shape)
+            drawn = np.sqrt(fit.sigma2) * lam @ unit
         effects.append(drawn.reshape(len(lam), n_samples, -1))
         back = undo[np.ix_(block.columns, fit.spec.factor_columns(factor))]
         carried.append((back @ drawn).reshape(len(back), n_samples, -1))

@@ -22,6 +22,7 @@ from skmixed.estimators.reading._input_table import InputTable
 from skmixed.estimators.reading._numbers import read_positive_weights
 from skmixed.estimators.reading._prediction_rows import PredictionRows, draw_predictors
 from skmixed.estimators.reading._training_data import read_exposure, read_observed
+from skmixed.inference.parameter_values import ParameterValues
 
 Averaging = Literal["integrate", "plug-in"]
 
@@ -120,6 +121,7 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         groups: Any = None,
         *,
         sample_weight: Any = None,
+        parameters: Mapping[str, float] | None = None,
         n_samples: int = 1,
         random_state: Any = None,
         random: Literal["new", "fitted"] = "new",
@@ -138,6 +140,10 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
             Positive weights: numbers of trials of shares, whole numbers; exposures of counts, whose
             rates are then drawn. None is one trial a row. Other families have no use for them, and
             a classifier, which draws a class for every row, takes none.
+        parameters : mapping of str to float or None, default=None
+            Values of parameters in the place of the estimates, by the names that
+            `skmixed.inference.confidence_intervals` has: coefficients, ``sd_x|g`` and
+            ``cor_x.z|g`` (lme4's ``newparams``). Others stay as they are.
         n_samples : int, default=1
             Number of draws.
         random_state : None, int, RandomState or Generator, default=None
@@ -157,12 +163,12 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         NotFittedError
             Before `fit`.
         ValueError
-            As in `predict`, if labels are not given, and for weights that are not positive, or no
-            numbers of trials.
+            As in `predict`, if labels are not given, for weights that are not positive, or no
+            numbers of trials, and for parameters that the model does not have or that cannot be so.
 
         Notes
         -----
-        Coefficients, variances and the dispersion are the estimated ones.
+        Coefficients, variances and the dispersion are the estimated ones, but for `parameters`.
 
         References
         ----------
@@ -191,7 +197,8 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         source, rows, log_exposure = self._rows_to_predict(fitted, X, groups)
         weights = read_positive_weights(sample_weight, len(rows.columns))
         generator = generator_of(random_state)
-        etas = draw_predictors(fitted.fit, source, rows, n_samples, random, generator)
+        values = None if parameters is None else ParameterValues.of(fitted.fit, parameters)
+        etas = draw_predictors(fitted.fit, source, rows, n_samples, random, generator, values)
         if log_exposure is not None:
             etas += log_exposure[:, None]
         family, phi = fitted.fit.family, fitted.fit.phi

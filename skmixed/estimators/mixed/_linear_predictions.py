@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Literal, overload
 
@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_scalar
 
 from skmixed.core.linalg import FloatArray, generator_of
+from skmixed.core.model.spec import Weighting
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.surroundings import surroundings
 from skmixed.core.rows.prediction_errors import PredictionErrors, mean_variances
@@ -23,18 +24,21 @@ from skmixed.estimators.mixed._diagnosis import check_residual
 from skmixed.estimators.mixed._following_rows import FollowingRows, columns_needed
 from skmixed.estimators.mixed._linear_state import LinearState
 from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
+from skmixed.estimators.reading._numbers import read_weights
 from skmixed.estimators.reading._prediction_rows import (
     PredictionRows,
     prediction_pivots,
     simulate_rows,
 )
 from skmixed.inference.fixed_effects.testing import check_probability
+from skmixed.inference.parameter_values import ParameterValues
 
 
 class LinearPredictions(FittedEstimator[LinearState]):
     """What a fitted linear mixed model says of new rows."""
 
     handle_unknown: UnknownLevels
+    weighting: Weighting
 
     __metadata_request__predict: ClassVar = {"groups": True, "interval": True}
 
@@ -328,6 +332,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
         X: Any,
         groups: Any = None,
         *,
+        sample_weight: Any = None,
+        parameters: Mapping[str, float] | None = None,
         n_samples: int = 1,
         random_state: Any = None,
         random: Literal["new", "fitted"] = "new",
@@ -341,6 +347,14 @@ class LinearPredictions(FittedEstimator[LinearState]):
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
             Labels, if they were given as `groups` to `fit`. Rows of one label share an effect,
             whether or not the model knows it; a row with a missing label has one of its own.
+        sample_weight : None or array-like of shape (n,), default=None
+            Positive precisions, of a model with ``weighting="precision"``: the residual variance of
+            a row is sigma^2 by its weight.
+        parameters : mapping of str to float or None, default=None
+            Values of parameters in the place of the estimates, by the names that
+            `skmixed.inference.confidence_intervals` has: coefficients, ``sd_x|g``, ``cor_x.z|g``
+            and ``sigma`` (lme4's ``newparams``). Others stay as they are, and so do the BLUPs of
+            ``random="fitted"``.
         n_samples : int, default=1
             Number of draws.
         random_state : None, int, RandomState or Generator, default=None
@@ -362,7 +376,9 @@ class LinearPredictions(FittedEstimator[LinearState]):
         NotFittedError
             Before `fit`.
         ValueError
-            As in `predict`, if labels are not given, and if the fit left no residual.
+            As in `predict`, if labels are not given, if the fit left no residual, for weights that
+            are not positive or no precisions, and for parameters that the model does not have or
+            that cannot be so.
 
         See Also
         --------
@@ -370,8 +386,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
 
         Notes
         -----
-        Coefficients and variances are the estimated ones; `skmixed.inference.sim` draws
-        coefficients too.
+        Coefficients and variances are the estimated ones, but for `parameters`;
+        `skmixed.inference.sim` draws coefficients too.
 
         References
         ----------
@@ -395,8 +411,29 @@ class LinearPredictions(FittedEstimator[LinearState]):
         names = () if structure is None else structure.parts.columns
         source, rows = fitted.predictor.read(self, X, groups, "all", residual=names)
         check_residual(fitted.fit)
+        weights = self._precisions(sample_weight, source.n_rows)
+        values = None if parameters is None else ParameterValues.of(fitted.fit, parameters)
         generator = generator_of(random_state)
-        return simulate_rows(fitted.fit, source, rows, n_samples, random, generator)
+        return simulate_rows(
+            fitted.fit, source, rows, n_samples, random, generator, values, weights
+        )
+
+    def _precisions(self, sample_weight: Any, n_rows: int) -> FloatArray | None:
+        """Read the weights of rows to be drawn, (n,)."""
+        weights = read_weights(sample_weight, n_rows)
+        if weights is None:
+            return None
+        if self.weighting != "precision":
+            raise ValueError(
+                "sample_weight counts rows where weighting='frequency', and a row that is drawn is "
+                "one: repeat the rows, or fit with weighting='precision'"
+            )
+        if not weights.all():
+            raise ValueError(
+                f"sample_weight is 0 in row {int(np.argmin(weights))}: nothing is observed there, "
+                "leave such rows out"
+            )
+        return weights
 
 
 def half_widths(

@@ -31,6 +31,7 @@ from skmixed.estimators.reading._chosen_effects import ChosenEffects
 from skmixed.estimators.reading._columns import Columns
 from skmixed.estimators.reading._input_table import read_groups, refuse_unknown
 from skmixed.estimators.reading._training_data import read_new_data, warn_about_kinds
+from skmixed.inference.parameter_values import ParameterValues
 
 _REPLICATES_AT_ONCE = 250  # refitted in lock-step; draws depend on it, memory grows with it
 
@@ -242,15 +243,19 @@ def simulate_rows(
     n_samples: int,
     random: str,
     generator: np.random.Generator,
+    values: ParameterValues | None = None,  # parameters in the place of the estimates
+    weights: FloatArray | None = None,  # (n,), precisions
 ) -> FloatArray:
     """Draw responses of rows, (n, n_samples), in units of y, as `draw_predictors` has them."""
-    drawn = draw_predictors(fit, source, predicted, n_samples, random, generator)
+    drawn = draw_predictors(fit, source, predicted, n_samples, random, generator, values)
     noise = generator.standard_normal(drawn.shape)
     design = predicted.by.design.residual
     if design is not None and isinstance(fit, ResidualFit):
         rows = design.drawn_rows(source.residual, source.n_rows)
         noise = fit.structure.coloured(fit.phi, rows, noise)
-    return drawn + np.sqrt(fit.sigma2) * noise
+    if weights is not None:
+        noise /= np.sqrt(weights)[:, None]
+    return drawn + (np.sqrt(fit.sigma2) if values is None else values.sigma) * noise
 
 
 def draw_predictors(
@@ -260,22 +265,29 @@ def draw_predictors(
     n_samples: int,
     random: str,
     generator: np.random.Generator,
+    values: ParameterValues | None = None,  # parameters in the place of the estimates
 ) -> FloatArray:
     """Draw X beta + Z b of rows, offsets in it, (n, n_samples).
 
     Curves of all rows are as estimated. The effects of known levels are drawn too if `random` is
     "new", and are their modes if it is "fitted". Raises ValueError if labels are not given.
     """
+    by, roots = predicted.by, [np.sqrt(fit.sigma2) * lam for lam in fit.lambdas]
+    if values is not None:
+        estimates, roots = replace(by.estimates, beta=values.beta), values.roots
+        predicted = replace(predicted, by=replace(by, estimates=estimates))
     drawn = np.repeat(predicted.fixed_part()[:, None], n_samples, axis=1)
     for position, factor in enumerate(fit.spec.used_factors):
         if predicted.is_whole[position]:
             continue
         if fit.spec.members(factor):
             drawn += _drawn_of_members(
-                fit, position, source, predicted, n_samples, random, generator
+                fit, position, source, predicted, n_samples, random, generator, roots[position]
             )
             continue
-        effects = drawn_effects(fit, position, source, predicted, n_samples, random, generator)
+        effects = drawn_effects(
+            fit, position, source, predicted, n_samples, random, generator, roots[position]
+        )
         for column, place in enumerate(fit.spec.factor_columns(factor)):
             drawn += predicted.columns[:, place, None] * effects[:, column]
     return drawn
@@ -289,6 +301,7 @@ def _drawn_of_members(
     n_samples: int,
     random: str,
     generator: np.random.Generator,
+    root: FloatArray,  # (k, k), of the covariance of its effects
 ) -> FloatArray:
     """Draw Z b of rows for one factor, (n, n_samples), as `draw_predictors` has it."""
     factor = fit.spec.used_factors[position]
@@ -296,13 +309,12 @@ def _drawn_of_members(
     membership = by.design.memberships[name]
     _, weights = membership.with_others(source.groups, source.n_rows)
     n_levels = len(membership.labels)
-    lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
     total, start = np.zeros((source.n_rows, n_samples)), 0
     n_others, names = weights.shape[1] - n_levels, by.design.layout.columns
     for term in fit.spec.factor_terms(factor):
         stop, size = start + len(term.columns), term.copies
         drawn = [membership.draw(generator, n_others, n_samples) for _ in term.effects]
-        effects = np.tensordot(lam[start:stop:size, start:stop:size], np.stack(drawn), axes=1)
+        effects = np.tensordot(root[start:stop:size, start:stop:size], np.stack(drawn), axes=1)
         if random == "fitted":
             modes = by.estimates.effects[position][0, start:stop].reshape(-1, size)
             effects[:, :n_levels] = membership.of_levels(modes)[:, :, None]
@@ -321,6 +333,7 @@ def drawn_effects(
     n_samples: int,
     random: str,
     generator: np.random.Generator,
+    root: FloatArray | None = None,  # (k, k), of their covariance, by default the estimated one
 ) -> FloatArray:
     """Draw random effects for every row's level of a factor, (n, k, n_samples).
 
@@ -331,7 +344,7 @@ def drawn_effects(
     codes = predicted.codes[factor]
     known = codes != UNKNOWN
     numbers = numbers_to_draw(source.groups, predicted.indexes[factor].key)
-    lam = np.sqrt(fit.sigma2) * fit.lambdas[position]
+    lam = np.sqrt(fit.sigma2) * fit.lambdas[position] if root is None else root
     shape = (numbers.max(initial=-1) + 1, len(lam), n_samples)
     effects = np.einsum("ab,lbs->las", lam, generator.standard_normal(shape))[numbers]
     directions = fit.problem.directions if isinstance(fit, Fit) else ()

@@ -120,15 +120,24 @@ class GeneralizedRefits:
 
 
 def draw_observations(
-    fit: GeneralizedFit, observations: Observations, n_samples: int, generator: np.random.Generator
+    fit: GeneralizedFit,
+    observations: Observations,
+    n_samples: int,
+    generator: np.random.Generator,
+    random: str = "new",
 ) -> Iterator[Observations | None]:
-    """Yield the rows of a fit with responses drawn from it; None where one is impossible."""
-    rows = observations.given
+    """Yield the rows of a fit with responses drawn from it; None where one is impossible.
+
+    Random effects are drawn, too, or are their modes if `random` is "fitted".
+    """
+    rows, modes = observations.given, fit.modes
     for _ in range(n_samples):
-        effects = [
-            generator.standard_normal((len(modes), len(lam))) @ lam.T
-            for modes, lam in zip(fit.modes, fit.lambdas, strict=True)
-        ]
+        effects = modes
+        if random == "new":
+            effects = [
+                generator.standard_normal((len(known), len(lam))) @ lam.T
+                for known, lam in zip(modes, fit.lambdas, strict=True)
+            ]
         eta = linear_predictor(fit.spec, rows.columns, rows.codes, fit.beta, effects)
         if observations.offset is not None:
             eta += observations.offset
