@@ -203,7 +203,8 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
         pay (measured in docs/benchmarks/scaling.md).
     verbose : int, default=0
         Print a line an iteration if 1 or more; `skmixed.distributed.fit` shows a progress bar of
-        the rows, too.
+        the rows, too. With 0, a fit of crossed factors that takes more than five seconds logs one
+        line with its size and about how long it will take, to the logger "skmixed".
 
     Attributes
     ----------

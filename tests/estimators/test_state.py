@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -349,9 +350,40 @@ def test_verbose_prints_a_line_an_iteration(capsys):
     MixedLinearRegressor("(x | school)", verbose=1).fit(NAMED.drop(columns="class"), Y)
     lines = capsys.readouterr().out.splitlines()
     assert lines
-    assert all(line.startswith("criterion ") for line in lines)
+    assert all(
+        re.match(r"(several starts at once: |start \d of \d: )?criterion ", each) for each in lines
+    )
     MixedLinearRegressor("(x | school)").fit(NAMED.drop(columns="class"), Y)
     assert capsys.readouterr().out == ""
+
+
+def test_verbose_numbers_the_starts(capsys):
+    rng = np.random.default_rng(0)  # two correlated columns on sixty levels: other starts are tried
+    g = np.repeat(np.arange(60), 5)
+    x = rng.standard_normal((300, 2))
+    y = (rng.standard_normal((60, 2))[g] * x).sum(axis=1) + rng.standard_normal(300)
+    X = pd.DataFrame({"x": x[:, 0], "z": x[:, 1], "g": g, "h": rng.permutation(g)})
+    MixedLinearRegressor("(x | g) + (z | h)", verbose=1).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("criterion ")
+    assert any(
+        re.match(r"(several starts at once|start 2 of \d): criterion ", each) for each in lines
+    )
+
+
+def test_a_long_crossed_fit_says_once_how_long_it_takes(monkeypatch, caplog):
+    monkeypatch.setattr("skmixed.estimators.mixed._search_lines._UNSAID_SECONDS", 0.0)
+    rng = np.random.default_rng(1)
+    X = pd.DataFrame({"g": rng.integers(30, size=400), "h": rng.integers(20, size=400)})
+    y = rng.standard_normal(30)[X["g"]] + rng.standard_normal(20)[X["h"]] + rng.standard_normal(400)
+    MixedLinearRegressor("(1 | g) + (1 | h)").fit(X, y)
+    assert len(caplog.records) == 1
+    assert "a dense matrix of 20 x 20 random effects" in caplog.text
+    assert re.search(r"About \d+ s to go", caplog.text)
+    for quiet in ({"solver": "newton"}, {"verbose": 1}):
+        caplog.clear()
+        MixedLinearRegressor("(1 | g) + (1 | h)", **quiet).fit(X, y)
+        assert not caplog.records
 
 
 def test_warnings_point_at_the_call_of_fit():

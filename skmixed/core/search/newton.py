@@ -143,10 +143,12 @@ class Newton:
         self, problem: Problem, found: Evaluation, report: SolverReport
     ) -> tuple[Evaluation, SolverReport]:
         """Search from the few other starts that promise something."""
-        spent = report.n_evaluations
-        for other in other_starts(found):
+        spent, others = report.n_evaluations, other_starts(found)
+        for number, other in enumerate(others, start=2):
             try:
-                again, second = self._search(problem, other, known=found)
+                again, second = self._search(
+                    problem, other, known=found, numbered=(number, len(others) + 1)
+                )
             except LostPrecisionError:
                 continue
             spent += second.n_evaluations
@@ -196,10 +198,15 @@ class Newton:
             return np.inf
 
     def _search(
-        self, problem: Problem, start: Blocks, known: Evaluation | None = None
+        self,
+        problem: Problem,
+        start: Blocks,
+        known: Evaluation | None = None,
+        numbered: tuple[int, int] = (1, 1),
     ) -> tuple[Evaluation, SolverReport]:
         """Search from covariances, as long as that does not lead to where an end is known."""
         search = ThetaSearch(problem, self)
+        search.numbered = numbered
         search.start(start)
         most = self._most_evaluations(problem, len(search.theta))
         if most < self.max_iter:

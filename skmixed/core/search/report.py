@@ -21,6 +21,7 @@ class Iteration:
     step: float  # length in theta, in scaled units
     accepted: bool  # whether the step was taken
     seconds: float  # since the search began
+    start: tuple[int, int] = (1, 1)  # its number, 0 for several at once, and of all
 
 
 @dataclass(frozen=True, slots=True, eq=False)

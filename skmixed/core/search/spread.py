@@ -144,7 +144,8 @@ class _SpreadSearch(StackSearch):
         criterion = float(self.point.criterion[lowest]) + self.problem.constant
         slope = float(np.linalg.norm(self.point.slope[lowest]))
         seconds = time.perf_counter() - self.began
-        self.trace.append(Iteration(criterion, slope, float(self.radius[lowest]), True, seconds))
+        step, of = float(self.radius[lowest]), len(self.radius)
+        self.trace.append(Iteration(criterion, slope, step, True, seconds, (0, of)))
         return len(self.trace)
 
     def kept(self, active: IntArray) -> IntArray:

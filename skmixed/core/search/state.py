@@ -58,6 +58,7 @@ class SearchState:
         self.problem = problem
         self._callback = settings.callback
         self.began = time.perf_counter()
+        self.numbered = (1, 1)  # of this start and of all
         self.trace: list[Iteration] = []
         self.n_evaluations = 0
         self.confounded: tuple[int, ...] = ()
@@ -156,7 +157,7 @@ class SearchState:
     def record(self, criterion: float, gradient_norm: float, step: float, accepted: bool) -> None:
         """Write a line of the trace."""
         seconds = time.perf_counter() - self.began
-        line = Iteration(criterion, gradient_norm, step, accepted, seconds)
+        line = Iteration(criterion, gradient_norm, step, accepted, seconds, self.numbered)
         self.trace.append(line)
         if self._callback is not None:
             self._callback(line)

@@ -14,7 +14,6 @@ from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.residual.structure import ResidualStructure
 from skmixed.core.residual.visits.visits_fit import VisitsFit
-from skmixed.core.search.report import Iteration
 from skmixed.core.sums.crossproducts import CrossProducts
 from skmixed.core.sums.layout import CONSTANT
 from skmixed.exceptions import LostPrecisionWarning, UnidentifiedWarning, warn
@@ -363,14 +362,4 @@ def position_hint(name: str, by_position: Sequence[str]) -> str:
     return (
         f". {name!r} is a grouping column by its position in an array; make sure that it is the "
         "one you mean, also where a meta-estimator hands on some of the columns only"
-    )
-
-
-def print_iteration(line: Iteration) -> None:
-    """Print one line of the trace of a search."""
-    mark = "" if line.accepted else " (rejected)"
-    criterion = "" if np.isnan(line.criterion) else f"criterion {line.criterion:.6f}  "
-    print(
-        f"{criterion}gradient {line.gradient_norm:.2e}  step {line.step:.2e}  "
-        f"{line.seconds:.3f} s{mark}"
     )

@@ -26,11 +26,11 @@ from skmixed.design.records import stored, write
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.mixed._diagnosis import (
     position_hint,
-    print_iteration,
     warn_about_shared_columns,
 )
 from skmixed.estimators.mixed._mixed_state import MixedAttributes, MixedState
 from skmixed.estimators.mixed._relations import of_columns
+from skmixed.estimators.mixed._search_lines import print_iteration
 from skmixed.estimators.reading._prediction_rows import MixedEstimates
 from skmixed.estimators.reading._training_data import TrainingData, with_exposure
 from skmixed.exceptions import ApproximationWarning, UnidentifiedWarning, warn

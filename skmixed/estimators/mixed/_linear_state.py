@@ -40,11 +40,11 @@ from skmixed.estimators.mixed._diagnosis import (
     check_search_of_prior,
     check_sizes,
     check_weights,
-    print_iteration,
     warn_about,
 )
 from skmixed.estimators.mixed._mixed_state import MixedState, NoiseAttributes
 from skmixed.estimators.mixed._relations import of_members, related
+from skmixed.estimators.mixed._search_lines import LongSearchNotice, print_iteration
 from skmixed.estimators.mixed._series_ends import SeriesEnds
 from skmixed.estimators.reading._prediction_rows import LinearEstimates
 from skmixed.estimators.reading._training_data import TrainingData
@@ -262,7 +262,10 @@ def search_of(model: Any, products: CrossProducts, spec: ModelSpec) -> tuple[Sol
         return newton, ""
     iterative = IterativeSolver(tol=model.tol, max_iter=most, callback=callback)
     if model.solver == "auto":
-        return choose(products, spec, newton, iterative)
+        solver, reason = choose(products, spec, newton, iterative)
+        if reason and solver is newton and callback is None:
+            return replace(newton, callback=LongSearchNotice(reason)), reason
+        return solver, reason
     em = EM(tol=model.tol, max_iter=model.max_iter or _MOST_EM_STEPS, callback=callback)
     return (em if model.solver == "em" else iterative), ""
 

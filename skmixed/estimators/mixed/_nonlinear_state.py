@@ -27,10 +27,10 @@ from skmixed.estimators.mixed._diagnosis import (
     check_counts,
     check_effects,
     check_weights,
-    print_iteration,
     warn_about_shared_columns,
 )
 from skmixed.estimators.mixed._mixed_state import MixedState, NoiseAttributes
+from skmixed.estimators.mixed._search_lines import print_iteration
 from skmixed.estimators.reading._curve_data import CurveData, CurveRecipe, start_values
 from skmixed.estimators.reading._input_table import refuse_unknown
 from skmixed.estimators.reading._prediction_rows import LinearEstimates

@@ -1,0 +1,48 @@
+"""What is said of a search while it goes on."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from skmixed.core.search.report import Iteration
+
+_UNSAID_SECONDS = 5.0  # seconds before which nobody wonders
+_TYPICAL = 8  # evaluations of a search by Newton's method from MINQUE(0), as `CrossedCost` has it
+
+
+def print_iteration(line: Iteration) -> None:
+    """Print one line of the trace of a search."""
+    number, all_starts = line.start
+    start = f"start {number} of {all_starts}: " if number > 1 else ""
+    start = start if number else "several starts at once: "
+    mark = "" if line.accepted else " (rejected)"
+    criterion = "" if np.isnan(line.criterion) else f"criterion {line.criterion:.6f}  "
+    print(
+        f"{start}{criterion}gradient {line.gradient_norm:.2e}  step {line.step:.2e}  "
+        f"{line.seconds:.3f} s{mark}"
+    )
+
+
+class LongSearchNotice:
+    """Log once, after a few seconds, how large a search of crossed factors is, and what is left."""
+
+    def __init__(self, size: str) -> None:
+        self.size = size
+        self.n_evaluations = 1  # where the search begins
+        self.is_said = False
+
+    def __call__(self, line: Iteration) -> None:
+        """Look at the time."""
+        self.n_evaluations += 1
+        if self.is_said or line.seconds < _UNSAID_SECONDS:
+            return
+        self.is_said = True
+        left = line.seconds / self.n_evaluations * max(_TYPICAL - self.n_evaluations, 1)
+        logging.getLogger("skmixed").warning(
+            "A long fit of crossed factors: %s. About %.0f s to go; verbose=1 shows every step, "
+            "and solver='iterative' is approximate and faster",
+            self.size,
+            left,
+        )
