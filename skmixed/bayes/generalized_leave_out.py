@@ -10,9 +10,9 @@ from skmixed.bayes.generalized_draws import GeneralizedDraws
 from skmixed.bayes.generalized_sampling import generalized_draws_of
 from skmixed.bayes.left_out_means import LeftOutError, LeftOutMeans, refitted_density
 from skmixed.core.generalized.approximation.observations import Observations
-from skmixed.core.linalg import BoolArray, FloatArray, generator_of
+from skmixed.core.linalg import BoolArray, FloatArray, IntArray, generator_of
 from skmixed.core.posterior.level_integrals import LevelIntegrals
-from skmixed.core.posterior.level_leave_out import counts_of, densities_without
+from skmixed.core.posterior.level_leave_out import counts_of, densities_of_levels, densities_without
 from skmixed.core.posterior.pareto_tail import UNTRUSTED
 from skmixed.core.sums.layout import Rows
 
@@ -28,19 +28,14 @@ def generalized_left_out(
     integrated; over these densities are averaged by smoothed weights, and where the weights have
     too heavy a tail, the posterior is sampled without the row.
     """
-    integrals = LevelIntegrals.of(observations, draws.fit)
-    if integrals is None:
-        raise ValueError(
-            "rows are left out of generalized models of one factor with at most three random "
-            "columns, whose effects are integrated by quadrature: compare models by their evidence"
-        )
+    integrals = _integrals(observations, draws, "rows")
     densities = densities_without(integrals, draws.points(draws.nodes.means, draws.nodes.phi))
     means, counts, error = LeftOutMeans.of(densities), counts_of(observations), LeftOutError()
     elpd, is_poor = means.elpd, means.shapes > UNTRUSTED
     error.add_means(means.take(~is_poor), counts[~is_poor])
     generator = generator_of(random_state)
     for row in np.flatnonzero(is_poor):
-        rest = _without(observations, int(row), counts)
+        rest = _without(observations, np.array([row]), counts)
         again = generalized_draws_of(draws.model, rest, draws.prior, REFIT_DRAWS, 4, generator)
         points = draws.points(again.nodes.means, again.nodes.phi)
         values = densities_without(integrals, points)[:, row]
@@ -53,19 +48,61 @@ def generalized_left_out(
     return elpd, means.shapes, is_poor, counts, error.total
 
 
-def _without(observations: Observations, row: int, counts: FloatArray) -> Observations:
-    """Return the rows without one, or without one of those that it stands for.
+def generalized_levels_left_out(
+    draws: GeneralizedDraws, observations: Observations, factor: str, random_state: Any
+) -> tuple[FloatArray, FloatArray, BoolArray, float]:
+    """Leave all rows of every level out: log densities, shapes and refits, (n_levels,) each.
+
+    The Monte Carlo error of the sum is the last. Levels are independent given all parameters.
+    """
+    place = draws.fit.spec.used_factors[draws._position(factor)]
+    integrals = _integrals(observations, draws, "levels")
+    points = draws.points(draws.nodes.means, draws.nodes.phi)
+    means, error = LeftOutMeans.of(densities_of_levels(integrals, points)), LeftOutError()
+    if len(means.elpd) < 2:
+        raise ValueError(f"{factor!r} has one level, without which nothing is left")
+    elpd, is_poor = means.elpd, means.shapes > UNTRUSTED
+    error.add_means(means.take(~is_poor), np.ones(int((~is_poor).sum())))
+    generator = generator_of(random_state)
+    for level in np.flatnonzero(is_poor):
+        own = np.flatnonzero(observations.given.codes[place] == level)
+        rest = _without(observations, own, np.ones(len(observations.given.columns)))
+        again = generalized_draws_of(draws.model, rest, draws.prior, REFIT_DRAWS, 4, generator)
+        points = draws.points(again.nodes.means, again.nodes.phi)
+        elpd[level], single, shared = refitted_density(
+            (draws.log_evidence, draws.log_evidence_error),
+            (again.log_evidence, again.log_evidence_error),
+            densities_of_levels(integrals, points)[:, level],
+        )
+        error.add_single(single, 1.0, shared)
+    return elpd, means.shapes, is_poor, error.total
+
+
+def _integrals(observations: Observations, draws: GeneralizedDraws, what: str) -> LevelIntegrals:
+    """Return the effects' integrals. Raises ValueError where these are no quadratures."""
+    integrals = LevelIntegrals.of(observations, draws.fit)
+    if integrals is None:
+        raise ValueError(
+            f"{what} are left out of generalized models of one factor with at most three random "
+            "columns, whose effects are integrated by quadrature: what several factors leave of a "
+            "density has no such integral, so compare these models by their evidence"
+        )
+    return integrals
+
+
+def _without(observations: Observations, out: IntArray, counts: FloatArray) -> Observations:
+    """Return the rows without some, or without one of those that a single one stands for.
 
     Raises ValueError where these leave other fixed columns independent.
     """
     given, offset = observations.given, observations.offset
-    if counts[row] > 1.0:
+    if len(out) == 1 and counts[out[0]] > 1.0:
         assert given.weights is not None
         weights = given.weights.copy()
-        weights[row] -= 1.0
+        weights[out] -= 1.0
         rest = Rows(given.columns, given.codes, given.indexes, weights)
     else:
-        kept = np.delete(np.arange(len(given.columns)), row)
+        kept = np.delete(np.arange(len(given.columns)), out)
         rest, offset = given.take(kept), None if offset is None else offset[kept]
         codes, indexes = list(rest.codes), list(rest.indexes)
         for factor in observations.spec.used_factors:
@@ -77,7 +114,7 @@ def _without(observations: Observations, row: int, counts: FloatArray) -> Observ
     )
     if found.units.kept != observations.units.kept:
         raise ValueError(
-            f"without row {row} other fixed columns are independent of each other, so that the "
+            f"without row {out[0]} other fixed columns are independent of each other, so that the "
             "model is another one: leave columns out that hang on single rows"
         )
     return found

@@ -20,7 +20,11 @@ import numpy as np
 import pandas as pd
 
 from skmixed.bayes.generalized_draws import GeneralizedDraws
-from skmixed.bayes.generalized_leave_out import REFIT_DRAWS, generalized_left_out
+from skmixed.bayes.generalized_leave_out import (
+    REFIT_DRAWS,
+    generalized_left_out,
+    generalized_levels_left_out,
+)
 from skmixed.bayes.left_out_means import LeftOutError, LeftOutMeans, in_doubt, refitted_density
 from skmixed.bayes.levels_left_out import levels_left_out
 from skmixed.bayes.posterior_draws import PosteriorDraws
@@ -176,8 +180,10 @@ def loo(
     where the prior does not integrate to one. What is left of a difference between seeds is told
     by `monte_carlo_error`, most of it of a few rows far from what the model expects.
 
-    Levels of the only factor are left out in one pass over the rows. Those of one of several take
-    as many evaluations of the likelihood, each, as there are values of the variances.
+    Levels of the only factor are left out in one pass over the rows, those of generalized models
+    too; with several factors these have no such densities, and are refused. Levels of one of
+    several factors of a linear model take as many evaluations of the likelihood, each, as there are
+    values of the variances.
 
     References
     ----------
@@ -205,23 +211,28 @@ def loo(
     """
     model = snapshot(model)
     if isinstance(draws, GeneralizedDraws) or isinstance(mixed_fit_of(model), GeneralizedFit):
-        if leave_out is not None:
-            raise ValueError(
-                "levels of generalized models are not left out at once: leave_out=None leaves out "
-                "rows"
-            )
-        return _generalized_loo(model, draws, (X, y, sample_weight, groups), random_state)
+        given = (X, y, sample_weight, groups)
+        return _generalized_loo(model, draws, given, leave_out, random_state)
     rows = rows_of_fit(model, X, y, sample_weight, groups, "leaving rows out")
     check_draws_of(draws, model.fit_)
     return left_out(draws, rows, leave_out, random_state)
 
 
 def _generalized_loo(
-    model: Any, draws: PosteriorDraws, given: GivenRows, random_state: Any
+    model: Any,
+    draws: PosteriorDraws,
+    given: GivenRows,
+    leave_out: str | None,
+    random_state: Any,
 ) -> LeaveOneOut:
     observations = observations_of_fit(model, *given, use="leaving rows out")
     check_draws_of(draws, model.fit_)
     assert isinstance(draws, GeneralizedDraws)
+    if leave_out is not None:
+        found = generalized_levels_left_out(draws, observations, leave_out, random_state)
+        elpd, shapes, is_poor, error = found
+        levels = draws.levels(leave_out).rename(leave_out)
+        return LeaveOneOut(elpd, shapes, is_poor, np.ones(len(levels)), levels, error)
     elpd, shapes, is_poor, counts, error = generalized_left_out(draws, observations, random_state)
     return LeaveOneOut(elpd, shapes, is_poor, counts, monte_carlo_error=error)
 

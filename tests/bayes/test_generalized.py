@@ -254,7 +254,7 @@ def test_rows_left_out_are_those_of_posteriors_without_them():
     assert result.total == pytest.approx(-100.5, abs=0.5)
     observations = observations_of_fit(model, *given.values(), None, "this")
     for row in np.argsort(result.elpd)[:1]:
-        rest = _without(observations, int(row), counts_of(observations))
+        rest = _without(observations, np.array([row]), counts_of(observations))
         again = generalized_draws_of(model, rest, draws.prior, 500, 4, np.random.default_rng(0))
         points = draws.points(again.nodes.means, again.nodes.phi)
         values = densities_without(draws.integrals, points)[:, row]
@@ -395,3 +395,35 @@ def test_coefficients_alone_are_sampled():
     assert draws.log_evidence == pytest.approx(evidence, abs=4 * draws.log_evidence_error)
     weights = np.exp(log_p - logsumexp(log_p))
     assert draws.coef_mean[1] == pytest.approx(weights @ second, abs=0.03)
+
+
+def test_levels_left_out_are_those_of_models_without_them(monkeypatch):
+    rng = np.random.default_rng(0)
+    g = np.arange(40) % 5
+    X = pd.DataFrame({"x": rng.standard_normal(40), "g": g})
+    y = rng.poisson(np.exp(0.5 + 0.3 * X["x"] + 0.7 * rng.standard_normal(5)[g]))
+    model = MixedGeneralizedRegressor("(1 | g)", family="poisson").fit(X, y)
+    draws = sample(model, X=X, y=y, random_state=0)
+    found = loo(model, draws, X, y, leave_out="g", random_state=0)
+    assert list(found.levels) == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(generalized_leave_out, "UNTRUSTED", -np.inf)
+    again = loo(model, draws, X, y, leave_out="g", random_state=0)
+    assert again.is_refitted.all()
+    np.testing.assert_allclose(found.elpd, again.elpd, atol=0.5)
+    rest = g != 3
+    other = sample(
+        MixedGeneralizedRegressor("(1 | g)", family="poisson").fit(X[rest], y[rest]),
+        draws.prior,
+        X=X[rest],
+        y=y[rest],
+        random_state=1,
+    )
+    coef, sd = other.coef.reshape(-1, 2), other.parameters["sd_(Intercept)|g"].reshape(-1, 1)
+    z = np.linspace(-6.0, 6.0, 61)
+    eta = coef[:, :1] + coef[:, 1:] * X["x"].to_numpy()[~rest]
+    eta = eta[:, None] + (sd * z)[:, :, None]
+    logs = stats.poisson.logpmf(y[~rest], np.exp(eta)).sum(axis=2) + stats.norm.logpdf(z)
+    expected = np.log(np.exp(logs).sum(axis=1).mean() * (z[1] - z[0]))
+    assert again.elpd[3] == pytest.approx(expected, abs=0.15)
+    with pytest.raises(ValueError, match="'x' is no factor"):
+        loo(model, draws, X, y, leave_out="x")

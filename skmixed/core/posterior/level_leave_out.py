@@ -49,6 +49,20 @@ def densities_without(integrals: LevelIntegrals, points: ParameterPoints) -> Flo
     return found
 
 
+def densities_of_levels(integrals: LevelIntegrals, points: ParameterPoints) -> FloatArray:
+    """Return log densities of all rows of every level together at R points, (R, n_levels)."""
+    rows = _given_rows(integrals.observations)
+    found = np.empty((len(points.beta), rows.n_levels))
+    for chosen in integrals.chunks(len(points.beta)):
+        some = points.take(chosen)
+        modes = LevelModes.found(rows, some, integrals.tangent.predicted(some))
+        constants = rows.family.constants(rows.y, rows.weights, some.phi.T[:, :, None])
+        constants = np.broadcast_to(constants, (len(some.beta), len(rows.y)))
+        integrated = LevelNodes(modes, integrals.n_nodes).log_integrals()
+        found[chosen] = integrated - rows.sums(constants)
+    return found
+
+
 def counts_of(observations: Observations) -> FloatArray:
     """Return for how many rows the given ones stand, (n,), at least one."""
     given = observations.given
