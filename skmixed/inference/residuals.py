@@ -202,7 +202,7 @@ def _from_means(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, kind: ResidualKind
 ) -> FloatArray:
     """Return residuals, (n,), of a model of which its means and their deviations are known."""
-    near = residual_fit_of(any_fit_of(model))
+    near = None if hasattr(model, "posterior_") else residual_fit_of(any_fit_of(model))
     kinds = ("response", "pearson", *(() if near is None else ("normalized",)))
     is_known = near is not None or getattr(model, "residual", None) is None
     if kind not in kinds or not is_known:
