@@ -206,8 +206,9 @@ def _from_means(
     kinds = ("response", "pearson", *(() if near is None else ("normalized",)))
     is_known = near is not None or getattr(model, "residual", None) is None
     if kind not in kinds or not is_known:
+        *others, last = map(repr, kinds)
         raise TypeError(
-            f"a {type(model).__name__} has residuals of the kinds {', '.join(map(repr, kinds))}, "
+            f"a {type(model).__name__} has residuals of the kinds {', '.join(others)} and {last}, "
             f"and not of kind={kind!r}"
         )
     observed: Observed = model._observed_rows(X, y, sample_weight, groups)
