@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skmixed.core.linalg import WIDE, BoolArray, FloatArray, IntArray, block_diagonal
+from skmixed.core.linalg import WIDE, BoolArray, FloatArray, IntArray, block_diagonal, transposed
 
 _ROOT_STEP = 1e-6  # of central differences of lambda, whose entries are of the size of theta
 
@@ -59,6 +59,11 @@ class Structure(ABC):
     def lam(self, theta: FloatArray, order: IntArray) -> FloatArray:
         """Return a root of Omega, (..., k, k), lower triangular once its rows are in `order`."""
 
+    def omega(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        """Return Omega, (..., k, k)."""
+        lam = self.lam(theta, order)
+        return np.asarray(lam @ transposed(lam))
+
     @abstractmethod
     def directions(self, theta: FloatArray, order: IntArray) -> FloatArray:
         """Return the first derivatives Omega_a, (..., t, k, k)."""
@@ -66,6 +71,12 @@ class Structure(ABC):
     @abstractmethod
     def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
         """Return tr(G Omega_ab), (..., t, t), of second derivatives and a symmetric G."""
+
+    def both(
+        self, theta: FloatArray, order: IntArray, gradient: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return `directions` and `curvature`, which may share what they are made of."""
+        return self.directions(theta, order), self.curvature(theta, order, gradient)
 
     @abstractmethod
     def theta(self, omega: FloatArray, order: IntArray) -> FloatArray:
@@ -101,6 +112,11 @@ class Structure(ABC):
     def angles(self) -> BoolArray:
         """Which entries of theta, (t,), are angles, of unit one; others are as large as lambda."""
         return np.zeros(self.n_theta, dtype=np.bool_)
+
+    @property
+    def least_angle(self) -> float:
+        """The angle from which on, to a right one, a law of one angle has every correlation."""
+        return -np.pi / 2.0
 
     @property
     def rank_of_covariances(self) -> int:
@@ -175,6 +191,11 @@ class Structure(ABC):
     def read(self, lam: FloatArray) -> FloatArray:
         """Return theta in the natural order of one root of a covariance, (k, k)."""
         return self.theta(lam @ lam.T, self.natural_order)
+
+    @property
+    def has_pivots(self) -> bool:
+        """Whether any order is ever better than another."""
+        return False
 
     def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
         """Return a better pivot order, (..., k), the present one where it is good enough."""
@@ -347,6 +368,10 @@ class BlockDiagonal(Structure):
             for block, columns, _ in self.slices()
         ]
         return np.concatenate(parts, axis=-1)
+
+    @property
+    def has_pivots(self) -> bool:
+        return any(block.has_pivots for block in self.terms)
 
     def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
         parts = [

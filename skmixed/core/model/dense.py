@@ -86,28 +86,10 @@ class DenseStack:
         `orders`, (R, K), are pivot orders.
         """
         lam, q = self.structure.lam(theta, orders), len(self.right)
-        scaled = self._scaled(lam)
-        inner = self._turned(lam, scaled)
-        inner[:, range(q), range(q)] += 1.0
-        lower, is_lost = cholesky(inner)
-        turned = self._turned(lam, np.broadcast_to(self.right, (len(theta), *self.right.shape)))
-        white = _solved(lower, np.concatenate([transposed(scaled), turned], axis=2))
+        white, fixed = self._eliminated(lam)
         seen, shrunk = white[:, :, :q], white[:, :, q:]
         information = self.products - transposed(seen) @ seen
         cross = self.right - transposed(seen) @ shrunk
-        remaining = self.gram - transposed(shrunk) @ shrunk
-        log_det = 2.0 * np.log(diagonal(lower)).sum(axis=1)
-        fixed = Eliminated.of(
-            remaining,
-            self.gram[None],
-            log_det,
-            np.full(len(theta), self.nu),
-            self.reml,
-            self.sigma2,
-        )
-        fixed.criterion[is_lost] = np.inf
-        if self.penalty is not None:
-            fixed.criterion[:] += self.penalty.value(lam)
         p = self.right.shape[1] - 1
         outer = cross[:, :, :p] @ fixed.covariance @ transposed(cross[:, :, :p])
         left = information - outer
@@ -134,6 +116,39 @@ class DenseStack:
         return LockstepPoint(
             fixed.criterion, slope, hessian, gradient, fixed.to_residual, fixed.sigma2
         )
+
+    def criteria(self, theta: FloatArray, orders: IntArray) -> FloatArray:
+        """Return the criterion at every theta alone, (R,), as `evaluate` has it."""
+        return self._eliminated(self.structure.lam(theta, orders), is_alone=True)[1].criterion
+
+    def _eliminated(self, lam: FloatArray, is_alone: bool = False) -> tuple[FloatArray, Eliminated]:
+        """Return L^-1 [Lambda'A, Lambda'Z'W[X y]], (R, q, q + p + 1), and what follows of it.
+
+        Of the criterion `is_alone`, without the first q columns.
+        """
+        scaled, q = self._scaled(lam), len(self.right)
+        inner = self._turned(lam, scaled)
+        inner[:, range(q), range(q)] += 1.0
+        lower, is_lost = cholesky(inner)
+        columns = self._turned(lam, np.broadcast_to(self.right, (len(lam), *self.right.shape)))
+        if not is_alone:
+            columns = np.concatenate([transposed(scaled), columns], axis=2)
+        white = _solved(lower, columns)
+        shrunk = white[:, :, columns.shape[2] - self.right.shape[1] :]
+        remaining = self.gram - transposed(shrunk) @ shrunk
+        log_det = 2.0 * np.log(diagonal(lower)).sum(axis=1)
+        fixed = Eliminated.of(
+            remaining,
+            self.gram[None],
+            log_det,
+            np.full(len(lam), self.nu),
+            self.reml,
+            self.sigma2,
+        )
+        fixed.criterion[is_lost] = np.inf
+        if self.penalty is not None:
+            fixed.criterion[:] += self.penalty.value(lam)
+        return white, fixed
 
     def rounding(self, criterion: FloatArray, sigma2: FloatArray) -> FloatArray:
         """Return the error to expect in criteria from rounding, (R,), at residual variances."""

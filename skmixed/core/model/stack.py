@@ -88,10 +88,8 @@ class LockstepData:
         `orders`, (R, k), are pivot orders. Valid on the boundary.
         """
         lam = self.structure.lam(theta, orders)
-        level = _Levels(self, lam)
-        found = Eliminated.of(
-            level.remaining, self.gram, level.log_det, self.degrees, self.reml, self.sigma2
-        )
+        level = _Levels(self, *invertible_root(lam))
+        found = self._eliminated(level)
         derivatives = _Derivatives(self, level, found)
         if self.penalty is not None:
             found.criterion[:] += self.penalty.value(lam)
@@ -108,12 +106,20 @@ class LockstepData:
             found.sigma2,
         )
 
+    def criteria(self, theta: FloatArray, orders: IntArray) -> FloatArray:
+        """Return the criterion of every data set alone, (R,), as `evaluate` has it."""
+        lam = self.structure.lam(theta, orders)
+        found = self._eliminated(_Levels(self, lam))
+        return found.criterion + (0.0 if self.penalty is None else self.penalty.value(lam))
+
     def fixed_covariances(self, lambdas: FloatArray) -> FloatArray:
         """Return V_b of every data set, (R, p, p), at lambdas, (R, k, k)."""
-        level = _Levels(self, lambdas)
+        return self._eliminated(_Levels(self, lambdas)).covariance
+
+    def _eliminated(self, level: _Levels) -> Eliminated:
         return Eliminated.of(
             level.remaining, self.gram, level.log_det, self.degrees, self.reml, self.sigma2
-        ).covariance
+        )
 
     def rounding(self, criterion: FloatArray, sigma2: FloatArray) -> FloatArray:
         """Return the error to expect in criteria from rounding, (R,), at residual variances."""
@@ -263,28 +269,29 @@ def _is_dependent(lower: FloatArray, gram: FloatArray) -> np.ndarray:
 
 
 class _Levels:
-    """What the levels of every data set contribute to the criterion."""
+    """What the levels of every data set contribute to the criterion.
 
-    def __init__(self, stack: LockstepData, lambdas: FloatArray) -> None:
-        own = stack.own
-        root, inverse = (each.transpose(1, 2, 0)[..., None] for each in invertible_root(lambdas))
+    `root`, (R, k, k), is any root of Omega; with its inverse, the derivatives can be told too.
+    """
+
+    def __init__(self, stack: LockstepData, root: FloatArray, inverse: FloatArray | None = None):
+        own, p = stack.own, stack.fixed.shape[1]
+        root = root.transpose(1, 2, 0)[..., None]
         inner = multiply_levels(multiply_transposed(root, own), root)
         lower, half, _ = cholesky_plus_identity(inner)
-        pivots = np.log(np.stack([lower[j, j] for j in range(len(lower))]))
-        counts = stack.counts
-        logs = pivots.sum(axis=0)
-        self.log_det = 2.0 * (logs.sum(axis=1) if counts is None else logs @ counts)
+        logs = np.log(lower.diagonal()).sum(axis=-1)
+        self.log_det = 2.0 * (logs.sum(axis=1) if stack.counts is None else logs @ stack.counts)
         whitener = multiply_levels(half, root.swapaxes(0, 1))
-        back = multiply_levels(half, inverse)
-        n, n_levels = len(lambdas), own.shape[3]
-        p = stack.fixed.shape[1]
+        n, n_levels = root.shape[2], own.shape[3]
         right = np.empty((len(own), p + 1, n, n_levels))
         right[:, :p], right[:, p] = stack.fixed, stack.response
         white = multiply_levels(whitener, right)
         flat = white.transpose(2, 1, 0, 3).reshape(n, p + 1, -1)
         self.remaining = stack.gram - flat @ flat.transpose(0, 2, 1)
-        self.cross = multiply_transposed(back, white)
-        self.information = multiply_transposed(back, multiply_levels(whitener, own))
+        if inverse is not None:
+            back = multiply_levels(half, inverse.transpose(1, 2, 0)[..., None])
+            self.cross = multiply_transposed(back, white)
+            self.information = multiply_transposed(back, multiply_levels(whitener, own))
 
 
 class _Derivatives:
@@ -321,8 +328,8 @@ class _Derivatives:
     def in_theta(self, theta: FloatArray, orders: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return gradient, (R, t), and second derivatives, (R, t, t), in theta."""
         structure = self.stack.structure
-        directions = structure.directions(theta, orders)
-        hessian = self.along(directions) + structure.curvature(theta, orders, self.gradient)
+        directions, curvature = structure.both(theta, orders, self.gradient)
+        hessian = self.along(directions) + curvature
         flat = directions.reshape(*theta.shape, self.k**2)
         slope = (flat @ self.gradient.reshape(self.n, -1, 1))[:, :, 0]
         return slope, (hessian + transposed(hessian)) / 2.0

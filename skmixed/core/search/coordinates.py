@@ -68,6 +68,12 @@ class Coordinates:
             [s.curvature(theta[place], order, gradient) for (s, order, place), gradient in zipped]
         )
 
+    def both(self, theta: FloatArray, gradients: Blocks) -> tuple[Blocks, FloatArray]:
+        """Return `directions` and `curvature` together."""
+        zipped = zip(self._factors(), gradients, strict=True)
+        parts = [s.both(theta[place], order, gradient) for (s, order, place), gradient in zipped]
+        return [part[0] for part in parts], block_diagonal([part[1] for part in parts])
+
     def pivoted(self, omegas: Blocks) -> Coordinates:
         """Return better coordinates for given covariances, these where they are good enough."""
         zipped = zip(self.structures, omegas, self.orders, strict=True)
@@ -146,9 +152,8 @@ def local_model(
         point = DenseStack.of(evaluation.problem, 1).evaluate(theta[None], order[None])
         if np.isfinite(point.criterion[0]):
             return point.slope[0], point.hessian[0]
-    directions = coordinates.directions(theta)
+    directions, curvature = coordinates.both(theta, evaluation.gradient)
     slope = _slopes(directions, evaluation.gradient)
-    curvature = coordinates.curvature(theta, evaluation.gradient)
     numbered = list(enumerate(directions))
     if len(directions) == 1:
         hessian = exact_hessian(evaluation, numbered) + curvature

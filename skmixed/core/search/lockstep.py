@@ -147,8 +147,7 @@ class StackSearch:
 
     def omegas(self, which: IntArray) -> FloatArray:
         """Return the covariances of the chosen data sets, (len(which), k, k)."""
-        lambdas = self.structure.lam(self.theta[which], self.orders[which])
-        return np.asarray(lambdas @ transposed(lambdas))
+        return self.structure.omega(self.theta[which], self.orders[which])
 
     def evaluate(self, which: IntArray) -> LockstepPoint:
         """Evaluate the chosen data sets where they stand."""
@@ -208,6 +207,8 @@ class StackSearch:
 
     def pivot(self, which: IntArray) -> None:
         """Put the columns of data sets that need it into a better order."""
+        if not self.structure.has_pivots:
+            return
         omegas = self.omegas(which)
         better = self.structure.pivot(omegas, self.orders[which])
         changed = (better != self.orders[which]).any(axis=1)

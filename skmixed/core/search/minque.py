@@ -117,17 +117,23 @@ def _projected(right: FloatArray, root: FloatArray) -> FloatArray:
 
 
 def _solution(system: FloatArray, target: FloatArray) -> FloatArray:
-    """Solve a positive semidefinite system, (t, t), for (t,); the shortest of many solutions."""
+    """Solve a positive semidefinite system, (t, t), for (t,); the shortest of many solutions.
+
+    It is shortest in units in which each part explains alike: what cannot be told from the residual
+    shares its variance evenly.
+    """
+    squares = system.diagonal()
+    is_felt = squares > _RANK_CUTOFF * squares.max()
+    units = is_felt / np.sqrt(np.where(is_felt, squares, 1.0))
+    scaled = system * units[:, None] * units
     if len(system) > _MANY_EQUATIONS:
-        units = 1.0 / np.sqrt(np.maximum(system.diagonal(), _TINY_WEIGHT))
-        scaled = system * units[:, None] * units
         lower, info = lapack.dpotrf(scaled, lower=1)
         if (
             not info
             and lapack.dpocon(lower, np.abs(scaled).sum(axis=0).max(), uplo="L")[0] > _RANK_CUTOFF
         ):
             return np.asarray(units * lapack.dpotrs(lower, target * units, lower=1)[0])
-    return np.asarray(lapack.dgelss(system, target, cond=_RANK_CUTOFF)[1])
+    return np.asarray(units * lapack.dgelss(scaled, target * units, cond=_RANK_CUTOFF)[1])
 
 
 def _fill_traces(

@@ -13,6 +13,7 @@ from skmixed.core.linalg import semidefinite_cholesky
 from skmixed.core.model.dense import is_small
 from skmixed.core.model.evaluation import Evaluation
 from skmixed.core.model.problem import Problem
+from skmixed.core.search.grid import is_gridded, lowest_on_grid
 from skmixed.core.search.minque import minque_start
 from skmixed.core.search.report import Callback, SolverReport
 from skmixed.core.search.spread import spread
@@ -26,6 +27,7 @@ from skmixed.core.search.starts import (
 )
 from skmixed.core.search.state import ESCAPE_GAIN, with_larger_curves
 from skmixed.core.search.theta_search import ThetaSearch
+from skmixed.core.search.trust_region import ROUNDING_MARGIN
 from skmixed.core.search.unbounded import evaluate_bounded
 
 _SHORT = 30  # evaluations: fewer allow one search, from one start
@@ -109,8 +111,10 @@ class Newton:
         found: tuple[Evaluation, SolverReport] | None = None,
     ) -> tuple[Evaluation, SolverReport] | None:
         """Search a small problem from many starts; return the lowest end, or what was found."""
-        confounded = found[1].confounded if found else self._confounded(problem, begin)
-        many = spread(problem, [begin], confounded)
+        many = lowest_on_grid(problem, found and begin) if is_gridded(problem) else None
+        if many is None:
+            confounded = found[1].confounded if found else self._confounded(problem, begin)
+            many = spread(problem, [begin], confounded)
         if self.callback is not None:
             for line in many.trace:
                 self.callback(line)
@@ -121,12 +125,12 @@ class Newton:
             if is_higher and is_settled:
                 continue
             try:
-                again = self._search(problem, omegas)
+                again = self._search(problem, omegas, known=found and found[0])
             except LostPrecisionError:
                 continue
             spent += again[1].n_evaluations
             if found is None or _surely(again[0]) < _surely(found[0]) - ESCAPE_GAIN:
-                trace = (many.trace[0], many.trace[-1], *again[1].trace)
+                trace = (*many.trace[:1], *many.trace[-1:], *again[1].trace)
                 found = again[0], replace(again[1], trace=trace)
         return found and (found[0], _having_spent(found[1], spent))
 
@@ -236,7 +240,7 @@ def _having_spent(report: SolverReport, spent: int) -> SolverReport:
 
 def _surely(found: Evaluation) -> float:
     """Return what the criterion is at most, rounding considered."""
-    return found.criterion + found.rounding
+    return found.criterion + ROUNDING_MARGIN * found.rounding
 
 
 def _is_lower(criterion: float, found: Evaluation) -> bool:

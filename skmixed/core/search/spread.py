@@ -210,23 +210,27 @@ Term = tuple[Structure, slice, FloatArray]
 
 
 def _terms(problem: Problem) -> list[Term]:
-    """List the terms of all factors.
-
-    A natural variance is 1, but for a variance shared by columns of different size, which has one
-    for each: with it a column matters as much as the residual.
-    """
+    """List the terms of all factors."""
     terms, start = [], 0
     for factor, structure in enumerate(problem.structures):
-        sums = diagonal(problem.model.total(factor))
         for block, columns, _ in structure.slices():
-            natural = np.ones(1)
-            is_basis = block.is_curve(problem.n_levels[factor])
-            if block.one_unit and block.size > 1 and not is_basis:
-                natural = problem.n_observations / np.maximum(sums[columns], _LEAST_SUM)
-                natural = np.exp2(np.unique(np.round(np.log2(natural))))
-            terms.append((block, slice(start + columns.start, start + columns.stop), natural))
+            place = slice(start + columns.start, start + columns.stop)
+            terms.append((block, place, natural_sizes(problem, factor, block, columns)))
         start += structure.size
     return terms
+
+
+def natural_sizes(problem: Problem, factor: int, block: Structure, columns: slice) -> FloatArray:
+    """Return natural variances, (n,), of a term.
+
+    That is 1, but for a variance shared by columns of different size, which has one for each: with
+    it a column matters as much as the residual.
+    """
+    if not block.one_unit or block.size == 1 or block.is_curve(problem.n_levels[factor]):
+        return np.ones(1)
+    sums = diagonal(problem.model.total(factor))[columns]
+    natural = problem.n_observations / np.maximum(sums, _LEAST_SUM)
+    return np.exp2(np.unique(np.round(np.log2(natural))))
 
 
 def _designed(problem: Problem) -> FloatArray:

@@ -8,7 +8,9 @@ follows in theta are angles, in which the law C is smooth up to and across its b
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -43,6 +45,10 @@ _LEAST_HELD = 1e-8  # deviation that is held in the place of zero, where its roo
 _NO_SLOPE = 1e-12  # of the gradient: less is rounding of a slope of zero
 
 
+Bends = Callable[[FloatArray], FloatArray]
+"""Second derivatives of a sum of correlations, (..., m, m), as a function of its weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Correlated(Structure):
     """Omega = D C D; theta is one deviation, or the roots of k, and the angles of C."""
@@ -66,12 +72,15 @@ class Correlated(Structure):
         """Return the derivatives of C, (..., m, k, k)."""
 
     @abstractmethod
-    def second_changes(self, angles: FloatArray) -> FloatArray:
-        """Return the second derivatives of C, (..., m, m, k, k)."""
+    def bends(self, angles: FloatArray, weights: FloatArray) -> FloatArray:
+        """Return the second derivatives, (..., m, m), of a sum of the entries of C.
 
-    def both_changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return first and second derivatives of C."""
-        return self.changes(angles), self.second_changes(angles)
+        They are weighted, (..., k, k), symmetrically.
+        """
+
+    def both_changes(self, angles: FloatArray) -> tuple[FloatArray, Bends]:
+        """Return `changes`, and `bends` as a function of weights, (..., k, k)."""
+        return self.changes(angles), partial(self.bends, angles)
 
     @abstractmethod
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
@@ -126,6 +135,9 @@ class Correlated(Structure):
         own = theta[..., : self._n_own]
         return np.repeat(own, self.size, axis=-1) if self.is_homogeneous else own * own
 
+    def omega(self, theta: FloatArray, order: IntArray) -> FloatArray:
+        return self._covariance(theta)
+
     def _covariance(self, theta: FloatArray) -> FloatArray:
         d = self._sizes(theta)
         c = self.correlation(theta[..., self._n_own :])
@@ -135,26 +147,49 @@ class Correlated(Structure):
         return semidefinite_cholesky(self._covariance(theta))
 
     def directions(self, theta: FloatArray, order: IntArray) -> FloatArray:
-        d, angles = self._sizes(theta), theta[..., self._n_own :]
-        rows = self.correlation(angles) * d[..., None, :]
+        law = self._law(theta)
+        return self._directions(theta, *law[:2], law[2][0])
+
+    def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
+        return self._curvature(theta, gradient, *self._law(theta))
+
+    def both(
+        self, theta: FloatArray, order: IntArray, gradient: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        law = self._law(theta)
+        curvature = self._curvature(theta, gradient, *law)
+        return self._directions(theta, *law[:2], law[2][0]), curvature
+
+    def _law(self, theta: FloatArray) -> tuple[FloatArray, FloatArray, tuple[FloatArray, Bends]]:
+        """Return the deviations, (..., k), C, (..., k, k), and derivatives of C."""
+        angles = theta[..., self._n_own :]
+        return self._sizes(theta), self.correlation(angles), self.both_changes(angles)
+
+    def _directions(
+        self, theta: FloatArray, d: FloatArray, c: FloatArray, changes: FloatArray
+    ) -> FloatArray:
+        rows = c * d[..., None, :]
         if self.is_homogeneous:
             of_sizes = (rows + transposed(rows))[..., None, :, :]
         else:
-            units = diagonal_units(self.size)
-            half = 2.0 * theta[..., : self.size, None, None] * (units @ rows[..., None, :, :])
+            half = 2.0 * theta[..., : self.size, None, None] * diagonal_units(self.size)
+            half = half @ rows[..., None, :, :]
             of_sizes = half + transposed(half)
         outer = d[..., :, None] * d[..., None, :]
-        of_angles = outer[..., None, :, :] * self.changes(angles)
-        return np.concatenate([of_sizes, of_angles], axis=-3)
+        return np.concatenate([of_sizes, outer[..., None, :, :] * changes], axis=-3)
 
-    def curvature(self, theta: FloatArray, order: IntArray, gradient: FloatArray) -> FloatArray:
-        d, angles = self._sizes(theta), theta[..., self._n_own :]
-        c, (first, second) = self.correlation(angles), self.both_changes(angles)
-        twice = 2.0 * gradient
+    def _curvature(
+        self,
+        theta: FloatArray,
+        gradient: FloatArray,
+        d: FloatArray,
+        c: FloatArray,
+        both_changes: tuple[FloatArray, Bends],
+    ) -> FloatArray:
+        (changes, bends), twice = both_changes, 2.0 * gradient
         own = twice * c  # second derivatives in the deviations
-        mixed = ((twice[..., None, :, :] * first) @ d[..., None, :, None])[..., 0]
-        outer = gradient * d[..., :, None] * d[..., None, :]
-        of_angles = (outer[..., None, None, :, :] * second).sum(axis=(-2, -1))
+        mixed = ((twice[..., None, :, :] * changes) @ d[..., None, :, None])[..., 0]
+        of_angles = bends(gradient * d[..., :, None] * d[..., None, :])
         if self.is_homogeneous:
             own, mixed = own.sum(axis=(-2, -1), keepdims=True), mixed.sum(axis=-1, keepdims=True)
         else:

@@ -5,20 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skmixed.core.linalg import BoolArray, FloatArray, IntArray
+from skmixed.core.linalg import BoolArray, FloatArray, IntArray, diagonal
 from skmixed.core.model.covariance import read_only
-from skmixed.core.model.structures.correlated import Correlated
+from skmixed.core.model.structures.correlated import Bends, Correlated
 from skmixed.core.model.structures.linear_roots import symmetric_units
 
 _LEAST_EIGENVALUE = 0.05  # of correlations to start from, the mean one being 1
 _STRONGEST = 0.9  # autocorrelation to start from
 _STRONGEST_PARTIAL = 0.6  # the same of partial ones, of which there are several
 _NONE_LEFT = 1e-12  # of the variance: what goes before determines all that follows
+_STEP = 2.0**-100  # imaginary: its square is nothing beside any number, and it divides exactly
 _N_EXTREMES = 65  # correlations, of a whole family, of which some one is nearly the lowest
+
+
+ComplexArray = NDArray[np.complex128]
+Numbers = TypeVar("Numbers", FloatArray, ComplexArray)
+Recursion = tuple[Numbers, list[Numbers], list[Numbers]]
+"""Correlations at lags 0 to m, and what they were made of before each lag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,10 @@ class CompoundSymmetric(Correlated):
         return ((0, 1),) if self.n_angles else ()
 
     @property
+    def least_angle(self) -> float:
+        return 0.0
+
+    @property
     def _excess(self) -> float:
         return self.size / max(self.size - 1.0, 1.0)
 
@@ -54,9 +66,9 @@ class CompoundSymmetric(Correlated):
         slope = -self._excess * np.sin(2.0 * angles[..., None, None])
         return np.asarray(slope * (1.0 - np.eye(self.size)))
 
-    def second_changes(self, angles: FloatArray) -> FloatArray:
-        bend = -2.0 * self._excess * np.cos(2.0 * angles[..., None, None])
-        return _of_pairs(bend * (1.0 - np.eye(self.size)), angles)
+    def bends(self, angles: FloatArray, weights: FloatArray) -> FloatArray:
+        beside = weights.sum(axis=(-2, -1)) - diagonal(weights).sum(axis=-1)
+        return _of_one(-2.0 * self._excess * np.cos(2.0 * angles) * beside[..., None])
 
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
         if not self.n_angles:
@@ -132,12 +144,12 @@ class Autoregressive(Correlated):
         x, lags = angles[..., None, None], _lags(self.size)
         return np.asarray(lags * np.sin(x) ** np.maximum(lags - 1, 0) * np.cos(x))
 
-    def second_changes(self, angles: FloatArray) -> FloatArray:
+    def bends(self, angles: FloatArray, weights: FloatArray) -> FloatArray:
         x, lags = angles[..., None, None], _lags(self.size)
         r, slope = np.sin(x), np.cos(x)
         twice = lags * (lags - 1) * r ** np.maximum(lags - 2, 0)
         bend = twice * slope**2 - lags * r ** np.maximum(lags, 1)
-        return _of_pairs(bend, angles)
+        return _of_one((bend * weights[..., None, :, :]).sum(axis=(-2, -1)))
 
     @property
     def n_like_noise(self) -> int:
@@ -205,20 +217,22 @@ class Toeplitz(Correlated):
         return np.asarray(_autocorrelations(np.sin(angles))[..., _lags(self.size)])
 
     def changes(self, angles: FloatArray) -> FloatArray:
-        by_partial = _autocorrelation_jet(np.sin(angles)).first
-        return np.asarray((by_partial * np.cos(angles)[..., None])[..., _lags(self.size)])
+        return self.both_changes(angles)[0]
 
-    def second_changes(self, angles: FloatArray) -> FloatArray:
-        return self.both_changes(angles)[1]
+    def bends(self, angles: FloatArray, weights: FloatArray) -> FloatArray:
+        return self.both_changes(angles)[1](weights)
 
-    def both_changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray]:
-        partial, slope = np.sin(angles), np.cos(angles)
-        jet = _autocorrelation_jet(partial, with_second=True)
-        second = jet.second * (slope[..., :, None] * slope[..., None, :])[..., None]
-        own = np.arange(self.n_angles)
-        second[..., own, own, :] -= jet.first * partial[..., None]
-        lags = _lags(self.size)
-        return (jet.first * slope[..., None])[..., lags], second[..., lags]
+    def both_changes(self, angles: FloatArray) -> tuple[FloatArray, Bends]:
+        x, lags = _stepped(angles), _of_lags(self.size).reshape(self.size, -1)
+        moved: ComplexArray = np.sin(x)
+        recursion = _recursion(moved)
+
+        def bends(weights: FloatArray) -> FloatArray:
+            of_lags = weights.reshape(*weights.shape[:-2], 1, -1) @ lags.T
+            slopes = _slopes_in_partials(moved, recursion, of_lags) * np.cos(x)
+            return np.asarray(slopes.imag / _STEP)
+
+        return np.asarray((recursion[0].imag / _STEP)[..., _lags(self.size)]), bends
 
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
         """Take a distance that is not seen to add nothing to those before it."""
@@ -250,12 +264,12 @@ class Toeplitz(Correlated):
     ) -> tuple[FloatArray, FloatArray]:
         partial = np.sin(angles)
         partial[place] = 0.0
-        without = _autocorrelation_jet(partial)
-        left = without.first[place, place + 1]
-        if not left > _NONE_LEFT or abs(r - without.value[place + 1]) > left:
+        own, by_partial = _with_changes(partial)
+        left = by_partial[place, place + 1]
+        if not left > _NONE_LEFT or abs(r - own[place + 1]) > left:
             raise ArithmeticError("no partial autocorrelation makes this correlation")
-        partial[place] = np.clip((r - without.value[place + 1]) / left, -1.0, 1.0)
-        first = _autocorrelation_jet(partial).first[:, place + 1]
+        partial[place] = np.clip((r - own[place + 1]) / left, -1.0, 1.0)
+        first = _with_changes(partial)[1][:, place + 1]
         found, change = angles.copy(), -first * np.cos(angles) / left
         angle, slope = _angle_of(float(partial[place]))
         found[place], change[place] = angle[0], 1.0 / left
@@ -279,89 +293,70 @@ class Toeplitz(Correlated):
         return (is_special and other.size == self.size) or other.size == 1
 
 
-class _Jet(NamedTuple):
-    """Numbers, (..., n), with first, (..., m, n), and second, (..., m, m, n), derivatives.
+def _stepped(values: FloatArray) -> ComplexArray:
+    """Return values, (..., m), each moved alone by an imaginary step, (..., m, m).
 
-    Second ones that are not wanted are of no columns, (..., m, 0, n).
+    The imaginary part of a smooth function of them is its derivative times the step, to all digits.
     """
-
-    value: FloatArray
-    first: FloatArray
-    second: FloatArray
-
-    def __mul__(self, other: _Jet) -> _Jet:  # type: ignore[override]
-        second = self.value[..., None, None, :] * other.second
-        if second.shape[-2]:
-            cross = self.first[..., :, None, :] * other.first[..., None, :, :]
-            second = second + other.value[..., None, None, :] * self.second
-            second = second + cross + cross.swapaxes(-3, -2)
-        first = self.value[..., None, :] * other.first + other.value[..., None, :] * self.first
-        return _Jet(self.value * other.value, first, second)
-
-    def plus(self, other: _Jet, times: float = 1.0) -> _Jet:
-        """Add a multiple of others."""
-        return _Jet(*(a + times * b for a, b in zip(self, other, strict=True)))
-
-    def beside(self, other: _Jet) -> _Jet:
-        """Put others after these."""
-        return _Jet(*(np.concatenate(parts, axis=-1) for parts in zip(self, other, strict=True)))
-
-    def part(self, place: slice) -> _Jet:
-        """Return some of the numbers."""
-        return _Jet(*(part[..., place] for part in self))
-
-    def sum(self) -> _Jet:
-        """Return the sum of all, n being one."""
-        return _Jet(*(part.sum(axis=-1, keepdims=True) for part in self))
+    return np.asarray(values[..., None, :] + _STEP * 1j * np.eye(values.shape[-1]))
 
 
-_BACK = slice(None, None, -1)
-
-
-def _autocorrelation_jet(partial: FloatArray, *, with_second: bool = False) -> _Jet:
+def _autocorrelations(partial: Numbers) -> Numbers:
     """Return the correlations at lags 0 to m, by Levinson's recursion, of partial ones, (..., m).
 
     With phi the coefficients of the best prediction from the lags before, and e its error,
     r_h = p_h e + sum phi_j r_(h - j).
     """
-    shape, m = partial.shape[:-1], partial.shape[-1]
-    units = np.eye(m)[:, :, None]
-
-    def constant(values: FloatArray) -> _Jet:
-        n = values.shape[-1]
-        of_second = (*shape, m, m if with_second else 0, n)
-        return _Jet(values, np.zeros((*shape, m, n)), np.zeros(of_second))
-
-    r = error = constant(np.ones((*shape, 1)))
-    phi = constant(np.zeros((*shape, 0)))
-    for lag in range(m):
-        p = constant(partial[..., lag : lag + 1])
-        p = p._replace(first=p.first + units[lag])
-        new = p * error
-        r = r.beside(new.plus((phi * r.part(slice(1, None)).part(_BACK)).sum()))
-        spread = _Jet(*(np.repeat(part, lag, axis=-1) for part in p))
-        phi = phi.plus(spread * phi.part(_BACK), -1.0).beside(p)
-        error = error.plus(p * new, -1.0)
-    return r
+    return _recursion(partial)[0]
 
 
-def _autocorrelations(partial: FloatArray) -> FloatArray:
-    """Return their values alone, (..., m + 1)."""
+def _recursion(partial: Numbers) -> Recursion[Numbers]:
+    """Return the correlations, (..., m + 1), and phi, (..., h), and e, (...), before each lag."""
     m = partial.shape[-1]
-    r, phi = np.ones((*partial.shape[:-1], m + 1)), np.zeros((*partial.shape[:-1], 0))
-    error = np.ones(partial.shape[:-1])
+    r = np.ones((*partial.shape[:-1], m + 1), dtype=partial.dtype)
+    phis, errors = [partial[..., :0]], [r[..., 0]]
     for lag in range(m):
-        p = partial[..., lag]
-        r[..., lag + 1] = p * error + (phi * r[..., 1 : lag + 1][..., ::-1]).sum(axis=-1)
-        turned = phi - p[..., None] * phi[..., ::-1]
-        phi = np.concatenate([turned, p[..., None]], axis=-1)
-        error = error * (1.0 - p**2)
-    return r
+        p, phi, error = partial[..., lag], phis[-1], errors[-1]
+        r[..., lag + 1] = p * error + (phi * r[..., lag:0:-1]).sum(axis=-1) if lag else p
+        turned = phi - p[..., None] * phi[..., ::-1] if lag else phi
+        phis.append(np.concatenate([turned, p[..., None]], axis=-1))
+        errors.append(error * (1.0 - p * p))
+    return r, phis, errors
 
 
-def _of_pairs(second: FloatArray, angles: FloatArray) -> FloatArray:
-    """Return the second derivatives in one angle or none, (..., m, k, k), as (..., m, m, k, k)."""
-    return np.asarray(second.reshape(*angles.shape, angles.shape[-1], *second.shape[-2:]))
+def _slopes_in_partials(
+    partial: ComplexArray, recursion: Recursion[ComplexArray], weights: FloatArray
+) -> ComplexArray:
+    """Return the derivatives, (..., m), of a weighted sum of the correlations at lags 0 to m.
+
+    The recursion is gone through backwards: what is said to depend on a number is a slope in it.
+    """
+    (r, phis, errors), m = recursion, partial.shape[-1]
+    shape = np.broadcast_shapes(r.shape, weights.shape)
+    in_r = np.broadcast_to(weights, shape).astype(partial.dtype)
+    slopes = np.empty((*shape[:-1], m), dtype=partial.dtype)
+    in_phi, in_error = np.zeros_like(slopes), np.zeros_like(slopes[..., 0])
+    for lag in reversed(range(m)):
+        p, phi, error, own = partial[..., lag], phis[lag], errors[lag], in_r[..., lag + 1]
+        slopes[..., lag] = in_phi[..., lag] + error * (own - 2.0 * p * in_error)
+        in_error = in_error * (1.0 - p * p) + p * own
+        if lag:
+            before, back = in_phi[..., :lag], phi[..., ::-1]
+            slopes[..., lag] -= (before * back).sum(axis=-1)
+            in_r[..., 1 : lag + 1] += own[..., None] * back
+            in_phi = before - p[..., None] * before[..., ::-1] + own[..., None] * r[..., lag:0:-1]
+    return slopes
+
+
+def _with_changes(partial: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the correlations at lags 0 to m, (m + 1,), and derivatives in partial ones, (m, .)."""
+    moved = _autocorrelations(_stepped(partial))
+    return _autocorrelations(partial), moved.imag / _STEP
+
+
+def _of_one(bend: FloatArray) -> FloatArray:
+    """Return second derivatives in one angle or none, (..., m), as those in pairs, (..., m, m)."""
+    return np.asarray(bend.reshape(*bend.shape, bend.shape[-1]))
 
 
 def _angle_of(r: float) -> tuple[FloatArray, FloatArray]:

@@ -118,6 +118,10 @@ class Unstructured(Linear):
         rows, columns = places_of_triangle(self.size)
         return np.asarray(semidefinite_cholesky(permuted(omega, order))[..., rows, columns])
 
+    @property
+    def has_pivots(self) -> bool:
+        return self.size > 1
+
     def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
         """Return the order of falling variance where a later one is four times an earlier one."""
         if self.size == 1:

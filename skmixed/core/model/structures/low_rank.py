@@ -99,6 +99,10 @@ class LowRank(Linear):
         varies = diagonal(omega)[..., None] > 0.0
         return np.asarray(np.tril(turned * signs[..., None, :]) * varies + 0.0)
 
+    @property
+    def has_pivots(self) -> bool:
+        return self.size > 1
+
     def pivot(self, omega: FloatArray, order: IntArray) -> IntArray:
         """Return the order in which the largest variance left comes first, d times.
 

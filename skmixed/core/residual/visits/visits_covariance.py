@@ -201,7 +201,8 @@ class LagCovariance(VisitStructure):
 
     def curvature(self, phi: FloatArray, gradient: FloatArray) -> FloatArray:
         sizes, correlations = self._parts(phi)
-        first, second = self.law.both_changes(phi[self.n_ratios :])
+        angles = phi[self.n_ratios :]
+        first = self.law.changes(angles)
         weighted = gradient * sizes
         n, own = self.n_ratios, np.arange(self.n_ratios)
         later = slice(1, 1 + n)
@@ -211,7 +212,7 @@ class LagCovariance(VisitStructure):
         curvature[..., own, own] += shared.sum(axis=-1)[..., later]
         mixed = 2.0 * np.einsum("aij,...ij->...ai", first, weighted)[..., later]
         curvature[..., n:, :n], curvature[..., :n, n:] = mixed, np.swapaxes(mixed, -1, -2)
-        curvature[..., n:, n:] = np.einsum("abij,...ij->...ab", second, weighted)
+        curvature[..., n:, n:] = self.law.bends(angles, weighted)
         return curvature
 
     def near(
