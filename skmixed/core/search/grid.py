@@ -113,7 +113,7 @@ def _are_lowest(values: FloatArray) -> BoolArray:
         if shift < centre:
             lowest &= values + margin < beside
         elif shift > centre:
-            lowest &= values - margin <= beside
+            lowest &= values <= beside + margin
     return lowest
 
 
