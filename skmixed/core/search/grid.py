@@ -21,16 +21,16 @@ from skmixed.core.search.spread import Spread, natural_sizes
 from skmixed.core.search.starts import is_like_residual
 from skmixed.core.search.state import ESCAPE_GAIN
 
-_MOST_PARAMETERS = 2  # a grid of three has as many points as searches take evaluations
+_MOST_AXES = 2  # a grid of three has as many points as searches take evaluations
 _SMALLEST, _LARGEST = -1.5, 2.5  # powers of ten between which deviations lie, as of drawn starts
-_A_DECADE = 2.5  # points: neighbours differ by a factor of 2.5, and a minimum is wider than that
+_A_DECADE = 4.0  # points: a minimum at zero was taken for one beside it with two and a half
 _N_ANGLES = 9  # eleven degrees apart, or twice that where correlations have a sign
-_NEAR = 2.0  # steps of the grid to which valleys that run across it lead astray
+_STEPS_ACROSS = 2.0  # steps of the grid to which valleys that run across it lead astray
 
 
 def is_gridded(problem: Problem) -> bool:
     """Tell whether a grid takes the place of many searches: over few deviations and angles."""
-    if sum([structure.n_theta for structure in problem.structures]) > _MOST_PARAMETERS:
+    if sum([structure.n_theta for structure in problem.structures]) > _MOST_AXES:
         return False
     blocks = [block for structure in problem.structures for block in structure.blocks]
     return all(
@@ -66,7 +66,9 @@ def lowest_on_grid(problem: Problem, known: Blocks | None) -> Spread | None:
         if ((steps == edge) & (edge > 0))[sizes].any():
             return None
         foot = _foot(values, np.rint(steps).astype(np.intp))
-        is_same = (lowest == foot).all(axis=1) & (np.abs(lowest - steps) <= _NEAR).all(axis=1)
+        is_same = (lowest == foot).all(axis=1) & (np.abs(lowest - steps) <= _STEPS_ACROSS).all(
+            axis=1
+        )
         lowest = lowest[~is_same]
     places = np.ravel_multi_index(tuple(lowest.T), shape)
     omegas = structure.omega(theta[places], orders[places])

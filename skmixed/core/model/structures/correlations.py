@@ -19,7 +19,7 @@ _LEAST_EIGENVALUE = 0.05  # of correlations to start from, the mean one being 1
 _STRONGEST = 0.9  # autocorrelation to start from
 _STRONGEST_PARTIAL = 0.6  # the same of partial ones, of which there are several
 _NONE_LEFT = 1e-12  # of the variance: what goes before determines all that follows
-_STEP = 2.0**-100  # imaginary: its square is nothing beside any number, and it divides exactly
+_IMAGINARY_STEP = 2.0**-100  # its square is nothing beside any number, and it divides exactly
 _N_EXTREMES = 65  # correlations, of a whole family, of which some one is nearly the lowest
 
 
@@ -230,9 +230,9 @@ class Toeplitz(Correlated):
         def bends(weights: FloatArray) -> FloatArray:
             of_lags = weights.reshape(*weights.shape[:-2], 1, -1) @ lags.T
             slopes = _slopes_in_partials(moved, recursion, of_lags) * np.cos(x)
-            return np.asarray(slopes.imag / _STEP)
+            return np.asarray(slopes.imag / _IMAGINARY_STEP)
 
-        return np.asarray((recursion[0].imag / _STEP)[..., _lags(self.size)]), bends
+        return np.asarray((recursion[0].imag / _IMAGINARY_STEP)[..., _lags(self.size)]), bends
 
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
         """Take a distance that is not seen to add nothing to those before it."""
@@ -298,7 +298,7 @@ def _stepped(values: FloatArray) -> ComplexArray:
 
     The imaginary part of a smooth function of them is its derivative times the step, to all digits.
     """
-    return np.asarray(values[..., None, :] + _STEP * 1j * np.eye(values.shape[-1]))
+    return np.asarray(values[..., None, :] + _IMAGINARY_STEP * 1j * np.eye(values.shape[-1]))
 
 
 def _autocorrelations(partial: Numbers) -> Numbers:
@@ -351,7 +351,7 @@ def _slopes_in_partials(
 def _with_changes(partial: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the correlations at lags 0 to m, (m + 1,), and derivatives in partial ones, (m, .)."""
     moved = _autocorrelations(_stepped(partial))
-    return _autocorrelations(partial), moved.imag / _STEP
+    return _autocorrelations(partial), moved.imag / _IMAGINARY_STEP
 
 
 def _of_one(bend: FloatArray) -> FloatArray:
