@@ -203,8 +203,8 @@ def loo(
     >>> model = MixedLinearRegressor("(1 | Subject)").fit(X, y)
     >>> draws = sample(model, random_state=0)
     >>> result = loo(model, draws, X, y, random_state=0)
-    >>> round(result.total / 10)
-    -88
+    >>> round(result.total / 100)
+    -9
     >>> by_level = loo(model, draws, X, y, leave_out="Subject", random_state=0)
     >>> by_level.elpd.shape
     (18,)
