@@ -33,9 +33,19 @@ from skmixed.inference.fixed_effects.testing import check_probability
 
 _POINTS_AT_ONCE = 100_000  # of all groups and pairs: some tens of megabytes
 _MOST_SCALED = 2000  # rows of which columns take their scale
-_LARGEST_SHORT = 32767  # of an integer of 16 bits
+_ALLOWED = 1e-5  # errors of numbers of groups, relative to the least variance: unseen in intervals
+_KINDS = ((np.int8, 127.0), (np.int16, 32767.0), (np.float32, np.inf))  # with their largest
 _LIBRARY = 1.75  # megabytes of Bokeh's scripts, and what else is the same in all pages
 _BASE64 = 4.0 / 3.0  # characters a byte
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnPart:
+    """What groups add to a form for some pairs of columns, in numbers of one size."""
+
+    places: IntArray  # (n_some,), of the pairs
+    values: NDArray[Any]  # (n_groups, n_some), over `scale`
+    scale: FloatArray  # (n_some,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +53,12 @@ class Form:
     """A function of rows that is quadratic in their columns."""
 
     common: FloatArray  # (n_pairs,), of a group that is not known
-    own: NDArray[Any]  # (n_groups, n_own), what a group adds to the first pairs, over `scale`
-    scale: FloatArray  # (n_own,)
+    parts: list[OwnPart]  # what groups add
+
+    @property
+    def bytes_a_group(self) -> int:
+        """Bytes that each group takes."""
+        return sum(each.values.itemsize * len(each.places) for each in self.parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +79,7 @@ class ExplorerTables:
     noise: dict[str, float]  # what observations add to forms
     quantiles: dict[str, NDArray[np.float32]]  # (n_groups + 1, 2), of a posterior, new group last
     effect_names: list[str]
-    effects: NDArray[np.float32]  # (n_groups, n_effects, 3): estimate, lower and upper
+    effects: NDArray[np.float32]  # (n_groups, n_effects, 2): estimate and half the interval
 
     @classmethod
     def of(
@@ -85,9 +99,14 @@ class ExplorerTables:
         basis, center, scale = _basis(model, tables, at_rows)
         varying = np.flatnonzero((basis[:, model.varying] != 0.0).any(axis=1))
         first, second, n_own = _pairs(len(basis), varying)
-        _check_size(model, len(varying), n_own, basis, max_size)
-        forms = _forms(model, basis, varying, (first, second), n_own)
-        new, n = np.full(len(basis), NEW), len(model.keys)
+        n, labels = len(model.keys), titles(model.keys)
+        names, estimates, errors = model.effects()
+        always = _bytes_always(labels, len(varying), len(names))
+        _check_size(n, always, max_size, "at least ")
+        forms = _forms(model, basis, (first, second), n_own)
+        own_bytes = sum(form.bytes_a_group for form in forms.values())
+        _check_size(n, always + _BASE64 * own_bytes, max_size)
+        new = np.full(len(basis), NEW)
         coefficients = model.centers(basis, new)
         own = np.stack(
             [
@@ -96,13 +115,12 @@ class ExplorerTables:
             ],
             axis=1,
         )
-        names, estimates, errors = model.effects()
         half = stats.norm.ppf((1.0 + level) / 2.0) * errors
-        effects = np.stack([estimates, estimates - half, estimates + half], axis=2)
+        effects = np.stack([estimates, half], axis=2)
         return cls(
             model,
             tables,
-            titles(model.keys),
+            labels,
             level,
             center,
             scale,
@@ -193,7 +211,6 @@ def _pairs(m: int, varying: IntArray) -> tuple[IntArray, IntArray, int]:
 def _forms(
     model: ExploredModel,
     basis: FloatArray,
-    varying: IntArray,
     pairs: tuple[IntArray, IntArray],
     n_own: int,
 ) -> dict[str, Form]:
@@ -213,10 +230,23 @@ def _forms(
         added = np.concatenate([part[name] for part in parts]) - values[:n_own, None]
         common = _coefficients(values[:, None], first, second)[:, 0]
         own = _coefficients(added, first[:n_own], second[:n_own]).T
-        if name == SPREAD:  # of effects: of pairs that both vary
-            own = own[:, : len(varying) * (len(varying) + 1) // 2]
-        forms[name] = _stored(name, common, own)
-    return forms
+        forms[name] = common, own
+    allowed = {}
+    for name in (VARIANCES, *[SPREAD] * (SPREAD in forms)):
+        allowed[name] = _ALLOWED * _least_at_reference(*forms[name], pairs)
+    return {
+        name: _stored(common, own, allowed.get(name, allowed[VARIANCES]))
+        for name, (common, own) in forms.items()
+    }
+
+
+def _least_at_reference(
+    common: FloatArray, own: FloatArray, pairs: tuple[IntArray, IntArray]
+) -> float:
+    """Return the least value of a form, of any group, where all scaled columns are zero."""
+    (place,) = np.flatnonzero((pairs[0] == 0) & (pairs[1] == 0))
+    added = own[:, place] if place < own.shape[1] else np.zeros(1)
+    return max(0.0, float(common[place] + added.min()))
 
 
 def _coefficients(values: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
@@ -232,32 +262,38 @@ def _coefficients(values: FloatArray, first: IntArray, second: IntArray) -> Floa
     return crossed
 
 
-def _stored(name: str, common: FloatArray, own: FloatArray) -> Form:
-    """Return a form in few bytes: corrections of variances, and slopes, as 16-bit integers."""
-    if name in (VARIANCES, SPREAD):
-        return Form(common, own.astype(np.float32), np.ones(own.shape[1]))
-    scale = np.abs(own).max(axis=0, initial=0.0) / _LARGEST_SHORT
-    units = np.where(scale > 0.0, scale, 1.0)
-    return Form(common, np.round(own / units).astype(np.int16), units)
+def _stored(common: FloatArray, own: FloatArray, allowed: float) -> Form:
+    """Return a form whose numbers, (n_groups, n_own), are as short as errors `allowed` make them.
+
+    A pair for which no group adds more than that is left out.
+    """
+    largest, parts = np.abs(own).max(axis=0, initial=0.0), []
+    left = np.flatnonzero(largest > allowed)
+    for kind, most in _KINDS:
+        is_short = largest[left] <= allowed * most
+        some, left = left[is_short], left[~is_short]
+        if len(some):
+            scale = np.ones(len(some)) if np.isinf(most) else largest[some] / most
+            values = own[:, some] / scale
+            values = values if np.isinf(most) else np.round(values)
+            parts.append(OwnPart(some.astype(np.int32), values.astype(kind), scale))
+    return Form(common, parts)
 
 
-def _check_size(
-    model: ExploredModel, k: int, n_own: int, basis: FloatArray, max_size: float
-) -> None:
+def _bytes_always(labels: list[str], k: int, n_effects: int) -> float:
+    """Return the bytes that a group takes whatever its numbers are."""
+    letters = float(np.mean([len(label.encode()) + 4 for label in labels[:_MOST_SCALED]]))
+    return letters + _BASE64 * (4.0 * k + 8.0 * n_effects)
+
+
+def _check_size(n: int, bytes_a_group: float, max_size: float, least: str = "") -> None:
     """Raise ValueError, with the figure, if the page would be too large."""
-    names = model.quantities(basis[:1], np.array([NEW]))
-    of_forms = sum(
-        {VARIANCES: 4.0 * n_own, SPREAD: 2.0 * k * (k + 1)}.get(name, 2.0 * n_own) for name in names
-    )
-    n_effects = len(model.varying)
-    bytes_a_group = _BASE64 * (of_forms + 4.0 * k + 12.0 * n_effects)
-    bytes_a_group += float(np.mean([len(str(key)) + 4 for key in model.keys[:1000]]))
-    total = _LIBRARY + bytes_a_group * len(model.keys) / 1e6
+    total = _LIBRARY + bytes_a_group * n / 1e6
     if total > max_size:
         raise ValueError(
-            f"the page would have {total:.1f} MB, {len(model.keys):,} groups of "
-            f"{bytes_a_group:,.0f} bytes and {_LIBRARY:g} MB of scripts, and max_size={max_size:g} "
-            f"allows {max_size:g} MB: fit fewer columns that vary over groups, choose a factor of "
+            f"the page would have {least}{total:.1f} MB, {n:,} groups of {bytes_a_group:,.0f} "
+            f"bytes and {_LIBRARY:g} MB of scripts, and max_size={max_size:g} allows "
+            f"{max_size:g} MB: fit fewer columns that vary over groups, choose a factor of "
             "fewer levels, or raise max_size"
         )
 

@@ -93,8 +93,12 @@ function quadratic(t, at, name, group, kind) {
   const form = t.forms[name];
   let total = at.common[name];
   if (group !== NEW) {
-    const width = form.scale.length, start = group * width;
-    for (let p = 0; p < width; p++) total += at.products[p] * form.scale[p] * form.own[start + p];
+    for (const part of form.parts) {
+      const width = part.places.length, start = group * width;
+      for (let p = 0; p < width; p++) {
+        total += at.products[part.places[p]] * part.scale[p] * part.own[start + p];
+      }
+    }
   }
   return total + (kind === "observation" ? (t.noise[name] ?? 0) : 0);
 }
@@ -178,10 +182,10 @@ for (let group = 0; group < n_groups; group++) {
     const own = predicted(t, at, group, kind);
     [values[group], lows[group], highs[group]] = [own.value, own.low, own.high];
   } else {
-    const start = 3 * (group * n_effects + effect);
+    const start = 2 * (group * n_effects + effect);
     values[group] = t.effects[start];
-    lows[group] = t.effects[start + 1];
-    highs[group] = t.effects[start + 2];
+    lows[group] = t.effects[start] - t.effects[start + 1];
+    highs[group] = t.effects[start] + t.effects[start + 1];
   }
 }
 const order = Int32Array.from(values.keys()).sort((a, b) => values[a] - values[b]);
@@ -210,7 +214,7 @@ rank_axis.axis_label = effect < 0 ? t.response : `effect of ${t.effect_names[eff
 const found = slots.map((slot) => ({ ...slot, ...predicted(t, at, slot.group, kind) }));
 const percent = +(100 * t.level).toFixed(4);
 const cells = found.map((each) => {
-  const standing = each.group === NEW ? "–" : `${rank[each.group]} of ${n_groups}`;
+  const standing = each.group === NEW ? "–" : rank[each.group].toLocaleString("en");
   const mark = `<span aria-hidden="true" style="color:${each.colour}">●</span>`;
   return (
     `<tr><th scope="row">${mark} ${escaped(each.label)}</th><td>${shown(each.value)}</td>` +
@@ -218,13 +222,14 @@ const cells = found.map((each) => {
   );
 });
 const style =
-  "<style>table{border-collapse:collapse;width:100%;font-size:15px}th,td{padding:4px 8px;" +
-  "text-align:right;border-bottom:1px solid #ddd}th:first-child{text-align:left;font-weight:500;" +
-  "overflow-wrap:anywhere}p{margin:8px 0;font-size:14px}</style>";
+  "<style>table{border-collapse:collapse;width:100%;font-size:clamp(12px,3.4vw,15px)}" +
+  "th,td{padding:4px 6px;text-align:right;border-bottom:1px solid #ddd}" +
+  "th:first-child{text-align:left;font-weight:500;max-width:16em;overflow-wrap:break-word}" +
+  "p{margin:8px 0;font-size:14px}</style>";
 summary.text =
   `${style}<table><thead><tr><th scope="col">${escaped(t.factor)}</th>` +
   `<th scope="col">prediction</th><th scope="col">lower</th><th scope="col">upper</th>` +
-  `<th scope="col">rank</th></tr></thead><tbody>${cells.join("")}</tbody></table>` +
+  `<th scope="col">rank of ${n_groups.toLocaleString("en")}</th></tr></thead><tbody>${cells.join("")}</tbody></table>` +
   `<p>${percent}% intervals of ${kind === "mean" ? "the mean of a group" : "an observation"}` +
   `${slots.length ? "" : "; choose a group to see its prediction"}.</p>`;
 

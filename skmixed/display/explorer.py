@@ -23,6 +23,7 @@ _MEGABYTE = 1e6  # as on disk
 _T_QUANTILES = 4001  # of t: interpolation errs by less than a millionth of them
 _DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot", "solid")
 _FIRST_SHOWN = (0.0, 0.5, 1.0)  # shares of the groups below those that are chosen at first
+_MOST_APART = 500  # groups whose intervals lie beside each other: those of more cover each other
 _HEIGHT = 340  # pixels of a picture
 
 
@@ -93,7 +94,7 @@ def explore(
     Notes
     -----
     All numbers come from the model: the page multiplies what `predict` and `predict_interval` are
-    made of, stored in single precision and rounded to 16 bits where it is a correction. Predictions
+    made of, stored in single precision, or in 8 or 16 bits where these are enough. Predictions
     agree with `predict` to 1e-5 of their size or of the width of the interval, and ends with
     `predict_interval` to a thousandth of that width. Ends of a posterior are its standard deviation
     times quantiles that are exact at the reference, and agree to some hundredths elsewhere.
@@ -300,7 +301,8 @@ def _pictures(estimator: Any, tables: ExplorerTables) -> tuple[list[Any], dict[s
     names = ("x", "value", "low", "high", "label")
     ranks, marked = source(*names, name="ranks"), source(*names, "colour", name="marked")
     among = figure(name="ranks", x_axis_label="rank", y_axis_label=response, **settings)
-    among.segment("x", "low", "x", "high", source=ranks, color=GREY, line_alpha=0.35)
+    faint = 0.4 if len(tables.labels) <= _MOST_APART else 0.08
+    among.segment("x", "low", "x", "high", source=ranks, color=GREY, line_alpha=faint)
     among.scatter("x", "value", source=ranks, color=GREY, size=3)
     among.segment("x", "low", "x", "high", source=marked, color="colour", line_width=3)
     among.scatter("x", "value", source=marked, color="colour", size=9, line_color=BLACK)
@@ -374,7 +376,13 @@ def _arrays(estimator: Any, tables: ExplorerTables) -> dict[str, Any]:
         "coefficients": tables.coefficients,
         "own": tables.own.ravel(),
         "forms": {
-            name: {"common": form.common, "own": form.own.ravel(), "scale": form.scale}
+            name: {
+                "common": form.common,
+                "parts": [
+                    {"places": each.places, "own": each.values.ravel(), "scale": each.scale}
+                    for each in form.parts
+                ],
+            }
             for name, form in tables.forms.items()
         },
         "noise": tables.noise,

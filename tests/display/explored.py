@@ -37,8 +37,9 @@ def predicted(page, places, group=None, kind="mean"):
     for name, form in page["forms"].items():
         found[name] = products @ form["common"]
         if number is not None:
-            own = form["own"].reshape(len(page["labels"]), -1)[number] * form["scale"]
-            found[name] += products[: len(own)] @ own
+            for part in form["parts"]:
+                own = part["own"].reshape(len(page["labels"]), -1)[number] * part["scale"]
+                found[name] += products[part["places"]] @ own
         if kind == "observation":
             found[name] += page["noise"].get(name, 0.0)
     variance = found["variances"]

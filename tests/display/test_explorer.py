@@ -111,7 +111,9 @@ def test_page_is_one_file_that_asks_for_nothing_else(model, shops, tmp_path):
 
 
 def test_size_is_told_before_it_is_written(model, shops, tmp_path):
-    with pytest.raises(ValueError, match=r"would have 1\.8 MB, 20 groups of .*max_size=1\.75"):
+    with pytest.raises(
+        ValueError, match=r"would have at least 1\.8 MB, 20 groups of .*max_size=1\.75"
+    ):
         explore(model, shops, tmp_path / "shops.html", max_size=1.75)
     assert not (tmp_path / "shops.html").exists()
 

@@ -122,7 +122,7 @@ def test_levels_of_two_columns_and_ranks(pupils):
     frame = model.random_effects_["school:town"]
     number = page["labels"].index(label)
     own = frame.loc[(rows["school"].iloc[0], "Bonn")].to_numpy()
-    assert page["effects"].reshape(-1, 3)[number, :1] == pytest.approx(own, rel=1e-5)
+    assert page["effects"].reshape(-1, 2)[number, :1] == pytest.approx(own, rel=1e-5)
 
 
 @pytest.mark.parametrize("random", ["(1 | school)", "(1 + hours | school)"])
@@ -227,7 +227,7 @@ def test_reference_and_level(pupils):
         ({"reference": {"school": "s03"}}, "can not be moved"),
         ({"reference": {"club": "golf"}}, "'golf', which is no value of 'club'"),
         ({"reference": {"age": "old"}}, "holds numbers"),
-        ({"max_size": 1.0}, "the page would have 1.8 MB, 24 groups of"),
+        ({"max_size": 1.0}, "the page would have at least 1.8 MB, 24 groups of"),
     ],
 )
 def test_refusals(pupils, settings, message):
