@@ -23,7 +23,7 @@ _MEGABYTE = 1e6  # as on disk
 _T_QUANTILES = 4001  # of t: interpolation errs by less than a millionth of them
 _DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot", "solid")
 _FIRST_SHOWN = (0.0, 0.5, 1.0)  # shares of the groups below those that are chosen at first
-_MOST_APART = 500  # groups whose intervals lie beside each other: those of more cover each other
+_MOST_BESIDE = 500  # groups whose intervals lie beside each other: those of more cover each other
 _HEIGHT = 340  # pixels of a picture
 
 
@@ -301,7 +301,7 @@ def _pictures(estimator: Any, tables: ExplorerTables) -> tuple[list[Any], dict[s
     names = ("x", "value", "low", "high", "label")
     ranks, marked = source(*names, name="ranks"), source(*names, "colour", name="marked")
     among = figure(name="ranks", x_axis_label="rank", y_axis_label=response, **settings)
-    faint = 0.4 if len(tables.labels) <= _MOST_APART else 0.08
+    faint = 0.4 if len(tables.labels) <= _MOST_BESIDE else 0.08
     among.segment("x", "low", "x", "high", source=ranks, color=GREY, line_alpha=faint)
     among.scatter("x", "value", source=ranks, color=GREY, size=3)
     among.segment("x", "low", "x", "high", source=marked, color="colour", line_width=3)

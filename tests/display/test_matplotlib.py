@@ -8,7 +8,7 @@ import pytest
 
 from skmixed import display
 
-DISPLAYS = [getattr(display, name) for name in display.__all__]
+DISPLAYS = [getattr(display, name) for name in display.__all__ if name != "explore"]
 
 WITHOUT = """
 import sys

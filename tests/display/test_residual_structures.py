@@ -26,8 +26,8 @@ DRAWN = {
     "ShrinkageDisplay": (lambda cls, m: cls.from_estimator(m, TEETH, Y), NO_EFFECTS),
 }  # fmt: skip
 
-# Curves and profiles have tests of their own, and posteriors know no residual structures.
-OTHERS = {"PredictiveCheckDisplay", "ProfileDisplay", "SmoothDisplay"}
+# Curves, profiles and pages have tests of their own; posteriors know no residual structures.
+OTHERS = {"PredictiveCheckDisplay", "ProfileDisplay", "SmoothDisplay", "explore"}
 
 
 @pytest.fixture(scope="module", params=MODELS)
