@@ -335,7 +335,7 @@ def _slopes_in_partials(
     shape = np.broadcast_shapes(r.shape, weights.shape)
     in_r = np.broadcast_to(weights, shape).astype(partial.dtype)
     slopes = np.empty((*shape[:-1], m), dtype=partial.dtype)
-    in_phi, in_error = np.zeros_like(slopes), np.zeros_like(slopes[..., 0])
+    in_phi, in_error = np.zeros_like(slopes), np.zeros(shape[:-1], dtype=partial.dtype)
     for lag in reversed(range(m)):
         p, phi, error, own = partial[..., lag], phis[lag], errors[lag], in_r[..., lag + 1]
         slopes[..., lag] = in_phi[..., lag] + error * (own - 2.0 * p * in_error)
