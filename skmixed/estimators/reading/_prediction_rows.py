@@ -99,9 +99,9 @@ class Predictor:
     def grouping_columns(self, wanted: Collection[str]) -> set[str]:
         """Return the names of the grouping columns whose combinations are levels of factors."""
         indexes = [factor.index for factor in self.design.grouping.factors]
-        keys = {index.name: index.key for index in indexes}
-        keys |= {name: each.term.columns for name, each in self.design.memberships.items()}
-        return {name for factor, key in keys.items() if factor in wanted for name in key}
+        keys = [(index.name, index.key) for index in indexes]  # two may have one name
+        keys += [(name, each.term.columns) for name, each in self.design.memberships.items()]
+        return {name for factor, key in keys if factor in wanted for name in key}
 
     def rows(
         self, source: Source, effects: ChosenEffects, *, all_columns: bool = False
