@@ -187,8 +187,8 @@ def confidence_intervals(
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         For "wald": where the degrees of freedom of coefficients come from.
     covariance : RobustCovariance or None, default=None
-        For "wald": what `robust_covariance` returns, for intervals of coefficients that do not
-        trust the model's covariance; None is the model's own.
+        For "wald": what `robust_covariance` returns, for intervals of coefficients and thresholds
+        that do not trust the model's covariance; None is the model's own. Those of variances stay.
     n_samples : int, default=1000
         For "bootstrap": number of replicates.
     random_state : None, int, or numpy.random.Generator, default=None
@@ -299,7 +299,10 @@ def _wald(
     near = fit.linear if isinstance(fit, NonlinearFit) else fit
     limits = variance_limits(near, of_variances, quantile)
     if isinstance(fit, GeneralizedFit) and fit.has_thresholds:
-        half = quantile * np.sqrt(np.diag(fit.thresholds_covariance))
+        of_thresholds = fit.thresholds_covariance
+        if covariance is not None:
+            of_thresholds = fit.thresholds_covariance_by(tests.joint_covariance)
+        half = quantile * np.sqrt(np.diag(of_thresholds))
         ends = list(zip(fit.thresholds - half, fit.thresholds + half, strict=True))
         limits += [ends[part.columns[0]] for part in components if part.kind == "threshold"]
     places = [part.columns[0] for part in components if part.kind == "coefficient"]

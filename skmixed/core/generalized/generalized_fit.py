@@ -246,8 +246,12 @@ class GeneralizedFit:
 
         NaN for those that are infinite.
         """
+        return self.thresholds_covariance_by(self.covariance_beside)
+
+    def thresholds_covariance_by(self, covariance: FloatArray) -> FloatArray:
+        """Return the same by another covariance of raw beta, theta and phi, square."""
         slopes = self.threshold_slopes
-        found = slopes @ self.covariance_beside @ slopes.T
+        found = slopes @ covariance @ slopes.T
         separated = list(self.separated_thresholds)
         found[separated], found[:, separated] = np.nan, np.nan
         return np.asarray(found)
@@ -340,8 +344,11 @@ class GeneralizedFit:
     @property
     def covariance_beside(self) -> FloatArray:
         """The same with numbers for infinite coefficients, of functions that stay finite."""
-        change = self._to_raw
-        return np.asarray(change @ self.scaled_parameter_covariance @ change.T)
+        return self.in_raw_units(self.scaled_parameter_covariance)
+
+    def in_raw_units(self, covariance: FloatArray) -> FloatArray:
+        """Return a covariance of scaled beta, theta and phi, square, as one of raw beta."""
+        return np.asarray(self._to_raw @ covariance @ self._to_raw.T)
 
     @property
     def scaled_parameter_covariance(self) -> FloatArray:
@@ -365,7 +372,8 @@ class GeneralizedFit:
             covariance = 2.0 * inverse_information(hessian)
         else:
             covariance = covariance_beside(hessian, optimum.separating)
-        change = _to_working(observations, self.problem, optimum)
+        m = len(optimum.evaluation.point.phi)
+        change = to_working(observations, self.problem, optimum.theta, m)
         return np.asarray(change @ covariance @ change.T)
 
     @property
@@ -448,10 +456,13 @@ class GeneralizedFit:
         return self.deviance + float(np.log(self.n_observations)) * self.n_parameters
 
 
-def _to_working(observations: Observations, problem: Problem, optimum: JointOptimum) -> FloatArray:
+def to_working(
+    observations: Observations, problem: Problem, theta: FloatArray, n_dispersions: int
+) -> FloatArray:
     """Return the map from beta, theta and phi of a search to those of `problem`, square.
 
-    The columns of both are shifted alike, so that entries of lambda differ by their units.
+    It is that at theta, (t,), in natural coordinates. The columns of both are shifted alike, so
+    that entries of lambda differ by their units.
     """
     units, fixed = observations.units, list(observations.spec.fixed)
     to_raw, kept = problem.model.to_raw[fixed, :-1], list(problem.model.kept)
@@ -461,8 +472,8 @@ def _to_working(observations: Observations, problem: Problem, optimum: JointOpti
     zipped = zip(observations.structures, places, units.random_maps, strict=True)
     for (structure, place, before), after in zip(zipped, problem.model.random_maps, strict=True):
         between = np.asarray(np.linalg.solve(after, before), dtype=np.float64)
-        parts.append(structure.rescaled(optimum.theta[place], between))
-    return block_diagonal([*parts, np.eye(len(optimum.evaluation.point.phi))])
+        parts.append(structure.rescaled(theta[place], between))
+    return block_diagonal([*parts, np.eye(n_dispersions)])
 
 
 def fit_at(
@@ -478,7 +489,7 @@ def fit_at(
     products = working_products(observations, evaluation)
     problem = Problem.of(products, spec)
     if shift is not None:
-        shift = _to_working(observations, problem, optimum) @ shift
+        shift = to_working(observations, problem, optimum.theta, len(point.phi)) @ shift
     raw = [R @ lam for R, lam in zip(units.random_maps, point.lambdas, strict=True)]
     scaled = tuple(problem.scaled_lambdas(raw))
     beta = (units.to_raw[:, :-1] @ point.beta)[list(spec.fixed)]

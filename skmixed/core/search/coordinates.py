@@ -50,7 +50,7 @@ class Coordinates:
     def theta(self, omegas: Blocks) -> FloatArray:
         """Return theta, (t,), of given relative covariances."""
         zipped = zip(self.structures, omegas, self.orders, strict=True)
-        return np.concatenate([structure.theta(omega, order) for structure, omega, order in zipped])
+        return np.concatenate([np.empty(0), *[s.theta(omega, order) for s, omega, order in zipped]])
 
     def read(self, lambdas: Blocks) -> FloatArray:
         """Return theta, (t,), in the natural order of roots of covariances."""

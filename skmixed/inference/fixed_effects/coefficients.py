@@ -40,7 +40,7 @@ def coefficient_table(
         for generalized ones, which allow no other: their tests are Wald's. "kenward-roger" also
         corrects the standard errors for the uncertainty of the variances and needs a fit by REML;
         "residual" counts rows minus coefficients, "normal" takes the variances for known. Of a
-        robust covariance there are "satterthwaite" and "normal".
+        robust covariance of a linear model there are "satterthwaite" and "normal".
     level : float or None, default=None
         Probability of intervals, which then stand beside the tests in columns lower and upper.
     covariance : RobustCovariance or None, default=None

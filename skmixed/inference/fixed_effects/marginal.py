@@ -247,12 +247,13 @@ def marginal_means(
     held = [*_fixed_numbers(design.fixed_part, grid, wanted), *said]
     if scale == "response" and isinstance(fit, GeneralizedFit):
         check_probability(level)
-        response = ResponseMeans.of(fit, rows, weights, unknown, shift)
+        response = ResponseMeans.of(fit, tests.joint_covariance, rows, weights, unknown, shift)
         categories = fit.family.category_names if isinstance(fit.family, Cumulative) else ()
         if categories:
             labels = _by_category(labels, categories)
         note = SHARES_NOTE if categories else NOTE
-        table = Table(title, response.table(labels, level), (note, *held))
+        notes = (note, *held) if covariance is None else (note, covariance._note(), *held)
+        table = Table(title, response.table(labels, level), notes)
         slopes = response.slopes[:, : rows.shape[1]]
         return MarginalMeans(table, slopes, response.differences, level, categories)
     if threshold_names(fit):

@@ -36,6 +36,7 @@ class ResponseMeans:
     """Means of the response at combinations of levels."""
 
     fit: GeneralizedFit
+    covariance: FloatArray  # (n_fixed + t + m,) twice, of beta, theta and phi
     means: FloatArray  # (m,); (m J,) of ordered categories, those of a combination together
     slopes: FloatArray  # (m, n_fixed + t), in beta and theta; (m J, n_fixed + t + J - 2)
 
@@ -43,6 +44,7 @@ class ResponseMeans:
     def of(
         cls,
         fit: GeneralizedFit,
+        covariance: FloatArray,
         rows: FloatArray,
         weights: FloatArray,
         unknown: BoolArray,
@@ -50,8 +52,9 @@ class ResponseMeans:
     ) -> ResponseMeans:
         """Average the means at rows of fixed columns, (n, n_fixed), by weights, (m, n).
 
-        The offset is that of every row. Those that are not determined are `unknown`, (m,), and
-        NaN. Raises ValueError for a random slope whose column is not in the fixed part.
+        The covariance is that of beta, theta and phi, and the offset that of every row. Means that
+        are not determined are `unknown`, (m,), and NaN. Raises ValueError for a random slope whose
+        column is not in the fixed part.
         """
         columns = _random_columns(fit, rows)
         variance, by_theta = _variances(fit, columns, len(rows))
@@ -61,6 +64,7 @@ class ResponseMeans:
             slopes = shares.slopes(rows, by_theta)
             found = cls(
                 fit,
+                covariance,
                 (weights @ shares.values).ravel(),
                 np.einsum("mn,njq->mjq", weights, slopes).reshape(-1, slopes.shape[-1]),
             )
@@ -72,7 +76,7 @@ class ResponseMeans:
         by_eta = family.integrated_slope(eta, variance)
         by_variance = by_eta * family.variance_weight(eta, variance)
         slopes = np.column_stack([by_eta[:, None] * rows, by_variance[:, None] * by_theta.T])
-        found = cls(fit, weights @ means, weights @ slopes)
+        found = cls(fit, covariance, weights @ means, weights @ slopes)
         found.means[unknown], found.slopes[unknown] = np.nan, np.nan
         return found
 
@@ -114,7 +118,7 @@ class ResponseMeans:
     def _errors(self, slopes: FloatArray) -> FloatArray:
         """Return standard errors, (r,), of functions with slopes, (r, n_fixed + t)."""
         size, infinite = slopes.shape[1], list(self.fit.separated)
-        covariance = self.fit.parameter_covariance[:size, :size].copy()
+        covariance = self.covariance[:size, :size].copy()
         covariance[infinite], covariance[:, infinite] = 0.0, 0.0
         squares = np.einsum("ri,ij,rj->r", slopes, covariance, slopes)
         unknown = (slopes[:, infinite] != 0.0).any(axis=1)

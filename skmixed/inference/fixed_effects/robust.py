@@ -8,16 +8,22 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from skmixed.core.fit import Fit
+from skmixed.core.generalized.after_fit.joint_sandwich import JointSandwich
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.cluster_sandwich import ClusterSandwich, SandwichKind
 from skmixed.core.sums.layout import Rows
 from skmixed.inference.fitted import (
     AnyFit,
+    GivenRows,
+    MixedFit,
+    check_maximum,
     coefficient_names,
-    determined_fit_of,
+    determined_mixed_fit_of,
     formula_of,
+    infinite_names,
+    observations_of_fit,
     rows_of_fit,
     snapshot,
 )
@@ -61,7 +67,7 @@ class RobustCovariance(TabularResult):
     kind: SandwichKind
     cluster: str
     n_clusters: int
-    _sandwich: ClusterSandwich
+    _sandwich: ClusterSandwich | JointSandwich
     _beta: FloatArray  # (n_fixed,), of the model it is of
 
     def _table(self) -> Table:
@@ -88,7 +94,7 @@ def robust_covariance(
     groups: Any = None,
     *,
     cluster: Any = None,
-    kind: SandwichKind = "CR2",
+    kind: SandwichKind | None = None,
 ) -> RobustCovariance:
     """Estimate the covariance of the fixed coefficients from what clusters differ by.
 
@@ -97,18 +103,19 @@ def robust_covariance(
 
     Parameters
     ----------
-    model : MixedLinearRegressor
-        Fitted.
+    model : estimator
+        A fitted mixed model, linear, generalized or of ordered categories.
     X, y, sample_weight, groups : array-like
         The rows of the fit, as given to `fit`, in any order; the model does not keep them.
     cluster : str, array-like of shape (n,) or None, default=None
         The clusters: the name of a grouping factor or of a column of X, or a label for every row.
         None is the coarsest grouping factor. Every level of every grouping factor must lie within
         one cluster.
-    kind : {"CR0", "CR1", "CR2"}, default="CR2"
-        "CR0" takes residuals as they are, and is too small with few clusters. "CR1" multiplies by
-        J / (J - 1) for J clusters. "CR2" adjusts the residuals of each cluster so that the
-        covariance is unbiased if the model is true, as clubSandwich does.
+    kind : {"CR0", "CR1", "CR2"} or None, default=None
+        None is "CR2" for linear models and "CR1" for others. "CR0" takes clusters as they are, and
+        is too small with few of them. "CR1" multiplies by J / (J - 1) for J clusters. "CR2" adjusts
+        the residuals of each cluster so that the covariance is unbiased if the model is true, as
+        clubSandwich does; it is one of linear models.
 
     Returns
     -------
@@ -119,11 +126,12 @@ def robust_covariance(
     Raises
     ------
     TypeError
-        For models that are not linear.
+        For nonlinear models.
     ValueError
         If these are not the rows of the fit, for an unknown kind, fewer than two clusters, labels
         that are missing, levels that are in several clusters (as those of crossed factors and
-        curves of all rows are), related levels and correlated residuals.
+        curves of all rows are), related levels and correlated residuals; for "CR2" of generalized
+        models, and for their coefficients and variances that are infinite.
     MemoryError
         For "CR2" of a cluster with too many different levels or weights.
 
@@ -140,6 +148,13 @@ def robust_covariance(
     where columns vary over few of them. What one cluster alone determines has an error of NaN:
     nothing tells what it would be in another.
 
+    For generalized models the covariance is that of the likelihood as the model was fitted, by
+    Laplace's approximation or quadrature: H^-1 (sum of s s') H^-1 with the derivatives s of the
+    log-likelihood of every cluster in coefficients, variances and dispersions together, and its
+    second derivatives H (in R merDeriv has these for ``glmer``). Tests go by the normal
+    distribution. A family's own variance is not trusted either, so that without random effects it
+    is what ``vcovCL`` makes of a ``glm``.
+
     Rows are read once. A cluster costs what its levels do: rows of one level are first put together
     in as many as there are columns, which changes nothing.
 
@@ -150,6 +165,8 @@ def robust_covariance(
        Statistics 36(4), :doi:`10.1080/07350015.2016.1247004`, sections 2 and 3.
     .. [2] Liang, K.-Y. & Zeger, S. L. (1986). Longitudinal data analysis using generalized linear
        models. Biometrika 73(1), :doi:`10.1093/biomet/73.1.13`.
+    .. [3] White, H. (1982). Maximum likelihood estimation of misspecified models. Econometrica
+       50(1), :doi:`10.2307/1912526`, section 3.
 
     Examples
     --------
@@ -166,30 +183,18 @@ def robust_covariance(
     Days          10.467    1.5458  17    6.7715 <0.0001
     Standard errors: CR2, 18 clusters of Subject. Degrees of freedom by Satterthwaite's method.
     """
-    if kind not in get_args(SandwichKind):
+    if kind not in (None, *get_args(SandwichKind)):
         raise ValueError(f"kind={kind!r} is not one of {', '.join(get_args(SandwichKind))}")
     model = snapshot(model)
-    fit = determined_fit_of(
-        model, _USE, "confidence_intervals(method='bootstrap') does without it for others"
-    )
+    fit = determined_mixed_fit_of(model)
     _check_independent(fit)
-    rows = rows_of_fit(model, X, y, sample_weight, groups, _USE)
-    labels = cluster
-    if isinstance(cluster, str) and cluster not in model.n_groups_:
-        labels = _column_of(model, cluster, (X, y, sample_weight, groups))
-    name, clusters, n_clusters = _clusters(fit, rows, cluster, labels)
-    counts_rows = fit.spec.weighting == "frequency" and rows.weights is not None
-    if isinstance(fit, ResidualFit):
-        if kind == "CR2" and counts_rows and sample_weight is not None:
-            raise ValueError(
-                "CR2 with unequal residual variances takes each row once, and these weights count "
-                "rows: repeat rows instead, or take kind='CR1'"
-            )
-        counts_rows = False
-    sandwich = ClusterSandwich.of(fit, rows, clusters, n_clusters, kind, counts_rows=counts_rows)
+    given = (X, y, sample_weight, groups)
+    of_kind = _generalized if isinstance(fit, GeneralizedFit) else _linear
+    kind, sandwich, name = of_kind(model, fit, given, cluster, kind)
     to_fixed = fit.problem.model.to_raw[list(fit.spec.fixed), :-1]
     names = coefficient_names(fit)
     frame = pd.DataFrame(to_fixed @ sandwich.covariance @ to_fixed.T, names, names)
+    n_clusters = len(sandwich.scores)
     table = Table(
         f"{kind} covariance of the coefficients: {formula_of(model)}",
         frame,
@@ -198,7 +203,48 @@ def robust_covariance(
     return RobustCovariance(table, kind, name, n_clusters, sandwich, fit.beta)
 
 
-def _check_independent(fit: Fit) -> None:
+def _linear(
+    model: Any, fit: Any, given: GivenRows, cluster: Any, kind: SandwichKind | None
+) -> tuple[SandwichKind, ClusterSandwich, str]:
+    """Return the kind, the sandwich of a linear fit, and what the clusters are called."""
+    kind = kind or "CR2"
+    rows = rows_of_fit(model, *given, _USE)
+    name, clusters, n_clusters = _clusters(model, rows, given, cluster)
+    counts_rows = fit.spec.weighting == "frequency" and rows.weights is not None
+    if isinstance(fit, ResidualFit):
+        if kind == "CR2" and counts_rows and given[2] is not None:
+            raise ValueError(
+                "CR2 with unequal residual variances takes each row once, and these weights count "
+                "rows: repeat rows instead, or take kind='CR1'"
+            )
+        counts_rows = False
+    sandwich = ClusterSandwich.of(fit, rows, clusters, n_clusters, kind, counts_rows=counts_rows)
+    return kind, sandwich, name
+
+
+def _generalized(
+    model: Any, fit: Any, given: GivenRows, cluster: Any, kind: SandwichKind | None
+) -> tuple[SandwichKind, JointSandwich, str]:
+    """Return the same of a generalized fit."""
+    kind = kind or "CR1"
+    if kind == "CR2":
+        raise ValueError(
+            "CR2 adjusts residuals by their covariance in a linear model, and a likelihood that is "
+            "not normal has no such residuals: take kind='CR1'"
+        )
+    check_maximum(fit, _USE)
+    if fit.separated_thresholds:
+        raise ValueError(
+            f"{_USE} begins with the estimates, and {infinite_names(fit)} are infinite: put rare "
+            "categories together"
+        )
+    observations = observations_of_fit(model, *given, _USE)
+    name, clusters, n_clusters = _clusters(model, observations.given, given, cluster)
+    factor = 1.0 if kind == "CR0" else n_clusters / (n_clusters - 1.0)
+    return kind, JointSandwich.of(fit, observations, clusters, n_clusters, factor), name
+
+
+def _check_independent(fit: MixedFit) -> None:
     """Raise ValueError for models in which rows depend on each other beside their levels."""
     if isinstance(fit, ResidualFit) and fit.structure.is_correlated:
         raise ValueError(
@@ -215,7 +261,7 @@ def _check_independent(fit: Fit) -> None:
         raise ValueError("the model has no fixed coefficients that could have a covariance")
 
 
-def _column_of(model: Any, name: str, rows: tuple[Any, Any, Any, Any]) -> Any:
+def _column_of(model: Any, name: str, rows: GivenRows) -> Any:
     table = model._observed_rows(*rows).table
     if name not in table.columns:
         raise ValueError(
@@ -225,9 +271,12 @@ def _column_of(model: Any, name: str, rows: tuple[Any, Any, Any, Any]) -> Any:
     return table[name]
 
 
-def _clusters(fit: Fit, rows: Rows, cluster: Any, labels: Any) -> tuple[str, IntArray, int]:
+def _clusters(model: Any, rows: Rows, given: GivenRows, cluster: Any) -> tuple[str, IntArray, int]:
     """Return what clusters are called, that of every row, (n,), and how many there are."""
-    factors = {rows.indexes[f].name: f for f in fit.spec.used_factors}
+    labels = cluster
+    if isinstance(cluster, str) and cluster not in model.n_groups_:
+        labels = _column_of(model, cluster, given)
+    factors = {rows.indexes[f].name: f for f in model.fit_.spec.used_factors}
     if cluster is None:
         if not factors:
             raise ValueError(

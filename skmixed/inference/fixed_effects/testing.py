@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 
 from skmixed.core.fit import Fit
+from skmixed.core.generalized.after_fit.joint_sandwich import JointSandwich
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.core.linalg import FloatArray
 from skmixed.core.nonlinear.nonlinear_fit import NonlinearFit
@@ -57,6 +58,17 @@ _CONTRADICTION = 1e-6  # in standard errors: so far from what independent rows s
 def _without_variances(fit: Fit, method: DfMethod) -> DfMethod:
     """Return the method where the residual variance is the only one: normal if it is known."""
     return method if fit.spec.sigma2 is None or method == "residual" else "normal"
+
+
+def _wald_method(method: DfMethod) -> DfMethod:
+    """Return the only method of Wald's tests; raises ValueError for those of linear models."""
+    if method not in ("auto", "normal"):
+        raise ValueError(
+            f"df={method!r} is a method of linear mixed models, whose residual variance is "
+            "estimated; tests of a generalized or a nonlinear one go by the normal "
+            "distribution: take df='auto' or df='normal'"
+        )
+    return "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +113,7 @@ class CoefficientTests:
         if covariance is not None:
             return cls._of_robust(fit, method, covariance)
         if isinstance(fit, GeneralizedFit | NonlinearFit):
-            if method not in ("auto", "normal"):
-                raise ValueError(
-                    f"df={method!r} is a method of linear mixed models, whose residual variance is "
-                    "estimated; tests of a generalized or a nonlinear one go by the normal "
-                    "distribution: take df='auto' or df='normal'"
-                )
-            return cls(fit, "normal")
+            return cls(fit, _wald_method(method))
         method = "satterthwaite" if method == "auto" else method
         if isinstance(fit, ResidualFit):
             if method == "kenward-roger" and not isinstance(fit, VisitsFit):
@@ -135,6 +141,8 @@ class CoefficientTests:
                 f"covariance is a {type(covariance).__name__}: pass what robust_covariance returns"
             )
         covariance._check_is_of(fit)
+        if isinstance(fit, GeneralizedFit):
+            return cls(fit, _wald_method(method), covariance)
         method = "satterthwaite" if method == "auto" else method
         if method not in ("satterthwaite", "normal"):
             raise ValueError(
@@ -147,7 +155,7 @@ class CoefficientTests:
     def note(self) -> str:
         """What to say beneath a table."""
         if self.robust is not None:
-            return f"{self.robust._note()} {_NOTES[self.method]}"
+            return f"{self.robust._note()} {_WALD_NOTE if self.is_wald else _NOTES[self.method]}"
         if self.is_wald:
             return " ".join([_WALD_NOTE, *self._of_infinite])
         if not self.is_exact or self.method == "normal":
@@ -288,6 +296,15 @@ class CoefficientTests:
         if self.method == "kenward-roger" and not self.is_exact:
             return self.adjustment.adjusted * self.fit.sigma2
         return self.fit.scaled_beta_covariance
+
+    @property
+    def joint_covariance(self) -> FloatArray:
+        """Covariance of beta, theta and phi of a generalized fit, as `parameter_covariance`."""
+        assert isinstance(self.fit, GeneralizedFit)
+        if self.robust is None:
+            return self.fit.parameter_covariance
+        assert isinstance(self.robust._sandwich, JointSandwich)
+        return self.fit.in_raw_units(self.robust._sandwich.joint_covariance)
 
     @property
     def _residual(self) -> float:

@@ -205,7 +205,36 @@ class _Terms:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Eliminated:
+class RowDerivatives:
+    """Derivatives of -log densities at the modes, in eta and the dispersions."""
+
+    w: FloatArray  # (n,), second ones in eta
+    w1: FloatArray  # (n,), third ones
+    w2: FloatArray  # (n,), fourth ones
+    variances: FloatArray  # (n,), of z'b, a
+    f_phi: FloatArray  # (m, n), first ones in phi
+    g_phi: FloatArray  # (m, n), of the first ones in eta
+    w_phi: FloatArray  # (m, n), of the second ones
+
+    @classmethod
+    def of(cls, family: Family, rows: RowBlock, point: Point, modes: Modes) -> RowDerivatives:
+        """Go through the rows of a block."""
+        eta = modes.visit.eta
+        w, w1, w2 = family.derivatives(eta, rows.y, rows.weights, point.phi, 4)[2:]
+        variances = np.zeros(len(rows.y))
+        if rows.codes:
+            variances = modes.factorisation.effect_variances(rows.random, rows.codes)
+        by_phi = family.by_phi(eta, rows.y, rows.weights, point.phi)
+        return cls(w, w1, w2, variances, *by_phi)
+
+    @property
+    def c(self) -> FloatArray:
+        """What log|V| changes by with eta, (n,)."""
+        return self.w1 * self.variances
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Eliminated:
     """Columns of a block without their random effects: X, c and the derivatives of g in phi."""
 
     by_level: Blocks  # (k, 1, n_levels) a factor, r
@@ -223,11 +252,10 @@ class _Eliminated:
         rows: RowBlock,
         point: Point,
         modes: Modes,
-        w: FloatArray,
-        c: FloatArray,
-        g_phi: FloatArray,
-    ) -> _Eliminated:
-        p = rows.fixed.shape[1]
+        derivatives: RowDerivatives,
+    ) -> Eliminated:
+        """Eliminate the random effects at their modes."""
+        p, w, c, g_phi = rows.fixed.shape[1], derivatives.w, derivatives.c, derivatives.g_phi
         by_level, cross = rows.sums(c), rows.cross(w)
         shifts = [rows.sums(g) for g in g_phi]
         right = [
@@ -250,16 +278,11 @@ def _terms_of(
     observations: Observations, rows: RowBlock, point: Point, modes: Modes, is_curved: bool
 ) -> _Terms:
     family, visit, p = observations.family, modes.visit, rows.fixed.shape[1]
-    w, w1, w2 = family.derivatives(visit.eta, rows.y, rows.weights, point.phi, 4)[2:]
-    variances = np.zeros(len(rows.y))
-    if rows.codes:
-        variances = modes.factorisation.effect_variances(rows.random, rows.codes)
-    c = w1 * variances
-    f_phi, g_phi, w_phi = family.by_phi(visit.eta, rows.y, rows.weights, point.phi)
-    found = _Eliminated.of(family, rows, point, modes, w, c, g_phi)
+    own = RowDerivatives.of(family, rows, point, modes)
+    found = Eliminated.of(family, rows, point, modes, own)
     remaining = found.remaining
-    working = _working(rows, point, modes, w, w1, w2 * variances, found)
-    through = _through_modes(point, found.by_level, found.solved, len(g_phi))
+    working = _working(rows, point, modes, own, found)
+    through = _through_modes(point, found.by_level, found.solved, len(own.g_phi))
     constant = 0.0
     if observations.constant is None:
         constant = family.constant(rows.y, rows.weights, point.phi)
@@ -268,7 +291,7 @@ def _terms_of(
         constant,
         2.0 * (rows.fixed.T @ visit.g) + remaining[:p, p],
         _slopes(working),
-        2.0 * f_phi.sum(axis=1) + w_phi @ variances - through,
+        2.0 * own.f_phi.sum(axis=1) + own.w_phi @ own.variances - through,
         _second_order(observations, working) if is_curved else np.zeros((0, 0)),
         2.0 * np.delete(remaining[p + 1 :], p, axis=1) if found.knows_phi else None,
         remaining[:p, :p],
@@ -282,19 +305,17 @@ def _working(
     rows: RowBlock,
     point: Point,
     modes: Modes,
-    w: FloatArray,
-    w1: FloatArray,
-    curved: FloatArray,
-    found: _Eliminated,
+    own: RowDerivatives,
+    found: Eliminated,
 ) -> Working:
     p = rows.fixed.shape[1]
     return Working(
         rows,
         point.lambdas,
         modes,
-        w=w,
-        w1=w1,
-        curved=curved,
+        w=own.w,
+        w1=own.w1,
+        curved=own.w2 * own.variances,
         cross=found.cross,
         through=[u[:, :p] for u in found.solved],
         scores=[s[:, 0] for s in modes.scores],

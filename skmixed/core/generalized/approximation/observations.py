@@ -165,9 +165,12 @@ class Observations:
         spec: ModelSpec,
         family: Family,
         offset: FloatArray | None = None,
+        *,
+        together: bool = True,
     ) -> Observations:
         """Sort, scale and cut the rows of a layout; the offset is (n,).
 
+        Equal rows are put together unless that is ruled out, as where they are of several clusters.
         Raises ValueError for an impossible response, and for columns whose squares overflow.
         """
         y = rows.columns[:, layout.response]
@@ -181,7 +184,7 @@ class Observations:
         if rows.weights is not None and family.sizes(y, rows.weights) is None:
             counted = _summed_columns(layout, rows, rows.weights, basis)
         given, given_offset, cells = rows, offset, None
-        if family.collapses:
+        if together and family.collapses:
             rows, offset, cells = collapsed(layout, rows, spec, offset)
         sizes = [len(rows.indexes[factor]) for factor in spec.used_factors]
         codes = [rows.codes[factor] for factor in spec.used_factors]

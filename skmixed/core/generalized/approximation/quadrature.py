@@ -117,7 +117,7 @@ def evaluate_quadrature(
     for rows, kept in zip(observations.blocks, before, strict=True):
         carried, tangent = kept.predicted(point)
         modes = find_modes(rows, family, point, carried, share, tangent)
-        parts.append(_Nodes(observations, rows, point, modes, n_nodes).sums())
+        parts.append(Nodes(observations, rows, point, modes, n_nodes).sums())
         visit = modes.visit
         decrement += modes.decrement
         *_, cross, shifts = parts[-1]
@@ -143,7 +143,7 @@ def evaluate_quadrature(
     )
 
 
-class _Nodes:
+class Nodes:
     """The nodes of a block."""
 
     def __init__(
@@ -168,6 +168,7 @@ class _Nodes:
         self.in_spread = np.zeros((k, k, n_levels))  # expected z d'
         self.in_phi = np.zeros((len(point.phi), len(rows.y)))  # expected f_phi
         self._visit_all(n_nodes)
+        self._follow_modes()
 
     def _visit_all(self, n_nodes: int) -> None:
         nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
@@ -215,34 +216,47 @@ class _Nodes:
 
     def sums(self) -> tuple[float, FloatArray, FloatArray, FloatArray, Blocks, list[Blocks]]:
         """Return the criterion, its derivatives in beta, lambda and phi, Z'W X and Z'g_phi."""
+        rows, moved, phi = self.rows, self.moved, self.point.phi
+        value = 2.0 * self.modes.visit.objective + self.log_det
+        value -= 2.0 * float(np.log(self.total).sum())
+        if self.observations.constant is None:
+            value += 2.0 * self.observations.family.constant(rows.y, rows.weights, phi)
+        in_beta = rows.fixed.T @ self.row_slopes
+        in_beta -= np.tensordot(self.cross, moved, axes=([0, 2], [0, 1]))
+        in_phi = self.row_phi_slopes.sum(axis=1)
+        for place, (shift,) in enumerate(self.shifts):
+            in_phi[place] -= float(np.vdot(shift[:, 0], moved))
+        in_root = self.root_slopes().sum(axis=2)
+        return value, in_beta, in_root, in_phi, [self.cross], self.shifts
+
+    def root_slopes(self) -> FloatArray:
+        """Return the derivative in lambda of every level, (k, k, n_levels)."""
+        u, s = self.modes.visit.spherical[0][:, 0], self.modes.scores[0][:, 0]
+        felt = self.by_level - multiply_levels(self.own, self.moved[:, None])[:, 0]
+        found = 2.0 * multiply_levels(self.own, multiply(self.lam, self.spread))
+        found -= 2.0 * self.in_root
+        found += felt[:, None] * u[None]
+        found += s[:, None] * self.through[None]
+        return found
+
+    def _follow_modes(self) -> None:
+        """Find what the criterion owes to the modes and their curvature."""
         rows, visit, lam = self.rows, self.modes.visit, self.lam
         family, phi = self.observations.family, self.point.phi
-        value = 2.0 * visit.objective - 2.0 * float(np.log(self.total).sum()) + self.log_det
-        if self.observations.constant is None:
-            value += 2.0 * family.constant(rows.y, rows.weights, phi)
-        spread = self._spread()
-        inner = multiply_right(multiply(lam, spread), lam.T)
-        variances = _quadratic(inner, rows)
+        self.spread = self._spread()  # (k, k, n_levels), P
+        variances = _quadratic(multiply_right(multiply(lam, self.spread), lam.T), rows)
         w1 = family.derivatives(visit.eta, rows.y, rows.weights, phi, 3)[3]
         c = w1 * variances
-        (r,), cross = rows.sums(c), rows.cross(visit.w)
-        v = 2.0 * self.in_mode + lam.T @ r[:, 0]
-        through = multiply_levels(multiply_transposed(self.inverse, self.inverse), v[:, None])[:, 0]
-        moved = lam @ through
-        u, s = visit.spherical[0][:, 0], self.modes.scores[0][:, 0]
-        in_beta = rows.fixed.T @ (2.0 * self.in_eta + c) - np.tensordot(
-            cross[0], moved, axes=([0, 2], [0, 1])
-        )
-        in_root = -2.0 * self.in_root.sum(axis=2)
-        in_root += 2.0 * multiply_levels(self.own, multiply(lam, spread)).sum(axis=2)
-        in_root += r[:, 0] @ u.T + s @ through.T
-        in_root -= multiply_levels(self.own, moved[:, None])[:, 0] @ u.T
+        (r,), (self.cross,) = rows.sums(c), rows.cross(visit.w)  # (k, p, n_levels)
+        self.by_level = r[:, 0]  # (k, n_levels), Z'c
+        v = 2.0 * self.in_mode + lam.T @ self.by_level
+        inverse = multiply_transposed(self.inverse, self.inverse)
+        self.through = multiply_levels(inverse, v[:, None])[:, 0]  # (k, n_levels)
+        self.moved = lam @ self.through  # (k, n_levels)
         _, g_phi, w_phi = family.by_phi(visit.eta, rows.y, rows.weights, phi)
-        in_phi = 2.0 * self.in_phi.sum(axis=1) + w_phi @ variances
-        shifts = [rows.sums(g) for g in g_phi]
-        for place, (shift,) in enumerate(shifts):
-            in_phi[place] -= float(np.vdot(shift[:, 0], moved))
-        return value, in_beta, in_root, in_phi, cross, shifts
+        self.row_slopes = 2.0 * self.in_eta + c  # (n,)
+        self.row_phi_slopes = 2.0 * self.in_phi + w_phi * variances  # (m, n)
+        self.shifts = [rows.sums(g) for g in g_phi]  # (k, 1, n_levels) each, Z'g_phi
 
     def _spread(self) -> FloatArray:
         """Return P, (k, k, n_levels)."""

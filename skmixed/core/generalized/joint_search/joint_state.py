@@ -119,7 +119,7 @@ class JointState:
 
     def _place(self, point: Point, omegas: Blocks, tolerance: float) -> bool:
         """Evaluate at covariances, and start afresh from there; return whether one can."""
-        theta = self.coordinates.theta(omegas) if omegas else np.zeros(0)
+        theta = self.coordinates.theta(omegas)
         there = self._at(point.beta, theta, point.phi, tolerance)
         if there is None:
             return False
