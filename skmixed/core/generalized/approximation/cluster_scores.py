@@ -15,7 +15,7 @@ import numpy as np
 from skmixed.core.elimination.levels import multiply, multiply_transposed
 from skmixed.core.generalized.approximation.laplace import (
     LEAST_DECREMENT,
-    Eliminated,
+    EliminatedColumns,
     RowDerivatives,
 )
 from skmixed.core.generalized.approximation.modes import Modes, Point, find_modes, first_carried
@@ -97,7 +97,7 @@ def _of_laplace(
     """Yield the derivatives in beta, (J, p), theta of every factor, (J, t_f), and phi, (J, m)."""
     p, family = rows.fixed.shape[1], observations.family
     derivatives = RowDerivatives.of(family, rows, point, modes)
-    found = Eliminated.of(family, rows, point, modes, derivatives)
+    found = EliminatedColumns.of(family, rows, point, modes, derivatives)
     in_beta = own.rows(rows.fixed, 2.0 * modes.visit.g + derivatives.c)
     in_phi = 2.0 * derivatives.f_phi + derivatives.w_phi * derivatives.variances
     in_phi = own.rows(in_phi.T, np.ones(len(rows.y)))

@@ -234,7 +234,7 @@ class RowDerivatives:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Eliminated:
+class EliminatedColumns:
     """Columns of a block without their random effects: X, c and the derivatives of g in phi."""
 
     by_level: Blocks  # (k, 1, n_levels) a factor, r
@@ -253,7 +253,7 @@ class Eliminated:
         point: Point,
         modes: Modes,
         derivatives: RowDerivatives,
-    ) -> Eliminated:
+    ) -> EliminatedColumns:
         """Eliminate the random effects at their modes."""
         p, w, c, g_phi = rows.fixed.shape[1], derivatives.w, derivatives.c, derivatives.g_phi
         by_level, cross = rows.sums(c), rows.cross(w)
@@ -279,7 +279,7 @@ def _terms_of(
 ) -> _Terms:
     family, visit, p = observations.family, modes.visit, rows.fixed.shape[1]
     own = RowDerivatives.of(family, rows, point, modes)
-    found = Eliminated.of(family, rows, point, modes, own)
+    found = EliminatedColumns.of(family, rows, point, modes, own)
     remaining = found.remaining
     working = _working(rows, point, modes, own, found)
     through = _through_modes(point, found.by_level, found.solved, len(own.g_phi))
@@ -306,7 +306,7 @@ def _working(
     point: Point,
     modes: Modes,
     own: RowDerivatives,
-    found: Eliminated,
+    found: EliminatedColumns,
 ) -> Working:
     p = rows.fixed.shape[1]
     return Working(
