@@ -30,7 +30,7 @@ from skmixed.core.rows.scaled import ScaledTable
 from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summation import level_sums
 
-_ALL_ZERO = 1e-8  # of the model's variance: less is the rounding of residuals that are all zero
+ALL_ZERO = 1e-8  # of the model's variance: less is the rounding of scores that are all zero
 
 SandwichKind = Literal["CR0", "CR1", "CR2"]
 
@@ -85,7 +85,7 @@ class ClusterSandwich:
         return np.array(
             [
                 2.0 * mean[0, 0] ** 2 / spread
-                if mean[0, 0] > _ALL_ZERO * function @ self.bread @ function
+                if mean[0, 0] > ALL_ZERO * function @ self.bread @ function
                 else np.nan
                 for function, (mean, spread) in zip(functions, found, strict=True)
             ]
@@ -99,7 +99,7 @@ class ClusterSandwich:
         """
         mean, _ = self._moments(functions)
         values, vectors = linalg.eigh(mean, functions @ self.bread @ functions.T)
-        if values[0] <= _ALL_ZERO:
+        if values[0] <= ALL_ZERO:
             return np.nan
         values, vectors = np.linalg.eigh(mean)
         root = vectors / np.sqrt(values) @ vectors.T

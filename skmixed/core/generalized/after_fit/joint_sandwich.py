@@ -20,9 +20,8 @@ from skmixed.core.generalized.approximation.cluster_scores import cluster_slopes
 from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.generalized_fit import GeneralizedFit, to_working
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.rows.cluster_sandwich import ALL_ZERO
 from skmixed.core.search.coordinates import Coordinates
-
-_ALL_ZERO = 1e-8  # of the model's variance: less is the rounding of scores that are all zero
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +75,7 @@ class JointSandwich:
             np.einsum("mi,ij,mj->m", functions, covariance, functions)
             for covariance in (self.covariance, own)
         )
-        return np.where(robust > _ALL_ZERO * by_model, np.inf, np.nan)
+        return np.where(robust > ALL_ZERO * by_model, np.inf, np.nan)
 
     def scale_and_degrees(self, functions: FloatArray) -> tuple[float, float]:
         """Return what Wald's F of q functions, (q, p), is multiplied by, and its denominator."""
