@@ -58,7 +58,7 @@ def test_diagrams_link_to_pages_of_the_site():
             assert f"skmixed.{name}" in listed()
 
 
-@pytest.mark.parametrize("room", ["guide", "api"])
+@pytest.mark.parametrize("room", ["guide", "api", "coming_from"])
 def test_every_page_has_a_card(room):
     folder = API.parent / room
     index = (folder / "index.md").read_text(encoding="utf-8")
