@@ -154,8 +154,7 @@ class _SpreadSearch(StackSearch):
         Not those near a lower one, nor those that leave next to nothing for the residual.
         """
         n_rounds = self.record()
-        gone = [has_vanished(self.problem, square) for square in self.squares(active)]
-        active = active[~np.array(gone, dtype=bool)]
+        active = active[~has_vanished(self.problem, self.squares(active))]
         if n_rounds > _SOME_ROUNDS:
             excess = self.point.criterion[active] - np.fmin.reduce(self.point.criterion)
             is_hopeless = (excess > HOPELESS * self.predicted[active]) & (n_rounds > _MANY_ROUNDS)

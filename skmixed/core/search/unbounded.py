@@ -7,6 +7,8 @@ fitted as if the response had a little noise of its own.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
@@ -48,11 +50,14 @@ def evaluate_bounded(problem: Problem, lambdas: Blocks, below: float = np.inf) -
     return evaluation
 
 
-def has_vanished(problem: Problem, square: float) -> bool:
-    """Tell whether so little is left for the residual that the criterion may have no minimum."""
-    if problem.is_noisy or problem.sigma2 is not None:
-        return False
-    return square < _SUSPICIOUS * float(problem.model.gram[-1, -1])
+def has_vanished(problem: Problem, square: Any) -> Any:
+    """Tell whether so little is left for the residual that the criterion may have no minimum.
+
+    The residual sum of squares may be one for each of many searches, (n,).
+    """
+    is_bounded = problem.is_noisy or problem.sigma2 is not None
+    least = 0.0 if is_bounded else _SUSPICIOUS * float(problem.model.gram[-1, -1])
+    return square < least
 
 
 def is_unbounded(problem: Problem, lambdas: Blocks | None = None) -> bool:

@@ -78,9 +78,9 @@ class Correlated(Structure):
         They are weighted, (..., k, k), symmetrically.
         """
 
-    def both_changes(self, angles: FloatArray) -> tuple[FloatArray, Bends]:
-        """Return `changes`, and `bends` as a function of weights, (..., k, k)."""
-        return self.changes(angles), partial(self.bends, angles)
+    def with_changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray, Bends]:
+        """Return C, `changes`, and `bends` as a function of weights, (..., k, k)."""
+        return self.correlation(angles), self.changes(angles), partial(self.bends, angles)
 
     @abstractmethod
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
@@ -163,7 +163,8 @@ class Correlated(Structure):
     def _law(self, theta: FloatArray) -> tuple[FloatArray, FloatArray, tuple[FloatArray, Bends]]:
         """Return the deviations, (..., k), C, (..., k, k), and derivatives of C."""
         angles = theta[..., self._n_own :]
-        return self._sizes(theta), self.correlation(angles), self.both_changes(angles)
+        correlation, changes, bends = self.with_changes(angles)
+        return self._sizes(theta), correlation, (changes, bends)
 
     def _directions(
         self, theta: FloatArray, d: FloatArray, c: FloatArray, changes: FloatArray

@@ -217,13 +217,14 @@ class Toeplitz(Correlated):
         return np.asarray(_autocorrelations(np.sin(angles))[..., _lags(self.size)])
 
     def changes(self, angles: FloatArray) -> FloatArray:
-        return self.both_changes(angles)[0]
+        return self.with_changes(angles)[1]
 
     def bends(self, angles: FloatArray, weights: FloatArray) -> FloatArray:
-        return self.both_changes(angles)[1](weights)
+        return self.with_changes(angles)[2](weights)
 
-    def both_changes(self, angles: FloatArray) -> tuple[FloatArray, Bends]:
-        x, lags = _stepped(angles), _of_lags(self.size).reshape(self.size, -1)
+    def with_changes(self, angles: FloatArray) -> tuple[FloatArray, FloatArray, Bends]:
+        x, lag, lags = _stepped(angles), _lags(self.size), _of_lags(self.size)
+        lags = lags.reshape(self.size, -1)
         moved: ComplexArray = np.sin(x)
         recursion = _recursion(moved)
 
@@ -232,7 +233,9 @@ class Toeplitz(Correlated):
             slopes = _slopes_in_partials(moved, recursion, of_lags) * np.cos(x)
             return np.asarray(slopes.imag / _IMAGINARY_STEP)
 
-        return np.asarray((recursion[0].imag / _IMAGINARY_STEP)[..., _lags(self.size)]), bends
+        r = recursion[0]
+        own = r[..., 0, :].real if self.n_angles else np.ones((*angles.shape[:-1], 1))
+        return own[..., lag], (r.imag / _IMAGINARY_STEP)[..., lag], bends
 
     def read_angles(self, correlation: FloatArray, is_seen: BoolArray) -> FloatArray:
         """Take a distance that is not seen to add nothing to those before it."""
