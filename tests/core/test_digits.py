@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skmixed.core.elimination.choose import arrange
+from skmixed.core.elimination.levels import invertible_root
 from skmixed.core.model.stack import LockstepData, _Levels
 from skmixed.core.model.structures.linear_roots import Unstructured
 from skmixed.core.pooling.stage import PooledStage, PoolingStage
@@ -139,7 +140,7 @@ def test_nothing_cancels_in_lock_step(size, k):
         np.ones(1),
         True,
     )
-    found = _Levels(stack, effects.lambdas[0][None])
+    found = _Levels(stack, *invertible_root(effects.lambdas[0][None]))
     information, cross, _ = effects.exact()
     assert relative_error(found.information[:, :, 0], effects.own(information, 0)) < 1e-13
     assert relative_error(found.cross[:, :, 0], effects.columns(cross, 0)) < 1e-13

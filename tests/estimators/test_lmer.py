@@ -133,7 +133,7 @@ def test_two_columns_of_one_name_are_refused_where_they_are_used():
 def test_nothing_is_complete():
     with pytest.raises(ValueError, match="no row is complete"):
         lmer(FORMULA, SLEEP.assign(Days=np.nan))
-    with pytest.raises(ValueError, match="na_action='omit' is not 'drop' or 'raise'"):
+    with pytest.raises(ValueError, match="na_action='omit' is not 'drop', 'exclude' or 'raise'"):
         lmer(FORMULA, SLEEP, na_action="omit")
 
 

@@ -89,7 +89,9 @@ def test_a_model_of_one_response_is_a_whole_one(random):
         )
         found, wanted = (coefficient_table(each).to_frame() for each in (model, one))
         assert_allclose(found["df"], wanted["df"], rtol=1e-4)
-        assert_allclose(ranova(model).to_frame(), ranova(one).to_frame(), rtol=1e-5, atol=1e-6)
+        # A ratio of zero or next to nothing is on either side of a step of p_boundary.
+        tests = (ranova(each).to_frame().drop(columns="p_boundary") for each in (model, one))
+        assert_allclose(*tests, rtol=1e-5, atol=1e-6)
         assert model.score(X, Y[name]) == pytest.approx(one.score(X, Y[name]), rel=1e-7)
         assert model.loo_predict(X, Y[name]).shape == (N,)
         again = pickle.loads(pickle.dumps(model))

@@ -308,6 +308,7 @@ def test_responses_that_groups_explain_without_a_rest():
 
 
 @pytest.mark.filterwarnings("ignore:the search did not converge")
+@pytest.mark.filterwarnings("ignore:random effects explain the response without a rest")
 def test_levels_of_few_rows_are_told():
     few = X[(X["Tree"] > 3) | X["age"].isin([118, 1582])]
     with pytest.warns(UnidentifiedWarning, match=r"3 of 5 levels of 'Tree' .*'1' has 2, and 2 par"):
