@@ -345,6 +345,12 @@ def test_23_meta_analysis():
     assert re.search(r"latitude +-0.029102 +0.0053651 +5.2128", text)
 
 
+def test_24_memberships():
+    text = draw("24_memberships")
+    assert "mm(first, second, weights=cbind(before, after)), 40" in text
+    assert re.search(r"Residual +3\.00\n", text)  # pupils vary by 3 beside their schools
+
+
 def test_every_example_of_the_gallery_is_run_here():
     numbered = sorted(path.stem for path in (ROOT / "examples").glob("[0-9]*.py"))
     order = [int(name[:2]) for name in numbered]
