@@ -17,7 +17,7 @@ from skmixed.estimators.nonlinear_regressor import MixedNonlinearRegressor
 from skmixed.estimators.ordinal_classifier import OrdinalMixedClassifier
 from skmixed.model_selection import MixedLinearRegressorCV
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BLUPEncoder",
