@@ -229,6 +229,8 @@ def _read_responses(Y: Any) -> tuple[pd.Index[Any], FloatArray]:
     names = None if table is None else list(table.names)
     if names == [] or np.shape(Y)[1:] == (0,):
         raise ValueError("Y has no columns: there is no response to fit")
+    if names is not None and len(set(names)) < len(names):
+        raise ValueError("Y has no unique column names, by which responses are told apart")
     values = check_numbers(Y, input_name="Y")
     index = pd.RangeIndex(values.shape[1]) if names is None else pd.Index(names)
     return index, values

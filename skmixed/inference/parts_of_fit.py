@@ -245,7 +245,7 @@ def _random_columns(model: Any, fit: AnyFit, X: Any, groups: Any) -> sparse.csr_
 def _lambda(fit: AnyFit) -> sparse.csr_array:
     """Return Lambda, (q, q)."""
     blocks = [
-        sparse.kron(sparse.eye_array(len(fit.modes[place])), sparse.csr_array(fit.lambdas[place]))
+        sparse.kron(sparse.eye(len(fit.modes[place])), sparse.csr_array(fit.lambdas[place]))
         for place in _places(fit)
     ]
     return sparse.csr_array(sparse.block_diag(blocks)) if blocks else sparse.csr_array((0, 0))
@@ -265,6 +265,6 @@ def _root(model: Any, fit: AnyFit, X: Any, groups: Any, sample_weight: Any) -> s
             "'Lambda', to a sparse factorisation such as that of scikit-sparse"
         )
     weights = np.ones(Z.shape[0]) if sample_weight is None else np.asarray(sample_weight, float)
-    weighted = sparse.diags_array(weights) @ Z @ lam
+    weighted = sparse.diags(weights) @ Z @ lam
     inner = (lam.T @ (Z.T @ weighted)).toarray() + np.eye(Z.shape[1])
     return sparse.csr_array(np.linalg.cholesky(inner))

@@ -113,4 +113,4 @@ def test_what_is_none_is_refused_in_words(make, message):
 
 def test_what_would_not_fit_is_refused_with_its_size():
     with pytest.raises(MemoryError, match=r"of 10000000 levels is held densely, about \d+\.\d GiB"):
-        Relationship(sparse.eye_array(10**7, format="csr"), range(10**7), precision=True)
+        Relationship(sparse.eye(10**7, format="csr"), range(10**7), precision=True)
