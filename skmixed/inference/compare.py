@@ -211,6 +211,17 @@ def ratio_test(
     }
 
 
+def ratio_row(fit: AnyFit, larger: AnyFit | None) -> dict[str, float]:
+    """Return the figures of a model, and its test against a larger one as `ratio_test` has it."""
+    test = NO_TEST if larger is None else ratio_test(fit, larger)
+    return {
+        "n_parameters": fit.n_parameters,
+        "log_likelihood": -0.5 * fit.criterion,
+        "aic": fit.criterion + 2.0 * fit.n_parameters,
+        **test,
+    }
+
+
 def _notes(
     fits: Sequence[AnyFit],
     compared: Sequence[AnyFit],  # by number of parameters, fitted as `method` says

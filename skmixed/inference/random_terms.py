@@ -14,7 +14,7 @@ from skmixed.core.model.spec import Term, terms_of, wholes
 from skmixed.core.model.structures.named import of_fewer
 from skmixed.core.rows.monte_carlo import check_exact
 from skmixed.core.sums.layout import CONSTANT
-from skmixed.inference.compare import BOUNDARY_NOTE, NO_TEST, ratio_test
+from skmixed.inference.compare import BOUNDARY_NOTE, ratio_row
 from skmixed.inference.fitted import (
     GivenRows,
     MixedFit,
@@ -141,7 +141,7 @@ class ReducedFits:
 
     def tabulated(self, fit: MixedFit) -> tuple[pd.DataFrame, tuple[str, ...]]:
         """Compare them with the fit that has all terms; return the figures, and notes on them."""
-        rows = [_row(each, None if each is fit else fit) for each in (fit, *self.fits)]
+        rows = [ratio_row(each, None if each is fit else fit) for each in (fit, *self.fits)]
         frame = pd.DataFrame(rows, index=pd.Index(["<none>", *self.names]))
         restricted = fit.spec.method == "reml"
         notes = ["By restricted likelihood." if restricted else "By maximum likelihood."]
@@ -166,16 +166,6 @@ def reduced_fits(
         tuple(refit(terms=terms) for _, terms, _ in found),
         tuple(left for _, _, left in found),
     )
-
-
-def _row(fit: MixedFit, larger: MixedFit | None) -> dict[str, float]:
-    test = NO_TEST if larger is None else ratio_test(fit, larger)
-    return {
-        "n_parameters": fit.n_parameters,
-        "log_likelihood": -0.5 * fit.criterion,
-        "aic": fit.criterion + 2.0 * fit.n_parameters,
-        **test,
-    }
 
 
 def _reductions(

@@ -18,7 +18,7 @@ _LONG = 600.0  # seconds: up to ten minutes exact estimates are waited for whate
 _DENSE_RATE = 8e9  # width^3 a second in Cholesky factor and inverse; the order of one core
 _OUTER_RATE = 1e8  # entries a second added to the complement by sparse outer products
 _SPARSE_RATE = 6e8  # entries a second times a vector in passes over the pairs
-_EVALUATIONS = 8  # of a typical search from MINQUE(0)
+TYPICAL_EVALUATIONS = 8  # of a search from MINQUE(0)
 _ITERATIONS = 8  # of conjugate gradients in a typical solution for a random vector
 
 
@@ -56,10 +56,10 @@ class CrossedCost:
         )
         k = columns[eliminated]
         outer = k * entries * (entries / n_levels[eliminated])
-        exact = _EVALUATIONS * (width**3 / _DENSE_RATE + 2.0 * outer / _OUTER_RATE)
+        exact = TYPICAL_EVALUATIONS * (width**3 / _DENSE_RATE + 2.0 * outer / _OUTER_RATE)
         passes = 2 * sum(n * columns[i] * columns[j] for (i, j), n in pairs.items())
         solved = n_probes * sum(columns.values())
-        iterative = _EVALUATIONS * _ITERATIONS * passes * solved / _SPARSE_RATE
+        iterative = TYPICAL_EVALUATIONS * _ITERATIONS * passes * solved / _SPARSE_RATE
         memory = memory_needed(width, entries, k) + products.plan_bytes
         return cls(width, memory, exact, iterative)
 

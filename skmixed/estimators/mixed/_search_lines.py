@@ -6,10 +6,10 @@ import logging
 
 import numpy as np
 
+from skmixed.core.search.auto import TYPICAL_EVALUATIONS
 from skmixed.core.search.report import Iteration
 
 _UNSAID_SECONDS = 5.0  # seconds before which nobody wonders
-_TYPICAL = 8  # evaluations of a search by Newton's method from MINQUE(0), as `CrossedCost` has it
 
 
 def print_iteration(line: Iteration) -> None:
@@ -39,7 +39,7 @@ class LongSearchNotice:
         if self.is_said or line.seconds < _UNSAID_SECONDS:
             return
         self.is_said = True
-        left = line.seconds / self.n_evaluations * max(_TYPICAL - self.n_evaluations, 1)
+        left = line.seconds / self.n_evaluations * max(TYPICAL_EVALUATIONS - self.n_evaluations, 1)
         logging.getLogger("skmixed").warning(
             "A long fit of crossed factors: %s. About %.0f s to go; verbose=1 shows every step, "
             "and solver='iterative' is approximate and faster",

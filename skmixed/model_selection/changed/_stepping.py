@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.inference.compare import ratio_row
 from skmixed.inference.fitted import snapshot
 from skmixed.inference.fixed_effects.testing import DfMethod, check_probability
 from skmixed.inference.table import Table, TabularResult
@@ -33,7 +34,7 @@ from skmixed.model_selection.changed._updates import (
     fitted_estimator,
     formula_text,
 )
-from skmixed.model_selection.changed._variants import NONE, Variant, ratio_row
+from skmixed.model_selection.changed._variants import NONE, RATIO_COLUMNS, Variant, row_frame
 
 Direction = Literal["backward", "forward", "both"]
 
@@ -257,7 +258,7 @@ class _Stepping:
         """Step until no random term goes or comes."""
         fit = place.variant.fit
         if fit.spec.terms or self.direction != "backward":
-            first = pd.DataFrame([ratio_row(fit, None)], index=[NONE])
+            first = row_frame({NONE: ratio_row(fit, None)}, RATIO_COLUMNS)
             self.random.append(first.assign(step=np.nan, change=""))
         return self._stepped(place, alpha, self.random, self._random_moves)
 

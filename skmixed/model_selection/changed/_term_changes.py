@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from skmixed.core.fit import Fit
@@ -14,7 +13,7 @@ from skmixed.design.grammar.updating import fixed_terms_of, spelled, updated_par
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.reading._formula_rows import random_text
 from skmixed.inference.comparable import check_same_data
-from skmixed.inference.compare import BOUNDARY_NOTE, ratio_test
+from skmixed.inference.compare import BOUNDARY_NOTE, ratio_row, ratio_test
 from skmixed.inference.fitted import MixedFit, check_unpenalised, formula_of, snapshot
 from skmixed.inference.fixed_effects.term_tests import marginal_tests
 from skmixed.inference.fixed_effects.testing import CoefficientTests, DfMethod
@@ -32,7 +31,6 @@ from skmixed.model_selection.changed._variants import (
     RATIO_COLUMNS,
     Variant,
     f_row,
-    ratio_row,
     row_frame,
 )
 
@@ -320,7 +318,7 @@ def random_additions(model: MixedEstimator[Any], larger: Larger) -> pd.DataFrame
 
 
 def _compared(before: MixedFit, fits: Mapping[str, MixedFit]) -> pd.DataFrame:
-    rows = {NONE: {**ratio_row(before, None), "p_boundary": np.nan}}
+    rows = {NONE: ratio_row(before, None)}
     for term, fit in fits.items():
         rows[term] = {**ratio_row(fit, None), **ratio_test(before, fit)}
     return row_frame(rows, (*RATIO_COLUMNS, "p_boundary"))

@@ -20,7 +20,7 @@ from skmixed.design.formula import INTERCEPT
 from skmixed.design.grammar.syntax import FormulaParts, parse_random
 from skmixed.design.grammar.updating import fixed_terms_of
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
-from skmixed.inference.compare import NO_TEST, ratio_test
+from skmixed.inference.compare import ratio_row
 from skmixed.inference.fitted import AnyFit, MixedFit, check_unpenalised, determined_any_fit_of
 from skmixed.inference.fixed_effects.term_tests import marginal_tests
 from skmixed.inference.fixed_effects.testing import CoefficientTests, DfMethod, JointTest
@@ -151,17 +151,6 @@ class Variant:
                 bars.append(bar_of(self.fit, parts[0], self.slopes[place]))
             place += len(parts)
         return " + ".join(bars)
-
-
-def ratio_row(fit: MixedFit, larger: MixedFit | None) -> dict[str, float]:
-    """Return the figures of a model, and its test against a larger one."""
-    test = NO_TEST if larger is None else ratio_test(fit, larger)
-    return {
-        "n_parameters": fit.n_parameters,
-        "log_likelihood": -0.5 * fit.criterion,
-        "aic": fit.criterion + 2.0 * fit.n_parameters,
-        **{name: test[name] for name in ("statistic", "df", "p_value")},
-    }
 
 
 def f_row(fit: AnyFit, test: JointTest) -> dict[str, float]:
