@@ -7,6 +7,9 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from tests.contract import fit_checks, input_checks
 from tests.contract.instances import ON_ARRAYS, ON_GROUPS
 
+# scikit-learn's checks, and some of these, give no groups.
+pytestmark = pytest.mark.filterwarnings("ignore:GroupedModels got no groups")
+
 
 def checks_of(module):
     return [check for name, check in vars(module).items() if name.startswith("check_")]

@@ -9,6 +9,9 @@ from sklearn.utils.fixes import parse_version
 from skmixed import MixedClassifier, MixedEffectsClassifier
 from tests.contract.instances import ON_ARRAYS
 
+# scikit-learn's checks, and some of these, give no groups.
+pytestmark = pytest.mark.filterwarnings("ignore:GroupedModels got no groups")
+
 # How many checks there are for a regressor of one response and for a transformer, by version of
 # scikit-learn, and how many more for other kinds.
 N_CHECKS = {
