@@ -1,6 +1,7 @@
 """Settings of the documentation site; contributing/index.md says how to build and check it."""
 
 import importlib
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -125,18 +126,22 @@ autosummary_context = {
     "machinery": ["__init__", "get_metadata_routing", "get_params", "set_params", "set_output"],
 }
 
-# Not `distributed`: `fit` and `predict` are methods where they stand without a module.
+# Not `bayes` and `distributed`: without their module, `fit` or `summary` are methods.
 MODULES = ("datasets", "display", "exceptions", "inference", "model_selection")
 
 
 def public_names():
-    """Return the full name of what is public by its short name."""
+    """Return the full name of what is public by its short name and by that after `skmixed.`."""
     names = {}
-    for module in [*(importlib.import_module(f"skmixed.{name}") for name in MODULES), skmixed]:
+    for room in ["bayes", "distributed", *MODULES]:
+        module = importlib.import_module(f"skmixed.{room}")
         for name in getattr(module, "__all__", dir(module)):
             if not name.startswith("_"):
-                names[name] = f"{module.__name__}.{name}"
-    return names
+                names[f"{room}.{name}"] = f"skmixed.{room}.{name}"
+                if room in MODULES:
+                    names[name] = f"skmixed.{room}.{name}"
+    own = (name for name in skmixed.__all__ if not inspect.ismodule(getattr(skmixed, name)))
+    return names | {name: f"skmixed.{name}" for name in own}
 
 
 PUBLIC = public_names()
@@ -155,18 +160,21 @@ class TrimmedBlocks(SphinxTransform):
             block += nodes.Text(text)
 
 
-class ClassLinks(SphinxTransform):
-    """Make links of the names of classes in the text of pages."""
+class CodeLinks(SphinxTransform):
+    """Make links of the names and calls of public classes and functions in the text of pages."""
 
     default_priority = 400
 
     def apply(self, **kwargs):
-        """Put a reference around each name of a class that stands as code outside a link."""
+        """Put a reference around code that names something public and is in no link yet."""
+        # Where R is set beside Python, the name of a function may be R's.
+        beside_r = self.env.docname.startswith("coming_from/")
         for literal in list(self.document.findall(nodes.literal)):
-            text = literal.astext()
-            if text[:1].isupper() and text in PUBLIC and not in_link(literal):
+            name = literal.astext().removeprefix("skmixed.").partition("(")[0]
+            target = PUBLIC.get(name)
+            if target and not in_link(literal) and not (beside_r and name.islower()):
                 link = pending_xref(
-                    "", refdomain="py", reftype="obj", reftarget=PUBLIC[text], refexplicit=True
+                    "", refdomain="py", reftype="obj", reftarget=target, refexplicit=True
                 )
                 link["refdoc"] = self.env.docname
                 literal.replace_self(link)
@@ -203,5 +211,5 @@ def setup(app):
     """Register what is above with Sphinx."""
     app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
     app.add_transform(TrimmedBlocks)
-    app.add_transform(ClassLinks)
+    app.add_transform(CodeLinks)
     app.connect("missing-reference", resolve_short_name)
