@@ -12,10 +12,10 @@ from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.model.spec import Term
 from skmixed.core.model.structures.named import structures_of_terms
 from skmixed.core.sums.layout import Layout
-from skmixed.design.design import Design, factor_layouts, structures_asked
+from skmixed.design.design import Design
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import parse_random, split_formula
-from skmixed.design.grouping import Grouping
+from skmixed.design.grouping import Grouping, factor_layouts, structures_asked
 from skmixed.design.records import stored
 from skmixed.design.residual import ResidualDesign
 from skmixed.design.source import Source

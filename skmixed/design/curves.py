@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray
+from skmixed.core.model.spec import Term
 from skmixed.design.formula import (
     NO_CONTEXT,
     FormulaMatrix,
@@ -226,3 +227,20 @@ def _basis_of(term: SmoothTerm, x: FloatArray) -> SplineBasis:
     if not low < high:
         raise ValueError(f"the range of {term.text!r} is from {low:g} to {high:g}")
     return SplineBasis(term.k, low, high, term.is_cyclic)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedCurve:
+    """One curve of all rows, and the places of its columns in the layout."""
+
+    name: str
+    smooth: Smooth
+    number: int  # among the curves of the levels of a factor
+    free: tuple[int, ...]  # without a penalty: fixed columns
+    penalised: tuple[int, ...]
+    term: Term  # that the latter make
+
+    def marked(self, table: NamedColumns) -> FloatArray:
+        """Return what it is a curve of in rows, of a level those of that level, (m,)."""
+        x, times = self.smooth.values(table)
+        return x if times is None else x[times[:, self.number] != 0.0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.core.model.fixed_part import FixedColumn, FixedPart
 from skmixed.core.model.spec import Term
-from skmixed.core.model.structures.named import structures_of_terms
 from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex, Layout, Rows
 from skmixed.design.column_collection import (
     ColumnCollection,
@@ -24,43 +22,25 @@ from skmixed.design.column_collection import (
     empty_columns,
     one_by_one,
 )
-from skmixed.design.curves import Smooth, read_smooth_expressions
+from skmixed.design.curves import FittedCurve, Smooth, read_smooth_expressions
+from skmixed.design.fixed_design import FixedDesign
 from skmixed.design.formula import (
-    INTERCEPT,
     NO_CONTEXT,
     FormulaMatrix,
     evaluate_expression,
     read_offset,
 )
-from skmixed.design.grammar.expressions import NamedColumns, variables
+from skmixed.design.grammar.expressions import variables
 from skmixed.design.grammar.permitted import check_context
 from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.grammar.syntax import FormulaParts
-from skmixed.design.grammar.tokens import quoted
-from skmixed.design.grouping import Grouping
+from skmixed.design.grouping import Grouping, factor_layouts, structures_asked
 from skmixed.design.memberships import Membership
 from skmixed.design.records import read, stored, write
 from skmixed.design.relationships import Relationship
 from skmixed.design.residual import ResidualDesign
 from skmixed.design.source import Source
 from skmixed.design.tables import Labels
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedCurve:
-    """One curve of all rows, and the places of its columns in the layout."""
-
-    name: str
-    smooth: Smooth
-    number: int  # among the curves of the levels of a factor
-    free: tuple[int, ...]  # without a penalty: fixed columns
-    penalised: tuple[int, ...]
-    term: Term  # that the latter make
-
-    def marked(self, table: NamedColumns) -> FloatArray:
-        """Return what it is a curve of in rows, of a level those of that level, (m,)."""
-        x, times = self.smooth.values(table)
-        return x if times is None else x[times[:, self.number] != 0.0]
 
 
 @stored
@@ -240,47 +220,9 @@ class Design:
         return CONSTANT in self.fixed
 
     @property
-    def fixed_part(self) -> FixedPart:
-        """What the fixed columns stand for; without a formula every column is a term."""
-        if self._fixed_matrix is not None:
-            part, columns = self._fixed_matrix.fixed_part, []
-            numbers: list[str] = []
-            for smooth, places, _ in self._fixed_smooths():
-                names = [self.layout.columns[place] for place in places]
-                columns += [FixedColumn(name, {}, (name,)) for name in names]
-                numbers += smooth.free_variables
-            more = dict.fromkeys([*part.numbers, *numbers])
-            return replace(part, columns=(*part.columns, *columns), numbers=tuple(more))
-        names = [self.layout.columns[place] for place in self.fixed if place != CONSTANT]
-        columns = [FixedColumn(name, {}, (name,)) for name in names]
-        constant = [FixedColumn(INTERCEPT)] if self.has_intercept else []
-        return FixedPart((*constant, *columns), {}, tuple(names))
-
-    @property
-    def fixed_terms(self) -> dict[str, tuple[str, ...]]:
-        """The operands of every term of the fixed part but the constant and curves, as written."""
-        if self._fixed_matrix is not None:
-            return self._fixed_matrix.term_operands
-        names = [self.layout.columns[place] for place in self.fixed if place != CONSTANT]
-        return {name: (quoted(name),) for name in names}
-
-    def fixed_without(self, gone: Collection[str]) -> tuple[int, ...] | None:
-        """Return the places of the fixed columns of a model without some of `fixed_terms`.
-
-        The constant may be among them in the place of a term that spans it. None where the columns
-        of the other terms would be others than those that are there.
-        """
-        if self._fixed_matrix is None:
-            return tuple(
-                p for p in self.fixed if p == CONSTANT or self.layout.columns[p] not in gone
-            )
-        kept = self._fixed_matrix.columns_without(gone)
-        if kept is None:
-            return None
-        n_columns = len(self._fixed_matrix.names)
-        places = [self.fixed[column] for column in kept[0]]
-        constant = [CONSTANT] if kept[1] else []
-        return (*constant, *places, *self.fixed[n_columns:])
+    def fixed_design(self) -> FixedDesign:
+        """What the fixed columns stand for."""
+        return FixedDesign(self.layout.columns, self.fixed, self._fixed_matrix, self._smooths)
 
     @property
     def curves(self) -> list[FittedCurve]:
@@ -297,35 +239,10 @@ class Design:
                 ]
         return found
 
-    def _fixed_smooths(self) -> Iterator[tuple[Smooth, list[int], list[int]]]:
-        """Yield curves, the places of what they add to the fixed columns, and which these are."""
-        assert self._fixed_matrix is not None
-        known = set(self.fixed[: len(self._fixed_matrix.names)])
-        for each in self._smooths:
-            new = [n for n, place in enumerate(each.free) if place in self.fixed]
-            new = [n for n in new if each.free[n] not in known]
-            known.update(each.free)
-            if new:
-                yield each.smooth, [each.free[n] for n in new], new
-
     @property
     def slopes(self) -> tuple[Slopes, ...]:
         """Per random term, every slope as written with the places of its columns."""
         return self._slopes
-
-    def fixed_matrix(self, table: NamedColumns) -> FloatArray:
-        """Return the fixed columns, (n, n_fixed), the constant included; curves at their means.
-
-        The table needs only the variables of `fixed_part`.
-        """
-        if self._fixed_matrix is not None:
-            parts = [self._fixed_matrix.matrix(table)]
-            for smooth, _, chosen in self._fixed_smooths():
-                parts.append(smooth.means(table)[:, chosen])
-            return np.hstack(parts)
-        columns = [table[name].to_numpy(dtype=np.float64) for name in self.fixed_part.numbers]
-        constant = [np.ones(len(table))] * self.has_intercept
-        return np.reshape([*constant, *columns], (-1, len(table))).T
 
     @property
     def learns_from_rows(self) -> bool:
@@ -513,40 +430,3 @@ def _with_members(source: Source, memberships: Iterable[Membership]) -> Mapping[
     """Return grouping columns with one more for every membership, in which all rows are alike."""
     alike = np.zeros(source.n_rows, dtype=np.intp)
     return {**source.groups, **{each.term.text: alike for each in memberships}}
-
-
-def structures_asked(
-    covariance: str | Mapping[str, str], random: Sequence[RandomTerm]
-) -> list[str]:
-    """Return the name of the covariance structure of every random term.
-
-    It is that of the formula, where this has one.
-    """
-    factors = [term.name for term in random]
-    if not isinstance(covariance, str):
-        unknown = sorted(set(covariance) - set(factors))
-        if unknown:
-            raise ValueError(
-                f"covariance names factors {unknown} that the model does not have; "
-                f"it has {sorted(set(factors))}"
-            )
-    names = [
-        covariance if isinstance(covariance, str) else covariance.get(factor, "unstructured")
-        for factor in factors
-    ]
-    for name in names:
-        structures_of_terms(name, 1)
-    return [term.covariance or name for term, name in zip(random, names, strict=True)]
-
-
-def factor_layouts(
-    keys: Sequence[tuple[str, ...]], terms: Sequence[Term]
-) -> tuple[FactorLayout, ...]:
-    """Return the columns of every factor, the constant first."""
-    layouts = []
-    for number, key in enumerate(keys):
-        slopes = {column for term in terms if term.factor == number for column in term.columns} - {
-            CONSTANT
-        }
-        layouts.append(FactorLayout(key, (CONSTANT, *sorted(slopes))))
-    return tuple(layouts)

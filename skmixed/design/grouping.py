@@ -1,4 +1,4 @@
-"""Grouping columns turned into levels of factors, and looked up again on new rows."""
+"""Grouping columns turned into levels of factors, looked up again on new rows; factors' columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from skmixed.core.linalg import IntArray
-from skmixed.core.sums.layout import GroupIndex
+from skmixed.core.model.spec import Term
+from skmixed.core.model.structures.named import structures_of_terms
+from skmixed.core.sums.layout import CONSTANT, FactorLayout, GroupIndex
+from skmixed.design.grammar.random_part import RandomTerm
 from skmixed.design.records import read, stored, write
 from skmixed.design.tables import UNKNOWN, Labels
 from skmixed.design.wording import list_rows
@@ -203,3 +206,40 @@ def _refuse_missing(name: str, codes: IntArray) -> None:
         f"Input groups contain NaN: grouping column {name!r} is missing in rows "
         f"{list_rows(rows)}. Drop these rows or give them a label of their own"
     )
+
+
+def structures_asked(
+    covariance: str | Mapping[str, str], random: Sequence[RandomTerm]
+) -> list[str]:
+    """Return the name of the covariance structure of every random term.
+
+    It is that of the formula, where this has one.
+    """
+    factors = [term.name for term in random]
+    if not isinstance(covariance, str):
+        unknown = sorted(set(covariance) - set(factors))
+        if unknown:
+            raise ValueError(
+                f"covariance names factors {unknown} that the model does not have; "
+                f"it has {sorted(set(factors))}"
+            )
+    names = [
+        covariance if isinstance(covariance, str) else covariance.get(factor, "unstructured")
+        for factor in factors
+    ]
+    for name in names:
+        structures_of_terms(name, 1)
+    return [term.covariance or name for term, name in zip(random, names, strict=True)]
+
+
+def factor_layouts(
+    keys: Sequence[tuple[str, ...]], terms: Sequence[Term]
+) -> tuple[FactorLayout, ...]:
+    """Return the columns of every factor, the constant first."""
+    layouts = []
+    for number, key in enumerate(keys):
+        slopes = {column for term in terms if term.factor == number for column in term.columns} - {
+            CONSTANT
+        }
+        layouts.append(FactorLayout(key, (CONSTANT, *sorted(slopes))))
+    return tuple(layouts)

@@ -29,11 +29,24 @@ AnyFit = Fit | GeneralizedFit | NonlinearFit
 SomeFit = TypeVar("SomeFit", Fit, GeneralizedFit, MixedFit, AnyFit)
 
 
+class FittedFixedDesign(Protocol):
+    """What is read of the fixed part of a design."""
+
+    @property
+    def part(self) -> FixedPart:
+        """What the fixed columns stand for."""
+        ...
+
+    def matrix(self, table: pd.DataFrame) -> FloatArray:
+        """Make the fixed columns of other rows."""
+        ...
+
+
 class FittedDesign(Protocol):
     """What is read of the design of a fitted estimator."""
 
     @property
-    def fixed_part(self) -> FixedPart:
+    def fixed_design(self) -> FittedFixedDesign:
         """What the fixed columns stand for."""
         ...
 
@@ -50,10 +63,6 @@ class FittedDesign(Protocol):
     @property
     def lines(self) -> Mapping[int, str]:
         """The columns that are lines of curves, with what they are lines in."""
-        ...
-
-    def fixed_matrix(self, frame: pd.DataFrame) -> FloatArray:
-        """Make the fixed columns of other rows."""
         ...
 
 

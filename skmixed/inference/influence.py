@@ -11,7 +11,8 @@ from skmixed.core.batch.refits import Refits
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.after_fit.redrawn import GeneralizedRefits, Refitted
 from skmixed.core.generalized.approximation.observations import Observations
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, working_model
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import working_model
 from skmixed.core.linalg import FloatArray, IntArray
 from skmixed.core.residual.residual_fit import ResidualFit
 from skmixed.core.rows.leave_out import (

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from skmixed.core.fit import Fit
-from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_rows
 from skmixed.core.model.spec import Term, terms_of, wholes
 from skmixed.core.model.structures.named import of_fewer
 from skmixed.core.rows.monte_carlo import check_exact
@@ -121,7 +121,7 @@ def refitting(model: Any, fit: MixedFit, rows: GivenRows, use: str) -> Refitting
         check_exact(fit, "a comparison of likelihoods")
         return lambda **changes: fit.refit(**changes)
     observations = observations_of_fit(model, *rows, use)
-    return lambda **changes: GeneralizedFit.of(
+    return lambda **changes: fit_rows(
         observations.layout,
         observations.given,
         replace(fit.spec, **changes),

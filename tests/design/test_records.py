@@ -199,7 +199,7 @@ def test_designs_are_made_again_to_the_bit(fixed, random):
     assert again.fixed_names == design.fixed_names
     assert again.slopes == design.slopes
     assert again.learns_from_rows == design.learns_from_rows
-    told, expected = again.fixed_part, design.fixed_part
+    told, expected = again.fixed_design.part, design.fixed_design.part
     assert (told.terms, told.levels, told.numbers) == (
         expected.terms, expected.levels, expected.numbers,
     )  # fmt: skip

@@ -207,7 +207,7 @@ def test_steps_are_those_of_lmertest(data, expected, settings):
     fixed = steps.fixed.loc[list(expected), ["step", "sum_sq", "df", "statistic", "p_value"]]
     np.testing.assert_allclose(fixed, list(expected.values()), rtol=2e-4)
     kept = [name for name in expected if expected[name][0] == 0]
-    assert set(steps.model.design_.fixed_terms) == set(kept)
+    assert set(steps.model.design_.fixed_design.terms) == set(kept)
     assert steps.formula == steps.model.formula_
 
 

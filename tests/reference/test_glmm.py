@@ -13,7 +13,7 @@ import pytest
 
 from skmixed.core.generalized.approximation.laplace import evaluate_laplace
 from skmixed.core.generalized.approximation.modes import Point
-from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_rows
 from skmixed.core.generalized.joint_search.start import first_point
 from tests import reference_set
 from tests.core.generalized.reading import read
@@ -63,7 +63,7 @@ def model(figures):
 
 def fitted(figures, quadrature=1):
     drawn = model(figures)
-    return GeneralizedFit.of(
+    return fit_rows(
         drawn.layout,
         drawn.rows,
         drawn.spec,

@@ -8,57 +8,38 @@ random effects and their errors need; they come from the same code.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
-from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
+from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.families.family import Family, MeanFamily, logistic
 from skmixed.core.families.ordinal import Cumulative
-from skmixed.core.generalized.approximation.laplace import (
-    LaplaceEvaluation,
-)
 from skmixed.core.generalized.approximation.observations import Observations
-from skmixed.core.generalized.approximation.quadrature import (
-    QuadratureEvaluation,
-)
 from skmixed.core.generalized.approximation.working_model import (
     WorkingFit,
-    linearised,
-    working_products,
 )
 from skmixed.core.generalized.joint_search.divergence import (
     covariance_beside,
-    separated_columns,
-    separated_thresholds,
-    untold_factors,
 )
-from skmixed.core.generalized.joint_search.joint_newton import JointNewton, JointOptimum
+from skmixed.core.generalized.joint_search.joint_newton import JointOptimum
 from skmixed.core.generalized.joint_search.optimum import (
-    check_nodes,
     inverse_information,
-    is_regular,
-    optimum_of,
-    quadrature_shift,
 )
 from skmixed.core.generalized.response_sums import ResponseSums
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray, block_diagonal
 from skmixed.core.model.evaluation import Evaluation
-from skmixed.core.model.problem import Problem, threads_for
+from skmixed.core.model.problem import Problem
 from skmixed.core.model.spec import Method, ModelSpec, Term
-from skmixed.core.rows.linear_predictor import linear_predictor
 from skmixed.core.search.coordinates import Coordinates
 from skmixed.core.search.report import SolverReport
 from skmixed.core.sums.crossproducts import CrossProducts
-from skmixed.core.sums.layout import Layout, Rows
 
 Value = TypeVar("Value")
 
 _UNTOLD_VARIANCE = 1e4  # of coefficients of scaled columns: responses all certain leave more
-
-_GIVEN = SolverReport("none", True, 0, "the parameters were given", ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,47 +65,6 @@ class GeneralizedFit:
     row_products: CrossProducts | None = None  # of the rows as given, weights counting them
     separated_thresholds: tuple[int, ...] = ()  # positions of those that are infinite
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def of(
-        cls,
-        layout: Layout,
-        rows: Rows,
-        spec: ModelSpec,
-        family: Family,
-        *,
-        offset: FloatArray | None = None,
-        quadrature: int = 1,
-        search: JointNewton | None = None,
-    ) -> GeneralizedFit:
-        """Fit a model to rows of a layout, whose last column is y; the offset is (n,).
-
-        `quadrature` is the number of nodes a random column. Raises ValueError for impossible
-        responses, and for nodes that several factors or a number of columns do not allow;
-        LostPrecisionError where no digit is left for the coefficients.
-        """
-        spec = replace(spec, method="ml", weighting="frequency")
-        check_nodes(spec, quadrature)
-        if isinstance(family, Cumulative) and not spec.has_intercept:
-            raise ValueError(
-                "thresholds take the place of an intercept: leave the 0 or - 1 out of the formula"
-            )
-        observations = Observations.of(layout, rows, spec, family, offset)
-        settings = search or JointNewton()
-        n_fixed = len(spec.fixed)
-        with threads_for(observations.structures, observations.n_levels, n_fixed):
-            optimum, report = optimum_of(observations, quadrature, settings)
-            shift = None
-            if quadrature == 1 and is_regular(observations, report) and len(spec.used_factors) == 1:
-                shift = quadrature_shift(observations, optimum)
-            fit = fit_at(observations, optimum, report, quadrature, shift)
-        if optimum.separating is None and np.isnan(fit.evaluation.lower).any():
-            raise LostPrecisionError(
-                "too few digits are left for the coefficients: they are told from the random "
-                "effects by next to nothing of what the rows say. Rescale or centre the columns, "
-                "rescale the weights, or drop random terms"
-            )
-        return fit
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the rows, after what only they tell."""
@@ -474,63 +414,3 @@ def to_working(
         between = np.asarray(np.linalg.solve(after, before), dtype=np.float64)
         parts.append(structure.rescaled(theta[place], between))
     return block_diagonal([*parts, np.eye(n_dispersions)])
-
-
-def fit_at(
-    observations: Observations,
-    optimum: JointOptimum,
-    report: SolverReport,
-    quadrature: int,
-    shift: FloatArray | None = None,
-) -> GeneralizedFit:
-    """Return the fit of an optimum, in the units of the data."""
-    evaluation: LaplaceEvaluation | QuadratureEvaluation = optimum.evaluation
-    spec, units, point = observations.spec, observations.units, evaluation.point
-    products = working_products(observations, evaluation)
-    problem = Problem.of(products, spec)
-    if shift is not None:
-        shift = to_working(observations, problem, optimum.theta, len(point.phi)) @ shift
-    raw = [R @ lam for R, lam in zip(units.random_maps, point.lambdas, strict=True)]
-    scaled = tuple(problem.scaled_lambdas(raw))
-    beta = (units.to_raw[:, :-1] @ point.beta)[list(spec.fixed)]
-    separated: tuple[int, ...] = ()
-    thresholds: tuple[int, ...] = ()
-    if optimum.separating is not None:
-        p, m = observations.rank, len(point.phi)
-        along, phi_move = optimum.separating[:p], optimum.separating[len(optimum.separating) - m :]
-        separated = separated_columns(observations, along)
-        thresholds = separated_thresholds(observations, along, point.phi, phi_move)
-    return GeneralizedFit(
-        WorkingFit(products, spec, scaled, _GIVEN, {"problem": problem}),
-        observations.family,
-        point.phi,
-        beta,
-        evaluation.criterion,
-        report,
-        quadrature,
-        separated,
-        observations.n_rows,
-        ResponseSums.of(observations.given, spec, observations.offset),
-        shift,
-        untold_factors(observations, point.lambdas),
-        observations.counted,
-        thresholds,
-        {"observations": observations, "optimum": optimum},
-    )
-
-
-def working_model(fit: GeneralizedFit, observations: Observations) -> tuple[WorkingFit, Rows]:
-    """Return the linear mixed model of a fit with the rows given once more, and these rows.
-
-    The rows are those of the fit, with codes of its levels; none are put together.
-    """
-    rows, offset = observations.given, observations.offset
-    shift = np.zeros(len(rows.columns)) if offset is None else offset
-    eta = shift + linear_predictor(fit.spec, rows.columns, rows.codes, fit.beta, fit.modes)
-    y = rows.columns[:, observations.layout.response]
-    weights, response = linearised(fit.family, fit.phi, y, rows.weights, eta)
-    columns = rows.columns.copy(order="K")
-    columns[:, observations.layout.response] = response - shift
-    working = Rows(columns, rows.codes, rows.indexes, weights)
-    products = CrossProducts.of(observations.layout, working, observations.basis)
-    return fit.working.at(products), working

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from skmixed.core.families.family import Family
 from skmixed.core.generalized.approximation.observations import Observations
 from skmixed.core.generalized.approximation.working_model import working_rows
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, fit_at
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_at
 from skmixed.core.generalized.joint_search.divergence import PURE_DEVIATION
 from skmixed.core.generalized.joint_search.joint_newton import JointNewton, JointOptimum
 from skmixed.core.generalized.joint_search.optimum import laplace_optimum

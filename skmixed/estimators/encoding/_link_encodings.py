@@ -16,7 +16,8 @@ from skmixed.core.batch.intercepts import fit_intercepts
 from skmixed.core.elimination.protocol import Blocks
 from skmixed.core.families.family import Family, trials_of
 from skmixed.core.generalized.approximation.observations import Observations
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, fit_at, working_model
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_at, working_model
 from skmixed.core.generalized.joint_search.divergence import PURE_DEVIATION, pure_factors
 from skmixed.core.generalized.joint_search.joint_newton import JointNewton, JointOptimum
 from skmixed.core.generalized.joint_search.optimum import modes_at, optimum_of

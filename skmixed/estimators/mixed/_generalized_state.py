@@ -16,6 +16,7 @@ from skmixed.core.families.family import Family, fractional_events
 from skmixed.core.generalized.after_fit.further_rows import with_further_rows
 from skmixed.core.generalized.approximation.working_model import WorkingFit
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_rows
 from skmixed.core.generalized.joint_search.joint_newton import JointNewton
 from skmixed.core.given_parameters import Posterior
 from skmixed.core.linalg import FloatArray
@@ -141,7 +142,7 @@ def fit_generalized(
     spec = ModelSpec(design.fixed, design.terms, "ml", "frequency")
     if model._penalised_by is not None:
         spec = with_penalties(spec, design.layout.columns, rows.indexes, model._penalised_by)
-    return GeneralizedFit.of(
+    return fit_rows(
         design.layout,
         rows,
         spec,

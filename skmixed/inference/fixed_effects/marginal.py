@@ -237,14 +237,14 @@ def marginal_means(
     if scale not in ("link", "response"):
         raise ValueError(f"scale={scale!r} is neither 'link' nor 'response'")
     fit, title = tests.fit, f"Marginal means: {formula_of(model)}"
-    grid = _grid(mixed_fit_of(model), design.fixed_part, wanted, dict(at or {}))
-    rows = design.fixed_matrix(grid.reset_index(drop=True))
+    grid = _grid(mixed_fit_of(model), design.fixed_design.part, wanted, dict(at or {}))
+    rows = design.fixed_design.matrix(grid.reset_index(drop=True))
     weights, labels = _shares(grid, wanted)
     functions = weights @ rows
     unknown = ~is_determined(fit, functions)
     functions[unknown] = np.nan
     shift, said = _offset(model, offset)
-    held = [*_fixed_numbers(design.fixed_part, grid, wanted), *said]
+    held = [*_fixed_numbers(design.fixed_design.part, grid, wanted), *said]
     if scale == "response" and isinstance(fit, GeneralizedFit):
         check_probability(level)
         response = ResponseMeans.of(fit, tests.joint_covariance, rows, weights, unknown, shift)

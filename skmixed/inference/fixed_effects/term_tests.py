@@ -212,7 +212,7 @@ def anova(
         raise ValueError(f"type={type!r} is not one of 'I', 'II' and 'III'")
     model = snapshot(model)
     tests = CoefficientTests.of(model, df, covariance)
-    part = design_of(model).fixed_part
+    part = design_of(model).fixed_design.part
     results = _without_infinite(tests, part, BY_TYPE[str(wanted)](tests, part))
     frame = pd.DataFrame(
         {

@@ -14,7 +14,8 @@ import pandas as pd
 from skmixed.core.fit import Fit
 from skmixed.core.generalized.after_fit.same_rows import point_of
 from skmixed.core.generalized.approximation.observations import Observations
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, fit_at
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_at
 from skmixed.core.generalized.joint_search.joint_newton import JointNewton
 from skmixed.core.generalized.joint_search.optimum import optimum_of
 from skmixed.core.linalg import FloatArray, generator_of

@@ -296,12 +296,12 @@ def larger_models(model: MixedEstimator[Any], terms: Sequence[str], rows: GivenR
 
 def added_tests(model: MixedEstimator[Any], larger: Larger, df: DfMethod) -> pd.DataFrame:
     """Test by F what each term adds to a model, (n_terms, 6)."""
-    known, rows = model._state().design.fixed_terms, {}
+    known, rows = model._state().design.fixed_design.terms, {}
     for term, each in larger.items():
         design = each._state().design
-        (name,) = (name for name in design.fixed_terms if name not in known)
+        (name,) = (name for name in design.fixed_design.terms if name not in known)
         tests = CoefficientTests.of(each, df)
-        rows[term] = f_row(tests.fit, marginal_tests(tests, design.fixed_part)[name])
+        rows[term] = f_row(tests.fit, marginal_tests(tests, design.fixed_design.part)[name])
     return row_frame(rows, F_COLUMNS)
 
 

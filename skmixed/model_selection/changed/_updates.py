@@ -280,7 +280,7 @@ def parts_of(model: MixedEstimator[Any]) -> FormulaParts:
 def _fixed_of_names(state: MixedState) -> str:
     """Write the terms of a fixed part that no formula, or a dot, names."""
     design = state.design
-    names = [":".join(operands) for operands in design.fixed_terms.values()]
+    names = [":".join(operands) for operands in design.fixed_design.terms.values()]
     return " + ".join(names if design.has_intercept else ["0", *names]) or "1"
 
 

@@ -67,7 +67,7 @@ class Variant:
     @property
     def terms(self) -> dict[str, tuple[str, ...]]:
         """The terms of the fixed part that are left, with what they are products of."""
-        whole = self.design.fixed_terms
+        whole = self.design.fixed_design.terms
         return {name: operands for name, operands in whole.items() if name not in self.gone}
 
     @property
@@ -90,7 +90,7 @@ class Variant:
         return self.refit(fixed=places, terms=self.fit.spec.terms, **changes)
 
     def _places(self, gone: Collection[str]) -> tuple[int, ...]:
-        places = self.design.fixed_without(gone)
+        places = self.design.fixed_design.without(gone)
         if places is None:
             raise ValueError(
                 f"without {' and '.join(sorted(gone))} the other terms would have other columns: "
@@ -101,7 +101,7 @@ class Variant:
     @property
     def part(self) -> FixedPart:
         """What the fixed columns stand for."""
-        whole = self.design.fixed_part
+        whole = self.design.fixed_design.part
         by_place = dict(zip(self.design.fixed, whole.columns, strict=True))
         by_place.setdefault(CONSTANT, FixedColumn(INTERCEPT))
         return replace(whole, columns=tuple(by_place[place] for place in self.fit.spec.fixed))
@@ -137,7 +137,7 @@ class Variant:
         return parts
 
     def _fixed_text(self, given: str) -> str:
-        written = {name: ":".join(each) for name, each in self.design.fixed_terms.items()}
+        written = {name: ":".join(each) for name, each in self.design.fixed_design.terms.items()}
         own = [":".join(each) for each in fixed_terms_of(given)]
         if len(own) == len(written):  # the same terms, as the user spelled them
             written = dict(zip(written, own, strict=True))

@@ -6,7 +6,7 @@ import pytest
 from skmixed.core.families.catalogue import family_of
 from skmixed.core.generalized.approximation.laplace import evaluate_laplace
 from skmixed.core.generalized.approximation.modes import Point
-from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_rows
 from skmixed.core.generalized.joint_search.joint_newton import JointNewton, JointSearch
 from skmixed.core.model.spec import ModelSpec, Term
 from skmixed.core.search.coordinates import Coordinates
@@ -65,9 +65,7 @@ def draw_any(rng):
 def check(seed):
     rng = np.random.default_rng(seed)
     drawn = draw_any(rng)
-    found = GeneralizedFit.of(
-        drawn.layout, drawn.rows, drawn.spec, drawn.family, offset=drawn.offset
-    )
+    found = fit_rows(drawn.layout, drawn.rows, drawn.spec, drawn.family, offset=drawn.offset)
     assert np.isfinite(found.criterion), seed
     assert np.isfinite(found.beta).all(), seed
     assert found.report.converged or found.separated or found.report.is_unbounded, seed

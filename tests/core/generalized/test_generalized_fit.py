@@ -9,7 +9,7 @@ import pytest
 from skmixed.core.elimination.protocol import LostPrecisionError
 from skmixed.core.families.catalogue import family_of
 from skmixed.core.generalized.approximation.observations import Observations
-from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_rows
 from skmixed.core.generalized.joint_search.joint_newton import JointNewton
 from skmixed.core.generalized.joint_search.start import first_point
 from skmixed.core.model.spec import ModelSpec, Term
@@ -26,7 +26,7 @@ SAME = 5e-7
 
 
 def fit(drawn, **settings):
-    return GeneralizedFit.of(
+    return fit_rows(
         drawn.layout, drawn.rows, drawn.spec, drawn.family, offset=drawn.offset, **settings
     )
 
@@ -113,9 +113,7 @@ def test_many_rows_in_one_tell_the_variance_of_levels_by_their_means(name, seed)
     counts, index = rng.uniform(0.5, 2.0, 30), GroupIndex(("g",), (np.arange(5),))
     spec, family = ModelSpec((0, 1), (Term(0, (0,)),), "ml"), family_of(name, "log")
     fits = [
-        GeneralizedFit.of(
-            layout, Rows(columns, (codes,), (index,), np.round(times * counts)), spec, family
-        )
+        fit_rows(layout, Rows(columns, (codes,), (index,), np.round(times * counts)), spec, family)
         for times in (1e6, 1e9)
     ]
     few, many = fits
@@ -377,7 +375,7 @@ def test_a_search_begins_near_the_estimates_of_many_levels(name):
     rows = Rows(np.column_stack([np.ones(n), x, y]), (codes,), (index,), None)
     spec = ModelSpec((0, 1), (Term(0, (0,), "unstructured"),), "ml", "frequency")
     first = first_point(Observations.of(layout, rows, spec, family))
-    found = GeneralizedFit.of(layout, rows, spec, family)
+    found = fit_rows(layout, rows, spec, family)
     away = np.concatenate([first.beta - found.beta, first.lambdas[0][0] - found.theta])
     np.testing.assert_allclose(away, 0.0, atol=0.05)
     assert found.report.n_evaluations <= 4

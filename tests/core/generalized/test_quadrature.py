@@ -9,7 +9,7 @@ from skmixed.core.generalized.approximation import observations as cutting
 from skmixed.core.generalized.approximation.laplace import evaluate_laplace
 from skmixed.core.generalized.approximation.modes import Point
 from skmixed.core.generalized.approximation.quadrature import evaluate_quadrature
-from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_rows
 from skmixed.core.search.coordinates import Coordinates
 from tests import reference_set
 from tests.core.generalized.drawn import LINKS, draw, penalised, random_point
@@ -106,7 +106,7 @@ def test_many_nodes_are_the_integral(name, link):
 # lme4 1.1-31 with nAGQ = 25; the likelihood, with all constants, by 200 nodes.
 def test_cbpp_is_that_of_lme4():
     drawn = read(reference_set.table("cbpp"), CBPP, "binomial")
-    found = GeneralizedFit.of(drawn.layout, drawn.rows, drawn.spec, drawn.family, quadrature=25)
+    found = fit_rows(drawn.layout, drawn.rows, drawn.spec, drawn.family, quadrature=25)
     assert found.report.converged
     assert found.quadrature == 25
     assert found.log_likelihood == pytest.approx(-91.98336903731064, abs=1e-9)
@@ -119,7 +119,7 @@ def test_cbpp_is_that_of_lme4():
 def test_shift_tells_where_quadrature_goes():
     drawn = read(reference_set.table("cbpp"), CBPP, "binomial")
     model = drawn.layout, drawn.rows, drawn.spec, drawn.family
-    laplace, finer = GeneralizedFit.of(*model), GeneralizedFit.of(*model, quadrature=9)
+    laplace, finer = fit_rows(*model), fit_rows(*model, quadrature=9)
     errors = np.sqrt(np.diag(laplace.parameter_covariance))
     moved = np.append(finer.beta - laplace.beta, finer.theta - laplace.theta) / errors
     np.testing.assert_allclose(laplace.approximation_shift, moved, atol=2e-3)
@@ -133,7 +133,7 @@ def test_few_binary_rows_a_level_ask_for_quadrature():
     y = rng.random(900) < 1.0 / (1.0 + np.exp(-rng.normal(0.0, 2.0, 300)[codes]))
     drawn.rows.columns[:, -1] = y
     rows = replace(drawn.rows, codes=(codes,), indexes=(index,))
-    found = GeneralizedFit.of(drawn.layout, rows, drawn.spec, drawn.family)
+    found = fit_rows(drawn.layout, rows, drawn.spec, drawn.family)
     assert found.approximation_shift[-1] > 0.5
 
 
@@ -142,7 +142,7 @@ def test_zero_variance_stays():
     drawn = draw(rng, "one column", "poisson", n=150, offset=False)
     drawn.rows.columns[:, -1] = 2.0 + np.arange(150) % 2
     model = drawn.layout, drawn.rows, drawn.spec, drawn.family
-    found, laplace = GeneralizedFit.of(*model, quadrature=7), GeneralizedFit.of(*model)
+    found, laplace = fit_rows(*model, quadrature=7), fit_rows(*model)
     assert found.theta[0] == 0.0
     assert found.criterion == pytest.approx(laplace.criterion, abs=1e-9)
 
@@ -156,4 +156,4 @@ def test_what_is_not_possible_is_said():
         (wide, 0, "at least 1"),
     ]:
         with pytest.raises(ValueError, match=text):
-            GeneralizedFit.of(drawn.layout, drawn.rows, drawn.spec, drawn.family, quadrature=nodes)
+            fit_rows(drawn.layout, drawn.rows, drawn.spec, drawn.family, quadrature=nodes)

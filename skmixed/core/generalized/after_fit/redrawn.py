@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from skmixed.core.elimination.protocol import Blocks, LostPrecisionError
 from skmixed.core.generalized.approximation.observations import Observations
-from skmixed.core.generalized.generalized_fit import GeneralizedFit, fit_at
+from skmixed.core.generalized.generalized_fit import GeneralizedFit
+from skmixed.core.generalized.generalized_fitting import fit_at
 from skmixed.core.generalized.joint_search.joint_newton import JointNewton, JointOptimum
 from skmixed.core.generalized.joint_search.optimum import optimum_of
 from skmixed.core.linalg import FloatArray
