@@ -35,42 +35,31 @@ def make_mixed_regression(
     ----------
     n_samples : int, default=1000
         Number of rows.
-
     n_features : int, default=3
         Number of features, standard normal and independent.
-
     n_levels : int or tuple of int, default=50
         Number of levels of the grouping factor; a tuple makes one factor per entry. In a nested
         design the entries count the children of each parent: ``(10, 4)`` is 10 coarse levels of
         4 fine ones each.
-
     n_slopes : int, default=0
         Number of features whose slope varies over the levels of every factor.
-
     nested : bool, default=False
         Whether each factor is nested in the one before it, coarse to fine. The labels of a
         nested factor then repeat in every parent, as class ``0`` does in every school. If
         False, the factors are crossed.
-
     random_sd : float or tuple of float, default=1.0
         Standard deviation of the random effects, in units of the response; a tuple gives one
         per factor.
-
     correlation : float, default=0.0
         Correlation of any two random effects of the same level.
-
     residual_sd : float, default=1.0
         Standard deviation of the noise.
-
     intercept : float, default=0.0
         Fixed intercept.
-
     coef : array-like of shape (n_features,), default=None
         Fixed slopes. If None, they are drawn from the standard normal distribution.
-
     random_state : int, RandomState instance or None, default=None
         The source of the random numbers.
-
     as_frame : bool, default=True
         Whether ``data`` and ``groups`` are data frames and ``target`` is a series.
 

@@ -35,13 +35,10 @@ def make_schools(
     ----------
     n_schools : int, default=6
         Number of schools.
-
     n_classes : int, default=4
         Number of classes in every school.
-
     n_pupils : int, default=50
         Number of pupils in every class.
-
     random_state : int, RandomState instance or None, default=0
         The source of the random numbers. With the default every call returns the same table.
 

@@ -30,10 +30,10 @@ class Relationship:
 
     Parameters
     ----------
-    matrix : data frame, ndarray or sparse matrix of shape (n, n)
+    matrix : data frame, ndarray or sparse matrix of shape (n_samples, n)
         K: symmetric and positive semidefinite, such as a numerator relationship, a genomic kinship
         or a correlation by distance. The labels of a data frame are those of its rows.
-    labels : array-like of shape (n,), default=None
+    labels : array-like of shape (n_samples,), default=None
         Labels of the levels, as the grouping column has them, for a matrix without.
     precision : bool, default=False
         Whether `matrix` is the inverse of K, which is inverted densely.
@@ -43,9 +43,9 @@ class Relationship:
 
     Attributes
     ----------
-    labels : ndarray of shape (n,)
+    labels : ndarray of shape (n_samples,)
         Labels of the levels, sorted.
-    matrix : ndarray of shape (n, n)
+    matrix : ndarray of shape (n_samples, n)
         K in this order; it cannot be written to.
 
     Raises
@@ -124,7 +124,7 @@ class Relationship:
 
         Parameters
         ----------
-        pedigree : data frame of shape (n, n_columns)
+        pedigree : data frame of shape (n_samples, n_columns)
             One row an animal, with its parents or nothing. Parents without a row of their own are
             founders, who are not related to each other. Inbreeding is taken into account.
         animal, sire, dam : str
@@ -200,7 +200,7 @@ class Relationship:
 
         Parameters
         ----------
-        coordinates : data frame or array-like of shape (n, n_dimensions)
+        coordinates : data frame or array-like of shape (n_samples, n_dimensions)
             Coordinates of every place, a row each; the labels of a data frame are its index. Rows
             and columns of a lattice are coordinates too.
         range : float
@@ -208,7 +208,7 @@ class Relationship:
             of scikit-learn's kernel.
         smoothness : float, default=1.5
             0.5 is the exponential correlation; a large one is nearly a Gaussian.
-        labels : array-like of shape (n,), default=None
+        labels : array-like of shape (n_samples,), default=None
             Labels of the places, for coordinates without.
 
         Returns
@@ -243,7 +243,7 @@ class Relationship:
 
         Returns
         -------
-        DataFrame of shape (n, n)
+        DataFrame of shape (n_samples, n)
             K with its labels.
 
         Examples

@@ -236,7 +236,7 @@ DuckDB relation, or iterable of data frames
     Raises
     ------
     NotFittedError
-        Before `fit`.
+        If the estimator is not fitted.
     PartitionError
         When it is computed, if the rows of a part are invalid.
     ValueError

@@ -186,7 +186,7 @@ class FittedEstimator(BaseEstimator, Generic[State]):
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         TypeError
             For labels or parameters of types that have no plain form, such as functions in
             `context`, and for an estimator that holds estimators of other packages, as

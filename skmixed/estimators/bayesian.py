@@ -25,108 +25,121 @@ BayesianStructure = Literal["unstructured", "diagonal", "identity"]
 class BayesianMixedRegressor(
     BayesianPredictions, BayesianAttributes, GrowingEstimator[BayesianState]
 ):
-    """Linear mixed-effects model with its whole posterior, sampled from its cross-products.
+    """Bayesian linear mixed-effects model with its full posterior distribution.
 
-    The model is that of `MixedLinearRegressor`. Coefficients, standard deviations and correlations
-    have prior distributions, and what is said of them, of random effects and of new rows is
-    averaged over all values, each by how well it suits the data.
+    The model of `MixedLinearRegressor`, with prior distributions on coefficients, standard
+    deviations and correlations. Random effects and predictions are averaged over the posterior, so
+    that their uncertainty includes that of the variances: worthwhile where there are few groups.
+    Draws come from cross-products, at a cost that does not depend on the number of rows.
+
+    To draw from the posterior of a model that is already fitted, take `skmixed.bayes.sample`, which
+    also takes generalized models. :doc:`The posterior </guide/posterior>` explains priors and
+    samplers.
 
     Parameters
     ----------
     random : str, dict or None, default=None
-        What varies over which groups, as for `MixedLinearRegressor`.
+        Random-effects terms, as in `MixedLinearRegressor`: ``"(1 + x | g)"``. If None, every
+        grouping column has a random intercept.
     fixed : str or None, default=None
-        Right-hand side of a formula for the fixed part, likewise.
+        Right-hand side of a formula for the fixed effects, as in `MixedLinearRegressor`.
     context : dict of str to object, default=None
-        Functions and values of your own that `fixed` and `random` may name.
-    group_features : str, int or list of these, default=None
-        Columns of X that are grouping columns, besides those named in `random`.
+        User-defined functions and values that `fixed` and `random` may refer to. Without it,
+        formulas from untrusted sources run no code (:doc:`security </guide/security>`).
+    group_features : str, int, list of str or int, or None, default=None
+        Grouping columns of X, by name or position, in addition to those named in `random`.
     covariance : {"unstructured", "diagonal", "identity"} or dict, default="unstructured"
-        Covariance structure of the random effects of a term; a dict gives it by factor.
+        Covariance structure of the random effects of each term; a dict sets it by grouping factor.
     prior : {"weak", "rstanarm", "reference"} or Prior, default="weak"
-        Prior distributions, as for `skmixed.bayes.sample`.
+        Prior distributions, as in `skmixed.bayes.sample`.
     n_draws : int, default=1000
-        Number of draws of every chain.
+        Number of draws per chain.
     n_chains : int, default=4
         Number of chains.
     sampler : {"auto", "importance", "hamiltonian"}, default="auto"
-        How variances are drawn, as for `skmixed.bayes.sample`.
-    random_state : None, int, RandomState or Generator, default=None
-        Seed of the draws, and so of everything.
+        Sampler of the variance parameters, as in `skmixed.bayes.sample`.
+    random_state : int, RandomState instance, Generator or None, default=None
+        Seed of the draws; the fit is reproducible if it is set.
     fit_intercept : bool, default=True
-        Whether the fixed part has an intercept. A formula says so itself (``0 + x``).
+        Whether to include a fixed intercept. If `fixed` is a formula, the formula decides:
+        ``"0 + x"`` has none.
     weighting : {"frequency", "precision"}, default="frequency"
-        What `sample_weight` means: a row of weight w stands for w rows, or its residual variance is
-        sigma^2 / w.
+        Meaning of `sample_weight`: a row of weight w counts as w rows ("frequency"), as in
+        scikit-learn, or has residual variance sigma^2 / w ("precision"), as with lme4's
+        ``weights``.
     handle_unknown : {"population", "error", "nan"}, default="population"
-        What a row of an unknown or missing level gets in predictions: no effect of that factor,
-        an error, or NaN.
+        How to predict rows whose level of a grouping factor is missing or was not seen in `fit`:
+        without a random effect of that factor ("population"), with an error, or as NaN.
     tol : float, default=1e-8
-        Decrease of the criterion that does not matter, of the fit that the sampler begins with.
+        Convergence tolerance on the decrease of the criterion, in the fit from which the sampler
+        starts.
     n_jobs : int or None, default=None
-        Threads that evaluate models of several factors. Draws do not depend on it.
+        Number of threads for models with several grouping factors. Draws do not depend on it.
     verbose : int, default=0
-        Show a progress bar of the evaluations if 1 or more.
+        If 1 or more, show a progress bar of the evaluations.
 
     Attributes
     ----------
     posterior_ : PosteriorDraws
-        The draws, with diagnostics and a way to ArviZ.
+        Posterior draws, with diagnostics and conversion to ArviZ.
     coef_ : ndarray of shape (n_fixed,)
-        Posterior means of the fixed coefficients without the intercept.
+        Posterior means of the fixed-effect coefficients without the intercept, in units of y per
+        unit of the column.
     intercept_ : float
-        Posterior mean of the fixed intercept; 0.0 if there is none.
-    fixed_effects_ : Series of shape (p,)
-        The same by name, the intercept first if there is one; NaN for columns that depend on others
-        before them.
-    coef_covariance_ : DataFrame of shape (p, p)
-        Posterior covariance of the fixed coefficients, the intercept first if there is one.
+        Posterior mean of the fixed intercept, in units of y; 0.0 if there is none.
+    fixed_effects_ : Series of shape (n_coefs,)
+        Posterior means of the fixed-effect coefficients by name, the intercept first; NaN for
+        columns that are linearly dependent on earlier ones.
+    coef_covariance_ : DataFrame of shape (n_coefs, n_coefs)
+        Posterior covariance matrix of the fixed-effect coefficients, the intercept first.
     sigma_ : float
         Posterior mean of the residual standard deviation, in units of y.
     residual_variance_ : float
-        Posterior mean of its square.
-    random_covariance_ : dict of str to DataFrame of shape (k, k)
-        Posterior means of the covariance matrices of the random effects of every factor.
-    random_effects_ : dict of str to DataFrame of shape (n_levels, k)
-        Posterior means of the random effects.
-    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, k, k)
-        Their posterior covariances.
+        Posterior mean of the residual variance, in squared units of y.
+    random_covariance_ : dict of str to DataFrame of shape (n_effects, n_effects)
+        Posterior mean of the covariance matrix of the random effects of each grouping factor.
+    random_effects_ : dict of str to DataFrame of shape (n_levels, n_effects)
+        Posterior means of the random effects of each grouping factor.
+    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, n_effects, n_effects)
+        Posterior covariance matrices of the random effects of each level.
     log_evidence_ : float
-        Log of the marginal likelihood of the data.
+        Log marginal likelihood of the data.
     efficiency_, pareto_k_ : float
-        Effective share of the proposals of the sampler, and shape of the tail of their weights; of
-        chains that follow the gradient the share of the draws, and NaN.
+        Efficiency of importance sampling (effective fraction of the proposals) and the Pareto k of
+        the weights; for Hamiltonian chains the effective fraction of the draws, and NaN.
     n_groups_ : dict of str to int
-        Number of levels of every factor, in the order of falling numbers, as random effects have.
+        Number of levels of each grouping factor, largest first, which is also the order of the
+        random effects.
     rank_ : int
-        Number of independent fixed columns.
+        Number of linearly independent fixed-effect columns.
     n_iter_ : int
-        Number of iterations of the fit that the sampler began with.
+        Number of iterations of the fit from which the sampler starts.
     design_ : Design
-        What was learned of the columns.
+        What was learned about the columns of X.
     formula_ : str
-        The model in lme4's syntax.
+        Model formula in lme4's syntax.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
     MixedLinearRegressor : The same model with estimated variances.
-    skmixed.bayes.sample : Draws for a model that is fitted already.
+    skmixed.bayes.sample : Draw from the posterior of a fitted model.
+    skmixed.bayes.Prior : Prior distributions.
 
     Notes
     -----
-    `coef_`, `random_effects_` and predictions are averages of exact conditional moments, not of
-    draws, and have hundreds of times less Monte Carlo error.
+    `coef_`, `random_effects_` and predictions average exact conditional moments rather than draws,
+    which reduces their Monte Carlo error several hundredfold.
 
-    Effective sample sizes and R-hat are no attributes, which a model would have or not have as
-    arviz-stats is installed: ``posterior_.diagnostics()`` has them, with the extra ``bayes``.
+    Effective sample sizes and R-hat are in ``posterior_.diagnostics()``, which requires the extra
+    ``bayes``.
 
-    Where nothing is left for the residual, as where there are as many columns as rows, there is no
-    posterior: coefficients and predictions are then those of `MixedLinearRegressor`, `posterior_`
-    is not there, and what needs draws raises a ValueError.
+    Where no residual variance is left, as with as many columns as rows, there is no posterior:
+    coefficients and predictions are those of `MixedLinearRegressor`, `posterior_` does not exist,
+    and methods that need draws raise a ValueError.
 
     References
     ----------
@@ -135,15 +148,20 @@ class BayesianMixedRegressor(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> from skmixed import BayesianMixedRegressor
     >>> from skmixed.datasets import load_sleepstudy
     >>> X, y = load_sleepstudy(return_X_y=True)
     >>> model = BayesianMixedRegressor("(1 + Days | Subject)", random_state=0).fit(X, y)
     >>> model.coef_.round()
     array([10.])
-    >>> mean, std = model.predict(X.head(2), return_std=True)
-    >>> mean.round()
-    array([254., 274.])
+
+    95% credible intervals for the response of a known subject and of a new one:
+
+    >>> rows = pd.DataFrame({"Days": [9, 9], "Subject": ["308", "new"]})
+    >>> model.predict_interval(rows).round()
+    array([[372., 489.],
+           [199., 492.]])
     """
 
     method: ClassVar[Method] = "reml"  # of the fit that the sampler begins with
@@ -201,31 +219,33 @@ class BayesianMixedRegressor(
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
-        """Fit the model and sample its posterior.
+        """Fit the model and draw from its posterior.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights; rows of weight 0 are left out. See `weighting`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, one column a grouping factor.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data, including the grouping columns unless `groups` is given. Must be dense;
+            numbers are converted to double precision.
+        y : array-like of shape (n_samples,)
+            Response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights, whose meaning `weighting` sets; rows of weight 0 are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, one column per grouping factor. Factor names are those of the Series or
+            data frame, otherwise "group", or "group0", "group1" and so on.
 
         Returns
         -------
         BayesianMixedRegressor
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            For invalid X, y, weights or labels, names that are not there, and a posterior that
-            would not integrate to one.
+            If X, y, weights or labels are invalid, a named column does not exist, or the posterior
+            would be improper.
         FormulaSyntaxError
-            If `random` or `fixed` cannot be read.
+            If `random` or `fixed` cannot be parsed.
         """
         self._validate_params()
         data = read_training_data(self, X, y, sample_weight, groups)
@@ -238,14 +258,14 @@ class BayesianMixedRegressor(
         Parameters
         ----------
         digits : int, default=2
-            Decimals of the figures.
+            Number of decimals shown.
         correlations : bool, default=False
-            Whether to show the correlations of the coefficients, too.
+            Whether to show the correlations of the fixed-effect estimates as well.
 
         Returns
         -------
         Table
-            Posterior means, standard deviations and quantiles of all parameters.
+            Posterior means, standard deviations and quantiles of the parameters.
         """
         fitted = self._state()
         table = fitted.sampled()._table()

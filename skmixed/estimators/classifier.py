@@ -24,128 +24,141 @@ from skmixed.inference.fixed_effects.testing import check_probability
 
 
 class MixedClassifier(ClassPredictions, BaseGeneralized):
-    """Logistic mixed-effects model: two classes, and coefficients that vary over groups.
+    """Mixed-effects logistic regression for two classes, by maximum likelihood.
 
-    The probability of the second class is ``p = g(X beta + Z b)`` with ``b ~ N(0, Omega)``, where
-    g is the inverse of the link: coefficients common to all rows, and coefficients that vary over
-    the levels of grouping factors. All are estimated together by maximum likelihood, the integral
-    over the random effects being approximated by Laplace's method or by adaptive Gauss-Hermite
-    quadrature. Without groups it is logistic regression without a penalty.
+    For a binary outcome whose rows come in groups, such as purchases in shops. The probability of
+    the second class is ``p = g(X beta + Z b)`` with random effects ``b ~ N(0, Omega)``, where g is
+    the inverse link: the linear predictor has fixed effects, common to all rows, and random
+    intercepts and slopes that vary between the levels of grouping factors. The likelihood
+    integrates over the random effects by the Laplace approximation or adaptive Gauss-Hermite
+    quadrature. Without groups it is unpenalised logistic regression.
+
+    For proportions of several trials take `MixedGeneralizedRegressor` or `glmer`, for ordered
+    categories `OrdinalMixedClassifier`, and for boosting or a forest in place of ``X beta``
+    `MixedEffectsClassifier`. :doc:`Generalized models </guide/generalized>` explains the fit.
 
     Parameters
     ----------
     random : str, dict or None, default=None
-        What varies over which groups: lme4's syntax, ``"(1 + x | shop)"``, or
-        ``{"shop": ["1", "x"]}``, as in `MixedLinearRegressor`. None is a random intercept for
-        every grouping column.
+        Random-effects terms in lme4's syntax, ``"(1 + x | shop)"``, or as a dict,
+        ``{"shop": ["1", "x"]}``; see `MixedLinearRegressor`. If None, every grouping column has a
+        random intercept.
     link : {"logit", "probit", "cloglog"}, default="logit"
-        Link of the probability: its log odds, its normal quantile, or log(-log(1 - p)).
+        Link function of p: log odds, normal quantile, or log(-log(1 - p)).
     quadrature : int, default=1
-        Nodes of the quadrature for every random column. 1 is Laplace's approximation; more need
-        one grouping factor, and at most 1,000 nodes in all. Many small groups need 9 or more.
+        Number of adaptive Gauss-Hermite quadrature nodes per random effect. 1 is the Laplace
+        approximation; more require a single grouping factor and at most 1,000 nodes in total. Many
+        small groups need 9 or more.
     fixed : str or None, default=None
-        Right-hand side of a formula for the fixed part; X must then be a data frame (needs the
-        extra ``formula``). None is every column of X that is no grouping column.
-        ``offset(...)`` adds what is in the brackets with a coefficient of one.
-    group_features : str, int or list of these, default=None
-        Columns of X that are grouping columns, by name or position, besides those named in
-        `random`.
+        Right-hand side of a formula for the fixed effects; X must then be a data frame (requires
+        the extra ``formula``). If None, every column of X that is not a grouping column is a fixed
+        effect. ``offset(...)`` enters the linear predictor with a coefficient of one.
+    group_features : str, int, list of str or int, or None, default=None
+        Grouping columns of X, by name or position, in addition to those named in `random`.
     covariance : str or dict, default="unstructured"
-        Covariance structure of the random effects of a term: "unstructured", "diagonal",
-        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
-        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+        Covariance structure of the random effects of each term: "unstructured", "diagonal",
+        "identity", "cs" (compound symmetry), "homcs", "ar1", "hetar1", "toep" (Toeplitz),
+        "homtoep", or one of reduced rank, such as "rr(2)" and "fa(2)"
+        (:doc:`guide </guide/covariances>`). A dict sets it by grouping factor; a structure written
+        in `random`, ``ar1(0 + t | g)``, takes precedence.
     relationship : dict of str to Relationship or data frame, default=None
-        Known covariances of the levels of grouping columns, up to their variance, as for
-        `MixedLinearRegressor`: ``{"animal": K}`` with ``(1 | animal)`` or ``(0 + x | animal)``.
+        Known relationship matrices of the levels of grouping factors, as in `MixedLinearRegressor`:
+        ``{"animal": K}`` with ``(1 | animal)`` or ``(0 + x | animal)``.
     prior : {"wishart"}, distribution, dict or None, default=None
-        Distributions of the covariances of random effects that keep fits from being singular, as
-        for `MixedLinearRegressor`; here they are of the covariances themselves.
+        Prior on the random-effects covariance matrices that keeps the fit from being singular, as
+        in `MixedLinearRegressor`; here it is a prior on the covariances themselves.
     fit_intercept : bool, default=True
-        Whether the fixed part has an intercept. A formula says so itself (``0 + x``).
+        Whether to include a fixed intercept. If `fixed` is a formula, the formula decides:
+        ``"0 + x"`` has none.
     handle_unknown : {"population", "error", "nan"}, default="population"
-        What a row of an unknown or missing level gets in predictions: that of a group of which
-        nothing is known, an error, or NaN.
+        How to predict rows whose level of a grouping factor is missing or was not seen in `fit`: as
+        a new group of the population, with an error, or as NaN.
     averaging : {"integrate", "plug-in"}, default="integrate"
-        What becomes of random effects that are not known for certain. Probabilities are averaged
-        over them, given the data of known levels and over all groups for unknown ones, or the most
-        likely effects are put in, zero for unknown levels, as ``predict`` of lme4 does.
+        How predictions treat the uncertainty of random effects. "integrate" averages probabilities
+        over them: given their data for known levels, over the population for unknown ones (marginal
+        predictions). "plug-in" inserts the conditional modes, zero for unknown levels, as lme4's
+        ``predict`` does.
     max_iter : int, default=100
-        Most evaluations of the criterion.
+        Maximum number of criterion evaluations.
     tol : float, default=1e-8
-        Decrease of the criterion that does not matter.
+        Convergence tolerance on the decrease of the criterion.
     verbose : int, default=0
-        Print a line an iteration if 1 or more.
+        If 1 or more, print a line per iteration.
     context : dict of str to object, default=None
-        Functions and values of your own that `fixed` and `random` may name
-        (:doc:`what is safe </guide/security>`).
+        User-defined functions and values that `fixed` and `random` may refer to. Without it,
+        formulas from untrusted sources run no code (:doc:`security </guide/security>`).
 
     Attributes
     ----------
     classes_ : ndarray of shape (2,)
-        The classes; probabilities and coefficients are those of the second.
+        Class labels; probabilities and coefficients refer to the second.
     coef_ : ndarray of shape (n_fixed,)
-        Fixed coefficients without the intercept, on the scale of the link; 0 for columns that
-        depend on others before them.
+        Fixed-effect coefficients without the intercept, on the link scale; 0 for columns that are
+        linearly dependent on earlier ones.
     intercept_ : float
-        Fixed intercept; 0.0 if there is none.
-    fixed_effects_ : Series of shape (p,)
-        The same by name, the intercept first if there is one; NaN for columns that depend on others
-        before them.
-    coef_covariance_ : DataFrame of shape (p, p)
-        Covariance matrix of the fixed coefficients, the intercept first if there is one, the
-        estimation of the variances in it. NaN for those of `separated_`.
-    random_effects_ : dict of str to DataFrame of shape (n_levels, k)
-        Conditional modes of every factor, on the scale of the link.
-    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, k, k)
-        Their conditional covariance given y and the parameters.
-    random_covariance_ : dict of str to DataFrame of shape (k, k)
-        Estimated covariance matrix of the random effects of every factor.
-    theta_ : ndarray
-        Entries of its triangular root, in lme4's order.
+        Fixed intercept, on the link scale; 0.0 if there is none.
+    fixed_effects_ : Series of shape (n_coefs,)
+        Fixed-effect coefficients by name, the intercept first; NaN for columns that are linearly
+        dependent on earlier ones.
+    coef_covariance_ : DataFrame of shape (n_coefs, n_coefs)
+        Covariance matrix of the fixed-effect estimates, the intercept first, allowing for the
+        estimation of the variance parameters; NaN for the columns in `separated_`.
+    random_effects_ : dict of str to DataFrame of shape (n_levels, n_effects)
+        Conditional modes of the random effects of each grouping factor, on the link scale.
+    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, n_effects, n_effects)
+        Conditional covariance matrices of the random effects of each level, given y and the
+        estimated parameters.
+    random_covariance_ : dict of str to DataFrame of shape (n_effects, n_effects)
+        Estimated covariance matrix of the random effects of each grouping factor.
+    theta_ : ndarray of shape (n_theta,)
+        Free entries of the Cholesky factors of `random_covariance_`, in lme4's order.
     criterion_, deviance_ : float
-        -2 log-likelihood; with a `prior` the criterion has `penalty_` added.
+        -2 log-likelihood; with a `prior`, `criterion_` also includes `penalty_`.
     penalty_ : float
-        -2 log density of the prior at the estimates, up to a constant; 0.0 without one.
+        -2 log density of the `prior` at the estimates, up to a constant; 0.0 without one.
     log_likelihood_, aic_, bic_ : float
-        As R's logLik, AIC and BIC, which here counts rows by their weights.
+        As R's ``logLik``, ``AIC`` and ``BIC``, the latter with rows counted by their weights.
     n_groups_ : dict of str to int
-        Number of levels of every factor, in the order of falling numbers, as the random effects
-        and `theta_` have it.
+        Number of levels of each grouping factor, largest first, which is also the order of the
+        random effects and of `theta_`.
     rank_ : int
-        Number of independent fixed columns.
+        Number of linearly independent fixed-effect columns.
     n_iter_ : int
-        Number of iterations of the search.
+        Number of iterations of the optimiser.
     converged_, is_singular_ : bool
-        Whether the criterion cannot be lowered further, and whether a variance is zero or a
-        correlation is +-1 at the optimum.
+        Whether the search converged, and whether the fit is singular: a variance of zero or a
+        correlation of +-1.
     separated_ : list of str
-        Fixed columns that separate the classes, so that their coefficients are infinite.
+        Fixed-effect columns that separate the classes perfectly, so that their coefficients are
+        infinite.
     approximation_shift_ : float
-        By how many standard errors quadrature would move the estimate that it moves most; for
-        one factor and quadrature=1 only.
+        Largest shift of an estimate, in standard errors, that adaptive quadrature would bring
+        about; only for a single grouping factor and quadrature=1.
     fit_ : GeneralizedFit
-        The fit itself.
+        The underlying fit, which the functions of `skmixed.inference` read.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
-    MixedLinearRegressor : The model of a response that is a number.
+    MixedGeneralizedRegressor : Counts, rates and proportions.
+    OrdinalMixedClassifier : Ordered categories.
+    MixedEffectsClassifier : Any classifier with random effects.
+    glmer : Generalized models from an lme4 formula.
 
     Notes
     -----
-    Groups reach the model as columns of X, named in `random` or `group_features`, or by the
-    argument `groups` of `fit` and of predictions. The first way needs no metadata routing.
+    The likelihood is that of lme4, ``glmer(y ~ x + (1 | g), data, family = binomial)``, and
+    glmmTMB, with all constants. The Laplace approximation is inaccurate where groups have few rows;
+    a warning about `approximation_shift_` says when it matters.
 
-    The likelihood is that of lme4 (``glmer(y ~ x + (1 | g), data, family = binomial)``) and
-    glmmTMB, with all constants. Laplace's approximation errs where groups have few rows; the
-    warning about `approximation_shift_` tells when it matters
-    (:doc:`guide </guide/generalized>`).
+    Groups are either columns of X, named in `random` or `group_features`, or the argument `groups`
+    of `fit` and the prediction methods. Columns of X need no metadata routing.
 
-    Standard errors of models of several factors take further evaluations, which are made when
-    `coef_covariance_` is first asked for, or the model is copied or stored.
+    With several grouping factors, the standard errors take further evaluations; these are made when
+    `coef_covariance_` is first read, or the model is copied or stored.
 
     References
     ----------
@@ -164,13 +177,18 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
     >>> X = pd.DataFrame({"price": rng.normal(size=600), "shop": np.arange(600) % 30})
     >>> shops = rng.normal(size=30)
     >>> odds = np.exp(1.0 - X["price"] + shops[X["shop"]])
-    >>> y = np.where(rng.random(600) < odds / (1 + odds), "bought", "left")
+    >>> y = np.where(rng.random(600) < odds / (1 + odds), "sold", "left")
     >>> model = MixedClassifier("(1 | shop)").fit(X, y)
     >>> model.classes_
-    array(['bought', 'left'], dtype='<U6')
-    >>> known = model.predict_proba(pd.DataFrame({"price": [0.0, 0.0], "shop": [3, 99]}))
-    >>> known.shape
-    (2, 2)
+    array(['left', 'sold'], dtype='<U4')
+    >>> model.coef_.round(2)
+    array([-1.04])
+
+    Predict a known shop and a new one:
+
+    >>> model.predict_proba(pd.DataFrame({"price": [0.0, 0.0], "shop": [3, 99]})).round(2)
+    array([[0.11, 0.89],
+           [0.33, 0.67]])
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -218,39 +236,38 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given. Not sparse; numbers
-            of any type are read into double precision.
-        y : array-like of shape (n,)
-            Labels of two classes.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights: a row of weight w stands for w rows; those of weight 0 are left
-            out.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, one column a grouping factor. Names come from a Series or data frame;
-            otherwise they are "group", or "group0", "group1", ....
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data, including the grouping columns unless `groups` is given. Must be dense;
+            numbers are converted to double precision.
+        y : array-like of shape (n_samples,)
+            Class labels, of two classes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights: a row of weight w counts as w rows; rows of weight 0 are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, one column per grouping factor. Factor names are those of the Series or
+            data frame, otherwise "group", or "group0", "group1" and so on.
 
         Returns
         -------
         MixedClassifier
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            For invalid X, y, weights or labels, for one class or more than two, for names that are
-            not there, and for more nodes of the quadrature than the model allows.
+            If X, y, weights or labels are invalid, y does not have two classes, a named column does
+            not exist, or the model does not allow so many quadrature nodes.
         FormulaSyntaxError
-            If `random` or `fixed` cannot be read.
+            If `random` or `fixed` cannot be parsed.
 
         Warns
         -----
         ConvergenceWarning
-            If columns separate the classes, or the search did not arrive.
+            If columns separate the classes, or the search did not converge.
         UnidentifiedWarning
-            If nothing tells a variance, or it has no maximum.
+            If a variance is not identified, or the likelihood has no maximum.
         ApproximationWarning
-            If quadrature would move an estimate by more than half a standard error.
+            If adaptive quadrature would shift an estimate by more than half a standard error.
         """
         self._validate_params()
         data = read_training_data(self, X, y, sample_weight, groups)
@@ -279,36 +296,36 @@ class MixedClassifier(ClassPredictions, BaseGeneralized):
         level: float = 0.95,
         kind: Literal["mean"] = "mean",
     ) -> FloatArray:
-        """Predict intervals of the probability of the second class.
+        """Predict confidence intervals for the probability of the second class.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         level : float, default=0.95
-            Probability, between 0 and 1.
+            Nominal coverage of the interval, between 0 and 1.
         kind : {"mean"}, default="mean"
-            The interval is for the probability in the groups of the row. A single response is one
-            class or the other, and has none.
+            The interval is for the probability in the groups of the row; a single response is one
+            class or the other, and has no interval.
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            Lower and upper ends. NaN for rows whose probability is, and for those that depend on an
-            infinite coefficient.
+        ndarray of shape (n_samples, 2)
+            Lower and upper limits; NaN for rows whose probability is NaN or depends on an infinite
+            coefficient.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict_proba`, for a level that is no probability, and another kind.
+            As in `predict_proba`, if `level` is not between 0 and 1, or for any other `kind`.
 
         See Also
         --------
-        MixedGeneralizedRegressor.predict_interval : How they are made.
+        MixedGeneralizedRegressor.predict_interval : The method.
 
         Examples
         --------

@@ -43,130 +43,143 @@ _MAXIMUM_LIKELIHOOD = {"poisson": PoissonRegressor, "gamma": GammaRegressor}
 
 
 class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
-    """Any regressor for the fixed part of a mixed model.
+    """Any scikit-learn regressor combined with random effects.
 
-    ``y = f(X) + Z b + e``: a regressor f of scikit-learn's kind on the features, and random
-    intercepts and slopes of groups as in `MixedLinearRegressor`. The two are fitted in turn, f to
-    y - Z b and a linear mixed model to what f leaves, until the criterion of that model falls no
-    more. What f leaves of a row is judged by rows of other groups, so that a flexible f does not
-    take the effects of the groups, or the noise, for its own.
+    ``y = f(X) + Z b + e``: a regressor f, such as gradient boosting or a forest, for the features,
+    and random intercepts and slopes of the groups as in `MixedLinearRegressor`. The two are fitted
+    alternately, f to y - Z b and a linear mixed model to the residuals of f, until the criterion of
+    that model stops decreasing. The residuals come from predictions cross-fitted over other groups,
+    so that a flexible f absorbs neither the group effects nor the noise. For counts and positive
+    responses, `family` makes it a generalized mixed model with mean ``exp(f(X) + Z b)``.
 
-    Counts and positive numbers have their `family`: their mean is ``exp(f(X) + Z b)``, in a
-    generalized linear mixed model as `MixedGeneralizedRegressor`.
+    If a linear fixed part will do, `MixedLinearRegressor` or `MixedGeneralizedRegressor` is faster
+    and has standard errors and tests. `BLUPEncoder` turns the groups into features instead, and
+    `GroupedModels` fits a separate f for each group. :doc:`Any learner </guide/any_learner>`
+    explains the method.
 
     Parameters
     ----------
     regressor : estimator, default=None
-        The regressor f; None is `sklearn.ensemble.HistGradientBoostingRegressor()`. It gets the
-        columns of X that are no grouping columns, as they come; whatever it does with missing
-        values, categories or early stopping, it does here. A `LinearRegression` gives the
-        coefficients, variances and predictions of `MixedLinearRegressor`. Of counts and positive
-        numbers it predicts the mean, as with ``loss="poisson"``, which is the default there, and a
-        `PoissonRegressor` or `GammaRegressor` with ``alpha=0`` gives `MixedGeneralizedRegressor`.
+        Regressor f; None is `sklearn.ensemble.HistGradientBoostingRegressor()`. It receives the
+        columns of X that are not grouping columns unchanged, and handles missing values, categories
+        and early stopping as usual. With `LinearRegression` the result is that of
+        `MixedLinearRegressor`. For counts and positive responses, f must predict the mean, as with
+        ``loss="poisson"``, the default then; a `PoissonRegressor` or `GammaRegressor` with
+        ``alpha=0`` gives `MixedGeneralizedRegressor`.
     random : str, dict or None, default=None
-        What varies over which groups, as in `MixedLinearRegressor`: ``"(1 + x | g)"``. None is a
-        random intercept for every grouping column.
+        Random-effects terms, as in `MixedLinearRegressor`: ``"(1 + x | g)"``. If None, every
+        grouping column has a random intercept.
     family : {"gaussian", "poisson", "negative_binomial", "gamma"}, default="gaussian"
-        What the response is: any numbers; counts whose variance is the mean, or larger; or positive
-        numbers. But for the first the link is the logarithm, the fit by maximum likelihood, and the
-        regressor must take `sample_weight` ("gamma" does without), and predict no negative means.
+        Distribution of the response: "gaussian" for any numbers, "poisson" or the overdispersed
+        "negative_binomial" for counts, "gamma" for positive numbers. All but the first use a log
+        link and maximum likelihood, and require that the regressor accept `sample_weight` (except
+        "gamma") and predict no negative means.
     exposure : str, int or None, default=None
-        Column of X, by name or position, that the mean is proportional to, as in
-        `MixedGeneralizedRegressor`: the time or the area in which was counted. The regressor does
-        not get it, and predicts means for an exposure of one: rates. Not for family="gaussian".
+        Exposure column of X, by name or position, as in `MixedGeneralizedRegressor`: the mean is
+        proportional to it. The regressor does not receive it and predicts rates, means per unit of
+        exposure. Not for family="gaussian".
     context : dict of str to object, default=None
-        Functions and values of your own that slopes in `random` may name, as in
-        `MixedLinearRegressor`. Without it text from strangers runs no code
-        (:doc:`what is safe </guide/security>`).
-    group_features : str, int or list of these, default=None
-        Columns of X that are grouping columns, by name or position, besides those named in
-        `random`.
+        User-defined functions and values that slopes in `random` may refer to. Without it, formulas
+        from untrusted sources run no code (:doc:`security </guide/security>`).
+    group_features : str, int, list of str or int, or None, default=None
+        Grouping columns of X, by name or position, in addition to those named in `random`.
     covariance : str or dict, default="unstructured"
-        Covariance structure of the random effects of a term: "unstructured", "diagonal",
-        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
-        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+        Covariance structure of the random effects of each term: "unstructured", "diagonal",
+        "identity", "cs" (compound symmetry), "homcs", "ar1", "hetar1", "toep" (Toeplitz),
+        "homtoep", or one of reduced rank, such as "rr(2)" and "fa(2)"
+        (:doc:`guide </guide/covariances>`). A dict sets it by grouping factor; a structure written
+        in `random`, ``ar1(0 + t | g)``, takes precedence.
     method : {"reml", "ml"}, default="reml"
-        Restricted or full maximum likelihood, of family="gaussian".
+        Restricted (REML) or full (ML) maximum likelihood, for family="gaussian".
     weighting : {"frequency", "precision"}, default="frequency"
-        What `sample_weight` means. A frequency of w is w rows, to the regressor as well: it gets
-        rows of whole-number weights so often, unless they are more than tenfold or
-        ``cross_fit="oob"``. All other weights it gets as its `sample_weight`.
+        Meaning of `sample_weight`: a row of weight w counts as w rows ("frequency"), or has
+        residual variance sigma^2 / w ("precision"). Whole-number frequencies up to 10 reach the
+        regressor as repeated rows, unless ``cross_fit="oob"``, all other weights as its
+        `sample_weight`.
     quadrature : int, default=1
-        Nodes of the quadrature for every random column, as in `MixedGeneralizedRegressor`.
+        Number of adaptive Gauss-Hermite quadrature nodes per random effect, as in
+        `MixedGeneralizedRegressor`.
     averaging : {"integrate", "plug-in"}, default="integrate"
-        Whether means of a family with a link are averaged over what is not known of the random
-        effects, or have the most likely ones put in.
+        Whether means of a family with a link are averaged over the uncertain random effects
+        ("integrate") or use their conditional modes ("plug-in").
     handle_unknown : {"population", "error", "nan"}, default="population"
-        What a row of an unknown or missing level gets in predictions: no effect of that factor, an
-        error, or NaN.
+        How to predict rows whose level of a grouping factor is missing or was not seen in `fit`:
+        without a random effect of that factor ("population"), with an error, or as NaN.
     cross_fit : {"groups", "rows", "oob", "none"}, default="groups"
-        How f predicts the rows it is judged by: by the rows of other groups, of the coarsest of
-        nested factors or else the first; by other rows, of all groups; by those trees of a forest
-        that have not seen the row, which takes one fit but needs a regressor with `oob_score`; or
-        by all rows, its own among them. A `LinearRegression` needs none of these.
+        Rows from which f predicts the rows whose residuals are used: those of other groups
+        ("groups"; of the coarsest of nested factors, or else the first), other rows of any group
+        ("rows"), out-of-bag trees of a forest, which take a single fit but require a regressor with
+        `oob_score` ("oob"), or all rows ("none"). Has no effect with `LinearRegression`.
     cv : int, splitter or iterable of pairs, default=5
-        Number of folds, or the folds themselves, in which every row must be tested once; a splitter
-        that needs groups gets the levels of that factor.
+        Number of folds, a splitter, or the folds themselves; every row must be tested exactly once.
+        A splitter that needs groups gets those of the factor that "groups" of `cross_fit` uses.
     random_state : int, RandomState instance or None, default=None
-        Of the folds where ``cross_fit="rows"``.
+        Seed of the shuffled folds if ``cross_fit="rows"``.
     max_iter : int, default=10
-        Most iterations.
+        Maximum number of iterations.
     tol : float, default=1e-3
-        Decrease of the criterion a row that is not worth another iteration: 1e-3 is a thousandth
-        of the residual variance.
+        Convergence tolerance on the decrease of the criterion per row: 1e-3 is a thousandth of the
+        residual variance.
     n_jobs : int or None, default=None
-        Number of jobs over which the folds are spread.
+        Number of folds fitted in parallel by joblib; None means 1, -1 all processors.
     verbose : int, default=0
-        Print a line an iteration if 1 or more.
+        If 1 or more, print a line per iteration.
 
     Attributes
     ----------
     regressor_ : estimator
-        f, fitted to y - Z b of all rows, or of a family to y without what exposures and Z b, as of
-        the iteration before the best, make of it.
+        f fitted to all rows, with the random effects of the iteration before the best one removed
+        from y.
     mixed_model_ : MixedLinearRegressor, MixedGeneralizedRegressor or None
-        The model of what f leaves, or of a family that of y given log f(X), a fixed column named
-        "f"; None without groups.
+        Mixed model of the residuals of f or, with another family, of y given log f(X), a
+        fixed-effect column named "f"; None without groups.
     residual_variance_ : float
-        sigma^2, with what f cannot explain in other groups or rows; of family="gaussian".
+        Residual variance sigma^2, in squared units of y, including the error of f in other groups
+        or rows; only for family="gaussian".
     dispersion_ : float
-        That of another family, as of `MixedGeneralizedRegressor`.
+        Dispersion of another family, as in `MixedGeneralizedRegressor`.
     criterion_ : float
         -2 log-likelihood of `mixed_model_`, restricted if method="reml"; NaN without groups.
     criteria_ : tuple of float
-        The same of every iteration.
+        Value of `criterion_` at each iteration.
     n_groups_ : dict of str to int
-        Number of levels of every factor.
+        Number of levels of each grouping factor.
     n_iter_ : int
-        Number of iterations.
+        Number of iterations run.
     converged_ : bool
-        Whether the criterion had stopped falling.
+        Whether the criterion stopped decreasing within `max_iter` iterations.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
     MixedLinearRegressor : A linear fixed part.
     MixedEffectsClassifier : Two classes.
-    BLUPEncoder : Random intercepts as features of a regressor.
+    BLUPEncoder : Random effects as features for any regressor.
+    GroupedModels : A separate regressor for each group.
 
     Notes
     -----
-    Coefficients of slopes in `random` that all groups share are fixed columns of the model of
-    residuals, so that a random slope deviates from what f and they say of the column together; only
-    the deviation is added to f.
+    Random slopes are deviations: the slope common to all groups is a fixed effect of the model of
+    the residuals, so that f and this coefficient together describe the column, and only the
+    deviation is added to f.
 
-    A regressor takes no offset: given Z b, whose mean is m and whose variance is v, f is fitted to
-    counts times exp(-m - v / 2), with exp(m + v / 2) as weights, by which its Poisson loss has the
-    slope in f of the likelihood; to positive numbers times exp(v / 2 - m). Linear predictors are
-    ``a + c log f(X) + Z b``: c, estimated with the variances from rows that f has not seen, is
-    below 1 for an f that is too sure of them. The logarithm of an exposure is part of m.
+    A regressor accepts no offset. Given Z b with mean m and variance v, f is fitted to counts times
+    exp(-m - v / 2) with weights exp(m + v / 2), for which the Poisson loss has the gradient of the
+    likelihood; or to positive responses times exp(v / 2 - m). The linear predictor is
+    ``a + c log f(X) + Z b``, with c estimated on rows that f has not seen, along with the
+    variances; c below 1 means that f is overconfident. The log of an exposure is part of m.
 
-    The alternation is the EM algorithm for f together with a direct search for the variances, as
-    in mixed-effects forests (Hajjem, Bellavance & Larocque 2014,
-    doi:10.1080/00949655.2012.741599), whose residuals are those of the training rows.
+    The alternation is an EM algorithm for f with a direct search for the variances, as in
+    mixed-effects random forests [1]_, which however use in-sample residuals.
+
+    References
+    ----------
+    .. [1] Hajjem, A., Bellavance, F. & Larocque, D. (2014). Mixed-effects random forest for
+       clustered data. Journal of Statistical Computation and Simulation 84(6),
+       :doi:`10.1080/00949655.2012.741599`.
 
     Examples
     --------
@@ -243,31 +256,33 @@ class MixedEffectsRegressor(EffectPredictions, RegressorMixin, BaseEffects):
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
-        """Fit regressor and random effects.
+        """Fit the regressor and the random effects.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The features, and the grouping columns unless `groups` is given.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights, for both parts; rows of weight 0 are left out.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, one column a grouping factor.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data: the features, and the grouping columns unless `groups` is given.
+        y : array-like of shape (n_samples,)
+            Response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights for both parts, whose meaning `weighting` sets; rows of weight 0 are
+            ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, one column per grouping factor. Factor names are those of the Series or
+            data frame, otherwise "group", or "group0", "group1" and so on.
 
         Returns
         -------
         MixedEffectsRegressor
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            For invalid X, y, weights or labels, names that are not there, and weights for a
-            regressor that takes none.
+            If X, y, weights or labels are invalid, a named column does not exist, or the regressor
+            needs but does not accept `sample_weight`.
         FormulaSyntaxError
-            If `random` cannot be read.
+            If `random` cannot be parsed.
         """
         self._validate_params()
         if self.family == "gaussian" and self.exposure is not None:

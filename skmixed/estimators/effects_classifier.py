@@ -25,107 +25,116 @@ from skmixed.estimators.reading._numbers import read_classes
 
 
 class MixedEffectsClassifier(ClassPredictions, BaseEffects):
-    """Any classifier for the fixed part of a logistic mixed model of two classes.
+    """Any scikit-learn classifier of two classes combined with random effects.
 
-    The log odds of the second class are ``a + c f(X) + Z b``: those of a classifier f of
-    scikit-learn's kind on the features, and random intercepts and slopes of groups as in
-    `MixedClassifier`. The two are fitted in turn, f to the classes given the effects of the groups,
-    and a mixed model to the classes given the log odds of f, until the criterion of that model
-    falls no more. What f says of a row is then learned from rows of other groups, so that a
-    flexible f does not take the effects of the groups, or the noise, for its own; a and c say how
-    far it is to be believed.
+    The log odds of the second class are ``a + c f(X) + Z b``, where f(X) are those of a classifier
+    such as gradient boosting or a forest, and Z b random intercepts and slopes of the groups as in
+    `MixedClassifier`. The two are fitted alternately, f to the classes given the group effects and
+    a mixed model to the classes given the log odds of f, until the criterion of that model stops
+    decreasing. The log odds of f come from cross-fitting over other groups, so that a flexible f
+    absorbs neither the group effects nor the noise; a and c recalibrate it.
+
+    If a linear fixed part will do, `MixedClassifier` is faster and has standard errors and tests.
+    `BLUPEncoder` turns the groups into features instead, and `GroupedModels` fits a separate
+    classifier for each group. :doc:`Any learner </guide/any_learner>` explains the method.
 
     Parameters
     ----------
     classifier : estimator, default=None
-        The classifier f, with `predict_proba` and a `fit` that takes `sample_weight`; None is
-        `sklearn.ensemble.HistGradientBoostingClassifier()`. It gets the columns of X that are no
-        grouping columns, as they come; whatever it does with missing values, categories or early
-        stopping, it does here. A `LogisticRegression` without a penalty (``C=numpy.inf``) gives
+        Classifier f, with `predict_proba` and a `fit` that accepts `sample_weight`; None is
+        `sklearn.ensemble.HistGradientBoostingClassifier()`. It receives the columns of X that are
+        not grouping columns unchanged, and handles missing values, categories and early stopping as
+        usual. With an unpenalised `LogisticRegression` (``C=numpy.inf``) the result is that of
         `MixedClassifier`.
     random : str, dict or None, default=None
-        What varies over which groups, as in `MixedClassifier`: ``"(1 + x | g)"``. None is a random
-        intercept for every grouping column.
+        Random-effects terms, as in `MixedLinearRegressor`: ``"(1 + x | g)"``. If None, every
+        grouping column has a random intercept.
     context : dict of str to object, default=None
-        Functions and values of your own that slopes in `random` may name
-        (:doc:`what is safe </guide/security>`).
-    group_features : str, int or list of these, default=None
-        Columns of X that are grouping columns, by name or position, besides those named in
-        `random`.
+        User-defined functions and values that slopes in `random` may refer to. Without it, formulas
+        from untrusted sources run no code (:doc:`security </guide/security>`).
+    group_features : str, int, list of str or int, or None, default=None
+        Grouping columns of X, by name or position, in addition to those named in `random`.
     covariance : str or dict, default="unstructured"
-        Covariance structure of the random effects of a term: "unstructured", "diagonal",
-        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
-        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+        Covariance structure of the random effects of each term: "unstructured", "diagonal",
+        "identity", "cs" (compound symmetry), "homcs", "ar1", "hetar1", "toep" (Toeplitz),
+        "homtoep", or one of reduced rank, such as "rr(2)" and "fa(2)"
+        (:doc:`guide </guide/covariances>`). A dict sets it by grouping factor; a structure written
+        in `random`, ``ar1(0 + t | g)``, takes precedence.
     quadrature : int, default=1
-        Nodes of the quadrature for every random column, as in `MixedClassifier`.
+        Number of adaptive Gauss-Hermite quadrature nodes per random effect, as in
+        `MixedClassifier`.
     averaging : {"integrate", "plug-in"}, default="integrate"
-        Whether probabilities are averaged over what is not known of the random effects, or have
-        the most likely ones put in.
+        Whether probabilities are averaged over the uncertain random effects ("integrate") or use
+        their conditional modes ("plug-in").
     handle_unknown : {"population", "error", "nan"}, default="population"
-        What a row of an unknown or missing level gets in predictions: that of a group of which
-        nothing is known, an error, or NaN.
+        How to predict rows whose level of a grouping factor is missing or was not seen in `fit`: as
+        a new group of the population, with an error, or as NaN.
     cross_fit : {"groups", "rows", "oob", "none"}, default="groups"
-        By which rows f is judged, as in `MixedEffectsRegressor`.
+        Rows from which f predicts the rows that the mixed model uses, as in
+        `MixedEffectsRegressor`.
     cv : int, splitter or iterable of pairs, default=5
-        Number of folds, or the folds themselves, in which every row must be tested once; a splitter
-        that needs groups gets the levels of that factor.
+        Number of folds, a splitter, or the folds themselves; every row must be tested exactly once.
+        A splitter that needs groups gets those of the factor that "groups" of `cross_fit` uses.
     random_state : int, RandomState instance or None, default=None
-        Of the folds where ``cross_fit="rows"``.
+        Seed of the shuffled folds if ``cross_fit="rows"``.
     max_iter : int, default=10
-        Most iterations.
+        Maximum number of iterations.
     tol : float, default=1e-3
-        Decrease of the criterion a row that is not worth another iteration.
+        Convergence tolerance on the decrease of the criterion per row.
     n_jobs : int or None, default=None
-        Number of jobs over which the folds are spread.
+        Number of folds fitted in parallel by joblib; None means 1, -1 all processors.
     verbose : int, default=0
-        Print a line an iteration if 1 or more.
+        If 1 or more, print a line per iteration.
 
     Attributes
     ----------
     classes_ : ndarray of shape (2,)
-        The classes; effects are those of the log odds of the second.
+        Class labels; log odds refer to the second.
     classifier_ : estimator
-        f, fitted to all rows given the random effects of the iteration before the best, as the f
-        was to which `mixed_model_` has a and c.
+        f fitted to all rows given the random effects of the iteration before the best one, like the
+        f for which `mixed_model_` has a and c.
     mixed_model_ : MixedClassifier or None
-        The model of the classes given the log odds of f, a fixed column named "f", whose
-        coefficient is c; None without groups.
+        Mixed model of the classes given the log odds of f, a fixed-effect column named "f" with
+        coefficient c; None without groups.
     criterion_ : float
-        -2 log-likelihood of that model; NaN without groups.
+        -2 log-likelihood of `mixed_model_`; NaN without groups.
     criteria_ : tuple of float
-        The same of every iteration.
-    random_effects_ : dict of str to DataFrame of shape (n_levels, k)
-        Conditional modes of every factor, in log odds.
-    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, k, k)
-        Their conditional covariance.
-    random_covariance_ : dict of str to DataFrame of shape (k, k)
-        Estimated covariance matrix of the random effects of every factor.
+        Value of `criterion_` at each iteration.
+    random_effects_ : dict of str to DataFrame of shape (n_levels, n_effects)
+        Conditional modes of the random effects of each grouping factor, in log odds.
+    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, n_effects, n_effects)
+        Conditional covariance matrices of the random effects of each level, given y and the
+        estimated parameters.
+    random_covariance_ : dict of str to DataFrame of shape (n_effects, n_effects)
+        Estimated covariance matrix of the random effects of each grouping factor.
     n_groups_ : dict of str to int
-        Number of levels of every factor.
+        Number of levels of each grouping factor.
     n_iter_ : int
-        Number of iterations.
+        Number of iterations run.
     converged_ : bool
-        Whether the criterion had stopped falling.
+        Whether the criterion stopped decreasing within `max_iter` iterations.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
     MixedClassifier : A linear fixed part.
-    MixedEffectsRegressor : Numbers and counts.
+    MixedEffectsRegressor : Numbers, counts and positive responses.
+    GroupedModels : A separate classifier for each group.
 
     Notes
     -----
-    A classifier takes no offset. With o the effects of a row's groups, q the probability of the
-    second class by f, and p that with the effects, rows of the second class weigh (1 - p) / (1 - q)
-    and those of the first p / q. So weighted, the classes at every x are in proportion to the odds
-    of f alone, whatever f is, and the slope of the log-likelihood in f is the one it has with the
-    offset. As o is not known for certain, p is averaged over it, which makes the alternation the EM
+    A classifier accepts no offset. Let q be the probability of the second class according to f, and
+    p that with the group effects. Rows of the second class have weight (1 - p) / (1 - q), those of
+    the first p / q. With these weights the classes at every x are in proportion to the odds of f
+    alone, and the gradient of the log-likelihood in f is the one it has with the offset. As the
+    group effects are uncertain, p is averaged over them, which makes the alternation an EM
     algorithm for f.
 
-    Probabilities of f that are 0 or 1, as those of trees may be, count as half a row of all.
+    Probabilities of f that are 0 or 1, as trees may give, are moved inwards by half a row out of
+    all.
 
     Examples
     --------
@@ -190,41 +199,42 @@ class MixedEffectsClassifier(ClassPredictions, BaseEffects):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
-        """Fit classifier and random effects.
+        """Fit the classifier and the random effects.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The features, and the grouping columns unless `groups` is given.
-        y : array-like of shape (n,)
-            Labels of two classes.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights: a row of weight w stands for w rows, to the classifier as well;
-            rows of weight 0 are left out.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, one column a grouping factor.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data: the features, and the grouping columns unless `groups` is given.
+        y : array-like of shape (n_samples,)
+            Class labels, of two classes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights for both parts: a row of weight w counts as w rows; rows of weight 0
+            are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, one column per grouping factor. Factor names are those of the Series or
+            data frame, otherwise "group", or "group0", "group1" and so on.
 
         Returns
         -------
         MixedEffectsClassifier
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            For invalid X, y, weights or labels, for one class or more than two, names that are not
-            there, and a classifier that takes no weights.
+            If X, y, weights or labels are invalid, y does not have two classes, a named column does
+            not exist, or the classifier does not accept `sample_weight`.
         FormulaSyntaxError
-            If `random` cannot be read.
+            If `random` cannot be parsed.
 
         Warns
         -----
         ConvergenceWarning
-            If the criterion was still falling.
+            If the criterion was still decreasing at the last iteration.
         UnidentifiedWarning
-            If nothing tells a variance, or it has no maximum.
+            If a variance is not identified, or the likelihood has no maximum.
         ApproximationWarning
-            If quadrature would move an estimate by more than half a standard error.
+            If adaptive quadrature would shift an estimate by more than half a standard error.
         """
         self._validate_params()
         self._fitted = self._state_of(X, y, sample_weight, groups)
@@ -233,31 +243,31 @@ class MixedEffectsClassifier(ClassPredictions, BaseEffects):
     def predict_interval(
         self, X: Any, groups: Any = None, *, level: float = 0.95, kind: Literal["mean"] = "mean"
     ) -> FloatArray:
-        """Predict intervals of the probability of the second class.
+        """Predict confidence intervals for the probability of the second class.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         level : float, default=0.95
-            Probability, between 0 and 1.
+            Nominal coverage of the interval, between 0 and 1.
         kind : {"mean"}, default="mean"
-            The interval is for the probability in the groups of the row. A single response is one
-            class or the other, and has none.
+            The interval is for the probability in the groups of the row; a single response is one
+            class or the other, and has no interval.
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            Lower and upper ends, f being taken for known; NaN for rows whose probability is.
+        ndarray of shape (n_samples, 2)
+            Lower and upper limits, treating f as known; NaN for rows whose probability is NaN.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict_proba`, for a level that is no probability, and another kind.
+            As in `predict_proba`, if `level` is not between 0 and 1, or for any other `kind`.
         """
         check_probability_interval(level, kind)
         center, known = self._known(self._state(), X, groups, "all")

@@ -58,98 +58,102 @@ class EncoderState:
 
 
 class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
-    """Encode categorical columns by the target, with shrinkage that is estimated.
+    """Target encoder for categorical features, with estimated shrinkage.
 
-    A label becomes the BLUP of its random intercept in a mixed model of the target: the mean of its
-    rows less that of all, shrunk towards zero by as much as the number of its rows and the
-    variances between and within labels warrant. The variances are estimated, by REML in the linear
-    model, so there is nothing to tune. `fit_transform` encodes every row by a model of other rows,
-    so that what follows is not misled by encodings that know its own response.
+    For categories of high cardinality, such as postcodes, shops or users, before any regressor or
+    classifier. Each label is replaced by the BLUP of its random intercept in a mixed model of the
+    target: the deviation of its mean from the overall mean, shrunk towards zero according to its
+    number of rows and the variances within and between labels. The variances are estimated, by REML
+    in the linear model, so there is nothing to tune. `fit_transform` encodes every row by a model
+    fitted to other rows, so that the target does not leak into the features that follow.
+
+    Use it where the final model is up to you. To keep random effects, their variances and intervals
+    in the model itself, take `MixedLinearRegressor` or, with boosting or a forest,
+    `MixedEffectsRegressor`. :doc:`Encoding </guide/encoding>` explains it.
 
     Parameters
     ----------
-    columns : str, int or list of these, default=None
-        Columns of X to encode, by name or position; None is all but the slopes and those that
-        `adjust` names. The others must be numbers and are handed on, in their places.
-    slopes : str, int or list of these, default=None
-        Columns of numbers whose slopes vary over the labels, too: each gives one more encoding.
+    columns : str, int, list of str or int, or None, default=None
+        Columns of X to encode, by name or position. If None, all but the slopes and those that
+        `adjust` names. The other columns must be numeric and are passed through in place.
+    slopes : str, int, list of str or int, or None, default=None
+        Numeric columns with random slopes over the labels as well; each adds an encoding.
     joint : bool, default=False
-        Whether one model has crossed effects of all encoded columns, each adjusted for the others,
-        or every column has a model of its own; so has, in any case, one whose labels divide the
-        rows as those of an earlier column do.
-    adjust : bool, str, int or list of these, default=True
-        What the effects of labels are adjusted for, so that a label does not carry what other
-        columns say anyway: these are fixed effects of the same model. True is all columns that are
-        not encoded, False none; or columns by name or position; or a formula such as
-        ``"grade + log(age)"``. Missing numbers count as the mean of their column and as a column of
-        their own. Unless False, columns of at most 100 labels that are not encoded need not be
-        numbers: they become dummies, for the model and in what is handed on. Labels are adjusted
-        for what they are given with: in a `ColumnTransformer` give the other columns too, and name
-        the labels in `columns`.
+        Whether one model has crossed random effects of all encoded columns, each adjusted for the
+        others, rather than one model per column. A column that divides the rows as an earlier one
+        does always has its own.
+    adjust : bool, str, int or list of str or int, default=True
+        Fixed effects of the model, for which the encodings are adjusted so that a label does not
+        repeat what other columns say. True for all columns that are not encoded, False for none, or
+        columns by name or position, or a formula, ``"grade + log(age)"``. Missing numbers are
+        replaced by the mean of their column, with an indicator. Unless False, further columns of at
+        most 100 labels that are not encoded become dummies, in the model and in the output. In a
+        `ColumnTransformer`, pass the other columns too and name the labels in `columns`.
     cv : int, splitter or iterable of pairs, default=5
-        The folds of `fit_transform`, in which every row must be tested once. An integer makes
-        `KFold`, or `StratifiedKFold` where the target has classes.
+        Folds of `fit_transform`; every row must be tested exactly once. An integer makes a `KFold`,
+        or a `StratifiedKFold` if the target has classes.
     cross_fit : {"kfold", "loo"}, default="kfold"
-        Whether `fit_transform` encodes by models of the other folds, or by the model of all rows
-        without the row itself, at its variance components, in closed form.
+        Whether `fit_transform` encodes by models of the other folds ("kfold"), or by leaving out
+        each row in closed form, at the variances estimated from all rows ("loo").
     shuffle : bool, default=True
-        Whether rows are shuffled before they are split, where `cv` is an integer.
+        Whether to shuffle the rows before splitting, if `cv` is an integer.
     random_state : int, RandomState instance or None, default=None
-        Of the shuffling.
+        Seed of the shuffling.
     handle_unknown : {"population", "nan", "error"}, default="population"
-        What a label gets in `transform` that was not there in `fit`: zero, which is the mean, NaN,
-        or an error.
+        Encoding in `transform` of labels that were not seen in `fit`: zero, the population mean,
+        NaN, or an error.
     handle_missing : {"level", "unknown"}, default="level"
         Whether missing labels are a level of their own, as in scikit-learn's `TargetEncoder`, or
-        unknown labels, whose rows are left out of the fit.
+        treated as unknown, with their rows left out of the fit.
     extra : list of {"sd", "count"}, default=()
-        Columns to add to each encoding: the conditional standard deviation of the BLUP, and the
-        number of rows it comes from.
+        Additional columns per encoding: the conditional standard deviation of the BLUP ("sd"), and
+        the number of rows of the label ("count").
     target_type : {"auto", "continuous", "binary", "multiclass", "count"}, default="auto"
-        What y is. By default text and whole numbers of at most 20 different values are classes, and
-        all other numbers are continuous; a warning says so of more than 20 whole numbers, and of
-        three to 20 that are of a type with decimals. Counts, by a Poisson model, have to be asked
-        for.
+        Type of y. "auto" treats text and whole numbers of at most 20 distinct values as classes and
+        all other numbers as continuous; it warns about more than 20 whole numbers, and about three
+        to 20 of a floating-point type. "count" uses a Poisson model and is never chosen
+        automatically.
 
     Attributes
     ----------
     categories_ : list of ndarray
-        Labels of every encoded column, in the order of its encodings.
-    encodings_ : list of ndarray of shape (n_labels, n_targets * k)
-        BLUPs of every encoded column, of its intercepts and then its slopes; of the label "missing"
-        the last line.
-    random_covariance_ : list of ndarray of shape (n_targets, k, k)
-        Estimated covariance of the random effects of every encoded column.
+        Labels of each encoded column, in the order of its encodings.
+    encodings_ : list of ndarray of shape (n_labels, n_targets * n_effects)
+        BLUPs of each encoded column: intercepts, then slopes. A level for missing labels is the
+        last row.
+    random_covariance_ : list of ndarray of shape (n_targets, n_effects, n_effects)
+        Estimated covariance of the random effects of each encoded column.
     residual_variance_ : ndarray of shape (n_models, n_targets)
-        Estimated variance within labels, a line a model; NaN for classes and counts, where it
+        Estimated variance within labels, a row per model; NaN for classes and counts, where it
         follows from the mean.
     classes_ : ndarray or None
-        The classes, if the target has any.
+        Classes of the target, if any.
     target_type_ : str
-        What y was taken for.
+        Type of the target.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
-    MixedLinearRegressor : The model as a regressor.
-    MixedEffectsRegressor : Any regressor together with random effects.
-    sklearn.preprocessing.TargetEncoder : Shrinkage by the variances of each label.
+    MixedLinearRegressor : The mixed model as a regressor.
+    MixedEffectsRegressor : Any regressor combined with random effects.
+    sklearn.preprocessing.TargetEncoder : Empirical-Bayes shrinkage label by label, without
+    adjustment.
 
     Notes
     -----
-    ``fit(X, y).transform(X)`` does not equal ``fit_transform(X, y)``; use the latter on training
+    ``fit(X, y).transform(X)`` differs from ``fit_transform(X, y)``; use the latter for training
     data.
 
-    Classes and counts are encoded on the scale of the link, by generalized linear mixed models
-    (Laplace's approximation): a label gets what it adds to the log-odds of the second of two
-    classes, of every class of more against all others, or to the logarithm of the mean count.
+    Classes and counts are encoded on the link scale, by generalized linear mixed models with the
+    Laplace approximation: the effect of a label on the log odds of the second of two classes, of
+    each of several classes against the rest, or on the log of the mean count.
 
-    With ``cross_fit="loo"`` the encoding of a row falls as its own response rises, label by label
-    and without noise. Linear models cannot use this. Trees can, and learn it instead of the
-    target: before trees, stay with the folds.
+    With ``cross_fit="loo"`` the encoding of a row decreases as its own response increases,
+    deterministically within each label. Linear models cannot exploit this, but trees do, and learn
+    it instead of the target: use folds before trees.
 
     Examples
     --------
@@ -227,12 +231,12 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         return tags
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Tell scikit-learn that the splitter may want metadata in `fit_transform`.
+        """Return the metadata routing of the splitter in `fit_transform`.
 
         Returns
         -------
         MetadataRouter
-            Such as `groups` for a `GroupKFold`.
+            Routes metadata such as `groups` for a `GroupKFold`.
         """
         mapping = MethodMapping().add(caller="fit_transform", callee="split")
         router = MetadataRouter(owner=self).add_self_request(self)
@@ -243,53 +247,53 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns.
-        y : array-like of shape (n,)
-            The target.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights; a row of weight w stands for w rows, and those of weight 0 are left
-            out. Weights that add up to fewer rows than there are labels are warned of.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Target.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights: a row of weight w counts as w rows; rows of weight 0 are ignored. A
+            warning is given if the weights sum to less than the number of labels.
 
         Returns
         -------
         BLUPEncoder
-            The fitted encoder, for rows that are not those of X; for these use `fit_transform`.
+            Fitted encoder, for rows other than the training data; for these use `fit_transform`.
 
         Raises
         ------
         ValueError
-            For invalid X or y, and columns that are not there.
+            If X or y is invalid, or a named column does not exist.
         """
         self._validate_params()
         self._fitted = self._learn(X, y, sample_weight)[1]
         return self
 
     def fit_transform(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> FloatArray:
-        """Learn the encodings from all rows and encode each of these by others.
+        """Learn the encodings and encode each training row by other rows.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns.
-        y : array-like of shape (n,)
-            The target.
-        sample_weight : None or array-like of shape (n,), default=None
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data.
+        y : array-like of shape (n_samples,)
+            Target.
+        sample_weight : array-like of shape (n_samples,), default=None
             Nonnegative weights; a row of weight w stands for w rows, and those of weight 0 are left
             out.
         **params : dict
-            Of the splitter: `groups`, say, for a `GroupKFold`. In a pipeline they need metadata
-            routing.
+            Parameters of the splitter, such as `groups` for a `GroupKFold`. In a pipeline these
+            require metadata routing.
 
         Returns
         -------
-        ndarray of shape (n, n_columns)
-            The columns of `transform`, but not its values.
+        ndarray of shape (n_samples, n_columns)
+            Cross-fitted encodings, in the columns of `transform`.
 
         Raises
         ------
         ValueError
-            As in `fit`, and if the folds do not test every row once.
+            As in `fit`, and if the folds do not test every row exactly once.
         """
         self._validate_params()
         training, fitted, others = self._learn(X, y, sample_weight)
@@ -304,24 +308,24 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         return encoded
 
     def transform(self, X: Any) -> FloatArray:
-        """Encode rows by all rows of `fit`.
+        """Encode rows by the encodings learned in `fit`.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
 
         Returns
         -------
-        ndarray of shape (n, n_columns)
-            In the place of an encoded column its encodings: of every class or the one target the
-            BLUP of the intercept, then of the slopes; standard deviations in the same order, if
-            wanted; the count, if wanted. Other columns as they are.
+        ndarray of shape (n_samples, n_columns)
+            Each encoded column is replaced by its encodings: for every class, or for the single
+            target, the BLUP of the intercept, then of the slopes; then their standard deviations
+            and the count, if requested. Other columns are passed through.
 
         Raises
         ------
         ValueError
-            For other columns than those of `fit`, and for unknown labels if
+            If the columns are not those of `fit`, or there are unknown labels and
             handle_unknown="error".
         """
         fitted = self._state()
@@ -340,18 +344,18 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
         return join_columns(levels.roles, others, known, self.extra)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Return the names of the columns of `transform`.
+        """Return the names of the output columns.
 
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            Names of the columns of X, if it had none.
+            Names of the columns of X, if it had none in `fit`.
 
         Returns
         -------
         ndarray of str objects
             "shop" for an intercept, "shop_price" for a slope, "shop_sd", "shop_price_sd" and
-            "shop_count"; with a suffix for the class where there are more than two.
+            "shop_count"; with a suffix for the class if there are more than two.
         """
         fitted = self._state()
         names = list(_check_feature_names_in(header_of(self, fitted), input_features))

@@ -128,10 +128,10 @@ def lmer(
         Such as ``"extro ~ open + agree + (1 + open | school/class)"``. Without a bar it is an
         ordinary linear model.
     data : data frame
-        Of pandas, polars, pyarrow or another library narwhals reads.
+        A pandas, polars or pyarrow data frame, or any other that narwhals supports.
     reml : bool, default=True
         Restricted instead of full maximum likelihood.
-    weights : str or array-like of shape (n,), default=None
+    weights : str or array-like of shape (n_samples,), default=None
         Prior weights as in R: the residual variance of a row is sigma^2 / weight. A string is an
         expression in the columns. Rows of known variances ``v`` have weights ``"1 / v"`` and
         ``residual_variance=1``.
@@ -140,13 +140,11 @@ def lmer(
         ``"ar1(visit | subject)"``, ``"us(visit | subject)"``, ``"var(sex)"``. In the formula
         itself ``us(visit | subject)`` is a random term, as in lme4.
     na_action : {"drop", "exclude", "raise"}, default="drop"
-        Leave rows with missing values out and count them in ``n_dropped_``, or raise. "exclude"
-        leaves them out, and gives them NaN in predictions, `skmixed.inference.residuals` and other
-        results of rows.
+        Treatment of rows with missing values: "drop" omits them and counts them in ``n_dropped_``;
+        "exclude" also omits them, but pads predictions, `skmixed.inference.residuals` and other
+        row-wise results with NaN; "raise" is an error.
     context : dict of str to object, default=None
-        Functions and values of your own that `formula` and `weights` may name, ``{"f": f}`` for
-        ``f(x)``. Without it both hold columns, numbers, text, operators and known functions only,
-        and text from strangers runs no code (:doc:`what is safe </guide/security>`).
+        User-defined functions and values that `formula` and `weights` may refer to, as in `lmer`.
     **params
         Further parameters of `MixedLinearRegressor`.
 
@@ -159,7 +157,7 @@ def lmer(
     Raises
     ------
     FormulaSyntaxError
-        If the formula cannot be read; the message points at the place.
+        If the formula cannot be parsed; the message points at the position.
     TypeError
         For parameters that the formula or `reml` decides, and data that is no data frame.
     ValueError
@@ -216,12 +214,12 @@ def glmer(
         expression, ``cbind(hits, misses)``, or, with `weights`, a share of so many trials. Of two
         labels the second is a hit, in the order of a categorical column or sorted, as in R.
     data : data frame
-        Of pandas, polars, pyarrow or another library narwhals reads.
+        A pandas, polars or pyarrow data frame, or any other that narwhals supports.
     family : {"binomial", "poisson", "gamma", "negative_binomial"}, default="binomial"
         Distribution of the response, as in `MixedGeneralizedRegressor`.
     link : {"auto", "log", "logit", "probit", "cloglog"}, default="auto"
         Link of the mean.
-    weights : str or array-like of shape (n,), default=None
+    weights : str or array-like of shape (n_samples,), default=None
         Weights of the log densities as in R: numbers of trials, for shares. A string is an
         expression in the columns.
     exposure : str, default=None
@@ -230,11 +228,11 @@ def glmer(
         Nodes of the quadrature for every random column, lme4's ``nAGQ``; 1 is Laplace's
         approximation.
     na_action : {"drop", "exclude", "raise"}, default="drop"
-        Leave rows with missing values out and count them in ``n_dropped_``, or raise. "exclude"
-        leaves them out, and gives them NaN in predictions, `skmixed.inference.residuals` and other
-        results of rows.
+        Treatment of rows with missing values: "drop" omits them and counts them in ``n_dropped_``;
+        "exclude" also omits them, but pads predictions, `skmixed.inference.residuals` and other
+        row-wise results with NaN; "raise" is an error.
     context : dict of str to object, default=None
-        Functions and values of your own that `formula` and `weights` may name, as in `lmer`.
+        User-defined functions and values that `formula` and `weights` may refer to, as in `lmer`.
     **params
         Further parameters of `MixedGeneralizedRegressor`.
 
@@ -247,9 +245,9 @@ def glmer(
     Raises
     ------
     FormulaSyntaxError
-        If the formula cannot be read; the message points at the place.
+        If the formula cannot be parsed; the message points at the position.
     TypeError
-        For parameters that the formula decides, and data that is no data frame.
+        If a parameter is given that the formula already determines, or `data` is not a data frame.
     ValueError
         As in `lmer` and `MixedGeneralizedRegressor.fit`; for ``cbind`` of another family than
         binomial, of other than two columns, or of negative numbers; for other than two labels.
@@ -309,20 +307,20 @@ def clmm(
         ``categories=[...]`` says, or a numeric expression. R's ``factor(...)`` and ``ordered(...)``
         around it say nothing more.
     data : data frame
-        Of pandas, polars, pyarrow or another library narwhals reads.
+        A pandas, polars or pyarrow data frame, or any other that narwhals supports.
     link : {"logit", "probit", "cloglog"}, default="logit"
         Link of the cumulative probabilities.
-    weights : str or array-like of shape (n,), default=None
+    weights : str or array-like of shape (n_samples,), default=None
         Numbers of rows that each row stands for. A string is an expression in the columns.
     quadrature : int, default=1
         Nodes of the quadrature for every random column, ordinal's ``nAGQ``; 1 is Laplace's
         approximation.
     na_action : {"drop", "exclude", "raise"}, default="drop"
-        Leave rows with missing values out and count them in ``n_dropped_``, or raise. "exclude"
-        leaves them out, and gives them NaN in predictions, `skmixed.inference.residuals` and other
-        results of rows.
+        Treatment of rows with missing values: "drop" omits them and counts them in ``n_dropped_``;
+        "exclude" also omits them, but pads predictions, `skmixed.inference.residuals` and other
+        row-wise results with NaN; "raise" is an error.
     context : dict of str to object, default=None
-        Functions and values of your own that `formula` and `weights` may name, as in `lmer`.
+        User-defined functions and values that `formula` and `weights` may refer to, as in `lmer`.
     **params
         Further parameters of `OrdinalMixedClassifier`.
 
@@ -335,16 +333,16 @@ def clmm(
     Raises
     ------
     FormulaSyntaxError
-        If the formula cannot be read; the message points at the place.
+        If the formula cannot be parsed; the message points at the position.
     TypeError
-        For parameters that the formula decides, and data that is no data frame.
+        If a parameter is given that the formula already determines, or `data` is not a data frame.
     ValueError
         As in `lmer` and `OrdinalMixedClassifier.fit`.
 
     Warns
     -----
     UserWarning
-        If text is taken in the order of the alphabet.
+        If text labels are ordered alphabetically.
 
     See Also
     --------
@@ -397,22 +395,22 @@ def nlmer(
         function in `context`, called likewise; names in `start` are then parameters, the others
         columns. Without random effects, ``~ 1``, it is nonlinear least squares.
     data : data frame
-        Of pandas, polars, pyarrow or another library narwhals reads.
+        A pandas, polars or pyarrow data frame, or any other that narwhals supports.
     start : dict or None, default=None
         Where the search starts, as in `MixedNonlinearRegressor`; known curves start themselves.
     fixed : dict or None, default=None
         Formulas of parameters, ``{"Asym": "1 + treatment"}``.
-    weights : str or array-like of shape (n,), default=None
+    weights : str or array-like of shape (n_samples,), default=None
         Prior weights as in R: the residual variance of a row is sigma^2 / weight. A string is an
         expression in the columns.
     residual : str or None, default=None
         Variances of the residuals, as in `MixedNonlinearRegressor`: ``"var(sex)"``, ``"power(x)"``.
     na_action : {"drop", "exclude", "raise"}, default="drop"
-        Leave rows with missing values out and count them in ``n_dropped_``, or raise. "exclude"
-        leaves them out, and gives them NaN in predictions, `skmixed.inference.residuals` and other
-        results of rows.
+        Treatment of rows with missing values: "drop" omits them and counts them in ``n_dropped_``;
+        "exclude" also omits them, but pads predictions, `skmixed.inference.residuals` and other
+        row-wise results with NaN; "raise" is an error.
     context : dict of str to object, default=None
-        Functions and values of your own that `formula` and `fixed` may name, as in `lmer`.
+        User-defined functions and values that `formula` and `weights` may refer to, as in `lmer`.
     **params
         Further parameters of `MixedNonlinearRegressor`.
 
@@ -427,7 +425,7 @@ def nlmer(
     FormulaSyntaxError
         If a part of the formula cannot be read.
     TypeError
-        For parameters that the formula decides, and data that is no data frame.
+        If a parameter is given that the formula already determines, or `data` is not a data frame.
     ValueError
         For a formula of other than three parts, an unknown curve, and as in
         `MixedNonlinearRegressor.fit`.

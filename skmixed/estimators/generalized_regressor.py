@@ -32,136 +32,148 @@ FamilyName = Literal["poisson", "binomial", "gamma", "negative_binomial"]
 
 
 class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
-    """Generalized linear mixed-effects model: counts, rates, shares and positive numbers.
+    """Generalized linear mixed-effects model for counts, rates, proportions and positive responses.
 
-    The mean of the response is ``mu = g(X beta + Z b)`` with ``b ~ N(0, Omega)``, where g is the
-    inverse of the link: coefficients common to all rows, and coefficients that vary over the levels
-    of grouping factors. All are estimated together by maximum likelihood, the integral over the
-    random effects being approximated by Laplace's method or by adaptive Gauss-Hermite quadrature.
+    The mean of the response is ``mu = g(X beta + Z b)`` with random effects ``b ~ N(0, Omega)``,
+    where g is the inverse link: the linear predictor has fixed effects, common to all rows, and
+    random intercepts and slopes that vary between the levels of grouping factors. The likelihood
+    integrates over the random effects by the Laplace approximation or adaptive Gauss-Hermite
+    quadrature.
+
+    `glmer` fits the same model from an lme4 formula. For classes take `MixedClassifier`, for a
+    normal response `MixedLinearRegressor`, and for boosting in place of ``X beta``
+    `MixedEffectsRegressor`. :doc:`Generalized models </guide/generalized>` explains the fit,
+    :doc:`after the fit </guide/after_generalized>` what can be done with it.
 
     Parameters
     ----------
     random : str, dict or None, default=None
-        What varies over which groups: lme4's syntax, ``"(1 + x | shop)"``, or
-        ``{"shop": ["1", "x"]}``, as in `MixedLinearRegressor`. None is a random intercept for
-        every grouping column.
+        Random-effects terms in lme4's syntax, ``"(1 + x | shop)"``, or as a dict,
+        ``{"shop": ["1", "x"]}``; see `MixedLinearRegressor`. If None, every grouping column has a
+        random intercept.
     family : {"poisson", "binomial", "gamma", "negative_binomial"}, default="poisson"
-        Distribution of the response: counts; shares of trials, `sample_weight` being the numbers of
-        trials; positive numbers whose deviation is proportional to their mean; counts with the
-        variance mu + mu^2 / theta.
+        Distribution of the response: counts; proportions of trials, whose numbers are
+        `sample_weight`; positive numbers with a standard deviation proportional to the mean; or
+        overdispersed counts with variance mu + mu^2 / theta.
     link : {"auto", "log", "logit", "probit", "cloglog"}, default="auto"
-        Link of the mean: the logarithm, or for shares one of the other three. "auto" is "log", and
-        "logit" for shares.
+        Link function: the logarithm or, for proportions, one of the other three. "auto" is "log",
+        and "logit" for proportions.
     exposure : str, int or None, default=None
-        Column of X, by name or position, that the mean is proportional to: the time or the area in
-        which was counted. Its logarithm is added to the predictor; it is no fixed column. For the
-        link "log".
+        Exposure column of X, by name or position, such as the time or area over which events were
+        counted: the mean is proportional to it. Its logarithm enters the linear predictor as an
+        offset, and it is not a fixed effect. Requires the log link.
     quadrature : int, default=1
-        Nodes of the quadrature for every random column. 1 is Laplace's approximation; more need
-        one grouping factor, and at most 1,000 nodes in all.
+        Number of adaptive Gauss-Hermite quadrature nodes per random effect. 1 is the Laplace
+        approximation; more require a single grouping factor and at most 1,000 nodes in total.
     fixed : str or None, default=None
-        Right-hand side of a formula for the fixed part; X must then be a data frame (needs the
-        extra ``formula``). None is every column of X that is no grouping column.
-        ``offset(...)`` adds what is in the brackets with a coefficient of one.
-    group_features : str, int or list of these, default=None
-        Columns of X that are grouping columns, by name or position, besides those named in
-        `random`.
+        Right-hand side of a formula for the fixed effects; X must then be a data frame (requires
+        the extra ``formula``). If None, every column of X that is not a grouping column is a fixed
+        effect. ``offset(...)`` enters the linear predictor with a coefficient of one.
+    group_features : str, int, list of str or int, or None, default=None
+        Grouping columns of X, by name or position, in addition to those named in `random`.
     covariance : str or dict, default="unstructured"
-        Covariance structure of the random effects of a term: "unstructured", "diagonal",
-        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
-        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+        Covariance structure of the random effects of each term: "unstructured", "diagonal",
+        "identity", "cs" (compound symmetry), "homcs", "ar1", "hetar1", "toep" (Toeplitz),
+        "homtoep", or one of reduced rank, such as "rr(2)" and "fa(2)"
+        (:doc:`guide </guide/covariances>`). A dict sets it by grouping factor; a structure written
+        in `random`, ``ar1(0 + t | g)``, takes precedence.
     relationship : dict of str to Relationship or data frame, default=None
-        Known covariances of the levels of grouping columns, up to their variance, as for
-        `MixedLinearRegressor`: ``{"animal": K}`` with ``(1 | animal)`` or ``(0 + x | animal)``.
+        Known relationship matrices of the levels of grouping factors, as in `MixedLinearRegressor`:
+        ``{"animal": K}`` with ``(1 | animal)`` or ``(0 + x | animal)``.
     prior : {"wishart"}, distribution, dict or None, default=None
-        Distributions of the covariances of random effects that keep fits from being singular, as
-        for `MixedLinearRegressor`; here they are of the covariances themselves.
+        Prior on the random-effects covariance matrices that keeps the fit from being singular, as
+        in `MixedLinearRegressor`; here it is a prior on the covariances themselves.
     fit_intercept : bool, default=True
-        Whether the fixed part has an intercept. A formula says so itself (``0 + x``).
+        Whether to include a fixed intercept. If `fixed` is a formula, the formula decides:
+        ``"0 + x"`` has none.
     handle_unknown : {"population", "error", "nan"}, default="population"
-        What a row of an unknown or missing level gets in predictions: that of a group of which
-        nothing is known, an error, or NaN.
+        How to predict rows whose level of a grouping factor is missing or was not seen in `fit`: as
+        a new group of the population, with an error, or as NaN.
     averaging : {"integrate", "plug-in"}, default="integrate"
-        What becomes of random effects that are not known for certain. Means are averaged over them,
-        given the data of known levels and over all groups for unknown ones, or the most likely
-        effects are put in, zero for unknown levels, as ``predict`` of lme4 does.
+        How predictions treat the uncertainty of random effects. "integrate" averages means over
+        them: given their data for known levels, over the population for unknown ones (marginal
+        predictions). "plug-in" inserts the conditional modes, zero for unknown levels, as lme4's
+        ``predict`` does.
     max_iter : int, default=100
-        Most evaluations of the criterion.
+        Maximum number of criterion evaluations.
     tol : float, default=1e-8
-        Decrease of the criterion that does not matter.
+        Convergence tolerance on the decrease of the criterion.
     verbose : int, default=0
-        Print a line an iteration if 1 or more.
+        If 1 or more, print a line per iteration.
     context : dict of str to object, default=None
-        Functions and values of your own that `fixed` and `random` may name
-        (:doc:`what is safe </guide/security>`).
+        User-defined functions and values that `fixed` and `random` may refer to. Without it,
+        formulas from untrusted sources run no code (:doc:`security </guide/security>`).
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_fixed,)
-        Fixed coefficients without the intercept, on the scale of the link; 0 for columns that
-        depend on others before them.
+        Fixed-effect coefficients without the intercept, on the link scale; 0 for columns that are
+        linearly dependent on earlier ones.
     intercept_ : float
-        Fixed intercept; 0.0 if there is none.
-    fixed_effects_ : Series of shape (p,)
-        The same by name, the intercept first if there is one; NaN for columns that depend on others
-        before them.
-    coef_covariance_ : DataFrame of shape (p, p)
-        Covariance matrix of the fixed coefficients, the intercept first if there is one, the
-        estimation of the variances in it. NaN for those of `separated_`.
-    random_effects_ : dict of str to DataFrame of shape (n_levels, k)
-        Conditional modes of every factor, on the scale of the link.
-    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, k, k)
-        Their conditional covariance given y and the parameters.
-    random_covariance_ : dict of str to DataFrame of shape (k, k)
-        Estimated covariance matrix of the random effects of every factor.
-    theta_ : ndarray
-        Entries of its triangular root, in lme4's order.
+        Fixed intercept, on the link scale; 0.0 if there is none.
+    fixed_effects_ : Series of shape (n_coefs,)
+        Fixed-effect coefficients by name, the intercept first; NaN for columns that are linearly
+        dependent on earlier ones.
+    coef_covariance_ : DataFrame of shape (n_coefs, n_coefs)
+        Covariance matrix of the fixed-effect estimates, the intercept first, allowing for the
+        estimation of the variance parameters; NaN for the columns in `separated_`.
+    random_effects_ : dict of str to DataFrame of shape (n_levels, n_effects)
+        Conditional modes of the random effects of each grouping factor, on the link scale.
+    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, n_effects, n_effects)
+        Conditional covariance matrices of the random effects of each level, given y and the
+        estimated parameters.
+    random_covariance_ : dict of str to DataFrame of shape (n_effects, n_effects)
+        Estimated covariance matrix of the random effects of each grouping factor.
+    theta_ : ndarray of shape (n_theta,)
+        Free entries of the Cholesky factors of `random_covariance_`, in lme4's order.
     criterion_, deviance_ : float
-        -2 log-likelihood; with a `prior` the criterion has `penalty_` added.
+        -2 log-likelihood; with a `prior`, `criterion_` also includes `penalty_`.
     penalty_ : float
-        -2 log density of the prior at the estimates, up to a constant; 0.0 without one.
+        -2 log density of the `prior` at the estimates, up to a constant; 0.0 without one.
     log_likelihood_, aic_, bic_ : float
-        As R's logLik, AIC and BIC, which here counts rows by their weights, unless
+        As R's ``logLik``, ``AIC`` and ``BIC``, the latter with rows counted by their weights unless
         these are trials.
     n_groups_ : dict of str to int
-        Number of levels of every factor, in the order of falling numbers, as the random effects
-        and `theta_` have it.
+        Number of levels of each grouping factor, largest first, which is also the order of the
+        random effects and of `theta_`.
     rank_ : int
-        Number of independent fixed columns.
+        Number of linearly independent fixed-effect columns.
     n_iter_ : int
-        Number of iterations of the search.
+        Number of iterations of the optimiser.
     converged_, is_singular_ : bool
-        Whether the criterion cannot be lowered further, and whether a variance is zero or a
-        correlation is +-1 at the optimum.
+        Whether the search converged, and whether the fit is singular: a variance of zero or a
+        correlation of +-1.
     dispersion_ : float
         For "gamma" the squared coefficient of variation of the response, for "negative_binomial"
-        theta; 1.0 for the others.
+        theta; otherwise 1.0.
     separated_ : list of str
-        Fixed columns that separate the responses, so that their coefficients are infinite: counts
-        of zero wherever a column is not zero.
+        Fixed-effect columns that separate the responses, so that their coefficients are infinite:
+        for instance, all counts are zero wherever a dummy is one.
     approximation_shift_ : float
-        By how many standard errors quadrature would move the estimate that it moves most; for
-        one factor and quadrature=1 only.
+        Largest shift of an estimate, in standard errors, that adaptive quadrature would bring
+        about; only for a single grouping factor and quadrature=1.
     fit_ : GeneralizedFit
-        The fit itself.
+        The underlying fit, which the functions of `skmixed.inference` read.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
+    glmer : The same model from an lme4 formula.
     MixedClassifier : Two classes.
-    MixedLinearRegressor : The model of a normal response.
+    OrdinalMixedClassifier : Ordered categories.
+    MixedLinearRegressor : Normal responses.
 
     Notes
     -----
-    The likelihood is that of glmmTMB, with all constants, and for counts and shares also that of
-    lme4's ``glmer``, whose dispersion of the gamma distribution is another. The dispersion is
-    estimated together with the rest.
+    The likelihood is that of glmmTMB, with all constants, and for counts and proportions also that
+    of lme4's ``glmer``, which treats the dispersion of the gamma distribution differently. The
+    dispersion is estimated jointly with the other parameters.
 
-    Standard errors of models of several factors take further evaluations, which are made when
-    `coef_covariance_` is first asked for, or the model is copied or stored.
+    With several grouping factors, the standard errors take further evaluations; these are made when
+    `coef_covariance_` is first read, or the model is copied or stored.
 
     References
     ----------
@@ -245,40 +257,40 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given. Not sparse; numbers
-            of any type are read into double precision.
-        y : array-like of shape (n,)
-            The response: counts, shares or positive numbers, as `family` says.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights: a row of weight w stands for w rows, a share for that of w trials;
-            rows of weight 0 are left out.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, one column a grouping factor. Names come from a Series or data frame;
-            otherwise they are "group", or "group0", "group1", ....
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data, including the grouping columns unless `groups` is given. Must be dense;
+            numbers are converted to double precision.
+        y : array-like of shape (n_samples,)
+            Response: counts, proportions or positive numbers, according to `family`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights: a row of weight w counts as w rows, a proportion as that of w
+            trials; rows of weight 0 are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, one column per grouping factor. Factor names are those of the Series or
+            data frame, otherwise "group", or "group0", "group1" and so on.
 
         Returns
         -------
         MixedGeneralizedRegressor
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            For invalid X, y, weights or labels, for responses that the family cannot have, for a
-            link that is not one of it, for names that are not there, and for more nodes of the
-            quadrature than the model allows.
+            If X, y, weights or labels are invalid, the family does not allow a response or the
+            link, a named column does not exist, or the model does not allow so many quadrature
+            nodes.
         FormulaSyntaxError
-            If `random` or `fixed` cannot be read.
+            If `random` or `fixed` cannot be parsed.
 
         Warns
         -----
         ConvergenceWarning
-            If columns separate the responses, or the search did not arrive.
+            If columns separate the responses, or the search did not converge.
         UnidentifiedWarning
-            If nothing tells a variance, or it has no maximum.
+            If a variance is not identified, or the likelihood has no maximum.
         ApproximationWarning
-            If quadrature would move an estimate by more than half a standard error.
+            If adaptive quadrature would shift an estimate by more than half a standard error.
         """
         self._validate_params()
         family = family_of(self.family, self.link)
@@ -292,34 +304,34 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         return self
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return D^2, the share of the deviance that is explained.
+        """Return D^2, the fraction of the deviance explained.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows, for shares numbers of trials.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        y : array-like of shape (n_samples,)
+            True response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights; for proportions, the numbers of trials.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
         float
-            1 - deviance(predict(X, groups)) / deviance(mean of y), of the family at the fitted
-            dispersion, as `sklearn.linear_model.PoissonRegressor` has it: 1 is the best, a constant
-            has 0. With exposures the mean is that of all responses a unit of exposure. Where y
-            is constant it is 1 if y is predicted, else 0.
+            1 - deviance(predict(X, groups)) / deviance(mean of y), with the deviance of the family
+            at the fitted dispersion, as in `sklearn.linear_model.PoissonRegressor`: 1 is the best
+            score, 0 that of a constant. With exposures, the constant is the overall rate. If y is
+            constant, 1 for exact predictions and otherwise 0.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, for responses that the family cannot have, and if handle_unknown="nan"
-            leaves a row without a prediction.
+            As in `predict`, if the family does not allow a response, or if a row has no prediction
+            under handle_unknown="nan".
         """
         fitted = self._state()
         table = InputTable.of(X)

@@ -54,42 +54,42 @@ class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[Li
         groups: Any = None,
         leave_out: str | None = None,
     ) -> FloatArray:
-        """Predict every row the model was fitted to by the model of the other rows.
+        """Predict each training row, or each group, by the model fitted to the others.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The rows that `fit` was given, in any order; the model does not keep them.
-        y : array-like of shape (n,)
+        X : array-like or data frame of shape (n_samples, n_features)
+            The training data, with the rows in any order; the model does not keep them.
+        y : array-like of shape (n_samples,)
             Their response.
-        sample_weight : None or array-like of shape (n,), default=None
+        sample_weight : array-like of shape (n_samples,), default=None
             Their weights, all positive.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Their labels, if they were given as `groups` to `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Their group labels, if `fit` was given `groups`.
         leave_out : str or None, default=None
-            None leaves out each row by itself; the name of a factor leaves out all rows of the
-            same level.
+            None leaves out each row by itself; the name of a grouping factor leaves out all rows of
+            a level at a time.
 
         Returns
         -------
-        ndarray of shape (n,)
-            Predictions in units of y: of a known group without the row itself, or, with
-            `leave_out`, of a new group.
+        ndarray of shape (n_samples,)
+            Predictions in units of y: for a known group without the row itself or, with
+            `leave_out`, for a new group.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            If these are not the rows of the fit, for an unknown factor, if the fit left no
-            residual, and if residuals are correlated.
+            If the rows are not those of the fit, `leave_out` is not a grouping factor of the model,
+            the fit leaves no residual variance, or residuals are correlated.
 
         Notes
         -----
-        The relative variances stay those of all rows, so that no refit is needed; coefficients and
-        random effects are those of the other rows, exactly. The cost is that of one evaluation of
-        the criterion and a pass over the rows; to leave out levels of a factor that is crossed with
-        another or lies within one takes an evaluation a level.
+        Fixed and random effects are exactly those given the other rows, at the relative variances
+        estimated from all rows, so that nothing is refitted. The cost is one evaluation of the
+        criterion and a pass over the rows; leaving out the levels of a crossed or nested factor
+        takes one evaluation per level.
 
         Examples
         --------
@@ -116,166 +116,186 @@ class BaseMixedRegressor(LinearPredictions, LinearAttributes, SummedEstimator[Li
 
 
 class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
-    """Linear mixed-effects model, fitted by restricted or full maximum likelihood.
+    """Linear mixed-effects model, fitted by REML or maximum likelihood.
 
-    ``y = X beta + Z b + e`` with ``b ~ N(0, sigma^2 Lambda Lambda')`` and ``e ~ N(0, sigma^2)``:
-    coefficients common to all rows, and coefficients that vary over the levels of grouping
-    factors. The variances are estimated, and each level's deviations (BLUPs) are shrunk towards
-    zero by as much as its data deserve. Without groups it is ordinary least squares.
+    For a numeric response whose rows come in groups, such as pupils in schools or visits of
+    patients: ``y = X beta + Z b + e`` has fixed effects beta, common to all rows, and random
+    effects ``b ~ N(0, sigma^2 Lambda Lambda')``, intercepts and slopes that vary between the levels
+    of grouping factors. The variances are estimated, and the effects of each level (BLUPs) are
+    shrunk towards zero accordingly, which is partial pooling. Without groups it is ordinary least
+    squares.
+
+    `lmer` fits the same model from an lme4 formula. For classes take `MixedClassifier`, for counts,
+    rates and proportions `MixedGeneralizedRegressor`, for boosting or a forest in place of
+    ``X beta`` `MixedEffectsRegressor`, for a separate model per group `GroupedModels`, and for the
+    full posterior distribution `BayesianMixedRegressor` (:doc:`which estimator? </which>`).
+    :doc:`Random effects </guide/random_effects>` explains the terms,
+    :doc:`shrinkage </guide/shrinkage>` what becomes of them.
 
     Parameters
     ----------
     random : str, dict or None, default=None
-        What varies over which groups: lme4's syntax, ``"(1 + Days | Subject)"``,
-        ``"(1 | school/class)"``, ``"(x || g)"``, ``"(1 | mm(a, b))"`` for rows of several
-        levels, or ``{"school/class": ["1", "open"]}``. None is a random intercept for every
-        grouping column.
+        Random-effects terms in lme4's syntax: ``"(1 + Days | Subject)"``, ``"(1 | school/class)"``
+        (nested), ``"(x || g)"`` (uncorrelated), ``"(1 | mm(a, b))"`` (multiple membership); or a
+        dict, ``{"school/class": ["1", "open"]}``. If None, every grouping column has a random
+        intercept.
     fixed : str or None, default=None
-        Right-hand side of a formula for the fixed part, ``"open + agree * x"``; X must then be a
-        data frame (needs the extra ``formula``). None is every column of X that is no grouping
-        column.
+        Right-hand side of a formula for the fixed effects, ``"open + agree * x"``; X must then be a
+        data frame (requires the extra ``formula``). If None, every column of X that is not a
+        grouping column is a fixed effect.
     context : dict of str to object, default=None
-        Functions and values of your own that `fixed` and `random` may name, ``{"f": f}`` for
-        ``f(x)``. Without it formulas hold columns, numbers, text, operators and known functions
-        only, and text from strangers runs no code
-        (:doc:`what is safe </guide/security>`).
-    group_features : str, int or list of these, default=None
-        Columns of X that are grouping columns, by name or position, besides those named in
-        `random`.
+        User-defined functions and values that `fixed` and `random` may refer to: ``{"f": f}`` for
+        ``f(x)``. Without it, formulas may contain only columns, numbers, text, operators and known
+        functions, so that those from untrusted sources run no code
+        (:doc:`security </guide/security>`).
+    group_features : str, int, list of str or int, or None, default=None
+        Grouping columns of X, by name or position, in addition to those named in `random`.
     covariance : str or dict, default="unstructured"
-        Covariance structure of the random effects of a term: "unstructured", "diagonal",
-        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
-        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+        Covariance structure of the random effects of each term: "unstructured", "diagonal",
+        "identity", "cs" (compound symmetry), "homcs", "ar1", "hetar1", "toep" (Toeplitz),
+        "homtoep", or one of reduced rank, such as "rr(2)" and "fa(2)"
+        (:doc:`guide </guide/covariances>`). A dict sets it by grouping factor; a structure written
+        in `random`, ``ar1(0 + t | g)``, takes precedence.
     residual : str or None, default=None
-        Correlation and variances of the residuals; None is none, and one. Within every series
-        ``"ar1(visit | subject)"`` and, at any times, ``"car1(time | subject)"`` fall with the
-        distance, ``"cs(| subject)"`` is one correlation, ``"toeplitz(visit | subject)"`` one for
-        every distance, and ``"us(visit | subject)"`` a covariance for every pair of visits. The
-        standard deviation has one value for every ``"var(stratum)"``, or is proportional to a
-        power of a column, ``"power(x)"``. A correlation may be multiplied by these:
-        ``"ar1(visit | subject) * var(sex)"``; ``hom=False`` gives every visit a variance of its
-        own. Columns of series and strata, and visits that are no numbers, are no fixed columns
-        unless `fixed` names them, and have no random intercept unless `random` does.
+        Correlation and variances of the residuals; None for independent ones of equal variance.
+        Within each series, ``"ar1(visit | subject)"`` and ``"car1(time | subject)"`` (continuous
+        time) decay with distance, ``"cs(| subject)"`` is a constant correlation,
+        ``"toeplitz(visit | subject)"`` has one for every distance, and ``"us(visit | subject)"`` an
+        unstructured covariance of the visits. ``"var(stratum)"`` gives every stratum its own
+        standard deviation, and ``"power(x)"`` makes it proportional to a power of a column; ``*``
+        combines them, ``"ar1(visit | subject) * var(sex)"``. With ``hom=False`` every visit has its
+        own variance. Columns that name series, strata or non-numeric visits are neither fixed
+        effects nor grouping columns unless `fixed` or `random` names them. See
+        :doc:`repeated measures </guide/repeated_measures>`.
     relationship : dict of str to Relationship or data frame, default=None
-        Known covariances of the levels of grouping columns, up to their variance: kinship,
-        phylogeny, distance, ``{"animal": K}``. A `skmixed.Relationship` is shared by clones of the
-        estimator, a data frame is copied. Levels without rows get effects from those that have
-        some. One effect of such a level, ``(1 | animal)``, is faster than several, ``(x |
-        animal)``.
+        Known relationship matrices of the levels of grouping factors, up to a variance that is
+        estimated: kinship, phylogeny or distance, ``{"animal": K}``
+        (:doc:`guide </guide/related_levels>`). A `Relationship` is shared by clones of the
+        estimator, a data frame is copied. Levels without rows are predicted from related ones. One
+        effect per level, ``(1 | animal)``, is faster than several, ``(x | animal)``.
     residual_variance : float or None, default=None
-        The residual variance of a row of weight one, in squared units of y, where it is known and
-        not to be estimated. With ``weighting="precision"`` that of a row of weight w is
-        ``residual_variance / w``: estimates with known standard errors have 1, and weights of one
-        over the squares of these (:doc:`meta-analysis </guide/meta_analysis>`). With frequency
-        weights every one of the w rows has it. None estimates it.
+        Known residual variance of a row of weight one, in squared units of y; None to estimate it.
+        With ``weighting="precision"`` that of a row of weight w is ``residual_variance / w``: for
+        estimates with known standard errors, set it to 1 and the weights to one over the squared
+        standard errors (:doc:`meta-analysis </guide/meta_analysis>`). With frequency weights, each
+        of the w rows has this variance.
     method : {"reml", "ml"}, default="reml"
-        Restricted or full maximum likelihood.
+        Restricted (REML) or full (ML) maximum likelihood (:doc:`guide </guide/reml>`).
     prior : {"wishart"}, distribution, dict or None, default=None
-        Distributions of the covariances of random effects, whose density the likelihood is
-        multiplied by, so that no fit is singular: "wishart" or ``Wishart(df)``, a ``Gamma`` of
-        shape above 1 or an ``InverseGamma`` of every standard deviation, or a `Prior` with `scales`
-        of these and ``LKJ(eta)`` of eta above 1; all of ``skmixed.bayes``. They are of covariances
-        over the residual variance. A dict gives it by factor, others having none. None is plain
-        likelihood.
+        Prior on the random-effects covariance matrices, relative to the residual variance, which
+        keeps the fit from being singular: its density multiplies the likelihood. "wishart" or
+        ``Wishart(df)``, a ``Gamma`` of shape above 1 or an ``InverseGamma`` for every standard
+        deviation, or a `Prior` with `scales` of these kinds and ``LKJ(eta)`` with eta above 1; all
+        from ``skmixed.bayes``. A dict sets it by grouping factor; factors not in it have none. None
+        is plain likelihood.
     fit_intercept : bool, default=True
-        Whether the fixed part has an intercept. A formula says so itself (``0 + x``).
+        Whether to include a fixed intercept. If `fixed` is a formula, the formula decides:
+        ``"0 + x"`` has none.
     weighting : {"frequency", "precision"}, default="frequency"
-        What `sample_weight` means: a row of weight w stands for w rows, as in scikit-learn, or
-        its residual variance is sigma^2 / w, as lme4's ``weights``.
+        Meaning of `sample_weight`: a row of weight w counts as w rows ("frequency"), as in
+        scikit-learn, or has residual variance sigma^2 / w ("precision"), as with lme4's
+        ``weights``.
     handle_unknown : {"population", "error", "nan"}, default="population"
-        What a row of an unknown or missing level gets in predictions: no effect of that factor,
-        an error, or NaN. Labels are missing where data frames, arrays of objects and `groups` say
-        so. In a plain array of numbers X, NaN among the labels is an error as elsewhere in X;
-        an infinite label is one everywhere.
+        How to predict rows whose level of a grouping factor is missing or was not seen in `fit`:
+        without a random effect of that factor ("population"), with an error, or as NaN. Labels may
+        be missing in data frames, object arrays and `groups`; in a plain numeric array X, NaN is an
+        error. Infinite labels are always an error.
     solver : {"auto", "newton", "em", "iterative"} or IterativeSolver, default="auto"
-        Search for the optimum: Newton's method with a trust region ("newton"); the EM algorithm
-        (slow, but no step of it raises the criterion) with a last few Newton steps; for massive
-        crossed factors conjugate gradients and random traces ("iterative", or an `IterativeSolver`
-        with settings). "auto" is Newton's method unless crossed factors would need more than half
-        of the memory of the machine, or very much longer, and then the iterative search.
+        Optimiser: Newton's method with a trust region ("newton"); the EM algorithm, slow but
+        monotone, with a few final Newton steps ("em"); or, for massive crossed factors, conjugate
+        gradients and stochastic traces ("iterative", or an `IterativeSolver` with settings). "auto"
+        is "newton" unless crossed factors would need more than half of the machine's memory or far
+        more time, and then "iterative".
     max_iter : int or None, default=None
-        Most evaluations of the criterion, most steps for EM; None is 200 and 2,000.
+        Maximum number of criterion evaluations, or of EM steps; None for 200 and 2,000.
     tol : float, default=1e-8
-        Decrease of the criterion that does not matter.
+        Convergence tolerance on the decrease of the criterion.
     n_jobs : int or None, default=None
-        Threads of `skmixed.distributed.fit` for rows that come as files or chunks. `fit` itself
-        takes one: summing is a quarter of it or less, so that threads over blocks of rows do not
-        pay (measured in docs/benchmarks/scaling.md).
+        Number of threads of `skmixed.distributed.fit` for data in files or chunks. `fit` itself
+        uses one, as summing the rows is a quarter of its time or less
+        (:doc:`measured </benchmarks/scaling>`).
     verbose : int, default=0
-        Print a line an iteration if 1 or more; `skmixed.distributed.fit` shows a progress bar of
-        the rows, too. With 0, a fit of crossed factors that takes more than five seconds logs one
-        line with its size and about how long it will take, to the logger "skmixed".
+        If 1 or more, print a line per iteration, and show a progress bar in
+        `skmixed.distributed.fit`. If 0, a fit of crossed factors that takes more than five seconds
+        logs one line with its size and expected duration to the logger "skmixed".
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_fixed,)
-        Fixed coefficients without the intercept, in units of y per unit of the column; 0 for
-        columns that depend on others before them.
+        Fixed-effect coefficients without the intercept, in units of y per unit of the column; 0 for
+        columns that are linearly dependent on earlier ones.
     intercept_ : float
         Fixed intercept, in units of y; 0.0 if there is none.
-    fixed_effects_ : Series of shape (p,)
-        The same by name, the intercept first if there is one; NaN for columns that depend on others
-        before them.
-    coef_covariance_ : DataFrame of shape (p, p)
-        Covariance matrix of the fixed coefficients, the intercept first if there is one.
-    random_effects_ : dict of str to DataFrame of shape (n_levels, k)
-        BLUPs (conditional modes) of every factor.
-    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, k, k)
-        Their conditional covariance given y and the parameters.
-    random_covariance_ : dict of str to DataFrame of shape (k, k)
-        Estimated covariance matrix of the random effects of every factor.
+    fixed_effects_ : Series of shape (n_coefs,)
+        Fixed-effect coefficients by name, the intercept first; NaN for columns that are linearly
+        dependent on earlier ones.
+    coef_covariance_ : DataFrame of shape (n_coefs, n_coefs)
+        Covariance matrix of the fixed-effect estimates, the intercept first.
+    random_effects_ : dict of str to DataFrame of shape (n_levels, n_effects)
+        BLUPs (conditional modes) of the random effects of each grouping factor, a row per level.
+    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, n_effects, n_effects)
+        Conditional covariance matrices of the random effects of each level, given y and the
+        estimated parameters.
+    random_covariance_ : dict of str to DataFrame of shape (n_effects, n_effects)
+        Estimated covariance matrix of the random effects of each grouping factor.
     residual_variance_ : float
-        sigma^2, in squared units of y, estimated or as given; with unequal variances that of the
-        first row of `residual_deviations_`.
-    residual_parameters_ : Series of shape (q,)
-        Correlations, ratios of standard deviations and powers, by name; only with `residual`.
+        Residual variance sigma^2 in squared units of y, estimated or as given; if variances are
+        unequal, that of the first row of `residual_deviations_`.
+    residual_parameters_ : Series of shape (n_parameters,)
+        Residual correlations, ratios of standard deviations and powers, by name; only with
+        `residual`.
     residual_deviations_ : Series
-        Standard deviation of the residuals of every stratum or visit, in units of y, the reference
-        first; only with `residual`.
-    theta_ : ndarray
-        Relative covariance parameters in lme4's order.
+        Residual standard deviation of every stratum or visit, in units of y, the reference first;
+        only with `residual`.
+    theta_ : ndarray of shape (n_theta,)
+        Relative covariance parameters: the free entries of Lambda, in lme4's order.
     criterion_ : float
-        -2 log-likelihood, restricted if method="reml", with lme4's constants; with a `prior` plus
-        `penalty_`, the sum being what is minimised.
+        Minimised criterion: -2 log-likelihood, restricted if method="reml", with lme4's constants,
+        plus `penalty_` if there is a `prior`.
     penalty_ : float
-        -2 log density of the prior at the estimates, up to a constant; 0.0 without one.
+        -2 log density of the `prior` at the estimates, up to a constant; 0.0 without one.
     log_likelihood_, aic_, bic_ : float
-        As R's logLik, AIC and BIC; of a model without random terms always by full likelihood, and
-        never with the penalty.
+        As R's ``logLik``, ``AIC`` and ``BIC``, never with the penalty; of a model without random
+        effects always by full likelihood.
     n_groups_ : dict of str to int
-        Number of levels of every factor, in the order of falling numbers, as the random effects
-        and `theta_` have it.
+        Number of levels of each grouping factor, largest first, which is also the order of the
+        random effects and of `theta_`.
     rank_ : int
-        Number of independent fixed columns.
+        Number of linearly independent fixed-effect columns.
     n_iter_ : int
-        Number of iterations of the search; 1 where a closed form needs none.
+        Number of iterations of the optimiser; 1 where a closed form needs none.
     converged_, is_singular_ : bool
-        Whether the criterion cannot be lowered further, and whether a variance is zero or a
-        correlation is +-1 at the optimum.
+        Whether the search converged, and whether the fit is singular: a variance of zero or a
+        correlation of +-1.
     solver_ : str
-        The search that was used; ``fit_.report.reason`` says why, where there was a choice.
-    monte_carlo_errors_ : dict of str to DataFrame of shape (k, k)
-        Monte Carlo standard errors of `random_covariance_`, for the iterative search only.
+        Optimiser used; where there was a choice, ``fit_.report.reason`` says why.
+    monte_carlo_errors_ : dict of str to DataFrame of shape (n_effects, n_effects)
+        Monte Carlo standard errors of `random_covariance_`; only with the iterative solver.
     fit_ : Fit
-        The fit itself, free of rows.
+        The underlying fit, which holds no rows of data; the functions of `skmixed.inference` read
+        it.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
-    lmer : The same model from a whole lme4 formula.
+    lmer : The same model from an lme4 formula.
+    MixedLinearRegressorCV : Choose the random effects by cross-validation.
+    fit_many : Fit one model to each of many responses.
+    MixedGeneralizedRegressor : Counts, rates, proportions and positive responses.
+    BayesianMixedRegressor : The same model with its full posterior.
 
     Notes
     -----
-    One pass over the rows forms cross-products; after that the cost depends on the number of
-    levels, and for crossed factors on the pairs of levels that occur, but not on n.
+    Fitting reads the rows once, into cross-products. Its further cost depends on the number of
+    levels and, for crossed factors, on the pairs of levels that occur, not on the number of rows.
 
-    Groups reach the model as columns of X, named in `random` or `group_features`, or by the
-    argument `groups` of `fit` and `predict`. The first way needs no metadata routing.
+    Groups are either columns of X, named in `random` or `group_features`, or the argument `groups`
+    of `fit` and `predict`. Columns of X need no metadata routing in scikit-learn's tools.
 
-    In lme4: ``lmer(y ~ x + (1 + x | g), data)``.
+    In R: ``lmer(y ~ x + (1 + x | g), data)``.
 
     References
     ----------
@@ -284,14 +304,36 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
 
     Examples
     --------
+    >>> import pandas as pd
     >>> from skmixed import MixedLinearRegressor
     >>> from skmixed.datasets import load_sleepstudy
     >>> X, y = load_sleepstudy(return_X_y=True)
     >>> model = MixedLinearRegressor("(1 + Days | Subject)").fit(X, y)
-    >>> model.coef_.round(3)
-    array([10.467])
-    >>> model.predict(X.head(2)).round(2)
-    array([253.66, 273.33])
+    >>> print(model.summary())
+    y ~ Days + (1 + Days | Subject)
+                coef.est coef.se
+    (Intercept)   251.41    6.82
+    Days           10.47    1.55
+    <BLANKLINE>
+    Error terms:
+     Groups   Name        Std.Dev. Corr
+     Subject  (Intercept)    24.74
+              Days            5.92 0.07
+     Residual                25.59
+    ---
+    number of obs: 180, groups: Subject, 18
+    AIC = 1755.6, DIC = 1760.3
+    deviance = 1751.9, REML criterion = 1743.6
+    The search converged.
+
+    Predict a known subject and a new one, with 95% prediction intervals:
+
+    >>> rows = pd.DataFrame({"Days": [9, 9], "Subject": ["308", "new"]})
+    >>> model.predict(rows).round(1)
+    array([430.7, 345.6])
+    >>> model.predict_interval(rows).round(1)
+    array([[372.3, 489. ],
+           [206.1, 485.1]])
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -347,28 +389,33 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given. Not sparse; numbers
-            of any type are read into double precision.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights; rows of weight 0 are left out. See `weighting`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, one column a grouping factor. Names come from a Series or data frame;
-            otherwise they are "group", or "group0", "group1", ....
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data, including the grouping columns unless `groups` is given. Must be dense;
+            numbers are converted to double precision.
+        y : array-like of shape (n_samples,)
+            Response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights, whose meaning `weighting` sets; rows of weight 0 are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, one column per grouping factor. Factor names are those of the Series or
+            data frame, otherwise "group", or "group0", "group1" and so on.
 
         Returns
         -------
         MixedLinearRegressor
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            For invalid X, y, weights or labels, and names that are not there.
+            If X, y, weights or labels are invalid, or a named column does not exist.
         FormulaSyntaxError
-            If `random` or `fixed` cannot be read.
+            If `random` or `fixed` cannot be parsed.
+
+        See Also
+        --------
+        partial_fit : Fit to further rows as well.
+        skmixed.distributed.fit : Fit to data in files, in DuckDB or on a cluster.
         """
         self._validate_params()
         data = read_training_data(self, X, y, sample_weight, groups)

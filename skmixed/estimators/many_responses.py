@@ -28,25 +28,26 @@ _MOST_NAMES = 3  # names of responses in a message
 
 @dataclass(frozen=True, eq=False)
 class ManyFits:
-    """Fits of one model to many responses.
+    """Fits of one linear mixed model to many responses.
 
     Parameters
     ----------
-    coefficients : DataFrame of shape (n_responses, n_fixed)
-        Fixed coefficients, the intercept among them; NaN where one depends on others.
-    std_errors : DataFrame of shape (n_responses, n_fixed)
-        Their standard errors.
+    coefficients : DataFrame of shape (n_responses, n_coefs)
+        Fixed-effect coefficients, including the intercept; NaN for columns that are linearly
+        dependent on earlier ones.
+    std_errors : DataFrame of shape (n_responses, n_coefs)
+        Standard errors of the coefficients.
     components : DataFrame of shape (n_responses, n_components)
-        Standard deviations and correlations of random effects, and sigma, named as in
-        ``confidence_intervals``.
+        Standard deviations and correlations of the random effects, and sigma, named as in
+        `skmixed.inference.confidence_intervals`.
     criterion : Series of shape (n_responses,)
-        -2 log-likelihoods, restricted for REML, as ``criterion_`` of one model.
+        -2 log-likelihoods, restricted for REML, like ``criterion_`` of a single model.
     converged, singular : Series of shape (n_responses,)
-        Whether the search has arrived, and whether the fit is singular.
+        Whether the search converged, and whether the fit is singular.
 
     See Also
     --------
-    fit_many : The function that returns it.
+    fit_many : Returns it.
 
     Examples
     --------
@@ -73,24 +74,25 @@ class ManyFits:
     _known: dict[str, Any]  # what the state of every model has in common
 
     def model(self, name: Any) -> MixedLinearRegressor:
-        """Return the model of one response, with all that a fitted one has.
+        """Return the fitted model of one response.
 
         Parameters
         ----------
         name : label
-            A name among the rows of `coefficients`.
+            Name of the response, from the index of `coefficients`.
 
         Returns
         -------
         MixedLinearRegressor
-            Fitted to this response: predictions, random effects, and all of ``skmixed.inference``.
+            Estimator fitted to this response, for predictions, random effects and all of
+            ``skmixed.inference``.
 
         Raises
         ------
         KeyError
-            For an unknown name.
+            If there is no such response.
         ValueError
-            Where this response could not be fitted.
+            If this response could not be fitted.
         """
         if name not in self.coefficients.index:
             raise KeyError(f"{name!r} is none of the {len(self.coefficients)} responses")
@@ -111,53 +113,53 @@ def fit_many(
     *,
     groups: Any = None,
 ) -> ManyFits:
-    """Fit one linear mixed model to each of many responses to the same rows.
+    """Fit one linear mixed model to each of many responses on the same rows.
+
+    For many outcomes with the same design, such as genes, voxels or sensors: 1,000 responses of
+    2,000 rows in 100 groups took 0.13 s, a 17th of the time of 1,000 separate fits.
 
     Parameters
     ----------
     estimator : MixedLinearRegressor
-        Says what the model is; it is cloned, and stays as it is.
-    X : array-like or data frame of shape (n, n_features)
-        The columns, as for its `fit`.
-    Y : array-like or data frame of shape (n, n_responses)
-        The responses, a column each.
-    sample_weight : None or array-like of shape (n,), default=None
-        Positive weights of the rows, the same for all responses.
-    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-        Labels, as for its `fit`.
+        Unfitted model; it is cloned and left unchanged.
+    X : array-like or data frame of shape (n_samples, n_features)
+        Training data, as for its `fit`.
+    Y : array-like or data frame of shape (n_samples, n_responses)
+        Responses, one per column.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Positive weights, the same for all responses.
+    groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+        Group labels, as for its `fit`.
 
     Returns
     -------
     ManyFits
-        The estimates, a row a response; its ``model(name)`` is the fitted estimator of one.
+        Estimates, a row per response; its ``model(name)`` is the fitted estimator of one.
 
     Raises
     ------
     TypeError
-        If the estimator is no `MixedLinearRegressor`.
+        If the estimator is not a `MixedLinearRegressor`.
     ValueError
-        As in its `fit`; for missing or infinite responses, weights of zero, residual structures,
-        and solvers other than "auto" and "newton".
+        As in its `fit`; if responses are missing or infinite, weights are zero, the model has a
+        residual structure, or `solver` is neither "auto" nor "newton".
 
     Warns
     -----
     ConvergenceWarning
-        Where some responses could not be fitted, or their searches have not arrived. The rows of
-        the former are NaN.
+        If some responses could not be fitted, whose rows are NaN, or their searches did not
+        converge.
 
     See Also
     --------
-    MixedLinearRegressor : One response.
+    MixedLinearRegressor : Fit a single response.
+    sklearn.multioutput.MultiOutputRegressor : An estimator for scikit-learn's tools; fits singly.
 
     Notes
     -----
-    Labels, columns and sums that do not depend on the response are made once. With one grouping
-    factor all responses are searched at the same time: 1,000 of them, of 2,000 rows in 100 groups,
-    took 0.13 s, a 17th of the time of as many single fits. With several factors they are searched
-    one by one. The estimates are those of single fits, as far as a search determines them.
-
-    For scikit-learn's tools, which want one estimator, there is
-    ``sklearn.multioutput.MultiOutputRegressor(MixedLinearRegressor(...))``; it fits them singly.
+    Labels, columns and cross-products that do not depend on the response are computed once. With
+    one grouping factor all responses are optimised simultaneously, with several one after the
+    other. The estimates are those of separate fits, to within the tolerance of the search.
 
     Examples
     --------

@@ -21,139 +21,152 @@ from skmixed.estimators.reading._curve_data import read_curve_data
 
 
 class MixedNonlinearRegressor(NonlinearPredictions):
-    """Nonlinear mixed-effects model: a curve whose parameters vary over groups.
+    """Nonlinear mixed-effects model: a curve whose parameters vary between groups.
 
-    The response is ``y = f(phi, x) + e`` with normal noise e. Every parameter in phi is X beta +
-    Z b of its own: one coefficient common to all rows, or a formula of them, and random effects of
-    the groups with ``b ~ N(0, Omega)``. All are estimated together by maximum likelihood.
+    For growth curves, dose-response curves and pharmacokinetics: ``y = f(phi, x) + e`` with normal
+    noise e. Each parameter in phi is a linear mixed model ``X beta + Z b`` of its own: a common
+    coefficient or a formula of fixed effects, plus random effects ``b ~ N(0, Omega)`` of the
+    groups. All parameters are estimated jointly by maximum likelihood.
+
+    `nlmer` fits the same model from a formula. For straight lines or smooth curves without a
+    parametric form, take `MixedLinearRegressor`. :doc:`Growth curves </guide/nonlinear>` lists the
+    curves and explains the fit.
 
     Parameters
     ----------
     model : str or callable, default="logistic"
-        The curve. By name: "logistic", "four_parameter_logistic", "asymptotic",
-        "asymptotic_offset", "asymptotic_origin", "biexponential", "first_order", "gompertz",
-        "michaelis_menten", "weibull", which are R's self-starting ones with R's parameters and
-        formulas (:doc:`growth curves </guide/nonlinear>`), or by R's names, "SSlogis". With the
-        columns and names of your own in brackets, ``"logistic(age, top, middle, scale)"``. Or a
-        function ``f(parameters, X)`` that returns (n,), from parameters of shape (n_parameters, n)
-        and the inputs, (n, n_inputs).
+        Curve. By name: "logistic", "four_parameter_logistic", "asymptotic", "asymptotic_offset",
+        "asymptotic_origin", "biexponential", "first_order", "gompertz", "michaelis_menten" and
+        "weibull" are R's self-starting models with R's parameters, also known by R's names,
+        "SSlogis". A name may be called with the columns and parameter names to use:
+        ``"logistic(age, top, middle, scale)"``. Or a function ``f(parameters, X)`` of parameters of
+        shape (n_parameters, n_samples) and inputs of shape (n_samples, n_inputs) that returns
+        (n_samples,).
     start : dict, array-like or None, default=None
-        Where the search starts: a number for every parameter by its name, or one for each of its
-        coefficients. Curves by name start themselves where it is None, or says nothing of a
-        parameter. A function needs it, and takes the names of its parameters from it.
+        Starting values: a number for each parameter by name, or one for each of its coefficients.
+        Named curves supply those not given. A function needs all of them, and takes its parameter
+        names from here.
     random : str, dict or None, default=None
-        Which parameters vary over which groups: ``"Asym + xmid | tree"``,
-        ``"(Asym | site/plot)"``, or ``{"tree": ["Asym", "xmid"]}``; without groups, ``"Asym"``,
-        over every grouping column. None is no random effects: nonlinear least squares.
+        Parameters that vary between groups: ``"Asym + xmid | tree"``, ``"(Asym | site/plot)"`` or
+        ``{"tree": ["Asym", "xmid"]}``; without a bar, ``"Asym"``, over every grouping column. None
+        means no random effects: nonlinear least squares.
     fixed : dict or None, default=None
-        Formulas of parameters, ``{"Asym": "1 + treatment"}``; X must then be a data frame. The
-        others are one coefficient. ``offset(...)`` adds what is in the brackets.
-    inputs : str, int, list of these or None, default=None
-        Columns of X that the curve is of, by name or position, in its order, or expressions in
-        these, ``"log(dose)"``. None is all that are neither grouping columns nor named in `fixed`.
-    group_features : str, int or list of these, default=None
-        Columns of X that are grouping columns, by name or position, besides those named in
-        `random`.
+        Fixed-effects formulas of parameters, ``{"Asym": "1 + treatment"}``; X must then be a data
+        frame. Parameters not in it have a single coefficient. ``offset(...)`` adds the expression
+        in brackets.
+    inputs : str, int, list of str or int, or None, default=None
+        Columns of X that are the inputs of the curve, in its order, by name or position, or
+        expressions of columns, ``"log(dose)"``. If None, all columns that are neither grouping
+        columns nor named in `fixed`.
+    group_features : str, int, list of str or int, or None, default=None
+        Grouping columns of X, by name or position, in addition to those named in `random`.
     covariance : str or dict, default="unstructured"
-        Covariance structure of the random effects of a term, as in `MixedLinearRegressor`. A dict
-        gives it by factor.
+        Covariance structure of the random effects of each term, as in `MixedLinearRegressor`. A
+        dict sets it by grouping factor.
     residual : str or None, default=None
-        Variances of the residuals, as in `MixedLinearRegressor`: one for every ``"var(stratum)"``,
-        or proportional to a power of a column's size, ``"power(x)"``, or both multiplied. By
-        method="lindstrom-bates" also correlations, ``"ar1(visit | subject)"``, and ``"power()"``,
-        which is one of the fitted values, as ``varPower()`` of nlme. Columns of strata and series
-        are no inputs of the curve. None is one variance.
+        Residual variances, as in `MixedLinearRegressor`: one per stratum, ``"var(stratum)"``,
+        proportional to a power of a column, ``"power(x)"``, or both, multiplied. With
+        method="lindstrom-bates" also correlations, ``"ar1(visit | subject)"``, and a power of the
+        fitted values, ``"power()"``, as nlme's ``varPower()``. Columns of strata and series are not
+        inputs of the curve. None is a single variance.
     method : {"laplace", "lindstrom-bates"}, default="laplace"
-        Laplace's approximation of the likelihood, what lme4's ``nlmer`` maximises, or a linear
-        mixed model fitted again where it has led, what ``nlme`` does.
+        Estimation method: the Laplace approximation of the likelihood, as lme4's ``nlmer``, or the
+        Lindstrom-Bates algorithm, which fits a linearised mixed model repeatedly, as nlme's
+        ``nlme``.
     reml : bool, default=False
-        Restricted maximum likelihood, of method="lindstrom-bates" alone.
+        Whether to use restricted maximum likelihood; only with method="lindstrom-bates".
     jacobian : callable or None, default=None
-        Derivatives of a function ``model``, called as it is, of shape (n, n_parameters). Without it
-        they are made by complex steps where the function takes complex numbers, else by
+        Derivatives of a function `model`, called like it, of shape (n_samples, n_parameters). If
+        None, complex-step derivatives where the function accepts complex numbers, otherwise finite
         differences; `derivatives_` says which.
     weighting : {"frequency", "precision"}, default="frequency"
-        What `sample_weight` means: numbers of rows, or inverse variances of the noise.
+        Meaning of `sample_weight`: a row of weight w counts as w rows ("frequency"), or has
+        residual variance sigma^2 / w ("precision").
     handle_unknown : {"population", "error", "nan"}, default="population"
-        What a row of an unknown or missing level gets in predictions: that of a group of which
-        nothing is known, an error, or NaN.
+        How to predict rows whose level of a grouping factor is missing or was not seen in `fit`: as
+        a new group of the population, with an error, or as NaN.
     averaging : {"integrate", "plug-in"}, default="integrate"
-        What becomes of random effects that are not known for certain. Curves are averaged over
-        them, given the data of known levels and over all groups for unknown ones, or the most
-        likely effects are put in, zero for unknown levels, as ``predict`` of R does.
+        How predictions treat the uncertainty of random effects. "integrate" averages curves over
+        them: given their data for known levels, over the population for unknown ones (marginal
+        predictions). "plug-in" inserts the conditional modes, zero for unknown levels, as R's
+        ``predict`` does.
     max_iter : int, default=100
-        Most steps of each search.
+        Maximum number of steps of each search.
     tol : float, default=1e-8
-        Decrease of the criterion that does not matter.
+        Convergence tolerance on the decrease of the criterion.
     verbose : int, default=0
-        Print a line an iteration if 1 or more.
+        If 1 or more, print a line per iteration.
     context : dict of str to object, default=None
-        Functions and values of your own that `fixed` and `model` may name
-        (:doc:`what is safe </guide/security>`).
+        User-defined functions and values that `fixed` and `model` may refer to. Without it,
+        formulas from untrusted sources run no code (:doc:`security </guide/security>`).
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_fixed,)
-        Coefficients of all parameters, in the order of `parameter_names_` and their formulas.
+        Fixed-effect coefficients of all parameters, in the order of `parameter_names_` and of their
+        formulas.
     fixed_effects_ : Series of shape (n_fixed,)
-        The same by name; NaN for coefficients that the rows do not tell from others.
+        Fixed-effect coefficients by name; NaN for those that the data do not identify.
     coef_covariance_ : DataFrame of shape (n_fixed, n_fixed)
-        Their covariance matrix. By Laplace's method the estimation of variances is in it; by
-        Lindstrom and Bates's it is that of the last linear model, as in ``nlme``.
+        Covariance matrix of the fixed-effect estimates. With the Laplace approximation it allows
+        for the estimation of the variance parameters; with Lindstrom-Bates it is that of the last
+        linearised model, as in ``nlme``.
     parameter_names_ : tuple of str
-        Names of the parameters.
+        Names of the parameters of the curve.
     inputs_ : tuple of str
-        Columns that the curve is of.
+        Names of the inputs of the curve.
     derivatives_ : str
-        Where the derivatives of the curve came from: "exact", "user", "complex step" or
-        "differences".
-    random_effects_ : dict of str to DataFrame of shape (n_levels, k)
-        Modes of the random effects of every factor, a column a parameter.
-    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, k, k)
-        Their conditional covariance given y and the parameters.
-    random_covariance_ : dict of str to DataFrame of shape (k, k)
-        Estimated covariance matrix of the random effects of every factor.
+        Source of the derivatives of the curve: "exact", "user", "complex step" or "differences".
+    random_effects_ : dict of str to DataFrame of shape (n_levels, n_effects)
+        Conditional modes of the random effects of each grouping factor, a column per parameter.
+    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, n_effects, n_effects)
+        Conditional covariance matrices of the random effects of each level, given y and the
+        estimated parameters.
+    random_covariance_ : dict of str to DataFrame of shape (n_effects, n_effects)
+        Estimated covariance matrix of the random effects of each grouping factor.
     residual_variance_ : float
-        Variance of the noise, in squared units of y; with `residual` that of the reference
-        stratum, at one of the covariate of a power.
-    residual_parameters_ : Series of shape (q,)
-        Ratios of standard deviations, powers and correlations, by name; only with `residual`.
+        Residual variance, in squared units of y; with `residual`, that of the reference stratum,
+        where the covariate of a power is one.
+    residual_parameters_ : Series of shape (n_parameters,)
+        Residual correlations, ratios of standard deviations and powers, by name; only with
+        `residual`.
     residual_deviations_ : Series
-        Standard deviation of the noise of every stratum, in units of y, the reference first; only
-        with `residual`.
-    theta_ : ndarray
-        Entries of the triangular root of the covariances over the residual variance, in lme4's
-        order.
+        Residual standard deviation of every stratum, in units of y, the reference first; only with
+        `residual`.
+    theta_ : ndarray of shape (n_theta,)
+        Relative covariance parameters: the free entries of the Cholesky factors of the covariance
+        matrices over the residual variance, in lme4's order.
     criterion_ : float
-        -2 log-likelihood, restricted for reml=True.
+        -2 log-likelihood, restricted if reml=True.
     log_likelihood_, aic_, bic_ : float
-        As R's logLik, AIC and BIC.
+        As R's ``logLik``, ``AIC`` and ``BIC``.
     n_groups_ : dict of str to int
-        Number of levels of every factor, in the order of falling numbers, as the random effects
-        and `theta_` have it.
+        Number of levels of each grouping factor, largest first, which is also the order of the
+        random effects and of `theta_`.
     rank_ : int
-        Number of coefficients that the rows tell from each other.
+        Number of coefficients that the data identify.
     n_iter_ : int
         Number of steps of the search.
     converged_, is_singular_ : bool
-        Whether the search has arrived, and whether a variance is zero or a correlation is +-1.
+        Whether the search converged, and whether the fit is singular: a variance of zero or a
+        correlation of +-1.
     fit_ : NonlinearFit
-        The fit itself.
+        The underlying fit, which the functions of `skmixed.inference` read.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
-    MixedLinearRegressor : Lines instead of curves, and smooth curves without parameters.
-    nlmer : The same from a formula.
+    nlmer : The same model from a formula.
+    MixedLinearRegressor : Lines, and smooth curves without a parametric form.
 
     Notes
     -----
-    The rows are held while the model is fitted and are not kept. A search has converged if the
-    criterion changes by less than 1e-4 a standard error along every parameter; otherwise a warning
-    says what still moves.
+    The rows are held in memory during the fit and not kept afterwards. The search has converged
+    when the criterion changes by less than 1e-4 per standard error along every parameter; otherwise
+    a warning names the parameters that still move.
 
     References
     ----------
@@ -257,35 +270,37 @@ class MixedNonlinearRegressor(NonlinearPredictions):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights, whose meaning `weighting` says; rows of weight 0 are left out.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, one column a grouping factor. Names come from a Series or data frame;
-            otherwise they are "group", or "group0", "group1", ....
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data, including the grouping columns unless `groups` is given. Must be dense;
+            numbers are converted to double precision.
+        y : array-like of shape (n_samples,)
+            Response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights, whose meaning `weighting` sets; rows of weight 0 are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, one column per grouping factor. Factor names are those of the Series or
+            data frame, otherwise "group", or "group0", "group1" and so on.
 
         Returns
         -------
         MixedNonlinearRegressor
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            For invalid X, y, weights or labels, for names that are not there, for a function
-            without start or that returns no number or another length, for a Jacobian that is not
-            that of the function, for a curve that has no value near the start, for fewer rows
-            than coefficients, and for residuals that the method or the rows do not allow.
+            If X, y, weights or labels are invalid; a named column does not exist; a function has no
+            starting values, or returns values that are not finite or of another length; the
+            Jacobian is not that of the function; the curve is not finite near the starting values;
+            there are fewer rows than coefficients; or the method or the data do not allow the
+            residual structure.
         FormulaSyntaxError
-            If `random`, `fixed` or `residual` cannot be read.
+            If `random`, `fixed` or `residual` cannot be parsed.
 
         Warns
         -----
         ConvergenceWarning
-            If the search did not arrive, or the rows do not tell a coefficient.
+            If the search did not converge, or a coefficient is not identified.
         UserWarning
             If there are as many random effects as rows.
         """

@@ -68,125 +68,132 @@ class OrdinalState(GeneralizedState):
 
 
 class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
-    """Cumulative link mixed model: categories in an order, and effects that vary over groups.
+    """Cumulative link mixed model for ordered categories: ratings, grades, stages.
 
-    Behind a response stands a latent number ``X beta + Z b + e``, with ``b ~ N(0, Omega)`` and e
-    logistic, normal or Gumbel, and thresholds cut it into categories:
-    ``P(y <= j) = F(threshold_j - X beta - Z b)``. A positive coefficient makes higher categories
-    more probable, by as much at every threshold: with the logistic link these are proportional
-    odds. All parameters are estimated together by maximum likelihood, the integral over the random
-    effects being approximated by Laplace's method or by adaptive Gauss-Hermite quadrature.
+    Thresholds cut a latent response ``X beta + Z b + e`` into categories,
+    ``P(y <= j) = F(threshold_j - X beta - Z b)``, with random effects ``b ~ N(0, Omega)`` that vary
+    between groups and e logistic, normal or Gumbel. A positive coefficient makes higher categories
+    more probable, equally at every threshold: with the logit link, this is the proportional-odds
+    model. The likelihood integrates over the random effects by the Laplace approximation or
+    adaptive Gauss-Hermite quadrature.
+
+    `clmm` fits the same model from a formula. For two classes take `MixedClassifier`; for many
+    ordered values treated as numbers, `MixedLinearRegressor`.
+    :doc:`Ordered categories </guide/ordinal>` explains the model.
 
     Parameters
     ----------
     random : str, dict or None, default=None
-        What varies over which groups: lme4's syntax, ``"(1 + x | shop)"``, or
-        ``{"shop": ["1", "x"]}``, as in `MixedLinearRegressor`. None is a random intercept for
-        every grouping column.
+        Random-effects terms in lme4's syntax, ``"(1 + x | shop)"``, or as a dict,
+        ``{"shop": ["1", "x"]}``; see `MixedLinearRegressor`. If None, every grouping column has a
+        random intercept.
     link : {"logit", "probit", "cloglog"}, default="logit"
-        Link of the cumulative probabilities: F is logistic, normal, or ``1 - exp(-exp(x))``, which
-        makes hazards proportional.
+        Link function of the cumulative probabilities: F is logistic, normal, or
+        ``1 - exp(-exp(x))``, which is the proportional-hazards model.
     categories : "auto" or array-like of shape (n_classes,), default="auto"
-        The categories, lowest first. "auto" takes the order of an ordered categorical (pandas), or
-        an Enum (polars), and otherwise sorts numbers by size, and text by the alphabet, with a
-        warning.
+        Categories, lowest first. "auto" takes the order of an ordered categorical (pandas) or an
+        Enum (polars); otherwise it sorts numbers by size and text alphabetically, with a warning.
     quadrature : int, default=1
-        Nodes of the quadrature for every random column. 1 is Laplace's approximation; more need
-        one grouping factor, and at most 1,000 nodes in all.
+        Number of adaptive Gauss-Hermite quadrature nodes per random effect. 1 is the Laplace
+        approximation; more require a single grouping factor and at most 1,000 nodes in total.
     fixed : str or None, default=None
-        Right-hand side of a formula for the fixed part; X must then be a data frame (needs the
-        extra ``formula``). None is every column of X that is no grouping column. Thresholds take
-        the place of an intercept, which the formula keeps.
-    group_features : str, int or list of these, default=None
-        Columns of X that are grouping columns, by name or position, besides those named in
-        `random`.
+        Right-hand side of a formula for the fixed effects; X must then be a data frame (requires
+        the extra ``formula``). If None, every column of X that is not a grouping column is a fixed
+        effect. The thresholds take the place of the intercept, which the formula must keep.
+    group_features : str, int, list of str or int, or None, default=None
+        Grouping columns of X, by name or position, in addition to those named in `random`.
     covariance : str or dict, default="unstructured"
-        Covariance structure of the random effects of a term: "unstructured", "diagonal",
-        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
-        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+        Covariance structure of the random effects of each term: "unstructured", "diagonal",
+        "identity", "cs" (compound symmetry), "homcs", "ar1", "hetar1", "toep" (Toeplitz),
+        "homtoep", or one of reduced rank, such as "rr(2)" and "fa(2)"
+        (:doc:`guide </guide/covariances>`). A dict sets it by grouping factor; a structure written
+        in `random`, ``ar1(0 + t | g)``, takes precedence.
     relationship : dict of str to Relationship or data frame, default=None
-        Known covariances of the levels of grouping columns, up to their variance, as for
-        `MixedLinearRegressor`: ``{"animal": K}`` with ``(1 | animal)`` or ``(0 + x | animal)``.
+        Known relationship matrices of the levels of grouping factors, as in `MixedLinearRegressor`:
+        ``{"animal": K}`` with ``(1 | animal)`` or ``(0 + x | animal)``.
     prior : {"wishart"}, distribution, dict or None, default=None
-        Distributions of the covariances of random effects that keep fits from being singular, as
-        for `MixedLinearRegressor`; here they are of the covariances themselves.
+        Prior on the random-effects covariance matrices that keeps the fit from being singular, as
+        in `MixedLinearRegressor`; here it is a prior on the covariances themselves.
     handle_unknown : {"population", "error", "nan"}, default="population"
-        What a row of an unknown or missing level gets in predictions: that of a group of which
-        nothing is known, an error, or NaN.
+        How to predict rows whose level of a grouping factor is missing or was not seen in `fit`: as
+        a new group of the population, with an error, or as NaN.
     averaging : {"integrate", "plug-in"}, default="integrate"
-        What becomes of random effects that are not known for certain. Probabilities are averaged
-        over them, given the data of known levels and over all groups for unknown ones, or the most
-        likely effects are put in, zero for unknown levels.
+        How predictions treat the uncertainty of random effects. "integrate" averages probabilities
+        over them: given their data for known levels, over the population for unknown ones (marginal
+        predictions). "plug-in" inserts the conditional modes, zero for unknown levels.
     max_iter : int, default=100
-        Most evaluations of the criterion.
+        Maximum number of criterion evaluations.
     tol : float, default=1e-8
-        Decrease of the criterion that does not matter.
+        Convergence tolerance on the decrease of the criterion.
     verbose : int, default=0
-        Print a line an iteration if 1 or more.
+        If 1 or more, print a line per iteration.
     context : dict of str to object, default=None
-        Functions and values of your own that `fixed` and `random` may name
-        (:doc:`what is safe </guide/security>`).
+        User-defined functions and values that `fixed` and `random` may refer to. Without it,
+        formulas from untrusted sources run no code (:doc:`security </guide/security>`).
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The categories, lowest first.
+        Categories, lowest first.
     thresholds_ : ndarray of shape (n_classes - 1,)
-        Thresholds between them, on the scale of the link.
+        Thresholds between the categories, on the link scale.
     coef_ : ndarray of shape (n_fixed,)
-        Fixed coefficients, on the scale of the link; 0 for columns that depend on others before
-        them.
+        Fixed-effect coefficients, on the link scale; 0 for columns that are linearly dependent on
+        earlier ones.
     fixed_effects_ : Series of shape (n_fixed,)
-        The same by name; NaN for columns that depend on others before them.
+        Fixed-effect coefficients by name; NaN for columns that are linearly dependent on earlier
+        ones.
     coef_covariance_ : DataFrame of shape (n_fixed, n_fixed)
-        Covariance matrix of the fixed coefficients, the estimation of thresholds and variances in
-        it. NaN for those of `separated_`.
-    random_effects_ : dict of str to DataFrame of shape (n_levels, k)
-        Conditional modes of every factor, on the scale of the link.
-    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, k, k)
-        Their conditional covariance given y and the parameters.
-    random_covariance_ : dict of str to DataFrame of shape (k, k)
-        Estimated covariance matrix of the random effects of every factor.
-    theta_ : ndarray
-        Entries of its triangular root, in lme4's order.
+        Covariance matrix of the fixed-effect estimates, allowing for the estimation of thresholds
+        and variance parameters; NaN for the columns in `separated_`.
+    random_effects_ : dict of str to DataFrame of shape (n_levels, n_effects)
+        Conditional modes of the random effects of each grouping factor, on the link scale.
+    random_effects_covariance_ : dict of str to ndarray of shape (n_levels, n_effects, n_effects)
+        Conditional covariance matrices of the random effects of each level, given y and the
+        estimated parameters.
+    random_covariance_ : dict of str to DataFrame of shape (n_effects, n_effects)
+        Estimated covariance matrix of the random effects of each grouping factor.
+    theta_ : ndarray of shape (n_theta,)
+        Free entries of the Cholesky factors of `random_covariance_`, in lme4's order.
     criterion_, deviance_ : float
-        -2 log-likelihood; with a `prior` the criterion has `penalty_` added.
+        -2 log-likelihood; with a `prior`, `criterion_` also includes `penalty_`.
     penalty_ : float
-        -2 log density of the prior at the estimates, up to a constant; 0.0 without one.
+        -2 log density of the `prior` at the estimates, up to a constant; 0.0 without one.
     log_likelihood_, aic_, bic_ : float
-        As R's logLik, AIC and BIC.
+        As R's ``logLik``, ``AIC`` and ``BIC``.
     n_groups_ : dict of str to int
-        Number of levels of every factor, in the order of falling numbers, as the random effects
-        and `theta_` have it.
+        Number of levels of each grouping factor, largest first, which is also the order of the
+        random effects and of `theta_`.
     rank_ : int
-        Number of independent fixed columns, one of them for the first threshold.
+        Number of linearly independent fixed-effect columns, one of them for the first threshold.
     n_iter_ : int
-        Number of iterations of the search.
+        Number of iterations of the optimiser.
     converged_, is_singular_ : bool
-        Whether the criterion cannot be lowered further, and whether a variance is zero or a
-        correlation is +-1 at the optimum.
+        Whether the search converged, and whether the fit is singular: a variance of zero or a
+        correlation of +-1.
     separated_ : list of str
-        Fixed columns that separate the categories, so that their coefficients are infinite, and
-        the thresholds that are so with them.
+        Fixed-effect columns that separate the categories perfectly, so that their coefficients are
+        infinite, and the thresholds that are infinite with them.
     approximation_shift_ : float
-        By how many standard errors quadrature would move the estimate that it moves most; for
-        one factor and quadrature=1 only.
+        Largest shift of an estimate, in standard errors, that adaptive quadrature would bring
+        about; only for a single grouping factor and quadrature=1.
     fit_ : GeneralizedFit
-        The fit itself.
+        The underlying fit, which the functions of `skmixed.inference` read.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
-    clmm : The same from a formula and a data frame.
+    clmm : The same model from a formula.
     MixedClassifier : Two classes.
+    skmixed.inference.proportional_odds : Test whether coefficients are equal at all thresholds.
 
     Notes
     -----
     In R: ``ordinal::clmm(y ~ x + (1 | g))``. `predict` returns the most probable category; where
-    the order counts, ``predict_proba(X) @ scores`` has expected scores.
+    the order matters, ``predict_proba(X) @ scores`` are expected scores.
 
     References
     ----------
@@ -207,8 +214,12 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
     >>> model = OrdinalMixedClassifier("(1 | shop)").fit(X, stars)
     >>> model.thresholds_.round(1)
     array([-0.7,  1. ])
-    >>> model.predict_proba(pd.DataFrame({"price": [0.0], "shop": [99]})).shape
-    (1, 3)
+
+    Probabilities of one, two and three stars in a known shop and in a new one:
+
+    >>> model.predict_proba(pd.DataFrame({"price": [0.0, 0.0], "shop": [3, 99]})).round(2)
+    array([[0.41, 0.37, 0.22],
+           [0.36, 0.35, 0.3 ]])
     """
 
     fit_intercept = True  # the place of the first threshold
@@ -284,42 +295,41 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given. Not sparse; numbers
-            of any type are read into double precision.
-        y : array-like of shape (n,)
-            Labels of two or more categories, whose order `categories` tells.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights: a row of weight w stands for w rows; those of weight 0 are left
-            out.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, one column a grouping factor. Names come from a Series or data frame;
-            otherwise they are "group", or "group0", "group1", ....
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data, including the grouping columns unless `groups` is given. Must be dense;
+            numbers are converted to double precision.
+        y : array-like of shape (n_samples,)
+            Labels of two or more categories, in the order of `categories`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights: a row of weight w counts as w rows; rows of weight 0 are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, one column per grouping factor. Factor names are those of the Series or
+            data frame, otherwise "group", or "group0", "group1" and so on.
 
         Returns
         -------
         OrdinalMixedClassifier
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            For invalid X, y, weights or labels, for one class, labels that `categories` lacks,
-            names that are not there, a formula without an intercept, and for more nodes of the
-            quadrature than the model allows.
+            If X, y, weights or labels are invalid, y has a single class or labels not in
+            `categories`, a named column does not exist, the formula has no intercept, or the model
+            does not allow so many quadrature nodes.
         FormulaSyntaxError
-            If `random` or `fixed` cannot be read.
+            If `random` or `fixed` cannot be parsed.
 
         Warns
         -----
         UserWarning
-            If text is taken in the order of the alphabet.
+            If text labels are ordered alphabetically.
         ConvergenceWarning
-            If columns separate the categories, or the search did not arrive.
+            If columns separate the categories, or the search did not converge.
         UnidentifiedWarning
-            If nothing tells a variance, or it has no maximum.
+            If a variance is not identified, or the likelihood has no maximum.
         ApproximationWarning
-            If quadrature would move an estimate by more than half a standard error.
+            If adaptive quadrature would shift an estimate by more than half a standard error.
         """
         self._validate_params()
         data = read_training_data(self, X, y, sample_weight, groups)
@@ -337,24 +347,24 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Which factors' effects are known, as in `predict_proba`.
+            Grouping factors whose levels are used, as in `predict_proba`.
 
         Returns
         -------
-        ndarray of shape (n,)
-            Of `classes_`, the lowest of those that are as probable.
+        ndarray of shape (n_samples,)
+            Category from `classes_`, the lowest if several are equally probable.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict_proba`, and if handle_unknown="nan" leaves a row without a probability.
+            As in `predict_proba`, and if a row has no probability under handle_unknown="nan".
         """
         probabilities = self.predict_proba(X, groups, random=random)
         refuse_missing(probabilities[:, 0], "they have no class: ask predict_proba")
@@ -372,38 +382,38 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`. A model with a formula picks its columns by name: others, the
-            response and their order do not matter.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`. A model with a formula picks its columns by name,
+            so that column order and further columns do not matter.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Factors whose levels are looked at: all, none, or those named. Levels of the others are
-            taken as unknown.
+            Grouping factors whose levels are used: all, none, or those named. Levels of the other
+            factors are treated as unknown.
         missing : {"raise", "nan"} or None, default=None
-            Whether rows with missing values in columns that are needed are an error, or have NaN
-            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
+            Whether missing values in the columns the model needs raise an error or give NaN
+            predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
+            otherwise "raise".
 
         Returns
         -------
-        ndarray of shape (n, n_classes)
-            In the order of `classes_`. With ``averaging="integrate"`` they are averaged over what
-            is not known of the random effects: of a known level given its data, of an unknown one
-            over all groups. So ``random="none"`` has the shares of the categories in the
-            population.
+        ndarray of shape (n_samples, n_classes)
+            Probabilities in the order of `classes_`. With ``averaging="integrate"``, averaged over
+            the random effects: given their data for known levels, over the population for unknown
+            ones. ``random="none"`` thus gives the proportions of the categories in the population.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
+            If the input is invalid, `random` names an unknown grouping factor, or there are unknown
+            levels and handle_unknown="error".
 
         Warns
         -----
         UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
+            If the model was fitted with groups and none are given.
         """
         fitted = self._state()
         if leaves_gaps(fitted, missing):

@@ -81,10 +81,10 @@ def profile_range(
     ----------
     model : MixedLinearRegressor
         With a random intercept of `factor`; it is cloned, and given its relationship.
-    X : array-like or data frame of shape (n, n_features)
-        The columns, as in its `fit`.
-    y : array-like of shape (n,)
-        The response.
+    X : array-like or data frame of shape (n_samples, n_features)
+        Training data, as for its `fit`.
+    y : array-like of shape (n_samples,)
+        Response.
     coordinates : DataFrame of shape (n_places, n_dimensions)
         Coordinates of the levels of `factor`, which are its index.
     factor : str
@@ -95,9 +95,9 @@ def profile_range(
         Ranges to search; None is from half of the smallest to four times the largest distance.
     level : float, default=0.95
         Confidence of the interval, between 0 and 1.
-    sample_weight : array-like of shape (n,), default=None
-        Weights of the rows.
-    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+    sample_weight : array-like of shape (n_samples,), default=None
+        Sample weights.
+    groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
         Labels, if they are no columns of X.
 
     Returns

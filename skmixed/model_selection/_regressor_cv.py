@@ -75,18 +75,21 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
     context : dict of str to object, default=None
         Functions and values of your own that formulas may name; without it text from strangers
         runs no code.
-    group_features : str, int or list of these, default=None
+    group_features : str, int, list of str or int, or None, default=None
         Columns of X that are grouping columns.
     covariance : str or dict, default="unstructured"
-        Covariance structure of the random effects of a term: "unstructured", "diagonal",
-        "identity", "cs", "homcs", "ar1", "hetar1", "toep", "homtoep", or of a rank, "rr(2)" and
-        "fa(2)". A dict gives it by factor; ``ar1(0 + t | g)`` in `random` goes before.
+        Covariance structure of the random effects of each term: "unstructured", "diagonal",
+        "identity", "cs" (compound symmetry), "homcs", "ar1", "hetar1", "toep" (Toeplitz),
+        "homtoep", or one of reduced rank, such as "rr(2)" and "fa(2)"
+        (:doc:`guide </guide/covariances>`). A dict sets it by grouping factor; a structure written
+        in `random`, ``ar1(0 + t | g)``, takes precedence.
     method : {"reml", "ml"}, default="reml"
-        Restricted or full maximum likelihood.
+        Restricted (REML) or full (ML) maximum likelihood.
     prior : {"wishart"}, distribution, dict or None, default=None
         Distributions of the covariances of random effects, which keep them from being singular.
     fit_intercept : bool, default=True
-        Whether the fixed part has an intercept.
+        Whether to include a fixed intercept. If `fixed` is a formula, the formula decides:
+        ``"0 + x"`` has none.
     weighting : {"frequency", "precision"}, default="frequency"
         What `sample_weight` means. The scores are weighted as well, as in `GridSearchCV`.
     handle_unknown : {"population", "error", "nan"}, default="population"
@@ -96,9 +99,9 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
     max_iter : int or None, default=None
         Most evaluations of the criterion, or steps.
     tol : float, default=1e-8
-        Decrease of the criterion that does not matter.
+        Convergence tolerance on the decrease of the criterion.
     n_jobs : int or None, default=None
-        Number of jobs over which the folds are spread.
+        Number of folds fitted in parallel by joblib; None means 1, -1 all processors.
     verbose : int, default=0
         Show a bar over the folds and print a line an iteration of the last fit if 1 or more.
 
@@ -202,13 +205,14 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data, including the grouping columns unless `groups` is given. Must be dense;
+            numbers are converted to double precision.
+        y : array-like of shape (n_samples,)
+            Response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights; rows of weight 0 are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
             Labels, one column a grouping factor, for model and splitter.
 
         Returns

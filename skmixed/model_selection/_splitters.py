@@ -74,11 +74,11 @@ class WithinGroupKFold(BaseCrossValidator):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
+        X : array-like or data frame of shape (n_samples, n_features)
             Only its length matters.
-        y : None or array-like of shape (n,), default=None
+        y : array-like of shape (n_samples,), default=None
             Not used.
-        groups : array-like of shape (n,)
+        groups : array-like of shape (n_samples,)
             The label of every row.
 
         Returns

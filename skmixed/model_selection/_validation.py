@@ -48,11 +48,11 @@ def cross_validate(
     estimator : estimator
         To be fitted: a model that takes `groups`, a pipeline that ends in one, a model whose
         groups are columns of X, or any other.
-    X : array-like or data frame of shape (n, n_features)
+    X : array-like or data frame of shape (n_samples, n_features)
         The columns.
-    y : None or array-like of shape (n,), default=None
-        The response.
-    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+    y : array-like of shape (n_samples,), default=None
+        Response.
+    groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
         Labels, one column a grouping factor. They go to the splitter, and to the estimator if it
         takes groups and does not find those it declares among the columns of X.
     scoring : None, str, callable, list, tuple or dict, default=None
@@ -63,7 +63,7 @@ def cross_validate(
         needs groups gets them from the columns of X that the model declares if they are given in
         no other way.
     n_jobs : int or None, default=None
-        Number of jobs over which the folds are spread.
+        Number of folds fitted in parallel by joblib; None means 1, -1 all processors.
     verbose : int, default=0
         1 shows one bar over all folds; what is above it is scikit-learn's.
     params : dict or None, default=None
@@ -79,7 +79,7 @@ def cross_validate(
         Whether to return the rows of the folds.
     error_score : "raise" or float, default=nan
         What the score of a fold is in which fit or scoring fails.
-    split_by : str, int, list of these, or array-like of shape (n,), default=None
+    split_by : str, int, list of these, or array-like of shape (n_samples,), default=None
         Groups for the splitter only: columns of `groups` or else of X by name, or by position (of
         `groups` if they are given); several columns are combined. Or labels; a list as long as X
         is labels. None is the coarsest factor that the model declares, else the first column of
@@ -104,8 +104,8 @@ def cross_validate(
     TypeError
         If `groups` is a dict.
     ValueError
-        For groups that cannot reach the model or are given twice, a column that is not there,
-        and what scikit-learn refuses.
+        If `groups` cannot reach the model or is given twice, a named column does not exist, and as
+        in scikit-learn.
 
     See Also
     --------
@@ -218,17 +218,17 @@ def cross_val_predict(
     ----------
     estimator : estimator
         To be fitted, as in `cross_validate`.
-    X : array-like or data frame of shape (n, n_features)
+    X : array-like or data frame of shape (n_samples, n_features)
         The columns.
-    y : None or array-like of shape (n,), default=None
-        The response.
-    groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
+    y : array-like of shape (n_samples,), default=None
+        Response.
+    groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
         Labels for the splitter and, if it takes them, the estimator; see `cross_validate`.
     cv : None, int, splitter or iterable of pairs, default=None
         As in scikit-learn; the test parts must make up the table. With `generalize_to` the number
         of folds, 5 if None.
     n_jobs : int or None, default=None
-        Number of jobs over which the folds are spread.
+        Number of folds fitted in parallel by joblib; None means 1, -1 all processors.
     verbose : int, default=0
         How much is printed.
     params : dict or None, default=None
@@ -238,7 +238,7 @@ def cross_val_predict(
     method : {"predict", "predict_proba", "predict_log_proba", "decision_function"}, \
 default="predict"
         The method that predicts.
-    split_by : str, int, list of these, or array-like of shape (n,), default=None
+    split_by : str, int, list of these, or array-like of shape (n_samples,), default=None
         Groups for the splitter only; see `cross_validate`.
     generalize_to : {"known_groups", "new_groups"} or None, default=None
         The question that the predictions answer, as in `cross_validate`: every row from a model
@@ -248,7 +248,7 @@ default="predict"
 
     Returns
     -------
-    ndarray of shape (n,) or (n, n_classes)
+    ndarray of shape (n_samples,) or (n_samples, n_classes)
         The predictions, in the order of the rows.
 
     Raises
@@ -256,8 +256,8 @@ default="predict"
     TypeError
         If `groups` is a dict.
     ValueError
-        For groups that cannot reach the model or are given twice, a column that is not there,
-        and what scikit-learn refuses.
+        If `groups` cannot reach the model or is given twice, a named column does not exist, and as
+        in scikit-learn.
 
     See Also
     --------

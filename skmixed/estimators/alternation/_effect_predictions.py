@@ -169,44 +169,44 @@ class EffectPredictions(EffectAttributes):
         random: str | Sequence[str] = "all",
         interval: float | None = None,
     ) -> FloatArray:
-        """Predict the response.
+        """Predict the mean response.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`. With ``random="none"`` grouping columns may be missing from a
-            data frame.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`. With ``random="none"`` a data frame may lack the
+            grouping columns.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Which factors' random effects are added to f(X): all, none (the population), or those
-            named.
+            Grouping factors whose random effects are added to f(X): all, none (population-level
+            predictions), or those named.
         interval : float or None, default=None
-            Probability of intervals for observations, which are then returned beside the
-            predictions: ``predict`` of a pipeline hands it on.
+            Coverage of prediction intervals to return alongside the predictions, such as 0.95;
+            unlike `predict_interval`, this works through a pipeline's ``predict``.
 
         Returns
         -------
-        ndarray of shape (n,) or (n, 3)
-            f(X) + Z b, in units of y. A row whose level of a factor is unknown or missing gets no
-            effect of that factor, unless `handle_unknown` says otherwise. Of another family than
-            "gaussian" it is the mean: with ``averaging="integrate"`` averaged over what is not
-            known of the random effects. With `interval`: these, and the ends that
-            `predict_interval` returns.
+        ndarray of shape (n_samples,) or (n_samples, 3)
+            Predictions f(X) + Z b, in units of y. Rows with an unknown or missing level get no
+            random effect of that factor, unless `handle_unknown` says otherwise. For other families
+            than "gaussian" the mean, averaged over the uncertain random effects with
+            ``averaging="integrate"``. With `interval`, three columns: the predictions and the
+            limits that `predict_interval` returns.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels. With `interval` also as in `predict_interval`, and beside another
-            `random`.
+            If the input is invalid, `random` names an unknown grouping factor, or there are unknown
+            levels and handle_unknown="error". With `interval`, also as in `predict_interval`, and
+            if another `random` is given.
 
         Warns
         -----
         UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
+            If the model was fitted with groups and none are given.
         """
         if interval is not None:
             refuse_beside_interval(random, None)
@@ -224,44 +224,45 @@ class EffectPredictions(EffectAttributes):
         level: float = 0.95,
         kind: Literal["observation", "mean"] = "observation",
     ) -> FloatArray:
-        """Predict intervals that hold the response, or its mean, with a given probability.
+        """Predict intervals for the response or for its mean.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         level : float, default=0.95
-            Probability, between 0 and 1.
+            Nominal coverage of the interval, between 0 and 1.
         kind : {"observation", "mean"}, default="observation"
-            Whether the interval is for a new observation of the row, or for f(X) + Z b, the mean of
-            all observations that could be made of it in its groups.
+            "observation" for a prediction interval of a new observation, "mean" for a confidence
+            interval of f(X) + Z b, the mean in the groups of the row.
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            Lower and upper ends, in units of y; NaN for rows whose prediction is.
+        ndarray of shape (n_samples, 2)
+            Lower and upper limits, in units of y; NaN for rows whose prediction is NaN.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, for a level that is no probability, and if no residual was left.
+            As in `predict`, if `level` is not between 0 and 1, or if the fit leaves no residual
+            variance.
 
         Notes
         -----
-        The prediction plus and minus half the width of the interval that `mixed_model_`, the model
-        of what f leaves, has for the row, as in `MixedLinearRegressor.predict_interval`: its
-        variances are estimates, and so are the coefficients it has. The residual variance has the
-        errors in it that f makes of rows it has not seen, on average. An interval for the mean
-        takes f for known but for these coefficients; a `LinearRegression` has all of them there,
-        and the intervals of `MixedLinearRegressor`. Without groups the ends are quantiles of the
-        normal distribution.
+        The width is that of the interval which `mixed_model_`, the model of the residuals of f, has
+        for the row, as in `MixedLinearRegressor.predict_interval`; it allows for the estimation of
+        the variances and of the fixed effects of that model. The residual variance includes the
+        average error of f on rows it has not seen. An interval for the mean treats f as known apart
+        from those fixed effects; with `LinearRegression`, all coefficients are among them, and the
+        intervals are those of `MixedLinearRegressor`. Without groups, the limits are quantiles of
+        the normal distribution.
 
-        Of another family than "gaussian" they are those of `MixedGeneralizedRegressor`, f being
-        known.
+        For other families than "gaussian", the interval is that of `MixedGeneralizedRegressor` with
+        f treated as known.
         """
         if kind not in ("observation", "mean"):
             raise ValueError(f"kind={kind!r} is not 'observation' or 'mean'")
@@ -309,23 +310,23 @@ class EffectPredictions(EffectAttributes):
         return np.column_stack([prediction, prediction - half, prediction + half])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return R^2, or the share of the deviance that is explained.
+        """Return R^2, or the fraction of the deviance explained.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        y : array-like of shape (n_samples,)
+            True response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
         float
-            R^2 of ``predict(X, groups)``; of another family than "gaussian" D^2, as of
+            R^2 of ``predict(X, groups)``; for other families than "gaussian" D^2, as in
             `MixedGeneralizedRegressor`.
         """
         fitted = self._state()

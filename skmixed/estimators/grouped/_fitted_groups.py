@@ -171,33 +171,33 @@ class FittedGroups(FittedEstimator[GroupedState]):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_levels), default=None
+            Group labels, if `fit` was given `groups`.
         interval : float or None, default=None
-            Probability of intervals for observations, which are then returned beside the
-            predictions: ``predict`` of a pipeline hands it on.
+            Coverage of prediction intervals to return alongside the predictions, such as 0.95;
+            unlike `predict_interval`, this works through a pipeline's ``predict``.
 
         Returns
         -------
-        ndarray of shape (n,) or (n, n_outputs)
-            A row whose group is unknown gets the prediction of the nearest parent that is known.
-            With `interval` of shape (n, 3): predictions, and the ends that `predict_interval`
-            returns.
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions; rows of an unknown group get that of the nearest known parent. With
+            `interval`, of shape (n_samples, 3): the predictions and the limits that
+            `predict_interval` returns.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            For invalid input, and, if fallback="error", for unknown groups. With `interval` also
-            as in `predict_interval`, and where predictions have no intervals.
+            If the input is invalid, or there are unknown groups and fallback="error". With
+            `interval`, also as in `predict_interval`, and if the estimator has no intervals.
 
         Warns
         -----
         UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
+            If the model was fitted with groups and none are given.
         """
         if interval is not None:
             return self._means_and_limits(X, groups, interval, observation=True)
@@ -212,44 +212,45 @@ class FittedGroups(FittedEstimator[GroupedState]):
         level: float = 0.95,
         kind: Literal["observation", "mean"] = "observation",
     ) -> FloatArray:
-        """Predict intervals that hold the response, or its mean, with a given probability.
+        """Predict intervals for the response or for its mean.
 
-        There are some for `LinearRegression`, `Ridge`, `PoissonRegressor` and `GammaRegressor` with
+        Available for `LinearRegression`, `Ridge`, `PoissonRegressor` and `GammaRegressor` with
         shrinkage="blup".
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_levels), default=None
+            Group labels, if `fit` was given `groups`.
         level : float, default=0.95
-            Probability, between 0 and 1.
+            Nominal coverage of the interval, between 0 and 1.
         kind : {"observation", "mean"}, default="observation"
-            Whether the interval is for a new observation of the row, or for the mean of all
-            observations that could be made of it in its group.
+            "observation" for a prediction interval of a new observation, "mean" for a confidence
+            interval of the mean in the group of the row.
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            Lower and upper ends, in units of y.
+        ndarray of shape (n_samples, 2)
+            Lower and upper limits, in units of y.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, for a level that is no probability, and if no residual was left.
+            As in `predict`, if `level` is not between 0 and 1, or if the fit leaves no residual
+            variance.
 
         Notes
         -----
-        As in `MixedLinearRegressor.predict_interval`: prediction -+ t s. s^2 is the posterior
-        variance of the row's x'b, in which a group that is not known varies as groups do in its
-        nearest known parent; for an observation plus the residual variance; and twice what the
-        prediction varies because the variances are estimates. t has Satterthwaite's degrees of
-        freedom. With one grouping column and least squares it is the interval of the mixed model in
-        which all coefficients vary. A penalty counts as information. Of Poisson and gamma
-        regressions it is the interval of `MixedGeneralizedRegressor` for the model that was chosen.
+        As in `MixedLinearRegressor.predict_interval`, the interval is prediction -+ t s. s^2 is the
+        posterior variance of x'b, in which an unknown group varies as groups do within its nearest
+        known parent; for an observation, plus the residual variance; and plus twice the variance
+        due to estimating the variance parameters. t has Satterthwaite's degrees of freedom. With
+        one grouping column and least squares it is the interval of the mixed model in which all
+        coefficients vary. A penalty counts as information. For Poisson and gamma regression it is
+        the interval of `MixedGeneralizedRegressor` for the model chosen.
         """
         check_choice("kind", kind, ("observation", "mean"))
         found = self._means_and_limits(X, groups, level, observation=kind == "observation")
@@ -274,76 +275,76 @@ class FittedGroups(FittedEstimator[GroupedState]):
 
     @offered_if(_has("predict_proba"))
     def predict_proba(self, X: Any, groups: Any = None) -> NDArray[Any]:
-        """Predict the probabilities of the classes.
+        """Predict class probabilities.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_levels), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
-        ndarray of shape (n, n_classes)
-            In the order of `classes_`; 0 for classes that a group never had.
+        ndarray of shape (n_samples, n_classes)
+            Probabilities in the order of `classes_`; 0 for classes that a group never had.
         """
         return self._answer("predict_proba", X, groups)
 
     @offered_if(_has("predict_log_proba"))
     def predict_log_proba(self, X: Any, groups: Any = None) -> NDArray[Any]:
-        """Predict the logarithms of the probabilities of the classes.
+        """Predict the log-probabilities of the classes.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_levels), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
-        ndarray of shape (n, n_classes)
-            In the order of `classes_`.
+        ndarray of shape (n_samples, n_classes)
+            Log-probabilities in the order of `classes_`.
         """
         return self._answer("predict_log_proba", X, groups)
 
     @offered_if(_has("decision_function"))
     def decision_function(self, X: Any, groups: Any = None) -> NDArray[Any]:
-        """Return the scores of the classes.
+        """Compute the decision function of the classes.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_levels), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
-        ndarray of shape (n,) or (n, n_classes)
-            As the estimator returns them; minus infinity for classes that a group never had.
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Scores as the estimator returns them; minus infinity for classes that a group never had.
         """
         return self._answer("decision_function", X, groups)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return R^2 of the predictions, or the accuracy of a classifier.
+        """Return R^2 of the predictions or, for classifiers, their accuracy.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,) or (n, n_outputs)
-            The true response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+        groups : array-like of shape (n_samples,) or (n_samples, n_levels), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
         float
-            The score.
+            Score of ``predict(X, groups)``.
         """
         prediction = self.predict(X, groups)
         judge = accuracy_score if is_classifier(self) else r2_score
@@ -355,42 +356,43 @@ class FittedGroups(FittedEstimator[GroupedState]):
         Parameters
         ----------
         shrunk : bool, default=False
-            Whether the coefficients that predict are wanted, with their standard errors given the
-            variances, rather than the estimates of each group by itself.
+            Whether to return the shrunk coefficients that predict, with their standard errors given
+            the variances, rather than each group's own estimates.
 
         Returns
         -------
         DataFrame
-            One row a group (and output): n, coefficients, standard errors, residual standard
-            deviation. NaN where rows do not determine a coefficient, or the error is not known.
+            A row per group (and output): n, coefficients, standard errors and residual standard
+            deviation; NaN for coefficients that the data do not determine and unknown standard
+            errors.
 
         Raises
         ------
         ValueError
-            If there are no groups or no coefficients.
+            If there are no groups or the estimator has no coefficients.
         """
         fitted = self._state()
         fitted.check_groups("coef_table()")
         return coefficient_table(fitted.group_fits, fitted.inner_names, shrunk=shrunk)
 
     def heterogeneity(self) -> pd.DataFrame:
-        """Tabulate how much of the variance of each coefficient is between groups.
+        """Tabulate how much each coefficient varies between groups.
 
         Returns
         -------
         DataFrame
-            A row for every level of groups and coefficient, the intercept being at zero: "sd"
-            between groups; "share", its part in the variance of the estimates of the groups, the
-            rest being sampling error; and Cochran's Q as "statistic" with "df" and "p_value", of
-            the hypothesis that groups do not differ (F with the residual's degrees of freedom for
-            least squares, otherwise chi-squared). Where predictions are blended, a row a level: sd
-            of the deviations of groups, its share in their variance and the noise's, and a t test
-            that own predictions help.
+            A row per level of groups and coefficient, with the intercept at zero: "sd", the
+            standard deviation between groups; "share", its fraction of the variance of the group
+            estimates, the rest being sampling error; and Cochran's Q test of homogeneity,
+            "statistic", "df" and "p_value" (F with the residual degrees of freedom for least
+            squares, otherwise chi-squared). Where predictions are blended, a row per level: the
+            standard deviation of the group deviations, its fraction of their variance plus noise,
+            and a t test of whether the groups' own predictions help.
 
         Raises
         ------
         ValueError
-            If nothing was estimated.
+            If no variances were estimated.
         """
         fitted = self._state()
         fitted.check_groups("heterogeneity()")
@@ -405,18 +407,18 @@ class FittedGroups(FittedEstimator[GroupedState]):
         return blend_table(fits)
 
     def summary(self, digits: int = 2, *, group: Any = None, shrunk: bool = False) -> GroupSummary:
-        """Summarise the model of each group, as arm::display does.
+        """Summarise the model of each group, as arm's ``display`` does.
 
         Parameters
         ----------
         digits : int, default=2
-            Decimals of estimates, standard errors and standard deviations.
+            Number of decimals shown.
         group : label or tuple of labels, default=None
-            One group, with a label of every level of a hierarchy, as `coef_table` names it; by
-            default the first 30 groups.
+            Group to show, with a label for every level of the hierarchy, as in `coef_table`; None
+            for the first 30.
         shrunk : bool, default=False
-            Whether the coefficients that predict are shown, rather than the estimates of each
-            group by itself.
+            Whether to show the shrunk coefficients that predict rather than each group's own
+            estimates.
 
         Returns
         -------
@@ -426,7 +428,7 @@ class FittedGroups(FittedEstimator[GroupedState]):
         Raises
         ------
         ValueError
-            For a group that is not known.
+            If the group is unknown.
         """
         fitted = self._state()
         fitted.check_groups("summary()")

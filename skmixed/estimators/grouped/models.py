@@ -29,108 +29,112 @@ from skmixed.exceptions import warn
 
 
 class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
-    """One model per group, each shrunk to the model of the next larger group.
+    """One model per group, each shrunk towards the model of its parent group.
 
-    Any scikit-learn regressor or classifier is fitted to the rows of every group. What a group has
-    too few rows to say, it takes from its parent: the coefficients of a group, or its predictions,
-    are pulled to those of the parent by as much as restricted maximum likelihood finds that the
-    group deserves. Several grouping columns are a hierarchy, coarse to fine; the parent of the
-    coarsest groups is all rows.
+    Fits a scikit-learn regressor or classifier to the rows of every group, with partial pooling:
+    its coefficients, or else its predictions, are shrunk towards those of the parent group by as
+    much as REML finds the group's data warrant, so that groups with few rows borrow from the rest.
+    Several grouping columns form a hierarchy, coarse to fine, below the model of all rows.
+
+    Use it if every coefficient may differ between groups, or for any estimator whatever. If only
+    some effects vary, or factors are crossed, take `MixedLinearRegressor`; if groups differ only by
+    an additive effect on top of one flexible model, `MixedEffectsRegressor`.
+    :doc:`Grouped models </guide/grouped_models>` explains the choice.
 
     Parameters
     ----------
     estimator : estimator or None, default=None
-        The model of a group; None is `LinearRegression`.
-    group_features : str, int or list of these, default=None
-        Columns of X that are grouping columns, coarse to fine, by name or position.
+        Estimator to fit to each group; None is `LinearRegression`.
+    group_features : str, int, list of str or int, or None, default=None
+        Grouping columns of X, coarse to fine, by name or position.
     shrinkage : None, "blup", float, str, tuple or callable, default="blup"
-        How a group is pooled with its parent. None: not at all. "blup": by estimated variances;
-        of coefficients for linear and generalized linear estimators, otherwise of predictions
-        (see Notes). A float: the share that a group keeps of its own predictions. scikit-lego's
-        rules give every level a weight: "equal"; "relative" to its number of rows;
-        ("constant", alpha), where the parent gets alpha; ("min_n_obs", n), the smallest group with
-        n rows. A function gets the numbers of rows from all rows down to the group and returns the
-        weights. It is called for parents too, whose chains are shorter; if it then fails or has
-        weights for all levels, it gets 0 rows for the finer ones, whose weights the parent has.
+        How a group is pooled with its parent. None: not at all. "blup": by estimated variances, of
+        the coefficients of linear and generalized linear estimators and otherwise of predictions
+        (see Notes). A float: the weight of the group's own predictions. scikit-lego's rules weight
+        all levels: "equal"; "relative" to their numbers of rows; ("constant", alpha), where the
+        parent gets alpha; ("min_n_obs", n), the smallest group with n rows. A function maps the
+        numbers of rows, from all rows down to the group, to weights. It is also called for parents,
+        with fewer levels; if it then fails or returns weights for all levels, it is called with 0
+        rows for the finer ones, whose weights the parent gets.
     fallback : {"parent", "error"}, default="parent"
-        What is done about groups that were not there in `fit`, are too small, or whose fit fails:
-        their nearest parent stands in, or an error names them.
+        For groups that were not seen in `fit`, are too small or whose fit fails: use the nearest
+        parent, or raise an error that names them.
     min_samples : int or None, default=None
         Groups with fewer rows get no estimate of their own; more than there are rows is an error.
-        None: fewer than coefficients, for
-        least squares without shrinkage.
+        None: for least squares without shrinkage, the number of coefficients; otherwise no limit.
     use_pooled : bool, default=True
-        Whether rules count all rows as a level above the coarsest groups. If False, the numbers of
-        rows that a rule sees begin with those of the coarsest group, and unknown coarsest groups
+        Whether weighting rules count all rows as a level above the coarsest groups. If False, the
+        numbers of rows that a rule sees begin with the coarsest group, and unknown coarsest groups
         are an error. Not for "blup".
     n_jobs : int or None, default=None
-        Number of fits that joblib runs at a time. Not used where all groups are solved in one
-        computation: for `LinearRegression` and `Ridge`, and pooling by likelihood.
+        Number of groups fitted in parallel by joblib; None means 1, -1 all processors. No effect
+        where all groups are solved in one computation: `LinearRegression`, `Ridge`, and pooling by
+        likelihood.
     verbose : int, default=0
-        Whether fits are shown in a progress bar.
+        If 1 or more, show a progress bar over the fits.
 
     Attributes
     ----------
     pooled_ : estimator
-        Fitted to all rows, as if there were no groups.
+        Estimator fitted to all rows, ignoring groups (complete pooling).
     estimators_ : mapping of tuple to estimator
-        The model of every group, by its labels; with one grouping column also by the label itself.
-        With shrunk coefficients, where coefficients are shrunk. Made when asked for.
+        Fitted estimator of every group, keyed by its labels; with one grouping column also by the
+        label itself. Coefficients are shrunk ones where coefficients are shrunk. Created on access.
     parent_estimators_ : mapping of tuple to estimator
-        The same for the larger groups, down to ``()``: what rows of unknown groups get.
+        The same for the larger groups, down to ``()``, all rows, which predicts unknown groups.
     weights_ : DataFrame
-        How much of its own estimate each group keeps: of every coefficient where these are shrunk
-        (the share of the variance between groups that its data resolve), otherwise what the
-        predictions of every level count, which add up to 1.
+        Weight of each group's own estimate: for every coefficient where coefficients are shrunk
+        (its reliability: the fraction of the variance between groups that the data resolve),
+        otherwise the weights of the predictions of every level, which sum to 1.
     fallback_ : DataFrame
-        Groups without an estimate of their own, the group that stands in, and the reason.
+        Groups without an estimate of their own, the group used instead, and the reason.
     n_groups_ : dict of str to int
-        Number of groups, by grouping column.
+        Number of groups for each grouping column.
     classes_ : ndarray
-        Classes, for classifiers.
+        Class labels, for classifiers.
     n_features_in_ : int
-        Number of columns of X.
+        Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of X, if it has names.
+        Names of the columns of X seen in `fit`; defined only if X has column names.
 
     See Also
     --------
-    MixedLinearRegressor : The linear mixed model; some coefficients can be common to all groups.
+    MixedLinearRegressor : Linear mixed model, in which some coefficients may be common to all
+    groups.
     MixedClassifier : The same for two classes.
+    MixedEffectsRegressor : One regressor for all groups, plus random effects.
 
     Notes
     -----
-    *Coefficients* are shrunk for `LinearRegression`, `Ridge` and `TweedieRegressor`. Two stages:
-    the estimates of the groups with their information matrices; then the covariance between groups
-    by restricted maximum likelihood [1]_. For least squares on one grouping column this is the
-    linear mixed model in which all coefficients vary. Where there are no more groups than
-    coefficients, or Akaike's criterion finds an unstructured covariance no better than none,
-    coefficients vary independently of each other, and if that is no better either, not at all:
-    estimating many variances from few groups does more harm than leaving groups alike. A penalty
-    counts as information.
+    *Coefficients* are shrunk for `LinearRegression`, `Ridge` and `TweedieRegressor`, in two stages:
+    the estimates of the groups with their information matrices, then the covariance between groups
+    by REML [1]_. For least squares with one grouping column this is the linear mixed model in which
+    all coefficients vary [2]_. With no more groups than coefficients, or if an unstructured
+    covariance has no better AIC than none, coefficients vary independently; if that is no better
+    either, they do not vary: estimating many variances from few groups does more harm than treating
+    groups as equal. A penalty counts as information.
 
-    *By likelihood*, on the scale of the link, are pooled `PoissonRegressor`, `GammaRegressor`, and
-    `LogisticRegression` of two classes without class weights or an L1 penalty, with up to 40
-    coefficients: the generalized mixed model in which all coefficients vary, or the intercept, or
-    none, by Laplace's approximation, whichever Akaike's criterion prefers; classes have to gain 10
-    by it, as groups that differ by chance do more harm there than a small difference that is
-    missed. Groups of one class take part. The penalty is on the coefficients of all rows. Means and
-    probabilities are averaged over what is not known of the coefficients; `estimators_` have the
-    most likely ones.
+    *By likelihood*, on the link scale: `PoissonRegressor`, `GammaRegressor` and binary
+    `LogisticRegression` without class weights or an L1 penalty, with up to 40 coefficients. The
+    model is a generalized mixed model, by the Laplace approximation, in which all coefficients,
+    only the intercept, or none vary, whichever AIC prefers; for classes the gain must be 10, as
+    modelling chance differences does more harm there than missing small ones. Groups with a single
+    class take part. The penalty applies to the common coefficients. Means and probabilities are
+    averaged over the uncertain coefficients; `estimators_` have their modes.
 
-    *Predictions* are blended for any other estimator. Five more fits a group predict the rows left
-    out of them; the variance components of these predictions give every group its share.
-    Classes are blended by `predict_proba`, with the shares that make the rows left out the most
-    likely. Groups of one class are fitted, or certain of it where the classifier cannot be.
+    *Predictions* are blended for all other estimators. Five further fits per group predict held-out
+    rows, and the variance components of these predictions determine the weight of each group.
+    Classes are blended by `predict_proba`, with weights that maximise the likelihood of the
+    held-out rows. Groups with a single class are fitted or, if the classifier cannot be, predict it
+    with certainty.
 
-    If grouping columns are all that X has, the estimator is fitted to a column of zeros.
+    If X has only grouping columns, the estimator is fitted to a column of zeros.
 
-    Unlike scikit-lego's, groups that were not there in `fit` get the prediction of their parent
-    under every rule, and a function's weights may be any sequence. Its ("constant", alpha) gives
-    alpha to the parent, as the code there does.
+    Unlike in scikit-lego, unknown groups get the prediction of their parent under every rule, and a
+    function may return any sequence. ("constant", alpha) gives alpha to the parent, as the code
+    there does.
 
-    Sample weights are frequencies, and are passed on to the estimator; in a pipeline, to its last
-    step.
+    Sample weights are frequencies and are passed to the estimator; in a pipeline, to its last step.
 
     References
     ----------
@@ -217,29 +221,30 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
     ) -> GroupedModels:
-        """Fit a model to every group.
+        """Fit a model to each group.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, grouping columns among them unless `groups` is given. Not sparse. The
-            others go to the estimator: numbers in double precision, anything else as it comes.
-        y : array-like of shape (n,) or (n, n_outputs)
-            The response; of a classifier of one output.
-        sample_weight : None or array-like of shape (n,), default=None
+        X : array-like or data frame of shape (n_samples, n_features)
+            Training data, including the grouping columns unless `groups` is given. Must be dense.
+            The other columns are passed to the estimator: numbers in double precision, anything
+            else unchanged.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Response; classifiers take a single output.
+        sample_weight : array-like of shape (n_samples,), default=None
             Nonnegative weights; rows of weight 0 are left out.
-        groups : array-like of shape (n,) or (n, n_levels), or data frame, default=None
-            Labels, one column a level of the hierarchy, coarse to fine.
+        groups : array-like of shape (n_samples,) or (n_samples, n_levels), default=None
+            Group labels, one column per level of the hierarchy, coarse to fine.
 
         Returns
         -------
         GroupedModels
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            For invalid input, and, if fallback="error", for groups that cannot be fitted.
+            If the input is invalid, or, with fallback="error", if groups cannot be fitted.
         """
         self._validate_params()
         scheme = read_scheme(self.shrinkage, self.min_samples, uses_pooled=self.use_pooled)

@@ -61,45 +61,46 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         return_std: bool = False,
         missing: MissingRows | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
-        """Predict the response.
+        """Predict the mean response.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"}, list of str, or str, default="all"
-            Which random effects are added: all, none (the population), those of the factors named,
-            or those that the bars of a formula name, ``"(1 | g)"`` of a model that has slopes, too
-            (lme4's ``re.form``), whose errors are not known.
+            Random effects to include: all, none (population-level predictions), those of the
+            grouping factors named, or single terms of a formula such as ``"(1 | g)"`` (lme4's
+            ``re.form``). Standard errors are not available for single terms.
         return_std : bool, default=False
-            Whether to return posterior standard deviations too.
+            Whether to return posterior standard deviations as well.
         missing : {"raise", "nan"} or None, default=None
-            Whether rows with missing values in columns that are needed are an error, or have NaN
-            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
+            Whether missing values in the columns the model needs raise an error or give NaN
+            predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
+            otherwise "raise".
 
         Returns
         -------
-        y_mean : ndarray of shape (n,)
-            Posterior means of X beta + Z b, in units of y. A row whose level of a factor is unknown
-            or missing gets no effect of that factor, unless `handle_unknown` says otherwise.
-        y_std : ndarray of shape (n,)
-            Posterior standard deviations of these, if return_std is True. An unknown level widens
-            them by the variance of its effects; the noise of single observations is not in them.
+        y_mean : ndarray of shape (n_samples,)
+            Posterior means of X beta + Z b, in units of y. Rows with an unknown or missing level
+            get no random effect of that factor, unless `handle_unknown` says otherwise.
+        y_std : ndarray of shape (n_samples,)
+            Posterior standard deviations of X beta + Z b, if return_std is True. Unknown levels add
+            the variance between groups; residual noise is not included.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
+            If the input is invalid, `random` names an unknown grouping factor, or there are unknown
+            levels and handle_unknown="error".
 
         Warns
         -----
         UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
+            If the model was fitted with groups and none are given.
         """
         fitted = self._state()
         if leaves_gaps(fitted, missing):
@@ -124,32 +125,32 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         level: float = 0.95,
         kind: Literal["observation", "mean"] = "observation",
     ) -> FloatArray:
-        """Predict intervals that hold the response, or its mean, with a given probability.
+        """Predict credible intervals for the response or for its mean.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         level : float, default=0.95
-            Probability, between 0 and 1.
+            Nominal coverage of the interval, between 0 and 1.
         kind : {"observation", "mean"}, default="observation"
-            Whether the interval is for a new observation of the row, of weight one, or for
-            X beta + Z b.
+            "observation" for an interval of a new observation of weight one, "mean" for one of X
+            beta + Z b.
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            Quantiles of the posterior distribution, in units of y: as much lies below the interval
-            as above. NaN for rows whose prediction is.
+        ndarray of shape (n_samples, 2)
+            Equal-tailed quantiles of the posterior distribution, in units of y; NaN for rows whose
+            prediction is NaN.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, and for a level that is no probability.
+            As in `predict`, and if `level` is not between 0 and 1.
         """
         check_probability(level)
         check_choice("kind", kind, ("observation", "mean"))
@@ -173,33 +174,32 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
     def sample_y(
         self, X: Any, groups: Any = None, *, n_samples: int = 1, random_state: Any = None
     ) -> FloatArray:
-        """Draw responses of rows from the posterior predictive distribution.
+        """Draw responses from the posterior predictive distribution.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`. Rows of one label share an effect,
-            whether or not the model knows it.
+        X : array-like or data frame of shape (n_samples_X, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples_X,) or (n_samples_X, n_factors), default=None
+            Group labels, if `fit` was given `groups`. Rows with the same label share a random
+            effect, whether or not the level was seen in `fit`.
         n_samples : int, default=1
             Number of draws.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed or generator of the random numbers.
 
         Returns
         -------
-        ndarray of shape (n, n_samples)
-            Responses in units of y, of weight one. Every column has coefficients, variances and
-            random effects of one draw of the posterior, and new effects of levels that the model
-            does not know.
+        ndarray of shape (n_samples_X, n_samples)
+            Responses of weight one, in units of y. Each column uses the coefficients, variances and
+            random effects of one posterior draw, and new effects for unknown levels.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, and for several factors with too many random effects.
+            As in `predict`, and if several grouping factors have too many random effects.
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         fitted = self._state()
@@ -222,33 +222,34 @@ class BayesianPredictions(SummedEstimator[BayesianState]):
         groups: Any = None,
         leave_out: str | None = None,
     ) -> LeaveOneOut:
-        """Tell how well every row of the fit, or every group, is predicted by the others.
+        """Compute the leave-one-out predictive accuracy of rows or groups.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The rows that `fit` was given, in any order; the model does not keep them.
-        y : array-like of shape (n,)
+        X : array-like or data frame of shape (n_samples, n_features)
+            The training data, with the rows in any order; the model does not keep them.
+        y : array-like of shape (n_samples,)
             Their response.
-        sample_weight : None or array-like of shape (n,), default=None
+        sample_weight : array-like of shape (n_samples,), default=None
             Their weights, all positive.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Their labels, if they were given as `groups` to `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Their group labels, if `fit` was given `groups`.
         leave_out : str or None, default=None
-            None leaves out each row by itself; the name of a factor leaves out all rows of the
-            same level.
+            None leaves out each row by itself; the name of a grouping factor leaves out all rows of
+            a level at a time.
 
         Returns
         -------
         LeaveOneOut
-            As of `skmixed.bayes.loo`.
+            Expected log predictive density, as from `skmixed.bayes.loo`.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            If these are not the rows of the fit, and for an unknown factor.
+            If the rows are not those of the fit, or `leave_out` is not a grouping factor of the
+            model.
         """
         fitted = self._state()
         draws = fitted.sampled()

@@ -25,26 +25,26 @@ class FromProbabilities(ClassifierMixin):
     def predict_log_proba(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
     ) -> FloatArray:
-        """Predict the logarithms of the probabilities of the classes.
+        """Predict the log-probabilities of the classes.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Which factors' effects are known, as in `predict_proba`.
+            Grouping factors whose levels are used, as in `predict_proba`.
 
         Returns
         -------
-        ndarray of shape (n, n_classes)
-            In the order of `classes_`.
+        ndarray of shape (n_samples, n_classes)
+            Log-probabilities in the order of `classes_`.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
             As in `predict_proba`.
         """
@@ -52,23 +52,23 @@ class FromProbabilities(ClassifierMixin):
             return np.log(self.predict_proba(X, groups, random=random))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return the share of rows whose class is predicted.
+        """Return the accuracy of the predicted classes.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true classes.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        y : array-like of shape (n_samples,)
+            True class labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
         float
-            The accuracy of ``predict(X, groups)``.
+            Fraction of rows for which ``predict(X, groups)`` is right.
         """
         return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))
 
@@ -100,24 +100,24 @@ class ClassPredictions(FromProbabilities):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Which factors' effects are known, as in `predict_proba`.
+            Grouping factors whose levels are used, as in `predict_proba`.
 
         Returns
         -------
-        ndarray of shape (n,)
-            Of `classes_`, the first where both are as probable.
+        ndarray of shape (n_samples,)
+            Class from `classes_`, the first if both are equally probable.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict_proba`, and if handle_unknown="nan" leaves a row without a probability.
+            As in `predict_proba`, and if a row has no probability under handle_unknown="nan".
         """
         classes, miss, hit = self._probabilities(X, groups, random)
         refuse_missing(hit, "they have no class: ask predict_proba")
@@ -135,37 +135,38 @@ class ClassPredictions(FromProbabilities):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`. A model with a formula picks its columns by name: others, the
-            response and their order do not matter.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`. A model with a formula picks its columns by name,
+            so that column order and further columns do not matter.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Factors whose levels are looked at: all, none, or those named. Levels of the others are
-            taken as unknown.
+            Grouping factors whose levels are used: all, none, or those named. Levels of the other
+            factors are treated as unknown.
         missing : {"raise", "nan"} or None, default=None
-            Whether rows with missing values in columns that are needed are an error, or have NaN
-            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
+            Whether missing values in the columns the model needs raise an error or give NaN
+            predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
+            otherwise "raise".
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            In the order of `classes_`. With ``averaging="integrate"`` they are averaged over what
-            is not known of the random effects: of a known level given its data, of an unknown one
-            over all groups. So ``random="none"`` is the share of the class in the population.
+        ndarray of shape (n_samples, 2)
+            Probabilities in the order of `classes_`. With ``averaging="integrate"``, averaged over
+            the random effects: given their data for known levels, over the population for unknown
+            ones. ``random="none"`` thus gives the proportions of the classes in the population.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels.
+            If the input is invalid, `random` names an unknown grouping factor, or there are unknown
+            levels and handle_unknown="error".
 
         Warns
         -----
         UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
+            If the model was fitted with groups and none are given.
         """
         if leaves_gaps(self._state(), missing):
             rows = CompleteRows.to_predict(self._state(), X, groups)
@@ -182,23 +183,23 @@ class ClassPredictions(FromProbabilities):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Which factors' effects are known, as in `predict_proba`.
+            Grouping factors whose levels are used, as in `predict_proba`.
 
         Returns
         -------
-        ndarray of shape (n,)
+        ndarray of shape (n_samples,)
             Log odds of the probabilities that `predict_proba` returns; positive where `predict`
             returns the second class.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
             As in `predict_proba`.
         """

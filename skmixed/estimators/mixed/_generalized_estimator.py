@@ -58,39 +58,39 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
     def update_groups(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
     ) -> Self:
-        """Learn the random effects of new and old levels from further rows, and nothing else.
+        """Update the random effects with further rows, all other parameters held fixed.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `fit`.
-        y : array-like of shape (n,)
-            The response, as in `fit`; a classifier needs no row of each class.
-        sample_weight : None or array-like of shape (n,), default=None
+        X : array-like or data frame of shape (n_samples, n_features)
+            Further data with the columns seen in `fit`.
+        y : array-like of shape (n_samples,)
+            Response, as in `fit`; for a classifier it need not contain every class.
+        sample_weight : array-like of shape (n_samples,), default=None
             Nonnegative weights, as in `fit`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
         estimator
-            This one, its `random_effects_`, their covariances and its predictions given all
-            rows so far, at the coefficients, variances and dispersion of the last fit.
+            The estimator itself. `random_effects_`, their covariances and predictions are now given
+            all rows so far, at the coefficients, variances and dispersion of the last fit.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `fit`; for other classes; and if parameters that say what the columns are have
-            changed since.
+            As in `fit`, if y has unknown classes, and if parameters that determine the columns have
+            changed since `fit`.
 
         Notes
         -----
-        The effects of a level that is new, none of whose rows has a known level of another factor,
-        are exactly the modes given its rows. What the rows of the fit, or of earlier calls, say of
-        known levels is their quadratic approximation at the modes then, as they are not kept: the
-        further they are moved by new rows, the less exact they are.
+        For a new level whose rows have no known level of another factor, the effects are exactly
+        the modes given its rows. For known levels, earlier rows enter through their quadratic
+        approximation at the previous modes, as the rows are not kept; the further new rows move the
+        modes, the less exact they are.
 
         Examples
         --------
@@ -126,49 +126,50 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         random_state: Any = None,
         random: Literal["new", "fitted"] = "new",
     ) -> NDArray[Any]:
-        """Draw new responses from the fitted model.
+        """Simulate new responses from the fitted model.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`. Rows of one label share an
-            effect, whether or not the model knows it; a row with a missing label has one of its
-            own.
-        sample_weight : None or array-like of shape (n,), default=None
-            Positive weights: numbers of trials of shares, whole numbers; exposures of counts, whose
-            rates are then drawn. None is one trial a row. Other families have no use for them, and
-            a classifier, which draws a class for every row, takes none.
+        X : array-like or data frame of shape (n_samples_X, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples_X,) or (n_samples_X, n_factors), default=None
+            Group labels, if `fit` was given `groups`. Rows with the same label share a random
+            effect, whether or not the level was seen in `fit`; a row with a missing label has one
+            of its own.
+        sample_weight : array-like of shape (n_samples_X,), default=None
+            Positive weights: for proportions, whole numbers of trials; for counts, exposures, so
+            that rates are drawn; other families ignore them. None is one trial per row. Classifiers
+            draw one class per row and accept no weights.
         parameters : mapping of str to float or None, default=None
-            Values of parameters in the place of the estimates, by the names that
-            `skmixed.inference.confidence_intervals` has: coefficients, ``sd_x|g`` and
-            ``cor_x.z|g`` (lme4's ``newparams``). Others stay as they are.
+            Parameter values to use in place of the estimates (lme4's ``newparams``), named as in
+            `skmixed.inference.confidence_intervals`: coefficients, ``sd_x|g`` and ``cor_x.z|g``.
+            Other parameters keep their estimates.
         n_samples : int, default=1
             Number of draws.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed of the random numbers.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed or generator of the random numbers.
         random : {"new", "fitted"}, default="new"
-            Random effects: new ones from their estimated distribution in every draw, as
-            ``simulate`` of lme4, or the modes of the levels that the model knows (lme4's
-            ``use.u``); levels that it does not know get new ones.
+            Random effects to use: "new" draws them from their estimated distribution, as lme4's
+            ``simulate``, "fitted" uses the conditional modes of known levels (lme4's ``use.u``);
+            unknown levels always get new ones.
 
         Returns
         -------
-        ndarray of shape (n, n_samples)
-            Responses as `fit` takes them, a column a draw: classes of a classifier.
+        ndarray of shape (n_samples_X, n_samples)
+            Responses in the form that `fit` takes, a column per draw.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, if labels are not given, for weights that are not positive, or no
-            numbers of trials, and for parameters that the model does not have or that cannot be so.
+            As in `predict`, if group labels are missing, weights are not positive or not numbers of
+            trials, or `parameters` are unknown or invalid.
 
         Notes
         -----
-        Coefficients, variances and the dispersion are the estimated ones, but for `parameters`.
+        Coefficients, variances and the dispersion are held at their estimates, unless set in
+        `parameters`.
 
         References
         ----------

@@ -150,56 +150,56 @@ class GeneralizedPredictions(BaseGeneralized):
         interval: float | None = None,
         missing: MissingRows | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
-        """Predict the mean of the response.
+        """Predict the mean response.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`, that of exposures among them. A model with a formula picks its
-            columns by name: others, the response and their order do not matter.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`, including the exposure. A model with a formula
+            picks its columns by name, so that column order and further columns do not matter.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"}, list of str, or str, default="all"
-            Factors whose levels are looked at: all, none, or those named. Levels of the others are
-            taken as unknown. With ``averaging="plug-in"`` also bars of a formula, ``"(1 | g)"``,
-            which name some effects of a factor.
+            Grouping factors whose levels are used: all, none, or those named. Levels of the other
+            factors are treated as unknown. With ``averaging="plug-in"``, also single terms of a
+            formula, ``"(1 | g)"``.
         return_std : bool, default=False
-            Whether to return standard errors too.
+            Whether to return standard errors as well.
         interval : float or None, default=None
-            Probability of intervals for observations, which are then returned beside the
-            predictions: ``predict`` of a pipeline hands it on.
+            Coverage of prediction intervals to return alongside the predictions, such as 0.95;
+            unlike `predict_interval`, this works through a pipeline's ``predict``.
         missing : {"raise", "nan"} or None, default=None
-            Whether rows with missing values in columns that are needed are an error, or have NaN
-            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
+            Whether missing values in the columns the model needs raise an error or give NaN
+            predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
+            otherwise "raise".
 
         Returns
         -------
-        y_mean : ndarray of shape (n,)
-            In units of y. With ``averaging="integrate"`` they are averaged over what is not known
-            of the random effects: of a known level given its data, of an unknown one over all
-            groups. So ``random="none"`` is the mean of the population. With `interval` of shape (n,
-            3): these, and the ends that `predict_interval` returns.
-        y_std : ndarray of shape (n,)
-            Standard errors of these, if return_std is True: how far the mean of the row's groups
-            may be off, all parameters but the dispersion being estimates. A level that is not known
-            widens it by how much groups differ, a factor that is not looked at does not. The
-            noise of single observations is not in it; see `predict_interval`. With
-            ``averaging="plug-in"`` it is that of the linear predictor times the slope of the
-            inverse link, as in glmmTMB.
+        y_mean : ndarray of shape (n_samples,)
+            Mean responses, in units of y. With ``averaging="integrate"``, averaged over the random
+            effects: given their data for known levels, over the population for unknown ones.
+            ``random="none"`` thus gives the population mean. With `interval`, of shape (n_samples,
+            3): the predictions and the limits that `predict_interval` returns.
+        y_std : ndarray of shape (n_samples,)
+            Standard errors of the mean in the groups of the row, if return_std is True, allowing
+            for the estimation of all parameters but the dispersion. Unknown levels add the
+            variation between groups; factors excluded by `random` do not, and residual noise is not
+            included (see `predict_interval`). With ``averaging="plug-in"``, the standard error of
+            the linear predictor times the slope of the inverse link, as in glmmTMB.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels. With `interval` also as in `predict_interval`, and beside
-            return_std=True or another `random`.
+            If the input is invalid, `random` names an unknown grouping factor, or there are unknown
+            levels and handle_unknown="error". With `interval`, also as in `predict_interval`, and
+            if return_std=True or another `random` is given.
 
         Warns
         -----
         UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
+            If the model was fitted with groups and none are given.
         """
         if interval is not None:
             refuse_beside_interval(random, return_std)
@@ -226,37 +226,37 @@ class GeneralizedPredictions(BaseGeneralized):
         kind: Literal["observation", "mean"] = "observation",
         sample_weight: Any = None,
     ) -> FloatArray:
-        """Predict intervals that hold the response, or its mean, with a given probability.
+        """Predict intervals for the response or for its mean.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         level : float, default=0.95
-            Probability, between 0 and 1.
+            Nominal coverage of the interval, between 0 and 1.
         kind : {"observation", "mean"}, default="observation"
-            Whether the interval is for a new observation of the row, or for the mean of all
-            observations that could be made of it in its groups.
-        sample_weight : None or array-like of shape (n,), default=None
-            Positive weights, for observations: numbers of trials of shares, without which these
-            have no interval; exposures of counts, whose rates are then meant. Other families
-            have no use for them.
+            "observation" for a prediction interval of a new observation, "mean" for a confidence
+            interval of the mean in the groups of the row.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Positive weights, for observations: numbers of trials of proportions, which have no
+            interval without them; exposures of counts, for intervals of rates. Other families
+            ignore them.
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            Lower and upper ends, in units of y. NaN for rows whose prediction is, and for those
-            that depend on an infinite coefficient.
+        ndarray of shape (n_samples, 2)
+            Lower and upper limits, in units of y; NaN for rows whose prediction is NaN or depends
+            on an infinite coefficient.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`; for a level that is no probability, weights that are not positive, and
-            observations of shares without numbers of trials.
+            As in `predict`; if `level` is not between 0 and 1, weights are not positive, or
+            proportions have no numbers of trials.
 
         See Also
         --------
@@ -264,16 +264,16 @@ class GeneralizedPredictions(BaseGeneralized):
 
         Notes
         -----
-        The linear predictor has the interval eta -+ t s, and the mean that which the inverse link
-        makes of its ends. s^2 is the variance of the random effects given the data, between groups
-        for a level that is not known, and what the estimation of coefficients and variances adds:
-        the standard error of glmmTMB [1]_. t is the quantile of the t distribution with
-        Satterthwaite's degrees of freedom, about the number of levels less one for a new level. It
-        does not depend on `averaging`.
+        The linear predictor has the interval eta -+ t s, whose limits the inverse link maps to the
+        mean. s^2 comprises the conditional variance of the random effects given the data (that
+        between groups for unknown levels) and the uncertainty of the estimated coefficients and
+        variances, as glmmTMB's standard error [1]_. t is a quantile of the t distribution with
+        Satterthwaite's degrees of freedom, about the number of levels less one for a new level. The
+        interval does not depend on `averaging`.
 
-        The ends for an observation are quantiles of the mixture of the family's distributions over
-        a normal eta, its deviation such that it has the interval above. Of counts the interval
-        holds at least the probability that is asked for. The dispersion is taken as known.
+        For an observation, the limits are quantiles of the family's distribution mixed over a
+        normal eta whose standard deviation matches that interval. For counts the coverage is at
+        least `level`. The dispersion is treated as known.
 
         References
         ----------

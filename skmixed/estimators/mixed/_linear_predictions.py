@@ -83,57 +83,57 @@ class LinearPredictions(FittedEstimator[LinearState]):
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`. A model with a formula picks its columns by name: others, the
-            response and their order do not matter. With ``random="none"`` grouping columns may be
-            missing from a data frame.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`. A model with a formula picks its columns by name,
+            so that column order and further columns do not matter. With ``random="none"`` a data
+            frame may lack the grouping columns.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"}, list of str, or str, default="all"
-            Which random effects are added: all, none (the population), those of the factors named,
-            or those that the bars of a formula name, ``"(1 | g)"`` of a model that has slopes, too
-            (lme4's ``re.form``), whose errors are not known.
+            Random effects to include: all, none (population-level predictions), those of the
+            grouping factors named, or single terms of a formula such as ``"(1 | g)"`` (lme4's
+            ``re.form``). Standard errors are not available for single terms.
         return_std : bool, default=False
-            Whether to return standard errors too.
+            Whether to return standard errors as well.
         interval : float or None, default=None
-            Probability of intervals for observations, which are then returned beside the
-            predictions: ``predict`` of a pipeline hands it on.
+            Coverage of prediction intervals to return alongside the predictions, such as 0.95;
+            unlike `predict_interval`, this works through a pipeline's ``predict``.
         serial : bool, default=False
-            Whether rows that follow the last row of their series, of a model with
-            ``residual="ar1(...)"`` or ``"car1(...)"``, get what is left of its residual: a
-            forecast. Rows of other series, and rows before the last, get nothing. Where the
-            structure names no column of visits, the rows follow in the order in which they come.
+            Whether to forecast: with ``residual="ar1(...)"`` or ``"car1(...)"``, rows after the
+            last training row of their series carry over what remains of its residual. Rows of other
+            series, and earlier rows, are unaffected. If the structure names no column of visits,
+            rows follow in the order given.
         missing : {"raise", "nan"} or None, default=None
-            Whether rows with missing values in columns that are needed are an error, or have NaN
-            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
+            Whether missing values in the columns the model needs raise an error or give NaN
+            predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
+            otherwise "raise".
 
         Returns
         -------
-        y_mean : ndarray of shape (n,)
-            X beta + Z b, in units of y and double precision. A row whose level of a factor is
-            unknown or missing gets no effect of that factor, unless `handle_unknown` says
-            otherwise. With `interval` of shape (n, 3): these, and the ends that `predict_interval`
-            returns.
-        y_std : ndarray of shape (n,)
-            Standard errors of these, if return_std is True: the standard deviation of X beta + Z b
-            about its prediction, at the estimated variances. An unknown level widens it by the
-            variance of its effects. The noise of single observations is not in it; see
-            `predict_interval`.
+        y_mean : ndarray of shape (n_samples,)
+            Predictions X beta + Z b, in units of y. Rows with an unknown or missing level get no
+            random effect of that factor, unless `handle_unknown` says otherwise. With `interval`,
+            of shape (n_samples, 3): the predictions and the limits that `predict_interval` returns.
+        y_std : ndarray of shape (n_samples,)
+            Standard errors of the predictions, if return_std is True: the root mean squared error
+            of prediction of X beta + Z b at the estimated variances. Unknown levels add the
+            variance between groups; residual noise is not included (see `predict_interval`).
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels. With `interval` also as in `predict_interval`, and beside
-            return_std=True or another `random`. With serial=True for other residual structures,
-            columns of it that are not there, and beside another `random`.
+            If the input is invalid, `random` names an unknown grouping factor, or there are unknown
+            levels and handle_unknown="error". With `interval`, also as in `predict_interval`, and
+            if return_std=True or another `random` is given. With serial=True, also for other
+            residual structures, if columns of the structure are missing, or if another `random` is
+            given.
 
         Warns
         -----
         UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
+            If the model was fitted with groups and none are given.
         """
         if leaves_gaps(self._state(), missing):
             complete = CompleteRows.to_predict(self._state(), X, groups, random)
@@ -197,43 +197,44 @@ class LinearPredictions(FittedEstimator[LinearState]):
         random_state: Any = None,
         serial: bool = False,
     ) -> FloatArray:
-        """Predict intervals that hold the response, or its mean, with a given probability.
+        """Predict intervals for the response or for its mean.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples_X, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples_X,) or (n_samples_X, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         level : float, default=0.95
-            Probability, between 0 and 1.
+            Nominal coverage of the interval, between 0 and 1.
         kind : {"observation", "mean"}, default="observation"
-            Whether the interval is for a new observation of the row, or for X beta + Z b, the mean
-            of all observations that could be made of it in its groups.
+            "observation" for a prediction interval of a new observation, "mean" for a confidence
+            interval of X beta + Z b, the mean in the groups of the row.
         method : {"analytic", "bootstrap"}, default="analytic"
-            Whether the quantiles are those of a t distribution, or of the standardised errors of a
-            parametric bootstrap, which has the uncertainty of the variances in it.
+            "analytic" takes the quantiles of a t distribution, "bootstrap" those of the
+            standardised prediction errors of a parametric bootstrap, which allows for the
+            uncertainty of the variances.
         n_samples : int, default=1000
-            Replicates of the bootstrap.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed of the bootstrap.
+            Number of bootstrap replicates.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed or generator of the bootstrap.
         serial : bool, default=False
-            Whether rows that follow the last row of their series are forecast, as in `predict`.
-            With kind="mean" the interval is then for the mean given the rows before.
+            Whether to forecast rows after the last of their series, as in `predict`. With
+            kind="mean" the interval is then for the mean given the earlier rows.
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            Lower and upper ends, in units of y. NaN for rows whose prediction is.
+        ndarray of shape (n_samples_X, 2)
+            Lower and upper limits, in units of y; NaN for rows whose prediction is NaN.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`; for a level that is no probability, and if the fit left no residual.
-            For the bootstrap after `update_groups`, with several large factors, and with a
-            residual structure. For observations of strata or visits whose variance is not known,
+            As in `predict`; if `level` is not between 0 and 1, or the fit leaves no residual
+            variance. For the bootstrap, also after `update_groups`, with several large factors, or
+            with a residual structure. For observations of strata or visits not seen in `fit`,
             unless handle_unknown="nan".
 
         See Also
@@ -242,19 +243,17 @@ class LinearPredictions(FittedEstimator[LinearState]):
 
         Notes
         -----
-        The interval is prediction -+ t s. s^2 is the square of the standard error that `predict`
-        returns, in which a level that is not known has the variance of its effects; for an
-        observation plus sigma^2, the residual variance of a row of weight one, or that of its
-        stratum or visit; and plus twice the
-        variance that the prediction has because the variances are estimates [2]_ [3]_. t is the
-        quantile of the t distribution with Satterthwaite's degrees of freedom [4]_, row by row:
-        n - p without random terms, where this is the interval of ordinary least squares, and about
-        the number of levels less one for a new level.
+        The interval is prediction -+ t s. s^2 is the squared standard error that `predict` returns,
+        in which unknown levels have the variance between groups [1]_; for an observation, plus the
+        residual variance of a row of weight one, or that of its stratum or visit; and plus twice
+        the variance due to estimating the variance parameters [2]_ [3]_. t is a quantile of the t
+        distribution with Satterthwaite's degrees of freedom [4]_ for each row: n - p without random
+        effects, where this is the interval of ordinary least squares, and about the number of
+        levels less one for a new level.
 
-        The bootstrap draws data from the fitted model, refits, and takes the quantiles of
-        (truth - prediction) / s over the replicates, s^2 being the first two parts, in the place of
-        those of t [5]_. It costs a refit
-        and a pass over the rows a replicate.
+        The bootstrap simulates data from the fitted model, refits, and replaces the quantiles of t
+        by those of (truth - prediction) / s over the replicates, where s^2 has the first two parts
+        only [5]_. Each replicate costs a refit and a pass over the rows.
 
         References
         ----------
@@ -338,56 +337,56 @@ class LinearPredictions(FittedEstimator[LinearState]):
         random_state: Any = None,
         random: Literal["new", "fitted"] = "new",
     ) -> FloatArray:
-        """Draw new responses from the fitted model.
+        """Simulate new responses from the fitted model.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`. Rows of one label share an effect,
-            whether or not the model knows it; a row with a missing label has one of its own.
-        sample_weight : None or array-like of shape (n,), default=None
-            Positive precisions, of a model with ``weighting="precision"``: the residual variance of
-            a row is sigma^2 by its weight.
+        X : array-like or data frame of shape (n_samples_X, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples_X,) or (n_samples_X, n_factors), default=None
+            Group labels, if `fit` was given `groups`. Rows with the same label share a random
+            effect, whether or not the level was seen in `fit`; a row with a missing label has one
+            of its own.
+        sample_weight : array-like of shape (n_samples_X,), default=None
+            Positive weights, only with ``weighting="precision"``: the residual variance of a row is
+            divided by its weight.
         parameters : mapping of str to float or None, default=None
-            Values of parameters in the place of the estimates, by the names that
-            `skmixed.inference.confidence_intervals` has: coefficients, ``sd_x|g``, ``cor_x.z|g``
-            and ``sigma`` (lme4's ``newparams``). Others stay as they are, and so do the BLUPs of
+            Parameter values to use in place of the estimates (lme4's ``newparams``), named as in
+            `skmixed.inference.confidence_intervals`: coefficients, ``sd_x|g``, ``cor_x.z|g`` and
+            ``sigma``. Other parameters keep their estimates, and so do the BLUPs of
             ``random="fitted"``.
         n_samples : int, default=1
             Number of draws.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed of the random numbers.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed or generator of the random numbers.
         random : {"new", "fitted"}, default="new"
-            Random effects: new ones from their estimated distribution in every draw, as
-            ``simulate`` of lme4, or the BLUPs of the levels that the model knows (lme4's
-            ``use.u``); levels that it does not know get new ones.
+            Random effects to use: "new" draws them from their estimated distribution, as lme4's
+            ``simulate``, "fitted" uses the BLUPs of known levels (lme4's ``use.u``); unknown levels
+            always get new ones.
 
         Returns
         -------
-        ndarray of shape (n, n_samples)
-            Responses in units of y; a column a draw. The residual variance is that of a row of
-            weight one, or of its stratum or visit, and rows of one series are correlated as the
-            residual structure has it.
+        ndarray of shape (n_samples_X, n_samples)
+            Responses in units of y, a column per draw. The residual variance is that of a row of
+            weight one, or of its stratum or visit, and rows of a series are correlated according to
+            the residual structure.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, if labels are not given, if the fit left no residual, for weights that
-            are not positive or no precisions, and for parameters that the model does not have or
-            that cannot be so.
+            As in `predict`, if group labels are missing, the fit leaves no residual variance,
+            weights are not positive or not precisions, or `parameters` are unknown or invalid.
 
         See Also
         --------
-        predict_interval : Where single responses lie.
+        predict_interval : Prediction intervals.
+        skmixed.inference.sim : Simulate the coefficients as well.
 
         Notes
         -----
-        Coefficients and variances are the estimated ones, but for `parameters`;
-        `skmixed.inference.sim` draws coefficients too.
+        Coefficients and variances are held at their estimates, unless set in `parameters`.
 
         References
         ----------

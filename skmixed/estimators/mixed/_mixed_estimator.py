@@ -79,21 +79,21 @@ class MixedEstimator(FittedEstimator[State]):
         return tags
 
     def summary(self, digits: int = 2, *, correlations: bool = False) -> Summary:
-        """Summarise the fit as arm::display and print(lmer) do.
+        """Summarise the fit, as arm's ``display`` and R's ``print`` do.
 
         Parameters
         ----------
         digits : int, default=2
-            Decimals of estimates, standard errors and standard deviations.
+            Number of decimals shown.
         correlations : bool, default=False
-            Whether to show the correlations of the coefficients, too.
+            Whether to show the correlations of the fixed-effect estimates as well.
 
         Returns
         -------
         Summary
-            Prints as text and shows as HTML in a notebook; for generalized models all is on the
-            scale of the link. ``to_frame()`` has all parameters by name, with standard errors of
-            the coefficients.
+            Prints as text and shows as HTML in a notebook; generalized models are summarised on the
+            link scale. ``to_frame()`` has all parameters by name, with standard errors of the fixed
+            effects.
         """
         fitted = self._state()
         curves = summarised_curves(fitted.fit, fitted.design)

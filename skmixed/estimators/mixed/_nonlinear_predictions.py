@@ -205,53 +205,54 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         interval: float | None = None,
         missing: MissingRows | None = None,
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
-        """Predict the mean of the response.
+        """Predict the mean response.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`. Where inputs or formulas name columns, these are picked by
-            name: others and their order do not matter.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`. Columns named in `inputs` or formulas are picked by
+            name, so that column order and further columns do not matter.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Factors whose levels are looked at: all, none, or those named. Levels of the others are
-            taken as unknown.
+            Grouping factors whose levels are used: all, none, or those named. Levels of the other
+            factors are treated as unknown.
         return_std : bool, default=False
-            Whether to return standard errors too.
+            Whether to return standard errors as well.
         interval : float or None, default=None
-            Probability of intervals for observations, which are then returned beside the
-            predictions: ``predict`` of a pipeline hands it on.
+            Coverage of prediction intervals to return alongside the predictions, such as 0.95;
+            unlike `predict_interval`, this works through a pipeline's ``predict``.
         missing : {"raise", "nan"} or None, default=None
-            Whether rows with missing values in columns that are needed are an error, or have NaN
-            for predictions, as in R. None is "raise", or "nan" of a model by na_action="exclude".
+            Whether missing values in the columns the model needs raise an error or give NaN
+            predictions, as in R. None means "nan" for a model fitted with na_action="exclude",
+            otherwise "raise".
 
         Returns
         -------
-        y_mean : ndarray of shape (n,)
-            In units of y. With ``averaging="integrate"`` averaged over what is not known of the
-            random effects: of a known level given its data, of an unknown one over all groups. So
-            ``random="none"`` is the mean of the population, and no curve of one group. With
-            ``averaging="plug-in"`` the curve at the modes, at zero for unknown levels. With
-            `interval` of shape (n, 3): these, and the ends that `predict_interval` returns.
-        y_std : ndarray of shape (n,)
-            If return_std is True, the standard deviation of the curve over random effects that are
-            not known for certain and over the errors of the coefficients. The noise of single
-            observations is not in it.
+        y_mean : ndarray of shape (n_samples,)
+            Mean responses, in units of y. With ``averaging="integrate"``, averaged over the random
+            effects: given their data for known levels, over the population for unknown ones.
+            ``random="none"`` is thus the population mean, which is not the curve of any one group.
+            With ``averaging="plug-in"``, the curve at the conditional modes, zero for unknown
+            levels. With `interval`, of shape (n_samples, 3): the predictions and the limits that
+            `predict_interval` returns.
+        y_std : ndarray of shape (n_samples,)
+            Standard errors of the curve, if return_std is True: from the uncertainty of the random
+            effects and the coefficients, without residual noise.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            For invalid input, an unknown factor in `random`, and, if handle_unknown="error", for
-            unknown levels. With `interval` also as in `predict_interval`, and beside
-            return_std=True or another `random`.
+            If the input is invalid, `random` names an unknown grouping factor, or there are unknown
+            levels and handle_unknown="error". With `interval`, also as in `predict_interval`, and
+            if return_std=True or another `random` is given.
 
         Warns
         -----
         UnknownLevelWarning
-            If no groups are given to a model that was fitted with them.
+            If the model was fitted with groups and none are given.
         """
         if interval is not None:
             refuse_beside_interval(random, return_std)
@@ -288,39 +289,39 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         level: float = 0.95,
         kind: Literal["observation", "mean"] = "observation",
     ) -> FloatArray:
-        """Predict intervals that hold the response, or its mean, with a given probability.
+        """Predict intervals for the response or for its mean.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         level : float, default=0.95
-            Probability, between 0 and 1.
+            Nominal coverage of the interval, between 0 and 1.
         kind : {"observation", "mean"}, default="observation"
-            Whether the interval is for a new observation of the row, or for the curve of its
-            groups.
+            "observation" for a prediction interval of a new observation, "mean" for a confidence
+            interval of the curve of the row's groups.
 
         Returns
         -------
-        ndarray of shape (n, 2)
-            Lower and upper ends, in units of y. NaN for rows whose prediction is.
+        ndarray of shape (n_samples, 2)
+            Lower and upper limits, in units of y; NaN for rows whose prediction is NaN.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, and for a level that is no probability.
+            As in `predict`, and if `level` is not between 0 and 1.
 
         Notes
         -----
-        The parameters of a row are taken as normal about their estimates, with the covariance that
-        random effects given the data, between groups for unknown levels, and the errors of the
-        coefficients make. The ends are quantiles of the curve over them, mixed with the noise for
-        an observation, so that they need not lie evenly about the prediction. Variances are taken
-        as known.
+        The curve parameters of a row are treated as normal about their estimates, with a covariance
+        that comprises the conditional variance of the random effects (that between groups for
+        unknown levels) and the uncertainty of the coefficients. The limits are quantiles of the
+        resulting curve, mixed with the residual noise for an observation, and need not be symmetric
+        about the prediction. The variance parameters are treated as known.
 
         Examples
         --------
@@ -347,26 +348,26 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
     def predict_parameters(
         self, X: Any, groups: Any = None, *, random: str | Sequence[str] = "all"
     ) -> FloatArray:
-        """Predict the parameters of the curve of every row.
+        """Predict the parameters of the curve for each row.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
         random : {"all", "none"} or list of str, default="all"
-            Factors whose random effects are in it, as in `predict`.
+            Grouping factors whose random effects are included, as in `predict`.
 
         Returns
         -------
-        ndarray of shape (n, n_parameters)
-            A column a parameter, in the order of `parameter_names_`, at the modes of known levels.
+        ndarray of shape (n_samples, n_parameters)
+            Parameters in the order of `parameter_names_`, at the conditional modes of known levels.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
             As in `predict`.
         """
@@ -383,42 +384,42 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         random_state: Any = None,
         random: Literal["new", "fitted"] = "new",
     ) -> FloatArray:
-        """Draw new responses from the fitted model.
+        """Simulate new responses from the fitted model.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `predict`.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`. Rows of one label share an
-            effect, whether or not the model knows it; a row with a missing label has one of its
-            own.
-        sample_weight : None or array-like of shape (n,), default=None
-            Positive weights. With weighting="precision" the variance of the noise is divided by
-            them; numbers of rows do not change it.
+        X : array-like or data frame of shape (n_samples_X, n_features)
+            Data with the columns seen in `fit`, as in `predict`.
+        groups : array-like of shape (n_samples_X,) or (n_samples_X, n_factors), default=None
+            Group labels, if `fit` was given `groups`. Rows with the same label share a random
+            effect, whether or not the level was seen in `fit`; a row with a missing label has one
+            of its own.
+        sample_weight : array-like of shape (n_samples_X,), default=None
+            Positive weights. With weighting="precision" they divide the residual variance;
+            frequency weights have no effect.
         n_samples : int, default=1
             Number of draws.
-        random_state : None, int, RandomState or Generator, default=None
-            Seed of the random numbers.
+        random_state : int, RandomState instance, Generator or None, default=None
+            Seed or generator of the random numbers.
         random : {"new", "fitted"}, default="new"
-            Random effects: new ones from their estimated distribution in every draw, or the modes
-            of the levels that the model knows; levels that it does not know get new ones.
+            Random effects to use: "new" draws them from their estimated distribution, "fitted" uses
+            the conditional modes of known levels; unknown levels always get new ones.
 
         Returns
         -------
-        ndarray of shape (n, n_samples)
-            Responses, a column a draw.
+        ndarray of shape (n_samples_X, n_samples)
+            Responses, a column per draw.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, and if labels are not given.
+            As in `predict`, and if group labels are missing.
 
         Notes
         -----
-        Coefficients and variances are the estimated ones.
+        Coefficients and variance parameters are held at their estimates.
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         check_choice("random", random, ("new", "fitted"))
@@ -440,30 +441,30 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         return values + noise
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return R^2, the share of the variance that is explained.
+        """Return R^2, the fraction of the variance explained.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels of groups, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        y : array-like of shape (n_samples,)
+            True response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
         float
-            1 - the squares of y - predict(X, groups) over those of y less its mean.
+            R^2 of ``predict(X, groups)``.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `predict`, and if handle_unknown="nan" leaves a row without a prediction.
+            As in `predict`, and if a row has no prediction under handle_unknown="nan".
         """
         table = InputTable.of(X)
         n_rows = _num_samples(table.values)

@@ -38,32 +38,33 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
     def update_groups(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
     ) -> Self:
-        """Learn the random effects of old and new levels from further rows, and nothing else.
+        """Update the random effects with further rows, all other parameters held fixed.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `fit`.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Further data with the columns seen in `fit`.
+        y : array-like of shape (n_samples,)
+            Response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights; rows of weight 0 are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
         estimator
-            This one, its `random_effects_`, their covariances and its predictions given all
-            rows so far, at the coefficients and variances of the last fit, or under the posterior
-            that these have given its rows.
+            The estimator itself. `random_effects_`, their covariances and predictions are now given
+            all rows so far, at the coefficients and variances of the last fit or, for a posterior,
+            under its draws.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
         ValueError
-            As in `partial_fit`, if the fit left no residual, and with a residual structure.
+            As in `partial_fit`, if the fit leaves no residual variance, and with a residual
+            structure.
         """
         fitted = self._state()
         check_residual(fitted.fit)
@@ -78,18 +79,18 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
         return self
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
-        """Return the coefficient of determination of the predictions.
+        """Return R^2, the fraction of the variance explained.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns as in `fit`.
-        y : array-like of shape (n,)
-            The true response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Weights of the rows.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Data with the columns seen in `fit`.
+        y : array-like of shape (n_samples,)
+            True response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Sample weights.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`.
 
         Returns
         -------
@@ -135,31 +136,31 @@ class GrowingEstimator(SummedEstimator[Linear]):
     __metadata_request__partial_fit: ClassVar = {"groups": True}
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> Self:
-        """Fit to further rows beside those seen before.
+        """Fit to further rows in addition to those seen before.
 
         Parameters
         ----------
-        X : array-like or data frame of shape (n, n_features)
-            The columns, as in `fit`.
-        y : array-like of shape (n,)
-            The response.
-        sample_weight : None or array-like of shape (n,), default=None
-            Nonnegative weights.
-        groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
-            Labels, if they were given as `groups` to `fit`; new levels are welcome.
+        X : array-like or data frame of shape (n_samples, n_features)
+            Further data with the columns seen in `fit`.
+        y : array-like of shape (n_samples,)
+            Response.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Nonnegative weights; rows of weight 0 are ignored.
+        groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
+            Group labels, if `fit` was given `groups`; new levels are allowed.
 
         Returns
         -------
         estimator
-            This one, fitted to all rows so far: equal to `fit` on them in any split and
-            order. Rows of earlier calls, those of `update_groups` among them, are kept as
-            cross-products only.
+            Estimator fitted to all rows so far, equal to one `fit` on all of them, in whatever
+            batches and order they came. Rows of earlier calls, including those of `update_groups`,
+            are kept only as cross-products.
 
         Raises
         ------
         ValueError
-            As in `fit`; if parameters that say what the columns are have changed since the first
-            call; and if a formula has a transform that learns from all rows at once.
+            As in `fit`; if parameters that determine the columns have changed since the first call;
+            and if a formula has a transform that must learn from all rows at once.
         """
         self._validate_params()
         fitted = self._fitted

@@ -125,7 +125,7 @@ def bootstrap_test(
     X, y, sample_weight, groups : array-like, default=None
         The rows of the fit, as given to `fit`. Linear models of which one has all columns of the
         other need none, unless there are several large factors.
-    random_state : None, int, RandomState or Generator, default=None
+    random_state : int, RandomState instance, Generator or None, default=None
         Seed. Replicates do not depend on `n_jobs`.
     n_jobs : int or None, default=None
         Number of threads; -1 is one a processor.
@@ -145,7 +145,7 @@ def bootstrap_test(
         Without the rows where they are needed, for models of different data or kinds, for one that
         is not larger, and for models with a `prior`.
     TypeError
-        For what is no mixed model, and posteriors.
+        If a model is not a mixed model, or is a posterior.
 
     See Also
     --------

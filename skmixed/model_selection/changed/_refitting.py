@@ -30,8 +30,8 @@ def refit(
     Parameters
     ----------
     model : estimator
-        A fitted mixed model of any kind. It stays as it is.
-    y : array-like of shape (n,)
+        A fitted mixed model of any kind; it is left unchanged.
+    y : array-like of shape (n_samples,)
         The other response.
     X, sample_weight, groups : array-like
         The rows of the fit, as given to `fit`, which a model does not keep; of a model by a whole
@@ -41,14 +41,14 @@ def refit(
     Returns
     -------
     estimator
-        A new one of the same class, fitted.
+        A new fitted estimator of the same class.
 
     Raises
     ------
     ValueError
         Without X, for other rows than those of the fit, and for what `fit` refuses as y.
     TypeError
-        For what is no mixed model.
+        If `model` is not a mixed model.
 
     See Also
     --------

@@ -73,7 +73,7 @@ def all_fits(
         it, or of coefficients of a curve within a fifth of what they are.
     X, y, sample_weight, groups : array-like, default=None
         The rows of the fit, as given to `fit`, of generalized and nonlinear models.
-    random_state : None, int, RandomState or Generator, default=0
+    random_state : int, RandomState instance, Generator or None, default=0
         Seed of the starts.
 
     Returns
@@ -89,7 +89,7 @@ def all_fits(
         Without the rows where they are needed, and if the fit left no residual or its likelihood
         has no maximum.
     TypeError
-        For what is no mixed model, and posteriors.
+        If a model is not a mixed model, or is a posterior.
 
     See Also
     --------

@@ -149,7 +149,7 @@ def step(
         For an unknown direction, forward without `scope` or rows, terms to keep that are not there,
         and as in `drop1`.
     TypeError
-        For nonlinear models and posteriors.
+        If the model is nonlinear or a posterior.
 
     See Also
     --------

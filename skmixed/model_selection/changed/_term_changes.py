@@ -62,7 +62,7 @@ def drop1(
         F tests, or likelihood ratios of fits by maximum likelihood. "auto" is "f" for linear
         models, and "lrt" for generalized ones, which have no F test.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-        Where denominator degrees of freedom of F come from, as in
+        Method for the denominator degrees of freedom of F tests, as in
         `skmixed.inference.coefficient_table`.
     X, y, sample_weight, groups : array-like, default=None
         The rows of the fit, as given to `fit`, which generalized models are refitted to and do not
@@ -81,7 +81,7 @@ def drop1(
         For terms that are not there or within others, for test="f" of a generalized model, one
         with a `prior`, and a generalized one without rows.
     TypeError
-        For nonlinear models and posteriors.
+        If the model is nonlinear or a posterior.
 
     See Also
     --------
@@ -194,7 +194,7 @@ def add1(
     test : {"auto", "f", "lrt"}, default="auto"
         As in `drop1`. Random terms are tested by likelihood ratios always.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-        Where denominator degrees of freedom of F come from, as in
+        Method for the denominator degrees of freedom of F tests, as in
         `skmixed.inference.coefficient_table`.
     X, y, sample_weight, groups : array-like
         The rows of the fit, which have the columns of the further terms: the data frame of a whole
@@ -212,7 +212,7 @@ def add1(
         Without rows, for a scope without a further term or with ones of both kinds, for columns
         that have missing values in rows of the fit, and as in `drop1`.
     TypeError
-        For nonlinear models and posteriors.
+        If the model is nonlinear or a posterior.
 
     See Also
     --------

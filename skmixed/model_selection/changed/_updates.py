@@ -57,21 +57,21 @@ def update(
     Parameters
     ----------
     model : estimator
-        A fitted mixed model of any kind. It stays as it is.
+        A fitted mixed model of any kind; it is left unchanged.
     formula : str or None, default=None
         What changes, as in R's ``update``: a dot stands for what was on that side, so that
         ``". ~ . - x + (1 | g)"`` takes a term out and adds another, and ``"log(.) ~ ."`` has
         another response. A side without ``~`` is the right one. None changes nothing.
-    data : array-like or data frame of shape (n, n_features), default=None
+    data : array-like or data frame of shape (n_samples, n_features), default=None
         The rows, which a model does not keep: the data frame given to `lmer`, `glmer`, `clmm` or
         `nlmer`, or X as given to `fit`. None will do where `method`, or how it is searched, is all
         that changes of a linear model: that needs cross-products alone.
-    y : array-like of shape (n,), default=None
+    y : array-like of shape (n_samples,), default=None
         The response, of a model by `fit`.
-    sample_weight : array-like of shape (n,) or str, default=None
+    sample_weight : array-like of shape (n_samples,) or str, default=None
         Weights, if the model had any; for a model by a whole formula what is ``weights`` there.
     groups : array-like, default=None
-        Labels, if they were given as `groups` to `fit`.
+        Group labels, if `fit` was given `groups`.
     na_action : {"drop", "raise"}, default="drop"
         What becomes of incomplete rows of a model by a whole formula.
     **params
@@ -81,7 +81,7 @@ def update(
     Returns
     -------
     estimator
-        A new one of the same class, fitted.
+        A new fitted estimator of the same class.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def update(
     TypeError
         For what is no mixed model, for unknown parameters, and a formula of a nonlinear model.
     FormulaSyntaxError
-        If the formula cannot be read.
+        If the formula cannot be parsed.
 
     See Also
     --------
