@@ -22,47 +22,50 @@ _INVERSE_MATRICES = 3  # of the size of K at a time: the precision, its factor, 
 
 
 class Relationship:
-    """Known covariance between the levels of a grouping factor, up to one variance.
+    """Known covariance between the levels of a grouping factor, up to a variance.
 
-    ``b ~ N(0, sigma_b^2 K)``: effects of relatives, species or places resemble each other as K
-    says, and `MixedLinearRegressor` estimates ``sigma_b^2``. Levels of K without rows get effects
-    from those that have some.
+    For random effects ``b ~ N(0, sigma_b^2 K)`` of relatives, species or places that resemble each
+    other according to K: the animal model, phylogenetic and spatial models. `MixedLinearRegressor`
+    and the generalized estimators take it as `relationship` and estimate ``sigma_b^2``; levels of K
+    without rows are predicted from related ones. :doc:`Related levels </guide/related_levels>`
+    shows how.
 
     Parameters
     ----------
-    matrix : data frame, ndarray or sparse matrix of shape (n_samples, n)
-        K: symmetric and positive semidefinite, such as a numerator relationship, a genomic kinship
-        or a correlation by distance. The labels of a data frame are those of its rows.
-    labels : array-like of shape (n_samples,), default=None
-        Labels of the levels, as the grouping column has them, for a matrix without.
+    matrix : data frame, ndarray or sparse matrix of shape (n_levels, n_levels)
+        K, symmetric and positive semidefinite, such as a numerator relationship, a genomic kinship
+        or a spatial correlation matrix. A data frame supplies the labels by its index.
+    labels : array-like of shape (n_levels,), default=None
+        Labels of the levels, as in the grouping column, for a matrix without labels.
     precision : bool, default=False
-        Whether `matrix` is the inverse of K, which is inverted densely.
+        Whether `matrix` is the inverse of K, to be inverted densely.
     scale : bool, default=False
-        Divide K by the mean of its diagonal, so that ``sigma_b^2`` is the variance of a typical
-        level.
+        Whether to divide K by the mean of its diagonal, so that ``sigma_b^2`` is the variance of a
+        typical level.
 
     Attributes
     ----------
-    labels : ndarray of shape (n_samples,)
+    labels : ndarray of shape (n_levels,)
         Labels of the levels, sorted.
-    matrix : ndarray of shape (n_samples, n)
-        K in this order; it cannot be written to.
+    matrix : ndarray of shape (n_levels, n_levels)
+        K in this order, read-only.
 
     Raises
     ------
     ValueError
-        If the matrix is zero or not square, symmetric and finite, its precision is singular, or
-        labels are missing, repeated or of another number.
+        If the matrix is zero, not square, not symmetric or not finite, a precision is singular, or
+        labels are missing, repeated or of the wrong number.
     MemoryError
-        If a sparse precision is too large to be inverted in this machine.
+        If a sparse precision is too large to invert in memory.
 
     See Also
     --------
-    MixedLinearRegressor : Takes these as ``relationship={"animal": Relationship(...)}``.
+    MixedLinearRegressor : Takes it as ``relationship={"animal": Relationship(...)}``.
+    skmixed.model_selection.profile_range : Estimate the range of a Matern correlation.
 
     Notes
     -----
-    Clones of an estimator share it: nothing is copied.
+    Clones of an estimator share it without copying.
 
     References
     ----------
@@ -120,25 +123,26 @@ class Relationship:
     def from_pedigree(
         cls, pedigree: Any, *, animal: str = "animal", sire: str = "sire", dam: str = "dam"
     ) -> Self:
-        """Make the additive relationships of animals from their parents.
+        """Make the additive relationship matrix of a pedigree.
 
         Parameters
         ----------
-        pedigree : data frame of shape (n_samples, n_columns)
-            One row an animal, with its parents or nothing. Parents without a row of their own are
-            founders, who are not related to each other. Inbreeding is taken into account.
+        pedigree : data frame of shape (n_animals, n_columns)
+            One row per animal, with its parents or missing values. Parents without a row of their
+            own are unrelated founders. Inbreeding is taken into account.
         animal, sire, dam : str
             Names of the columns.
 
         Returns
         -------
         Relationship
-            Twice the coefficients of kinship, among all animals and parents.
+            Numerator relationship matrix (twice the kinship coefficients) of all animals and
+            parents.
 
         Raises
         ------
         ValueError
-            For an animal that occurs twice, or is an ancestor of its own.
+            If an animal occurs twice or is its own ancestor.
 
         Examples
         --------
@@ -161,24 +165,25 @@ class Relationship:
 
     @classmethod
     def from_newick(cls, tree: str, *, scale: bool = True) -> Self:
-        """Make the covariance of species from a phylogeny with branch lengths.
+        """Make the phylogenetic covariance matrix of a tree with branch lengths.
 
         Parameters
         ----------
         tree : str
-            In Newick's format, ``"((a:1,b:1):2,c:3);"``.
+            Tree in Newick format, ``"((a:1,b:1):2,c:3);"``.
         scale : bool, default=True
-            Divide by the mean distance of a species from the root.
+            Whether to divide by the mean distance of the species from the root.
 
         Returns
         -------
         Relationship
-            Of Brownian motion along the branches: the length that two species share.
+            Covariance under Brownian motion along the branches: the branch length that two species
+            share.
 
         Raises
         ------
         ValueError
-            If the tree cannot be read, or a branch has no length.
+            If the tree cannot be parsed, or a branch has no length.
 
         Examples
         --------
@@ -196,31 +201,30 @@ class Relationship:
     def matern(
         cls, coordinates: Any, range: float, *, smoothness: float = 1.5, labels: Any = None
     ) -> Self:
-        """Make the Matern correlation of places.
+        """Make the Matern correlation matrix of a set of places.
 
         Parameters
         ----------
-        coordinates : data frame or array-like of shape (n_samples, n_dimensions)
-            Coordinates of every place, a row each; the labels of a data frame are its index. Rows
-            and columns of a lattice are coordinates too.
+        coordinates : array-like of shape (n_places, n_dimensions)
+            Coordinates of the places, a row each, such as rows and columns of a field trial. A data
+            frame supplies the labels by its index.
         range : float
-            Distance by which the correlation falls, in units of the coordinates: the length scale
-            of scikit-learn's kernel.
+            Length scale of the correlation, in units of the coordinates, as in scikit-learn's
+            kernel.
         smoothness : float, default=1.5
-            0.5 is the exponential correlation; a large one is nearly a Gaussian.
-        labels : array-like of shape (n_samples,), default=None
-            Labels of the places, for coordinates without.
+            Smoothness nu: 0.5 is the exponential correlation, large values approach the Gaussian.
+        labels : array-like of shape (n_places,), default=None
+            Labels of the places, for coordinates without labels.
 
         Returns
         -------
         Relationship
-            Correlations of all places.
+            Correlation matrix of the places.
 
         Raises
         ------
         ValueError
-            For a range or smoothness that is not positive and finite, and coordinates that are not
-            finite.
+            If the range or smoothness is not positive and finite, or coordinates are not finite.
 
         Examples
         --------
@@ -244,6 +248,8 @@ class Relationship:
         Returns
         -------
         DataFrame of shape (n_samples, n)
+            K with its labels.
+        DataFrame of shape (n_levels, n_levels)
             K with its labels.
 
         Examples

@@ -139,8 +139,7 @@ class BLUPEncoder(TransformerMixin, FittedEstimator[EncoderState]):
     --------
     MixedLinearRegressor : The mixed model as a regressor.
     MixedEffectsRegressor : Any regressor combined with random effects.
-    sklearn.preprocessing.TargetEncoder : Empirical-Bayes shrinkage label by label, without
-    adjustment.
+    sklearn.preprocessing.TargetEncoder : Shrinkage label by label, without adjustment.
 
     Notes
     -----

@@ -122,56 +122,67 @@ def lmer(
 ) -> MixedLinearRegressor:
     """Fit a linear mixed model from an lme4 formula and a data frame.
 
+    The counterpart of R's ``lmer``; it returns a fitted `MixedLinearRegressor`, to which the
+    functions of `skmixed.inference` apply. For use within scikit-learn's pipelines and
+    cross-validation, take the estimator itself. :doc:`Coming from lme4 </coming_from/lme4>`
+    compares the two.
+
     Parameters
     ----------
     formula : str
-        Such as ``"extro ~ open + agree + (1 + open | school/class)"``. Without a bar it is an
-        ordinary linear model.
+        Model formula, such as ``"extro ~ open + agree + (1 + open | school/class)"``. Without a
+        random-effects term it is an ordinary linear model.
     data : data frame
         A pandas, polars or pyarrow data frame, or any other that narwhals supports.
     reml : bool, default=True
-        Restricted instead of full maximum likelihood.
+        Whether to use restricted (REML) rather than full maximum likelihood.
     weights : str or array-like of shape (n_samples,), default=None
-        Prior weights as in R: the residual variance of a row is sigma^2 / weight. A string is an
-        expression in the columns. Rows of known variances ``v`` have weights ``"1 / v"`` and
+        Prior weights, as in R: the residual variance of a row is sigma^2 / weight. A string is an
+        expression in the columns. For rows with known variances ``v``, use ``"1 / v"`` and
         ``residual_variance=1``.
     residual : str or None, default=None
         Correlation and variances of the residuals, as in `MixedLinearRegressor`:
-        ``"ar1(visit | subject)"``, ``"us(visit | subject)"``, ``"var(sex)"``. In the formula
-        itself ``us(visit | subject)`` is a random term, as in lme4.
+        ``"ar1(visit | subject)"``, ``"us(visit | subject)"``, ``"var(sex)"``. Within the formula,
+        ``us(visit | subject)`` is a random-effects term, as in lme4.
     na_action : {"drop", "exclude", "raise"}, default="drop"
         Treatment of rows with missing values: "drop" omits them and counts them in ``n_dropped_``;
         "exclude" also omits them, but pads predictions, `skmixed.inference.residuals` and other
         row-wise results with NaN; "raise" is an error.
     context : dict of str to object, default=None
-        User-defined functions and values that `formula` and `weights` may refer to, as in `lmer`.
+        User-defined functions and values that `formula` and `weights` may refer to: ``{"f": f}``
+        for ``f(x)``. Without it, both may contain only columns, numbers, text, operators and known
+        functions, so that those from untrusted sources run no code
+        (:doc:`security </guide/security>`).
     **params
         Further parameters of `MixedLinearRegressor`.
 
     Returns
     -------
     MixedLinearRegressor
-        Fitted, with attributes ``formula_`` and ``n_dropped_``. Its `predict` takes data frames
-        that have the columns of the right-hand side.
+        Fitted estimator, with the additional attributes ``formula_`` and ``n_dropped_``. Its
+        `predict` takes data frames with the columns of the right-hand side.
 
     Raises
     ------
     FormulaSyntaxError
         If the formula cannot be parsed; the message points at the position.
     TypeError
-        For parameters that the formula or `reml` decides, and data that is no data frame.
+        If a parameter is given that the formula or `reml` already determines, or `data` is not a
+        data frame.
     ValueError
-        For a formula without a response, columns that are not there, what formulas may not hold,
-        and, with na_action="raise", missing values.
+        If the formula has no response or contains what formulas may not contain, a column does not
+        exist, or, with na_action="raise", values are missing.
 
     Warns
     -----
     UserWarning
-        If a ``.`` stands for a grouping column, too, as it does in R.
+        If ``.`` includes a grouping column, as it does in R.
 
     See Also
     --------
-    MixedLinearRegressor : The estimator behind it.
+    MixedLinearRegressor : The estimator it fits.
+    glmer : Generalized linear mixed models.
+    skmixed.inference.coefficient_table : Coefficients with standard errors and tests.
 
     Examples
     --------
@@ -207,26 +218,30 @@ def glmer(
 ) -> MixedGeneralizedRegressor:
     """Fit a generalized linear mixed model from an lme4 formula and a data frame.
 
+    The counterpart of R's ``glmer``, for counts, rates, proportions and binary outcomes; it returns
+    a fitted `MixedGeneralizedRegressor`.
+
     Parameters
     ----------
     formula : str
-        Such as ``"cbind(ill, size - ill) ~ period + (1 | herd)"``. The response is one column or
-        expression, ``cbind(hits, misses)``, or, with `weights`, a share of so many trials. Of two
-        labels the second is a hit, in the order of a categorical column or sorted, as in R.
+        Model formula, such as ``"cbind(ill, size - ill) ~ period + (1 | herd)"``. The response is a
+        column or expression, ``cbind(successes, failures)``, or, with `weights`, a proportion of so
+        many trials. Of two labels, the second is the success, in the order of a categorical column
+        or else sorted, as in R.
     data : data frame
         A pandas, polars or pyarrow data frame, or any other that narwhals supports.
     family : {"binomial", "poisson", "gamma", "negative_binomial"}, default="binomial"
         Distribution of the response, as in `MixedGeneralizedRegressor`.
     link : {"auto", "log", "logit", "probit", "cloglog"}, default="auto"
-        Link of the mean.
+        Link function, as in `MixedGeneralizedRegressor`.
     weights : str or array-like of shape (n_samples,), default=None
-        Weights of the log densities as in R: numbers of trials, for shares. A string is an
-        expression in the columns.
+        Weights of the log-densities, as in R: for proportions, the numbers of trials. A string is
+        an expression in the columns.
     exposure : str, default=None
-        Column that the mean is proportional to; the same as ``offset(log(...))``.
+        Exposure column, to which the mean is proportional; equivalent to ``offset(log(...))``.
     quadrature : int, default=1
-        Nodes of the quadrature for every random column, lme4's ``nAGQ``; 1 is Laplace's
-        approximation.
+        Number of adaptive Gauss-Hermite quadrature nodes per random effect, lme4's ``nAGQ``; 1 is
+        the Laplace approximation.
     na_action : {"drop", "exclude", "raise"}, default="drop"
         Treatment of rows with missing values: "drop" omits them and counts them in ``n_dropped_``;
         "exclude" also omits them, but pads predictions, `skmixed.inference.residuals` and other
@@ -239,8 +254,8 @@ def glmer(
     Returns
     -------
     MixedGeneralizedRegressor
-        Fitted, with attributes ``formula_`` and ``n_dropped_``. Its `predict` takes data frames
-        that have the columns of the right-hand side, and that of exposures.
+        Fitted estimator, with the additional attributes ``formula_`` and ``n_dropped_``. Its
+        `predict` takes data frames with the columns of the right-hand side and the exposure.
 
     Raises
     ------
@@ -249,18 +264,19 @@ def glmer(
     TypeError
         If a parameter is given that the formula already determines, or `data` is not a data frame.
     ValueError
-        As in `lmer` and `MixedGeneralizedRegressor.fit`; for ``cbind`` of another family than
-        binomial, of other than two columns, or of negative numbers; for other than two labels.
+        As in `lmer` and `MixedGeneralizedRegressor.fit`; if ``cbind`` is used with a family other
+        than binomial, without exactly two columns or with negative numbers; and if there are not
+        exactly two labels.
 
     See Also
     --------
-    MixedGeneralizedRegressor : The estimator behind it.
+    MixedGeneralizedRegressor : The estimator it fits.
     MixedClassifier : Two classes, with the methods of a classifier.
     lmer : Normal responses.
 
     Notes
     -----
-    Predictions are averaged over what is not known of the random effects; give
+    Predictions are averaged over the uncertain random effects (marginal predictions); pass
     ``averaging="plug-in"`` for those of R.
 
     Examples
@@ -299,22 +315,26 @@ def clmm(
 ) -> OrdinalMixedClassifier:
     """Fit a cumulative link mixed model from a formula and a data frame.
 
+    The counterpart of ``clmm`` in R's ordinal, for ordered categories such as ratings; it returns a
+    fitted `OrdinalMixedClassifier`.
+
     Parameters
     ----------
     formula : str
-        Such as ``"rating ~ temp + contact + (1 | judge)"``. The response is a column of categories,
-        whose order is that of an ordered categorical or an Enum, of numbers, or the one that
-        ``categories=[...]`` says, or a numeric expression. R's ``factor(...)`` and ``ordered(...)``
-        around it say nothing more.
+        Model formula, such as ``"rating ~ temp + contact + (1 | judge)"``. The response is a column
+        of categories or a numeric expression. Categories have the order of an ordered categorical
+        or an Enum, of numbers, or of ``categories=[...]``. Wrapping it in R's ``factor(...)`` or
+        ``ordered(...)`` has no effect.
     data : data frame
         A pandas, polars or pyarrow data frame, or any other that narwhals supports.
     link : {"logit", "probit", "cloglog"}, default="logit"
-        Link of the cumulative probabilities.
+        Link function of the cumulative probabilities, as in `OrdinalMixedClassifier`.
     weights : str or array-like of shape (n_samples,), default=None
-        Numbers of rows that each row stands for. A string is an expression in the columns.
+        Frequency weights: the number of rows that each row counts as. A string is an expression in
+        the columns.
     quadrature : int, default=1
-        Nodes of the quadrature for every random column, ordinal's ``nAGQ``; 1 is Laplace's
-        approximation.
+        Number of adaptive Gauss-Hermite quadrature nodes per random effect, ordinal's ``nAGQ``; 1
+        is the Laplace approximation.
     na_action : {"drop", "exclude", "raise"}, default="drop"
         Treatment of rows with missing values: "drop" omits them and counts them in ``n_dropped_``;
         "exclude" also omits them, but pads predictions, `skmixed.inference.residuals` and other
@@ -327,8 +347,8 @@ def clmm(
     Returns
     -------
     OrdinalMixedClassifier
-        Fitted, with attributes ``formula_`` and ``n_dropped_``. Its `predict` takes data frames
-        that have the columns of the right-hand side.
+        Fitted estimator, with the additional attributes ``formula_`` and ``n_dropped_``. Its
+        `predict` takes data frames with the columns of the right-hand side.
 
     Raises
     ------
@@ -346,13 +366,13 @@ def clmm(
 
     See Also
     --------
-    OrdinalMixedClassifier : The estimator behind it.
-    skmixed.inference.proportional_odds : Whether every threshold has the same coefficients.
+    OrdinalMixedClassifier : The estimator it fits.
+    skmixed.inference.proportional_odds : Test whether coefficients are equal at all thresholds.
 
     Notes
     -----
-    The thresholds are "flexible", as R calls them. The link "cloglog" is that of ``clm``; ``clmm``
-    of ordinal 2022.11-16 has it under the name "loglog".
+    The thresholds are unstructured, "flexible" in R. The "cloglog" link is that of ``clm``;
+    ``clmm`` of ordinal 2022.11-16 calls it "loglog".
 
     Examples
     --------
@@ -384,56 +404,59 @@ def nlmer(
     context: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> MixedNonlinearRegressor:
-    """Fit a nonlinear mixed model from a formula of three parts and a data frame.
+    """Fit a nonlinear mixed model from a three-part formula and a data frame.
+
+    The counterpart of R's ``nlmer``, for growth, dose-response and other parametric curves; it
+    returns a fitted `MixedNonlinearRegressor`.
 
     Parameters
     ----------
     formula : str
         Response, curve and random effects, as in lme4:
-        ``"height ~ SSasymp(age, Asym, R0, lrc) ~ Asym | Seed"``. The curve is one that is known by
-        name, R's or this package's, called with its columns and the names of its parameters, or a
-        function in `context`, called likewise; names in `start` are then parameters, the others
-        columns. Without random effects, ``~ 1``, it is nonlinear least squares.
+        ``"height ~ SSasymp(age, Asym, R0, lrc) ~ Asym | Seed"``. The curve is a named one, R's or
+        this package's, called with its columns and the names of its parameters, or a function in
+        `context`, of whose arguments those in `start` are parameters and the others columns.
+        Without random effects, ``~ 1``, it is nonlinear least squares.
     data : data frame
         A pandas, polars or pyarrow data frame, or any other that narwhals supports.
     start : dict or None, default=None
-        Where the search starts, as in `MixedNonlinearRegressor`; known curves start themselves.
+        Starting values, as in `MixedNonlinearRegressor`; named curves need none.
     fixed : dict or None, default=None
-        Formulas of parameters, ``{"Asym": "1 + treatment"}``.
+        Fixed-effects formulas of parameters, ``{"Asym": "1 + treatment"}``.
     weights : str or array-like of shape (n_samples,), default=None
-        Prior weights as in R: the residual variance of a row is sigma^2 / weight. A string is an
+        Prior weights, as in R: the residual variance of a row is sigma^2 / weight. A string is an
         expression in the columns.
     residual : str or None, default=None
-        Variances of the residuals, as in `MixedNonlinearRegressor`: ``"var(sex)"``, ``"power(x)"``.
+        Residual variances, as in `MixedNonlinearRegressor`: ``"var(sex)"``, ``"power(x)"``.
     na_action : {"drop", "exclude", "raise"}, default="drop"
         Treatment of rows with missing values: "drop" omits them and counts them in ``n_dropped_``;
         "exclude" also omits them, but pads predictions, `skmixed.inference.residuals` and other
         row-wise results with NaN; "raise" is an error.
     context : dict of str to object, default=None
-        User-defined functions and values that `formula` and `weights` may refer to, as in `lmer`.
+        User-defined functions and values that `formula` and `fixed` may refer to, as in `lmer`.
     **params
         Further parameters of `MixedNonlinearRegressor`.
 
     Returns
     -------
     MixedNonlinearRegressor
-        Fitted, with attributes ``formula_`` and ``n_dropped_``. Its `predict` takes data frames
-        that have the columns of the curve, of formulas and of groups.
+        Fitted estimator, with the additional attributes ``formula_`` and ``n_dropped_``. Its
+        `predict` takes data frames with the columns of the curve, the formulas and the groups.
 
     Raises
     ------
     FormulaSyntaxError
-        If a part of the formula cannot be read.
+        If a part of the formula cannot be parsed.
     TypeError
         If a parameter is given that the formula already determines, or `data` is not a data frame.
     ValueError
-        For a formula of other than three parts, an unknown curve, and as in
+        If the formula does not have three parts or the curve is unknown, and as in
         `MixedNonlinearRegressor.fit`.
 
     See Also
     --------
-    MixedNonlinearRegressor : The estimator behind it.
-    lmer : Lines instead of curves.
+    MixedNonlinearRegressor : The estimator it fits.
+    lmer : Linear mixed models.
 
     Examples
     --------

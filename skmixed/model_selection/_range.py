@@ -22,23 +22,23 @@ _BEYOND = 4.0  # times the largest distance: correlations beyond are those of a 
 
 @dataclass(frozen=True, eq=False)
 class RangeProfile:
-    """Likelihoods of a model by the range of a correlation.
+    """Profile likelihood of the range of a spatial correlation.
 
     Parameters
     ----------
     range : float
-        The range with the highest likelihood, in units of the coordinates.
+        Maximum-likelihood estimate of the range, in units of the coordinates.
     interval : tuple of float
-        Ranges between which the likelihood is not much lower; 0 or infinity where it does not fall
-        so far within those that were tried.
+        Confidence limits of the range; 0 or infinity where the likelihood does not fall far enough
+        within the ranges searched.
     table : DataFrame of shape (n_ranges, 2)
-        Columns range and criterion, -2 log-likelihood, restricted if the model's is.
+        Columns "range" and "criterion", -2 log-likelihood, restricted if that of the model is.
     estimator : MixedLinearRegressor
-        Fitted at the best range.
+        Model fitted at the estimated range.
 
     See Also
     --------
-    profile_range : What makes it.
+    profile_range : Returns it.
 
     Examples
     --------
@@ -80,45 +80,45 @@ def profile_range(
     Parameters
     ----------
     model : MixedLinearRegressor
-        With a random intercept of `factor`; it is cloned, and given its relationship.
+        Unfitted model with a random intercept of `factor`; it is cloned and given the relationship.
     X : array-like or data frame of shape (n_samples, n_features)
         Training data, as for its `fit`.
     y : array-like of shape (n_samples,)
         Response.
     coordinates : DataFrame of shape (n_places, n_dimensions)
-        Coordinates of the levels of `factor`, which are its index.
+        Coordinates of the places, indexed by the levels of `factor`.
     factor : str
         Grouping column of the places.
     smoothness : float, default=1.5
-        Of the correlation, as in `Relationship.matern`.
-    limits : tuple of two float, default=None
-        Ranges to search; None is from half of the smallest to four times the largest distance.
+        Smoothness of the correlation, as in `Relationship.matern`.
+    limits : tuple of two floats, default=None
+        Ranges to search between; None for half of the smallest to four times the largest distance.
     level : float, default=0.95
-        Confidence of the interval, between 0 and 1.
+        Confidence level of the interval, between 0 and 1.
     sample_weight : array-like of shape (n_samples,), default=None
         Sample weights.
     groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
-        Labels, if they are no columns of X.
+        Group labels, if they are not columns of X.
 
     Returns
     -------
     RangeProfile
-        The range, its interval, and the model at it.
+        Range, its confidence interval, and the model fitted at it.
 
     Raises
     ------
     ValueError
-        For limits that are not positive and in order, and as `fit` and `Relationship` do.
+        If `limits` are not positive and increasing, and as in `fit` and `Relationship`.
 
     See Also
     --------
-    skmixed.Relationship.matern : The correlation at one range.
+    skmixed.Relationship.matern : The correlation at a given range.
 
     Notes
     -----
-    The rows are read and summed once; every range takes an eigendecomposition and a search for the
-    variances. The interval holds the ranges whose deviance is above the lowest by no more than the
-    quantile of chi-squared with one degree of freedom.
+    The rows are read and summed once; each range takes an eigendecomposition and an optimisation of
+    the variances. The confidence interval comprises the ranges whose deviance exceeds the minimum
+    by at most a quantile of the chi-squared distribution with one degree of freedom.
 
     Examples
     --------

@@ -52,31 +52,35 @@ class ChosenState(LinearState):
 
 
 class MixedLinearRegressorCV(BaseMixedRegressor):
-    """Linear mixed-effects model whose random part is chosen by cross-validation.
+    """Linear mixed model with random effects chosen by cross-validation.
 
-    It is to `MixedLinearRegressor` what `sklearn.linear_model.RidgeCV` is to `Ridge`: the rows are
-    summed once, every training set is the whole less its test rows, and the folds and candidates
-    cost little more than their optimisations. The candidate of the best mean score is fitted to
-    all rows.
+    Compares candidate random-effects terms by their predictions for held-out rows or groups, as
+    `sklearn.linear_model.RidgeCV` does for penalties. The rows are summed once, and each training
+    set is the total minus its test rows, so that folds and candidates cost little more than their
+    optimisations: far less than refits by `GridSearchCV`. The candidate with the best mean score is
+    refitted to all rows. For tests instead of predictive scores, take `skmixed.inference.ranova`.
+    :doc:`Cross-validation </guide/cross_validation>` says which folds answer which question.
 
     Parameters
     ----------
     random : str, dict, None, or list of these, default=None
-        The candidates, each as in `MixedLinearRegressor`; ties go to the one that comes first. A
-        column of X that one of them names as a grouping column is one for all.
+        Candidates, each as in `MixedLinearRegressor`; ties go to the first. A column that any
+        candidate names as a grouping column is one for all candidates.
     cv : None, int, splitter or iterable of pairs, default=None
-        The folds, as in scikit-learn; 5 if None. A splitter that needs groups gets the coarsest
-        grouping column of the first candidate: `GroupKFold` chooses for new groups, `KFold` or
-        `WithinGroupKFold` for known ones.
+        Folds, as in scikit-learn; None for 5-fold. A splitter that needs groups gets the coarsest
+        grouping column of the first candidate: `GroupKFold` selects for predicting new groups,
+        `KFold` or `WithinGroupKFold` for known ones.
     scoring : None, str or callable, default=None
-        As in scikit-learn; R^2 if None.
+        Scorer, as in scikit-learn; None for R^2.
     fixed : str or None, default=None
-        As in `MixedLinearRegressor`, as are all the following.
+        Right-hand side of a formula for the fixed effects, ``"open + agree * x"``; X must then be a
+        data frame (requires the extra ``formula``). If None, every column of X that is not a
+        grouping column is a fixed effect.
     context : dict of str to object, default=None
-        Functions and values of your own that formulas may name; without it text from strangers
-        runs no code.
+        User-defined functions and values that `fixed` and `random` may refer to. Without it,
+        formulas from untrusted sources run no code (:doc:`security </guide/security>`).
     group_features : str, int, list of str or int, or None, default=None
-        Columns of X that are grouping columns.
+        Grouping columns of X, by name or position, in addition to those named in `random`.
     covariance : str or dict, default="unstructured"
         Covariance structure of the random effects of each term: "unstructured", "diagonal",
         "identity", "cs" (compound symmetry), "homcs", "ar1", "hetar1", "toep" (Toeplitz),
@@ -86,51 +90,59 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
     method : {"reml", "ml"}, default="reml"
         Restricted (REML) or full (ML) maximum likelihood.
     prior : {"wishart"}, distribution, dict or None, default=None
-        Distributions of the covariances of random effects, which keep them from being singular.
+        Prior on the random-effects covariance matrices that keeps the fits from being singular, as
+        in `MixedLinearRegressor`.
     fit_intercept : bool, default=True
         Whether to include a fixed intercept. If `fixed` is a formula, the formula decides:
         ``"0 + x"`` has none.
     weighting : {"frequency", "precision"}, default="frequency"
-        What `sample_weight` means. The scores are weighted as well, as in `GridSearchCV`.
+        Meaning of `sample_weight`: a row of weight w counts as w rows ("frequency"), as in
+        scikit-learn, or has residual variance sigma^2 / w ("precision"), as with lme4's
+        ``weights``. Scores are weighted too, as in `GridSearchCV`.
     handle_unknown : {"population", "error", "nan"}, default="population"
-        What a row of an unknown level gets in predictions, those that are scored among them.
+        How to predict rows whose level of a grouping factor is missing or was not seen in `fit`,
+        including those that are scored: without a random effect of that factor ("population"), with
+        an error, or as NaN.
     solver : {"auto", "newton", "em", "iterative"} or IterativeSolver, default="auto"
-        Search for the optimum.
+        Optimiser, as in `MixedLinearRegressor`.
     max_iter : int or None, default=None
-        Most evaluations of the criterion, or steps.
+        Maximum number of criterion evaluations, or of EM steps; None for 200 and 2,000.
     tol : float, default=1e-8
         Convergence tolerance on the decrease of the criterion.
     n_jobs : int or None, default=None
         Number of folds fitted in parallel by joblib; None means 1, -1 all processors.
     verbose : int, default=0
-        Show a bar over the folds and print a line an iteration of the last fit if 1 or more.
+        If 1 or more, show a progress bar over the folds and print a line per iteration of the final
+        fit.
 
     Attributes
     ----------
     random_ : str, dict or None
-        The candidate chosen.
+        Chosen candidate.
     best_index_ : int
-        Its place among the candidates.
+        Index of the chosen candidate.
     best_score_ : float
-        Its mean score over the folds.
+        Mean cross-validated score of the chosen candidate.
     cv_results_ : dict of str to ndarray or list
-        A line a candidate, as in `sklearn.model_selection.GridSearchCV`: "params",
-        "split0_test_score" and so on, "mean_test_score", "std_test_score", "rank_test_score".
+        Scores of the candidates, an entry each, as in `sklearn.model_selection.GridSearchCV`:
+        "params", "split0_test_score" and so on, "mean_test_score", "std_test_score" and
+        "rank_test_score".
     n_splits_ : int
         Number of folds.
     coef_, intercept_, random_effects_, ...
-        Those of `MixedLinearRegressor`, of the candidate chosen.
+        As in `MixedLinearRegressor`, for the chosen candidate.
 
     See Also
     --------
-    MixedLinearRegressor : One random part.
-    cross_validate : Scores of any one model.
-    sklearn.model_selection.GridSearchCV : A search over any parameters, by refits.
+    MixedLinearRegressor : Fit given random effects.
+    skmixed.inference.ranova : Test random-effects terms by likelihood ratios.
+    cross_validate : Score a single model.
+    sklearn.model_selection.GridSearchCV : Search over any parameters, by refitting.
 
     Notes
     -----
-    With formulas that learn categories or transforms from their rows, and with weights of zero,
-    every training set is read and fitted anew.
+    If a formula learns categories or transforms from the data, or weights are zero, every training
+    set is read and fitted anew.
 
     Examples
     --------
@@ -201,7 +213,7 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None
     ) -> MixedLinearRegressorCV:
-        """Choose the random part and fit the model.
+        """Choose the random effects and fit the model.
 
         Parameters
         ----------
@@ -213,17 +225,17 @@ class MixedLinearRegressorCV(BaseMixedRegressor):
         sample_weight : array-like of shape (n_samples,), default=None
             Nonnegative weights; rows of weight 0 are ignored.
         groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
-            Labels, one column a grouping factor, for model and splitter.
+            Group labels, one column per grouping factor, for the model and the splitter.
 
         Returns
         -------
         MixedLinearRegressorCV
-            The fitted estimator.
+            Fitted estimator.
 
         Raises
         ------
         ValueError
-            As in `MixedLinearRegressor`, for no candidates, and for scores that are not numbers.
+            As in `MixedLinearRegressor`, if there are no candidates, or if a score is NaN.
         """
         self._validate_params()
         X, y, groups = indexable(X, y, groups)

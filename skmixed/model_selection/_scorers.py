@@ -15,19 +15,20 @@ _SklearnScorer = type(make_scorer(r2_score))
 
 
 class GroupScorer:
-    """A scorer of scikit-learn's kind that also takes `groups`.
+    """Scorer in scikit-learn's sense that also accepts `groups`.
 
-    `make_group_scorer` makes it. Its call is ``scorer(estimator, X, y, groups=None,
-    sample_weight=None)``, and the larger the score the better.
+    Made by `make_group_scorer`. It is called as
+    ``scorer(estimator, X, y, groups=None, sample_weight=None)`` and returns a number that is higher
+    for better predictions.
 
     Parameters
     ----------
     scorer : scorer of scikit-learn
-        What scores the predictions.
+        Scorer of the predictions.
 
     See Also
     --------
-    make_group_scorer : Makes one of a metric or of the name of a scorer.
+    make_group_scorer : Make one from a metric or the name of a scorer.
 
     Examples
     --------
@@ -58,23 +59,23 @@ class GroupScorer:
         return repr(self._scorer).replace("make_scorer", "make_group_scorer", 1)
 
     def set_score_request(self, **requests: bool | str | None) -> GroupScorer:
-        """Set what is asked of scikit-learn's metadata routing.
+        """Set the metadata requests of the scorer.
 
         Parameters
         ----------
         **requests : dict of str to bool, str or None
-            For `groups`, which are requested from the beginning, and `sample_weight`, as in
-            scikit-learn: whether it is handed on, or the name by which it is given.
+            For `groups`, requested by default, and `sample_weight`, as in scikit-learn: whether it
+            is passed, or the alias under which it is given.
 
         Returns
         -------
         GroupScorer
-            This scorer.
+            The scorer itself.
 
         Raises
         ------
         TypeError
-            For metadata of another name.
+            If other metadata are named.
         """
         unknown = sorted(set(requests) - {"groups", "sample_weight"})
         if unknown:
@@ -83,12 +84,12 @@ class GroupScorer:
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Return what is asked of scikit-learn's metadata routing.
+        """Return the metadata requests of the scorer.
 
         Returns
         -------
         MetadataRequest
-            Of the method "score".
+            Requests of the method `score`.
         """
         request = MetadataRequest(owner=self)
         for name, alias in self._requests.items():
@@ -103,22 +104,22 @@ def make_group_scorer(
     greater_is_better: bool = True,
     **kwargs: Any,
 ) -> GroupScorer:
-    """Make a scorer that hands `groups` to the prediction.
+    """Make a scorer that passes `groups` to the predictions.
 
-    It is `sklearn.metrics.make_scorer` for models that are fitted with ``groups=``. Its call is
-    ``scorer(estimator, X, y, groups=None, sample_weight=None)``. In scikit-learn's tools, such as
-    `GridSearchCV`, it works with metadata routing enabled, where it requests groups; the
-    functions of this package call it with groups in any case.
+    The counterpart of `sklearn.metrics.make_scorer` for models fitted with ``groups=``; it is
+    called as ``scorer(estimator, X, y, groups=None, sample_weight=None)``. In scikit-learn's tools,
+    such as `GridSearchCV`, it requires metadata routing to be enabled, and then requests groups;
+    the functions of this package always pass them.
 
     Parameters
     ----------
     score_func : callable or str
-        A metric, ``metric(y_true, y_pred, **kwargs)``; or the name of a scorer of scikit-learn,
-        ``"neg_mean_absolute_error"``; or a scorer that `sklearn.metrics.make_scorer` made.
+        Metric ``metric(y_true, y_pred, **kwargs)``, name of a scikit-learn scorer,
+        ``"neg_mean_absolute_error"``, or scorer made by `sklearn.metrics.make_scorer`.
     response_method : str or tuple of str, default="predict"
-        The method of the estimator whose result is scored.
+        Method of the estimator that returns the predictions to score.
     greater_is_better : bool, default=True
-        Whether a larger value of the metric is a better one; otherwise its sign is turned.
+        Whether a higher value of the metric is better; if False, its sign is flipped.
     **kwargs : dict
         Further arguments of the metric.
 
@@ -130,12 +131,11 @@ def make_group_scorer(
     Raises
     ------
     ValueError
-        For a name that is no scorer, and for further arguments beside a name or a scorer, which
-        is complete.
+        If the name is not that of a scorer, or further arguments are given with a name or a scorer.
 
     See Also
     --------
-    cross_validate : Does without, for scorers by name.
+    cross_validate : Takes scorers by name without this.
     sklearn.metrics.make_scorer : The same without groups.
 
     Examples

@@ -16,36 +16,36 @@ from skmixed.estimators.reading._input_table import read_groups
 
 
 class WithinGroupKFold(BaseCrossValidator):
-    """Split the rows of every group over the folds, as evenly as they go.
+    """K-fold splitter that spreads the rows of every group evenly over the folds.
 
-    The question that these folds answer is how well a model predicts further rows of groups it
-    knows. Every group that has two rows or more is in every training set, and the folds differ by
-    one row at most. A group of one row is in all training sets but one; it is no error.
+    It measures how well a model predicts further rows of groups it knows: every group of two or
+    more rows is in every training set. `sklearn.model_selection.GroupKFold` answers the other
+    question, how well it predicts new groups. Fold sizes differ by at most one row; a group of a
+    single row is absent from one training set.
 
     Parameters
     ----------
     n_splits : int, default=5
-        Number of folds, 2 or more.
+        Number of folds, at least 2.
     shuffle : bool, default=False
-        Whether rows are dealt in random order within their groups. Otherwise they are dealt in
-        the order of the table, like cards: successive rows of a group go to successive folds.
+        Whether to shuffle the rows within each group. Otherwise successive rows of a group go to
+        successive folds.
     random_state : int, RandomState instance or None, default=None
-        Source of the random order if `shuffle` is True.
+        Seed of the shuffling, if `shuffle` is True.
 
     See Also
     --------
-    cross_validate : Chooses it with ``generalize_to="known_groups"``.
-    sklearn.model_selection.GroupKFold : The other question: groups that the model has not seen.
-    sklearn.model_selection.StratifiedKFold : Much the same for the classes of a response, with a
-        warning if one of them has fewer rows than there are folds.
+    cross_validate : Uses it with ``generalize_to="known_groups"``.
+    sklearn.model_selection.GroupKFold : Folds of whole groups.
+    sklearn.model_selection.StratifiedKFold : Similar folds by the classes of the response.
 
     Notes
     -----
-    Groups are sorted by their label, then all rows are dealt in one round, so the cost is that of
-    a sort. Labels may be of any type; missing ones are refused.
+    Rows are sorted by group and dealt to the folds in turn, at the cost of a sort. Labels may be of
+    any type but not missing.
 
-    Where the rows of a group are ordered in time and there are as many as folds, a fold is a point
-    in time for all groups; shuffle then.
+    If the rows of each group are in order of time and there are as many as folds, each fold is one
+    point in time; set shuffle=True then.
 
     Examples
     --------
@@ -70,27 +70,27 @@ class WithinGroupKFold(BaseCrossValidator):
     def split(
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[IntArray, IntArray]]:
-        """Generate the rows of the training and the test part of each fold.
+        """Generate indices to split the data into training and test sets.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n_samples, n_features)
-            Only its length matters.
+            Data, of which only the length is used.
         y : array-like of shape (n_samples,), default=None
-            Not used.
+            Ignored.
         groups : array-like of shape (n_samples,)
-            The label of every row.
+            Group label of each row.
 
         Returns
         -------
         iterator of tuple of ndarray
-            Positions of the training rows and of the test rows.
+            Training and test indices of each fold.
 
         Raises
         ------
         ValueError
-            If `groups` is not there, is not one label a row or has missing labels, and if there
-            are too few rows.
+            If `groups` is missing, has not one label per row or has missing labels, or there are
+            fewer rows than folds.
         """
         return super().split(X, y, groups)
 
@@ -122,11 +122,11 @@ class WithinGroupKFold(BaseCrossValidator):
         Parameters
         ----------
         X : None or array-like, default=None
-            Not used.
+            Ignored.
         y : None or array-like, default=None
-            Not used.
+            Ignored.
         groups : None or array-like, default=None
-            Not used.
+            Ignored.
 
         Returns
         -------

@@ -37,67 +37,68 @@ def cross_validate(
     generalize_to: str | None = None,
     random_state: Any = None,
 ) -> dict[str, Any]:
-    """Cross-validate a model, handing groups to its fit, its predictions and its scores.
+    """Cross-validate a model, passing groups to `fit`, `predict` and `score`.
 
-    It is `sklearn.model_selection.cross_validate`, which hands `groups` to the splitter only, for
-    models that take them as an argument; and it puts a name to the two questions that grouped data
-    allow: how well are further rows of the same groups predicted, and how well are new groups?
+    `sklearn.model_selection.cross_validate` passes `groups` only to the splitter; this function
+    also passes them to models that take them. `generalize_to` answers the two questions that
+    grouped data raise: how well are further rows of known groups predicted, and how well are new
+    groups? :doc:`Cross-validation </guide/cross_validation>` compares them.
 
     Parameters
     ----------
     estimator : estimator
-        To be fitted: a model that takes `groups`, a pipeline that ends in one, a model whose
-        groups are columns of X, or any other.
+        Estimator to fit: one that takes `groups`, a pipeline that ends in one, one whose groups are
+        columns of X, or any other.
     X : array-like or data frame of shape (n_samples, n_features)
-        The columns.
+        Data to fit.
     y : array-like of shape (n_samples,), default=None
         Response.
     groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
-        Labels, one column a grouping factor. They go to the splitter, and to the estimator if it
-        takes groups and does not find those it declares among the columns of X.
+        Group labels, one column per grouping factor, for the splitter and, if it takes groups and
+        does not find those it declares among the columns of X, for the estimator.
     scoring : None, str, callable, list, tuple or dict, default=None
-        As in scikit-learn. A callable of your own gets the groups of the rows it scores if it has
-        a parameter `groups`.
+        Scorer or scorers, as in scikit-learn. A callable that has a parameter `groups` gets the
+        groups of the rows it scores.
     cv : None, int, splitter or iterable of pairs, default=None
-        As in scikit-learn; with `generalize_to` the number of folds, 5 if None. A splitter that
-        needs groups gets them from the columns of X that the model declares if they are given in
-        no other way.
+        Folds, as in scikit-learn; with `generalize_to` the number of folds, None for 5. A splitter
+        that needs groups and is given none gets the grouping columns of X that the model declares.
     n_jobs : int or None, default=None
         Number of folds fitted in parallel by joblib; None means 1, -1 all processors.
     verbose : int, default=0
-        1 shows one bar over all folds; what is above it is scikit-learn's.
+        1 shows a progress bar over the folds; higher values are passed on to scikit-learn, reduced
+        by one.
     params : dict or None, default=None
-        Further arguments of `fit`; with metadata routing enabled, also of the scorers. Groups
-        in it are the same as `groups`.
+        Further arguments of `fit` and, with metadata routing enabled, of the scorers. Groups in it
+        are equivalent to `groups`.
     pre_dispatch : int or str, default="2*n_jobs"
-        Number of jobs that are dispatched in advance.
+        Number of jobs dispatched in advance.
     return_train_score : bool, default=False
-        Whether to score the training rows too.
+        Whether to score the training rows as well.
     return_estimator : bool, default=False
         Whether to return the fitted estimators.
     return_indices : bool, default=False
-        Whether to return the rows of the folds.
+        Whether to return the row indices of the folds.
     error_score : "raise" or float, default=nan
-        What the score of a fold is in which fit or scoring fails.
+        Score of a fold in which fitting or scoring fails, or "raise".
     split_by : str, int, list of these, or array-like of shape (n_samples,), default=None
         Groups for the splitter only: columns of `groups` or else of X by name, or by position (of
-        `groups` if they are given); several columns are combined. Or labels; a list as long as X
-        is labels. None is the coarsest factor that the model declares, else the first column of
+        `groups` if given), combined if several; or labels, as which a list as long as X is taken.
+        If None, the coarsest grouping factor that the model declares, or else the first column of
         `groups`.
     generalize_to : {"known_groups", "new_groups", "both"} or None, default=None
-        The question. "known_groups" splits the rows of every group over the folds
-        (`WithinGroupKFold`; of nested factors the rows of the finest), "new_groups" splits the
-        groups (`GroupKFold`), "both" answers one after the other. None leaves it to `cv`.
+        Question to answer. "known_groups" splits the rows of every group across the folds
+        (`WithinGroupKFold`, by the finest of nested factors), "new_groups" splits the groups
+        (`GroupKFold`), and "both" does one after the other. None leaves the folds to `cv`.
     random_state : int, RandomState instance or None, default=None
-        With `generalize_to`, source of a random order of the rows within their groups and of the
-        groups. None takes them as they come.
+        With `generalize_to`, seed for shuffling the groups, and the rows within them; None keeps
+        their order.
 
     Returns
     -------
     dict of str to ndarray of shape (n_splits,) or list
-        "test_score" or "test_<metric>", "fit_time", "score_time" and whatever is asked for, as in
-        scikit-learn. With ``generalize_to="both"`` every key has an ending,
-        "test_score_known_groups" and "test_score_new_groups".
+        "test_score" or "test_<metric>", "fit_time", "score_time" and whatever else is requested, as
+        in scikit-learn. With ``generalize_to="both"`` every key has a suffix:
+        "test_score_known_groups", "test_score_new_groups".
 
     Raises
     ------
@@ -109,15 +110,16 @@ def cross_validate(
 
     See Also
     --------
-    cross_val_predict : The predictions themselves.
-    make_group_scorer : Scorers for scikit-learn's own tools, with metadata routing.
+    cross_val_predict : Cross-validated predictions.
+    make_group_scorer : Scorers with groups for scikit-learn's own tools.
     WithinGroupKFold : Folds within groups.
-    sklearn.model_selection.cross_validate : Without groups for the model.
+    sklearn.model_selection.cross_validate : Cross-validation without groups for the model.
 
     Notes
     -----
-    With metadata routing the requests of the estimator decide whether it takes groups; without it,
-    the parameter does, in steps of pipelines and in `TransformedTargetRegressor` too.
+    Whether the estimator takes groups is determined by its metadata requests if routing is enabled,
+    and otherwise by the signature of its methods, including the steps of pipelines and
+    `TransformedTargetRegressor`.
 
     Examples
     --------
@@ -209,47 +211,47 @@ def cross_val_predict(
     generalize_to: str | None = None,
     random_state: Any = None,
 ) -> Any:
-    """Predict every row by a model fitted without it, handing groups to fit and prediction.
+    """Return cross-validated predictions, passing groups to `fit` and `predict`.
 
-    It is `sklearn.model_selection.cross_val_predict`, which hands `groups` to the splitter only,
-    for models that take them as an argument.
+    `sklearn.model_selection.cross_val_predict` passes `groups` only to the splitter; this function
+    also passes them to models that take them.
 
     Parameters
     ----------
     estimator : estimator
-        To be fitted, as in `cross_validate`.
+        Estimator to fit, as in `cross_validate`.
     X : array-like or data frame of shape (n_samples, n_features)
-        The columns.
+        Data to fit.
     y : array-like of shape (n_samples,), default=None
         Response.
     groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
-        Labels for the splitter and, if it takes them, the estimator; see `cross_validate`.
+        Group labels for the splitter and the estimator, as in `cross_validate`.
     cv : None, int, splitter or iterable of pairs, default=None
-        As in scikit-learn; the test parts must make up the table. With `generalize_to` the number
-        of folds, 5 if None.
+        Folds, as in scikit-learn; the test sets must partition the rows. With `generalize_to` the
+        number of folds, None for 5.
     n_jobs : int or None, default=None
         Number of folds fitted in parallel by joblib; None means 1, -1 all processors.
     verbose : int, default=0
-        How much is printed.
+        Verbosity level, as in scikit-learn.
     params : dict or None, default=None
         Further arguments of `fit`.
     pre_dispatch : int, str or None, default="2*n_jobs"
-        Number of jobs that are dispatched in advance.
+        Number of jobs dispatched in advance.
     method : {"predict", "predict_proba", "predict_log_proba", "decision_function"}, \
 default="predict"
         The method that predicts.
     split_by : str, int, list of these, or array-like of shape (n_samples,), default=None
-        Groups for the splitter only; see `cross_validate`.
+        Groups for the splitter only, as in `cross_validate`.
     generalize_to : {"known_groups", "new_groups"} or None, default=None
-        The question that the predictions answer, as in `cross_validate`: every row from a model
-        that knows other rows of its group, or none of them.
+        Question to answer, as in `cross_validate`: predict every row by a model that knows other
+        rows of its group, or none of them.
     random_state : int, RandomState instance or None, default=None
-        With `generalize_to`, source of a random order, as in `cross_validate`.
+        With `generalize_to`, seed for shuffling, as in `cross_validate`.
 
     Returns
     -------
     ndarray of shape (n_samples,) or (n_samples, n_classes)
-        The predictions, in the order of the rows.
+        Predictions, in the order of the rows.
 
     Raises
     ------
@@ -261,8 +263,8 @@ default="predict"
 
     See Also
     --------
-    cross_validate : Scores of the folds.
-    sklearn.model_selection.cross_val_predict : Without groups for the model.
+    cross_validate : Cross-validated scores.
+    sklearn.model_selection.cross_val_predict : The same without groups for the model.
 
     Examples
     --------

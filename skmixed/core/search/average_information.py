@@ -37,48 +37,50 @@ _NESTED = "the factors are nested, which is eliminated exactly without a dense m
 
 @dataclass(frozen=True, slots=True)
 class IterativeSolver:
-    """Search for crossed factors whose dense complement does not fit into memory.
+    """Stochastic solver for crossed factors too large for a dense factorisation.
 
-    Equations are solved by preconditioned conjugate gradients, traces are estimated with random
-    vectors, and so is the log-determinant of the criterion. Estimates have a Monte Carlo error,
-    which is reported. For ``MixedLinearRegressor(solver=...)``; ``solver="iterative"`` is this with
-    the values below. Nested factors, or a single one, are eliminated exactly nonetheless.
+    For ``MixedLinearRegressor(solver=...)``; ``solver="iterative"`` is this solver with its
+    defaults. Linear systems are solved by preconditioned conjugate gradients; traces and the
+    log-determinant are estimated with random probe vectors, so that the variances have a Monte
+    Carlo error, which is reported. Single and nested factors are still eliminated exactly.
+    :doc:`The benchmark </benchmarks/scaling>` shows for which sizes it pays.
 
     Parameters
     ----------
     precision : float, default=1e-3
-        Monte Carlo standard error wanted of every variance, relative to it. The number of random
-        vectors is raised, at most to `max_probes`, until that is reached.
+        Target Monte Carlo standard error of every variance, relative to the variance. The number of
+        probe vectors is increased until it is reached, up to `max_probes`.
     n_probes : int, default=16
-        Random vectors a factor to begin with. Factors of not many more levels
-        are computed exactly.
+        Initial number of probe vectors per factor. Factors with few more levels than that are
+        computed exactly.
     max_probes : int, default=512
-        Most random vectors a factor.
+        Maximum number of probe vectors per factor.
     random_state : int, default=0
-        Seed of the random vectors. Another seed shows how far results depend on them.
+        Seed of the probe vectors. Another seed shows how far results depend on them.
     tol : float, default=1e-8
-        Decrease of the criterion that does not matter. The search also ends when the next step is
-        a tenth of the Monte Carlo error.
+        Convergence tolerance on the decrease of the criterion. The search also stops when the next
+        step is a tenth of the Monte Carlo error.
     max_iter : int, default=200
-        Most evaluations of the gradient.
+        Maximum number of gradient evaluations.
     callback : callable or None, default=None
-        Called with every `Iteration`, of which the criterion is NaN.
+        Called with every `Iteration`, whose criterion is NaN.
 
     Raises
     ------
     ValueError
-        For settings that make no sense.
+        If a setting is out of range.
 
     See Also
     --------
-    skmixed.MixedLinearRegressor : Takes it as parameter `solver`.
+    MixedLinearRegressor : Takes it as the parameter `solver`.
 
     Notes
     -----
-    An evaluation costs some tens of passes over the pairs of levels that occur for every 32 random
-    vectors, and memory is a few times that of the pairs. Estimates, predictions and their standard
-    errors, Wald tests and intervals are available as ever; profiles, comparisons of likelihoods and
-    bootstraps, which need the likelihood exactly, are refused. There is one search from one start.
+    An evaluation costs some tens of passes over the observed pairs of levels for every 32 probe
+    vectors; memory is a few times that of the pairs. Estimates, predictions with their standard
+    errors, Wald tests and intervals are available as usual. Profiles, likelihood comparisons and
+    bootstraps require the exact likelihood and raise an error. There is one search, from one
+    starting point.
 
     References
     ----------

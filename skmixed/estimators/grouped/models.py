@@ -99,8 +99,7 @@ class GroupedModels(FittedGroups, FittedEstimator[GroupedState]):
 
     See Also
     --------
-    MixedLinearRegressor : Linear mixed model, in which some coefficients may be common to all
-    groups.
+    MixedLinearRegressor : Some coefficients vary between groups, others are common to all.
     MixedClassifier : The same for two classes.
     MixedEffectsRegressor : One regressor for all groups, plus random effects.
 
