@@ -24,16 +24,16 @@ __all__ = [
 
 
 class FormulaSyntaxError(ValueError):
-    """A formula that cannot be read; its message points at the place.
+    """Error of a formula that cannot be parsed; its message marks the position.
 
     Parameters
     ----------
     expected : str
-        What is wrong there, or what was expected instead.
+        What is wrong at the position, or what was expected there.
     text : str
-        The formula, on one line.
+        Formula, on one line.
     position : int
-        The place in `text`, counted from 0.
+        Position in `text`, counted from 0.
     """
 
     def __init__(self, expected: str, text: str, position: int) -> None:
@@ -49,27 +49,30 @@ class FormulaSyntaxError(ValueError):
 
 
 class ApproximationWarning(UserWarning):
-    """The likelihood of a generalized model is approximated too coarsely for its data."""
+    """The Laplace approximation of a generalized model is too coarse for its data.
+
+    More quadrature nodes, ``quadrature=9``, remove it (:doc:`guide </guide/generalized>`).
+    """
 
 
 class ExtrapolationWarning(UserWarning):
-    """Predictions go beyond the range of the rows that a curve was fitted to."""
+    """Predictions extrapolate a curve beyond the range of its training data."""
 
 
 class SamplingWarning(UserWarning):
-    """Draws from a posterior cannot be trusted, or nearly so."""
+    """Posterior draws, or summaries of them, are unreliable."""
 
 
 class UnidentifiedWarning(UserWarning):
-    """A parameter that the data cannot tell from others was set by convention."""
+    """A parameter that the data do not identify was set by convention."""
 
 
 class UnknownLevelWarning(UserWarning):
-    """Predictions leave out random effects because the groups of the rows were not given."""
+    """Predictions leave out random effects because no group labels were given."""
 
 
 class LostPrecisionWarning(UserWarning):
-    """Estimates have few digits, because the residual is tiny beside what explains the response."""
+    """Estimates have few accurate digits, as the residual variance is relatively tiny."""
 
 
 class StoredVersionWarning(UserWarning):
@@ -77,7 +80,7 @@ class StoredVersionWarning(UserWarning):
 
 
 class PartitionError(ValueError):
-    """A part of the data could not be read or summed; the message names it."""
+    """Error of a part of distributed data that cannot be read or summed; it names the part."""
 
 
 def shown(value: Any) -> str:

@@ -51,17 +51,16 @@ def load_orthodont(*, return_X_y: Literal[True]) -> tuple[pd.DataFrame, pd.Serie
 def load_orthodont(
     *, return_X_y: bool = False
 ) -> pd.DataFrame | tuple[pd.DataFrame, pd.Series[float]]:
-    """Load the growth of 16 boys and 11 girls, measured at the ages of 8, 10, 12 and 14.
+    """Load the orthodontic growth of 16 boys and 11 girls, measured at ages 8, 10, 12 and 14.
 
-    Every row is the distance between two points of one child's face, as X-rays show it. Boys
-    scatter twice as much about their lines of growth as girls do, and what is left of a child
-    beside its line is correlated from one age to the next: a standard example of residuals of
-    unequal variance, and of repeated measures.
+    Each row is a distance on the face of one child, measured on X-rays. Boys vary twice as much
+    about their growth lines as girls, and residuals are correlated from one age to the next: a
+    standard example of repeated measures with unequal residual variances.
 
     Parameters
     ----------
     return_X_y : bool, default=False
-        If True, return the pair of the other columns and the response.
+        If True, return the other columns and the response as a pair.
 
     Returns
     -------

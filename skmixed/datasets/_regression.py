@@ -25,11 +25,11 @@ def make_mixed_regression(
     random_state: Any = None,
     as_frame: bool = True,
 ) -> Bunch:
-    """Draw a regression problem with random effects and return it with the truth behind it.
+    """Generate a random regression problem with random effects, and its true parameters.
 
-    The response is ``intercept + X @ coef`` plus, for every grouping factor, a random intercept
-    and ``n_slopes`` random slopes (on the first features) of the row's level, plus noise. The
-    rows are dealt to the levels at random and as evenly as their number allows.
+    The response is ``intercept + X @ coef``, plus a random intercept and ``n_slopes`` random slopes
+    (of the first features) for every grouping factor, plus noise. Rows are assigned to levels at
+    random and as evenly as possible.
 
     Parameters
     ----------
@@ -38,30 +38,30 @@ def make_mixed_regression(
     n_features : int, default=3
         Number of features, standard normal and independent.
     n_levels : int or tuple of int, default=50
-        Number of levels of the grouping factor; a tuple makes one factor per entry. In a nested
-        design the entries count the children of each parent: ``(10, 4)`` is 10 coarse levels of
-        4 fine ones each.
+        Number of levels of the grouping factor; a tuple has one entry per factor. In a nested
+        design the entries are the numbers of children per parent: ``(10, 4)`` is 10 coarse levels
+        with 4 fine ones each.
     n_slopes : int, default=0
-        Number of features whose slope varies over the levels of every factor.
+        Number of features with random slopes over every factor.
     nested : bool, default=False
-        Whether each factor is nested in the one before it, coarse to fine. The labels of a
-        nested factor then repeat in every parent, as class ``0`` does in every school. If
-        False, the factors are crossed.
+        Whether each factor is nested in the one before it, coarse to fine. The labels of a nested
+        factor then repeat within every parent, as class ``0`` does in every school. If False, the
+        factors are crossed.
     random_sd : float or tuple of float, default=1.0
-        Standard deviation of the random effects, in units of the response; a tuple gives one
+        Standard deviation of the random effects, in units of the response; a tuple has one entry
         per factor.
     correlation : float, default=0.0
-        Correlation of any two random effects of the same level.
+        Correlation between any two random effects of the same level.
     residual_sd : float, default=1.0
-        Standard deviation of the noise.
+        Standard deviation of the noise, in units of the response.
     intercept : float, default=0.0
         Fixed intercept.
     coef : array-like of shape (n_features,), default=None
-        Fixed slopes. If None, they are drawn from the standard normal distribution.
+        Fixed slopes; None draws them from the standard normal distribution.
     random_state : int, RandomState instance or None, default=None
-        The source of the random numbers.
+        Seed of the random numbers.
     as_frame : bool, default=True
-        Whether ``data`` and ``groups`` are data frames and ``target`` is a series.
+        Whether ``data`` and ``groups`` are data frames and ``target`` is a Series.
 
     Returns
     -------

@@ -21,26 +21,25 @@ _ROMAN = [
 def make_schools(
     n_schools: int = 6, n_classes: int = 4, n_pupils: int = 50, *, random_state: Any = 0
 ) -> pd.DataFrame:
-    """Simulate the extroversion of pupils who sit in classes, which sit in schools.
+    """Simulate the extroversion of pupils in classes in schools.
 
-    Schools differ a lot (standard deviation 9.7), classes within a school some (2.9), pupils
-    within a class little (1.0), around a mean of 60. The three other traits have no effect, so
-    a model that ignores the groups is a poor one whatever its columns.
+    Schools differ greatly (standard deviation 9.7), classes within a school moderately (2.9) and
+    pupils within a class little (1.0), around a mean of 60. The three other traits have no effect.
 
-    The classes of every school are called ``a``, ``b``, ...: class ``a`` of school ``I`` and
-    class ``a`` of school ``II`` are different classes. The model is therefore
-    ``(1 | school/class)``; ``(1 | school) + (1 | class)`` is a mistake that these data show.
+    The classes of every school are called ``a``, ``b`` and so on: class ``a`` of school ``I`` and
+    class ``a`` of school ``II`` are different classes. The appropriate model is therefore
+    ``(1 | school/class)``; these data show that ``(1 | school) + (1 | class)`` is a mistake.
 
     Parameters
     ----------
     n_schools : int, default=6
         Number of schools.
     n_classes : int, default=4
-        Number of classes in every school.
+        Number of classes per school.
     n_pupils : int, default=50
-        Number of pupils in every class.
+        Number of pupils per class.
     random_state : int, RandomState instance or None, default=0
-        The source of the random numbers. With the default every call returns the same table.
+        Seed of the random numbers. With the default, every call returns the same table.
 
     Returns
     -------
@@ -53,8 +52,8 @@ def make_schools(
 
     See Also
     --------
-    make_mixed_regression : Simulated data of any size, with the parameters that made them.
-    load_sleepstudy : Real data, with random slopes.
+    make_mixed_regression : Simulated data of any size, with their true parameters.
+    load_sleepstudy : Real data with random slopes.
 
     Examples
     --------

@@ -40,16 +40,16 @@ def load_sleepstudy(*, return_X_y: Literal[True]) -> tuple[pd.DataFrame, pd.Seri
 def load_sleepstudy(
     *, return_X_y: bool = False
 ) -> pd.DataFrame | tuple[pd.DataFrame, pd.Series[float]]:
-    """Load the reaction times of 18 subjects over ten days of a sleep deprivation study.
+    """Load the reaction times of 18 subjects in a study of sleep deprivation.
 
-    Every row is the mean reaction time of one subject on one day. From day 2 on, the subjects
-    slept three hours a night. People differ in how fast they are and in how much each day
-    costs them, which makes these data a standard example of random intercepts and slopes.
+    Each row is the mean reaction time of one subject on one of ten days; from day 2 on, subjects
+    slept three hours a night. Subjects differ in their initial reaction time and in how much each
+    day slows them: the standard example of random intercepts and slopes.
 
     Parameters
     ----------
     return_X_y : bool, default=False
-        If True, return the pair of the columns ``Days`` and ``Subject`` and the response.
+        If True, return the columns ``Days`` and ``Subject`` and the response as a pair.
 
     Returns
     -------

@@ -89,59 +89,62 @@ def fit(
     weight: str | None = None,
     categories: Mapping[str, Sequence[Any]] | None = None,
 ) -> Model:
-    """Fit a model to rows that are read once, part by part, where they are.
+    """Fit a linear mixed model to data out of core or on a cluster, in one pass.
+
+    For rows that do not fit into memory, in parquet files, DuckDB, Dask or Spark: every part is
+    reduced to cross-products where it lies, and only these are merged.
+    :doc:`Big data </guide/big_data>` shows how.
 
     Parameters
     ----------
     model : MixedLinearRegressor
-        Its parameters say what the columns are, as for `fit` of the model itself.
+        Unfitted model; its parameters determine the roles of the columns, as in its own `fit`.
     frame : Dask DataFrame, Spark DataFrame, pyarrow Dataset, path or list of paths, \
 DuckDB relation, or iterable of data frames
-        The rows. Paths are those of parquet files or of folders of them.
+        Data. Paths are those of parquet files or of folders of them.
     target : str
-        Column of the response.
-    groups : str or sequence of str, optional
-        Grouping columns that are no columns of X: they are handed over as the argument `groups`.
-        Those that `random` or `group_features` of the model name as columns of X are not given
-        here.
-    features : sequence of str, optional
-        Columns of X; by default all but `target`, `groups` and `weight`. Columns that are not
-        named are not read.
-    weight : str, optional
-        Column of the sample weights; rows of weight zero are left out.
-    categories : mapping of str to sequence, optional
-        Levels of categorical columns of formulas, in order. By default they are found while the
-        rows are read: sorted, or in the order of a categorical type that all parts share. Strata
-        and visits of a residual structure are named here unless every part has all of them.
+        Name of the response column.
+    groups : str or list of str, default=None
+        Grouping columns to pass as the argument `groups`, which are not columns of X. Those that
+        `random` or `group_features` of the model name are not given here.
+    features : list of str, default=None
+        Columns of X; None for all but `target`, `groups` and `weight`. Other columns are not read.
+    weight : str or None, default=None
+        Column of sample weights; rows of weight 0 are ignored.
+    categories : dict of str to list, default=None
+        Levels of categorical columns of formulas, in order. If None, they are found as the rows are
+        read: sorted, or in the order of a categorical type that all parts share. Strata and visits
+        of a residual structure must be given here unless every part has all of them.
 
     Returns
     -------
     MixedLinearRegressor
-        `model`, fitted as by its own `fit` to all rows together. It keeps sums, not rows.
+        The same `model`, fitted as its own `fit` would to all rows together. It holds
+        cross-products, not rows.
 
     Raises
     ------
     PartitionError
         If a part cannot be read or has invalid values; the message names the part.
     ValueError
-        For names that are not there; if there are no rows; and for a formula with a transform that
-        learns from all rows at once.
+        If a named column does not exist, there are no rows, or a formula has a transform that must
+        learn from all rows at once.
     TypeError
-        For a model or a frame of another kind.
+        If the model or the frame is of another kind.
 
     See Also
     --------
-    predict : Predictions for the rows of an engine.
-    skmixed.MixedLinearRegressor.partial_fit : Further rows for a fitted model.
+    predict : Predict out of core or on a cluster.
+    skmixed.MixedLinearRegressor.partial_fit : Fit to further rows.
 
     Notes
     -----
-    Every part is summed on its own and the sums are merged in a tree, levels by their labels. The
-    engine says where and when, and repeats what is lost. What travels is the sums: for each level
-    of a factor with k random columns, k times the number of columns; for crossed factors also a few
-    numbers for every pair of levels that occurs.
+    Each part is summed separately, and the sums are merged in a tree, with levels matched by label.
+    The engine schedules the parts and recomputes those that are lost. Only sums are transferred:
+    for each level of a factor with k random effects, k times the number of columns; for crossed
+    factors also a few numbers per pair of levels that occurs.
 
-    Sums are rounded in another order than in one pass, so results agree to about ten digits.
+    Sums are rounded in a different order than in memory, so that results agree to about ten digits.
 
     Examples
     --------
@@ -212,39 +215,39 @@ def _names(names: str | Sequence[str] | None) -> tuple[str, ...]:
 def predict(
     model: Any, frame: Any, *, random: str | Sequence[str] = "all", connection: Any = None
 ) -> Any:
-    """Predict the response for rows that stay where they are.
+    """Predict the response for data out of core or on a cluster.
 
     Parameters
     ----------
     model : MixedLinearRegressor
-        Fitted to columns with names, in whichever way.
+        Model fitted to named columns, in memory or by `fit`.
     frame : Dask DataFrame, Spark DataFrame, pyarrow Dataset, path or list of paths, \
 DuckDB relation, or iterable of data frames
-        The rows. Columns are picked by name; others do not matter. Groups that were given to the
-        fit as the argument `groups` are found by their names too.
+        Data. Columns, including groups passed as the argument `groups` of the fit, are picked by
+        name; further columns do not matter.
     random : {"all", "none"} or list of str, default="all"
-        Which factors' random effects are added, as in `MixedLinearRegressor.predict`.
-    connection : duckdb.DuckDBPyConnection, optional
-        The connection of a DuckDB relation, if it is not the default one.
+        Random effects to include, as in `MixedLinearRegressor.predict`.
+    connection : duckdb.DuckDBPyConnection or None, default=None
+        Connection of a DuckDB relation; None for the default one.
 
     Returns
     -------
     Series of Dask, Column of Spark, Expression of DuckDB, RecordBatchReader, or iterator of arrays
-        One prediction a row, computed when the engine is asked for it. The reader, for a Dataset
-        and paths, has one column "prediction" and can be read once.
+        One prediction per row, computed lazily by the engine. The reader, for a Dataset or paths,
+        has a single column "prediction" and can be read once.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     PartitionError
-        When it is computed, if the rows of a part are invalid.
+        On computation, if the rows of a part are invalid.
     ValueError
-        If the model was fitted to an array, whose columns have no names.
+        If the model was fitted to an array without column names.
 
     See Also
     --------
-    fit : Fit to the rows of an engine.
+    fit : Fit out of core or on a cluster.
 
     Examples
     --------

@@ -21,22 +21,23 @@ _NO_RATIO = 1e-7  # of a ratio: two searches end within that of each other, and 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RatioBootstrap(TabularResult):
-    """A likelihood ratio beside its distribution under the smaller model.
+    """Likelihood ratio with its bootstrap distribution under the smaller model.
 
     Parameters
     ----------
     statistic : float
-        Twice the difference of the log-likelihoods.
+        Likelihood ratio: twice the difference of the log-likelihoods.
     df : int
-        Number of parameters that the larger model has more.
+        Number of additional parameters of the larger model.
     reference : ndarray of shape (n_samples,)
-        The same of responses drawn from the smaller model; NaN where one could not be fitted.
+        Likelihood ratios of responses simulated from the smaller model; NaN where a model could not
+        be fitted.
     title : str
-        The two models.
+        Formulas of the two models.
 
     See Also
     --------
-    bootstrap_test : Makes it.
+    bootstrap_test : Returns it.
 
     Examples
     --------
@@ -54,10 +55,10 @@ class RatioBootstrap(TabularResult):
 
     @property
     def p_value(self) -> float:
-        """Share of all ratios that are above the statistic, itself counted among them.
+        """Fraction of the ratios, the observed one included, that reach the statistic.
 
-        That of the table leaves out replicates in which the larger model was no better, of which
-        there are many where a variance is tested.
+        That of the table excludes replicates in which the larger model was no better, of which
+        there are many when a variance is tested.
         """
         drawn = self.reference[np.isfinite(self.reference)]
         return float((1 + (drawn > self.statistic).sum()) / (1 + len(drawn)))
@@ -111,51 +112,52 @@ def bootstrap_test(
     n_jobs: int | None = None,
     verbose: int = 0,
 ) -> RatioBootstrap:
-    """Test a model against a larger one by a parametric bootstrap of their likelihood ratio.
+    """Test a model against a larger one by a parametric bootstrap of the likelihood ratio.
 
     Parameters
     ----------
     larger : estimator
-        A fitted mixed model of any kind.
+        Fitted mixed model of any kind.
     smaller : estimator or str
-        A model within it, fitted to the same data, or what makes one of it, as for `update`:
-        ``". ~ . - x"``, which takes the rows.
+        Model nested in it, fitted to the same data, or a change that makes one, as in `update`:
+        ``". ~ . - x"``, which requires the data.
     n_samples : int, default=1000
-        Number of responses drawn from the smaller model.
+        Number of bootstrap replicates.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, as given to `fit`. Linear models of which one has all columns of the
-        other need none, unless there are several large factors.
+        The training data, as passed to `fit`. Not needed for linear models of which one has all
+        columns of the other, unless there are several large factors.
     random_state : int, RandomState instance, Generator or None, default=None
-        Seed. Replicates do not depend on `n_jobs`.
+        Seed or generator of the bootstrap. Replicates do not depend on `n_jobs`.
     n_jobs : int or None, default=None
-        Number of threads; -1 is one a processor.
+        Number of threads; None means 1, -1 all processors.
     verbose : int, default=0
-        Show a progress bar if 1 or more.
+        If 1 or more, show a progress bar.
 
     Returns
     -------
     RatioBootstrap
-        Shows the p-values of pbkrtest: LRT (chi-squared), PBtest (the share of ratios above the
-        one observed, of those that are positive), Gamma (a gamma distribution of their mean and
-        variance), Bartlett (chi-squared of the ratio divided by their mean) and F.
+        Shows the p-values of pbkrtest: LRT (chi-squared), PBtest (fraction of the positive ratios
+        above the observed one), Gamma (gamma distribution with their mean and variance), Bartlett
+        (chi-squared, of the ratio divided by their mean) and F.
 
     Raises
     ------
     ValueError
-        Without the rows where they are needed, for models of different data or kinds, for one that
-        is not larger, and for models with a `prior`.
+        If data are required but not given, the models differ in data or kind, the larger one is not
+        larger, or one has a `prior`.
     TypeError
         If a model is not a mixed model, or is a posterior.
 
     See Also
     --------
-    skmixed.inference.compare_models : The same ratio by chi-squared.
+    skmixed.inference.compare_models : The same likelihood ratio by chi-squared.
     skmixed.inference.linear_hypothesis : F tests with small-sample degrees of freedom.
 
     Notes
     -----
-    In R: ``PBmodcomp`` of pbkrtest. Both models are fitted by maximum likelihood. Responses of a
-    linear model are drawn as sums, and models of one factor fitted in lock-step.
+    In R: ``PBmodcomp`` of pbkrtest. Both models are fitted by maximum likelihood. For linear
+    models, cross-products are simulated rather than rows, and models with one grouping factor are
+    fitted to all replicates simultaneously.
 
     References
     ----------

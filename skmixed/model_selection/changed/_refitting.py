@@ -25,18 +25,18 @@ from skmixed.model_selection.changed._updates import fitted_estimator
 def refit(
     model: Any, y: Any, X: Any = None, *, sample_weight: Any = None, groups: Any = None
 ) -> Any:
-    """Fit the model to another response of the same rows.
+    """Refit a model to another response on the same rows.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model of any kind; it is left unchanged.
     y : array-like of shape (n_samples,)
-        The other response.
+        New response.
     X, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, which a model does not keep; of a model by a whole
-        formula X is the data frame, without the rows that were left out of the fit. Of one by
-        `glmer` with ``cbind`` y is the share of hits, and sample_weight the trials.
+        The training data, as passed to `fit`, which a model does not keep. For a model fitted from
+        a formula, X is the data frame without the rows omitted from the fit. For `glmer` with
+        ``cbind``, y is the proportion of successes and sample_weight the number of trials.
 
     Returns
     -------
@@ -46,19 +46,19 @@ def refit(
     Raises
     ------
     ValueError
-        Without X, for other rows than those of the fit, and for what `fit` refuses as y.
+        If X is not given, the rows are not those of the fit, and if `fit` rejects y.
     TypeError
         If `model` is not a mixed model.
 
     See Also
     --------
-    update : Another formula, other rows or other parameters.
-    skmixed.inference.bootstrap : Refits to many responses that are drawn.
+    update : Change the formula, data or parameters.
+    skmixed.inference.bootstrap : Refit to many simulated responses.
 
     Notes
     -----
-    In R: ``refit(m, newresp)``. A linear model keeps its cross-products, and rows are read for the
-    sums with the response alone; formulas learn nothing anew.
+    In R: ``refit(m, newresp)``. A linear model keeps its cross-products, so that only their
+    products with the response are recomputed; formulas learn nothing anew.
 
     Examples
     --------

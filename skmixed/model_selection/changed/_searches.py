@@ -62,44 +62,45 @@ def all_fits(
     groups: Any = None,
     random_state: Any = 0,
 ) -> Table:
-    """Search the optimum of a model in all ways there are.
+    """Refit a model with every optimiser and from several starting points.
+
+    A check of convergence: all searches should end at the same criterion and estimates.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model of any kind.
     n_starts : int, default=4
-        Number of starts drawn, of variances from a hundredth of the residual one to a hundred times
-        it, or of coefficients of a curve within a fifth of what they are.
+        Number of random starting points: variances between a hundredth of and a hundred times the
+        residual variance, or coefficients of a curve within a fifth of their estimates.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, as given to `fit`, of generalized and nonlinear models.
+        The training data, as passed to `fit`; only for generalized and nonlinear models.
     random_state : int, RandomState instance, Generator or None, default=0
-        Seed of the starts.
+        Seed or generator of the starting points.
 
     Returns
     -------
     Table
-        A row a search, first the model as it is: criterion, above_lowest (how far the criterion is
-        above the lowest of all), converged, n_evaluations, and all parameters. NaN where a search
-        had no end.
+        A row per search, the model as fitted first: criterion, above_lowest (its excess over the
+        lowest), converged, n_evaluations and all parameters; NaN where a search failed.
 
     Raises
     ------
     ValueError
-        Without the rows where they are needed, and if the fit left no residual or its likelihood
+        If data are required but not given, the fit leaves no residual variance, or the likelihood
         has no maximum.
     TypeError
-        If a model is not a mixed model, or is a posterior.
+        If `model` is not a mixed model, or is a posterior.
 
     See Also
     --------
-    update : The model with another `solver`.
+    update : Refit the model with another `solver`.
 
     Notes
     -----
-    In R: ``allFit``, whose optimisers disagree where derivatives are by differences. Here the
-    searches are Newton's method, from its own starts and from drawn ones, and EM of linear models,
-    which never raises the criterion.
+    In R: ``allFit``, whose optimisers often disagree because they use finite differences. Here the
+    searches are Newton's method, from the default and from random starting points, and, for linear
+    models, EM, which never increases the criterion.
 
     Examples
     --------

@@ -41,24 +41,24 @@ Direction = Literal["backward", "forward", "both"]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Steps(TabularResult):
-    """What became of a model step by step.
+    """Result of a stepwise selection of terms.
 
     Parameters
     ----------
     random, fixed : DataFrame
-        Tests of the random terms and of the fixed part, those that led to a step first. The column
-        step counts the steps, 0 for a term that stays, or stays out; change is "dropped" or
-        "added".
+        Tests of the random-effects and fixed-effect terms, those that led to a step first. The
+        column "step" numbers the steps, 0 for a term that is kept, or kept out; "change" is
+        "dropped" or "added".
     formula : str
-        The model that is left.
+        Formula of the selected model.
     selected : estimator or None
-        It, fitted; None where that takes rows that were not given.
+        Fitted selected model; None if fitting it requires data that were not given.
     notes : tuple of str
         How the figures were computed.
 
     See Also
     --------
-    step : Makes it.
+    step : Returns it.
 
     Examples
     --------
@@ -78,9 +78,9 @@ class Steps(TabularResult):
 
     @property
     def model(self) -> Any:
-        """The model that is left, fitted.
+        """Fitted selected model.
 
-        Raises ValueError where it is another than the one to begin with and there were no rows.
+        Raises ValueError if it differs from the initial model and no data were given.
         """
         if self.selected is None:
             raise ValueError(
@@ -115,54 +115,56 @@ def step(
     sample_weight: Any = None,
     groups: Any = None,
 ) -> Steps:
-    """Take terms out of a model until all that are left matter, or others in.
+    """Select the terms of a model by stepwise tests.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model, linear or generalized.
     direction : {"backward", "forward", "both"}, default="backward"
-        Terms are taken out, those of `scope` in, or after every term that is in others out again.
+        Whether to remove terms, add those of `scope`, or both: after each addition, others may be
+        removed again.
     scope : str, list of str or None, default=None
-        What may be taken in, as for `add1`: ``"~ . + x + z + (1 | item)"``.
+        Terms that may be added, as in `add1`: ``"~ . + x + z + (1 | item)"``.
     alpha_random : float, default=0.1
-        A random term with a larger p-value goes, and one with a smaller comes in; 1 lets the random
-        part be.
+        Random-effects terms with a larger p-value are removed, and those with a smaller one added;
+        1 leaves the random effects unchanged.
     alpha_fixed : float, default=0.05
-        The same of the fixed part.
+        The same for fixed-effect terms.
     keep : list of str, default=()
-        Terms of the fixed part that stay.
+        Fixed-effect terms never to remove.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
-        Where denominator degrees of freedom come from, as in `drop1`.
+        Method for the denominator degrees of freedom, as in `drop1`.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, for the model that is left, for terms that come in, and for generalized
-        models.
+        The training data, as passed to `fit`: required for adding terms, for generalized models,
+        and to fit the selected model.
 
     Returns
     -------
     Steps
-        Tables of all tests, the formula that is left, and the model.
+        Tables of all tests, the formula of the selected model, and the model.
 
     Raises
     ------
     ValueError
-        For an unknown direction, forward without `scope` or rows, terms to keep that are not there,
-        and as in `drop1`.
+        If the direction is unknown, terms are to be added without `scope` or data, a term to keep
+        is not in the model, and as in `drop1`.
     TypeError
         If the model is nonlinear or a posterior.
 
     See Also
     --------
-    drop1, add1 : One step.
-    skmixed.inference.ranova : One step of the random part.
+    drop1, add1 : A single step.
+    skmixed.inference.ranova : A single step of the random effects.
 
     Notes
     -----
-    In R: ``step`` of lmerTest, which is backward. First the random part: of the reductions of
-    `skmixed.inference.ranova` the one with the largest p-value is taken, as long as it is above
-    `alpha_random`. Then the fixed part by `drop1`: F tests, or likelihood ratios of a generalized
-    model. P-values of random terms are those of chi-squared, as there. After any such search
-    p-values and intervals of what is left are too small, as if nothing had been searched [1]_.
+    In R: ``step`` of lmerTest, which is backward. First the random effects: of the reductions that
+    `skmixed.inference.ranova` tests, the one with the largest p-value is made, as long as that
+    exceeds `alpha_random`. Then the fixed effects by `drop1`: F tests or, for generalized models,
+    likelihood ratios. P-values of random-effects terms are from chi-squared distributions, as in
+    lmerTest. After any such selection, p-values are too small and intervals too narrow, as they
+    ignore the search [1]_.
 
     References
     ----------

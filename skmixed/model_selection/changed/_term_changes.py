@@ -49,50 +49,51 @@ def drop1(
     sample_weight: Any = None,
     groups: Any = None,
 ) -> Table:
-    """Test the terms of the fixed part by leaving each out in turn.
+    """Test each fixed-effect term by removing it from the model.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model, linear or generalized.
     scope : str, list of str or None, default=None
-        The terms in question; a string is a formula, ``"~ x + z"``. None is all that can be left
-        out: those that no interaction contains.
+        Terms to test; a string is a formula, ``"~ x + z"``. None for all terms that can be removed,
+        those contained in no interaction.
     test : {"auto", "f", "lrt"}, default="auto"
-        F tests, or likelihood ratios of fits by maximum likelihood. "auto" is "f" for linear
-        models, and "lrt" for generalized ones, which have no F test.
+        F tests, or likelihood-ratio tests of fits by maximum likelihood. "auto" is "f" for linear
+        models and "lrt" for generalized ones, which have no F test.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         Method for the denominator degrees of freedom of F tests, as in
         `skmixed.inference.coefficient_table`.
     X, y, sample_weight, groups : array-like, default=None
-        The rows of the fit, as given to `fit`, which generalized models are refitted to and do not
-        keep. Linear models need none.
+        The training data, as passed to `fit`, to which generalized models are refitted. Linear
+        models need none.
 
     Returns
     -------
     Table
-        With F a row a term: sum_sq, mean_sq, num_df, df (denominator), statistic and p_value. With
-        likelihood ratios first a row of the model, ``<none>``, then one of the model without each
-        term: n_parameters, log_likelihood, aic, statistic, df and p_value (chi-squared).
+        For F tests a row per term: sum_sq, mean_sq, num_df, df (denominator), statistic and
+        p_value. For likelihood ratios a row for the model, ``<none>``, then one for the model
+        without each term: n_parameters, log_likelihood, aic, statistic, df and p_value
+        (chi-squared).
 
     Raises
     ------
     ValueError
-        For terms that are not there or within others, for test="f" of a generalized model, one
-        with a `prior`, and a generalized one without rows.
+        If a term is not in the model or is contained in another, test="f" is given for a
+        generalized model, the model has a `prior`, or a generalized model gets no data.
     TypeError
         If the model is nonlinear or a posterior.
 
     See Also
     --------
-    add1 : Terms that are not in the model.
-    step : Takes terms out until all that are left matter.
-    skmixed.inference.anova : Tests of types I, II and III of all terms.
+    add1 : Test terms that are not in the model.
+    step : Remove terms until all that remain are significant.
+    skmixed.inference.anova : Type I, II and III tests of all terms.
 
     Notes
     -----
     In R: ``drop1`` of lmerTest for F, ``drop1(test = "Chisq")`` of lme4 for likelihood ratios. All
-    variants of a linear model are fitted from its cross-products.
+    reduced linear models are fitted from the cross-products.
 
     References
     ----------
@@ -181,47 +182,48 @@ def add1(
     sample_weight: Any = None,
     groups: Any = None,
 ) -> Table:
-    """Test terms that a model does not have by adding each in turn.
+    """Test terms that are not in the model by adding each in turn.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model, linear or generalized.
     scope : str or list of str
-        The terms in question: a formula in which a dot stands for the model, ``"~ . + x + z"`` or
-        ``"~ .^2"``, or a list of terms, ``["x", "z"]``; of the fixed part, or random terms alone,
-        ``"~ . + (1 | item)"``. Interactions wait for the terms within them.
+        Terms to test: a formula in which a dot stands for the model, ``"~ . + x + z"`` or
+        ``"~ .^2"``, or a list of terms, ``["x", "z"]``. Either fixed-effect terms, or only
+        random-effects terms, ``"~ . + (1 | item)"``. An interaction is tested only once the terms
+        it contains are in the model.
     test : {"auto", "f", "lrt"}, default="auto"
-        As in `drop1`. Random terms are tested by likelihood ratios always.
+        As in `drop1`. Random-effects terms are always tested by likelihood ratios.
     df : {"auto", "satterthwaite", "kenward-roger", "residual", "normal"}, default="auto"
         Method for the denominator degrees of freedom of F tests, as in
         `skmixed.inference.coefficient_table`.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, which have the columns of the further terms: the data frame of a whole
-        formula as X alone, or all that was given to `fit`.
+        The training data, as passed to `fit`, with the columns of the new terms: for a model fitted
+        from a formula, the data frame as X alone.
 
     Returns
     -------
     Table
-        As `drop1`, a row a term added. Likelihood ratios are by the criterion of the model, for
-        random terms, which have p_boundary beside, as in `skmixed.inference.ranova`.
+        As in `drop1`, a row per term added. Likelihood ratios of random-effects terms use the
+        criterion of the model and have p_boundary as well, as in `skmixed.inference.ranova`.
 
     Raises
     ------
     ValueError
-        Without rows, for a scope without a further term or with ones of both kinds, for columns
-        that have missing values in rows of the fit, and as in `drop1`.
+        If no data are given, the scope has no new terms or terms of both kinds, the new columns
+        have missing values in rows of the fit, and as in `drop1`.
     TypeError
         If the model is nonlinear or a posterior.
 
     See Also
     --------
-    drop1 : Terms that are in the model.
-    update : Fits the model with a term more.
+    drop1 : Test terms that are in the model.
+    update : Fit the model with the term.
 
     Notes
     -----
-    In R: ``add1``, or ``anova`` of two fits. Every larger model is fitted to the rows.
+    In R: ``add1``, or ``anova`` of two fits. Every larger model is fitted to the data.
 
     Examples
     --------

@@ -52,31 +52,35 @@ def update(
     na_action: Literal["drop", "raise"] = "drop",
     **params: Any,
 ) -> Any:
-    """Fit a model that differs from another in its formula, rows or parameters.
+    """Refit a model with a changed formula, other data or other parameters.
+
+    The counterpart of R's ``update``. :doc:`Changing models </guide/changing_models>` shows it with
+    `drop1`, `add1` and `step`.
 
     Parameters
     ----------
     model : estimator
         A fitted mixed model of any kind; it is left unchanged.
     formula : str or None, default=None
-        What changes, as in R's ``update``: a dot stands for what was on that side, so that
-        ``". ~ . - x + (1 | g)"`` takes a term out and adds another, and ``"log(.) ~ ."`` has
-        another response. A side without ``~`` is the right one. None changes nothing.
+        Change of the formula, as in R: a dot stands for what was on that side, so that
+        ``". ~ . - x + (1 | g)"`` removes a term and adds another, and ``"log(.) ~ ."`` transforms
+        the response. Without ``~`` it is the right-hand side. None keeps the formula.
     data : array-like or data frame of shape (n_samples, n_features), default=None
-        The rows, which a model does not keep: the data frame given to `lmer`, `glmer`, `clmm` or
-        `nlmer`, or X as given to `fit`. None will do where `method`, or how it is searched, is all
-        that changes of a linear model: that needs cross-products alone.
+        Data to fit, which a model does not keep: the data frame given to `lmer`, `glmer`, `clmm` or
+        `nlmer`, or X as given to `fit`. May be None if only `method` or settings of the optimiser
+        of a linear model change, which takes cross-products alone.
     y : array-like of shape (n_samples,), default=None
-        The response, of a model by `fit`.
+        Response, for a model fitted by `fit`.
     sample_weight : array-like of shape (n_samples,) or str, default=None
-        Weights, if the model had any; for a model by a whole formula what is ``weights`` there.
+        Sample weights, if the model had any; for a model fitted from a formula, its ``weights``.
     groups : array-like, default=None
         Group labels, if `fit` was given `groups`.
     na_action : {"drop", "raise"}, default="drop"
-        What becomes of incomplete rows of a model by a whole formula.
+        Treatment of incomplete rows, for a model fitted from a formula.
     **params
-        Parameters of the estimator that change, as ``method="ml"``, ``quadrature=9`` or, of a model
-        by `fit`, ``random="(1 | g)"``. Of linear models ``reml=False`` is ``method="ml"``.
+        Parameters of the estimator to change, such as ``method="ml"``, ``quadrature=9`` or, for a
+        model fitted by `fit`, ``random="(1 | g)"``. For linear models ``reml=False`` means
+        ``method="ml"``.
 
     Returns
     -------
@@ -86,24 +90,24 @@ def update(
     Raises
     ------
     ValueError
-        Without rows where these are needed, without the weights of a weighted linear model, for a
-        term that is taken out and is not there, for a formula of columns without names, and as in
-        `fit`.
+        If data are required but not given, a weighted linear model gets no weights, a term to
+        remove is not in the model, the columns to name in a formula have no names, and as in `fit`.
     TypeError
-        For what is no mixed model, for unknown parameters, and a formula of a nonlinear model.
+        If `model` is not a mixed model, a parameter is unknown, or a formula is given for a
+        nonlinear model.
     FormulaSyntaxError
         If the formula cannot be parsed.
 
     See Also
     --------
-    drop1 : Tests what each term of the fixed part adds.
-    refit : The same model of another response.
-    skmixed.inference.compare_models : Tests one model against another.
+    drop1 : Test each fixed-effect term by removing it.
+    refit : Refit the same model to another response.
+    skmixed.inference.compare_models : Test one model against another.
 
     Notes
     -----
-    In R: ``update``. A term that is taken out and is not there is an error here. A dot within a
-    product, as in ``~ .^2``, stands for the fixed part; random terms and offsets stay beside it.
+    Unlike in R, removing a term that is not in the model is an error. A dot within a product, as in
+    ``~ .^2``, stands for the fixed effects; random-effects terms and offsets are kept beside it.
 
     Examples
     --------
