@@ -123,7 +123,7 @@ def lmer(
     """Fit a linear mixed model from an lme4 formula and a data frame.
 
     The counterpart of R's ``lmer``; it returns a fitted `MixedLinearRegressor`, to which the
-    functions of `skmixed.inference` apply. For use within scikit-learn's pipelines and
+    functions of ``skmixed.inference`` apply. For use within scikit-learn's pipelines and
     cross-validation, take the estimator itself. :doc:`Coming from lme4 </coming_from/lme4>`
     compares the two.
 

@@ -272,7 +272,7 @@ class MixedLinearRegressor(BaseMixedRegressor, GrowingEstimator[LinearState]):
     monte_carlo_errors_ : dict of str to DataFrame of shape (n_effects, n_effects)
         Monte Carlo standard errors of `random_covariance_`; only with the iterative solver.
     fit_ : Fit
-        The underlying fit, which holds no rows of data; the functions of `skmixed.inference` read
+        The underlying fit, which holds no rows of data; the functions of ``skmixed.inference`` read
         it.
     n_features_in_ : int
         Number of columns of X seen in `fit`.

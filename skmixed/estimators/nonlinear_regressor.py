@@ -151,7 +151,7 @@ class MixedNonlinearRegressor(NonlinearPredictions):
         Whether the search converged, and whether the fit is singular: a variance of zero or a
         correlation of +-1.
     fit_ : NonlinearFit
-        The underlying fit, which the functions of `skmixed.inference` read.
+        The underlying fit, which the functions of ``skmixed.inference`` read.
     n_features_in_ : int
         Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)

@@ -178,7 +178,7 @@ class OrdinalMixedClassifier(FromProbabilities, BaseGeneralized):
         Largest shift of an estimate, in standard errors, that adaptive quadrature would bring
         about; only for a single grouping factor and quadrature=1.
     fit_ : GeneralizedFit
-        The underlying fit, which the functions of `skmixed.inference` read.
+        The underlying fit, which the functions of ``skmixed.inference`` read.
     n_features_in_ : int
         Number of columns of X seen in `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
