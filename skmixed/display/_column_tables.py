@@ -16,7 +16,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skmixed.core.linalg import FloatArray, IntArray
-from skmixed.display._drawing import label_text
 from skmixed.display._prediction_grid import is_number, most_frequent, typed
 
 MOST_CATEGORIES = 100  # in a list to choose from
@@ -47,7 +46,7 @@ class MovedColumn:
     def texts(self) -> list[str]:
         """The values as text."""
         if self.numbers is None:
-            return [label_text(value) for value in self.values]
+            return [str(value) for value in self.values]
         return [f"{number:.10g}" for number in self.numbers]
 
 

@@ -33,6 +33,7 @@ from skmixed.inference.fitted import snapshot
 VARIANCES, EXCESS, SLOPE = "variances", "excess", "slope"
 SPREAD = "spread"  # of the random effects, over which means of a family are averaged
 NEW = -1  # the group that is not known, among the numbers of groups
+_NEW_ALONE = np.array([NEW])  # of one row
 
 
 class ExploredModel(ABC):
@@ -46,6 +47,9 @@ class ExploredModel(ABC):
     family: MeanFamily | None = None  # None for the response itself
     averages: bool = False  # whether means are averaged over what is not known of random effects
     has_observations: bool = False  # whether intervals of observations are offered
+    phi: FloatArray = np.zeros(0)  # dispersions of the family
+    left_out: Sequence[str] = ()  # factors whose levels a group of this one does not tell
+    effects_are_deviations: bool = True  # from a group that is not known
     has_offset: bool = False  # whether the last column is added to the predictor as it is
 
     @abstractmethod
@@ -68,8 +72,8 @@ class ExploredModel(ABC):
     def effects(self) -> tuple[list[str], FloatArray, FloatArray]:
         """Return names, (k,), of effects of groups, estimates and their errors, (n, k) each."""
 
-    def noise(self) -> dict[str, float]:
-        """Return what is to be added to the quantities for observations."""
+    def noise(self, columns: FloatArray) -> dict[str, float]:
+        """Return what is to be added to the quantities for observations, from a row, (1, m)."""
         return {}
 
     def offsets(self, columns: FloatArray) -> FloatArray:
@@ -96,18 +100,23 @@ def explored_model(estimator: Any, factor: str | None) -> ExploredModel:
     raise TypeError(
         "explore shows fitted linear, generalized and Bayesian mixed models, classifiers of two "
         f"classes and GroupedModels of linear models, not a {type(estimator).__name__}; of a "
-        "pipeline or a search, pass the step or the best_estimator_ that is one"
+        "pipeline or a search, pass the step or the best_estimator_ that is one; "
+        "PredictionDisplay draws predictions of any estimator over a column"
     )
 
 
 class ExploredMixed(ExploredModel):
-    """A mixed model; levels of all other factors are taken as unknown."""
+    """A mixed model; levels of other factors are unknown unless those of this one tell them."""
 
     def __init__(self, model: Any, factor: str | None) -> None:
         self.model, self.state = model, model._state()
         grouping = GroupColumns.of(model)
         if not grouping.factors:
             raise ValueError("explore needs groups, and the model has no grouping factor")
+        if self.state.design.memberships:
+            raise ValueError(
+                "explore shows rows of one level of a factor, and those of mm() have several"
+            )
         self.factor = grouping.factor(factor)
         spec, indexes = self.state.fit.spec, [f.index for f in self.state.design.grouping.factors]
         self.position = [index.name for index in indexes].index(self.factor)
@@ -116,7 +125,12 @@ class ExploredMixed(ExploredModel):
         index = indexes[self.position]
         self.keys = list(zip(*(column.tolist() for column in index.labels), strict=True))
         self.place = spec.used_factors.index(self.position)
-        self.varying = sorted(set(spec.factor_columns(self.position)))
+        labels = dict(zip(index.key, index.labels, strict=True))
+        self.codes = self.state.design.grouping.codes(labels, len(index))
+        others = [each for each in spec.used_factors if not indexes[each].is_whole]
+        told = [each for each in others if (self.codes[each] != UNKNOWN).any()]
+        self.left_out = [indexes[each].name for each in others if each not in told]
+        self.varying = sorted({c for each in told for c in spec.factor_columns(each)})
         exposure = getattr(self.state.columns, "exposure", None)
         self.has_offset = bool(self.state.design.offsets) or exposure is not None
         self.names = [*self.state.design.layout.columns[:-1], *["offset"] * self.has_offset]
@@ -138,9 +152,10 @@ class ExploredMixed(ExploredModel):
         """Return rows of given columns and numbers of groups, offsets left out."""
         predictor = self.state.predictor
         indexes = tuple(factor.index for factor in predictor.design.grouping.factors)
-        n = len(columns)
-        known = [np.full(n, 0 if each.is_whole else UNKNOWN, dtype=np.intp) for each in indexes]
-        known[self.position] = codes
+        known = [
+            np.where(codes == NEW, 0 if index.is_whole else UNKNOWN, of_groups[codes])
+            for index, of_groups in zip(indexes, self.codes, strict=True)
+        ]
         chosen = columns[:, : len(self.names) - self.has_offset]
         wanted = (True,) * len(predictor.spec.used_factors)
         return PredictionRows(predictor, chosen, tuple(known), indexes, None, wanted)
@@ -173,11 +188,11 @@ class ExploredLinear(ExploredMixed):
         """Return those of `predict_interval` with kind="mean"."""
         return quantities_of(self._errors(columns, codes, observation=False))
 
-    def noise(self) -> dict[str, float]:
-        """Return the residual variance and its slopes: all there is of a row of zeros."""
-        nothing = np.zeros((1, len(self.names))), np.array([NEW])
-        found = quantities_of(self._errors(*nothing, observation=True))
-        return {name: float(values[0]) for name, values in found.items()}
+    def noise(self, columns: FloatArray) -> dict[str, float]:
+        """Return the residual variance and its slopes."""
+        return _added(
+            *(self._errors(columns, _NEW_ALONE, observation=own) for own in (False, True))
+        )
 
     def _errors(
         self, columns: FloatArray, codes: IntArray, *, observation: bool
@@ -198,7 +213,8 @@ class ExploredGeneralized(ExploredMixed):
                 "some coefficients are infinite, because their columns tell outcomes apart: there "
                 "is nothing to move in such columns, leave them out"
             )
-        self.family = self.state.fit.mean_family
+        self.family, self.phi = self.state.fit.mean_family, self.state.fit.phi
+        self.has_observations = not self.family.counts_trials
         self.averages = model._averages(self.state)
 
     def quantities(self, columns: FloatArray, codes: IntArray) -> dict[str, FloatArray]:
@@ -225,7 +241,7 @@ class ExploredPosterior(ExploredMixed):
         variances = predictor_variances(self.draws, predicted.rows, predicted.wanted, further)
         return {VARIANCES: variances}
 
-    def noise(self) -> dict[str, float]:
+    def noise(self, columns: FloatArray) -> dict[str, float]:
         """Return the posterior mean of the residual variance."""
         return {VARIANCES: float(self.state.estimates.residual_variance)}
 
@@ -238,7 +254,7 @@ class ExploredPosterior(ExploredMixed):
             self.draws, predicted.rows, predicted.wanted, further, tails, observation=observation
         )
         variances = self.quantities(columns, codes)[VARIANCES]
-        variances = variances + (self.noise()[VARIANCES] if observation else 0.0)
+        variances = variances + (self.noise(columns)[VARIANCES] if observation else 0.0)
         centers = predicted.means("population")
         deviations = np.sqrt(np.maximum(variances, np.finfo(float).tiny))
         return np.asarray((found - centers[:, None]) / deviations[:, None])
@@ -261,11 +277,12 @@ class ExploredGroups(ExploredModel):
         numbers = [str(name) for name in self.state.inner_names]
         self.names = ["Intercept", *numbers]
         self.varying = list(range(0 if fits.pooled.fit_intercept else 1, len(self.names)))
-        self.has_observations = isinstance(fits, LinearGroupFits)
+        self.has_observations, self.effects_are_deviations = True, False
         if isinstance(fits, GeneralizedGroupFits):
-            self.family, self.averages = fits.family, True
+            self.family, self.phi, self.averages = fits.family, fits.phi, True
+            self.has_observations = not fits.family.counts_trials
         else:
-            self.base = self._errors(np.zeros((1, len(self.names))), np.array([NEW])).base
+            self.base = self._errors(np.eye(1, len(self.names)), _NEW_ALONE).base
 
     def columns(self, X: Any, groups: Any) -> FloatArray:
         """Return a constant and the numeric columns."""
@@ -289,11 +306,13 @@ class ExploredGroups(ExploredModel):
             found[SPREAD] = np.einsum("ij,ijk,ik->i", x, own, x, optimize=True)
         return found
 
-    def noise(self) -> dict[str, float]:
+    def noise(self, columns: FloatArray) -> dict[str, float]:
         """Return the residual variance and its slopes."""
-        nothing = np.zeros((1, len(self.names))), np.array([NEW])
-        found = quantities_of(self._errors(*nothing, observation=True))
-        return {name: float(values[0]) for name, values in found.items()}
+        if self.family is not None:
+            return {}
+        return _added(
+            *(self._errors(columns, _NEW_ALONE, observation=own) for own in (False, True))
+        )
 
     def effects(self) -> tuple[list[str], FloatArray, FloatArray]:
         """Return the coefficients of groups with their errors."""
@@ -325,6 +344,12 @@ def quantities_of(errors: PredictionErrors) -> dict[str, FloatArray]:
     slopes = (root.T @ errors.log_slopes) * errors.variances
     found = {VARIANCES: errors.variances, EXCESS: errors.squares - errors.variances}
     return found | {f"{SLOPE}{number}": each for number, each in enumerate(slopes)}
+
+
+def _added(mean: PredictionErrors, observation: PredictionErrors) -> dict[str, float]:
+    """Return by how much the errors of an observation of one row are larger than of its mean."""
+    less, more = quantities_of(mean), quantities_of(observation)
+    return {name: float(more[name][0] - less[name][0]) for name in less}
 
 
 def t_quantiles(level: float, size: int) -> FloatArray:

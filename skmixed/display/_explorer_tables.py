@@ -35,7 +35,7 @@ _POINTS_AT_ONCE = 100_000  # of all groups and pairs: some tens of megabytes
 _MOST_SCALED = 2000  # rows of which columns take their scale
 _ALLOWED = 1e-5  # errors of numbers of groups, relative to the least variance: unseen in intervals
 _KINDS = ((np.int8, 127.0), (np.int16, 32767.0), (np.float32, np.inf))  # with their largest
-_LIBRARY = 1.75  # megabytes of Bokeh's scripts, and what else is the same in all pages
+_LIBRARY = 1.37  # megabytes of Bokeh's scripts, and what else is the same in all pages
 _BASE64 = 4.0 / 3.0  # characters a byte
 
 
@@ -106,15 +106,8 @@ class ExplorerTables:
         forms = _forms(model, basis, (first, second), n_own)
         own_bytes = sum(form.bytes_a_group for form in forms.values())
         _check_size(n, always + _BASE64 * own_bytes, max_size)
-        new = np.full(len(basis), NEW)
-        coefficients = model.centers(basis, new)
-        own = np.stack(
-            [
-                model.centers(np.tile(basis[place], (n, 1)), np.arange(n)) - coefficients[place]
-                for place in varying
-            ],
-            axis=1,
-        )
+        coefficients = _linear(model, basis, np.array([NEW]))[:, 0]
+        own = (_linear(model, basis, np.arange(n)) - coefficients[:, None])[varying].T
         half = stats.norm.ppf((1.0 + level) / 2.0) * errors
         effects = np.stack([estimates, half], axis=2)
         return cls(
@@ -129,7 +122,7 @@ class ExplorerTables:
             coefficients,
             own.astype(np.float32),
             forms,
-            model.noise() if model.has_observations else {},
+            model.noise(basis[:1]) if model.has_observations else {},
             _quantiles(model, tables, level),
             names,
             effects.astype(np.float32),
@@ -193,6 +186,28 @@ def _basis(
     return basis, center, scale
 
 
+def _linear(model: ExploredModel, basis: FloatArray, codes: IntArray) -> FloatArray:
+    """Return the coefficients of scaled columns, (m, n), of n groups."""
+    steps = np.vstack([np.zeros_like(basis[:1]), basis[1:]])
+    values = np.stack(
+        [model.centers(np.tile(basis[0] + step, (len(codes), 1)), codes) for step in steps]
+    )
+    values[1:] -= values[0]
+    return values
+
+
+def _points(basis: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
+    """Return rows at which quadratic functions are asked for, (n_pairs, m).
+
+    With e_0 the reference and e_j a step from it, they are e_0, e_0 + e_j, e_0 - e_j for the pair
+    of e_0 and e_j, and e_0 + e_j + e_k: the constant of all is one, as models take it to be.
+    """
+    steps = np.vstack([np.zeros_like(basis[:1]), basis[1:]])
+    signs = np.where((first == 0) != (second == 0), -1.0, 1.0)
+    both = steps[first] + np.where(first != second, 1.0, 0.0)[:, None] * steps[second]
+    return np.asarray(basis[0] + signs[:, None] * both)
+
+
 def _pairs(m: int, varying: IntArray) -> tuple[IntArray, IntArray, int]:
     """Return pairs of m columns, (n_pairs,) each; the first ones have a column that varies."""
     rest = np.setdiff1d(np.arange(m), varying)
@@ -214,9 +229,9 @@ def _forms(
     pairs: tuple[IntArray, IntArray],
     n_own: int,
 ) -> dict[str, Form]:
-    """Return quadratic functions by their values at columns and sums of two of them."""
+    """Return quadratic functions by their values at `_points`."""
     first, second = pairs
-    points = basis[first] + np.where(first != second, 1.0, 0.0)[:, None] * basis[second]
+    points = _points(basis, first, second)
     of_new = model.quantities(points, np.full(len(points), NEW))
     n, parts = len(model.keys), []
     size = max(1, _POINTS_AT_ONCE // n)
@@ -250,16 +265,27 @@ def _least_at_reference(
 
 
 def _coefficients(values: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
-    """Return coefficients of products of pairs, (n_pairs, n), from values at their sums.
+    """Return coefficients of products of pairs, (n_pairs, n), from values at `_points`.
 
-    Where a column has no pair with itself, its own value is zero.
+    The product of a column with itself that is not among the pairs has none.
     """
-    single = np.flatnonzero(first == second)
-    alone = np.zeros((int(max(first.max(), second.max())) + 1, values.shape[1]))
-    alone[first[single]] = values[single]
-    crossed = values - alone[first] - alone[second]
-    crossed[single] = values[single]
-    return crossed
+    m = int(max(first.max(), second.max())) + 1
+    column, with_one = np.maximum(first, second), (first == 0) != (second == 0)
+    squared = (first == second) & (first > 0)
+    constant, up, down = (np.zeros((m, values.shape[1])) for _ in range(3))
+    constant += values[(first == 0) & (second == 0)].sum(axis=0)
+    has_square = np.isin(np.arange(m), first[squared])
+    up[column[squared]], down[column[with_one]] = values[squared], values[with_one]
+    up[~has_square] = (
+        2.0 * constant[~has_square] - down[~has_square]
+    )  # linear: as far above as below
+    linear, square = (up - down) / 2.0, (up + down) / 2.0 - constant
+    alone = linear + square
+    found = values - constant[0] - alone[first] - alone[second]
+    found[with_one], found[squared] = linear[column[with_one]], square[column[squared]]
+    is_constant = (first == 0) & (second == 0)
+    found[is_constant] = values[is_constant]
+    return found
 
 
 def _stored(common: FloatArray, own: FloatArray, allowed: float) -> Form:

@@ -1,6 +1,7 @@
 """A page to play with a fitted model: one file of HTML, without a server.
 
-Bokeh has the widgets and pictures, `explorer.js` what happens when one is moved.
+Bokeh draws the pictures. What is moved are controls of HTML, which a keyboard and a screen reader
+know; `explorer.js` is what happens then, `explorer_numbers.js` the arithmetic.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from typing import Any
 import numpy as np
 
 from skmixed._extras import missing
-from skmixed.core.linalg import FloatArray
-from skmixed.display._drawing import BLACK, GREY, PALETTE
 from skmixed.display._explored_models import SLOPE, t_quantiles
 from skmixed.display._explorer_tables import ExplorerTables
 from skmixed.display._fitted_models import predictor_of, response_of
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("explorer_numbers.js", "explorer_observations.js", "explorer.js")  # one after another
 _MEGABYTE = 1e6  # as on disk
 _T_QUANTILES = 4001  # of t: interpolation errs by less than a millionth of them
-_DASHES = ("solid", "dashed", "dotted", "dotdash", "dashdot", "solid")
+_NODES_OF_PAGE = 32  # over what is not known of a mean: tails of observations err by less than 1e-6
 _FIRST_SHOWN = (0.0, 0.5, 1.0)  # shares of the groups below those that are chosen at first
 _MOST_BESIDE = 500  # groups whose intervals lie beside each other: those of more cover each other
 _HEIGHT = 340  # pixels of a picture
@@ -147,34 +147,27 @@ def _page(estimator: Any, tables: ExplorerTables, title: str | None) -> str:
     from bokeh.models import CustomJS
     from bokeh.resources import INLINE
 
-    controls = _controls(tables)
-    pictures, parts = _pictures(estimator, tables)
-    shared = {name: each for name, each in controls.items() if name not in ("all", "column")}
-    moving = CustomJS(
-        args={
-            **shared,
-            **parts,
-            "tables": _arrays(estimator, tables),
-            "colours": list(PALETTE[:-1]),
-            "dashes": list(_DASHES),
-        },
-        code=(_HERE / "explorer.js").read_text(encoding="utf-8"),
+    roots, parts = _pictures(tables)
+    drawing = CustomJS(
+        args={**parts, "tables": _arrays(estimator, tables)},
+        code="\n".join((_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS),
     )
-    for each in controls["all"]:
-        each.js_on_change("active" if hasattr(each, "active") else "value", moving)
     document = Document()
-    for root in (controls["column"], *pictures):
+    for root in roots:
         document.add_root(root)
-    document.js_on_event("document_ready", moving)
+    document.js_on_event("document_ready", drawing)
     formula = str(getattr(estimator, "formula_", "")) or type(estimator).__name__
     n, name = len(tables.labels), tables.model.factor
+    groups = f"{n:,} groups of {name}" if n > 1 else f"one group of {name}"
     return file_html(
         document,
         INLINE,
         title or formula,
         template=(_HERE / "explorer.html").read_text(encoding="utf-8"),
         template_variables={
-            "subtitle": f"{formula if title else type(estimator).__name__}; {n:,} groups of {name}",
+            "style": (_HERE / "explorer.css").read_text(encoding="utf-8"),
+            "subtitle": f"{formula if title else type(estimator).__name__}; {groups}",
+            "factor": name,
             "notes": _notes(tables),
         },
         suppress_callback_warning=True,
@@ -190,6 +183,10 @@ def _notes(tables: ExplorerTables) -> list[str]:
         for each in tables.tables.moved
         if each.left_out
     ]
+    notes += [
+        f"The level of {name} counts as unknown: intervals have the variance between its levels."
+        for name in tables.model.left_out
+    ]
     if tables.quantiles:
         notes.append("Intervals are those of the posterior; their shape is that at the reference.")
     if tables.model.averages:
@@ -197,155 +194,89 @@ def _notes(tables: ExplorerTables) -> list[str]:
     return notes
 
 
-def _controls(tables: ExplorerTables) -> dict[str, Any]:
-    """Return the widgets by the names that the script has for them."""
-    from bokeh.models import AutocompleteInput, CheckboxGroup, Column, Select
+def _pictures(tables: ExplorerTables) -> tuple[list[Any], dict[str, Any]]:
+    """Return the roots of the page, and what the script draws into by name.
 
-    labels = tables.labels
-    wide = {"sizing_mode": "stretch_width"}
-    order = np.argsort(_centers_at_reference(tables), kind="stable")
-    places = dict.fromkeys(round(share * (len(order) - 1)) for share in _FIRST_SHOWN)
-    first = [labels[order[place]] for place in places]
-    adding = AutocompleteInput(
-        title=f"Add a group of {tables.model.factor} (type part of its name)",
-        completions=labels,
-        case_sensitive=False,
-        search_strategy="includes",
-        min_characters=1,
-        max_completions=12,
-        name="adding",
-        **wide,
-    )
-    chosen = CheckboxGroup(labels=first, active=list(range(len(first))), name="chosen")
-    with_new = CheckboxGroup(labels=["a new group beside them"], active=[0], name="with_new")
-    moved = tables.tables.moved
-    columns = [_control(each, number) for number, each in enumerate(moved)]
-    numbered = [(str(number), each.name) for number, each in enumerate(moved)]
-    varied = [n for n, each in enumerate(moved) if each.numbers is not None] or [0]
-    axis = Select(
-        title="Curves over",
-        options=numbered or [("0", "–")],
-        value=str(varied[0]),
-        name="axis_column",
-        **wide,
-    )
-    kinds = None
-    if tables.model.has_observations:
-        choices = [("mean", "the mean of a group"), ("observation", "an observation")]
-        kinds = Select(title="Intervals of", options=choices, value="mean", name="kinds", **wide)
-    effects = [(str(n), f"effect: {name}") for n, name in enumerate(tables.effect_names)]
-    ranked_by = Select(
-        title="Groups ranked by",
-        options=[("-1", "prediction at these values"), *effects],
-        value="-1",
-        name="ranked_by",
-        **wide,
-    )
-    shown = [adding, chosen, with_new, *columns, axis, *([kinds] if kinds else []), ranked_by]
-    return {
-        "adding": adding,
-        "chosen": chosen,
-        "with_new": with_new,
-        "controls": columns,
-        "axis_column": axis,
-        "kinds": kinds,
-        "ranked_by": ranked_by,
-        "all": shown,
-        "column": Column(*shown, name="controls", **wide),
-    }
-
-
-def _control(column: Any, number: int) -> Any:
-    """Return a slider for numbers in even steps, a list for other values."""
-    from bokeh.models import Select, Slider
-
-    settings: dict[str, Any] = {
-        "title": column.name,
-        "name": f"column{number}",
-        "sizing_mode": "stretch_width",
-    }
-    values = column.numbers
-    steps = np.diff(values) if values is not None else np.zeros(0)
-    if len(steps) and np.ptp(steps) <= 1e-9 * steps[0]:  # rounding of even steps
-        start, end = float(values[0]), float(values[-1])
-        now, step = float(values[column.place]), float(np.round(steps[0], 12))
-        form = "0[.]" + "0" * max(0, -int(np.floor(np.log10(step))) + 1)
-        return Slider(start=start, end=end, value=now, step=step, format=form, **settings)
-    options = [(str(place), text) for place, text in enumerate(column.texts)]
-    return Select(options=options, value=str(column.place), **settings)
-
-
-def _pictures(estimator: Any, tables: ExplorerTables) -> tuple[list[Any], dict[str, Any]]:
-    """Return the roots of the page, and what the script draws into by name."""
-    from bokeh.models import BasicTicker, Column, ColumnDataSource, Div, FactorRange, FixedTicker
+    The script also gives them their colours, which follow the reader's light or dark screen.
+    """
+    from bokeh.models import BasicTicker, ColumnDataSource, FixedTicker, HoverTool
     from bokeh.plotting import figure
 
     def source(*names: str, name: str) -> Any:
         return ColumnDataSource({each: [] for each in names}, name=name)
 
-    response = _response_text(estimator, tables)
     settings: dict[str, Any] = {
         "height": _HEIGHT,
         "sizing_mode": "stretch_width",
-        "tools": "pan,box_zoom,reset,save",
-        "toolbar_location": "above",
+        "tools": "",  # those to move a picture would take the finger that scrolls the page
+        "toolbar_location": None,
     }
-    curves = source("xs", "ys", "colour", "dash", "label", name="curves")
+    ends = ("x", "value", "low", "high", "label")
+    said = [("", "@label"), ("prediction", "@value"), ("interval", "@low to @high")]
+    lines = source("xs", "ys", "colour", "dash", name="lines")
     bands = source("xs", "ys", "colour", name="bands")
-    points = source("x", "y", "low", "high", "colour", "label", name="points")
-    over = figure(name="curves", y_axis_label=response, **settings)
-    over.patches("xs", "ys", source=bands, fill_color="colour", fill_alpha=0.13, line_color=None)
-    over.multi_line("xs", "ys", source=curves, color="colour", line_dash="dash", line_width=2)
-    over.segment("x", "low", "x", "high", source=points, color="colour", line_width=2)
-    over.scatter("x", "y", source=points, color="colour", size=8)
-    names = ("x", "value", "low", "high", "label")
-    ranks, marked = source(*names, name="ranks"), source(*names, "colour", name="marked")
-    among = figure(name="ranks", x_axis_label="rank", y_axis_label=response, **settings)
-    faint = 0.4 if len(tables.labels) <= _MOST_BESIDE else 0.08
-    among.segment("x", "low", "x", "high", source=ranks, color=GREY, line_alpha=faint)
-    among.scatter("x", "value", source=ranks, color=GREY, size=3)
-    among.segment("x", "low", "x", "high", source=marked, color="colour", line_width=3)
-    among.scatter("x", "value", source=marked, color="colour", size=9, line_color=BLACK)
-    contributions = source("y", "right", "colour", name="contributions")
-    factors = FactorRange(factors=[])
-    makes_up = figure(
-        name="bars", y_range=factors, x_axis_label=f"added to {predictor_of(estimator)}", **settings
-    )
-    makes_up.hbar(y="y", right="right", height=0.7, source=contributions, color="colour")
-    makes_up.ygrid.grid_line_color = None
-    summary = Div(name="summary", sizing_mode="stretch_width")
-    base = Div(name="base", sizing_mode="stretch_width")
-    for each in (over, among, makes_up):
-        each.toolbar.logo = None
-    below = Column(base, makes_up, name="contributions", sizing_mode="stretch_width")
-    return [summary, over, among, below], {
-        "summary": summary,
-        "base": base,
-        "curves": curves,
+    points = source(*ends, "colour", name="points")
+    curves = figure(name="curves", **settings)
+    curves.patches("xs", "ys", source=bands, fill_color="colour", fill_alpha=0.15, line_color=None)
+    curves.multi_line("xs", "ys", source=lines, color="colour", line_dash="dash", line_width=2)
+    curves.segment("x", "low", "x", "high", source=points, color="colour", line_width=2)
+    dots = curves.scatter("x", "value", source=points, color="colour", size=8)
+    curves.add_tools(HoverTool(renderers=[dots], tooltips=said))
+    everyone = source(*ends, name="everyone")
+    marked = source(*ends, "colour", name="marked")
+    new = source("x", "value", name="level")
+    ranks = figure(name="ranks", x_axis_label="rank", **settings)
+    if len(tables.labels) <= _MOST_BESIDE:
+        whiskers = ranks.segment("x", "low", "x", "high", source=everyone, line_alpha=0.6)
+        dots = ranks.scatter("x", "value", source=everyone, size=4)
+    else:
+        whiskers = ranks.varea("x", "low", "high", source=everyone, fill_alpha=0.5)
+        dots = ranks.line("x", "value", source=everyone, line_width=2)
+    line = ranks.line("x", "value", source=new, line_dash="dashed", line_width=1.5)
+    ranks.segment("x", "low", "x", "high", source=marked, color="colour", line_width=3)
+    chosen = ranks.scatter("x", "value", source=marked, color="colour", size=10)
+    ranks.add_tools(HoverTool(renderers=[dots, chosen], tooltips=said))
+    return [curves, ranks], {
+        "curves_figure": curves,
+        "ranks_figure": ranks,
+        "lines": lines,
         "bands": bands,
         "points": points,
-        "curve_axis": over.xaxis[0],
         "number_ticker": BasicTicker(),
         "category_ticker": FixedTicker(ticks=[]),
-        "ranks": ranks,
+        "everyone": everyone,
         "marked": marked,
-        "rank_axis": among.yaxis[0],
-        "contributions": contributions,
-        "contribution_range": factors,
+        "level": new,
+        "faint_glyphs": [whiskers.glyph, dots.glyph],
+        "level_glyph": line.glyph,
     }
 
 
-def _response_text(estimator: Any, tables: ExplorerTables) -> str:
+def _response_text(estimator: Any) -> str:
     """Write what is predicted."""
     classes = getattr(estimator, "classes_", None)
     if classes is not None:
         return f"probability of {classes[1]}"
-    return f"prediction [{response_of(estimator)}]"
+    response = response_of(estimator)
+    return "prediction" if response == "y" else f"predicted {response}"
 
 
-def _centers_at_reference(tables: ExplorerTables) -> FloatArray:
-    """Return the linear predictor of all groups at the reference, (n_groups,)."""
-    return np.asarray(tables.own.astype(np.float64) @ tables.scaled()[tables.varying])
+def _first_shown(tables: ExplorerTables) -> list[int]:
+    """Return the numbers of the groups that are chosen at first: the least, middle and largest."""
+    own = np.asarray(tables.own.astype(np.float64) @ tables.scaled()[tables.varying])
+    order = np.argsort(own, kind="stable")
+    places = dict.fromkeys(round(share * (len(order) - 1)) for share in _FIRST_SHOWN)
+    return [int(order[place]) for place in places]
+
+
+def _observed(tables: ExplorerTables) -> dict[str, Any] | None:
+    """Return what the script needs of a family to tell where observations lie; None without."""
+    model = tables.model
+    if model.family is None or not model.has_observations:
+        return None
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES_OF_PAGE)
+    phi = [float(each) for each in model.phi]
+    return {"family": model.family.name, "phi": phi, "nodes": nodes, "weights": weights}
 
 
 def _arrays(estimator: Any, tables: ExplorerTables) -> dict[str, Any]:
@@ -359,8 +290,13 @@ def _arrays(estimator: Any, tables: ExplorerTables) -> dict[str, Any]:
             terms.setdefault(name, []).append(place)
     return {
         "labels": tables.labels,
+        "first_shown": _first_shown(tables),
         "factor": model.factor,
-        "response": _response_text(estimator, tables),
+        "response": _response_text(estimator),
+        "predictor": predictor_of(estimator),
+        "is_probability": hasattr(estimator, "classes_"),
+        "has_observations": model.has_observations,
+        "observed": _observed(tables),
         "level": tables.level,
         "link": "identity" if family is None else family.link,
         "averages": model.averages,
@@ -401,4 +337,5 @@ def _arrays(estimator: Any, tables: ExplorerTables) -> dict[str, Any]:
         "terms": [{"name": name, "columns": places} for name, places in terms.items()],
         "effect_names": tables.effect_names,
         "effects": tables.effects.ravel(),
+        "effects_are_deviations": model.effects_are_deviations,
     }
