@@ -62,7 +62,7 @@ def one_factor(scale=1.0, labels=False):
 
 
 def one_factor_labels(scale=1.0):
-    """The same with strings for labels."""
+    """The same with text labels."""
     return one_factor(scale, labels=True)
 
 
@@ -77,7 +77,7 @@ def intercept_only(scale=1.0):
 
 
 def nested(scale=1.0):
-    """1e6 rows, 20,000 levels within 2,000: (1 | fine) + (1 | coarse)."""
+    """1e6 rows, 20,000 levels nested in 2,000: (1 | fine) + (1 | coarse)."""
     rng = np.random.default_rng(4)
     n, q = int(1e6 * scale), int(20_000 * scale)
     X, fine = rng.standard_normal((n, 2)), rng.integers(0, q, n)
