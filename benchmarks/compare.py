@@ -98,9 +98,9 @@ def write(path, results, peers, scale):
         "# Linear mixed models: time and memory of a fit",
         "",
         "Made by `python benchmarks/compare.py`: fit only, data in memory, REML (gpboost: maximum",
-        "likelihood, uncorrelated), one BLAS thread, medians of the fits possible in 5 seconds; in",
-        "brackets, the ratio to skmixed. `linear_regression` is scikit-learn's least squares on the",
-        "same columns, without groups.",
+        "likelihood, uncorrelated), one BLAS thread, medians of the fits possible in 5 seconds;",
+        "in brackets, the ratio to skmixed. `linear_regression` is scikit-learn's least squares on",
+        "the same columns, without groups.",
         "",
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, {', '.join(versions)}; sizes times {scale:g}.",

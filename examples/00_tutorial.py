@@ -2,12 +2,13 @@
 The multilevel tutorial, model by model
 =======================================
 
-Twelve hundred pupils of six schools, each with four classes a to d: how extroverted are they, and
-does it go with how open, agreeable and social they are? Nine models, from ordinary regression to
-slopes that vary between classes, each with what it says, the picture that belongs to it, and the
-line of R that fits the same one. The pupils are simulated, so that the truth is known: schools
-differ by a standard deviation of 9.7, the classes of a school by 2.9, pupils by 1, and the traits
-matter for nothing.
+Are open, agreeable and social pupils more extroverted, and how much do schools and classes differ?
+This tutorial answers with nine models for 1,200 pupils in 24 classes of six schools, from ordinary
+regression to random slopes, each with its summary, a suitable figure, and R's code for the same
+model. The data are simulated, so that the truth is known: the standard deviation is 9.7 between
+schools, 2.9 between the classes of a school and 1 between pupils, and the traits have no effect.
+
+:doc:`/guide/tutorial` is a one-page overview of these models.
 """
 
 import matplotlib.pyplot as plt
@@ -26,19 +27,19 @@ pupils.head(3).round(1)
 # %%
 # 1. Ordinary regression
 # ----------------------
-# All pupils alike, as if schools were all the same. In R:
+# Complete pooling ignores schools and classes. In R:
 #
 # .. code-block:: r
 #
 #    display(lm(extro ~ open + agree + social, data = pupils))
 #
-# `lmer` without a random term is that regression.
+# `lmer` without a random term fits this regression.
 everyone = lmer(traits, pupils)
 print(everyone.summary())
 
 # %%
-# A residual deviation of some ten points: the model knows nothing of where a pupil comes from. That
-# is a good deal.
+# The residual standard deviation is about ten points, because the model ignores the schools, which
+# differ considerably.
 fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
 names = sorted(pupils["school"].unique())
 ax.boxplot([pupils.loc[pupils["school"] == name, "extro"] for name in names])
@@ -47,32 +48,32 @@ ax.set(xlabel="school", ylabel="extroversion")
 plt.show()
 
 # %%
-# 2 and 3. A coefficient for each class, or each school
-# -----------------------------------------------------
-# The usual remedy are dummy variables.
+# 2 and 3. Fixed effects of classes or schools
+# --------------------------------------------
+# The usual remedy is dummy variables.
 #
 # .. code-block:: r
 #
 #    lm(extro ~ open + agree + social + class, data = pupils)
 #    lm(extro ~ open + agree + social + school, data = pupils)
 #
-# The letters of classes explain next to nothing, since class a of one school has nothing to do with
-# class a of another. Schools explain most.
+# The class labels explain next to nothing, since class a of one school has nothing to do with class
+# a of another. Schools explain most of the variation.
 by_class = lmer(f"{traits} + class", pupils)
 by_school = lmer(f"{traits} + school", pupils)
-for name, model in {"all alike": everyone, "class": by_class, "school": by_school}.items():
+for name, model in {"pooled": everyone, "class": by_class, "school": by_school}.items():
     print(f"{name:10} AIC {model.aic_:7.1f}   residual sd {model.residual_variance_**0.5:.2f}")
 
 # %%
-# 4 and 5. A coefficient for every cell
-# -------------------------------------
+# 4 and 5. A fixed effect for every class of every school
+# -------------------------------------------------------
 # .. code-block:: r
 #
 #    lm(extro ~ open + agree + social + school:class, data = pupils)
 #    lm(extro ~ open + agree + social + school * class - 1, data = pupils)
 #
-# Twenty-four classes are twenty-four coefficients, however they are coded. They describe these
-# classes well, and say nothing of how classes differ in general, or of the next one.
+# Twenty-four classes need twenty-four coefficients, however they are coded. These describe the 24
+# classes well, but neither the variation between classes nor a new class.
 cells = lmer(f"{traits} + school:class", pupils)
 print(f"cells      AIC {cells.aic_:7.1f}   residual sd {cells.residual_variance_**0.5:.2f}")
 means = pupils.pivot_table(index="school", columns="class", values="extro")
@@ -85,7 +86,7 @@ fig.colorbar(image)
 plt.show()
 
 # %%
-# One more step in this direction is a regression for every class by itself:
+# The extreme case of no pooling is a separate regression for every class:
 #
 # .. code-block:: r
 #
@@ -95,11 +96,11 @@ separate = GroupedModels(group_features=["school", "class"], shrinkage=None).fit
 separate.summary(group=("I", "a"))
 
 # %%
-# 6. Varying intercepts
-# ---------------------
-# A mixed model takes the levels of schools for draws from one distribution and estimates its
-# spread. Each school is pulled to the mean of all by as much as that spread and its number of
-# pupils warrant.
+# 6. Random intercepts
+# --------------------
+# A mixed model assumes that the intercepts of schools come from a common distribution and estimates
+# its standard deviation. Each school is shrunk towards the overall mean, by an amount that depends
+# on this standard deviation and its number of pupils.
 #
 # .. code-block:: r
 #
@@ -108,21 +109,21 @@ schools = lmer(f"{traits} + (1 | school)", pupils)
 print(schools.summary())
 
 # %%
-# The caterpillar: every school with its interval.
+# The random effects of the schools with their intervals (a caterpillar plot):
 RandomEffectsDisplay.from_estimator(schools)
 plt.show()
 
 # %%
-# With two hundred pupils each, schools are known well and hardly shrunk. Of eight pupils a school,
-# too, they keep to the line on which nothing is shrunk: schools differ by far more than their
-# pupils do.
+# With two hundred pupils each, schools are estimated precisely and hardly shrunk. Even with eight
+# pupils per school, the estimates stay close to the line of no shrinkage, because schools differ by
+# far more than the pupils of a school do.
 few = pupils.groupby(["school", "class"]).head(2)
 ShrinkageDisplay.from_estimator(lmer("extro ~ (1 | school)", few), few, few["extro"])
 plt.show()
 
 # %%
-# Restricted maximum likelihood, the default, allows for the estimation of the mean; maximum
-# likelihood finds less spread. In R it is ``REML = FALSE``.
+# Restricted maximum likelihood, the default, accounts for the estimation of the fixed effects;
+# maximum likelihood estimates smaller variances. In R it is ``REML = FALSE``.
 by_ml = lmer(f"{traits} + (1 | school)", pupils, reml=False)
 deviations = {
     name: variance_partition(model).to_frame()["estimate"] ** 0.5
@@ -131,68 +132,68 @@ deviations = {
 pd.DataFrame(deviations).round(2)
 
 # %%
-# 7. Crossed
-# ----------
+# 7. Crossed random intercepts
+# ----------------------------
 # .. code-block:: r
 #
 #    lmer(extro ~ open + agree + social + (1 | school) + (1 | class), data = pupils)
 #
-# Two factors side by side. Class a is taken for one class wherever it is, which is a mistake here:
-# what classes differ stays in the residual.
+# Two crossed factors treat class a as the same class in every school. This is a mistake here: the
+# variation between classes remains in the residual.
 crossed = lmer(f"{traits} + (1 | school) + (1 | class)", pupils)
 print(crossed.summary())
 
 # %%
-# 8. Nested
-# ---------
+# 8. Nested random intercepts
+# ---------------------------
 # .. code-block:: r
 #
 #    lmer(extro ~ open + agree + social + (1 | school / class), data = pupils)
 #
-# Class a of one school is another class than that of the next.
+# With nested factors, class a of one school is a different class from class a of another.
 nested = lmer(f"{traits} + (1 | school/class)", pupils)
 print(nested.summary())
 RandomEffectsDisplay.from_estimator(nested)
 plt.show()
 
 # %%
-# The three deviations are those that the pupils were made with. As shares of the variance:
+# The three standard deviations are close to the true ones. As shares of the variance:
 variances = variance_partition(nested).to_frame()["estimate"]
 (variances / variances.sum()).map("{:.1%}".format)
 
 # %%
-# 9. Varying slopes
-# -----------------
+# 9. Random slopes
+# ----------------
 # .. code-block:: r
 #
 #    lmer(extro ~ open + agree + social + (1 + open | school / class), data = pupils)
 #
-# Does openness matter more in some classes than in others?
+# Does the effect of openness vary between classes?
 slopes = lmer(f"{traits} + (1 + open | school/class)", pupils)
 print(slopes.summary())
 
 # %%
-# The lines of some classes over openness, and that of a class of a new school with its interval.
-# They run parallel: no slope differs from the next by anything that matters.
+# Predictions over openness for some classes, and for a class of a new school with its interval. The
+# lines are parallel: the slopes hardly differ.
 PredictionDisplay.from_estimator(slopes, X, "open", factor="class:school")
 plt.show()
 
 # %%
-# Which one?
-# ----------
+# Which model fits best?
+# ----------------------
 # .. code-block:: r
 #
 #    anova(crossed, nested, slopes)
 #
-# Models of one fixed part are compared by their likelihoods. The varying slopes gain next to
-# nothing, and the boundary of their variances makes the p-value larger than it should be. The
-# nested model is the one that made the pupils.
+# Models with the same fixed part are compared by their restricted likelihoods. Random slopes gain
+# next to nothing; their p-value is too large, because variances of zero are on the boundary. The
+# nested model is the one that generated the data.
 compare_models(crossed, nested, slopes)
 
 # %%
 # Simulation
 # ----------
-# A model that is right makes data like those that it was fitted to.
+# A model that fits generates data like the observed data.
 #
 # .. code-block:: r
 #
@@ -203,5 +204,5 @@ edges = np.linspace(pupils["extro"].min() - 15, pupils["extro"].max() + 15, 50)
 for sample in np.asarray(drawn).reshape(20, -1):
     ax.hist(sample, bins=edges, histtype="step", color="tab:blue", alpha=0.2)
 ax.hist(pupils["extro"], bins=edges, histtype="step", color="black", linewidth=2)
-ax.set(xlabel="extroversion", ylabel="pupils", title="The data, black, and twenty simulations")
+ax.set(xlabel="extroversion", ylabel="pupils", title="Data (black) and twenty simulations")
 plt.show()

@@ -2,10 +2,9 @@
 The tutorial, continued
 =======================
 
-Once there is a model, what is it good for? Predictions of pupils the model has met and of pupils it
-has not, a ranking of classes that knows how uncertain it is, other responses than a score, an
-effect that is no straight line, and the whole posterior. The pupils are those of :doc:`the tutorial
-<00_tutorial>`; R's line stands beside each step.
+How to use the models of :doc:`the tutorial <00_tutorial>`: predictions for known and new classes, a
+ranking of classes that accounts for uncertainty, other types of response, a smooth effect, and the
+full posterior, each with R's code beside it.
 """
 
 import matplotlib.pyplot as plt
@@ -25,8 +24,8 @@ nested = lmer("extro ~ open + agree + social + (1 | school/class)", pupils)
 # %%
 # Predictions
 # -----------
-# A pupil of a class that is known, one of a new class of a known school, one of a new school. Each
-# is less certain than the one before.
+# One pupil is in a known class, one in a new class of a known school, and one in a new school. The
+# prediction intervals become wider in this order.
 #
 # .. code-block:: r
 #
@@ -39,18 +38,18 @@ low, high = nested.predict_interval(rows, level=0.9).T
 rows[["school", "class"]].assign(predicted=nested.predict(rows), low=low, high=high).round(1)
 
 # %%
-# How good are they? That depends on which question is asked: further pupils of these classes, or
-# pupils of other classes.
+# How accurate are predictions? That depends on the question: other pupils of these classes, or
+# pupils of new schools.
 X, y = pupils[["open", "agree", "social", "school", "class"]], pupils["extro"]
 scores = cross_validate(nested, X, y, cv=4, generalize_to="both", scoring="neg_mean_absolute_error")
 for question in ["known_groups", "new_groups"]:
-    print(f"{question}: off by {-scores[f'test_score_{question}'].mean():.1f} points")
+    print(f"{question}: mean absolute error {-scores[f'test_score_{question}'].mean():.1f} points")
 
 # %%
 # Expected ranks
 # --------------
-# The best class, or the luckiest? An expected rank allows for how uncertain every effect is
-# (Lingsma et al. 2010); 100 % is a class that is surely above all others.
+# Is the top class the best or the luckiest? The expected rank accounts for the uncertainty of every
+# random effect (Lingsma et al. 2010); 100% would be a class that is certainly above all others.
 #
 # .. code-block:: r
 #
@@ -65,7 +64,7 @@ plt.show()
 # %%
 # Other responses
 # ---------------
-# Does a pupil get onto the stage? Yes or no is a logistic model.
+# Whether a pupil is on stage, yes or no, is modelled by a logistic mixed model.
 #
 # .. code-block:: r
 #
@@ -77,10 +76,10 @@ on_stage = glmer("stage ~ open + social + (1 | school/class)", pupils, family="b
 print(on_stage.summary())
 
 # %%
-# Effects that are no straight line
-# ---------------------------------
-# The number of friends levels off with openness. A smooth term finds the curve, and its smoothness
-# by REML, beside the classes.
+# Smooth effects
+# --------------
+# The number of friends levels off with openness. A smooth term estimates the curve, with a
+# smoothness chosen by REML, beside the random effects of classes.
 #
 # .. code-block:: r
 #
@@ -94,8 +93,8 @@ plt.show()
 # %%
 # The posterior
 # -------------
-# With six schools their deviation is anybody's guess, and a fit gives one number. Draws from the
-# posterior give all that agree with the data.
+# With only six schools, the standard deviation between schools is very uncertain, and a fit reports
+# a single number. The posterior shows all values that agree with the data and the prior.
 #
 # .. code-block:: r
 #
@@ -106,10 +105,10 @@ low, high = np.quantile(drawn, [0.05, 0.95])
 fig, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
 ax.hist(np.ravel(drawn), bins=80, range=(0.0, 40.0), density=True)
 ax.axvline(nested.random_covariance_["school"].iloc[0, 0] ** 0.5, color="black")
-ax.set(xlabel="standard deviation of schools", yticks=[], title="Posterior, and REML's estimate")
+ax.set(xlabel="standard deviation of schools", yticks=[], title="Posterior and REML estimate")
 plt.show()
-print(f"The standard deviation of schools is between {low:.0f} and {high:.0f} (90 %)")
+print(f"The standard deviation of schools is between {low:.0f} and {high:.0f} (90% interval)")
 
 # %%
-# Its coefficients need no degrees of freedom; those of the fit have Satterthwaite's.
+# For comparison, the coefficients of the REML fit with Satterthwaite degrees of freedom:
 coefficient_table(nested)

@@ -2,9 +2,11 @@
 Crossed effects
 ===============
 
-Judges taste wines, and every judge tastes many. Some judges are severe and some wines are good;
-neither is nested in the other. A wine that met severe judges only has a low mean, but that is not
-the wine's fault.
+How good is a wine, if judges differ in severity and every judge tastes many wines? Wines and judges
+are crossed factors. A wine that was tasted by severe judges only has a low mean score, and a model
+with both factors corrects for that.
+
+See also :doc:`/guide/random_effects`.
 """
 
 import matplotlib.pyplot as plt
@@ -25,29 +27,29 @@ X = pd.DataFrame({"price": price[wine], "wine": wine, "judge": judge})
 score = 80.0 + 0.05 * X["price"] + quality[wine] + mildness[judge] + rng.normal(size=n_tastings)
 
 # %%
-# A term for each factor; the model finds out by itself that they cross.
+# One term per factor; that the factors are crossed need not be declared.
 model = MixedLinearRegressor("(1 | wine) + (1 | judge)").fit(X, score)
 print(model.summary())
 
 # %%
 print(variance_partition(model))
-print("The truth: judges 2.25, wines 1.00, noise 1.00.")
+print("True variances: judges 2.25, wines 1.00, noise 1.00.")
 
 # %%
-# Wines and judges, from the lowest to the highest.
+# Random effects of wines and judges, sorted:
 RandomEffectsDisplay.from_estimator(model)
 plt.show()
 
 # %%
-# How well is the quality of a wine found? Its mean score has the judges in it, and so has a model
-# that knows of wines only, which shrinks a little instead.
+# How accurate are the estimated qualities of wines? The mean score of a wine includes the severity
+# of its judges; so does a model of wines only, apart from some shrinkage.
 rest = score - model.intercept_ - model.coef_[0] * X["price"]
 alone = MixedLinearRegressor("(1 | wine)").fit(X[["price", "wine"]], score)
 found = {
-    "mean of its scores, less what the price explains": rest.groupby(wine).mean(),
+    "mean score, minus the effect of the price": rest.groupby(wine).mean(),
     "model with wines": alone.random_effects_["wine"]["(Intercept)"],
     "model with wines and judges": model.random_effects_["wine"]["(Intercept)"],
 }
-print("\nRoot mean squared error of the qualities of the wines:")
+print("\nRoot mean squared error of the estimated qualities:")
 for name, effect in found.items():
-    print(f"  {name:49} {np.sqrt(np.mean((effect - quality[effect.index]) ** 2)):.2f}")
+    print(f"  {name:42} {np.sqrt(np.mean((effect - quality[effect.index]) ** 2)):.2f}")

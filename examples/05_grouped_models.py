@@ -1,10 +1,13 @@
 """
-A model for every group, pooled
-===============================
+One model per group, shrunk
+===========================
 
-The data are the simulated pupils of the package. Regressions in each of 24 classes scatter, one for
-all hides that schools differ. ``GroupedModels`` shrinks every class to its school and every school
-to all pupils by as much as restricted maximum likelihood finds right, and takes any estimator.
+How to fit a separate model to every group without overfitting. Separate regressions for 24 classes
+vary widely; one for all hides that schools differ. ``GroupedModels`` shrinks every class towards
+its school and every school towards all pupils, by an amount that REML estimates, and accepts any
+estimator.
+
+See also :doc:`/guide/grouped_models`.
 """
 
 import matplotlib.pyplot as plt
@@ -19,15 +22,16 @@ pupils = make_schools()
 X, y = pupils[["open", "agree", "social", "school", "class"]], pupils["extro"]
 
 # %%
-# Each class apart: the arguments are in the form of arm's ``display``.
-apart = GroupedModels(group_features=["school", "class"], shrinkage=None).fit(X, y)
-print("\n".join(str(apart.summary()).splitlines()[:12]), end="\n\n")
-print("The coefficients of the first classes, each class by itself:")
-print(apart.coef_table().head(4).round(2).iloc[:, :5].to_string(), end="\n\n")
+# Separate regressions; the summary has the format of arm's ``display``.
+separate = GroupedModels(group_features=["school", "class"], shrinkage=None).fit(X, y)
+print("\n".join(str(separate.summary()).splitlines()[:12]), end="\n\n")
+print("Coefficients of the first classes, separate regressions:")
+print(separate.coef_table().head(4).round(2).iloc[:, :5].to_string(), end="\n\n")
 
 # %%
-# Pooled. None of the traits has an effect in truth, so that all differences between the slopes of
-# classes are noise. Most of it is taken out, not all: six schools say little of variances.
+# Partial pooling. The traits have no effect in truth, so that all differences between the slopes of
+# classes are noise. Shrinkage removes most of it, though not all, because six schools contain
+# little information about variances.
 model = GroupedModels(group_features=["school", "class"]).fit(X, y)
 print("The same, shrunk:")
 print(model.coef_table(shrunk=True).head(4).round(2).iloc[:, :5].to_string(), end="\n\n")
@@ -35,22 +39,22 @@ ShrinkageDisplay.from_estimator(model, columns=["open", "agree"])
 plt.show()
 
 # %%
-print("How much of each coefficient differs between groups?")
+print("How much does each coefficient vary between groups?")
 print(model.heterogeneity().round(3).to_string(), end="\n\n")
-print("How much of its own does a class keep?")
+print("What share of its own estimate does a class keep?")
 print(model.weights_.head(4).round(2).to_string(), end="\n\n")
 
 # %%
-# Few pupils to learn from: 4 or 5 of a class. The rest are predicted.
+# Training with few pupils, 4 or 5 per class; the others are predicted.
 few = ShuffleSplit(5, train_size=100, random_state=0)
-print("R2 for pupils left out, from 100 pupils")
-for name, shrinkage in [("each class apart", None), ("pooled by REML", "blup"), ("half", 0.5)]:
+print("R2 for held-out pupils, fitted to 100 pupils")
+for name, shrinkage in [("separate", None), ("shrunk by REML", "blup"), ("half", 0.5)]:
     candidate = GroupedModels(group_features=["school", "class"], shrinkage=shrinkage)
     print(f"  {name:16} {cross_val_score(candidate, X, y, cv=few).mean():.3f}")
 
 # %%
-# Any estimator will do. Its predictions are blended with those of the parent.
+# Any estimator can be used; predictions are then blended with those of the parent.
 forest = RandomForestRegressor(20, random_state=0)
 blended = GroupedModels(forest, group_features="school").fit(X.drop(columns="class"), y)
-print("\nA forest per school keeps of its own:")
+print("\nShare of its own predictions that the forest of a school keeps:")
 print(blended.weights_["school"].round(2).to_string())

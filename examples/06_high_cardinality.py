@@ -1,11 +1,12 @@
 """
-A column with thousands of labels
-=================================
+High-cardinality columns
+========================
 
-Customers rate what they buy. There are 3,000 customers, few ratings of each, and a regressor wants
-numbers. ``BLUPEncoder`` gives every customer their mean, shrunk by as much as the number of their
-ratings and the differences between customers warrant; nothing is tuned. ``TargetEncoder`` of
-scikit-learn shrinks, too, by the spread of each customer's own few ratings.
+How to use columns with thousands of labels in any regressor, without one-hot encoding. 3,000
+customers give few ratings each; ``BLUPEncoder`` replaces each customer by a mean rating that is
+shrunk according to the number of ratings and the variance between customers, without tuning.
+
+See also :doc:`/guide/encoding`.
 """
 
 import matplotlib.pyplot as plt
@@ -34,20 +35,19 @@ X = pd.DataFrame(
 )
 
 # %%
-# A column of customers, who differ, and one of vouchers, which do not matter.
+# Customers differ; vouchers have no effect.
 encoder = BLUPEncoder(columns=["customer", "voucher"], extra=["count"], random_state=0)
 encoder.set_output(transform="pandas")
-print("What the regressor is shown in training, every row encoded by the other folds:")
+print("Training rows as the regressor sees them, each encoded by a model of the other folds:")
 print(encoder.fit_transform(X, y).head(3).round(2), end="\n\n")
 
 for name, covariance in zip(["customer", "voucher"], encoder.random_covariance_, strict=True):
     print(f"variance between labels of {name}: {covariance[0, 0, 0]:.2f}")
-print("The truth is 0.64 and 0. Vouchers are encoded as next to nothing.", end="\n\n")
+print("The true variances are 0.64 and 0: vouchers are encoded as nearly zero.", end="\n\n")
 
 # %%
-# The mean rating of a customer, and what it is encoded as: the deviation from the mean of all
-# ratings, shrunk. Every number of ratings has a line of its own, flatter for fewer. Along the grey
-# line nothing would be shrunk.
+# The encoded value is the deviation of a customer's mean rating from the overall mean, shrunk. Each
+# number of ratings has its own line, flatter for fewer ratings. The grey line means no shrinkage.
 encoded = encoder.fit(X, y).transform(X)["customer"]
 seen = pd.DataFrame({"customer": customer, "rating": y, "encoded": encoded})
 seen = seen.groupby("customer").agg(
@@ -57,11 +57,12 @@ figure, ax = plt.subplots(layout="constrained")
 points = ax.scatter(seen["mean"], seen["encoded"], c=seen["n"], s=6, cmap="viridis")
 figure.colorbar(points, label="ratings of the customer")
 ax.axline((y.mean(), 0.0), slope=1.0, color="grey", linewidth=0.8)
-ax.set(xlabel="mean rating", ylabel="encoded as")
+ax.set(xlabel="mean rating", ylabel="encoded value")
 plt.show()
 
 # %%
-# Does the regressor behind it profit?
+# Do the encoded columns improve the regression? scikit-learn's ``TargetEncoder`` also shrinks, by
+# the spread of each customer's own few ratings.
 labels = ["customer", "voucher"]
 folds = KFold(5, shuffle=True, random_state=0)
 encoders = {
@@ -69,7 +70,7 @@ encoders = {
     "TargetEncoder": TargetEncoder(),
     "one-hot": OneHotEncoder(handle_unknown="ignore"),
 }
-print("Held-out R2 of least squares, five folds (the truth would have 0.47):")
+print("Held-out R2 of least squares, five folds (0.47 with the true values):")
 for name, encoder in encoders.items():
     columns = make_column_transformer((encoder, labels), remainder="passthrough")
     model = make_pipeline(columns, LinearRegression())

@@ -2,10 +2,11 @@
 New customers
 =============
 
-A model was fitted last year. Since then customers have come whom it does not know, and of each of
-them a few orders are there. ``update_groups`` learns the random effects of new groups, and more of
-old ones, from such orders: coefficients and variances stay, nothing is fitted again, and the rows
-of last year are not needed.
+How to update a fitted model with new customers, without refitting and without the old data.
+``update_groups`` computes the random effects of new groups, and updates those of known ones, from a
+few new rows; fixed effects and variances stay as fitted.
+
+See also :doc:`/guide/prediction`.
 """
 
 import matplotlib.pyplot as plt
@@ -16,9 +17,7 @@ from skmixed import MixedLinearRegressor
 from skmixed.display import RandomEffectsDisplay
 
 rng = np.random.default_rng(0)
-spending = rng.normal(
-    scale=[[8.0], [12.0]], size=(2, 1_000)
-)  # of each: level, effect of a discount
+spending = rng.normal(scale=[[8.0], [12.0]], size=(2, 1_000))  # level, effect of a discount
 
 
 def orders(customer):
@@ -35,16 +34,16 @@ def rms(errors):
 
 
 # %%
-# Last year: 500 customers with 4 to 12 orders.
+# Fit to last year's orders: 500 customers with 4 to 12 orders each.
 old = np.repeat(np.arange(500), rng.integers(4, 13, size=500))
 model = MixedLinearRegressor("(1 + discount | customer)").fit(*orders(old))
 deviations = np.sqrt(np.diag(model.random_covariance_["customer"]))
 print(f"Customers known: {model.n_groups_['customer']}; standard deviations of their")
-print(f"level {deviations[0]:.1f} (truth 8.0) and slope {deviations[1]:.1f} (truth 12.0)")
+print(f"level {deviations[0]:.1f} (true value 8.0) and slope {deviations[1]:.1f} (true value 12.0)")
 
 # %%
-# This year 500 others come, and order once a week. After each week the model is told, and predicts
-# later orders of the same customers. Beside it: the mean of what each has spent so far.
+# This year 500 new customers order once a week. After each week the model is updated, and predicts
+# later orders of the same customers. For comparison: the mean of each customer's orders so far.
 new = np.arange(500, 1_000)
 later, spent_later = orders(np.repeat(new, 4))
 so_far = np.zeros(500)
@@ -61,18 +60,18 @@ print("\nRoot mean squared error of later orders (the noise alone has 10.0):")
 print(errors.loc[[0, 1, 2, 5, 10]].round(2).to_string(na_rep="-"))
 
 # %%
-# One order helps already, because the model knows how little to believe it; the mean of one order
-# is worse than what an average customer is predicted.
+# A single order improves the prediction, because the model knows how noisy it is. The plain mean of
+# one order is worse than the prediction for an average customer.
 figure, ax = plt.subplots(layout="constrained")
 for (name, column), marker in zip(errors.items(), "os", strict=True):
     ax.plot(column.index, column, marker=marker, label=name)
 ax.axhline(10.0, color="grey", linestyle="--", label="noise")
-ax.set(xlabel="orders of a new customer so far", ylabel="error of later orders")
+ax.set(xlabel="orders of a new customer so far", ylabel="RMSE of later orders")
 ax.legend()
 plt.show()
 
 # %%
-# The model holds 1,000 customers now; ten of each end.
+# The model now knows 1,000 customers; the figure shows the ten lowest and the ten highest.
 print(f"Customers known: {model.n_groups_['customer']}")
 RandomEffectsDisplay.from_estimator(model, max_levels=20)
 plt.show()

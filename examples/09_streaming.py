@@ -1,11 +1,12 @@
 """
-Streaming from disk
-===================
+Out-of-core fits from files
+===========================
 
-Fit a model to files that need not fit into memory, and write predictions beside them. The rows here
-are few, so that the example takes seconds: 200,000 orders of 5,000 customers in four parquet files.
-The same calls take a Dask or Spark DataFrame, a DuckDB relation, or any generator of data frames in
-the place of the files.
+How to fit a model to files that do not fit into memory, predict in batches, and add new rows later.
+To keep the example short, the data are 200,000 orders of 5,000 customers in four parquet files. The
+same calls accept a Dask or Spark DataFrame, a DuckDB relation, or any generator of data frames.
+
+See also :doc:`/guide/big_data`.
 """
 
 import tempfile
@@ -23,7 +24,7 @@ N_CUSTOMERS = 5_000
 
 
 def orders(rng, n):
-    """Orders of customers who differ in how much they spend and in what a discount does to it."""
+    """Orders of customers with random levels and random effects of a discount."""
     customer = rng.integers(0, N_CUSTOMERS, n)
     discount = rng.uniform(0, 0.5, n)
     channel = rng.choice(["app", "shop", "web"], n, p=[0.3, 0.1, 0.6])
@@ -42,13 +43,14 @@ for number in range(4):
     orders(rng, 50_000).to_parquet(folder / f"orders-{number}.parquet")
 
 # %%
-# One pass over the files. The levels of ``customer`` and of ``channel`` are found on the way.
+# Fit in one pass over the files. The levels of ``customer`` and ``channel`` are collected on the
+# way.
 model = MixedLinearRegressor("(discount | customer)", fixed="discount + channel")
 distributed.fit(model, folder, target="spent")
 print(model.summary())
 
 # %%
-# Nothing is predicted until the reader is read, a block of rows at a time.
+# Predictions are computed when the reader is read, one batch of rows at a time.
 reader = distributed.predict(model, folder)
 with pq.ParquetWriter(folder / "predictions.parquet", reader.schema) as writer:
     for batch in reader:
@@ -57,7 +59,7 @@ found = pq.read_table(folder / "predictions.parquet")["prediction"]
 print(f"{len(found)} predictions, the first: {found[0].as_py():.1f}")
 
 # %%
-# Rows that come later are added to the sums; the old ones are not read again.
+# New rows are added to the sums; the old ones are not read again.
 temporary.cleanup()
 later = orders(rng, 10_000)
 model.partial_fit(later.drop(columns="spent"), later["spent"])
@@ -67,6 +69,7 @@ coefficients = dict(
 print(f"after {model.fit_.products.n_rows} orders: {coefficients}")
 
 # %%
-# All 5,000 customers in order. An interval in colour leaves out zero, the average customer.
+# Random effects of all 5,000 customers, sorted. Intervals in colour exclude zero, the average
+# customer.
 RandomEffectsDisplay.from_estimator(model)
 plt.show()

@@ -2,8 +2,10 @@
 Tests and intervals
 ===================
 
-Is there an effect, how large may it be, and how much do groups differ? The answers of R's lmerTest
-and lme4, from a fit that holds no rows.
+How to test fixed and random effects, compute confidence intervals and check assumptions, with the
+results of R's lmerTest and lme4.
+
+See also :doc:`/guide/inference` and :doc:`/guide/intervals`.
 """
 
 import matplotlib.pyplot as plt
@@ -17,49 +19,50 @@ data = load_sleepstudy()
 model = lmer("Reaction ~ Days + (Days | Subject)", data)
 
 # %%
-# t tests with degrees of freedom by Satterthwaite's method: 17, since 18 people are the evidence
-# about people, not their 180 measurements.
+# t tests with Satterthwaite degrees of freedom: there are 17, because the evidence about people is
+# 18 subjects, not 180 measurements.
 print(coefficient_table(model), end="\n\n")
 
 # %%
-# Do people differ in the effect of a day? A random slope tested by the likelihood ratio, with the
-# distribution that holds where a variance may be zero.
+# Does the effect of a day vary between people? The likelihood-ratio test of the random slope uses
+# the distribution that applies if a variance may be zero.
 print(ranova(model), end="\n\n")
 
 # %%
-# Intervals by profile likelihood, of the standard deviations too.
+# Profile-likelihood intervals of all parameters, including standard deviations:
 print(confidence_intervals(model, method="profile"), end="\n\n")
 
 # %%
-# They need not be symmetric. Where the curve is straight, estimate and standard error say all; the
-# curves of the standard deviations bend, and the upper ends of their intervals are farther away.
+# Profile intervals may be asymmetric. Where the curve is straight, the Wald interval is accurate.
+# The curves of the standard deviations are bent, so that their intervals reach further up than
+# down.
 ProfileDisplay.from_estimator(model)
 plt.show()
 
 # %%
-# The correlation of intercepts and slopes can be nearly anything, of so few people.
+# With so few people, the correlation of intercepts and slopes can be almost anything.
 ProfileDisplay.from_estimator(
     model, kind="density", parameters=["sd_Days|Subject", "cor_Days.(Intercept)|Subject"]
 )
 plt.show()
 
 # %%
-# What other models say of the effect of a day. The estimate is the same, as everyone was measured
-# on the same days; the interval is not. The model without random slopes is too sure.
+# The effect of a day in three models. The estimates are equal, because everyone was measured on the
+# same days; the intervals are not. The model without random slopes has too narrow an interval.
 others = {
-    "people alike": lmer("Reaction ~ Days", data),
-    "intercepts vary": lmer("Reaction ~ Days + (1 | Subject)", data),
-    "slopes vary, too": model,
+    "no random effects": lmer("Reaction ~ Days", data),
+    "random intercepts": lmer("Reaction ~ Days + (1 | Subject)", data),
+    "random slopes": model,
 }
 display = CoefficientDisplay.from_estimators(others)
-print("Intervals of the effect of a day, 95 %:")
+print("95% confidence intervals for the effect of a day:")
 for row in display.coefficients.itertuples():
     print(f"  {row.model:17} from {row.lower:5.2f} to {row.upper:5.2f} ms")
 plt.show()
 
 # %%
-# Are the assumptions met? Two measurements of subject 332 and one or two of 308 lie far out: the
-# tails of the residuals are heavier than those of a normal distribution. The random effects are as
-# normal as 18 of them can show.
+# Residuals: two measurements of subject 332 and one or two of subject 308 are outliers, and the
+# tails are heavier than those of a normal distribution. The random effects look normal, as far as
+# 18 of them can show.
 ResidualsDisplay.from_estimator(model, data, data["Reaction"])
 plt.show()

@@ -1,11 +1,13 @@
 """
-Yes or no, in groups
-====================
+Logistic mixed model for a binary response
+==========================================
 
-Members of a library renew a book, or do not. Branches differ in how often that happens, and in how
-much a reminder does. ``MixedClassifier`` is logistic regression whose coefficients vary over
-groups: it tells branches from chance, and gives probabilities that are right for a branch that it
-has never met.
+How to model yes-or-no responses in groups: whether library loans are renewed, when branches differ
+and reminders are sent. ``MixedClassifier`` is logistic regression with random effects. It separates
+differences between branches from chance, and its probabilities are calibrated for new branches,
+too.
+
+See also :doc:`/guide/generalized`.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +24,7 @@ level = rng.normal(scale=1.8, size=n_branches)
 
 
 def loans(branches):
-    """Loans of given branches: some with a reminder, of books of some age in years."""
+    """Loans of the given branches: with or without a reminder, and the age of the book in years."""
     branch = np.repeat(branches, n_loans)
     reminded, age = rng.integers(2, size=len(branch)), rng.exponential(4.0, len(branch))
     log_odds = -2.0 + 1.2 * reminded - 0.15 * age + level[branch]
@@ -34,21 +36,22 @@ known, new = np.arange(60), np.arange(60, n_branches)
 X, y = loans(known)
 
 # %%
-# Coefficients are log odds within a branch. The approximation of the likelihood is Laplace's; the
-# fit says by how many standard errors quadrature would move it.
+# Coefficients are log-odds within a branch. The likelihood is Laplace's approximation; the fit
+# reports by how many standard errors quadrature would move the estimates.
 model = MixedClassifier("(1 | branch)").fit(X, y)
 print(model.summary())
 print(f"\nquadrature would move an estimate by {model.approximation_shift_:.2f} standard errors")
 
 # %%
-# A regression without branches has coefficients that are nearer to zero: those of the population,
-# not of a branch. Its probabilities know nothing of branches.
+# A regression without branches has coefficients closer to zero: marginal effects in the population,
+# not those within a branch. Its probabilities ignore branches.
 plain = LogisticRegression(C=np.inf).fit(X[["reminded", "age"]], y)
 print(f"reminder: {model.coef_[0]:.2f} within a branch, {plain.coef_[0, 0]:.2f} over all")
 
 # %%
-# Further loans, of the same branches and of others. For new branches the average over all branches
-# is right, and the probability at an average branch, which lme4 returns, is too low.
+# Predict further loans of known and of new branches. For new branches, the average over the
+# distribution of branches is right; the probability of an average branch, which lme4 returns, is
+# too low.
 rows = {"known branches": loans(known), "new branches": loans(new)}
 typical = MixedClassifier("(1 | branch)", averaging="plug-in").fit(X, y)
 print(f"\n{'log loss':16}{'mixed':>9}{'plug-in':>9}{'plain':>9}")
@@ -58,23 +61,24 @@ for name, (later, truth) in rows.items():
     ]
     print(f"{name:16}" + "".join(f"{loss:9.3f}" for loss in losses))
 later, truth = rows["new branches"]
-print(f"\nshare renewed in new branches: {truth.mean():.3f}")
+print(f"\nproportion renewed in new branches: {truth.mean():.3f}")
 print(f"predicted, averaged over branches: {model.predict_proba(later)[:, 1].mean():.3f}")
 print(f"predicted, at an average branch: {typical.predict_proba(later)[:, 1].mean():.3f}")
 
 # %%
-# Left, the share of each branch and its probability, pulled to the average: most where a branch
-# has renewals only, or none. Right, probabilities by age for a branch on average and over all.
+# Left: the observed proportion of each branch and its predicted probability, shrunk towards the
+# average, most where all or no loans were renewed. Right: probability by age of the book, for an
+# average branch and averaged over branches.
 shares = y.astype(float)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 probability = model.predict_proba(X)[:, 1]
 by_branch = pd.DataFrame({"share": shares, "p": probability}).groupby(X["branch"]).mean()
 left.plot([0, 1], [0, 1], color="0.8")
 left.scatter(by_branch["share"], by_branch["p"], s=15)
-left.set(xlabel="share renewed", ylabel="mean probability", title="branches")
+left.set(xlabel="proportion renewed", ylabel="mean probability", title="branches")
 ages = pd.DataFrame({"reminded": 1, "age": np.linspace(0.0, 20.0, 50), "branch": -1})
-right.plot(ages["age"], model.predict_proba(ages)[:, 1], label="over all branches")
-right.plot(ages["age"], typical.predict_proba(ages)[:, 1], "--", label="of an average branch")
+right.plot(ages["age"], model.predict_proba(ages)[:, 1], label="averaged over branches")
+right.plot(ages["age"], typical.predict_proba(ages)[:, 1], "--", label="average branch")
 right.set(xlabel="age of the book", ylabel="probability", title="with a reminder")
 right.legend()
 plt.show()

@@ -1,17 +1,19 @@
 """
-Curves beside groups
-====================
+Smooth curves with random effects
+=================================
 
-Growth is no straight line. Forty children are measured at eight ages each; the height of a child
-is a curve that all share, a curve of its own about it, and noise. The smoothness of both is
-estimated by restricted likelihood, so that there is nothing to tune.
+How to fit smooth curves beside random effects, and a smooth curve for every group. The heights of
+forty children, measured at eight ages each, follow a common curve, plus a curve of each child, plus
+noise. REML estimates how smooth both are, so that there is nothing to tune.
+
+See also :doc:`/guide/curves`.
 """
 
 # %%
 # The data
 # --------
 #
-# The common curve has a spurt; children differ in size, in pace, and in when they grow.
+# The common curve has a growth spurt; children differ in size, pace and timing.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,15 +40,15 @@ data["height"] += rng.normal(scale=0.7, size=len(child))
 # A curve for all, a line for each child
 # --------------------------------------
 #
-# ``s(age)`` is the curve; a random intercept and slope let children differ in size and pace.
+# ``s(age)`` is the common curve; random intercepts and slopes let children differ in size and pace.
 
 lines = MixedLinearRegressor("(1 + age | child)", fixed="s(age, k=15)")
 lines.fit(data, data["height"])
 print(lines.summary())
 
 # %%
-# ``edf`` says how much of a curve there is: a line would count one. The picture has its pointwise
-# band, and the ages of the data below.
+# ``edf`` are the effective degrees of freedom of the curve; a straight line has one. The figure
+# shows the pointwise confidence band, and the ages of the data below.
 
 SmoothDisplay.from_estimator(lines, data)
 
@@ -54,8 +56,8 @@ SmoothDisplay.from_estimator(lines, data)
 # A curve for each child
 # ----------------------
 #
-# ``(s(age, 6) | child)`` adds departures from the lines, of one more variance. Restricted
-# likelihood compares the two.
+# ``(s(age, 6) | child)`` adds departures from the lines, with one further variance. The models are
+# compared by restricted likelihood.
 
 curves = MixedLinearRegressor("(s(age, 6) | child)", fixed="s(age, k=15)")
 curves.fit(data, data["height"])
@@ -63,7 +65,7 @@ print(compare_models(lines, curves))
 print(smooth_table(curves))
 
 # %%
-# Children with few measurements are drawn to the common curve, and known ones keep their own.
+# Children have their own curves, which are shrunk towards the common one.
 
 grid = np.linspace(data["age"].min(), data["age"].max(), 60)
 fig, ax = plt.subplots(layout="constrained")
@@ -78,8 +80,8 @@ ax.set(xlabel="age, years", ylabel="height, cm")
 ax.legend()
 
 # %%
-# Beyond the range
-# ----------------
+# Outside the range of the data
+# -----------------------------
 #
-# A curve goes on as a straight line where there were no rows, which is said; a range can be given,
-# ``s(age, low=0, high=20)``, and then rows may come in parts, too.
+# Outside the range of the data a curve continues as a straight line, with a warning. With a stated
+# range, ``s(age, low=0, high=20)``, models can also be fitted in batches.

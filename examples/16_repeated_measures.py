@@ -1,9 +1,11 @@
 """
-Repeated measures of a trial
-============================
+Repeated measures in a clinical trial (MMRM)
+============================================
 
-Patients come to planned visits, some not to all. How do treatments differ at each of them? The
-repeated-measures model of clinical trials, whose residuals may covary between visits in any way.
+How to compare treatments at every planned visit when some patients drop out: the mixed model for
+repeated measures, with an unstructured covariance of the visits.
+
+See also :doc:`/guide/repeated_measures`.
 """
 
 import matplotlib.pyplot as plt
@@ -14,7 +16,7 @@ from skmixed import lmer
 from skmixed.inference import marginal_means, visit_covariance
 
 # %%
-# A trial of 160 patients at four visits; the worse a score was, the likelier the patient leaves.
+# Simulate a trial with 160 patients and four visits; patients with high scores tend to drop out.
 rng = np.random.default_rng(5)
 n, weeks = 160, [0, 4, 8, 12]
 drug, severity = rng.permutation(n) % 2, rng.normal(30.0, 5.0, n)
@@ -38,8 +40,8 @@ model = lmer("score ~ severity + arm * C(week)", trial, residual="us(week | subj
 print(model.summary(), end="\n\n")
 
 # %%
-# Means of the arms at every visit, as if all had stayed. Where many left, the means of those who
-# were seen (hollow) are too low: the others would have been worse.
+# Marginal means of the arms at every visit, as if nobody had dropped out. The observed means
+# (hollow) are too low where many dropped out, because those patients would have had higher scores.
 means = marginal_means(model, ["arm", "week"]).to_frame()
 seen = trial.groupby(["arm", "week"], observed=True)["score"].mean()
 for number, arm in enumerate(["placebo", "drug"]):
@@ -55,12 +57,12 @@ plt.legend()
 plt.show()
 
 # %%
-# The treatments visit by visit, with degrees of freedom by Kenward and Roger's method.
+# Treatment contrasts at each visit, with Kenward-Roger degrees of freedom.
 differences = marginal_means(model, ["arm", "week"], df="kenward-roger").pairs(within="week")
 print(differences, end="\n\n")
 
 # %%
-# Neighbouring visits are more alike, and later ones vary more.
+# Neighbouring visits are more strongly correlated.
 correlations = visit_covariance(model, kind="correlation").to_frame()
 figure, axes = plt.subplots()
 image = axes.imshow(correlations, vmin=0.0, vmax=1.0, cmap="Blues")

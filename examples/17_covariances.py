@@ -1,10 +1,12 @@
 """
-Effects that belong together
-============================
+Structured random-effects covariances
+=====================================
 
-Patients are seen at eight visits, and not at all of them. How far one is from the others changes
-from visit to visit, slowly: effects of visits near each other are alike. A structure of their
-covariance says how, in few parameters, and fills in what was missed.
+How to model random effects that change slowly over visits, with an autoregressive covariance of two
+parameters. Patients are seen at eight visits, some of which they miss; the structure predicts the
+missed ones from the neighbouring visits.
+
+See also :doc:`/guide/covariances`.
 """
 
 import matplotlib.pyplot as plt
@@ -25,22 +27,23 @@ table["score"] = 5.0 - 0.2 * visit + state[patient, visit] + rng.normal(scale=0.
 seen = table[rng.random(len(table)) < 0.6]
 
 # %%
-# An intercept for every patient has one correlation for all visits, however far apart. AR(1)
-# has one that falls with the distance, in two parameters.
+# A random intercept implies the same correlation for all visits, however far apart. In AR(1) it
+# decreases with the distance.
 intercept = lmer("score ~ visit + (1 | patient)", seen)
 ar1 = lmer("score ~ visit + ar1(0 + visit | patient)", seen)
 print(ar1.summary())
 print("AIC:", round(intercept.aic_, 1), "with intercepts,", round(ar1.aic_, 1), "with AR(1)")
 
 # %%
-# Do patients differ more at some visits than at others? Then every visit has a variance of its own.
+# Does the variance between patients differ between visits? Test a separate variance for every
+# visit.
 unequal = lmer("score ~ visit + ar1(0 + visit | patient, hom=False)", seen)
 print(compare_models(ar1, unequal, names=["one variance", "several"]))
 print(confidence_intervals(ar1))
 
 # %%
-# Left, the correlations of effects by their distance, beside those the data were drawn with;
-# right, two patients, their true course, what was seen of it, and the predictions in between.
+# Left: correlations of random effects by distance, with the true ones. Right: two patients with
+# their true course (dashed), the observed scores, and the predictions for all visits.
 figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
 distance = np.arange(n_visits)
 covariance = ar1.random_covariance_["patient"].to_numpy()

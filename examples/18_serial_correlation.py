@@ -1,10 +1,12 @@
 """
-Forecasts from correlated residuals
-===================================
+Forecasts with serial correlation
+=================================
 
-Weekly sales of shops wander about their level: a good week is followed by another one. A random
-intercept does not know that. Residuals that are correlated within a shop do, and a forecast of the
-next weeks begins where the shop stands now.
+How to forecast from residuals that are correlated in time. Weekly sales of shops fluctuate around
+their level: a good week tends to be followed by another one. A random intercept cannot represent
+this; an AR(1) residual can, and forecasts start from the latest residual.
+
+See also :doc:`/guide/serial_correlation`.
 """
 
 import matplotlib.pyplot as plt
@@ -32,7 +34,7 @@ table["sales"] = 100.0 + level + 5.0 * table["promotion"] + 8.0 * noise.ravel()
 past, future = table[table["week"] < 48], table[table["week"] >= 48]
 
 # %%
-# Both models have an intercept a shop. One of them knows of the weeks before.
+# Both models have a random intercept of the shop; one has correlated residuals in addition.
 alike = MixedLinearRegressor("(1 | shop)", fixed="promotion").fit(past, past["sales"])
 serial = MixedLinearRegressor("(1 | shop)", fixed="promotion", residual="ar1(week | shop)")
 serial.fit(past, past["sales"])
@@ -40,14 +42,14 @@ print(serial.summary())
 print(compare_models(alike, serial, names=["independent", "serial"]).to_frame()["aic"].round(1))
 
 # %%
-# The correlation takes part of what looked like differences between shops, and the coefficient of
-# promotions gets more exact: weeks of one shop next to each other are compared.
+# The correlation explains part of what looked like variance between shops, and the coefficient of
+# the promotion is estimated more precisely, because neighbouring weeks of one shop are compared.
 for name, model in (("independent", alike), ("serial", serial)):
     error = np.sqrt(model.coef_covariance_.loc["promotion", "promotion"])
     print(f"{name:12} promotion {model.coef_[0]:.2f}, standard error {error:.2f}")
 
 # %%
-# How far off are the weeks to come? The first ones profit most.
+# Forecast errors for the following weeks: the first weeks benefit most.
 for weeks in (1, 4, 12):
     rows = future[future["week"] < 48 + weeks]
     plain = root_mean_squared_error(rows["sales"], serial.predict(rows))
@@ -55,7 +57,7 @@ for weeks in (1, 4, 12):
     print(f"{weeks:2} weeks ahead: plain {plain:.2f}, forecast {ahead:.2f}")
 
 # %%
-# Two shops, and what is expected of them with 90 % intervals.
+# Forecasts for two shops with 90% prediction intervals.
 figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.4), sharey=True, layout="constrained")
 for ax, shop in zip(axes, (3, 17), strict=True):
     before = past[(past["shop"] == shop) & (past["week"] >= 24)]

@@ -1,10 +1,12 @@
 """
-Residuals of unequal variance
-=============================
+Unequal residual variances
+==========================
 
-The faces of 27 children were measured four times. Boys scatter about their lines of growth more
-than twice as much as girls. A model of one variance is too sure of the boys and not sure enough of
-the girls.
+How to give every stratum its own residual variance. In the growth data of 27 children, boys scatter
+around their growth lines more than twice as much as girls. With a single variance, prediction
+intervals are too narrow for boys and too wide for girls.
+
+See also :doc:`/guide/unequal_variances`.
 """
 
 import matplotlib.pyplot as plt
@@ -22,21 +24,21 @@ by_sex = lmer(formula, teeth, residual="var(Sex)")
 print(by_sex.summary())
 
 # %%
-# A variance for each sex costs one parameter, and lowers AIC by nineteen. The ratio of the two
-# standard deviations has an interval that is far from one.
+# A variance for each sex costs one parameter and lowers AIC by nineteen. The confidence interval
+# for the ratio of the two standard deviations is far from one.
 table = compare_models(alike, by_sex, names=["one variance", "by sex"]).to_frame()
 print(table[["aic", "statistic", "p_value"]].round(4))
 print(confidence_intervals(by_sex).to_frame().loc[["ratio Female/Male", "sigma"]].round(2))
 
 # %%
-# Pearson residuals of the first model tell it: one variance for all leaves the boys too large.
+# Pearson residuals of the first model reveal the problem: they are too large for boys.
 for name, model in (("one variance", alike), ("by sex", by_sex)):
     pearson = residuals(model, teeth, teeth["distance"], kind="pearson")
     spread = pd.Series(pearson).groupby(teeth["Sex"]).std()
     print(f"{name:12} girls {spread['Female']:.2f}, boys {spread['Male']:.2f}")
 
 # %%
-# Intervals for a new measurement of a known child at every age.
+# Prediction intervals for a new measurement of a known child, by age.
 ages = np.linspace(8.0, 14.0, 25)
 figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.6), sharey=True, layout="constrained")
 for ax, child, sex in zip(axes, ("F03", "M09"), ("Female", "Male"), strict=True):

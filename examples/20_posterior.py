@@ -1,10 +1,11 @@
 """
-The whole posterior
-===================
+Posteriors
+==========
 
-A fit says which variances suit the data best. The posterior says how well all others do, and what
-follows for coefficients, groups and new rows. It is drawn in a fraction of a second, and a variance
-that may be zero is no trouble.
+How to draw from the posterior of a mixed model in a fraction of a second, answer questions about
+probabilities, check the model, and compare priors when a variance is estimated as zero.
+
+See also :doc:`/guide/posterior`.
 """
 
 import matplotlib.pyplot as plt
@@ -29,9 +30,9 @@ draws = sample(model, random_state=0)
 print(draws)
 
 # %%
-# Reaction times of eighteen people, who sleep three hours a night. Draws of all parameters are
-# arrays, of which any question can be asked: how probable is it that the slopes of people have a
-# standard deviation above 5 ms a day, or that Subject 309's is below that of Subject 308?
+# The data are reaction times of eighteen people with three hours of sleep a night. Draws are
+# arrays, from which any probability can be computed: that the standard deviation of slopes exceeds
+# 5 ms a day, or that the slope of subject 309 is below that of subject 308.
 parameters = draws.parameters
 effects = draws.effects("Subject", ["308", "309"])
 print("P(sd of slopes > 5):", (parameters["sd_Days|Subject"] > 5).mean().round(2))
@@ -47,12 +48,12 @@ for panel, names in zip(axes[1:], (("(Intercept)", "Days"), ("Days", "(Intercept
     place = ["(Intercept)", "Days"].index(names[0])
     fitted = np.sqrt(model.random_covariance_["Subject"].to_numpy()[place, place])
     panel.axvline(fitted, color="black", linestyle="--")
-    panel.set(xlabel=f"sd of {names[0]} over people")
+    panel.set(xlabel=f"sd of {names[0]} between people")
 
 # %%
-# Does the model give data like these? Responses are drawn for the same days and people, and
-# compared with those that were seen. The model has one residual variance for all; by person it is
-# seen that some are steadier, and Subject 332 is not.
+# Posterior predictive checks simulate responses for the same days and people, and compare
+# statistics with the data. The model has the same residual variance for everybody; the check by
+# subject shows that some are steadier than that, and subject 332 is less steady.
 check = posterior_predictive_check(model, draws, X, y, by="Subject", random_state=0)
 print(check.to_frame().loc["sd"].sort_values("p_value").head(3).round(2))
 figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
@@ -62,17 +63,16 @@ PredictiveCheckDisplay.from_estimator(
 PredictiveCheckDisplay(check, response="Reaction").plot(axes[2], kind="sd")
 
 # %%
-# How well is a person foretold of whom nothing is known, all days at once? Slopes that differ are
-# worth more there than any other term.
+# Leave-one-group-out cross-validation: how well are all days of a new subject predicted jointly?
+# Random slopes improve the prediction.
 for random in ("(Days | Subject)", "(1 | Subject)"):
     other = BayesianMixedRegressor(random, random_state=0).fit(X, y)
     left_out = other.loo(X, y, leave_out="Subject")
     print(f"log density of new people, {random}: {left_out.total:.0f}")
 
 # %%
-# Six batches of dyestuff in which batches hardly differ (Box & Tiao 1973, simulated): restricted
-# likelihood says that their variance is zero. The posterior says that it is small, and how small:
-# it piles up near zero without ever claiming that.
+# Six batches of dyestuff that hardly differ (Box & Tiao 1973, simulated): REML estimates a variance
+# of zero. The posterior shows which small values are plausible; most of its mass is near zero.
 batches = pd.DataFrame({"batch": np.repeat(list("ABCDEF"), 5)})
 content = np.fromstring(
     "7.298 3.846 2.434 9.566 7.99 5.22 6.556 0.608 11.788 -0.892 0.11 10.386 13.434 5.51 8.166 "
@@ -93,12 +93,12 @@ for name, prior in priors.items():
     axes[0].hist(
         values.ravel(), bins=np.linspace(0, 6, 60), density=True, histtype="step", label=name
     )
-axes[0].set(xlabel="sd over batches", ylabel="density")
+axes[0].set(xlabel="sd between batches", ylabel="density")
 axes[0].legend()
 
 # %%
-# What a prior distribution says is seen in responses before any data: here the range of yields in a
-# batch, under the last of them and under wider ones.
+# Prior predictive simulation shows what a prior implies before any data: here, the range of yields
+# under the last prior and under a wider one.
 for scale in (4.0, 40.0):
     prior = Prior(HalfNormal(scale), coef={"(Intercept)": Normal(5, 10)}, sigma=HalfNormal(scale))
     expected = prior_predict(edge, batches, prior=prior, n_draws=2000, random_state=0)

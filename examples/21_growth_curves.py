@@ -1,10 +1,12 @@
 """
-Growth curves
-=============
+Nonlinear growth curves
+=======================
 
-The trunks of five orange trees were measured seven times (Draper and Smith 1998). All grow along a
-logistic curve, each to a limit of its own. A nonlinear mixed model estimates the curves of all
-trees together, and says what to expect of another tree.
+How to fit a logistic growth curve whose limit varies between groups. The trunks of five orange
+trees were measured seven times (Draper and Smith 1998). A nonlinear mixed model estimates the
+curves of all trees together, and predicts the growth of a new tree.
+
+See also :doc:`/guide/nonlinear`.
 """
 
 import matplotlib.pyplot as plt
@@ -27,19 +29,20 @@ model = MixedNonlinearRegressor("logistic", random="Asym | tree").fit(X, y)
 print(model.summary(digits=1))
 
 # %%
-# The curves of the trees, with the one of a tree that was not measured.
+# Curves of the trees, and of a new tree.
 display = PredictionDisplay.from_estimator(model, X, "age", new=True)
 display.ax_.plot(X["age"], y, ".", color="0.4", markersize=4)
 display.ax_.set(xlabel="age, days", ylabel="trunk, mm")
 
 # %%
-# Whether trees also differ in when they are halfway: a second variance hardly lowers the deviance.
+# Does the age at half of the limit vary between trees, too? A second variance hardly lowers the
+# deviance.
 both = MixedNonlinearRegressor("logistic", random="Asym + xmid || tree").fit(X, y)
 print(compare_models(model, both).to_frame()[["aic", "statistic", "p_boundary"]].round(3))
 
 # %%
-# A young tree of which nothing is known but its age: where its trunk will be at any age, with a
-# probability of nine tenths. The interval is that of a measurement, and not even about the mean.
+# Prediction for a new tree by age, with 90% prediction intervals for a measurement. They are
+# asymmetric around the mean.
 grid = pd.DataFrame({"tree": 99, "age": np.linspace(100, 2500, 60)})
 mean, (low, high) = model.predict(grid), model.predict_interval(grid, level=0.9).T
 figure, ax = plt.subplots(figsize=(5.5, 3.5))

@@ -1,10 +1,12 @@
 """
-Relatives and places
-====================
+Related levels: pedigrees and maps
+==================================
 
-What one animal weighs tells something of its half-brothers, and what a field yields of the next
-one. A relationship says how alike the effects of two levels are; how much they matter is estimated,
-and levels without a row are predicted by those they are related to.
+How to fit random effects that are correlated between relatives or neighbouring places. A
+``Relationship`` holds the known correlations, the model estimates their variance, and levels
+without rows are predicted from related ones.
+
+See also :doc:`/guide/related_levels`.
 """
 
 import matplotlib.pyplot as plt
@@ -16,8 +18,8 @@ from skmixed.inference import compare_models, heritability
 from skmixed.model_selection import profile_range
 
 # %%
-# Two hundred calves of ten sires and fifty dams, weighed three times. The breeding values are
-# drawn from the pedigree.
+# Two hundred calves of ten sires and fifty dams are weighed three times. Their breeding values are
+# simulated from the pedigree.
 rng = np.random.default_rng(2)
 calves = [f"c{i:03d}" for i in range(200)]
 pedigree = pd.DataFrame(
@@ -40,7 +42,7 @@ print(compare_models(plain, animal, names=["independent", "related"]).to_frame()
 print(heritability(animal).to_frame().round(2))
 
 # %%
-# Calves that were never weighed: what their parents pass on to them is known.
+# Calves that were never weighed are predicted from their relatives.
 seen = records[~records["animal"].isin(calves[:40])]
 model = lmer("weight ~ month + (1 | animal)", seen, relationship={"animal": related})
 found = model.random_effects_["animal"]["(Intercept)"]
@@ -50,12 +52,12 @@ for chosen, label in ((calves[40:], "weighed"), (calves[:40], "never weighed")):
     correlation = np.corrcoef(breeding[chosen], found[chosen])[0, 1]
     print(f"{label}: correlation with the truth {correlation:.2f}")
 ax.axline((0, 0), slope=1, color="0.7", linewidth=1)
-ax.set(xlabel="breeding value, drawn", ylabel="predicted")
+ax.set(xlabel="true breeding value", ylabel="predicted")
 ax.legend()
 
 # %%
-# Places: the correlation of neighbours falls with their distance, at a range that the likelihood
-# tells. Then the whole map is predicted from the places that were measured.
+# Places: correlations decrease with distance, over a range that is estimated by likelihood. Then
+# the whole map is predicted from the measured places.
 east, north = np.meshgrid(np.arange(15.0), np.arange(15.0))
 grid = pd.DataFrame({"east": east.ravel(), "north": north.ravel()})
 grid.index = [f"p{i:03d}" for i in range(len(grid))]
@@ -69,7 +71,7 @@ print(f"range {found.range:.1f}, from {found.interval[0]:.1f} to {found.interval
 predicted = found.estimator.predict(pd.DataFrame({"place": grid.index}))
 print(f"correlation with the truth {np.corrcoef(level, predicted)[0, 1]:.2f}")
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharex=True, sharey=True)
-for ax, values, title in zip(axes, (level, predicted), ("drawn", "predicted"), strict=True):
+for ax, values, title in zip(axes, (level, predicted), ("true", "predicted"), strict=True):
     ax.imshow(np.reshape(values, east.shape), origin="lower", vmin=-2.5, vmax=2.5, cmap="RdBu")
     ax.set_title(title)
 places = grid.loc[measured["place"].unique()]

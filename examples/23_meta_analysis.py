@@ -2,9 +2,12 @@
 Meta-analysis
 =============
 
-Thirteen trials of the BCG vaccine against tuberculosis, the largest of 177,000 people and the
-smallest of 262. Each has an estimate of the risk with the vaccine relative to that without, and a
-standard error that follows from its numbers. How well does it work, and why do trials disagree?
+How to combine trials with known standard errors, and explain why they disagree, by random-effects
+meta-analysis and meta-regression. The data are thirteen trials of the BCG vaccine against
+tuberculosis, with 262 to 177,000 people; each has an estimated log relative risk and its standard
+error.
+
+See also :doc:`/guide/meta_analysis`.
 """
 
 import matplotlib.pyplot as plt
@@ -14,7 +17,7 @@ import pandas as pd
 from skmixed import lmer
 from skmixed.inference import coefficient_table, confidence_intervals, robust_covariance
 
-# Cases and others, vaccinated and not, and latitude (Colditz et al. 1994).
+# Cases and non-cases, with and without the vaccine, and latitude (Colditz et al. 1994).
 trials = pd.DataFrame(
     [
         ("Aronson 1948", 4, 119, 11, 128, 44),
@@ -38,8 +41,8 @@ trials["log_ratio"] = np.log((trials["ill"] / n) / (trials["ill_without"] / n_wi
 trials["variance"] = 1 / trials["ill"] - 1 / n + 1 / trials["ill_without"] - 1 / n_without
 
 # %%
-# The variances are known: the residual variance is one, with weights of their inverse. What the
-# trials differ by beyond them is a random effect.
+# Sampling variances are known: the residual variance is fixed at one, with their inverses as
+# weights. The remaining variation between trials is a random intercept.
 known = {"weights": "1 / variance", "residual_variance": 1}
 model = lmer("log_ratio ~ 1 + (1 | trial)", trials, **known)
 table = coefficient_table(model, df="normal", level=0.95).to_frame()
@@ -48,17 +51,17 @@ print(confidence_intervals(model, method="profile").to_frame().round(2))
 
 # %%
 # The vaccine halves the risk, but trials differ by far more than chance. Latitude explains three
-# quarters of it: near the equator other mycobacteria protect everybody.
+# quarters of the variance between trials: near the equator, other mycobacteria protect everybody.
 by_latitude = lmer("log_ratio ~ latitude + (1 | trial)", trials, **known)
 tau2 = [float(m.random_covariance_["trial"].iloc[0, 0]) for m in (model, by_latitude)]
-print(f"variance between trials {tau2[0]:.3f}, beside latitude {tau2[1]:.3f}")
+print(f"variance between trials {tau2[0]:.3f}, given latitude {tau2[1]:.3f}")
 weights = 1 / trials["variance"]
 robust = robust_covariance(by_latitude, trials, trials["log_ratio"], weights)
 print(coefficient_table(by_latitude, covariance=robust))
 
 # %%
-# Each trial with its own interval, what the model shrinks it to, and what is to be expected of a
-# new trial at every latitude.
+# Left: estimates of the trials with intervals, and the shrunken estimates. Right: the
+# meta-regression, with intervals for the true effect in a new trial.
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
 order, place = trials["log_ratio"].argsort(), np.arange(len(trials))
 half = 1.96 * np.sqrt(trials["variance"])

@@ -1,9 +1,12 @@
 """
-Several levels a row
-====================
+Multiple membership
+===================
 
-A row may belong to several levels of one kind: a pupil to the schools that he went to, a match to
-its players. ``mm(first, second)`` gives every level one effect, wherever it stands.
+How to model rows that belong to several levels of a factor: pupils and all the schools they
+attended, or matches and their players. ``mm(first, second)`` gives every level one random effect,
+whichever column it is in.
+
+See also :doc:`/guide/memberships`.
 """
 
 import matplotlib.pyplot as plt
@@ -14,8 +17,8 @@ from skmixed import lmer
 from skmixed.inference import compare_models
 
 # %%
-# Pupils of forty schools, a third of whom changed once in six years. What a school adds counts by
-# the years spent there.
+# Pupils of forty schools, a third of whom changed school once in six years. The effects of the
+# schools are weighted by the years spent there.
 rng = np.random.default_rng(4)
 n, schools = 1_500, [f"s{i:02d}" for i in range(40)]
 effect = pd.Series(2.0 * rng.normal(size=40), schools)
@@ -31,7 +34,7 @@ parts = [
 pupils["mark"] = 50 + 3 * pupils["ability"] + (parts[0] + parts[1]) / 6 + 3 * rng.normal(size=n)
 
 # %%
-# The school of the last day, which is what a table often has, tells less than both.
+# A model of the last school only, which is often all that is recorded, fits worse.
 members = "mm(first, second, weights=cbind(before, after))"
 last = lmer("mark ~ ability + (1 | second)", pupils, reml=False)
 both = lmer(f"mark ~ ability + (1 | {members})", pupils, reml=False)
@@ -39,19 +42,19 @@ print(compare_models(last, both, names=["last school", "both schools"]).to_frame
 print(both.summary())
 
 # %%
-# What is found of the schools, beside what was drawn.
+# Predicted and true effects of the schools:
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharex=True, sharey=True)
 for ax, model, title in zip(axes, (last, both), ("last school", "both schools"), strict=True):
     found = next(iter(model.random_effects_.values()))["(Intercept)"]
     error = np.sqrt(np.mean((found - effect) ** 2))
     ax.plot(effect, found[effect.index], ".")
     ax.axline((0, 0), slope=1, color="0.7", linewidth=1)
-    ax.set(title=f"{title}: error {error:.2f}", xlabel="drawn")
+    ax.set(title=f"{title}: RMSE {error:.2f}", xlabel="true effect")
 axes[0].set_ylabel("predicted")
 plt.show()
 
 # %%
-# A pupil who goes on to a school that nobody was at: one half is known, the other varies as schools
-# do.
+# A pupil with a known and an unknown school: half of the school effect is known, and the other half
+# varies as schools do.
 new = pupils.iloc[[0, 0]].assign(second=["s01", "new"], before=3, after=3)
 print(both.predict_interval(new, kind="mean").round(1))

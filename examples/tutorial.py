@@ -2,8 +2,8 @@
 The multilevel tutorial, model by model
 =======================================
 
-Pupils in classes in schools. The models are those of "Getting started with mixed effect models in
-R", in its order, but for its fourth step, a separate regression for every class. With no argument
+Nine models of pupils in classes in schools, in the order of "Getting started with mixed effect
+models in R", except its fourth step, a separate regression for every class. Without an argument
 they are fitted to simulated schools; ``--data CSV`` takes a file with the columns extro, open,
 agree, social, class and school.
 """
@@ -31,40 +31,42 @@ def deviations(model):
 
 
 def ordinary_regressions(data):
-    """Models without random effects: all pupils alike, or a coefficient for every group."""
-    everyone = f"All {len(data):,} pupils, as if they had nothing in common."
+    """Models without random effects: complete pooling, or fixed effects of groups."""
+    everyone = f"Complete pooling: all {len(data):,} pupils, ignoring schools and classes."
     steps = [
         ("Ordinary regression", everyone, ""),
-        ("With class", "A level for each label: class a is taken for one class.", " + class"),
-        ("With school", "A level for each school.", " + school"),
-        ("With school:class", "A level for each class of each school.", " + school:class"),
-        ("Without intercept", "The same cells, coded another way.", " + school * class - 1"),
+        ("With class", "A fixed effect of each class label, the same in all schools.", " + class"),
+        ("With school", "A fixed effect of each school.", " + school"),
+        ("With school:class", "A fixed effect of each class of each school.", " + school:class"),
+        ("Without intercept", "The same classes, coded differently.", " + school * class - 1"),
     ]
     for number, (title, text, added) in enumerate(steps, start=1):
         model = show(f"{number}. {title}", text, FIXED + added, data)
         print(f"AIC = {model.aic_:.3f}")
         print(f"{model.score(data, data['extro']):.1%} of the variance is explained.")
         if added == " + school:class":
-            print("The coefficients of school:class alone may be coded otherwise than in R;")
-            print("that changes neither the AIC nor the residual sd.")
-    print("Without an intercept R-Squared is about zero, as in R. Each cell has a coefficient of")
-    print("its own now, so nothing is said of how schools differ in general, or of the next one.")
+            print("The coefficients of school:class may be coded differently from R's;")
+            print("AIC and residual sd are the same.")
+    print(
+        "Without an intercept R-Squared is about zero, as in R. Each class has its own coefficient"
+    )
+    print("now, but the model describes neither the variation between schools nor a new school.")
 
 
 def varying_intercepts(data):
     """Models in which the levels of the groups come from a common distribution."""
-    text = "School levels are draws from one distribution, and shrunk by what its spread says."
-    by_reml = show("6. Varying intercept by school", text, f"{FIXED} + (1 | school)", data)
+    text = "The intercepts of schools come from a normal distribution, and are shrunk accordingly."
+    by_reml = show("6. Random intercepts by school", text, f"{FIXED} + (1 | school)", data)
     by_ml = lmer(f"{FIXED} + (1 | school)", data, reml=False)
-    print("\nStandard deviations by REML, the default, and by maximum likelihood, which finds less")
-    print("spread because it takes the fixed coefficients for known:")
+    print("\nStandard deviations by REML, the default, and by maximum likelihood, which estimates")
+    print("smaller ones because it treats the fixed effects as known:")
     print(pd.DataFrame({"REML": deviations(by_reml), "ML": deviations(by_ml)}).round(2))
 
-    text = "Two factors side by side: class a is one class again, whatever the school."
+    text = "Crossed factors: class a is the same class in every school."
     show("7. School and class, crossed", text, f"{FIXED} + (1 | school) + (1 | class)", data)
 
-    text = "Class a of one school has nothing to do with class a of another."
-    nested = show("8. Class within school", text, f"{FIXED} + (1 | school/class)", data)
+    text = "Nested factors: class a of one school has nothing to do with class a of another."
+    nested = show("8. Class nested in school", text, f"{FIXED} + (1 | school/class)", data)
     variances = deviations(nested) ** 2
     shares = variances / variances.sum()
     print("Shares of the variance: " + ", ".join(f"{n} {s:.1%}" for n, s in shares.items()))
@@ -73,14 +75,14 @@ def varying_intercepts(data):
 
 def varying_slope(data, nested):
     """A model in which a coefficient varies as well."""
-    text = "The effect of open may differ between classes and between schools, too."
+    text = "The effect of open varies between classes and between schools, too."
     formula = f"{FIXED} + (1 + open | school/class)"
-    model = show("9. Varying slope of open, class within school", text, formula, data)
+    model = show("9. Random slopes of open, class nested in school", text, formula, data)
     print(f"REML criterion = {model.criterion_:.4f}")
     if model.is_singular_:
-        print("Singular: the data ask for fewer variances than the model has.")
+        print("Singular fit: the data support fewer variances than the model has.")
     change = "lower" if model.aic_ < nested.aic_ else "higher"
-    print(f"The AIC is {change} than without varying slopes ({nested.aic_:.1f}).")
+    print(f"The AIC is {change} than without random slopes ({nested.aic_:.1f}).")
 
 
 def main():
