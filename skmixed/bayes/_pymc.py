@@ -41,7 +41,7 @@ def to_pymc(
     prior: Prior | PriorName = "weak",
     *,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
 ) -> Any:
@@ -56,8 +56,9 @@ def to_pymc(
         Prior distributions, as for `sample`.
     X : array-like or data frame of shape (n, n_features)
         The rows that `fit` was given, in any order.
-    y : array-like of shape (n,)
-        Their response.
+    y : array-like of shape (n,), default=None
+        Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
+        weights, too.
     sample_weight : None or array-like of shape (n,), default=None
         Their weights.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None

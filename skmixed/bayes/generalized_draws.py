@@ -233,7 +233,8 @@ class GeneralizedDraws(PosteriorDraws):
             Whether the interval is for a new observation of the row, or for the mean of all that
             could be made of it in its groups.
         sample_weight : None or array-like of shape (n,), default=None
-            Numbers of trials of shares, without which their observations have no interval.
+            Numbers of trials of shares, without which their observations have no interval. None
+            takes those that the formula of `glmer` names, if X has their columns.
 
         Returns
         -------
@@ -251,6 +252,7 @@ class GeneralizedDraws(PosteriorDraws):
         if kind not in ("observation", "mean"):
             raise ValueError(f"kind={kind!r} must be 'observation' or 'mean'")
         observation = kind == "observation"
+        sample_weight = self.model._sizes_told(self.model._state(), X, sample_weight)
         if observation and sample_weight is None and self.fit.family.counts_trials:
             raise ValueError(
                 "a share of trials has an interval once their number is known: give it as "
@@ -279,7 +281,8 @@ class GeneralizedDraws(PosteriorDraws):
             Labels, if they were given as `groups` to `fit`. Rows of one label share an effect,
             whether or not the model knows it.
         sample_weight : None or array-like of shape (n,), default=None
-            Numbers of trials of shares; None is one trial a row.
+            Numbers of trials of shares. None takes those that the formula of `glmer` names from X;
+            of a model fitted to single trials it is one trial a row.
         n_samples : int, default=1
             Number of draws.
         random_state : None, int, RandomState or Generator, default=None
@@ -294,14 +297,18 @@ class GeneralizedDraws(PosteriorDraws):
         Raises
         ------
         ValueError
-            As in `predict`, and for numbers of trials that are not whole.
+            As in `predict`, for numbers of trials that are not whole, and without any where the fit
+            had trials that X does not tell.
         """
         if not isinstance(n_samples, Integral) or isinstance(n_samples, bool) or n_samples < 1:
             raise ValueError(f"n_samples={n_samples!r} must be a whole number of at least 1")
+        fitted = self.model._state()
+        if fitted.has_sizes:
+            sample_weight = self.model._weights_of(fitted, X, sample_weight)
         drawn = sampled_responses(
             self, X, groups, self._sizes(sample_weight), int(n_samples), generator_of(random_state)
         )
-        classes = self.model._state().classes
+        classes = fitted.classes
         return drawn if classes is None else np.asarray(classes[drawn.astype(np.intp)])
 
     @staticmethod

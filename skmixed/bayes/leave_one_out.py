@@ -39,6 +39,7 @@ from skmixed.core.sums.layout import Rows
 from skmixed.core.sums.summed_rows import SummedRows
 from skmixed.inference.fitted import (
     GivenRows,
+    design_of,
     mixed_fit_of,
     observations_of_fit,
     rows_of_fit,
@@ -124,7 +125,7 @@ def loo(
     model: Any,
     draws: PosteriorDraws,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     *,
     groups: Any = None,
@@ -141,8 +142,9 @@ def loo(
         Draws from its posterior.
     X : array-like or data frame of shape (n, n_features)
         The rows that `fit` was given, in any order; the model does not keep them.
-    y : array-like of shape (n,)
-        Their response.
+    y : array-like of shape (n,), default=None
+        Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
+        weights, too.
     sample_weight : None or array-like of shape (n,), default=None
         Their weights, all positive.
     groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None
@@ -210,10 +212,12 @@ def loo(
     (18,)
     """
     model = snapshot(model)
-    if isinstance(draws, GeneralizedDraws) or isinstance(mixed_fit_of(model), GeneralizedFit):
-        given = (X, y, sample_weight, groups)
+    fit = mixed_fit_of(model)
+    design_of(model)  # which a bare fit has not
+    given: GivenRows = model._with_response(X, y, sample_weight, groups)
+    if isinstance(draws, GeneralizedDraws) or isinstance(fit, GeneralizedFit):
         return _generalized_loo(model, draws, given, leave_out, random_state)
-    rows = rows_of_fit(model, X, y, sample_weight, groups, "leaving rows out")
+    rows = rows_of_fit(model, *given, "leaving rows out")
     check_draws_of(draws, model.fit_)
     return left_out(draws, rows, leave_out, random_state)
 

@@ -159,7 +159,7 @@ def posterior_predictive_check(
     model: Any,
     draws: PosteriorDraws,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     *,
     groups: Any = None,
@@ -184,8 +184,9 @@ def posterior_predictive_check(
         Draws from its posterior, ``posterior_`` of a `BayesianMixedRegressor`.
     X : array-like or data frame of shape (n, n_features)
         Rows, those of the fit or others.
-    y : array-like of shape (n,)
-        Their response; of a classifier the second class is 1, the first 0.
+    y : array-like of shape (n,), default=None
+        Their response; of a classifier the second class is 1, the first 0. Of a model by a whole
+        formula, as of `lmer`, None reads it off X, and weights, too.
     sample_weight : None or array-like of shape (n,), default=None
         Their weights, where these are precisions: a row of weight w is drawn with residual variance
         sigma^2 / w; or numbers of trials. A row that stands for several is to be repeated instead.

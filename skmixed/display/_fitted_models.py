@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from skmixed.core.generalized.generalized_fit import GeneralizedFit
 from skmixed.estimators.effects import MixedEffectsRegressor
 from skmixed.estimators.grouped.models import GroupedModels
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.reading._input_table import InputTable, read_groups
 from skmixed.inference.residuals import residuals
 
@@ -174,6 +175,9 @@ def residuals_of(
             "is sklearn.metrics.PredictionErrorDisplay"
         )
     check_is_fitted(estimator)
+    if isinstance(estimator, MixedEstimator):
+        given = estimator._with_response(X, y, sample_weight, groups, of_fit=True)
+        X, y, sample_weight, groups = given
     if are_standardised(estimator):
         between = residuals(
             estimator, X, y, sample_weight, groups, random="fitted", random_state=random_state

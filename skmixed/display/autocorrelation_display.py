@@ -71,7 +71,7 @@ class AutocorrelationDisplay:
         cls,
         estimator: Any,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         sample_weight: Any = None,
         groups: Any = None,
@@ -92,7 +92,8 @@ class AutocorrelationDisplay:
         estimator : estimator
             Fitted, as for `skmixed.inference.autocorrelation`.
         X, y, sample_weight, groups : array-like
-            The rows of the fit, as given to `fit`, or others.
+            The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or
+            `nlmer` the data frame X is enough: y and the weights, such as trials, are read from it.
         series, time : str, array-like of shape (n,) or None, default=None
             What is a series, and where its rows stand; names are those of columns of X. None is
             what the residual structure says, or else the finest groups and the order of the rows.

@@ -96,7 +96,7 @@ class PredictiveCheckDisplay:
         cls,
         estimator: Any,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         draws: PosteriorDraws | None = None,
         sample_weight: Any = None,
@@ -120,8 +120,9 @@ class PredictiveCheckDisplay:
             A fitted `BayesianMixedRegressor`, or the model that `draws` are of.
         X : array-like or data frame of shape (n, n_features)
             Rows, those of the fit or others.
-        y : array-like of shape (n,)
-            Their response.
+        y : array-like of shape (n,), default=None
+            Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
+            weights, too.
         draws : PosteriorDraws or None, default=None
             Draws from the posterior; None takes those of a `BayesianMixedRegressor`.
         sample_weight : None or array-like of shape (n,), default=None

@@ -117,7 +117,9 @@ class ProfileDisplay:
         points : int, default=6
             Points on either side of the estimate.
         X, y, sample_weight, groups : array-like, default=None
-            The rows of the fit, as given to `fit`, which a generalized model needs.
+            The rows of the fit, as given to `fit`, which a generalized model needs. After `lmer`,
+            `glmer`, `clmm` or `nlmer` the data frame X is enough: y and the weights, such as
+            trials, are read from it.
         ax : Axes or array of Axes, default=None
             Where to draw: an axes for every parameter, or one that is divided. None makes a figure.
         line_kwargs : dict, default=None

@@ -114,7 +114,7 @@ class ResidualsDisplay:
         cls,
         estimator: Any,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         sample_weight: Any = None,
         groups: Any = None,
@@ -136,8 +136,9 @@ class ResidualsDisplay:
             MixedEffectsRegressor, or GroupedModels of a regressor.
         X : array-like or data frame of shape (n, n_features)
             Rows, those of the fit or others.
-        y : array-like of shape (n,)
-            Their response.
+        y : array-like of shape (n,), default=None
+            Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
+            weights, too.
         sample_weight : array-like of shape (n,), default=None
             Their weights, where they are precisions: residuals are multiplied by their square
             roots, so that their variance is that of a row of weight one; or where they are numbers

@@ -134,7 +134,8 @@ class ShrinkageDisplay:
         X : array-like or data frame of shape (n, n_features), default=None
             The rows the mixed model was fitted to, which it does not keep.
         y : array-like of shape (n,), default=None
-            Their response.
+            Their response. Of a model by a whole formula, as of `lmer`, None reads it off X, and
+            weights, too.
         sample_weight : array-like of shape (n,), default=None
             Their weights.
         groups : array-like of shape (n,) or (n, n_factors), or data frame, default=None

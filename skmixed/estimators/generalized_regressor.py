@@ -303,17 +303,20 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
         self._fitted = GeneralizedState.of_table(self, data, family)
         return self
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+    def score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, groups: Any = None
+    ) -> float:
         """Return D^2, the fraction of the deviance explained.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n_samples, n_features)
             Data with the columns seen in `fit`.
-        y : array-like of shape (n_samples,)
-            True response.
+        y : array-like of shape (n_samples,), default=None
+            True response. If None, the response named by the formula of `glmer` is read from X.
         sample_weight : array-like of shape (n_samples,), default=None
-            Sample weights; for proportions, the numbers of trials.
+            Sample weights; for proportions, the numbers of trials. If None, those named by the
+            formula of `glmer` are read from X; otherwise all rows have the same weight.
         groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
             Group labels, if `fit` was given `groups`.
 
@@ -334,6 +337,8 @@ class MixedGeneralizedRegressor(RegressorMixin, GeneralizedPredictions):
             under handle_unknown="nan".
         """
         fitted = self._state()
+        if y is None or fitted.response is not None:
+            X, y, sample_weight, groups = self._with_response(X, y, sample_weight, groups)
         table = InputTable.of(X)
         n_rows = _num_samples(table.values)
         truth, weights = read_y(y, n_rows), read_weights(sample_weight, n_rows)

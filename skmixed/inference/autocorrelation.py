@@ -24,7 +24,7 @@ _MOST_COMPARED = 20_000_000  # rows two by two: more take gigabytes
 def autocorrelation(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     *,
@@ -41,7 +41,8 @@ def autocorrelation(
     model : estimator
         A fitted mixed model, or a linear one with a residual structure.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, or others.
+        The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or `nlmer`
+        the data frame X is enough: y and the weights, such as trials, are read from it.
     series : str or array-like of shape (n,), default=None
         The series that every row belongs to, or the name of the column of X that says so. None is
         the series of the residual structure, or else the factor with most levels.
@@ -135,7 +136,7 @@ def autocorrelation(
 def variogram(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     *,
@@ -152,7 +153,8 @@ def variogram(
     model : estimator
         A fitted mixed model, or a linear one with a residual structure.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, or others.
+        The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or `nlmer`
+        the data frame X is enough: y and the weights, such as trials, are read from it.
     series, time : str or array-like of shape (n,), default=None
         As in `autocorrelation`, with times at any distance; two rows may have one time.
     kind : {"normalized", "pearson", "response", "deviance", "quantile"} or None, default=None

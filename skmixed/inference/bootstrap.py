@@ -144,8 +144,9 @@ def bootstrap(
         number, an array, a Series or a dict of numbers.
     X, y, sample_weight, groups : array-like, default=None
         The rows of the fit, as given to `fit`. A model does not keep them; "residual" and "cases"
-        need them, and so does "parametric" of generalized models and for several large factors. Of
-        a model by `glmer` with ``cbind`` y is the share of hits, and sample_weight the trials.
+        need them, and so does "parametric" of generalized models and for several large factors.
+        After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is enough: y and the weights, such
+        as trials, are read from it.
     random_state : None, int, RandomState or Generator, default=None
         Seed. Replicates do not depend on `n_jobs`.
     n_jobs : int or None, default=None

@@ -236,18 +236,16 @@ def rows_of_fit(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use
 
     `use` says what needs them. Raises ValueError if they are not given, or are other rows.
     """
-    _check_given(model, X, y, use)
-    return rows_at_levels(
-        model.fit_, model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
-    )
+    given = given_rows(model, X, y, sample_weight, groups, use)
+    return rows_at_levels(model.fit_, model._rows_of_fit(model._fitted, *given))
 
 
 def series_of_fit(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str
 ) -> tuple[Rows, ResidualRows]:
     """Read the rows of a linear fit with a residual structure once more, as `rows_of_fit`."""
-    _check_given(model, X, y, use)
-    rows, residual = model._series_of_fit(model._fitted, X, y, sample_weight, groups)
+    given = given_rows(model, X, y, sample_weight, groups, use)
+    rows, residual = model._series_of_fit(model._fitted, *given)
     try:
         rows = rows.at_levels(model.fit_.products.levels)
     except ValueError:
@@ -261,28 +259,37 @@ def observations_of_fit(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str
 ) -> Observations:
     """Read the rows of a generalized fit once more, as `rows_of_fit`."""
-    _check_given(model, X, y, use)
-    rows, offset = model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
-    return same_rows(model.fit_, rows, offset)
+    given = given_rows(model, X, y, sample_weight, groups, use)
+    rows, offset = model._rows_of_fit(model._fitted, *given)
+    written = model._fitted.response
+    return same_rows(model.fit_, rows, offset, "" if written is None else written.hint())
 
 
 def curve_of_fit(
     model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str
 ) -> IntegratedCurve:
     """Return the likelihood of the rows of a nonlinear fit at its estimates, as `rows_of_fit`."""
-    _check_given(model, X, y, use)
-    rows = model._rows_of_fit(model._fitted, X, y, sample_weight, groups)
+    given = given_rows(model, X, y, sample_weight, groups, use)
+    rows = model._rows_of_fit(model._fitted, *given)
     found: IntegratedCurve = model.fit_.likelihood_of(rows)
     return found
 
 
-def _check_given(model: Any, X: Any, y: Any, use: str) -> None:
+def given_rows(model: Any, X: Any, y: Any, sample_weight: Any, groups: Any, use: str) -> GivenRows:
+    """Return the rows of a fit, y and weights read off X where a whole formula names them."""
     design_of(model)  # which a bare fit has not
-    if X is None or y is None:
+    is_read = model._fitted.response is not None
+    if X is None or (y is None and not is_read):
         raise ValueError(
-            f"{use} needs the rows of the fit, which the model does not keep: pass X and y, and "
-            "sample_weight and groups if fit had them"
+            f"{use} needs the rows of the fit, which the model does not keep: pass "
+            + (
+                "X, the data frame with the columns of the formula"
+                if is_read
+                else "X and y, and sample_weight and groups if fit had them"
+            )
         )
+    given: GivenRows = model._with_response(X, y, sample_weight, groups, of_fit=True)
+    return given
 
 
 def check_maximum(fit: GeneralizedFit, use: str) -> None:

@@ -42,7 +42,7 @@ from skmixed.inference.table import Table
 def influence(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     *,
@@ -57,7 +57,9 @@ def influence(
     model : MixedLinearRegressor, MixedClassifier or MixedGeneralizedRegressor
         Fitted.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`; the model does not keep them.
+        The rows of the fit, as given to `fit`; the model does not keep them. After `lmer`, `glmer`,
+        `clmm` or `nlmer` the data frame X is enough: y and the weights, such as trials, are read
+        from it.
     by : str or None, default=None
         Name of a factor whose levels are left out one at a time; None is about rows.
     refit : bool, default=False
@@ -131,6 +133,7 @@ def influence(
     model = snapshot(model)
     determined_mixed_fit_of(model)
     design_of(model)  # which a bare fit has not
+    X, y, sample_weight, groups = model._with_response(X, y, sample_weight, groups)
     complete = model._complete_rows(X, y, sample_weight, groups, missing)
     if complete is not None:
         table = influence(model, *complete.arguments, by=by, refit=refit, missing="raise")

@@ -195,7 +195,8 @@ def confidence_intervals(
         For "bootstrap": source of its draws.
     X, y, sample_weight, groups : array-like, default=None
         The rows of the fit, as given to `fit`: for profiles and bootstraps of generalized and
-        nonlinear models, which do not keep them.
+        nonlinear models, which do not keep them. After `lmer`, `glmer`, `clmm` or `nlmer` the data
+        frame X is enough: y and the weights, such as trials, are read from it.
 
     Returns
     -------

@@ -86,7 +86,7 @@ class ProportionalOdds(TabularResult):
 def proportional_odds(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     *,
@@ -102,7 +102,8 @@ def proportional_odds(
     model : OrdinalMixedClassifier
         Fitted, of three categories or more.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`.
+        The rows of the fit, as given to `fit`. After `lmer`, `glmer`, `clmm` or `nlmer` the data
+        frame X is enough: y and the weights, such as trials, are read from it.
     n_samples : int, default=100
         Number of data sets that are drawn from the model.
     random_state : None, int, RandomState or Generator, default=None

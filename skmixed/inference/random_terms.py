@@ -51,8 +51,8 @@ def ranova(
         whole terms.
     X, y, sample_weight, groups : array-like, default=None
         The rows of the fit, as given to `fit`, which generalized models are refitted to and do not
-        keep. Of a model by `glmer` with ``cbind`` y is the share of hits, and sample_weight the
-        trials. Linear models need none.
+        keep. Linear models need none. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is
+        enough: y and the weights, such as trials, are read from it.
 
     Returns
     -------

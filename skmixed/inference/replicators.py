@@ -275,7 +275,9 @@ class NonlinearReplicator:
             raise ValueError(
                 f"kind={kind!r}: of a nonlinear model responses are drawn, take kind='parametric'"
             )
-        X, _, weights, groups = rows
+        X, y, weights, groups = rows
+        if X is not None and y is None and model._fitted.response is not None:
+            X, _, weights, groups = model._with_response(X, None, weights, groups, of_fit=True)
         if X is None:
             raise ValueError(
                 "a bootstrap of a nonlinear model needs the rows of the fit, which the model does "

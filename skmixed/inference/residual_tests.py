@@ -27,7 +27,7 @@ Alternative = Literal["two-sided", "greater", "less"]
 def residual_tests(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     *,
@@ -43,7 +43,8 @@ def residual_tests(
         Fitted.
     X, y, sample_weight, groups : array-like
         The rows of the fit, as given to `fit`, or others of its levels. Weights are numbers of
-        trials, or exposures of rates.
+        trials, or exposures of rates. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is
+        enough: y and the weights, such as trials, are read from it.
     alternative : {"two-sided", "greater", "less"}, default="two-sided"
         Which departures count: any, too much dispersion and too many zeros, or too little and too
         few. The test of uniformity knows but one.

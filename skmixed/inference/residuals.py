@@ -67,7 +67,7 @@ class Observed(Protocol):
 def residuals(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     *,
@@ -83,7 +83,8 @@ def residuals(
     model : estimator
         A fitted mixed model.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, or others.
+        The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or `nlmer`
+        the data frame X is enough: y and the weights, such as trials, are read from it.
     kind : str, default="quantile"
         "quantile", "deviance", "pearson", "response", "normalized" or "studentised".
         Quantile residuals are the probability of a response below y, between 0 and 1, and uniform

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from skmixed.inference.fitted import any_fit_of, formula_of, snapshot
+from skmixed.inference.fitted import any_fit_of, design_of, formula_of, snapshot
 from skmixed.inference.influence import influence
 from skmixed.inference.residuals import residuals
 from skmixed.inference.table import Table
@@ -88,7 +88,7 @@ def linear_predictor(
 def row_table(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     *,
@@ -102,7 +102,8 @@ def row_table(
     model : estimator
         A fitted mixed model that predicts means; a classifier's are probabilities.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, or others.
+        The rows of the fit, as given to `fit`, or others. After `lmer`, `glmer`, `clmm` or `nlmer`
+        the data frame X is enough: y and the weights, such as trials, are read from it.
     leverage : bool, default=False
         Whether to add what only rows of the fit have: leverage, studentised residuals and Cook's
         distance, as `influence` has them.
@@ -148,7 +149,8 @@ def row_table(
     1  258.70  273.33      261.87    -14.63    -0.57
     """
     model = snapshot(model)
-    rows = X, y, sample_weight, groups
+    design_of(model)  # which a bare fit has not
+    X, y, sample_weight, groups = rows = model._with_response(X, y, sample_weight, groups)
     found = residuals(model, *rows, kind="response", missing=missing)
     pearson = residuals(model, *rows, kind="pearson", missing=missing)
     classes = getattr(model, "classes_", None)

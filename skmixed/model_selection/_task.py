@@ -18,9 +18,11 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import _num_samples
 from tqdm.auto import tqdm
 
+from skmixed.design.grammar.expressions import uses_all_columns
 from skmixed.design.grammar.residual_terms import parse_residual
 from skmixed.design.grouping import number_levels
 from skmixed.estimators.linear import MixedLinearRegressor
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.reading._input_table import read_groups
 from skmixed.estimators.reading._training_data import TrainingData, read_training_data
 from skmixed.model_selection._group_routing import fit_names, groups_for_model, groups_for_splitter
@@ -57,6 +59,8 @@ class Task:
             groups = params.pop("groups")
         if groups is not None:
             read_groups(groups)  # refuses what cannot be groups
+        if isinstance(estimator, MixedEstimator):
+            X, y, groups, params = _as_the_formula_says(estimator, X, y, groups, params)
         X, y, groups = indexable(X, y, groups)
         for_model = groups_for_model(estimator, X, groups)
         if for_model is not None:
@@ -145,6 +149,20 @@ class Task:
             # The groups are for the model then.
             warnings.filterwarnings("ignore", "The groups parameter is ignored by")
             return list(cv.split(self.X, self.y, labels))
+
+
+def _as_the_formula_says(
+    estimator: MixedEstimator[Any], X: Any, y: Any, groups: Any, params: dict[str, Any]
+) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """Return the arguments with y and weights that the whole formula of a fitted model names."""
+    fitted = estimator._fitted
+    if fitted is None or fitted.response is None:
+        return X, y, groups, params
+    weights, of_fit = params.get("sample_weight"), y is None
+    X, y, weights, groups = estimator._with_response(X, y, weights, groups, of_fit=of_fit)
+    if fitted.fixed is not None and uses_all_columns(fitted.fixed.fixed):
+        X = X[list(fitted.columns.names)]
+    return X, y, groups, params if weights is None else {**params, "sample_weight": weights}
 
 
 def _refuse_torn(data: TrainingData, splits: Splits, n_rows: int) -> None:

@@ -2,7 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skmixed.datasets import load_orthodont, load_sleepstudy, make_mixed_regression, make_schools
+from skmixed.datasets import (
+    load_cbpp,
+    load_orthodont,
+    load_sleepstudy,
+    make_mixed_regression,
+    make_schools,
+)
 
 
 def test_sleepstudy_is_the_published_table():
@@ -15,6 +21,18 @@ def test_sleepstudy_is_the_published_table():
     slope, intercept = np.polyfit(frame["Days"], frame["Reaction"], 1)
     np.testing.assert_allclose([intercept, slope], [251.40510485, 10.46728596], rtol=1e-9)
     assert np.isclose(frame["Reaction"].sum(), 53731.4205)
+
+
+def test_cbpp_is_the_published_table():
+    frame = load_cbpp()
+    assert frame.shape == (56, 4)
+    rows_of = frame.groupby("herd").size()
+    assert rows_of[rows_of < 4].to_dict() == {"2": 3, "8": 1}
+    assert len(rows_of) == 15
+    # New cases and animals at risk, by period.
+    by_period = frame.groupby("period")[["incidence", "size"]].sum()
+    assert by_period.to_numpy().tolist() == [[61, 278], [17, 212], [14, 197], [7, 155]]
+    assert all(isinstance(label, str) for name in ("herd", "period") for label in frame[name])
 
 
 def test_orthodont_is_the_published_table():

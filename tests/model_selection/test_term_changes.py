@@ -65,7 +65,7 @@ def test_generalized_models_have_those_of_glmer(data):
         assert frame.index.tolist() == list(expected)
     with pytest.raises(ValueError, match="no F test"):
         drop1(model, X=rows, test="f")
-    with pytest.raises(ValueError, match="pass X and y"):
+    with pytest.raises(ValueError, match="pass X, the data frame"):
         drop1(model)
 
 

@@ -16,6 +16,7 @@ from sklearn.utils import Tags
 from skmixed.core.linalg import FloatArray
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.mixed._generalized_estimator import refuse_missing
+from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
 from skmixed.estimators.reading._complete_rows import CompleteRows, MissingRows, leaves_gaps
 
 
@@ -51,15 +52,17 @@ class FromProbabilities(ClassifierMixin):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X, groups, random=random))
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+    def score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, groups: Any = None
+    ) -> float:
         """Return the accuracy of the predicted classes.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n_samples, n_features)
             Data with the columns seen in `fit`.
-        y : array-like of shape (n_samples,)
-            True class labels.
+        y : array-like of shape (n_samples,), default=None
+            True class labels. If None, the response named by the formula of `clmm` is read from X.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
         groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
@@ -70,6 +73,8 @@ class FromProbabilities(ClassifierMixin):
         float
             Fraction of rows for which ``predict(X, groups)`` is right.
         """
+        if y is None and isinstance(self, MixedEstimator):
+            X, y, sample_weight, groups = self._with_response(X, y, sample_weight, groups)
         return float(accuracy_score(y, self.predict(X, groups), sample_weight=sample_weight))
 
 

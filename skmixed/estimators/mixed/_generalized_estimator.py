@@ -138,8 +138,9 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
             of its own.
         sample_weight : array-like of shape (n_samples_X,), default=None
             Positive weights: for proportions, whole numbers of trials; for counts, exposures, so
-            that rates are drawn; other families ignore them. None is one trial per row. Classifiers
-            draw one class per row and accept no weights.
+            that rates are drawn; other families ignore them. If None, those named by the formula of
+            `glmer` are read from X; a model fitted to single trials draws one trial per row.
+            Classifiers draw one class per row and accept no weights.
         parameters : mapping of str to float or None, default=None
             Parameter values to use in place of the estimates (lme4's ``newparams``), named as in
             `skmixed.inference.confidence_intervals`: coefficients, ``sd_x|g`` and ``cor_x.z|g``.
@@ -164,7 +165,8 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
             If the estimator is not fitted.
         ValueError
             As in `predict`, if group labels are missing, weights are not positive or not numbers of
-            trials, or `parameters` are unknown or invalid.
+            trials, weights of a model fitted to trials or exposures are neither given nor in X, or
+            `parameters` are unknown or invalid.
 
         Notes
         -----
@@ -196,6 +198,8 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
                 "repeat rows of several trials"
             )
         source, rows, log_exposure = self._rows_to_predict(fitted, X, groups)
+        if fitted.has_sizes:
+            sample_weight = self._weights_of(fitted, X, sample_weight)
         weights = read_positive_weights(sample_weight, len(rows.columns))
         generator = generator_of(random_state)
         values = None if parameters is None else ParameterValues.of(fitted.fit, parameters)
@@ -207,6 +211,13 @@ class BaseGeneralized(GeneralizedAttributes, MixedEstimator[GeneralizedState]):
         for draw in range(n_samples):
             drawn[:, draw] = family.draw(etas[:, draw], weights, phi, generator)
         return drawn if fitted.classes is None else fitted.classes[drawn.astype(np.intp)]
+
+    def _sizes_told(self, fitted: GeneralizedState, X: Any, sample_weight: Any) -> Any:
+        """Return trials or exposures of rows, (n,): None where neither the user nor X has them."""
+        written = fitted.response
+        if sample_weight is None and fitted.has_sizes and written is not None:
+            return written.weights_of(X, self.context) if written.tells_weights(X) else None
+        return sample_weight
 
     def _rows_of_fit(
         self, fitted: GeneralizedState, X: Any, y: Any, sample_weight: Any, groups: Any

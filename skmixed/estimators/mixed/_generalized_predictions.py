@@ -214,7 +214,8 @@ class GeneralizedPredictions(BaseGeneralized):
         known = KnownPredictor.read(self, fitted, X, groups, random, all_columns=several)
         means = known.means(averages=averages)
         if interval is not None:
-            return np.column_stack([means, known.observation_limits(interval, None)])
+            sizes = self._sizes_told(fitted, X, None)
+            return np.column_stack([means, known.observation_limits(interval, sizes)])
         return (means, known.deviation(averages=averages)) if return_std else means
 
     def predict_interval(
@@ -242,7 +243,8 @@ class GeneralizedPredictions(BaseGeneralized):
         sample_weight : array-like of shape (n_samples,), default=None
             Positive weights, for observations: numbers of trials of proportions, which have no
             interval without them; exposures of counts, for intervals of rates. Other families
-            ignore them.
+            ignore them. If None, those named by the formula of `glmer` are read from X, if they are
+            there.
 
         Returns
         -------
@@ -303,6 +305,7 @@ class GeneralizedPredictions(BaseGeneralized):
         known = KnownPredictor.read(self, fitted, X, groups)
         if kind == "mean":
             return known.limits(level)
+        sample_weight = self._sizes_told(fitted, X, sample_weight)
         sizes = read_positive_weights(sample_weight, len(known.center))
         return known.observation_limits(level, sizes)
 

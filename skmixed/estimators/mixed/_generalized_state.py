@@ -47,6 +47,7 @@ class GeneralizedState(MixedState):
     fit: GeneralizedFit
     classes: NDArray[Any] | None = None  # (2,), of a classifier
     further: WorkingFit | None = None  # the working model of all rows so far, if more came
+    has_sizes: bool = False  # whether weights are trials or exposures, and not all one
 
     _bare: ClassVar[Mapping[str, str]] = {**MixedState._bare, "estimates": "MixedEstimates"}
 
@@ -64,7 +65,10 @@ class GeneralizedState(MixedState):
     @classmethod
     def of_fit(cls, model: Any, data: TrainingData, design: Design, fit: GeneralizedFit) -> Self:
         """Put together what a fit to a table has found; warns where it is in doubt."""
-        found = cls(fit=fit, classes=data.classes, **data.known(model, design))
+        sizes = fit.family.sizes(data.y, data.weights)
+        has_sizes = data.classes is None and sizes is not None and bool((sizes != 1.0).any())
+        known = data.known(model, design)
+        found = cls(fit=fit, classes=data.classes, has_sizes=has_sizes, **known)
         _warn_of_fractions(fit.family, data.y, data.weights)
         warn_about_generalized(found, data.unnamed_groups)
         return found
@@ -74,6 +78,13 @@ class GeneralizedState(MixedState):
         further = with_further_rows(self.fit, self.working, rows, offset)
         design = self.design.with_levels(further.products.levels)
         return replace(self, further=further, design=design)
+
+    @property
+    def sizes_asked(self) -> str | None:
+        """What the weights of the fit are: trials or exposures, None of weights that count rows."""
+        if not self.has_sizes:
+            return None
+        return "numbers of trials" if self.fit.mean_family.counts_trials else "exposures"
 
     @property
     def working(self) -> WorkingFit:

@@ -349,7 +349,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
             of its own.
         sample_weight : array-like of shape (n_samples_X,), default=None
             Positive weights, only with ``weighting="precision"``: the residual variance of a row is
-            divided by its weight.
+            divided by its weight. If None, the weights that `lmer` was given as an expression are
+            read from X.
         parameters : mapping of str to float or None, default=None
             Parameter values to use in place of the estimates (lme4's ``newparams``), named as in
             `skmixed.inference.confidence_intervals`: coefficients, ``sd_x|g``, ``cor_x.z|g`` and
@@ -410,6 +411,8 @@ class LinearPredictions(FittedEstimator[LinearState]):
         names = () if structure is None else structure.parts.columns
         source, rows = fitted.predictor.read(self, X, groups, "all", residual=names)
         check_residual(fitted.fit)
+        if self.weighting == "precision":
+            sample_weight = self._weights_of(fitted, X, sample_weight)
         weights = self._precisions(sample_weight, source.n_rows)
         values = None if parameters is None else ParameterValues.of(fitted.fit, parameters)
         generator = generator_of(random_state)

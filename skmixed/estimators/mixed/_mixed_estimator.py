@@ -109,9 +109,50 @@ class MixedEstimator(FittedEstimator[State]):
             correlations=correlations,
         )
 
+    def _with_response(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, *, of_fit: bool = False
+    ) -> tuple[Any, Any, Any, Any]:
+        """Return the arguments with y and weights as a whole formula reads them off X.
+
+        Those that are given stay. Of the rows `of_fit` the incomplete ones are left out, as a
+        formula does in fitting, where y is read. Raises ValueError if neither is there, and for
+        rows without the trials or exposures that a model was fitted with.
+        """
+        fitted = self._state()
+        if y is None and fitted.response is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None: it has no whole formula, as those of lmer and glmer, which names y"
+            )
+        response = y
+        if fitted.response is not None:
+            response, sample_weight = fitted.response.read(X, y, sample_weight, self.context)
+        self._check_sizes(fitted, sample_weight)
+        if y is None and of_fit:
+            rows = CompleteRows.of_fit(fitted, X, response, sample_weight, groups)
+            if not rows.complete.all():
+                X, response, sample_weight, groups = rows.arguments
+        return X, response, sample_weight, groups
+
+    def _weights_of(self, fitted: State, X: Any, sample_weight: Any) -> Any:
+        """Return the weights of rows to be drawn, (n,) or None, read off X by a whole formula."""
+        if sample_weight is None and fitted.response is not None and fitted.response.is_weighted:
+            return fitted.response.weights_of(X, self.context)
+        self._check_sizes(fitted, sample_weight)
+        return sample_weight
+
+    def _check_sizes(self, fitted: State, sample_weight: Any) -> None:
+        asked = fitted.sizes_asked
+        if sample_weight is None and asked is not None:
+            one = "trial" if "trial" in asked else "unit"
+            raise ValueError(
+                f"the model was fitted to {asked} as sample_weight, and without any every row "
+                f"would be one {one}: pass sample_weight"
+            )
+
     def _observed_rows(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> ObservedRows:
         """Read rows with their responses, those of the fit or others."""
-        return ObservedRows.of(self, X, y, sample_weight, groups)
+        return ObservedRows.of(self, *self._with_response(X, y, sample_weight, groups))
 
     def _complete_rows(
         self,
@@ -125,7 +166,8 @@ class MixedEstimator(FittedEstimator[State]):
         fitted = self._state()
         if not leaves_gaps(fitted, missing):
             return None
-        rows = CompleteRows.of_fit(fitted, X, y, sample_weight, groups)
+        given = self._with_response(X, y, sample_weight, groups)
+        rows = CompleteRows.of_fit(fitted, *given)
         return None if rows.complete.all() else rows
 
     def _linear_predictor(

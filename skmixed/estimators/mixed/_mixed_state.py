@@ -21,6 +21,7 @@ from skmixed.design.records import read, write
 from skmixed.estimators._estimator import FittedAttribute
 from skmixed.estimators.reading._columns import Columns
 from skmixed.estimators.reading._prediction_rows import MixedEstimates, Predictor
+from skmixed.estimators.reading._written_response import WrittenResponse
 from skmixed.inference.fitted import residual_fit_of
 
 _SHOWN_COLUMNS = 10  # of a formula: more would not fit on a line, so they are only counted
@@ -42,6 +43,7 @@ class MixedState:
     n_dropped: int | None = None  # rows that these left out
     mean_offset: float | None = None  # over the rows of one fit, None where there is none
     excludes_missing: bool = False  # whether results of such rows are NaN, as na_action="exclude"
+    response: WrittenResponse | None = None  # what a whole formula says of y and weights
 
     # Parts of a record whose type goes without saying.
     _bare: ClassVar[Mapping[str, str]] = {"design": "Design", "columns": "Columns"}
@@ -89,6 +91,11 @@ class MixedState:
         """Return the covariance of random effects given the data, (n_levels, k, k)."""
         covariance: FloatArray = self.fit.conditional_covariance(position)
         return covariance
+
+    @property
+    def sizes_asked(self) -> str | None:
+        """What the weights of the fit are, if rows without any would be others than those meant."""
+        return None
 
     @property
     def predictor(self) -> Predictor:

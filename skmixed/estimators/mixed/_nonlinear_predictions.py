@@ -396,7 +396,8 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
             of its own.
         sample_weight : array-like of shape (n_samples_X,), default=None
             Positive weights. With weighting="precision" they divide the residual variance;
-            frequency weights have no effect.
+            frequency weights have no effect. If None, the weights that `nlmer` was given as an
+            expression are read from X.
         n_samples : int, default=1
             Number of draws.
         random_state : int, RandomState instance, Generator or None, default=None
@@ -434,21 +435,24 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         values = fitted.recipe.curve.value(drawn.reshape(len(drawn), -1), inputs)
         values = values.reshape(n, n_samples)
         noise = known.drawn_noise(values, generator)
+        sample_weight = self._weights_of(fitted, X, sample_weight)
         weights = read_weights(sample_weight, n)
         if weights is not None and fitted.fit.spec.weighting == "precision":
             with np.errstate(divide="ignore"):
                 noise /= np.sqrt(weights)[:, None]
         return values + noise
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+    def score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, groups: Any = None
+    ) -> float:
         """Return R^2, the fraction of the variance explained.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n_samples, n_features)
             Data with the columns seen in `fit`.
-        y : array-like of shape (n_samples,)
-            True response.
+        y : array-like of shape (n_samples,), default=None
+            True response. If None, the response named by the formula of `nlmer` is read from X.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
         groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
@@ -466,6 +470,8 @@ class NonlinearPredictions(NonlinearAttributes, RegressorMixin, MixedEstimator[N
         ValueError
             As in `predict`, and if a row has no prediction under handle_unknown="nan".
         """
+        if y is None:
+            X, y, sample_weight, groups = self._with_response(X, y, sample_weight, groups)
         table = InputTable.of(X)
         n_rows = _num_samples(table.values)
         truth, weights = read_y(y, n_rows), read_weights(sample_weight, n_rows)

@@ -78,15 +78,17 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
         self._fitted = fitted.with_effects_of(rows)
         return self
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None, *, groups: Any = None) -> float:
+    def score(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, groups: Any = None
+    ) -> float:
         """Return R^2, the fraction of the variance explained.
 
         Parameters
         ----------
         X : array-like or data frame of shape (n_samples, n_features)
             Data with the columns seen in `fit`.
-        y : array-like of shape (n_samples,)
-            True response.
+        y : array-like of shape (n_samples,), default=None
+            True response. If None, the response named by the formula of `lmer` is read from X.
         sample_weight : array-like of shape (n_samples,), default=None
             Sample weights.
         groups : array-like of shape (n_samples,) or (n_samples, n_factors), default=None
@@ -97,6 +99,8 @@ class SummedEstimator(RegressorMixin, MixedEstimator[Linear]):
         float
             R^2 of ``predict(X, groups)``.
         """
+        if y is None:
+            X, y, sample_weight, groups = self._with_response(X, y, sample_weight, groups)
         return float(r2_score(y, self.predict(X, groups), sample_weight=sample_weight))
 
     def _rows_of_fit(self, fitted: Linear, X: Any, y: Any, sample_weight: Any, groups: Any) -> Rows:

@@ -25,6 +25,7 @@ from skmixed.design.grammar.tokens import quoted
 from skmixed.design.values import find_missing, refuse_dates
 from skmixed.estimators.reading._columns import column_place
 from skmixed.estimators.reading._input_table import InputTable
+from skmixed.estimators.reading._written_response import WrittenResponse
 from skmixed.exceptions import warn
 
 
@@ -39,6 +40,7 @@ class FormulaRows:
     table: pd.DataFrame  # the columns that are named somewhere
     weights: NDArray[np.float64] | None  # (n,)
     n_dropped: int
+    response: WrittenResponse  # the left-hand side, to be read again
     known: Mapping[str, Any]  # what formulas may name besides columns
     excludes_missing: bool  # whether results of incomplete rows are NaN
 
@@ -85,15 +87,33 @@ class FormulaRows:
         used = {*right, *left, *weighing}
         _refuse_repeated(names, used)
         table = given.pandas_of(used)
-        weights = _read_weights(weights, table, names, known)
+        weighed, weights = weights, _read_weights(weights, table, names, known)
         complete = _complete_rows(table, {*left, *right}, weights, na_action)
         n_dropped = int((~complete).sum())
         if n_dropped:
             table = table.loc[complete]
             weights = None if weights is None else weights[complete]
         features = tuple(name for name in table.columns if name in right)
-        excludes = na_action == "exclude"
-        return cls(parts, formula, names, features, table, weights, n_dropped, known, excludes)
+        response = WrittenResponse(
+            _responses(parts),
+            tuple(sorted(left)),
+            "categories" if of_categories else "numbers",
+            weighed if isinstance(weighed, str) else None,
+            tuple(weighing),
+            weighed is not None and not isinstance(weighed, str),
+        )
+        return cls(
+            parts,
+            formula,
+            names,
+            features,
+            table,
+            weights,
+            n_dropped,
+            response,
+            known,
+            excludes_missing=na_action == "exclude",
+        )
 
     def evaluate(self, expression: str, *, has_outcomes: bool = False) -> FloatArray:
         """Evaluate an expression on the left-hand side, (n,)."""
@@ -129,6 +149,9 @@ class FormulaRows:
         if uses_all_columns(self.parts.fixed) or model.group_features is not None:
             table = table[list(self.features)]
         state = model.fit(table, response, weights)._state()
+        written = self.response
+        if getattr(model, "family", None) == "binomial":
+            written = replace(written, kind="outcomes")
         model._fitted = replace(
             state,
             columns=replace(state.columns, names=self.features),
@@ -137,6 +160,7 @@ class FormulaRows:
             text=self.text,
             n_dropped=self.n_dropped,
             excludes_missing=self.excludes_missing,
+            response=written,
         )
 
 

@@ -22,6 +22,7 @@ from skmixed.inference.fitted import (
     coefficient_names,
     determined_mixed_fit_of,
     formula_of,
+    given_rows,
     infinite_names,
     observations_of_fit,
     rows_of_fit,
@@ -89,7 +90,7 @@ class RobustCovariance(TabularResult):
 def robust_covariance(
     model: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
     *,
@@ -106,7 +107,9 @@ def robust_covariance(
     model : estimator
         A fitted mixed model, linear, generalized or of ordered categories.
     X, y, sample_weight, groups : array-like
-        The rows of the fit, as given to `fit`, in any order; the model does not keep them.
+        The rows of the fit, as given to `fit`, in any order; the model does not keep them. After
+        `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is enough: y and the weights, such as
+        trials, are read from it.
     cluster : str, array-like of shape (n,) or None, default=None
         The clusters: the name of a grouping factor or of a column of X, or a label for every row.
         None is the coarsest grouping factor. Every level of every grouping factor must lie within
@@ -188,7 +191,7 @@ def robust_covariance(
     model = snapshot(model)
     fit = determined_mixed_fit_of(model)
     _check_independent(fit)
-    given = (X, y, sample_weight, groups)
+    given = given_rows(model, X, y, sample_weight, groups, _USE)
     of_kind = _generalized if isinstance(fit, GeneralizedFit) else _linear
     kind, sandwich, name = of_kind(model, fit, given, cluster, kind)
     to_fixed = fit.problem.model.to_raw[list(fit.spec.fixed), :-1]

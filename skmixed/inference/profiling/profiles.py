@@ -141,7 +141,8 @@ def profile(
         Points on either side of the estimate, equally spaced in zeta.
     X, y, sample_weight, groups : array-like, default=None
         The rows of the fit, as given to `fit`: generalized and nonlinear models do not keep them,
-        and need them. A linear one does without.
+        and need them. A linear one does without. After `lmer`, `glmer`, `clmm` or `nlmer` the data
+        frame X is enough: y and the weights, such as trials, are read from it.
 
     Returns
     -------

@@ -125,7 +125,8 @@ def bootstrap_test(
         Number of bootstrap replicates.
     X, y, sample_weight, groups : array-like, default=None
         The training data, as passed to `fit`. Not needed for linear models of which one has all
-        columns of the other, unless there are several large factors.
+        columns of the other, unless there are several large factors. After `lmer`, `glmer`, `clmm`
+        or `nlmer` the data frame X is enough: y and the weights, such as trials, are read from it.
     random_state : int, RandomState instance, Generator or None, default=None
         Seed or generator of the bootstrap. Replicates do not depend on `n_jobs`.
     n_jobs : int or None, default=None

@@ -18,6 +18,8 @@ from skmixed.design.grammar.expressions import uses_all_columns
 from skmixed.estimators.mixed._diagnosis import warn_about
 from skmixed.estimators.mixed._linear_state import LinearState, search_of
 from skmixed.estimators.mixed._mixed_estimator import MixedEstimator
+from skmixed.estimators.mixed._mixed_state import MixedState
+from skmixed.estimators.reading._written_response import WrittenResponse
 from skmixed.inference.fitted import snapshot
 from skmixed.model_selection.changed._updates import fitted_estimator
 
@@ -76,6 +78,7 @@ def refit(
             "another response needs the columns of the fit, which the model does not keep: pass "
             "X, and sample_weight and groups if fit had them"
         )
+    X, y, sample_weight, groups = model._with_response(X, y, sample_weight, groups)
     state = model._state()
     is_summed = isinstance(state.fit, Fit) and not isinstance(state.fit, ResidualFit)
     is_exact = is_summed and state.fit.krylov is None and not state.fit.spec.relations
@@ -95,7 +98,7 @@ def _from_sums(
     found = Fit.of(products, fit.spec, *search_of(model, products, fit.spec))
     warn_about(found)
     again = clone(model)
-    again._fitted = replace(state, fit=found, posterior=found)
+    again._fitted = replace(state, fit=found, posterior=found, response=_of_another(state))
     return again
 
 
@@ -120,5 +123,16 @@ def fitted_again(
     if state.fixed is not None and uses_all_columns(state.fixed.fixed):
         X = X[list(state.columns.names)]
     again.fit(X, y, sample_weight, groups=groups)
-    again._fitted = replace(again._state(), text=state.text, n_dropped=state.n_dropped)
+    again._fitted = replace(
+        again._state(),
+        text=state.text,
+        n_dropped=state.n_dropped,
+        excludes_missing=state.excludes_missing,
+        response=_of_another(state),
+    )
     return again
+
+
+def _of_another(state: MixedState) -> WrittenResponse | None:
+    """Return what a whole formula says of weights, where the response is another than it names."""
+    return None if state.response is None else replace(state.response, is_replaced=True)

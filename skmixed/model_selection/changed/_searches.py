@@ -74,7 +74,9 @@ def all_fits(
         Number of random starting points: variances between a hundredth of and a hundred times the
         residual variance, or coefficients of a curve within a fifth of their estimates.
     X, y, sample_weight, groups : array-like, default=None
-        The training data, as passed to `fit`; only for generalized and nonlinear models.
+        The training data, as passed to `fit`; only for generalized and nonlinear models. After
+        `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is enough: y and the weights, such as
+        trials, are read from it.
     random_state : int, RandomState instance, Generator or None, default=0
         Seed or generator of the starting points.
 

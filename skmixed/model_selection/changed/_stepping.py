@@ -137,7 +137,8 @@ def step(
         Method for the denominator degrees of freedom, as in `drop1`.
     X, y, sample_weight, groups : array-like, default=None
         The training data, as passed to `fit`: required for adding terms, for generalized models,
-        and to fit the selected model.
+        and to fit the selected model. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is
+        enough: y and the weights, such as trials, are read from it.
 
     Returns
     -------

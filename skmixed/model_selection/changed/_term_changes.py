@@ -66,7 +66,8 @@ def drop1(
         `skmixed.inference.coefficient_table`.
     X, y, sample_weight, groups : array-like, default=None
         The training data, as passed to `fit`, to which generalized models are refitted. Linear
-        models need none.
+        models need none. After `lmer`, `glmer`, `clmm` or `nlmer` the data frame X is enough: y and
+        the weights, such as trials, are read from it.
 
     Returns
     -------

@@ -132,6 +132,8 @@ def update(
         )
     if not rows.are_there:
         return _searched_again(model, formula, params)
+    if y is not None:
+        rows = evaluated(model, rows)
     _check_weights(state, rows)
     return changed(model, formula, rows, params)
 
@@ -252,10 +254,11 @@ def _nonlinear(
 def evaluated(model: MixedEstimator[Any], rows: GivenRows) -> GivenRows:
     """Return rows with the response that the whole formula of a model names, unless it is given."""
     text = model._state().text
-    if text is None or not rows.are_there or rows.y is not None:
+    if text is None or not rows.are_there:
         return rows
-    if isinstance(model._state().fit, NonlinearFit):
-        return rows
+    if rows.y is not None or isinstance(model._state().fit, NonlinearFit):
+        given = rows.X, rows.y, rows.sample_weight, rows.groups
+        return GivenRows(*model._with_response(*given, of_fit=True), rows.na_action)
     read, y, weights = read_formula(model, text, rows.X, rows.sample_weight, rows.na_action)
     return GivenRows(read.table, y, weights)
 

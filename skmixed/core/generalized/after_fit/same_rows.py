@@ -23,13 +23,15 @@ from skmixed.core.sums.layout import Rows
 _SAME_CRITERION = 1e-8  # relative; of the same rows in another order it agrees far better
 
 
-def same_rows(fit: GeneralizedFit, rows: Rows, offset: FloatArray | None) -> Observations:
+def same_rows(
+    fit: GeneralizedFit, rows: Rows, offset: FloatArray | None, hint: str = ""
+) -> Observations:
     """Return the rows of a fit, which may come in any order, with an offset, (n,).
 
-    Raises ValueError if these are other rows: their number, their levels or their likelihood at
-    the estimates differ.
+    A `hint` is added to what is said of other rows. Raises ValueError if these are: their number,
+    their levels or their likelihood at the estimates differ.
     """
-    other = of_other_rows()
+    other = of_other_rows(hint)
     if len(rows.columns) != fit.n_rows:
         raise other
     try:
@@ -46,11 +48,11 @@ def same_rows(fit: GeneralizedFit, rows: Rows, offset: FloatArray | None) -> Obs
     return observations
 
 
-def of_other_rows() -> ValueError:
+def of_other_rows(hint: str = "") -> ValueError:
     """Return what is raised for other rows than those of a fit."""
     return ValueError(
         "these are not the rows the model was fitted to: pass the same X, y, sample_weight and "
-        "groups as to fit, in any order"
+        f"groups as to fit, in any order{hint}"
     )
 
 
