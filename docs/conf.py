@@ -167,18 +167,29 @@ class CodeLinks(SphinxTransform):
 
     def apply(self, **kwargs):
         """Put a reference around code that names something public and is in no link yet."""
-        # Where R is set beside Python, the name of a function may be R's.
         beside_r = self.env.docname.startswith("coming_from/")
         for literal in list(self.document.findall(nodes.literal)):
             name = literal.astext().removeprefix("skmixed.").partition("(")[0]
             target = PUBLIC.get(name)
-            if target and not in_link(literal) and not (beside_r and name.islower()):
+            is_of_r = name.islower() and (beside_r or in_column_of_r(literal))
+            if target and not in_link(literal) and not is_of_r:
                 link = pending_xref(
                     "", refdomain="py", reftype="obj", reftarget=target, refexplicit=True
                 )
                 link["refdoc"] = self.env.docname
                 literal.replace_self(link)
                 link += literal
+
+
+def in_column_of_r(node):
+    """Tell whether a node is in a column of a table that shows what to type in R."""
+    while node is not None and not isinstance(node, nodes.entry):
+        node = node.parent
+    if node is None:
+        return False
+    head = next(iter(node.parent.parent.parent.findall(nodes.thead)), None)
+    column = node.parent.index(node)
+    return head is not None and head[0][column].astext() in {"R", "in R"}
 
 
 def in_link(node):
