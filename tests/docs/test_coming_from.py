@@ -49,15 +49,18 @@ FORMULAS |= {
     "hom",
     "center",
 }
-ELSEWHERE = {"GridSearchCV", "GEE", "logit", "print", "pandas", "numpy", "sp_exp", "gam"}
-ELSEWHERE |= {
-    "isinstance",
-    "skmixed",
-    "root_mean_squared_error",
-    "StandardScaler",
+ELSEWHERE = {
+    "GEE",
+    "GridSearchCV",
     "IterativeImputer",
+    "StandardScaler",
+    "gam",
+    "gls",
+    "isinstance",
 }
-COLUMNS = {"edf", "missing_information"}
+ELSEWHERE |= {"ConvergenceWarning", "logit", "numpy", "pandas", "print", "root_mean_squared_error"}
+ELSEWHERE |= {"skmixed", "sp_exp"}
+COLUMNS = {"edf", "missing_information", "cooks_distance", "Lambda", "Z"}  # and components
 KNOWN = set(PUBLIC) | MEMBERS | ARGUMENTS | FORMULAS | ELSEWHERE | COLUMNS
 CALLED = r"(?<![\w.\"~|])([A-Za-z_]\w+)(?=\()"
 ALONE = r"^([A-Za-z_]\w*)$"
