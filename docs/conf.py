@@ -13,6 +13,7 @@ from sphinx.transforms import SphinxTransform
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # the package that the site is about, installed or not
+sys.path.insert(0, str(HERE))  # gallery_pages
 
 import skmixed  # noqa: E402
 
@@ -22,6 +23,7 @@ copyright = f"2026, {author}"
 release = version = skmixed.__version__
 
 extensions = [
+    "gallery_pages",
     "matplotlib.sphinxext.plot_directive",
     "myst_parser",
     "numpydoc",
@@ -67,8 +69,10 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 # Pages that have no others below or beside them.
-html_sidebars = {page: [] for page in ["changes", "limitations", "notation", "start", "which"]}
+ALONE = ["changes", "index", "limitations", "notation", "search", "start", "which"]
+html_sidebars = {page: [] for page in ALONE}
 html_theme_options = {
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "logo": {"text": project, "alt_text": f"{project}, start page"},
@@ -90,7 +94,7 @@ plot_basedir = str(HERE / "pictures")
 plot_formats = ["svg"]
 plot_html_show_formats = False
 plot_html_show_source_link = False
-plot_rcparams = {"savefig.bbox": "tight", "svg.hashsalt": project}
+plot_rcparams = {"savefig.bbox": "tight", "savefig.transparent": True, "svg.hashsalt": project}
 plot_apply_rcparams = True
 
 sphinx_gallery_conf = {
@@ -103,6 +107,8 @@ sphinx_gallery_conf = {
     "backreferences_dir": "api/backreferences",
     "doc_module": ("skmixed",),
     "reference_url": {"skmixed": None},
+    "image_scrapers": ("gallery_pages",),
+    "default_thumb_file": str(HERE / "_static" / "thumbnail.png"),
     "show_signature": False,
     "show_memory": False,
     "min_reported_time": 1e9,

@@ -1,11 +1,21 @@
-"""Save the picture of the README: python docs/pictures/readme.py."""
+"""Save the picture of the README, and of examples without one: python docs/pictures/readme.py."""
 
-import runpy
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-here = Path(__file__).parent
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import front  # noqa: E402
+
 plt.switch_backend("agg")
-runpy.run_path(str(here / "front.py"))
-plt.savefig(here.parent / "_static" / "readme.png", dpi=110, metadata={"Software": None})
+saved = {"dpi": 110, "metadata": {"Software": None}}
+static = HERE.parent / "_static"
+_, (left, right) = plt.subplots(1, 2, figsize=(10, 3.9), layout="constrained")
+front.shrunk(left)
+front.known_and_new(right)
+plt.savefig(static / "readme.png", **saved)
+front.known_and_new()
+plt.savefig(static / "thumbnail.png", **saved)

@@ -64,3 +64,9 @@ def test_every_page_has_a_card(room):
     index = (folder / "index.md").read_text(encoding="utf-8")
     pages = sorted(path.stem for path in folder.glob("*.md") if path.stem != "index")
     assert sorted(re.findall(r"^:link: (\w+)$", index, re.MULTILINE)) == pages
+
+
+def test_every_example_is_in_a_section_of_the_gallery():
+    listed_there = (API.parent / "gallery_pages.py").read_text(encoding="utf-8")
+    for path in (API.parents[1] / "examples").glob("[0-9]*.py"):
+        assert f'"{path.stem}": (' in listed_there
