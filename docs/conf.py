@@ -75,6 +75,7 @@ html_theme_options = {
     "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
+    "navbar_persistent": ["search-button"],
     "logo": {"text": project, "alt_text": f"{project}, start page"},
     "icon_links": [
         {

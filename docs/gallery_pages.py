@@ -1,4 +1,4 @@
-"""The gallery as a reader finds it: sections, what leads to and from an example, what pictures show.
+"""The gallery as a reader finds it: sections, links of an example, and what its pictures show.
 
 sphinx-gallery runs the examples and writes their pages; what is here rewrites these as they are
 read, so that an example begins with its downloads and the page of the guide that explains it.
@@ -81,7 +81,7 @@ def index_of(text):
     """Return the index of the gallery, of which the header is kept."""
     parts = [text.partition(".. raw:: html")[0]]
     for section, examples in SECTIONS.items():
-        parts.append(f"{section}\n{'-' * len(section)}\n\n.. grid:: 2 2 3 3\n   :gutter: 3\n")
+        parts.append(f"{section}\n{'-' * len(section)}\n\n.. grid:: 2 2 3 4\n   :gutter: 3\n")
         parts += [card(example, sentence) for example, (_, sentence) in examples.items()]
         pages = "".join(f"   /gallery/{example}\n" for example in examples)
         parts.append(f"\n.. toctree::\n   :hidden:\n   :caption: {section}\n\n{pages}\n")

@@ -9,10 +9,10 @@ from skmixed.model_selection import WithinGroupKFold
 
 group = np.repeat(np.arange(5), [6, 4, 7, 5, 6])
 rows = np.zeros((len(group), 1))
-figure, axes = plt.subplots(2, 1, figsize=(9, 4.6), layout="constrained", sharex=True)
+figure, axes = plt.subplots(2, 1, figsize=(6.4, 4.8), layout="constrained", sharex=True)
 splitters = {
-    'generalize_to="known_groups": further rows of groups that were met': WithinGroupKFold(4),
-    'generalize_to="new_groups": groups that were not met': GroupKFold(4),
+    'generalize_to="known_groups"': WithinGroupKFold(4),
+    'generalize_to="new_groups"': GroupKFold(4),
 }
 edges = np.flatnonzero(np.diff(group)) + 0.5
 for ax, (title, splitter) in zip(axes, splitters.items(), strict=True):
@@ -25,4 +25,4 @@ for ax, (title, splitter) in zip(axes, splitters.items(), strict=True):
     ax.set_title(title, size=11, family="monospace")
 middles = [np.flatnonzero(group == g).mean() for g in range(5)]
 axes[1].set_xticks(middles, [f"group {name}" for name in "ABCDE"])
-axes[1].set_xlabel("rows: learned from, blue; predicted, orange")
+axes[1].set_xlabel("rows: blue for training, orange for prediction")

@@ -14,7 +14,7 @@ X = pd.DataFrame({"shop": shop})
 model = MixedLinearRegressor(group_features="shop").fit(X, sales)
 rows = pd.DataFrame({"shop": ["s0", "s3", "s1", "new"]})
 middle = model.predict(rows)
-figure, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
+figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
 for kind, color, width, what in [
     ("observation", "#d6e4f0", 16, "a row"),
     ("mean", "C0", 5, "the group's mean"),
@@ -25,4 +25,4 @@ ax.plot(range(4), middle, "o", color="C1", label="prediction")
 ax.axhline(model.intercept_, color="0.6", zorder=0)
 ax.set_xticks(range(4), ["40 rows", "8 rows", "2 rows", "a new shop"])
 ax.set(ylabel="sales", xlim=(-0.5, 3.5))
-ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+figure.legend(frameon=False, loc="outside upper center", ncols=2)

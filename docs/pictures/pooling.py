@@ -18,8 +18,10 @@ X_few, y_few = X[few], y[few]
 mixed = MixedLinearRegressor("(Days | Subject)").fit(X_few, y_few)
 together = LinearRegression().fit(X_few[["Days"]], y_few)
 
-figure, axes = plt.subplots(1, 4, figsize=(10, 3), sharey=True, layout="constrained")
-for ax, (subject, n) in zip(axes, kept.items(), strict=True):
+figure, axes = plt.subplots(
+    2, 2, figsize=(6.4, 5), sharex=True, sharey=True, layout="constrained"
+)
+for ax, (subject, n) in zip(axes.flat, kept.items(), strict=True):
     rows = pd.DataFrame({"Days": np.arange(10.0), "Subject": subject})
     mine = (X_few["Subject"] == subject).to_numpy()
     alone = LinearRegression().fit(X_few.loc[mine, ["Days"]], y_few[mine])
@@ -29,6 +31,7 @@ for ax, (subject, n) in zip(axes, kept.items(), strict=True):
     rest = (X["Subject"] == subject).to_numpy() & ~few
     ax.plot(X_few["Days"][mine], y_few[mine], "o", color="C0")
     ax.plot(X["Days"][rest], y[rest], "o", mfc="white", color="0.6")
-    ax.set(title=f"subject {subject}, {n} days", xlabel="days", ylim=(150, 500))
-axes[0].set_ylabel("reaction time, ms")
-axes[0].legend(frameon=False, loc="upper left")
+    ax.set(title=f"subject {subject}, {n} days", ylim=(150, 500))
+figure.supxlabel("days of little sleep", size="medium")
+figure.supylabel("reaction time, ms", size="medium")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)

@@ -11,12 +11,11 @@ model = lmer("Reaction ~ Days + (Days | Subject)", load_sleepstudy())
 curves = profile(model, points=10).to_frame()
 names = ["sd_(Intercept)|Subject", "cor_Days.(Intercept)|Subject", "Days"]
 limits = confidence_intervals(model, method="profile").to_frame()
-figure, axes = plt.subplots(1, 3, figsize=(10, 3), sharey=True, layout="constrained")
-for ax, name in zip(axes, names, strict=True):
+for name in names:
+    ax = plt.subplots(figsize=(3.4, 2.6), layout="constrained")[1]
     curve = curves[curves["parameter"] == name]
     ax.plot(curve["value"], curve["zeta"], "C1")
     ends = limits.loc[name, ["lower", "upper"]].to_numpy(float)
     ax.plot(ends, [-1.96, 1.96], "o", color="C0")
     ax.axhline(0, color="0.8", zorder=0)
-    ax.set(title=name, xlabel="value", yticks=np.arange(-2, 3))
-axes[0].set_ylabel("zeta")
+    ax.set(xlabel=name, ylabel="zeta", yticks=np.arange(-2, 3))

@@ -18,12 +18,12 @@ for _ in range(n_sets):
         model = MixedLinearRegressor("(1 | group)", method=method).fit(X, y)
         estimates.append(model.random_covariance_["group"].iloc[0, 0])
 
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
-for ax, (method, estimates) in zip(axes, found.items(), strict=True):
+for method, estimates in found.items():
+    ax = plt.subplots(figsize=(4.4, 3.2), layout="constrained")[1]
     ax.hist(estimates, bins=np.arange(0, 5.1, 0.25), color="0.8")
     ax.axvline(1, color="C0", label="truth, 1")
     mean = np.mean(estimates)
-    ax.axvline(mean, color="C1", ls="--", label=f"mean of the estimates, {mean:.2f}")
-    ax.set(title=method.upper(), xlabel="variance between groups")
+    ax.axvline(mean, color="C1", ls="--", label=f"mean estimate, {mean:.2f}")
+    ax.set(title=method.upper(), xlabel="variance between groups", ylim=(0, 150))
+    ax.set_ylabel(f"of {n_sets} data sets")
     ax.legend(frameon=False)
-axes[0].set_ylabel(f"of {n_sets} sets of data")

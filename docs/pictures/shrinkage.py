@@ -16,7 +16,7 @@ alone = [
     for s in model.random_effects_["Subject"].index
 ]
 
-figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
+figure, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
 variances, axes = np.linalg.eigh(model.random_covariance_["Subject"].to_numpy())
 angle = np.degrees(np.arctan2(*axes[::-1, 1]))
 for deviations in (1, 2):
